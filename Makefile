@@ -1,0 +1,40 @@
+# `make compare` and `make test` do all set-up by themselves, once.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+# a set-up is done when the stamp of this lock file and this setup.py is there
+STAMP := $(VENV)/installed-$(shell cat requirements.lock setup.py | cksum | cut -d' ' -f1)
+
+.DEFAULT_GOAL := compare
+.PHONY: compare test lint setup lock clean help
+
+compare: setup ## run eager and graph in turns on the embedded digits (ARGS: more flags)
+	@$(BIN)/bench compare $(ARGS)
+
+test: setup ## run the tests (ARGS: for pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@rm -rf build/typecheck
+	@$(BIN)/python setup.py -q build --build-base build/typecheck --build-lib build/typecheck/lib
+	@$(BIN)/mypy build/typecheck/lib/oneflow_bench
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock setup.py
+	@python=$$(PYTHON="$(PYTHON)" sh tools/find_python.sh) || exit 2; \
+	echo "setting up $(VENV) with $$python (about 2 GB, some minutes; once)"; \
+	rm -rf $(VENV) && "$$python" -m venv $(VENV)
+	@$(BIN)/pip install --disable-pip-version-check -q -r requirements.lock
+	@$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+lock: setup ## resolve requirements.in anew (needs uv on the PATH)
+	uv pip compile --universal --python-version 3.8 requirements.in -o requirements.lock
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build *.egg-info
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12

@@ -1,0 +1,3 @@
+from oneflow_bench.cli import main
+
+main()

@@ -1,0 +1,119 @@
+"""`bench data make|import|inspect`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
+
+import click
+
+from oneflow_bench.cli.progress import ProgressBar
+from oneflow_bench.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+
+
+@click.group()
+def data() -> None:
+    """Make, import and inspect OFRecord datasets.
+
+    \b
+    bench data make digits --out digits
+    bench data import imagefolder imagenette2 --out imagenette-ofrecord
+    bench data inspect digits
+    """
+
+
+@data.group()
+def make() -> None:
+    """Make a dataset from what a Python package brings."""
+
+
+@data.group("import")
+def import_group() -> None:
+    """Turn a folder of pictures into OFRecord."""
+
+
+@contextmanager
+def _data_errors() -> Iterator[None]:
+    from oneflow_bench.data import DataError
+
+    try:
+        yield
+    except DataError as error:
+        raise InputError(str(error)) from None
+
+
+@make.command("digits")
+@click.option("--out", required=True, metavar="DIR", help="Folder to create.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def make_digits_command(out: str, as_json: bool) -> int:
+    """scikit-learn's 1,797 handwritten digits as JPEG in OFRecord, split into train and val.
+
+    \b
+    bench data make digits --out digits
+    """
+    from oneflow_bench.data import inspect_dataset, make_digits
+
+    with _data_errors(), ProgressBar("images") as bar:
+        make_digits(Path(out), on_progress=lambda done, total: bar("digits", done, total))
+    with _data_errors():
+        return _show(inspect_dataset(Path(out)), as_json)
+
+
+@import_group.command("imagefolder")
+@click.argument("folder")
+@click.option("--out", required=True, metavar="DIR", help="Folder to create.")
+@click.option("--parts", type=click.IntRange(1), default=4, show_default=True,
+              help="Part files per split.")
+@click.option("--workers", type=click.IntRange(1), default=None,
+              help="Processes. Default: one a core.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")  # fmt: skip
+def import_imagefolder_command(
+    folder: str, out: str, parts: int, workers: Optional[int], as_json: bool
+) -> int:
+    """Import FOLDER/train/CLASS/* and FOLDER/val/CLASS/* (ImageNet and Imagenette layout).
+
+    \b
+    bench data import imagefolder imagenette2 --out imagenette-ofrecord --parts 8
+    """
+    from oneflow_bench.data import import_imagefolder, inspect_dataset
+
+    with _data_errors(), ProgressBar("images") as bar:
+        import_imagefolder(
+            Path(folder),
+            Path(out),
+            parts=parts,
+            workers=workers,
+            on_progress=lambda done, total: bar("pictures", done, total),
+        )
+    with _data_errors():
+        return _show(inspect_dataset(Path(out)), as_json)
+
+
+@data.command("inspect")
+@click.argument("folder")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect_command(folder: str, as_json: bool) -> int:
+    """Count, measure and check every record of a dataset. Exit status 2 when it has problems.
+
+    \b
+    bench data inspect digits
+    """
+    from oneflow_bench.data import inspect_dataset
+
+    with _data_errors():
+        return _show(inspect_dataset(Path(folder)), as_json)
+
+
+def _show(description: Dict[str, Any], as_json: bool) -> int:
+    problems = description.get("problems", [])
+    if as_json:
+        click.echo(json.dumps(description, indent=1))
+    else:
+        for key, value in description.items():
+            if key != "problems":
+                click.echo(f"{key:12} {json.dumps(value) if isinstance(value, dict) else value}")
+        for problem in problems:
+            click.echo(f"problem: {problem}", err=True)
+    return EXIT_BAD_INPUT if problems else EXIT_DONE

@@ -1,0 +1,42 @@
+"""Progress on the terminal: a bar with the time left, and nothing where there is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Optional, Type
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class ProgressBar:
+    """`bar(message, done, total)` while the context is open. Shown on stderr."""
+
+    def __init__(self, unit: str) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=None)
+
+    def __call__(self, message: str, done: int, total: int) -> None:
+        self._progress.update(self._task, description=message, completed=done, total=total)
+
+    def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self._progress.stop()

@@ -1,0 +1,242 @@
+"""`bench eager`, `bench graph` and `bench compare`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
+
+import click
+
+from oneflow_bench.cli.progress import ProgressBar
+from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
+
+if TYPE_CHECKING:
+    from oneflow_bench.record import RunRecord
+
+_MEASURING = ("block_steps", "block_target_s", "timeout_s")
+_CONTENDER = ("runtime", "device")
+
+_OPTIONS = [
+    click.option(
+        "--model", default="alexnet_cifar", show_default=True,
+        help="A name of `bench models`, or package.module:factory.",
+    ),
+    click.option(
+        "--data", default=None,
+        help="Dataset folder, or 'synthetic'. Default: the embedded digits.",
+    ),
+    click.option(
+        "--feed", type=click.Choice(["loader", "graph", "memory"]), default=None,
+        help="Loader outside the graph (default), inside it, or preloaded tensors.",
+    ),
+    click.option("--epochs", type=click.IntRange(1), default=None, help="Default: 5."),
+    click.option(
+        "--steps-per-epoch", type=click.IntRange(1), default=None,
+        help="Default: as many whole batches as the data give.",
+    ),
+    click.option("--batch-size", type=click.IntRange(1), default=None, help="Default: 32."),
+    click.option("--val-batch-size", type=click.IntRange(1), default=None,
+                 help="Default: 120, or the whole split where that is smaller."),
+    click.option("--image-size", type=click.IntRange(1), default=None,
+                 help="Pixels. Default: the model's own."),
+    click.option("--num-classes", type=click.IntRange(2), default=None,
+                 help="Default: as many as the data have."),
+    click.option("--lr", type=click.FloatRange(0, min_open=True), default=None,
+                 help="Learning rate. Default: 0.02."),
+    click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=None,
+                 help="Default: 0.9."),
+    click.option("--weight-decay", type=click.FloatRange(0), default=None, help="Default: 0.0005."),
+    click.option("--lr-step", type=click.IntRange(1), default=None,
+                 help="Epochs between two decays of the learning rate. Default: 3."),
+    click.option("--lr-gamma", type=click.FloatRange(0, 1, min_open=True), default=None,
+                 help="Factor of a decay. Default: 0.1."),
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=None, help="Default: 0."),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default=None,
+                 help="Default: cpu. CUDA has not been run."),
+    click.option("--runtime", type=click.Choice(["tuned", "stock"]), default=None,
+                 help="Environment variables set for speed (default), or left untouched."),
+    click.option("--load-checkpoint", default=None, metavar="FILE",
+                 help="Weights to start from (safetensors)."),
+    click.option("--block-steps", type=click.IntRange(1), default=None,
+                 help="Steps timed together. Default: about a second's worth."),
+    click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=None,
+                 metavar="SECONDS", help="Longest wait for one turn of a worker. Default: 600."),
+    click.option("--out", default=None, metavar="DIR",
+                 help="Run folder to create. Default: results/<run-id>."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+]  # fmt: skip
+
+
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_run_options
+def eager(**flags: Any) -> int:
+    """Train and validate in eager mode; a checkpoint per epoch and the best one are kept.
+
+    \b
+    bench eager
+    bench eager --model resnet18 --data synthetic --image-size 64 --steps-per-epoch 5
+    """
+    return _run_single("eager", flags)
+
+
+@click.command()
+@_run_options
+def graph(**flags: Any) -> int:
+    """Train and validate as compiled graphs; a checkpoint per epoch and the best one are kept.
+
+    \b
+    bench graph
+    bench graph --feed graph --epochs 1
+    """
+    return _run_single("graph", flags)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, metavar="[RUN RUN]")
+@_run_options
+def compare(runs: Tuple[str, ...], **flags: Any) -> int:
+    """Run eager and graph in turns on the same batches from the same weights.
+
+    With two stored RUNs nothing is run: they are compared as they are, and the speed of runs that
+    did not take turns is reported with that caveat. Exit status 1 when the modes differ, 3 when
+    that could not be told.
+
+    \b
+    bench compare
+    bench compare --model alexnet --data synthetic --batch-size 16 --num-classes 1000
+    bench compare results/RUN1 results/RUN2
+    """
+    if runs:
+        _refuse_flags_with_runs(runs, flags)
+        return _compare_stored(Path(runs[0]), Path(runs[1]), flags)
+    record = _execute("compare", ["eager", "graph"], flags)
+    return _report_comparison(record, "eager", record, "graph", flags["as_json"], record.folder)
+
+
+def _refuse_flags_with_runs(runs: Tuple[str, ...], flags: Dict[str, Any]) -> None:
+    if len(runs) != 2:
+        raise InputError(f"bench compare takes two stored runs or none, and {len(runs)} were given")
+    context = click.get_current_context()
+    given = [
+        name
+        for name in flags
+        if name not in ("out", "as_json")
+        and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        flag = "--" + given[0].replace("timeout_s", "timeout").replace("_", "-")
+        raise InputError(f"{flag} steers a new run and two stored runs were given; leave one out")
+
+
+def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
+    from oneflow_bench.record import load_record
+
+    baseline, contender = load_record(left), load_record(right)
+    baseline_name = baseline.contender_names()[0]
+    contender_name = contender.contender_names()[-1]
+    folder = None
+    if flags["out"]:
+        folder = Path(flags["out"])
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(
+                f"--out {folder} cannot be created ({error.strerror}); give a new folder"
+            ) from None
+    return _report_comparison(
+        baseline, baseline_name, contender, contender_name, flags["as_json"], folder
+    )
+
+
+def _run_single(mode: str, flags: Dict[str, Any]) -> int:
+    from rich.console import Console
+
+    from oneflow_bench.comparison import summarize_contender
+    from oneflow_bench.plot import render_pictures
+    from oneflow_bench.report import render_run
+
+    record = _execute(mode, [mode], flags, keep_checkpoints=True)
+    summary = summarize_contender(record, mode)
+    assert record.folder is not None
+    render_pictures([record], record.folder)
+    if flags["as_json"]:
+        click.echo(summary.model_dump_json(indent=1))
+    else:
+        console = Console()
+        render_run(summary, console)
+        console.print(f"record, checkpoints and pictures: {record.folder}", soft_wrap=True)
+    return EXIT_DONE
+
+
+def _execute(
+    command: str, modes: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
+) -> RunRecord:
+    """Plan, run and read back: what is reported is what the record says."""
+    from oneflow_bench.config import Contender, Measuring
+    from oneflow_bench.plan import create_document, create_launcher, create_plan, validated
+    from oneflow_bench.record import RecordWriter, load_record
+    from oneflow_bench.runner import Runner
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    not_workload = {"out", "as_json", *_MEASURING, *_CONTENDER}
+    with ProgressBar("images") as bar:
+        plan = create_plan(
+            {k: v for k, v in flags.items() if k not in not_workload},
+            lambda done, total: bar("checking the data", done, total),
+        )
+    measuring = {k: flags[k] for k in _MEASURING if flags.get(k) is not None}
+    side = {k: flags[k] for k in _CONTENDER if flags.get(k) is not None}
+    document = create_document(
+        command,
+        plan,
+        validated(Measuring, {**measuring, "keep_checkpoints": keep_checkpoints}),
+        [validated(Contender, {"name": mode, "mode": mode, **side}) for mode in modes],
+    )
+    folder = Path(flags["out"] or Path("results") / document.run_id)
+    writer = RecordWriter(folder, document)
+    with ProgressBar("steps") as bar:
+        Runner(writer, create_launcher(folder), bar).run()
+    return load_record(folder)
+
+
+def _report_comparison(
+    baseline: RunRecord,
+    baseline_name: str,
+    contender: RunRecord,
+    contender_name: str,
+    as_json: bool,
+    folder: Optional[Path],
+) -> int:
+    from rich.console import Console
+
+    from oneflow_bench.comparison import compare_contenders
+    from oneflow_bench.record import write_atomically
+    from oneflow_bench.report import render_markdown, render_terminal
+
+    comparison = compare_contenders(baseline, baseline_name, contender, contender_name)
+    if folder:
+        from oneflow_bench.plot import render_pictures
+
+        records = [baseline] if baseline is contender else [baseline, contender]
+        pictures = render_pictures(records, folder)
+        write_atomically(folder / "comparison.json", comparison.model_dump_json(indent=1) + "\n")
+        write_atomically(folder / "report.md", render_markdown(comparison, pictures))
+    if as_json:
+        click.echo(comparison.model_dump_json(indent=1))
+    else:
+        console = Console()
+        render_terminal(comparison, console)
+        if folder:
+            console.print(f"report, record and pictures: {folder}", soft_wrap=True)
+    return _exit_status(comparison.parity)
+
+
+def _exit_status(parity: str) -> int:
+    return {"different": EXIT_DIFFERENT, "inconclusive": EXIT_INCONCLUSIVE}.get(parity, EXIT_DONE)

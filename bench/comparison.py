@@ -1,0 +1,317 @@
+"""What two contenders have in common and what sets them apart, computed from records alone."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Tuple
+
+from pydantic import BaseModel
+
+from oneflow_bench.record import (
+    BlockEvent,
+    EndEvent,
+    EvalEvent,
+    ParametersEvent,
+    RunRecord,
+    SetupEvent,
+)
+from oneflow_bench.stats import (
+    Ratio,
+    Summary,
+    correlation,
+    paired_log_ratio,
+    speed_verdict,
+    summarize,
+    unpaired_ratio,
+)
+
+# Rounding: see docs/methodology.md for where these come from.
+EARLY_STEPS = 10
+EARLY_TOLERANCE = 1e-4  # of max(1, |loss|), over the first EARLY_STEPS steps
+ACCURACY_TOLERANCE = 0.02  # of the last epoch's accuracy
+
+
+class ContenderSummary(BaseModel):
+    """One contender of one run. Seconds, bytes; None where the record does not hold it."""
+
+    name: str
+    mode: str
+    model: str
+    steps: int
+    first_loss: Optional[float]
+    last_loss: Optional[float]
+    accuracy: List[float]  # per epoch
+    train_step_time_s: Optional[Summary]  # over the steady blocks
+    eval_step_time_s: Optional[Summary]  # over the epochs' validation passes
+    images_per_s: Optional[float]  # training, at the median step
+    import_s: Optional[float]
+    build_s: Optional[float]
+    compile_train_s: Optional[float]
+    compile_eval_s: Optional[float]
+    first_step_s: Optional[float]  # the first step itself, after compiling
+    time_to_first_step_s: Optional[float]  # import, build, compile and first step
+    peak_rss_bytes: Optional[int]
+
+
+class LossDifference(BaseModel):
+    """Differences of the losses over the common steps, at full precision."""
+
+    steps: int
+    max_abs: float
+    mean_abs: float
+    first_different_step: Optional[int]  # None: bitwise equal
+    correlation: Optional[float]
+
+
+class BreakEven(BaseModel):
+    """Steps after which the compile time is won back; low and high from the speedup's interval."""
+
+    steps: Optional[float]  # None: never, at the measured ratio
+    low: Optional[float]
+    high: Optional[float]  # None: the interval reaches "never"
+
+
+class Comparison(BaseModel):
+    """Everything the report says."""
+
+    baseline: ContenderSummary
+    contender: ContenderSummary
+    status: List[str]  # of the runs: complete, interrupted, failed, running
+    same_weights: Optional[bool]
+    same_batches: Optional[bool]
+    batches_by: str  # images | labels | unknown: what the batches were told apart by
+    loss: Optional[LossDifference]
+    accuracy_difference: Optional[float]  # contender - baseline, last common epoch
+    parameter_difference: List[ParametersEvent]  # per epoch
+    parity: str  # identical | equal within rounding | different | inconclusive
+    parity_reason: str
+    speedup: Optional[Ratio]
+    speed_verdict: str
+    eval_speedup: Optional[Ratio]
+    break_even: Optional[BreakEven]
+
+
+def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
+    """Everything a record says of one contender; partial records give None where it is silent."""
+    document = record.document
+    blocks: List[BlockEvent] = record.of_kind(BlockEvent, name)
+    evals: List[EvalEvent] = record.of_kind(EvalEvent, name)
+    setups: List[SetupEvent] = record.of_kind(SetupEvent, name)
+    ends: List[EndEvent] = record.of_kind(EndEvent, name)
+    setup = setups[0] if setups else None
+    losses = [loss for block in blocks for loss in block.losses]
+    steady = [block.duration_s / block.steps for block in blocks if block.kind == "steady"]
+    train = summarize(steady) if steady else None
+    first = blocks[0].duration_s if blocks else None
+    preparation = (
+        setup.import_s + setup.build_s + setup.compile_train_s + setup.compile_eval_s
+        if setup
+        else None
+    )
+    return ContenderSummary(
+        name=name,
+        mode=next(c.mode for c in document.contenders if c.name == name),
+        model=document.workload.model,
+        steps=sum(block.steps for block in blocks),
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        accuracy=[e.accuracy for e in evals],
+        train_step_time_s=train,
+        eval_step_time_s=summarize([e.duration_s / e.steps for e in evals]) if evals else None,
+        images_per_s=document.workload.batch_size / train.median if train else None,
+        import_s=setup.import_s if setup else None,
+        build_s=setup.build_s if setup else None,
+        compile_train_s=setup.compile_train_s if setup else None,
+        compile_eval_s=setup.compile_eval_s if setup else None,
+        first_step_s=first,
+        time_to_first_step_s=None if preparation is None or first is None else preparation + first,
+        peak_rss_bytes=ends[0].peak_rss_bytes if ends else None,
+    )
+
+
+def compare_contenders(
+    baseline: RunRecord, baseline_name: str, contender: RunRecord, contender_name: str
+) -> Comparison:
+    """Compare two contenders, of one record or of two.
+
+    Speed is compared pair by pair where both took turns in one run; from two records only medians
+    can be set side by side, and there is no verdict.
+    """
+    left = summarize_contender(baseline, baseline_name)
+    right = summarize_contender(contender, contender_name)
+    blocks = (
+        baseline.of_kind(BlockEvent, baseline_name),
+        contender.of_kind(BlockEvent, contender_name),
+    )
+    evals = (
+        baseline.of_kind(EvalEvent, baseline_name),
+        contender.of_kind(EvalEvent, contender_name),
+    )
+    same_weights = _compare_weights(baseline, baseline_name, contender, contender_name)
+    same_batches, batches_by = _compare_batches(*blocks)
+    loss, finite = _compare_losses(*blocks)
+    common_epochs = min(len(left.accuracy), len(right.accuracy))
+    accuracy_difference = (
+        right.accuracy[common_epochs - 1] - left.accuracy[common_epochs - 1]
+        if common_epochs
+        else None
+    )
+    one_run = baseline is contender
+    parity, reason = _judge_parity(
+        same_weights, same_batches, loss, finite, accuracy_difference, blocks
+    )
+    speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
+    return Comparison(
+        baseline=left,
+        contender=right,
+        status=[record.document.status for record in ([baseline] if one_run else [baseline, contender])],
+        same_weights=same_weights,
+        same_batches=same_batches,
+        batches_by=batches_by,
+        loss=loss,
+        accuracy_difference=accuracy_difference,
+        parameter_difference=(
+            [e for e in baseline.of_kind(ParametersEvent) if e.baseline == baseline_name]
+            if one_run
+            else []
+        ),
+        parity=parity,
+        parity_reason=reason,
+        speedup=speedup,
+        speed_verdict=speed_verdict(speedup),
+        eval_speedup=_compare_times(
+            {e.epoch: e.duration_s / e.steps for e in evals[0]},
+            {e.epoch: e.duration_s / e.steps for e in evals[1]},
+            one_run,
+        ),
+        break_even=_break_even(left, right, speedup),
+    )
+
+
+def _steady(blocks: List[BlockEvent]) -> Dict[int, float]:
+    return {b.block: b.duration_s / b.steps for b in blocks if b.kind == "steady"}
+
+
+def _compare_times(
+    left: Dict[int, float], right: Dict[int, float], one_run: bool
+) -> Optional[Ratio]:
+    if not one_run:
+        both = left and right
+        return unpaired_ratio(list(left.values()), list(right.values())) if both else None
+    common = sorted(set(left) & set(right))
+    if not common:
+        return None
+    return paired_log_ratio([left[key] for key in common], [right[key] for key in common])
+
+
+def _compare_weights(
+    baseline: RunRecord, baseline_name: str, contender: RunRecord, contender_name: str
+) -> Optional[bool]:
+    left = baseline.of_kind(SetupEvent, baseline_name)
+    right = contender.of_kind(SetupEvent, contender_name)
+    if not left or not right:
+        return None
+    return bool(left[0].initial_digest == right[0].initial_digest)
+
+
+def _compare_batches(
+    left: List[BlockEvent], right: List[BlockEvent]
+) -> Tuple[Optional[bool], str]:
+    """Whether blocks of the same steps saw the same batches; None where no blocks line up."""
+    theirs = {(b.first_step, b.steps): b for b in right}
+    pairs = [(b, theirs[(b.first_step, b.steps)]) for b in left if (b.first_step, b.steps) in theirs]
+    if not pairs:
+        return None, "unknown"
+    same = all(a.labels_digest == b.labels_digest for a, b in pairs)
+    with_images = all(a.images_digest and b.images_digest for a, b in pairs)
+    if with_images:
+        same = same and all(a.images_digest == b.images_digest for a, b in pairs)
+    return same, "images" if with_images else "labels"
+
+
+def _compare_losses(
+    left: List[BlockEvent], right: List[BlockEvent]
+) -> Tuple[Optional[LossDifference], bool]:
+    """The difference over the common steps, and whether all of their losses are finite."""
+    ours = [loss for block in left for loss in block.losses]
+    theirs = [loss for block in right for loss in block.losses]
+    count = min(len(ours), len(theirs))
+    pairs = [(a, b) for a, b in zip(ours, theirs) if a is not None and b is not None]
+    if not pairs:
+        return None, False
+    differences = [abs(a - b) for a, b in pairs]
+    different = [step for step in range(count) if ours[step] != theirs[step]]
+    return (
+        LossDifference(
+            steps=count,
+            max_abs=max(differences),
+            mean_abs=sum(differences) / len(differences),
+            first_different_step=different[0] if different else None,
+            correlation=correlation([a for a, _ in pairs], [b for _, b in pairs]),
+        ),
+        len(pairs) == count,
+    )
+
+
+def _judge_parity(
+    same_weights: Optional[bool],
+    same_batches: Optional[bool],
+    loss: Optional[LossDifference],
+    finite: bool,
+    accuracy_difference: Optional[float],
+    blocks: Tuple[List[BlockEvent], List[BlockEvent]],
+) -> Tuple[str, str]:
+    """The verdict and its reason in a sentence part."""
+    if not same_weights:
+        return "inconclusive", "the contenders did not start from the same weights"
+    if same_batches is None:
+        return "inconclusive", "no blocks of the same steps were measured"
+    if not same_batches:
+        return "inconclusive", "the contenders did not see the same batches"
+    ours, theirs = ([x for b in side for x in b.losses] for side in blocks)
+    if any((a is None) != (b is None) for a, b in zip(ours, theirs)):
+        return "different", "the losses of one contender alone became infinite or not a number"
+    if loss is None or not finite:
+        return "inconclusive", "the losses of both became infinite or not a number"
+    if loss.first_different_step is None:
+        return "identical", f"the losses of all {loss.steps} steps are bitwise equal"
+    early = max(
+        abs(a - b) / max(1.0, abs(a))
+        for a, b in zip(ours[:EARLY_STEPS], theirs[:EARLY_STEPS])
+        if a is not None and b is not None
+    )
+    if early > EARLY_TOLERANCE:
+        return "different", (
+            f"within the first {EARLY_STEPS} steps the losses differ by {early:.1e}, "
+            f"more than the {EARLY_TOLERANCE:.0e} that rounding explains"
+        )
+    if accuracy_difference is not None and abs(accuracy_difference) > ACCURACY_TOLERANCE:
+        return "different", (
+            f"the last accuracies differ by {abs(accuracy_difference) * 100:.1f} points, "
+            f"more than {ACCURACY_TOLERANCE * 100:.0f}"
+        )
+    return "equal within rounding", (
+        f"the losses differ from step {loss.first_different_step} on, by {loss.max_abs:.1e} at most"
+    )
+
+
+def _break_even(
+    left: ContenderSummary, right: ContenderSummary, speedup: Optional[Ratio]
+) -> Optional[BreakEven]:
+    """Compile overhead over the gain per step; the gain's interval is the speedup's."""
+    if left.train_step_time_s is None or speedup is None:
+        return None
+    if left.compile_train_s is None or right.compile_train_s is None:
+        return None
+    overhead = (right.compile_train_s + (right.compile_eval_s or 0.0)) - (
+        left.compile_train_s + (left.compile_eval_s or 0.0)
+    )
+    step = left.train_step_time_s.median
+
+    def steps(ratio: Optional[float]) -> Optional[float]:
+        if ratio is None or ratio <= 1:
+            return None
+        return max(0.0, overhead / (step * (1 - 1 / ratio)))
+
+    return BreakEven(
+        steps=steps(speedup.ratio), low=steps(speedup.high), high=steps(speedup.low)
+    )

@@ -1,0 +1,49 @@
+"""Every error the suite raises on purpose, with the exit status it ends in.
+
+    BenchError                     (base; never raised itself)
+    |-- InputError            2    a flag, file, model or dataset that cannot be used
+    |   `-- RecordError       2    a stored record that cannot be read
+    |-- WorkerError           4    a worker process died, hung or refused to work
+    `-- Interrupted         130    the user pressed Ctrl-C; the record is kept
+
+A message is one sentence (or two) saying what was given, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_DIFFERENT = 1
+EXIT_BAD_INPUT = 2
+EXIT_INCONCLUSIVE = 3
+EXIT_WORKER_FAILED = 4
+EXIT_INTERRUPTED = 130
+
+
+class BenchError(Exception):
+    """Base of the suite's own errors; `exit_status` is what the command line returns."""
+
+    exit_status = EXIT_BAD_INPUT
+
+
+class InputError(BenchError):
+    """Something the user gave cannot be used."""
+
+
+class RecordError(InputError):
+    """A stored record is missing, damaged or of another schema version."""
+
+
+class WorkerError(BenchError):
+    """A worker process failed; `log_tail` holds its last lines of stderr."""
+
+    exit_status = EXIT_WORKER_FAILED
+
+    def __init__(self, message: str, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.log_tail = log_tail
+
+
+class Interrupted(BenchError):
+    """The user ended the run; what was measured until then is in the record."""
+
+    exit_status = EXIT_INTERRUPTED

@@ -1,0 +1,98 @@
+"""What a run was measured on, read from /proc; every field is None where it cannot be read."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+RECORDED_VARIABLES = ("OMP_", "OPENBLAS_", "ONEFLOW_", "GLOG_", "MKL_", "CUDA_", "MALLOC_")
+
+
+def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, Any]:
+    """Model name, feature flags and usable cores of the processor."""
+    fields: Dict[str, str] = {}
+    try:
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, separator, value = line.partition(":")
+            if separator:
+                fields.setdefault(key.strip(), value.strip())
+    except OSError:
+        pass
+    flags: List[str] = fields.get("flags", "").split()
+    return {
+        "model": fields.get("model name", platform.processor() or None),
+        "flags": flags,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def read_steal_seconds(stat: Path = Path("/proc/stat")) -> Optional[float]:
+    """Seconds that the hypervisor took from all cores since boot; None where not readable."""
+    try:
+        fields = stat.read_text(encoding="ascii").splitlines()[0].split()
+        return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def read_memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> Optional[int]:
+    """Physical memory of the machine in bytes; None where not readable."""
+    try:
+        first = meminfo.read_text(encoding="ascii").splitlines()[0]
+        return int(first.split()[1]) * 1024
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def read_peak_rss_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """Peak resident memory of this process (VmHWM), in bytes.
+
+    VmHWM belongs to the program running now; `getrusage` also counts what the parent used before
+    it started this program.
+    """
+    for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"{status} has no VmHWM line")
+
+
+def read_git_commit(folder: Path) -> Optional[str]:
+    """Commit of the checkout that holds `folder`, with "+" when it has changes; None outside."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def describe_load() -> Dict[str, Any]:
+    """What changes while a run goes on: load averages and steal time so far."""
+    return {"load": list(os.getloadavg()), "steal_s": read_steal_seconds()}
+
+
+def describe_machine() -> Dict[str, Any]:
+    """The whole description that a record starts with."""
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": read_cpu(),
+        "memory_bytes": read_memory_bytes(),
+        "git_commit": read_git_commit(Path(__file__).resolve().parent),
+        **describe_load(),
+    }

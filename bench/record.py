@@ -1,0 +1,252 @@
+"""The record of a run: `record.json` (the document) and `samples.jsonl` (what was measured).
+
+A run folder holds
+
+    record.json      versioned document: configuration, environment, status; replaced atomically
+    samples.jsonl    one JSON object a line, appended and flushed as it is measured
+
+so that a run that is killed can be read up to the kill. Schema history:
+
+    1   first version
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import Annotated, Literal
+
+from oneflow_bench.config import Contender, Measuring, Workload
+from oneflow_bench.errors import InputError, RecordError
+
+SCHEMA_VERSION = 1
+DOCUMENT_NAME = "record.json"
+SAMPLES_NAME = "samples.jsonl"
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class SetupEvent(_Event):
+    """A worker is ready: the times it took, what it starts from, what it runs on."""
+
+    event: Literal["setup"] = "setup"
+    contender: str
+    import_s: float  # importing oneflow
+    build_s: float  # model, optimizer and feed
+    compile_train_s: float  # 0 in eager mode
+    compile_eval_s: float
+    initial_digest: str  # sha256 over the initial parameters and buffers
+    num_params: int
+    graph_ops: Optional[int] = None  # operators of the compiled train graph
+    environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
+
+
+class BlockEvent(_Event):
+    """Train steps timed together between two full synchronisations."""
+
+    event: Literal["block"] = "block"
+    contender: str
+    epoch: int  # from 0
+    block: int  # from 0, over the run; the same number of both contenders form a pair
+    turn: int  # position in the run's order of turns, from 0
+    kind: Literal["first", "warmup", "steady"]  # first: one step; only steady enters speed
+    first_step: int  # from 0, over the run
+    steps: int
+    duration_s: float
+    cpu_s: float  # processor time of the whole worker process
+    started_s: float  # since the run's start
+    losses: List[Optional[float]]  # float32 values at full precision; None where not finite
+    lr: List[float]
+    labels_digest: str
+    images_digest: Optional[str] = None  # None when the loader is inside the graph
+
+
+class EvalEvent(_Event):
+    """One pass over the validation split, every sample once."""
+
+    event: Literal["eval"] = "eval"
+    contender: str
+    epoch: int
+    duration_s: float
+    steps: int
+    samples: int
+    correct: int
+    loss: Optional[float]
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.samples
+
+
+class ParametersEvent(_Event):
+    """Difference of the parameters and buffers of two contenders after an epoch."""
+
+    event: Literal["parameters"] = "parameters"
+    epoch: int
+    baseline: str
+    contender: str
+    max_abs: Optional[float]  # None where not finite, in all three
+    mean_abs: Optional[float]
+    relative_l2: Optional[float]  # ||contender - baseline|| / ||baseline||
+    largest_in: str  # the tensor with the largest difference
+    digests: Dict[str, str]
+
+
+class EndEvent(_Event):
+    """A worker has ended in good order."""
+
+    event: Literal["end"] = "end"
+    contender: str
+    peak_rss_bytes: int
+
+
+Event = Annotated[
+    Union[SetupEvent, BlockEvent, EvalEvent, ParametersEvent, EndEvent],
+    Field(discriminator="event"),
+]
+_EVENT: TypeAdapter[Any] = TypeAdapter(Event)
+
+
+class Document(BaseModel):
+    """`record.json`."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    command: str  # eager | graph | compare
+    status: Literal["running", "complete", "interrupted", "failed"] = "running"
+    error: Optional[str] = None
+    created: str  # ISO 8601, UTC
+    finished: Optional[str] = None
+    workload: Workload
+    measuring: Measuring
+    contenders: List[Contender]  # the first is the baseline
+    train_samples: int
+    val_samples: int
+    steps_per_epoch: int
+    environment_start: Dict[str, Any] = Field(default_factory=dict)
+    environment_end: Dict[str, Any] = Field(default_factory=dict)
+
+
+class RunRecord:
+    """A document with its samples; what comparison, report and plot work on."""
+
+    def __init__(self, document: Document, events: List[Any], folder: Optional[Path] = None) -> None:
+        self.document = document
+        self.events = events
+        self.folder = folder
+
+    def contender_names(self) -> List[str]:
+        return [c.name for c in self.document.contenders]
+
+    def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
+        """Events of one class in the order they were measured, of one contender if given."""
+        return [
+            e
+            for e in self.events
+            if isinstance(e, kind) and (contender is None or e.contender == contender)  # type: ignore[attr-defined]
+        ]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file."""
+    handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+class RecordWriter:
+    """Creates a run folder and appends to it. Raises InputError where it cannot be written."""
+
+    def __init__(self, folder: Path, document: Document) -> None:
+        self.folder = folder
+        self.document = document
+        try:
+            folder.mkdir(parents=True, exist_ok=False)
+            self.save()
+            self._samples = open(folder / SAMPLES_NAME, "a", encoding="utf-8")  # noqa: SIM115
+        except FileExistsError:
+            raise InputError(
+                f"the run folder {folder} exists already; give --out another folder"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"cannot write the run folder {folder} ({error.strerror}); "
+                "give --out a folder you may write to"
+            ) from None
+
+    def save(self) -> None:
+        write_atomically(self.folder / DOCUMENT_NAME, self.document.model_dump_json(indent=1) + "\n")
+
+    def append(self, event: Any) -> None:
+        self._samples.write(event.model_dump_json() + "\n")
+        self._samples.flush()
+
+    def close(self) -> None:
+        self._samples.close()
+        self.save()
+
+
+def load_record(folder: Path) -> RunRecord:
+    """Read a run folder (or the `record.json` in it).
+
+    A last line of samples cut short by a kill is left out; damage anywhere else, a missing file or
+    another schema version raises RecordError.
+    """
+    if folder.name == DOCUMENT_NAME:
+        folder = folder.parent
+    path = folder / DOCUMENT_NAME
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(
+            f"no record at {path} ({error.strerror}); give a folder made by bench eager, "
+            "bench graph or bench compare"
+        ) from None
+    except ValueError:
+        raise RecordError(f"{path} is not JSON; the record is damaged, run it again") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; "
+            "use the version of the suite that wrote it, or run it again"
+        )
+    try:
+        document = Document.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path} is not a valid record: {where}: {first['msg']}") from None
+    return RunRecord(document, _load_events(folder / SAMPLES_NAME), folder)
+
+
+def _load_events(path: Path) -> List[Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"no samples at {path} ({error.strerror}); the record is damaged") from None
+    complete = text.split("\n")[:-1]  # what follows the last newline was cut short
+    events = []
+    for number, line in enumerate(complete, start=1):
+        try:
+            events.append(_EVENT.validate_json(line))
+        except ValidationError as error:
+            raise RecordError(
+                f"{path} line {number} is not a sample of this schema ({error.errors()[0]['msg']})"
+            ) from None
+    return events

@@ -1,0 +1,201 @@
+"""Runs contenders in turns and records what they measure.
+
+The whole run can be read in `Runner.run`: start, first step, then epoch by epoch the blocks of
+train steps, the validation pass and the comparison of the weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+from oneflow_bench.config import Contender, Measuring, Workload
+from oneflow_bench.errors import BenchError, Interrupted, WorkerError
+from oneflow_bench.machine import describe_load
+from oneflow_bench.record import (
+    BlockEvent,
+    EndEvent,
+    EvalEvent,
+    RecordWriter,
+    SetupEvent,
+)
+from oneflow_bench.turns import WARMUP_STEPS, choose_block_steps, generate_orders, split_steps
+from oneflow_bench.weights import compare_weights
+
+CHECKPOINTS = "checkpoints"
+
+# (what is going on, steps done by all contenders, steps to do)
+Observer = Callable[[str, int, int], None]
+# name of the contender -> a started worker (see `worker_process.WorkerProcess`)
+Launcher = Callable[[Contender], Any]
+
+
+class Runner:
+    """One run: contenders, a record that is written to, and a way to start workers."""
+
+    def __init__(
+        self,
+        writer: RecordWriter,
+        launch: Launcher,
+        observe: Observer = lambda message, done, total: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        document = writer.document
+        self._writer = writer
+        self._launch = launch
+        self._observe = observe
+        self._clock = clock
+        self._workload: Workload = document.workload
+        self._measuring: Measuring = document.measuring
+        self._contenders: List[Contender] = document.contenders
+        self._steps_per_epoch = document.steps_per_epoch
+        self._workers: Dict[str, Any] = {}
+        self._orders = generate_orders([c.name for c in self._contenders], self._workload.seed)
+        self._block = 0
+        self._turn = 0
+        self._done = 0
+        self._step_time_s: Optional[float] = None
+        self._best_accuracy: Dict[str, float] = {}
+        self._best_epoch: Dict[str, int] = {}
+        self._start = clock()
+
+    def run(self) -> None:
+        """Run to the end. The record is closed and true whatever happens on the way."""
+        document = self._writer.document
+        try:
+            self._setup()
+            for epoch in range(self._workload.epochs):
+                for kind, steps in self._plan_epoch(epoch):
+                    self._train_block(epoch, kind, steps)
+                self._evaluate(epoch)
+                self._keep_weights(epoch)
+            for name, worker in self._workers.items():
+                self._writer.append(EndEvent(contender=name, **self._ask(worker, "end")))
+            document.status = "complete"
+        except KeyboardInterrupt:
+            self._kill_workers()
+            document.status, document.error = "interrupted", "ended by the user"
+            raise Interrupted(
+                f"ended by the user; what was measured is in {self._writer.folder}"
+            ) from None
+        except BenchError as error:
+            document.status, document.error = "failed", str(error)
+            raise
+        except OSError as error:
+            document.status, document.error = "failed", str(error)
+            raise WorkerError(f"the run could not go on: {error}") from error
+        finally:
+            self._kill_workers(gently=document.status == "complete")
+            document.environment_end = describe_load()
+            document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            self._writer.close()
+
+    def _setup(self) -> None:
+        by_name = {c.name: c for c in self._contenders}
+        for name in next(self._orders):
+            self._show(f"{name}: start, build, compile")
+            worker = self._workers[name] = self._launch(by_name[name])
+            answer = self._ask(
+                worker,
+                "setup",
+                workload=self._workload.model_dump(),
+                contender=by_name[name].model_dump(),
+                steps_per_epoch=self._steps_per_epoch,
+            )
+            self._writer.append(SetupEvent(contender=name, **answer))
+
+    def _plan_epoch(self, epoch: int) -> Iterator[Any]:
+        """(kind, steps) of the blocks of an epoch; the first epoch begins with the warm-up."""
+        steps = self._steps_per_epoch
+        if epoch == 0:
+            yield "first", 1
+            warmup = min(WARMUP_STEPS, steps - 1)
+            if warmup:
+                yield "warmup", warmup
+            steps -= 1 + warmup
+        length = choose_block_steps(
+            self._step_time_s or 1.0,
+            self._measuring.block_target_s,
+            self._steps_per_epoch,
+            self._measuring.block_steps,
+        )
+        for block_steps in split_steps(steps, length):
+            yield "steady", block_steps
+
+    def _train_block(self, epoch: int, kind: str, steps: int) -> None:
+        slowest = 0.0
+        for name in next(self._orders):
+            self._show(f"epoch {epoch + 1}/{self._workload.epochs}, {name}")
+            started = self._clock() - self._start
+            answer = self._ask(self._workers[name], "train", steps=steps)
+            slowest = max(slowest, answer["duration_s"] / steps)
+            self._done += steps
+            self._writer.append(
+                BlockEvent(
+                    contender=name,
+                    epoch=epoch,
+                    block=self._block,
+                    turn=self._turn,
+                    kind=kind,
+                    steps=steps,
+                    started_s=started,
+                    **answer,
+                )
+            )
+            self._turn += 1
+        self._block += 1
+        self._step_time_s = slowest
+
+    def _evaluate(self, epoch: int) -> None:
+        for name in next(self._orders):
+            self._show(f"epoch {epoch + 1}/{self._workload.epochs}, {name}: validation")
+            answer = self._ask(self._workers[name], "eval")
+            event = EvalEvent(contender=name, epoch=epoch, **answer)
+            self._writer.append(event)
+            if event.accuracy > self._best_accuracy.get(name, -1.0):
+                self._best_accuracy[name] = event.accuracy
+                self._best_epoch[name] = epoch
+
+    def _keep_weights(self, epoch: int) -> None:
+        """Save every contender's weights, compare them, and keep them if that was asked for."""
+        if len(self._contenders) < 2 and not self._measuring.keep_checkpoints:
+            return
+        folder = self._writer.folder / CHECKPOINTS
+        paths: Dict[str, Path] = {}
+        digests: Dict[str, str] = {}
+        for contender in self._contenders:
+            name = contender.name
+            paths[name] = folder / name / f"epoch-{epoch + 1:03d}.safetensors"
+            answer = self._ask(self._workers[name], "save", path=str(paths[name].resolve()))
+            digests[name] = answer["digest"]
+        baseline = self._contenders[0].name
+        for contender in self._contenders[1:]:
+            self._writer.append(
+                compare_weights(
+                    epoch, baseline, contender.name, paths[baseline], paths[contender.name], digests
+                )
+            )
+        if self._measuring.keep_checkpoints:
+            for name, path in paths.items():
+                if self._best_epoch[name] == epoch:
+                    shutil.copyfile(path, path.with_name("best.safetensors"))
+        else:
+            shutil.rmtree(folder)
+
+    def _ask(self, worker: Any, call: str, **arguments: Any) -> Dict[str, Any]:
+        answer: Dict[str, Any] = worker.ask(call, self._measuring.timeout_s, **arguments)
+        return answer
+
+    def _show(self, message: str) -> None:
+        total = self._workload.epochs * self._steps_per_epoch * len(self._contenders)
+        self._observe(message, self._done, total)
+
+    def _kill_workers(self, gently: bool = False) -> None:
+        for worker in self._workers.values():
+            if not gently:
+                worker.kill()
+            worker.close()
+        self._workers = {}

@@ -1,0 +1,92 @@
+"""The environment a worker starts in: set before OneFlow is imported, in this one place.
+
+`stock` leaves everything untouched. `tuned` sets, and the record keeps,
+
+    OMP_NUM_THREADS              the cores this process may use (OneFlow's default is cores - 2)
+    ONEFLOW_ENABLE_ONEDNN_OPTS   0: its element-wise oneDNN path measured slower (docs/runtime.md)
+    OPENBLAS_CORETYPE            Haswell, where OneFlow's OpenBLAS picks a kernel without AVX2 on a
+                                 processor that has AVX2
+    GLOG_minloglevel             2: no driver warnings on a machine without a GPU
+
+A variable the user has set already is left as it is; a contender's own variables win over all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import Dict, List, Optional
+
+from oneflow_bench.config import Contender
+from oneflow_bench.machine import read_cpu
+
+PROBE_TIMEOUT_S = 120.0
+AVX2_KERNELS = frozenset(
+    ["haswell", "zen", "excavator", "skylakex", "cooperlake", "sapphirerapids"]
+)
+_MARKER = "oneflow-bench: numpy is loaded"
+_PROBE = f"import sys, numpy; print({_MARKER!r}, file=sys.stderr, flush=True); import oneflow"
+
+
+def probe_blas_kernel(python: str, environment: Dict[str, str]) -> Optional[str]:
+    """Name of the kernel family that OneFlow's OpenBLAS chooses, asked in a throw-away process.
+
+    None when it does not say (no OneFlow, another BLAS, no answer in time).
+    """
+    try:
+        answer = subprocess.run(
+            [python, "-c", _PROBE],
+            env={**environment, "OPENBLAS_VERBOSE": "2"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PROBE_TIMEOUT_S,
+        ).stdout.decode("utf-8", "replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_blas_kernel(answer)
+
+
+def parse_blas_kernel(verbose_output: str) -> Optional[str]:
+    """The kernel named after NumPy's own OpenBLAS has had its say, or None."""
+    _, found, after_numpy = verbose_output.partition(_MARKER)
+    names = re.findall(r"^Core: *(\S+)", after_numpy, flags=re.MULTILINE)
+    return names[-1] if found and names else None
+
+
+def needs_core_type(kernel: Optional[str], cpu_flags: List[str]) -> bool:
+    """True where the processor has AVX2 and FMA and the chosen kernel does not use them."""
+    has_avx2 = {"avx2", "fma"} <= set(cpu_flags)
+    return has_avx2 and kernel is not None and kernel.lower() not in AVX2_KERNELS
+
+
+def create_tuned_variables(environment: Dict[str, str], python: str) -> Dict[str, str]:
+    """The variables `tuned` adds to `environment`; those the user has set are not among them."""
+    variables = {
+        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+        "ONEFLOW_ENABLE_ONEDNN_OPTS": "0",
+        "GLOG_minloglevel": "2",
+    }
+    if "OPENBLAS_CORETYPE" not in environment:
+        kernel = probe_blas_kernel(python, environment)
+        if needs_core_type(kernel, read_cpu()["flags"]):
+            variables["OPENBLAS_CORETYPE"] = "Haswell"
+    return {name: value for name, value in variables.items() if name not in environment}
+
+
+class RuntimeResolver:
+    """Full environments for contenders; asks the BLAS once per interpreter."""
+
+    def __init__(self, environment: Optional[Dict[str, str]] = None) -> None:
+        self._base = dict(os.environ if environment is None else environment)
+        self._tuned: Dict[str, Dict[str, str]] = {}
+
+    def resolve(self, contender: Contender, python: str) -> Dict[str, str]:
+        environment = dict(self._base)
+        if contender.runtime == "tuned":
+            if python not in self._tuned:
+                self._tuned[python] = create_tuned_variables(self._base, python)
+            environment.update(self._tuned[python])
+        environment.update(contender.env)
+        return environment

@@ -1,0 +1,173 @@
+"""Statistics of block times. Everything here works on plain lists of seconds.
+
+Intervals are of 95 % where nothing else is said. Blocks that ran one after the other share the
+machine's drift; so what is compared are pairs, and what counts as one observation is the double
+pair (ABBA or BAAB), out of which a linear drift cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import List, Optional, Sequence, Tuple
+
+from pydantic import BaseModel
+
+CONFIDENCE = 0.95
+MARGIN = 0.01  # faster or slower: the whole interval is beyond it
+EQUIVALENCE = 0.02  # equivalent: the whole interval is within it
+BOOTSTRAP_SAMPLES = 4000
+BOOTSTRAP_SEED = 0
+POWER = 0.9
+
+
+class Summary(BaseModel):
+    """A median with its interval; low and high are None below six values."""
+
+    median: float
+    low: Optional[float]
+    high: Optional[float]
+    count: int
+
+
+class Ratio(BaseModel):
+    """Baseline time over contender time: above 1 the contender is faster.
+
+    `smallest_effect` is the relative difference that this many observations with this scatter would
+    have shown beyond zero with probability 0.9.
+    """
+
+    ratio: float
+    low: Optional[float]
+    high: Optional[float]
+    count: int  # observations: double pairs, or blocks of a side when not paired
+    paired: bool
+    smallest_effect: Optional[float]
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Median and the distribution-free interval between two order statistics.
+
+    The ranks are those of the binomial distribution with p = 1/2 (Conover, Practical
+    Nonparametric Statistics, 1999, section 3.2), so coverage is at least 95 %. Raises ValueError
+    for no values.
+    """
+    if not values:
+        raise ValueError("the median of no values was asked for; give at least one")
+    ordered = sorted(values)
+    count = len(ordered)
+    middle = count // 2
+    median = ordered[middle] if count % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    rank = _lower_rank(count)
+    if rank is None:
+        return Summary(median=median, low=None, high=None, count=count)
+    return Summary(median=median, low=ordered[rank], high=ordered[count - 1 - rank], count=count)
+
+
+def _lower_rank(count: int) -> Optional[int]:
+    """Largest r with P(Binomial(count, 1/2) <= r) <= 0.025, or None where there is none."""
+    allowed = (1 - CONFIDENCE) / 2 * 2**count
+    total = 0
+    rank: Optional[int] = None
+    for k in range(count // 2):
+        total += math.comb(count, k)
+        if total > allowed:
+            break
+        rank = k
+    return rank
+
+
+def paired_log_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) -> Ratio:
+    """Speedup from times measured in pairs: exp of the mean log ratio, with a t interval.
+
+    `baseline_s[i]` and `contender_s[i]` were measured side by side. Two neighbouring pairs, being
+    ABBA or BAAB, are averaged into one observation before the interval is formed. Raises ValueError
+    for unequal or no lengths.
+    """
+    if len(baseline_s) != len(contender_s) or not baseline_s:
+        raise ValueError(
+            f"{len(baseline_s)} baseline and {len(contender_s)} contender times were given; "
+            "pairs need equally many, and at least one"
+        )
+    logs = [math.log(b / c) for b, c in zip(baseline_s, contender_s)]
+    observations = [sum(logs[i : i + 2]) / len(logs[i : i + 2]) for i in range(0, len(logs), 2)]
+    if len(logs) % 2 and len(observations) > 1:  # a half double pair would weigh as a whole one
+        observations.pop()
+    mean = sum(observations) / len(observations)
+    half, effect = _t_interval(observations, mean)
+    return Ratio(
+        ratio=math.exp(mean),
+        low=None if half is None else math.exp(mean - half),
+        high=None if half is None else math.exp(mean + half),
+        count=len(observations),
+        paired=True,
+        smallest_effect=effect,
+    )
+
+
+def _t_interval(values: List[float], mean: float) -> Tuple[Optional[float], Optional[float]]:
+    from scipy.stats import t as student
+
+    count = len(values)
+    if count < 2:
+        return None, None
+    error = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1) / count)
+    quantile = float(student.ppf(0.5 + CONFIDENCE / 2, count - 1))
+    power = float(student.ppf(POWER, count - 1))
+    return quantile * error, math.expm1((quantile + power) * error)
+
+
+def unpaired_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) -> Ratio:
+    """Ratio of medians of two runs that took no turns, with a bootstrap percentile interval.
+
+    What the machine did differently during the two runs is in the ratio and not in the interval.
+    Raises ValueError for an empty side.
+    """
+    import numpy as np
+
+    if not baseline_s or not contender_s:
+        raise ValueError("both sides need at least one time")
+    source = np.random.RandomState(BOOTSTRAP_SEED)
+    left, right = np.asarray(baseline_s), np.asarray(contender_s)
+    ratio = float(np.median(left) / np.median(right))
+    low = high = None
+    if min(len(left), len(right)) > 1:
+        draws = [
+            np.median(source.choice(side, (BOOTSTRAP_SAMPLES, len(side))), axis=1)
+            for side in (left, right)
+        ]
+        tail = 50 * (1 - CONFIDENCE)
+        low, high = (float(v) for v in np.percentile(draws[0] / draws[1], [tail, 100 - tail]))
+    return Ratio(
+        ratio=ratio,
+        low=low,
+        high=high,
+        count=min(len(left), len(right)),
+        paired=False,
+        smallest_effect=None,
+    )
+
+
+def speed_verdict(ratio: Optional[Ratio]) -> str:
+    """faster, slower, equivalent or inconclusive, by where the whole interval lies."""
+    if ratio is None or ratio.low is None or ratio.high is None or not ratio.paired:
+        return "inconclusive"
+    if ratio.low > 1 + MARGIN:
+        return "faster"
+    if ratio.high < 1 / (1 + MARGIN):
+        return "slower"
+    if ratio.low > 1 / (1 + EQUIVALENCE) and ratio.high < 1 + EQUIVALENCE:
+        return "equivalent"
+    return "inconclusive"
+
+
+def correlation(left: Sequence[float], right: Sequence[float]) -> Optional[float]:
+    """Pearson's correlation; None for fewer than two values or a side that does not vary."""
+    count = len(left)
+    if count < 2:
+        return None
+    mean_left, mean_right = sum(left) / count, sum(right) / count
+    covariance = sum((a - mean_left) * (b - mean_right) for a, b in zip(left, right))
+    scale = math.sqrt(
+        sum((a - mean_left) ** 2 for a in left) * sum((b - mean_right) ** 2 for b in right)
+    )
+    return covariance / scale if scale else None

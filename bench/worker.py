@@ -1,0 +1,224 @@
+"""A worker process: builds one contender and does what the controller says, turn by turn.
+
+Started as `python -m oneflow_bench.worker --reply-fd N`. It reads one JSON request a line from
+standard input and writes one JSON answer a line to descriptor N; what OneFlow prints goes to the
+log. Without a request it waits, and an idle process uses no processor time. The end of standard
+input is the end of the worker, so that it never outlives its controller.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+from oneflow_bench.config import SYNTHETIC_DATA, Contender, Workload
+from oneflow_bench.errors import InputError
+from oneflow_bench.machine import RECORDED_VARIABLES, read_peak_rss_bytes
+
+
+class Session:
+    """The state of one worker between requests."""
+
+    def __init__(self) -> None:
+        self._workload: Workload
+        self._steps_per_epoch = 0
+        self._step = 0
+        self._job: Any = None
+        self._mode: Any = None
+        self._batch_digests: Dict[int, str] = {}
+
+    def setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Import OneFlow, build and compile; every part timed apart."""
+        self._workload = Workload.model_validate(request["workload"])
+        contender = Contender.model_validate(request["contender"])
+        self._steps_per_epoch = int(request["steps_per_epoch"])
+        start = time.perf_counter()
+        import oneflow as flow
+
+        imported = time.perf_counter()
+        from oneflow_bench import modes, workload
+        from oneflow_bench.data import load_dataset
+
+        check_device(contender.device, flow.cuda.is_available())
+        synthetic = self._workload.data == SYNTHETIC_DATA
+        dataset = None if synthetic else load_dataset(Path(self._workload.data))
+        self._job = workload.create_job(
+            self._workload, dataset, self._steps_per_epoch, contender.device
+        )
+        initial = workload.copy_state(self._job.model)
+        self._mode = modes.create_mode(
+            contender.mode, self._job, self._workload.image_size, self._workload.feed
+        )
+        built = time.perf_counter()
+        return {
+            "import_s": imported - start,
+            "build_s": built - imported,
+            "compile_train_s": self._mode.compile_train(),
+            "compile_eval_s": self._mode.compile_eval(),
+            "initial_digest": workload.digest_state(initial),
+            "num_params": sum(p.numel() for p in self._job.model.parameters()),
+            "graph_ops": self._mode.graph_ops,
+            "environment": describe_environment(flow),
+        }
+
+    def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Time a block of train steps; losses and digests are fetched after the clock stopped."""
+        from oneflow_bench import timing, workload
+
+        steps = int(request["steps"])
+        timed = timing.measure_block(self._mode.train_step, steps)
+        first = self._step
+        self._step += steps
+        losses = [float(loss.numpy()) for loss, _, _ in timed.outputs]
+        images = [batch for _, _, batch in timed.outputs]
+        return {
+            "duration_s": timed.duration_s,
+            "cpu_s": timed.cpu_s,
+            "first_step": first,
+            "losses": [loss if math.isfinite(loss) else None for loss in losses],
+            "lr": [
+                workload.learning_rate(self._workload, self._steps_per_epoch, step)
+                for step in range(first, self._step)
+            ],
+            "labels_digest": self._digest([labels for _, labels, _ in timed.outputs]),
+            "images_digest": None if images[0] is None else self._digest(images),
+        }
+
+    def eval(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Time one pass over the validation split; the score counts every sample once."""
+        from oneflow_bench import timing
+
+        feed = self._job.eval_feed
+        timed = timing.measure_block(self._mode.eval_step, feed.steps_per_pass)
+        correct, loss = score_batches(
+            [(logits.numpy(), labels.numpy()) for logits, labels in timed.outputs],
+            feed.num_samples,
+        )
+        return {
+            "duration_s": timed.duration_s,
+            "steps": feed.steps_per_pass,
+            "samples": feed.num_samples,
+            "correct": correct,
+            "loss": loss if math.isfinite(loss) else None,
+        }
+
+    def save(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Write the weights to `path`; the digest of what was written."""
+        from oneflow_bench import workload
+
+        state = workload.copy_state(self._job.model)
+        workload.save_weights(state, Path(request["path"]))
+        return {"digest": workload.digest_state(state)}
+
+    def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {"peak_rss_bytes": read_peak_rss_bytes()}
+
+    def _digest(self, tensors: List[Any]) -> str:
+        """sha256 over the tensors' own digests; a preloaded tensor is hashed once."""
+        digest = hashlib.sha256()
+        preloaded = self._workload.feed == "memory" or self._workload.data == SYNTHETIC_DATA
+        for tensor in tensors:
+            known = self._batch_digests.get(id(tensor)) if preloaded else None
+            if known is None:
+                known = hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+                if preloaded:
+                    self._batch_digests[id(tensor)] = known
+            digest.update(known.encode())
+        return digest.hexdigest()
+
+
+def score_batches(batches: List[Any], num_samples: int) -> Any:
+    """(number correct, mean cross entropy) over the first `num_samples` of the pass.
+
+    `batches` are (logits (B, K), labels (B,)). What follows the last sample is the endless
+    reader's next pass and does not count. The loss is computed here, in float64, for both modes.
+    """
+    import numpy as np
+
+    logits = np.concatenate([np.asarray(batch[0], dtype=np.float64) for batch in batches])
+    labels = np.concatenate([np.asarray(batch[1]) for batch in batches]).astype(np.int64)
+    logits, labels = logits[:num_samples], labels[:num_samples]
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    top = logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+    loss = float((log_sum - logits[np.arange(num_samples), labels]).mean())
+    return correct, loss
+
+
+def check_device(device: str, cuda_available: bool) -> None:
+    """Raise InputError for a device that this OneFlow cannot use."""
+    if device == "cuda" and not cuda_available:
+        raise InputError(
+            "--device cuda was given and OneFlow finds no usable GPU on this machine; "
+            "use --device cpu, or check the driver with nvidia-smi"
+        )
+
+
+def describe_environment(flow: Any) -> Dict[str, Any]:
+    """What this worker runs on: versions and the variables that steer the runtime."""
+    import numpy as np
+
+    return {
+        "oneflow": flow.__version__,
+        "oneflow_commit": getattr(flow, "__git_commit__", None),
+        "numpy": np.__version__,
+        "python": sys.version.split()[0],
+        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(RECORDED_VARIABLES)},
+    }
+
+
+def _known_input_errors() -> Any:
+    from oneflow_bench.data import DataError
+    from oneflow_bench.models import ModelFactoryError, UnknownModelError
+
+    return InputError, DataError, ModelFactoryError, UnknownModelError
+
+
+def serve(read_line: Callable[[], str], write: Callable[[str], None]) -> None:
+    """Answer requests until `end` or the end of the input."""
+    session = Session()
+    while True:
+        line = read_line()
+        if not line:
+            return
+        request = json.loads(line)
+        answer: Dict[str, Any]
+        try:
+            answer = {"ok": True, **getattr(session, request["call"])(request)}
+        except _known_input_errors() as error:
+            answer = {"ok": False, "kind": "input", "error": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {
+                "ok": False,
+                "kind": "failure",
+                "error": f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ''}",
+            }
+        write(json.dumps(answer) + "\n")
+        if request["call"] == "end" or not answer["ok"]:
+            return
+
+
+def main(arguments: Optional[List[str]] = None) -> None:
+    parser = argparse.ArgumentParser(prog="oneflow_bench.worker")
+    parser.add_argument("--reply-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    with os.fdopen(options.reply_fd, "w", encoding="utf-8") as replies:
+
+        def write(text: str) -> None:
+            replies.write(text)
+            replies.flush()
+
+        serve(sys.stdin.readline, write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The controller's end of a worker process: start it, ask it, end it; never import OneFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+from oneflow_bench.errors import InputError, WorkerError
+
+TAIL_LINES = 12
+END_GRACE_S = 5.0
+
+
+class WorkerProcess:
+    """One worker. Not started with the terminal's signals: only the controller ends it."""
+
+    def __init__(self, name: str, command: List[str], environment: Dict[str, str], log: Path) -> None:
+        self.name = name
+        self._log_path = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        read_end, write_end = os.pipe()
+        try:
+            with open(log, "ab") as log_file:
+                self._process = subprocess.Popen(
+                    [*command, "--reply-fd", str(write_end)],
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=log_file,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[write_end],
+                    start_new_session=True,
+                )
+        except OSError as error:
+            os.close(read_end)
+            raise WorkerError(
+                f"the worker '{name}' could not be started with {command[0]} ({error.strerror}); "
+                "check the contender's python"
+            ) from None
+        finally:
+            os.close(write_end)
+        self._replies = read_end
+        self._buffer = b""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, call: str, timeout_s: float, **arguments: Any) -> Dict[str, Any]:
+        """Send a request and wait for the answer.
+
+        Raises InputError where the worker found something it was given unusable, and WorkerError
+        where it died, did not answer within `timeout_s` seconds, or failed.
+        """
+        request = json.dumps({"call": call, **arguments}) + "\n"
+        try:
+            assert self._process.stdin is not None
+            self._process.stdin.write(request.encode())
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._died(call) from None
+        answer: Dict[str, Any] = json.loads(self._read_line(call, timeout_s))
+        if answer.pop("ok"):
+            return answer
+        if answer["kind"] == "input":
+            raise InputError(answer["error"])
+        raise WorkerError(
+            f"the worker '{self.name}' failed in its {call} turn: {answer['error']}; "
+            f"the whole log is {self._log_path}",
+            self.read_log_tail(),
+        )
+
+    def _read_line(self, call: str, timeout_s: float) -> bytes:
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._buffer:
+            remaining = deadline - time.monotonic()
+            ready = select.select([self._replies], [], [], max(0.0, remaining))[0]
+            if not ready:
+                self.kill()
+                raise WorkerError(
+                    f"the worker '{self.name}' gave no answer to its {call} turn within "
+                    f"{timeout_s:g} s and was ended; give a longer --timeout if the step is that slow",
+                    self.read_log_tail(),
+                )
+            received = os.read(self._replies, 65536)
+            if not received:
+                raise self._died(call)
+            self._buffer += received
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _died(self, call: str) -> WorkerError:
+        try:
+            status = self._process.wait(timeout=END_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            status = self._process.wait()
+        return WorkerError(
+            f"the worker '{self.name}' died in its {call} turn ({describe_exit(status)}); "
+            f"the whole log is {self._log_path}",
+            self.read_log_tail(),
+        )
+
+    def read_log_tail(self) -> str:
+        """The last lines the worker wrote."""
+        try:
+            text = self._log_path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-TAIL_LINES:])
+
+    def kill(self) -> None:
+        """End the worker and whatever it started, at once."""
+        if self._process.poll() is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self._process.wait()
+
+    def close(self) -> None:
+        """End the worker in good order if it does so in time, else by force."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self._process.wait(timeout=END_GRACE_S)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+        if self._replies >= 0:
+            os.close(self._replies)
+            self._replies = -1
+
+
+def describe_exit(status: int) -> str:
+    """A sentence part for a process's return code."""
+    if status >= 0:
+        return f"exit status {status}"
+    name = signal.Signals(-status).name
+    hint = "; the machine may be out of memory, try a smaller --batch-size" if status == -9 else ""
+    return f"ended by {name}{hint}"
+
+
+def create_worker_command(python: str) -> List[str]:
+    """Command line of a worker under the interpreter `python`."""
+    return [python or sys.executable, "-m", "oneflow_bench.worker"]

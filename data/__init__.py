@@ -1,0 +1,46 @@
+"""Datasets of images in OFRecord files: reading, checking, writing, importing.
+
+Everything but `OFRecordDataLoader` works where OneFlow is not installed; that one is looked up on
+first use, so that importing this package never imports OneFlow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .digits import make_digits
+from .errors import DataError
+from .importers import import_imagefolder
+from .index import DatasetInfo, SplitInfo, default_dataset_path, load_dataset
+from .inspection import inspect_dataset
+from .synthetic import create_synthetic_batches
+from .validate import validate_dataset
+from .writer import Description, Sample, write_dataset
+
+if TYPE_CHECKING:
+    from .loader import OFRecordDataLoader
+
+__all__ = [
+    "DataError",
+    "DatasetInfo",
+    "Description",
+    "OFRecordDataLoader",
+    "Sample",
+    "SplitInfo",
+    "create_synthetic_batches",
+    "default_dataset_path",
+    "import_imagefolder",
+    "inspect_dataset",
+    "load_dataset",
+    "make_digits",
+    "validate_dataset",
+    "write_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "OFRecordDataLoader":
+        from .loader import OFRecordDataLoader
+
+        return OFRecordDataLoader
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

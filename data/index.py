@@ -1,0 +1,196 @@
+"""What a dataset on disk is: `index.json` beside `train/` and `val/` with their part files."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from .errors import DataError
+from .ofrecord_file import count_records
+
+SCHEMA_VERSION = 1
+INDEX_NAME = "index.json"
+SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation")}
+# per channel, 0..255: means and deviations commonly used for ImageNet, for sets without an index
+IMAGENET_MEAN = (123.68, 116.779, 103.939)
+IMAGENET_STD = (58.393, 57.12, 57.375)
+_PART = re.compile(r"part-(\d+)$")
+
+Triple = Tuple[float, float, float]
+Size = Tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """One part file as the writer left it."""
+
+    sha256: str
+    num_samples: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """One split. Sizes are (width, height) in pixels; None where only a scan could tell."""
+
+    folder: Path
+    part_files: Tuple[Path, ...]
+    part_name_suffix_length: int
+    num_samples: int
+    checksum: Optional[str] = None
+    min_image_size: Optional[Size] = None
+    max_image_size: Optional[Size] = None
+    class_counts: Optional[Tuple[int, ...]] = None
+    parts: Tuple[PartInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A dataset. Mean and std are per channel (R, G, B), in the pixels' units of 0..255.
+
+    `classes` is empty for a dataset without an index until `validate_dataset` has seen the labels.
+    """
+
+    root: Path
+    name: str
+    classes: Tuple[str, ...]
+    train: SplitInfo
+    val: SplitInfo
+    mean: Triple
+    std: Triple
+    random_crop: bool = True
+    horizontal_flip: bool = True
+    has_index: bool = False
+
+
+def default_dataset_path() -> Path:
+    """The embedded handwritten digits."""
+    return Path(__file__).resolve().parent / "digits"
+
+
+def load_dataset(path: Path) -> DatasetInfo:
+    """Read the index, or count the records where there is none; looks at no image.
+
+    Raises DataError for a missing or empty folder, a missing split or part file, a bad index.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(
+            f"dataset folder {root} does not exist; give a folder with train/ and val/, "
+            "or make one with bench data make digits or bench data import imagefolder"
+        )
+    if not any(root.iterdir()):
+        raise DataError(f"dataset folder {root} is empty; it needs train/ and val/ with part files")
+    index_file = root / INDEX_NAME
+    if index_file.exists():
+        return _load_indexed(root, index_file)
+    train, val = _find_split(root, "train"), _find_split(root, "val")
+    return DatasetInfo(root, root.resolve().name, (), train, val, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def find_parts(folder: Path) -> Tuple[Tuple[Path, ...], int]:
+    """Part files in order and the length of their number (-1: not padded), as OneFlow names them.
+
+    Raises DataError for no part file or a gap: the reader would abort the process on it.
+    """
+    numbered: List[Tuple[int, str]] = []
+    for entry in folder.iterdir():
+        match = _PART.match(entry.name)
+        if match and entry.is_file():
+            numbered.append((int(match.group(1)), match.group(1)))
+    numbered.sort()
+    if not numbered:
+        raise DataError(f"{folder} holds no part files; expected part-00000, part-00001 and so on")
+    first = numbered[0][1]
+    padded = len(first) if len(first) > 1 else -1
+    files = []
+    for position, (number, text) in enumerate(numbered):
+        expected = f"part-{position:0{max(padded, 1)}d}"
+        if number != position or f"part-{text}" != expected:
+            raise DataError(
+                f"{folder / expected} is missing from the sequence of {len(numbered)} part files "
+                f"(found part-{text} in its place); restore it or import the dataset again"
+            )
+        files.append(folder / expected)
+    return tuple(files), padded
+
+
+def _find_split(root: Path, split: str) -> SplitInfo:
+    folder = _split_folder(root, split)
+    files, padded = find_parts(folder)
+    return SplitInfo(folder, files, padded, sum(count_records(file) for file in files))
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    for name in SPLIT_FOLDERS[split]:
+        if (root / name).is_dir():
+            return root / name
+    names = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
+    raise DataError(f"dataset folder {root} has no {names}; it needs both train/ and val/")
+
+
+def _load_indexed(root: Path, index_file: Path) -> DatasetInfo:
+    try:
+        index = json.loads(index_file.read_text(encoding="utf-8"))
+        if index["schema_version"] != SCHEMA_VERSION:
+            raise DataError(
+                f"{index_file} has schema version {index['schema_version']} and this program reads "
+                f"{SCHEMA_VERSION}; make or import the dataset again"
+            )
+        return DatasetInfo(
+            root=root,
+            name=str(index["name"]),
+            classes=tuple(str(name) for name in index["classes"]),
+            train=_load_split(root, "train", index["splits"]["train"]),
+            val=_load_split(root, "val", index["splits"]["val"]),
+            mean=_triple(index["mean"]),
+            std=_triple(index["std"]),
+            random_crop=bool(index["augmentation"]["random_crop"]),
+            horizontal_flip=bool(index["augmentation"]["horizontal_flip"]),
+            has_index=True,
+        )
+    except DataError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{index_file} is no index of a dataset ({type(error).__name__}: {error}); "
+            "make or import the dataset again, or remove the file to have the parts scanned"
+        ) from None
+
+
+def _load_split(root: Path, split: str, stored: Dict[str, Any]) -> SplitInfo:
+    folder = _split_folder(root, split)
+    files, padded = find_parts(folder)
+    parts = tuple(
+        PartInfo(str(part["sha256"]), int(part["num_samples"]), int(part["size_bytes"]))
+        for part in stored["parts"]
+    )
+    if len(parts) != len(files):
+        raise DataError(
+            f"{folder} holds {len(files)} part files and {root / INDEX_NAME} lists {len(parts)}; "
+            "restore the missing ones or import the dataset again"
+        )
+    return SplitInfo(
+        folder=folder,
+        part_files=files,
+        part_name_suffix_length=padded,
+        num_samples=int(stored["num_samples"]),
+        checksum=str(stored["checksum"]),
+        min_image_size=_size(stored["min_image_size"]),
+        max_image_size=_size(stored["max_image_size"]),
+        class_counts=tuple(int(count) for count in stored["class_counts"]),
+        parts=parts,
+    )
+
+
+def _triple(values: Any) -> Triple:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _size(values: Any) -> Size:
+    width, height = (int(value) for value in values)
+    return width, height

@@ -1,0 +1,139 @@
+"""OneFlow's own operators as one module that gives batches, eagerly or inside `nn.Graph.build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import oneflow as flow
+from oneflow import nn
+
+from .index import DatasetInfo
+from .ofrecord_file import IMAGE_KEY, LABEL_KEY
+
+# the buffer as a share of the split; docs/data.md has what it does to an epoch, measured
+SHUFFLE_SHARE = 8
+MAX_SHUFFLE_BUFFER = 1024
+RESIZE_RATIO = 256 / 224  # validation's shorter side to its centre crop, as published for ImageNet
+_CROP_SEED_OFFSET, _FLIP_SEED_OFFSET = 1, 2
+
+
+class OFRecordDataLoader(nn.Module):
+    """Batches of a folder of OFRecord part files, without end.
+
+    `loader()` gives (images float32 (B, 3, S, S), labels int32 (B,)), the images normalised per
+    channel as (pixel - mean) / std in units of 0..255. Training shuffles within a buffer and, where
+    asked, crops and mirrors at random. Validation keeps the order of the files, scales the shorter
+    side (to S * 256 / 224 where the set is one for crops, else to S) and crops the centre.
+
+    The reader is endless and has no partial batch: behind the last sample comes the first. Count
+    of a validation pass only what `valid_counts` says, and each sample counts exactly once, in
+    every pass. The same arguments give the same batches, bit for bit, in any process and mode.
+
+    The folder must have passed `validate_dataset`: OneFlow ends the process on damaged files.
+    """
+
+    def __init__(
+        self,
+        part_folder: Path,
+        *,
+        batch_size: int,
+        image_size: int,
+        train: bool,
+        mean: Sequence[float],
+        std: Sequence[float],
+        num_parts: int,
+        num_samples: int,
+        seed: int,
+        random_crop: bool = True,
+        horizontal_flip: bool = True,
+        part_name_prefix: str = "part-",
+        part_name_suffix_length: int = 5,
+        shuffle_buffer_size: Optional[int] = None,
+    ) -> None:
+        super().__init__()
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.is_training_feed = train
+        self.reader = nn.OFRecordReader(
+            str(part_folder),
+            batch_size=batch_size,
+            data_part_num=num_parts,
+            part_name_prefix=part_name_prefix,
+            part_name_suffix_length=part_name_suffix_length,
+            random_shuffle=train,
+            shuffle_buffer_size=shuffle_buffer_size or default_shuffle_buffer(num_samples),
+            shuffle_after_epoch=False,
+            random_seed=seed,
+        )
+        self.label_decoder = nn.OFRecordRawDecoder(LABEL_KEY, shape=(), dtype=flow.int32)
+        if train and random_crop:
+            self.image_decoder = nn.OFRecordImageDecoderRandomCrop(
+                IMAGE_KEY, color_space="RGB", random_seed=seed + _CROP_SEED_OFFSET
+            )
+        else:
+            self.image_decoder = nn.OFRecordImageDecoder(IMAGE_KEY, color_space="RGB")
+        if train:
+            self.resize = nn.image.Resize(target_size=[image_size, image_size])
+        else:
+            ratio = RESIZE_RATIO if random_crop else 1.0
+            self.resize = nn.image.Resize(
+                resize_side="shorter", keep_aspect_ratio=True, target_size=round(image_size * ratio)
+            )
+        flips = train and horizontal_flip
+        flip_seed = seed + _FLIP_SEED_OFFSET
+        self.flip = nn.CoinFlip(batch_size=batch_size, random_seed=flip_seed) if flips else None
+        crop = 0 if train else image_size
+        self.normalise = nn.CropMirrorNormalize(
+            color_space="RGB", crop_h=crop, crop_w=crop, mean=list(mean), std=list(std)
+        )
+
+    @classmethod
+    def from_dataset(
+        cls, dataset: DatasetInfo, *, train: bool, batch_size: int, image_size: int, seed: int
+    ) -> OFRecordDataLoader:
+        """The loader of one split, with the dataset's own statistics and augmentation."""
+        split = dataset.train if train else dataset.val
+        return cls(
+            split.folder,
+            batch_size=batch_size,
+            image_size=image_size,
+            train=train,
+            mean=dataset.mean,
+            std=dataset.std,
+            num_parts=len(split.part_files),
+            num_samples=split.num_samples,
+            seed=seed,
+            random_crop=dataset.random_crop,
+            horizontal_flip=dataset.horizontal_flip,
+            part_name_suffix_length=split.part_name_suffix_length,
+        )
+
+    def __len__(self) -> int:
+        """Batches an epoch: whole ones in training, enough to hold every sample in validation."""
+        if self.is_training_feed:
+            return self.num_samples // self.batch_size
+        return -(-self.num_samples // self.batch_size)
+
+    def valid_counts(self) -> List[int]:
+        """For each batch of a validation pass, how many of its first samples to count.
+
+        All of them but in the last batch, which goes on with samples already seen; they sum to
+        `num_samples`. The next pass starts behind those and is as exact.
+        """
+        batches = -(-self.num_samples // self.batch_size)
+        last = self.num_samples - (batches - 1) * self.batch_size
+        return [self.batch_size] * (batches - 1) + [last]
+
+    def forward(self) -> Tuple[flow.Tensor, flow.Tensor]:
+        """The next batch: (images float32 (B, 3, S, S), labels int32 (B,))."""
+        record = self.reader()
+        labels = self.label_decoder(record)
+        images = self.resize(self.image_decoder(record))[0]
+        mirror = self.flip() if self.flip is not None else None
+        return self.normalise(images, mirror), labels
+
+
+def default_shuffle_buffer(num_samples: int) -> int:
+    """Records in the shuffle buffer: an eighth of the split, at most 1,024."""
+    return max(1, min(MAX_SHUFFLE_BUFFER, num_samples // SHUFFLE_SHARE))

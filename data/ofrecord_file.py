@@ -1,0 +1,183 @@
+"""OFRecord files without OneFlow: an int64 little-endian length, then that many bytes of message.
+
+The message is wire-compatible with oneflow/core/record/record.proto. Its descriptor is built here,
+in a pool of its own, so that it can live in one process beside OneFlow's generated classes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator, NamedTuple, Tuple
+
+from .errors import DataError
+
+IMAGE_KEY = "encoded"
+LABEL_KEY = "class/label"
+_LENGTH = struct.Struct("<q")
+_REMEDY = "write or import the dataset again"
+# field number, name, protobuf's type number of the values (descriptor.proto, Type)
+_LISTS = (
+    (1, "Bytes", 12),
+    (2, "Float", 2),
+    (3, "Double", 1),
+    (4, "Int32", 5),
+    (5, "Int64", 3),
+)
+_TYPE_STRING, _TYPE_MESSAGE, _OPTIONAL, _REPEATED, _TYPE_BYTES = 9, 11, 1, 3, 12
+
+
+class Record(NamedTuple):
+    """One training example: a JPEG file's bytes and a class number."""
+
+    encoded: bytes
+    label: int
+
+
+@lru_cache(maxsize=None)
+def ofrecord_class() -> Any:
+    """The message class `oneflow.OFRecord`."""
+    from google.protobuf import descriptor_pool, message_factory
+
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(_describe_messages().SerializeToString())
+    descriptor = pool.FindMessageTypeByName("oneflow.OFRecord")
+    if hasattr(message_factory, "GetMessageClass"):
+        return message_factory.GetMessageClass(descriptor)
+    return message_factory.MessageFactory(pool).GetPrototype(descriptor)
+
+
+def _describe_messages() -> Any:
+    from google.protobuf import descriptor_pb2
+
+    file = descriptor_pb2.FileDescriptorProto(
+        name="oneflow/core/record/record.proto", package="oneflow", syntax="proto2"
+    )
+    for _, kind, value_type in _LISTS:
+        message = file.message_type.add(name=f"{kind}List")
+        value = message.field.add(name="value", number=1, label=_REPEATED, type=value_type)
+        if value_type != _TYPE_BYTES:
+            value.options.packed = True
+    feature = file.message_type.add(name="Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, kind, _ in _LISTS:
+        field = feature.field.add(name=f"{kind.lower()}_list", number=number, label=_OPTIONAL)
+        field.type, field.type_name, field.oneof_index = _TYPE_MESSAGE, f".oneflow.{kind}List", 0
+    record = file.message_type.add(name="OFRecord")
+    entry = record.nested_type.add(name="FeatureEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, label=_OPTIONAL, type=_TYPE_STRING)
+    value = entry.field.add(name="value", number=2, label=_OPTIONAL, type=_TYPE_MESSAGE)
+    value.type_name = ".oneflow.Feature"
+    features = record.field.add(name="feature", number=1, label=_REPEATED, type=_TYPE_MESSAGE)
+    features.type_name = ".oneflow.OFRecord.FeatureEntry"
+    return file
+
+
+def serialize_record(record: Record) -> bytes:
+    """The message of one record; the same record always gives the same bytes."""
+    message = ofrecord_class()()
+    message.feature[IMAGE_KEY].bytes_list.value.append(record.encoded)
+    message.feature[LABEL_KEY].int32_list.value.append(record.label)
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
+
+
+def frame_message(message: bytes) -> bytes:
+    """The message as it stands in a part file, behind its length."""
+    return _LENGTH.pack(len(message)) + message
+
+
+def read_messages(path: Path) -> Iterator[bytes]:
+    """The serialized messages of a part file, in order.
+
+    Raises DataError where the file cannot be opened, is empty, or ends before a record does.
+    """
+    with _opened(path) as (file, size):
+        for number, length in _lengths(file, size, path):
+            message = file.read(length)
+            if len(message) != length:
+                raise DataError(f"{path}: record {number} could not be read in full; {_REMEDY}")
+            yield message
+
+
+def count_records(path: Path) -> int:
+    """How many records a part file holds; hops over the messages. Errors as `read_messages`."""
+    count = 0
+    with _opened(path) as (file, size):
+        for _, length in _lengths(file, size, path):
+            file.seek(length, os.SEEK_CUR)
+            count += 1
+    return count
+
+
+class _opened:  # noqa: N801 - reads as a statement: with _opened(path)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Tuple[BinaryIO, int]:
+        try:
+            size = self._path.stat().st_size
+            self._file = self._path.open("rb")
+        except OSError as error:
+            raise DataError(f"{self._path} cannot be read ({error.strerror}); {_REMEDY}") from None
+        return self._file, size
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _lengths(file: BinaryIO, size: int, path: Path) -> Iterator[Tuple[int, int]]:
+    """(record number, its length); the caller moves the file past each message."""
+    if size == 0:
+        raise DataError(f"{path} is empty, a part file needs at least one record; {_REMEDY}")
+    number = 0
+    while True:
+        left = size - file.tell()
+        if left == 0:
+            return
+        header = file.read(_LENGTH.size)
+        if len(header) != _LENGTH.size:
+            raise DataError(f"{path}: record {number} is cut off within its length; {_REMEDY}")
+        (length,) = _LENGTH.unpack(header)
+        left -= _LENGTH.size
+        if length <= 0 or length > left:
+            raise DataError(
+                f"{path}: record {number} has a length of {length} bytes where 1 to {left} are "
+                f"possible, so the file is truncated or no OFRecord file; {_REMEDY}"
+            )
+        yield number, length
+        number += 1
+
+
+def parse_record(message: bytes, where: str) -> Record:
+    """Image and label of a message. `where` names file and record in errors.
+
+    Raises DataError for a message that is no OFRecord, lacks `encoded` or `class/label`, or has
+    not exactly one value of each.
+    """
+    from google.protobuf.message import DecodeError
+
+    record = ofrecord_class()()
+    try:
+        record.ParseFromString(message)
+    except DecodeError:
+        raise DataError(f"{where} is no OFRecord message; {_REMEDY}") from None
+    image = _single_value(record, IMAGE_KEY, ("bytes_list",), where)
+    label = _single_value(record, LABEL_KEY, ("int32_list", "int64_list"), where)
+    return Record(image, label)
+
+
+def _single_value(record: Any, key: str, kinds: Tuple[str, ...], where: str) -> Any:
+    if key not in record.feature:
+        found = ", ".join(sorted(record.feature)) or "nothing"
+        raise DataError(f"{where} has no '{key}' (it has {found}); {_REMEDY}")
+    kind = record.feature[key].WhichOneof("kind")
+    if kind not in kinds:
+        raise DataError(f"{where} has '{key}' as {kind} and not as {kinds[0]}; {_REMEDY}")
+    values = getattr(record.feature[key], kind).value
+    if len(values) != 1:
+        raise DataError(f"{where} has {len(values)} values of '{key}' and not one; {_REMEDY}")
+    return values[0]

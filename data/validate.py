@@ -1,0 +1,194 @@
+"""Checks a whole dataset before OneFlow sees it: OneFlow aborts the process on most damage.
+
+A part file whose size and sha256 are those in the index holds what the writer wrote, and the writer
+decoded every image; so it is not decoded again. Any other part file is read record by record and
+every image decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Tuple
+
+from .errors import DataError
+from .images import check_jpeg
+from .index import DatasetInfo, SplitInfo, load_dataset
+from .ofrecord_file import parse_record, read_messages
+from .writer import combine_checksums
+
+Progress = Callable[[int, int], None]  # (records done, records in all)
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass
+class PartScan:
+    """What reading a part file in full has found."""
+
+    num_samples: int = 0
+    class_counts: Dict[int, int] = field(default_factory=dict)
+    min_size: Optional[Tuple[int, int]] = None
+    max_size: Optional[Tuple[int, int]] = None
+
+    def add(self, label: int, size: Tuple[int, int]) -> None:
+        self.num_samples += 1
+        self.class_counts[label] = self.class_counts.get(label, 0) + 1
+        low, high = self.min_size or size, self.max_size or size
+        self.min_size = (min(low[0], size[0]), min(low[1], size[1]))
+        self.max_size = (max(high[0], size[0]), max(high[1], size[1]))
+
+
+def validate_dataset(
+    path: Path,
+    *,
+    num_classes: Optional[int] = None,
+    image_size: int,
+    batch_size: int,
+    val_batch_size: Optional[int] = None,
+    on_progress: Optional[Progress] = None,
+) -> DatasetInfo:
+    """The dataset at `path`, checked so that OneFlow can train on it.
+
+    `image_size` is the side in pixels that images will be brought to. Raises DataError for a
+    missing or empty folder, a gap in the part files, records or images that cannot be read, images
+    that are no RGB JPEG, labels outside `num_classes` (default: the classes of the index, or the
+    largest label), and batch sizes above the split.
+    """
+    dataset = load_dataset(path)
+    if image_size < 1:
+        raise DataError(f"image size {image_size} is no size; give --image-size 1 or more")
+    _check_batch_size("--batch-size", batch_size, dataset.train)
+    if val_batch_size is not None:
+        _check_batch_size("--val-batch-size", val_batch_size, dataset.val)
+    limit = num_classes
+    if limit is None and dataset.has_index:
+        limit = len(dataset.classes)
+    count = _Counter(dataset.train.num_samples + dataset.val.num_samples, on_progress)
+    train = _validate_split(dataset.train, limit, count)
+    val = _validate_split(dataset.val, limit, count)
+    classes = dataset.classes
+    if not dataset.has_index:
+        known = max(len(train.class_counts or ()), len(val.class_counts or ()))
+        classes = tuple(str(label) for label in range(known))
+    return replace(dataset, train=train, val=val, classes=classes)
+
+
+def scan_part(
+    path: Path, num_classes: Optional[int] = None, on_record: Optional[Callable[[], None]] = None
+) -> PartScan:
+    """Read every record of a part file and decode every image.
+
+    Raises DataError naming file and record at the first that cannot be used.
+    """
+    scan = PartScan()
+    for number, message in enumerate(read_messages(path)):
+        where = f"{path}: record {number}"
+        record = parse_record(message, where)
+        _check_label(record.label, num_classes, where)
+        scan.add(record.label, check_jpeg(record.encoded, where))
+        if on_record:
+            on_record()
+    return scan
+
+
+def checksum_file(path: Path) -> str:
+    """sha256 of a file. Raises DataError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+                digest.update(chunk)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); restore the file") from None
+    return digest.hexdigest()
+
+
+def is_as_written(split: SplitInfo, position: int) -> bool:
+    """Whether a part file still is, byte for byte, what the index says."""
+    path, part = split.part_files[position], split.parts[position]
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); restore the file") from None
+    return size == part.size_bytes and checksum_file(path) == part.sha256
+
+
+class _Counter:
+    def __init__(self, total: int, on_progress: Optional[Progress]) -> None:
+        self._done, self._total, self._report = 0, total, on_progress
+
+    def add(self, records: int = 1) -> None:
+        self._done += records
+        if self._report:
+            self._report(min(self._done, self._total), self._total)
+
+
+def _check_batch_size(flag: str, batch_size: int, split: SplitInfo) -> None:
+    if not 1 <= batch_size <= split.num_samples:
+        raise DataError(
+            f"{flag} {batch_size} does not fit the {split.num_samples} images in {split.folder}; "
+            f"give 1 to {split.num_samples}"
+        )
+
+
+def _check_label(label: int, num_classes: Optional[int], where: str) -> None:
+    if label < 0 or (num_classes is not None and label >= num_classes):
+        top = "" if num_classes is None else f" to {num_classes - 1}"
+        raise DataError(
+            f"{where} has label {label} where labels go from 0{top}; "
+            "give the right number of classes or write the dataset again"
+        )
+
+
+def _validate_split(split: SplitInfo, num_classes: Optional[int], count: _Counter) -> SplitInfo:
+    if split.parts:
+        for position in range(len(split.parts)):
+            _validate_written_part(split, position, num_classes, count)
+        _check_index_labels(split, num_classes)
+        return split
+    scans = [scan_part(path, num_classes, count.add) for path in split.part_files]
+    return _described(split, scans)
+
+
+def _validate_written_part(
+    split: SplitInfo, position: int, num_classes: Optional[int], count: _Counter
+) -> None:
+    if is_as_written(split, position):
+        count.add(split.parts[position].num_samples)
+        return
+    path = split.part_files[position]
+    scan_part(path, num_classes)  # says what is wrong where the damage shows
+    raise DataError(
+        f"{path} is not the file that index.json describes (its checksum differs); "
+        "restore it, import the dataset again, or remove index.json to have the parts scanned"
+    )
+
+
+def _check_index_labels(split: SplitInfo, num_classes: Optional[int]) -> None:
+    counts = split.class_counts or ()
+    largest = max((label for label, images in enumerate(counts) if images), default=0)
+    _check_label(largest, num_classes, str(split.folder))
+    listed = sum(part.num_samples for part in split.parts)
+    if not listed == split.num_samples == sum(counts):
+        raise DataError(
+            f"the index of {split.folder} says {split.num_samples} images, its parts {listed} and "
+            f"its classes {sum(counts)}; make or import the dataset again"
+        )
+
+
+def _described(split: SplitInfo, scans: List[PartScan]) -> SplitInfo:
+    counts: Dict[int, int] = {}
+    for scan in scans:
+        for label, images in scan.class_counts.items():
+            counts[label] = counts.get(label, 0) + images
+    lows = [scan.min_size for scan in scans if scan.min_size]
+    highs = [scan.max_size for scan in scans if scan.max_size]
+    return replace(
+        split,
+        num_samples=sum(scan.num_samples for scan in scans),
+        checksum=combine_checksums([checksum_file(path) for path in split.part_files]),
+        min_image_size=(min(size[0] for size in lows), min(size[1] for size in lows)),
+        max_image_size=(max(size[0] for size in highs), max(size[1] for size in highs)),
+        class_counts=tuple(counts.get(label, 0) for label in range(max(counts) + 1)),
+    )

@@ -1,0 +1,234 @@
+"""Writes datasets: part files and their index, whole or not at all.
+
+Samples go round-robin into the parts, so the same samples in the same order give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import (
+    Any,
+    BinaryIO,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+from .errors import DataError
+from .images import ImageFacts, measure_jpeg
+from .index import INDEX_NAME, SCHEMA_VERSION, DatasetInfo, load_dataset
+from .ofrecord_file import Record, frame_message, serialize_record
+
+Progress = Callable[[int, int], None]  # (images done, images in all)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A JPEG and its class; `facts` spares measuring the image a second time."""
+
+    encoded: bytes
+    label: int
+    facts: Optional[ImageFacts] = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the index says of a dataset besides what is measured."""
+
+    name: str
+    classes: Sequence[str]
+    quality: int
+    source: str = ""
+    random_crop: bool = True
+    horizontal_flip: bool = True
+
+
+@dataclass
+class _SplitTotals:
+    num_classes: int
+    class_counts: List[int] = field(init=False)
+    sizes: Optional[Tuple[int, int, int, int]] = None
+    pixels: int = 0
+    sums: List[int] = field(default_factory=lambda: [0, 0, 0])
+    squares: List[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def __post_init__(self) -> None:
+        self.class_counts = [0] * self.num_classes
+
+    def add(self, label: int, facts: ImageFacts) -> None:
+        self.class_counts[label] += 1
+        width, height = facts.width, facts.height
+        low_w, low_h, high_w, high_h = self.sizes or (width, height, width, height)
+        self.sizes = (
+            min(low_w, width),
+            min(low_h, height),
+            max(high_w, width),
+            max(high_h, height),
+        )
+        self.pixels += width * height
+        for channel in range(3):
+            self.sums[channel] += facts.sums[channel]
+            self.squares[channel] += facts.squares[channel]
+
+    def mean_and_std(self) -> Tuple[List[float], List[float]]:
+        """Per channel over all pixels, rounded to 4 digits (units 0..255)."""
+        mean = [total / self.pixels for total in self.sums]
+        variance = [
+            max(square / self.pixels - average**2, 0.0)
+            for square, average in zip(self.squares, mean)
+        ]
+        # an image set of one colour has no deviation; 1 leaves it unscaled
+        std = [value**0.5 if value > 1e-6 else 1.0 for value in variance]
+        return [round(value, 4) for value in mean], [round(value, 4) for value in std]
+
+
+def write_dataset(
+    out_dir: Path,
+    description: Description,
+    splits: Mapping[str, Iterable[Sample]],
+    parts: int = 2,
+) -> DatasetInfo:
+    """Write `splits` ("train" and "val") as `parts` part files each, with an index.
+
+    Mean and deviation are those of the training images. Everything is written to a folder beside
+    `out_dir` and renamed at the end. Raises DataError for a target that is not empty, a label that
+    names no class, an image that is no RGB JPEG, and fewer samples than parts.
+    """
+    with new_folder(Path(out_dir)) as folder:
+        totals: Dict[str, _SplitTotals] = {}
+        stored: Dict[str, Any] = {}
+        for split in ("train", "val"):
+            totals[split] = _SplitTotals(len(description.classes))
+            stored[split] = _write_split(folder / split, splits[split], parts, totals[split])
+        mean, std = totals["train"].mean_and_std()
+        index = {
+            "schema_version": SCHEMA_VERSION,
+            "name": description.name,
+            "source": description.source,
+            "classes": list(description.classes),
+            "mean": mean,
+            "std": std,
+            "quality": description.quality,
+            "augmentation": {
+                "random_crop": description.random_crop,
+                "horizontal_flip": description.horizontal_flip,
+            },
+            "splits": stored,
+        }
+        text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+        (folder / INDEX_NAME).write_text(text, encoding="utf-8")
+    return load_dataset(Path(out_dir))
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` on success and vanishes on any error.
+
+    Raises DataError where the target holds something or cannot be written.
+    """
+    check_target(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise _cannot_write(target, error) from None
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        temporary.replace(target)
+    except OSError as error:
+        raise _cannot_write(target, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_target(target: Path) -> None:
+    """Raise DataError where a dataset cannot be written to `target`."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(
+            f"{target} exists already and is not empty; remove it or name another folder"
+        )
+
+
+def _cannot_write(target: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{target} cannot be written ({error.strerror or error}); name a folder you may write to"
+    )
+
+
+def _write_split(
+    folder: Path, samples: Iterable[Sample], parts: int, totals: _SplitTotals
+) -> Dict[str, Any]:
+    folder.mkdir()
+    with ExitStack() as stack:
+        writers = [
+            _PartWriter(stack.enter_context((folder / f"part-{number:05d}").open("wb")))
+            for number in range(parts)
+        ]
+        count = 0
+        for sample in samples:
+            where = f"sample {count} of {folder.name}"
+            if not 0 <= sample.label < totals.num_classes:
+                raise DataError(
+                    f"{where} has label {sample.label} and there are {totals.num_classes} classes; "
+                    f"labels go from 0 to {totals.num_classes - 1}"
+                )
+            totals.add(sample.label, sample.facts or measure_jpeg(sample.encoded, where))
+            writers[count % parts].write(Record(sample.encoded, sample.label))
+            count += 1
+    if count < parts:
+        raise DataError(
+            f"{folder.name} has {count} images for {parts} part files; "
+            f"give --parts {max(count, 1)} or less, or more images"
+        )
+    assert totals.sizes is not None
+    return {
+        "num_samples": count,
+        "class_counts": totals.class_counts,
+        "min_image_size": list(totals.sizes[:2]),
+        "max_image_size": list(totals.sizes[2:]),
+        "checksum": combine_checksums([writer.digest.hexdigest() for writer in writers]),
+        "parts": [writer.describe() for writer in writers],
+    }
+
+
+def combine_checksums(checksums: Sequence[str]) -> str:
+    """One sha256 for a split: over its parts' sha256, in order."""
+    return hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+
+
+class _PartWriter:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._count = 0
+        self._size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, record: Record) -> None:
+        framed = frame_message(serialize_record(record))
+        self._file.write(framed)
+        self.digest.update(framed)
+        self._size += len(framed)
+        self._count += 1
+
+    def describe(self) -> Dict[str, Any]:
+        return {
+            "sha256": self.digest.hexdigest(),
+            "num_samples": self._count,
+            "size_bytes": self._size,
+        }

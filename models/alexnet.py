@@ -1,0 +1,92 @@
+"""AlexNet in one tower (Krizhevsky, One weird trick, 2014, arXiv:1404.5997), with two stems."""
+
+from __future__ import annotations
+
+import oneflow as flow
+from oneflow import nn
+
+from oneflow_bench.models.initialisation import initialise_he
+from oneflow_bench.models.registry import register_model
+
+
+class AlexNet(nn.Module):
+    """Layers and names as torchvision's; OneFlow's default initialisation.
+
+    Input (B, 3, H, W) with H and W at least 63, 224 as published; output (B, num_classes).
+    """
+
+    def __init__(self, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(256 * 6 * 6, 4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, num_classes),
+        )
+
+    def forward(self, x: flow.Tensor) -> flow.Tensor:
+        x = self.avgpool(self.features(x))
+        return self.classifier(flow.flatten(x, 1))
+
+
+class AlexNetCifar(nn.Module):
+    """The five convolutions behind a stem for 32 px, one linear layer; He initialisation.
+
+    Input (B, 3, H, W) with H and W at least 29; output (B, num_classes).
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2, 2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2, 2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2, 2),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))  # the identity at 32 px
+        self.classifier = nn.Linear(256, num_classes)
+        initialise_he(self)
+
+    def forward(self, x: flow.Tensor) -> flow.Tensor:
+        x = self.avgpool(self.features(x))
+        return self.classifier(flow.flatten(x, 1))
+
+
+@register_model
+def alexnet(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    """AlexNet; 61,100,840 parameters at 1,000 classes."""
+    return AlexNet(num_classes, dropout)
+
+
+@register_model
+def alexnet_cifar(num_classes: int = 10) -> nn.Module:
+    """AlexNet for small images; 2,472,266 parameters at 10 classes."""
+    return AlexNetCifar(num_classes)

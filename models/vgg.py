@@ -1,0 +1,100 @@
+"""VGG (Simonyan and Zisserman, 2014, arXiv:1409.1556), layers and names as torchvision's."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Union
+
+import oneflow as flow
+from oneflow import nn
+
+from oneflow_bench.models.initialisation import initialise_he
+from oneflow_bench.models.registry import register_model
+
+# channels of the 3x3 convolutions by depth; "M" is a 2x2 max pooling
+_LAYERS: Dict[int, List[Union[int, str]]] = {
+    11: [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"],
+    13: [64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"],
+    16: [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"],
+    19: [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"],
+}
+
+
+class VGG(nn.Module):
+    """Convolutions by `_LAYERS`, three linear layers; He initialisation, linear N(0, 0.01).
+
+    Input (B, 3, H, W) with H and W at least 32; output (B, num_classes).
+    """
+
+    def __init__(self, depth: int, batch_norm: bool, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*_create_features(depth, batch_norm))
+        self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
+        self.classifier = nn.Sequential(
+            nn.Linear(512 * 7 * 7, 4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4096, num_classes),
+        )
+        initialise_he(self)
+
+    def forward(self, x: flow.Tensor) -> flow.Tensor:
+        x = self.avgpool(self.features(x))
+        return self.classifier(flow.flatten(x, 1))
+
+
+def _create_features(depth: int, batch_norm: bool) -> List[nn.Module]:
+    layers: List[nn.Module] = []
+    channels = 3
+    for item in _LAYERS[depth]:
+        if isinstance(item, str):
+            layers.append(nn.MaxPool2d(2, 2))
+            continue
+        layers.append(nn.Conv2d(channels, item, 3, padding=1))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(item))
+        layers.append(nn.ReLU())
+        channels = item
+    return layers
+
+
+@register_model
+def vgg11(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    return VGG(11, False, num_classes, dropout)
+
+
+@register_model
+def vgg11_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    return VGG(11, True, num_classes, dropout)
+
+
+@register_model
+def vgg13(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    return VGG(13, False, num_classes, dropout)
+
+
+@register_model
+def vgg13_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    return VGG(13, True, num_classes, dropout)
+
+
+@register_model
+def vgg16(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    return VGG(16, False, num_classes, dropout)
+
+
+@register_model
+def vgg16_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    return VGG(16, True, num_classes, dropout)
+
+
+@register_model
+def vgg19(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    return VGG(19, False, num_classes, dropout)
+
+
+@register_model
+def vgg19_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    return VGG(19, True, num_classes, dropout)

@@ -1,0 +1,53 @@
+"""Packaging. Folders are `bench`, `models` and `data`; the import name is `oneflow_bench`.
+
+The mapping keeps packages called `models` and `data` out of anybody's site-packages. Never imports
+OneFlow, and reads the version as text.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).resolve().parent
+VERSION = re.search(
+    r'^__version__ = "([^"]+)"', (ROOT / "bench" / "__init__.py").read_text(), re.MULTILINE
+).group(1)
+
+TEST = ["pytest>=7", "pytest-timeout>=2", "scikit-learn>=1.3"]
+
+setup(
+    name="oneflow-bench",
+    version=VERSION,
+    description="Is a OneFlow model's compiled graph faithful to eager mode, and is it worth it?",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.8,<3.11",
+    packages=["oneflow_bench", "oneflow_bench.cli", "oneflow_bench.models", "oneflow_bench.data"],
+    package_dir={
+        "oneflow_bench": "bench",
+        "oneflow_bench.cli": "bench/cli",
+        "oneflow_bench.models": "models",
+        "oneflow_bench.data": "data",
+    },
+    package_data={"oneflow_bench.data": ["digits/*.json", "digits/*/part-*"]},
+    install_requires=[
+        "oneflow==0.9.0",
+        "numpy<2",
+        # the OneFlow wheel is a CUDA build and finds these beside it, also on a CPU machine
+        "nvidia-cudnn-cu11>=8.6,<9",
+        "nvidia-cublas-cu11>=11.10,<12",
+        "protobuf>=3.9.2,<4",
+        "click>=8",
+        "rich>=12",
+        "pydantic>=2.5,<3",
+        "typing_extensions>=4.6",
+        "safetensors>=0.4",
+        "scipy>=1.9",
+        "matplotlib>=3.6",
+        "pillow>=9",
+    ],
+    extras_require={"test": TEST, "dev": [*TEST, "ruff", "mypy"]},
+    entry_points={"console_scripts": ["bench = oneflow_bench.cli:main"]},
+)

@@ -1,0 +1,111 @@
+"""A worker without OneFlow and a clock that moves when told, for testing the runner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from oneflow_bench.config import Contender, Measuring, Workload
+from oneflow_bench.record import Document, RecordWriter
+
+STEPS_PER_EPOCH = 20
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeWorker:
+    """Answers like a worker; `fail_at` = (call, how many times it works first, error)."""
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        log: List[Tuple[str, str]],
+        step_time_s: float = 0.1,
+        weight: float = 1.0,
+        fail_at: Optional[Tuple[str, int, BaseException]] = None,
+    ) -> None:
+        self.name = name
+        self.killed = self.closed = False
+        self._clock, self._log = clock, log
+        self._step_time_s, self._weight, self._fail_at = step_time_s, weight, fail_at
+        self._step = 0
+        self._calls: Dict[str, int] = {}
+
+    def ask(self, call: str, timeout_s: float, **request: Any) -> Dict[str, Any]:
+        self._log.append((self.name, call))
+        done = self._calls.get(call, 0)
+        self._calls[call] = done + 1
+        if self._fail_at and self._fail_at[0] == call and self._fail_at[1] == done:
+            raise self._fail_at[2]
+        answer: Dict[str, Any] = getattr(self, "_" + call)(request)
+        return answer
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {
+            "import_s": 1.0,
+            "build_s": 0.5,
+            "compile_train_s": 0.2,
+            "compile_eval_s": 0.1,
+            "initial_digest": "d" * 64,
+            "num_params": 10,
+        }
+
+    def _train(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        steps = request["steps"]
+        first, self._step = self._step, self._step + steps
+        self._clock.now += steps * self._step_time_s
+        return {
+            "duration_s": steps * self._step_time_s,
+            "cpu_s": steps * self._step_time_s,
+            "first_step": first,
+            "losses": [1.0 / (1 + step) for step in range(first, self._step)],
+            "lr": [0.1] * steps,
+            "labels_digest": f"{first}-{steps}",
+            "images_digest": f"{first}-{steps}",
+        }
+
+    def _eval(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {"duration_s": 0.3, "steps": 2, "samples": 10, "correct": 9, "loss": 0.5}
+
+    def _save(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        path = Path(request["path"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"w": np.full(4, self._weight, dtype=np.float32)}, str(path))
+        return {"digest": str(self._weight)}
+
+    def _end(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {"peak_rss_bytes": 1000}
+
+
+def create_document(names: Tuple[str, ...] = ("eager", "graph"), **measuring: Any) -> Document:
+    return Document(
+        run_id="test",
+        command="compare",
+        created="2026-01-01T00:00:00+00:00",
+        workload=Workload(epochs=2),
+        measuring=Measuring(**measuring),
+        contenders=[Contender(name=name, mode="eager") for name in names],
+        train_samples=STEPS_PER_EPOCH * 32,
+        val_samples=10,
+        steps_per_epoch=STEPS_PER_EPOCH,
+    )
+
+
+def create_writer(folder: Path, **options: Any) -> RecordWriter:
+    return RecordWriter(folder, create_document(**options))

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
+
+from oneflow_bench.errors import Interrupted, WorkerError
+from oneflow_bench.record import (
+    BlockEvent,
+    EndEvent,
+    EvalEvent,
+    ParametersEvent,
+    SetupEvent,
+    load_record,
+)
+from oneflow_bench.runner import Runner
+
+
+@pytest.fixture
+def turns():
+    return []
+
+
+def run(folder: Path, turns, workers=None, observe=None, **options):
+    clock = Clock()
+    workers = workers or {}
+    started = {}
+
+    def launch(contender):
+        started[contender.name] = FakeWorker(
+            contender.name, clock, turns, **workers.get(contender.name, {})
+        )
+        return started[contender.name]
+
+    arguments = {"observe": observe} if observe else {}
+    runner = Runner(create_writer(folder, **options), launch, clock=clock, **arguments)
+    return runner, started
+
+
+def test_both_contenders_do_every_step_once_in_blocks_of_equal_length(tmp_path, turns):
+    runner, _ = run(tmp_path / "run", turns)
+    runner.run()
+    record = load_record(tmp_path / "run")
+    lengths = {}
+    for name in ("eager", "graph"):
+        blocks = record.of_kind(BlockEvent, name)
+        steps = [step for b in blocks for step in range(b.first_step, b.first_step + b.steps)]
+        assert steps == list(range(2 * STEPS_PER_EPOCH))
+        assert [b.kind for b in blocks[:2]] == ["first", "warmup"]
+        assert {b.kind for b in blocks[2:]} == {"steady"}
+        lengths[name] = [(b.block, b.steps) for b in blocks]
+    assert lengths["eager"] == lengths["graph"]
+    assert record.document.status == "complete"
+    assert len(record.of_kind(SetupEvent)) == len(record.of_kind(EndEvent)) == 2
+    assert len(record.of_kind(EvalEvent)) == 4
+
+
+def test_turns_alternate_and_neither_side_is_always_first(tmp_path, turns):
+    runner, _ = run(tmp_path / "run", turns, block_steps=1)
+    runner.run()
+    order = [name for name, call in turns if call == "train"]
+    pairs = [tuple(order[i : i + 2]) for i in range(0, len(order), 2)]
+    assert all(set(pair) == {"eager", "graph"} for pair in pairs)
+    first = [pair[0] for pair in pairs]
+    assert 0.3 < first.count("eager") / len(first) < 0.7
+
+
+def test_parameter_difference_is_recorded_each_epoch_and_weights_are_not_kept(tmp_path, turns):
+    runner, _ = run(tmp_path / "run", turns, {"graph": {"weight": 1.5}})
+    runner.run()
+    events = load_record(tmp_path / "run").of_kind(ParametersEvent)
+    assert [e.max_abs for e in events] == [0.5, 0.5]
+    assert events[0].largest_in == "w"
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_checkpoints_of_each_epoch_and_the_best_are_kept_when_asked(tmp_path, turns):
+    runner, _ = run(tmp_path / "run", turns, names=("eager",), keep_checkpoints=True)
+    runner.run()
+    names = sorted(p.name for p in (tmp_path / "run" / "checkpoints" / "eager").iterdir())
+    assert names == ["best.safetensors", "epoch-001.safetensors", "epoch-002.safetensors"]
+
+
+def test_a_failing_worker_ends_the_run_and_what_was_measured_is_kept(tmp_path, turns):
+    error = WorkerError("the worker 'graph' died", "last words")
+    runner, started = run(tmp_path / "run", turns, {"graph": {"fail_at": ("train", 3, error)}})
+    with pytest.raises(WorkerError, match="died"):
+        runner.run()
+    record = load_record(tmp_path / "run")
+    assert record.document.status == "failed"
+    assert "died" in record.document.error
+    assert len(record.of_kind(BlockEvent, "graph")) == 3
+    assert all(worker.killed and worker.closed for worker in started.values())
+
+
+def test_ctrl_c_kills_all_workers_and_keeps_the_record(tmp_path, turns):
+    interrupt = {"fail_at": ("train", 2, KeyboardInterrupt())}
+    runner, started = run(tmp_path / "run", turns, {"eager": interrupt})
+    with pytest.raises(Interrupted, match="what was measured is in"):
+        runner.run()
+    assert load_record(tmp_path / "run").document.status == "interrupted"
+    assert all(worker.killed for worker in started.values())
+
+
+def test_progress_reaches_the_total(tmp_path, turns):
+    seen = []
+    runner, _ = run(tmp_path / "run", turns, observe=lambda *report: seen.append(report))
+    runner.run()
+    done = [report[1] for report in seen]
+    assert done == sorted(done)
+    assert seen[-1][1] == seen[-1][2] == 2 * 2 * STEPS_PER_EPOCH

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench import runtime
+from oneflow_bench.config import Contender
+from oneflow_bench.runtime import RuntimeResolver, needs_core_type, parse_blas_kernel
+
+MARKER = "oneflow-bench: numpy is loaded"
+
+
+@pytest.fixture
+def old_blas(monkeypatch):
+    asked = []
+
+    def probe(python, environment):
+        asked.append(python)
+        return "Barcelona"
+
+    monkeypatch.setattr(runtime, "probe_blas_kernel", probe)
+    monkeypatch.setattr(runtime, "read_cpu", lambda: {"flags": ["avx2", "fma"]})
+    return asked
+
+
+def test_the_kernel_is_the_one_named_after_numpys():
+    output = f"Core: SkylakeX\n{MARKER}\nCore: Barcelona\nlibibverbs not available\n"
+    assert parse_blas_kernel(output) == "Barcelona"
+
+
+@pytest.mark.parametrize("output", ["", "Core: Haswell\n", f"Core: Haswell\n{MARKER}\nno more"])
+def test_a_silent_blas_has_no_kernel(output):
+    assert parse_blas_kernel(output) is None
+
+
+@pytest.mark.parametrize(
+    "kernel, flags, expected",
+    [
+        ("Barcelona", ["avx2", "fma"], True),
+        ("Prescott", ["avx2", "fma"], True),
+        ("Haswell", ["avx2", "fma"], False),
+        ("SkylakeX", ["avx2", "fma", "avx512f"], False),
+        ("Barcelona", ["sse2"], False),
+        (None, ["avx2", "fma"], False),
+    ],
+)
+def test_core_type_is_needed_where_avx2_lies_idle(kernel, flags, expected):
+    assert needs_core_type(kernel, flags) is expected
+
+
+def test_stock_changes_nothing(old_blas):
+    base = {"PATH": "/bin"}
+    resolved = RuntimeResolver(base).resolve(
+        Contender(name="a", mode="eager", runtime="stock"), "python"
+    )
+    assert resolved == base and not old_blas
+
+
+def test_tuned_sets_its_variables_and_asks_once(old_blas):
+    resolver = RuntimeResolver({"PATH": "/bin"})
+    contender = Contender(name="a", mode="eager")
+    for _ in range(2):
+        resolved = resolver.resolve(contender, "python")
+    assert resolved["OPENBLAS_CORETYPE"] == "Haswell"
+    assert resolved["ONEFLOW_ENABLE_ONEDNN_OPTS"] == "0"
+    assert int(resolved["OMP_NUM_THREADS"]) >= 1
+    assert old_blas == ["python"]
+
+
+def test_the_users_variables_and_the_contenders_win(old_blas):
+    resolver = RuntimeResolver({"OPENBLAS_CORETYPE": "Zen", "OMP_NUM_THREADS": "1"})
+    resolved = resolver.resolve(
+        Contender(name="a", mode="eager", env={"ONEFLOW_ENABLE_ONEDNN_OPTS": "1"}), "python"
+    )
+    assert resolved["OPENBLAS_CORETYPE"] == "Zen"
+    assert resolved["OMP_NUM_THREADS"] == "1"
+    assert resolved["ONEFLOW_ENABLE_ONEDNN_OPTS"] == "1"
+    assert not old_blas
+
+
+def test_a_python_that_does_not_exist_gives_no_kernel():
+    assert runtime.probe_blas_kernel("no-such-python", {}) is None
