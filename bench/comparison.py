@@ -163,7 +163,9 @@ def compare_contenders(
     return Comparison(
         baseline=left,
         contender=right,
-        status=[record.document.status for record in ([baseline] if one_run else [baseline, contender])],
+        status=[
+            record.document.status for record in ([baseline] if one_run else [baseline, contender])
+        ],
         same_weights=same_weights,
         same_batches=same_batches,
         batches_by=batches_by,
@@ -213,12 +215,12 @@ def _compare_weights(
     return bool(left[0].initial_digest == right[0].initial_digest)
 
 
-def _compare_batches(
-    left: List[BlockEvent], right: List[BlockEvent]
-) -> Tuple[Optional[bool], str]:
+def _compare_batches(left: List[BlockEvent], right: List[BlockEvent]) -> Tuple[Optional[bool], str]:
     """Whether blocks of the same steps saw the same batches; None where no blocks line up."""
     theirs = {(b.first_step, b.steps): b for b in right}
-    pairs = [(b, theirs[(b.first_step, b.steps)]) for b in left if (b.first_step, b.steps) in theirs]
+    pairs = [
+        (b, theirs[(b.first_step, b.steps)]) for b in left if (b.first_step, b.steps) in theirs
+    ]
     if not pairs:
         return None, "unknown"
     same = all(a.labels_digest == b.labels_digest for a, b in pairs)
@@ -312,6 +314,4 @@ def _break_even(
             return None
         return max(0.0, overhead / (step * (1 - 1 / ratio)))
 
-    return BreakEven(
-        steps=steps(speedup.ratio), low=steps(speedup.high), high=steps(speedup.low)
-    )
+    return BreakEven(steps=steps(speedup.ratio), low=steps(speedup.high), high=steps(speedup.low))

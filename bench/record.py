@@ -139,7 +139,9 @@ class Document(BaseModel):
 class RunRecord:
     """A document with its samples; what comparison, report and plot work on."""
 
-    def __init__(self, document: Document, events: List[Any], folder: Optional[Path] = None) -> None:
+    def __init__(
+        self, document: Document, events: List[Any], folder: Optional[Path] = None
+    ) -> None:
         self.document = document
         self.events = events
         self.folder = folder
@@ -191,7 +193,9 @@ class RecordWriter:
             ) from None
 
     def save(self) -> None:
-        write_atomically(self.folder / DOCUMENT_NAME, self.document.model_dump_json(indent=1) + "\n")
+        write_atomically(
+            self.folder / DOCUMENT_NAME, self.document.model_dump_json(indent=1) + "\n"
+        )
 
     def append(self, event: Any) -> None:
         self._samples.write(event.model_dump_json() + "\n")
@@ -239,7 +243,9 @@ def _load_events(path: Path) -> List[Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise RecordError(f"no samples at {path} ({error.strerror}); the record is damaged") from None
+        raise RecordError(
+            f"no samples at {path} ({error.strerror}); the record is damaged"
+        ) from None
     complete = text.split("\n")[:-1]  # what follows the last newline was cut short
     events = []
     for number, line in enumerate(complete, start=1):

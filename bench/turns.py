@@ -28,7 +28,7 @@ def choose_block_steps(
 ) -> int:
     """Steps in a steady block: as given, or so many that a block lasts about `block_target_s`.
 
-    A chosen length leaves at least `MIN_BLOCKS_PER_EPOCH` blocks in an epoch where it has the steps.
+    A chosen length leaves at least `MIN_BLOCKS_PER_EPOCH` blocks in an epoch that has the steps.
     """
     if block_steps is not None:
         return min(block_steps, steps_per_epoch)

@@ -45,7 +45,9 @@ def compare_weights(
             sum_square += float((difference**2).sum())
             reference_square += float((reference**2).sum())
             count += reference.size
-    relative = math.sqrt(sum_square / reference_square) if reference_square else math.sqrt(sum_square)
+    relative = (
+        math.sqrt(sum_square / reference_square) if reference_square else math.sqrt(sum_square)
+    )
     return ParametersEvent(
         epoch=epoch,
         baseline=baseline,

@@ -171,7 +171,9 @@ def describe_environment(flow: Any) -> Dict[str, Any]:
         "oneflow_commit": getattr(flow, "__git_commit__", None),
         "numpy": np.__version__,
         "python": sys.version.split()[0],
-        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(RECORDED_VARIABLES)},
+        "variables": {
+            k: v for k, v in sorted(os.environ.items()) if k.startswith(RECORDED_VARIABLES)
+        },
     }
 
 

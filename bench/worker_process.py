@@ -21,7 +21,9 @@ END_GRACE_S = 5.0
 class WorkerProcess:
     """One worker. Not started with the terminal's signals: only the controller ends it."""
 
-    def __init__(self, name: str, command: List[str], environment: Dict[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: List[str], environment: Dict[str, str], log: Path
+    ) -> None:
         self.name = name
         self._log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,7 @@ class WorkerProcess:
                 self.kill()
                 raise WorkerError(
                     f"the worker '{self.name}' gave no answer to its {call} turn within "
-                    f"{timeout_s:g} s and was ended; give a longer --timeout if the step is that slow",
+                    f"{timeout_s:g} s and was ended; give a longer --timeout if it needs it",
                     self.read_log_tail(),
                 )
             received = os.read(self._replies, 65536)

@@ -128,9 +128,7 @@ def report(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
 
 def losses_equal(samples: List[Dict[str, Any]], left: str, right: str) -> float:
     """Largest relative difference of the losses of the two kinds, block by block."""
-    by_block = {
-        (s["kind"], s["block"]): s["losses"] for s in samples if s["kind"] in (left, right)
-    }
+    by_block = {(s["kind"], s["block"]): s["losses"] for s in samples if s["kind"] in (left, right)}
     return max(
         abs(a - b) / abs(b)
         for (kind, block), losses in by_block.items()

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -91,7 +92,13 @@ class _Mapper:
         window = self._workers * _WINDOW_PER_WORKER
         for start in range(0, len(pictures), window):
             chosen = pictures[start : start + window]
-            yield from self._pool.map(convert, chosen, chunksize=_CHUNK)
+            try:
+                yield from self._pool.map(convert, chosen, chunksize=_CHUNK)
+            except BrokenProcessPool:
+                raise DataError(
+                    f"a process converting {chosen[0][0].parent.parent} died, as happens when "
+                    f"memory runs out; give less than --workers {self._workers}"
+                ) from None
 
 
 def _convert_one(picture: Labelled, quality: int, max_side: Optional[int]) -> Sample:

@@ -82,7 +82,13 @@ def load_dataset(path: Path) -> DatasetInfo:
             f"dataset folder {root} does not exist; give a folder with train/ and val/, "
             "or make one with bench data make digits or bench data import imagefolder"
         )
-    if not any(root.iterdir()):
+    try:
+        is_empty = not any(root.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"dataset folder {root} cannot be read ({error.strerror}); allow reading it"
+        ) from None
+    if is_empty:
         raise DataError(f"dataset folder {root} is empty; it needs train/ and val/ with part files")
     index_file = root / INDEX_NAME
     if index_file.exists():

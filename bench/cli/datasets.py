@@ -64,10 +64,12 @@ def make_digits_command(out: str, as_json: bool) -> int:
 @import_group.command("imagefolder")
 @click.argument("folder")
 @click.option("--out", required=True, metavar="DIR", help="Folder to create.")
-@click.option("--parts", type=click.IntRange(1), default=4, show_default=True,
-              help="Part files per split.")
-@click.option("--workers", type=click.IntRange(1), default=None,
-              help="Processes. Default: one a core.")
+@click.option(
+    "--parts", type=click.IntRange(1), default=4, show_default=True, help="Part files per split."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=None, help="Processes. Default: one a core."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")  # fmt: skip
 def import_imagefolder_command(
     folder: str, out: str, parts: int, workers: Optional[int], as_json: bool

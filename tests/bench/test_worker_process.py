@@ -54,7 +54,9 @@ def test_answers_come_back_in_order(worker):
 
 
 def test_a_worker_that_dies_is_named_with_its_last_lines(worker):
-    with pytest.raises(WorkerError, match=r"'graph' died in its die turn \(exit status 7\)") as info:
+    with pytest.raises(
+        WorkerError, match=r"'graph' died in its die turn \(exit status 7\)"
+    ) as info:
         worker.ask("die", 10)
     assert "last words" in info.value.log_tail
     assert info.value.exit_status == 4

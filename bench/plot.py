@@ -1,0 +1,264 @@
+"""Pictures of stored runs, PNG and SVG, readable in grayscale. The only user of Matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+from oneflow_bench.record import (  # noqa: E402
+    BlockEvent,
+    EvalEvent,
+    ParametersEvent,
+    RunRecord,
+)
+
+# Curves that lie on each other must both be seen: broad and light below, thin and dark above.
+_STYLES: List[Dict[str, Any]] = [
+    {"color": "#f0a030", "linewidth": 5.0, "linestyle": "-", "marker": "o", "markersize": 9},
+    {"color": "#103060", "linewidth": 1.4, "linestyle": "--", "marker": "x", "markersize": 6},
+    {"color": "#308040", "linewidth": 1.4, "linestyle": ":", "marker": "s", "markersize": 5},
+    {"color": "#a02060", "linewidth": 1.4, "linestyle": "-.", "marker": "^", "markersize": 5},
+]
+_RC = {
+    "svg.hashsalt": "oneflow-bench",
+    "font.size": 10,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+DPI = 130
+
+
+class Series(NamedTuple):
+    """One contender of one record, with the name it is drawn under."""
+
+    label: str
+    record: RunRecord
+    name: str
+
+    def blocks(self) -> List[BlockEvent]:
+        return self.record.of_kind(BlockEvent, self.name)
+
+    def losses(self) -> List[float]:
+        return [float("nan") if loss is None else loss for b in self.blocks() for loss in b.losses]
+
+    def evals(self) -> List[EvalEvent]:
+        return self.record.of_kind(EvalEvent, self.name)
+
+
+def list_series(records: List[RunRecord]) -> List[Series]:
+    """All contenders of all records; the run's name is added where there is more than one."""
+    many = len(records) > 1
+    return [
+        Series(f"{record.document.run_id}: {name}" if many else name, record, name)
+        for record in records
+        for name in record.contender_names()
+    ]
+
+
+def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
+    """Draw every picture into `folder`; the paths written. A record cut short is drawn so far."""
+    series = list_series(records)
+    written: List[Path] = []
+    with plt.rc_context(_RC):
+        for name, draw in _PICTURES.items():
+            figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+            draw(axes, series)
+            written += _save(figure, folder, name)
+        figure, grid = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
+        for axes, draw in zip(grid.flat, [*_PICTURES.values(), draw_facts]):
+            draw(axes, series)
+        figure.suptitle(_title(records), fontsize=14)
+        written += _save(figure, folder, "overview")
+    return written
+
+
+def _title(records: List[RunRecord]) -> str:
+    workload = records[0].document.workload
+    data = Path(workload.data).name
+    return f"{workload.model} on {data}, batch {workload.batch_size}, {workload.image_size} px"
+
+
+def _save(figure: Any, folder: Path, name: str) -> List[Path]:
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    figure.savefig(paths[0], dpi=DPI)
+    figure.savefig(paths[1], metadata={"Date": None})
+    plt.close(figure)
+    return paths
+
+
+def _style(index: int, markers: bool) -> Dict[str, Any]:
+    style = dict(_STYLES[index % len(_STYLES)])
+    if not markers:
+        style.pop("marker")
+        style.pop("markersize")
+    return style
+
+
+def draw_loss(axes: Any, series: List[Series]) -> None:
+    """Training loss of every step."""
+    axes.set(title="Training loss", xlabel="step", ylabel="cross entropy (nats)")
+    for index, one in enumerate(series):
+        losses = one.losses()
+        axes.plot(range(len(losses)), losses, label=one.label, **_style(index, len(losses) < 2))
+    _legend(axes)
+
+
+def draw_loss_difference(axes: Any, series: List[Series]) -> None:
+    """Absolute difference of each series' losses to the first series', log scale."""
+    axes.set(title="Loss difference", xlabel="step", ylabel="absolute difference (nats)")
+    if len(series) < 2:
+        _say(axes, "one contender: nothing to compare")
+        return
+    reference = series[0].losses()
+    shown = False
+    for index, one in enumerate(series[1:], start=1):
+        steps = [
+            (step, abs(a - b)) for step, (a, b) in enumerate(zip(reference, one.losses())) if a != b
+        ]
+        if steps:
+            shown = True
+            style = {**_style(index, True), "linestyle": "none"}
+            axes.plot(*zip(*steps), label=f"{one.label} against {series[0].label}", **style)
+    common = min(len(one.losses()) for one in series)
+    axes.set_xlim(-1, max(common, 2))
+    if shown:
+        axes.set_yscale("log")
+        axes.set_title("Loss difference (steps not drawn: bitwise equal)")
+        _legend(axes)
+    else:
+        _say(axes, f"bitwise equal in all {common} steps" if common else "no common steps")
+
+
+def draw_accuracy(axes: Any, series: List[Series]) -> None:
+    """Validation accuracy of every epoch."""
+    axes.set(title="Validation accuracy", xlabel="epoch", ylabel="accuracy (%)")
+    for index, one in enumerate(series):
+        points = [(e.epoch + 1, e.accuracy * 100) for e in one.evals()]
+        if points:
+            axes.plot(*zip(*points), label=one.label, **_style(index, True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes)
+
+
+def draw_step_times(axes: Any, series: List[Series]) -> None:
+    """Each block's step time where it stands in the run, and the distribution at the right."""
+    axes.set(title="Train step time", xlabel="time in the run (s)", ylabel="step time (ms)")
+    end = 0.0
+    steady: List[List[float]] = []
+    for index, one in enumerate(series):
+        style = _style(index, True)
+        blocks = [b for b in one.blocks() if b.kind == "steady"]
+        times = [b.duration_s / b.steps * 1e3 for b in blocks]
+        starts = [b.started_s for b in blocks]
+        axes.plot(
+            starts,
+            times,
+            linestyle="none",
+            marker=style["marker"],
+            markersize=5,
+            color=style["color"],
+            label=f"{one.label} (a mark a block)",
+        )
+        steady.append(times)
+        end = max([end, *starts])
+    shown = [(index, times) for index, times in enumerate(steady) if times]
+    if not shown:
+        _say(axes, "no steady blocks")
+        return
+    width = max(end, 1.0) * 0.05
+    positions = [end + width * (2 + 2 * rank) for rank, _ in enumerate(shown)]
+    boxes = axes.boxplot(
+        [times for _, times in shown],
+        positions=positions,
+        widths=width,
+        manage_ticks=False,
+        patch_artist=True,
+    )
+    for (index, _), box in zip(shown, boxes["boxes"]):
+        box.set_facecolor(_STYLES[index % len(_STYLES)]["color"])
+        box.set_alpha(0.6)
+    for (index, times), position in zip(shown, positions):
+        axes.annotate(
+            series[index].name,
+            (position, max(times)),
+            textcoords="offset points",
+            xytext=(0, 6),
+            ha="center",
+            fontsize=8,
+        )
+    axes.axvline(end + width * 0.8, color="grey", linewidth=0.8)
+    axes.margins(y=0.2)
+    _legend(axes)
+
+
+def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
+    """Largest and relative difference of the parameters after every epoch."""
+    axes.set(title="Parameter difference", xlabel="epoch", ylabel="difference after the epoch")
+    records = {id(one.record): one.record for one in series}
+    events = [e for r in records.values() for e in r.of_kind(ParametersEvent)]
+    if not events:
+        _say(axes, "no two contenders of one run")
+        return
+    drawn = False
+    for index, (label, values) in enumerate(
+        [
+            ("largest element", [(e.epoch + 1, e.max_abs) for e in events if e.max_abs]),
+            ("relative L2 norm", [(e.epoch + 1, e.relative_l2) for e in events if e.relative_l2]),
+        ]
+    ):
+        if values:
+            drawn = True
+            axes.plot(*zip(*values), label=label, **{**_style(index + 1, True)})
+    axes.set_xlim(0.5, max(e.epoch for e in events) + 1.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if drawn:
+        axes.set_yscale("log")
+        _legend(axes)
+    else:
+        _say(axes, f"bitwise equal after each of {len(events)} epochs")
+
+
+def draw_facts(axes: Any, series: List[Series]) -> None:
+    """What the run was, in words, for the overview's last place."""
+    axes.axis("off")
+    lines = []
+    for record in {id(one.record): one.record for one in series}.values():
+        document = record.document
+        cpu = document.environment_start.get("cpu", {})
+        lines += [
+            f"run: {document.run_id} ({document.status})",
+            "contenders: " + ", ".join(f"{c.name} ({c.runtime})" for c in document.contenders),
+            f"{document.workload.epochs} epochs of {document.steps_per_epoch} steps, "
+            f"seed {document.workload.seed}",
+            f"{document.train_samples} training and {document.val_samples} validation samples",
+            f"processor: {cpu.get('model', 'unknown')}, {cpu.get('cores', '?')} cores",
+            "",
+        ]
+    axes.text(0.02, 0.95, "\n".join(lines), va="top", fontsize=11, transform=axes.transAxes)
+
+
+def _say(axes: Any, text: str) -> None:
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=12)
+    axes.set_yticks([])
+
+
+def _legend(axes: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+
+
+_PICTURES: Dict[str, Callable[[Any, List[Series]], None]] = {
+    "loss": draw_loss,
+    "loss_difference": draw_loss_difference,
+    "accuracy": draw_accuracy,
+    "step_times": draw_step_times,
+    "parameter_difference": draw_parameter_difference,
+}
