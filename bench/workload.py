@@ -61,11 +61,11 @@ class LoaderFeed(Feed):
 
     def __init__(self, loader: OFRecordDataLoader, batch_size: int, num_samples: int, device: str):
         super().__init__(batch_size, num_samples)
-        self.loader = loader
+        self.loader = self._read = loader
         self._device = device
 
     def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        images, labels = self.loader()
+        images, labels = self._read()
         if self._device != "cpu":  # not run: no GPU was at hand
             images, labels = images.to(self._device), labels.to(self._device)
         return images, labels

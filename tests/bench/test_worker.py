@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from oneflow_bench.errors import InputError
+from oneflow_bench.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
+from oneflow_bench.weights import compare_weights
+from oneflow_bench.worker import check_device, score_batches, serve
+
+
+def test_what_follows_the_last_sample_does_not_count():
+    logits = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 0.0]])
+    labels = np.array([0, 1, 1, 0])
+    batches = [(logits[:2], labels[:2]), (logits[2:], labels[2:])]
+    correct, loss = score_batches(batches, 3)
+    right, wrong = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
+    assert correct == 2
+    assert loss == pytest.approx((2 * right + wrong) / 3)
+    assert score_batches(batches, 4)[0] == 3
+
+
+def test_large_logits_do_not_overflow():
+    correct, loss = score_batches([(np.array([[1e4, -1e4]]), np.array([1]))], 1)
+    assert (correct, loss) == (0, pytest.approx(2e4))
+
+
+def test_cuda_is_refused_where_there_is_none():
+    check_device("cpu", False)
+    check_device("cuda", True)
+    with pytest.raises(InputError, match="--device cpu"):
+        check_device("cuda", False)
+
+
+@pytest.mark.oneflow
+def test_a_request_that_fails_is_answered_and_ends_the_worker(capfd):
+    lines = iter([json.dumps({"call": "setup", "workload": {"model": 3}}), "unread"])
+    answers = []
+    serve(lambda: next(lines), answers.append)
+    answer = json.loads(answers[0])
+    assert (answer["ok"], answer["kind"]) == (False, "failure")
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_the_end_of_the_input_is_the_end_of_the_worker():
+    serve(lambda: "", lambda text: pytest.fail("nothing was asked"))
+
+
+def test_the_machine_is_described_from_proc(tmp_path):
+    (tmp_path / "cpuinfo").write_text("model name : X\nflags : avx2 fma\n\nmodel name : Y\n")
+    cpu = read_cpu(tmp_path / "cpuinfo")
+    assert (cpu["model"], cpu["flags"]) == ("X", ["avx2", "fma"])
+    assert read_cpu(tmp_path / "nothing")["flags"] == []
+    (tmp_path / "stat").write_text("cpu 1 2 3 4 5 6 7 250 0 0\n")
+    assert read_steal_seconds(tmp_path / "stat") == 250 / os.sysconf("SC_CLK_TCK")
+    assert read_steal_seconds(tmp_path / "nothing") is None
+    (tmp_path / "status").write_text("VmPeak: 9 kB\nVmHWM:   7 kB\n")
+    assert read_peak_rss_bytes(tmp_path / "status") == 7 * 1024
+
+
+def test_weights_are_compared_by_their_floating_point_tensors(tmp_path):
+    from safetensors.numpy import save_file
+
+    left = {"w": np.array([3.0, 4.0], np.float32), "count": np.array([1], np.int64)}
+    right = {"w": np.array([3.0, 4.5], np.float32), "count": np.array([9], np.int64)}
+    save_file(left, str(tmp_path / "l"))
+    save_file(right, str(tmp_path / "r"))
+    digests = {"eager": "1", "graph": "2"}
+    event = compare_weights(0, "eager", "graph", tmp_path / "l", tmp_path / "r", digests)
+    assert (event.max_abs, event.mean_abs, event.relative_l2) == (0.5, 0.25, 0.1)
+    assert event.largest_in == "w"
+    right["w"][0] = np.nan
+    save_file(right, str(tmp_path / "r"))
+    event = compare_weights(0, "eager", "graph", tmp_path / "l", tmp_path / "r", digests)
+    assert event.max_abs is None
