@@ -23,8 +23,7 @@ QUICK = ["--model", "lenet", "--epochs", "2", "--steps-per-epoch", "12", "--lr-s
 def bench(*arguments, cwd=None):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         cwd=cwd,
         timeout=240,
@@ -180,7 +179,7 @@ def test_ctrl_c_ends_all_workers_within_two_seconds_and_keeps_the_record(tmp_pat
     samples = tmp_path / "r" / "samples.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if samples.exists() and samples.read_text().count('"block"') >= 4:
+        if samples.exists() and samples.read_text().count('"event":"block"') >= 4:
             break
         time.sleep(0.1)
     children = list_children(running.pid)
@@ -236,7 +235,7 @@ def test_a_worker_that_is_killed_is_exit_status_4_and_the_record_is_kept(tmp_pat
         (["--val-batch-size", "5000"], ["5000", "359"]),
         (["--batch-size", "0"], ["--batch-size", "0 is not in the range"]),
         (["--lr", "-1"], ["--lr"]),
-        (["--num-classes", "5"], ["label", "5"]),
+        (["--num-classes", "5"], ["label 9", "0 to 4"]),
         (["--data", "synthetic", "--feed", "graph"], ["--feed graph"]),
         (["--load-checkpoint", "nothing"], ["--load-checkpoint nothing is no file"]),
         (["--no-such-flag"], ["--no-such-flag"]),

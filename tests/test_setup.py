@@ -1,0 +1,163 @@
+"""What `make` and `pip install` do, without the minutes of installing OneFlow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FIND = ROOT / "tools" / "find_python.sh"
+
+
+def fake_python(folder, name, version, has_venv=True):
+    """A program that answers the three questions the script asks of an interpreter."""
+    path = folder / name
+    path.write_text(
+        "#!/bin/sh\n"
+        'case "$2" in\n'
+        f'  *version_info*) echo "{version}" ;;\n'
+        f"  *ensurepip*) exit {0 if has_venv else 1} ;;\n"
+        f'  *executable*) echo "{path}" ;;\n'
+        "esac\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def broken_shim(folder, name):
+    path = folder / name
+    path.write_text("#!/bin/sh\necho 'pyenv: command not found' >&2\nexit 127\n")
+    path.chmod(0o755)
+    return path
+
+
+def find(folder, **variables):
+    environment = {"PATH": str(folder), **variables}
+    return subprocess.run(
+        ["/bin/sh", str(FIND)], env=environment, capture_output=True, text=True, timeout=30
+    )
+
+
+def test_the_newest_that_serves_is_taken(tmp_path):
+    for version in ("3.8", "3.9", "3.10"):
+        fake_python(tmp_path, f"python{version}", version)
+    assert find(tmp_path).stdout.strip() == str(tmp_path / "python3.10")
+    (tmp_path / "python3.10").unlink()
+    assert find(tmp_path).stdout.strip() == str(tmp_path / "python3.9")
+
+
+def test_a_shim_that_does_not_run_is_passed_over(tmp_path):
+    broken_shim(tmp_path, "python3.10")
+    fake_python(tmp_path, "python3.9", "3.9")
+    assert find(tmp_path).stdout.strip() == str(tmp_path / "python3.9")
+
+
+def test_pyenvs_versions_are_looked_through(tmp_path):
+    programs, versions = tmp_path / "programs", tmp_path / "versions" / "3.10.7" / "bin"
+    programs.mkdir()
+    versions.mkdir(parents=True)
+    pyenv = programs / "pyenv"
+    pyenv.write_text(f"#!/bin/sh\necho {tmp_path}\n")
+    pyenv.chmod(0o755)
+    fake_python(versions, "python", "3.10")
+    assert find(programs).stdout.strip() == str(versions / "python")
+
+
+def test_uv_is_asked_where_it_is_installed(tmp_path):
+    python = fake_python(tmp_path, "somewhere", "3.10")
+    uv = tmp_path / "uv"
+    uv.write_text(f"#!/bin/sh\necho {python}\n")
+    uv.chmod(0o755)
+    assert find(tmp_path).stdout.strip() == str(python)
+
+
+@pytest.mark.parametrize(
+    "prepare, variables, words",
+    [
+        (lambda d: None, {}, ["Python 3.10 was not found", "python3 here: none", "pyenv install"]),
+        (
+            lambda d: fake_python(d, "python3", "3.12"),
+            {},
+            ["python3 here: 3.12", "apt-get install"],
+        ),
+        (
+            lambda d: fake_python(d, "other", "3.11"),
+            {"PYTHON": "other"},
+            ["PYTHON=other is Python 3.11", "needs Python 3.10"],
+        ),
+        (lambda d: None, {"PYTHON": "no-such"}, ["PYTHON=no-such does not run"]),
+        (
+            lambda d: fake_python(d, "python3.10", "3.10", has_venv=False),
+            {},
+            ["without the venv module", "python3.10-venv"],
+        ),
+    ],
+)
+def test_a_wrong_or_missing_interpreter_is_one_sentence(tmp_path, prepare, variables, words):
+    prepare(tmp_path)
+    done = find(tmp_path, **variables)
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_second_make_does_no_set_up_again():
+    done = subprocess.run(
+        ["make", "-n", "setup"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pip install" not in done.stdout
+
+
+def test_the_lock_is_exact_and_names_no_place():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line for line in lines if line and not line.lstrip().startswith("#")]
+    assert len(pins) > 30
+    assert all("==" in pin for pin in pins)
+    assert not any("://" in line or "--index" in line or " @ " in line for line in lines)
+    for exact in ("oneflow==0.9.0", "nvidia-cudnn-cu11==8.6.0.163", "pillow==10.4.0"):
+        assert exact in pins
+
+
+def test_a_wheel_holds_one_package_and_the_digits(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+        + ["--disable-pip-version-check", "-w", str(tmp_path / "wheel"), "."],
+        cwd=copy_sources(tmp_path / "sources"),
+        check=True,
+        timeout=120,
+    )
+    (wheel,) = (tmp_path / "wheel").iterdir()
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"oneflow_bench"}
+    for name in ("cli/runs.py", "models/alexnet.py", "data/loader.py", "data/digits/index.json"):
+        assert f"oneflow_bench/{name}" in names
+    assert sum("digits/train/part-" in name for name in names) >= 2
+
+
+def copy_sources(target):
+    """The tracked files alone, so that what was built here before is not in the way."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            destination = target / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            destination.write_bytes((ROOT / name).read_bytes())
+    return target
