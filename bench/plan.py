@@ -132,7 +132,11 @@ def validated(kind: Any, values: Dict[str, Any]) -> Any:
 
 
 def create_document(
-    command: str, plan: Plan, measuring: Measuring, contenders: List[Contender]
+    command: str,
+    plan: Plan,
+    measuring: Measuring,
+    contenders: List[Contender],
+    environments: RuntimeResolver,
 ) -> Document:
     """The record's document as it stands before the first turn."""
     now = datetime.now(timezone.utc)
@@ -147,16 +151,22 @@ def create_document(
         train_samples=plan.train_samples,
         val_samples=plan.val_samples,
         steps_per_epoch=plan.steps_per_epoch,
-        environment_start=describe_machine(),
+        environment_start={
+            **describe_machine(),
+            "blas_kernel": {c.name: environments.find_kernel(c, _python(c)) for c in contenders},
+        },
     )
 
 
-def create_launcher(folder: Path, resolver: Optional[RuntimeResolver] = None) -> Any:
+def _python(contender: Contender) -> str:
+    return contender.python or sys.executable
+
+
+def create_launcher(folder: Path, environments: RuntimeResolver) -> Any:
     """Starts a contender's worker process in its own environment; logs go to `folder`/logs."""
-    environments = resolver or RuntimeResolver()
 
     def launch(contender: Contender) -> WorkerProcess:
-        python = contender.python or sys.executable
+        python = _python(contender)
         return WorkerProcess(
             contender.name,
             create_worker_command(python),

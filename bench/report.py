@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MISSING = "-"
+SHOWN_EPOCHS = 5  # the last ones; the picture has them all
 _INTERVAL = f"{CONFIDENCE * 100:.0f} %"
 Row = Tuple[str, str]
 
@@ -23,7 +24,9 @@ Row = Tuple[str, str]
 def contender_rows(summary: ContenderSummary) -> List[Row]:
     """(what, value with unit) of one contender."""
     losses = [MISSING if x is None else f"{x:.4f}" for x in (summary.first_loss, summary.last_loss)]
-    accuracy = "  ".join(f"{x * 100:.1f}" for x in summary.accuracy)
+    accuracy = " ".join(f"{x * 100:.1f}" for x in summary.accuracy[-SHOWN_EPOCHS:])
+    if len(summary.accuracy) > SHOWN_EPOCHS:
+        accuracy = "... " + accuracy
     compile_s = (
         None
         if summary.compile_train_s is None
@@ -32,13 +35,13 @@ def contender_rows(summary: ContenderSummary) -> List[Row]:
     return [
         ("train steps", str(summary.steps)),
         ("loss, first to last", " to ".join(losses)),
-        ("accuracy per epoch, %", accuracy or MISSING),
+        ("accuracy, %", accuracy or MISSING),
         ("train step, ms", _summary_ms(summary.train_step_time_s)),
         ("eval step, ms", _summary_ms(summary.eval_step_time_s)),
-        ("images/s, training", _number(summary.images_per_s, ".1f")),
-        ("compile (train + eval), s", _number(compile_s, ".2f")),
+        ("train images/s", _number(summary.images_per_s, ".1f")),
+        ("compile, s", _number(compile_s, ".2f")),
         ("first step, ms", _ms(summary.first_step_s)),
-        ("start to first step, s", _number(summary.time_to_first_step_s, ".2f")),
+        ("to first step, s", _number(summary.time_to_first_step_s, ".2f")),
         ("peak memory, MiB", _mib(summary.peak_rss_bytes)),
     ]
 
@@ -59,12 +62,10 @@ def difference_rows(comparison: Comparison) -> List[Row]:
         ("accuracy difference, points", _points(comparison.accuracy_difference)),
     ]
     for event in comparison.parameter_difference:
-        rows.append(
-            (
-                f"parameter difference, epoch {event.epoch + 1}",
-                f"{_exact(event.max_abs)} largest, {_exact(event.relative_l2)} relative",
-            )
-        )
+        value = _exact(event.max_abs)
+        if event.max_abs:
+            value += f" largest, {_exact(event.relative_l2)} relative"
+        rows.append((f"parameter difference, epoch {event.epoch + 1}", value))
     return rows
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from oneflow_bench.config import Contender
 from oneflow_bench.machine import read_cpu
@@ -61,32 +61,45 @@ def needs_core_type(kernel: Optional[str], cpu_flags: List[str]) -> bool:
     return has_avx2 and kernel is not None and kernel.lower() not in AVX2_KERNELS
 
 
-def create_tuned_variables(environment: Dict[str, str], python: str) -> Dict[str, str]:
-    """The variables `tuned` adds to `environment`; those the user has set are not among them."""
+def create_tuned_variables(environment: Dict[str, str], kernel: Optional[str]) -> Dict[str, str]:
+    """The variables `tuned` adds to `environment`; those the user has set are not among them.
+
+    `kernel` is what OneFlow's BLAS chooses in `environment` by itself.
+    """
     variables = {
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         "ONEFLOW_ENABLE_ONEDNN_OPTS": "0",
         "GLOG_minloglevel": "2",
     }
-    if "OPENBLAS_CORETYPE" not in environment:
-        kernel = probe_blas_kernel(python, environment)
-        if needs_core_type(kernel, read_cpu()["flags"]):
-            variables["OPENBLAS_CORETYPE"] = "Haswell"
+    if needs_core_type(kernel, read_cpu()["flags"]):
+        variables["OPENBLAS_CORETYPE"] = "Haswell"
     return {name: value for name, value in variables.items() if name not in environment}
 
 
 class RuntimeResolver:
-    """Full environments for contenders; asks the BLAS once per interpreter."""
+    """Full environments for contenders; asks the BLAS once per interpreter and core type."""
 
     def __init__(self, environment: Optional[Dict[str, str]] = None) -> None:
         self._base = dict(os.environ if environment is None else environment)
         self._tuned: Dict[str, Dict[str, str]] = {}
+        self._kernels: Dict[Tuple[str, Optional[str]], Optional[str]] = {}
 
     def resolve(self, contender: Contender, python: str) -> Dict[str, str]:
         environment = dict(self._base)
         if contender.runtime == "tuned":
             if python not in self._tuned:
-                self._tuned[python] = create_tuned_variables(self._base, python)
+                kernel = self._ask_kernel(python, self._base)
+                self._tuned[python] = create_tuned_variables(self._base, kernel)
             environment.update(self._tuned[python])
         environment.update(contender.env)
         return environment
+
+    def find_kernel(self, contender: Contender, python: str) -> Optional[str]:
+        """The BLAS kernel a contender will run on; None where OneFlow's BLAS does not say."""
+        return self._ask_kernel(python, self.resolve(contender, python))
+
+    def _ask_kernel(self, python: str, environment: Dict[str, str]) -> Optional[str]:
+        key = (python, environment.get("OPENBLAS_CORETYPE"))
+        if key not in self._kernels:
+            self._kernels[key] = probe_blas_kernel(python, environment)
+        return self._kernels[key]

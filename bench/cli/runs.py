@@ -183,6 +183,7 @@ def _execute(
     from oneflow_bench.plan import create_document, create_launcher, create_plan, validated
     from oneflow_bench.record import RecordWriter, load_record
     from oneflow_bench.runner import Runner
+    from oneflow_bench.runtime import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     not_workload = {"out", "as_json", *_MEASURING, *_CONTENDER}
@@ -193,16 +194,18 @@ def _execute(
         )
     measuring = {k: flags[k] for k in _MEASURING if flags.get(k) is not None}
     side = {k: flags[k] for k in _CONTENDER if flags.get(k) is not None}
+    environments = RuntimeResolver()
     document = create_document(
         command,
         plan,
         validated(Measuring, {**measuring, "keep_checkpoints": keep_checkpoints}),
         [validated(Contender, {"name": mode, "mode": mode, **side}) for mode in modes],
+        environments,
     )
     folder = Path(flags["out"] or Path("results") / document.run_id)
     writer = RecordWriter(folder, document)
     with ProgressBar("steps") as bar:
-        Runner(writer, create_launcher(folder), bar).run()
+        Runner(writer, create_launcher(folder, environments), bar).run()
     return load_record(folder)
 
 

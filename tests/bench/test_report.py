@@ -31,7 +31,7 @@ def test_the_terminal_says_both_answers():
     text = shown(render_terminal, compare(compile_s=2.0))
     assert "Parity: identical; the losses of all 240 steps are bitwise equal." in text
     assert re.search(r"Speed: faster; graph runs at 1\.(19|20)\d", text)
-    for row in ("images/s", "peak memory, MiB", "break-even", "smallest speed effect"):
+    for row in ("train images/s", "peak memory, MiB", "break-even", "smallest speed effect"):
         assert row in text
 
 
@@ -67,4 +67,4 @@ def test_two_records_carry_the_caveat():
 
 def test_a_single_run_has_its_table():
     text = shown(render_run, summarize_contender(create_record(create_events("eager")), "eager"))
-    assert "90.0  90.0" in text
+    assert "90.0 90.0" in text

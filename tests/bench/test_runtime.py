@@ -11,11 +11,12 @@ MARKER = "oneflow-bench: numpy is loaded"
 
 @pytest.fixture
 def old_blas(monkeypatch):
+    """A BLAS that takes Barcelona's kernel unless told another; who asked it, and of what."""
     asked = []
 
     def probe(python, environment):
         asked.append(python)
-        return "Barcelona"
+        return environment.get("OPENBLAS_CORETYPE", "Barcelona")
 
     monkeypatch.setattr(runtime, "probe_blas_kernel", probe)
     monkeypatch.setattr(runtime, "read_cpu", lambda: {"flags": ["avx2", "fma"]})
@@ -74,7 +75,16 @@ def test_the_users_variables_and_the_contenders_win(old_blas):
     assert resolved["OPENBLAS_CORETYPE"] == "Zen"
     assert resolved["OMP_NUM_THREADS"] == "1"
     assert resolved["ONEFLOW_ENABLE_ONEDNN_OPTS"] == "1"
-    assert not old_blas
+
+
+def test_the_kernel_a_contender_runs_on_is_asked_in_its_own_environment(old_blas):
+    resolver = RuntimeResolver({"PATH": "/bin"})
+    kernels = {
+        name: resolver.find_kernel(Contender(name=name, mode="eager", runtime=name), "python")
+        for name in ("stock", "tuned")
+    }
+    assert kernels == {"stock": "Barcelona", "tuned": "Haswell"}
+    assert len(old_blas) == 2
 
 
 def test_a_python_that_does_not_exist_gives_no_kernel():
