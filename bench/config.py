@@ -10,6 +10,7 @@ from typing import Dict, Optional
 from pydantic import BaseModel, ConfigDict, Field
 
 SYNTHETIC_DATA = "synthetic"
+EMBEDDED_DATA = "embedded-digits"  # the dataset that comes with the suite
 
 
 class _Frozen(BaseModel):
@@ -20,7 +21,7 @@ class Workload(_Frozen):
     """One training job, the same for every contender. Sizes in pixels and samples."""
 
     model: str = "alexnet_cifar"
-    data: str = ""  # dataset folder, "synthetic", or "" for the embedded digits
+    data: str = EMBEDDED_DATA  # that, SYNTHETIC_DATA, or a dataset folder
     feed: str = Field("loader", pattern="^(loader|graph|memory)$")
     num_classes: int = Field(10, ge=2)
     image_size: int = Field(32, ge=1)

@@ -14,13 +14,14 @@ from typing import Any, Callable, Dict, List, Optional
 
 from pydantic import BaseModel, ValidationError
 
-from oneflow_bench.config import SYNTHETIC_DATA, Contender, Measuring, Workload
-from oneflow_bench.data import DataError, default_dataset_path, validate_dataset
+from oneflow_bench.config import EMBEDDED_DATA, SYNTHETIC_DATA, Contender, Measuring, Workload
+from oneflow_bench.data import DataError, validate_dataset
 from oneflow_bench.errors import InputError
 from oneflow_bench.machine import describe_machine
 from oneflow_bench.models import UnknownModelError, get_model_spec
 from oneflow_bench.record import Document
 from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.sources import find_dataset
 from oneflow_bench.worker_process import WorkerProcess, create_worker_command
 
 DEFAULT_VAL_BATCH_SIZE = 120
@@ -93,8 +94,11 @@ def _plan_synthetic(given: Dict[str, Any]) -> Plan:
 
 
 def _plan_dataset(given: Dict[str, Any], on_progress: Optional[Progress]) -> Plan:
-    folder = Path(given["data"]) if given.get("data") else Path(default_dataset_path())
-    workload = validated(Workload, {**given, "data": str(folder.absolute())})
+    data = given.setdefault("data", EMBEDDED_DATA)
+    folder = find_dataset(data)
+    if data != EMBEDDED_DATA:
+        given["data"] = str(folder.absolute())
+    workload = validated(Workload, given)
     try:
         dataset = validate_dataset(
             folder,

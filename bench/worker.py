@@ -46,10 +46,11 @@ class Session:
         imported = time.perf_counter()
         from oneflow_bench import modes, workload
         from oneflow_bench.data import load_dataset
+        from oneflow_bench.sources import find_dataset
 
         check_device(contender.device, flow.cuda.is_available())
         synthetic = self._workload.data == SYNTHETIC_DATA
-        dataset = None if synthetic else load_dataset(Path(self._workload.data))
+        dataset = None if synthetic else load_dataset(find_dataset(self._workload.data))
         self._job = workload.create_job(
             self._workload, dataset, self._steps_per_epoch, contender.device
         )

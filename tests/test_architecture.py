@@ -27,7 +27,7 @@ MATPLOTLIB_ALLOWED = {"bench.plot"}
 LAYERS = [
     {"bench.__init__", "bench.errors", "bench.stats", "bench.machine", "bench.turns"},
     {"bench.config"},
-    {"bench.record", "bench.runtime", "bench.worker_process"},
+    {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
     {"bench.modes", "bench.report"},
     {"bench.worker", "bench.runner"},
