@@ -221,6 +221,7 @@ def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if drawn:
         axes.set_yscale("log")
+        axes.set_title("Parameter difference (epochs not drawn: bitwise equal)")
         _legend(axes)
     else:
         _say(axes, f"bitwise equal after each of {len(events)} epochs")
