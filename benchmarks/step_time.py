@@ -146,6 +146,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--block-steps", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="MODE:STUDY", help="one part, such as graph:tuned-plain")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     workload = create_plan(
@@ -161,7 +162,8 @@ def main() -> None:
     samples = options.out / "samples.jsonl"
     for mode in ("eager", "graph"):
         for kinds in (["tuned", "plain"], ["stock", "tuned"]):
-            measure(mode, kinds, workload, options, samples)
+            if options.only in (None, f"{mode}:{'-'.join(kinds)}"):
+                measure(mode, kinds, workload, options, samples)
     result = {"machine": describe_machine(), "results": report(load_samples(samples))}
     write_atomically(options.out / "summary.json", json.dumps(result, indent=1) + "\n")
     for name, row in result["results"].items():
