@@ -5,7 +5,7 @@ A flag of the command line, its field here and its key in `record.json` are one 
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Dict, List, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,24 +18,70 @@ class _Frozen(BaseModel):
 
 
 class Workload(_Frozen):
-    """One training job, the same for every contender. Sizes in pixels and samples."""
+    """One training job, the same for every contender. Sizes in pixels and samples.
+
+    Everything a recipe file may say stands here; docs/recipes.md explains each field.
+    """
 
     model: str = "alexnet_cifar"
+    model_args: Dict[str, Union[bool, int, float, str]] = Field(default_factory=dict)
+    dropout: Optional[float] = Field(None, ge=0, lt=1)  # None: the model's own
     data: str = EMBEDDED_DATA  # that, SYNTHETIC_DATA, or a dataset folder
     feed: str = Field("loader", pattern="^(loader|graph|memory)$")
+    subset_percent: float = Field(100.0, gt=0, le=100)  # of the training split, per class
+    augmentation: bool = True  # crops and flips as the dataset's index asks for them
     num_classes: int = Field(10, ge=2)
     image_size: int = Field(32, ge=1)
     epochs: int = Field(5, ge=1)
     steps_per_epoch: Optional[int] = Field(None, ge=1)  # None: as many as the data gives
     batch_size: int = Field(32, ge=1)
     val_batch_size: int = Field(120, ge=1)
+    accumulation_steps: int = Field(1, ge=1)  # parts a batch is split in for one update
+
+    loss: str = "cross_entropy"  # a name of LOSS_ARGUMENTS, or package.module:function
+    label_smoothing: Optional[float] = Field(None, ge=0, lt=1)
+    alpha: Optional[float] = Field(None, ge=0, le=1)
+    temperature: Optional[float] = Field(None, gt=0)
+    multiplier: Optional[float] = Field(None, gt=0)
+    reg_alpha: Optional[float] = Field(None, ge=0, le=1)
+    reg_temperature: Optional[float] = Field(None, gt=0)
+    teacher: Optional[str] = None
+    teacher_checkpoint: Optional[str] = None
+
+    optimizer: str = Field("sgd", pattern="^(sgd|adam|adamw)$")
     lr: float = Field(0.02, gt=0)
+    scale_lr: bool = False  # lr times batch_size / 128
     momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
+    clip_norm: Optional[float] = Field(None, gt=0)  # largest 2-norm of all gradients together
+
+    schedule: str = Field("step", pattern="^(constant|step|multistep|cosine)$")
     lr_step: int = Field(3, ge=1)  # epochs between two decays
+    lr_milestones: List[int] = Field(default_factory=list)  # epochs after which the rate decays
     lr_gamma: float = Field(0.1, gt=0, le=1)
+    warmup_epochs: float = Field(0.0, ge=0)
+
     seed: int = Field(0, ge=0, lt=2**31)
     load_checkpoint: Optional[str] = None
+    drop_head: bool = False
+    trust_checkpoint: bool = False
+    resume: Optional[str] = None
+
+
+# what each loss takes, all of it required unless a default is given here
+LOSS_ARGUMENTS: Dict[str, Dict[str, Optional[float]]] = {
+    "cross_entropy": {},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "distillation": {"alpha": None, "temperature": None},
+    "self_distillation": {"alpha": None, "temperature": None, "multiplier": None},
+    "teacher_free": {"reg_alpha": None, "reg_temperature": None, "multiplier": 1.0},
+    "binary_cross_entropy": {},
+}
+LOSS_FIELDS = sorted({name for arguments in LOSS_ARGUMENTS.values() for name in arguments})
+TEACHER_LOSSES = ("distillation", "self_distillation")
 
 
 class Contender(_Frozen):

@@ -1,19 +1,27 @@
 """The two executions of one job: eager, and compiled as `nn.Graph`.
 
-Both offer the same five calls, so that nothing above this module asks which one it holds.
+Both offer the same calls, so that nothing above this module asks which one it holds.
 Train and eval are separate graphs because a graph freezes the mode it was compiled in.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
+import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from oneflow_bench.feeds import Feed
+from oneflow_bench.optimization import (
+    capture_eager_state,
+    capture_graph_state,
+    restore_eager_state,
+    restore_graph_state,
+)
 from oneflow_bench.timing import synchronize
-from oneflow_bench.workload import Feed, Job
+from oneflow_bench.workload import Job
 
 # images are None where the loader is inside the graph and they never leave it
 TrainOutput = Tuple[flow.Tensor, flow.Tensor, Optional[flow.Tensor]]
@@ -27,6 +35,7 @@ class EagerMode:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._clips = "clip_grad_max_norm" in job.optimizer.param_groups[0]._options
 
     def compile_train(self) -> float:
         return 0.0
@@ -35,16 +44,46 @@ class EagerMode:
         return 0.0
 
     def train_step(self) -> TrainOutput:
-        """One update; returns the loss (scalar), labels (B,) and images (B, 3, H, W)."""
+        """One update; returns the loss, labels (B,) and images (B, 3, H, W).
+
+        The loss is a scalar, or (n,) with the batch split in n parts: the loss of each part.
+        """
         job = self._job
         job.model.train()
         images, labels = job.train_feed.next_batch()
         job.optimizer.zero_grad(set_to_none=True)
-        loss = job.criterion(job.model(images), labels)
-        loss.backward()
+        if job.accumulation_steps == 1:
+            loss = job.objective(images, labels)
+            loss.backward()
+            loss = loss.detach()
+        else:
+            loss = self._accumulate(images, labels)
+        if self._clips:
+            job.optimizer.clip_grad()
         job.optimizer.step()
-        job.scheduler.step()
-        return loss.detach(), labels, images
+        if job.scheduler is not None:
+            job.scheduler.step()
+        return loss, labels, images
+
+    def _accumulate(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
+        count = self._job.accumulation_steps
+        size = images.shape[0] // count
+        losses = []
+        for start in range(0, images.shape[0], size):
+            part = slice(start, start + size)
+            loss = self._job.objective(images[part], labels[part])
+            (loss / count).backward()
+            losses.append(loss.detach())
+        return flow.stack(losses)
+
+    def capture_optimizer(self) -> Dict[str, np.ndarray]:
+        """The optimizer's tensors as `parameter/slot`."""
+        return capture_eager_state(self._job.optimizer, self._job.model)
+
+    def restore_optimizer(self, state: Dict[str, np.ndarray], step: int) -> None:
+        """Continue at update `step`; only before anything is compiled."""
+        job = self._job
+        restore_eager_state(job.optimizer, job.scheduler, job.model, state, step)
 
     def eval_step(self) -> EvalOutput:
         """Forward pass of one validation batch; returns logits (B, K) and labels (B,)."""
@@ -55,19 +94,27 @@ class EagerMode:
             return job.model(images), labels
 
 
+# how the model's variables begin in the train graph's own state
+_MODEL_PREFIX = "objective.model."
+
+
 class _TrainGraph(nn.Graph):
     def __init__(self, job: Job, loader: Optional[nn.Module]) -> None:
         super().__init__()
-        self.model = job.model
-        self.criterion = job.criterion
+        self.objective = job.objective
         if loader is not None:
             self.loader = loader
         self.takes_loader = loader is not None
-        self.add_optimizer(job.optimizer, lr_sch=job.scheduler)
+        if job.scheduler is None:
+            self.add_optimizer(job.optimizer)
+        else:
+            self.add_optimizer(job.optimizer, lr_sch=job.scheduler)
+        if job.accumulation_steps > 1:
+            self.config.set_gradient_accumulation_steps(job.accumulation_steps)
 
     def build(self, *batch: flow.Tensor) -> Any:
         images, labels = self.loader() if self.takes_loader else batch
-        loss = self.criterion(self.model(images), labels)
+        loss = self.objective(images, labels)
         loss.backward()
         return (loss, labels) if self.takes_loader else loss
 
@@ -128,6 +175,14 @@ class GraphMode:
             return logits, labels
         images, labels = self._job.eval_feed.next_batch()
         return self._eval_graph(images), labels
+
+    def capture_optimizer(self) -> Dict[str, np.ndarray]:
+        """As `EagerMode.capture_optimizer`."""
+        return capture_graph_state(self._train_graph, _MODEL_PREFIX)
+
+    def restore_optimizer(self, state: Dict[str, np.ndarray], step: int) -> None:
+        """As `EagerMode.restore_optimizer`."""
+        restore_graph_state(self._train_graph, _MODEL_PREFIX, state, step)
 
     def _example(self, feed: Feed) -> Tuple[flow.Tensor, flow.Tensor]:
         """Tensors of a batch's shape and type, for compiling without taking a batch."""

@@ -6,28 +6,44 @@ before a worker sees them; and nothing is written before the plan stands.
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from pydantic import BaseModel, ValidationError
 
-from oneflow_bench.config import EMBEDDED_DATA, SYNTHETIC_DATA, Contender, Measuring, Workload
-from oneflow_bench.data import DataError, validate_dataset
+from oneflow_bench.checkpoint import TrainingState, load_training_state
+from oneflow_bench.config import (
+    EMBEDDED_DATA,
+    LOSS_FIELDS,
+    SYNTHETIC_DATA,
+    Contender,
+    Measuring,
+    Workload,
+)
+from oneflow_bench.data import (
+    DataError,
+    DatasetInfo,
+    count_subset,
+    validate_dataset,
+    write_subset,
+)
 from oneflow_bench.errors import InputError
+from oneflow_bench.launch import python_of
 from oneflow_bench.machine import describe_machine
 from oneflow_bench.models import UnknownModelError, get_model_spec
+from oneflow_bench.recipe import load_recipe
+from oneflow_bench.recipe_checks import check_recipe, fill_loss_arguments, flag_of
 from oneflow_bench.record import Document
 from oneflow_bench.runtime import RuntimeResolver
 from oneflow_bench.sources import find_dataset
-from oneflow_bench.worker_process import WorkerProcess, create_worker_command
 
 DEFAULT_VAL_BATCH_SIZE = 120
 SYNTHETIC_STEPS_PER_EPOCH = 20
 SYNTHETIC_BATCHES = 8
 OWN_MODEL_IMAGE_SIZE = 32
+SUBSET_FOLDER = "data"  # in the run's folder, while it runs
 
 Progress = Callable[[int, int], None]
 
@@ -40,38 +56,88 @@ class Plan:
     train_samples: int
     val_samples: int
     steps_per_epoch: int
+    start_epoch: int = 0
+    dataset: Optional[DatasetInfo] = None  # None with synthetic data
+
+    def prepare_dataset(self, run_folder: Path) -> Optional[Path]:
+        """The folder that the workers read: the dataset's, or a subset written to the run's."""
+        if self.dataset is None or self.workload.subset_percent == 100:
+            return None if self.dataset is None else self.dataset.root
+        folder = run_folder / SUBSET_FOLDER
+        try:
+            write_subset(self.dataset, self.workload.subset_percent, self.workload.seed, folder)
+        except DataError as error:
+            raise InputError(str(error)) from None
+        return folder
 
 
 def create_plan(flags: Dict[str, Any], on_progress: Optional[Progress] = None) -> Plan:
     """Resolve and check the flags of a run; None means "not given".
 
-    Raises InputError in one sentence for whatever cannot be run.
+    A run that is resumed gives the base, a recipe file (`config`) overrides it, and flags override
+    both. Raises InputError in one sentence for whatever cannot be run.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    _check_checkpoint(given.get("load_checkpoint"))
+    resumed = load_training_state(Path(given["resume"])) if "resume" in given else None
+    config = given.pop("config", None)
+    recipe = load_recipe(Path(config)) if config else {}
+    base = {} if resumed is None else {**resumed.workload, "load_checkpoint": None}
+    plan = _plan(base, {**recipe, **given}, on_progress)
+    return plan if resumed is None else _continued(plan, resumed)
+
+
+def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Progress]) -> Plan:
+    if "model_args" in base and "model_args" in given:
+        given["model_args"] = {**base["model_args"], **given["model_args"]}
+    given = {**base, **given}
+    model = given.setdefault("model", Workload().model)
     try:
-        spec = None if ":" in given["model"] else get_model_spec(given["model"])
+        spec = None if ":" in str(model) else get_model_spec(str(model))
     except UnknownModelError as error:
         raise InputError(str(error)) from None
-    image_size = given.setdefault(
-        "image_size", spec.default_image_size if spec else OWN_MODEL_IMAGE_SIZE
-    )
-    if spec and image_size < spec.min_image_size:
+    given.setdefault("image_size", spec.default_image_size if spec else OWN_MODEL_IMAGE_SIZE)
+    workload = fill_loss_arguments(validated(Workload, given))
+    if spec and workload.image_size < spec.min_image_size:
         raise InputError(
-            f"--image-size {image_size} is too small for {given['model']}; "
+            f"--image-size {workload.image_size} is too small for {model}; "
             f"it needs at least {spec.min_image_size} pixels"
         )
-    if given.get("data") == SYNTHETIC_DATA:
+    check_recipe(workload)
+    given = {**given, **{name: getattr(workload, name) for name in LOSS_FIELDS}}
+    if workload.data == SYNTHETIC_DATA:
         return _plan_synthetic(given)
-    return _plan_dataset(given, on_progress)
+    return _plan_dataset(given, workload, on_progress)
 
 
-def _check_checkpoint(path: Optional[str]) -> None:
-    if path is not None and not Path(path).is_file():
+# what a resumed run may change without becoming another one
+_FREE_FIELDS = {"epochs", "val_batch_size", "resume", "load_checkpoint", "trust_checkpoint"}
+
+
+def _continued(plan: Plan, resumed: TrainingState) -> Plan:
+    """The plan of the epochs that are left; refused where it is not the same training."""
+    before = Workload.model_validate(resumed.workload).model_dump()
+    for name, value in plan.workload.model_dump().items():
+        if name not in _FREE_FIELDS and value != before[name]:
+            raise InputError(
+                f"{flag_of(name)} {value} is not what the resumed run had ({before[name]}); "
+                "resume it as it was, or start anew with --load-checkpoint"
+            )
+    if plan.steps_per_epoch != resumed.steps_per_epoch:
         raise InputError(
-            f"--load-checkpoint {path} is no file; "
-            "give a .safetensors file saved by bench eager or bench graph"
+            f"the data give {plan.steps_per_epoch} steps an epoch and the resumed run had "
+            f"{resumed.steps_per_epoch}; resume it with the same data"
         )
+    if plan.workload.schedule == "cosine" and plan.workload.epochs != before["epochs"]:
+        raise InputError(
+            f"--epochs {plan.workload.epochs} would change the cosine schedule of the resumed run "
+            f"of {before['epochs']} epochs; leave it out"
+        )
+    if resumed.epoch >= plan.workload.epochs:
+        raise InputError(
+            f"--resume: that run has done {resumed.epoch} epochs and --epochs is "
+            f"{plan.workload.epochs}; give more epochs in all"
+        )
+    return replace(plan, start_epoch=resumed.epoch)
 
 
 def _plan_synthetic(given: Dict[str, Any]) -> Plan:
@@ -81,7 +147,8 @@ def _plan_synthetic(given: Dict[str, Any]) -> Plan:
             "use --feed memory, or give --data a dataset folder"
         )
     given["feed"] = "memory"
-    given.setdefault("steps_per_epoch", SYNTHETIC_STEPS_PER_EPOCH)
+    if given.get("steps_per_epoch") is None:
+        given["steps_per_epoch"] = SYNTHETIC_STEPS_PER_EPOCH
     given.setdefault("val_batch_size", given.get("batch_size", Workload().batch_size))
     workload = validated(Workload, given)
     assert workload.steps_per_epoch is not None
@@ -93,12 +160,12 @@ def _plan_synthetic(given: Dict[str, Any]) -> Plan:
     )
 
 
-def _plan_dataset(given: Dict[str, Any], on_progress: Optional[Progress]) -> Plan:
-    data = given.setdefault("data", EMBEDDED_DATA)
-    folder = find_dataset(data)
-    if data != EMBEDDED_DATA:
+def _plan_dataset(
+    given: Dict[str, Any], workload: Workload, on_progress: Optional[Progress]
+) -> Plan:
+    folder = find_dataset(workload.data)
+    if workload.data != EMBEDDED_DATA:
         given["data"] = str(folder.absolute())
-    workload = validated(Workload, given)
     try:
         dataset = validate_dataset(
             folder,
@@ -110,15 +177,18 @@ def _plan_dataset(given: Dict[str, Any], on_progress: Optional[Progress]) -> Pla
         )
     except DataError as error:
         raise InputError(str(error)) from None
-    val_samples = dataset.val.num_samples
-    resolved = {
-        **workload.model_dump(),
-        "num_classes": given.get("num_classes", max(2, len(dataset.classes))),
-        "val_batch_size": given.get("val_batch_size", min(DEFAULT_VAL_BATCH_SIZE, val_samples)),
-    }
-    train_samples = dataset.train.num_samples
+    train_samples, val_samples = dataset.train.num_samples, dataset.val.num_samples
+    if workload.subset_percent < 100:
+        train_samples = sum(count_subset(dataset.train.class_counts or (), workload.subset_percent))
+        if train_samples < workload.batch_size:
+            raise InputError(
+                f"--subset-percent {workload.subset_percent:g} leaves {train_samples} images, less "
+                f"than a batch of {workload.batch_size}; give more, or a smaller --batch-size"
+            )
+    given.setdefault("num_classes", max(2, len(dataset.classes)))
+    given.setdefault("val_batch_size", min(DEFAULT_VAL_BATCH_SIZE, val_samples))
     steps = workload.steps_per_epoch or train_samples // workload.batch_size
-    return Plan(validated(Workload, resolved), train_samples, val_samples, steps)
+    return Plan(validated(Workload, given), train_samples, val_samples, steps, dataset=dataset)
 
 
 def validated(kind: Any, values: Dict[str, Any]) -> Any:
@@ -155,27 +225,9 @@ def create_document(
         train_samples=plan.train_samples,
         val_samples=plan.val_samples,
         steps_per_epoch=plan.steps_per_epoch,
+        start_epoch=plan.start_epoch,
         environment_start={
             **describe_machine(),
-            "blas_kernel": {c.name: environments.find_kernel(c, _python(c)) for c in contenders},
+            "blas_kernel": {c.name: environments.find_kernel(c, python_of(c)) for c in contenders},
         },
     )
-
-
-def _python(contender: Contender) -> str:
-    return contender.python or sys.executable
-
-
-def create_launcher(folder: Path, environments: RuntimeResolver) -> Any:
-    """Starts a contender's worker process in its own environment; logs go to `folder`/logs."""
-
-    def launch(contender: Contender) -> WorkerProcess:
-        python = _python(contender)
-        return WorkerProcess(
-            contender.name,
-            create_worker_command(python),
-            environments.resolve(contender, python),
-            folder / "logs" / f"{contender.name}.log",
-        )
-
-    return launch

@@ -8,6 +8,7 @@ A run folder holds
 so that a run that is killed can be read up to the kill. Schema history:
 
     1   first version
+    2   recipes in the workload; where a resumed run starts; digests of a teacher
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from typing_extensions import Annotated, Literal
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.errors import InputError, RecordError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # what came later has defaults
 DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
 
@@ -45,6 +47,9 @@ class SetupEvent(_Event):
     initial_digest: str  # sha256 over the initial parameters and buffers
     num_params: int
     graph_ops: Optional[int] = None  # operators of the compiled train graph
+    first_step: int = 0  # updates done before, in the run that this one resumes
+    dropped: Optional[List[str]] = None  # tensors of the checkpoint that were not loaded
+    teacher_digest: Optional[str] = None  # sha256 over the teacher's parameters and buffers
     environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
 
 
@@ -105,6 +110,7 @@ class EndEvent(_Event):
     event: Literal["end"] = "end"
     contender: str
     peak_rss_bytes: int
+    teacher_digest: Optional[str] = None
 
 
 Event = Annotated[
@@ -132,6 +138,7 @@ class Document(BaseModel):
     train_samples: int
     val_samples: int
     steps_per_epoch: int
+    start_epoch: int = 0  # epochs done before, in the run that this one resumes
     environment_start: Dict[str, Any] = Field(default_factory=dict)
     environment_end: Dict[str, Any] = Field(default_factory=dict)
 
@@ -225,9 +232,10 @@ def load_record(folder: Path) -> RunRecord:
     except ValueError:
         raise RecordError(f"{path} is not JSON; the record is damaged, run it again") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise RecordError(
-            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; "
+            f"{path} has schema version {version}, this program reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}; "
             "use the version of the suite that wrote it, or run it again"
         )
     try:

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
+from oneflow_bench.checkpoint import LAST_NAME, training_path
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.errors import BenchError, Interrupted, WorkerError
 from oneflow_bench.machine import describe_load
@@ -26,6 +27,7 @@ from oneflow_bench.turns import WARMUP_STEPS, choose_block_steps, generate_order
 from oneflow_bench.weights import compare_weights
 
 CHECKPOINTS = "checkpoints"
+BEST_NAME = "best.safetensors"
 
 # (what is going on, steps done by all contenders, steps to do)
 Observer = Callable[[str, int, int], None]
@@ -40,18 +42,21 @@ class Runner:
         self,
         writer: RecordWriter,
         launch: Launcher,
+        dataset: Optional[Path] = None,
         observe: Observer = lambda message, done, total: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         document = writer.document
         self._writer = writer
         self._launch = launch
+        self._dataset = None if dataset is None else str(dataset)
         self._observe = observe
         self._clock = clock
         self._workload: Workload = document.workload
         self._measuring: Measuring = document.measuring
         self._contenders: List[Contender] = document.contenders
         self._steps_per_epoch = document.steps_per_epoch
+        self._first_epoch = document.start_epoch
         self._workers: Dict[str, Any] = {}
         self._orders = generate_orders([c.name for c in self._contenders], self._workload.seed)
         self._block = 0
@@ -67,7 +72,7 @@ class Runner:
         document = self._writer.document
         try:
             self._setup()
-            for epoch in range(self._workload.epochs):
+            for epoch in range(self._first_epoch, self._workload.epochs):
                 for kind, steps in self._plan_epoch(epoch):
                     self._train_block(epoch, kind, steps)
                 self._evaluate(epoch)
@@ -104,13 +109,14 @@ class Runner:
                 workload=self._workload.model_dump(),
                 contender=by_name[name].model_dump(),
                 steps_per_epoch=self._steps_per_epoch,
+                dataset=self._dataset,
             )
             self._writer.append(SetupEvent(contender=name, **answer))
 
     def _plan_epoch(self, epoch: int) -> Iterator[Any]:
-        """(kind, steps) of the blocks of an epoch; the first epoch begins with the warm-up."""
+        """(kind, steps) of the blocks of an epoch; the run's first begins with the warm-up."""
         steps = self._steps_per_epoch
-        if epoch == 0:
+        if epoch == self._first_epoch:
             yield "first", 1
             warmup = min(WARMUP_STEPS, steps - 1)
             if warmup:
@@ -169,7 +175,13 @@ class Runner:
         for contender in self._contenders:
             name = contender.name
             paths[name] = folder / name / f"epoch-{epoch + 1:03d}.safetensors"
-            answer = self._ask(self._workers[name], "save", path=str(paths[name].resolve()))
+            answer = self._ask(
+                self._workers[name],
+                "save",
+                path=str(paths[name].resolve()),
+                training=self._measuring.keep_checkpoints,
+                epoch=epoch + 1,
+            )
             digests[name] = answer["digest"]
         baseline = self._contenders[0].name
         for contender in self._contenders[1:]:
@@ -180,8 +192,9 @@ class Runner:
             )
         if self._measuring.keep_checkpoints:
             for name, path in paths.items():
+                _copy_checkpoint(path, LAST_NAME)
                 if self._best_epoch[name] == epoch:
-                    shutil.copyfile(path, path.with_name("best.safetensors"))
+                    _copy_checkpoint(path, BEST_NAME)
         else:
             shutil.rmtree(folder)
 
@@ -190,7 +203,8 @@ class Runner:
         return answer
 
     def _show(self, message: str) -> None:
-        total = self._workload.epochs * self._steps_per_epoch * len(self._contenders)
+        epochs = self._workload.epochs - self._first_epoch
+        total = epochs * self._steps_per_epoch * len(self._contenders)
         self._observe(message, self._done, total)
 
     def _kill_workers(self, gently: bool = False) -> None:
@@ -199,3 +213,10 @@ class Runner:
                 worker.kill()
             worker.close()
         self._workers = {}
+
+
+def _copy_checkpoint(path: Path, name: str) -> None:
+    """Copy weights and training state beside themselves under another name."""
+    copy = path.with_name(name)
+    shutil.copyfile(path, copy)
+    shutil.copyfile(training_path(path), training_path(copy))

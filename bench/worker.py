@@ -33,6 +33,7 @@ class Session:
         self._step = 0
         self._job: Any = None
         self._mode: Any = None
+        self._dataset: Any = None
         self._batch_digests: Dict[int, str] = {}
 
     def setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -45,40 +46,63 @@ class Session:
 
         imported = time.perf_counter()
         from oneflow_bench import modes, workload
+        from oneflow_bench.checkpoint import digest_state
         from oneflow_bench.data import load_dataset
-        from oneflow_bench.sources import find_dataset
 
         check_device(contender.device, flow.cuda.is_available())
-        synthetic = self._workload.data == SYNTHETIC_DATA
-        dataset = None if synthetic else load_dataset(find_dataset(self._workload.data))
+        folder = request.get("dataset")
+        self._dataset = load_dataset(Path(folder)) if folder else None
         self._job = workload.create_job(
-            self._workload, dataset, self._steps_per_epoch, contender.device
+            self._workload, self._dataset, self._steps_per_epoch, contender.device
         )
         initial = workload.copy_state(self._job.model)
         self._mode = modes.create_mode(
             contender.mode, self._job, self._workload.image_size, self._workload.feed
         )
+        if self._workload.resume:
+            self._resume(Path(self._workload.resume))
         built = time.perf_counter()
         return {
             "import_s": imported - start,
             "build_s": built - imported,
             "compile_train_s": self._mode.compile_train(),
             "compile_eval_s": self._mode.compile_eval(),
-            "initial_digest": workload.digest_state(initial),
+            "initial_digest": digest_state(initial),
             "num_params": sum(p.numel() for p in self._job.model.parameters()),
             "graph_ops": self._mode.graph_ops,
+            "first_step": self._step,
+            "dropped": self._job.dropped,
+            "teacher_digest": self._digest_teacher(),
             "environment": describe_environment(flow),
         }
 
+    def _resume(self, path: Path) -> None:
+        """Optimizer, schedule and feeds as they were; the weights were loaded with the job."""
+        from oneflow_bench.checkpoint import load_training_state
+
+        stored = load_training_state(path)
+        self._mode.restore_optimizer(stored.optimizer, stored.step)
+        self._step = stored.step
+        self._job.train_feed.skip(stored.step)
+        self._job.eval_feed.skip(stored.epoch * self._job.eval_feed.steps_per_pass)
+
+    def _digest_teacher(self) -> Optional[str]:
+        from oneflow_bench import workload
+        from oneflow_bench.checkpoint import digest_state
+
+        teacher = self._job.teacher
+        return None if teacher is None else digest_state(workload.copy_state(teacher))
+
     def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Time a block of train steps; losses and digests are fetched after the clock stopped."""
-        from oneflow_bench import timing, workload
+        from oneflow_bench import timing
+        from oneflow_bench.schedule import learning_rate
 
         steps = int(request["steps"])
         timed = timing.measure_block(self._mode.train_step, steps)
         first = self._step
         self._step += steps
-        losses = [float(loss.numpy()) for loss, _, _ in timed.outputs]
+        losses = [float(loss.numpy().mean()) for loss, _, _ in timed.outputs]
         images = [batch for _, _, batch in timed.outputs]
         return {
             "duration_s": timed.duration_s,
@@ -86,7 +110,7 @@ class Session:
             "first_step": first,
             "losses": [loss if math.isfinite(loss) else None for loss in losses],
             "lr": [
-                workload.learning_rate(self._workload, self._steps_per_epoch, step)
+                learning_rate(self._workload, self._steps_per_epoch, step)
                 for step in range(first, self._step)
             ],
             "labels_digest": self._digest([labels for _, labels, _ in timed.outputs]),
@@ -112,15 +136,43 @@ class Session:
         }
 
     def save(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Write the weights to `path`; the digest of what was written."""
-        from oneflow_bench import workload
+        """Write the weights to `path`, and with `training` the optimizer's state beside them."""
+        from oneflow_bench import checkpoint, workload
 
         state = workload.copy_state(self._job.model)
-        workload.save_weights(state, Path(request["path"]))
-        return {"digest": workload.digest_state(state)}
+        path = Path(request["path"])
+        checkpoint.save_weights(state, path, self._describe_weights())
+        if request.get("training"):
+            training = checkpoint.TrainingState(
+                optimizer=self._mode.capture_optimizer(),
+                step=self._step,
+                epoch=int(request["epoch"]),
+                workload=self._workload.model_dump(),
+                steps_per_epoch=self._steps_per_epoch,
+            )
+            checkpoint.save_training_state(training, path)
+        return {"digest": checkpoint.digest_state(state)}
+
+    def _describe_weights(self) -> Dict[str, Any]:
+        """What is needed to use the weights: the model, and the pictures' classes and scale."""
+        work = self._workload
+        about: Dict[str, Any] = {
+            "model": work.model,
+            "model_args": work.model_args,
+            "num_classes": work.num_classes,
+            "image_size": work.image_size,
+        }
+        if self._dataset is not None:
+            about["classes"] = list(self._dataset.classes)
+            about["mean"], about["std"] = list(self._dataset.mean), list(self._dataset.std)
+            about["random_crop"] = self._dataset.random_crop
+        return about
 
     def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {"peak_rss_bytes": read_peak_rss_bytes()}
+        return {
+            "peak_rss_bytes": read_peak_rss_bytes(),
+            "teacher_digest": None if self._job is None else self._digest_teacher(),
+        }
 
     def _digest(self, tensors: List[Any]) -> str:
         """sha256 over the tensors' own digests; a preloaded tensor is hashed once."""
@@ -185,9 +237,8 @@ def _known_input_errors() -> Any:
     return InputError, DataError, ModelFactoryError, UnknownModelError
 
 
-def serve(read_line: Callable[[], str], write: Callable[[str], None]) -> None:
-    """Answer requests until `end` or the end of the input."""
-    session = Session()
+def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], None]) -> None:
+    """Answer requests by the session's methods of their names, until `end` or no more input."""
     while True:
         line = read_line()
         if not line:
@@ -210,8 +261,9 @@ def serve(read_line: Callable[[], str], write: Callable[[str], None]) -> None:
             return
 
 
-def main(arguments: Optional[List[str]] = None) -> None:
-    parser = argparse.ArgumentParser(prog="oneflow_bench.worker")
+def main(session: Any, arguments: Optional[List[str]] = None) -> None:
+    """Serve `session` on standard input and the descriptor given as --reply-fd."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("--reply-fd", type=int, required=True)
     options = parser.parse_args(arguments)
     with os.fdopen(options.reply_fd, "w", encoding="utf-8") as replies:
@@ -220,8 +272,8 @@ def main(arguments: Optional[List[str]] = None) -> None:
             replies.write(text)
             replies.flush()
 
-        serve(sys.stdin.readline, write)
+        serve(session, sys.stdin.readline, write)
 
 
 if __name__ == "__main__":
-    main()
+    main(Session())

@@ -152,6 +152,6 @@ def describe_exit(status: int) -> str:
     return f"ended by {name}{hint}"
 
 
-def create_worker_command(python: str) -> List[str]:
-    """Command line of a worker under the interpreter `python`."""
-    return [python or sys.executable, "-m", "oneflow_bench.worker"]
+def create_worker_command(python: str, module: str = "oneflow_bench.worker") -> List[str]:
+    """Command line of a worker under the interpreter `python`; `module` holds its session."""
+    return [python or sys.executable, "-m", module]

@@ -1,88 +1,49 @@
-"""The training job, defined once: model, criterion, optimizer, schedule and feeds.
+"""The training job, defined once: model, objective, optimizer, schedule and feeds.
 
 Both modes are made from what is built here (see `modes.py`); neither adds anything to it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from oneflow_bench.config import SYNTHETIC_DATA, Workload
-from oneflow_bench.data import DatasetInfo, create_synthetic_batches
-from oneflow_bench.data.loader import OFRecordDataLoader
+from oneflow_bench.checkpoint import find_checkpoint, fit_state, read_state
+from oneflow_bench.config import Workload
+from oneflow_bench.data import DatasetInfo
 from oneflow_bench.errors import InputError
+from oneflow_bench.feeds import Feed, create_feeds
+from oneflow_bench.losses import Objective, TrainingLoss, create_loss, freeze
 from oneflow_bench.models import create_model
-
-SYNTHETIC_BATCHES = 8  # distinct preloaded batches; steps cycle through them
-SYNTHETIC_VAL_SEED_OFFSET = 1
+from oneflow_bench.optimization import create_optimizer, create_scheduler
 
 
 @dataclass
 class Job:
-    """What a mode needs to train and evaluate."""
+    """What a mode needs to train and evaluate.
+
+    `objective` holds `model` and `criterion`, and the teacher where there is one; what it gives for
+    a batch is what training minimises. `scheduler` is None for a constant learning rate.
+    """
 
     model: nn.Module
-    criterion: nn.Module
+    criterion: TrainingLoss
+    objective: Objective
     optimizer: flow.optim.Optimizer
     scheduler: Any
     train_feed: Feed
     eval_feed: Feed
-
-
-class Feed:
-    """Gives batches of (images float32 (B, 3, H, W), labels int (B,)) without end."""
-
-    loader: Optional[OFRecordDataLoader] = None  # for a graph that takes the loader inside
-
-    def __init__(self, batch_size: int, num_samples: int) -> None:
-        self.batch_size = batch_size
-        self.num_samples = num_samples
+    accumulation_steps: int = 1
+    dropped: Optional[List[str]] = None  # tensors of a checkpoint that were left out
 
     @property
-    def steps_per_pass(self) -> int:
-        """Batches that hold every sample at least once."""
-        return -(-self.num_samples // self.batch_size)
-
-    def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        raise RuntimeError("a feed must say how the next batch is got")
-
-
-class LoaderFeed(Feed):
-    """Batches read by OneFlow's operators, step by step."""
-
-    def __init__(self, loader: OFRecordDataLoader, batch_size: int, num_samples: int, device: str):
-        super().__init__(batch_size, num_samples)
-        self.loader = self._read = loader
-        self._device = device
-
-    def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        images, labels = self._read()
-        if self._device != "cpu":  # not run: no GPU was at hand
-            images, labels = images.to(self._device), labels.to(self._device)
-        return images, labels
-
-
-class MemoryFeed(Feed):
-    """Batches that lie ready in memory; the steps cycle through them."""
-
-    def __init__(self, batches: List[Tuple[Any, Any]], batch_size: int, num_samples: int) -> None:
-        super().__init__(batch_size, num_samples)
-        self._batches = batches
-        self._next = 0
-
-    def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        batch = self._batches[self._next]
-        self._next = (self._next + 1) % len(self._batches)
-        return batch
+    def teacher(self) -> Optional[nn.Module]:
+        return getattr(self.objective, "teacher", None)
 
 
 def create_job(
@@ -93,81 +54,54 @@ def create_job(
     Raises InputError for a checkpoint that does not fit, and the errors of `create_model`.
     """
     flow.manual_seed(workload.seed)
-    model = create_model(workload.model, num_classes=workload.num_classes)
-    if workload.load_checkpoint:
-        load_weights(model, Path(workload.load_checkpoint))
+    model = create_student(workload)
+    dropped: List[str] = []
+    start = workload.resume or workload.load_checkpoint
+    if start:
+        flag = "--resume" if workload.resume else "--load-checkpoint"
+        dropped = load_weights(model, start, flag, workload.drop_head, workload.trust_checkpoint)
+    teacher = _create_teacher(workload)
     model = model.to(device)
-    optimizer = flow.optim.SGD(
-        model.parameters(),
-        lr=workload.lr,
-        momentum=workload.momentum,
-        weight_decay=workload.weight_decay,
-    )
-    scheduler = flow.optim.lr_scheduler.StepLR(
-        optimizer, step_size=workload.lr_step * steps_per_epoch, gamma=workload.lr_gamma
-    )
+    criterion = create_loss(workload, model)
+    objective = Objective(model, criterion, teacher.to(device) if teacher is not None else None)
+    optimizer = create_optimizer(workload, model)
     train_feed, eval_feed = create_feeds(workload, dataset, device)
-    criterion = nn.CrossEntropyLoss().to(device)
-    return Job(model, criterion, optimizer, scheduler, train_feed, eval_feed)
-
-
-def learning_rate(workload: Workload, steps_per_epoch: int, step: int) -> float:
-    """Learning rate of `step` (from 0) by StepLR: lr * gamma ** (step // step_size)."""
-    exponent = step // (workload.lr_step * steps_per_epoch)
-    return float(workload.lr * workload.lr_gamma**exponent)
-
-
-def create_feeds(
-    workload: Workload, dataset: Optional[DatasetInfo], device: str
-) -> Tuple[Feed, Feed]:
-    """The training and the validation feed."""
-    if workload.data == SYNTHETIC_DATA or dataset is None:
-        return (
-            _create_synthetic_feed(workload, workload.batch_size, workload.seed, device),
-            _create_synthetic_feed(
-                workload,
-                workload.val_batch_size,
-                workload.seed + SYNTHETIC_VAL_SEED_OFFSET,
-                device,
-            ),
-        )
-    train = _create_loader_feed(workload, dataset, True, device)
-    val = _create_loader_feed(workload, dataset, False, device)
-    if workload.feed == "memory":
-        return _preload(train, train.num_samples // train.batch_size), _preload(val)
-    return train, val
-
-
-def _create_loader_feed(
-    workload: Workload, dataset: DatasetInfo, train: bool, device: str
-) -> LoaderFeed:
-    split = dataset.train if train else dataset.val
-    batch_size = workload.batch_size if train else workload.val_batch_size
-    loader = OFRecordDataLoader.from_dataset(
-        dataset,
-        train=train,
-        batch_size=batch_size,
-        image_size=workload.image_size,
-        seed=workload.seed,
+    return Job(
+        model=model,
+        criterion=criterion,
+        objective=objective,
+        optimizer=optimizer,
+        scheduler=create_scheduler(workload, optimizer, steps_per_epoch),
+        train_feed=train_feed,
+        eval_feed=eval_feed,
+        accumulation_steps=workload.accumulation_steps,
+        dropped=dropped,
     )
-    return LoaderFeed(loader, batch_size, split.num_samples, device)
 
 
-def _preload(feed: LoaderFeed, batches: Optional[int] = None) -> MemoryFeed:
-    count = feed.steps_per_pass if batches is None else batches
-    held = [feed.next_batch() for _ in range(count)]
-    return MemoryFeed(held, feed.batch_size, feed.num_samples)
+def create_student(workload: Workload) -> nn.Module:
+    """The model that is trained, with its own arguments. Errors as `create_model`'s."""
+    arguments: Dict[str, Any] = dict(workload.model_args)
+    if workload.dropout is not None:
+        arguments["dropout"] = workload.dropout
+    try:
+        return create_model(workload.model, num_classes=workload.num_classes, **arguments)
+    except TypeError as error:
+        raise InputError(
+            f"{workload.model} cannot be made with {arguments} ({error}); "
+            "bench models says which arguments a model takes"
+        ) from None
 
 
-def _create_synthetic_feed(workload: Workload, batch_size: int, seed: int, device: str) -> Feed:
-    arrays = create_synthetic_batches(
-        SYNTHETIC_BATCHES, batch_size, workload.image_size, workload.num_classes, seed
-    )
-    batches = [
-        (flow.tensor(images, device=device), flow.tensor(labels, device=device))
-        for images, labels in arrays
-    ]
-    return MemoryFeed(batches, batch_size, SYNTHETIC_BATCHES * batch_size)
+def _create_teacher(workload: Workload) -> Optional[nn.Module]:
+    """The teacher, frozen; made after the student, whose random weights it must not change."""
+    if workload.teacher is None:
+        return None
+    teacher = create_model(workload.teacher, num_classes=workload.num_classes)
+    if workload.teacher_checkpoint:
+        trust = workload.trust_checkpoint
+        load_weights(teacher, workload.teacher_checkpoint, "--teacher-checkpoint", False, trust)
+    return freeze(teacher)
 
 
 def copy_state(model: nn.Module) -> Dict[str, np.ndarray]:
@@ -175,48 +109,37 @@ def copy_state(model: nn.Module) -> Dict[str, np.ndarray]:
     return {name: np.array(value.numpy()) for name, value in model.state_dict().items()}
 
 
-def digest_state(state: Dict[str, np.ndarray]) -> str:
-    """sha256 over names, shapes, types and values, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = np.ascontiguousarray(state[name])
-        digest.update(f"{name}:{value.dtype}:{value.shape};".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
+def load_weights(
+    model: nn.Module, path: str, flag: str, drop_head: bool = False, trust: bool = False
+) -> List[str]:
+    """Load a checkpoint into `model`; the names of the tensors that `drop_head` left out.
 
-
-def save_weights(state: Dict[str, np.ndarray], path: Path) -> None:
-    """Write a safetensors file, under a temporary name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, str(temporary))
-    temporary.replace(path)
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a safetensors file written by this suite into `model`.
-
-    Raises InputError naming the first missing, unexpected or misshapen tensor.
+    Only with `trust` is a folder of `oneflow.save` loaded by OneFlow, which executes what is stored
+    in it. Raises InputError for a file that cannot be read or does not fit.
     """
+    found = find_checkpoint(Path(path))
+    if trust and found.is_dir():
+        state = _load_trusted(found, flag)
+    else:
+        state = read_state(found)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    fitting, dropped = fit_state(state, shapes, drop_head, f"{flag} {path}")
+    tensors = {name: flow.tensor(value) for name, value in fitting.items()}
+    model.load_state_dict(tensors, strict=False)  # all that may be missing was dropped above
+    return dropped
+
+
+def _load_trusted(path: Path, flag: str) -> Dict[str, np.ndarray]:
     try:
-        with safe_open(str(path), framework="numpy") as stored:
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        stored = flow.load(str(path))
+    except Exception as error:  # whatever the stored code raises
         raise InputError(
-            f"--load-checkpoint {path} cannot be read as safetensors ({error}); "
-            "give a .safetensors file saved by bench eager or bench graph"
+            f"{flag} {path} cannot be loaded by OneFlow ({type(error).__name__}: {error})"
         ) from None
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    problems = [f"'{name}' is missing" for name in expected if name not in state]
-    problems += [f"'{name}' is unexpected" for name in state if name not in expected]
-    problems += [
-        f"'{name}' has shape {state[name].shape} and not {shape}"
-        for name, shape in expected.items()
-        if name in state and tuple(state[name].shape) != shape
-    ]
-    if problems:
-        raise InputError(
-            f"--load-checkpoint {path} does not fit the model: {problems[0]} "
-            f"({len(problems)} such tensors); give the --model and classes it was saved from"
-        )
-    model.load_state_dict({name: flow.tensor(value) for name, value in state.items()})
+    if isinstance(stored, nn.Module):
+        return copy_state(stored)
+    nested = [stored.get(key) for key in ("model", "state_dict") if isinstance(stored, dict)]
+    state = next((value for value in nested if isinstance(value, dict)), stored)
+    if not isinstance(state, dict):
+        raise InputError(f"{flag} {path} holds a {type(state).__name__} and no tensors by name")
+    return {k: np.array(v.numpy()) for k, v in state.items() if isinstance(v, flow.Tensor)}

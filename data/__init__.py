@@ -13,6 +13,7 @@ from .errors import DataError
 from .importers import import_imagefolder
 from .index import DatasetInfo, SplitInfo, default_dataset_path, load_dataset
 from .inspection import inspect_dataset
+from .subset import count_subset, write_subset
 from .synthetic import create_synthetic_batches
 from .validate import validate_dataset
 from .writer import Description, Sample, write_dataset
@@ -27,6 +28,7 @@ __all__ = [
     "OFRecordDataLoader",
     "Sample",
     "SplitInfo",
+    "count_subset",
     "create_synthetic_batches",
     "default_dataset_path",
     "import_imagefolder",
@@ -35,6 +37,7 @@ __all__ = [
     "make_digits",
     "validate_dataset",
     "write_dataset",
+    "write_subset",
 ]
 
 

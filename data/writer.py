@@ -177,7 +177,7 @@ def _write_split(
     folder.mkdir()
     with ExitStack() as stack:
         writers = [
-            _PartWriter(stack.enter_context((folder / f"part-{number:05d}").open("wb")))
+            PartWriter(stack.enter_context((folder / f"part-{number:05d}").open("wb")))
             for number in range(parts)
         ]
         count = 0
@@ -212,7 +212,9 @@ def combine_checksums(checksums: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(checksums).encode()).hexdigest()
 
 
-class _PartWriter:
+class PartWriter:
+    """Appends records to one part file and says what the index holds of it."""
+
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._count = 0

@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
-import os
-import sys
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, TypeVar
+
+from oneflow_bench.models.own_code import OwnCodeError, import_attribute
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -109,21 +109,10 @@ def create_model(name: str, num_classes: int = 1000, **arguments: Any) -> Any:
 def _create_own_model(name: str, num_classes: int, arguments: Dict[str, Any]) -> Any:
     from oneflow import nn
 
-    module_name, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ModelFactoryError(
-            f"--model {name}: the module '{module_name}' cannot be imported "
-            f"({type(error).__name__}: {error}); run bench from the folder it is in, or install it"
-        ) from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise ModelFactoryError(
-            f"--model {name}: '{module_name}' has no function or class '{attribute}'"
-        )
+        factory = import_attribute(name, "--model")
+    except OwnCodeError as error:
+        raise ModelFactoryError(str(error)) from error
     try:
         model = factory(num_classes=num_classes, **arguments)
     except Exception as error:

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # who may import OneFlow: the models, the loader, and what runs inside a worker
 ONEFLOW_ALLOWED = {
     "data.loader",
+    "bench.feeds",
+    "bench.losses",
+    "bench.optimization",
     "bench.workload",
     "bench.modes",
     "bench.timing",
@@ -26,8 +29,10 @@ MATPLOTLIB_ALLOWED = {"bench.plot"}
 # a module imports only from layers below its own
 LAYERS = [
     {"bench.__init__", "bench.errors", "bench.stats", "bench.machine", "bench.turns"},
-    {"bench.config"},
+    {"bench.config", "bench.flow_checkpoint"},
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
+    {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
+    {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
     {"bench.modes", "bench.report"},
     {"bench.worker", "bench.runner"},

@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
+from oneflow_bench.cli.options import CONTENDER_FIELDS, MEASURING_FIELDS, run_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
 
 if TYPE_CHECKING:
     from oneflow_bench.record import RunRecord
 
-_MEASURING = ("block_steps", "block_target_s", "timeout_s")
-_CONTENDER = ("runtime", "device")
-
-_OPTIONS = [
-    click.option(
-        "--model", default="alexnet_cifar", show_default=True,
-        help="A name of `bench models`, or package.module:factory.",
-    ),
-    click.option(
-        "--data", default=None,
-        help="Dataset folder, or 'synthetic'. Default: the embedded digits.",
-    ),
-    click.option(
-        "--feed", type=click.Choice(["loader", "graph", "memory"]), default=None,
-        help="Loader outside the graph (default), inside it, or preloaded tensors.",
-    ),
-    click.option("--epochs", type=click.IntRange(1), default=None, help="Default: 5."),
-    click.option(
-        "--steps-per-epoch", type=click.IntRange(1), default=None,
-        help="Default: as many whole batches as the data give.",
-    ),
-    click.option("--batch-size", type=click.IntRange(1), default=None, help="Default: 32."),
-    click.option("--val-batch-size", type=click.IntRange(1), default=None,
-                 help="Default: 120, or the whole split where that is smaller."),
-    click.option("--image-size", type=click.IntRange(1), default=None,
-                 help="Pixels. Default: the model's own."),
-    click.option("--num-classes", type=click.IntRange(2), default=None,
-                 help="Default: as many as the data have."),
-    click.option("--lr", type=click.FloatRange(0, min_open=True), default=None,
-                 help="Learning rate. Default: 0.02."),
-    click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=None,
-                 help="Default: 0.9."),
-    click.option("--weight-decay", type=click.FloatRange(0), default=None, help="Default: 0.0005."),
-    click.option("--lr-step", type=click.IntRange(1), default=None,
-                 help="Epochs between two decays of the learning rate. Default: 3."),
-    click.option("--lr-gamma", type=click.FloatRange(0, 1, min_open=True), default=None,
-                 help="Factor of a decay. Default: 0.1."),
-    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=None, help="Default: 0."),
-    click.option("--device", type=click.Choice(["cpu", "cuda"]), default=None,
-                 help="Default: cpu. CUDA has not been run."),
-    click.option("--runtime", type=click.Choice(["tuned", "stock"]), default=None,
-                 help="Environment variables set for speed (default), or left untouched."),
-    click.option("--load-checkpoint", default=None, metavar="FILE",
-                 help="Weights to start from (safetensors)."),
-    click.option("--block-steps", type=click.IntRange(1), default=None,
-                 help="Steps timed together. Default: about a second's worth."),
-    click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=None,
-                 metavar="SECONDS", help="Longest wait for one turn of a worker. Default: 600."),
-    click.option("--out", default=None, metavar="DIR",
-                 help="Run folder to create. Default: results/<run-id>."),
-    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
-]  # fmt: skip
-
-
-def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
 
 @click.command()
-@_run_options
+@run_options
 def eager(**flags: Any) -> int:
     """Train and validate in eager mode; a checkpoint per epoch and the best one are kept.
 
@@ -87,7 +30,7 @@ def eager(**flags: Any) -> int:
 
 
 @click.command()
-@_run_options
+@run_options
 def graph(**flags: Any) -> int:
     """Train and validate as compiled graphs; a checkpoint per epoch and the best one are kept.
 
@@ -100,7 +43,7 @@ def graph(**flags: Any) -> int:
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN RUN]")
-@_run_options
+@run_options
 def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     """Run eager and graph in turns on the same batches from the same weights.
 
@@ -180,20 +123,21 @@ def _execute(
 ) -> RunRecord:
     """Plan, run and read back: what is reported is what the record says."""
     from oneflow_bench.config import Contender, Measuring
-    from oneflow_bench.plan import create_document, create_launcher, create_plan, validated
+    from oneflow_bench.launch import create_launcher
+    from oneflow_bench.plan import SUBSET_FOLDER, create_document, create_plan, validated
     from oneflow_bench.record import RecordWriter, load_record
     from oneflow_bench.runner import Runner
     from oneflow_bench.runtime import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    not_workload = {"out", "as_json", *_MEASURING, *_CONTENDER}
+    not_workload = {"out", "as_json", *MEASURING_FIELDS, *CONTENDER_FIELDS}
     with ProgressBar("images") as bar:
         plan = create_plan(
             {k: v for k, v in flags.items() if k not in not_workload},
             lambda done, total: bar("checking the data", done, total),
         )
-    measuring = {k: flags[k] for k in _MEASURING if flags.get(k) is not None}
-    side = {k: flags[k] for k in _CONTENDER if flags.get(k) is not None}
+    measuring = {k: flags[k] for k in MEASURING_FIELDS if flags.get(k) is not None}
+    side = {k: flags[k] for k in CONTENDER_FIELDS if flags.get(k) is not None}
     environments = RuntimeResolver()
     document = create_document(
         command,
@@ -204,8 +148,12 @@ def _execute(
     )
     folder = Path(flags["out"] or Path("results") / document.run_id)
     writer = RecordWriter(folder, document)
-    with ProgressBar("steps") as bar:
-        Runner(writer, create_launcher(folder, environments), bar).run()
+    dataset = plan.prepare_dataset(folder)
+    try:
+        with ProgressBar("steps") as bar:
+            Runner(writer, create_launcher(folder, environments), dataset, bar).run()
+    finally:
+        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
     return load_record(folder)
 
 

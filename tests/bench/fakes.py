@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 from safetensors.numpy import save_file
 
+from oneflow_bench.checkpoint import training_path
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.record import Document, RecordWriter
 
@@ -87,6 +88,8 @@ class FakeWorker:
         path = Path(request["path"])
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"w": np.full(4, self._weight, dtype=np.float32)}, str(path))
+        if request["training"]:
+            save_file({"w/momentum": np.zeros(4, np.float32)}, str(training_path(path)))
         return {"digest": str(self._weight)}
 
     def _end(self, request: Dict[str, Any]) -> Dict[str, Any]:

@@ -1,0 +1,215 @@
+"""Checkpoints as files: tensors and nothing that can run.
+
+`NAME.safetensors` holds the weights, with what is needed to use them as metadata (model, classes,
+normalisation). `NAME.training.safetensors` beside it holds the optimizer's state and, as metadata,
+the step and the whole workload, so that a run can go on from it. No OneFlow here: states are
+dictionaries of NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from oneflow_bench.errors import InputError
+from oneflow_bench.flow_checkpoint import PICKLE_NAME, read_flow_folder
+
+State = Dict[str, np.ndarray]
+METADATA_KEY = "oneflow_bench"
+TRAINING_SUFFIX = ".training.safetensors"
+LAST_NAME = "last.safetensors"
+# where training scripts put the weights in what they save
+_NESTED_KEYS = ("model", "state_dict", "model_state_dict", "net")
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stood: optimizer tensors as `parameter/slot`, and the rest as plain values."""
+
+    optimizer: State
+    step: int  # updates done
+    epoch: int  # epochs done
+    workload: Dict[str, Any]
+    steps_per_epoch: int
+
+
+def digest_state(state: Mapping[str, np.ndarray]) -> str:
+    """sha256 over names, shapes, types and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = np.ascontiguousarray(state[name])
+        digest.update(f"{name}:{value.dtype}:{value.shape};".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(state: State, path: Path, about: Mapping[str, Any]) -> None:
+    """Write `state` with `about` (JSON values) as metadata, under a temporary name first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    arrays = {name: np.ascontiguousarray(value) for name, value in state.items()}
+    save_file(arrays, str(temporary), {METADATA_KEY: json.dumps(dict(about))})
+    temporary.replace(path)
+
+
+def save_training_state(state: TrainingState, weights_path: Path) -> None:
+    """Write the training state beside the weights at `weights_path`."""
+    about = {
+        "step": state.step,
+        "epoch": state.epoch,
+        "workload": state.workload,
+        "steps_per_epoch": state.steps_per_epoch,
+    }
+    save_weights(state.optimizer, training_path(weights_path), about)
+
+
+def training_path(weights_path: Path) -> Path:
+    """`epoch-001.training.safetensors` for `epoch-001.safetensors`."""
+    return weights_path.with_name(weights_path.stem + TRAINING_SUFFIX)
+
+
+def load_training_state(path: Path) -> TrainingState:
+    """The training state that belongs to a checkpoint, or to the last one of a run folder.
+
+    Raises InputError where there is none.
+    """
+    found = training_path(find_checkpoint(path))
+    if not found.is_file():
+        raise InputError(
+            f"--resume {path}: {found} is missing, so the optimizer's state is not known; "
+            "give a checkpoint of bench eager or bench graph, or use --load-checkpoint to start "
+            "from its weights alone"
+        )
+    optimizer, about = _read_safetensors(found)
+    try:
+        return TrainingState(
+            optimizer,
+            int(about["step"]),
+            int(about["epoch"]),
+            dict(about["workload"]),
+            int(about["steps_per_epoch"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"--resume {path}: {found} was not written by bench eager or bench graph "
+            f"({type(error).__name__}: {error})"
+        ) from None
+
+
+def find_checkpoint(path: Path) -> Path:
+    """`path` itself, or the last checkpoint of a run folder. Raises InputError for neither."""
+    if path.is_file() or (path / PICKLE_NAME).is_file():
+        return path
+    found = sorted(path.glob(f"checkpoints/*/{LAST_NAME}"))
+    if len(found) == 1:
+        return found[0]
+    reason = f"holds {len(found)} last checkpoints" if path.is_dir() else "does not exist"
+    raise InputError(
+        f"the checkpoint {path} {reason}; give a .safetensors or .npz file, a folder of "
+        "oneflow.save, or a run folder of bench eager or bench graph"
+    )
+
+
+def read_about(path: Path) -> Dict[str, Any]:
+    """The metadata that this suite wrote into a checkpoint; empty for any other file."""
+    if not path.is_file() or path.suffix != ".safetensors":
+        return {}
+    return _read_safetensors(path, tensors=False)[1]
+
+
+def read_state(path: Path) -> State:
+    """Read weights from .safetensors, .npz or a folder of `oneflow.save`; executes nothing.
+
+    Raises InputError for what is none of these, is damaged, or holds no tensors by name.
+    """
+    path = find_checkpoint(path)
+    if path.is_dir():
+        return _find_tensors(read_flow_folder(path), path)
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    return _read_safetensors(path)[0]
+
+
+def _read_safetensors(path: Path, tensors: bool = True) -> Tuple[State, Dict[str, Any]]:
+    try:
+        with safe_open(str(path), framework="numpy") as stored:
+            about = json.loads((stored.metadata() or {}).get(METADATA_KEY, "{}"))
+            names = stored.keys() if tensors else []
+            return {name: stored.get_tensor(name) for name in names}, about
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} cannot be read as safetensors ({error}); give a .safetensors or .npz file or "
+            "a folder of oneflow.save (docs/checkpoints.md converts PyTorch's .pth)"
+        ) from None
+
+
+def _read_npz(path: Path) -> State:
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as .npz ({error}); save it again") from None
+
+
+def _find_tensors(stored: Any, path: Path) -> State:
+    if isinstance(stored, dict):
+        inner = [stored[key] for key in _NESTED_KEYS if isinstance(stored.get(key), dict)]
+        for candidate in [*inner, stored]:
+            state = {k: v for k, v in candidate.items() if isinstance(v, np.ndarray)}
+            if state:
+                return state
+    keys = ", ".join(map(str, stored)) if isinstance(stored, dict) else type(stored).__name__
+    raise InputError(
+        f"{path} holds no tensors by name (found: {keys}); save model.state_dict(), alone or under "
+        f"one of {', '.join(_NESTED_KEYS)}"
+    )
+
+
+def fit_state(
+    state: State, shapes: Mapping[str, Tuple[int, ...]], drop_head: bool, where: str
+) -> Tuple[State, List[str]]:
+    """What of `state` to load into a model whose tensors have `shapes`; and what was dropped.
+
+    `drop_head` leaves out the tensors whose first size alone differs, which is what another number
+    of classes changes. Raises InputError naming the first missing, unexpected and misshapen one.
+    """
+    dropped = [
+        name
+        for name, shape in shapes.items()
+        if drop_head and name in state and _differs_in_classes(state[name].shape, shape)
+    ]
+    missing = [name for name in shapes if name not in state]
+    unexpected = [name for name in state if name not in shapes]
+    misshapen = [
+        f"{name} {tuple(state[name].shape)} where the model has {tuple(shape)}"
+        for name, shape in shapes.items()
+        if name in state and name not in dropped and tuple(state[name].shape) != tuple(shape)
+    ]
+    problems = [
+        f"{len(names)} {kind}, first {names[0]}"
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("misshapen", misshapen),
+        )
+        if names
+    ]
+    if problems:
+        hint = "; --drop-head leaves out a head of another size" if misshapen else ""
+        raise InputError(
+            f"{where} does not fit the model: {'; '.join(problems)}; give the --model and "
+            f"--num-classes that it was saved from{hint}"
+        )
+    return {k: v for k, v in state.items() if k not in dropped}, dropped
+
+
+def _differs_in_classes(stored: Tuple[int, ...], wanted: Tuple[int, ...]) -> bool:
+    return len(stored) == len(wanted) and stored[:1] != wanted[:1] and stored[1:] == wanted[1:]

@@ -1,0 +1,33 @@
+"""Starts the worker processes of contenders, each in its own environment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from oneflow_bench.config import Contender
+from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.worker_process import WorkerProcess, create_worker_command
+
+
+def python_of(contender: Contender) -> str:
+    """The interpreter that a contender runs on."""
+    return contender.python or sys.executable
+
+
+def create_launcher(
+    folder: Path, environments: RuntimeResolver, module: str = "oneflow_bench.worker"
+) -> Any:
+    """Starts a contender's worker process in its own environment; logs go to `folder`/logs."""
+
+    def launch(contender: Contender) -> WorkerProcess:
+        python = python_of(contender)
+        return WorkerProcess(
+            contender.name,
+            create_worker_command(python, module),
+            environments.resolve(contender, python),
+            folder / "logs" / f"{contender.name}.log",
+        )
+
+    return launch

@@ -1,0 +1,133 @@
+"""Optimizers and schedules of a recipe, and their state as arrays that both modes understand.
+
+An optimizer's tensors are called `parameter/slot`, the slots `momentum` (SGD), `exp_avg` and
+`exp_avg_sq` (Adam, AdamW), so that a run may go on in the other mode.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+import numpy as np
+import oneflow as flow
+from oneflow import nn
+from oneflow.optim import lr_scheduler
+
+from oneflow_bench.config import Workload
+from oneflow_bench.schedule import base_learning_rate, warmup_steps
+
+State = Dict[str, np.ndarray]
+
+# slot -> (key in an eager optimizer's state, suffix of a graph's variable)
+_SLOTS = {
+    "momentum": ("momentum_buf", "-momentum"),
+    "exp_avg": ("exp_avg", "-m"),
+    "exp_avg_sq": ("exp_avg_sq", "-v"),
+}
+_GRAPH_STEP = "System-Train-TrainStep"  # the variable that counts a graph's updates
+_CLIP_NORM_TYPE = 2.0
+
+
+def create_optimizer(workload: Workload, model: nn.Module) -> flow.optim.Optimizer:
+    """The recipe's optimizer over all parameters of `model`, in one group.
+
+    SGD as in PyTorch (weight decay added to the gradient); Adam (Kingma and Ba 2014) likewise;
+    AdamW with decoupled weight decay (Loshchilov and Hutter 2017).
+    """
+    group: Dict[str, Any] = {"params": list(model.parameters())}
+    if workload.clip_norm is not None:
+        group["clip_grad_max_norm"] = workload.clip_norm
+        group["clip_grad_norm_type"] = _CLIP_NORM_TYPE
+    lr = base_learning_rate(workload)
+    if workload.optimizer == "sgd":
+        return flow.optim.SGD(
+            [group],
+            lr=lr,
+            momentum=workload.momentum,
+            nesterov=workload.nesterov,
+            weight_decay=workload.weight_decay,
+        )
+    kind = flow.optim.Adam if workload.optimizer == "adam" else flow.optim.AdamW
+    betas = (workload.beta1, workload.beta2)
+    return kind([group], lr=lr, betas=betas, weight_decay=workload.weight_decay)
+
+
+def create_scheduler(
+    workload: Workload, optimizer: flow.optim.Optimizer, steps_per_epoch: int
+) -> Optional[Any]:
+    """The recipe's schedule, stepped once an update; None for a constant rate without warm-up."""
+    scheduler: Any = None
+    if workload.schedule == "step":
+        scheduler = lr_scheduler.StepLR(
+            optimizer, step_size=workload.lr_step * steps_per_epoch, gamma=workload.lr_gamma
+        )
+    elif workload.schedule == "multistep":
+        milestones = [epoch * steps_per_epoch for epoch in workload.lr_milestones]
+        scheduler = lr_scheduler.MultiStepLR(
+            optimizer, milestones=milestones, gamma=workload.lr_gamma
+        )
+    elif workload.schedule == "cosine":
+        scheduler = lr_scheduler.CosineDecayLR(
+            optimizer, decay_steps=workload.epochs * steps_per_epoch
+        )
+    warmup = warmup_steps(workload, steps_per_epoch)
+    if warmup:
+        scheduler = lr_scheduler.WarmUpLR(
+            optimizer if scheduler is None else scheduler,
+            warmup_factor=0.0,
+            warmup_iters=warmup,
+            warmup_method="linear",
+        )
+    return scheduler
+
+
+def capture_eager_state(optimizer: flow.optim.Optimizer, model: nn.Module) -> State:
+    """The optimizer's tensors after eager steps; empty before the first."""
+    state = optimizer.state_dict()["state"]
+    captured: State = {}
+    for number, (name, _) in enumerate(model.named_parameters()):
+        for slot, (key, _) in _SLOTS.items():
+            if key in state.get(number, {}):
+                captured[f"{name}/{slot}"] = np.array(state[number][key].numpy())
+    return captured
+
+
+def restore_eager_state(
+    optimizer: flow.optim.Optimizer, scheduler: Any, model: nn.Module, state: State, step: int
+) -> None:
+    """Put captured tensors back and continue the schedule at update `step`."""
+    stored = optimizer.state_dict()
+    stored["state"] = {"step": step}
+    for number, (name, _) in enumerate(model.named_parameters()):
+        slots = {
+            key: flow.tensor(state[f"{name}/{slot}"])
+            for slot, (key, _) in _SLOTS.items()
+            if f"{name}/{slot}" in state
+        }
+        if slots:
+            stored["state"][number] = slots
+    optimizer.load_state_dict(stored)
+    if scheduler is not None:
+        scheduler.last_step = step - 1
+        scheduler.step()
+
+
+def capture_graph_state(graph: nn.Graph, prefix: str) -> State:
+    """The optimizer's tensors in a train graph whose model's variables begin with `prefix`."""
+    captured: State = {}
+    for variable, value in graph.state_dict().items():
+        for slot, (_, suffix) in _SLOTS.items():
+            if variable.startswith(prefix) and variable.endswith(suffix):
+                name = variable[len(prefix) : -len(suffix)]
+                captured[f"{name}/{slot}"] = np.array(value.numpy())
+    return captured
+
+
+def restore_graph_state(graph: nn.Graph, prefix: str, state: State, step: int) -> None:
+    """Give a train graph its optimizer's tensors; only before it is compiled."""
+    variables = graph.state_dict()
+    for name, value in state.items():
+        parameter, _, slot = name.rpartition("/")
+        variables[f"{prefix}{parameter}{_SLOTS[slot][1]}"] = flow.tensor(value)
+    variables[_GRAPH_STEP] = flow.tensor(np.array([step], dtype=np.int64))
+    graph.load_state_dict(variables)
