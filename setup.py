@@ -31,7 +31,9 @@ setup(
         "oneflow_bench.models": "models",
         "oneflow_bench.data": "data",
     },
-    package_data={"oneflow_bench.data": ["digits/*.json", "digits/*/part-*"]},
+    package_data={
+        "oneflow_bench.data": ["imagenet_names.json", "digits/*.json", "digits/*/part-*"],
+    },
     install_requires=[
         "oneflow==0.9.0",
         "numpy<2",
@@ -40,6 +42,7 @@ setup(
         "nvidia-cublas-cu11>=11.10,<12",
         "protobuf>=3.9.2,<4",
         "click>=8",
+        "tomli>=1.1",
         "rich>=12",
         "pydantic>=2.5,<3",
         "typing_extensions>=4.6",

@@ -119,6 +119,32 @@ class _TrainGraph(nn.Graph):
         return (loss, labels) if self.takes_loader else loss
 
 
+class _ForwardGraph(nn.Graph):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def build(self, images: flow.Tensor) -> flow.Tensor:
+        return self.model(images)
+
+
+def create_forward(mode: str, model: nn.Module, example: flow.Tensor) -> Tuple[Any, float]:
+    """A callable from images (N, 3, H, W) to logits (N, K) in eval mode, and compile seconds.
+
+    As a graph it takes images of the shape and type of `example` alone.
+    """
+    model.eval()
+    if mode == "graph":
+        graph = _ForwardGraph(model)
+        return graph, _compile(graph, (example,))
+
+    def forward(images: flow.Tensor) -> flow.Tensor:
+        with flow.no_grad():
+            return model(images)
+
+    return forward, 0.0
+
+
 class _EvalGraph(nn.Graph):
     def __init__(self, job: Job, loader: Optional[nn.Module]) -> None:
         super().__init__()

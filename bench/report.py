@@ -7,9 +7,10 @@ Units change here and nowhere else: seconds to milliseconds, bytes to MiB.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from oneflow_bench.comparison import BreakEven, Comparison, ContenderSummary
+from oneflow_bench.inference import ModeTimes
 from oneflow_bench.stats import CONFIDENCE, Ratio, Summary
 
 if TYPE_CHECKING:
@@ -119,6 +120,24 @@ def render_run(summary: ContenderSummary, console: Console) -> None:
     for what, value in contender_rows(summary):
         table.add_row(what, value)
     console.print(table)
+
+
+def inference_time_rows(times: Sequence[ModeTimes]) -> List[List[str]]:
+    """(what, value of each mode), milliseconds."""
+    parts = [
+        ("import, ms", [_ms(t.import_s) for t in times]),
+        ("build, ms", [_ms(t.init_s) for t in times]),
+        ("load weights, ms", [_ms(t.load_s) for t in times]),
+        ("compile, ms", [_ms(t.compile_s) for t in times]),
+        ("first pass, ms", [_ms(t.first_s) for t in times]),
+        ("steady pass, ms", [_summary_ms(t.steady_s) for t in times]),
+    ]
+    return [[what, *values] for what, values in parts]
+
+
+def format_probability(value: Optional[float]) -> str:
+    """A probability in percent; what is not among the best of a mode is missing."""
+    return MISSING if value is None else f"{value * 100:.2f} %"
 
 
 def render_markdown(comparison: Comparison, pictures: List[Path]) -> str:

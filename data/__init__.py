@@ -13,6 +13,8 @@ from .errors import DataError
 from .importers import import_imagefolder
 from .index import DatasetInfo, SplitInfo, default_dataset_path, load_dataset
 from .inspection import inspect_dataset
+from .labels import imagenet_names, load_labels
+from .pictures import InputScale, find_pictures, read_picture
 from .subset import count_subset, write_subset
 from .synthetic import create_synthetic_batches
 from .validate import validate_dataset
@@ -25,16 +27,21 @@ __all__ = [
     "DataError",
     "DatasetInfo",
     "Description",
+    "InputScale",
     "OFRecordDataLoader",
     "Sample",
     "SplitInfo",
     "count_subset",
     "create_synthetic_batches",
     "default_dataset_path",
+    "find_pictures",
+    "imagenet_names",
     "import_imagefolder",
     "inspect_dataset",
     "load_dataset",
+    "load_labels",
     "make_digits",
+    "read_picture",
     "validate_dataset",
     "write_dataset",
     "write_subset",

@@ -19,7 +19,7 @@ DEFAULT_QUALITY = 90
 _EXIF_ORIENTATION = 0x0112
 _JPEG_FORMATS = ("JPEG", "MPO")
 # what Pillow raises on damaged or oversized files, depending on the format
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     UnidentifiedImageError,
     OSError,
     SyntaxError,
@@ -59,9 +59,9 @@ def _decode_jpeg(encoded: bytes, where: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(encoded))
         image.load()
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise DataError(
-            f"{where} holds an image that cannot be decoded ({_in_one_line(error)}); "
+            f"{where} holds an image that cannot be decoded ({in_one_line(error)}); "
             "write or import the dataset again"
         ) from None
     if image.format not in _JPEG_FORMATS or image.mode != "RGB":
@@ -86,14 +86,19 @@ def convert_file(path: Path, quality: int, max_side: Optional[int] = None) -> by
         is_plain = image.format == "JPEG" and image.mode == "RGB" and rotation == 1
         if is_plain and (max_side is None or max(image.size) <= max_side):
             return original
-        upright = convert_to_rgb(ImageOps.exif_transpose(image) or image)
-    except _DECODE_ERRORS as error:
+        upright = convert_to_rgb(apply_orientation(image))
+    except DECODE_ERRORS as error:
         raise DataError(
-            f"{path} cannot be read as a picture ({_in_one_line(error)}); repair or remove it"
+            f"{path} cannot be read as a picture ({in_one_line(error)}); repair or remove it"
         ) from None
     if max_side is not None and max(upright.size) > max_side:
         upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return encode_jpeg(upright, quality)
+
+
+def apply_orientation(image: Image.Image) -> Image.Image:
+    """The image as a viewer shows it: turned as its EXIF data say."""
+    return ImageOps.exif_transpose(image) or image
 
 
 def convert_to_rgb(image: Image.Image) -> Image.Image:
@@ -115,5 +120,6 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _in_one_line(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
+    """An error's text without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -17,6 +17,7 @@ SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation")}
 # per channel, 0..255: means and deviations commonly used for ImageNet, for sets without an index
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 IMAGENET_STD = (58.393, 57.12, 57.375)
+RESIZE_RATIO = 256 / 224  # validation's shorter side to its centre crop, as published for ImageNet
 _PART = re.compile(r"part-(\d+)$")
 
 Triple = Tuple[float, float, float]

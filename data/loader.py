@@ -8,13 +8,12 @@ from typing import List, Optional, Sequence, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from .index import DatasetInfo
+from .index import RESIZE_RATIO, DatasetInfo
 from .ofrecord_file import IMAGE_KEY, LABEL_KEY
 
 # the buffer as a share of the split; docs/data.md has what it does to an epoch, measured
 SHUFFLE_SHARE = 8
 MAX_SHUFFLE_BUFFER = 1024
-RESIZE_RATIO = 256 / 224  # validation's shorter side to its centre crop, as published for ImageNet
 _CROP_SEED_OFFSET, _FLIP_SEED_OFFSET = 1, 2
 
 

@@ -23,6 +23,7 @@ ONEFLOW_ALLOWED = {
     "bench.modes",
     "bench.timing",
     "bench.worker",
+    "bench.inference_worker",
 }
 MATPLOTLIB_ALLOWED = {"bench.plot"}
 
@@ -33,10 +34,11 @@ LAYERS = [
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
     {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks"},
+    {"bench.inference"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
     {"bench.modes", "bench.report"},
     {"bench.worker", "bench.runner"},
-    {"bench.plan"},
+    {"bench.plan", "bench.inference_worker"},
     {"bench.cli"},
     {"bench.__main__"},
 ]

@@ -15,6 +15,7 @@ _COMMANDS = {
     "eager": ("runs", "Train and validate in eager mode."),
     "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
     "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
+    "infer": ("inference", "Say what is on pictures, in either mode or both."),
     "plot": ("plots", "Draw the pictures of stored runs."),
     "models": ("listing", "List the models."),
     "data": ("datasets", "Make, import and inspect datasets."),

@@ -28,7 +28,7 @@ def _parse_milestones(
         ) from None
 
 
-def _parse_arguments(
+def parse_model_arguments(
     context: click.Context, parameter: click.Parameter, values: Tuple[str, ...]
 ) -> Optional[Dict[str, Any]]:
     """KEY=VALUE pairs; the value is a number, true or false where it looks like one."""
@@ -57,7 +57,7 @@ _OPTIONS = [
                  help="Recipe file, TOML or JSON; flags override it."),
     click.option("--model", default=None, help="A name of `bench models`, or "
                  "package.module:factory. Default: alexnet_cifar."),
-    click.option("--model-arg", "model_args", multiple=True, callback=_parse_arguments,
+    click.option("--model-arg", "model_args", multiple=True, callback=parse_model_arguments,
                  metavar="KEY=VALUE", help="Argument of the model, such as depth=40. Repeatable."),
     click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=None,
                  help="Default: the model's own."),

@@ -1,0 +1,287 @@
+"""Classification of pictures in one or both modes: what is asked of the workers, and the answer."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from pydantic import BaseModel
+
+from oneflow_bench.checkpoint import find_checkpoint, read_about
+from oneflow_bench.config import Contender, Workload
+from oneflow_bench.data import DataError, InputScale, imagenet_names, read_picture
+from oneflow_bench.errors import InputError
+from oneflow_bench.models import UnknownModelError, get_model_spec
+from oneflow_bench.stats import Summary, summarize
+from oneflow_bench.turns import generate_orders
+
+IMAGENET_CLASSES = 1000
+# probabilities of the two modes that differ by more are called different
+PROBABILITY_TOLERANCE = 1e-4
+_TURNS = 4  # that the steady passes are taken in, so that drift meets both modes alike
+# 0..255, per channel: the scale of torchvision's pretrained weights
+TORCHVISION_MEAN = (123.675, 116.28, 103.53)
+TORCHVISION_STD = (58.395, 57.12, 57.375)
+TORCHVISION_RESIZE = 256 / 224
+
+Observer = Callable[[str, int, int], None]
+
+
+class ModeTimes(BaseModel):
+    """Seconds that one mode took; steady passes are of one batch."""
+
+    mode: str
+    import_s: float
+    init_s: float
+    load_s: float
+    compile_s: float
+    first_s: float
+    steady_s: Summary
+
+
+class Prediction(BaseModel):
+    """The most probable classes of one picture in one mode, best first."""
+
+    picture: str
+    mode: str
+    classes: List[int]
+    names: List[str]
+    probabilities: List[float]
+
+
+class Agreement(BaseModel):
+    """How far the second mode is from the first, over all pictures and classes."""
+
+    agrees: bool
+    same_top1: int
+    pictures: int
+    max_probability_difference: float
+    max_logit_difference: float
+    bitwise_equal: bool
+
+
+class InferenceResult(BaseModel):
+    """What `bench infer` says, and its JSON."""
+
+    model: str
+    checkpoint: str
+    batch_size: int
+    times: List[ModeTimes]
+    predictions: List[Prediction]
+    agreement: Optional[Agreement] = None
+    skipped: List[str] = []  # one sentence for each file that is no picture
+
+
+@dataclass(frozen=True)
+class InferencePlan:
+    """A checked request: the workload says model, checkpoint and batch."""
+
+    workload: Workload
+    scale: InputScale
+    names: Tuple[str, ...]
+
+
+def create_inference_plan(
+    flags: Dict[str, Any], labels: Optional[Tuple[str, ...]]
+) -> InferencePlan:
+    """Resolve flags; what is not given is what the checkpoint says of itself, then the model.
+
+    Raises InputError for an unknown model, a missing checkpoint, sizes and labels that do not fit.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    about = read_about(find_checkpoint(Path(given["load_checkpoint"])))
+    model = str(given.get("model") or about.get("model") or "")
+    if not model:
+        raise InputError(
+            f"the checkpoint {given['load_checkpoint']} does not say which model it is of; "
+            "give --model"
+        )
+    try:
+        spec = None if ":" in model else get_model_spec(model)
+    except UnknownModelError as error:
+        raise InputError(str(error)) from None
+    from_spec = (
+        {"num_classes": spec.num_classes, "image_size": spec.default_image_size}
+        if (spec)
+        else {"num_classes": IMAGENET_CLASSES, "image_size": 224}
+    )
+    for name, default in from_spec.items():
+        given.setdefault(name, about.get(name, default))
+    if spec and given["image_size"] < spec.min_image_size:
+        raise InputError(
+            f"--image-size {given['image_size']} is too small for {model}; "
+            f"it needs at least {spec.min_image_size} pixels"
+        )
+    given.setdefault(
+        "model_args", about.get("model_args", {}) if model == about.get("model") else {}
+    )
+    workload = Workload.model_validate({**given, "model": model})
+    scale = InputScale(
+        image_size=workload.image_size,
+        mean=about.get("mean", TORCHVISION_MEAN),
+        std=about.get("std", TORCHVISION_STD),
+        resize_ratio=TORCHVISION_RESIZE if about.get("random_crop", True) else 1.0,
+    )
+    return InferencePlan(workload, scale, _name_classes(labels, about, workload.num_classes))
+
+
+def _name_classes(
+    labels: Optional[Tuple[str, ...]], about: Dict[str, Any], num_classes: int
+) -> Tuple[str, ...]:
+    if labels is not None:
+        if len(labels) != num_classes:
+            raise InputError(
+                f"--labels has {len(labels)} names and the model {num_classes} classes; "
+                "give a name for each, or --num-classes"
+            )
+        return labels
+    stored = tuple(about.get("classes", ()))
+    if len(stored) == num_classes:
+        return stored
+    if num_classes == IMAGENET_CLASSES:
+        return imagenet_names()
+    return tuple(f"class {number}" for number in range(num_classes))
+
+
+def read_pictures(
+    paths: Sequence[Path], scale: InputScale, observe: Observer
+) -> Tuple[List[Path], np.ndarray, List[str]]:
+    """(pictures that could be read, float32 (N, 3, S, S), a sentence for each that could not).
+
+    Raises InputError where none could.
+    """
+    kept: List[Path] = []
+    arrays: List[np.ndarray] = []
+    skipped: List[str] = []
+    for number, path in enumerate(paths):
+        observe("reading the pictures", number, len(paths))
+        try:
+            arrays.append(read_picture(path, scale))
+            kept.append(path)
+        except DataError as error:
+            skipped.append(str(error))
+    if not kept:
+        raise InputError(f"none of the {len(paths)} files is a picture; the first: {skipped[0]}")
+    return kept, np.stack(arrays), skipped
+
+
+def run_inference(
+    plan: InferencePlan,
+    paths: Sequence[Path],
+    contenders: Sequence[Contender],
+    launch: Callable[[Contender], Any],
+    top: int,
+    iterations: int,
+    timeout_s: float,
+    observe: Observer,
+) -> InferenceResult:
+    """Classify `paths` under each contender, in turns. Errors of the workers pass through."""
+    kept, images, skipped = read_pictures(paths, plan.scale, observe)
+    workers: Dict[str, Any] = {}
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            stored = Path(temporary) / "images.npy"
+            np.save(stored, images, allow_pickle=False)
+            times = []
+            for contender in contenders:
+                observe(f"{contender.name}: start, load, compile", 0, 0)
+                workers[contender.name] = launch(contender)
+                times.append(
+                    workers[contender.name].ask(
+                        "setup",
+                        timeout_s,
+                        workload=plan.workload.model_dump(),
+                        contender=contender.model_dump(),
+                        images=str(stored),
+                    )
+                )
+            durations = _time_in_turns(workers, iterations, timeout_s, plan.workload.seed, observe)
+            logits = {}
+            for name, worker in workers.items():
+                observe(f"{name}: classifying", 0, 0)
+                output = Path(temporary) / f"{name}.npy"
+                worker.ask("predict", timeout_s, path=str(output))
+                logits[name] = np.load(output, allow_pickle=False)
+                worker.ask("end", timeout_s)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return InferenceResult(
+        model=plan.workload.model,
+        checkpoint=str(plan.workload.load_checkpoint),
+        batch_size=plan.workload.batch_size,
+        times=[
+            _describe_times(contender, answer, durations[contender.name])
+            for contender, answer in zip(contenders, times)
+        ],
+        predictions=[
+            predict(path, name, logits[name][row], plan.names, top)
+            for row, path in enumerate(kept)
+            for name in logits
+        ],
+        agreement=compare_logits(*logits.values()) if len(logits) == 2 else None,
+        skipped=skipped,
+    )
+
+
+def _time_in_turns(
+    workers: Dict[str, Any], iterations: int, timeout_s: float, seed: int, observe: Observer
+) -> Dict[str, List[float]]:
+    """Seconds of the first pass and then of `iterations` more, by worker."""
+    orders = generate_orders(list(workers), seed)
+    durations: Dict[str, List[float]] = {name: [] for name in workers}
+    turns = [1] + [len(part) for part in np.array_split(range(iterations), _TURNS) if len(part)]
+    for number, passes in enumerate(turns):
+        for name in next(orders):
+            observe(f"{name}: timing", number, len(turns))
+            answer = workers[name].ask("time", timeout_s, iterations=passes)
+            durations[name] += answer["durations_s"]
+    return durations
+
+
+def _describe_times(
+    contender: Contender, answer: Dict[str, Any], durations: List[float]
+) -> ModeTimes:
+    parts = {key: answer[key] for key in ("import_s", "init_s", "load_s", "compile_s")}
+    steady = summarize(durations[1:])
+    return ModeTimes(mode=contender.mode, first_s=durations[0], steady_s=steady, **parts)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (..., K) in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def predict(
+    path: Path, mode: str, logits: np.ndarray, names: Sequence[str], top: int
+) -> Prediction:
+    """The `top` classes of one picture from its logits (K,); equal ones by their number."""
+    probabilities = softmax(logits)
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    return Prediction(
+        picture=str(path),
+        mode=mode,
+        classes=[int(number) for number in best],
+        names=[names[number] for number in best],
+        probabilities=[float(probabilities[number]) for number in best],
+    )
+
+
+def compare_logits(baseline: np.ndarray, contender: np.ndarray) -> Agreement:
+    """Of logits (N, K): they agree with equal best classes and probabilities within 1e-4."""
+    difference = float(np.abs(softmax(baseline) - softmax(contender)).max())
+    same = int((baseline.argmax(axis=1) == contender.argmax(axis=1)).sum())
+    return Agreement(
+        agrees=bool(same == len(baseline) and difference <= PROBABILITY_TOLERANCE),
+        same_top1=same,
+        pictures=len(baseline),
+        max_probability_difference=difference,
+        max_logit_difference=float(np.abs(baseline.astype(np.float64) - contender).max()),
+        bitwise_equal=bool(np.array_equal(baseline, contender)),
+    )

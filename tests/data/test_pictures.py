@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oneflow_bench.data import (
+    DataError,
+    InputScale,
+    default_dataset_path,
+    find_pictures,
+    imagenet_names,
+    load_dataset,
+    load_labels,
+    read_picture,
+)
+from oneflow_bench.data.ofrecord_file import parse_record, read_messages
+
+PLAIN = InputScale(image_size=4, mean=(0, 0, 0), std=(1, 1, 1), resize_ratio=1.0)
+
+
+def save(path, size=(8, 6), mode="RGB", color=0, **options):
+    Image.new(mode, size, color).save(path, **options)
+    return path
+
+
+def test_files_folders_and_patterns_are_found_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for name in ("b.PNG", "a.jpg"):
+        save(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    save(tmp_path / "c.png")
+    assert [str(p) for p in find_pictures(["in", "c.png"])] == ["in/a.jpg", "in/b.PNG", "c.png"]
+    assert [str(p) for p in find_pictures(["in/*.jpg"])] == ["in/a.jpg"]
+    # a file that was named is tried, whatever it is called
+    assert [str(p) for p in find_pictures(["in/notes.txt"])] == ["in/notes.txt"]
+
+
+@pytest.mark.parametrize("source", ["absent.png", "*.gif", "empty"])
+def test_what_names_no_picture_is_refused(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no file|holds no pictures"):
+        find_pictures([source])
+
+
+@pytest.mark.parametrize(
+    "mode, color, value",
+    [("L", 100, 100), ("RGBA", (0, 0, 0, 0), 255), ("1", 1, 255), ("CMYK", (0, 0, 0, 0), 255)],
+)
+def test_every_kind_of_picture_becomes_rgb(tmp_path, mode, color, value):
+    suffix = "tiff" if mode == "CMYK" else "png"
+    pixels = read_picture(save(tmp_path / f"p.{suffix}", mode=mode, color=color), PLAIN)
+    assert pixels.shape == (3, 4, 4)
+    assert pixels.dtype == np.float32
+    assert (pixels == value).all()
+
+
+def test_the_centre_of_the_scaled_picture_is_normalised(tmp_path):
+    image = Image.new("RGB", (12, 4), (255, 0, 0))
+    image.paste((0, 0, 255), (4, 0, 8, 4))
+    image.save(tmp_path / "p.png")
+    scale = InputScale(image_size=4, mean=(0, 0, 5), std=(1, 1, 10), resize_ratio=1.0)
+    pixels = read_picture(tmp_path / "p.png", scale)
+    assert (pixels[0] == 0).all()
+    assert (pixels[2] == 25).all()
+
+
+def test_a_picture_is_turned_as_a_viewer_turns_it(tmp_path):
+    image = Image.new("RGB", (4, 8), (255, 0, 0))
+    image.paste((0, 0, 255), (0, 0, 4, 2))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image.save(tmp_path / "p.png", exif=exif)
+    scale = InputScale(image_size=4, mean=(0, 0, 0), std=(1, 1, 1), resize_ratio=2.0)
+    pixels = read_picture(tmp_path / "p.png", scale)
+    assert pixels.shape == (3, 4, 4)
+    whole = InputScale(image_size=8, mean=(0, 0, 0), std=(1, 1, 1), resize_ratio=0.5)
+    turned = read_picture(tmp_path / "p.png", whole)
+    assert turned[2, -1].max() > turned[2, 0].max()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n broken"])
+def test_what_is_no_picture_is_one_sentence(tmp_path, content):
+    (tmp_path / "p.png").write_bytes(content)
+    with pytest.raises(DataError, match="p.png cannot be read as a picture"):
+        read_picture(tmp_path / "p.png", PLAIN)
+
+
+@pytest.mark.oneflow
+def test_the_input_is_that_of_the_validation_loader(tmp_path):
+    from oneflow_bench.data import OFRecordDataLoader
+
+    dataset = load_dataset(default_dataset_path())
+    loader = OFRecordDataLoader.from_dataset(
+        dataset, train=False, batch_size=4, image_size=32, seed=0
+    )
+    images = loader()[0].numpy()
+    messages = read_messages(dataset.val.part_files[0])
+    scale = InputScale(32, dataset.mean, dataset.std, 1.0)
+    for row in range(4):
+        path = tmp_path / f"{row}.jpg"
+        path.write_bytes(parse_record(next(messages), "").encoded)
+        np.testing.assert_allclose(read_picture(path, scale), images[row], atol=0.05)
+
+
+def test_imagenet_has_a_thousand_names():
+    names = imagenet_names()
+    assert len(names) == len(set(names)) == 1000
+    assert (names[0], names[207], names[999]) == ("tench", "golden retriever", "toilet tissue")
+
+
+def test_labels_are_read_from_text_and_json(tmp_path):
+    (tmp_path / "l.txt").write_text("cat\n dog \n\n")
+    (tmp_path / "l.json").write_text(json.dumps(["cat", "dog"]))
+    assert load_labels(tmp_path / "l.txt") == load_labels(tmp_path / "l.json") == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [("l.txt", ""), ("l.txt", "\n\n"), ("l.json", "{"), ("l.json", "[1]"), ("l.json", "{}")],
+)
+def test_labels_that_cannot_be_used_are_one_sentence(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match="the labels"):
+        load_labels(tmp_path / name)
