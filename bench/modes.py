@@ -7,7 +7,7 @@ Train and eval are separate graphs because a graph freezes the mode it was compi
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -210,6 +210,12 @@ class GraphMode:
         """As `EagerMode.restore_optimizer`."""
         restore_graph_state(self._train_graph, _MODEL_PREFIX, state, step)
 
+    def list_ops(self) -> Tuple[List[str], List[str]]:
+        """Types of the train graph's operators as built, with backward and update, and compiled."""
+        graph = self._train_graph
+        built, compiled = graph._full_graph_proto.net.op, graph._compiled_graph_proto.net.op
+        return [_op_type(op) for op in built], [_op_type(op) for op in compiled]
+
     def _example(self, feed: Feed) -> Tuple[flow.Tensor, flow.Tensor]:
         """Tensors of a batch's shape and type, for compiling without taking a batch."""
         device = next(self._job.model.parameters()).device
@@ -217,6 +223,36 @@ class GraphMode:
         images = flow.zeros(feed.batch_size, 3, size, size, device=device)
         labels = flow.zeros(feed.batch_size, dtype=flow.int32, device=device)
         return images, labels
+
+
+def _op_type(op: Any) -> str:
+    kind = str(op.WhichOneof("op_type"))
+    return str(op.user_conf.op_type_name) if kind == "user_conf" else kind.replace("_conf", "")
+
+
+STEP_PARTS = ("forward_s", "loss_s", "backward_s", "update_s")
+
+
+def measure_step_parts(job: Job) -> Dict[str, float]:
+    """Seconds of the parts of one eager step, each between two full synchronisations."""
+    job.model.train()
+    images, labels = job.train_feed.next_batch()
+    job.optimizer.zero_grad(set_to_none=True)
+    marks = [_mark()]
+    outputs = job.model(images)
+    marks.append(_mark())
+    loss = job.criterion(outputs, labels)
+    marks.append(_mark())
+    loss.backward()
+    marks.append(_mark())
+    job.optimizer.step()
+    marks.append(_mark())
+    return {name: end - start for name, start, end in zip(STEP_PARTS, marks, marks[1:])}
+
+
+def _mark() -> float:
+    synchronize()
+    return time.perf_counter()
 
 
 def _compile(graph: nn.Graph, inputs: Tuple[flow.Tensor, ...]) -> float:

@@ -54,13 +54,17 @@ class Series(NamedTuple):
 
 
 def list_series(records: List[RunRecord]) -> List[Series]:
-    """All contenders of all records; the run's name is added where there is more than one."""
+    """All contenders of all records; the run's folder is added where there is more than one."""
     many = len(records) > 1
     return [
-        Series(f"{record.document.run_id}: {name}" if many else name, record, name)
+        Series(f"{_run_name(record)}: {name}" if many else name, record, name)
         for record in records
         for name in record.contender_names()
     ]
+
+
+def _run_name(record: RunRecord) -> str:
+    return record.folder.name if record.folder else record.document.run_id
 
 
 def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:

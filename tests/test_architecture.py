@@ -24,8 +24,10 @@ ONEFLOW_ALLOWED = {
     "bench.timing",
     "bench.worker",
     "bench.inference_worker",
+    "bench.profiling",
+    "bench.profile_worker",
 }
-MATPLOTLIB_ALLOWED = {"bench.plot"}
+MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot"}
 
 # a module imports only from layers below its own
 LAYERS = [
@@ -34,11 +36,13 @@ LAYERS = [
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
     {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks"},
-    {"bench.inference"},
+    {"bench.inference", "bench.profile_record"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
-    {"bench.modes", "bench.report"},
+    {"bench.modes", "bench.report", "bench.profiling"},
+    {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner"},
-    {"bench.plan", "bench.inference_worker"},
+    {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
+    {"bench.profile_plot"},
     {"bench.cli"},
     {"bench.__main__"},
 ]
@@ -155,7 +159,7 @@ def imported_by(statement: str) -> List[str]:
     [
         "import oneflow_bench.cli.runs, oneflow_bench.plan, oneflow_bench.report",
         "import oneflow_bench.models, oneflow_bench.data",
-        "import oneflow_bench.plot",
+        "import oneflow_bench.plot, oneflow_bench.inference, oneflow_bench.profile_plot",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):

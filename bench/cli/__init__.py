@@ -16,6 +16,7 @@ _COMMANDS = {
     "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
     "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
+    "profile": ("profiles", "Time each layer, eagerly or as a graph."),
     "plot": ("plots", "Draw the pictures of stored runs."),
     "models": ("listing", "List the models."),
     "data": ("datasets", "Make, import and inspect datasets."),

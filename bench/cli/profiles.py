@@ -1,0 +1,152 @@
+"""`bench profile`: the time of each layer."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Optional
+
+import click
+
+from oneflow_bench.cli.options import parse_model_arguments
+from oneflow_bench.cli.progress import ProgressBar
+from oneflow_bench.errors import EXIT_DONE, InputError
+
+if TYPE_CHECKING:
+    from oneflow_bench.plan import Plan
+    from oneflow_bench.profile_record import ProfileDocument
+
+_PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
+_SHOWN_ROWS = 25
+
+
+@click.command()
+@click.option("--model", default="alexnet", show_default=True)
+@click.option(
+    "--model-arg",
+    "model_args",
+    multiple=True,
+    callback=parse_model_arguments,
+    metavar="KEY=VALUE",
+    help="Argument of the model. Repeatable.",
+)
+@click.option("--mode", type=click.Choice(["eager", "graph"]), default="eager", show_default=True)
+@click.option(
+    "--data", default="synthetic", show_default=True, help="Dataset folder, or 'synthetic'."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
+@click.option(
+    "--image-size", type=click.IntRange(1), default=None, help="Pixels. Default: the model's own."
+)
+@click.option(
+    "--num-classes", type=click.IntRange(2), default=None, help="Default: as many as the data have."
+)
+@click.option(
+    "--iterations", type=click.IntRange(1), default=10, show_default=True, help="Profiled steps."
+)
+@click.option(
+    "--warmup", type=click.IntRange(0), default=2, show_default=True, help="Steps before."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=_SHOWN_ROWS,
+    show_default=True,
+    help="Layers shown in the table; the record has all.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="CUDA has not been run.",
+)
+@click.option(
+    "--runtime", type=click.Choice(["tuned", "stock"]), default="tuned", show_default=True
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    metavar="SECONDS",
+    help="Longest wait for an answer of the worker. Default: 600.",
+)
+@click.option(
+    "--out",
+    default=None,
+    metavar="DIR",
+    help="Folder to create. Default: results/profile-<model>-<time>.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
+def profile(**flags: Any) -> int:
+    """Time each layer's forward and backward; writes a table, a picture and a Chrome trace.
+
+    With --mode graph each layer is compiled alone, since the whole graph tells no times of its
+    parts on a CPU; operators before and after compiling are counted.
+
+    \b
+    bench profile --model alexnet
+    bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
+    """  # fmt: skip
+    from oneflow_bench.plan import create_plan
+
+    given = {name: flags[name] for name in _PLAN_FLAGS}
+    plan = create_plan({**given, "feed": "memory", "val_batch_size": 1})
+    now = datetime.now(timezone.utc)
+    model = plan.workload.model.replace(":", "-")
+    folder = Path(flags["out"] or f"results/profile-{model}-{now:%Y%m%d-%H%M%S}")
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise InputError(f"the folder {folder} exists already; give --out another") from None
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be created ({error.strerror}); give --out another"
+        ) from None
+    document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"))
+    _report(document, folder, flags["top"], flags["as_json"])
+    return EXIT_DONE
+
+
+def _measure(plan: Plan, flags: Dict[str, Any], folder: Path, created: str) -> ProfileDocument:
+    from oneflow_bench.config import Contender
+    from oneflow_bench.launch import create_launcher
+    from oneflow_bench.profile_run import run_profile
+    from oneflow_bench.runtime import RuntimeResolver
+
+    mode = flags["mode"]
+    contender = Contender(name=mode, mode=mode, runtime=flags["runtime"], device=flags["device"])
+    launch = create_launcher(folder, RuntimeResolver(), "oneflow_bench.profile_worker")
+    with ProgressBar("") as bar:
+        return run_profile(
+            plan.workload,
+            plan.dataset.root if plan.dataset else None,
+            contender,
+            launch,
+            flags["iterations"],
+            flags["warmup"],
+            flags["timeout_s"],
+            created,
+            bar,
+        )
+
+
+def _report(document: ProfileDocument, folder: Path, top: Optional[int], as_json: bool) -> None:
+    from rich.console import Console
+
+    from oneflow_bench.profile_plot import render_profile_picture
+    from oneflow_bench.profile_report import render_profile
+    from oneflow_bench.profile_trace import create_trace
+    from oneflow_bench.record import write_atomically
+
+    write_atomically(folder / "profile.json", document.model_dump_json(indent=1) + "\n")
+    write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
+    render_profile_picture(document, folder)
+    if as_json:
+        click.echo(document.model_dump_json(indent=1))
+        return
+    console = Console()
+    render_profile(document, console, top)
+    console.print(f"profile, trace and picture: {folder}", soft_wrap=True)

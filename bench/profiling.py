@@ -1,0 +1,287 @@
+"""Which layer takes the time: a context manager around a few iterations, on real OneFlow.
+
+    with profile_layers(model) as profile:
+        for _ in range(5):
+            train_step()
+    profile.layers[0].forward_s
+
+Forward times are taken in place: a synchronisation before and after each leaf's forward. Backward
+times are not: OneFlow 0.9.0 runs the backward of parallel branches interleaved and gives no hook
+around one of them. They are taken when the context ends, from a copy of each leaf on the input and
+the output gradient that it had in the last iteration, alone; a leaf as a graph likewise.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import types
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import oneflow as flow
+from oneflow import nn
+
+from oneflow_bench.profile_record import LayerProfile
+from oneflow_bench.timing import synchronize
+
+ALONE_REPEATS = 5
+_WARMUP_REPEATS = 2
+
+
+class _Call:
+    """One use of a leaf in an iteration, with what is needed to repeat it."""
+
+    def __init__(self, inputs: Tuple[Any, ...], output: Any) -> None:
+        self.inputs = inputs
+        self.output_shape = tuple(output.shape) if isinstance(output, flow.Tensor) else ()
+        self.gradient: Optional[flow.Tensor] = None
+        self.needs_input_gradient = bool(inputs) and _requires_grad(inputs[0])
+
+    @property
+    def can_be_repeated(self) -> bool:
+        """One tensor in, and a gradient came back: else the backward has no time of its own."""
+        one = len(self.inputs) == 1 and isinstance(self.inputs[0], flow.Tensor)
+        return one and self.gradient is not None
+
+
+def _requires_grad(value: Any) -> bool:
+    return isinstance(value, flow.Tensor) and bool(value.requires_grad)
+
+
+class _Leaf:
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name = name
+        self.module = module
+        self.forward_s: List[float] = []  # one an iteration: the sum over its calls
+        self.starts_s: List[float] = []  # of the last iteration's calls
+        self.spans_s: List[float] = []
+        self.calls: List[_Call] = []
+
+
+class Profile:
+    """What `profile_layers` measures; `layers` is filled when the context ends.
+
+    `layers` has the leaves in the order of their first call; times in seconds, a value for each
+    iteration (forward) or repeat (backward).
+    """
+
+    def __init__(self) -> None:
+        self.layers: List[LayerProfile] = []
+        self.iterations = 0
+        self._alone: Dict[str, List[float]] = {}
+        self._leaves: Dict[int, _Leaf] = {}
+        self._start = time.perf_counter()
+
+    def _begin_iteration(self) -> None:
+        self.iterations += 1
+        for leaf in self._leaves.values():
+            leaf.forward_s.append(0.0)
+            leaf.calls, leaf.starts_s, leaf.spans_s = [], [], []
+
+    def _record(self, leaf: _Leaf, original: Callable[..., Any], inputs: Any, named: Any) -> Any:
+        synchronize()
+        start = time.perf_counter()
+        output = original(*inputs, **named)
+        synchronize()
+        duration = time.perf_counter() - start
+        leaf.forward_s[-1] += duration
+        leaf.starts_s.append(start - self._start)
+        leaf.spans_s.append(duration)
+        call = _Call(tuple(inputs), output)
+        leaf.calls.append(call)
+        if _requires_grad(output):
+            output.register_hook(lambda gradient: setattr(call, "gradient", gradient))
+        return output
+
+    def _finish(self) -> None:
+        order = [leaf for leaf in self._leaves.values() if leaf.calls]
+        order.sort(key=lambda leaf: leaf.starts_s[0])
+        self.layers = [_describe(leaf) for leaf in order]
+        self._leaves = {number: leaf for number, leaf in enumerate(order)}
+
+    def measure_graph(self, number: int) -> Tuple[List[float], List[float]]:
+        """Layer `number` compiled alone: seconds of forward, and of forward with backward.
+
+        Calls of one leaf are added up. Layers of one kind and size are compiled once.
+        """
+        leaf = self._leaves[number]
+        forward: List[float] = [0.0] * ALONE_REPEATS
+        both: List[float] = [0.0] * ALONE_REPEATS
+        repeated = [call for call in leaf.calls if call.can_be_repeated]
+        for call in leaf.calls:
+            if len(call.inputs) == 1:
+                forward = _add(forward, self._measure_once(leaf.module, call, False))
+        for call in repeated:
+            both = _add(both, self._measure_once(leaf.module, call, True))
+        return forward, both if repeated else []
+
+    def _measure_once(self, module: nn.Module, call: _Call, with_backward: bool) -> List[float]:
+        shape = tuple(call.inputs[0].shape)
+        key = f"{module!r} {shape} {call.needs_input_gradient} {with_backward}"
+        if key not in self._alone:
+            self._alone[key] = _measure_graph(module, call, with_backward)
+        return self._alone[key]
+
+
+@contextmanager
+def profile_layers(model: nn.Module) -> Iterator[Profile]:
+    """Profile the leaves of `model` in the iterations run inside the context.
+
+    An iteration is one call of `model`, eagerly. At exit, also by an exception, the model is as it
+    was: nothing but instance attributes `forward` is put on it, and what is measured afterwards is
+    measured on copies.
+    Raises ValueError for an iteration inside `nn.Graph`, whose leaves run at no time of their own.
+    """
+    profile = Profile()
+    replaced: List[Tuple[nn.Module, Optional[Any]]] = []
+
+    def replace(module: nn.Module, forward: Callable[..., Any]) -> None:
+        replaced.append((module, module.__dict__.get("forward")))
+        # bound, as nn.Graph expects of every forward
+        bound = types.MethodType(lambda self, *inputs, **named: forward(*inputs, **named), module)
+        object.__setattr__(module, "forward", bound)
+
+    for name, module in model.named_modules():
+        if next(module.children(), None) is None:
+            leaf = profile._leaves[id(module)] = _Leaf(name, module)
+            replace(module, _wrap_leaf(profile, leaf, module.forward))
+    if id(model) not in profile._leaves:
+        replace(model, _wrap_model(profile, model.forward))
+    try:
+        yield profile
+    finally:
+        for module, before in reversed(replaced):
+            del module.__dict__["forward"]
+            if before is not None:
+                object.__setattr__(module, "forward", before)
+    profile._finish()
+
+
+def _wrap_leaf(profile: Profile, leaf: _Leaf, original: Callable[..., Any]) -> Callable[..., Any]:
+    is_whole_model = leaf.name == ""
+
+    def forward(*inputs: Any, **named: Any) -> Any:
+        if is_whole_model:
+            profile._begin_iteration()
+        return profile._record(leaf, original, inputs, named)
+
+    return forward
+
+
+def _wrap_model(profile: Profile, original: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(*inputs: Any, **named: Any) -> Any:
+        if any(isinstance(value, flow.Tensor) and value.is_lazy for value in inputs):
+            raise ValueError(
+                "profile_layers was given an iteration inside nn.Graph, where layers have no time "
+                "of their own; run the model eagerly, or use bench profile --mode graph"
+            )
+        profile._begin_iteration()
+        return original(*inputs, **named)
+
+    return forward
+
+
+def _describe(leaf: _Leaf) -> LayerProfile:
+    """What was measured of a leaf, and its backward, measured now."""
+    backward = [0.0] * ALONE_REPEATS
+    repeated = [call for call in leaf.calls if call.can_be_repeated]
+    for call in repeated:
+        backward = _add(backward, _measure_backward(leaf.module, call))
+    return LayerProfile(
+        name=leaf.name or type(leaf.module).__name__,
+        kind=type(leaf.module).__name__,
+        calls=len(leaf.calls),
+        output_shape=list(leaf.calls[0].output_shape),
+        num_params=sum(p.numel() for p in leaf.module.parameters()),
+        forward_s=leaf.forward_s,
+        backward_s=backward if repeated else [],
+        starts_s=leaf.starts_s,
+        spans_s=leaf.spans_s,
+    )
+
+
+def _add(total: List[float], values: List[float]) -> List[float]:
+    return [a + b for a, b in zip(total, values)]
+
+
+def _repeat(run: Callable[[], float]) -> List[float]:
+    return [run() for _ in range(_WARMUP_REPEATS + ALONE_REPEATS)][_WARMUP_REPEATS:]
+
+
+def _time(run: Callable[[], Any]) -> float:
+    synchronize()
+    start = time.perf_counter()
+    # held until all is computed: OneFlow crashes when a running graph's outputs are freed
+    outputs = run()
+    synchronize()
+    duration = time.perf_counter() - start
+    del outputs
+    return duration
+
+
+def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
+    """Seconds of a leaf's backward alone, eagerly; the forward before it is not counted."""
+    leaf = copy.deepcopy(module)
+    data = call.inputs[0].detach()
+    data.requires_grad = call.needs_input_gradient
+    wanted = [p for p in leaf.parameters() if p.requires_grad]
+    if call.needs_input_gradient:
+        wanted.append(data)
+
+    def run() -> float:
+        output = leaf(data)
+        return _time(lambda: flow.autograd.grad([output], wanted, [call.gradient]))
+
+    return _repeat(run)
+
+
+class _Alone(nn.Module):
+    """A leaf with its input and output gradient as parts of it, so that a graph can hold them."""
+
+    def __init__(self, leaf: nn.Module, call: _Call) -> None:
+        super().__init__()
+        self.leaf = leaf
+        self.data = nn.Parameter(call.inputs[0].detach().clone())
+        if not call.needs_input_gradient:
+            self.data.requires_grad = False
+        self.register_buffer("gradient", call.gradient)
+        self.unused = nn.Parameter(flow.zeros(1))
+
+    def forward(self) -> flow.Tensor:
+        return (self.leaf(self.data) * self.gradient).sum() + self.unused.sum() * 0.0
+
+
+class _ForwardAlone(nn.Graph):
+    def __init__(self, leaf: nn.Module) -> None:
+        super().__init__()
+        self.leaf = leaf
+
+    def build(self, data: flow.Tensor) -> flow.Tensor:
+        return self.leaf(data)
+
+
+class _BothAlone(nn.Graph):
+    """Forward and backward; the gradients are outputs, or the compiler would leave them out."""
+
+    def __init__(self, alone: _Alone) -> None:
+        super().__init__()
+        self.alone = alone
+        # a graph needs an optimizer to have a backward; this one changes nothing
+        self.add_optimizer(flow.optim.SGD([alone.unused], lr=0.0))
+
+    def build(self) -> List[flow.Tensor]:
+        self.alone().backward()
+        tensors = [p.to(flow.Tensor) for p in self.alone.parameters()]
+        return [tensor.grad for tensor in tensors if tensor.requires_grad]
+
+
+def _measure_graph(module: nn.Module, call: _Call, with_backward: bool) -> List[float]:
+    """Seconds of a leaf compiled alone; compiling is not counted."""
+    leaf = copy.deepcopy(module)
+    if with_backward:
+        both = _BothAlone(_Alone(leaf, call))
+        return _repeat(lambda: _time(both))
+    data = call.inputs[0].detach().clone()
+    forward = _ForwardAlone(leaf)
+    return _repeat(lambda: _time(lambda: forward(data)))
