@@ -30,9 +30,9 @@ class StochasticDepth(nn.Module):
     """Huang et al. 2016 (arXiv:1603.09382): leaves out a residual branch, sample by sample.
 
     In training each sample of (B, C, H, W) becomes zero with `probability` and is divided by
-    1 - probability otherwise. OneFlow's free random operators differ between eager and graph mode,
-    `nn.Dropout` does not; but all its instances start from one seed, so that equal shapes draw equal
-    masks. Each of `num_blocks` blocks therefore draws for all of them and takes its own row.
+    1 - probability otherwise. OneFlow's free random operators differ between eager and graph mode;
+    `nn.Dropout` does not, but all its instances start from one seed, so that equal shapes draw
+    equal masks. Each of `num_blocks` blocks therefore draws for all of them and takes its own row.
     """
 
     def __init__(self, probability: float, block: int, num_blocks: int) -> None:

@@ -26,7 +26,7 @@ _LAST_CHANNELS = 1280
 
 
 class InvertedResidual(nn.Module):
-    """Widen by `expansion`, convolve each channel by itself, narrow; a shortcut where sizes agree."""
+    """Widen by `expansion`, convolve channel by channel, narrow; a shortcut where sizes agree."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Which models there are. Listing needs no OneFlow; an architecture is imported when created.
 
-A model is one row of `TABLE` in `table.py`; its module holds a factory of the same name, decorated with
-`@register_model`, which checks that the row exists. See docs/adding-a-model.md.
+A model is one row of `TABLE` in `table.py`; its module holds a factory of the same name, decorated
+with `@register_model`, which checks that the row exists. See docs/adding-a-model.md.
 """
 
 from __future__ import annotations

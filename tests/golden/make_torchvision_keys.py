@@ -13,12 +13,34 @@ from pathlib import Path
 import torch
 import torchvision
 
-MODELS = (
-    "alexnet vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn resnet18 resnet34 resnet50"
-    " resnet101 resnet152 resnext50_32x4d densenet121 googlenet inception_v3 mobilenet_v2"
-    " mobilenet_v3_small mobilenet_v3_large shufflenet_v2_x1_0 squeezenet1_0 squeezenet1_1"
-    " mnasnet1_0 efficientnet_b0"
-).split()
+MODELS = [
+    "alexnet",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "densenet121",
+    "googlenet",
+    "inception_v3",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "shufflenet_v2_x1_0",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "mnasnet1_0",
+    "efficientnet_b0",
+]
 
 
 def main() -> None:
