@@ -44,9 +44,8 @@ class StochasticDepth(nn.Module):
     def forward(self, x: flow.Tensor) -> flow.Tensor:
         if not self.training or self.dropout.p == 0.0:
             return x
-        ones = flow.ones_like(x[:, :1, :1, :1])
-        masks = self.dropout(flow.cat([ones] * self._num_blocks, dim=1).transpose(0, 1))
-        return x * masks[self._block : self._block + 1].transpose(0, 1)
+        masks = self.dropout(x.new_ones((self._num_blocks, x.shape[0], 1, 1, 1)))
+        return x * masks[self._block]
 
 
 class MBConv(nn.Module):
