@@ -55,7 +55,7 @@ def _create_conv_norm(
 class MnasNet(nn.Module):
     """Input (B, 3, H, W); output (B, num_classes).
 
-    He initialisation (fan-out) as in torchvision, linear N(0, 0.01); the paper gives none.
+    He initialisation (fan-out), linear N(0, 0.01); the paper gives none.
     """
 
     def __init__(self, num_classes: int, dropout: float) -> None:

@@ -61,8 +61,8 @@ class Fire(nn.Module):
 class SqueezeNet(nn.Module):
     """Input (B, 3, H, W); output (B, num_classes).
 
-    The authors' released code's initialisation, as in torchvision: convolutions uniform by He et
-    al. (arXiv:1502.01852, fan-in), the last one N(0, 0.01), biases zero.
+    Torchvision's initialisation (the paper gives none): convolutions uniform by He et al.
+    (arXiv:1502.01852, fan-in), the last one N(0, 0.01), biases zero.
     """
 
     def __init__(self, stem: nn.Conv2d, fires: _Fires, num_classes: int, dropout: float) -> None:
