@@ -93,7 +93,7 @@ class AuxiliaryHead(nn.Module):
 class GoogLeNet(nn.Module):
     """Nine Inception blocks; weights normal with 0.01, truncated at two standard deviations.
 
-    The paper gives no initialisation; this one is its authors' released code's, as in torchvision.
+    The paper gives no initialisation; this one is its authors' later code's, as in torchvision.
     Input (B, 3, H, W), 224 px as published. Output (B, num_classes); in training with auxiliary
     heads the tuple (logits, aux1, aux2) of that shape each, to be trained with
     CE(logits) + sum of `aux_weights` times CE(aux). `aux_weights` is () without heads.
