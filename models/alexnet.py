@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import List
+
 import oneflow as flow
 from oneflow import nn
 
@@ -48,6 +50,52 @@ class AlexNet(nn.Module):
         return self.classifier(flow.flatten(x, 1))
 
 
+class AlexNetBatchNorm(nn.Module):
+    """AlexNet with batch norm behind every layer but the last, whose bias is the only one.
+
+    27 leaf layers; He initialisation (fan-out, arXiv:1502.01852), linear N(0, 0.01). Input
+    (B, 3, H, W) with H and W at least 63, 224 as published; output (B, num_classes).
+    """
+
+    def __init__(self, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_create_conv_norm(3, 64, 11, stride=4, padding=2),
+            nn.MaxPool2d(3, 2),
+            *_create_conv_norm(64, 192, 5, padding=2),
+            nn.MaxPool2d(3, 2),
+            *_create_conv_norm(192, 384, 3, padding=1),
+            *_create_conv_norm(384, 256, 3, padding=1),
+            *_create_conv_norm(256, 256, 3, padding=1),
+            nn.MaxPool2d(3, 2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(256 * 6 * 6, 4096, bias=False),
+            nn.BatchNorm1d(4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4096, 4096, bias=False),
+            nn.BatchNorm1d(4096),
+            nn.ReLU(),
+            nn.Linear(4096, num_classes),
+        )
+        initialise_he(self)
+
+    def forward(self, x: flow.Tensor) -> flow.Tensor:
+        # the identity at 224 px
+        x = nn.functional.adaptive_avg_pool2d(self.features(x), (6, 6))
+        return self.classifier(flow.flatten(x, 1))
+
+
+def _create_conv_norm(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0
+) -> List[nn.Module]:
+    """Convolution, batch norm and ReLU, not yet put together."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
 class AlexNetCifar(nn.Module):
     """The five convolutions behind a stem for 32 px, one linear layer; He initialisation.
 
@@ -84,6 +132,12 @@ class AlexNetCifar(nn.Module):
 def alexnet(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
     """AlexNet; 61,100,840 parameters at 1,000 classes."""
     return AlexNet(num_classes, dropout)
+
+
+@register_model
+def alexnet_owt_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
+    """AlexNet with batch norm; 61,110,184 parameters at 1,000 classes."""
+    return AlexNetBatchNorm(num_classes, dropout)
 
 
 @register_model

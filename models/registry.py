@@ -1,7 +1,7 @@
 """Which models there are. Listing needs no OneFlow; an architecture is imported when created.
 
-A model is one row of `_TABLE`; its module holds a factory of the same name, decorated with
-`@register_model`, which checks that the row exists. See docs/adding-a-model.md.
+A model is one row of `TABLE` in `table.py`; its module holds a factory of the same name, decorated
+with `@register_model`, which checks that the row exists. See docs/adding-a-model.md.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, TypeVar
 
 from oneflow_bench.models.own_code import OwnCodeError, import_attribute
+from oneflow_bench.models.table import TABLE, ModelSpec
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -25,43 +25,7 @@ class ModelFactoryError(ValueError):
     """A `package.module:factory` that cannot be used."""
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """A registered model. Sizes in pixels; `num_params` at `num_classes` outputs."""
-
-    name: str
-    family: str  # also the module in this package
-    stem: str  # imagenet: for 224 px and the like; cifar: for 32 px
-    num_params: int
-    num_classes: int
-    default_image_size: int
-    min_image_size: int
-    paper: str
-
-
-_ALEXNET = "Krizhevsky 2014, arXiv:1404.5997"
-_VGG = "Simonyan and Zisserman 2014, arXiv:1409.1556"
-_RESNET = "He et al. 2015, arXiv:1512.03385"
-
-_TABLE = [
-    ModelSpec("lenet", "lenet", "cifar", 62_006, 10, 32, 32, "LeCun et al. 1998"),
-    ModelSpec("alexnet", "alexnet", "imagenet", 61_100_840, 1000, 224, 63, _ALEXNET),
-    ModelSpec("alexnet_cifar", "alexnet", "cifar", 2_472_266, 10, 32, 29, _ALEXNET),
-    ModelSpec("vgg11", "vgg", "imagenet", 132_863_336, 1000, 224, 32, _VGG),
-    ModelSpec("vgg11_bn", "vgg", "imagenet", 132_868_840, 1000, 224, 32, _VGG),
-    ModelSpec("vgg13", "vgg", "imagenet", 133_047_848, 1000, 224, 32, _VGG),
-    ModelSpec("vgg13_bn", "vgg", "imagenet", 133_053_736, 1000, 224, 32, _VGG),
-    ModelSpec("vgg16", "vgg", "imagenet", 138_357_544, 1000, 224, 32, _VGG),
-    ModelSpec("vgg16_bn", "vgg", "imagenet", 138_365_992, 1000, 224, 32, _VGG),
-    ModelSpec("vgg19", "vgg", "imagenet", 143_667_240, 1000, 224, 32, _VGG),
-    ModelSpec("vgg19_bn", "vgg", "imagenet", 143_678_248, 1000, 224, 32, _VGG),
-    ModelSpec("resnet18", "resnet", "imagenet", 11_689_512, 1000, 224, 32, _RESNET),
-    ModelSpec("resnet34", "resnet", "imagenet", 21_797_672, 1000, 224, 32, _RESNET),
-    ModelSpec("resnet50", "resnet", "imagenet", 25_557_032, 1000, 224, 32, _RESNET),
-    ModelSpec("resnet101", "resnet", "imagenet", 44_549_160, 1000, 224, 32, _RESNET),
-    ModelSpec("resnet152", "resnet", "imagenet", 60_192_808, 1000, 224, 32, _RESNET),
-]
-_SPECS: Dict[str, ModelSpec] = {spec.name: spec for spec in _TABLE}
+_SPECS: Dict[str, ModelSpec] = {spec.name: spec for spec in TABLE}
 _FACTORIES: Dict[str, Callable[..., Any]] = {}
 
 
@@ -69,7 +33,7 @@ def register_model(factory: Factory) -> Factory:
     """Decorator: make `factory` the way to create the model of its name."""
     name = factory.__name__
     if name not in _SPECS:
-        raise ValueError(f"{name} has no row in the model table of {__name__}; add one")
+        raise ValueError(f"{name} has no row in the model table, models/table.py; add one")
     if name in _FACTORIES:
         raise ValueError(f"{name} is registered twice")
     _FACTORIES[name] = factory

@@ -1,11 +1,12 @@
 """ResNet (He et al., 2015, arXiv:1512.03385), layers and names as torchvision's.
 
-As there, the stride of a bottleneck is in its 3x3 convolution.
+As there, the stride of a bottleneck is in its 3x3 convolution. The `_cifar` models have the same
+stages behind a 3x3 convolution of stride 1 and no pooling. `resnext.py` is made of the same blocks.
 """
 
 from __future__ import annotations
 
-from typing import List, Optional, Type, Union
+from typing import Any, List, Optional, Type, Union
 
 import oneflow as flow
 from oneflow import nn
@@ -35,18 +36,28 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut."""
+    """1x1, 3x3 (in `groups`, `width_per_group` for 64 channels) and 1x1 convolutions, shortcut."""
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, downsample: Optional[nn.Module]):
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        stride: int,
+        downsample: Optional[nn.Module],
+        groups: int = 1,
+        width_per_group: int = 64,
+    ):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        inner = width * width_per_group // 64 * groups
+        outputs = width * self.expansion
+        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride=stride, padding=1, groups=groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU()
         self.downsample = downsample
 
@@ -61,40 +72,57 @@ Block = Union[Type[BasicBlock], Type[Bottleneck]]
 
 
 class ResNet(nn.Module):
-    """Four stages of blocks behind the ImageNet stem; He initialisation (fan-out).
+    """Stages of blocks, each twice as wide as the one before; He initialisation (fan-out).
 
-    Input (B, 3, H, W) with H and W at least 32; output (B, num_classes).
+    Input (B, 3, H, W); output (B, num_classes). `block_arguments` go to each block.
     """
 
-    def __init__(self, block: Block, depths: List[int], num_classes: int) -> None:
+    def __init__(
+        self,
+        block: Block,
+        depths: List[int],
+        num_classes: int,
+        cifar_stem: bool = False,
+        **block_arguments: Any,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        if cifar_stem:
+            self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = _create_stage(block, 64, 64, depths[0], 1)
-        self.layer2 = _create_stage(block, 64 * block.expansion, 128, depths[1], 2)
-        self.layer3 = _create_stage(block, 128 * block.expansion, 256, depths[2], 2)
-        self.layer4 = _create_stage(block, 256 * block.expansion, 512, depths[3], 2)
+        self.maxpool = nn.Identity() if cifar_stem else nn.MaxPool2d(3, 2, 1)
+        self._stages = [f"layer{number}" for number in range(1, len(depths) + 1)]
+        inputs = 64
+        for number, (name, depth) in enumerate(zip(self._stages, depths)):
+            width = 64 * 2**number
+            stride = 1 if number == 0 else 2
+            stage = _create_stage(block, inputs, width, depth, stride, block_arguments)
+            self.add_module(name, stage)
+            inputs = width * block.expansion
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(512 * block.expansion, num_classes)
+        self.fc = nn.Linear(inputs, num_classes)
         initialise_he(self)
 
     def forward(self, x: flow.Tensor) -> flow.Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for name in self._stages:
+            x = getattr(self, name)(x)
         return self.fc(flow.flatten(self.avgpool(x), 1))
 
 
-def _create_stage(block: Block, inputs: int, width: int, depth: int, stride: int) -> nn.Module:
+def _create_stage(
+    block: Block, inputs: int, width: int, depth: int, stride: int, block_arguments: Any
+) -> nn.Module:
     outputs = width * block.expansion
     downsample = None
     if stride != 1 or inputs != outputs:
         downsample = nn.Sequential(
             nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
         )
-    blocks = [block(inputs, width, stride, downsample)]
-    blocks += [block(outputs, width, 1, None) for _ in range(depth - 1)]
+    blocks = [block(inputs, width, stride, downsample, **block_arguments)]
+    blocks += [block(outputs, width, 1, None, **block_arguments) for _ in range(depth - 1)]
     return nn.Sequential(*blocks)
 
 
@@ -121,3 +149,28 @@ def resnet101(num_classes: int = 1000) -> nn.Module:
 @register_model
 def resnet152(num_classes: int = 1000) -> nn.Module:
     return ResNet(Bottleneck, [3, 8, 36, 3], num_classes)
+
+
+@register_model
+def resnet18_cifar(num_classes: int = 10) -> nn.Module:
+    return ResNet(BasicBlock, [2, 2, 2, 2], num_classes, cifar_stem=True)
+
+
+@register_model
+def resnet34_cifar(num_classes: int = 10) -> nn.Module:
+    return ResNet(BasicBlock, [3, 4, 6, 3], num_classes, cifar_stem=True)
+
+
+@register_model
+def resnet50_cifar(num_classes: int = 10) -> nn.Module:
+    return ResNet(Bottleneck, [3, 4, 6, 3], num_classes, cifar_stem=True)
+
+
+@register_model
+def resnet101_cifar(num_classes: int = 10) -> nn.Module:
+    return ResNet(Bottleneck, [3, 4, 23, 3], num_classes, cifar_stem=True)
+
+
+@register_model
+def resnet152_cifar(num_classes: int = 10) -> nn.Module:
+    return ResNet(Bottleneck, [3, 8, 36, 3], num_classes, cifar_stem=True)

@@ -1,4 +1,7 @@
-"""VGG (Simonyan and Zisserman, 2014, arXiv:1409.1556), layers and names as torchvision's."""
+"""VGG (Simonyan and Zisserman, 2014, arXiv:1409.1556), layers and names as torchvision's.
+
+The `_cifar` models have one linear layer behind the convolutions instead of three.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,23 @@ class VGG(nn.Module):
     def forward(self, x: flow.Tensor) -> flow.Tensor:
         x = self.avgpool(self.features(x))
         return self.classifier(flow.flatten(x, 1))
+
+
+class VGGCifar(nn.Module):
+    """The convolutions and one linear layer; He initialisation, linear N(0, 0.01).
+
+    Input (B, 3, H, W) with H and W at least 32; output (B, num_classes).
+    """
+
+    def __init__(self, depth: int, batch_norm: bool, num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*_create_features(depth, batch_norm))
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))  # the identity at 32 px
+        self.classifier = nn.Linear(512, num_classes)
+        initialise_he(self)
+
+    def forward(self, x: flow.Tensor) -> flow.Tensor:
+        return self.classifier(flow.flatten(self.avgpool(self.features(x)), 1))
 
 
 def _create_features(depth: int, batch_norm: bool) -> List[nn.Module]:
@@ -98,3 +118,43 @@ def vgg19(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
 @register_model
 def vgg19_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
     return VGG(19, True, num_classes, dropout)
+
+
+@register_model
+def vgg11_cifar(num_classes: int = 10) -> nn.Module:
+    return VGGCifar(11, False, num_classes)
+
+
+@register_model
+def vgg11_bn_cifar(num_classes: int = 10) -> nn.Module:
+    return VGGCifar(11, True, num_classes)
+
+
+@register_model
+def vgg13_cifar(num_classes: int = 10) -> nn.Module:
+    return VGGCifar(13, False, num_classes)
+
+
+@register_model
+def vgg13_bn_cifar(num_classes: int = 10) -> nn.Module:
+    return VGGCifar(13, True, num_classes)
+
+
+@register_model
+def vgg16_cifar(num_classes: int = 10) -> nn.Module:
+    return VGGCifar(16, False, num_classes)
+
+
+@register_model
+def vgg16_bn_cifar(num_classes: int = 10) -> nn.Module:
+    return VGGCifar(16, True, num_classes)
+
+
+@register_model
+def vgg19_cifar(num_classes: int = 10) -> nn.Module:
+    return VGGCifar(19, False, num_classes)
+
+
+@register_model
+def vgg19_bn_cifar(num_classes: int = 10) -> nn.Module:
+    return VGGCifar(19, True, num_classes)

@@ -6,12 +6,27 @@ import json
 
 import click
 
+COLUMNS = (
+    "name",
+    "family",
+    "stem",
+    "num_params",
+    "num_macs",
+    "default_image_size",
+    "min_image_size",
+    "num_classes",
+    "paper",
+)
+
 
 @click.command()
 @click.argument("pattern", default="*")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(pattern: str, as_json: bool) -> None:
     """List the models whose name fits PATTERN (with wildcards).
+
+    Parameters are at the default number of classes, multiply-adds (of convolutions and linear
+    layers) for one image of the default size.
 
     \b
     bench models
@@ -24,24 +39,28 @@ def models(pattern: str, as_json: bool) -> None:
     if not names:
         raise InputError(f"no model's name fits '{pattern}'; bench models lists them all")
     specs = [get_model_spec(name) for name in names]
-    columns = ("name", "family", "stem", "num_params", "default_image_size", "min_image_size")
-    rows = [{column: getattr(spec, column) for column in columns} for spec in specs]
     if as_json:
+        rows = [{column: getattr(spec, column) for column in COLUMNS} for spec in specs]
         click.echo(json.dumps(rows, indent=1))
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption="parameters at the default number of classes; sizes in pixels")
-    for title in ("model", "family", "stem", "parameters", "image size", "minimum"):
-        table.add_column(title, justify="left" if title in ("model", "family", "stem") else "right")
-    for row in rows:
+    table = Table(
+        caption="parameters at the default number of classes; multiply-adds in millions, for one "
+        "image of the default size; sizes in pixels"
+    )
+    for title in ("model", "stem"):
+        table.add_column(title, no_wrap=True)
+    for title in ("parameters", "multiply-adds", "size", "minimum"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for spec in specs:
         table.add_row(
-            row["name"],
-            row["family"],
-            row["stem"],
-            f"{row['num_params']:,}",
-            str(row["default_image_size"]),
-            str(row["min_image_size"]),
+            spec.name,
+            spec.stem,
+            f"{spec.num_params:,}",
+            f"{spec.num_macs / 1e6:,.1f} M",
+            str(spec.default_image_size),
+            str(spec.min_image_size),
         )
     Console().print(table)

@@ -284,9 +284,11 @@ def test_records_that_cannot_be_read_or_compared_are_refused(tmp_path):
 
 
 def test_models_as_table_and_json():
-    rows = json.loads(bench("models", "vgg*", "--json").stdout)
-    assert len(rows) == 8 and rows[0]["num_params"] == 132_863_336
-    assert "61,100,840" in bench("models", "alexnet*").stdout
+    rows = json.loads(bench("models", "vgg??", "--json").stdout)
+    assert len(rows) == 4 and rows[0]["num_params"] == 132_863_336
+    assert rows[0]["num_macs"] == 7_609_090_048
+    listed = bench("models", "alexnet*").stdout
+    assert "61,100,840" in listed and "714.2 M" in listed
     refused(bench("models", "no-such*"), "no model's name fits")
 
 
