@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import matplotlib
 
@@ -108,7 +108,7 @@ def _style(index: int, markers: bool) -> Dict[str, Any]:
 
 def draw_loss(axes: Any, series: List[Series]) -> None:
     """Training loss of every step."""
-    axes.set(title="Training loss", xlabel="step", ylabel="cross entropy (nats)")
+    axes.set(title="Training loss", xlabel="step", ylabel="loss (nats)")
     for index, one in enumerate(series):
         losses = one.losses()
         axes.plot(range(len(losses)), losses, label=one.label, **_style(index, len(losses) < 2))
@@ -116,21 +116,25 @@ def draw_loss(axes: Any, series: List[Series]) -> None:
 
 
 def draw_loss_difference(axes: Any, series: List[Series]) -> None:
-    """Absolute difference of each series' losses to the first series', log scale."""
+    """Absolute difference of the losses to those of the run's first contender, log scale.
+
+    Runs of one contender each are set against the first run's.
+    """
     axes.set(title="Loss difference", xlabel="step", ylabel="absolute difference (nats)")
     if len(series) < 2:
         _say(axes, "one contender: nothing to compare")
         return
-    reference = series[0].losses()
     shown = False
     for index, one in enumerate(series[1:], start=1):
-        steps = [
-            (step, abs(a - b)) for step, (a, b) in enumerate(zip(reference, one.losses())) if a != b
-        ]
+        reference = _reference(one, series)
+        if reference is None:
+            continue
+        pairs = zip(reference.losses(), one.losses())
+        steps = [(step, abs(a - b)) for step, (a, b) in enumerate(pairs) if a != b]
         if steps:
             shown = True
             style = {**_style(index, True), "linestyle": "none"}
-            axes.plot(*zip(*steps), label=f"{one.label} against {series[0].label}", **style)
+            axes.plot(*zip(*steps), label=f"{one.label} against {reference.name}", **style)
     common = min(len(one.losses()) for one in series)
     axes.set_xlim(-1, max(common, 2))
     if shown:
@@ -139,6 +143,14 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
         _legend(axes)
     else:
         _say(axes, f"bitwise equal in all {common} steps" if common else "no common steps")
+
+
+def _reference(one: Series, series: List[Series]) -> Optional[Series]:
+    """What a series' losses are compared with; None for the first contender of a run of several."""
+    own = [other for other in series if other.record is one.record]
+    if len(own) == 1:
+        return series[0]
+    return None if own[0].name == one.name else own[0]
 
 
 def draw_accuracy(axes: Any, series: List[Series]) -> None:
@@ -206,21 +218,21 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
 def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
     """Largest and relative difference of the parameters after every epoch."""
     axes.set(title="Parameter difference", xlabel="epoch", ylabel="difference after the epoch")
-    records = {id(one.record): one.record for one in series}
-    events = [e for r in records.values() for e in r.of_kind(ParametersEvent)]
+    records = list({id(one.record): one.record for one in series}.values())
+    pairs = [(r, r.of_kind(ParametersEvent)) for r in records if r.of_kind(ParametersEvent)]
+    events = [event for _, found in pairs for event in found]
     if not events:
         _say(axes, "no two contenders of one run")
         return
-    drawn = False
-    for index, (label, values) in enumerate(
-        [
-            ("largest element", [(e.epoch + 1, e.max_abs) for e in events if e.max_abs]),
-            ("relative L2 norm", [(e.epoch + 1, e.relative_l2) for e in events if e.relative_l2]),
-        ]
-    ):
-        if values:
-            drawn = True
-            axes.plot(*zip(*values), label=label, **{**_style(index + 1, True)})
+    curves = []
+    for record, found in pairs:
+        of_run = f"{_run_name(record)}: " if len(records) > 1 else ""
+        for measure, name in (("max_abs", "largest element"), ("relative_l2", "relative L2 norm")):
+            values = [(e.epoch + 1, getattr(e, measure)) for e in found if getattr(e, measure)]
+            curves.append((of_run + name, values))
+    drawn = [(index, *curve) for index, curve in enumerate(curves, start=1) if curve[1]]
+    for index, label, values in drawn:
+        axes.plot(*zip(*values), label=label, **_style(index, True))
     axes.set_xlim(0.5, max(e.epoch for e in events) + 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if drawn:

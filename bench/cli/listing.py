@@ -47,19 +47,19 @@ def models(pattern: str, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(
-        caption="parameters at the default number of classes; multiply-adds in millions, for one "
-        "image of the default size; sizes in pixels"
+        caption="parameters at the default number of classes; MACs (multiply-adds) for one image "
+        "of the default size; sizes in pixels"
     )
     for title in ("model", "stem"):
         table.add_column(title, no_wrap=True)
-    for title in ("parameters", "multiply-adds", "size", "minimum"):
+    for title in ("parameters", "MACs, M", "size", "smallest"):
         table.add_column(title, justify="right", no_wrap=True)
     for spec in specs:
         table.add_row(
             spec.name,
             spec.stem,
             f"{spec.num_params:,}",
-            f"{spec.num_macs / 1e6:,.1f} M",
+            f"{spec.num_macs / 1e6:,.1f}",
             str(spec.default_image_size),
             str(spec.min_image_size),
         )
