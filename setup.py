@@ -24,14 +24,22 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.8,<3.11",
-    packages=["oneflow_bench", "oneflow_bench.cli", "oneflow_bench.models", "oneflow_bench.data"],
+    packages=[
+        "oneflow_bench",
+        "oneflow_bench.cli",
+        "oneflow_bench.parity",
+        "oneflow_bench.models",
+        "oneflow_bench.data",
+    ],
     package_dir={
         "oneflow_bench": "bench",
         "oneflow_bench.cli": "bench/cli",
+        "oneflow_bench.parity": "bench/parity",
         "oneflow_bench.models": "models",
         "oneflow_bench.data": "data",
     },
     package_data={
+        "oneflow_bench.parity": ["*.json"],
         "oneflow_bench.data": ["imagenet_names.json", "digits/*.json", "digits/*/part-*"],
     },
     install_requires=[

@@ -32,8 +32,9 @@ MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot"}
 # a module imports only from layers below its own
 LAYERS = [
     {"bench.__init__", "bench.errors", "bench.stats", "bench.machine", "bench.turns"},
-    {"bench.config", "bench.flow_checkpoint"},
+    {"bench.config", "bench.flow_checkpoint", "bench.parity.__init__"},
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
+    {"bench.parity.result"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
     {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks"},
     {"bench.inference", "bench.profile_record"},
