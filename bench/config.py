@@ -102,3 +102,11 @@ class Measuring(_Frozen):
     block_target_s: float = Field(1.0, gt=0)  # the block length aimed at, when chosen
     timeout_s: float = Field(600.0, gt=0)  # longest a worker may take to answer
     keep_checkpoints: bool = False  # one per epoch and the best; else none
+
+    # the speed phase of bench compare: fresh processes, measured for a verdict
+    speed: bool = False
+    budget_s: float = Field(60.0, gt=0)  # of the whole phase, start of the processes included
+    until: Optional[float] = Field(None, gt=0)  # relative effect that must be resolvable
+    replicates: int = Field(24, ge=1)  # most; a replicate is a fresh process for each role
+    margin: float = Field(0.01, ge=0)  # faster or slower: the whole interval is beyond it
+    equivalence: float = Field(0.02, gt=0)  # equivalent: the whole interval is within it

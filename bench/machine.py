@@ -47,6 +47,17 @@ def read_memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> Optional[int]:
         return None
 
 
+def read_available_bytes(meminfo: Path = Path("/proc/meminfo")) -> Optional[int]:
+    """Memory that new processes may have without swapping, in bytes; None where not readable."""
+    try:
+        for line in meminfo.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, IndexError, ValueError):
+        pass
+    return None
+
+
 def read_peak_rss_bytes(status: Path = Path("/proc/self/status")) -> int:
     """Peak resident memory of this process (VmHWM), in bytes.
 

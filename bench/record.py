@@ -9,6 +9,7 @@ so that a run that is killed can be read up to the kill. Schema history:
 
     1   first version
     2   recipes in the workload; where a resumed run starts; digests of a teacher
+    3   the speed phase: replicates of three roles, their blocks in pairs, looks, conditions
 """
 
 from __future__ import annotations
@@ -24,18 +25,22 @@ from typing_extensions import Annotated, Literal
 
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.errors import InputError, RecordError
+from oneflow_bench.speed_events import (
+    ConditionsEvent,
+    LookEvent,
+    RecordEvent,
+    SpeedBlockEvent,
+    SpeedEndEvent,
+    SpeedSetupEvent,
+)
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # what came later has defaults
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)  # what came later has defaults
 DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
 
 
-class _Event(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class SetupEvent(_Event):
+class SetupEvent(RecordEvent):
     """A worker is ready: the times it took, what it starts from, what it runs on."""
 
     event: Literal["setup"] = "setup"
@@ -53,7 +58,7 @@ class SetupEvent(_Event):
     environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
 
 
-class BlockEvent(_Event):
+class BlockEvent(RecordEvent):
     """Train steps timed together between two full synchronisations."""
 
     event: Literal["block"] = "block"
@@ -73,7 +78,7 @@ class BlockEvent(_Event):
     images_digest: Optional[str] = None  # None when the loader is inside the graph
 
 
-class EvalEvent(_Event):
+class EvalEvent(RecordEvent):
     """One pass over the validation split, every sample once."""
 
     event: Literal["eval"] = "eval"
@@ -90,7 +95,7 @@ class EvalEvent(_Event):
         return self.correct / self.samples
 
 
-class ParametersEvent(_Event):
+class ParametersEvent(RecordEvent):
     """Difference of the parameters and buffers of two contenders after an epoch."""
 
     event: Literal["parameters"] = "parameters"
@@ -104,7 +109,7 @@ class ParametersEvent(_Event):
     digests: Dict[str, str]
 
 
-class EndEvent(_Event):
+class EndEvent(RecordEvent):
     """A worker has ended in good order."""
 
     event: Literal["end"] = "end"
@@ -114,9 +119,12 @@ class EndEvent(_Event):
 
 
 Event = Annotated[
-    Union[SetupEvent, BlockEvent, EvalEvent, ParametersEvent, EndEvent],
+    Union[
+        SetupEvent, BlockEvent, EvalEvent, ParametersEvent, EndEvent,
+        SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, LookEvent, ConditionsEvent,
+    ],
     Field(discriminator="event"),
-]
+]  # fmt: skip
 _EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 
 
@@ -235,7 +243,7 @@ def load_record(folder: Path) -> RunRecord:
     if version not in READABLE_VERSIONS:
         raise RecordError(
             f"{path} has schema version {version}, this program reads "
-            f"{' and '.join(map(str, READABLE_VERSIONS))}; "
+            f"{', '.join(map(str, READABLE_VERSIONS))}; "
             "use the version of the suite that wrote it, or run it again"
         )
     try:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
-from typing import Iterator, List, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 WARMUP_STEPS = 4  # after the first step; the first steps of a process ran up to 1.6x slower
 MIN_BLOCKS_PER_EPOCH = 6
+SPEED_BLOCK_S = 0.05  # thousands of times the clock's resolution; a tenth of a double round's drift
+SYNC_SHARE = 200  # a block is so many times longer than the synchronisation it ends with
+LEAD_BELOW_S = 0.1
+WARMUP_S = 0.24
+MOST_WARMUP_BLOCKS, FEWEST_WARMUP_BLOCKS = 12, 4
 
 
 def generate_orders(names: Sequence[str], seed: int) -> Iterator[List[str]]:
@@ -34,6 +40,29 @@ def choose_block_steps(
         return min(block_steps, steps_per_epoch)
     wanted = round(block_target_s / max(step_time_s, 1e-9))
     return max(1, min(wanted, steps_per_epoch // MIN_BLOCKS_PER_EPOCH))
+
+
+def choose_speed_block_steps(
+    step_time_s: float, sync_s: float, block_steps: Optional[int]
+) -> int:
+    """Steps of a block of the speed phase: as given, or long against a synchronisation.
+
+    Short otherwise: the machine drifts over seconds, and what is compared should lie close together.
+    """
+    if block_steps is not None:
+        return block_steps
+    return max(1, math.ceil(max(SPEED_BLOCK_S, SYNC_SHARE * sync_s) / max(step_time_s, 1e-9)))
+
+
+def choose_lead_steps(step_time_s: float) -> int:
+    """Steps run before a block's clock starts; none where a step is long against filling caches."""
+    return 1 if step_time_s < LEAD_BELOW_S else 0
+
+
+def choose_warmup_blocks(step_time_s: float) -> Tuple[int, int]:
+    """(blocks, steps of each) that a fresh worker runs before the next look at its warm-up."""
+    blocks = min(MOST_WARMUP_BLOCKS, max(FEWEST_WARMUP_BLOCKS, round(WARMUP_S / step_time_s)))
+    return blocks, max(1, round(WARMUP_S / MOST_WARMUP_BLOCKS / step_time_s))
 
 
 def split_steps(steps: int, block_steps: int) -> List[int]:

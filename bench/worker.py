@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from oneflow_bench.config import SYNTHETIC_DATA, Contender, Workload
+from oneflow_bench.counters import Counters, subtract_counters
 from oneflow_bench.errors import InputError
 from oneflow_bench.machine import RECORDED_VARIABLES, read_peak_rss_bytes
 
@@ -38,6 +39,11 @@ class Session:
 
     def setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Import OneFlow, build and compile; every part timed apart."""
+        return {**self.prepare(request), **self.compile(request)}
+
+    def prepare(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Import OneFlow and build, which several workers may do at once."""
+        self._counters = Counters()  # before OneFlow starts the threads it counts
         self._workload = Workload.model_validate(request["workload"])
         contender = Contender.model_validate(request["contender"])
         self._steps_per_epoch = int(request["steps_per_epoch"])
@@ -55,7 +61,7 @@ class Session:
         self._job = workload.create_job(
             self._workload, self._dataset, self._steps_per_epoch, contender.device
         )
-        initial = workload.copy_state(self._job.model)
+        initial = digest_state(workload.copy_state(self._job.model))
         self._mode = modes.create_mode(
             contender.mode, self._job, self._workload.image_size, self._workload.feed
         )
@@ -65,15 +71,20 @@ class Session:
         return {
             "import_s": imported - start,
             "build_s": built - imported,
-            "compile_train_s": self._mode.compile_train(),
-            "compile_eval_s": self._mode.compile_eval(),
-            "initial_digest": digest_state(initial),
+            "initial_digest": initial,
             "num_params": sum(p.numel() for p in self._job.model.parameters()),
-            "graph_ops": self._mode.graph_ops,
             "first_step": self._step,
             "dropped": self._job.dropped,
             "teacher_digest": self._digest_teacher(),
             "environment": describe_environment(flow),
+        }
+
+    def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Compile the graphs, on this worker's turn alone: these seconds are reported."""
+        return {
+            "compile_train_s": self._mode.compile_train(),
+            "compile_eval_s": self._mode.compile_eval(),
+            "graph_ops": self._mode.graph_ops,
         }
 
     def _resume(self, path: Path) -> None:
@@ -115,6 +126,39 @@ class Session:
             ],
             "labels_digest": self._digest([labels for _, labels, _ in timed.outputs]),
             "images_digest": None if images[0] is None else self._digest(images),
+        }
+
+    def measure(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Time a block of train steps for the speed verdict: no losses, no digests.
+
+        `lead_steps` run before the clock starts, to fill the caches that the others' turns emptied.
+        """
+        from oneflow_bench import timing
+
+        steps, lead = int(request["steps"]), int(request["lead_steps"])
+        for _ in range(lead):
+            self._timed_step()
+        timing.synchronize()
+        before = self._counters.read()
+        timed = timing.measure_block(self._timed_step, steps)
+        used = subtract_counters(self._counters.read(), before)
+        self._step += lead + steps
+        return {"duration_s": timed.duration_s, "cpu_s": timed.cpu_s, **used}
+
+    def _timed_step(self) -> Any:
+        return self._mode.train_step()
+
+    def probe(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """What measuring itself costs, what the loader alone takes, and what cannot be read."""
+        from oneflow_bench import timing
+
+        steps = int(request["steps"])
+        loader_s = timing.measure_block(self._job.train_feed.next_batch, steps).duration_s / steps
+        return {
+            "sync_s": timing.measure_synchronization(),
+            "loader_step_time_s": loader_s,
+            "peak_rss_bytes": read_peak_rss_bytes(),
+            "unreadable": self._counters.describe(),
         }
 
     def eval(self, request: Dict[str, Any]) -> Dict[str, Any]:

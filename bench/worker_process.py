@@ -60,6 +60,11 @@ class WorkerProcess:
         Raises InputError where the worker found something it was given unusable, and WorkerError
         where it died, did not answer within `timeout_s` seconds, or failed.
         """
+        self.send(call, **arguments)
+        return self.receive(call, timeout_s)
+
+    def send(self, call: str, **arguments: Any) -> None:
+        """Send a request without waiting, so that several workers may be busy at once."""
         request = json.dumps({"call": call, **arguments}) + "\n"
         try:
             assert self._process.stdin is not None
@@ -67,6 +72,9 @@ class WorkerProcess:
             self._process.stdin.flush()
         except (BrokenPipeError, ValueError):
             raise self._died(call) from None
+
+    def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
+        """The answer to the request that was sent last; errors as `ask`'s."""
         answer: Dict[str, Any] = json.loads(self._read_line(call, timeout_s))
         if answer.pop("ok"):
             return answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -112,3 +112,67 @@ def create_document(names: Tuple[str, ...] = ("eager", "graph"), **measuring: An
 
 def create_writer(folder: Path, **options: Any) -> RecordWriter:
     return RecordWriter(folder, create_document(**options))
+
+
+class FakeSpeedWorker:
+    """A process of the speed phase on the scripted clock.
+
+    `step_time_s` is called for each step, so that it may depend on the clock; `answers` fail or
+    change what a call says.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        log: List[Tuple[str, str]],
+        step_time_s: Callable[[], float],
+        compile_s: float = 0.2,
+        peak_rss_bytes: int = 100 * 2**20,
+        fail_at: Optional[Tuple[str, BaseException]] = None,
+    ) -> None:
+        self.name = name
+        self.killed = self.closed = False
+        self._clock, self._log, self._step_time_s = clock, log, step_time_s
+        self._compile_s, self._peak, self._fail_at = compile_s, peak_rss_bytes, fail_at
+
+    def send(self, call: str, **request: Any) -> None:
+        self._log.append((self.name, call))
+
+    def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
+        self._clock.now += 0.5
+        return {"import_s": 1.0, "build_s": 0.3}
+
+    def ask(self, call: str, timeout_s: float, **request: Any) -> Dict[str, Any]:
+        self._log.append((self.name, call))
+        if self._fail_at and self._fail_at[0] == call:
+            raise self._fail_at[1]
+        answer: Dict[str, Any] = getattr(self, "_" + call)(request)
+        return answer
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        self._clock.now += self._compile_s
+        return {"compile_train_s": self._compile_s, "compile_eval_s": 0.0, "graph_ops": None}
+
+    def _measure(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        self._clock.now += sum(self._step_time_s() for _ in range(request["lead_steps"]))
+        duration = sum(self._step_time_s() for _ in range(request["steps"]))
+        self._clock.now += duration
+        return {"duration_s": duration, "cpu_s": duration, "major_faults": 0}
+
+    def _probe(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {
+            "sync_s": 1e-4,
+            "loader_step_time_s": 1e-3,
+            "peak_rss_bytes": self._peak,
+            "unreadable": {"energy_j": "not here"},
+        }
+
+    def _end(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        return {"peak_rss_bytes": self._peak}

@@ -1,0 +1,203 @@
+"""The speed verdict of a record: from the events of the speed phase to a judgement.
+
+Everything here is computed from events, so that a stored run is judged again as often as asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from pydantic import BaseModel
+
+from oneflow_bench.speed_events import (
+    ROLES,
+    ConditionsEvent,
+    LookEvent,
+    SpeedBlockEvent,
+    SpeedEndEvent,
+    SpeedSetupEvent,
+)
+from oneflow_bench.stability import find_warnings
+from oneflow_bench.stats import Summary, summarize
+from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
+from oneflow_bench.verdict.estimate import Wave, estimate_speedup
+from oneflow_bench.verdict.judge import Interval, Judgement, Margins, form_interval, judge
+from oneflow_bench.verdict.warmup import find_warmup
+
+Value = Callable[[SpeedBlockEvent], Optional[float]]
+
+
+class RoleSummary(BaseModel):
+    """The processes of one role. Seconds, bytes; medians over the processes where nothing else."""
+
+    contender: str
+    processes: int
+    step_time_s: Summary  # over the scored blocks
+    warmup_steps: float  # until the change point, of a process
+    warmup_s: float
+    compile_s: Summary
+    loader_step_time_s: float
+    peak_rss_bytes: Optional[float]
+
+
+class SpeedSummary(BaseModel):
+    """The speed phase of a run."""
+
+    judgement: Judgement
+    roles: Dict[str, RoleSummary]
+    block_steps: int
+    blocks: int  # scored, of all roles
+    duration_s: float  # from the phase's start to the end of its last block
+    cpu: Optional[Interval]  # the same ratio in processor seconds: a second opinion
+    instructions: Optional[Interval]
+    unreadable: Dict[str, str]  # counter -> why it could not be read
+    energy_per_step_j: Dict[str, float]  # by role; empty where it cannot be read
+    break_even: Optional[BreakEven]
+    warnings: List[str]
+
+
+def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]:
+    """Log values in the shape the judge takes; double rounds that were not finished are left out.
+
+    `value` gives a block's positive quantity per step; None leaves the whole quantity out.
+    """
+    import numpy as np
+
+    by_wave: Dict[int, Dict[Tuple[str, int], Dict[int, float]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for block in blocks:
+        if block.kind == "scored" and block.pair is not None:
+            measured = value(block)
+            if measured is None or measured <= 0:
+                return []
+            by_wave[block.wave][block.role, block.replicate][block.pair] = math.log(measured)
+    waves = []
+    for processes in by_wave.values():
+        rounds = min(max(pairs) + 1 for pairs in processes.values()) // 2
+        members = {role: [p for (r, _), p in sorted(processes.items()) if r == role] for role in ROLES}
+        if rounds and len({len(group) for group in members.values()}) == 1:
+            halves = {
+                role: np.array([[(p[2 * i] + p[2 * i + 1]) / 2 for i in range(rounds)] for p in group])
+                for role, group in members.items()
+            }
+            waves.append(Wave(halves["baseline"], halves["contender"], halves["control"]))
+    return waves
+
+
+def judge_blocks(
+    blocks: Sequence[SpeedBlockEvent], looks: int, margins: Margins
+) -> Optional[Judgement]:
+    """The verdict on wall time; None before the first double round is finished."""
+    waves = collect_waves(blocks, lambda block: block.step_time_s)
+    return judge(waves, looks, margins) if waves else None
+
+
+def count_looks(events: Sequence[Any]) -> int:
+    """Looks that were taken, and one more where blocks were measured behind the last."""
+    relevant = [
+        event
+        for event in events
+        if isinstance(event, LookEvent)
+        or (isinstance(event, SpeedBlockEvent) and event.kind == "scored")
+    ]
+    looks = sum(isinstance(event, LookEvent) for event in relevant)
+    return looks + (1 if relevant and not isinstance(relevant[-1], LookEvent) else 0)
+
+
+def summarize_speed(events: Sequence[Any], margins: Margins) -> Optional[SpeedSummary]:
+    """Everything the speed phase says; None where there is none, or nothing was finished."""
+    blocks = [e for e in events if isinstance(e, SpeedBlockEvent)]
+    looks = count_looks(events)
+    judgement = judge_blocks(blocks, looks, margins)
+    if judgement is None:
+        return None
+    scored = [block for block in blocks if block.kind == "scored"]
+    setups = [e for e in events if isinstance(e, SpeedSetupEvent)]
+    ends = [e for e in events if isinstance(e, SpeedEndEvent)]
+    conditions = [e for e in events if isinstance(e, ConditionsEvent)]
+    return SpeedSummary(
+        judgement=judgement,
+        roles={role: _summarize_role(role, blocks, setups, ends) for role in ROLES},
+        block_steps=scored[0].steps,
+        blocks=len(scored),
+        duration_s=max(b.started_s + b.duration_s for b in scored),
+        cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks),
+        instructions=_second_opinion(
+            blocks, lambda b: None if b.instructions is None else b.instructions / b.steps, looks
+        ),
+        unreadable={k: v for setup in setups for k, v in setup.unreadable.items() if v},
+        energy_per_step_j=_energy(scored),
+        break_even=_break_even(blocks, setups),
+        warnings=find_warnings(conditions, scored),
+    )
+
+
+def _summarize_role(
+    role: str,
+    blocks: Sequence[SpeedBlockEvent],
+    setups: Sequence[SpeedSetupEvent],
+    ends: Sequence[SpeedEndEvent],
+) -> RoleSummary:
+    mine = [b for b in blocks if b.role == role]
+    started = [s for s in setups if s.role == role]
+    peaks = [float(e.peak_rss_bytes) for e in ends if e.role == role]
+    warmups = [measure_warmup([b for b in mine if b.replicate == s.replicate]) for s in started]
+    return RoleSummary(
+        contender=started[0].contender,
+        processes=len(started),
+        step_time_s=summarize([b.step_time_s for b in mine if b.kind == "scored"]),
+        warmup_steps=summarize([float(steps) for steps, _ in warmups]).median,
+        warmup_s=summarize([seconds for _, seconds in warmups]).median,
+        compile_s=summarize([s.compile_train_s + s.compile_eval_s for s in started]),
+        loader_step_time_s=summarize([s.loader_step_time_s for s in started]).median,
+        peak_rss_bytes=summarize(peaks).median if peaks else None,
+    )
+
+
+def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:
+    """(steps, seconds) of one process before its step time settled, by its change points."""
+    warmup = [b for b in blocks if b.kind == "warmup"]
+    dropped = warmup[: find_warmup([b.step_time_s for b in warmup])]
+    return sum(b.steps for b in dropped), sum(b.duration_s for b in dropped)
+
+
+def _second_opinion(
+    blocks: Sequence[SpeedBlockEvent], value: Value, looks: int
+) -> Optional[Interval]:
+    waves = collect_waves(blocks, value)
+    return form_interval(estimate_speedup(waves), looks) if waves else None
+
+
+def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
+    energy = {}
+    for role in ROLES:
+        read = [b for b in scored if b.role == role and b.energy_j is not None]
+        if read:
+            energy[role] = sum(b.energy_j or 0.0 for b in read) / sum(b.steps for b in read)
+    return energy
+
+
+def _break_even(
+    blocks: Sequence[SpeedBlockEvent], setups: Sequence[SpeedSetupEvent]
+) -> Optional[BreakEven]:
+    compile_s = {
+        (s.role, s.replicate): s.compile_train_s + s.compile_eval_s for s in setups
+    }
+    overheads = [
+        seconds - compile_s["baseline", replicate]
+        for (role, replicate), seconds in compile_s.items()
+        if role == "contender" and ("baseline", replicate) in compile_s
+    ]
+    waves = collect_waves(blocks, lambda block: block.step_time_s)
+    if not overheads:
+        return None
+    estimate = estimate_speedup(waves)
+    step = summarize(
+        [b.step_time_s for b in blocks if b.role == "baseline" and b.kind == "scored"]
+    ).median
+    return estimate_break_even(
+        overheads, step, estimate.log_ratio, estimate.std_error, estimate.df
+    )

@@ -1,0 +1,289 @@
+"""The speed phase: waves of fresh processes take turns until the verdict is known or time is up.
+
+The whole phase can be read in `SpeedRun.run`. The processes of a wave are alive together, and one at
+a time is allowed to run. What it measures are events of the record; what it decides on the way,
+it decides by the same functions that judge the record afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from oneflow_bench.config import Contender
+from oneflow_bench.machine import read_available_bytes
+from oneflow_bench.record import RecordWriter
+from oneflow_bench.speed import judge_blocks
+from oneflow_bench.speed_events import (
+    ROLES,
+    ConditionsEvent,
+    LookEvent,
+    Role,
+    SpeedBlockEvent,
+    SpeedEndEvent,
+    SpeedSetupEvent,
+)
+from oneflow_bench.stability import read_conditions
+from oneflow_bench.stats import summarize
+from oneflow_bench.turns import (
+    choose_lead_steps,
+    choose_speed_block_steps,
+    choose_warmup_blocks,
+    generate_orders,
+)
+from oneflow_bench.verdict.judge import Margins
+from oneflow_bench.verdict.looks import is_look_due
+from oneflow_bench.verdict.moves import FIRST_DOUBLE_ROUNDS, FRESH, LONGER, STOP, Aims, next_move
+from oneflow_bench.verdict.warmup import is_settled
+
+ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
+MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
+START_SHARE = 0.5  # of what is left of the budget, for the other replicates of the first wave
+MOST_WARMUP_ROUNDS = 3
+PROBE_STEPS = 3
+
+Key = Tuple[Role, int]
+Observer = Callable[[str, int, int], None]
+
+
+class _Ready(NamedTuple):
+    """A process that has settled."""
+
+    step_time_s: float
+    sync_s: float
+    peak_rss_bytes: int
+
+
+class SpeedRun:
+    """The speed phase of one run: two contenders, a record, and a way to start workers.
+
+    A worker needs `send`, `receive`, `ask`, `kill` and `close` of `worker_process.WorkerProcess`.
+    """
+
+    def __init__(
+        self,
+        writer: RecordWriter,
+        launch: Callable[[Contender], Any],
+        dataset: Optional[str] = None,
+        observe: Observer = lambda message, done, total: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        document = writer.document
+        self._writer, self._launch, self._dataset = writer, launch, dataset
+        self._observe, self._clock, self._start = observe, clock, clock()
+        self._document, self._measuring = document, document.measuring
+        baseline, contender = document.contenders[0], document.contenders[-1]
+        self._contenders: Dict[Role, Contender] = {
+            "baseline": baseline,
+            "contender": contender,
+            "control": baseline,
+        }
+        self._margins = Margins(
+            margin=self._measuring.margin, equivalence=self._measuring.equivalence
+        )
+        self._aims = Aims(replicates=self._measuring.replicates, until=self._measuring.until)
+        self._workers: Dict[Key, Any] = {}
+        self._blocks: List[SpeedBlockEvent] = []
+        self._wave = self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
+        self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
+        self._steps = self._lead = 0
+        self._start_s = self._round_s = 0.0  # of a wave; of a double round
+
+    def run(self) -> None:
+        """Measure until a verdict, the budget or the most replicates; workers are gone after it."""
+        self._start = self._clock()
+        self._write_conditions("before")
+        try:
+            rounds, move = FIRST_DOUBLE_ROUNDS, FRESH
+            while move != STOP:
+                if move == FRESH:
+                    self._open_wave()
+                done = self._measure_rounds(rounds)
+                move = self._look(last=done < rounds)
+                if move == LONGER:
+                    rounds = self._pairs // 2  # twice what there is
+                else:
+                    rounds = max(1, self._pairs // 2)
+                    self._close_wave()
+                if move == FRESH and self._start_s + rounds * self._round_s / 2 > self._left_s():
+                    move = self._look(last=True)
+            self._write_conditions("after")
+        finally:
+            self._kill_workers()
+
+    def _open_wave(self) -> None:
+        started_s = self._now()
+        first, count = self._replicates, min(self._alive, self._aims.replicates - self._replicates)
+        if self._wave == 0:
+            count = self._open_first(count)
+            first += 1
+        if count:
+            self._start_replicates(range(first, first + count))
+        self._pairs = 0
+        self._by_name = {f"{role}/{replicate}": (role, replicate) for role, replicate in self._workers}
+        seed = self._document.workload.seed + self._wave
+        self._orders = generate_orders(list(self._by_name), seed)
+        self._start_s = max(self._start_s, self._now() - started_s)
+
+    def _open_first(self, wanted: int) -> int:
+        """Start one replicate, which says how long blocks are and how many more may join it."""
+        ready = self._start_replicates(range(1))
+        step_time_s = max(each.step_time_s for each in ready)
+        sync_s = max(each.sync_s for each in ready)
+        self._steps = choose_speed_block_steps(step_time_s, sync_s, self._measuring.block_steps)
+        self._lead = choose_lead_steps(step_time_s)
+        peak_bytes = sum(each.peak_rss_bytes for each in ready)
+        by_memory = int(MEMORY_SHARE * (read_available_bytes() or 0) / peak_bytes)
+        by_time = int(START_SHARE * max(0.0, self._left_s()) / max(self._now(), 1e-9))
+        self._alive = max(1, min(wanted, 1 + by_memory, 1 + by_time))
+        return self._alive - 1
+
+    def _start_replicates(self, replicates: range) -> List[_Ready]:
+        """Start, compile and warm up processes of all roles.
+
+        They import and build side by side; from compiling on, one at a time has its turn.
+        """
+        keys: List[Key] = [(role, replicate) for replicate in replicates for role in ROLES]
+        for role, replicate in keys:
+            self._show(f"speed: start replicate {replicate + 1}")
+            contender = self._contenders[role]
+            name = f"speed-{role}-{replicate + 1}"
+            worker = self._launch(contender.model_copy(update={"name": name}))
+            self._workers[role, replicate] = worker
+            worker.send(
+                "prepare",
+                workload=self._document.workload.model_dump(),
+                contender=contender.model_dump(),
+                steps_per_epoch=self._document.steps_per_epoch,
+                dataset=self._dataset,
+            )
+        timeout_s = self._measuring.timeout_s
+        prepared = {key: self._workers[key].receive("prepare", timeout_s) for key in keys}
+        self._replicates += len(replicates)
+        return [self._make_ready(key, prepared[key]) for key in keys]
+
+    def _make_ready(self, key: Key, prepared: Dict[str, Any]) -> _Ready:
+        self._show(f"speed: compile and warm up replicate {key[1] + 1}")
+        compiled = self._ask(key, "compile")
+        step_time_s = self._warm_up(key)
+        probed = self._ask(key, "probe", steps=PROBE_STEPS)
+        peak_rss_bytes = probed.pop("peak_rss_bytes")
+        self._writer.append(
+            SpeedSetupEvent(
+                **self._identify(key),
+                import_s=prepared["import_s"],
+                build_s=prepared["build_s"],
+                compile_train_s=compiled["compile_train_s"],
+                compile_eval_s=compiled["compile_eval_s"],
+                **probed,
+            )
+        )
+        return _Ready(step_time_s, probed["sync_s"], peak_rss_bytes)
+
+    def _warm_up(self, key: Key) -> float:
+        """Run until the step time has settled; the settled step time."""
+        blocks = [self._measure(key, "warmup", 1, 0)]
+        count, steps = choose_warmup_blocks(blocks[0].step_time_s)
+        for _ in range(MOST_WARMUP_ROUNDS):
+            blocks += [self._measure(key, "warmup", steps, 0) for _ in range(count)]
+            if is_settled([block.step_time_s for block in blocks]):
+                break
+        return summarize([block.step_time_s for block in blocks[-count:]]).median
+
+    def _measure_rounds(self, double_rounds: int) -> int:
+        """Double rounds that were done before the budget was used up; the first is always done."""
+        for done in range(double_rounds):
+            if self._round_s > self._left_s() and (self._seen or self._pairs):
+                return done
+            started = self._clock()
+            for _ in range(2):
+                for name in next(self._orders):
+                    self._show(f"speed: wave {self._wave + 1}, round {self._pairs // 2 + 1}")
+                    self._measure(self._by_name[name], "scored", self._steps, self._lead)
+                self._pairs += 1
+            self._round_s = self._clock() - started
+        return double_rounds
+
+    def _look(self, last: bool) -> str:
+        """Judge what there is, if that is worth its price, and say what to do next."""
+        data = sum(block.kind == "scored" for block in self._blocks)
+        last = last or self._left_s() < self._round_s
+        exhausted = self._replicates >= self._aims.replicates
+        if not last and not exhausted and not is_look_due(data, self._seen):
+            return FRESH
+        if data == self._seen:
+            return STOP  # nothing new since the last look
+        self._looks, self._seen = self._looks + 1, data
+        judgement = judge_blocks(self._blocks, self._looks, self._margins)
+        assert judgement is not None
+        waves = self._wave + 1
+        measured_s = self._pairs // 2 * self._round_s
+        move = next_move(judgement, self._aims, waves, measured_s, self._start_s)
+        move = STOP if last else move
+        self._write_conditions("during")
+        self._writer.append(
+            LookEvent(
+                look=self._looks, replicates=self._replicates, started_s=self._now(), move=move
+            )
+        )
+        return move
+
+    def _measure(self, key: Key, kind: Any, steps: int, lead_steps: int) -> SpeedBlockEvent:
+        started_s = self._now()
+        answer = self._ask(key, "measure", steps=steps, lead_steps=lead_steps)
+        block = SpeedBlockEvent(
+            **self._identify(key),
+            kind=kind,
+            pair=self._pairs if kind == "scored" else None,
+            turn=self._turn,
+            steps=steps,
+            lead_steps=lead_steps,
+            started_s=started_s,
+            **answer,
+        )
+        self._turn += 1
+        self._blocks.append(block)
+        self._writer.append(block)
+        return block
+
+    def _close_wave(self) -> None:
+        """End the wave's processes in good order."""
+        for key in list(self._workers):
+            answer = self._ask(key, "end")
+            self._writer.append(
+                SpeedEndEvent(**self._identify(key), peak_rss_bytes=answer["peak_rss_bytes"])
+            )
+            self._workers.pop(key).close()
+        self._wave += 1
+
+    def _kill_workers(self) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+            worker.close()
+        self._workers = {}
+
+    def _identify(self, key: Key) -> Dict[str, Any]:
+        role, replicate = key
+        name = self._contenders[role].name
+        return {"contender": name, "role": role, "replicate": replicate, "wave": self._wave}
+
+    def _write_conditions(self, when: Any) -> None:
+        self._writer.append(
+            ConditionsEvent(when=when, started_s=self._now(), conditions=read_conditions())
+        )
+
+    def _ask(self, key: Key, call: str, **arguments: Any) -> Dict[str, Any]:
+        answer: Dict[str, Any] = self._workers[key].ask(
+            call, self._measuring.timeout_s, **arguments
+        )
+        return answer
+
+    def _now(self) -> float:
+        return self._clock() - self._start
+
+    def _left_s(self) -> float:
+        return self._measuring.budget_s - self._now()
+
+    def _show(self, message: str) -> None:
+        budget_s = self._measuring.budget_s
+        self._observe(message, int(min(self._now(), budget_s)), int(budget_s))

@@ -1,0 +1,140 @@
+"""What the machine did while it measured, and what to do about it.
+
+`read_conditions` is called before, during and after; `find_warnings` reads the record. A warning
+is one sentence: the cause, its number, and the remedy. None of them changes a verdict: what they
+disturb is in the interval already.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from oneflow_bench.machine import read_steal_seconds
+from oneflow_bench.speed_events import ConditionsEvent, SpeedBlockEvent
+
+STEAL_SHARE = 0.01  # of the seconds of all cores
+FREQUENCY_CHANGE = 0.05
+HOT_C = 90.0
+MAJOR_FAULTS_PER_S = 1.0
+SWITCHES_PER_S = 100.0  # involuntary, of the process whose turn it is
+THERMAL = Path("/sys/class/thermal")
+CPUFREQ = Path("/sys/devices/system/cpu")
+
+
+def read_conditions() -> Dict[str, Any]:
+    """Load, steal time, frequency and temperature; None for what cannot be read."""
+    return {
+        "load": os.getloadavg()[0],
+        "steal_s": read_steal_seconds(),
+        "cores": len(os.sched_getaffinity(0)),
+        "frequency_hz": read_frequency_hz(),
+        "temperature_c": read_temperature_c(),
+    }
+
+
+def read_frequency_hz(folder: Path = CPUFREQ) -> Optional[float]:
+    """Mean current frequency of the cores; None where the kernel does not say."""
+    return _mean(folder.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"), 1e3)
+
+
+def read_temperature_c(folder: Path = THERMAL) -> Optional[float]:
+    """Mean of the thermal zones, degrees Celsius; None where there are none."""
+    return _mean(folder.glob("thermal_zone*/temp"), 1e-3)
+
+
+def _mean(paths: Any, scale: float) -> Optional[float]:
+    values = []
+    for path in paths:
+        try:
+            values.append(int(path.read_text(encoding="ascii")) * scale)
+        except (OSError, ValueError):
+            continue
+    return sum(values) / len(values) if values else None
+
+
+def find_warnings(
+    conditions: Sequence[ConditionsEvent], scored: Sequence[SpeedBlockEvent]
+) -> List[str]:
+    """Sentences, each with cause and remedy; none for a quiet machine."""
+    checks: List[Callable[[], Optional[str]]] = [
+        lambda: _check_load(conditions),
+        lambda: _check_steal(conditions),
+        lambda: _check_frequency(conditions),
+        lambda: _check_temperature(conditions),
+        lambda: _check_faults(scored),
+        lambda: _check_switches(scored),
+    ]
+    return [warning for check in checks for warning in [check()] if warning]
+
+
+def _read(events: Sequence[ConditionsEvent], key: str) -> List[float]:
+    return [e.conditions[key] for e in events if e.conditions.get(key) is not None]
+
+
+def _check_load(events: Sequence[ConditionsEvent]) -> Optional[str]:
+    before = [e for e in events if e.when == "before"]
+    load, cores = _read(before, "load"), _read(before, "cores")
+    if not load or not cores or load[0] <= cores[0] + 1:  # + 1: the training before it
+        return None
+    return (
+        f"the machine was busy before the measuring (load {load[0]:.1f} on {cores[0]:.0f} cores); "
+        "end other work, or give a longer --budget"
+    )
+
+
+def _check_steal(events: Sequence[ConditionsEvent]) -> Optional[str]:
+    steal, cores = _read(events, "steal_s"), _read(events, "cores")
+    if len(steal) < 2:
+        return None
+    seconds = (events[-1].started_s - events[0].started_s) * cores[0]
+    share = (steal[-1] - steal[0]) / seconds if seconds > 0 else 0.0
+    if share <= STEAL_SHARE:
+        return None
+    return (
+        f"the hypervisor took {share * 100:.1f} % of the processor time for other guests; "
+        "measure at another hour, or on a machine that is not shared"
+    )
+
+
+def _check_frequency(events: Sequence[ConditionsEvent]) -> Optional[str]:
+    values = _read(events, "frequency_hz")
+    if len(values) < 2 or max(values) <= min(values) * (1 + FREQUENCY_CHANGE):
+        return None
+    return (
+        f"the processor's frequency went from {min(values) / 1e9:.2f} to {max(values) / 1e9:.2f} GHz; "
+        "fix it with the performance governor, or turn the boost off"
+    )
+
+
+def _check_temperature(events: Sequence[ConditionsEvent]) -> Optional[str]:
+    values = _read(events, "temperature_c")
+    if not values or max(values) < HOT_C:
+        return None
+    return f"the processor reached {max(values):.0f} degrees and may throttle; let it cool"
+
+
+def _check_faults(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
+    rate = _rate(scored, "major_faults")
+    if rate <= MAJOR_FAULTS_PER_S:
+        return None
+    return (
+        f"pages were read from disk while the clock ran ({rate:.0f} major faults a second); "
+        "memory is short: use a smaller --batch-size, or fewer --replicates"
+    )
+
+
+def _check_switches(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
+    rate = _rate(scored, "involuntary_switches")
+    if rate <= SWITCHES_PER_S:
+        return None
+    return (
+        f"another process took the processor {rate:.0f} times a second from the one being timed; "
+        "end other work, or give a longer --budget"
+    )
+
+
+def _rate(scored: Sequence[SpeedBlockEvent], name: str) -> float:
+    seconds = sum(block.duration_s for block in scored)
+    return sum(getattr(block, name) or 0.0 for block in scored) / seconds if seconds else 0.0

@@ -1,0 +1,157 @@
+"""The verdict: faster, slower, equivalent or inconclusive, and everything it rests on.
+
+Two intervals are formed around one estimate:
+
+* the *interval*, 95 %: what is reported with the ratio. A run stops because of what it saw, so a
+  plain 95 % interval at the stop would hold the truth less often (89 to 92 % in the simulations of
+  tests/bench/verdict). At look j its tails are therefore cut at 5 % / sqrt(j), a rule found by
+  simulation and held by a test: it covers in 93 to 97 % of the runs where the truth is not within
+  a percent of where a verdict changes;
+* the *strict interval*: 99 % over all looks of the run together (`looks.py`).
+
+`faster` and `slower` need both: the strict interval excludes a ratio of 1, so that equal programs are
+called different in less than 1 % of the runs; and the whole interval is beyond the margin, so that
+the difference is one that matters. `equivalent` needs the whole interval within the equivalence
+margin, which is two one-sided tests at 2.5 % (Schuirmann, 1987).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Optional, Sequence, Tuple
+
+from pydantic import BaseModel
+
+from oneflow_bench.verdict.estimate import Estimate, Wave, estimate_control, estimate_speedup
+from oneflow_bench.verdict.looks import look_alpha
+
+CONFIDENCE = 0.95
+MARGIN = 0.01
+EQUIVALENCE = 0.02
+POWER = 0.9
+FASTER, SLOWER = "faster", "slower"
+EQUIVALENT, INCONCLUSIVE = "equivalent", "inconclusive"
+
+
+class Margins(BaseModel):
+    """Relative differences: below `margin` nobody cares, within `equivalence` is the same."""
+
+    margin: float = MARGIN
+    equivalence: float = EQUIVALENCE
+
+
+class Interval(BaseModel):
+    """Baseline time over contender time: above 1 the contender is faster."""
+
+    ratio: float
+    low: Optional[float]  # 95 %; None where too few processes were measured
+    high: Optional[float]
+    strict_low: Optional[float]  # 99 % over all looks
+    strict_high: Optional[float]
+
+
+class Judgement(BaseModel):
+    """A verdict with its reason and what it was formed from."""
+
+    verdict: str  # faster | slower | equivalent | inconclusive
+    reason: str  # a sentence part
+    speedup: Interval
+    control: Interval  # the baseline against itself
+    control_verdict: str
+    smallest_effect: Optional[float]  # this run would have called it with probability 0.9
+    replicates: int
+    double_rounds: int  # of each process, on average
+    looks: int
+    process_spread: Optional[float]  # relative standard deviation among processes of one program
+    within_share: Optional[float]  # of the variance, what more blocks per process would take away
+
+
+def judge(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) -> Judgement:
+    """The verdict at look number `looks`. Raises ValueError for no waves."""
+    margins = margins or Margins()
+    estimate, control = estimate_speedup(waves), estimate_control(waves)
+    speedup, own = form_interval(estimate, looks), form_interval(control, looks)
+    verdict, reason = decide(speedup, margins)
+    control_verdict, _ = decide(own, margins)
+    if control_verdict in (FASTER, SLOWER):
+        verdict = INCONCLUSIVE
+        reason = (
+            f"the control, the baseline against itself, came out {control_verdict} "
+            f"({own.ratio:.3f}), so this run's differences cannot be trusted"
+        )
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        speedup=speedup,
+        control=own,
+        control_verdict=control_verdict,
+        smallest_effect=smallest_effect(estimate, looks, margins),
+        replicates=estimate.replicates,
+        double_rounds=round(sum(w.baseline.shape[1] for w in waves) / len(waves)),
+        looks=looks,
+        process_spread=estimate.process_spread,
+        within_share=estimate.within_share,
+    )
+
+
+def form_interval(estimate: Estimate, looks: int) -> Interval:
+    """Both intervals, back on the scale of the ratio."""
+    centre = estimate.log_ratio
+    if estimate.std_error is None:
+        return Interval(
+            ratio=math.exp(centre), low=None, high=None, strict_low=None, strict_high=None
+        )
+    half, strict = (q * estimate.std_error for q in _quantiles(estimate, looks))
+    return Interval(
+        ratio=math.exp(centre),
+        low=math.exp(centre - half),
+        high=math.exp(centre + half),
+        strict_low=math.exp(centre - strict),
+        strict_high=math.exp(centre + strict),
+    )
+
+
+def _quantiles(estimate: Estimate, looks: int) -> Tuple[float, float]:
+    from scipy.special import stdtrit
+
+    tails = [(1 - CONFIDENCE) / 2 / math.sqrt(looks), look_alpha(looks) / 2]
+    return tuple(float(stdtrit(estimate.df, 1 - tail)) for tail in tails)  # type: ignore[return-value]
+
+
+def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
+    """(verdict, reason) by where the intervals lie."""
+    low, high = interval.low, interval.high
+    strict_low, strict_high = interval.strict_low, interval.strict_high
+    if low is None or high is None or strict_low is None or strict_high is None:
+        return INCONCLUSIVE, "too few processes were measured to know how they differ among themselves"
+    beyond = 1 + margins.margin
+    within = 1 + margins.equivalence
+    if low > beyond and strict_low > 1:
+        return FASTER, f"the whole interval is beyond {margins.margin * 100:g} %"
+    if high < 1 / beyond and strict_high < 1:
+        return SLOWER, f"the whole interval is beyond {margins.margin * 100:g} %"
+    if low > 1 / within and high < within:
+        return EQUIVALENT, f"the whole interval is within {margins.equivalence * 100:g} %"
+    if low > beyond or high < 1 / beyond:
+        return INCONCLUSIVE, (
+            f"the interval that pays for the looks, {strict_low:.3f} to {strict_high:.3f}, "
+            "still holds 1"
+        )
+    return INCONCLUSIVE, (
+        f"the interval is neither beyond {margins.margin * 100:g} % "
+        f"nor within {margins.equivalence * 100:g} %"
+    )
+
+
+def smallest_effect(estimate: Estimate, looks: int, margins: Margins) -> Optional[float]:
+    """The relative difference that this standard error would have shown with probability 0.9."""
+    from scipy.special import stdtrit
+
+    if estimate.std_error is None:
+        return None
+    half, strict = _quantiles(estimate, looks)
+    power = float(stdtrit(estimate.df, POWER))
+    beyond = math.log1p(margins.margin) + (half + power) * estimate.std_error
+    return math.expm1(max(beyond, (strict + power) * estimate.std_error))
+
+

@@ -1,0 +1,47 @@
+"""What a measuring run does next: stop, measure the same processes longer, or start fresh ones.
+
+More blocks of the same processes shrink the noise within a process and nothing else; fresh processes
+shrink both and give degrees of freedom, but have to be started. So the first wave goes on while noise
+within is most of the scatter and measuring it took less time than starting it; then come fresh waves,
+measured as long as the first was. (The optimum of Kalibera and Jones, 2013, balances the same two costs
+by a ratio of variances, which three processes do not tell well enough.)
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from pydantic import BaseModel, ConfigDict
+
+from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
+
+STOP, LONGER, FRESH = "stop", "longer", "fresh"
+FIRST_DOUBLE_ROUNDS = 2  # of a wave, before anything is judged
+MOST_WITHIN_SHARE = 0.5  # of the variance; above it the same processes are measured longer
+
+
+class Aims(BaseModel):
+    """When a run has seen enough, besides a verdict and the end of its time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    replicates: int = 24  # most that are started
+    until: Optional[float] = None  # relative effect that must be resolvable; None: run for a verdict
+
+
+def next_move(
+    judgement: Judgement, aims: Aims, waves: int, measured_s: float, start_s: float
+) -> str:
+    """STOP, LONGER or FRESH, after a look at `waves` waves.
+
+    `measured_s` and `start_s` are what a wave's double rounds and its start took.
+    """
+    if judgement.verdict != INCONCLUSIVE:
+        return STOP
+    effect = judgement.smallest_effect
+    if aims.until is not None and effect is not None and effect <= aims.until:
+        return STOP
+    noisy_within = judgement.within_share is not None and judgement.within_share > MOST_WITHIN_SHARE
+    if waves == 1 and noisy_within and measured_s < start_s:
+        return LONGER
+    return FRESH if judgement.replicates < aims.replicates else STOP

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import random
+from itertools import groupby
+
+import pytest
+from fakes import Clock, FakeSpeedWorker, create_writer
+
+from oneflow_bench.errors import WorkerError
+from oneflow_bench.record import load_record
+from oneflow_bench.speed import summarize_speed
+from oneflow_bench.speed_events import (
+    ConditionsEvent,
+    LookEvent,
+    SpeedBlockEvent,
+    SpeedEndEvent,
+    SpeedSetupEvent,
+)
+from oneflow_bench.speed_run import SpeedRun
+from oneflow_bench.verdict.judge import Margins
+
+STEP_TIME_S = 0.01
+
+
+class World:
+    """A machine with a scripted clock; processes of a role are `factor` times as slow."""
+
+    def __init__(self, folder, factors=None, noise=0.02, spread=0.003, seed=1, **measuring):
+        self.clock, self.log, self.workers = Clock(), [], {}
+        self.factors, self.noise, self.spread = factors or {}, noise, spread
+        self.source = random.Random(seed)
+        self.options = {}
+        self.writer = create_writer(folder, speed=True, **measuring)
+        self.folder = folder
+
+    def launch(self, contender):
+        role = contender.name.split("-")[1]
+        own = STEP_TIME_S * self.factors.get(role, 1.0) * (1 + self.source.gauss(0, self.spread))
+
+        def step_time_s():
+            return own * (1 + self.source.gauss(0, self.noise))
+
+        worker = FakeSpeedWorker(
+            contender.name, self.clock, self.log, step_time_s, **self.options.get(role, {})
+        )
+        self.workers[contender.name] = worker
+        return worker
+
+    def run(self):
+        SpeedRun(self.writer, self.launch, clock=self.clock).run()
+        self.writer.close()
+        return load_record(self.folder)
+
+
+def judge(record):
+    return summarize_speed(record.events, Margins())
+
+
+def test_a_big_difference_is_known_within_seconds(tmp_path):
+    world = World(tmp_path / "run", {"contender": 1.1})
+    record = world.run()
+    summary = judge(record)
+    assert summary.judgement.verdict == "slower"
+    assert summary.judgement.speedup.low < 1 / 1.1 < summary.judgement.speedup.high
+    assert summary.judgement.control_verdict != "slower"
+    assert world.clock.now < 15
+
+
+def test_equal_programs_are_equivalent(tmp_path):
+    assert judge(World(tmp_path / "run").run()).judgement.verdict == "equivalent"
+
+
+def test_a_control_that_differs_spoils_the_verdict_and_says_so(tmp_path):
+    world = World(tmp_path / "run", {"contender": 1.1, "control": 1.1}, budget_s=20)
+    judgement = judge(world.run()).judgement
+    assert judgement.verdict == "inconclusive"
+    assert "the control, the baseline against itself, came out slower" in judgement.reason
+
+
+def test_all_processes_do_equal_work_in_palindromic_double_rounds(tmp_path):
+    record = World(tmp_path / "run", {"contender": 1.03}).run()
+    scored = [b for b in record.of_kind(SpeedBlockEvent) if b.kind == "scored"]
+    assert len({b.steps for b in scored}) == 1
+    by_pair = [
+        [(b.role, b.replicate) for b in blocks]
+        for _, blocks in groupby(scored, key=lambda b: (b.wave, b.pair))
+    ]
+    for forth, back in zip(by_pair[::2], by_pair[1::2]):
+        assert back == forth[::-1]
+        assert len(set(forth)) == len(forth) == 9
+    assert len({tuple(order) for order in by_pair}) > 2
+
+
+def test_the_budget_ends_the_phase(tmp_path):
+    world = World(tmp_path / "run", {"contender": 1.013}, noise=0.3, budget_s=30)
+    record = world.run()
+    assert world.clock.now < 33
+    looks = record.of_kind(LookEvent)
+    assert looks[-1].move == "stop"
+    assert [look.look for look in looks] == list(range(1, len(looks) + 1))
+
+
+def test_the_smallest_budget_still_gives_a_ratio(tmp_path):
+    summary = judge(World(tmp_path / "run", budget_s=0.1).run())
+    assert summary.judgement.verdict in ("equivalent", "inconclusive")
+    assert summary.judgement.replicates >= 1
+
+
+def test_no_more_replicates_than_asked_for(tmp_path):
+    record = World(tmp_path / "run", {"contender": 1.012}, spread=0.05, replicates=4).run()
+    assert len(record.of_kind(SpeedSetupEvent)) == 3 * 4
+    assert judge(record).judgement.replicates == 4
+
+
+def test_until_ends_the_phase_when_the_effect_would_have_been_seen(tmp_path):
+    aims = {"factors": {"contender": 1.015}, "spread": 0.02, "budget_s": 600}
+    loose = World(tmp_path / "loose", until=0.1, **aims)
+    summary = judge(loose.run())
+    assert summary.judgement.smallest_effect <= 0.1
+    tight = World(tmp_path / "tight", until=0.02, **aims)
+    tight.run()
+    assert loose.clock.now < tight.clock.now / 2
+
+
+def test_one_process_at_a_time_compiles_warms_up_and_measures(tmp_path):
+    world = World(tmp_path / "run")
+    world.run()
+    first = [name for name, call in world.log if call == "compile"][:3]
+    assert len(set(first)) == 3
+    prepared = [i for i, (_, call) in enumerate(world.log) if call == "prepare"]
+    compiled = [i for i, (_, call) in enumerate(world.log) if call == "compile"]
+    assert prepared[2] < compiled[0]
+
+
+def test_memory_limits_how_many_are_alive_together(tmp_path):
+    world = World(tmp_path / "run", budget_s=20, replicates=2)
+    world.options = {"baseline": {"peak_rss_bytes": 2**50}}
+    record = world.run()
+    assert {b.wave for b in record.of_kind(SpeedBlockEvent)} == {0, 1}
+    assert judge(record).judgement.replicates == 2
+
+
+def test_a_failing_worker_ends_all_and_what_was_measured_is_kept(tmp_path):
+    world = World(tmp_path / "run")
+    world.options = {"control": {"fail_at": ("compile", WorkerError("no"))}}
+    with pytest.raises(WorkerError):
+        world.run()
+    world.writer.close()
+    assert all(w.killed and w.closed for w in world.workers.values())
+    assert load_record(tmp_path / "run").of_kind(ConditionsEvent)
+
+
+def test_the_summary_has_what_the_record_holds(tmp_path):
+    world = World(tmp_path / "run", {"contender": 0.8})
+    world.options = {"contender": {"compile_s": 2.0}}
+    record = world.run()
+    summary = judge(record)
+    contender = summary.roles["contender"]
+    assert summary.judgement.verdict == "faster"
+    assert contender.compile_s.median == 2.0
+    assert contender.peak_rss_bytes == 100 * 2**20
+    assert len(record.of_kind(SpeedEndEvent)) == sum(r.processes for r in summary.roles.values())
+    assert summary.cpu.ratio == pytest.approx(1.25, rel=0.02)
+    assert summary.instructions is None and summary.unreadable == {"energy_j": "not here"}
+    assert summary.break_even.steps == pytest.approx(1.8 / 0.002, rel=0.1)
+    assert summary.break_even.low < summary.break_even.steps < summary.break_even.high

@@ -1,0 +1,101 @@
+"""A machine whose truth is known: drift, noise, bursts, and processes that differ.
+
+Step times follow exp(drift + process + noise) with an AR(1) drift common to all processes, bursts
+of +35 % on 1 % of the steps, and a spread among processes of one program. Time is counted in block
+seconds. `run` is the measuring run with the machine in place of worker processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+import numpy as np
+from scipy.signal import lfilter
+
+from oneflow_bench.verdict.estimate import Wave
+from oneflow_bench.verdict.judge import Judgement, Margins, judge
+from oneflow_bench.verdict.looks import is_look_due
+from oneflow_bench.verdict.moves import FIRST_DOUBLE_ROUNDS, FRESH, LONGER, STOP, Aims, next_move
+
+START_S = 7.0  # of a wave; not counted in the budget
+
+
+@dataclass
+class Machine:
+    """`spread` is the standard deviation of a replicate's log ratio that processes cause."""
+
+    effect: float = 0.0  # the contender takes that much longer, relative
+    spread: float = 0.01
+    drift: float = 0.05  # standard deviation of the AR(1) drift
+    drift_time_s: float = 20.0
+    noise: float = 0.03  # of a block
+    burst: float = 0.35
+    burst_chance: float = 0.01  # of a step
+    block_s: float = 0.06
+    block_steps: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.source = np.random.default_rng(self.seed)
+        self._drift_now = self.source.normal(0, self.drift)
+
+    def start(self, replicates: int) -> np.ndarray:
+        """Log step times (3, replicates) of fresh processes: baseline, contender, control."""
+        own = self.source.normal(0, self.spread / np.sqrt(2), (3, replicates))
+        own[1] += np.log1p(self.effect)
+        return own
+
+    def measure(self, processes: np.ndarray, double_rounds: int) -> np.ndarray:
+        """(3, replicates, double rounds) log step times, in palindromic random order."""
+        count = processes.size
+        orders = [self.source.permutation(count) for _ in range(double_rounds)]
+        who = np.concatenate([np.concatenate([o, o[::-1]]) for o in orders])
+        times = processes.ravel()[who] + self._drift_path(len(who))
+        times += self.source.normal(0, self.noise, len(who))
+        bursts = self.source.binomial(self.block_steps, self.burst_chance, len(who))
+        times += np.log1p(self.burst * bursts / self.block_steps)
+        result = np.zeros((count, double_rounds))
+        round_of = np.repeat(np.arange(double_rounds), 2 * count)
+        np.add.at(result, (who, round_of), times / 2)
+        return result.reshape(*processes.shape, double_rounds)
+
+    def _drift_path(self, blocks: int) -> np.ndarray:
+        keep = np.exp(-self.block_s / self.drift_time_s)
+        kicks = self.source.normal(0, self.drift * np.sqrt(1 - keep**2), blocks)
+        path, _ = lfilter([1], [1, -keep], kicks, zi=[keep * self._drift_now])
+        self._drift_now = path[-1]
+        return np.asarray(path)
+
+
+def run(
+    machine: Machine,
+    budget_s: float = 120.0,
+    per_wave: int = 3,
+    aims: Optional[Aims] = None,
+    margins: Optional[Margins] = None,
+) -> Tuple[Judgement, float]:
+    """The last judgement and the block seconds it took."""
+    aims = aims or Aims(replicates=99)
+    cost = 2 * 3 * per_wave * machine.block_s  # of a double round
+    processes = machine.start(per_wave)
+    waves = [machine.measure(processes, FIRST_DOUBLE_ROUNDS)]
+    spent, looks, seen = FIRST_DOUBLE_ROUNDS * cost, 0, 0
+    move = FRESH
+    while True:
+        data = sum(w.shape[1] * w.shape[2] for w in waves)
+        rounds = waves[0].shape[2]
+        fit = min(rounds, int((budget_s - spent) / cost))
+        last = fit < max(2, rounds // 2)
+        if last or is_look_due(data, seen):
+            looks, seen = looks + 1, data
+            judgement = judge([Wave(w[0], w[1], w[2]) for w in waves], looks, margins)
+            move = next_move(judgement, aims, len(waves), rounds * cost, START_S)
+        if last or move == STOP:
+            return judgement, spent
+        spent += fit * cost
+        if move == LONGER:
+            waves[0] = np.concatenate([waves[0], machine.measure(processes, fit)], axis=2)
+        else:
+            processes = machine.start(per_wave)
+            waves.append(machine.measure(processes, fit))
