@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Dict, List, Optional, Tuple
 
 from pydantic import BaseModel
@@ -14,15 +15,16 @@ from oneflow_bench.record import (
     RunRecord,
     SetupEvent,
 )
+from oneflow_bench.speed import SpeedSummary, explain_verdict, summarize_record_speed
 from oneflow_bench.stats import (
     Ratio,
     Summary,
     correlation,
     paired_log_ratio,
-    speed_verdict,
     summarize,
     unpaired_ratio,
 )
+from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
 
 # Rounding: see docs/methodology.md for where these come from.
 EARLY_STEPS = 10
@@ -62,14 +64,6 @@ class LossDifference(BaseModel):
     correlation: Optional[float]
 
 
-class BreakEven(BaseModel):
-    """Steps after which the compile time is won back; low and high from the speedup's interval."""
-
-    steps: Optional[float]  # None: never, at the measured ratio
-    low: Optional[float]
-    high: Optional[float]  # None: the interval reaches "never"
-
-
 class Comparison(BaseModel):
     """Everything the report says."""
 
@@ -84,8 +78,10 @@ class Comparison(BaseModel):
     parameter_difference: List[ParametersEvent]  # per epoch
     parity: str  # identical | equal within rounding | different | inconclusive
     parity_reason: str
-    speedup: Optional[Ratio]
-    speed_verdict: str
+    speedup: Optional[Ratio]  # of the train step: the speed phase's, else of the training blocks
+    speed_verdict: str  # faster | slower | equivalent | inconclusive
+    speed_reason: str
+    speed: Optional[SpeedSummary]  # None without a speed phase
     eval_speedup: Optional[Ratio]
     break_even: Optional[BreakEven]
 
@@ -159,7 +155,11 @@ def compare_contenders(
     parity, reason = _judge_parity(
         same_weights, same_batches, loss, finite, accuracy_difference, blocks
     )
+    speed = summarize_record_speed(baseline) if one_run else None
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
+    if speed is not None:
+        speedup = speed.ratio
+    verdict, why = explain_verdict(speed, speedup)
     return Comparison(
         baseline=left,
         contender=right,
@@ -179,13 +179,15 @@ def compare_contenders(
         parity=parity,
         parity_reason=reason,
         speedup=speedup,
-        speed_verdict=speed_verdict(speedup),
+        speed_verdict=verdict,
+        speed_reason=why,
+        speed=speed,
         eval_speedup=_compare_times(
             {e.epoch: e.duration_s / e.steps for e in evals[0]},
             {e.epoch: e.duration_s / e.steps for e in evals[1]},
             one_run,
         ),
-        break_even=_break_even(left, right, speedup),
+        break_even=speed.break_even if speed else _break_even(left, right, speedup),
     )
 
 
@@ -299,7 +301,7 @@ def _judge_parity(
 def _break_even(
     left: ContenderSummary, right: ContenderSummary, speedup: Optional[Ratio]
 ) -> Optional[BreakEven]:
-    """Compile overhead over the gain per step; the gain's interval is the speedup's."""
+    """Of one compilation of each side, so without an interval."""
     if left.train_step_time_s is None or speedup is None:
         return None
     if left.compile_train_s is None or right.compile_train_s is None:
@@ -307,11 +309,5 @@ def _break_even(
     overhead = (right.compile_train_s + (right.compile_eval_s or 0.0)) - (
         left.compile_train_s + (left.compile_eval_s or 0.0)
     )
-    step = left.train_step_time_s.median
-
-    def steps(ratio: Optional[float]) -> Optional[float]:
-        if ratio is None or ratio <= 1:
-            return None
-        return max(0.0, overhead / (step * (1 - 1 / ratio)))
-
-    return BreakEven(steps=steps(speedup.ratio), low=steps(speedup.high), high=steps(speedup.low))
+    step, ratio = left.train_step_time_s.median, math.log(speedup.ratio)
+    return estimate_break_even([overhead], step, ratio, None, 0.0)

@@ -36,9 +36,7 @@ class InstructionCounter:
             self.reason = f"no counter is known for {platform.machine()}"
             return -1
         flags = _INHERIT | _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR
-        head = struct.pack(
-            "=IIQQQQQ", _HARDWARE, _ATTRIBUTE_BYTES, _INSTRUCTIONS, 0, 0, 0, flags
-        )
+        head = struct.pack("=IIQQQQQ", _HARDWARE, _ATTRIBUTE_BYTES, _INSTRUCTIONS, 0, 0, 0, flags)
         attribute = ctypes.create_string_buffer(head, _ATTRIBUTE_BYTES)
         library = ctypes.CDLL(None, use_errno=True)
         descriptor = int(library.syscall(number, attribute, 0, -1, -1, 0))

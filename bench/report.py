@@ -9,14 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
-from oneflow_bench.comparison import BreakEven, Comparison, ContenderSummary
+from oneflow_bench.comparison import Comparison, ContenderSummary
 from oneflow_bench.inference import ModeTimes
+from oneflow_bench.speed_report import MISSING, format_ratio, speed_notes, speed_rows
 from oneflow_bench.stats import CONFIDENCE, Ratio, Summary
+from oneflow_bench.verdict.break_even import BreakEven
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MISSING = "-"
 SHOWN_EPOCHS = 5  # the last ones; the picture has them all
 _INTERVAL = f"{CONFIDENCE * 100:.0f} %"
 Row = Tuple[str, str]
@@ -55,6 +56,7 @@ def difference_rows(comparison: Comparison) -> List[Row]:
         ("speedup, eval", _ratio(comparison.eval_speedup)),
         ("smallest speed effect visible", _effect(comparison.speedup)),
         ("break-even", _break_even(comparison.break_even)),
+        *(speed_rows(comparison.speed) if comparison.speed else []),
         ("same initial weights", _yes(comparison.same_weights)),
         ("same batches", _batches(comparison)),
         ("largest loss difference", _exact(loss.max_abs if loss else None)),
@@ -77,13 +79,20 @@ def render_verdict(comparison: Comparison) -> str:
     ratio = comparison.speedup
     if ratio is None:
         return f"{parity}\nSpeed: inconclusive; no steady blocks of both were measured."
-    measured = f"{name} runs at {_ratio(ratio)} times the speed of {other}"
-    if not ratio.paired:
-        return (
-            f"{parity}\nSpeed: inconclusive; {measured}, but the runs did not take turns, so the "
-            "machine's own drift is in it. Run bench compare without stored runs for a verdict."
-        )
-    return f"{parity}\nSpeed: {comparison.speed_verdict}; {measured}."
+    effect = (
+        ""
+        if ratio.smallest_effect is None
+        else (f"; the smallest effect it could have seen is {ratio.smallest_effect * 100:.1f} %")
+    )
+    return (
+        f"{parity}\nSpeed: {comparison.speed_verdict}; {name} runs at {_ratio(ratio)} times the "
+        f"speed of {other}; {comparison.speed_reason}{effect}."
+    )
+
+
+def render_notes(comparison: Comparison) -> List[str]:
+    """What a reader of the verdict should know besides."""
+    return speed_notes(comparison.speed) if comparison.speed else []
 
 
 def render_terminal(comparison: Comparison, console: Console) -> None:
@@ -107,6 +116,8 @@ def render_terminal(comparison: Comparison, console: Console) -> None:
     if comparison.status != ["complete"] * len(comparison.status):
         console.print(f"Runs that did not complete are compared as far as they got: "
                       f"{', '.join(comparison.status)}.")  # fmt: skip
+    for note in render_notes(comparison):
+        console.print(note, soft_wrap=True)
     console.print(render_verdict(comparison), soft_wrap=True)
 
 
@@ -145,6 +156,7 @@ def render_markdown(comparison: Comparison, pictures: List[Path]) -> str:
     left, right = comparison.baseline, comparison.contender
     lines = [f"# {left.model}: {left.name} and {right.name}", ""]
     lines += [line + "  " for line in render_verdict(comparison).splitlines()]
+    lines += [note + "  " for note in render_notes(comparison)]
     lines += ["", f"| | {left.name} | {right.name} |", "|---|---:|---:|"]
     for (what, ours), (_, theirs) in zip(contender_rows(left), contender_rows(right)):
         lines.append(f"| {what} | {ours} | {theirs} |")
@@ -153,7 +165,8 @@ def render_markdown(comparison: Comparison, pictures: List[Path]) -> str:
     lines += [
         "",
         f"Times are medians with {_INTERVAL} intervals over blocks of steps between two full "
-        "synchronisations; a speedup is the mean log ratio of blocks run side by side in turns. "
+        "synchronisations; a speedup is the mean log ratio of processes that took turns, block by "
+        "block. "
         "How everything is measured: docs/methodology.md. The samples: samples.jsonl.",
         "",
     ]
@@ -191,9 +204,7 @@ def _exact(value: Optional[float]) -> str:
 def _ratio(ratio: Optional[Ratio]) -> str:
     if ratio is None:
         return MISSING
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.ratio:.3f}"
-    return f"{ratio.ratio:.3f} ({_INTERVAL} {ratio.low:.3f} to {ratio.high:.3f})"
+    return format_ratio(ratio.ratio, ratio.low, ratio.high)
 
 
 def _effect(ratio: Optional[Ratio]) -> str:
@@ -207,7 +218,9 @@ def _break_even(value: Optional[BreakEven]) -> str:
         return MISSING
     if value.steps is None:
         return "never at this ratio"
-    low = MISSING if value.low is None else f"{value.low:.0f}"
+    if value.low is None:
+        return f"{value.steps:.0f} steps"
+    low = f"{value.low:.0f}"
     high = "never" if value.high is None else f"{value.high:.0f}"
     return f"{value.steps:.0f} steps ({low} to {high})"
 

@@ -45,13 +45,16 @@ class Runner:
         dataset: Optional[Path] = None,
         observe: Observer = lambda message, done, total: None,
         clock: Callable[[], float] = time.perf_counter,
+        afterwards: Callable[[], None] = lambda: None,
     ) -> None:
+        """`afterwards` runs when the training is done and its workers have ended."""
         document = writer.document
         self._writer = writer
         self._launch = launch
         self._dataset = None if dataset is None else str(dataset)
         self._observe = observe
         self._clock = clock
+        self._afterwards = afterwards
         self._workload: Workload = document.workload
         self._measuring: Measuring = document.measuring
         self._contenders: List[Contender] = document.contenders
@@ -79,6 +82,8 @@ class Runner:
                 self._keep_weights(epoch)
             for name, worker in self._workers.items():
                 self._writer.append(EndEvent(contender=name, **self._ask(worker, "end")))
+            self._kill_workers(gently=True)
+            self._afterwards()
             document.status = "complete"
         except KeyboardInterrupt:
             self._kill_workers()

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
+from oneflow_bench.record import RunRecord
 from oneflow_bench.speed_events import (
     ROLES,
     ConditionsEvent,
@@ -20,10 +21,17 @@ from oneflow_bench.speed_events import (
     SpeedSetupEvent,
 )
 from oneflow_bench.stability import find_warnings
-from oneflow_bench.stats import Summary, summarize
+from oneflow_bench.stats import Ratio, Summary, summarize
 from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
 from oneflow_bench.verdict.estimate import Wave, estimate_speedup
-from oneflow_bench.verdict.judge import Interval, Judgement, Margins, form_interval, judge
+from oneflow_bench.verdict.judge import (
+    INCONCLUSIVE,
+    Interval,
+    Judgement,
+    Margins,
+    form_interval,
+    judge,
+)
 from oneflow_bench.verdict.warmup import find_warmup
 
 Value = Callable[[SpeedBlockEvent], Optional[float]]
@@ -57,6 +65,43 @@ class SpeedSummary(BaseModel):
     break_even: Optional[BreakEven]
     warnings: List[str]
 
+    @property
+    def ratio(self) -> Ratio:
+        """As the ratio of a comparison; what was counted are replicates."""
+        judgement = self.judgement
+        return Ratio(
+            ratio=judgement.speedup.ratio,
+            low=judgement.speedup.low,
+            high=judgement.speedup.high,
+            count=judgement.replicates,
+            paired=True,
+            smallest_effect=judgement.smallest_effect,
+        )
+
+
+def summarize_record_speed(record: RunRecord) -> Optional[SpeedSummary]:
+    """The speed phase of a run, judged by the margins that the run was given."""
+    measuring = record.document.measuring
+    margins = Margins(margin=measuring.margin, equivalence=measuring.equivalence)
+    return summarize_speed(record.events, margins)
+
+
+def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tuple[str, str]:
+    """(verdict, reason); without a speed phase there is a ratio at most, and no verdict."""
+    if speed is not None:
+        return speed.judgement.verdict, speed.judgement.reason
+    if ratio is None:
+        return INCONCLUSIVE, "no steady blocks of both were measured"
+    if not ratio.paired:
+        return INCONCLUSIVE, (
+            "the runs did not take turns, so the machine's own drift is in the ratio; "
+            "run bench compare without stored runs for a verdict"
+        )
+    return INCONCLUSIVE, (
+        "one pair of processes was measured, and what differs from process to process is not in "
+        "its interval; run bench compare with --speed for a verdict"
+    )
+
 
 def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]:
     """Log values in the shape the judge takes; double rounds that were not finished are left out.
@@ -77,10 +122,14 @@ def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]
     waves = []
     for processes in by_wave.values():
         rounds = min(max(pairs) + 1 for pairs in processes.values()) // 2
-        members = {role: [p for (r, _), p in sorted(processes.items()) if r == role] for role in ROLES}
+        members = {
+            role: [p for (r, _), p in sorted(processes.items()) if r == role] for role in ROLES
+        }
         if rounds and len({len(group) for group in members.values()}) == 1:
             halves = {
-                role: np.array([[(p[2 * i] + p[2 * i + 1]) / 2 for i in range(rounds)] for p in group])
+                role: np.array(
+                    [[(p[2 * i] + p[2 * i + 1]) / 2 for i in range(rounds)] for p in group]
+                )
                 for role, group in members.items()
             }
             waves.append(Wave(halves["baseline"], halves["contender"], halves["control"]))
@@ -172,7 +221,7 @@ def _second_opinion(
 
 
 def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
-    energy = {}
+    energy: Dict[str, float] = {}
     for role in ROLES:
         read = [b for b in scored if b.role == role and b.energy_j is not None]
         if read:
@@ -183,9 +232,7 @@ def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
 def _break_even(
     blocks: Sequence[SpeedBlockEvent], setups: Sequence[SpeedSetupEvent]
 ) -> Optional[BreakEven]:
-    compile_s = {
-        (s.role, s.replicate): s.compile_train_s + s.compile_eval_s for s in setups
-    }
+    compile_s = {(s.role, s.replicate): s.compile_train_s + s.compile_eval_s for s in setups}
     overheads = [
         seconds - compile_s["baseline", replicate]
         for (role, replicate), seconds in compile_s.items()
@@ -198,6 +245,4 @@ def _break_even(
     step = summarize(
         [b.step_time_s for b in blocks if b.role == "baseline" and b.kind == "scored"]
     ).median
-    return estimate_break_even(
-        overheads, step, estimate.log_ratio, estimate.std_error, estimate.df
-    )
+    return estimate_break_even(overheads, step, estimate.log_ratio, estimate.std_error, estimate.df)

@@ -1,9 +1,9 @@
 """Events of the speed phase, as they stand in a record's samples.
 
-A *replicate* is one fresh process for each role: the baseline, the contender, and the control, which
-is the baseline's program a second time. Blocks of one replicate with one `pair` number were measured
-side by side; pairs 2 i and 2 i + 1 are a double round, in which the second visits all processes in
-the reverse order of the first.
+A *replicate* is one fresh process for each role: the baseline, the contender, and the control,
+which is the baseline's program a second time. Blocks of one replicate with one `pair` number were
+measured side by side; pairs 2 i and 2 i + 1 are a double round, in which the second visits all
+processes in the reverse order of the first.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class LookEvent(RecordEvent):
     look: int  # from 1
     replicates: int
     started_s: float
-    move: str  # what the run did next: stop | longer | fresh
+    move: str  # what the run did next: stop | longer | fresh | rest
 
 
 class ConditionsEvent(RecordEvent):

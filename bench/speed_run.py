@@ -1,13 +1,15 @@
 """The speed phase: waves of fresh processes take turns until the verdict is known or time is up.
 
-The whole phase can be read in `SpeedRun.run`. The processes of a wave are alive together, and one at
-a time is allowed to run. What it measures are events of the record; what it decides on the way,
+The whole phase can be read in `SpeedRun.run`. The processes of a wave are alive together, and one
+at a time is allowed to run. What it measures are events of the record; what it decides on the way,
 it decides by the same functions that judge the record afterwards.
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from oneflow_bench.config import Contender
@@ -33,7 +35,7 @@ from oneflow_bench.turns import (
 )
 from oneflow_bench.verdict.judge import Margins
 from oneflow_bench.verdict.looks import is_look_due
-from oneflow_bench.verdict.moves import FIRST_DOUBLE_ROUNDS, FRESH, LONGER, STOP, Aims, next_move
+from oneflow_bench.verdict.moves import FIRST_DOUBLE_ROUNDS, FRESH, REST, STOP, Aims, next_move
 from oneflow_bench.verdict.warmup import is_settled
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
@@ -64,12 +66,13 @@ class SpeedRun:
         self,
         writer: RecordWriter,
         launch: Callable[[Contender], Any],
-        dataset: Optional[str] = None,
+        dataset: Optional[Path] = None,
         observe: Observer = lambda message, done, total: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         document = writer.document
-        self._writer, self._launch, self._dataset = writer, launch, dataset
+        self._writer, self._launch = writer, launch
+        self._dataset = None if dataset is None else str(dataset)
         self._observe, self._clock, self._start = observe, clock, clock()
         self._document, self._measuring = document, document.measuring
         baseline, contender = document.contenders[0], document.contenders[-1]
@@ -100,13 +103,11 @@ class SpeedRun:
                     self._open_wave()
                 done = self._measure_rounds(rounds)
                 move = self._look(last=done < rounds)
-                if move == LONGER:
-                    rounds = self._pairs // 2  # twice what there is
-                else:
-                    rounds = max(1, self._pairs // 2)
+                rounds = self._pairs // 2  # of a fresh wave, or as many again of this one
+                if move == REST:
+                    rounds = sys.maxsize
+                if move in (FRESH, STOP):
                     self._close_wave()
-                if move == FRESH and self._start_s + rounds * self._round_s / 2 > self._left_s():
-                    move = self._look(last=True)
             self._write_conditions("after")
         finally:
             self._kill_workers()
@@ -120,7 +121,9 @@ class SpeedRun:
         if count:
             self._start_replicates(range(first, first + count))
         self._pairs = 0
-        self._by_name = {f"{role}/{replicate}": (role, replicate) for role, replicate in self._workers}
+        self._by_name = {
+            f"{role}/{replicate}": (role, replicate) for role, replicate in self._workers
+        }
         seed = self._document.workload.seed + self._wave
         self._orders = generate_orders(list(self._by_name), seed)
         self._start_s = max(self._start_s, self._now() - started_s)
@@ -208,8 +211,10 @@ class SpeedRun:
         """Judge what there is, if that is worth its price, and say what to do next."""
         data = sum(block.kind == "scored" for block in self._blocks)
         last = last or self._left_s() < self._round_s
-        exhausted = self._replicates >= self._aims.replicates
-        if not last and not exhausted and not is_look_due(data, self._seen):
+        measured_s = self._pairs // 2 * self._round_s
+        fits = self._start_s + measured_s / 2 <= self._left_s()
+        fresh = fits and self._replicates < self._aims.replicates
+        if not last and fresh and not is_look_due(data, self._seen):
             return FRESH
         if data == self._seen:
             return STOP  # nothing new since the last look
@@ -217,8 +222,9 @@ class SpeedRun:
         judgement = judge_blocks(self._blocks, self._looks, self._margins)
         assert judgement is not None
         waves = self._wave + 1
-        measured_s = self._pairs // 2 * self._round_s
         move = next_move(judgement, self._aims, waves, measured_s, self._start_s)
+        if move == FRESH and not fits:
+            move = REST
         move = STOP if last else move
         self._write_conditions("during")
         self._writer.append(

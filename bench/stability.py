@@ -103,8 +103,8 @@ def _check_frequency(events: Sequence[ConditionsEvent]) -> Optional[str]:
     if len(values) < 2 or max(values) <= min(values) * (1 + FREQUENCY_CHANGE):
         return None
     return (
-        f"the processor's frequency went from {min(values) / 1e9:.2f} to {max(values) / 1e9:.2f} GHz; "
-        "fix it with the performance governor, or turn the boost off"
+        f"the processor's frequency went from {min(values) / 1e9:.2f} to "
+        f"{max(values) / 1e9:.2f} GHz; fix it with the performance governor, or turn the boost off"
     )
 
 

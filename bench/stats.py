@@ -13,8 +13,6 @@ from typing import List, Optional, Sequence, Tuple
 from pydantic import BaseModel
 
 CONFIDENCE = 0.95
-MARGIN = 0.01  # faster or slower: the whole interval is beyond it
-EQUIVALENCE = 0.02  # equivalent: the whole interval is within it
 BOOTSTRAP_SAMPLES = 4000
 BOOTSTRAP_SEED = 0
 POWER = 0.9
@@ -145,19 +143,6 @@ def unpaired_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) ->
         paired=False,
         smallest_effect=None,
     )
-
-
-def speed_verdict(ratio: Optional[Ratio]) -> str:
-    """faster, slower, equivalent or inconclusive, by where the whole interval lies."""
-    if ratio is None or ratio.low is None or ratio.high is None or not ratio.paired:
-        return "inconclusive"
-    if ratio.low > 1 + MARGIN:
-        return "faster"
-    if ratio.high < 1 / (1 + MARGIN):
-        return "slower"
-    if ratio.low > 1 / (1 + EQUIVALENCE) and ratio.high < 1 + EQUIVALENCE:
-        return "equivalent"
-    return "inconclusive"
 
 
 def correlation(left: Sequence[float], right: Sequence[float]) -> Optional[float]:

@@ -6,7 +6,6 @@ backward pass and the update behind it; only `Sync` waits for everything.
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, List
@@ -29,12 +28,6 @@ def synchronize() -> None:
     eager.Sync()
     if flow.cuda.is_available():  # not run: no GPU was at hand
         flow.cuda.synchronize()
-
-
-def measure_synchronization(count: int = 20) -> float:
-    """Seconds of a synchronisation with nothing to wait for; the median of `count`."""
-    synchronize()
-    return statistics.median(measure_block(lambda: None, 0).duration_s for _ in range(count))
 
 
 def measure_block(step: Callable[[], Any], steps: int) -> BlockTiming:

@@ -42,12 +42,10 @@ def choose_block_steps(
     return max(1, min(wanted, steps_per_epoch // MIN_BLOCKS_PER_EPOCH))
 
 
-def choose_speed_block_steps(
-    step_time_s: float, sync_s: float, block_steps: Optional[int]
-) -> int:
+def choose_speed_block_steps(step_time_s: float, sync_s: float, block_steps: Optional[int]) -> int:
     """Steps of a block of the speed phase: as given, or long against a synchronisation.
 
-    Short otherwise: the machine drifts over seconds, and what is compared should lie close together.
+    Short otherwise: the machine drifts over seconds, and what is compared should lie together.
     """
     if block_steps is not None:
         return block_steps

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from oneflow_bench.config import SYNTHETIC_DATA, Contender, Workload
-from oneflow_bench.counters import Counters, subtract_counters
+from oneflow_bench.counters import Counters
 from oneflow_bench.errors import InputError
 from oneflow_bench.machine import RECORDED_VARIABLES, read_peak_rss_bytes
 
@@ -129,34 +129,25 @@ class Session:
         }
 
     def measure(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Time a block of train steps for the speed verdict: no losses, no digests.
+        """Time a block of train steps for the speed verdict: no losses, no digests."""
+        from oneflow_bench.speed_timing import measure_speed_block
 
-        `lead_steps` run before the clock starts, to fill the caches that the others' turns emptied.
-        """
-        from oneflow_bench import timing
-
-        steps, lead = int(request["steps"]), int(request["lead_steps"])
-        for _ in range(lead):
-            self._timed_step()
-        timing.synchronize()
-        before = self._counters.read()
-        timed = timing.measure_block(self._timed_step, steps)
-        used = subtract_counters(self._counters.read(), before)
-        self._step += lead + steps
-        return {"duration_s": timed.duration_s, "cpu_s": timed.cpu_s, **used}
+        steps, lead_steps = int(request["steps"]), int(request["lead_steps"])
+        self._step += lead_steps + steps
+        return measure_speed_block(self._timed_step, steps, lead_steps, self._counters)
 
     def _timed_step(self) -> Any:
         return self._mode.train_step()
 
     def probe(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """What measuring itself costs, what the loader alone takes, and what cannot be read."""
-        from oneflow_bench import timing
+        from oneflow_bench.speed_timing import measure_step_time, measure_synchronization
 
-        steps = int(request["steps"])
-        loader_s = timing.measure_block(self._job.train_feed.next_batch, steps).duration_s / steps
         return {
-            "sync_s": timing.measure_synchronization(),
-            "loader_step_time_s": loader_s,
+            "sync_s": measure_synchronization(),
+            "loader_step_time_s": measure_step_time(
+                self._job.train_feed.next_batch, int(request["steps"])
+            ),
             "peak_rss_bytes": read_peak_rss_bytes(),
             "unreadable": self._counters.describe(),
         }

@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import click
 
-MEASURING_FIELDS = ("block_steps", "block_target_s", "timeout_s")
+SPEED_FIELDS = ("speed", "budget_s", "until", "replicates", "margin", "equivalence")
+MEASURING_FIELDS = ("block_steps", "block_target_s", "timeout_s", *SPEED_FIELDS)
 CONTENDER_FIELDS = ("runtime", "device")
 
 Command = Callable[..., Any]
@@ -51,6 +52,43 @@ def _parse_value(text: str) -> Any:
             continue
     return text
 
+
+class Share(click.ParamType):
+    """A share above 0 and below 1, given as 3% or 0.03."""
+
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> float:
+        text = str(value).strip()
+        try:
+            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            share = -1.0
+        if not 0 < share < 1:
+            self.fail(
+                f"{value} is no share between 0 and 1; give one such as 3% or 0.03", param, ctx
+            )
+        return share
+
+
+_SPEED_OPTIONS = [
+    click.option("--speed/--no-speed", default=True,
+                 help="Measure fresh processes for a speed verdict after training (default)."),
+    click.option("--budget", "budget_s", type=click.FloatRange(0, min_open=True), default=None,
+                 metavar="SECONDS", help="Most the speed verdict may take, start of its processes "
+                 "included. Default: 60."),
+    click.option("--until", type=Share(), default=None,
+                 help="Effect that must be resolvable, such as 3%: stop there even without a "
+                 "verdict."),
+    click.option("--replicates", type=click.IntRange(1), default=None,
+                 help="Most fresh processes of each side. Default: 24."),
+    click.option("--margin", type=Share(), default=None,
+                 help="faster and slower are beyond it. Default: 1%."),
+    click.option("--equivalence", type=Share(), default=None,
+                 help="equivalent is within it. Default: 2%."),
+]  # fmt: skip
 
 _OPTIONS = [
     click.option("--config", default=None, metavar="FILE",
@@ -151,6 +189,15 @@ _OPTIONS = [
 
 def run_options(command: Command) -> Command:
     """Decorator: all flags of a run."""
-    for option in reversed(_OPTIONS):
+    return _with_options(command, _OPTIONS)
+
+
+def speed_options(command: Command) -> Command:
+    """Decorator: the flags of the speed phase."""
+    return _with_options(command, _SPEED_OPTIONS)
+
+
+def _with_options(command: Command, options: List[Any]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command

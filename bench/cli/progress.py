@@ -18,16 +18,26 @@ class ProgressBar:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(unit),
+            TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=None)
+        self._unit = unit
+        self._task = self._progress.add_task("", total=None, unit=unit)
 
     def __call__(self, message: str, done: int, total: int) -> None:
-        self._progress.update(self._task, description=message, completed=done, total=total)
+        self._update(message, done, total, self._unit)
+
+    def seconds(self, message: str, done: int, total: int) -> None:
+        """As a call, for a part of the job that is counted in seconds."""
+        self._update(message, done, total, "s")
+
+    def _update(self, message: str, done: int, total: int, unit: str) -> None:
+        self._progress.update(
+            self._task, description=message, completed=done, total=total, unit=unit
+        )
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()

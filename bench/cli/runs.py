@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import CONTENDER_FIELDS, MEASURING_FIELDS, run_options
+from oneflow_bench.cli.options import (
+    CONTENDER_FIELDS,
+    MEASURING_FIELDS,
+    run_options,
+    speed_options,
+)
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
 
@@ -44,8 +49,12 @@ def graph(**flags: Any) -> int:
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN RUN]")
 @run_options
+@speed_options
 def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     """Run eager and graph in turns on the same batches from the same weights.
+
+    The training gives curves, accuracy and parity. For the speed verdict fresh processes of both
+    take turns afterwards, until it is known or the --budget is used up.
 
     With two stored RUNs nothing is run: they are compared as they are, and the speed of runs that
     did not take turns is reported with that caveat. Exit status 1 when the modes differ, 3 when
@@ -54,6 +63,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     \b
     bench compare
     bench compare --model alexnet --data synthetic --batch-size 16 --num-classes 1000
+    bench compare --budget 120 --until 3%
     bench compare results/RUN1 results/RUN2
     """
     if runs:
@@ -74,7 +84,7 @@ def _refuse_flags_with_runs(runs: Tuple[str, ...], flags: Dict[str, Any]) -> Non
         and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     ]
     if given:
-        flag = "--" + given[0].replace("timeout_s", "timeout").replace("_", "-")
+        flag = "--" + given[0].replace("_s", "").replace("_", "-")
         raise InputError(f"{flag} steers a new run and two stored runs were given; leave one out")
 
 
@@ -128,6 +138,7 @@ def _execute(
     from oneflow_bench.record import RecordWriter, load_record
     from oneflow_bench.runner import Runner
     from oneflow_bench.runtime import RuntimeResolver
+    from oneflow_bench.speed_run import SpeedRun
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     not_workload = {"out", "as_json", *MEASURING_FIELDS, *CONTENDER_FIELDS}
@@ -149,9 +160,12 @@ def _execute(
     folder = Path(flags["out"] or Path("results") / document.run_id)
     writer = RecordWriter(folder, document)
     dataset = plan.prepare_dataset(folder)
+    launch = create_launcher(folder, environments)
     try:
         with ProgressBar("steps") as bar:
-            Runner(writer, create_launcher(folder, environments), dataset, bar).run()
+            speed = SpeedRun(writer, launch, dataset, bar.seconds)
+            afterwards = speed.run if document.measuring.speed else lambda: None
+            Runner(writer, launch, dataset, bar, afterwards=afterwards).run()
     finally:
         shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
     return load_record(folder)

@@ -3,8 +3,8 @@
 A run looks when there is notably more to see, and may stop at each look. The j-th look may spend
 alpha / (j (j + 1)) of the error that a verdict is allowed; these add up to alpha however many looks
 there are, so by the union bound the chance of ever calling equal programs different stays below
-alpha (alpha spending: Lan and DeMets, Biometrika 70, 1983; a sum instead of their recursion keeps it
-valid whatever the dependence between looks, at the price of a few percent more data).
+alpha (alpha spending: Lan and DeMets, Biometrika 70, 1983; a sum instead of their recursion keeps
+it valid whatever the dependence between looks, at the price of a few percent more data).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What a measuring run does next: stop, measure the same processes longer, or start fresh ones.
 
-More blocks of the same processes shrink the noise within a process and nothing else; fresh processes
-shrink both and give degrees of freedom, but have to be started. So the first wave goes on while noise
-within is most of the scatter and measuring it took less time than starting it; then come fresh waves,
-measured as long as the first was. (The optimum of Kalibera and Jones, 2013, balances the same two costs
-by a ratio of variances, which three processes do not tell well enough.)
+More blocks of the same processes shrink the noise within a process and nothing else; fresh
+processes shrink both and give degrees of freedom, but have to be started. So the first wave goes on
+while noise within is most of the scatter and measuring it took less time than starting it; then
+come fresh waves, measured as long as the first was. (The optimum of Kalibera and Jones, 2013,
+balances the same two costs by a ratio of variances, which three processes do not tell well enough.)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
 
 STOP, LONGER, FRESH = "stop", "longer", "fresh"
+REST = "rest"  # what is left of the time is too short for fresh processes: it goes to these
 FIRST_DOUBLE_ROUNDS = 2  # of a wave, before anything is judged
 MOST_WITHIN_SHARE = 0.5  # of the variance; above it the same processes are measured longer
 
@@ -26,7 +27,9 @@ class Aims(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     replicates: int = 24  # most that are started
-    until: Optional[float] = None  # relative effect that must be resolvable; None: run for a verdict
+    until: Optional[float] = (
+        None  # relative effect that must be resolvable; None: run for a verdict
+    )
 
 
 def next_move(

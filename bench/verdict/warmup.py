@@ -15,20 +15,20 @@ import numpy as np
 
 SAME_LEVEL = 0.02  # relative difference of two segments that does not count as one
 NOISE_FLOOR = 0.002  # relative; below it the clock itself and rounding are seen
-PENALTY = 3.0  # times noise variance times log(n), for each further segment
-SETTLED_SHARE = 1 / 3  # of the series that the steady state must last to be believed
+SPIKE = 5.0  # times the noise
+PENALTY = 6.0  # times noise variance times log(n), for each further segment
+SETTLED_SHARE = 1 / 2  # of the series that the steady state must last to be believed
 
 
 def find_change_points(times: Sequence[float]) -> List[int]:
     """First index of each segment of constant level, beginning with 0.
 
-    Optimal partitioning (Jackson et al., 2005) of the log times, with the noise estimated from the
-    differences of neighbours so that a change of level does not count as noise.
+    Optimal partitioning (Jackson et al., 2005) of the log times. A first segment may be one block,
+    as the first step is; another has two at least, as one disturbed block is no level.
     """
-    logs = _without_spikes(np.log(np.asarray(times, dtype=float)))
-    count = len(logs)
-    steps = np.abs(np.diff(logs))
-    noise = max(NOISE_FLOOR, float(np.median(steps)) * 1.4826 / math.sqrt(2)) if count > 1 else 0.0
+    logs = np.log(np.asarray(times, dtype=float))
+    count, noise = len(logs), _estimate_noise(logs)
+    logs = _without_spikes(logs, SPIKE * noise)
     penalty = PENALTY * noise**2 * math.log(max(count, 2))
     sums = np.concatenate([[0.0], np.cumsum(logs)])
     squares = np.concatenate([[0.0], np.cumsum(logs**2)])
@@ -36,6 +36,8 @@ def find_change_points(times: Sequence[float]) -> List[int]:
     origin = [0] * (count + 1)
     for end in range(1, count + 1):
         for start in range(end):
+            if start and end - start < 2:
+                continue
             total = sums[end] - sums[start]
             cost = squares[end] - squares[start] - total * total / (end - start)
             if best[start] + cost + penalty < best[end]:
@@ -53,9 +55,10 @@ def find_warmup(times: Sequence[float]) -> int:
         return 0
     points = [*find_change_points(times), len(times)]
     logs = np.log(np.asarray(times, dtype=float))
+    same = max(SAME_LEVEL, _estimate_noise(logs))
     levels = [float(np.median(logs[a:b])) for a, b in zip(points, points[1:])]
     first = len(levels) - 1
-    while first > 0 and abs(levels[first - 1] - levels[-1]) <= SAME_LEVEL:
+    while first > 0 and abs(levels[first - 1] - levels[-1]) <= same:
         first -= 1
     return points[first]
 
@@ -65,9 +68,19 @@ def is_settled(times: Sequence[float]) -> bool:
     return len(times) - find_warmup(times) >= max(2.0, SETTLED_SHARE * len(times))
 
 
-def _without_spikes(logs: np.ndarray) -> np.ndarray:
-    """A running median of three: one disturbed block is no change of level. The ends stay."""
+def _estimate_noise(logs: np.ndarray) -> float:
+    """Standard deviation of the noise, by second differences: no levels and no trends."""
     if len(logs) < 3:
-        return logs
-    middle = np.median(np.stack([logs[:-2], logs[1:-1], logs[2:]]), axis=0)
-    return np.concatenate([logs[:1], middle, logs[-1:]])
+        return NOISE_FLOOR
+    bends = np.abs(logs[2:] - 2 * logs[1:-1] + logs[:-2])
+    return max(NOISE_FLOOR, float(np.median(bends)) * 1.4826 / math.sqrt(6))
+
+
+def _without_spikes(logs: np.ndarray, limit: float) -> np.ndarray:
+    """Single blocks that stand out from both neighbours get the level of the block before them."""
+    result = logs.copy()
+    for i in range(1, len(logs)):
+        after = logs[i + 1] if i + 1 < len(logs) else result[i - 1]
+        if abs(logs[i] - result[i - 1]) > limit and abs(logs[i] - after) > limit:
+            result[i] = result[i - 1] if abs(after - result[i - 1]) <= limit else after
+    return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 from fakes import create_document
 
@@ -15,6 +15,13 @@ from oneflow_bench.record import (
     ParametersEvent,
     RunRecord,
     SetupEvent,
+)
+from oneflow_bench.speed_events import (
+    ConditionsEvent,
+    LookEvent,
+    SpeedBlockEvent,
+    SpeedEndEvent,
+    SpeedSetupEvent,
 )
 
 BLOCK_STEPS = 5
@@ -90,8 +97,77 @@ def create_events(
     return events
 
 
-def create_record(*sides: List[Any], max_abs: float = 0.0, folder: Optional[Path] = None):
-    """A record of the given contenders' events."""
+def create_speed_events(
+    baseline: float = 0.1,
+    contender: float = 0.1,
+    control: float = 0.1,
+    replicates: int = 4,
+    double_rounds: int = 4,
+    spread: float = 0.002,
+    compile_s: float = 0.5,
+    seed: int = 0,
+    **block: Any,
+) -> List[Any]:
+    """One wave of the speed phase; the roles' step times in seconds."""
+    source = random.Random(seed)
+    names = {"baseline": "eager", "contender": "graph", "control": "eager"}
+    times = {"baseline": baseline, "contender": contender, "control": control}
+    events: List[Any] = [_create_conditions("before", 0.0)]
+    processes = {}
+    for replicate in range(replicates):
+        for role, name in names.items():
+            who = {"contender": name, "role": role, "replicate": replicate, "wave": 0}
+            processes[role, replicate] = (who, times[role] * (1 + source.gauss(0, spread)))
+            events += _create_warmup(who, times[role])
+            events.append(
+                SpeedSetupEvent(
+                    **who,
+                    import_s=1.0,
+                    build_s=0.3,
+                    compile_train_s=compile_s * (1 + source.gauss(0, 0.1)) * (name == "graph"),
+                    compile_eval_s=0.0,
+                    sync_s=1e-4,
+                    loader_step_time_s=0.001,
+                )
+            )
+    for pair in range(2 * double_rounds):
+        for turn, (who, step_time_s) in enumerate(processes.values()):
+            events.append(
+                _create_speed_block(
+                    who, "scored", step_time_s, pair=pair, turn=turn, started_s=1.0 + pair, **block
+                )
+            )
+    events.append(LookEvent(look=1, replicates=replicates, started_s=9.0, move="stop"))
+    events += [SpeedEndEvent(**who, peak_rss_bytes=2**28) for who, _ in processes.values()]
+    return [*events, _create_conditions("after", 10.0)]
+
+
+def _create_conditions(when: Any, started_s: float) -> ConditionsEvent:
+    quiet = {"load": 0.5, "cores": 2, "steal_s": 0.0, "frequency_hz": 2e9, "temperature_c": 50.0}
+    return ConditionsEvent(when=when, started_s=started_s, conditions=quiet)
+
+
+def _create_warmup(who: Any, step_time_s: float) -> List[SpeedBlockEvent]:
+    factors = [3.0, 1.5, *[1.0] * 10]
+    return [
+        _create_speed_block(who, "warmup", factor * step_time_s, started_s=0.0)
+        for factor in factors
+    ]
+
+
+def _create_speed_block(who: Any, kind: Any, step_time_s: float, **fields: Any) -> SpeedBlockEvent:
+    duration_s = BLOCK_STEPS * step_time_s
+    given = {"turn": 0, "steps": BLOCK_STEPS, "lead_steps": 1, "cpu_s": duration_s, **fields}
+    return SpeedBlockEvent(**who, kind=kind, duration_s=duration_s, **given)
+
+
+def create_record(
+    *sides: List[Any],
+    max_abs: float = 0.0,
+    folder: Optional[Path] = None,
+    more: Sequence[Any] = (),
+):
+    """A record of the given contenders' events, with `more` behind them."""
     names = tuple(side[0].contender for side in sides)
     document = create_document(names)
     document.status = "complete"
@@ -110,4 +186,4 @@ def create_record(*sides: List[Any], max_abs: float = 0.0, folder: Optional[Path
             )
             for epoch in range(2)
         ]
-    return RunRecord(document, events, folder)
+    return RunRecord(document, [*events, *more], folder)

@@ -52,7 +52,7 @@ def damaged(tmp_path):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare") / "run"
-    done = bench("compare", *QUICK, "--out", folder, "--block-steps", "3")
+    done = bench("compare", *QUICK, "--out", folder, "--block-steps", "3", "--no-speed")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 

@@ -76,7 +76,7 @@ def test_distillation_is_compared_and_the_teacher_does_not_change(teacher, tmp_p
     )
     done = bench(
         "compare", "--config", recipe, "--teacher-checkpoint", teacher, "--steps-per-epoch", "6",
-        "--out", tmp_path / "run",
+        "--no-speed", "--out", tmp_path / "run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = load_record(tmp_path / "run")
@@ -101,7 +101,8 @@ def test_a_subset_is_trained_on_and_does_not_stay(tmp_path):
 
 
 def test_accumulation_gives_the_same_losses_in_both_modes(tmp_path):
-    done = bench("compare", *QUICK, "--accumulation-steps", "4", "--out", tmp_path / "run")
+    brief = ["--accumulation-steps", "4", "--no-speed"]
+    done = bench("compare", *QUICK, *brief, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert losses_of(tmp_path / "run", "eager") == pytest.approx(
         losses_of(tmp_path / "run", "graph"), rel=1e-6

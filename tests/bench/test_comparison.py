@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from records import create_events, create_record
+from records import create_events, create_record, create_speed_events
 
 from oneflow_bench.comparison import compare_contenders, summarize_contender
 from oneflow_bench.record import RunRecord
@@ -21,9 +21,9 @@ def test_identical_losses_and_a_known_speedup():
     assert "240 steps" in result.parity_reason
     assert result.loss.max_abs == 0 and result.loss.first_different_step is None
     assert result.speedup.low < 1.2 < result.speedup.high
-    assert result.speed_verdict == "faster"
+    assert result.speed_verdict == "inconclusive" and "one pair of processes" in result.speed_reason
     assert result.break_even.steps == pytest.approx(2.0 / 0.02, rel=0.1)
-    assert result.break_even.low < result.break_even.steps < result.break_even.high
+    assert result.break_even.low is None  # one compilation of each side
     assert result.same_weights and result.same_batches and result.batches_by == "images"
 
 
@@ -74,7 +74,6 @@ def test_losses_that_are_no_numbers():
 
 def test_a_slower_graph_never_breaks_even():
     result = compare(create_events("eager", 0.10), create_events("graph", 0.12, compile_s=2.0))
-    assert result.speed_verdict == "slower"
     assert result.break_even.steps is None
 
 
@@ -85,11 +84,22 @@ def test_two_records_give_no_speed_verdict():
     assert result.parity == "identical"
     assert result.speedup.ratio == pytest.approx(1.2, rel=0.02)
     assert not result.speedup.paired
-    assert result.speed_verdict == "inconclusive"
+    assert result.speed_verdict == "inconclusive" and "did not take turns" in result.speed_reason
+
+
+def test_the_speed_phase_gives_the_verdict_and_its_interval():
+    events = create_speed_events(contender=0.08)
+    sides = create_events("eager", 0.1), create_events("graph", 0.1, compile_s=2.0)
+    result = compare(*sides, more=events)
+    assert result.speed_verdict == "faster"
+    assert result.speedup.low < 1.25 < result.speedup.high and result.speedup.count == 4
+    assert result.break_even.low < result.break_even.steps < result.break_even.high
+    assert result.speed.judgement.control_verdict == "equivalent"
 
 
 def test_every_prefix_of_a_run_can_be_compared():
-    whole = create_record(create_events("eager", epochs=1, blocks=3), create_events("graph"))
+    sides = create_events("eager", epochs=1, blocks=3), create_events("graph")
+    whole = create_record(*sides, more=create_speed_events(replicates=2, double_rounds=1))
     for length in range(len(whole.events)):
         partial = RunRecord(whole.document, whole.events[:length])
         compare_contenders(partial, "eager", partial, "graph").model_dump_json()

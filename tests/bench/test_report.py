@@ -4,7 +4,7 @@ import io
 import re
 from pathlib import Path
 
-from records import create_events, create_record
+from records import create_events, create_record, create_speed_events
 from rich.console import Console
 
 from oneflow_bench.comparison import compare_contenders, summarize_contender
@@ -17,6 +17,7 @@ def compare(**graph):
         create_events("eager", 0.12, noise=0.01),
         create_events("graph", 0.10, noise=0.01, **graph),
         max_abs=3e-9,
+        more=create_speed_events(0.12, 0.10, 0.12),
     )
     return compare_contenders(record, "eager", record, "graph")
 
@@ -31,6 +32,9 @@ def test_the_terminal_says_both_answers():
     text = shown(render_terminal, compare(compile_s=2.0))
     assert "Parity: identical; the losses of all 240 steps are bitwise equal." in text
     assert re.search(r"Speed: faster; graph runs at 1\.(19|20)\d", text)
+    assert "the whole interval is beyond 1 %" in text
+    for row in ("control, eager against eager", "strict interval", "warm-up steps of graph"):
+        assert row in text
     for row in ("train images/s", "peak memory, MiB", "break-even", "smallest speed effect"):
         assert row in text
 
@@ -57,6 +61,14 @@ def test_a_run_that_was_cut_short_is_reported_so():
     text = shown(render_terminal, compare_contenders(partial, "eager", partial, "graph"))
     assert "interrupted" in text
     assert "Speed: inconclusive" in text
+
+
+def test_a_disturbed_machine_is_said_with_a_remedy():
+    events = create_speed_events(0.12, 0.10, 0.12, major_faults=100)
+    record = create_record(create_events("eager"), create_events("graph"), more=events)
+    comparison = compare_contenders(record, "eager", record, "graph")
+    for text in (render_markdown(comparison, []), shown(render_terminal, comparison)):
+        assert "Warning: pages were read from disk" in text and "--batch-size" in text
 
 
 def test_two_records_carry_the_caveat():

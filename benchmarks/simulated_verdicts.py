@@ -1,23 +1,37 @@
 """A machine whose truth is known: drift, noise, bursts, and processes that differ.
 
-Step times follow exp(drift + process + noise) with an AR(1) drift common to all processes, bursts
-of +35 % on 1 % of the steps, and a spread among processes of one program. Time is counted in block
-seconds. `run` is the measuring run with the machine in place of worker processes.
+    python benchmarks/simulated_verdicts.py --runs 400
+
+prints the error rates of the verdict on it. Step times follow exp(drift + process + noise), with an
+AR(1) drift common to all processes, bursts of +35 % on 1 % of the steps, and a spread among the
+processes of one program. Time is counted in block seconds. `run` is the measuring run with the
+machine in place of worker processes.
 """
 
 from __future__ import annotations
 
+import argparse
+from collections import Counter
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 from scipy.signal import lfilter
 
 from oneflow_bench.verdict.estimate import Wave
-from oneflow_bench.verdict.judge import Judgement, Margins, judge
+from oneflow_bench.verdict.judge import (
+    EQUIVALENT,
+    FASTER,
+    INCONCLUSIVE,
+    SLOWER,
+    Judgement,
+    Margins,
+    judge,
+)
 from oneflow_bench.verdict.looks import is_look_due
 from oneflow_bench.verdict.moves import FIRST_DOUBLE_ROUNDS, FRESH, LONGER, STOP, Aims, next_move
 
+VERDICTS = (FASTER, SLOWER, EQUIVALENT, INCONCLUSIVE)
 START_S = 7.0  # of a wave; not counted in the budget
 
 
@@ -99,3 +113,44 @@ def run(
         else:
             processes = machine.start(per_wave)
             waves.append(machine.measure(processes, fit))
+
+
+def measure_rates(runs: int, budget_s: float = 120.0, **machine: Any) -> Dict[str, float]:
+    """Shares of the verdicts and of the intervals that hold the truth; median block seconds."""
+    verdicts: Dict[str, int] = Counter()
+    covered, times = 0, []
+    for seed in range(runs):
+        truth = Machine(seed=seed, **machine)
+        judgement, spent = run(truth, budget_s)
+        verdicts[judgement.verdict] += 1
+        low, high = judgement.speedup.low, judgement.speedup.high
+        covered += low is not None and high is not None and low <= 1 / (1 + truth.effect) <= high
+        times.append(spent)
+    shares = {verdict: verdicts[verdict] / runs for verdict in VERDICTS}
+    return {**shares, "coverage": covered / runs, "median_s": float(np.median(times))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.03, 0.1])
+    parser.add_argument("--spread", type=float, nargs="+", default=[0.0, 0.005, 0.01, 0.02])
+    parser.add_argument("--effect", type=float, nargs="+", default=[0.0, 0.03, 0.05, 0.1])
+    options = parser.parse_args()
+    print(f"{options.runs} runs each, block noise / spread / effect in percent, rates in percent")
+    print(f"{'noise':>5} {'spread':>6} {'effect':>6} | {' '.join(f'{v:>12}' for v in VERDICTS)} "
+          f"{'coverage':>8} {'median s':>8}")  # fmt: skip
+    for noise in options.noise:
+        for spread in options.spread:
+            for effect in options.effect:
+                rates = measure_rates(options.runs, noise=noise, spread=spread, effect=effect)
+                shares = " ".join(f"{rates[v] * 100:12.1f}" for v in VERDICTS)
+                print(
+                    f"{noise * 100:5g} {spread * 100:6g} {effect * 100:6g} | {shares} "
+                    f"{rates['coverage'] * 100:8.1f} {rates['median_s']:8.1f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from oneflow_bench.verdict.estimate import (
+    Estimate,
+    Wave,
+    estimate_control,
+    estimate_speedup,
+    hodges_lehmann,
+)
+from oneflow_bench.verdict.judge import Interval, Margins, decide, judge, smallest_effect
+from oneflow_bench.verdict.looks import is_look_due, look_alpha
+from oneflow_bench.verdict.moves import FRESH, LONGER, STOP, Aims, next_move
+
+
+def create_wave(effect=0.0, processes=3, rounds=8, noise=0.01, spread=0.0, control=0.0, seed=0):
+    source = np.random.default_rng(seed)
+    drift = np.cumsum(source.normal(0, 0.05, rounds))
+
+    def side(shift):
+        own = source.normal(shift, spread, (processes, 1))
+        return own + drift + source.normal(0, noise, (processes, rounds))
+
+    return Wave(side(0.0), side(effect), side(control))
+
+
+def test_what_happens_to_all_processes_of_a_round_cancels():
+    wave = create_wave(effect=np.log(1.1), noise=1e-9)
+    estimate = estimate_speedup([wave])
+    assert estimate.log_ratio == pytest.approx(-np.log(1.1), abs=1e-6)
+    assert estimate.std_error < 1e-6
+
+
+def test_the_spread_among_processes_is_in_the_standard_error_whatever_the_blocks():
+    few = estimate_speedup([create_wave(spread=0.02, rounds=4, processes=40)])
+    many = estimate_speedup([create_wave(spread=0.02, rounds=64, processes=40)])
+    expected = 0.02 * np.sqrt(2 / 40)
+    assert few.std_error == pytest.approx(expected, rel=0.3)
+    assert many.std_error == pytest.approx(expected, rel=0.3)
+    assert many.within_share < few.within_share < 0.2
+
+
+def test_noise_within_processes_is_told_from_their_spread():
+    assert estimate_speedup([create_wave(noise=0.05, processes=20)]).within_share > 0.6
+
+
+def test_degrees_of_freedom_are_those_of_the_processes():
+    waves = [create_wave(spread=0.01, seed=seed) for seed in range(2)]
+    assert 4 <= estimate_speedup(waves).df <= 12  # between the contender's own and all
+    assert estimate_control(waves).df == 8
+    singles = [create_wave(processes=1, spread=0.01, seed=seed) for seed in range(5)]
+    assert estimate_speedup(singles).df == 4
+    assert estimate_speedup(singles[:1]).std_error is None
+
+
+def test_no_waves_are_refused():
+    with pytest.raises(ValueError, match="no waves"):
+        judge([], 1)
+
+
+def test_hodges_lehmann_ignores_one_wild_value():
+    assert hodges_lehmann(np.array([1.0, 1.1, 0.9, 1.0, 9.0])) == pytest.approx(1.05, abs=0.06)
+    assert hodges_lehmann(np.array([1.0, 2.0])) == 1.5
+
+
+@pytest.mark.parametrize(
+    "low, high, strict_low, strict_high, verdict",
+    [
+        (1.02, 1.10, 1.001, 1.12, "faster"),
+        (1.02, 1.10, 0.99, 1.13, "inconclusive"),
+        (0.90, 0.98, 0.88, 0.999, "slower"),
+        (0.99, 1.01, 0.98, 1.02, "equivalent"),
+        (1.005, 1.10, 1.001, 1.2, "inconclusive"),
+        (0.95, 1.05, 0.9, 1.1, "inconclusive"),
+        (None, None, None, None, "inconclusive"),
+    ],
+)
+def test_the_verdict_is_where_both_intervals_lie(low, high, strict_low, strict_high, verdict):
+    interval = Interval(
+        ratio=1.0, low=low, high=high, strict_low=strict_low, strict_high=strict_high
+    )
+    assert decide(interval, Margins())[0] == verdict
+
+
+def test_margins_move_the_verdict():
+    interval = Interval(ratio=1.05, low=1.03, high=1.07, strict_low=1.02, strict_high=1.08)
+    assert decide(interval, Margins(margin=0.05))[0] == "inconclusive"
+    assert decide(interval, Margins(margin=0.05, equivalence=0.1))[0] == "equivalent"
+
+
+def test_a_control_that_differs_makes_the_verdict_inconclusive():
+    wave = create_wave(effect=0.1, control=0.1)
+    judgement = judge([wave], 1)
+    assert judgement.verdict == "inconclusive" and judgement.control_verdict == "slower"
+    assert judge([create_wave(effect=0.1)], 1).verdict == "slower"
+
+
+def test_looks_are_paid_for():
+    assert sum(look_alpha(j) for j in range(1, 1000)) == pytest.approx(0.01, rel=0.01)
+    with pytest.raises(ValueError, match="numbered from 1"):
+        look_alpha(0)
+    wave = create_wave(effect=0.1)
+    first, tenth = judge([wave], 1), judge([wave], 10)
+    assert tenth.speedup.strict_low < first.speedup.strict_low
+    assert tenth.speedup.low < first.speedup.low
+    assert is_look_due(6, 4) and not is_look_due(5, 4)
+
+
+def test_the_smallest_effect_shrinks_with_processes():
+    def effect(processes):
+        estimate = Estimate(0.0, 0.02 / np.sqrt(processes), 2.0 * processes, processes, 0.02, 0.1)
+        return smallest_effect(estimate, 1, Margins())
+
+    assert effect(3) > effect(12) > 0.01
+
+
+def test_moves():
+    noisy = judge([create_wave(effect=0.02, noise=0.1, seed=3)], 1)
+    spread = judge([create_wave(effect=0.02, noise=1e-3, spread=0.03)], 1)
+    assert noisy.verdict == spread.verdict == "inconclusive"
+    aims = Aims(replicates=9)
+    assert next_move(noisy, aims, 1, measured_s=1, start_s=5) == LONGER
+    assert next_move(noisy, aims, 1, measured_s=6, start_s=5) == FRESH
+    assert next_move(noisy, aims, 2, measured_s=1, start_s=5) == FRESH
+    assert next_move(spread, aims, 1, measured_s=1, start_s=5) == FRESH
+    assert next_move(spread, Aims(replicates=3), 1, measured_s=1, start_s=5) == STOP
+    loose = Aims(until=spread.smallest_effect + 0.01)
+    assert next_move(spread, loose, 1, measured_s=1, start_s=5) == STOP
+    known = judge([create_wave(effect=0.1)], 1)
+    assert next_move(known, aims, 1, measured_s=1, start_s=5) == STOP
