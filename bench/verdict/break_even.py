@@ -49,8 +49,8 @@ def estimate_break_even(
 
 def _steps(overheads_s: np.ndarray, step_time_s: float, log_ratios: np.ndarray) -> np.ndarray:
     """Infinite where nothing is gained; 0 where nothing was paid."""
-    gain = step_time_s * -np.expm1(-log_ratios)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        gain = step_time_s * -np.expm1(-log_ratios)
         steps = np.where(gain > 0, overheads_s / gain, np.inf)
     return np.asarray(np.where((overheads_s <= 0) & (gain >= 0), 0.0, np.maximum(steps, 0.0)))
 

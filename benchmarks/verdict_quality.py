@@ -1,0 +1,206 @@
+"""How often is the speed verdict wrong? Real comparisons of a mode with itself, and planted work.
+
+    python benchmarks/verdict_quality.py                    # all of the plan, for hours, in pieces
+    python benchmarks/verdict_quality.py --condition hog --kind aa --count 10
+    python benchmarks/verdict_quality.py --report           # table and picture of what there is
+
+Kinds: `aa`, the same program on both sides, and 3, 5 or 10 percent of planted extra work (real
+matrix products, `planted_worker.py`). Conditions: `quiet`, and `hog` with a process beside it that
+keeps one core busy, started and ended here. A comparison is the speed phase of `bench compare`
+without the training. Each is stored as it ends (comparisons.jsonl, raw step times in compact form),
+and a second call goes on where the first stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+from verdict_quality_report import load_comparisons, pack_blocks, write_report
+
+from oneflow_bench.config import Contender, Measuring, Workload
+from oneflow_bench.errors import BenchError
+from oneflow_bench.launch import python_of
+from oneflow_bench.machine import describe_load, describe_machine
+from oneflow_bench.plan import create_plan
+from oneflow_bench.record import Document, RecordWriter, load_record, write_atomically
+from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.speed import count_looks, summarize_record_speed
+from oneflow_bench.speed_events import SpeedBlockEvent, SpeedSetupEvent
+from oneflow_bench.speed_run import SpeedRun
+from oneflow_bench.worker_process import WorkerProcess
+
+PLANTED_WORKER = Path(__file__).with_name("planted_worker.py")
+CONDITIONS = ("quiet", "hog")
+COUNTS = {"aa": 150, "3": 20, "5": 20, "10": 20}  # for each condition
+FIRST_SEED = 1000
+_HOG = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+while True: pass
+"""
+
+
+@contextmanager
+def beside(condition: str) -> Iterator[None]:
+    """A process that keeps a core busy, for `hog`. It ends with this one, whatever happens."""
+    if condition != "hog":
+        yield
+        return
+    hog = subprocess.Popen([sys.executable, "-c", _HOG], stdin=subprocess.PIPE)
+    try:
+        yield
+    finally:
+        hog.kill()
+        hog.communicate()
+
+
+def run_comparison(
+    kind: str, number: int, options: Any, workload: Workload, environments: RuntimeResolver
+) -> Dict[str, Any]:
+    """Measure once; everything that is kept of it."""
+    percent = 0.0 if kind == "aa" else float(kind)
+    folder = options.out / "work"
+    shutil.rmtree(folder, ignore_errors=True)
+    truth = folder / "truth.jsonl"
+    seed = FIRST_SEED + number
+    planted = {"PLANTED_PERCENT": str(percent), "PLANTED_TRUTH": str(truth.resolve())}
+    document = Document(
+        run_id=f"verdict-quality-{kind}-{number}",
+        command="compare",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        workload=workload.model_copy(update={"seed": seed}),
+        measuring=Measuring(speed=True, budget_s=options.budget),
+        contenders=[
+            Contender(name="plain", mode=options.mode),
+            Contender(name="planted", mode=options.mode, env=planted),
+        ],
+        train_samples=0,
+        val_samples=0,
+        steps_per_epoch=workload.steps_per_epoch or 1,
+    )
+
+    def launch(contender: Contender) -> WorkerProcess:
+        python = python_of(contender)
+        environment = environments.resolve(contender, python)
+        command = [python, str(PLANTED_WORKER)]
+        log = folder / "logs" / f"{contender.name}.log"
+        return WorkerProcess(contender.name, command, environment, log)
+
+    load = describe_load()
+    started, cpu_started = time.perf_counter(), time.process_time()
+    writer = RecordWriter(folder, document)
+    try:
+        SpeedRun(writer, launch).run()
+    finally:
+        writer.close()
+    wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+    record = load_record(folder)
+    summary = summarize_record_speed(record)
+    assert summary is not None
+    return {
+        "kind": kind,
+        "number": number,
+        "created": document.created,
+        "model": workload.model,
+        "mode": options.mode,
+        "wall_s": round(wall_s, 2),
+        "controller_cpu_s": round(cpu_s, 2),
+        "load": load["load"][0],
+        "looks": count_looks(record.events),
+        "truth": [json.loads(line) for line in _read_lines(truth)],
+        "warnings": len(summary.warnings),
+        "warmup_steps": {role: each.warmup_steps for role, each in summary.roles.items()},
+        "compile_s": [round(s.compile_train_s, 3) for s in record.of_kind(SpeedSetupEvent)],
+        "processes": pack_blocks(record.of_kind(SpeedBlockEvent)),
+    }
+
+
+def _read_lines(path: Path) -> List[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def plan_cells(options: Any, done: List[Dict[str, Any]]) -> List[Tuple[str, str, int]]:
+    """(condition, kind, number) of what is to be done, conditions and kinds spread evenly."""
+    counted = Counter((c["condition"], c["kind"]) for c in done)
+    wanted = []
+    for condition in options.condition or CONDITIONS:
+        for kind in options.kind or COUNTS:
+            total = COUNTS[kind] if options.count is None else options.count
+            for number in range(counted[condition, kind], total):
+                wanted.append((number / total, condition, kind, number))
+    return [(condition, kind, number) for _, condition, kind, number in sorted(wanted)]
+
+
+def measure(options: Any, store: Path) -> None:
+    """Everything that is missing, one line of the store for each comparison."""
+    flags = {"model": options.model, "data": "synthetic", "batch_size": options.batch_size}
+    if options.image_size:
+        flags["image_size"] = options.image_size
+    workload = create_plan({**flags, "lr": 0.001}).workload
+    environments = RuntimeResolver()
+    done = load_comparisons(store)
+    write_atomically(store, "".join(json.dumps(c) + "\n" for c in done))  # no half last line
+    cells = plan_cells(options, done)
+    failures = 0
+    for index, (condition, kind, number) in enumerate(cells):
+        try:
+            with beside(condition):
+                stored = run_comparison(kind, number, options, workload, environments)
+        except BenchError as error:
+            failures += 1
+            print(f"{condition} {kind} {number}: {error}", file=sys.stderr)
+            if failures > options.failures:
+                raise
+            continue
+        with open(store, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"condition": condition, **stored}) + "\n")
+        print(
+            f"{index + 1}/{len(cells)} {condition} {kind} {number}: {stored['wall_s']:.0f} s",
+            file=sys.stderr,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("results/verdict-quality"))
+    parser.add_argument("--model", default="lenet")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--mode", choices=["eager", "graph"], default="graph")
+    parser.add_argument("--condition", choices=CONDITIONS, action="append")
+    parser.add_argument("--kind", choices=list(COUNTS), action="append")
+    parser.add_argument("--count", type=int, help="comparisons of each cell; default: the plan's")
+    parser.add_argument("--budget", type=float, default=120.0, help="seconds of each comparison")
+    parser.add_argument("--failures", type=int, default=3, help="failed comparisons to live with")
+    parser.add_argument("--report", action="store_true", help="only print what is stored")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    store = options.out / "comparisons.jsonl"
+    try:
+        if not options.report:
+            machine = json.dumps(describe_machine(), indent=1)
+            write_atomically(options.out / "machine.json", machine + "\n")
+            measure(options, store)
+        print(write_report(store, options.out), end="")
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("ended by the user; what was finished is stored", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        shutil.rmtree(options.out / "work", ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import math
+from argparse import Namespace
+
+import numpy as np
+import pytest
+from fakes import Clock, FakeSpeedWorker
+from records import create_speed_events
+from verdict_quality import beside, main, plan_cells, run_comparison
+from verdict_quality_report import (
+    OURS,
+    form_rate,
+    judge_comparison,
+    load_comparisons,
+    measure_truth,
+    pack_blocks,
+    render_table,
+    summarize_cells,
+    unpack_blocks,
+    write_report,
+)
+
+from oneflow_bench.speed_events import SpeedBlockEvent
+
+
+def create_comparison(kind="aa", condition="quiet", planted=1.0, number=0):
+    events = create_speed_events(0.1, 0.1 * planted, 0.1, seed=number)
+    truth = [[math.log(planted)] * 4] * 4 if kind != "aa" else []
+    return {
+        "condition": condition,
+        "kind": kind,
+        "number": number,
+        "model": "lenet",
+        "mode": "graph",
+        "wall_s": 10.0 + number,
+        "controller_cpu_s": 0.2,
+        "load": 0.5,
+        "looks": 1,
+        "truth": truth,
+        "processes": pack_blocks([e for e in events if isinstance(e, SpeedBlockEvent)]),
+    }
+
+
+@pytest.fixture
+def comparisons():
+    both = ("quiet", "hog")
+    return [
+        create_comparison(kind, condition, planted, number)
+        for kind, planted in (("aa", 1.0), ("10", 1.1))
+        for condition in both
+        for number in range(4)
+    ]
+
+
+def test_packing_keeps_what_is_judged():
+    events = create_speed_events(0.1, 0.12)
+    scored = [e for e in events if isinstance(e, SpeedBlockEvent) and e.kind == "scored"]
+    unpacked = unpack_blocks(json.loads(json.dumps(pack_blocks(scored))))
+    assert len(unpacked) == len(scored)
+    for key in ("role", "replicate", "wave", "pair", "turn", "steps"):
+        told = sorted(str((b.role, b.replicate, b.pair, getattr(b, key))) for b in unpacked)
+        assert told == sorted(str((b.role, b.replicate, b.pair, getattr(b, key))) for b in scored)
+    assert sum(b.duration_s for b in unpacked) == pytest.approx(
+        sum(b.duration_s for b in scored), rel=1e-5
+    )
+
+
+def test_rates_are_exact_binomial():
+    assert form_rate(0, 300).high == pytest.approx(1 - 0.025 ** (1 / 300))
+    assert (form_rate(40, 40).high, form_rate(0, 40).low) == (1.0, 0.0)
+
+
+def test_the_table_has_all_rules_and_cells(comparisons):
+    cells = summarize_cells(comparisons)
+    assert [(c.kind, c.condition) for c in cells] == [
+        ("aa", "quiet"),
+        ("aa", "hog"),
+        ("10", "quiet"),
+        ("10", "hog"),
+    ]
+    assert [c.rules[OURS].count for c in cells] == [0, 0, 4, 4]
+    assert cells[2].coverage.count == 4 and cells[2].truth == pytest.approx(1.1)
+    table = render_table(cells)
+    assert "| +10 %, hog |" in table and "TorchBench" in table
+    assert all(line.count("|") == 6 for line in table.splitlines())
+
+
+def test_the_truth_is_what_processes_measured_of_themselves():
+    source = np.random.default_rng(0)
+    noisy = [{"truth": source.normal(0.03, 0.01, (3, 4)).tolist()} for _ in range(100)]
+    truth, error = measure_truth(noisy)
+    assert truth == pytest.approx(0.03, abs=4 * error) and error < 0.001
+    assert measure_truth([{"truth": []}]) == (0.0, 0.0)
+
+
+def test_the_report_writes_table_summary_and_picture(tmp_path, comparisons):
+    store = tmp_path / "comparisons.jsonl"
+    assert "nothing is stored" in write_report(store, tmp_path)
+    store.write_text("".join(json.dumps(c) + "\n" for c in comparisons) + '{"cut": ')
+    assert len(load_comparisons(store)) == len(comparisons)
+    table = write_report(store, tmp_path)
+    assert (tmp_path / "table.md").read_text() == table
+    assert json.loads((tmp_path / "summary.json").read_text())["setting"]["models"] == ["lenet"]
+    assert (tmp_path / "error-rates.png").stat().st_size > 10_000
+
+
+def test_what_is_stored_is_not_done_again(comparisons):
+    options = Namespace(condition=["quiet", "hog"], kind=["aa", "10"], count=5)
+    assert plan_cells(options, comparisons) == sorted(
+        [(c, k, 4) for c in ("quiet", "hog") for k in ("aa", "10")]
+    )
+    whole = plan_cells(Namespace(condition=None, kind=None, count=None), [])
+    assert len(whole) == 2 * (150 + 3 * 20)
+    assert {cell[:2] for cell in whole[:8]} == {(c, k) for c, k, _ in whole}
+
+
+def test_the_hog_ends_with_the_comparison():
+    before = list_hogs()
+    with pytest.raises(RuntimeError), beside("hog"):
+        assert len(list_hogs()) == len(before) + 1
+        raise RuntimeError
+    assert list_hogs() == before
+    with beside("quiet"):
+        assert list_hogs() == before
+
+
+def list_hogs():
+    import os
+    from pathlib import Path
+
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    return [child for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_a_comparison_of_scripted_workers_is_stored_and_judged(tmp_path, monkeypatch):
+    clock, log = Clock(), []
+
+    def launch(name, command, environment, path):
+        planted = float(environment["PLANTED_PERCENT"]) if "PLANTED_PERCENT" in environment else 0
+        source = np.random.default_rng(len(log))
+        return FakeSpeedWorker(
+            name, clock, log, lambda: 0.01 * (1 + planted / 100) * source.normal(1, 0.01)
+        )
+
+    monkeypatch.setattr("verdict_quality.WorkerProcess", launch)
+
+    class Environments:
+        def resolve(self, contender, python):
+            return dict(contender.env)
+
+    from oneflow_bench.config import Workload
+
+    options = Namespace(out=tmp_path, budget=60.0, mode="graph")
+    stored = run_comparison("10", 3, options, Workload(data="synthetic"), Environments())
+    judgement, others = judge_comparison(json.loads(json.dumps(stored)))
+    assert judgement.verdict == "slower"
+    assert others["TorchBench (7 %)"] == "slower"
+    assert stored["number"] == 3 and stored["looks"] >= 1
+
+
+@pytest.mark.parametrize("arguments", [["--kind", "4"], ["--condition", "loud"]])
+def test_unknown_cells_are_refused(arguments, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["verdict_quality.py", *arguments])
+    with pytest.raises(SystemExit) as info:
+        main()
+    assert info.value.code == 2 and "invalid choice" in capsys.readouterr().err
