@@ -7,6 +7,7 @@ it decides by the same functions that judge the record afterwards.
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from pathlib import Path
@@ -85,6 +86,7 @@ class SpeedRun:
             margin=self._measuring.margin, equivalence=self._measuring.equivalence
         )
         self._aims = Aims(replicates=self._measuring.replicates, until=self._measuring.until)
+        self._source = random.Random(document.workload.seed)
         self._workers: Dict[Key, Any] = {}
         self._blocks: List[SpeedBlockEvent] = []
         self._wave = self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
@@ -147,6 +149,7 @@ class SpeedRun:
         They import and build side by side; from compiling on, one at a time has its turn.
         """
         keys: List[Key] = [(role, replicate) for replicate in replicates for role in ROLES]
+        self._source.shuffle(keys)  # no role is always first to start and to compile
         for role, replicate in keys:
             self._show(f"speed: start replicate {replicate + 1}")
             contender = self._contenders[role]
