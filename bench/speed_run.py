@@ -257,12 +257,14 @@ class SpeedRun:
 
     def _close_wave(self) -> None:
         """End the wave's processes in good order."""
-        for key in list(self._workers):
+        for key in self._workers:
             answer = self._ask(key, "end")
             self._writer.append(
                 SpeedEndEvent(**self._identify(key), peak_rss_bytes=answer["peak_rss_bytes"])
             )
-            self._workers.pop(key).close()
+        for worker in self._workers.values():  # all have begun to exit, side by side
+            worker.close()
+        self._workers = {}
         self._wave += 1
 
     def _kill_workers(self) -> None:

@@ -15,7 +15,8 @@ one process share that, so blocks are not the observations; processes are (Kalib
    that scatter, and needs no estimate of its own.
 
 Waves of one process per role have no scatter within; then the scatter among waves' log ratios is
-used, with the number of waves less one as degrees of freedom.
+used, with the number of waves less one as degrees of freedom. Three processes of each role are the
+fewest for an interval.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
+FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
 # variance of the Hodges-Lehmann location over that of the mean, normal errors (Lehmann, 1963)
 _HODGES_LEHMANN_VARIANCE = 1.047
 
@@ -97,7 +99,7 @@ def _estimate(
     count = int(weights.sum())
     log_ratio = float(np.average(ratios, weights=weights))
     (left_variance, left_df), (right_variance, right_df) = _scatter(left), _scatter(right)
-    if left_df and right_df:
+    if min(left_df, right_df) >= FEWEST_DF:
         if _same_groups(left, right):  # the control: one scatter, known once
             right_variance, variance, df = left_variance, 2 * left_variance, float(left_df)
         else:
@@ -105,7 +107,7 @@ def _estimate(
             parts = left_variance**2 / left_df + right_variance**2 / right_df
             df = variance**2 / parts if parts else float(left_df + right_df)
         std_error = float(np.sqrt(variance / count))
-    elif len(ratios) > 1:
+    elif len(ratios) > FEWEST_DF:
         variance, df = float(ratios.var(ddof=1)), float(len(ratios) - 1)
         std_error = float(np.sqrt(variance / len(ratios)))
     else:

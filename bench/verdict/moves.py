@@ -1,10 +1,10 @@
 """What a measuring run does next: stop, measure the same processes longer, or start fresh ones.
 
 More blocks of the same processes shrink the noise within a process and nothing else; fresh
-processes shrink both and give degrees of freedom, but have to be started. So the first wave goes on
-while noise within is most of the scatter and measuring it took less time than starting it; then
-come fresh waves, measured as long as the first was. (The optimum of Kalibera and Jones, 2013,
-balances the same two costs by a ratio of variances, which three processes do not tell well enough.)
+processes shrink both and give degrees of freedom, but have to be started. So the first wave is
+measured longer as long as that takes away a greater part of the variance than it adds to the time
+of a wave, which is the balance of Kalibera and Jones (2013); fresh waves are then measured as long
+as the first was.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
 STOP, LONGER, FRESH = "stop", "longer", "fresh"
 REST = "rest"  # what is left of the time is too short for fresh processes: it goes to these
 FIRST_DOUBLE_ROUNDS = 2  # of a wave, before anything is judged
-MOST_WITHIN_SHARE = 0.5  # of the variance; above it the same processes are measured longer
 
 
 class Aims(BaseModel):
@@ -44,7 +43,15 @@ def next_move(
     effect = judgement.smallest_effect
     if aims.until is not None and effect is not None and effect <= aims.until:
         return STOP
-    noisy_within = judgement.within_share is not None and judgement.within_share > MOST_WITHIN_SHARE
-    if waves == 1 and noisy_within and measured_s < start_s:
+    if waves == 1 and _pays_to_measure_longer(judgement.within_share, measured_s, start_s):
         return LONGER
     return FRESH if judgement.replicates < aims.replicates else STOP
+
+
+def _pays_to_measure_longer(
+    within_share: Optional[float], measured_s: float, start_s: float
+) -> bool:
+    """Whether twice the blocks save more of the variance than they cost of a wave's time."""
+    if within_share is None:
+        return False
+    return within_share / 2 > measured_s / (start_s + measured_s)

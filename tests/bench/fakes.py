@@ -23,23 +23,22 @@ class Clock:
         return self.now
 
 
-class FakeWorker:
-    """Answers like a worker; `fail_at` = (call, how many times it works first, error)."""
+class ScriptedWorker:
+    """Answers a call by its method `_call`, writes it to a log, and fails where it is told to.
+
+    `fail_at` = (call, how many times it works first, error).
+    """
 
     def __init__(
         self,
         name: str,
         clock: Clock,
         log: List[Tuple[str, str]],
-        step_time_s: float = 0.1,
-        weight: float = 1.0,
-        fail_at: Optional[Tuple[str, int, BaseException]] = None,
+        fail_at: Optional[Tuple[str, int, BaseException]],
     ) -> None:
         self.name = name
         self.killed = self.closed = False
-        self._clock, self._log = clock, log
-        self._step_time_s, self._weight, self._fail_at = step_time_s, weight, fail_at
-        self._step = 0
+        self._clock, self._log, self._fail_at = clock, log, fail_at
         self._calls: Dict[str, int] = {}
 
     def ask(self, call: str, timeout_s: float, **request: Any) -> Dict[str, Any]:
@@ -56,6 +55,23 @@ class FakeWorker:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FakeWorker(ScriptedWorker):
+    """Answers like a worker of a training run."""
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        log: List[Tuple[str, str]],
+        step_time_s: float = 0.1,
+        weight: float = 1.0,
+        fail_at: Optional[Tuple[str, int, BaseException]] = None,
+    ) -> None:
+        super().__init__(name, clock, log, fail_at)
+        self._step_time_s, self._weight = step_time_s, weight
+        self._step = 0
 
     def _setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return {
@@ -114,11 +130,10 @@ def create_writer(folder: Path, **options: Any) -> RecordWriter:
     return RecordWriter(folder, create_document(**options))
 
 
-class FakeSpeedWorker:
+class FakeSpeedWorker(ScriptedWorker):
     """A process of the speed phase on the scripted clock.
 
-    `step_time_s` is called for each step, so that it may depend on the clock; `answers` fail or
-    change what a call says.
+    `step_time_s` is called for each step, so that it may depend on the clock.
     """
 
     def __init__(
@@ -129,12 +144,10 @@ class FakeSpeedWorker:
         step_time_s: Callable[[], float],
         compile_s: float = 0.2,
         peak_rss_bytes: int = 100 * 2**20,
-        fail_at: Optional[Tuple[str, BaseException]] = None,
+        fail_at: Optional[Tuple[str, int, BaseException]] = None,
     ) -> None:
-        self.name = name
-        self.killed = self.closed = False
-        self._clock, self._log, self._step_time_s = clock, log, step_time_s
-        self._compile_s, self._peak, self._fail_at = compile_s, peak_rss_bytes, fail_at
+        super().__init__(name, clock, log, fail_at)
+        self._step_time_s, self._compile_s, self._peak = step_time_s, compile_s, peak_rss_bytes
 
     def send(self, call: str, **request: Any) -> None:
         self._log.append((self.name, call))
@@ -142,19 +155,6 @@ class FakeSpeedWorker:
     def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
         self._clock.now += 0.5
         return {"import_s": 1.0, "build_s": 0.3}
-
-    def ask(self, call: str, timeout_s: float, **request: Any) -> Dict[str, Any]:
-        self._log.append((self.name, call))
-        if self._fail_at and self._fail_at[0] == call:
-            raise self._fail_at[1]
-        answer: Dict[str, Any] = getattr(self, "_" + call)(request)
-        return answer
-
-    def kill(self) -> None:
-        self.killed = True
-
-    def close(self) -> None:
-        self.closed = True
 
     def _compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
         self._clock.now += self._compile_s

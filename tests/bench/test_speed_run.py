@@ -142,7 +142,7 @@ def test_memory_limits_how_many_are_alive_together(tmp_path):
 
 def test_a_failing_worker_ends_all_and_what_was_measured_is_kept(tmp_path):
     world = World(tmp_path / "run")
-    world.options = {"control": {"fail_at": ("compile", WorkerError("no"))}}
+    world.options = {"control": {"fail_at": ("compile", 0, WorkerError("no"))}}
     with pytest.raises(WorkerError):
         world.run()
     world.writer.close()

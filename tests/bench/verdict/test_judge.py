@@ -52,7 +52,8 @@ def test_degrees_of_freedom_are_those_of_the_processes():
     assert estimate_control(waves).df == 8
     singles = [create_wave(processes=1, spread=0.01, seed=seed) for seed in range(5)]
     assert estimate_speedup(singles).df == 4
-    assert estimate_speedup(singles[:1]).std_error is None
+    assert estimate_speedup(singles[:2]).std_error is None
+    assert estimate_speedup([create_wave(processes=2)]).std_error is None
 
 
 def test_no_waves_are_refused():
