@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import time
 from typing import Any, Dict, List
 
 import numpy as np
@@ -23,6 +24,7 @@ from oneflow_bench.worker import Session, main
 SIDE = 48  # of the matrices: a product of some microseconds
 CALIBRATION_BLOCKS = 5
 CALIBRATION_S = 0.03  # of a block
+CALIBRATION_PRODUCTS = 50
 TRUTH_BLOCK_S = 0.05
 TRUTH_DOUBLE_PAIRS = 4
 
@@ -49,10 +51,11 @@ class PlantedSession(Session):
         step_s, product_s = [], []
         for _ in range(CALIBRATION_BLOCKS):
             step_s.append(self._time_step(0, steps))
-            product_s.append(self._time_products(1000) / 1000)
-        self._plain_step_time_s = statistics.median(step_s)
+            product_s += [self._time_product() for _ in range(steps)]
+        # means, not medians: what interrupts the step now and then interrupts the products too
+        self._plain_step_time_s = statistics.fmean(step_s)
         extra_s = self._percent / 100 * self._plain_step_time_s
-        self._products = round(extra_s / statistics.median(product_s))
+        self._products = round(extra_s / statistics.fmean(product_s))
 
     def _timed_step(self) -> Any:
         return self._step_with(self._products)
@@ -72,12 +75,14 @@ class PlantedSession(Session):
         self._step += steps
         return measure_step_time(lambda: self._step_with(products), steps)
 
-    def _time_products(self, count: int) -> float:
-        from oneflow_bench.timing import measure_block
-
-        return measure_block(
-            lambda: np.matmul(self._left, self._left, out=self._out), count
-        ).duration_s
+    def _time_product(self) -> float:
+        """Seconds of a product where it will run: behind a step, with its threads and caches."""
+        self._step_with(0)
+        self._step += 1
+        start = time.perf_counter()
+        for _ in range(CALIBRATION_PRODUCTS):
+            np.matmul(self._left, self._left, out=self._out)
+        return (time.perf_counter() - start) / CALIBRATION_PRODUCTS
 
     def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
         if self._products:

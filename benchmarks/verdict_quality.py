@@ -35,7 +35,7 @@ from oneflow_bench.plan import create_plan
 from oneflow_bench.record import Document, RecordWriter, load_record, write_atomically
 from oneflow_bench.runtime import RuntimeResolver
 from oneflow_bench.speed import count_looks, summarize_record_speed
-from oneflow_bench.speed_events import SpeedBlockEvent, SpeedSetupEvent
+from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent, SpeedSetupEvent
 from oneflow_bench.speed_run import SpeedRun
 from oneflow_bench.worker_process import WorkerProcess
 
@@ -114,6 +114,7 @@ def run_comparison(
         "model": workload.model,
         "mode": options.mode,
         "wall_s": round(wall_s, 2),
+        "verdict_s": round(record.of_kind(LookEvent)[-1].started_s, 2),
         "controller_cpu_s": round(cpu_s, 2),
         "load": load["load"][0],
         "looks": count_looks(record.events),

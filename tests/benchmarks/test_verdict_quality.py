@@ -35,6 +35,7 @@ def create_comparison(kind="aa", condition="quiet", planted=1.0, number=0):
         "model": "lenet",
         "mode": "graph",
         "wall_s": 10.0 + number,
+        "verdict_s": 9.0,
         "controller_cpu_s": 0.2,
         "load": 0.5,
         "looks": 1,
