@@ -1,4 +1,4 @@
-"""What a process used besides time: faults, context switches, instructions, energy.
+"""What a process used besides time: faults, context switches, instructions, energy; and others.
 
 Each is None where this machine does not let it be read; `describe` says why.
 """
@@ -65,6 +65,18 @@ def read_energy_j(folder: Path = RAPL) -> Optional[float]:
         return None
 
 
+def read_busy_s(stat: Path = Path("/proc/stat")) -> Optional[float]:
+    """Seconds that the cores this process may use have worked since boot, for anybody."""
+    mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    try:
+        rows = [line.split() for line in stat.read_text(encoding="ascii").splitlines()]
+        # user, nice, system, irq, softirq; idle and waiting are not work, nor is stolen time
+        ticks = [sum(int(row[i]) for i in (1, 2, 3, 6, 7)) for row in rows if row[0] in mine]
+    except (OSError, IndexError, ValueError):
+        return None
+    return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
+
+
 class Counters:
     """Differences of all counters between two moments."""
 
@@ -80,6 +92,7 @@ class Counters:
             "involuntary_switches": usage.ru_nivcsw,
             "instructions": self._instructions.read(),
             "energy_j": read_energy_j(),
+            "machine_busy_s": read_busy_s(),
         }
 
     def describe(self) -> Dict[str, Any]:

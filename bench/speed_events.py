@@ -61,6 +61,7 @@ class SpeedBlockEvent(_ProcessEvent):
     involuntary_switches: Optional[float] = None
     instructions: Optional[float] = None  # outside the kernel
     energy_j: Optional[float] = None  # of the processor package, by whoever used it
+    machine_busy_s: Optional[float] = None  # of the usable cores, by this process and all others
 
     @property
     def step_time_s(self) -> float:

@@ -18,7 +18,7 @@ STEAL_SHARE = 0.01  # of the seconds of all cores
 FREQUENCY_CHANGE = 0.05
 HOT_C = 90.0
 MAJOR_FAULTS_PER_S = 1.0
-SWITCHES_PER_S = 100.0  # involuntary, of the process whose turn it is
+OTHERS_CORES = 0.1  # used by other processes while the clock ran
 THERMAL = Path("/sys/class/thermal")
 CPUFREQ = Path("/sys/devices/system/cpu")
 
@@ -64,7 +64,7 @@ def find_warnings(
         lambda: _check_frequency(conditions),
         lambda: _check_temperature(conditions),
         lambda: _check_faults(scored),
-        lambda: _check_switches(scored),
+        lambda: _check_others(scored),
     ]
     return [warning for check in checks for warning in [check()] if warning]
 
@@ -125,13 +125,15 @@ def _check_faults(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
     )
 
 
-def _check_switches(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
-    rate = _rate(scored, "involuntary_switches")
-    if rate <= SWITCHES_PER_S:
+def _check_others(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
+    read = [block for block in scored if block.machine_busy_s is not None]
+    seconds = sum(block.duration_s for block in read)
+    others_s = sum((block.machine_busy_s or 0.0) - block.cpu_s for block in read)
+    if not seconds or others_s <= OTHERS_CORES * seconds:
         return None
     return (
-        f"another process took the processor {rate:.0f} times a second from the one being timed; "
-        "end other work, or give a longer --budget"
+        f"other processes used {others_s / seconds:.1f} cores while the clock ran; "
+        "end them, or give a longer --budget"
     )
 
 

@@ -48,14 +48,18 @@ class PlantedSession(Session):
     def _calibrate(self) -> None:
         self._time_step(0, 3)  # the first steps are slow
         steps = max(1, round(CALIBRATION_S / self._time_step(0, 1)))
-        step_s, product_s = [], []
-        for _ in range(CALIBRATION_BLOCKS):
-            step_s.append(self._time_step(0, steps))
-            product_s += [self._time_product() for _ in range(steps)]
         # means, not medians: what interrupts the step now and then interrupts the products too
-        self._plain_step_time_s = statistics.fmean(step_s)
+        self._plain_step_time_s = statistics.fmean(
+            self._time_step(0, steps) for _ in range(CALIBRATION_BLOCKS)
+        )
         extra_s = self._percent / 100 * self._plain_step_time_s
-        self._products = round(extra_s / statistics.fmean(product_s))
+        count = CALIBRATION_PRODUCTS
+        for _ in range(2):  # the second time with about as many as there will be
+            product_s = statistics.fmean(
+                self._time_product(count) for _ in range(CALIBRATION_BLOCKS * steps)
+            )
+            self._products = round(extra_s / product_s)
+            count = max(self._products, 1)
 
     def _timed_step(self) -> Any:
         return self._step_with(self._products)
@@ -75,14 +79,14 @@ class PlantedSession(Session):
         self._step += steps
         return measure_step_time(lambda: self._step_with(products), steps)
 
-    def _time_product(self) -> float:
+    def _time_product(self, count: int) -> float:
         """Seconds of a product where it will run: behind a step, with its threads and caches."""
         self._step_with(0)
         self._step += 1
         start = time.perf_counter()
-        for _ in range(CALIBRATION_PRODUCTS):
+        for _ in range(count):
             np.matmul(self._left, self._left, out=self._out)
-        return (time.perf_counter() - start) / CALIBRATION_PRODUCTS
+        return (time.perf_counter() - start) / count
 
     def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
         if self._products:

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from oneflow_bench.counters import Counters, InstructionCounter, read_energy_j, subtract_counters
+from oneflow_bench.counters import (
+    Counters,
+    InstructionCounter,
+    read_busy_s,
+    read_energy_j,
+    subtract_counters,
+)
 
 
 def test_faults_and_switches_are_counted():
@@ -33,6 +39,16 @@ def test_energy_is_read_where_it_can_be(tmp_path):
     assert read_energy_j(tmp_path) is None
     (tmp_path / "energy_uj").write_text("2500000\n")
     assert read_energy_j(tmp_path) == 2.5
+
+
+def test_busy_seconds_are_those_of_the_usable_cores(tmp_path, monkeypatch):
+    stat = tmp_path / "stat"
+    stat.write_text("cpu 9 9 9 9\ncpu0 100 0 50 7 7 25 25 9\ncpu1 100 0 0 7 7 0 0 0\nintr 5\n")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr("os.sysconf", lambda name: 100)
+    assert read_busy_s(stat) == 2.0
+    assert read_busy_s(tmp_path / "nothing") is None
+    assert read_busy_s() >= 0
 
 
 def test_a_counter_that_wrapped_or_is_missing_gives_none():

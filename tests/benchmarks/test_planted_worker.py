@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import verdict_quality
+
+from oneflow_bench.config import Contender
+from oneflow_bench.plan import create_plan
+from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.worker_process import WorkerProcess
+
+
+@pytest.mark.oneflow
+def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
+    truth = tmp_path / "truth.jsonl"
+    planted = {"PLANTED_PERCENT": "50", "PLANTED_TRUTH": str(truth)}
+    contender = Contender(name="planted", mode="graph", env=planted)
+    environment = RuntimeResolver().resolve(contender, sys.executable)
+    command = [sys.executable, str(Path(verdict_quality.__file__).with_name("planted_worker.py"))]
+    worker = WorkerProcess("planted", command, environment, tmp_path / "log")
+    workload = create_plan({"model": "lenet", "data": "synthetic", "batch_size": 8}).workload
+    try:
+        worker.ask(
+            "prepare",
+            120,
+            workload=workload.model_dump(),
+            contender=contender.model_dump(),
+            steps_per_epoch=10,
+        )
+        worker.ask("compile", 120)
+        answer = worker.ask("measure", 120, steps=4, lead_steps=1)
+        worker.ask("end", 120)
+    finally:
+        worker.kill()
+        worker.close()
+    assert answer["duration_s"] > 0 and answer["minor_faults"] >= 0
+    (log_ratios,) = [json.loads(line) for line in truth.read_text().splitlines()]
+    assert len(log_ratios) == 4
+    assert np.median(log_ratios) > 0.1  # half as much again, on whatever machine this is
