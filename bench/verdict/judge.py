@@ -125,9 +125,9 @@ def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
     low, high = interval.low, interval.high
     strict_low, strict_high = interval.strict_low, interval.strict_high
     if low is None or high is None or strict_low is None or strict_high is None:
-        return (
-            INCONCLUSIVE,
-            "too few processes were measured to know how they differ among themselves",
+        return INCONCLUSIVE, (
+            "too few processes were measured to know how they differ among themselves; "
+            "give a longer --budget, or three --replicates at least"
         )
     beyond = 1 + margins.margin
     within = 1 + margins.equivalence
