@@ -9,6 +9,7 @@ so that a run that is killed can be read up to the kill. Schema history:
 
     1   first version
     2   recipes in the workload; where a resumed run starts; digests of a teacher
+    3   the contenders' dtype
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from typing_extensions import Annotated, Literal
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.errors import InputError, RecordError
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # what came later has defaults
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)  # what came later has defaults
 DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
 
@@ -235,7 +236,7 @@ def load_record(folder: Path) -> RunRecord:
     if version not in READABLE_VERSIONS:
         raise RecordError(
             f"{path} has schema version {version}, this program reads "
-            f"{' and '.join(map(str, READABLE_VERSIONS))}; "
+            f"{', '.join(map(str, READABLE_VERSIONS))}; "
             "use the version of the suite that wrote it, or run it again"
         )
     try:

@@ -17,7 +17,7 @@ from oneflow_bench.checkpoint import find_checkpoint, fit_state, read_state
 from oneflow_bench.config import Workload
 from oneflow_bench.data import DatasetInfo
 from oneflow_bench.errors import InputError
-from oneflow_bench.feeds import Feed, create_feeds
+from oneflow_bench.feeds import CastFeed, Feed, create_feeds
 from oneflow_bench.losses import Objective, TrainingLoss, create_loss, freeze
 from oneflow_bench.models import create_model
 from oneflow_bench.optimization import create_optimizer, create_scheduler
@@ -47,11 +47,16 @@ class Job:
 
 
 def create_job(
-    workload: Workload, dataset: Optional[DatasetInfo], steps_per_epoch: int, device: str
+    workload: Workload,
+    dataset: Optional[DatasetInfo],
+    steps_per_epoch: int,
+    device: str,
+    dtype: str = "float32",
 ) -> Job:
     """Build the job. The same workload and seed give the same weights and batches in any process.
 
-    Raises InputError for a checkpoint that does not fit, and the errors of `create_model`.
+    With `dtype` "float64" weights and batches are the float32 ones, widened. Raises InputError for
+    a checkpoint that does not fit, and the errors of `create_model`.
     """
     flow.manual_seed(workload.seed)
     model = create_student(workload)
@@ -61,11 +66,14 @@ def create_job(
         flag = "--resume" if workload.resume else "--load-checkpoint"
         dropped = load_weights(model, start, flag, workload.drop_head, workload.trust_checkpoint)
     teacher = _create_teacher(workload)
-    model = model.to(device)
     criterion = create_loss(workload, model)
-    objective = Objective(model, criterion, teacher.to(device) if teacher is not None else None)
-    optimizer = create_optimizer(workload, model)
+    objective = Objective(model, criterion, teacher).to(device)
     train_feed, eval_feed = create_feeds(workload, dataset, device)
+    if dtype != "float32":
+        wide = getattr(flow, dtype)
+        objective = objective.to(wide)
+        train_feed, eval_feed = CastFeed(train_feed, wide), CastFeed(eval_feed, wide)
+    optimizer = create_optimizer(workload, model)
     return Job(
         model=model,
         criterion=criterion,

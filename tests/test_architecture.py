@@ -26,12 +26,17 @@ ONEFLOW_ALLOWED = {
     "bench.inference_worker",
     "bench.profiling",
     "bench.profile_worker",
+    "bench.parity.assertion",
+    "bench.parity.collection",
+    "bench.parity.observation",
+    "bench.parity.witness",
+    "bench.parity.worker",
 }
 MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot"}
 
 # a module imports only from layers below its own
 LAYERS = [
-    {"bench.__init__", "bench.errors", "bench.stats", "bench.machine", "bench.turns"},
+    {"bench.errors", "bench.stats", "bench.machine", "bench.turns"},
     {"bench.config", "bench.flow_checkpoint", "bench.parity.__init__"},
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.parity.result"},
@@ -43,9 +48,13 @@ LAYERS = [
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
+    {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known", "bench.parity.locate"},
+    {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
+    {"bench.parity.collection"},
+    {"bench.parity.run", "bench.parity.worker", "bench.parity.assertion"},
     {"bench.profile_plot"},
     {"bench.cli"},
-    {"bench.__main__"},
+    {"bench.__main__", "bench.__init__"},
 ]
 
 
