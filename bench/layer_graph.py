@@ -7,10 +7,31 @@ of a loss, and an optimizer is added that changes nothing.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import copy
+import warnings
+from typing import Any, List, Optional, Sequence
 
 import oneflow as flow
 from oneflow import nn
+
+
+def copy_layer(module: nn.Module) -> nn.Module:
+    """A deep copy that also keeps what OneFlow's own loses: hooks, and which parameters are frozen.
+
+    Random state is as at the first call.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The module hooks will not be remained")
+        layer = copy.deepcopy(module)
+    for copied, original in zip(layer.modules(), module.modules()):
+        copied._forward_hooks.update(original._forward_hooks)
+        copied._forward_pre_hooks.update(original._forward_pre_hooks)
+        generator: Any = getattr(copied, "generator", None)
+        if hasattr(generator, "initial_seed"):
+            generator.manual_seed(generator.initial_seed())
+    for parameter, original in zip(layer.parameters(), module.parameters()):
+        parameter.requires_grad = original.requires_grad
+    return layer
 
 
 class LayerAlone(nn.Module):
@@ -51,6 +72,12 @@ class LayerAlone(nn.Module):
         output = self.layer(*([data.clone() for data in inputs] if self.guards_inputs else inputs))
         if not self.has_backward:
             return output
+        if getattr(output, "shape", None) != self.output_gradient.shape:
+            raise ValueError(
+                f"an output gradient of shape {tuple(self.output_gradient.shape)} was given for "
+                f"the output of {type(self.layer).__name__}, which is not one tensor of that "
+                "shape; give the gradient of this very output, or none to run the forward alone"
+            )
         loss = (output * self.output_gradient).sum()
         return output, loss + self.unused.sum() * 0.0
 
@@ -72,27 +99,22 @@ class ForwardGraph(nn.Graph):
 
 
 class GradientGraph(nn.Graph):
-    """Forward and backward of a `LayerAlone`; returns its gradients by name."""
+    """Forward and backward of a `LayerAlone`.
 
-    def __init__(self, alone: LayerAlone) -> None:
+    Returns its gradients by name; with `returns_output` the output before them.
+    """
+
+    def __init__(self, alone: LayerAlone, returns_output: bool = False) -> None:
         super().__init__()
         self.alone = alone
         self.wanted = frozenset(alone.wanted_parameters())
+        self.returns_output = returns_output
         # a graph needs an optimizer to have a backward; this one changes nothing
         self.add_optimizer(flow.optim.SGD([alone.unused], lr=0.0))
 
-    def build(self) -> Dict[str, flow.Tensor]:
-        return self._differentiate()[1]
-
-    def _differentiate(self) -> Tuple[flow.Tensor, Dict[str, flow.Tensor]]:
+    def build(self) -> Any:
         output, loss = self.alone()
         loss.backward()
         named = [(name, p.to(flow.Tensor).grad) for name, p in self.alone.named_parameters()]
-        return output, {name: g for name, g in named if name in self.wanted and g is not None}
-
-
-class OutputGradientGraph(GradientGraph):
-    """As `GradientGraph`, and returns the output before the gradients."""
-
-    def build(self) -> Tuple[flow.Tensor, Dict[str, flow.Tensor]]:
-        return self._differentiate()
+        gradients = {name: g for name, g in named if name in self.wanted and g is not None}
+        return (output, gradients) if self.returns_output else gradients

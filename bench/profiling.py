@@ -13,7 +13,6 @@ the output gradient that it had in the last iteration, alone; a leaf as a graph 
 
 from __future__ import annotations
 
-import copy
 import time
 import types
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.layer_graph import ForwardGraph, GradientGraph, LayerAlone
+from oneflow_bench.layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer
 from oneflow_bench.profile_record import LayerProfile
 from oneflow_bench.timing import synchronize
 
@@ -223,7 +222,7 @@ def _time(run: Callable[[], Any]) -> float:
 
 def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
     """Seconds of a leaf's backward alone, eagerly; the forward before it is not counted."""
-    leaf = copy.deepcopy(module)
+    leaf = copy_layer(module)
     in_place = _is_in_place(leaf)
     data = call.inputs[0].detach()
     data.requires_grad = call.needs_input_gradient
@@ -245,7 +244,7 @@ def _is_in_place(leaf: nn.Module) -> bool:
 
 def _measure_graph(module: nn.Module, call: _Call, with_backward: bool) -> List[float]:
     """Seconds of a leaf compiled alone; compiling is not counted."""
-    leaf = copy.deepcopy(module)
+    leaf = copy_layer(module)
     if with_backward:
         needed = [call.needs_input_gradient]
         alone = LayerAlone(leaf, call.inputs, needed, call.gradient, _is_in_place(leaf))

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import oneflow as flow
 import pytest
+from oneflow import nn
 
-flow = pytest.importorskip("oneflow")
-from oneflow import nn  # noqa: E402
-
-from oneflow_bench.models import create_model  # noqa: E402
-from oneflow_bench.parity.constructor import find_constructor  # noqa: E402
+from oneflow_bench.models import create_model
+from oneflow_bench.parity.constructor import find_constructor
 
 pytestmark = pytest.mark.oneflow
 
