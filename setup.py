@@ -39,7 +39,7 @@ setup(
         "oneflow_bench.data": "data",
     },
     package_data={
-        "oneflow_bench.parity": ["*.json"],
+        "oneflow_bench.parity": ["*.json", "*.template"],
         "oneflow_bench.data": ["imagenet_names.json", "digits/*.json", "digits/*/part-*"],
     },
     install_requires=[

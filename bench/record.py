@@ -17,8 +17,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal
@@ -166,18 +167,28 @@ class RunRecord:
         ]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file."""
+@contextmanager
+def replace_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A stream for what `path` becomes at the end of the context; no reader sees half a file.
+
+    After an error `path` is as it was.
+    """
     handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file."""
+    with replace_atomically(path) as stream:
+        stream.write(text.encode("utf-8"))
 
 
 class RecordWriter:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ONEFLOW_ALLOWED = {
     "data.loader",
     "bench.feeds",
+    "bench.layer_graph",
     "bench.losses",
     "bench.optimization",
     "bench.workload",
@@ -29,8 +30,10 @@ ONEFLOW_ALLOWED = {
     "bench.parity.assertion",
     "bench.parity.collection",
     "bench.parity.observation",
+    "bench.parity.recording",
     "bench.parity.witness",
     "bench.parity.worker",
+    "bench.parity.alone",
 }
 MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot"}
 
@@ -42,15 +45,16 @@ LAYERS = [
     {"bench.parity.result"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
     {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks"},
+    {"bench.layer_graph", "bench.parity.constructor", "bench.parity.reproduction"},
     {"bench.inference", "bench.profile_record"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
-    {"bench.modes", "bench.report", "bench.profiling"},
+    {"bench.modes", "bench.report", "bench.profiling", "bench.parity.alone"},
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
-    {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known", "bench.parity.locate"},
+    {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
-    {"bench.parity.collection"},
+    {"bench.parity.collection", "bench.parity.locate", "bench.parity.recording"},
     {"bench.parity.run", "bench.parity.worker", "bench.parity.assertion"},
     {"bench.profile_plot"},
     {"bench.cli"},
