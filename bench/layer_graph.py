@@ -88,7 +88,7 @@ class LayerAlone(nn.Module):
 
 
 class ForwardGraph(nn.Graph):
-    """A module compiled without a backward."""
+    """A module's forward, in the mode, train or eval, that it is in when compiled."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

@@ -75,7 +75,9 @@ def run_alone(
     needed = [tensor.is_floating_point() and gradient is not None for tensor in tensors]
     alone = LayerAlone(layer, tensors, needed, gradient, guards_inputs=True).to(device)
     alone.training = training  # of the wrapper alone; the layer has its own
-    output, gradients = _run(alone, mode)
+    # held until it has run: OneFlow runs it on its own and crashes when it is freed meanwhile
+    graph = _create_graph(alone) if mode == "graph" else None
+    output, gradients = _run(alone, graph)
     synchronize()
     arrays = {name: tensor.numpy().copy() for name, tensor in gradients.items()}
     return LayerRun(
@@ -90,12 +92,16 @@ def run_alone(
     )
 
 
-def _run(alone: LayerAlone, mode: str) -> Tuple[Any, Dict[str, flow.Tensor]]:
+def _create_graph(alone: LayerAlone) -> nn.Graph:
+    return GradientGraph(alone, returns_output=True) if alone.has_backward else ForwardGraph(alone)
+
+
+def _run(alone: LayerAlone, graph: Optional[nn.Graph]) -> Tuple[Any, Dict[str, flow.Tensor]]:
     if not alone.has_backward:
         with flow.no_grad():
-            return (ForwardGraph(alone) if mode == "graph" else alone)(), {}
-    if mode == "graph":
-        output, gradients = GradientGraph(alone, returns_output=True)()
+            return (alone() if graph is None else graph()), {}
+    if graph is not None:
+        output, gradients = graph()
         return output, gradients
     output, loss = alone()
     loss.backward()

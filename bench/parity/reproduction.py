@@ -93,20 +93,24 @@ def run_reproduction(
 ) -> ReproductionRun:
     """Run a script of `write_reproduction` in a process of its own, with the given environment.
 
+    A process that a signal ended is started once more: OneFlow 0.9.0 now and then aborts one.
     `tolerance` is the largest relative root mean square that passes; without it every bit counts.
     """
     command = [python, str(script)]
     if tolerance is not None:
         command += ["--tolerance", repr(float(tolerance))]
     try:
-        done = subprocess.run(
-            command,
-            env=None if environment is None else dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout_s,
-        )
+        for _ in range(2):
+            done = subprocess.run(
+                command,
+                env=None if environment is None else dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+            )
+            if done.returncode >= 0:
+                break
     except subprocess.TimeoutExpired:
         return ReproductionRun(None, f"{script.name} did not end within {timeout_s:g} s")
     except OSError as error:

@@ -146,6 +146,40 @@ def test_tensors_are_called_what_the_suite_calls_them(tmp_path):
 
 
 @pytest.mark.oneflow
+@pytest.mark.parametrize(
+    "model_name, kind", [("alexnet_cifar", "Conv2d"), ("mobilenet_v3_small", "Dropout")]
+)
+def test_a_layer_recorded_in_a_model_agrees(tmp_path, model_name, kind):
+    import oneflow as flow
+
+    from oneflow_bench.models import create_model
+    from oneflow_bench.parity.constructor import find_constructor
+
+    model = create_model(model_name).train()
+    name, layer = next((n, m) for n, m in model.named_modules() if type(m).__name__ == kind)
+    seen = []
+    layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].numpy().copy()))
+    layer.register_forward_hook(
+        lambda module, inputs, output: output.register_hook(lambda g: seen.append(g.numpy().copy()))
+    )
+    state = {key: value.numpy().copy() for key, value in layer.state_dict().items()}
+    model(flow.tensor(draw(2, 3, 32, 32))).sum().backward()
+    layer._forward_hooks.clear()
+    layer._forward_pre_hooks.clear()
+    case = dataclasses.replace(
+        CONV,
+        name=name,
+        constructor=find_constructor(layer),
+        inputs=[seen[0]],
+        state=state,
+        output_gradient=seen[1],
+    )
+    run = run_reproduction(write_reproduction(tmp_path, case))
+    assert run.confirms is False, run.output
+    assert find_row(run.output, "output") == find_row(run.output, "input gradient") == "yes"
+
+
+@pytest.mark.oneflow
 def test_eager_mode_that_does_not_repeat_itself_tells_nothing(tmp_path):
     restless = dataclasses.replace(
         DRIFT,
