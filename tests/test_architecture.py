@@ -27,11 +27,19 @@ ONEFLOW_ALLOWED = {
     "bench.profiling",
     "bench.profile_worker",
 }
-MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot"}
+MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot", "bench.history_plot"}
 
 # a module imports only from layers below its own
 LAYERS = [
-    {"bench.__init__", "bench.errors", "bench.stats", "bench.machine", "bench.turns"},
+    {
+        "bench.__init__",
+        "bench.errors",
+        "bench.stats",
+        "bench.machine",
+        "bench.turns",
+        "bench.changepoint",
+        "bench.history_metrics",
+    },
     {"bench.config", "bench.flow_checkpoint", "bench.parity.__init__"},
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.parity.result"},
@@ -40,7 +48,7 @@ LAYERS = [
     {"bench.inference", "bench.profile_record"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
     {"bench.modes", "bench.report", "bench.profiling"},
-    {"bench.export.selection", "bench.export.__init__"},
+    {"bench.export.selection", "bench.export.__init__", "bench.history_key"},
     {
         "bench.export.bencher",
         "bench.export.csv_rows",
@@ -51,7 +59,9 @@ LAYERS = [
         "bench.export.pytest_benchmark_json",
         "bench.export.tensorboard",
     },
-    {"bench.export.formats"},
+    {"bench.export.formats", "bench.history"},
+    {"bench.history_report"},
+    {"bench.history_plot"},
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
