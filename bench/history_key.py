@@ -8,7 +8,8 @@ from typing import Any, Dict, List, Tuple
 from oneflow_bench.config import Contender
 from oneflow_bench.record import RunRecord, SetupEvent
 
-UNKNOWN = "unknown"
+UNKNOWN = "unknown"  # the record does not say
+NONE = "none"  # a setting that is not set
 NOT_PART_OF_A_SERIES = {"seed", "resume"}  # of the workload: they change from run to run
 Key = Dict[str, str]
 
@@ -22,7 +23,7 @@ def create_series_key(record: RunRecord) -> Key:
     """
     document = record.document
     key = {
-        name: _say(value)
+        name: _say(value, NONE)
         for name, value in document.workload.model_dump().items()
         if name not in NOT_PART_OF_A_SERIES
     }
@@ -47,16 +48,17 @@ def _describe_contender(record: RunRecord, contender: Contender) -> Key:
     setups: List[SetupEvent] = record.of_kind(SetupEvent, contender.name)
     software = setups[0].environment if setups else {}
     kernels = record.document.environment_start.get("blas_kernel") or {}
-    facts = {name: _say(value) for name, value in contender.model_dump(exclude={"name"}).items()}
+    settings = contender.model_dump(exclude={"name"})
+    facts = {name: _say(value, NONE) for name, value in settings.items()}
     facts["oneflow"] = _say(software.get("oneflow"))
     facts["variables"] = _say(software.get("variables"))
     facts["blas_kernel"] = _say(kernels.get(contender.name))
     return facts
 
 
-def _say(value: Any) -> str:
+def _say(value: Any, missing: str = UNKNOWN) -> str:
     if value is None or value == "":
-        return UNKNOWN
+        return missing
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 

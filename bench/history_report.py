@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Dict, List, Sequence
 
 from oneflow_bench.history import Change, Curve, History, Series, Value
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 SHOWN_POINTS = 30  # the newest; the pictures have them all
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-=+*#@"
+_ROUNDING = 1e-6  # of a bar: equal values have equal bars
 CHANGE_MARK = "|"
 SPANNED_STEPS = 4
 VERDICT_MARKS = {"identical": "=", "equal within rounding": "~", "different": "x"}
@@ -65,7 +67,8 @@ def _draw_bars(metric: Metric, values: Sequence[float], encoding: str) -> List[s
     step = (metric.min_step or 0.0) * (middle if metric.relative else 1.0)
     span = max(high - low, SPANNED_STEPS * step)
     bottom = middle - span / 2
-    return [bars[min(len(bars) - 1, int((v - bottom) / span * len(bars)))] for v in values]
+    heights = [int((v - bottom) / span * len(bars) + _ROUNDING) for v in values]
+    return [bars[min(height, len(bars) - 1)] for height in heights]
 
 
 def describe_series(series: Series) -> List[str]:
@@ -95,7 +98,9 @@ def render_history(history: History, console: Console) -> None:
         for line in describe_series(series):
             say(f"  {line}")
         if series.differences:
-            say(f"  not joined with series {number - 1}: {'; '.join(series.differences)}")
+            words = f"not joined with series {number - 1}: {'; '.join(series.differences)}"
+            lines = wrap(words, console.width - 4, subsequent_indent="  ")
+            say("\n".join(f"  {line}" for line in lines))
         for line in render_curves(series.curves, console.encoding):
             say(f"  {line}")
         if count == 1 and series.curves:

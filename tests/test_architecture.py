@@ -183,6 +183,8 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.cli.runs, oneflow_bench.plan, oneflow_bench.report",
         "import oneflow_bench.models, oneflow_bench.data",
         "import oneflow_bench.plot, oneflow_bench.inference, oneflow_bench.profile_plot",
+        "import oneflow_bench.history_plot, oneflow_bench.export.markdown, "
+        "oneflow_bench.export.tensorboard",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):

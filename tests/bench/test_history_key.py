@@ -31,6 +31,8 @@ def test_runs_that_differ_in_seed_and_time_alone_share_a_key():
          ["blas_kernel of graph Zen rather than unknown"]),
         (lambda d: setattr(d, "workload", d.workload.model_copy(update={"batch_size": 64})),
          ["batch_size 64 rather than 32"]),
+        (lambda d: setattr(d, "workload", d.workload.model_copy(update={"alpha": 0.5})),
+         ["alpha 0.5 rather than none"]),
         (lambda d: setattr(d, "train_samples", 5), ["train_samples 5 rather than 640"]),
         (lambda d: setattr(d, "contenders", [
             c.model_copy(update={"runtime": "stock"}) for c in d.contenders]),

@@ -46,6 +46,18 @@ def test_series_are_set_apart_in_words_and_single_runs_say_so():
     assert text.count("one run: there is nothing to compare it with yet") == 2
 
 
+def test_many_differences_are_wrapped():
+    other = create_run(1, cores=4)
+    changed = {"lr": 0.5, "momentum": 0.25, "weight_decay": 0.125, "batch_size": 64}
+    other.document.workload = other.document.workload.model_copy(update=changed)
+    lines = rendered([create_run(0), other]).splitlines()
+    start = next(i for i, line in enumerate(lines) if "not joined" in line)
+    assert lines[start].startswith("  not joined with series 1: batch_size 64 rather than 32; lr")
+    assert lines[start + 1].startswith("    0.02; momentum 0.25 rather than 0.9")
+    assert "cores 4 rather than 2" in lines[start + 2]
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_metric_that_no_run_has_is_said():
     text = rendered([create_run(0, graph_step_time_s=None)], ["speedup"])
     assert "these runs hold none of the metrics asked for" in text
