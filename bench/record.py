@@ -266,6 +266,8 @@ def _load_events(path: Path) -> List[Any]:
         raise RecordError(
             f"no samples at {path} ({error.strerror}); the record is damaged"
         ) from None
+    except UnicodeDecodeError:
+        raise RecordError(f"{path} is not text; the record is damaged, run it again") from None
     complete = text.split("\n")[:-1]  # what follows the last newline was cut short
     events = []
     for number, line in enumerate(complete, start=1):

@@ -35,11 +35,18 @@ ONEFLOW_ALLOWED = {
     "bench.parity.worker",
     "bench.parity.alone",
 }
-MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot"}
+MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot", "bench.history_plot"}
 
 # a module imports only from layers below its own
 LAYERS = [
-    {"bench.errors", "bench.stats", "bench.machine", "bench.turns"},
+    {
+        "bench.errors",
+        "bench.stats",
+        "bench.machine",
+        "bench.turns",
+        "bench.changepoint",
+        "bench.history_metrics",
+    },
     {"bench.config", "bench.flow_checkpoint", "bench.parity.__init__"},
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.parity.result"},
@@ -49,6 +56,20 @@ LAYERS = [
     {"bench.inference", "bench.profile_record"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
     {"bench.modes", "bench.report", "bench.profiling", "bench.parity.alone"},
+    {"bench.export.selection", "bench.export.__init__", "bench.history_key"},
+    {
+        "bench.export.bencher",
+        "bench.export.csv_rows",
+        "bench.export.github_action",
+        "bench.export.hyperfine_json",
+        "bench.export.markdown",
+        "bench.export.pyperf_json",
+        "bench.export.pytest_benchmark_json",
+        "bench.export.tensorboard",
+    },
+    {"bench.export.formats", "bench.history"},
+    {"bench.history_report"},
+    {"bench.history_plot"},
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
@@ -175,6 +196,8 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.models, oneflow_bench.data",
         "import oneflow_bench.plot, oneflow_bench.inference, oneflow_bench.profile_plot",
         "import oneflow_bench.parity.constructor, oneflow_bench.parity.reproduction",
+        "import oneflow_bench.history_plot, oneflow_bench.export.markdown, "
+        "oneflow_bench.export.tensorboard",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):
