@@ -37,7 +37,7 @@ MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot"}
 # a module imports only from layers below its own
 LAYERS = [
     {"bench.errors", "bench.stats", "bench.machine", "bench.turns"},
-    {"bench.config", "bench.flow_checkpoint", "bench.parity.__init__"},
+    {"bench.config", "bench.documents", "bench.flow_checkpoint", "bench.parity.__init__"},
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.parity.result"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
