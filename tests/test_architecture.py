@@ -52,7 +52,17 @@ LAYERS = [
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
     {"bench.parity.collection"},
     {"bench.parity.run", "bench.parity.worker", "bench.parity.assertion"},
-    {"bench.profile_plot"},
+    {
+        "bench.profile_plot",
+        "bench.parity.baseline",
+        "bench.parity.blocks",
+        "bench.parity.defaults",
+        "bench.parity.documents",
+    },
+    {"bench.parity.findings", "bench.parity.planning", "bench.parity.series"},
+    {"bench.parity.gate"},
+    {"bench.parity.report"},
+    {"bench.parity.annotations", "bench.parity.junit"},
     {"bench.cli"},
     {"bench.__main__", "bench.__init__"},
 ]
@@ -170,6 +180,9 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.cli.runs, oneflow_bench.plan, oneflow_bench.report",
         "import oneflow_bench.models, oneflow_bench.data",
         "import oneflow_bench.plot, oneflow_bench.inference, oneflow_bench.profile_plot",
+        "import oneflow_bench.cli.checks, oneflow_bench.cli.baselines",
+        "import oneflow_bench.parity.series, oneflow_bench.parity.planning",
+        "import oneflow_bench.parity.junit, oneflow_bench.parity.annotations",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):
