@@ -14,7 +14,7 @@ VERSION = re.search(
     r'^__version__ = "([^"]+)"', (ROOT / "bench" / "__init__.py").read_text(), re.MULTILINE
 ).group(1)
 
-TEST = ["pytest>=7", "pytest-timeout>=2", "scikit-learn>=1.3"]
+TEST = ["pytest>=7", "pytest-timeout>=2", "scikit-learn>=1.3", "junitparser>=3.1"]
 
 setup(
     name="oneflow-bench",
