@@ -180,6 +180,14 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def save_text(path: Path, text: str, remedy: str) -> None:
+    """`write_atomically` for what a user asked for: InputError with a remedy where it fails."""
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror}); {remedy}") from None
+
+
 class RecordWriter:
     """Creates a run folder and appends to it. Raises InputError where it cannot be written."""
 

@@ -16,7 +16,7 @@ from oneflow_bench.config import Workload
 from oneflow_bench.documents import load_document
 from oneflow_bench.errors import InputError
 from oneflow_bench.parity.result import CheckDocument, ModelCheck, SideFacts, Verdict
-from oneflow_bench.record import write_atomically
+from oneflow_bench.record import save_text
 
 BASELINE_SCHEMA_VERSION = 1
 BASELINE_FOLDER = Path("results/baselines")
@@ -106,12 +106,10 @@ def save_baseline(baseline: Baseline, path: Path) -> None:
     """Write a baseline in one move. Raises InputError where that cannot be done."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, baseline.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise InputError(
-            f"cannot write the baseline {path} ({error.strerror}); "
-            "give --baseline a folder you may write to"
-        ) from None
+    except OSError:
+        pass  # writing says what is wrong
+    remedy = "give --baseline a folder you may write to"
+    save_text(path, baseline.model_dump_json(indent=1) + "\n", remedy)
 
 
 def load_baseline(path: Path) -> Baseline:

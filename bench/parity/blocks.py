@@ -50,9 +50,10 @@ def print_blocks(blocks: Sequence[Block], console: Console) -> None:
     """To a terminal, within its width."""
     from rich.text import Text as Prose
 
-    for block in blocks:
+    for number, block in enumerate(blocks):
         if isinstance(block, Heading):
-            console.print()
+            if number:
+                console.print()
             console.print(Prose(strip_controls(block.text), style="bold"))
         elif isinstance(block, Text):
             for line in block.lines:

@@ -162,7 +162,7 @@ def create_inconclusive_check(model: str = "googlenet") -> ModelCheck:
     )
 
 
-def create_failed_check(model: str = "mnasnet0_5") -> ModelCheck:
+def create_failed_check(model: str = "mnasnet1_0") -> ModelCheck:
     return create_check(
         model,
         verdict="inconclusive",

@@ -26,7 +26,7 @@ def annotate(*checks, baselines=()):
     "check, begin",
     [
         (create_different_check(), "::error title=bench check%3A vgg11::different: forward: "),
-        (create_failed_check(), "::error title=bench check%3A mnasnet0_5::a worker failed: "),
+        (create_failed_check(), "::error title=bench check%3A mnasnet1_0::a worker failed: "),
         (create_inconclusive_check(), "::warning title=bench check%3A googlenet::inconclusive: "),
         (create_rounding_check(), "::warning title=bench check%3A resnet18::the known difference"),
     ],

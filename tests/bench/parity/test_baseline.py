@@ -117,5 +117,5 @@ def test_a_damaged_baseline_is_one_sentence(stored, change, message):
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write the baseline .* --baseline"):
+    with pytest.raises(InputError, match="cannot write .*lenet.json .* --baseline"):
         save_baseline(create(), tmp_path / "file" / "lenet.json")

@@ -118,7 +118,7 @@ def test_the_counts_are_those_of_the_cases(everything):
     by_name = {name: rest for name, *rest in suites}
     assert by_name["lenet"] == [26, 2, 0]
     assert by_name["vgg11"] == [3, 1, 0]
-    assert by_name["mnasnet0_5"] == [1, 0, 1]
+    assert by_name["mnasnet1_0"] == [1, 0, 1]
 
 
 def test_a_level_that_differs_is_a_failure_that_names_where():

@@ -102,7 +102,7 @@ def test_the_conclusion_names_the_models_that_it_is_due_to():
     document = create_check_document(create_failed_check(), create_inconclusive_check())
     assert conclude(judge_checks(document)) == [
         "Exit status 4: a worker failed (1 of 2 models).",
-        "That is so for mnasnet0_5.",
+        "That is so for mnasnet1_0.",
     ]
 
 
