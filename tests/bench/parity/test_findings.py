@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from made_checks import LOSSES, create_check, create_check_document, create_side
 
@@ -191,3 +193,15 @@ def test_what_is_missing_is_not_compared():
     metrics = ("operators", "compile time", "peak memory", "accuracy", "parameters digest")
     for metric in (*metrics, "resumed losses"):
         assert find(found, baseline, metric).kind == "not compared"
+
+
+def test_the_docs_give_the_tolerances_as_they_are():
+    text = (Path(__file__).resolve().parents[3] / "docs" / "check.md").read_text()
+    for words in (
+        f"first loss within {FIRST_LOSS_TOLERANCE * 100:g} % and later ones within "
+        f"{LOSS_TOLERANCE * 100:g} %",
+        f"within {ACCURACY_TOLERANCE * 100:g} points",
+        f"below {COMPILE_FACTOR:g} times the baseline's plus {COMPILE_FLOOR_S:g} s",
+        f"below {MEMORY_FACTOR:g} times the baseline's plus {MEMORY_FLOOR_BYTES / 2**20:g} MiB",
+    ):
+        assert words in text
