@@ -29,7 +29,7 @@ from oneflow_bench.parity.baseline import Baseline, ModeBaseline
 # rounding alone; a model with batch norm over a few samples amplifies that within three steps, so
 # that later losses can only be held to the coarse. Chosen with room to what was seen.
 FIRST_LOSS_TOLERANCE = 1e-4  # relative
-LOSS_TOLERANCE = 0.25  # relative, after the first update
+LOSS_TOLERANCE = 0.5  # relative, after the first update
 LOSS_FLOOR = 1e-3  # a loss nearer to 0 than this is taken as this
 ACCURACY_TOLERANCE = 0.1  # three of the 32 validation samples of a default check
 # One compilation on a shared machine, beside another process: only the coarse is to be seen.
