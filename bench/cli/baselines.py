@@ -63,7 +63,8 @@ def update(**flags: Any) -> int:
     else:
         plans = plan_checks(flags, lambda: list_baselines(place) if _holds_any(place) else [])
         _require_place(place, [plan.workload.model for plan in plans])
-        document, _ = run_planned_checks(plans, flags)
+        document, folder = run_planned_checks(plans, flags)
+        click.echo(f"check: {folder}", err=flags["as_json"])
     return _write_baselines(document, place, flags["as_json"])
 
 

@@ -17,7 +17,7 @@ from oneflow_bench.parity.result import CheckDocument, KnownHit, LevelResult, Mo
 MISSING = "-"
 _DIGEST_CHARACTERS = 12
 _MEANING = {
-    0: "the modes are the same",
+    0: "the modes agree",
     1: "the modes differ, or a metric is worse than its baseline",
     3: "inconclusive",
     4: "a worker failed",

@@ -80,7 +80,7 @@ def test_the_origin_shows_both_values_the_reference_and_the_script():
 def test_an_identical_model_is_one_row():
     document = create_check_document(create_check())
     text = shown(report_check(document, judge_checks(document)))
-    assert "Exit status 0: the modes are the same (1 of 1 model)." in text
+    assert "Exit status 0: the modes agree (1 of 1 model)." in text
     assert "initial weights" not in text and "baseline" not in text
 
 
