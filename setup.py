@@ -19,6 +19,7 @@ TEST = [
     "pytest>=7",
     "pytest-timeout>=2",
     "scikit-learn>=1.3",
+    "junitparser>=3.1",
     *TENSORBOARD,
     # the real readers of what `bench export` writes
     "pyperf>=2.3",

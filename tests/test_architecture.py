@@ -47,7 +47,7 @@ LAYERS = [
         "bench.changepoint",
         "bench.history_metrics",
     },
-    {"bench.config", "bench.flow_checkpoint", "bench.parity.__init__"},
+    {"bench.config", "bench.documents", "bench.flow_checkpoint", "bench.parity.__init__"},
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.parity.result"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
@@ -77,7 +77,17 @@ LAYERS = [
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
     {"bench.parity.collection", "bench.parity.locate", "bench.parity.recording"},
     {"bench.parity.run", "bench.parity.worker", "bench.parity.assertion"},
-    {"bench.profile_plot"},
+    {
+        "bench.profile_plot",
+        "bench.parity.baseline",
+        "bench.parity.blocks",
+        "bench.parity.defaults",
+        "bench.parity.documents",
+    },
+    {"bench.parity.findings", "bench.parity.planning", "bench.parity.series"},
+    {"bench.parity.gate"},
+    {"bench.parity.report"},
+    {"bench.parity.annotations", "bench.parity.junit"},
     {"bench.cli"},
     {"bench.__main__", "bench.__init__"},
 ]
@@ -198,6 +208,9 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.parity.constructor, oneflow_bench.parity.reproduction",
         "import oneflow_bench.history_plot, oneflow_bench.export.markdown, "
         "oneflow_bench.export.tensorboard",
+        "import oneflow_bench.cli.checks, oneflow_bench.cli.baselines",
+        "import oneflow_bench.parity.series, oneflow_bench.parity.planning",
+        "import oneflow_bench.parity.junit, oneflow_bench.parity.annotations",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):

@@ -15,6 +15,8 @@ _COMMANDS = {
     "eager": ("runs", "Train and validate in eager mode."),
     "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
     "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
+    "check": ("checks", "Find where the modes differ; gate on stored baselines."),
+    "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
     "plot": ("plots", "Draw the pictures of stored runs."),
@@ -53,8 +55,8 @@ def bench() -> None:
     bench compare --model resnet18 --data synthetic
     bench eager --epochs 5 --out results/mine
 
-    Exit status: 0 done, 1 the modes differ, 2 bad input, 3 inconclusive,
-    4 a worker failed, 130 ended by Ctrl-C.
+    Exit status: 0 done, 1 the modes differ or a metric is worse than its
+    baseline, 2 bad input, 3 inconclusive, 4 a worker failed, 130 Ctrl-C.
     """
 
 

@@ -11,7 +11,7 @@ import click
 
 from oneflow_bench.cli.options import parse_model_arguments
 from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import EXIT_DONE, InputError
+from oneflow_bench.errors import EXIT_DONE
 
 if TYPE_CHECKING:
     from oneflow_bench.plan import Plan
@@ -90,6 +90,7 @@ def profile(**flags: Any) -> int:
     bench profile --model alexnet
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
     """  # fmt: skip
+    from oneflow_bench.documents import create_run_folder
     from oneflow_bench.plan import create_plan
 
     given = {name: flags[name] for name in _PLAN_FLAGS}
@@ -97,14 +98,7 @@ def profile(**flags: Any) -> int:
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")
     folder = Path(flags["out"] or f"results/profile-{model}-{now:%Y%m%d-%H%M%S}")
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise InputError(f"the folder {folder} exists already; give --out another") from None
-    except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be created ({error.strerror}); give --out another"
-        ) from None
+    create_run_folder(folder)
     document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"))
     _report(document, folder, flags["top"], flags["as_json"])
     return EXIT_DONE

@@ -7,7 +7,7 @@ from fakes import create_writer
 from records import create_events
 
 from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.record import load_record, write_atomically
+from oneflow_bench.record import load_record, save_text, write_atomically
 
 
 @pytest.fixture
@@ -89,3 +89,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         write_atomically(path, "\ud800")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_text_that_cannot_be_saved_is_bad_input_with_its_remedy(tmp_path):
+    save_text(tmp_path / "x", "text", "give another")
+    assert (tmp_path / "x").read_text() == "text"
+    with pytest.raises(InputError, match=r"cannot write .*\(No such file or directory\); give"):
+        save_text(tmp_path / "nowhere" / "x", "text", "give another")
