@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
@@ -118,19 +119,23 @@ def draw_loss(axes: Any, series: List[Series]) -> None:
 def draw_loss_difference(axes: Any, series: List[Series]) -> None:
     """Absolute difference of the losses to those of the run's first contender, log scale.
 
-    Runs of one contender each are set against the first run's.
+    Runs of one contender each are set against the first run's. Steps without a finite difference,
+    as of a training that diverged, are not drawn and said to be there.
     """
     axes.set(title="Loss difference", xlabel="step", ylabel="absolute difference (nats)")
     if len(series) < 2:
         _say(axes, "one contender: nothing to compare")
         return
     shown = False
+    not_finite: List[int] = []  # first such step of each pair
     for index, one in enumerate(series[1:], start=1):
         reference = _reference(one, series)
         if reference is None:
             continue
         pairs = zip(reference.losses(), one.losses())
         steps = [(step, abs(a - b)) for step, (a, b) in enumerate(pairs) if a != b]
+        not_finite += [step for step, size in steps if not math.isfinite(size)][:1]
+        steps = [(step, size) for step, size in steps if math.isfinite(size)]
         if steps:
             shown = True
             style = {**_style(index, True), "linestyle": "none"}
@@ -139,8 +144,11 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
     axes.set_xlim(-1, max(common, 2))
     if shown:
         axes.set_yscale("log")
-        axes.set_title("Loss difference (steps not drawn: bitwise equal)")
+        not_drawn = "bitwise equal, or not finite" if not_finite else "bitwise equal"
+        axes.set_title(f"Loss difference (steps not drawn: {not_drawn})")
         _legend(axes)
+    elif not_finite:
+        _say(axes, f"bitwise equal up to step {min(not_finite)}, where losses stop being finite")
     else:
         _say(axes, f"bitwise equal in all {common} steps" if common else "no common steps")
 

@@ -49,6 +49,14 @@ def test_equal_losses_are_said_in_words_and_others_drawn():
     assert "bitwise equal in all" not in " ".join(texts_of(other))
 
 
+def test_a_training_that_diverged_is_drawn(tmp_path):
+    record = create_record(create_events("eager", loss=None), create_events("graph", loss=None))
+    assert "up to step 0, where losses stop being finite" in " ".join(texts_of(record))
+    assert all(path.stat().st_size for path in render_pictures([record], tmp_path))
+    half = create_record(create_events("eager"), create_events("graph", loss=None))
+    assert "stop being finite" in " ".join(texts_of(half))
+
+
 def texts_of(record):
     figure, axes = plt.subplots()
     draw_loss_difference(axes, list_series([record]))
