@@ -16,7 +16,7 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md") if BLOCK.search(path.read
 
 
 def test_the_pages_of_the_capabilities_have_commands():
-    assert {"recipes.md", "checkpoints.md", "inference.md"} <= set(PAGES)
+    assert {"recipes.md", "checkpoints.md", "inference.md", "profile.md"} <= set(PAGES)
 
 
 @pytest.mark.oneflow
