@@ -47,8 +47,13 @@ class Series(NamedTuple):
     def blocks(self) -> List[BlockEvent]:
         return self.record.of_kind(BlockEvent, self.name)
 
-    def losses(self) -> List[float]:
-        return [float("nan") if loss is None else loss for b in self.blocks() for loss in b.losses]
+    def losses(self) -> Dict[int, float]:
+        """By step; a run that was resumed begins where the one before it ended."""
+        return {
+            step: float("nan") if loss is None else loss
+            for block in self.blocks()
+            for step, loss in enumerate(block.losses, start=block.first_step)
+        }
 
     def evals(self) -> List[EvalEvent]:
         return self.record.of_kind(EvalEvent, self.name)
@@ -112,7 +117,8 @@ def draw_loss(axes: Any, series: List[Series]) -> None:
     axes.set(title="Training loss", xlabel="step", ylabel="loss (nats)")
     for index, one in enumerate(series):
         losses = one.losses()
-        axes.plot(range(len(losses)), losses, label=one.label, **_style(index, len(losses) < 2))
+        style = _style(index, len(losses) < 2)
+        axes.plot(list(losses), list(losses.values()), label=one.label, **style)
     _legend(axes)
 
 
@@ -128,20 +134,24 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
         return
     shown = False
     not_finite: List[int] = []  # first such step of each pair
+    counts: List[int] = []  # steps of each pair
     for index, one in enumerate(series[1:], start=1):
         reference = _reference(one, series)
         if reference is None:
             continue
-        pairs = zip(reference.losses(), one.losses())
-        steps = [(step, abs(a - b)) for step, (a, b) in enumerate(pairs) if a != b]
+        ours, theirs = reference.losses(), one.losses()
+        common = [step for step in ours if step in theirs]
+        counts.append(len(common))
+        pairs = [(step, ours[step], theirs[step]) for step in common]
+        steps = [(step, abs(a - b)) for step, a, b in pairs if a != b]
         not_finite += [step for step, size in steps if not math.isfinite(size)][:1]
         steps = [(step, size) for step, size in steps if math.isfinite(size)]
         if steps:
             shown = True
             style = {**_style(index, True), "linestyle": "none"}
             axes.plot(*zip(*steps), label=f"{one.label} against {reference.name}", **style)
-    common = min(len(one.losses()) for one in series)
-    axes.set_xlim(-1, max(common, 2))
+    all_steps = {step for one in series for step in one.losses()} or {0}
+    axes.set_xlim(min(all_steps) - 1, max(max(all_steps) + 1, 2))
     if shown:
         axes.set_yscale("log")
         not_drawn = "bitwise equal, or not finite" if not_finite else "bitwise equal"
@@ -150,7 +160,8 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
     elif not_finite:
         _say(axes, f"bitwise equal up to step {min(not_finite)}, where losses stop being finite")
     else:
-        _say(axes, f"bitwise equal in all {common} steps" if common else "no common steps")
+        least = min(counts, default=0)
+        _say(axes, f"bitwise equal in all {least} steps" if least else "no common steps")
 
 
 def _reference(one: Series, series: List[Series]) -> Optional[Series]:

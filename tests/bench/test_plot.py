@@ -57,6 +57,19 @@ def test_a_training_that_diverged_is_drawn(tmp_path):
     assert "stop being finite" in " ".join(texts_of(half))
 
 
+def test_a_resumed_run_is_drawn_from_where_it_began():
+    whole = create_record(create_events("eager"))
+    half = [event for event in create_events("eager") if getattr(event, "epoch", 1) == 1]
+    series = list_series([whole, create_record(half)])
+    steps = [list(one.losses()) for one in series]
+    assert steps[0] == list(range(240))
+    assert steps[1] == list(range(120, 240))
+    figure, axes = plt.subplots()
+    draw_loss_difference(axes, series)
+    assert [text.get_text() for text in axes.texts] == ["bitwise equal in all 120 steps"]
+    plt.close(figure)
+
+
 def texts_of(record):
     figure, axes = plt.subplots()
     draw_loss_difference(axes, list_series([record]))
