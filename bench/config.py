@@ -14,7 +14,9 @@ EMBEDDED_DATA = "embedded-digits"  # the dataset that comes with the suite
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Workload(_Frozen):

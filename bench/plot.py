@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
@@ -46,8 +47,13 @@ class Series(NamedTuple):
     def blocks(self) -> List[BlockEvent]:
         return self.record.of_kind(BlockEvent, self.name)
 
-    def losses(self) -> List[float]:
-        return [float("nan") if loss is None else loss for b in self.blocks() for loss in b.losses]
+    def losses(self) -> Dict[int, float]:
+        """By step; a run that was resumed begins where the one before it ended."""
+        return {
+            step: float("nan") if loss is None else loss
+            for block in self.blocks()
+            for step, loss in enumerate(block.losses, start=block.first_step)
+        }
 
     def evals(self) -> List[EvalEvent]:
         return self.record.of_kind(EvalEvent, self.name)
@@ -111,38 +117,51 @@ def draw_loss(axes: Any, series: List[Series]) -> None:
     axes.set(title="Training loss", xlabel="step", ylabel="loss (nats)")
     for index, one in enumerate(series):
         losses = one.losses()
-        axes.plot(range(len(losses)), losses, label=one.label, **_style(index, len(losses) < 2))
+        style = _style(index, len(losses) < 2)
+        axes.plot(list(losses), list(losses.values()), label=one.label, **style)
     _legend(axes)
 
 
 def draw_loss_difference(axes: Any, series: List[Series]) -> None:
     """Absolute difference of the losses to those of the run's first contender, log scale.
 
-    Runs of one contender each are set against the first run's.
+    Runs of one contender each are set against the first run's. Steps without a finite difference,
+    as of a training that diverged, are not drawn and said to be there.
     """
     axes.set(title="Loss difference", xlabel="step", ylabel="absolute difference (nats)")
     if len(series) < 2:
         _say(axes, "one contender: nothing to compare")
         return
     shown = False
+    not_finite: List[int] = []  # first such step of each pair
+    counts: List[int] = []  # steps of each pair
     for index, one in enumerate(series[1:], start=1):
         reference = _reference(one, series)
         if reference is None:
             continue
-        pairs = zip(reference.losses(), one.losses())
-        steps = [(step, abs(a - b)) for step, (a, b) in enumerate(pairs) if a != b]
+        ours, theirs = reference.losses(), one.losses()
+        common = [step for step in ours if step in theirs]
+        counts.append(len(common))
+        pairs = [(step, ours[step], theirs[step]) for step in common]
+        steps = [(step, abs(a - b)) for step, a, b in pairs if a != b]
+        not_finite += [step for step, size in steps if not math.isfinite(size)][:1]
+        steps = [(step, size) for step, size in steps if math.isfinite(size)]
         if steps:
             shown = True
             style = {**_style(index, True), "linestyle": "none"}
             axes.plot(*zip(*steps), label=f"{one.label} against {reference.name}", **style)
-    common = min(len(one.losses()) for one in series)
-    axes.set_xlim(-1, max(common, 2))
+    all_steps = {step for one in series for step in one.losses()} or {0}
+    axes.set_xlim(min(all_steps) - 1, max(max(all_steps) + 1, 2))
     if shown:
         axes.set_yscale("log")
-        axes.set_title("Loss difference (steps not drawn: bitwise equal)")
+        not_drawn = "bitwise equal, or not finite" if not_finite else "bitwise equal"
+        axes.set_title(f"Loss difference (steps not drawn: {not_drawn})")
         _legend(axes)
+    elif not_finite:
+        _say(axes, f"bitwise equal up to step {min(not_finite)}, where losses stop being finite")
     else:
-        _say(axes, f"bitwise equal in all {common} steps" if common else "no common steps")
+        least = min(counts, default=0)
+        _say(axes, f"bitwise equal in all {least} steps" if least else "no common steps")
 
 
 def _reference(one: Series, series: List[Series]) -> Optional[Series]:

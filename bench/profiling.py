@@ -25,7 +25,7 @@ from oneflow_bench.layer_graph import ForwardGraph, GradientGraph, LayerAlone, c
 from oneflow_bench.profile_record import LayerProfile
 from oneflow_bench.timing import synchronize
 
-ALONE_REPEATS = 5
+ALONE_REPEATS = 7  # a median has an interval from six values on
 _WARMUP_REPEATS = 2
 
 

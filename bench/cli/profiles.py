@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional
@@ -11,7 +12,7 @@ import click
 
 from oneflow_bench.cli.options import parse_model_arguments
 from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import EXIT_DONE
+from oneflow_bench.errors import EXIT_DONE, InputError
 
 if TYPE_CHECKING:
     from oneflow_bench.plan import Plan
@@ -99,7 +100,11 @@ def profile(**flags: Any) -> int:
     model = plan.workload.model.replace(":", "-")
     folder = Path(flags["out"] or f"results/profile-{model}-{now:%Y%m%d-%H%M%S}")
     create_run_folder(folder)
-    document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"))
+    try:
+        document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"))
+    except InputError:  # refused by the worker: nothing was measured
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     _report(document, folder, flags["top"], flags["as_json"])
     return EXIT_DONE
 
@@ -131,16 +136,17 @@ def _report(document: ProfileDocument, folder: Path, top: Optional[int], as_json
     from rich.console import Console
 
     from oneflow_bench.profile_plot import render_profile_picture
-    from oneflow_bench.profile_report import render_profile
+    from oneflow_bench.profile_report import render_profile, save_profile_table
     from oneflow_bench.profile_trace import create_trace
     from oneflow_bench.record import write_atomically
 
     write_atomically(folder / "profile.json", document.model_dump_json(indent=1) + "\n")
     write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
+    save_profile_table(document, folder / "layers.txt")
     render_profile_picture(document, folder)
     if as_json:
         click.echo(document.model_dump_json(indent=1))
         return
     console = Console()
     render_profile(document, console, top)
-    console.print(f"profile, trace and picture: {folder}", soft_wrap=True)
+    console.print(f"profile, whole table, trace and picture: {folder}", soft_wrap=True)

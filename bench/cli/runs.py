@@ -122,8 +122,9 @@ def _execute(
     """Plan, run and read back: what is reported is what the record says."""
     from oneflow_bench.config import Contender, Measuring
     from oneflow_bench.launch import create_launcher
-    from oneflow_bench.plan import SUBSET_FOLDER, create_document, create_plan, validated
-    from oneflow_bench.record import RecordWriter, load_record
+    from oneflow_bench.plan import SUBSET_FOLDER, create_document, create_plan
+    from oneflow_bench.recipe_checks import validated
+    from oneflow_bench.record import BlockEvent, RecordWriter, load_record
     from oneflow_bench.runner import Runner
     from oneflow_bench.runtime import RuntimeResolver
 
@@ -146,10 +147,15 @@ def _execute(
     )
     folder = Path(flags["out"] or Path("results") / document.run_id)
     writer = RecordWriter(folder, document)
-    dataset = plan.prepare_dataset(folder)
     try:
+        dataset = plan.prepare_dataset(folder)
         with ProgressBar("steps") as bar:
             Runner(writer, create_launcher(folder, environments), dataset, bar).run()
+    except InputError:
+        # refused by a worker: with nothing measured, the folder would only be in the way
+        if not load_record(folder).of_kind(BlockEvent):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
         shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
     return load_record(folder)

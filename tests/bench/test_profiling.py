@@ -171,7 +171,7 @@ def test_the_command_leaves_a_profile_a_picture_and_a_trace(tmp_path, mode):
     assert "features.0" in done.stdout
     assert "other layers" in done.stdout
     assert {p.name for p in out.iterdir()} == {
-        "profile.json", "trace.json", "layers.png", "layers.svg", "logs"
+        "profile.json", "trace.json", "layers.txt", "layers.png", "layers.svg", "logs"
     }  # fmt: skip
     document = json.loads((out / "profile.json").read_text())
     assert len(document["layers"]) == 12
