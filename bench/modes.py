@@ -14,6 +14,7 @@ import oneflow as flow
 from oneflow import nn
 
 from oneflow_bench.feeds import Feed
+from oneflow_bench.layer_graph import ForwardGraph
 from oneflow_bench.optimization import (
     capture_eager_state,
     capture_graph_state,
@@ -131,17 +132,6 @@ class TrainGraph(nn.Graph):
     def give(self, loss: flow.Tensor, labels: flow.Tensor) -> Any:
         """What a call of the graph returns; may be asked for more by a subclass."""
         return (loss, labels) if self.takes_loader else loss
-
-
-class ForwardGraph(nn.Graph):
-    """The forward pass of a model in the mode, train or eval, that it is in when compiled."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def build(self, images: flow.Tensor) -> flow.Tensor:
-        return self.model(images)
 
 
 def create_forward(mode: str, model: nn.Module, example: flow.Tensor) -> Tuple[Any, float]:

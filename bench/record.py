@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal
@@ -166,18 +167,28 @@ class RunRecord:
         ]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file."""
+@contextmanager
+def replace_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A stream for what `path` becomes at the end of the context; no reader sees half a file.
+
+    After an error `path` is as it was.
+    """
     handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file."""
+    with replace_atomically(path) as stream:
+        stream.write(text.encode("utf-8"))
 
 
 def save_text(path: Path, text: str, remedy: str) -> None:
@@ -243,6 +254,8 @@ def _load_events(path: Path) -> List[Any]:
         raise RecordError(
             f"no samples at {path} ({error.strerror}); the record is damaged"
         ) from None
+    except UnicodeDecodeError:
+        raise RecordError(f"{path} is not text; the record is damaged, run it again") from None
     complete = text.split("\n")[:-1]  # what follows the last newline was cut short
     events = []
     for number, line in enumerate(complete, start=1):

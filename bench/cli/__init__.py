@@ -20,6 +20,8 @@ _COMMANDS = {
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
     "plot": ("plots", "Draw the pictures of stored runs."),
+    "history": ("histories", "Say what changed over the stored runs of a machine."),
+    "export": ("exports", "Write stored runs in the formats of other tools."),
     "models": ("listing", "List the models."),
     "data": ("datasets", "Make, import and inspect datasets."),
 }

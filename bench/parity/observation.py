@@ -14,13 +14,8 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.modes import (
-    MODEL_PREFIX,
-    EagerMode,
-    ForwardGraph,
-    TrainGraph,
-    compile_graph,
-)
+from oneflow_bench.layer_graph import ForwardGraph
+from oneflow_bench.modes import MODEL_PREFIX, EagerMode, TrainGraph, compile_graph
 from oneflow_bench.optimization import State, capture_graph_state
 from oneflow_bench.workload import Job
 

@@ -27,8 +27,8 @@ from oneflow_bench.parity.judge import (
     list_inexact,
     pair_entries,
 )
-from oneflow_bench.parity.known import KnownTally, load_known_differences
-from oneflow_bench.parity.locate import find_origin
+from oneflow_bench.parity.known import KnownDifference, KnownTally, load_known_differences
+from oneflow_bench.parity.locate import Alone, find_origin
 from oneflow_bench.parity.result import LEVELS, LevelResult, ModelCheck, SideFacts
 from oneflow_bench.parity.tensors import Entry
 from oneflow_bench.plan import Plan
@@ -36,6 +36,7 @@ from oneflow_bench.runtime import RuntimeResolver
 
 EAGER, GRAPH, REFERENCE = "eager", "graph", "reference"
 WITNESSES = 2
+DECISIVE_RATIO = 1000.0  # an error_ratio that no witness has come near
 PARALLEL = 2  # a parity check times nothing, so both modes may run at once
 WORKER_MODULE = "oneflow_bench.parity.worker"
 VALUES_FOLDER = "values"  # in the run's folder, while it runs
@@ -125,7 +126,7 @@ class _Checker:
             evidence, unrepeated = self._gather(eager, graph, wanted)
             reproducible = unrepeated is None
         judged = judge_levels(_up_to(pairs, unrepeated), evidence, tally)
-        if evidence is not None and any(level.verdict == "different" for level in judged):
+        if evidence is not None and may_be_rounding(judged):
             evidence = self._call_witnesses(evidence, wanted)
             tally = KnownTally(known, oneflow)
             judged = judge_levels(_up_to(pairs, unrepeated), evidence, tally)
@@ -143,8 +144,28 @@ class _Checker:
         )
         check.verdict, check.reason = conclude(judged, unrepeated)
         if check.verdict == "different":
-            check.origin = find_origin(check, self._ask_alone, self._folder)
+            op_names = graph.facts["resume"].get("op_names", [])
+            check.origin = find_origin(judged, op_names, self._alone(check, known))
         return check
+
+    def _alone(self, check: ModelCheck, known: Sequence[KnownDifference]) -> Alone:
+        assert check.graph is not None
+        environment = check.graph.environment
+        oneflow = environment.get("oneflow")
+
+        def reason(level: str, name: str) -> Optional[str]:
+            explaining = (e for e in known if e.explains(level, name, "buffer", oneflow))
+            return next((entry.reason for entry in explaining), None)
+
+        return Alone(
+            ask=self._ask_alone,
+            run_folder=self._folder,
+            values_folder=self._values("alone"),
+            environment=environment.get("variables", {}),
+            versions={k: environment[k] for k in ("oneflow", "numpy", "python")
+                      if k in environment},
+            known=reason,
+        )  # fmt: skip
 
     def _gather(
         self, eager: Side, graph: Side, wanted: Mapping[str, Sequence[str]]
@@ -230,12 +251,17 @@ class _Checker:
             "checkpoint_step": self._checkpoint_step,
         }
 
-    def _ask_alone(self, mode: str, calls: Sequence[Tuple[str, Dict[str, Any]]]) -> List[Any]:
-        """Answers of a fresh worker of one mode to `start` and then `calls`."""
-        contender = _contender(mode, mode)
+    def _ask_alone(
+        self, mode: str, dtype: str, calls: Sequence[Dict[str, Any]]
+    ) -> List[Dict[str, Any]]:
+        """Answers of a fresh worker to `start` and then `calls`."""
+        names = {"float64": REFERENCE, "float32": GRAPH if mode == "graph" else EAGER}
+        contender = _contender(names[dtype], mode, dtype)
+        self._observe(f"{self._plan.workload.model}, {mode}: the layer alone",
+                      self._turns_done, self._turns_planned + 1)  # fmt: skip
         worker = self._start_worker(contender)
-        worker.ask("start", self._timeout_s, **self._request(contender, "alone"))
-        answers = [worker.ask(call, self._timeout_s, **rest) for call, rest in calls]
+        worker.ask("start", self._timeout_s, **self._request(contender, "alone"), wanted={})
+        answers = [worker.ask(timeout_s=self._timeout_s, **call) for call in calls]
         worker.ask("end", self._timeout_s)
         worker.close()
         return answers
@@ -251,6 +277,14 @@ def _up_to(pairs: Sequence[Pair], unrepeated: Optional[Tuple[str, Entry]]) -> Li
         return list(pairs)
     limit = LEVELS.index(unrepeated[1].level)
     return [pair for pair in pairs if LEVELS.index(pair.entry.level) < limit]
+
+
+def may_be_rounding(levels: Sequence[LevelResult]) -> bool:
+    """True where a level is different and witnesses might yet explain it."""
+    first = next((level.first_different for level in levels if level.first_different), None)
+    return (
+        first is not None and first.error_ratio is not None and (first.error_ratio < DECISIVE_RATIO)
+    )
 
 
 def conclude(

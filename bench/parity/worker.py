@@ -2,6 +2,7 @@
 
 Started like any worker (`bench/worker.py`). Its turns, in order: `start`, `eval_forward`,
 `first_step`, `train`, `resume`, `validate`, `end`. Each answers with the entries of its levels.
+`record` and `run_alone` come after `start` in a worker that is there for one layer.
 """
 
 from __future__ import annotations
@@ -145,6 +146,37 @@ class ParitySession:
             parameters_digest=digest_state(copy_state(self._job.model)),
             peak_rss_bytes=read_peak_rss_bytes(),
         )
+
+    def record(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Keep what the module `name` is given in the first pass, in `path`; only after `start`."""
+        from oneflow_bench.parity.recording import record_module
+
+        try:
+            recording = record_module(self._job, request["name"], bool(request["training"]))
+        except ValueError as error:
+            return {"refused": str(error)}
+        return {"refused": None, **recording.save(Path(request["path"]))}
+
+    def run_alone(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Run the module `name` alone on a recording; writes its tensors to `output`."""
+        import numpy as np
+
+        from oneflow_bench.parity.recording import run_recorded
+
+        contender = self._contender
+        try:
+            tensors = run_recorded(
+                self._job,
+                request["name"],
+                Path(request["path"]),
+                bool(request["training"]),
+                contender.mode,
+                contender.dtype,
+            )
+        except ValueError as error:
+            return {"refused": str(error)}
+        np.savez(request["output"], **tensors)
+        return {"refused": None}
 
     def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return {}

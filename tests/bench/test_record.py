@@ -58,6 +58,12 @@ def test_an_unreadable_document_is_one_sentence(folder, text, message):
     assert info.value.exit_status == 2
 
 
+def test_samples_that_are_not_text_are_one_sentence(folder):
+    (folder / "samples.jsonl").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(RecordError, match="is not text"):
+        load_record(folder)
+
+
 def test_a_missing_record_says_what_to_give(tmp_path, folder):
     with pytest.raises(RecordError, match="give a folder made by bench"):
         load_record(tmp_path / "nothing")

@@ -24,7 +24,8 @@ FLAGS = {
 TRUTH = np.linspace(1, 2, 50)
 EAGER = TRUTH.astype(np.float32)
 NEAR = np.nextafter(EAGER, np.float32(9))
-FAR = EAGER * np.float32(1.01)
+FAR = EAGER * np.float32(1.0001)
+VERY_FAR = EAGER * np.float32(1.5)
 
 
 class Script:
@@ -59,6 +60,8 @@ class Worker:
             self._folder = request["folder"]
         if self._script.fail == (self._run, call):
             raise WorkerError(f"the worker '{self._run}' died", "its last words")
+        if call in ("record", "run_alone"):
+            return {"refused": "a made-up worker has no layers"}
         if call == "end":
             return {}
         from pathlib import Path
@@ -133,8 +136,14 @@ def test_a_difference_that_rounding_does_not_explain_brings_the_witnesses(tmp_pa
     assert found.reason.startswith("forward: conv differs")
 
 
+def test_a_difference_that_is_past_all_rounding_needs_no_witnesses(tmp_path):
+    script = Script(forward__conv=dict(eager=EAGER, graph=VERY_FAR, reference=TRUTH))
+    assert check(tmp_path, script).verdict == "different"
+    assert not any(run.startswith("witness") for run in script.runs)
+
+
 def test_a_training_run_that_rounding_alone_carries_as_far_is_rounding(tmp_path):
-    moved = EAGER * np.float32(0.99)
+    moved = EAGER * np.float32(0.9999)
     script = Script(
         end__w={"eager": EAGER, "graph": FAR, "reference": TRUTH, "witness-1": moved},
     )
