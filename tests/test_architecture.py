@@ -87,7 +87,7 @@ LAYERS = [
     {"bench.parity.findings", "bench.parity.planning", "bench.parity.series"},
     {"bench.parity.gate"},
     {"bench.parity.report"},
-    {"bench.parity.annotations", "bench.parity.junit"},
+    {"bench.parity.annotations", "bench.parity.junit", "bench.parity.update_report"},
     {"bench.cli"},
     {"bench.__main__", "bench.__init__"},
 ]

@@ -88,7 +88,7 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
     from oneflow_bench.parity.baseline import baseline_path, create_baseline, save_baseline
     from oneflow_bench.parity.blocks import print_blocks
     from oneflow_bench.parity.gate import judge_checks, worst_status
-    from oneflow_bench.parity.report import report_update
+    from oneflow_bench.parity.update_report import report_update
 
     written: Dict[Path, Baseline] = {}
     blocks: List[Block] = []

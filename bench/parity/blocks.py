@@ -50,10 +50,10 @@ def print_blocks(blocks: Sequence[Block], console: Console) -> None:
     """To a terminal, within its width."""
     from rich.text import Text as Prose
 
-    for number, block in enumerate(blocks):
+    for previous, block in zip([None, *blocks], blocks):
+        if previous is not None and not isinstance(previous, Heading):
+            console.print()
         if isinstance(block, Heading):
-            if number:
-                console.print()
             console.print(Prose(strip_controls(block.text), style="bold"))
         elif isinstance(block, Text):
             for line in block.lines:

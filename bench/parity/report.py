@@ -5,12 +5,10 @@ Units change here and nowhere else: bytes to MiB, shares to percent.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from oneflow_bench.parity.baseline import Baseline
 from oneflow_bench.parity.blocks import Block, Heading, Table, Text
-from oneflow_bench.parity.findings import Finding, Value, compare_with_baseline
+from oneflow_bench.parity.findings import Finding, Value
 from oneflow_bench.parity.gate import Judged, worst_status
 from oneflow_bench.parity.result import CheckDocument, KnownHit, LevelResult, ModelCheck, Origin
 
@@ -110,6 +108,7 @@ def _describe_model(check: ModelCheck) -> List[Block]:
         Heading(f"{check.model}: {check.verdict}"),
         Text([f"{check.reason}."]),
     ]
+    blocks += _describe_origin(check)
     if check.levels:
         blocks.append(_level_table(check.levels))
     reasons = [
@@ -119,7 +118,7 @@ def _describe_model(check: ModelCheck) -> List[Block]:
     ]
     if reasons:
         blocks.append(Text(reasons))
-    return [*blocks, *_describe_origin(check)]
+    return blocks
 
 
 def _level_table(levels: Sequence[LevelResult]) -> Table:
@@ -221,37 +220,6 @@ def report_findings(judged: Sequence[Judged]) -> List[Block]:
             metrics = [f.subject for f in one.of_kind("not compared") if f.reason == reason]
             lines.append(f"Not compared for {one.check.model}: {', '.join(metrics)}; {reason}.")
     return [*blocks, Text(lines)]
-
-
-def report_update(old: Optional[Baseline], new: Baseline, path: Path) -> List[Block]:
-    """What rewriting a baseline changes, metric by metric."""
-    if old is None:
-        lines = [f"The first baseline: {new.verdict}, {new.graph.graph_ops} graph operators."]
-        return [Heading(f"{new.model}: {path}"), Text(lines)]
-    rows = [
-        [name, str(before), str(now), ""]
-        for name, before, now in (
-            ("OneFlow", old.oneflow, new.oneflow),
-            ("BLAS kernel", old.blas_kernel, new.blas_kernel),
-            ("machine", old.machine, new.machine),
-            *_changed_fields(old, new),
-        )
-        if before != now
-    ]
-    rows += [
-        [finding.subject, *format_pair(finding), finding.reason]
-        for finding in compare_with_baseline(new, old)
-        if finding.expected != finding.found
-    ]
-    heading = Heading(f"{new.model}: {path}")
-    if not rows:
-        return [heading, Text(["Nothing changes but its date."])]
-    return [heading, Table(["metric", "old", "new", "reason"], rows)]
-
-
-def _changed_fields(old: Baseline, new: Baseline) -> List[Tuple[str, str, str]]:
-    before, now = old.workload.model_dump(), new.workload.model_dump()
-    return [(name, str(before[name]), str(now[name])) for name in now if now[name] != before[name]]
 
 
 def format_pair(finding: Finding) -> Tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, List, Optional
 
 from oneflow_bench.config import Workload
+from oneflow_bench.parity.baseline import Baseline, create_baseline
 from oneflow_bench.parity.result import (
     LEVELS,
     CheckDocument,
@@ -185,3 +186,10 @@ def create_check_document(*checks: ModelCheck, **changes: Any) -> CheckDocument:
         "checks": list(checks),
     }
     return CheckDocument(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def create_stored(check: ModelCheck, **document: Any) -> Baseline:
+    """The baseline of a check; `document` as in create_check_document."""
+    baseline = create_baseline(create_check_document(**document), check)
+    assert baseline is not None
+    return baseline

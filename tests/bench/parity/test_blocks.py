@@ -1,23 +1,14 @@
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
+from golden import shown
 
 from oneflow_bench.parity.blocks import (
     Heading,
     Table,
     Text,
     format_markdown,
-    print_blocks,
     strip_controls,
 )
-
-
-def shown(*blocks, width=80):
-    stream = io.StringIO()
-    print_blocks(blocks, Console(file=stream, width=width))
-    return stream.getvalue()
 
 
 def test_markdown_takes_names_and_errors_as_text():
@@ -32,14 +23,14 @@ def test_only_the_first_heading_is_the_title():
 
 
 def test_a_terminal_takes_brackets_as_text_and_obeys_no_control():
-    text = shown(Text(["[bold]x[/bold] \x1b[2J\x07y"]), Table(["t"], [["[red]z"]]))
+    text = shown([Text(["[bold]x[/bold] \x1b[2J\x07y"]), Table(["t"], [["[red]z"]])])
     assert "[bold]x[/bold] y" in text and "[red]z" in text
     assert "\x1b" not in text and "\x07" not in text
 
 
 def test_a_long_name_is_folded_and_nothing_is_lost():
     name = "layer." * 30
-    text = shown(Table(["name", "number"], [[name, "1"]], right=["number"]), width=40)
+    text = shown([Table(["name", "number"], [[name, "1"]], right=["number"])], width=40)
     assert max(map(len, text.splitlines())) <= 40
     folded = [line.split()[0] for line in text.splitlines()[2:]]
     assert "".join(folded) == name

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import io
-from pathlib import Path
-
 import pytest
-from golden import assert_golden
+from golden import assert_golden, shown
 from made_checks import (
     create_check,
     create_check_document,
@@ -13,17 +10,12 @@ from made_checks import (
     create_inconclusive_check,
     create_rounding_check,
     create_side,
+    create_stored,
 )
-from rich.console import Console
 
-from oneflow_bench.parity.baseline import create_baseline
-from oneflow_bench.parity.blocks import format_markdown, print_blocks
+from oneflow_bench.parity.blocks import format_markdown
 from oneflow_bench.parity.gate import judge_checks
-from oneflow_bench.parity.report import conclude, format_value, report_check, report_update
-
-
-def stored(check, **document):
-    return create_baseline(create_check_document(**document), check)
+from oneflow_bench.parity.report import conclude, format_value, report_check
 
 
 def create_report():
@@ -40,16 +32,10 @@ def create_report():
     )
     other_machine = {"cpu": {"model": "Another Processor with a Long Name", "cores": 64}}
     baselines = [
-        stored(create_check(graph=worse)),
-        stored(create_rounding_check(), blas_kernel="Zen", machine=other_machine),
+        create_stored(create_check(graph=worse)),
+        create_stored(create_rounding_check(), blas_kernel="Zen", machine=other_machine),
     ]
     return report_check(document, judge_checks(document, baselines))
-
-
-def shown(blocks, width=80):
-    stream = io.StringIO()
-    print_blocks(blocks, Console(file=stream, width=width))
-    return stream.getvalue()
 
 
 def test_the_terminal_shows_what_is_stored():
@@ -104,32 +90,6 @@ def test_the_conclusion_names_the_models_that_it_is_due_to():
         "Exit status 4: a worker failed (1 of 2 models).",
         "That is so for mnasnet1_0.",
     ]
-
-
-def test_an_update_shows_old_and_new():
-    old = stored(create_check(graph=create_side(graph_ops=60)), oneflow="0.8.0")
-    text = shown(report_update(old, stored(create_check()), Path("b/lenet.json")), width=120)
-    assert "b/lenet.json" in text
-    rows = [line.split() for line in text.splitlines()]
-    assert ["OneFlow", "0.8.0", "0.9.0"] in rows
-    assert any(row[:4] == ["graph", "operators", "60", "50"] for row in rows)
-    assert "losses" not in text
-
-
-def test_an_update_of_the_workload_shows_the_fields():
-    check = create_check()
-    old = create_check(workload=check.workload.model_copy(update={"lr": 0.5}))
-    text = shown(report_update(stored(old), stored(check), Path("lenet.json")))
-    assert ["lr", "0.5", "0.02"] in [line.split() for line in text.splitlines()]
-
-
-@pytest.mark.parametrize(
-    "old, words",
-    [(None, "The first baseline: identical, 50 graph operators."), (1, "Nothing changes")],
-)
-def test_an_update_without_a_difference_says_so(old, words):
-    new = stored(create_check())
-    assert words in shown(report_update(new if old else None, new, Path("lenet.json")))
 
 
 @pytest.mark.parametrize(
