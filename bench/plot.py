@@ -10,6 +10,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from oneflow_bench.record import (  # noqa: E402
@@ -81,12 +83,12 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
         for name, draw in _PICTURES.items():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)
-            written += _save(figure, folder, name)
+            written += save_picture(figure, folder, name)
         figure, grid = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
         for axes, draw in zip(grid.flat, [*_PICTURES.values(), draw_facts]):
             draw(axes, series)
         figure.suptitle(_title(records), fontsize=14)
-        written += _save(figure, folder, "overview")
+        written += save_picture(figure, folder, "overview")
     return written
 
 
@@ -96,10 +98,17 @@ def _title(records: List[RunRecord]) -> str:
     return f"{workload.model} on {data}, batch {workload.batch_size}, {workload.image_size} px"
 
 
-def _save(figure: Any, folder: Path, name: str) -> List[Path]:
+def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
+    """Write `name`.png and `name`.svg and close the figure; the paths written.
+
+    The canvases are asked directly, and the layout is found once for both: `savefig` lays out and
+    draws a figure two times for each file.
+    """
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    figure.savefig(paths[0], dpi=DPI)
-    figure.savefig(paths[1], metadata={"Date": None})
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(paths[0])
+    figure.set_layout_engine("none")
+    FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None})
     plt.close(figure)
     return paths
 
