@@ -74,8 +74,10 @@ LAYERS = [
     {"bench.worker", "bench.runner"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
+    {"bench.parity.difference", "bench.parity.pairs"},
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
-    {"bench.parity.collection", "bench.parity.locate", "bench.parity.recording"},
+    {"bench.parity.case", "bench.parity.collection", "bench.parity.locate"},
+    {"bench.parity.recording"},
     {"bench.parity.run", "bench.parity.worker", "bench.parity.assertion"},
     {
         "bench.profile_plot",

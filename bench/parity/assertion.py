@@ -20,8 +20,9 @@ from oneflow import nn
 from oneflow_bench.feeds import CastFeed, MemoryFeed
 from oneflow_bench.losses import Objective
 from oneflow_bench.parity.collection import Collector
-from oneflow_bench.parity.judge import Evidence, judge_levels, list_inexact, pair_entries
+from oneflow_bench.parity.judge import Evidence, judge_levels, list_inexact
 from oneflow_bench.parity.known import KnownTally, load_known_differences
+from oneflow_bench.parity.pairs import pair_entries
 from oneflow_bench.parity.result import LevelResult
 from oneflow_bench.parity.tensors import Entry, Observer
 from oneflow_bench.parity.witness import move_optimizer, move_weights

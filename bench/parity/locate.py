@@ -6,12 +6,13 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 from oneflow_bench.errors import BenchError
-from oneflow_bench.parity.judge import measure_difference
+from oneflow_bench.parity.difference import measure_difference
+from oneflow_bench.parity.pairs import Pair
 from oneflow_bench.parity.reproduction import LayerCase, run_reproduction, write_reproduction
 from oneflow_bench.parity.result import (
     BATCHES,
@@ -66,28 +67,50 @@ def find_origin(
     first = next((level for level in levels if level.verdict == "different"), None)
     if first is None or first.first_different is None:
         return None
-    found = first.first_different
-    origin = Origin(level=first.level, name=found.name, kind=found.kind, shape=found.shape)
-    layer = find_layer(found)
+    return examine(first.first_different, op_names, alone)
+
+
+def find_suspect(pairs: Sequence[Pair], levels: Sequence[LevelResult]) -> Optional[Entry]:
+    """The first tensor of all with a bit that differs, if it is a layer's and passed as rounding.
+
+    Everything before it is bitwise equal, so its layer was given the same: run alone, what rounding
+    explains is that of one layer, and a smaller fault can be told from it.
+    """
+    first = next((level for level in levels if level.first_inexact is not None), None)
+    if first is None or first.level not in LAYER_LEVELS:
+        return None
+    if first.first_different is not None and first.first_different.name == first.first_inexact:
+        return None
+    key = (first.level, first.first_inexact)
+    return next((pair.entry for pair in pairs if pair.entry.key == key), None)
+
+
+def examine(
+    found: Union[Entry, TensorDifference],
+    op_names: Sequence[str],
+    alone: Optional[Alone],
+    is_suspect: bool = False,
+) -> Origin:
+    """Run one tensor's layer alone; that of a mere suspect gets a script only if it differs."""
+    origin = Origin(level=found.level, name=found.name, kind=found.kind, shape=found.shape)
+    layer = find_layer(found.level, found.name, found.kind)
     if layer is None:
-        origin.alone_reason = _NO_LAYER.get(first.level, "")
+        origin.alone_reason = _NO_LAYER.get(found.level, "")
         return origin
     origin.operator = describe_operators(layer, op_names)
     if alone is not None:
         try:
-            _run_layer(origin, layer, alone)
+            _run_layer(origin, layer, alone, is_suspect)
         except BenchError as error:  # the layer's own trouble must not hide the difference
             origin.alone_reason = f"the layer could not be run alone: {error}"
     return origin
 
 
-def find_layer(found: TensorDifference) -> Optional[str]:
+def find_layer(level: str, name: str, kind: str) -> Optional[str]:
     """The module that a tensor belongs to, by its tapped name; None where there is none."""
-    if found.level == GRADIENTS:
-        return found.name.rpartition(".")[0] or "output"
-    if found.level == FIRST_UPDATE and found.kind == "buffer":
-        return found.name.rpartition(".")[0] or "output"
-    return found.name if found.level in LAYER_LEVELS else None
+    if level == GRADIENTS or (level == FIRST_UPDATE and kind == "buffer"):
+        return name.rpartition(".")[0] or "output"
+    return name if level in LAYER_LEVELS else None
 
 
 def describe_operators(layer: str, op_names: Sequence[str]) -> Optional[str]:
@@ -103,7 +126,7 @@ def describe_operators(layer: str, op_names: Sequence[str]) -> Optional[str]:
     return ", ".join(dict.fromkeys(kinds))
 
 
-def _run_layer(origin: Origin, layer: str, alone: Alone) -> None:
+def _run_layer(origin: Origin, layer: str, alone: Alone, is_suspect: bool) -> None:
     """Record the layer in an eager run, run it alone in both modes and in float64, and judge."""
     training = origin.level != EVAL_FORWARD
     recording = alone.values_folder / "recording.npz"
@@ -135,7 +158,8 @@ def _run_layer(origin: Origin, layer: str, alone: Alone) -> None:
         else "alone, on the same input, both modes agree within rounding: what differs is what it "
         "is given, or how the model uses it"
     )
-    _write_script(origin, layer, recorded, recording, known, alone)
+    if different or not is_suspect:
+        _write_script(origin, layer, recorded, recording, known, alone)
 
 
 def _find_known(alone: Alone, layer: str, output: Path) -> Dict[str, str]:

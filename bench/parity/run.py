@@ -19,24 +19,18 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from oneflow_bench.config import Contender
 from oneflow_bench.errors import InputError
 from oneflow_bench.launch import create_launcher
-from oneflow_bench.parity.judge import (
-    Evidence,
-    Pair,
-    find_unrepeated,
-    judge_levels,
-    list_inexact,
-    pair_entries,
-)
-from oneflow_bench.parity.known import KnownDifference, KnownTally, load_known_differences
-from oneflow_bench.parity.locate import Alone, find_origin
-from oneflow_bench.parity.result import LEVELS, LevelResult, ModelCheck, SideFacts
+from oneflow_bench.parity.case import Case, conclude, may_be_rounding
+from oneflow_bench.parity.judge import Evidence
+from oneflow_bench.parity.known import load_known_differences
+from oneflow_bench.parity.locate import Alone, examine, find_origin, find_suspect
+from oneflow_bench.parity.pairs import find_unrepeated, pair_entries
+from oneflow_bench.parity.result import ModelCheck, Origin, SideFacts
 from oneflow_bench.parity.tensors import Entry
 from oneflow_bench.plan import Plan
 from oneflow_bench.runtime import RuntimeResolver
 
 EAGER, GRAPH, REFERENCE = "eager", "graph", "reference"
 WITNESSES = 2
-DECISIVE_RATIO = 1000.0  # an error_ratio that no witness has come near
 PARALLEL = 2  # a parity check times nothing, so both modes may run at once
 WORKER_MODULE = "oneflow_bench.parity.worker"
 VALUES_FOLDER = "values"  # in the run's folder, while it runs
@@ -114,49 +108,52 @@ class _Checker:
         eager, graph = self._run_sides(
             [(_contender(EAGER, "eager"), "eager"), (_contender(GRAPH, "graph"), "graph")], {}
         )
-        pairs = pair_entries(eager.entries, graph.entries)
-        oneflow = eager.facts["start"]["environment"].get("oneflow")
-        known = load_known_differences()
-        wanted = list_inexact(pairs, KnownTally(known, oneflow))
-        tally = KnownTally(known, oneflow)
-        reproducible: Optional[bool] = None
+        case = Case(
+            pair_entries(eager.entries, graph.entries),
+            load_known_differences(),
+            eager.facts["start"]["environment"].get("oneflow"),
+        )
+        wanted = case.list_inexact()
         unrepeated: Optional[Tuple[str, Entry]] = None
-        evidence: Optional[Evidence] = None
+        origin: Optional[Origin] = None
         if wanted:
             evidence, unrepeated = self._gather(eager, graph, wanted)
-            reproducible = unrepeated is None
-        judged = judge_levels(_up_to(pairs, unrepeated), evidence, tally)
-        if evidence is not None and may_be_rounding(judged):
-            evidence = self._call_witnesses(evidence, wanted)
-            tally = KnownTally(known, oneflow)
-            judged = judge_levels(_up_to(pairs, unrepeated), evidence, tally)
-        check = ModelCheck(
+            case.keep_levels_before(unrepeated)
+            case.judge(evidence)
+            if may_be_rounding(case.levels):
+                evidence = self._call_witnesses(evidence, wanted)
+                case.judge(evidence)
+            origin = self._locate(case, evidence, graph)
+        else:
+            case.judge(None)
+        verdict, reason = conclude(case.levels, unrepeated)
+        return ModelCheck(
             model=self._plan.workload.model,
             workload=self._plan.workload,
             steps=steps,
-            verdict="identical",
-            reason="",
-            reproducible=reproducible,
-            levels=judged,
-            known=tally.hits(),
+            verdict=verdict,
+            reason=reason,
+            reproducible=unrepeated is None if wanted else None,
+            levels=case.levels,
+            origin=origin,
+            known=case.hits,
             eager=_side_facts(eager),
             graph=_side_facts(graph),
         )
-        check.verdict, check.reason = conclude(judged, unrepeated)
-        if check.verdict == "different":
-            op_names = graph.facts["resume"].get("op_names", [])
-            check.origin = find_origin(judged, op_names, self._alone(check, known))
-        return check
 
-    def _alone(self, check: ModelCheck, known: Sequence[KnownDifference]) -> Alone:
-        assert check.graph is not None
-        environment = check.graph.environment
-        oneflow = environment.get("oneflow")
+    def _locate(self, case: Case, evidence: Evidence, graph: Side) -> Optional[Origin]:
+        """Where the modes begin to differ; may find a layer that had passed as rounding."""
+        op_names = graph.facts["resume"].get("op_names", [])
+        alone = self._create_alone(case, graph.facts["start"]["environment"])
+        suspect = find_suspect(case.pairs, case.levels)
+        if suspect is not None:
+            origin = examine(suspect, op_names, alone, is_suspect=True)
+            if origin.alone == "reproduced":
+                case.judge(evidence, {suspect.key: origin.alone_reason})
+                return origin
+        return find_origin(case.levels, op_names, alone)
 
-        def reason(level: str, name: str) -> Optional[str]:
-            explaining = (e for e in known if e.explains(level, name, "buffer", oneflow))
-            return next((entry.reason for entry in explaining), None)
-
+    def _create_alone(self, case: Case, environment: Mapping[str, Any]) -> Alone:
         return Alone(
             ask=self._ask_alone,
             run_folder=self._folder,
@@ -164,7 +161,7 @@ class _Checker:
             environment=environment.get("variables", {}),
             versions={k: environment[k] for k in ("oneflow", "numpy", "python")
                       if k in environment},
-            known=reason,
+            known=case.find_reason,
         )  # fmt: skip
 
     def _gather(
@@ -269,41 +266,6 @@ class _Checker:
 
 def _contender(name: str, mode: str, dtype: str = "float32") -> Contender:
     return Contender(name=name, mode=mode, dtype=dtype)
-
-
-def _up_to(pairs: Sequence[Pair], unrepeated: Optional[Tuple[str, Entry]]) -> List[Pair]:
-    """The pairs of the levels before the one at which a mode stopped repeating itself."""
-    if unrepeated is None:
-        return list(pairs)
-    limit = LEVELS.index(unrepeated[1].level)
-    return [pair for pair in pairs if LEVELS.index(pair.entry.level) < limit]
-
-
-def may_be_rounding(levels: Sequence[LevelResult]) -> bool:
-    """True where a level is different and witnesses might yet explain it."""
-    first = next((level.first_different for level in levels if level.first_different), None)
-    return (
-        first is not None and first.error_ratio is not None and (first.error_ratio < DECISIVE_RATIO)
-    )
-
-
-def conclude(
-    levels: Sequence[LevelResult], unrepeated: Optional[Tuple[str, Entry]]
-) -> Tuple[Any, str]:
-    """The verdict on a model and its reason in a sentence part."""
-    different = [level for level in levels if level.verdict == "different"]
-    if different:
-        return "different", f"{different[0].level}: {different[0].reason}"
-    if unrepeated is not None:
-        mode, entry = unrepeated
-        return "inconclusive", (
-            f"{mode} mode does not repeat itself: {entry.name} at the level '{entry.level}' "
-            "differed between two runs"
-        )
-    inexact = [level for level in levels if level.verdict == "equal within rounding"]
-    if inexact:
-        return "equal within rounding", f"from {inexact[0].level} on: {inexact[0].reason}"
-    return "identical", f"all {sum(level.tensors for level in levels)} tensors are bitwise equal"
 
 
 def _side_facts(side: Side) -> SideFacts:

@@ -9,7 +9,15 @@ import pytest
 
 from oneflow_bench.errors import WorkerError
 from oneflow_bench.parity import locate
-from oneflow_bench.parity.locate import Alone, describe_operators, find_layer, find_origin
+from oneflow_bench.parity.locate import (
+    Alone,
+    describe_operators,
+    examine,
+    find_layer,
+    find_origin,
+    find_suspect,
+)
+from oneflow_bench.parity.pairs import Pair
 from oneflow_bench.parity.reproduction import ReproductionRun
 from oneflow_bench.parity.result import (
     BATCHES,
@@ -20,6 +28,7 @@ from oneflow_bench.parity.result import (
     LevelResult,
     TensorDifference,
 )
+from oneflow_bench.parity.tensors import Entry
 
 OP_NAMES = ["conv1-conv2d-0", "conv1-bias_add-1", "conv1.weight", "conv10-conv2d-7"]
 INPUT = np.ones((2, 3), np.float32)
@@ -81,12 +90,12 @@ def script_says(monkeypatch):
 
 
 def test_the_layer_of_a_tensor():
-    assert find_layer(create_difference(FORWARD, "layer1.0.conv1")) == "layer1.0.conv1"
-    assert find_layer(create_difference(GRADIENTS, "layer1.0.conv1.weight")) == "layer1.0.conv1"
-    assert find_layer(create_difference(GRADIENTS, "scale")) == "output"
-    assert find_layer(create_difference(FIRST_UPDATE, "bn.running_mean", "buffer")) == "bn"
-    assert find_layer(create_difference(FIRST_UPDATE, "bn.weight", "parameter")) is None
-    assert find_layer(create_difference(BATCHES, "step 1 images")) is None
+    assert find_layer(FORWARD, "layer1.0.conv1", "Conv2d") == "layer1.0.conv1"
+    assert find_layer(GRADIENTS, "layer1.0.conv1.weight", "gradient") == "layer1.0.conv1"
+    assert find_layer(GRADIENTS, "scale", "gradient") == "output"
+    assert find_layer(FIRST_UPDATE, "bn.running_mean", "buffer") == "bn"
+    assert find_layer(FIRST_UPDATE, "bn.weight", "parameter") is None
+    assert find_layer(BATCHES, "step 1 images", "images") is None
 
 
 def test_operators_carry_the_very_layers_name():
@@ -129,6 +138,31 @@ def test_a_class_of_ones_own_has_no_script(tmp_path):
     origin = find_origin([create_level(FORWARD, "block")], OP_NAMES, workers.create())
     assert origin.alone == "reproduced" and origin.script is None
     assert "no script stands alone" in origin.alone_reason
+
+
+def test_the_first_tensor_with_other_bits_is_suspected_if_it_is_a_layers():
+    def pair(level, name, graph="e"):
+        entries = [
+            Entry(level=level, name=name, kind="Conv2d", shape=[2], digest=digest)
+            for digest in ("e", graph)
+        ]
+        return Pair(*entries)
+
+    pairs = [pair(FORWARD, "a"), pair(FORWARD, "b", "g"), pair(FORWARD, "c", "g")]
+    passed = create_level(FORWARD, "c").model_copy(update={"first_inexact": "b"})
+    assert find_suspect(pairs, [passed]).name == "b"
+    caught = passed.model_copy(update={"first_inexact": "c"})
+    assert find_suspect(pairs, [caught]) is None
+    later = create_level(FIRST_UPDATE, "w").model_copy(update={"first_inexact": "w"})
+    assert find_suspect(pairs, [later]) is None
+    assert find_suspect(pairs, []) is None
+
+
+def test_a_suspect_that_agrees_alone_leaves_no_script(tmp_path):
+    suspect = Entry(level=FORWARD, name="conv1", kind="Conv2d", shape=[2], digest="d")
+    workers = Workers(tmp_path)
+    assert examine(suspect, OP_NAMES, workers.create(), is_suspect=True).alone == "agrees"
+    assert not list(tmp_path.glob("reproduce-*"))
 
 
 def test_trouble_with_the_layer_does_not_hide_the_difference(tmp_path):

@@ -37,6 +37,7 @@ class Script:
         self.runs: List[str] = []
         self.closed = 0
         self.fail: Any = None
+        self.alone: Any = None  # outputs of a layer alone: eager, graph, float64
 
     def value(self, key: Any, run: str) -> Any:
         given = self.values[key]
@@ -61,7 +62,7 @@ class Worker:
         if self._script.fail == (self._run, call):
             raise WorkerError(f"the worker '{self._run}' died", "its last words")
         if call in ("record", "run_alone"):
-            return {"refused": "a made-up worker has no layers"}
+            return self._run_alone(call, request)
         if call == "end":
             return {}
         from pathlib import Path
@@ -84,6 +85,15 @@ class Worker:
             },
         }
         return {"entries": self._observer.take(), **facts.get(call, {})}
+
+    def _run_alone(self, call: str, request: Dict[str, Any]) -> Dict[str, Any]:
+        if self._script.alone is None:
+            return {"refused": "a made-up worker has no layers"}
+        if call == "record":
+            return {"refused": None, "kind": "Conv2d", "constructor": None, "training": True}
+        side = request["output"].rpartition("alone-")[2][: -len(".npz")]
+        np.savez(request["output"], output=self._script.alone[side])
+        return {"refused": None}
 
     def kill(self) -> None:
         self.killed = True
@@ -119,9 +129,22 @@ def test_modes_that_agree_are_run_once(tmp_path):
 def test_a_difference_brings_the_reference_and_both_modes_again(tmp_path):
     script = Script(forward__conv=dict(eager=EAGER, graph=NEAR, reference=TRUTH))
     found = check(tmp_path, script)
-    assert sorted(script.runs[2:]) == ["eager-again", "graph-again", "reference"]
+    assert sorted(script.runs[2:5]) == ["eager-again", "graph-again", "reference"]
+    assert set(script.runs[5:]) == {"alone"}
     assert found.verdict == "equal within rounding" and found.reproducible is True
     assert found.reason.startswith("from forward on")
+
+
+def test_a_layer_that_passes_as_rounding_is_convicted_when_it_differs_alone(tmp_path):
+    script = Script(forward__conv=dict(eager=EAGER, graph=NEAR, reference=TRUTH))
+    script.alone = {"eager": EAGER, "graph": FAR, "float64": TRUTH}
+    found = check(tmp_path, script)
+    assert found.verdict == "different" and found.reason.startswith("forward: conv differs, alone")
+    assert (found.origin.name, found.origin.alone) == ("conv", "reproduced")
+    script.alone["graph"] = EAGER
+    (tmp_path / "second").mkdir()
+    found = check(tmp_path / "second", script)
+    assert (found.verdict, found.origin) == ("equal within rounding", None)
 
 
 def test_a_difference_that_rounding_does_not_explain_brings_the_witnesses(tmp_path):
