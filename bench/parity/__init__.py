@@ -2,7 +2,7 @@
 
     result.py      what a check found, as data; everything that shows or gates reads only this
 
-    observation.py, collection.py, tensors.py   looks into a job; what is noted of it, under which name
+    observation.py, collection.py, tensors.py   looks into a job; what is noted, under which name
     worker.py, witness.py                       one side of a check; what rounding grows to
     run.py, case.py                             the course of a check
     pairs.py, measures.py, difference.py,
