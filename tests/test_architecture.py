@@ -43,7 +43,7 @@ LAYERS = [
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
-    {"bench.profile_plot"},
+    {"bench.profile_plot", "bench.execution"},
     {"bench.cli"},
     {"bench.__main__"},
 ]

@@ -1,0 +1,25 @@
+"""A planned run from its folder to its record."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from oneflow_bench.plan import SUBSET_FOLDER, Plan
+from oneflow_bench.record import Document, RecordWriter, RunRecord, load_record
+from oneflow_bench.runner import Launcher, Observer, Runner
+
+
+def execute_plan(
+    plan: Plan, document: Document, folder: Path, launch: Launcher, observe: Observer
+) -> RunRecord:
+    """Run a plan in `folder`, which is created, and read back: what is reported is what the
+    record says. Raises what `Runner.run` raises, with the record kept.
+    """
+    writer = RecordWriter(folder, document)
+    dataset = plan.prepare_dataset(folder)
+    try:
+        Runner(writer, launch, dataset, observe).run()
+    finally:
+        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
+    return load_record(folder)
