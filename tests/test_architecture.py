@@ -27,15 +27,16 @@ ONEFLOW_ALLOWED = {
     "bench.profiling",
     "bench.profile_worker",
 }
-MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot"}
+MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot", "bench.sweep.plot"}
 
 # a module imports only from layers below its own
 LAYERS = [
     {"bench.__init__", "bench.errors", "bench.stats", "bench.machine", "bench.turns"},
-    {"bench.config", "bench.flow_checkpoint", "bench.parity.__init__"},
+    {"bench.config", "bench.flow_checkpoint", "bench.parity.__init__", "bench.sweep.__init__"},
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
-    {"bench.parity.result"},
+    {"bench.parity.result", "bench.sweep.document"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
+    {"bench.sweep.growth", "bench.sweep.summary"},
     {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks"},
     {"bench.inference", "bench.profile_record"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
@@ -43,7 +44,8 @@ LAYERS = [
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
-    {"bench.profile_plot", "bench.execution"},
+    {"bench.profile_plot", "bench.execution", "bench.sweep.report", "bench.sweep.plan"},
+    {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot"},
     {"bench.cli"},
     {"bench.__main__"},
 ]
