@@ -1,4 +1,4 @@
-"""Pictures of stored runs, PNG and SVG, readable in grayscale. The only user of Matplotlib."""
+"""Pictures of stored runs, PNG and SVG, readable in grayscale."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STYLES: List[Dict[str, Any]] = [
     {"color": "#308040", "linewidth": 1.4, "linestyle": ":", "marker": "s", "markersize": 5},
     {"color": "#a02060", "linewidth": 1.4, "linestyle": "-.", "marker": "^", "markersize": 5},
 ]
-_RC = {
+PICTURE_STYLE = {
     "svg.hashsalt": "oneflow-bench",
     "font.size": 10,
     "axes.grid": True,
@@ -71,16 +71,16 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
     """Draw every picture into `folder`; the paths written. A record cut short is drawn so far."""
     series = list_series(records)
     written: List[Path] = []
-    with plt.rc_context(_RC):
+    with plt.rc_context(PICTURE_STYLE):
         for name, draw in _PICTURES.items():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)
-            written += _save(figure, folder, name)
+            written += save_figure(figure, folder, name)
         figure, grid = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
         for axes, draw in zip(grid.flat, [*_PICTURES.values(), draw_facts]):
             draw(axes, series)
         figure.suptitle(_title(records), fontsize=14)
-        written += _save(figure, folder, "overview")
+        written += save_figure(figure, folder, "overview")
     return written
 
 
@@ -90,7 +90,8 @@ def _title(records: List[RunRecord]) -> str:
     return f"{workload.model} on {data}, batch {workload.batch_size}, {workload.image_size} px"
 
 
-def _save(figure: Any, folder: Path, name: str) -> List[Path]:
+def save_figure(figure: Any, folder: Path, name: str) -> List[Path]:
+    """Write a figure as PNG and SVG, the same bytes each time, and close it; the paths written."""
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     figure.savefig(paths[0], dpi=DPI)
     figure.savefig(paths[1], metadata={"Date": None})

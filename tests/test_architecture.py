@@ -163,6 +163,7 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.cli.runs, oneflow_bench.plan, oneflow_bench.report",
         "import oneflow_bench.models, oneflow_bench.data",
         "import oneflow_bench.plot, oneflow_bench.inference, oneflow_bench.profile_plot",
+        "import oneflow_bench.cli.sweeps, oneflow_bench.sweep.cell, oneflow_bench.sweep.plot",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):

@@ -15,6 +15,7 @@ _COMMANDS = {
     "eager": ("runs", "Train and validate in eager mode."),
     "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
     "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
+    "sweep": ("sweeps", "Compare the modes over models, batch sizes and more."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
     "plot": ("plots", "Draw the pictures of stored runs."),
