@@ -157,6 +157,8 @@ def _run(
     if stored is not None:
         _go_on(stored, document, folder, cell_timeout_s, retry_failed)
     _create_folder(folder)
+    waiting = sum(cell.result is None for cell in document.cells)
+    click.echo(f"{waiting} of {len(document.cells)} cells to run in {folder}", err=True)
     environments = RuntimeResolver()
     order = order_cells(document.cells, document.order_seed)
     with ProgressBar("steps") as bar:
@@ -170,7 +172,8 @@ def _run(
         try:
             run_sweep(document, folder, order, execute, progress.show_cell)
         except Interrupted:
-            _write_reports(document, folder)
+            if any(cell.result for cell in document.cells):
+                _write_reports(document, folder)
             raise
     return document, folder
 
@@ -211,7 +214,7 @@ def _go_on(
     document.created = stored.created
     kept = sum(cell.result is not None for cell in document.cells)
     click.echo(
-        f"going on in {folder}: {kept} of {len(document.cells)} cells are done and not run again"
+        f"going on: {kept} of {len(document.cells)} cells are done and not run again"
         + (f", {changed} are run again for their configuration changed" if changed else ""),
         err=True,
     )

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from oneflow_bench.plot import PICTURE_STYLE, plt, save_figure
 from oneflow_bench.stats import EQUIVALENCE
@@ -88,7 +88,9 @@ def _describe_fit(fit: Optional[LineFit], scale: float, unit: str) -> str:
     if fit is None:
         return "no fit (fewer than 3 batch sizes)"
     bad = f", bad fit (off by {fit.worst_residual * 100:.0f} %)" if fit.is_bad else ""
-    return f"{fit.floor * scale:.3g} {unit} + {fit.per_image * scale:.3g} {unit}/image{bad}"
+    sign = "-" if fit.per_image < 0 else "+"
+    slope = f"{abs(fit.per_image) * scale:.3g} {unit}/image"
+    return f"{fit.floor * scale:.3g} {unit} {sign} {slope}{bad}"
 
 
 def draw_speedups(document: SweepDocument, summary: SweepSummary) -> Any:
@@ -155,11 +157,17 @@ def _scale_speedups(axes: Any, document: SweepDocument, summary: SweepSummary) -
     axes.set_xscale("log")
     low, high = min(ends) / 1.03, max(ends) * 1.03
     axes.set_xlim(low, high)
-    steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
-    step = next((s for s in steps if (high - low) / s <= 9), None)
-    if step is None:
-        return  # so wide that the powers of ten do
-    ticks = [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1) if k]
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_xticks(_choose_ticks(low, high))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _choose_ticks(low: float, high: float) -> List[float]:
+    """Even steps where at most nine fit, else 1, 2, 5, 10, ..., or powers of ten alone."""
+    for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
+        if (high - low) / step <= 9:
+            first, last = math.ceil(low / step), math.floor(high / step)
+            return [k * step for k in range(max(1, first), last + 1)]
+    powers = [10.0**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    factors = (1, 2, 5) if high / low < 1000 else (1,)
+    return [f * power for power in powers for f in factors if low <= f * power <= high]

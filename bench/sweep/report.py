@@ -32,8 +32,8 @@ _SMALLEST = 1e-6  # milliseconds or MiB; what is below is the rounding of a fit,
 _SCALE: Dict[Quantity, float] = {"step_time_s": 1e3, "peak_rss_bytes": 1 / 2**20}
 _UNIT: Dict[Quantity, str] = {"step_time_s": "ms", "peak_rss_bytes": "MiB"}
 _TITLE: Dict[Quantity, str] = {
-    "step_time_s": "Step time = latency floor + cost per image x batch size (95 % intervals)",
-    "peak_rss_bytes": "Peak memory = floor + cost per image x batch size (95 % intervals)",
+    "step_time_s": "Step time = latency floor + cost per image x batch size (misfit: worst miss)",
+    "peak_rss_bytes": "Peak memory = floor + cost per image x batch size (misfit: worst miss)",
 }
 
 

@@ -83,6 +83,22 @@ def test_failures_have_their_line_and_word_among_the_speedups():
 
 
 @pytest.mark.parametrize(
+    "speedups, ticks",
+    [
+        ([1.0, 1.1], ["0.9", "0.95", "1", "1.05", "1.1", "1.15"]),
+        ([0.6, 8.0], ["1", "2", "5"]),
+        ([0.001, 900.0], ["0.001", "0.01", "0.1", "1", "10", "100"]),
+    ],
+)
+def test_the_scale_of_the_speedups_is_labelled_in_plain_numbers(speedups, ticks):
+    document = sweep_of(*map(create_result, speedups))
+    figure = draw_speedups(document, summarize_sweep(document))
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    plt.close(figure)
+    assert labels == ticks
+
+
+@pytest.mark.parametrize(
     "results",
     [
         [None],
