@@ -36,7 +36,7 @@ LAYERS = [
     {"bench.record", "bench.runtime", "bench.sources", "bench.worker_process"},
     {"bench.parity.result", "bench.sweep.document"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.launch"},
-    {"bench.sweep.growth", "bench.sweep.summary"},
+    {"bench.sweep.growth", "bench.sweep.summary", "bench.sweep.csv_report"},
     {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks"},
     {"bench.inference", "bench.profile_record"},
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},

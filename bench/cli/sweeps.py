@@ -12,6 +12,7 @@ import click
 
 from oneflow_bench.cli.options import run_options
 from oneflow_bench.cli.progress import ProgressBar
+from oneflow_bench.cli.value_list import ValueList
 from oneflow_bench.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -33,38 +34,6 @@ _HELP = {
     "out": "Folder of the sweep; one that is there goes on. Default: results/sweep-<time>.",
     "as_json": "Print the results as JSON.",
 }
-
-
-# what click says of a part, in plain words
-_WORDS = {"a valid integer range": "a whole number", "a valid float range": "a number"}
-
-
-class ValueList(click.ParamType):
-    """Values of another type, separated by commas."""
-
-    def __init__(self, inner: click.ParamType) -> None:
-        self.inner = inner
-        self.name = f"{inner.name} list"
-
-    def get_metavar(self, *arguments: Any, **named: Any) -> str:
-        return "V1,V2,..."
-
-    def convert(
-        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
-    ) -> Tuple[Any, ...]:
-        if not isinstance(value, str):
-            return tuple(value)
-        parts = [part.strip() for part in value.split(",")]
-        if not all(parts):
-            self.fail(f"'{value}' has an empty place; give values separated by commas", param, ctx)
-        try:
-            converted = [self.inner.convert(part, param, ctx) for part in parts]
-        except click.BadParameter as error:
-            said = error.message
-            for jargon, word in _WORDS.items():
-                said = said.replace(jargon, word)
-            self.fail(f"in the list '{value}', {said}", param, ctx)
-        return tuple(dict.fromkeys(converted))
 
 
 def _take_lists(command: click.Command) -> click.Command:
@@ -107,8 +76,10 @@ def sweep(**flags: Any) -> int:
         from oneflow_bench.sweep.document import load_sweep
 
         _refuse_flags_with_from()
-        folder = Path(own["from_folder"])
-        return _report(load_sweep(folder), _create_folder(Path(out)) if out else folder, as_json)
+        stored = Path(own["from_folder"])
+        document = load_sweep(stored)
+        folder = stored if stored.is_dir() else stored.parent
+        return _report(document, _create_folder(Path(out)) if out else folder, as_json)
     document, folder = _run(flags, out, own["cell_timeout_s"], own["retry_failed"])
     return _report(document, folder, as_json)
 
@@ -191,7 +162,7 @@ def _plan(
     with ProgressBar("cells") as bar:
         planned = plan_cells(axes, shared, lambda done, total: bar("checking", done, total))
     document = SweepDocument(
-        sweep_id=folder.name,
+        sweep_id=folder.resolve().name,
         created=created,
         axes=axes,
         order_seed=(lists.get("seed") or (0,))[0],
@@ -277,9 +248,10 @@ def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
 def _write_reports(document: SweepDocument, folder: Path) -> Tuple[SweepSummary, List[Growth]]:
     """Compute what the stored cells say and write it to the folder: pictures, Markdown, CSV."""
     from oneflow_bench.record import write_atomically
+    from oneflow_bench.sweep.csv_report import render_csv
     from oneflow_bench.sweep.growth import measure_growth
     from oneflow_bench.sweep.plot import render_sweep_pictures
-    from oneflow_bench.sweep.report import render_csv, render_markdown
+    from oneflow_bench.sweep.report import render_markdown
     from oneflow_bench.sweep.summary import summarize_sweep
 
     summary, growth = summarize_sweep(document), measure_growth(document)

@@ -133,7 +133,7 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
         return None
     sizes = np.array([point.batch_size for point in points], dtype=float)
     values = np.array([point.value for point in points], dtype=float)
-    design = np.stack([1 / values, sizes / values], axis=1)  # divided by the value: weights
+    design = np.stack([1 / values, sizes / values], axis=1)  # weighted
     covariance = np.linalg.inv(design.T @ design)
     free = covariance @ design.sum(axis=0)
     freedom = len(points) - 2
@@ -142,7 +142,7 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
     low, high = free - half, free + half
     held = bool(free[0] < 0)
     slope = float(design[:, 1].sum() / (design[:, 1] ** 2).sum()) if held else float(free[1])
-    floor = 0.0 if held else float(free[0])
+    floor = max(0.0, float(free[0]))
     residuals = np.abs(floor + slope * sizes - values) / values
     return LineFit(
         floor=floor,

@@ -53,3 +53,16 @@ def create_sweep(*cells, **changes):
     basis = dict(sweep_id="made-up", created="2026-01-01T00:00:00+00:00", axes=axes,
                  order_seed=0, machine=MACHINE, cells=list(cells))  # fmt: skip
     return SweepDocument(**{**basis, **changes})
+
+
+def create_mixed_sweep():
+    """Two models, four batch sizes, one timeout, one cell whose modes differ, one not run."""
+    cells = [
+        create_cell(model, size, create_result(speedup, eager_s=0.002 + 0.001 * size))
+        for model, speedup in (("densenet_cifar121", 1.2), ("resnet18", 0.9))
+        for size in (1, 2, 4, 8)
+    ]
+    cells[2].result = create_result(status="timeout")
+    cells[3].result = create_result(3.0, parity="different", parity_reason="they are far apart")
+    cells[7].result = None
+    return create_sweep(*cells)

@@ -139,6 +139,8 @@ def test_a_stored_sweep_is_reported_again_from_what_is_stored(cells, tmp_path, c
     first = capsys.readouterr().out
     assert bench("--from", "s") == 4
     assert capsys.readouterr().out == first
+    assert bench("--from", "s/sweep.json") == 4
+    assert capsys.readouterr().out == first
     assert bench("--from", "s", "--out", "elsewhere/new", "--json") == 4
     printed = json.loads(capsys.readouterr().out)
     assert printed["summary"]["failed"] == {"out of memory": 1}

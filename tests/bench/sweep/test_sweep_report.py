@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 
-import pytest
 from rich.console import Console
-from sweep_cells import create_cell, create_result, create_sweep
+from sweep_cells import create_cell, create_mixed_sweep, create_result, create_sweep
 
 from oneflow_bench.sweep.growth import measure_growth
 from oneflow_bench.sweep.report import (
     failure_lines,
     growth_notes,
-    render_csv,
     render_markdown,
     render_terminal,
     summary_lines,
@@ -20,19 +17,6 @@ from oneflow_bench.sweep.report import (
 from oneflow_bench.sweep.summary import summarize_sweep
 
 SIZES = (1, 2, 4, 8)
-
-
-def mixed():
-    """Two models, four batch sizes, one timeout, one cell whose modes differ, one not run."""
-    cells = [
-        create_cell(model, size, create_result(speedup, eager_s=0.002 + 0.001 * size))
-        for model, speedup in (("densenet_cifar121", 1.2), ("resnet18", 0.9))
-        for size in SIZES
-    ]
-    cells[2].result = create_result(status="timeout")
-    cells[3].result = create_result(3.0, parity="different", parity_reason="they are far apart")
-    cells[7].result = None
-    return create_sweep(*cells)
 
 
 def terminal(document, width=80):
@@ -43,7 +27,7 @@ def terminal(document, width=80):
 
 
 def test_the_tables_fit_80_columns_without_cutting_a_number():
-    text = terminal(mixed())
+    text = terminal(create_mixed_sweep())
     tables, _, sentences = text.partition("densenet_cifar121 eager step time")
     assert max(map(len, tables.splitlines())) <= 80
     for shown in (
@@ -59,12 +43,12 @@ def test_the_tables_fit_80_columns_without_cutting_a_number():
 
 
 def test_the_mean_never_stands_without_what_was_left_out():
-    lines = "\n".join(summary_lines(summarize_sweep(mixed())))
+    lines = "\n".join(summary_lines(summarize_sweep(create_mixed_sweep())))
     assert "Cells: 6 of 8 done; 1 without a measurement (1 timeout); 1 not run yet." in lines
     assert "Parity of the cells done: 1 different, 5 identical." in lines
     assert "over 5 cells of 2 models" in lines and "for models like these" in lines
     assert "Left out of the mean: 2 cells" in lines
-    summary = summarize_sweep(mixed())
+    summary = summarize_sweep(create_mixed_sweep())
     assert f"Counted as 1.0, the mean would be {summary.mean_if_one:.3f}" in lines
     assert f"counted as the worst measured (0.900), {summary.mean_if_worst:.3f}" in lines
 
@@ -80,7 +64,7 @@ def test_one_model_is_said_to_speak_for_itself_alone():
 
 
 def test_every_failure_stands_with_its_reason():
-    assert failure_lines(mixed()) == [
+    assert failure_lines(create_mixed_sweep()) == [
         "densenet_cifar121 batch_size=4: timeout; it was timeout for a reason",
         "densenet_cifar121 batch_size=8: parity different; they are far apart",
     ]
@@ -102,7 +86,7 @@ def test_a_bad_fit_is_marked_in_its_row():
 
 
 def test_markdown_holds_the_same_cells_and_the_pictures():
-    document = mixed()
+    document = create_mixed_sweep()
     summary, growth = summarize_sweep(document), measure_growth(document)
     text = render_markdown(document, summary, growth, [Path("a/speedups.png"), Path("b.svg")])
     assert "| resnet18 | 1 | 3 | 3.33 | 0.900 (0.857-0.945) | inconclusive |" in text
@@ -111,15 +95,3 @@ def test_markdown_holds_the_same_cells_and_the_pictures():
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len({line.count("|") for line in rows if "resnet18 | eager" in line}) == 1
     assert "| resnet18 | graph | no fit" not in text  # three batch sizes are enough
-
-
-def test_the_csv_holds_every_cell_in_seconds_and_bytes():
-    rows = list(csv.DictReader(io.StringIO(render_csv(mixed()))))
-    assert len(rows) == 8
-    first, failed, waiting = rows[0], rows[2], rows[7]
-    assert float(first["eager_step_time_s"]) == pytest.approx(0.003)
-    assert float(first["speedup_low"]) == pytest.approx(1.2 / 1.05)
-    assert int(first["graph_peak_rss_bytes"]) == 300 * 2**20
-    assert (failed["status"], failed["reason"]) == ("timeout", "it was timeout for a reason")
-    assert failed["speedup"] == failed["eager_step_time_s"] == ""
-    assert (waiting["status"], waiting["record"]) == ("not run", "")
