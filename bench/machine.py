@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Optional
 RECORDED_VARIABLES = ("OMP_", "OPENBLAS_", "ONEFLOW_", "GLOG_", "MKL_", "CUDA_", "MALLOC_")
 
 
-def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, Any]:
-    """Model name, feature flags and usable cores of the processor."""
+def read_cpuinfo(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, str]:
+    """What the kernel says of the first processor, field by field; empty where not readable."""
     fields: Dict[str, str] = {}
     try:
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -21,6 +21,12 @@ def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, Any]:
                 fields.setdefault(key.strip(), value.strip())
     except OSError:
         pass
+    return fields
+
+
+def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, Any]:
+    """Model name, feature flags and usable cores of the processor."""
+    fields = read_cpuinfo(cpuinfo)
     flags: List[str] = fields.get("flags", "").split()
     return {
         "model": fields.get("model name", platform.processor() or None),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import run_options
+from oneflow_bench.cli.options import find_given_flag, run_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
 
@@ -56,24 +56,17 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     bench compare results/RUN1 results/RUN2
     """
     if runs:
-        _refuse_flags_with_runs(runs, flags)
+        _refuse_flags_with_runs(runs)
         return _compare_stored(Path(runs[0]), Path(runs[1]), flags)
     record = _execute("compare", ["eager", "graph"], flags)
     return _report_comparison(record, "eager", record, "graph", flags["as_json"], record.folder)
 
 
-def _refuse_flags_with_runs(runs: Tuple[str, ...], flags: Dict[str, Any]) -> None:
+def _refuse_flags_with_runs(runs: Tuple[str, ...]) -> None:
     if len(runs) != 2:
         raise InputError(f"bench compare takes two stored runs or none, and {len(runs)} were given")
-    context = click.get_current_context()
-    given = [
-        name
-        for name in flags
-        if name not in ("out", "as_json")
-        and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
-        flag = "--" + given[0].replace("timeout_s", "timeout").replace("_", "-")
+    flag = find_given_flag(("out", "as_json"))
+    if flag:
         raise InputError(f"{flag} steers a new run and two stored runs were given; leave one out")
 
 
@@ -124,7 +117,8 @@ def _execute(
     from oneflow_bench.config import Contender
     from oneflow_bench.execution import execute_plan
     from oneflow_bench.launch import create_launcher
-    from oneflow_bench.plan import create_document, create_plan, split_flags, validated
+    from oneflow_bench.plan import create_document, create_plan, split_flags
+    from oneflow_bench.recipe_checks import validated
     from oneflow_bench.runtime import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import run_options
+from oneflow_bench.cli.options import find_given_flag, run_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.cli.value_list import ValueList
 from oneflow_bench.errors import InputError, Interrupted
@@ -85,18 +85,11 @@ def sweep(**flags: Any) -> int:
 
 
 def _refuse_flags_with_from() -> None:
-    context = click.get_current_context()
-    for option in context.command.params:
-        given = context.get_parameter_source(option.name or "")
-        if given == click.core.ParameterSource.COMMANDLINE and option.name not in (
-            "from_folder",
-            "out",
-            "as_json",
-        ):
-            raise InputError(
-                f"{option.opts[0]} steers a new sweep and --from reports a stored one; "
-                "leave one out"
-            )
+    flag = find_given_flag(("from_folder", "out", "as_json"))
+    if flag:
+        raise InputError(
+            f"{flag} steers a new sweep and --from reports a stored one; leave one out"
+        )
 
 
 def _create_folder(folder: Path) -> Path:

@@ -23,7 +23,8 @@ from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
 from oneflow_bench.execution import execute_plan
 from oneflow_bench.launch import create_launcher
 from oneflow_bench.machine import read_oom_kills
-from oneflow_bench.plan import create_document, validated
+from oneflow_bench.plan import create_document
+from oneflow_bench.recipe_checks import validated
 from oneflow_bench.record import RunRecord
 from oneflow_bench.runner import Launcher, Observer
 from oneflow_bench.runtime import RuntimeResolver
@@ -121,6 +122,8 @@ def measure_cell(
         launch = limit_launcher(create(folder / place, environments), cell_timeout_s, clock)
         record = _execute(planned, folder / place, launch, environments, observe)
     except InputError as error:
+        if not (folder / place).exists():  # refused before anything was measured
+            place = None
         return end("refused", str(error))
     except WorkerTimeout as error:
         return end("timeout", str(error))

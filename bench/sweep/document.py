@@ -12,16 +12,15 @@ Schema history:
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
 from oneflow_bench.config import Measuring, Workload
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.record import write_atomically
+from oneflow_bench.documents import load_document
+from oneflow_bench.record import save_text
 from oneflow_bench.stats import Ratio, Summary
 
 SWEEP_SCHEMA_VERSION = 1
@@ -99,14 +98,11 @@ def without_batch_size(values: Dict[str, Value]) -> Dict[str, Value]:
 
 def save_sweep(folder: Path, document: SweepDocument) -> None:
     """Replace `sweep.json`. Raises InputError where it cannot be written."""
-    path = folder / SWEEP_NAME
-    try:
-        write_atomically(path, document.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); make room there or give --out a folder "
-            "you may write to"
-        ) from None
+    save_text(
+        folder / SWEEP_NAME,
+        document.model_dump_json(indent=1) + "\n",
+        "make room there or give --out a folder you may write to",
+    )
 
 
 def load_sweep(folder: Path) -> SweepDocument:
@@ -115,23 +111,7 @@ def load_sweep(folder: Path) -> SweepDocument:
     Raises RecordError for a missing or damaged file and another schema version.
     """
     path = folder if folder.name == SWEEP_NAME else folder / SWEEP_NAME
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecordError(
-            f"no sweep at {path} ({error.strerror}); give a folder made by bench sweep"
-        ) from None
-    except ValueError:
-        raise RecordError(f"{path} is not JSON; the file is damaged, run the sweep again") from None
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SWEEP_SCHEMA_VERSION:
-        raise RecordError(
-            f"{path} has schema version {version}, this program reads {SWEEP_SCHEMA_VERSION}; "
-            "use the version of the suite that wrote it, or run the sweep again"
-        )
-    try:
-        return SweepDocument.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{path} is not a valid sweep: {where}: {first['msg']}") from None
+    document: SweepDocument = load_document(
+        path, SweepDocument, (SWEEP_SCHEMA_VERSION,), "sweep", "give a folder made by bench sweep"
+    )
+    return document

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from oneflow_bench.plot import PICTURE_STYLE, plt, save_figure
+from oneflow_bench.plot import PICTURE_STYLE, plt, save_picture
 from oneflow_bench.stats import EQUIVALENCE
 from oneflow_bench.sweep.document import Cell, SweepDocument, name_cell
 from oneflow_bench.sweep.growth import Growth, LineFit, Quantity
@@ -32,10 +32,10 @@ def render_sweep_pictures(
 ) -> List[Path]:
     """Draw `speedups`, `step_time` and `peak_memory` into `folder`; the paths written."""
     with plt.rc_context(PICTURE_STYLE):
-        written = save_figure(draw_speedups(document, summary), folder, "speedups")
+        written = save_picture(draw_speedups(document, summary), folder, "speedups")
         for quantity, (name, *_) in _AXES.items():
             figure = draw_growth([one for one in growth if one.quantity == quantity], quantity)
-            written += save_figure(figure, folder, name)
+            written += save_picture(figure, folder, name)
     return written
 
 

@@ -107,6 +107,13 @@ def test_a_refused_cell_starts_no_worker(tmp_path):
     assert workers == [] and result.record is None and not list(tmp_path.iterdir())
 
 
+def test_a_cell_that_a_worker_refuses_before_it_measured_leaves_no_folder(tmp_path):
+    result, workers = measure(tmp_path, fail_at=("setup", 0, InputError("it does not fit")))
+    assert result.status == "refused" and result.reason == "it does not fit"
+    assert workers and result.record is None
+    assert list((tmp_path / "cells").iterdir()) == []
+
+
 def test_the_whole_cell_has_a_limit_though_no_turn_is_long(tmp_path):
     result, workers = measure(tmp_path, timeout_s=2.05)
     assert result.status == "timeout"

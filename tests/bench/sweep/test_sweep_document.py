@@ -42,7 +42,7 @@ def test_a_key_that_is_not_known_is_refused(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RecordError, match="no sweep at"):
         load_sweep(tmp_path)
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot write"):
         save_sweep(tmp_path / "missing", create_sweep(create_cell()))
 
 

@@ -61,7 +61,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_sweep_can_go_on(tmp_path, error):
 
 
 def test_a_folder_that_cannot_be_written_ends_the_sweep_in_a_sentence(tmp_path):
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot write"):
         run_sweep(sweep_of(1), tmp_path / "missing", [0], lambda position: create_result())
 
 
