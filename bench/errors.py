@@ -12,7 +12,7 @@ A message is one sentence (or two) saying what was given, what was expected and 
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Sequence
 
 EXIT_DONE = 0
 EXIT_DIFFERENT = 1
@@ -20,6 +20,15 @@ EXIT_BAD_INPUT = 2
 EXIT_INCONCLUSIVE = 3
 EXIT_WORKER_FAILED = 4
 EXIT_INTERRUPTED = 130
+
+# of many checks or cells: what is known to be wrong comes before what could not be found out, and
+# a worker that failed before a verdict that could not be reached
+STATUS_ORDER = (EXIT_DIFFERENT, EXIT_WORKER_FAILED, EXIT_INCONCLUSIVE, EXIT_DONE)
+
+
+def worst_status(statuses: Sequence[int]) -> int:
+    """The exit status of many: the first of STATUS_ORDER that is among theirs."""
+    return next(status for status in STATUS_ORDER if status in statuses)
 
 
 class BenchError(Exception):

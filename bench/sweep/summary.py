@@ -16,6 +16,7 @@ from oneflow_bench.errors import (
     EXIT_DONE,
     EXIT_INCONCLUSIVE,
     EXIT_WORKER_FAILED,
+    worst_status,
 )
 from oneflow_bench.stats import CONFIDENCE
 from oneflow_bench.sweep.document import Cell, SweepDocument, Value, name_cell
@@ -136,11 +137,12 @@ def _cluster_half_width(groups: List[List[float]], mean: float) -> Optional[floa
 
 
 def choose_exit_status(summary: SweepSummary) -> int:
-    """In this order: a cell's modes differ, a cell has no measurement, something is not known."""
+    """That of the worst cell: its modes differ, it has no measurement, or its parity is unknown."""
+    statuses = [EXIT_DONE]
     if summary.parity.get("different"):
-        return EXIT_DIFFERENT
+        statuses.append(EXIT_DIFFERENT)
     if summary.failed:
-        return EXIT_WORKER_FAILED
+        statuses.append(EXIT_WORKER_FAILED)
     if summary.parity.get("inconclusive") or summary.waiting:
-        return EXIT_INCONCLUSIVE
-    return EXIT_DONE
+        statuses.append(EXIT_INCONCLUSIVE)
+    return worst_status(statuses)
