@@ -1,7 +1,8 @@
 """What a check trains unless flags or a recipe say otherwise.
 
 Small, so that a pull request can wait for it, and long enough for what needs time to show: six
-steps in three epochs, a decay of the learning rate after each, a validation pass at the end.
+steps in three epochs, a decay of the learning rate after four of them, a checkpoint after three, a
+validation pass at the end. One decay: the modes round the rate of a second one differently.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CHECK_DEFAULTS: Dict[str, Any] = {
     "epochs": 3,
     "steps_per_epoch": 2,
     "lr": 0.01,
-    "lr_step": 1,  # epochs between two decays of a step schedule
+    "lr_step": 2,  # epochs between two decays of a step schedule
 }
 CHECK_NUM_CLASSES = 10  # of synthetic data; a dataset has its own
 CHECK_IMAGE_SIZE = {"imagenet": 64, "cifar": 32}  # pixels, by stem

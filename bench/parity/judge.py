@@ -41,8 +41,8 @@ from oneflow_bench.parity.result import (
 )
 from oneflow_bench.parity.tensors import MISSING_DIGEST, Entry, load_values
 
-MULTIPLIER = 4.0
-FLOOR = 4.0
+MULTIPLIER = 2.0
+FLOOR = 2.0
 EXACT_LEVELS = (INITIAL_WEIGHTS, BATCHES)  # no rounding lies before these
 _EPS = 2.0**-23  # of float32
 

@@ -8,11 +8,11 @@ from oneflow_bench.parity.defaults import create_check_flags
 from oneflow_bench.plan import create_plan
 
 
-def test_a_check_is_six_steps_with_a_decay_after_every_epoch():
+def test_a_check_is_six_steps_with_a_decay_before_the_last_two():
     plan = create_plan(create_check_flags("resnet18", {}))
     workload = plan.workload
     assert plan.steps_per_epoch * workload.epochs == 6
-    assert (workload.schedule, workload.lr_step, workload.lr) == ("step", 1, 0.01)
+    assert (workload.schedule, workload.lr_step, workload.lr) == ("step", 2, 0.01)
     assert (workload.batch_size, workload.num_classes, workload.data) == (4, 10, "synthetic")
 
 

@@ -62,6 +62,7 @@ def test_other_bits_are_a_regression_where_version_and_kernel_are_the_same():
         (OTHER_KERNEL, "BLAS kernel is Haswell and the baseline's Zen"),
         (OTHER_VERSION, "OneFlow is 0.9.0 and the baseline's 0.8.0"),
         ({"blas_kernel": None}, "BLAS kernel is Haswell and the baseline's unknown"),
+        (OTHER_MACHINE, "the baseline is from another machine (A Processor 9000, 8 cores)"),
     ],
 )
 def test_other_bits_are_not_compared_elsewhere_and_the_reason_is_said(document, reason):
