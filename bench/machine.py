@@ -53,6 +53,17 @@ def read_memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> Optional[int]:
         return None
 
 
+def read_oom_kills(vmstat: Path = Path("/proc/vmstat")) -> Optional[int]:
+    """Processes that the kernel ended for want of memory since boot; None where not readable."""
+    try:
+        for line in vmstat.read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return None
+
+
 def read_peak_rss_bytes(status: Path = Path("/proc/self/status")) -> int:
     """Peak resident memory of this process (VmHWM), in bytes.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from oneflow_bench.checkpoint import TrainingState, load_training_state
 from oneflow_bench.config import (
@@ -188,6 +188,18 @@ def _plan_dataset(
     given.setdefault("val_batch_size", min(DEFAULT_VAL_BATCH_SIZE, val_samples))
     steps = workload.steps_per_epoch or train_samples // workload.batch_size
     return Plan(validated(Workload, given), train_samples, val_samples, steps, dataset=dataset)
+
+
+def split_flags(flags: Dict[str, Any]) -> Tuple[Dict[str, Any], Measuring, Dict[str, Any]]:
+    """Flags of a run by what they configure: the workload's, how to measure, and the contenders'.
+
+    Where to write and how to print (`out`, `as_json`) is none of these. None means "not given".
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    measuring = {name: given.pop(name) for name in Measuring.model_fields if name in given}
+    side = {name: given.pop(name) for name in Contender.model_fields if name in given}
+    workload = {name: value for name, value in given.items() if name not in ("out", "as_json")}
+    return workload, validated(Measuring, measuring), side
 
 
 def create_document(

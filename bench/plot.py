@@ -1,4 +1,4 @@
-"""Pictures of stored runs, PNG and SVG, readable in grayscale. The only user of Matplotlib."""
+"""Pictures of stored runs, PNG and SVG, readable in grayscale."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STYLES: List[Dict[str, Any]] = [
     {"color": "#308040", "linewidth": 1.4, "linestyle": ":", "marker": "s", "markersize": 5},
     {"color": "#a02060", "linewidth": 1.4, "linestyle": "-.", "marker": "^", "markersize": 5},
 ]
-_RC = {
+PICTURE_STYLE = {
     "svg.hashsalt": "oneflow-bench",
     "font.size": 10,
     "axes.grid": True,
@@ -79,7 +79,7 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
     """Draw every picture into `folder`; the paths written. A record cut short is drawn so far."""
     series = list_series(records)
     written: List[Path] = []
-    with plt.rc_context(_RC):
+    with plt.rc_context(PICTURE_STYLE):
         for name, draw in _PICTURES.items():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)

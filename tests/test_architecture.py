@@ -35,7 +35,7 @@ ONEFLOW_ALLOWED = {
     "bench.parity.worker",
     "bench.parity.alone",
 }
-MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot", "bench.history_plot"}
+MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot", "bench.history_plot", "bench.sweep.plot"}
 
 # a module imports only from layers below its own
 LAYERS = [
@@ -47,10 +47,17 @@ LAYERS = [
         "bench.changepoint",
         "bench.history_metrics",
     },
-    {"bench.config", "bench.documents", "bench.flow_checkpoint", "bench.parity.__init__"},
+    {
+        "bench.config",
+        "bench.documents",
+        "bench.flow_checkpoint",
+        "bench.parity.__init__",
+        "bench.sweep.__init__",
+    },
     {"bench.record", "bench.sources", "bench.worker_process"},
-    {"bench.parity.result", "bench.blas_kernel"},
+    {"bench.parity.result", "bench.blas_kernel", "bench.sweep.document"},
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.runtime"},
+    {"bench.sweep.growth", "bench.sweep.summary", "bench.sweep.csv_report"},
     {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks", "bench.launch"},
     {"bench.layer_graph", "bench.parity.constructor", "bench.parity.reproduction"},
     {"bench.inference", "bench.profile_record"},
@@ -73,6 +80,8 @@ LAYERS = [
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
+    {"bench.profile_plot", "bench.execution", "bench.sweep.report", "bench.sweep.plan"},
+    {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
     {"bench.parity.difference", "bench.parity.pairs"},
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
@@ -207,6 +216,7 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.cli.runs, oneflow_bench.plan, oneflow_bench.report",
         "import oneflow_bench.models, oneflow_bench.data",
         "import oneflow_bench.plot, oneflow_bench.inference, oneflow_bench.profile_plot",
+        "import oneflow_bench.cli.sweeps, oneflow_bench.sweep.cell, oneflow_bench.sweep.plot",
         "import oneflow_bench.parity.constructor, oneflow_bench.parity.reproduction",
         "import oneflow_bench.history_plot, oneflow_bench.export.markdown, "
         "oneflow_bench.export.tensorboard",

@@ -13,7 +13,7 @@ from oneflow_bench.cli.checks import (
     plan_checks,
     run_planned_checks,
 )
-from oneflow_bench.errors import InputError
+from oneflow_bench.errors import InputError, worst_status
 
 if TYPE_CHECKING:
     from oneflow_bench.parity.baseline import Baseline
@@ -87,7 +87,7 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
 
     from oneflow_bench.parity.baseline import baseline_path, create_baseline, save_baseline
     from oneflow_bench.parity.blocks import print_blocks
-    from oneflow_bench.parity.gate import judge_checks, worst_status
+    from oneflow_bench.parity.gate import judge_checks
     from oneflow_bench.parity.update_report import report_update
 
     written: Dict[Path, Baseline] = {}

@@ -12,7 +12,7 @@ import click
 
 from oneflow_bench.cli.options import find_given_flag, workload_options
 from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import InputError
+from oneflow_bench.errors import InputError, worst_status
 
 if TYPE_CHECKING:
     from oneflow_bench.parity.gate import Judged
@@ -163,7 +163,7 @@ def _report(
 
     from oneflow_bench.parity.annotations import format_annotations
     from oneflow_bench.parity.blocks import format_markdown, print_blocks
-    from oneflow_bench.parity.gate import create_result, worst_status
+    from oneflow_bench.parity.gate import create_result
     from oneflow_bench.parity.junit import format_junit
     from oneflow_bench.parity.report import report_check
     from oneflow_bench.record import save_text

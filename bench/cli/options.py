@@ -9,9 +9,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import click
 
-MEASURING_FIELDS = ("block_steps", "block_target_s", "timeout_s")
-CONTENDER_FIELDS = ("runtime", "device")
-
 Command = Callable[..., Any]
 
 

@@ -29,6 +29,10 @@ class ProgressBar:
     def __call__(self, message: str, done: int, total: int) -> None:
         self._progress.update(self._task, description=message, completed=done, total=total)
 
+    def print(self, line: str) -> None:
+        """A line that stays, above the bar; also where there is no terminal."""
+        self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
     def __enter__(self) -> ProgressBar:
         self._progress.start()
         return self

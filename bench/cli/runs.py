@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import (
-    CONTENDER_FIELDS,
-    MEASURING_FIELDS,
-    find_given_flag,
-    run_options,
-)
+from oneflow_bench.cli.options import find_given_flag, run_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
 
@@ -120,45 +114,28 @@ def _execute(
     command: str, modes: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
 ) -> RunRecord:
     """Plan, run and read back: what is reported is what the record says."""
-    from oneflow_bench.config import Contender, Measuring
+    from oneflow_bench.config import Contender
+    from oneflow_bench.execution import execute_plan
     from oneflow_bench.launch import create_launcher
-    from oneflow_bench.plan import SUBSET_FOLDER, create_document, create_plan
+    from oneflow_bench.plan import create_document, create_plan, split_flags
     from oneflow_bench.recipe_checks import validated
-    from oneflow_bench.record import BlockEvent, RecordWriter, load_record
-    from oneflow_bench.runner import Runner
     from oneflow_bench.runtime import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    not_workload = {"out", "as_json", *MEASURING_FIELDS, *CONTENDER_FIELDS}
+    workload, measuring, side = split_flags({**flags, "keep_checkpoints": keep_checkpoints})
     with ProgressBar("images") as bar:
-        plan = create_plan(
-            {k: v for k, v in flags.items() if k not in not_workload},
-            lambda done, total: bar("checking the data", done, total),
-        )
-    measuring = {k: flags[k] for k in MEASURING_FIELDS if flags.get(k) is not None}
-    side = {k: flags[k] for k in CONTENDER_FIELDS if flags.get(k) is not None}
+        plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
     environments = RuntimeResolver()
     document = create_document(
         command,
         plan,
-        validated(Measuring, {**measuring, "keep_checkpoints": keep_checkpoints}),
+        measuring,
         [validated(Contender, {"name": mode, "mode": mode, **side}) for mode in modes],
         environments,
     )
     folder = Path(flags["out"] or Path("results") / document.run_id)
-    writer = RecordWriter(folder, document)
-    try:
-        dataset = plan.prepare_dataset(folder)
-        with ProgressBar("steps") as bar:
-            Runner(writer, create_launcher(folder, environments), dataset, bar).run()
-    except InputError:
-        # refused by a worker: with nothing measured, the folder would only be in the way
-        if not load_record(folder).of_kind(BlockEvent):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    finally:
-        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
-    return load_record(folder)
+    with ProgressBar("steps") as bar:
+        return execute_plan(plan, document, folder, create_launcher(folder, environments), bar)
 
 
 def _report_comparison(

@@ -2,8 +2,7 @@
 
 Of one model: 1 when the modes differ or a metric is worse than its baseline, else 4 when a worker
 failed, else 3 when the verdict is inconclusive, else 0. Of many models the first of 1, 4, 3, 0 that
-any of them has: what is known to be wrong comes before what could not be found out, and a worker
-that failed before a verdict that could not be reached.
+any of them has (`errors.worst_status`).
 """
 
 from __future__ import annotations
@@ -18,12 +17,11 @@ from oneflow_bench.errors import (
     EXIT_DONE,
     EXIT_INCONCLUSIVE,
     EXIT_WORKER_FAILED,
+    worst_status,
 )
 from oneflow_bench.parity.baseline import Baseline, create_baseline, find_baseline
 from oneflow_bench.parity.findings import Finding, compare_with_baseline
 from oneflow_bench.parity.result import CheckDocument, ModelCheck
-
-STATUS_ORDER = (EXIT_DIFFERENT, EXIT_WORKER_FAILED, EXIT_INCONCLUSIVE, EXIT_DONE)
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,6 @@ class Judged:
     def of_kind(self, kind: str) -> List[Finding]:
         """Findings of one kind."""
         return [finding for finding in self.findings if finding.kind == kind]
-
-
-def worst_status(statuses: Sequence[int]) -> int:
-    """The exit status of many models: the first of STATUS_ORDER that is among theirs."""
-    return next(status for status in STATUS_ORDER if status in statuses)
 
 
 def judge_checks(document: CheckDocument, baselines: Sequence[Baseline] = ()) -> List[Judged]:
