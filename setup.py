@@ -14,7 +14,18 @@ VERSION = re.search(
     r'^__version__ = "([^"]+)"', (ROOT / "bench" / "__init__.py").read_text(), re.MULTILINE
 ).group(1)
 
-TEST = ["pytest>=7", "pytest-timeout>=2", "scikit-learn>=1.3"]
+TENSORBOARD = ["tensorboardX>=2.5"]  # writes event files
+TEST = [
+    "pytest>=7",
+    "pytest-timeout>=2",
+    "scikit-learn>=1.3",
+    "junitparser>=3.1",
+    *TENSORBOARD,
+    # the real readers of what `bench export` writes
+    "pyperf>=2.3",
+    "pytest-benchmark>=4",
+    "tensorboard>=2.10",
+]
 
 setup(
     name="oneflow-bench",
@@ -27,21 +38,25 @@ setup(
     packages=[
         "oneflow_bench",
         "oneflow_bench.cli",
+        "oneflow_bench.export",
         "oneflow_bench.parity",
         "oneflow_bench.verdict",
+        "oneflow_bench.sweep",
         "oneflow_bench.models",
         "oneflow_bench.data",
     ],
     package_dir={
         "oneflow_bench": "bench",
         "oneflow_bench.cli": "bench/cli",
+        "oneflow_bench.export": "bench/export",
         "oneflow_bench.parity": "bench/parity",
         "oneflow_bench.verdict": "bench/verdict",
+        "oneflow_bench.sweep": "bench/sweep",
         "oneflow_bench.models": "models",
         "oneflow_bench.data": "data",
     },
     package_data={
-        "oneflow_bench.parity": ["*.json"],
+        "oneflow_bench.parity": ["*.json", "*.template"],
         "oneflow_bench.data": ["imagenet_names.json", "digits/*.json", "digits/*/part-*"],
     },
     install_requires=[
@@ -61,6 +76,6 @@ setup(
         "matplotlib>=3.6",
         "pillow>=9",
     ],
-    extras_require={"test": TEST, "dev": [*TEST, "ruff", "mypy"]},
+    extras_require={"tensorboard": TENSORBOARD, "test": TEST, "dev": [*TEST, "ruff", "mypy"]},
     entry_points={"console_scripts": ["bench = oneflow_bench.cli:main"]},
 )

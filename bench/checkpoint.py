@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -55,7 +56,8 @@ def save_weights(state: State, path: Path, about: Mapping[str, Any]) -> None:
     """Write `state` with `about` (JSON values) as metadata, under a temporary name first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".partial")
-    arrays = {name: np.ascontiguousarray(value) for name, value in state.items()}
+    # not ascontiguousarray, which makes a scalar such as batch norm's counter an array of one
+    arrays = {name: np.asarray(value, order="C") for name, value in state.items()}
     save_file(arrays, str(temporary), {METADATA_KEY: json.dumps(dict(about))})
     temporary.replace(path)
 
@@ -142,6 +144,8 @@ def _read_safetensors(path: Path, tensors: bool = True) -> Tuple[State, Dict[str
     try:
         with safe_open(str(path), framework="numpy") as stored:
             about = json.loads((stored.metadata() or {}).get(METADATA_KEY, "{}"))
+            if not isinstance(about, dict):
+                raise ValueError(f"its {METADATA_KEY} metadata are no object")
             names = stored.keys() if tensors else []
             return {name: stored.get_tensor(name) for name in names}, about
     except (OSError, SafetensorError, ValueError, TypeError) as error:
@@ -153,10 +157,15 @@ def _read_safetensors(path: Path, tensors: bool = True) -> Tuple[State, Dict[str
 
 def _read_npz(path: Path) -> State:
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+        with open(path, "rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array without a name")
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as .npz ({error}); save it again") from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} cannot be read as .npz ({error}); save it with numpy.savez, an array a tensor"
+        ) from None
 
 
 def _find_tensors(stored: Any, path: Path) -> State:
@@ -174,12 +183,13 @@ def _find_tensors(stored: Any, path: Path) -> State:
 
 
 def fit_state(
-    state: State, shapes: Mapping[str, Tuple[int, ...]], drop_head: bool, where: str
+    state: State, shapes: Mapping[str, Tuple[int, ...]], drop_head: Optional[bool], where: str
 ) -> Tuple[State, List[str]]:
     """What of `state` to load into a model whose tensors have `shapes`; and what was dropped.
 
     `drop_head` leaves out the tensors whose first size alone differs, which is what another number
-    of classes changes. Raises InputError naming the first missing, unexpected and misshapen one.
+    of classes changes; None says that it cannot be asked for here. Raises InputError naming the
+    first missing, unexpected and misshapen one.
     """
     dropped = [
         name
@@ -203,10 +213,11 @@ def fit_state(
         if names
     ]
     if problems:
-        hint = "; --drop-head leaves out a head of another size" if misshapen else ""
+        can_drop = bool(misshapen) and drop_head is False
+        hint = "; --drop-head leaves out a head of another size" if can_drop else ""
         raise InputError(
-            f"{where} does not fit the model: {'; '.join(problems)}; give the --model and "
-            f"--num-classes that it was saved from{hint}"
+            f"{where} does not fit the model: {'; '.join(problems)}; give the model and the number "
+            f"of classes that it was saved from{hint}"
         )
     return {k: v for k, v in state.items() if k not in dropped}, dropped
 

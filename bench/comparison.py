@@ -156,6 +156,8 @@ def compare_contenders(
         same_weights, same_batches, loss, finite, accuracy_difference, blocks
     )
     speed = summarize_record_speed(baseline) if one_run else None
+    if speed and not speed.compares(baseline_name, contender_name):
+        speed = None
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
     if speed is not None:
         speedup = speed.ratio

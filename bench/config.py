@@ -14,7 +14,9 @@ EMBEDDED_DATA = "embedded-digits"  # the dataset that comes with the suite
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Workload(_Frozen):
@@ -91,6 +93,7 @@ class Contender(_Frozen):
     mode: str = Field(pattern="^(eager|graph)$")
     runtime: str = Field("tuned", pattern="^(tuned|stock)$")
     device: str = Field("cpu", pattern="^(cpu|cuda)$")
+    dtype: str = Field("float32", pattern="^(float32|float64)$")  # float64: eager, as a reference
     env: Dict[str, str] = Field(default_factory=dict)  # set over the runtime's own variables
     python: Optional[str] = None  # None: the interpreter that runs the suite
 

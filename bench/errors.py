@@ -4,6 +4,7 @@
     |-- InputError            2    a flag, file, model or dataset that cannot be used
     |   `-- RecordError       2    a stored record that cannot be read
     |-- WorkerError           4    a worker process died, hung or refused to work
+    |   `-- WorkerTimeout     4    it gave no answer in time and was ended
     `-- Interrupted         130    the user pressed Ctrl-C; the record is kept
 
 A message is one sentence (or two) saying what was given, what was expected and what to do.
@@ -11,12 +12,23 @@ A message is one sentence (or two) saying what was given, what was expected and 
 
 from __future__ import annotations
 
+from typing import Optional, Sequence
+
 EXIT_DONE = 0
 EXIT_DIFFERENT = 1
 EXIT_BAD_INPUT = 2
 EXIT_INCONCLUSIVE = 3
 EXIT_WORKER_FAILED = 4
 EXIT_INTERRUPTED = 130
+
+# of many checks or cells: what is known to be wrong comes before what could not be found out, and
+# a worker that failed before a verdict that could not be reached
+STATUS_ORDER = (EXIT_DIFFERENT, EXIT_WORKER_FAILED, EXIT_INCONCLUSIVE, EXIT_DONE)
+
+
+def worst_status(statuses: Sequence[int]) -> int:
+    """The exit status of many: the first of STATUS_ORDER that is among theirs."""
+    return next(status for status in STATUS_ORDER if status in statuses)
 
 
 class BenchError(Exception):
@@ -34,13 +46,21 @@ class RecordError(InputError):
 
 
 class WorkerError(BenchError):
-    """A worker process failed; `log_tail` holds its last lines of stderr."""
+    """A worker process failed; `log_tail` holds its last lines of stderr.
+
+    `returncode` is the process's, negative for a signal; None where it had not ended by itself.
+    """
 
     exit_status = EXIT_WORKER_FAILED
 
-    def __init__(self, message: str, log_tail: str = "") -> None:
+    def __init__(self, message: str, log_tail: str = "", returncode: Optional[int] = None) -> None:
         super().__init__(message)
         self.log_tail = log_tail
+        self.returncode = returncode
+
+
+class WorkerTimeout(WorkerError):
+    """A worker gave no answer within its time and was ended."""
 
 
 class Interrupted(BenchError):

@@ -73,6 +73,22 @@ class MemoryFeed(Feed):
         self._next = (self._next + batches) % len(self._batches)
 
 
+class CastFeed(Feed):
+    """Another feed's batches with the images in another floating-point type."""
+
+    def __init__(self, feed: Feed, dtype: flow.dtype) -> None:
+        super().__init__(feed.batch_size, feed.num_samples)
+        self._feed = feed
+        self._dtype = dtype
+
+    def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
+        images, labels = self._feed.next_batch()
+        return images.to(self._dtype), labels
+
+    def skip(self, batches: int) -> None:
+        self._feed.skip(batches)
+
+
 def create_feeds(
     workload: Workload, dataset: Optional[DatasetInfo], device: str
 ) -> Tuple[Feed, Feed]:

@@ -84,7 +84,8 @@ def read_flow_folder(folder: Path) -> Any:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}: {error}); save the checkpoint again"
         ) from None
-    if not isinstance(stored, dict) or stored.get("protocol_version") != PROTOCOL_VERSION:
+    known = isinstance(stored, dict) and stored.get("protocol_version") == PROTOCOL_VERSION
+    if not known or "data" not in stored:
         raise InputError(
             f"{path} is not of the version of oneflow.save that is known here "
             f"({PROTOCOL_VERSION}); save it with OneFlow 0.8 or 0.9, or as .safetensors"
@@ -103,7 +104,7 @@ def _fill(value: Any, folder: Path) -> Any:
 
 
 def _read_tensor(folder: Path, name: str) -> np.ndarray:
-    if Path(name).name != name:
+    if Path(name).name != name or name == "..":
         raise InputError(
             f"{folder} names a tensor outside itself ({name}); it is not to be trusted"
         )

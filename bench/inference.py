@@ -15,6 +15,7 @@ from oneflow_bench.config import Contender, Workload
 from oneflow_bench.data import DataError, InputScale, imagenet_names, read_picture
 from oneflow_bench.errors import InputError
 from oneflow_bench.models import UnknownModelError, get_model_spec
+from oneflow_bench.recipe_checks import validated
 from oneflow_bench.stats import Summary, summarize
 from oneflow_bench.turns import generate_orders
 
@@ -110,15 +111,15 @@ def create_inference_plan(
     )
     for name, default in from_spec.items():
         given.setdefault(name, about.get(name, default))
-    if spec and given["image_size"] < spec.min_image_size:
-        raise InputError(
-            f"--image-size {given['image_size']} is too small for {model}; "
-            f"it needs at least {spec.min_image_size} pixels"
-        )
     given.setdefault(
         "model_args", about.get("model_args", {}) if model == about.get("model") else {}
     )
-    workload = Workload.model_validate({**given, "model": model})
+    workload = validated(Workload, {**given, "model": model})
+    if spec and workload.image_size < spec.min_image_size:
+        raise InputError(
+            f"--image-size {workload.image_size} is too small for {model}; "
+            f"it needs at least {spec.min_image_size} pixels"
+        )
     scale = InputScale(
         image_size=workload.image_size,
         mean=about.get("mean", TORCHVISION_MEAN),

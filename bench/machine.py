@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Optional
 RECORDED_VARIABLES = ("OMP_", "OPENBLAS_", "ONEFLOW_", "GLOG_", "MKL_", "CUDA_", "MALLOC_")
 
 
-def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, Any]:
-    """Model name, feature flags and usable cores of the processor."""
+def read_cpuinfo(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, str]:
+    """What the kernel says of the first processor, field by field; empty where not readable."""
     fields: Dict[str, str] = {}
     try:
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -21,6 +21,12 @@ def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, Any]:
                 fields.setdefault(key.strip(), value.strip())
     except OSError:
         pass
+    return fields
+
+
+def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, Any]:
+    """Model name, feature flags and usable cores of the processor."""
+    fields = read_cpuinfo(cpuinfo)
     flags: List[str] = fields.get("flags", "").split()
     return {
         "model": fields.get("model name", platform.processor() or None),
@@ -40,19 +46,32 @@ def read_steal_seconds(stat: Path = Path("/proc/stat")) -> Optional[float]:
 
 def read_memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> Optional[int]:
     """Physical memory of the machine in bytes; None where not readable."""
-    try:
-        first = meminfo.read_text(encoding="ascii").splitlines()[0]
-        return int(first.split()[1]) * 1024
-    except (OSError, IndexError, ValueError):
-        return None
+    return _read_kib(meminfo, "MemTotal:")
 
 
 def read_available_bytes(meminfo: Path = Path("/proc/meminfo")) -> Optional[int]:
     """Memory that new processes may have without swapping, in bytes; None where not readable."""
+    return _read_kib(meminfo, "MemAvailable:")
+
+
+def read_oom_kills(vmstat: Path = Path("/proc/vmstat")) -> Optional[int]:
+    """Processes that the kernel ended for want of memory since boot; None where not readable."""
+    return _read_count(vmstat, "oom_kill")
+
+
+def _read_kib(path: Path, name: str) -> Optional[int]:
+    """As `_read_count`, of a number in KiB; in bytes."""
+    count = _read_count(path, name)
+    return None if count is None else count * 1024
+
+
+def _read_count(path: Path, name: str) -> Optional[int]:
+    """The number behind `name` on its line; None where there is no such line or number."""
     try:
-        for line in meminfo.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+        for line in path.read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if words[:1] == [name]:
+                return int(words[1])
     except (OSError, IndexError, ValueError):
         pass
     return None

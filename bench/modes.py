@@ -14,6 +14,7 @@ import oneflow as flow
 from oneflow import nn
 
 from oneflow_bench.feeds import Feed
+from oneflow_bench.layer_graph import ForwardGraph
 from oneflow_bench.optimization import (
     capture_eager_state,
     capture_graph_state,
@@ -43,6 +44,9 @@ class EagerMode:
     def compile_eval(self) -> float:
         return 0.0
 
+    def list_op_names(self) -> List[str]:
+        return []
+
     def train_step(self) -> TrainOutput:
         """One update; returns the loss, labels (B,) and images (B, 3, H, W).
 
@@ -58,12 +62,17 @@ class EagerMode:
             loss = loss.detach()
         else:
             loss = self._accumulate(images, labels)
+        self.update()
+        return loss, labels, images
+
+    def update(self) -> None:
+        """The optimizer's and the schedule's part of a step, after the gradients are there."""
+        job = self._job
         if self._clips:
             job.optimizer.clip_grad()
         job.optimizer.step()
         if job.scheduler is not None:
             job.scheduler.step()
-        return loss, labels, images
 
     def _accumulate(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
         count = self._job.accumulation_steps
@@ -95,11 +104,13 @@ class EagerMode:
 
 
 # how the model's variables begin in the train graph's own state
-_MODEL_PREFIX = "objective.model."
+MODEL_PREFIX = "objective.model."
 
 
-class _TrainGraph(nn.Graph):
-    def __init__(self, job: Job, loader: Optional[nn.Module]) -> None:
+class TrainGraph(nn.Graph):
+    """One train step of a job, compiled; `loader` is inside it where given."""
+
+    def __init__(self, job: Job, loader: Optional[nn.Module] = None) -> None:
         super().__init__()
         self.objective = job.objective
         if loader is not None:
@@ -116,16 +127,11 @@ class _TrainGraph(nn.Graph):
         images, labels = self.loader() if self.takes_loader else batch
         loss = self.objective(images, labels)
         loss.backward()
+        return self.give(loss, labels)
+
+    def give(self, loss: flow.Tensor, labels: flow.Tensor) -> Any:
+        """What a call of the graph returns; may be asked for more by a subclass."""
         return (loss, labels) if self.takes_loader else loss
-
-
-class _ForwardGraph(nn.Graph):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def build(self, images: flow.Tensor) -> flow.Tensor:
-        return self.model(images)
 
 
 def create_forward(mode: str, model: nn.Module, example: flow.Tensor) -> Tuple[Any, float]:
@@ -135,8 +141,8 @@ def create_forward(mode: str, model: nn.Module, example: flow.Tensor) -> Tuple[A
     """
     model.eval()
     if mode == "graph":
-        graph = _ForwardGraph(model)
-        return graph, _compile(graph, (example,))
+        graph = ForwardGraph(model)
+        return graph, compile_graph(graph, (example,))
 
     def forward(images: flow.Tensor) -> flow.Tensor:
         with flow.no_grad():
@@ -169,14 +175,14 @@ class GraphMode:
         self._job = job
         self._image_size = image_size
         self._inside = loader_inside
-        self._train_graph = _TrainGraph(job, job.train_feed.loader if loader_inside else None)
+        self._train_graph = TrainGraph(job, job.train_feed.loader if loader_inside else None)
         self._eval_graph = _EvalGraph(job, job.eval_feed.loader if loader_inside else None)
 
     def compile_train(self) -> float:
         """Compile the train graph; seconds."""
         self._job.model.train()
         inputs = () if self._inside else self._example(self._job.train_feed)
-        duration = _compile(self._train_graph, inputs)
+        duration = compile_graph(self._train_graph, inputs)
         self.graph_ops = len(self._train_graph._compiled_graph_proto.net.op)
         return duration
 
@@ -184,7 +190,7 @@ class GraphMode:
         """Compile the eval graph; seconds."""
         self._job.model.eval()
         inputs = () if self._inside else self._example(self._job.eval_feed)[:1]
-        return _compile(self._eval_graph, inputs)
+        return compile_graph(self._eval_graph, inputs)
 
     def train_step(self) -> TrainOutput:
         """As `EagerMode.train_step`; images are None where the loader is inside."""
@@ -204,17 +210,22 @@ class GraphMode:
 
     def capture_optimizer(self) -> Dict[str, np.ndarray]:
         """As `EagerMode.capture_optimizer`."""
-        return capture_graph_state(self._train_graph, _MODEL_PREFIX)
+        return capture_graph_state(self._train_graph, MODEL_PREFIX)
 
     def restore_optimizer(self, state: Dict[str, np.ndarray], step: int) -> None:
         """As `EagerMode.restore_optimizer`."""
-        restore_graph_state(self._train_graph, _MODEL_PREFIX, state, step)
+        restore_graph_state(self._train_graph, MODEL_PREFIX, state, step)
 
     def list_ops(self) -> Tuple[List[str], List[str]]:
         """Types of the train graph's operators as built, with backward and update, and compiled."""
         graph = self._train_graph
         built, compiled = graph._full_graph_proto.net.op, graph._compiled_graph_proto.net.op
         return [_op_type(op) for op in built], [_op_type(op) for op in compiled]
+
+    def list_op_names(self) -> List[str]:
+        """Names of the compiled train graph's operators; they begin with their module's path."""
+        names = [str(op.name) for op in self._train_graph._compiled_graph_proto.net.op]
+        return [name[len(MODEL_PREFIX) :] for name in names if name.startswith(MODEL_PREFIX)]
 
     def _example(self, feed: Feed) -> Tuple[flow.Tensor, flow.Tensor]:
         """Tensors of a batch's shape and type, for compiling without taking a batch."""
@@ -255,7 +266,8 @@ def _mark() -> float:
     return time.perf_counter()
 
 
-def _compile(graph: nn.Graph, inputs: Tuple[flow.Tensor, ...]) -> float:
+def compile_graph(graph: nn.Graph, inputs: Tuple[flow.Tensor, ...]) -> float:
+    """Compile for inputs of these shapes and types; seconds."""
     synchronize()
     start = time.perf_counter()
     graph._compile(*inputs)

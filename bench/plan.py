@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from oneflow_bench.checkpoint import TrainingState, load_training_state
 from oneflow_bench.config import (
@@ -33,8 +31,8 @@ from oneflow_bench.errors import InputError
 from oneflow_bench.launch import python_of
 from oneflow_bench.machine import describe_machine
 from oneflow_bench.models import UnknownModelError, get_model_spec
-from oneflow_bench.recipe import load_recipe
-from oneflow_bench.recipe_checks import check_recipe, fill_loss_arguments, flag_of
+from oneflow_bench.recipe import load_recipe, override_recipe
+from oneflow_bench.recipe_checks import check_recipe, fill_loss_arguments, flag_of, validated
 from oneflow_bench.record import Document
 from oneflow_bench.runtime import RuntimeResolver
 from oneflow_bench.sources import find_dataset
@@ -78,11 +76,12 @@ def create_plan(flags: Dict[str, Any], on_progress: Optional[Progress] = None) -
     both. Raises InputError in one sentence for whatever cannot be run.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    resumed = load_training_state(Path(given["resume"])) if "resume" in given else None
     config = given.pop("config", None)
-    recipe = load_recipe(Path(config)) if config else {}
+    if config:
+        given = override_recipe(load_recipe(Path(config)), given)
+    resumed = load_training_state(Path(str(given["resume"]))) if "resume" in given else None
     base = {} if resumed is None else {**resumed.workload, "load_checkpoint": None}
-    plan = _plan(base, {**recipe, **given}, on_progress)
+    plan = _plan(base, given, on_progress)
     return plan if resumed is None else _continued(plan, resumed)
 
 
@@ -191,18 +190,16 @@ def _plan_dataset(
     return Plan(validated(Workload, given), train_samples, val_samples, steps, dataset=dataset)
 
 
-def validated(kind: Any, values: Dict[str, Any]) -> Any:
-    """An instance of a configuration class; InputError naming the flag that does not fit."""
-    assert issubclass(kind, BaseModel)
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(
-            f"{flag} {first['input']} cannot be used: {first['msg'].lower()}; "
-            "see --help for what it takes"
-        ) from None
+def split_flags(flags: Dict[str, Any]) -> Tuple[Dict[str, Any], Measuring, Dict[str, Any]]:
+    """Flags of a run by what they configure: the workload's, how to measure, and the contenders'.
+
+    Where to write and how to print (`out`, `as_json`) is none of these. None means "not given".
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    measuring = {name: given.pop(name) for name in Measuring.model_fields if name in given}
+    side = {name: given.pop(name) for name in Contender.model_fields if name in given}
+    workload = {name: value for name, value in given.items() if name not in ("out", "as_json")}
+    return workload, validated(Measuring, measuring), side
 
 
 def create_document(

@@ -1,7 +1,8 @@
-"""Pictures of stored runs, PNG and SVG, readable in grayscale. The only user of Matplotlib."""
+"""Pictures of stored runs, PNG and SVG, readable in grayscale."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
@@ -9,6 +10,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from oneflow_bench.record import (  # noqa: E402
@@ -25,7 +28,7 @@ _STYLES: List[Dict[str, Any]] = [
     {"color": "#308040", "linewidth": 1.4, "linestyle": ":", "marker": "s", "markersize": 5},
     {"color": "#a02060", "linewidth": 1.4, "linestyle": "-.", "marker": "^", "markersize": 5},
 ]
-_RC = {
+PICTURE_STYLE = {
     "svg.hashsalt": "oneflow-bench",
     "font.size": 10,
     "axes.grid": True,
@@ -46,8 +49,13 @@ class Series(NamedTuple):
     def blocks(self) -> List[BlockEvent]:
         return self.record.of_kind(BlockEvent, self.name)
 
-    def losses(self) -> List[float]:
-        return [float("nan") if loss is None else loss for b in self.blocks() for loss in b.losses]
+    def losses(self) -> Dict[int, float]:
+        """By step; a run that was resumed begins where the one before it ended."""
+        return {
+            step: float("nan") if loss is None else loss
+            for block in self.blocks()
+            for step, loss in enumerate(block.losses, start=block.first_step)
+        }
 
     def evals(self) -> List[EvalEvent]:
         return self.record.of_kind(EvalEvent, self.name)
@@ -71,16 +79,16 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
     """Draw every picture into `folder`; the paths written. A record cut short is drawn so far."""
     series = list_series(records)
     written: List[Path] = []
-    with plt.rc_context(_RC):
+    with plt.rc_context(PICTURE_STYLE):
         for name, draw in _PICTURES.items():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)
-            written += _save(figure, folder, name)
+            written += save_picture(figure, folder, name)
         figure, grid = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
         for axes, draw in zip(grid.flat, [*_PICTURES.values(), draw_facts]):
             draw(axes, series)
         figure.suptitle(_title(records), fontsize=14)
-        written += _save(figure, folder, "overview")
+        written += save_picture(figure, folder, "overview")
     return written
 
 
@@ -90,10 +98,17 @@ def _title(records: List[RunRecord]) -> str:
     return f"{workload.model} on {data}, batch {workload.batch_size}, {workload.image_size} px"
 
 
-def _save(figure: Any, folder: Path, name: str) -> List[Path]:
+def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
+    """Write `name`.png and `name`.svg and close the figure; the paths written.
+
+    The canvases are asked directly, and the layout is found once for both: `savefig` lays out and
+    draws a figure two times for each file.
+    """
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    figure.savefig(paths[0], dpi=DPI)
-    figure.savefig(paths[1], metadata={"Date": None})
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(paths[0])
+    figure.set_layout_engine("none")
+    FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None})
     plt.close(figure)
     return paths
 
@@ -111,38 +126,51 @@ def draw_loss(axes: Any, series: List[Series]) -> None:
     axes.set(title="Training loss", xlabel="step", ylabel="loss (nats)")
     for index, one in enumerate(series):
         losses = one.losses()
-        axes.plot(range(len(losses)), losses, label=one.label, **_style(index, len(losses) < 2))
+        style = _style(index, len(losses) < 2)
+        axes.plot(list(losses), list(losses.values()), label=one.label, **style)
     _legend(axes)
 
 
 def draw_loss_difference(axes: Any, series: List[Series]) -> None:
     """Absolute difference of the losses to those of the run's first contender, log scale.
 
-    Runs of one contender each are set against the first run's.
+    Runs of one contender each are set against the first run's. Steps without a finite difference,
+    as of a training that diverged, are not drawn and said to be there.
     """
     axes.set(title="Loss difference", xlabel="step", ylabel="absolute difference (nats)")
     if len(series) < 2:
         _say(axes, "one contender: nothing to compare")
         return
     shown = False
+    not_finite: List[int] = []  # first such step of each pair
+    counts: List[int] = []  # steps of each pair
     for index, one in enumerate(series[1:], start=1):
         reference = _reference(one, series)
         if reference is None:
             continue
-        pairs = zip(reference.losses(), one.losses())
-        steps = [(step, abs(a - b)) for step, (a, b) in enumerate(pairs) if a != b]
+        ours, theirs = reference.losses(), one.losses()
+        common = [step for step in ours if step in theirs]
+        counts.append(len(common))
+        pairs = [(step, ours[step], theirs[step]) for step in common]
+        steps = [(step, abs(a - b)) for step, a, b in pairs if a != b]
+        not_finite += [step for step, size in steps if not math.isfinite(size)][:1]
+        steps = [(step, size) for step, size in steps if math.isfinite(size)]
         if steps:
             shown = True
             style = {**_style(index, True), "linestyle": "none"}
             axes.plot(*zip(*steps), label=f"{one.label} against {reference.name}", **style)
-    common = min(len(one.losses()) for one in series)
-    axes.set_xlim(-1, max(common, 2))
+    all_steps = {step for one in series for step in one.losses()} or {0}
+    axes.set_xlim(min(all_steps) - 1, max(max(all_steps) + 1, 2))
     if shown:
         axes.set_yscale("log")
-        axes.set_title("Loss difference (steps not drawn: bitwise equal)")
+        not_drawn = "bitwise equal, or not finite" if not_finite else "bitwise equal"
+        axes.set_title(f"Loss difference (steps not drawn: {not_drawn})")
         _legend(axes)
+    elif not_finite:
+        _say(axes, f"bitwise equal up to step {min(not_finite)}, where losses stop being finite")
     else:
-        _say(axes, f"bitwise equal in all {common} steps" if common else "no common steps")
+        least = min(counts, default=0)
+        _say(axes, f"bitwise equal in all {least} steps" if least else "no common steps")
 
 
 def _reference(one: Series, series: List[Series]) -> Optional[Series]:

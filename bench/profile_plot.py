@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-from oneflow_bench.profile_record import ProfileDocument, layer_rows  # noqa: E402
-from oneflow_bench.profile_report import select_rows  # noqa: E402
+from oneflow_bench.plot import plt, save_picture
+from oneflow_bench.profile_record import ProfileDocument, layer_rows
+from oneflow_bench.profile_report import select_rows
 
 SHOWN_LAYERS = 30
 _LONGEST_NAME = 34
@@ -45,13 +41,7 @@ def render_profile_picture(document: ProfileDocument, folder: Path) -> List[Path
         more = f"; the {len(shown)} largest of {len(rows)} layers" if hidden else ""
         size = f"batch {document.batch_size}, {document.image_size} px"
         axes.set_title(f"{document.model}, {alone}, {size}{more}")
-        written = []
-        for suffix in ("png", "svg"):
-            path = folder / f"layers.{suffix}"
-            figure.savefig(path, dpi=130, metadata={"Date": None} if suffix == "svg" else None)
-            written.append(path)
-        plt.close(figure)
-    return written
+        return save_picture(figure, folder, "layers")
 
 
 def _shorten(name: str) -> str:

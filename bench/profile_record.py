@@ -130,7 +130,7 @@ def remainder_rows(document: ProfileDocument) -> List[tuple]:
         ("backward outside the layers", medians["backward_s"] - backward),
         ("optimizer", medians["update_s"]),
         (
-            "gained by overlap of the parts",
+            "overlap (negative: time gained)",
             medians["step_s"]
             - sum(medians[k] for k in ("forward_s", "loss_s", "backward_s", "update_s")),
         ),

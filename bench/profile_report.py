@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
 from oneflow_bench.profile_record import (
@@ -11,6 +13,7 @@ from oneflow_bench.profile_record import (
     layer_rows,
     remainder_rows,
 )
+from oneflow_bench.record import write_atomically
 from oneflow_bench.stats import Summary, summarize
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _WIDE = 110  # columns of a terminal that shows shapes and parameters too
+_FILE_WIDTH = 160  # columns of the table in a file
 
 
 def select_rows(rows: List[LayerRow], top: Optional[int]) -> List[LayerRow]:
@@ -84,6 +88,15 @@ def render_profile(document: ProfileDocument, console: Console, top: Optional[in
     console.print(table)
     for name, value in _summary_lines(document):
         console.print(f"{name:<36}{value}", soft_wrap=True, highlight=False)
+
+
+def save_profile_table(document: ProfileDocument, path: Path) -> None:
+    """Write what `render_profile` shows as text: all layers, with shapes and parameters."""
+    from rich.console import Console
+
+    stream = io.StringIO()
+    render_profile(document, Console(file=stream, width=_FILE_WIDTH), None)
+    write_atomically(path, "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()))
 
 
 def _summary_lines(document: ProfileDocument) -> List[tuple]:

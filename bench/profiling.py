@@ -13,7 +13,6 @@ the output gradient that it had in the last iteration, alone; a leaf as a graph 
 
 from __future__ import annotations
 
-import copy
 import time
 import types
 from contextlib import contextmanager
@@ -22,10 +21,11 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
+from oneflow_bench.layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer
 from oneflow_bench.profile_record import LayerProfile
 from oneflow_bench.timing import synchronize
 
-ALONE_REPEATS = 5
+ALONE_REPEATS = 7  # a median has an interval from six values on
 _WARMUP_REPEATS = 2
 
 
@@ -222,7 +222,8 @@ def _time(run: Callable[[], Any]) -> float:
 
 def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
     """Seconds of a leaf's backward alone, eagerly; the forward before it is not counted."""
-    leaf = copy.deepcopy(module)
+    leaf = copy_layer(module)
+    in_place = _is_in_place(leaf)
     data = call.inputs[0].detach()
     data.requires_grad = call.needs_input_gradient
     wanted = [p for p in leaf.parameters() if p.requires_grad]
@@ -230,58 +231,25 @@ def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
         wanted.append(data)
 
     def run() -> float:
-        output = leaf(data)
+        # an in-place layer may not overwrite what a gradient is wanted of
+        output = leaf(data.clone() if in_place else data)
         return _time(lambda: flow.autograd.grad([output], wanted, [call.gradient]))
 
     return _repeat(run)
 
 
-class _Alone(nn.Module):
-    """A leaf with its input and output gradient as parts of it, so that a graph can hold them."""
-
-    def __init__(self, leaf: nn.Module, call: _Call) -> None:
-        super().__init__()
-        self.leaf = leaf
-        self.data = nn.Parameter(call.inputs[0].detach().clone())
-        if not call.needs_input_gradient:
-            self.data.requires_grad = False
-        self.register_buffer("gradient", call.gradient)
-        self.unused = nn.Parameter(flow.zeros(1))
-
-    def forward(self) -> flow.Tensor:
-        return (self.leaf(self.data) * self.gradient).sum() + self.unused.sum() * 0.0
-
-
-class _ForwardAlone(nn.Graph):
-    def __init__(self, leaf: nn.Module) -> None:
-        super().__init__()
-        self.leaf = leaf
-
-    def build(self, data: flow.Tensor) -> flow.Tensor:
-        return self.leaf(data)
-
-
-class _BothAlone(nn.Graph):
-    """Forward and backward; the gradients are outputs, or the compiler would leave them out."""
-
-    def __init__(self, alone: _Alone) -> None:
-        super().__init__()
-        self.alone = alone
-        # a graph needs an optimizer to have a backward; this one changes nothing
-        self.add_optimizer(flow.optim.SGD([alone.unused], lr=0.0))
-
-    def build(self) -> List[flow.Tensor]:
-        self.alone().backward()
-        tensors = [p.to(flow.Tensor) for p in self.alone.parameters()]
-        return [tensor.grad for tensor in tensors if tensor.requires_grad]
+def _is_in_place(leaf: nn.Module) -> bool:
+    return bool(getattr(leaf, "inplace", False))
 
 
 def _measure_graph(module: nn.Module, call: _Call, with_backward: bool) -> List[float]:
     """Seconds of a leaf compiled alone; compiling is not counted."""
-    leaf = copy.deepcopy(module)
+    leaf = copy_layer(module)
     if with_backward:
-        both = _BothAlone(_Alone(leaf, call))
+        needed = [call.needs_input_gradient]
+        alone = LayerAlone(leaf, call.inputs, needed, call.gradient, _is_in_place(leaf))
+        both = GradientGraph(alone)
         return _repeat(lambda: _time(both))
     data = call.inputs[0].detach().clone()
-    forward = _ForwardAlone(leaf)
+    forward = ForwardGraph(leaf)
     return _repeat(lambda: _time(lambda: forward(data)))

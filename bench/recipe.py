@@ -45,6 +45,24 @@ def load_recipe(path: Path) -> Dict[str, Any]:
     return recipe
 
 
+def override_recipe(recipe: Dict[str, Any], flags: Dict[str, Any]) -> Dict[str, Any]:
+    """The recipe with flags over it.
+
+    A flag that chooses another loss or schedule takes the place of the recipe's with all its
+    arguments: these would have no effect any more.
+    """
+    kept = dict(recipe)
+    before = recipe.get("loss", Workload.model_fields["loss"].default)
+    if flags.get("loss", before) != before:
+        arguments = set(LOSS_FIELDS) - set(LOSS_ARGUMENTS.get(flags["loss"], {}))
+        if flags["loss"] not in TEACHER_LOSSES:
+            arguments |= {"teacher", "teacher_checkpoint"}
+        kept = {name: value for name, value in kept.items() if name not in arguments}
+    if recipe.get("schedule") == "multistep" != flags.get("schedule", "multistep"):
+        kept.pop("lr_milestones", None)
+    return {**kept, **flags}
+
+
 def _refuse_unknown(recipe: Iterable[str], known: Iterable[str], path: Path) -> None:
     names = list(known)
     for key in recipe:
@@ -70,18 +88,26 @@ _PUBLISHED: Dict[str, Tuple[str, Callable[[Any], Any]]] = {
     "reg_temperature": ("reg_temperature", float),
     "multiplier": ("multiplier", float),
     "learning_rate": ("lr", float),
-    "batch_size": ("batch_size", int),
-    "num_epochs": ("epochs", int),
+    "batch_size": ("batch_size", lambda value: _whole(value)),
+    "num_epochs": ("epochs", lambda value: _whole(value)),
     "dropout_rate": ("dropout", float),
-    "num_class": ("num_classes", int),
-    "num_classes": ("num_classes", int),
+    "num_class": ("num_classes", lambda value: _whole(value)),
+    "num_classes": ("num_classes", lambda value: _whole(value)),
     "subset_percent": ("subset_percent", lambda value: 100.0 * float(value)),  # a share there
     "augmentation": ("augmentation", lambda value: _TURNED_ON[value]),
     "loss": ("loss", str),
     "optimizer": ("optimizer", lambda value: str(value).lower()),
     "momentum": ("momentum", float),
     "weight_decay": ("weight_decay", float),
-    "seed": ("seed", int),
+    "seed": ("seed", lambda value: _whole(value)),
+}
+# the published code trains so, whatever its file says; flags override it
+_PUBLISHED_TRAINING: Dict[str, Any] = {
+    "scale_lr": True,
+    "warmup_epochs": 1,
+    "schedule": "multistep",
+    "lr_milestones": [60, 120, 160],
+    "lr_gamma": 0.2,
 }
 # say something about the other program, and nothing about the training
 _WITHOUT_MEANING = ("num_workers", "save_summary_steps")
@@ -99,6 +125,12 @@ _CIFAR_NAMES = {
     "shufflenetv2": "shufflenet_v2_cifar",
     **{f"resnet{depth}": f"resnet{depth}_cifar" for depth in (18, 34, 50, 101, 152)},
 }
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != float(value):
+        raise ValueError(value)
+    return int(value)
 
 
 def _find_model(version: str) -> str:
@@ -124,10 +156,12 @@ def _translate(recipe: Dict[str, Any], path: Path) -> Dict[str, Any]:
         try:
             fields[field] = convert(value)
         except (KeyError, TypeError, ValueError):
-            raise InputError(f"--config {path}: {key} = {value!r} cannot be used") from None
+            raise InputError(
+                f"--config {path}: {key} = {value!r} cannot be used; docs/recipes.md has an example"
+            ) from None
     fields.setdefault("loss", _infer_loss(fields))
     fields.setdefault("optimizer", "adam" if fields["model"] in _ADAM_MODELS else "sgd")
-    return _drop_unused(fields)
+    return _drop_unused({**_PUBLISHED_TRAINING, **fields})
 
 
 def _infer_loss(fields: Dict[str, Any]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
+
+from pydantic import BaseModel, ValidationError
 
 from oneflow_bench.checkpoint import find_checkpoint
 from oneflow_bench.config import (
@@ -21,6 +23,20 @@ from oneflow_bench.models import UnknownModelError, get_model_spec
 def flag_of(field: str) -> str:
     """The flag of a workload field: the same word."""
     return "--" + field.replace("_", "-")
+
+
+def validated(kind: Any, values: Dict[str, Any]) -> Any:
+    """An instance of a configuration class; InputError naming the flag that does not fit."""
+    assert issubclass(kind, BaseModel)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = flag_of(str(first["loc"][0]))
+        raise InputError(
+            f"{flag} {first['input']} cannot be used: {first['msg'].lower()}; "
+            "see --help for what it takes"
+        ) from None
 
 
 def fill_loss_arguments(workload: Workload) -> Workload:

@@ -9,21 +9,23 @@ so that a run that is killed can be read up to the kill. Schema history:
 
     1   first version
     2   recipes in the workload; where a resumed run starts; digests of a teacher
-    3   the speed phase: replicates of three roles, their blocks in pairs, looks, conditions
+    3   the contenders' dtype; the speed phase: replicates of three roles, blocks in pairs, looks,
+        conditions, and its settings
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal
 
 from oneflow_bench.config import Contender, Measuring, Workload
+from oneflow_bench.documents import create_run_folder, load_document
 from oneflow_bench.errors import InputError, RecordError
 from oneflow_bench.speed_events import (
     ConditionsEvent,
@@ -173,12 +175,16 @@ class RunRecord:
         ]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file."""
+@contextmanager
+def replace_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A stream for what `path` becomes at the end of the context; no reader sees half a file.
+
+    After an error `path` is as it was.
+    """
     handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -187,20 +193,30 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file."""
+    with replace_atomically(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+def save_text(path: Path, text: str, remedy: str) -> None:
+    """`write_atomically` for what a user asked for: InputError with a remedy where it fails."""
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror}); {remedy}") from None
+
+
 class RecordWriter:
     """Creates a run folder and appends to it. Raises InputError where it cannot be written."""
 
     def __init__(self, folder: Path, document: Document) -> None:
         self.folder = folder
         self.document = document
+        create_run_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=False)
             self.save()
             self._samples = open(folder / SAMPLES_NAME, "a", encoding="utf-8")  # noqa: SIM115
-        except FileExistsError:
-            raise InputError(
-                f"the run folder {folder} exists already; give --out another folder"
-            ) from None
         except OSError as error:
             raise InputError(
                 f"cannot write the run folder {folder} ({error.strerror}); "
@@ -229,29 +245,13 @@ def load_record(folder: Path) -> RunRecord:
     """
     if folder.name == DOCUMENT_NAME:
         folder = folder.parent
-    path = folder / DOCUMENT_NAME
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecordError(
-            f"no record at {path} ({error.strerror}); give a folder made by bench eager, "
-            "bench graph or bench compare"
-        ) from None
-    except ValueError:
-        raise RecordError(f"{path} is not JSON; the record is damaged, run it again") from None
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version not in READABLE_VERSIONS:
-        raise RecordError(
-            f"{path} has schema version {version}, this program reads "
-            f"{', '.join(map(str, READABLE_VERSIONS))}; "
-            "use the version of the suite that wrote it, or run it again"
-        )
-    try:
-        document = Document.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(f"{path} is not a valid record: {where}: {first['msg']}") from None
+    document = load_document(
+        folder / DOCUMENT_NAME,
+        Document,
+        READABLE_VERSIONS,
+        "record",
+        "give a folder made by bench eager, bench graph or bench compare",
+    )
     return RunRecord(document, _load_events(folder / SAMPLES_NAME), folder)
 
 
@@ -262,6 +262,8 @@ def _load_events(path: Path) -> List[Any]:
         raise RecordError(
             f"no samples at {path} ({error.strerror}); the record is damaged"
         ) from None
+    except UnicodeDecodeError:
+        raise RecordError(f"{path} is not text; the record is damaged, run it again") from None
     complete = text.split("\n")[:-1]  # what follows the last newline was cut short
     events = []
     for number, line in enumerate(complete, start=1):

@@ -14,45 +14,15 @@ A variable the user has set already is left as it is; a contender's own variable
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 from typing import Dict, List, Optional, Tuple
 
+from oneflow_bench.blas_kernel import find_blas_kernel
 from oneflow_bench.config import Contender
 from oneflow_bench.machine import read_cpu
 
-PROBE_TIMEOUT_S = 120.0
 AVX2_KERNELS = frozenset(
     ["haswell", "zen", "excavator", "skylakex", "cooperlake", "sapphirerapids"]
 )
-_MARKER = "oneflow-bench: numpy is loaded"
-_PROBE = f"import sys, numpy; print({_MARKER!r}, file=sys.stderr, flush=True); import oneflow"
-
-
-def probe_blas_kernel(python: str, environment: Dict[str, str]) -> Optional[str]:
-    """Name of the kernel family that OneFlow's OpenBLAS chooses, asked in a throw-away process.
-
-    None when it does not say (no OneFlow, another BLAS, no answer in time).
-    """
-    try:
-        answer = subprocess.run(
-            [python, "-c", _PROBE],
-            env={**environment, "OPENBLAS_VERBOSE": "2"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=PROBE_TIMEOUT_S,
-        ).stdout.decode("utf-8", "replace")
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_blas_kernel(answer)
-
-
-def parse_blas_kernel(verbose_output: str) -> Optional[str]:
-    """The kernel named after NumPy's own OpenBLAS has had its say, or None."""
-    _, found, after_numpy = verbose_output.partition(_MARKER)
-    names = re.findall(r"^Core: *(\S+)", after_numpy, flags=re.MULTILINE)
-    return names[-1] if found and names else None
 
 
 def needs_core_type(kernel: Optional[str], cpu_flags: List[str]) -> bool:
@@ -101,5 +71,5 @@ class RuntimeResolver:
     def _ask_kernel(self, python: str, environment: Dict[str, str]) -> Optional[str]:
         key = (python, environment.get("OPENBLAS_CORETYPE"))
         if key not in self._kernels:
-            self._kernels[key] = probe_blas_kernel(python, environment)
+            self._kernels[key] = find_blas_kernel(python, environment)
         return self._kernels[key]

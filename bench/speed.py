@@ -65,6 +65,11 @@ class SpeedSummary(BaseModel):
     break_even: Optional[BreakEven]
     warnings: List[str]
 
+    def compares(self, baseline: str, contender: str) -> bool:
+        """Whether these are the two contenders that it set against each other."""
+        measured = (self.roles["baseline"].contender, self.roles["contender"].contender)
+        return measured == (baseline, contender)
+
     @property
     def ratio(self) -> Ratio:
         """As the ratio of a comparison; what was counted are replicates."""

@@ -59,7 +59,11 @@ class Session:
         folder = request.get("dataset")
         self._dataset = load_dataset(Path(folder)) if folder else None
         self._job = workload.create_job(
-            self._workload, self._dataset, self._steps_per_epoch, contender.device
+            self._workload,
+            self._dataset,
+            self._steps_per_epoch,
+            contender.device,
+            contender.dtype,
         )
         initial = digest_state(workload.copy_state(self._job.model))
         self._mode = modes.create_mode(

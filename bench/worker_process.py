@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from oneflow_bench.errors import InputError, WorkerError
+from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
 
 TAIL_LINES = 12
 END_GRACE_S = 5.0
@@ -57,8 +57,8 @@ class WorkerProcess:
     def ask(self, call: str, timeout_s: float, **arguments: Any) -> Dict[str, Any]:
         """Send a request and wait for the answer.
 
-        Raises InputError where the worker found something it was given unusable, and WorkerError
-        where it died, did not answer within `timeout_s` seconds, or failed.
+        Raises InputError where the worker found something it was given unusable, WorkerTimeout
+        where it did not answer within `timeout_s` seconds, and WorkerError where it died or failed.
         """
         self.send(call, **arguments)
         return self.receive(call, timeout_s)
@@ -93,7 +93,7 @@ class WorkerProcess:
             ready = select.select([self._replies], [], [], max(0.0, remaining))[0]
             if not ready:
                 self.kill()
-                raise WorkerError(
+                raise WorkerTimeout(
                     f"the worker '{self.name}' gave no answer to its {call} turn within "
                     f"{timeout_s:g} s and was ended; give a longer --timeout if it needs it",
                     self.read_log_tail(),
@@ -115,6 +115,7 @@ class WorkerProcess:
             f"the worker '{self.name}' died in its {call} turn ({describe_exit(status)}); "
             f"the whole log is {self._log_path}",
             self.read_log_tail(),
+            status,
         )
 
     def read_log_tail(self) -> str:

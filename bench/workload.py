@@ -13,13 +13,18 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.checkpoint import find_checkpoint, fit_state, read_state
+from oneflow_bench.checkpoint import find_checkpoint, fit_state, read_about, read_state
 from oneflow_bench.config import Workload
 from oneflow_bench.data import DatasetInfo
 from oneflow_bench.errors import InputError
-from oneflow_bench.feeds import Feed, create_feeds
+from oneflow_bench.feeds import CastFeed, Feed, create_feeds
 from oneflow_bench.losses import Objective, TrainingLoss, create_loss, freeze
-from oneflow_bench.models import create_model
+from oneflow_bench.models import (
+    ModelFactoryError,
+    UnknownModelError,
+    create_model,
+    list_arguments,
+)
 from oneflow_bench.optimization import create_optimizer, create_scheduler
 
 
@@ -47,11 +52,16 @@ class Job:
 
 
 def create_job(
-    workload: Workload, dataset: Optional[DatasetInfo], steps_per_epoch: int, device: str
+    workload: Workload,
+    dataset: Optional[DatasetInfo],
+    steps_per_epoch: int,
+    device: str,
+    dtype: str = "float32",
 ) -> Job:
     """Build the job. The same workload and seed give the same weights and batches in any process.
 
-    Raises InputError for a checkpoint that does not fit, and the errors of `create_model`.
+    With `dtype` "float64" weights and batches are the float32 ones, widened. Raises InputError for
+    a checkpoint that does not fit, and the errors of `create_model`.
     """
     flow.manual_seed(workload.seed)
     model = create_student(workload)
@@ -59,13 +69,17 @@ def create_job(
     start = workload.resume or workload.load_checkpoint
     if start:
         flag = "--resume" if workload.resume else "--load-checkpoint"
-        dropped = load_weights(model, start, flag, workload.drop_head, workload.trust_checkpoint)
+        drop_head = None if workload.resume else workload.drop_head
+        dropped = load_weights(model, start, flag, drop_head, workload.trust_checkpoint)
     teacher = _create_teacher(workload)
-    model = model.to(device)
     criterion = create_loss(workload, model)
-    objective = Objective(model, criterion, teacher.to(device) if teacher is not None else None)
-    optimizer = create_optimizer(workload, model)
+    objective = Objective(model, criterion, teacher).to(device)
     train_feed, eval_feed = create_feeds(workload, dataset, device)
+    if dtype != "float32":
+        wide = getattr(flow, dtype)
+        objective = objective.to(wide)
+        train_feed, eval_feed = CastFeed(train_feed, wide), CastFeed(eval_feed, wide)
+    optimizer = create_optimizer(workload, model)
     return Job(
         model=model,
         criterion=criterion,
@@ -80,27 +94,44 @@ def create_job(
 
 
 def create_student(workload: Workload) -> nn.Module:
-    """The model that is trained, with its own arguments. Errors as `create_model`'s."""
+    """The model that is trained, with its own arguments.
+
+    Raises InputError for arguments that it does not take, and the errors of `create_model`.
+    """
     arguments: Dict[str, Any] = dict(workload.model_args)
     if workload.dropout is not None:
         arguments["dropout"] = workload.dropout
     try:
         return create_model(workload.model, num_classes=workload.num_classes, **arguments)
-    except TypeError as error:
+    except (ModelFactoryError, UnknownModelError):
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not arguments:
+            raise
+        given = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        taken = ", ".join(f"{k}={v}" for k, v in list_arguments(workload.model).items())
         raise InputError(
-            f"{workload.model} cannot be made with {arguments} ({error}); "
-            "bench models says which arguments a model takes"
+            f"{workload.model} cannot be made with {given} ({' '.join(str(error).split())}); "
+            f"its arguments and their defaults are: {taken or 'none'}"
         ) from None
 
 
 def _create_teacher(workload: Workload) -> Optional[nn.Module]:
-    """The teacher, frozen; made after the student, whose random weights it must not change."""
+    """The teacher, frozen; made after the student, whose random weights it must not change.
+
+    It has the arguments that its checkpoint says it was made with.
+    """
     if workload.teacher is None:
         return None
-    teacher = create_model(workload.teacher, num_classes=workload.num_classes)
+    arguments: Dict[str, Any] = {}
+    if workload.teacher_checkpoint:
+        about = read_about(find_checkpoint(Path(workload.teacher_checkpoint)))
+        if about.get("model") == workload.teacher:
+            arguments = about.get("model_args", {})
+    teacher = create_model(workload.teacher, num_classes=workload.num_classes, **arguments)
     if workload.teacher_checkpoint:
         trust = workload.trust_checkpoint
-        load_weights(teacher, workload.teacher_checkpoint, "--teacher-checkpoint", False, trust)
+        load_weights(teacher, workload.teacher_checkpoint, "--teacher-checkpoint", trust=trust)
     return freeze(teacher)
 
 
@@ -110,10 +141,15 @@ def copy_state(model: nn.Module) -> Dict[str, np.ndarray]:
 
 
 def load_weights(
-    model: nn.Module, path: str, flag: str, drop_head: bool = False, trust: bool = False
+    model: nn.Module,
+    path: str,
+    flag: str,
+    drop_head: Optional[bool] = None,
+    trust: bool = False,
 ) -> List[str]:
     """Load a checkpoint into `model`; the names of the tensors that `drop_head` left out.
 
+    `drop_head` is None where the user has no such choice, so that no error offers it.
     Only with `trust` is a folder of `oneflow.save` loaded by OneFlow, which executes what is stored
     in it. Raises InputError for a file that cannot be read or does not fit.
     """
@@ -141,5 +177,8 @@ def _load_trusted(path: Path, flag: str) -> Dict[str, np.ndarray]:
     nested = [stored.get(key) for key in ("model", "state_dict") if isinstance(stored, dict)]
     state = next((value for value in nested if isinstance(value, dict)), stored)
     if not isinstance(state, dict):
-        raise InputError(f"{flag} {path} holds a {type(state).__name__} and no tensors by name")
+        raise InputError(
+            f"{flag} {path} holds no tensors by name (found: {type(state).__name__}); save "
+            "model.state_dict()"
+        )
     return {k: np.array(v.numpy()) for k, v in state.items() if isinstance(v, flow.Tensor)}

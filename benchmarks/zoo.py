@@ -35,7 +35,7 @@ def command_of(model: str, image_size: int, out: Path) -> List[str]:
         "compare", "--model", model, "--data", "synthetic", "--image-size", str(image_size),
         "--steps-per-epoch", str(STEPS), "--epochs", "1", "--batch-size", str(BATCH_SIZE),
         "--num-classes", str(CLASSES), "--block-steps", str(BLOCK_STEPS), "--lr", LR,
-        "--timeout", TIMEOUT_S, "--out", str(out),
+        "--timeout", TIMEOUT_S, "--no-speed", "--out", str(out),
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from oneflow_bench.models.registry import (
     UnknownModelError,
     create_model,
     get_model_spec,
+    list_arguments,
     list_models,
     register_model,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "UnknownModelError",
     "create_model",
     "get_model_spec",
+    "list_arguments",
     "list_models",
     "register_model",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
+import inspect
 from typing import Any, Callable, Dict, List, TypeVar
 
 from oneflow_bench.models.own_code import OwnCodeError, import_attribute
@@ -65,9 +66,19 @@ def create_model(name: str, num_classes: int = 1000, **arguments: Any) -> Any:
     """
     if ":" in name:
         return _create_own_model(name, num_classes, arguments)
+    return _find_factory(name)(num_classes=num_classes, **arguments)
+
+
+def list_arguments(name: str) -> Dict[str, Any]:
+    """What a registered model takes besides `num_classes`, with its defaults. Imports OneFlow."""
+    parameters = inspect.signature(_find_factory(name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.name != "num_classes"}
+
+
+def _find_factory(name: str) -> Callable[..., Any]:
     spec = get_model_spec(name)
     importlib.import_module(f"{__package__}.{spec.family}")
-    return _FACTORIES[name](num_classes=num_classes, **arguments)
+    return _FACTORIES[name]
 
 
 def _create_own_model(name: str, num_classes: int, arguments: Dict[str, Any]) -> Any:
@@ -80,8 +91,9 @@ def _create_own_model(name: str, num_classes: int, arguments: Dict[str, Any]) ->
     try:
         model = factory(num_classes=num_classes, **arguments)
     except Exception as error:
+        given = ", ".join(f"{k}={v}" for k, v in {"num_classes": num_classes, **arguments}.items())
         raise ModelFactoryError(
-            f"--model {name}: calling it with num_classes={num_classes} raised "
+            f"--model {name}: calling it with {given} raised "
             f"{type(error).__name__}: {error}; it must take num_classes"
         ) from error
     if not isinstance(model, nn.Module):

@@ -1,6 +1,8 @@
 """VGG (Simonyan and Zisserman, 2014, arXiv:1409.1556), layers and names as torchvision's.
 
-The `_cifar` models have one linear layer behind the convolutions instead of three.
+The `_cifar` models have one linear layer behind the convolutions instead of three. Initialisation
+as torchvision's, He et al. 2015 (arXiv:1502.01852); the paper drew weights with a variance of 0.01
+and started its deep models from trained shallow ones.
 """
 
 from __future__ import annotations

@@ -142,7 +142,8 @@ def test_a_wheel_holds_one_package_and_the_digits(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"oneflow_bench"}
-    for name in ("cli/runs.py", "models/alexnet.py", "data/loader.py", "data/digits/index.json"):
+    for name in ("cli/runs.py", "models/alexnet.py", "data/loader.py", "data/digits/index.json",
+                 "parity/reproduction.template"):  # fmt: skip
         assert f"oneflow_bench/{name}" in names
     assert sum("digits/train/part-" in name for name in names) >= 2
 

@@ -15,9 +15,14 @@ _COMMANDS = {
     "eager": ("runs", "Train and validate in eager mode."),
     "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
     "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
+    "sweep": ("sweeps", "Compare the modes over models, batch sizes and more."),
+    "check": ("checks", "Find where the modes differ; gate on stored baselines."),
+    "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
     "plot": ("plots", "Draw the pictures of stored runs."),
+    "history": ("histories", "Say what changed over the stored runs of a machine."),
+    "export": ("exports", "Write stored runs in the formats of other tools."),
     "models": ("listing", "List the models."),
     "data": ("datasets", "Make, import and inspect datasets."),
 }
@@ -51,8 +56,8 @@ def bench() -> None:
     bench compare --model resnet18 --data synthetic
     bench eager --epochs 5 --out results/mine
 
-    Exit status: 0 done, 1 the modes differ, 2 bad input, 3 inconclusive,
-    4 a worker failed, 130 ended by Ctrl-C.
+    Exit status: 0 done, 1 the modes differ or a metric is worse than its
+    baseline, 2 bad input, 3 inconclusive, 4 a worker failed, 130 Ctrl-C.
     """
 
 

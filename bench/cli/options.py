@@ -1,17 +1,13 @@
-"""The flags of a run, shared by `bench eager`, `bench graph` and `bench compare`.
+"""The flags of a run, shared by the commands that train: eager, graph, compare, check, baseline.
 
 None means "not given": defaults are those of `Workload`, so that a recipe file can stand between.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import click
-
-SPEED_FIELDS = ("speed", "budget_s", "until", "replicates", "margin", "equivalence")
-MEASURING_FIELDS = ("block_steps", "block_target_s", "timeout_s", *SPEED_FIELDS)
-CONTENDER_FIELDS = ("runtime", "device")
 
 Command = Callable[..., Any]
 
@@ -90,7 +86,7 @@ _SPEED_OPTIONS = [
                  help="equivalent is within it. Default: 2%."),
 ]  # fmt: skip
 
-_OPTIONS = [
+_WORKLOAD_OPTIONS = [
     click.option("--config", default=None, metavar="FILE",
                  help="Recipe file, TOML or JSON; flags override it."),
     click.option("--model", default=None, help="A name of `bench models`, or "
@@ -171,6 +167,9 @@ _OPTIONS = [
                  help="Leave out the checkpoint's last layer where the classes differ."),
     click.option("--trust-checkpoint", is_flag=True, default=None,
                  help="Let OneFlow load a folder of oneflow.save, executing what it holds."),
+]  # fmt: skip
+
+_RUN_OPTIONS = [
     click.option("--resume", default=None, metavar="PATH",
                  help="Go on with a run: its folder or one of its checkpoints."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default=None,
@@ -179,6 +178,9 @@ _OPTIONS = [
                  help="Environment variables set for speed (default), or left untouched."),
     click.option("--block-steps", type=click.IntRange(1), default=None,
                  help="Steps timed together. Default: about a second's worth."),
+]  # fmt: skip
+
+_COMMON_OPTIONS = [
     click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=None,
                  metavar="SECONDS", help="Longest wait for one turn of a worker. Default: 600."),
     click.option("--out", default=None, metavar="DIR",
@@ -189,15 +191,44 @@ _OPTIONS = [
 
 def run_options(command: Command) -> Command:
     """Decorator: all flags of a run."""
-    return _with_options(command, _OPTIONS)
+    return _decorated(command, [*_WORKLOAD_OPTIONS, *_RUN_OPTIONS, *_COMMON_OPTIONS])
 
 
 def speed_options(command: Command) -> Command:
     """Decorator: the flags of the speed phase."""
-    return _with_options(command, _SPEED_OPTIONS)
+    return _decorated(command, _SPEED_OPTIONS)
 
 
-def _with_options(command: Command, options: List[Any]) -> Command:
+def workload_options(help_texts: Dict[str, str]) -> Callable[[Command], Command]:
+    """Decorator: the flags that say what is trained, and where a run goes.
+
+    `help_texts` replaces the help of flags whose default is another here.
+    """
+
+    def decorate(command: Command) -> Command:
+        command = _decorated(command, [*_WORKLOAD_OPTIONS, *_COMMON_OPTIONS])
+        for option in command.__click_params__:  # type: ignore[attr-defined]
+            option.help = help_texts.get(option.name, option.help)
+        return command
+
+    return decorate
+
+
+def _decorated(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def find_given_flag(allowed: Sequence[str]) -> Optional[str]:
+    """The first flag of this call's command line that is not among `allowed`, as it is typed."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name))
+        if (
+            isinstance(option, click.Option)
+            and option.name not in allowed
+            and given == click.core.ParameterSource.COMMANDLINE
+        ):
+            return option.opts[0]
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional
@@ -90,6 +91,7 @@ def profile(**flags: Any) -> int:
     bench profile --model alexnet
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
     """  # fmt: skip
+    from oneflow_bench.documents import create_run_folder
     from oneflow_bench.plan import create_plan
 
     given = {name: flags[name] for name in _PLAN_FLAGS}
@@ -97,15 +99,12 @@ def profile(**flags: Any) -> int:
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")
     folder = Path(flags["out"] or f"results/profile-{model}-{now:%Y%m%d-%H%M%S}")
+    create_run_folder(folder)
     try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise InputError(f"the folder {folder} exists already; give --out another") from None
-    except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be created ({error.strerror}); give --out another"
-        ) from None
-    document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"))
+        document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"))
+    except InputError:  # refused by the worker: nothing was measured
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     _report(document, folder, flags["top"], flags["as_json"])
     return EXIT_DONE
 
@@ -137,16 +136,17 @@ def _report(document: ProfileDocument, folder: Path, top: Optional[int], as_json
     from rich.console import Console
 
     from oneflow_bench.profile_plot import render_profile_picture
-    from oneflow_bench.profile_report import render_profile
+    from oneflow_bench.profile_report import render_profile, save_profile_table
     from oneflow_bench.profile_trace import create_trace
     from oneflow_bench.record import write_atomically
 
     write_atomically(folder / "profile.json", document.model_dump_json(indent=1) + "\n")
     write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
+    save_profile_table(document, folder / "layers.txt")
     render_profile_picture(document, folder)
     if as_json:
         click.echo(document.model_dump_json(indent=1))
         return
     console = Console()
     render_profile(document, console, top)
-    console.print(f"profile, trace and picture: {folder}", soft_wrap=True)
+    console.print(f"profile, whole table, trace and picture: {folder}", soft_wrap=True)

@@ -39,6 +39,10 @@ class ProgressBar:
             self._task, description=message, completed=done, total=total, unit=unit
         )
 
+    def print(self, line: str) -> None:
+        """A line that stays, above the bar; also where there is no terminal."""
+        self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
     def __enter__(self) -> ProgressBar:
         self._progress.start()
         return self

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import (
-    CONTENDER_FIELDS,
-    MEASURING_FIELDS,
-    run_options,
-    speed_options,
-)
+from oneflow_bench.cli.options import find_given_flag, run_options, speed_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
 
@@ -67,24 +61,17 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     bench compare results/RUN1 results/RUN2
     """
     if runs:
-        _refuse_flags_with_runs(runs, flags)
+        _refuse_flags_with_runs(runs)
         return _compare_stored(Path(runs[0]), Path(runs[1]), flags)
     record = _execute("compare", ["eager", "graph"], flags)
     return _report_comparison(record, "eager", record, "graph", flags["as_json"], record.folder)
 
 
-def _refuse_flags_with_runs(runs: Tuple[str, ...], flags: Dict[str, Any]) -> None:
+def _refuse_flags_with_runs(runs: Tuple[str, ...]) -> None:
     if len(runs) != 2:
         raise InputError(f"bench compare takes two stored runs or none, and {len(runs)} were given")
-    context = click.get_current_context()
-    given = [
-        name
-        for name in flags
-        if name not in ("out", "as_json")
-        and context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
-        flag = "--" + given[0].replace("_s", "").replace("_", "-")
+    flag = find_given_flag(("out", "as_json"))
+    if flag:
         raise InputError(f"{flag} steers a new run and two stored runs were given; leave one out")
 
 
@@ -132,43 +119,29 @@ def _execute(
     command: str, modes: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
 ) -> RunRecord:
     """Plan, run and read back: what is reported is what the record says."""
-    from oneflow_bench.config import Contender, Measuring
+    from oneflow_bench.config import Contender
+    from oneflow_bench.execution import execute_plan
     from oneflow_bench.launch import create_launcher
-    from oneflow_bench.plan import SUBSET_FOLDER, create_document, create_plan, validated
-    from oneflow_bench.record import RecordWriter, load_record
-    from oneflow_bench.runner import Runner
+    from oneflow_bench.plan import create_document, create_plan, split_flags
+    from oneflow_bench.recipe_checks import validated
     from oneflow_bench.runtime import RuntimeResolver
-    from oneflow_bench.speed_run import SpeedRun
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    not_workload = {"out", "as_json", *MEASURING_FIELDS, *CONTENDER_FIELDS}
+    workload, measuring, side = split_flags({**flags, "keep_checkpoints": keep_checkpoints})
     with ProgressBar("images") as bar:
-        plan = create_plan(
-            {k: v for k, v in flags.items() if k not in not_workload},
-            lambda done, total: bar("checking the data", done, total),
-        )
-    measuring = {k: flags[k] for k in MEASURING_FIELDS if flags.get(k) is not None}
-    side = {k: flags[k] for k in CONTENDER_FIELDS if flags.get(k) is not None}
+        plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
     environments = RuntimeResolver()
     document = create_document(
         command,
         plan,
-        validated(Measuring, {**measuring, "keep_checkpoints": keep_checkpoints}),
+        measuring,
         [validated(Contender, {"name": mode, "mode": mode, **side}) for mode in modes],
         environments,
     )
     folder = Path(flags["out"] or Path("results") / document.run_id)
-    writer = RecordWriter(folder, document)
-    dataset = plan.prepare_dataset(folder)
-    launch = create_launcher(folder, environments)
-    try:
-        with ProgressBar("steps") as bar:
-            speed = SpeedRun(writer, launch, dataset, bar.seconds)
-            afterwards = speed.run if document.measuring.speed else lambda: None
-            Runner(writer, launch, dataset, bar, afterwards=afterwards).run()
-    finally:
-        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
-    return load_record(folder)
+    with ProgressBar("steps") as bar:
+        launch = create_launcher(folder, environments)
+        return execute_plan(plan, document, folder, launch, bar, bar.seconds)
 
 
 def _report_comparison(

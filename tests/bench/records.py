@@ -13,6 +13,7 @@ from oneflow_bench.record import (
     EndEvent,
     EvalEvent,
     ParametersEvent,
+    RecordWriter,
     RunRecord,
     SetupEvent,
 )
@@ -187,3 +188,12 @@ def create_record(
             for epoch in range(2)
         ]
     return RunRecord(document, [*events, *more], folder)
+
+
+def save_record(record: RunRecord, folder: Path) -> Path:
+    """Write a made-up record as a run folder, to be read back."""
+    writer = RecordWriter(folder, record.document)
+    for event in record.events:
+        writer.append(event)
+    writer.close()
+    return folder

@@ -33,6 +33,16 @@ def test_weights_keep_their_values_and_what_was_said_of_them(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["w.safetensors"]
 
 
+def test_a_scalar_stays_a_scalar(tmp_path):
+    path = tmp_path / "w.safetensors"
+    counter = np.array(7, dtype=np.int64)  # as batch norm's num_batches_tracked
+    columns = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    checkpoint.save_weights({"counter": counter, "columns": columns}, path, {})
+    read = checkpoint.read_state(path)
+    assert (read["counter"].shape, read["counter"].item()) == ((), 7)
+    assert read["columns"].tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
 def test_a_training_state_lies_beside_its_weights(tmp_path):
     weights = tmp_path / "epoch-002.safetensors"
     checkpoint.save_weights(STATE, weights, {})
@@ -72,6 +82,21 @@ def test_npz_is_read_without_pickles(tmp_path):
         checkpoint.read_state(tmp_path / "p.npz")
 
 
+def test_an_array_without_a_name_and_an_empty_file_are_one_sentence(tmp_path):
+    with open(tmp_path / "array.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    (tmp_path / "empty.npz").touch()
+    for name, words in (("array.npz", "one array without a name"), ("empty.npz", "No data left")):
+        with pytest.raises(InputError, match=f"cannot be read as .npz .*{words}"):
+            checkpoint.read_state(tmp_path / name)
+
+
+def test_metadata_of_another_kind_are_one_sentence(tmp_path):
+    checkpoint.save_file(STATE, str(tmp_path / "w.safetensors"), {checkpoint.METADATA_KEY: "[1]"})
+    with pytest.raises(InputError, match="metadata are no object"):
+        checkpoint.read_about(tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize("name", ["w.safetensors", "w.npz", "w.pth"])
 def test_a_damaged_file_is_one_sentence(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04 not what it seems")
@@ -103,6 +128,7 @@ def test_nothing_stored_in_a_folder_of_oneflow_is_executed(tmp_path):
         (b"\x80\x04garbage", "is damaged"),
         (pickle.dumps({"protocol_version": 7, "data": {}}), "not of the version"),
         (pickle.dumps([1, 2]), "not of the version"),
+        (pickle.dumps({"protocol_version": 1}), "not of the version"),
     ],
 )
 def test_a_damaged_folder_is_one_sentence(tmp_path, data, message):
@@ -132,6 +158,13 @@ def test_a_mismatch_names_the_first_of_each_kind():
         "--drop-head",
     ):
         assert part in text
+
+
+def test_dropping_is_offered_only_where_it_can_be_asked_for():
+    with pytest.raises(InputError) as caught:
+        checkpoint.fit_state({"a": np.zeros(3)}, {"a": (2,)}, None, "--teacher-checkpoint x")
+    assert "1 misshapen, first a (3,)" in str(caught.value)
+    assert "--" not in str(caught.value).replace("--teacher-checkpoint", "")
 
 
 def test_only_a_differing_number_of_classes_can_be_dropped():

@@ -97,6 +97,16 @@ def test_the_speed_phase_gives_the_verdict_and_its_interval():
     assert result.speed.judgement.control_verdict == "equivalent"
 
 
+def test_the_speed_phase_says_nothing_of_contenders_that_were_not_in_it():
+    sides = [create_events(name) for name in ("eager", "tuned", "graph")]
+    record = create_record(*sides, more=create_speed_events(contender=0.08))
+    assert compare_contenders(record, "eager", record, "graph").speed_verdict == "faster"
+    for baseline, contender in (("eager", "tuned"), ("graph", "eager")):
+        other = compare_contenders(record, baseline, record, contender)
+        assert other.speed is None and other.speed_verdict == "inconclusive"
+        assert other.speedup.ratio == pytest.approx(1.0)
+
+
 def test_every_prefix_of_a_run_can_be_compared():
     sides = create_events("eager", epochs=1, blocks=3), create_events("graph")
     whole = create_record(*sides, more=create_speed_events(replicates=2, double_rounds=1))

@@ -7,6 +7,7 @@ import oneflow as flow
 import pytest
 from safetensors.numpy import save_file
 
+from oneflow_bench.checkpoint import save_weights
 from oneflow_bench.config import Workload
 from oneflow_bench.errors import InputError
 from oneflow_bench.modes import create_mode
@@ -92,6 +93,21 @@ def test_the_teacher_is_used_and_stays_as_it_is(mode, tmp_path):
     assert all(np.array_equal(plain[name], with_teacher[name]) for name in plain)
 
 
+def test_a_teacher_has_the_arguments_that_its_checkpoint_was_made_with(tmp_path):
+    about = {"model": "densenet_bc_cifar", "model_args": {"depth": 10, "growth": 4}}
+    teacher = create_job(Workload(**{**BASE, **about}), None, STEPS, "cpu").model
+    save_weights(copy_state(teacher), tmp_path / "t.safetensors", about)
+    job, _ = create(
+        "eager",
+        loss="distillation",
+        alpha=0.9,
+        temperature=4.0,
+        teacher="densenet_bc_cifar",
+        teacher_checkpoint=str(tmp_path / "t.safetensors"),
+    )
+    assert list(copy_state(job.teacher)) == list(copy_state(teacher))
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("first", ["eager", "graph"])
 @pytest.mark.parametrize("second", ["eager", "graph"])
@@ -138,7 +154,7 @@ def test_oneflow_s_own_folders_are_loaded(tmp_path):
 
 
 def test_an_argument_that_the_model_does_not_take_is_named():
-    with pytest.raises(InputError, match="lenet cannot be made with {'depth': 3}"):
+    with pytest.raises(InputError, match="lenet cannot be made with depth=3 .*defaults are: none"):
         create("eager", model_args={"depth": 3})
     with pytest.raises(InputError, match="unexpected keyword argument 'dropout'"):
         create("eager", dropout=0.5)

@@ -49,6 +49,27 @@ def test_equal_losses_are_said_in_words_and_others_drawn():
     assert "bitwise equal in all" not in " ".join(texts_of(other))
 
 
+def test_a_training_that_diverged_is_drawn(tmp_path):
+    record = create_record(create_events("eager", loss=None), create_events("graph", loss=None))
+    assert "up to step 0, where losses stop being finite" in " ".join(texts_of(record))
+    assert all(path.stat().st_size for path in render_pictures([record], tmp_path))
+    half = create_record(create_events("eager"), create_events("graph", loss=None))
+    assert "stop being finite" in " ".join(texts_of(half))
+
+
+def test_a_resumed_run_is_drawn_from_where_it_began():
+    whole = create_record(create_events("eager"))
+    half = [event for event in create_events("eager") if getattr(event, "epoch", 1) == 1]
+    series = list_series([whole, create_record(half)])
+    steps = [list(one.losses()) for one in series]
+    assert steps[0] == list(range(240))
+    assert steps[1] == list(range(120, 240))
+    figure, axes = plt.subplots()
+    draw_loss_difference(axes, series)
+    assert [text.get_text() for text in axes.texts] == ["bitwise equal in all 120 steps"]
+    plt.close(figure)
+
+
 def texts_of(record):
     figure, axes = plt.subplots()
     draw_loss_difference(axes, list_series([record]))

@@ -16,7 +16,7 @@ from oneflow_bench.profile_record import (
     layer_rows,
     remainder_rows,
 )
-from oneflow_bench.profile_report import render_profile, select_rows
+from oneflow_bench.profile_report import render_profile, save_profile_table, select_rows
 from oneflow_bench.profile_run import MAX_RESTARTS, run_profile
 from oneflow_bench.profile_trace import create_trace
 
@@ -77,7 +77,7 @@ def test_shares_add_up_and_the_rest_is_shown():
     rest = dict(remainder_rows(found))
     assert rest["forward outside the layers"] == pytest.approx(0.03 - 0.006)
     assert rest["backward outside the layers"] == pytest.approx(0.05 - 0.004)
-    assert rest["gained by overlap of the parts"] == pytest.approx(0.1 - 0.101)
+    assert rest["overlap (negative: time gained)"] == pytest.approx(0.1 - 0.101)
 
 
 def test_a_graph_s_backward_is_what_it_takes_beyond_the_forward():
@@ -98,6 +98,13 @@ def test_the_table_fits_and_counts_what_it_leaves_out():
         assert ("4x8x2x2" in text) == (width == 140)
     assert len(select_rows(layer_rows(found), 6)) == 6
     assert len(select_rows(layer_rows(found), None)) == 40
+
+
+def test_the_table_in_a_file_has_all_layers_and_columns(tmp_path):
+    save_profile_table(document([layer(n) for n in range(40)]), tmp_path / "layers.txt")
+    lines = (tmp_path / "layers.txt").read_text().splitlines()
+    assert sum("4x8x2x2" in line and " 10 " in line for line in lines) == 40
+    assert lines[-1].startswith("overlap (negative: time gained), ms")
 
 
 def test_the_graph_s_operators_are_counted():

@@ -141,6 +141,18 @@ def test_a_layer_is_timed_as_a_graph_of_its_own():
     assert min(twice) > 0
 
 
+def test_an_in_place_layer_has_its_times():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    with profile_layers(model) as profile:
+        model(flow.ones(2, 3)).sum().backward()
+    in_place = profile.layers[1]
+    assert in_place.kind == "ReLU"
+    assert len(in_place.backward_s) == ALONE_REPEATS
+    forward, both = profile.measure_graph(1)
+    assert min(forward) > 0
+    assert min(both) > 0
+
+
 def bench(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "oneflow_bench", "profile", *map(str, arguments)],
@@ -159,7 +171,7 @@ def test_the_command_leaves_a_profile_a_picture_and_a_trace(tmp_path, mode):
     assert "features.0" in done.stdout
     assert "other layers" in done.stdout
     assert {p.name for p in out.iterdir()} == {
-        "profile.json", "trace.json", "layers.png", "layers.svg", "logs"
+        "profile.json", "trace.json", "layers.txt", "layers.png", "layers.svg", "logs"
     }  # fmt: skip
     document = json.loads((out / "profile.json").read_text())
     assert len(document["layers"]) == 12

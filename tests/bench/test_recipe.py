@@ -26,6 +26,14 @@ PUBLISHED = {
     "num_workers": 4,
     "save_summary_steps": 100,
 }
+# what that code does whatever its file says
+TRAINING = {
+    "scale_lr": True,
+    "warmup_epochs": 1,
+    "schedule": "multistep",
+    "lr_milestones": [60, 120, 160],
+    "lr_gamma": 0.2,
+}
 
 
 def write(folder, recipe, name="recipe.json"):
@@ -57,6 +65,7 @@ def test_the_published_json_is_translated(tmp_path):
         "subset_percent": 50.0,
         "augmentation": True,
         "optimizer": "sgd",
+        **TRAINING,
     }
 
 
@@ -91,6 +100,7 @@ def test_the_plain_cnn_is_trained_with_adam(tmp_path):
         ("r.json", json.dumps({**PUBLISHED, "temprature": 3}), "did you mean temperature"),
         ("r.json", json.dumps({"model_version": "cnn"}), "the key 'learning_rate' is missing"),
         ("r.json", json.dumps({**PUBLISHED, "alpha": "much"}), "alpha = 'much' cannot be used"),
+        ("r.json", json.dumps({**PUBLISHED, "batch_size": 32.7}), "batch_size = 32.7 cannot"),
         ("r.json", json.dumps({**PUBLISHED, "num_channels": 64}), "the cnn here has 32"),
     ],
 )
@@ -110,6 +120,32 @@ def test_flags_override_the_recipe(tmp_path):
     workload = plan.workload
     assert (workload.model, workload.lr, workload.epochs) == ("lenet", 0.1, 7)
     assert workload.num_classes == 10
+
+
+def test_a_flag_for_another_loss_or_schedule_takes_the_arguments_along(tmp_path):
+    config = str(write(tmp_path, {**PUBLISHED, "num_epochs": 2}))
+    workload = create_plan({"config": config, "loss": "cross_entropy"}).workload
+    assert (workload.loss, workload.teacher, workload.alpha) == ("cross_entropy", None, None)
+    assert workload.lr_milestones == [60, 120, 160]
+    flags = {"loss": "teacher_free", "reg_alpha": 0.1, "reg_temperature": 20.0}
+    workload = create_plan({"config": config, **flags, "schedule": "cosine"}).workload
+    assert (workload.teacher, workload.multiplier, workload.lr_milestones) == (None, 50.0, [])
+    with pytest.raises(InputError, match="--alpha 0.5 has no effect"):
+        create_plan({"config": config, "loss": "cross_entropy", "alpha": 0.5})
+
+
+def test_a_recipe_may_say_what_it_resumes(tmp_path):
+    path = write(tmp_path, 'model = "lenet"\nresume = "nowhere"\n', "r.toml")
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        create_plan({"config": str(path)})
+
+
+@pytest.mark.parametrize("field", ["lr", "temperature", "clip_norm", "warmup_epochs"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_are_finite(field, value):
+    flag = "--" + field.replace("_", "-")
+    with pytest.raises(InputError, match=f"{flag} (inf|nan) cannot be used"):
+        create_plan({field: value})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from fakes import create_writer
 from records import create_events
 
 from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.record import load_record, write_atomically
+from oneflow_bench.record import load_record, save_text, write_atomically
 
 
 @pytest.fixture
@@ -58,6 +58,12 @@ def test_an_unreadable_document_is_one_sentence(folder, text, message):
     assert info.value.exit_status == 2
 
 
+def test_samples_that_are_not_text_are_one_sentence(folder):
+    (folder / "samples.jsonl").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(RecordError, match="is not text"):
+        load_record(folder)
+
+
 def test_a_missing_record_says_what_to_give(tmp_path, folder):
     with pytest.raises(RecordError, match="give a folder made by bench"):
         load_record(tmp_path / "nothing")
@@ -83,3 +89,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         write_atomically(path, "\ud800")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_text_that_cannot_be_saved_is_bad_input_with_its_remedy(tmp_path):
+    save_text(tmp_path / "x", "text", "give another")
+    assert (tmp_path / "x").read_text() == "text"
+    with pytest.raises(InputError, match=r"cannot write .*\(No such file or directory\); give"):
+        save_text(tmp_path / "nowhere" / "x", "text", "give another")

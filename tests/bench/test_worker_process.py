@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
 import pytest
 
-from oneflow_bench.errors import InputError, WorkerError
+from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
 from oneflow_bench.worker_process import WorkerProcess, describe_exit
 
 # a worker in a few lines: answers, or misbehaves as the request says
@@ -63,8 +64,9 @@ def test_a_worker_that_dies_is_named_with_its_last_lines(worker):
 
 
 def test_an_abort_names_the_signal(worker):
-    with pytest.raises(WorkerError, match="SIGABRT"):
+    with pytest.raises(WorkerError, match="SIGABRT") as info:
         worker.ask("abort", 10)
+    assert info.value.returncode == -signal.SIGABRT
 
 
 def test_asking_a_dead_worker_is_an_error_and_not_a_broken_pipe(worker):
@@ -75,7 +77,7 @@ def test_asking_a_dead_worker_is_an_error_and_not_a_broken_pipe(worker):
 
 def test_a_worker_that_hangs_is_ended_at_the_timeout(worker):
     start = time.monotonic()
-    with pytest.raises(WorkerError, match="within 0.5 s .* --timeout"):
+    with pytest.raises(WorkerTimeout, match="within 0.5 s .* --timeout"):
         worker.ask("hang", 0.5)
     assert time.monotonic() - start < 5
     assert not alive(worker.pid)

@@ -10,6 +10,7 @@ from oneflow_bench.models import (
     UnknownModelError,
     create_model,
     get_model_spec,
+    list_arguments,
     list_models,
     register_model,
 )
@@ -51,6 +52,12 @@ def test_listing_needs_no_oneflow():
     code += "print(len(list_models()))"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
     assert done.stdout.strip() == b"63"
+
+
+@pytest.mark.oneflow
+def test_the_arguments_of_a_model_are_known():
+    assert list_arguments("lenet") == {}
+    assert list_arguments("densenet_bc_cifar") == {"depth": 100, "growth": 12}
 
 
 @pytest.fixture

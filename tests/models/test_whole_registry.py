@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import registry_cases
 
+from oneflow_bench.blas_kernel import find_blas_kernel
 from oneflow_bench.models import get_model_spec, list_models
-from oneflow_bench.runtime import create_tuned_variables, probe_blas_kernel
+from oneflow_bench.runtime import create_tuned_variables
 
 pytestmark = pytest.mark.oneflow
 
@@ -29,7 +30,7 @@ UPDATE_TOLERANCE = 1e-4
 def pending(request):
     """A future for each model that a chosen test asks for, in the order of the tests."""
     environment = dict(os.environ)
-    kernel = probe_blas_kernel(sys.executable, environment)
+    kernel = find_blas_kernel(sys.executable, environment)
     variables = create_tuned_variables(environment, kernel)
     variables["OMP_NUM_THREADS"] = "1"
     chosen = [item for item in request.session.items if item.path == request.path]

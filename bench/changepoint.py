@@ -1,0 +1,135 @@
+"""Where a short, noisy series of values changed its level. Pure functions on lists of numbers.
+
+Optimal partitioning (Jackson et al., An algorithm for optimal partitioning of data on an
+interval, 2005): the segmentation with the least cost over all segmentations, a segment's cost being
+the sum of the distances of its values from their median, each change costing a penalty. Against
+single runs on a disturbed machine the distances are cut off (the bounded loss of Fearnhead and
+Rigaill, Changepoint detection in the presence of outliers, 2019). The unit of distance is the
+noise, estimated from differences of values some runs apart, so that a change of level does not pass
+for noise.
+
+The constants were chosen by `benchmarks/change_points.py`, which prints the rates of false alarms
+and of changes found; docs/history.md has them.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, List, Sequence
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MIN_SEGMENT = 3  # values on either side of a change
+LARGEST_DISTANCE = 5.0  # in units of noise, of one value from its segment's median
+PENALTY = 2.25  # times log(n); more in short series, where the noise is known less well
+SHORT_SERIES = 4.0  # the penalty is (1 + SHORT_SERIES / n) times that
+LARGEST_LAG = 5
+VALUES_PER_LAG = 8  # a lag is used from so many times its length on; changes spoil few pairs then
+NOISE_FLOOR = 0.25  # of the smallest step that counts; below it all values are alike
+_MAD_TO_SIGMA = 0.6745  # median of |x| of a standard normal variable
+
+
+@dataclass(frozen=True)
+class LevelChange:
+    """`index` is the first value of the new level; levels are medians, in the values' own unit."""
+
+    index: int
+    before: float
+    after: float
+
+
+def find_changes(values: Sequence[float], min_step: float, relative: bool) -> List[LevelChange]:
+    """Changes of level, in order; none below twice MIN_SEGMENT values.
+
+    `min_step` is the smallest change that counts, as a share of the level with `relative`, in the
+    values' unit without. Raises ValueError for a value that is not finite, and with `relative` for
+    one that is not positive.
+    """
+    import numpy as np
+
+    if not all(math.isfinite(v) and (v > 0 or not relative) for v in values):
+        raise ValueError(
+            f"the values {list(values)} hold one that is not finite or, on a relative scale, not "
+            "above 0; leave it out"
+        )
+    if len(values) < 2 * MIN_SEGMENT:
+        return []
+    scaled = np.log(values) if relative else np.asarray(values, dtype=float)
+    step = math.log1p(min_step) if relative else min_step
+    noise = max(_estimate_noise(scaled), NOISE_FLOOR * step)
+    count = len(scaled)
+    penalty = PENALTY * math.log(count) * (1 + SHORT_SERIES / count)
+    starts = _merge_small(scaled, _segment(_measure_costs(scaled, noise), penalty), step)
+    ends = [*starts[1:], count]
+    levels = [float(np.median(values[a:b])) for a, b in zip(starts, ends)]
+    return [
+        LevelChange(start, before, after)
+        for start, before, after in zip(starts[1:], levels, levels[1:])
+    ]
+
+
+def _estimate_noise(x: np.ndarray) -> float:
+    """Standard deviation of one value, from the median absolute difference at each lag.
+
+    The largest over the lags: neighbouring runs share the state of the machine, and their
+    differences alone would show too little noise.
+    """
+    import numpy as np
+
+    lags = [lag for lag in range(1, LARGEST_LAG + 1) if lag == 1 or len(x) >= VALUES_PER_LAG * lag]
+    medians = [float(np.median(np.abs(x[lag:] - x[:-lag]))) for lag in lags]
+    return max(medians) / _MAD_TO_SIGMA / math.sqrt(2)
+
+
+def _measure_costs(x: np.ndarray, noise: float) -> np.ndarray:
+    """Cost of the segment from i to before j, at [i, j]."""
+    import numpy as np
+
+    count = len(x)
+    costs = np.full((count, count + 1), np.inf)
+    for start in range(count):
+        ordered: List[float] = []
+        medians = []
+        for value in x[start:]:
+            insort(ordered, value)
+            size = len(ordered)
+            medians.append((ordered[(size - 1) // 2] + ordered[size // 2]) / 2)
+        distances = np.abs(x[None, start:] - np.asarray(medians)[:, None]) / noise
+        costs[start, start + 1 :] = np.tril(np.minimum(distances, LARGEST_DISTANCE)).sum(axis=1)
+    return costs
+
+
+def _segment(costs: np.ndarray, penalty: float) -> List[int]:
+    """Starts of the segments of the cheapest segmentation, 0 first."""
+    count = len(costs)
+    best = [0.0] + [math.inf] * count
+    came_from = [0] * (count + 1)
+    for end in range(MIN_SEGMENT, count + 1):
+        for start in (0, *range(MIN_SEGMENT, end - MIN_SEGMENT + 1)):
+            cost = best[start] + costs[start, end] + (penalty if start else 0.0)
+            if cost < best[end]:
+                best[end], came_from[end] = cost, start
+    starts = []
+    end = count
+    while end > 0:
+        end = came_from[end]
+        starts.append(end)
+    return starts[::-1]
+
+
+def _merge_small(x: np.ndarray, starts: List[int], step: float) -> List[int]:
+    """Join neighbours whose levels differ by less than `step`, the most alike first."""
+    import numpy as np
+
+    starts = list(starts)
+    while len(starts) > 1:
+        levels = [np.median(x[a:b]) for a, b in zip(starts, [*starts[1:], len(x)])]
+        steps = [abs(b - a) for a, b in zip(levels, levels[1:])]
+        smallest = min(range(len(steps)), key=steps.__getitem__)
+        if steps[smallest] >= step:
+            break
+        del starts[smallest + 1]
+    return starts

@@ -1,0 +1,195 @@
+"""`bench check`: is the graph the same model, and is it what it was?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
+
+import click
+
+from oneflow_bench.cli.options import find_given_flag, workload_options
+from oneflow_bench.cli.progress import ProgressBar
+from oneflow_bench.errors import InputError, worst_status
+
+if TYPE_CHECKING:
+    from oneflow_bench.parity.gate import Judged
+    from oneflow_bench.parity.result import CheckDocument
+    from oneflow_bench.plan import Plan
+
+DEFAULT_TIMEOUT_S = 600.0
+_NOT_WORKLOAD = ("models", "baseline", "from_run", "out", "as_json", "timeout_s")
+_WITH_A_STORED_RUN = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json")
+
+# flags whose default differs from a run's, and why: bench/parity/defaults.py
+_HELP = {
+    "model": "One model: a name of `bench models`, or package.module:factory.",
+    "data": "Dataset folder, embedded-digits, or 'synthetic' (default).",
+    "image_size": "Pixels. Default: 64, and 32 for models made for that, or the model's smallest.",
+    "num_classes": "Default: 10 with synthetic data, else as many as the data have.",
+    "epochs": "Default: 3.",
+    "steps_per_epoch": "Default: 2.",
+    "batch_size": "Default: 4.",
+    "val_batch_size": "Default: as the batch size with synthetic data, else 120.",
+    "lr": "Learning rate. Default: 0.01.",
+    "lr_step": "Epochs between two decays of --schedule step. Default: 1.",
+    "out": "Run folder to create. Default: results/<run-id>.",
+    "as_json": "Print everything as JSON.",
+}
+
+
+def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the flags that say what is checked, or which stored check is taken instead."""
+    command = workload_options(_HELP)(command)
+    command = click.option(
+        "--from",
+        "from_run",
+        default=None,
+        metavar="RUN",
+        help="Take a stored check (its folder, or check.json) and run nothing.",
+    )(command)
+    return click.option(
+        "--models",
+        default=None,
+        metavar="NAMES",
+        help="Models, with wildcards: lenet,'resnet*'. Default: those with a baseline, or "
+        "alexnet_cifar.",
+    )(command)
+
+
+@click.command()
+@click.option(
+    "--annotations",
+    type=click.Choice(["github", "none"]),
+    default=None,
+    help="Workflow commands for GitHub. Default: github where GITHUB_ACTIONS is true.",
+)
+@click.option("--markdown", default=None, metavar="FILE", help="Write the report as Markdown.")
+@click.option("--junit", default=None, metavar="FILE", help="Write JUnit XML for a CI server.")
+@click.option(
+    "--baseline",
+    default=None,
+    metavar="PATH",
+    help="Compare with stored baselines: a folder, or one model's file.",
+)
+@check_options
+def check(**flags: Any) -> int:
+    """Find the first tensor at which eager and graph mode differ, level by level.
+
+    With --baseline, also compare losses, accuracy, digests, graph operators, compile time and
+    memory with what is stored. Speed is not judged here: see bench compare.
+
+    Exit status of many models: 1 (different or worse) before 4 (a worker failed) before
+    3 (inconclusive) before 0; 2 (bad input) before anything is run.
+
+    \b
+    bench check --model resnet18
+    bench check --models 'vgg*,lenet' --baseline results/baselines
+    bench check --from results/RUN --junit check.xml --markdown check.md
+    """  # fmt: skip
+    for name in ("junit", "markdown"):
+        _require_parent(name, flags[name])
+    from oneflow_bench.parity.baseline import list_baselines
+    from oneflow_bench.parity.gate import find_baselines, judge_checks
+
+    place = Path(flags["baseline"]) if flags["baseline"] is not None else None
+    if flags["from_run"] is not None:
+        document = load_stored_check(flags["from_run"], _WITH_A_STORED_RUN)
+        workloads = [found.workload for found in document.checks]
+        baselines = find_baselines(place, workloads) if place else []
+        return _report(document, judge_checks(document, baselines), flags, None)
+    plans = plan_checks(flags, lambda: list_baselines(place) if place else [])
+    baselines = find_baselines(place, [plan.workload for plan in plans]) if place else []
+    document, folder = run_planned_checks(plans, flags)
+    return _report(document, judge_checks(document, baselines), flags, folder)
+
+
+def _require_parent(name: str, path: Optional[str]) -> None:
+    """A report that cannot be written is refused before minutes are spent."""
+    if path is not None and (not Path(path).parent.is_dir() or Path(path).is_dir()):
+        raise InputError(f"--{name} {path} cannot be written; give a file in a folder that exists")
+
+
+def load_stored_check(run: str, allowed: Sequence[str]) -> CheckDocument:
+    """A stored check; flags that steer a new run are refused beside it."""
+    from oneflow_bench.parity.documents import load_check
+
+    flag = find_given_flag(allowed)
+    if flag:
+        raise InputError(f"{flag} steers a new run and --from gives a stored one; leave one out")
+    return load_check(Path(run))
+
+
+def plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]) -> List[Plan]:
+    """A plan for each model that the flags name; whatever cannot be run is refused here."""
+    from oneflow_bench.parity.planning import choose_models, create_check_plans
+
+    ours = (*_NOT_WORKLOAD, *_WITH_A_STORED_RUN)
+    workload = {name: value for name, value in flags.items() if name not in ours}
+    names = choose_models(workload, flags["models"], list_stored)
+    with ProgressBar("images") as bar:
+        return create_check_plans(
+            names, workload, lambda done, total: bar("checking the data", done, total)
+        )
+
+
+def run_planned_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Any:
+    """Check all plans; the document and the run's folder."""
+    from oneflow_bench.documents import create_run_folder
+    from oneflow_bench.parity.documents import create_check_document
+    from oneflow_bench.parity.run import check_model
+    from oneflow_bench.parity.series import run_checks
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    document = create_check_document(plans)
+    folder = Path(flags["out"] or Path("results") / document.run_id)
+    create_run_folder(folder)
+    timeout_s = flags["timeout_s"] or DEFAULT_TIMEOUT_S
+    with ProgressBar("") as bar:
+        run_checks(plans, document, folder, timeout_s, bar, check_model)
+    return document, folder
+
+
+def _report(
+    document: CheckDocument,
+    judged: Sequence[Judged],
+    flags: Dict[str, Any],
+    folder: Optional[Path],
+) -> int:
+    """Write and print what was found; the exit status."""
+    from rich.console import Console
+
+    from oneflow_bench.parity.annotations import format_annotations
+    from oneflow_bench.parity.blocks import format_markdown, print_blocks
+    from oneflow_bench.parity.gate import create_result
+    from oneflow_bench.parity.junit import format_junit
+    from oneflow_bench.parity.report import report_check
+    from oneflow_bench.record import save_text
+
+    blocks = report_check(document, judged)
+    markdown = format_markdown(blocks)
+    for path, text in (
+        (flags["markdown"], markdown),
+        (flags["junit"], format_junit(document, judged)),
+        (folder and folder / "report.md", markdown),
+    ):
+        if path is not None:
+            save_text(Path(path), text, "give a file in a folder that you may write to")
+    if flags["as_json"]:
+        click.echo(json.dumps(create_result(document, judged), indent=1))
+    else:
+        print_blocks(blocks, Console())
+        if folder is not None:
+            click.echo(f"check and report: {folder}")
+    if _wants_annotations(flags["annotations"]):
+        for line in format_annotations(judged):
+            click.echo(line, err=flags["as_json"])
+    return worst_status([one.exit_status for one in judged])
+
+
+def _wants_annotations(asked: Optional[str]) -> bool:
+    if asked is None:
+        return os.environ.get("GITHUB_ACTIONS") == "true"
+    return asked == "github"

@@ -1,0 +1,47 @@
+"""`bench export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Tuple
+
+import click
+
+from oneflow_bench.export.formats import FORMATS
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), required=True)
+@click.option(
+    "--contender",
+    default=None,
+    metavar="NAME",
+    help="That contender alone, and its name left out of the benchmark's.",
+)
+@click.option(
+    "--out",
+    default=None,
+    metavar="PATH",
+    help="File to create, folder with tensorboard. Default: standard output.",
+)
+def export(
+    runs: Tuple[str, ...], format_name: str, contender: Optional[str], out: Optional[str]
+) -> None:
+    """Write stored RUNs in a format of another tool; needs no OneFlow.
+
+    \b
+    bench export results/RUN --format csv
+    bench export results/RUN --format pyperf --contender eager --out eager.json
+    bench export results/RUN --format pyperf --contender graph --out graph.json
+    python -m pyperf compare_to eager.json graph.json
+    bench export results/RUN --format tensorboard --out events
+    """
+    from oneflow_bench.export.formats import export as write_export
+    from oneflow_bench.export.selection import select_contenders
+    from oneflow_bench.record import load_record
+
+    records = [load_record(Path(run)) for run in runs]
+    selected = select_contenders(records, contender)
+    text = write_export(selected, format_name, Path(out) if out else None)
+    click.echo(out if text is None else text, nl=text is None)

@@ -1,0 +1,261 @@
+"""`bench sweep`: eager against graph over models, batch sizes and other fields."""
+
+from __future__ import annotations
+
+import json
+import signal
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+
+import click
+
+from oneflow_bench.cli.options import find_given_flag, run_options
+from oneflow_bench.cli.progress import ProgressBar
+from oneflow_bench.cli.value_list import ValueList
+from oneflow_bench.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from oneflow_bench.sweep.document import Cell, CellResult, SweepDocument
+    from oneflow_bench.sweep.growth import Growth
+    from oneflow_bench.sweep.plan import PlannedCell
+    from oneflow_bench.sweep.summary import SweepSummary
+
+# one value for all cells: what is no single value, what names files, how to measure and to print
+_SHARED = {
+    "config", "model_args", "lr_milestones", "load_checkpoint", "teacher_checkpoint", "block_steps",
+    "timeout_s", "out", "as_json", "cell_timeout_s", "from_folder",
+}  # fmt: skip
+_HELP = {
+    "model": "Names or wildcards of `bench models`, or package.module:factory. "
+    "Default: alexnet_cifar.",
+    "epochs": "Default: 2.",
+    "steps_per_epoch": "Default: 60.",
+    "out": "Folder of the sweep; one that is there goes on. Default: results/sweep-<time>.",
+    "as_json": "Print the results as JSON.",
+}
+
+
+def _take_lists(command: click.Command) -> click.Command:
+    """Let every option that is one value of the cells take a list, and none resume a run."""
+    command.params = [option for option in command.params if option.name != "resume"]
+    for option in command.params:
+        assert isinstance(option, click.Option) and option.name is not None
+        option.help = _HELP.get(option.name, option.help)
+        if option.name not in _SHARED and not option.is_flag:
+            option.type = ValueList(option.type)
+    return command
+
+
+@_take_lists
+@click.command()
+@click.option("--from", "from_folder", default=None, metavar="DIR",
+              help="Report a stored sweep again; runs nothing and needs no OneFlow.")  # fmt: skip
+@click.option("--cell-timeout", "cell_timeout_s", type=click.FloatRange(0, min_open=True),
+              default=1800.0, metavar="SECONDS",
+              help="Longest a whole cell may take. Default: 1800.")  # fmt: skip
+@click.option("--retry-failed", is_flag=True, help="Run cells again that had no measurement.")
+@run_options
+def sweep(**flags: Any) -> int:
+    """Compare eager and graph over models, batch sizes and any other listed fields.
+
+    Each combination is a cell, measured as by `bench compare` in processes of its own; a crash, a
+    timeout or a refusal is that cell's result. Started again with the same --out it goes on.
+
+    \b
+    bench sweep --model 'resnet*' --batch-size 1,2,4,8 --image-size 32
+    bench sweep --model lenet --batch-size 8,32 --feed loader,memory --out mine
+    bench sweep --from mine
+
+    Exit status: 1 a cell's modes differ, else 4 a cell has no measurement, else 3 inconclusive,
+    else 0; 2 bad input, 130 ended by Ctrl-C.
+    """
+    own = {name: flags.pop(name) for name in ("from_folder", "cell_timeout_s", "retry_failed")}
+    out, as_json = flags.pop("out"), flags.pop("as_json")
+    if own["from_folder"] is not None:
+        from oneflow_bench.sweep.document import load_sweep
+
+        _refuse_flags_with_from()
+        stored = Path(own["from_folder"])
+        document = load_sweep(stored)
+        folder = stored if stored.is_dir() else stored.parent
+        return _report(document, _create_folder(Path(out)) if out else folder, as_json)
+    document, folder = _run(flags, out, own["cell_timeout_s"], own["retry_failed"])
+    return _report(document, folder, as_json)
+
+
+def _refuse_flags_with_from() -> None:
+    flag = find_given_flag(("from_folder", "out", "as_json"))
+    if flag:
+        raise InputError(
+            f"{flag} steers a new sweep and --from reports a stored one; leave one out"
+        )
+
+
+def _create_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {folder} cannot be created ({error.strerror}); give another folder"
+        ) from None
+    return folder
+
+
+def _run(
+    flags: Dict[str, Any],
+    out: Optional[str],
+    cell_timeout_s: float,
+    retry_failed: bool,
+) -> Tuple[SweepDocument, Path]:
+    from oneflow_bench.runtime import RuntimeResolver
+    from oneflow_bench.sweep.cell import measure_cell
+    from oneflow_bench.sweep.plan import find_stored_sweep, order_cells
+    from oneflow_bench.sweep.run import run_sweep
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    now = datetime.now(timezone.utc)
+    folder = Path(out or f"results/sweep-{now:%Y%m%d-%H%M%S}")
+    stored = find_stored_sweep(folder)
+    document, planned = _plan(flags, folder, now.isoformat(timespec="seconds"))
+    if stored is not None:
+        _go_on(stored, document, folder, cell_timeout_s, retry_failed)
+    _create_folder(folder)
+    waiting = sum(cell.result is None for cell in document.cells)
+    click.echo(f"{waiting} of {len(document.cells)} cells to run in {folder}", err=True)
+    environments = RuntimeResolver()
+    order = order_cells(document.cells, document.order_seed)
+    with ProgressBar("steps") as bar:
+        progress = _CellProgress(bar)
+
+        def execute(position: int) -> CellResult:
+            return measure_cell(
+                planned[position], folder, cell_timeout_s, environments, progress.show_steps
+            )
+
+        try:
+            run_sweep(document, folder, order, execute, progress.show_cell)
+        except Interrupted:
+            if any(cell.result for cell in document.cells):
+                _write_reports(document, folder)
+            raise
+    return document, folder
+
+
+def _plan(
+    flags: Dict[str, Any], folder: Path, created: str
+) -> Tuple[SweepDocument, List[PlannedCell]]:
+    from oneflow_bench.sweep.document import SweepDocument
+    from oneflow_bench.sweep.plan import create_axes, describe_sweep_machine, plan_cells
+
+    lists = {name: value for name, value in flags.items() if isinstance(value, tuple)}
+    axes = create_axes(lists, flags["config"])
+    shared = {name: value for name, value in flags.items() if name not in lists}
+    shared.update({name: values[0] for name, values in lists.items() if name not in axes})
+    with ProgressBar("cells") as bar:
+        planned = plan_cells(axes, shared, lambda done, total: bar("checking", done, total))
+    document = SweepDocument(
+        sweep_id=folder.resolve().name,
+        created=created,
+        axes=axes,
+        order_seed=(lists.get("seed") or (0,))[0],
+        machine=describe_sweep_machine(),
+        cells=[one.cell for one in planned],
+    )
+    return document, planned
+
+
+def _go_on(
+    stored: SweepDocument,
+    document: SweepDocument,
+    folder: Path,
+    cell_timeout_s: float,
+    retry_failed: bool,
+) -> None:
+    from oneflow_bench.sweep.plan import carry_results
+
+    changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
+    document.created = stored.created
+    kept = sum(cell.result is not None for cell in document.cells)
+    click.echo(
+        f"going on: {kept} of {len(document.cells)} cells are done and not run again"
+        + (f", {changed} are run again for their configuration changed" if changed else ""),
+        err=True,
+    )
+
+
+class _CellProgress:
+    """A line for each cell that ended, and a bar with the steps of the one that runs."""
+
+    def __init__(self, bar: ProgressBar) -> None:
+        self._bar, self._where = bar, ""
+
+    def show_steps(self, message: str, done: int, total: int) -> None:
+        self._bar(f"{self._where} | {message}", done, total)
+
+    def show_cell(self, cell: Cell, done: int, total: int, left_s: Optional[float]) -> None:
+        from oneflow_bench.sweep.document import name_cell
+
+        name = name_cell(cell.values)
+        left = f", about {_duration(left_s)} left" if left_s else ""
+        if cell.result is None:
+            self._where = f"{done}/{total} cells done{left} | {name}"
+            return
+        result = cell.result
+        said: str = result.status
+        if result.status == "done" and result.speedup:
+            said = f"graph at {result.speedup.ratio:.3f} times eager's speed, {result.parity}"
+        line = f"[{done}/{total}] {name}: {said}, in {_duration(result.duration_s)}{left}"
+        self._bar.print(line)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
+    from rich.console import Console
+
+    from oneflow_bench.sweep.report import render_terminal
+    from oneflow_bench.sweep.summary import choose_exit_status
+
+    summary, growth = _write_reports(document, folder)
+    if as_json:
+        everything = {
+            "summary": summary.model_dump(),
+            "growth": [one.model_dump() for one in growth],
+            "sweep": document.model_dump(),
+        }
+        click.echo(json.dumps(everything, indent=1))
+    else:
+        console = Console()
+        render_terminal(document, summary, growth, console)
+        console.print(f"report, table, pictures and records: {folder}", soft_wrap=True)
+    return choose_exit_status(summary)
+
+
+def _write_reports(document: SweepDocument, folder: Path) -> Tuple[SweepSummary, List[Growth]]:
+    """Compute what the stored cells say and write it to the folder: pictures, Markdown, CSV."""
+    from oneflow_bench.record import write_atomically
+    from oneflow_bench.sweep.csv_report import render_csv
+    from oneflow_bench.sweep.growth import measure_growth
+    from oneflow_bench.sweep.plot import render_sweep_pictures
+    from oneflow_bench.sweep.report import render_markdown
+    from oneflow_bench.sweep.summary import summarize_sweep
+
+    summary, growth = summarize_sweep(document), measure_growth(document)
+    try:
+        pictures = render_sweep_pictures(document, summary, growth, folder)
+        report = render_markdown(document, summary, growth, pictures)
+        write_atomically(folder / "report.md", report)
+        write_atomically(folder / "cells.csv", render_csv(document))
+    except OSError as error:
+        raise InputError(
+            f"the report cannot be written to {folder} ({error.strerror}); give --out another "
+            "folder"
+        ) from None
+    return summary, growth

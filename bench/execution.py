@@ -1,0 +1,45 @@
+"""A planned run from its folder to its record."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from oneflow_bench.errors import InputError
+from oneflow_bench.plan import SUBSET_FOLDER, Plan
+from oneflow_bench.record import BlockEvent, Document, RecordWriter, RunRecord, load_record
+from oneflow_bench.runner import Launcher, Observer, Runner
+from oneflow_bench.speed_run import SpeedRun
+
+
+def execute_plan(
+    plan: Plan,
+    document: Document,
+    folder: Path,
+    launch: Launcher,
+    observe: Observer,
+    observe_speed: Observer = lambda message, done_s, budget_s: None,
+) -> RunRecord:
+    """Run a plan in `folder`, which is created, and read back: what is reported is what the
+    record says.
+
+    Where `document.measuring.speed` is set, the speed phase follows the training;
+    `observe_speed` is told the seconds of its budget that are gone.
+
+    Raises what `Runner.run` raises, with the record kept, but for an InputError before anything
+    was measured: then the folder is removed.
+    """
+    writer = RecordWriter(folder, document)
+    try:
+        dataset = plan.prepare_dataset(folder)
+        speed = SpeedRun(writer, launch, dataset, observe_speed)
+        afterwards = speed.run if document.measuring.speed else lambda: None
+        Runner(writer, launch, dataset, observe, afterwards=afterwards).run()
+    except InputError:
+        # refused by a worker: with nothing measured, the folder would only be in the way
+        if not load_record(folder).of_kind(BlockEvent):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
+    return load_record(folder)

@@ -1,0 +1,64 @@
+"""CSV: a row for each block, with everything a new analysis needs.
+
+The columns of a block are the fields of `BlockEvent`; lists are JSON, full precision throughout.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any, Dict, List, Sequence
+
+from oneflow_bench.export.selection import (
+    Selected,
+    describe_job_of,
+    describe_machine_of,
+    step_time_s,
+)
+from oneflow_bench.record import BlockEvent
+
+MACHINE_COLUMNS = [
+    "cpu_model_name",
+    "cpu_count",
+    "memory_bytes",
+    "platform",
+    "python_version",
+    "oneflow_version",
+    "blas_kernel",
+]
+
+
+def render(selected: Sequence[Selected]) -> str:
+    """The table with its heading; a contender that measured no block has no row."""
+    rows = [row for one in selected for row in _create_rows(one)]
+    job = [name for name in describe_job_of(selected[0]) if name != "contender"]
+    block_fields = [name for name in BlockEvent.model_fields if name != "event"]
+    columns = [*job, "status", "created", *MACHINE_COLUMNS, *block_fields, "step_time_s"]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _create_rows(selected: Selected) -> List[Dict[str, Any]]:
+    document = selected.record.document
+    shared = {
+        **describe_job_of(selected),
+        "status": document.status,
+        "created": document.created,
+        **describe_machine_of(selected),
+    }
+    return [
+        {
+            **shared,
+            **{name: _cell(value) for name, value in block.model_dump(exclude={"event"}).items()},
+            "step_time_s": step_time_s(block),
+        }
+        for block in selected.blocks()
+    ]
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value

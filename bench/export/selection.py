@@ -1,0 +1,167 @@
+"""Which contenders of which records are exported, and what every format says of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from oneflow_bench.comparison import ContenderSummary, summarize_contender
+from oneflow_bench.config import Contender
+from oneflow_bench.errors import InputError
+from oneflow_bench.record import BlockEvent, RunRecord, SetupEvent
+from oneflow_bench.stats import Summary
+
+TRAIN_STEP = "train_step"
+
+
+class Scalar(NamedTuple):
+    """One number of a contender; `low` and `high` are the bounds of its 95 % interval."""
+
+    name: str
+    value: float
+    unit: str
+    low: Optional[float] = None
+    high: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Selected:
+    """One contender of one record.
+
+    `run` is set where several runs are exported and tells them apart. `named` says that this
+    contender alone was asked for: its name then stays out of the benchmark's, so that the files of
+    two contenders hold the same benchmarks and can be compared by tools that match them by name.
+    """
+
+    record: RunRecord
+    contender: Contender
+    run: Optional[str] = None
+    named: bool = False
+
+    @property
+    def summary(self) -> ContenderSummary:
+        return summarize_contender(self.record, self.contender.name)
+
+    def benchmark_name(self, metric: Optional[str] = None) -> str:
+        contender = None if self.named else self.contender.name
+        parts = [self.run, self.record.document.workload.model, metric, contender]
+        return "/".join(part for part in parts if part)
+
+    def blocks(self, *kinds: str) -> List[BlockEvent]:
+        """The blocks of these kinds, of all kinds without any, in the order measured."""
+        found: List[BlockEvent] = self.record.of_kind(BlockEvent, self.contender.name)
+        return [block for block in found if not kinds or block.kind in kinds]
+
+    def steady_blocks(self) -> List[BlockEvent]:
+        """At least one steady block; InputError where there is none."""
+        blocks = self.blocks("steady")
+        if not blocks:
+            raise InputError(
+                f"run {self.record.document.run_id} has no steady blocks of {self.contender.name}, "
+                "so it has no step time to export; run it longer, or give --format csv"
+            )
+        return blocks
+
+    def setup(self) -> Optional[SetupEvent]:
+        setups: List[SetupEvent] = self.record.of_kind(SetupEvent, self.contender.name)
+        return setups[0] if setups else None
+
+
+def select_contenders(records: Sequence[RunRecord], contender: Optional[str]) -> List[Selected]:
+    """The contenders to export: all of them, or the one of that name of every record.
+
+    Raises InputError where a record has no such contender, and where a run was given twice.
+    """
+    selected = []
+    for record, run in zip(records, _label_runs(records)):
+        names = record.contender_names()
+        if contender is not None and contender not in names:
+            raise InputError(
+                f"run {record.document.run_id} has no contender {contender}; "
+                f"give --contender one of {', '.join(names)}"
+            )
+        selected += [
+            Selected(record, side, run, contender is not None)
+            for side in record.document.contenders
+            if contender in (None, side.name)
+        ]
+    return selected
+
+
+def _label_runs(records: Sequence[RunRecord]) -> List[Optional[str]]:
+    """The runs' folders' names, or their ids where folders are named alike; None for one run."""
+    if len(records) == 1:
+        return [None]
+    ids = [record.document.run_id for record in records]
+    folders = [record.folder.resolve().name if record.folder else "" for record in records]
+    for labels in (folders, ids):
+        if all(labels) and len(set(labels)) == len(labels):
+            return list(labels)
+    repeated = next(label for label in ids if ids.count(label) > 1)
+    raise InputError(f"run {repeated} was given more than once; give every run once")
+
+
+def step_time_s(block: BlockEvent) -> float:
+    return block.duration_s / block.steps
+
+
+def list_scalars(selected: Selected) -> List[Scalar]:
+    """Times in seconds and memory in bytes, as far as the record holds them; smaller is better."""
+    summary = selected.summary
+    scalars = [
+        *_summary_scalars("train_step_time_s", summary.train_step_time_s),
+        *_summary_scalars("eval_step_time_s", summary.eval_step_time_s),
+    ]
+    if summary.compile_train_s is not None:
+        compile_s = summary.compile_train_s + (summary.compile_eval_s or 0.0)
+        scalars.append(Scalar("compile_s", compile_s, "s"))
+    if summary.time_to_first_step_s is not None:
+        scalars.append(Scalar("time_to_first_step_s", summary.time_to_first_step_s, "s"))
+    if summary.peak_rss_bytes is not None:
+        scalars.append(Scalar("peak_rss_bytes", summary.peak_rss_bytes, "bytes"))
+    if summary.accuracy:
+        scalars.append(Scalar("validation_error", 1 - summary.accuracy[-1], "fraction"))
+    return scalars
+
+
+def _summary_scalars(name: str, summary: Optional[Summary]) -> List[Scalar]:
+    if summary is None:
+        return []
+    return [Scalar(name, summary.median, "s", summary.low, summary.high)]
+
+
+def describe_machine_of(selected: Selected) -> Dict[str, Any]:
+    """What the record says of the machine and the software; what it does not say is left out."""
+    environment = selected.record.document.environment_start
+    cpu = environment.get("cpu") or {}
+    setup = selected.setup()
+    software = setup.environment if setup else {}
+    facts = {
+        "cpu_model_name": cpu.get("model"),
+        "cpu_count": cpu.get("cores"),
+        "memory_bytes": environment.get("memory_bytes"),
+        "platform": environment.get("platform"),
+        "python_version": software.get("python") or environment.get("python"),
+        "oneflow_version": software.get("oneflow"),
+        "blas_kernel": (environment.get("blas_kernel") or {}).get(selected.contender.name),
+    }
+    return {name: value for name, value in facts.items() if value not in (None, "")}
+
+
+def describe_job_of(selected: Selected) -> Dict[str, Any]:
+    """What was run: the workload's main fields and the contender's."""
+    workload, contender = selected.record.document.workload, selected.contender
+    return {
+        "run_id": selected.record.document.run_id,
+        "model": workload.model,
+        "data": Path(workload.data).name,
+        "feed": workload.feed,
+        "batch_size": workload.batch_size,
+        "image_size": workload.image_size,
+        "seed": workload.seed,
+        "contender": contender.name,
+        "mode": contender.mode,
+        "runtime": contender.runtime,
+        "device": contender.device,
+    }

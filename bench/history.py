@@ -1,0 +1,212 @@
+"""The runs of a machine as series of numbers, with the changes in them; from records alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+from pydantic import BaseModel
+
+from oneflow_bench.changepoint import find_changes
+from oneflow_bench.comparison import compare_contenders, summarize_contender
+from oneflow_bench.errors import InputError, RecordError
+from oneflow_bench.history_key import create_series_key, list_differences
+from oneflow_bench.history_metrics import METRICS
+from oneflow_bench.record import DOCUMENT_NAME, RunRecord, load_record
+
+Value = Union[float, str]
+Progress = Callable[[int, int], None]
+
+
+class Point(BaseModel):
+    """A run's value; `low` and `high` are the bounds of its 95 % interval within the run."""
+
+    run_id: str
+    created: str
+    git_commit: Optional[str]  # of the suite
+    value: Value
+    low: Optional[float] = None
+    high: Optional[float] = None
+
+
+class Change(BaseModel):
+    """From `run_id` on the level is `after`; `relative` is after / before - 1."""
+
+    index: int  # of the first point of the new level
+    run_id: str
+    before: Value
+    after: Value
+    relative: Optional[float] = None  # None for verdicts and where before is 0
+
+
+class Curve(BaseModel):
+    """One metric of one contender over the runs of a series, oldest first."""
+
+    metric: str
+    contender: str
+    points: List[Point]
+    changes: List[Change]
+
+
+class Series(BaseModel):
+    """Runs that may be compared with each other, and in what they differ from the series before."""
+
+    key: Dict[str, str]
+    differences: List[str]  # from the series before this one; empty for the first
+    runs: List[str]  # run ids, oldest first
+    first: str  # when the oldest and the newest were made
+    last: str
+    curves: List[Curve]
+
+
+class History(BaseModel):
+    """Everything the report and the pictures show."""
+
+    series: List[Series]
+    left_out: List[str]  # runs that are no points, each with the reason
+    skipped: List[str]  # records that could not be read, each with the reason
+
+
+def find_runs(folders: Sequence[Path]) -> List[Path]:
+    """Run folders: those given, and those directly in a folder given; each once, sorted by name.
+
+    Raises InputError for a folder that is missing or holds no run.
+    """
+    found: Dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder} is no folder; give a folder of runs, such as results, or run folders"
+            )
+        runs = (
+            [folder]
+            if (folder / DOCUMENT_NAME).exists()
+            else sorted(path.parent for path in folder.glob(f"*/{DOCUMENT_NAME}"))
+        )
+        if not runs:
+            raise InputError(
+                f"{folder} holds no run (no {folder}/*/{DOCUMENT_NAME}); make one with "
+                f"bench compare --out {folder / 'NAME'}, or give another folder"
+            )
+        found.update({run.resolve(): run for run in runs})
+    return list(found.values())
+
+
+def load_history(
+    folders: Sequence[Path], metrics: Sequence[str], on_progress: Optional[Progress] = None
+) -> History:
+    """Read the runs and build their history. Raises InputError where no complete run is left."""
+    runs = find_runs(folders)
+    records, skipped = [], []
+    for number, run in enumerate(runs, start=1):
+        try:
+            records.append(load_record(run))
+        except RecordError as error:
+            skipped.append(str(error))
+        if on_progress:
+            on_progress(number, len(runs))
+    history = build_history(records, metrics)
+    if not history.series:
+        reasons = "; ".join([*skipped, *history.left_out])
+        raise InputError(f"no complete run was found among {len(runs)}: {reasons}")
+    return history.model_copy(update={"skipped": skipped})
+
+
+def build_history(records: Sequence[RunRecord], metrics: Sequence[str]) -> History:
+    """Group complete runs by what must match; series of like keys are neighbours."""
+    groups: Dict[str, List[RunRecord]] = {}
+    left_out = []
+    seen = set()
+    for record in sorted(records, key=lambda r: (r.document.created, r.document.run_id)):
+        document = record.document
+        identity = (document.run_id, document.created)
+        if document.status != "complete":
+            left_out.append(f"{document.run_id}: it is {document.status}, not complete")
+        elif identity in seen:
+            left_out.append(f"{document.run_id}: a copy of a run that is there already")
+        else:
+            seen.add(identity)
+            groups.setdefault(json.dumps(create_series_key(record)), []).append(record)
+    series: List[Series] = []
+    for text in sorted(groups):
+        key, members = json.loads(text), groups[text]
+        series.append(
+            Series(
+                key=key,
+                differences=list_differences(series[-1].key, key) if series else [],
+                runs=[record.document.run_id for record in members],
+                first=members[0].document.created,
+                last=members[-1].document.created,
+                curves=_build_curves(members, metrics),
+            )
+        )
+    return History(series=series, left_out=left_out, skipped=[])
+
+
+def _build_curves(records: Sequence[RunRecord], metrics: Sequence[str]) -> List[Curve]:
+    points: Dict[Tuple[str, str], List[Point]] = {}
+    for record in records:
+        document = record.document
+        for metric, contender, value, low, high in _measure(record):
+            point = Point(
+                run_id=document.run_id,
+                created=document.created,
+                git_commit=document.environment_start.get("git_commit"),
+                value=value,
+                low=low,
+                high=high,
+            )
+            points.setdefault((metric, contender), []).append(point)
+    return [
+        Curve(metric=metric, contender=name, points=found, changes=mark_changes(metric, found))
+        for metric in metrics
+        for (of, name), found in points.items()
+        if of == metric
+    ]
+
+
+def _measure(record: RunRecord) -> Iterator[Tuple[str, str, Value, Any, Any]]:
+    """(metric, contender, value, low, high) of whatever the record holds."""
+    names = record.contender_names()
+    for name in names:
+        summary = summarize_contender(record, name)
+        step = summary.train_step_time_s
+        if step is not None:
+            yield "train_step_time_s", name, step.median, step.low, step.high
+        compile_s = (summary.compile_train_s or 0.0) + (summary.compile_eval_s or 0.0)
+        if compile_s > 0:  # eager compiles nothing
+            yield "compile_s", name, compile_s, None, None
+        if summary.peak_rss_bytes is not None:
+            yield "peak_rss_bytes", name, float(summary.peak_rss_bytes), None, None
+        if summary.accuracy:
+            yield "accuracy", name, summary.accuracy[-1], None, None
+    for name in names[1:]:
+        comparison = compare_contenders(record, names[0], record, name)
+        speedup = comparison.speedup
+        if speedup is not None:
+            yield "speedup", name, speedup.ratio, speedup.low, speedup.high
+        yield "parity", name, comparison.parity, None, None
+
+
+def mark_changes(metric: str, points: Sequence[Point]) -> List[Change]:
+    """Changes of level, or of the verdict, with the runs they begin at."""
+    how = METRICS[metric]
+    values = [point.value for point in points]
+    if how.min_step is None:
+        return [
+            Change(index=i, run_id=points[i].run_id, before=values[i - 1], after=values[i])
+            for i in range(1, len(values))
+            if values[i] != values[i - 1]
+        ]
+    found = find_changes([float(value) for value in values], how.min_step, how.relative)
+    return [
+        Change(
+            index=change.index,
+            run_id=points[change.index].run_id,
+            before=change.before,
+            after=change.after,
+            relative=change.after / change.before - 1 if change.before else None,
+        )
+        for change in found
+    ]

@@ -1,0 +1,108 @@
+"""The parts of a report, and how a terminal and Markdown show them.
+
+A report is built once, as a list of blocks, so that the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, List, Sequence, Union
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Begins a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """Lines of prose; each is a sentence or more, wrapped where it is too long."""
+
+    lines: List[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns whose title is in `right` are numbers."""
+
+    columns: List[str]
+    rows: List[List[str]]
+    right: List[str] = field(default_factory=list)
+
+
+Block = Union[Heading, Text, Table]
+
+
+def strip_controls(text: str) -> str:
+    """Without the control characters of a log, which a terminal obeys and XML forbids."""
+    without_colours = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+    return "".join(c for c in without_colours if c in "\n\t" or unicodedata.category(c)[0] != "C")
+
+
+def print_blocks(blocks: Sequence[Block], console: Console) -> None:
+    """To a terminal, within its width."""
+    from rich.text import Text as Prose
+
+    for previous, block in zip([None, *blocks], blocks):
+        if previous is not None and not isinstance(previous, Heading):
+            console.print()
+        if isinstance(block, Heading):
+            console.print(Prose(strip_controls(block.text), style="bold"))
+        elif isinstance(block, Text):
+            for line in block.lines:
+                console.print(Prose(strip_controls(line)), highlight=False)
+        else:
+            _print_table(block, console)
+
+
+def _print_table(block: Table, console: Console) -> None:
+    from rich import box
+    from rich import table as rich_table
+    from rich.text import Text as Prose
+
+    table = rich_table.Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False
+    )
+    for title in block.columns:
+        table.add_column(
+            title, justify="right" if title in block.right else "left", overflow="fold"
+        )
+    for row in block.rows:
+        table.add_row(*(Prose(strip_controls(cell)) for cell in row))
+    console.print(table)
+
+
+def format_markdown(blocks: Sequence[Block]) -> str:
+    """As Markdown; the first heading is the page's title."""
+    parts = []
+    level = "#"
+    for block in blocks:
+        if isinstance(block, Heading):
+            parts.append(f"{level} {_escape(block.text)}")
+            level = "##"
+        elif isinstance(block, Text):
+            parts.append("\n".join(f"{_escape(line)}  " for line in block.lines))
+        else:
+            head = [_row(block.columns)]
+            head.append(_row(["---:" if name in block.right else "---" for name in block.columns]))
+            parts.append("\n".join(head + [_row([_escape(c) for c in row]) for row in block.rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    """Text of tensors and errors is data and no markup."""
+    text = strip_controls(text)
+    for character in "\\`*_<>|[]":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")

@@ -1,0 +1,63 @@
+"""`check.json` on disk: written after each model, read for a report without OneFlow."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Optional, Sequence
+
+from oneflow_bench.config import Contender
+from oneflow_bench.documents import load_document
+from oneflow_bench.errors import InputError
+from oneflow_bench.launch import python_of
+from oneflow_bench.machine import describe_machine
+from oneflow_bench.parity.result import CHECK_NAME, CHECK_SCHEMA_VERSION, CheckDocument
+from oneflow_bench.plan import Plan
+from oneflow_bench.record import save_text
+from oneflow_bench.runtime import RuntimeResolver
+
+
+def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
+    """The document as it stands before the first model; asks OneFlow's BLAS for its kernel."""
+    now = datetime.now(timezone.utc)
+    models = [plan.workload.model.replace(":", "-") for plan in plans]
+    subject = models[0] if len(models) == 1 else f"{len(models)}-models"
+    contender = Contender(name="eager", mode="eager")
+    return CheckDocument(
+        run_id=f"check-{subject}-{now:%Y%m%d-%H%M%S}",
+        created=now.isoformat(timespec="seconds"),
+        machine=describe_machine(),
+        blas_kernel=RuntimeResolver().find_kernel(contender, python_of(contender)),
+        oneflow=_read_oneflow_version(),
+    )
+
+
+def _read_oneflow_version() -> Optional[str]:
+    try:
+        return metadata.version("oneflow")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def save_check(document: CheckDocument, folder: Path) -> None:
+    """Write `check.json` into `folder`; a reader sees the old document or the new one."""
+    save_text(
+        folder / CHECK_NAME,
+        document.model_dump_json(indent=1) + "\n",
+        "give --out a folder you may write to",
+    )
+
+
+def load_check(run: Path) -> CheckDocument:
+    """Read a check's folder, or the `check.json` in it.
+
+    Raises RecordError where it is missing, damaged, of another schema version, or holds no model.
+    """
+    path = run if run.name == CHECK_NAME else run / CHECK_NAME
+    document: CheckDocument = load_document(
+        path, CheckDocument, (CHECK_SCHEMA_VERSION,), "check", "give a folder made by bench check"
+    )
+    if not document.checks:
+        raise InputError(f"{path} holds no finished model; run bench check again")
+    return document

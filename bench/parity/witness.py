@@ -1,0 +1,57 @@
+"""Witnesses: eager runs that differ from the eager run by no more than rounding may.
+
+What a training run makes of one rounding error is not to be had from a formula: deep models with
+batch norm multiply it a thousandfold within a few steps. So it is tried out: every weight is moved
+to a neighbouring float32 value, up or down at random. This is Monte Carlo arithmetic (Parker 1997)
+with the noise put in at the start.
+
+Adam needs one thing more: its bias correction 1 - beta2^t. In float32 the subtraction leaves a
+relative error of up to 2^-24 / (1 - beta2) in it, and half of that in the update. OneFlow 0.9.0
+computes it so in eager mode, whatever the type of the weights (the first update is off by 7e-6),
+and exactly in its graphs; a witness of an Adam run has its learning rate off by as much.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from oneflow_bench.config import Workload
+
+
+def adam_rounding(beta2: float) -> float:
+    """Largest relative error of Adam's first update from a bias correction in float32."""
+    return 2.0**-24 / (1.0 - beta2) / 2.0
+
+
+def move_learning_rate(workload: Workload, seed: int) -> Workload:
+    """The workload of a witness: an Adam's learning rate moved up or down, by the seed's parity."""
+    if workload.optimizer not in ("adam", "adamw"):
+        return workload
+    factor = 1.0 + _sign(seed) * adam_rounding(workload.beta2)
+    return workload.model_copy(update={"lr": workload.lr * factor})
+
+
+def move_optimizer(optimizer: Any, seed: int) -> None:
+    """As `move_learning_rate`, on an optimizer of somebody's own that has no schedule."""
+    for group in optimizer.param_groups:
+        if "betas" in group:
+            group["lr"] *= 1.0 + _sign(seed) * adam_rounding(group["betas"][1])
+
+
+def _sign(seed: int) -> int:
+    return 1 if seed % 2 else -1
+
+
+def move_weights(model: Any, seed: int) -> None:
+    """Move every element of every parameter to a neighbouring representable value, up or down."""
+    import oneflow as flow
+
+    source = np.random.RandomState(seed)
+    moved = {}
+    for name, parameter in model.named_parameters():
+        value = np.array(parameter.numpy())
+        direction = np.where(source.rand(*value.shape) < 0.5, -np.inf, np.inf)
+        moved[name] = flow.tensor(np.nextafter(value, direction.astype(value.dtype)))
+    model.load_state_dict(moved, strict=False)

@@ -1,0 +1,178 @@
+"""How time and memory grow with the batch size: value = floor + cost per image * batch size.
+
+Pure functions of a sweep's stored cells.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List, Optional, Sequence
+
+from pydantic import BaseModel
+from typing_extensions import Literal
+
+from oneflow_bench.stats import CONFIDENCE
+from oneflow_bench.sweep.document import (
+    MODES,
+    Cell,
+    ModeResult,
+    SweepDocument,
+    Value,
+    without_batch_size,
+)
+
+MIN_BATCH_SIZES = 3
+BAD_RESIDUAL = 0.1  # a fit that misses a point by more than this share of it is called bad
+
+Quantity = Literal["step_time_s", "peak_rss_bytes"]
+QUANTITIES: Sequence[Quantity] = ("step_time_s", "peak_rss_bytes")
+
+
+class Point(BaseModel):
+    """A measured value at a batch size; low and high where it has an interval."""
+
+    batch_size: int
+    value: float
+    low: Optional[float] = None
+    high: Optional[float] = None
+
+
+class LineFit(BaseModel):
+    """floor + per_image * batch size, with 95 % intervals. Units are those of the values."""
+
+    floor: float
+    floor_low: float
+    floor_high: float
+    per_image: float
+    per_image_low: float
+    per_image_high: float
+    floor_held: bool  # the free floor was below 0, so that it was held there
+    faster_than_linear: bool  # even the upper end of the free floor was below 0
+    worst_residual: float  # largest |value - fit| / value
+    r_squared: float  # weighted
+    count: int
+
+    @property
+    def is_bad(self) -> bool:
+        return self.faster_than_linear or self.worst_residual > BAD_RESIDUAL
+
+    def at(self, batch_size: float) -> float:
+        return self.floor + self.per_image * batch_size
+
+
+class Growth(BaseModel):
+    """One curve: a model (with its other axes) in one mode."""
+
+    values: Dict[str, Value]  # without the batch size
+    mode: str
+    quantity: Quantity
+    points: List[Point]
+    fit: Optional[LineFit]
+    note: str  # why there is no fit, or what is wrong with it; empty where it is good
+
+
+def measure_growth(document: SweepDocument) -> List[Growth]:
+    """The curves of all models, modes and quantities, from the cells that were done.
+
+    Cells whose modes differ are left out: one of their times is that of another computation.
+    """
+    groups: Dict[str, List[Cell]] = {}
+    for cell in document.cells:
+        key = json.dumps(without_batch_size(cell.values), sort_keys=True)
+        groups.setdefault(key, []).append(cell)
+    return [
+        _grow(cells, mode, quantity)
+        for cells in groups.values()
+        for quantity in QUANTITIES
+        for mode in MODES
+    ]
+
+
+def _grow(cells: List[Cell], mode: str, quantity: Quantity) -> Growth:
+    found = (_read_point(cell, mode, quantity) for cell in cells)
+    points = sorted((p for p in found if p is not None), key=lambda point: point.batch_size)
+    fit = fit_line(points)
+    return Growth(
+        values=without_batch_size(cells[0].values),
+        mode=mode,
+        quantity=quantity,
+        points=points,
+        fit=fit,
+        note=_note(points, fit),
+    )
+
+
+def _read_point(cell: Cell, mode: str, quantity: Quantity) -> Optional[Point]:
+    if cell.result is None or cell.result.parity == "different":
+        return None
+    result = cell.result.modes.get(mode, ModeResult())
+    batch_size = int(cell.values["batch_size"])
+    if quantity == "peak_rss_bytes":
+        value = result.peak_rss_bytes
+        return None if value is None else Point(batch_size=batch_size, value=value)
+    time = result.step_time_s
+    if time is None:
+        return None
+    return Point(batch_size=batch_size, value=time.median, low=time.low, high=time.high)
+
+
+def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
+    """Weighted least squares with the floor at 0 or above; None below three batch sizes.
+
+    Each point weighs 1 / value**2: what scatters between cells (drift, one process or another) is
+    a share of the value, and an unweighted fit would leave the floor to the largest batch. The
+    scatter is estimated from the fit's own residuals, so that what the line cannot follow widens
+    the intervals too; they are t intervals with n - 2 degrees of freedom (Draper and Smith, Applied
+    Regression Analysis, 1998, chapters 1 and 9). Intervals are those of the free fit, cut at a
+    floor of 0 and, where the floor is held, widened to the value shown.
+    """
+    import numpy as np
+    from scipy.stats import t as student
+
+    if len({point.batch_size for point in points}) < MIN_BATCH_SIZES:
+        return None
+    sizes = np.array([point.batch_size for point in points], dtype=float)
+    values = np.array([point.value for point in points], dtype=float)
+    design = np.stack([1 / values, sizes / values], axis=1)  # weighted
+    covariance = np.linalg.inv(design.T @ design)
+    free = covariance @ design.sum(axis=0)
+    freedom = len(points) - 2
+    scatter = float(np.sum((design @ free - 1) ** 2)) / freedom
+    half = student.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(scatter * np.diag(covariance))
+    low, high = free - half, free + half
+    held = bool(free[0] < 0)
+    slope = float(design[:, 1].sum() / (design[:, 1] ** 2).sum()) if held else float(free[1])
+    floor = max(0.0, float(free[0]))
+    residuals = np.abs(floor + slope * sizes - values) / values
+    return LineFit(
+        floor=floor,
+        floor_low=max(0.0, float(low[0])),
+        floor_high=max(floor, float(high[0])),
+        per_image=slope,
+        per_image_low=min(slope, float(low[1])),
+        per_image_high=max(slope, float(high[1])),
+        floor_held=held,
+        faster_than_linear=bool(high[0] < 0),
+        worst_residual=float(residuals.max()),
+        r_squared=_r_squared(values, residuals),
+        count=len(points),
+    )
+
+
+def _r_squared(values: Any, residuals: Any) -> float:
+    """1 - weighted residual over weighted total sum of squares; 1 where the values are equal."""
+    weights = 1 / values**2
+    mean = float((weights * values).sum() / weights.sum())
+    total = float((weights * (values - mean) ** 2).sum())
+    return 1 - float((residuals**2).sum()) / total if total else 1.0
+
+
+def _note(points: Sequence[Point], fit: Optional[LineFit]) -> str:
+    if fit is None:
+        count = len({point.batch_size for point in points})
+        return f"no fit: {count} of the {MIN_BATCH_SIZES} batch sizes that it needs were measured"
+    if fit.faster_than_linear:
+        return "bad fit: it grows faster than in proportion to the batch size"
+    if fit.is_bad:
+        return f"bad fit: the line misses a point by {fit.worst_residual * 100:.0f} % of it"
+    return ""

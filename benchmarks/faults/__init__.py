@@ -1,0 +1,7 @@
+"""Faults planted on the graph side of a parity check, for `parity_quality.py`.
+
+planting.py    the class and how a module's forward is changed
+layers.py      weights, layers, gradients
+training.py    loss, optimizer, schedule, data
+catalogue.py   all of them, with places, sizes, and where each must be found
+"""

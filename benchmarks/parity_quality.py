@@ -1,0 +1,185 @@
+"""How good is the parity check: what it finds, what it names, whether it cries wolf, what it costs.
+
+    python benchmarks/parity_quality.py faults [--kinds 'batch*']    plants faults, one by one
+    python benchmarks/parity_quality.py zoo [--models 'resnet*']     every model, three seeds
+    python benchmarks/parity_quality.py report                       tables and pictures
+
+Each check is stored as it ends (faults.jsonl, zoo.jsonl in results/parity-quality); a second call
+goes on where the first stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Tuple
+
+import parity_quality_report
+from faults.catalogue import FAULTS
+from faults.planting import Fault
+from faulty_worker import VARIABLE
+
+from oneflow_bench.config import Contender
+from oneflow_bench.errors import BenchError
+from oneflow_bench.launch import create_launcher
+from oneflow_bench.machine import describe_machine
+from oneflow_bench.models import get_model_spec, list_models
+from oneflow_bench.parity.defaults import create_check_flags
+from oneflow_bench.parity.result import ModelCheck
+from oneflow_bench.parity.run import GRAPH, check_model, create_check_launcher
+from oneflow_bench.plan import create_plan
+from oneflow_bench.record import write_atomically
+from oneflow_bench.runtime import RuntimeResolver
+
+SEEDS = (0, 1, 2)
+TIMEOUT_S = 600.0
+BENCHMARKS = Path(__file__).resolve().parent
+
+Row = Dict[str, Any]
+
+
+def create_faulty_launcher(folder: Path, fault: Fault) -> Any:
+    """Workers as ever, and for the graph one that has the fault."""
+    usual = create_check_launcher(folder)
+    faulty = create_launcher(folder, RuntimeResolver(), "faulty_worker")
+    environment = {"PYTHONPATH": str(BENCHMARKS), VARIABLE: fault.name}
+
+    def launch(contender: Contender) -> Any:
+        if contender.name == GRAPH:
+            return faulty(contender.model_copy(update={"env": environment}))
+        return usual(contender.model_copy(update={"env": {"PYTHONPATH": str(BENCHMARKS)}}))
+
+    return launch
+
+
+def plant(fault: Fault) -> Row:
+    """Check with the fault planted; what was found beside what had to be."""
+    plan = create_plan(create_check_flags(fault.model, dict(fault.recipe)))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        check = check_model(plan, folder, TIMEOUT_S, launch=create_faulty_launcher(folder, fault))
+    origin = check.origin
+    level, name = (origin.level, origin.name) if origin else (None, None)
+    return {
+        "fault": fault.name,
+        "kind": fault.kind,
+        "size": fault.size,
+        "verdict": check.verdict,
+        "detected": check.verdict == "different",
+        "level": level,
+        "name": name,
+        "right_level": level in fault.levels,
+        "right_name": name is not None
+        and level in fault.levels
+        and fnmatch.fnmatchcase(name, fault.names),
+        "expected": [list(fault.levels), fault.names],
+        "alone": origin.alone if origin else None,
+        "error_ratio": _first_ratio(check),
+        "reason": check.reason,
+        "duration_s": check.duration_s,
+    }
+
+
+def _first_ratio(check: ModelCheck) -> Any:
+    for level in check.levels:
+        if level.first_different is not None:
+            return level.first_different.error_ratio
+    return None
+
+
+def check_zoo_model(model: str, seed: int) -> Row:
+    """A clean check of one model, train and eval; a difference here must be OneFlow's."""
+    plan = create_plan(create_check_flags(model, {"seed": seed}))
+    with tempfile.TemporaryDirectory() as temporary:
+        check = check_model(plan, Path(temporary), TIMEOUT_S)
+    tensors = sum(level.tensors for level in check.levels)
+    modules = next(level.tensors for level in check.levels if level.level == "forward")
+    return {
+        "model": model,
+        "seed": seed,
+        "verdict": check.verdict,
+        "reason": check.reason,
+        "reproducible": check.reproducible,
+        "tensors": tensors,
+        "modules": modules,
+        "num_params": get_model_spec(model).num_params,
+        "levels": {level.level: _describe_level(level) for level in check.levels},
+        "known": {hit.id: hit.tensors for hit in check.known},
+        "origin": check.origin.model_dump() if check.origin else None,
+        "duration_s": check.duration_s,
+    }
+
+
+def _describe_level(level: Any) -> Row:
+    worst = level.worst
+    return {
+        "verdict": level.verdict,
+        "tensors": level.tensors,
+        "identical": level.identical,
+        "within_rounding": level.within_rounding,
+        "different": level.different,
+        "known": level.known,
+        "largest_error_ratio": None if worst is None else worst.error_ratio,
+        "largest_in": None if worst is None else worst.name,
+        "largest_shape": None if worst is None else worst.shape,
+        "largest_errors": None
+        if worst is None
+        else [worst.eager_error, worst.graph_error, worst.reference_rms],
+    }
+
+
+def run_study(stored: Path, cases: Iterable[Tuple[str, Any]], run: Any) -> None:
+    """Run the cases that are not stored yet; a case that fails has a row that says so."""
+    done = {row["case"] for row in load_rows(stored)}
+    wanted = [(case, arguments) for case, arguments in cases if case not in done]
+    for number, (case, arguments) in enumerate(wanted, start=1):
+        print(f"{number}/{len(wanted)} {case}", flush=True)
+        try:
+            row = run(*arguments)
+        except BenchError as error:
+            row = {"error": str(error), "log_tail": getattr(error, "log_tail", "")[-500:]}
+        with stored.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"case": case, **row}) + "\n")
+        print(f"    {row.get('verdict', 'failed')}: {row.get('reason', row.get('error'))}")
+
+
+def load_rows(stored: Path) -> List[Row]:
+    """The rows of a study so far."""
+    if not stored.exists():
+        return []
+    return [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=["faults", "zoo", "report"])
+    parser.add_argument("--out", type=Path, default=Path("results/parity-quality"))
+    parser.add_argument("--kinds", default="*", help="wildcard over kinds of faults")
+    parser.add_argument("--models", default="*", help="wildcard over models")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.study == "faults":
+        chosen = [f for f in FAULTS if fnmatch.fnmatchcase(f.kind, options.kinds)]
+        run_study(options.out / "faults.jsonl", [(f.name, (f,)) for f in chosen], plant)
+    elif options.study == "zoo":
+        cases = [
+            (f"{model}/seed {seed}", (model, seed))
+            for seed in SEEDS
+            for model in list_models(options.models)
+        ]
+        run_study(options.out / "zoo.jsonl", cases, check_zoo_model)
+    if options.study != "report":
+        machine = json.dumps(describe_machine(), indent=1) + "\n"
+        write_atomically(options.out / "machine.json", machine)
+        return 0
+    faults, zoo = (load_rows(options.out / f"{name}.jsonl") for name in ("faults", "zoo"))
+    print(parity_quality_report.write_report(options.out, faults, zoo))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

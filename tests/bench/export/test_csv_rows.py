@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from oneflow_bench.comparison import compare_contenders
+from oneflow_bench.export.csv_rows import render
+from oneflow_bench.export.selection import select_contenders
+from oneflow_bench.record import BlockEvent
+from oneflow_bench.stats import paired_log_ratio
+
+LISTS = ("losses", "lr")
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_block_can_be_made_again_from_its_row(record):
+    rows = read(render(select_contenders([record], None)))
+    made = []
+    for row in rows:
+        fields = {name: row[name] for name in BlockEvent.model_fields if name != "event"}
+        fields.update({name: json.loads(row[name]) for name in LISTS})
+        made.append(BlockEvent.model_validate(fields))
+    assert made == record.of_kind(BlockEvent, "eager") + record.of_kind(BlockEvent, "graph")
+
+
+def test_the_rows_give_the_speedup_of_the_report(record):
+    rows = [r for r in read(render(select_contenders([record], None))) if r["kind"] == "steady"]
+    sides = [
+        [float(row["step_time_s"]) for row in rows if row["contender"] == name]
+        for name in ("eager", "graph")
+    ]
+    comparison = compare_contenders(record, "eager", record, "graph")
+    assert paired_log_ratio(*sides).ratio == pytest.approx(comparison.speedup.ratio, rel=1e-12)
+
+
+def test_the_run_the_job_and_the_machine_are_in_every_row(record):
+    for row in read(render(select_contenders([record], "graph"))):
+        assert (row["run_id"], row["model"], row["contender"]) == ("test", "alexnet_cifar", "graph")
+        assert (row["cpu_model_name"], row["cpu_count"]) == ("Example CPU", "2")
+        assert row["oneflow_version"] == ""  # this made-up record does not say

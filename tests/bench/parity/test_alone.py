@@ -1,0 +1,188 @@
+"""One layer alone on real OneFlow, in both modes."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import oneflow as flow
+import pytest
+from oneflow import nn
+
+from oneflow_bench.parity.alone import run_alone
+
+pytestmark = pytest.mark.oneflow
+
+
+def draw(*shape, seed=0):
+    return np.random.RandomState(seed).randn(*shape).astype(np.float32)
+
+
+class Sum(nn.Module):
+    """Two inputs, two outputs, of which one is an integer."""
+
+    def forward(self, x, index):
+        return [x[index], (index + 1,)]
+
+
+class Drift(nn.Module):
+    """Computes something else inside a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(flow.ones(4))
+
+    def forward(self, x):
+        return x * self.weight * (1.5 if x.is_lazy else 1.0)
+
+
+IMAGE = (2, 4, 6, 6)
+LAYERS = {
+    "conv": (lambda: nn.Conv2d(4, 4, 3, padding=1), ["input", "weight", "bias"]),
+    "grouped conv": (lambda: nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False),
+                     ["input", "weight"]),
+    "bn": (lambda: nn.BatchNorm2d(4), ["input", "weight", "bias"]),
+    "relu": (nn.ReLU, ["input"]),
+    "in-place relu": (lambda: nn.ReLU(inplace=True), ["input"]),
+    "dropout": (lambda: nn.Dropout(0.4), ["input"]),
+    "composite": (lambda: nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(inplace=True)),
+                  ["input", "0.weight", "0.bias"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_a_true_layer_is_bitwise_the_same_in_both_modes(name, training, with_gradient):
+    create, differentiated = LAYERS[name]
+    layer = create()
+    layer(flow.tensor(draw(*IMAGE, seed=3)))  # it has been used: buffers and random state moved on
+    before = {key: value.numpy().copy() for key, value in layer.state_dict().items()}
+    gradient = draw(*IMAGE, seed=1) if with_gradient else None
+    runs = [
+        run_alone(layer, [draw(*IMAGE)], gradient, training, mode) for mode in ("eager", "graph")
+    ]
+    eager, graph = (run.tensors() for run in runs)
+    wanted = ["output"] + [f"{n} gradient" for n in differentiated if with_gradient]
+    assert list(eager)[: len(wanted)] == wanted
+    assert list(graph) == list(eager)
+    unequal = [key for key in eager if eager[key].tobytes() != graph[key].tobytes()]
+    # OneFlow's graph leaves the counter of batches alone
+    assert unequal == (["num_batches_tracked"] if name == "bn" and training else [])
+    assert np.abs(eager["output"]).max() > 0
+    assert layer.training
+    for key, value in layer.state_dict().items():
+        assert value.numpy().tobytes() == before[key].tobytes()
+
+
+def test_gradients_are_those_of_plain_autograd():
+    layer, gradient = nn.Conv2d(4, 3, 3), draw(2, 3, 4, 4, seed=1)
+    x = flow.tensor(draw(*IMAGE), requires_grad=True)
+    output = layer(x)
+    output.backward(flow.tensor(gradient))
+    run = run_alone(layer, [draw(*IMAGE)], gradient, True, "eager")
+    assert run.outputs[0].tobytes() == output.numpy().tobytes()
+    assert run.input_gradients[0].tobytes() == x.grad.numpy().tobytes()
+    assert run.parameter_gradients["weight"].tobytes() == layer.weight.grad.numpy().tobytes()
+
+
+def test_running_statistics_move_in_both_modes():
+    layer = nn.BatchNorm2d(4)
+    for mode in ("eager", "graph"):
+        buffers = run_alone(layer, [draw(*IMAGE)], None, True, mode).buffers
+        assert np.abs(buffers["running_mean"]).min() > 0
+    assert np.abs(layer.running_mean.numpy()).max() == 0
+
+
+def test_weights_come_from_a_state_and_a_reference_in_float64():
+    layer = nn.Linear(3, 2)
+    state = {"weight": draw(2, 3), "bias": draw(2)}
+    x, gradient = draw(5, 3, seed=1), draw(5, 2, seed=2)
+    for mode in ("eager", "graph"):
+        run = run_alone(layer, [x], gradient, True, mode, state=state, dtype="float64")
+        assert {array.dtype for array in run.tensors().values()} == {np.dtype(np.float64)}
+        exact = x.astype(np.float64) @ state["weight"].T.astype(np.float64) + state["bias"]
+        assert np.allclose(run.outputs[0], exact, rtol=1e-14, atol=1e-14)
+    assert layer.weight.dtype == flow.float32
+    assert not np.array_equal(layer.weight.numpy(), state["weight"])
+
+
+def test_a_frozen_parameter_has_no_gradient():
+    layer = nn.Linear(3, 2)
+    layer.weight.requires_grad = False
+    for mode in ("eager", "graph"):
+        run = run_alone(layer, [draw(5, 3)], draw(5, 2), True, mode)
+        assert list(run.parameter_gradients) == ["bias"]
+
+
+def test_several_inputs_and_outputs():
+    index = np.array([2, 0])
+    for mode in ("eager", "graph"):
+        run = run_alone(Sum(), [draw(3, 2), index], None, True, mode)
+        assert list(run.tensors()) == ["output 0", "output 1"]
+        assert np.array_equal(run.outputs[0], draw(3, 2)[index])
+        assert np.array_equal(run.outputs[1], index + 1)
+
+
+def test_a_layer_that_differs_is_seen():
+    x, gradient = draw(3, 4), draw(3, 4, seed=1)
+    eager, graph = (
+        run_alone(Drift(), [x], gradient, True, mode).tensors() for mode in ("eager", "graph")
+    )
+    assert list(eager) == ["output", "input gradient", "weight gradient"]
+    for name in eager:
+        assert np.allclose(graph[name], eager[name] * 1.5), name
+
+
+def test_a_forward_put_on_the_instance_is_part_of_the_copy():
+    layer = nn.Linear(4, 4, bias=False)
+    original = layer.forward
+
+    def forward(self, x):
+        return original.__func__(self, x) * 2.0
+
+    object.__setattr__(layer, "forward", types.MethodType(forward, layer))
+    x, gradient = draw(3, 4), draw(3, 4, seed=1)
+    eager, graph = (run_alone(layer, [x], gradient, True, mode) for mode in ("eager", "graph"))
+    assert eager.outputs[0].tobytes() == graph.outputs[0].tobytes()
+    assert np.allclose(eager.outputs[0], 2 * x @ layer.weight.numpy().T, atol=1e-5)
+    assert np.allclose(graph.parameter_gradients["weight"], 2 * gradient.T @ x, atol=1e-5)
+
+
+def test_a_hook_fires_alone_as_it_does_in_the_model():
+    layer = nn.ReLU()
+    layer.register_forward_hook(lambda module, inputs, output: output + 1.0)
+    eager, graph = (run_alone(layer, [draw(4)], None, True, mode) for mode in ("eager", "graph"))
+    assert np.array_equal(eager.outputs[0], graph.outputs[0] + 1.0)  # hooks do not fire in a graph
+
+
+def test_a_seeded_dropout_starts_over_from_its_seed():
+    layer, ones = nn.Dropout(0.5), np.ones((8, 8), np.float32)
+    layer.generator.manual_seed(7)
+    first = layer(flow.tensor(ones)).numpy().copy()
+    assert np.array_equal(run_alone(layer, [ones], None, True, "eager").outputs[0], first)
+    assert not np.array_equal(run_alone(layer, [ones], None, True, "graph").outputs[0], first)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"mode": "fast"}, "mode 'fast' was given"),
+        ({"output_gradient": draw(3, 3)}, r"shape \(3, 3\) was given for the output of Linear"),
+        ({"state": {"weight": draw(2, 3)}}, "bias has shape none and the layer's has"),
+        ({"state": {"weight": draw(3, 2), "bias": draw(2)}}, "weight has shape"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, words):
+    complete = {"output_gradient": None, "mode": "eager", **arguments}
+    with pytest.raises(ValueError, match=words):
+        run_alone(nn.Linear(3, 2), [draw(5, 3)], training=True, **complete)
+
+
+def test_an_output_that_is_no_tensor_is_refused():
+    class Named(nn.Module):
+        def forward(self, x):
+            return "x"
+
+    with pytest.raises(ValueError, match="Named returned a str"):
+        run_alone(Named(), [draw(2)], None, True, "eager")

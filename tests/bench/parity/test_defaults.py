@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench.errors import InputError
+from oneflow_bench.models import get_model_spec, list_models
+from oneflow_bench.parity.defaults import create_check_flags
+from oneflow_bench.plan import create_plan
+
+
+def test_a_check_is_six_steps_with_a_decay_before_the_last_two():
+    plan = create_plan(create_check_flags("resnet18", {}))
+    workload = plan.workload
+    assert plan.steps_per_epoch * workload.epochs == 6
+    assert (workload.schedule, workload.lr_step, workload.lr) == ("step", 2, 0.01)
+    assert (workload.batch_size, workload.num_classes, workload.data) == (4, 10, "synthetic")
+
+
+@pytest.mark.parametrize(
+    "model, size", [("resnet18", 64), ("lenet", 32), ("alexnet_cifar", 32), ("alexnet", 64)]
+)
+def test_images_are_small(model, size):
+    assert create_check_flags(model, {})["image_size"] == size
+
+
+def test_no_model_of_the_registry_gets_images_that_are_too_small():
+    for name in list_models():
+        size = create_plan(create_check_flags(name, {})).workload.image_size
+        assert size >= get_model_spec(name).min_image_size
+
+
+def test_flags_win_over_the_recipe_and_that_over_the_defaults(tmp_path):
+    (tmp_path / "r.toml").write_text(
+        'model = "lenet"\ndata = "synthetic"\nlr = 0.5\nepochs = 7\nimage_size = 48\n'
+    )
+    flags = {"config": str(tmp_path / "r.toml"), "epochs": 2, "seed": None}
+    workload = create_plan(create_check_flags("alexnet_cifar", flags)).workload
+    assert (workload.model, workload.lr, workload.epochs) == ("alexnet_cifar", 0.5, 2)
+    assert (workload.image_size, workload.batch_size) == (48, 4)
+
+
+def test_a_dataset_says_its_classes_itself():
+    flags = create_check_flags("lenet", {"data": "embedded-digits"})
+    assert "num_classes" not in flags
+    assert create_plan(flags).workload.num_classes == 10
+
+
+def test_a_model_of_ones_own_keeps_the_size_of_a_plan():
+    assert "image_size" not in create_check_flags("mine:small", {})
+
+
+def test_an_unknown_model_is_one_sentence():
+    with pytest.raises(InputError, match="unknown model 'alexnt'; did you mean alexnet"):
+        create_check_flags("alexnt", {})

@@ -1,0 +1,179 @@
+"""Which layer a difference belongs to, and what running it alone says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oneflow_bench.errors import WorkerError
+from oneflow_bench.parity import locate
+from oneflow_bench.parity.locate import (
+    Alone,
+    describe_operators,
+    examine,
+    find_layer,
+    find_origin,
+    find_suspect,
+)
+from oneflow_bench.parity.pairs import Pair
+from oneflow_bench.parity.reproduction import ReproductionRun
+from oneflow_bench.parity.result import (
+    BATCHES,
+    EVAL_FORWARD,
+    FIRST_UPDATE,
+    FORWARD,
+    GRADIENTS,
+    LevelResult,
+    TensorDifference,
+)
+from oneflow_bench.parity.tensors import Entry
+
+OP_NAMES = ["conv1-conv2d-0", "conv1-bias_add-1", "conv1.weight", "conv10-conv2d-7"]
+INPUT = np.ones((2, 3), np.float32)
+
+
+def create_difference(level, name, kind="Conv2d"):
+    return TensorDifference(
+        level=level, name=name, kind=kind, shape=[2], verdict="different", reference_rms=1.0,
+        eager_error=0.0, graph_error=1.0, difference_rms=1.0, error_ratio=9.0, max_abs=1.0,
+        max_ulp=9, cosine=0.5, largest_at=[0], eager_value=1.0, graph_value=2.0,
+        reference_value=1.0,
+    )  # fmt: skip
+
+
+def create_level(level, name, kind="Conv2d"):
+    return LevelResult(
+        level=level, verdict="different", reason="", tensors=2, identical=1, within_rounding=0,
+        different=1, first_different=create_difference(level, name, kind),
+    )  # fmt: skip
+
+
+class Workers:
+    """Answers the turns of workers for one layer, with arrays for each side."""
+
+    def __init__(self, folder: Path, graph=INPUT, constructor="nn.ReLU()") -> None:
+        self.folder = folder
+        self.arrays = {"eager": INPUT, "graph": graph, "float64": INPUT.astype(np.float64)}
+        self.constructor = constructor
+        self.refused = None
+        self.asked = []
+
+    def ask(self, mode, dtype, calls):
+        answers = []
+        for call in calls:
+            self.asked.append((mode, dtype, call["call"], call["training"]))
+            if call["call"] == "record":
+                np.savez(call["path"], input_0=INPUT)
+                answers.append({"refused": self.refused, "kind": "ReLU", "training": True,
+                                "constructor": self.constructor})  # fmt: skip
+            else:
+                side = "float64" if dtype == "float64" else mode
+                np.savez(call["output"], output=self.arrays[side])
+                answers.append({"refused": None})
+        return answers
+
+    def create(self):
+        return Alone(self.ask, self.folder, self.folder, {}, {"oneflow": "0.9.0"},
+                     lambda level, name: None)  # fmt: skip
+
+
+@pytest.fixture
+def script_says(monkeypatch):
+    said = {"confirms": True}
+    monkeypatch.setattr(
+        locate, "run_reproduction",
+        lambda script, python, tolerance: ReproductionRun(said["confirms"], ""),
+    )  # fmt: skip
+    return said
+
+
+def test_the_layer_of_a_tensor():
+    assert find_layer(FORWARD, "layer1.0.conv1", "Conv2d") == "layer1.0.conv1"
+    assert find_layer(GRADIENTS, "layer1.0.conv1.weight", "gradient") == "layer1.0.conv1"
+    assert find_layer(GRADIENTS, "scale", "gradient") == "output"
+    assert find_layer(FIRST_UPDATE, "bn.running_mean", "buffer") == "bn"
+    assert find_layer(FIRST_UPDATE, "bn.weight", "parameter") is None
+    assert find_layer(BATCHES, "step 1 images", "images") is None
+
+
+def test_operators_carry_the_very_layers_name():
+    assert describe_operators("conv1", OP_NAMES) == "conv2d, bias_add"
+    assert describe_operators("conv1 (call 2)", OP_NAMES) == "conv2d, bias_add"
+    assert describe_operators("relu", OP_NAMES) is None
+
+
+def test_a_stage_without_a_layer_says_where_to_look():
+    origin = find_origin([create_level(BATCHES, "step 2 images")], OP_NAMES, None)
+    assert (origin.level, origin.name, origin.alone) == (BATCHES, "step 2 images", "not run")
+    assert "other data" in origin.alone_reason
+    assert find_origin([], OP_NAMES, None) is None
+
+
+def test_a_layer_that_differs_alone_is_reproduced_and_gets_a_script(tmp_path, script_says):
+    workers = Workers(tmp_path, graph=INPUT * np.float32(1.1))
+    origin = find_origin([create_level(EVAL_FORWARD, "conv1")], OP_NAMES, workers.create())
+    assert origin.alone == "reproduced" and "differ in its output" in origin.alone_reason
+    assert origin.kind == "ReLU" and origin.operator == "conv2d, bias_add"
+    assert (tmp_path / origin.script).is_file() and origin.script_confirms is True
+    assert [(m, d, c) for m, d, c, _ in workers.asked] == [
+        ("eager", "float32", "record"), ("eager", "float32", "run_alone"),
+        ("graph", "float32", "run_alone"), ("eager", "float64", "run_alone"),
+    ]  # fmt: skip
+    assert not any(training for *_, training in workers.asked)
+
+
+def test_a_layer_that_agrees_alone_is_used_differently(tmp_path, script_says):
+    script_says["confirms"] = False
+    workers = Workers(tmp_path, graph=np.nextafter(INPUT, np.float32(2)))
+    origin = find_origin([create_level(FORWARD, "conv1")], OP_NAMES, workers.create())
+    assert origin.alone == "agrees" and "how the model uses it" in origin.alone_reason
+    assert origin.script_confirms is False
+    assert all(training for *_, training in workers.asked)
+
+
+def test_a_class_of_ones_own_has_no_script(tmp_path):
+    workers = Workers(tmp_path, graph=INPUT * 2, constructor=None)
+    origin = find_origin([create_level(FORWARD, "block")], OP_NAMES, workers.create())
+    assert origin.alone == "reproduced" and origin.script is None
+    assert "no script stands alone" in origin.alone_reason
+
+
+def test_the_first_tensor_with_other_bits_is_suspected_if_it_is_a_layers():
+    def pair(level, name, graph="e"):
+        entries = [
+            Entry(level=level, name=name, kind="Conv2d", shape=[2], digest=digest)
+            for digest in ("e", graph)
+        ]
+        return Pair(*entries)
+
+    pairs = [pair(FORWARD, "a"), pair(FORWARD, "b", "g"), pair(FORWARD, "c", "g")]
+    passed = create_level(FORWARD, "c").model_copy(update={"first_inexact": "b"})
+    assert find_suspect(pairs, [passed]).name == "b"
+    caught = passed.model_copy(update={"first_inexact": "c"})
+    assert find_suspect(pairs, [caught]) is None
+    later = create_level(FIRST_UPDATE, "w").model_copy(update={"first_inexact": "w"})
+    assert find_suspect(pairs, [later]) is None
+    assert find_suspect(pairs, []) is None
+
+
+def test_a_suspect_that_agrees_alone_leaves_no_script(tmp_path):
+    suspect = Entry(level=FORWARD, name="conv1", kind="Conv2d", shape=[2], digest="d")
+    workers = Workers(tmp_path)
+    assert examine(suspect, OP_NAMES, workers.create(), is_suspect=True).alone == "agrees"
+    assert not list(tmp_path.glob("reproduce-*"))
+
+
+def test_trouble_with_the_layer_does_not_hide_the_difference(tmp_path):
+    workers = Workers(tmp_path)
+    workers.refused = "block takes more than tensors, and cannot be run alone"
+    origin = find_origin([create_level(FORWARD, "block")], OP_NAMES, workers.create())
+    assert (origin.alone, origin.alone_reason) == ("not run", workers.refused)
+
+    def dies(*call):
+        raise WorkerError("the worker 'graph' died")
+
+    alone = Alone(dies, tmp_path, tmp_path, {}, {}, lambda level, name: None)
+    origin = find_origin([create_level(FORWARD, "block")], OP_NAMES, alone)
+    assert origin.name == "block" and "died" in origin.alone_reason

@@ -1,0 +1,217 @@
+"""The course of a check, with workers that answer from a script."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+
+from oneflow_bench.errors import InputError, WorkerError
+from oneflow_bench.parity.result import FIRST_UPDATE, FORWARD, INITIAL_WEIGHTS, TRAINED
+from oneflow_bench.parity.run import check_model
+from oneflow_bench.parity.tensors import Observer
+from oneflow_bench.plan import create_plan
+
+FLAGS = {
+    "model": "lenet",
+    "data": "synthetic",
+    "image_size": 32,
+    "batch_size": 4,
+    "epochs": 2,
+    "steps_per_epoch": 2,
+}
+TRUTH = np.linspace(1, 2, 50)
+EAGER = TRUTH.astype(np.float32)
+NEAR = np.nextafter(EAGER, np.float32(9))
+FAR = EAGER * np.float32(1.0001)
+VERY_FAR = EAGER * np.float32(1.5)
+
+
+class Script:
+    """Values of (level, name) by the name of the run, `eager-again` and the like included."""
+
+    def __init__(self, **tensors: Dict[str, Any]) -> None:
+        self.values = {("first", "weight"): dict(eager=EAGER, graph=EAGER, reference=TRUTH)}
+        self.values.update({tuple(k.split("__")): v for k, v in tensors.items()})
+        self.runs: List[str] = []
+        self.closed = 0
+        self.fail: Any = None
+        self.alone: Any = None  # outputs of a layer alone: eager, graph, float64
+
+    def value(self, key: Any, run: str) -> Any:
+        given = self.values[key]
+        return given.get(run, given.get(run.replace("-again", ""), given["eager"]))
+
+
+LEVEL_OF = {"first": INITIAL_WEIGHTS, "forward": FORWARD, "update": FIRST_UPDATE, "end": TRAINED}
+TURN_OF = {"first": "start", "forward": "first_step", "update": "first_step", "end": "train"}
+
+
+class Worker:
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.killed = False
+
+    def ask(self, call: str, timeout_s: float, **request: Any) -> Dict[str, Any]:
+        if call == "start":
+            self._run = request["folder"].rpartition("/")[2]
+            self._script.runs.append(self._run)
+            self._observer = Observer(request["wanted"])
+            self._folder = request["folder"]
+        if self._script.fail == (self._run, call):
+            raise WorkerError(f"the worker '{self._run}' died", "its last words")
+        if call in ("record", "run_alone"):
+            return self._run_alone(call, request)
+        if call == "end":
+            return {}
+        from pathlib import Path
+
+        for key in self._script.values:
+            if TURN_OF[key[0]] == call:
+                kind = "buffer" if key[1].endswith("tracked") else "parameter"
+                value = np.asarray(self._script.value(key, self._run))
+                self._observer.add(LEVEL_OF[key[0]], key[1], kind, value)
+        self._observer.write(Path(self._folder))
+        facts = {
+            "start": {"environment": {"oneflow": "0.9.0"}},
+            "train": {"losses": [2.0, 1.0]},
+            "resume": {"losses": [1.0], "compile_s": 0.5, "graph_ops": 7, "op_names": []},
+            "validate": {
+                "accuracy": 0.5,
+                "validation_loss": 1.5,
+                "parameters_digest": "p",
+                "peak_rss_bytes": 5,
+            },
+        }
+        return {"entries": self._observer.take(), **facts.get(call, {})}
+
+    def _run_alone(self, call: str, request: Dict[str, Any]) -> Dict[str, Any]:
+        if self._script.alone is None:
+            return {"refused": "a made-up worker has no layers"}
+        if call == "record":
+            return {"refused": None, "kind": "Conv2d", "constructor": None, "training": True}
+        side = request["output"].rpartition("alone-")[2][: -len(".npz")]
+        np.savez(request["output"], output=self._script.alone[side])
+        return {"refused": None}
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def close(self) -> None:
+        self._script.closed += 1
+
+
+def check(tmp_path, script, flags=FLAGS):
+    seen = []
+    found = check_model(
+        create_plan(dict(flags)),
+        tmp_path,
+        10.0,
+        lambda *progress: seen.append(progress),
+        lambda contender: Worker(script),
+    )
+    assert seen and all(done < total for _, done, total in seen)
+    assert not (tmp_path / "values").exists()
+    return found
+
+
+def test_modes_that_agree_are_run_once(tmp_path):
+    script = Script()
+    found = check(tmp_path, script)
+    assert sorted(script.runs) == ["eager", "graph"]
+    assert (found.verdict, found.reproducible, found.origin) == ("identical", None, None)
+    assert "bitwise equal" in found.reason and found.steps == 4
+    assert found.graph.compile_s == 0.5 and found.graph.graph_ops == 7
+    assert found.eager.losses == [2.0, 1.0] and found.duration_s > 0
+
+
+def test_a_difference_brings_the_reference_and_both_modes_again(tmp_path):
+    script = Script(forward__conv=dict(eager=EAGER, graph=NEAR, reference=TRUTH))
+    found = check(tmp_path, script)
+    assert sorted(script.runs[2:5]) == ["eager-again", "graph-again", "reference"]
+    assert set(script.runs[5:]) == {"alone"}
+    assert found.verdict == "equal within rounding" and found.reproducible is True
+    assert found.reason.startswith("from forward on")
+
+
+def test_a_layer_that_passes_as_rounding_is_convicted_when_it_differs_alone(tmp_path):
+    script = Script(forward__conv=dict(eager=EAGER, graph=NEAR, reference=TRUTH))
+    script.alone = {"eager": EAGER, "graph": FAR, "float64": TRUTH}
+    found = check(tmp_path, script)
+    assert found.verdict == "different" and found.reason.startswith("forward: conv differs, alone")
+    assert (found.origin.name, found.origin.alone) == ("conv", "reproduced")
+    script.alone["graph"] = EAGER
+    (tmp_path / "second").mkdir()
+    found = check(tmp_path / "second", script)
+    assert (found.verdict, found.origin) == ("equal within rounding", None)
+
+
+def test_a_difference_that_rounding_does_not_explain_brings_the_witnesses(tmp_path):
+    script = Script(
+        forward__conv=dict(eager=EAGER, graph=FAR, reference=TRUTH),
+        end__w=dict(eager=EAGER, graph=FAR, reference=TRUTH),
+    )
+    found = check(tmp_path, script)
+    assert sorted(set(script.runs[5:]) - {"alone"}) == ["witness-1", "witness-2"]
+    assert found.verdict == "different"
+    assert (found.origin.level, found.origin.name) == (FORWARD, "conv")
+    assert found.reason.startswith("forward: conv differs")
+
+
+def test_a_difference_that_is_past_all_rounding_needs_no_witnesses(tmp_path):
+    script = Script(forward__conv=dict(eager=EAGER, graph=VERY_FAR, reference=TRUTH))
+    assert check(tmp_path, script).verdict == "different"
+    assert not any(run.startswith("witness") for run in script.runs)
+
+
+def test_a_training_run_that_rounding_alone_carries_as_far_is_rounding(tmp_path):
+    moved = EAGER * np.float32(0.9999)
+    script = Script(
+        end__w={"eager": EAGER, "graph": FAR, "reference": TRUTH, "witness-1": moved},
+    )
+    assert check(tmp_path, script).verdict == "equal within rounding"
+
+
+def test_a_mode_that_does_not_repeat_itself_is_reported_as_such(tmp_path):
+    script = Script(
+        end__w={"eager": EAGER, "eager-again": NEAR, "graph": FAR, "reference": TRUTH},
+    )
+    found = check(tmp_path, script)
+    assert (found.verdict, found.reproducible) == ("inconclusive", False)
+    assert "eager mode does not repeat itself: w at the level 'trained'" in found.reason
+
+
+def test_what_differs_before_a_mode_stops_repeating_itself_still_counts(tmp_path):
+    script = Script(
+        forward__conv=dict(eager=EAGER, graph=FAR, reference=TRUTH),
+        end__w={"eager": EAGER, "graph": NEAR, "graph-again": FAR, "reference": TRUTH},
+    )
+    found = check(tmp_path, script)
+    assert (found.verdict, found.reproducible) == ("different", False)
+    assert [level.level for level in found.levels] == [INITIAL_WEIGHTS, FORWARD]
+
+
+def test_a_known_difference_alone_is_no_reason_to_run_again(tmp_path):
+    script = Script(update__num_batches_tracked=dict(eager=1, graph=0))
+    script.values[("update", "bn.num_batches_tracked")] = script.values.pop(
+        ("update", "num_batches_tracked")
+    )
+    found = check(tmp_path, script)
+    assert len(script.runs) == 2 and found.verdict == "identical"
+    (hit,) = found.known
+    assert (hit.id, hit.tensors, hit.outdated) == ("batch-norm-counter", 1, False)
+
+
+@pytest.mark.parametrize("run, call", [("graph", "train"), ("reference", "start")])
+def test_a_worker_that_dies_ends_the_check_and_all_workers(tmp_path, run, call):
+    script = Script(forward__conv=dict(eager=EAGER, graph=NEAR, reference=TRUTH))
+    script.fail = (run, call)
+    with pytest.raises(WorkerError, match=run):
+        check(tmp_path, script)
+    assert script.closed >= len(script.runs)
+
+
+def test_one_step_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at least 2"):
+        check(tmp_path, Script(), {**FLAGS, "epochs": 1, "steps_per_epoch": 1})
