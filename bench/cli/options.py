@@ -230,5 +230,6 @@ def find_given_flag(allowed: Sequence[str]) -> Optional[str]:
             and option.name not in allowed
             and given == click.core.ParameterSource.COMMANDLINE
         ):
-            return option.opts[0]
+            off = context.params[str(option.name)] is False and option.secondary_opts
+            return (off or option.opts)[0]
     return None

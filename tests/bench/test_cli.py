@@ -284,7 +284,8 @@ def test_cuda_where_there_is_none_is_refused(tmp_path):
 def test_records_that_cannot_be_read_or_compared_are_refused(tmp_path):
     refused(bench("plot", tmp_path), "no record at")
     refused(bench("compare", tmp_path), "two stored runs or none, and 1 were given")
-    refused(bench("compare", tmp_path, tmp_path, "--lr", "0.1"), "--lr steers a new run")
+    for flag in (["--lr", "0.1"], ["--budget", "9"], ["--no-speed"]):
+        refused(bench("compare", tmp_path, tmp_path, *flag), f"{flag[0]} steers a new run")
 
 
 def test_models_as_table_and_json():
