@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed-$(shell cat requirements.lock setup.py | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := compare
-.PHONY: compare test lint setup lock clean help
+.PHONY: compare check test lint setup lock clean help
 
 compare: setup ## run eager and graph in turns on the embedded digits (ARGS: more flags)
 	@$(BIN)/bench compare $(ARGS)
+
+check: setup ## hold the models with a stored baseline to it (ARGS: more flags)
+	@$(BIN)/bench check --baseline results/baselines $(ARGS)
 
 test: setup ## run the tests (ARGS: for pytest)
 	@$(BIN)/python -m pytest $(ARGS)

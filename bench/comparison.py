@@ -288,7 +288,8 @@ def _judge_parity(
     if early > EARLY_TOLERANCE:
         return "different", (
             f"within the first {EARLY_STEPS} steps the losses differ by {early:.1e}, "
-            f"more than the {EARLY_TOLERANCE:.0e} that rounding explains"
+            f"more than the {EARLY_TOLERANCE:.0e} that is allowed here; bench check says where it "
+            "begins and whether rounding explains it"
         )
     if accuracy_difference is not None and abs(accuracy_difference) > ACCURACY_TOLERANCE:
         return "different", (

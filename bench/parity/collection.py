@@ -67,10 +67,12 @@ class Collector:
         return checkpoint
 
     def note_losses(self, level: str, losses: List[Any], first: int = 1) -> None:
-        """The losses up to each step: one number alone may come close to the reference by luck."""
-        for count in range(1, len(losses) + 1):
-            name = f"losses to step {first + count - 1}"
-            self._observer.add(level, name, "loss", np.array(losses[:count]))
+        """The losses of a run up to each step, from step `first` on.
+
+        Not each alone: one number may come close to the reference by luck.
+        """
+        for step in range(first, len(losses) + 1):
+            self._observer.add(level, f"losses to step {step}", "loss", np.array(losses[:step]))
 
     def note_batch(self, name: str, images: Any, labels: Any) -> None:
         """A batch, in float32 as it came; images never leave a graph that holds the loader."""

@@ -11,7 +11,14 @@ from oneflow_bench.errors import worst_status
 from oneflow_bench.parity.blocks import Block, Heading, Table, Text
 from oneflow_bench.parity.findings import Finding, Value
 from oneflow_bench.parity.gate import Judged
-from oneflow_bench.parity.result import CheckDocument, KnownHit, LevelResult, ModelCheck, Origin
+from oneflow_bench.parity.result import (
+    CheckDocument,
+    KnownHit,
+    LevelResult,
+    ModelCheck,
+    Origin,
+    TensorDifference,
+)
 
 MISSING = "-"
 _DIGEST_CHARACTERS = 12
@@ -117,9 +124,19 @@ def _describe_model(check: ModelCheck) -> List[Block]:
         for level in check.levels
         if level.verdict != "identical" and level.reason not in check.reason
     ]
-    if reasons:
-        blocks.append(Text(reasons))
+    blocks.append(Text([*reasons, *_describe_training(check)]))
     return blocks
+
+
+def _describe_training(check: ModelCheck) -> List[str]:
+    """Losses and accuracy of both modes in a line each."""
+    lines = []
+    for name, side in (("eager", check.eager), ("graph", check.graph)):
+        if side is not None and side.losses:
+            first, last = (_format_float(side.losses[index]) for index in (0, -1))
+            accuracy = "unknown" if side.accuracy is None else f"{side.accuracy * 100:.1f} %"
+            lines.append(f"{name}: loss {first} to {last}, accuracy after training {accuracy}.")
+    return lines
 
 
 def _level_table(levels: Sequence[LevelResult]) -> Table:
@@ -161,15 +178,28 @@ def _origin_values(check: ModelCheck, origin: Origin) -> List[List[str]]:
         found = level.first_different
         if found is None or (level.level, found.name) != (origin.level, origin.name):
             continue
-        if found.note is not None:
-            return [["values", found.note]]
+        if found.eager_value is None and found.graph_value is None:
+            return [["values", found.note or "not finite"]]
         place = ", ".join(map(str, found.largest_at))
         return [
             [f"eager at [{place}]", _format_float(found.eager_value)],
             [f"graph at [{place}]", _format_float(found.graph_value)],
             ["reference there", _format_float(found.reference_value)],
+            ["distance", _describe_distance(found)],
         ]
     return []
+
+
+def _describe_distance(found: TensorDifference) -> str:
+    """How far apart the modes are, in units of the values, of float32 and as an angle."""
+    parts = []
+    if found.difference_rms is not None:
+        parts.append(f"RMS {found.difference_rms:.2e} of {found.reference_rms or 0:.2e}")
+    if found.max_ulp is not None:
+        parts.append(f"at most {found.max_ulp:,} ULP")
+    if found.cosine is not None:
+        parts.append(f"1 - cosine {1 - found.cosine:.1e}")
+    return ", ".join(parts) or MISSING
 
 
 def _describe_script(origin: Origin) -> str:

@@ -15,7 +15,7 @@ from oneflow_bench.config import Contender, Workload
 from oneflow_bench.machine import read_peak_rss_bytes
 from oneflow_bench.parity import result as levels
 from oneflow_bench.parity.tensors import Observer
-from oneflow_bench.parity.witness import move_learning_rate, move_weights
+from oneflow_bench.parity.witness import move_clip_norm, move_learning_rate, move_weights
 from oneflow_bench.worker import check_device, describe_environment, main, score_batches
 
 
@@ -27,6 +27,7 @@ class ParitySession:
         self._contender: Contender
         self._observer: Observer
         self._folder: Path
+        self._witness: Optional[int] = None
         self._steps_per_epoch = 0
         self._dataset: Any = None
         self._collector: Any = None
@@ -54,16 +55,21 @@ class ParitySession:
         folder = request.get("dataset")
         self._dataset = load_dataset(Path(folder)) if folder else None
         self._collector = Collector(self._observer, self._contender.mode)
-        witness = request.get("witness")
-        if witness is not None:
-            self._workload = move_learning_rate(self._workload, witness)
+        self._witness = request.get("witness")
+        if self._witness is not None:
+            self._workload = move_learning_rate(self._workload, self._witness)
         # the step that is looked into is not split; how a split one trains is seen when resumed
-        whole = self._workload.model_copy(update={"accumulation_steps": 1})
-        self._job = self.create_job(whole)
-        if witness is not None:
-            move_weights(self._job.model, witness)
+        self._job = self._prepare(self._workload.model_copy(update={"accumulation_steps": 1}))
+        if self._witness is not None:
+            move_weights(self._job.model, self._witness)
         self._collector.note_initial(self._job)
         return self._answer(environment=describe_environment(flow))
+
+    def _prepare(self, workload: Workload) -> Any:
+        job = self.create_job(workload)
+        if self._witness is not None:
+            move_clip_norm(job.optimizer, self._witness)
+        return job
 
     def create_job(self, workload: Workload) -> Any:
         """The job that is observed; a study of planted faults overrides this."""
@@ -99,7 +105,7 @@ class ParitySession:
 
         steps, done = int(request["steps"]), int(request["checkpoint_step"])
         weights, optimizer = self._checkpoint
-        self._job = self.create_job(self._workload)
+        self._job = self._prepare(self._workload)
         load_state(self._job.model, weights)
         self._mode = modes.create_mode(
             self._contender.mode, self._job, self._workload.image_size, self._workload.feed
@@ -112,7 +118,8 @@ class ParitySession:
             loss, labels, images = self._mode.train_step()
             self._collector.note_batch(f"resumed step {step}", images, labels)
             losses.append(mean_loss(loss))
-        self._collector.note_losses(levels.RESUMED, losses, done + 1)
+        whole_run = self._collector.losses[:done] + losses
+        self._collector.note_losses(levels.RESUMED, whole_run, done + 1)
         self._collector.note_state(levels.RESUMED, self._job.model, self._mode.capture_optimizer())
         return self._answer(
             losses=finite_losses(losses),

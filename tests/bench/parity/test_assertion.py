@@ -63,6 +63,19 @@ def test_any_loss_and_optimizer():
     assert_parity(model, loss, create_batch(), steps=3, create_optimizer=create_optimizer)
 
 
+def test_clipping_whose_norm_is_rounded_differently_passes():
+    def create_optimizer(model):
+        group = {
+            "params": model.parameters(),
+            "clip_grad_max_norm": 0.1,
+            "clip_grad_norm_type": 2.0,
+        }
+        return flow.optim.SGD([group], lr=0.1, momentum=0.9)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 1024), nn.ReLU(), nn.Linear(1024, 4))
+    assert_parity(model, nn.CrossEntropyLoss(), create_batch(), create_optimizer=create_optimizer)
+
+
 def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         assert_parity(nn.Flatten(), nn.CrossEntropyLoss(), create_batch(), steps=0)
