@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -58,9 +59,12 @@ def create_faulty_launcher(folder: Path, fault: Fault) -> Any:
 
 def plant(fault: Fault) -> Row:
     """Check with the fault planted; what was found beside what had to be."""
-    plan = create_plan(create_check_flags(fault.model, dict(fault.recipe)))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        recipe = dict(fault.recipe)
+        if "teacher" in recipe:
+            recipe["teacher_checkpoint"] = str(train_teacher(recipe["teacher"], folder / "teacher"))
+        plan = create_plan(create_check_flags(fault.model, recipe))
         check = check_model(plan, folder, TIMEOUT_S, launch=create_faulty_launcher(folder, fault))
     origin = check.origin
     level, name = (origin.level, origin.name) if origin else (None, None)
@@ -82,6 +86,17 @@ def plant(fault: Fault) -> Row:
         "reason": check.reason,
         "duration_s": check.duration_s,
     }
+
+
+def train_teacher(model: str, out: Path) -> Path:
+    """The run folder of a teacher that has taken two steps."""
+    subprocess.run(
+        [sys.executable, "-m", "oneflow_bench", "eager", "--model", model, "--data", "synthetic",
+         "--epochs", "1", "--steps-per-epoch", "2", "--batch-size", "4", "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )  # fmt: skip
+    return out
 
 
 def _first_ratio(check: ModelCheck) -> Any:

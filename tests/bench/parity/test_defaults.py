@@ -13,6 +13,7 @@ def test_a_check_is_six_steps_with_a_decay_before_the_last_two():
     workload = plan.workload
     assert plan.steps_per_epoch * workload.epochs == 6
     assert (workload.schedule, workload.lr_step, workload.lr) == ("step", 2, 0.01)
+    assert workload.lr_gamma == 0.5
     assert (workload.batch_size, workload.num_classes, workload.data) == (4, 10, "synthetic")
 
 
