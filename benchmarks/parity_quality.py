@@ -162,6 +162,10 @@ def run_study(stored: Path, cases: Iterable[Tuple[str, Any]], run: Any) -> None:
         print(f"    {row.get('verdict', 'failed')}: {row.get('reason', row.get('error'))}")
 
 
+def _num_params(model: str) -> int:
+    return int(get_model_spec(model).num_params)
+
+
 def load_rows(stored: Path) -> List[Row]:
     """The rows of a study so far."""
     if not stored.exists():
@@ -184,7 +188,7 @@ def main() -> int:
         cases = [
             (f"{model}/seed {seed}", (model, seed))
             for seed in SEEDS
-            for model in list_models(options.models)
+            for model in sorted(list_models(options.models), key=_num_params)
         ]
         run_study(options.out / "zoo.jsonl", cases, check_zoo_model)
     if options.study != "report":
