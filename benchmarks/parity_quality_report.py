@@ -11,6 +11,13 @@ from oneflow_bench.record import write_atomically
 
 Row = Dict[str, Any]
 
+_COLOURS = {
+    "identical": "#4477aa",
+    "equal within rounding": "#ccaa22",
+    "different": "#cc3311",
+    "inconclusive": "#888888",
+}
+
 
 def write_report(out: Path, faults: Sequence[Row], zoo: Sequence[Row]) -> str:
     """Write table.md and the pictures; returns the table."""
@@ -142,32 +149,41 @@ def draw_separation(faults: Sequence[Row], zoo: Sequence[Row], path: Path) -> No
     axes.set_xscale("log")
     axes.set_xlabel("error of the graph / what rounding explains")
     axes.set_ylabel("count")
-    axes.set_title(f"{exact} more faults were found by bits or by what is missing", fontsize=9)
-    axes.legend(loc="upper right", fontsize=8)
+    title = f"{exact} more faults were found by bits or by what is missing; faults left of 1 by "
+    figure.suptitle(title + "running the layer alone", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=120)
 
 
 def draw_cost(zoo: Sequence[Row], path: Path) -> None:
-    """Seconds of a check over the number of modules."""
+    """Seconds of a check over the number of modules and over that of parameters."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(10, 4), layout="constrained")
     rows = [row for row in zoo if "duration_s" in row]
-    for verdict, colour in (("identical", "#4477aa"), ("equal within rounding", "#ccaa22"),
-                            ("different", "#cc3311"), ("inconclusive", "#888888")):  # fmt: skip
-        ours = [row for row in rows if row["verdict"] == verdict]
-        if ours:
-            axes.scatter(
-                [row["modules"] for row in ours],
-                [row["duration_s"] for row in ours],
-                s=14,
-                color=colour,
-                label=f"{verdict} ({len(ours)})",
-            )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("module outputs compared (grows with depth)")
-    axes.set_ylabel("seconds a check")
-    axes.legend(fontsize=8)
+    panels = (
+        ("modules", "module outputs compared (grows with depth)"),
+        ("num_params", "parameters at the default number of classes"),
+    )
+    for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), panels):
+        for verdict, colour in _COLOURS.items():
+            ours = [row for row in rows if row["verdict"] == verdict]
+            if ours:
+                axes.scatter(
+                    [row[key] for row in ours],
+                    [row["duration_s"] for row in ours],
+                    s=14,
+                    color=colour,
+                    label=f"{verdict} ({len(ours)})",
+                )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(9, 9)))
+            axis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(label)
+    figure.axes[0].set_ylabel("seconds a check")
+    figure.axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=120)
