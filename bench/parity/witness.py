@@ -13,8 +13,8 @@ the type of the weights (the first update is off by 7e-6), and exactly in graphs
 Adam run has its learning rate off by as much.
 
 The norm of all gradients, for clipping: squares are added one after another in float32. In eager
-mode that is off by 2e-5 for a layer of 262,144 weights, to the bit what such a sum gives, and in a
-graph by 2e-4. A witness has its largest norm off by `clip_rounding`.
+mode that is off by 2e-5 for a layer of 262,144 weights, as such a sum is, and in a graph by 2e-4
+(benchmarks/update_rounding.py). A witness has its largest norm off by `clip_rounding`.
 """
 
 from __future__ import annotations
