@@ -1,4 +1,4 @@
-"""One layer without the rest of its model, as a module that either mode can run.
+"""One layer without the rest of its model, as a module that either mode can run; forwards replaced.
 
 A graph has a backward only with an optimizer, gives gradients only of parameters, and leaves out
 what none of its outputs needs. So inputs become parameters, the output gradient becomes a factor
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any, List, Optional, Sequence
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import oneflow as flow
 from oneflow import nn
@@ -32,6 +33,27 @@ def copy_layer(module: nn.Module) -> nn.Module:
     for parameter, original in zip(layer.parameters(), module.parameters()):
         parameter.requires_grad = original.requires_grad
     return layer
+
+
+@contextmanager
+def replace_forwards() -> Iterator[Callable[[nn.Module, Any], None]]:
+    """Gives `replace(module, forward)`, which puts a forward on the instance while inside.
+
+    At exit, also by an exception, the modules are as before.
+    """
+    replaced: List[Tuple[nn.Module, Optional[Any]]] = []
+
+    def replace(module: nn.Module, forward: Any) -> None:
+        replaced.append((module, module.__dict__.get("forward")))
+        object.__setattr__(module, "forward", forward)
+
+    try:
+        yield replace
+    finally:
+        for module, before in reversed(replaced):
+            del module.__dict__["forward"]
+            if before is not None:
+                object.__setattr__(module, "forward", before)
 
 
 class LayerAlone(nn.Module):

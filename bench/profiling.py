@@ -21,7 +21,13 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer
+from oneflow_bench.layer_graph import (
+    ForwardGraph,
+    GradientGraph,
+    LayerAlone,
+    copy_layer,
+    replace_forwards,
+)
 from oneflow_bench.profile_record import LayerProfile
 from oneflow_bench.timing import synchronize
 
@@ -134,28 +140,20 @@ def profile_layers(model: nn.Module) -> Iterator[Profile]:
     Raises ValueError for an iteration inside `nn.Graph`, whose leaves run at no time of their own.
     """
     profile = Profile()
-    replaced: List[Tuple[nn.Module, Optional[Any]]] = []
-
-    def replace(module: nn.Module, forward: Callable[..., Any]) -> None:
-        replaced.append((module, module.__dict__.get("forward")))
-        # bound, as nn.Graph expects of every forward
-        bound = types.MethodType(lambda self, *inputs, **named: forward(*inputs, **named), module)
-        object.__setattr__(module, "forward", bound)
-
-    for name, module in model.named_modules():
-        if next(module.children(), None) is None:
-            leaf = profile._leaves[id(module)] = _Leaf(name, module)
-            replace(module, _wrap_leaf(profile, leaf, module.forward))
-    if id(model) not in profile._leaves:
-        replace(model, _wrap_model(profile, model.forward))
-    try:
+    with replace_forwards() as replace:
+        for name, module in model.named_modules():
+            if next(module.children(), None) is None:
+                leaf = profile._leaves[id(module)] = _Leaf(name, module)
+                replace(module, _bind(_wrap_leaf(profile, leaf, module.forward), module))
+        if id(model) not in profile._leaves:
+            replace(model, _bind(_wrap_model(profile, model.forward), model))
         yield profile
-    finally:
-        for module, before in reversed(replaced):
-            del module.__dict__["forward"]
-            if before is not None:
-                object.__setattr__(module, "forward", before)
     profile._finish()
+
+
+def _bind(forward: Callable[..., Any], module: nn.Module) -> Any:
+    """Bound to the module, as nn.Graph expects of every forward."""
+    return types.MethodType(lambda self, *inputs, **named: forward(*inputs, **named), module)
 
 
 def _wrap_leaf(profile: Profile, leaf: _Leaf, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,7 +30,7 @@ from oneflow_bench.parity.result import (
     Origin,
     TensorDifference,
 )
-from oneflow_bench.parity.tensors import Entry
+from oneflow_bench.parity.tensors import Entry, load_recording
 
 LAYER_LEVELS = (EVAL_FORWARD, FORWARD, GRADIENTS)
 _NO_LAYER = {
@@ -202,10 +202,7 @@ def _write_script(
     if recorded["constructor"] is None:
         origin.alone_reason += f"; {_NOT_ALONE}"
         return
-    with np.load(recording, allow_pickle=False) as stored:
-        inputs = [stored[n] for n in stored.files if n.startswith("input_")]
-        state = {n[6:]: stored[n] for n in stored.files if n.startswith("state/")}
-        gradient = stored["output_gradient"] if "output_gradient" in stored.files else None
+    inputs, state, gradient = load_recording(recording)
     case = LayerCase(
         name=layer,
         constructor=recorded["constructor"],

@@ -14,7 +14,7 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.layer_graph import ForwardGraph
+from oneflow_bench.layer_graph import ForwardGraph, replace_forwards
 from oneflow_bench.modes import MODEL_PREFIX, EagerMode, TrainGraph, compile_graph
 from oneflow_bench.optimization import State, capture_graph_state
 from oneflow_bench.workload import Job
@@ -64,19 +64,12 @@ def tap_modules(root: nn.Module, names: Callable[[str], Optional[str]]) -> Itera
     A graph that is compiled inside keeps its taps afterwards. At exit the modules are as before.
     """
     taps = Taps()
-    replaced: List[Tuple[nn.Module, Optional[Any]]] = []
-    for path, module in root.named_modules():
-        name = names(path)
-        if name is not None:
-            replaced.append((module, module.__dict__.get("forward")))
-            object.__setattr__(module, "forward", _tapped(taps, name, module))
-    try:
+    with replace_forwards() as replace:
+        for path, module in root.named_modules():
+            name = names(path)
+            if name is not None:
+                replace(module, _tapped(taps, name, module))
         yield taps
-    finally:
-        for module, before in reversed(replaced):
-            del module.__dict__["forward"]
-            if before is not None:
-                object.__setattr__(module, "forward", before)
 
 
 def _tapped(taps: Taps, name: str, module: nn.Module) -> Any:

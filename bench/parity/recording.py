@@ -11,13 +11,14 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from oneflow_bench.layer_graph import replace_forwards
 from oneflow_bench.parity.alone import run_alone
 from oneflow_bench.parity.constructor import find_constructor
 from oneflow_bench.parity.observation import OUTPUT
+from oneflow_bench.parity.tensors import load_recording, save_recording
 from oneflow_bench.workload import Job, copy_state
 
 _CALL = re.compile(r"^(?P<module>.*?)(?: \(call (?P<call>\d+)\))?(?:\[.*\])?$")
-_STATE, _INPUT, _GRADIENT = "state/", "input_", "output_gradient"
 
 
 def find_module(job: Job, name: str) -> Tuple[nn.Module, int]:
@@ -45,22 +46,8 @@ class Recording:
 
     def save(self, path: Path) -> Dict[str, Any]:
         """Write the arrays as .npz; the rest as JSON values."""
-        arrays = {f"{_INPUT}{number}": value for number, value in enumerate(self.inputs)}
-        arrays.update((_STATE + name, value) for name, value in self.state.items())
-        if self.output_gradient is not None:
-            arrays[_GRADIENT] = self.output_gradient
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **arrays)
+        save_recording(path, self.inputs, self.state, self.output_gradient)
         return {"kind": self.kind, "constructor": self.constructor, "training": self.training}
-
-
-def load_arrays(path: Path) -> Tuple[List[np.ndarray], Dict[str, np.ndarray], Any]:
-    """(inputs, state, output gradient or None) of `Recording.save`."""
-    with np.load(path, allow_pickle=False) as stored:
-        count = sum(name.startswith(_INPUT) for name in stored.files)
-        inputs = [stored[f"{_INPUT}{number}"] for number in range(count)]
-        state = {n[len(_STATE) :]: stored[n] for n in stored.files if n.startswith(_STATE)}
-        return inputs, state, stored[_GRADIENT] if _GRADIENT in stored.files else None
 
 
 def record_module(job: Job, name: str, training: bool) -> Recording:
@@ -71,7 +58,6 @@ def record_module(job: Job, name: str, training: bool) -> Recording:
     module, wanted = find_module(job, name)
     kept: Dict[str, Any] = {}
     calls = 0
-    before = module.__dict__.get("forward")
     original = module.forward
 
     def forward(*inputs: Any, **named: Any) -> Any:
@@ -88,13 +74,9 @@ def record_module(job: Job, name: str, training: bool) -> Recording:
             output.register_hook(lambda gradient: kept.update(gradient=np.array(gradient.numpy())))
         return output
 
-    object.__setattr__(module, "forward", forward)
-    try:
+    with replace_forwards() as replace:
+        replace(module, forward)
         _run_once(job, training)
-    finally:
-        del module.__dict__["forward"]
-        if before is not None:
-            object.__setattr__(module, "forward", before)
     if "inputs" not in kept:
         raise ValueError(f"{name} was not called")
     return Recording(
@@ -119,6 +101,6 @@ def _run_once(job: Job, training: bool) -> None:
 
 def run_recorded(job: Job, name: str, path: Path, training: bool, mode: str, dtype: str) -> Any:
     """Arrays by name of the module run alone on a recording, in `dtype`."""
-    inputs, state, gradient = load_arrays(path)
+    inputs, state, gradient = load_recording(path)
     module, _ = find_module(job, name)
     return run_alone(module, inputs, gradient, training, mode, state=state, dtype=dtype).tensors()

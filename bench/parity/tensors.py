@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -103,3 +103,32 @@ def load_values(folder: Path, level: str, name: str) -> Optional[np.ndarray]:
             return None
         value: np.ndarray = file.get_tensor(name)
         return value
+
+
+_INPUT, _STATE, _GRADIENT = "input_", "state/", "output_gradient"  # keys of a recording
+
+
+def save_recording(
+    path: Path,
+    inputs: Sequence[np.ndarray],
+    state: Mapping[str, np.ndarray],
+    output_gradient: Optional[np.ndarray],
+) -> None:
+    """Write what one layer was given, as .npz."""
+    arrays = {f"{_INPUT}{number}": value for number, value in enumerate(inputs)}
+    arrays.update((_STATE + name, value) for name, value in state.items())
+    if output_gradient is not None:
+        arrays[_GRADIENT] = output_gradient
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
+
+
+def load_recording(
+    path: Path,
+) -> Tuple[List[np.ndarray], Dict[str, np.ndarray], Optional[np.ndarray]]:
+    """(inputs, state, output gradient or None) of `save_recording`."""
+    with np.load(path, allow_pickle=False) as stored:
+        count = sum(name.startswith(_INPUT) for name in stored.files)
+        inputs = [stored[f"{_INPUT}{number}"] for number in range(count)]
+        state = {n[len(_STATE) :]: stored[n] for n in stored.files if n.startswith(_STATE)}
+        return inputs, state, stored[_GRADIENT] if _GRADIENT in stored.files else None

@@ -8,10 +8,10 @@ import pytest
 from oneflow_bench.config import Workload
 from oneflow_bench.parity.recording import (
     find_module,
-    load_arrays,
     record_module,
     run_recorded,
 )
+from oneflow_bench.parity.tensors import load_recording
 from oneflow_bench.workload import create_job
 
 pytestmark = pytest.mark.oneflow
@@ -41,7 +41,7 @@ def test_the_recorded_call_runs_alone_to_the_same_output(job, tmp_path):
     assert recording.output_gradient.shape == (4, 64, 16, 16)
     path = tmp_path / "recording.npz"
     assert recording.save(path)["kind"] == "Conv2d"
-    inputs, state, gradient = load_arrays(path)
+    inputs, state, gradient = load_recording(path)
     assert np.array_equal(inputs[0], recording.inputs[0]) and set(state) == {"weight", "bias"}
     assert np.array_equal(gradient, recording.output_gradient)
     eager = run_recorded(job, "conv2", path, True, "eager", "float32")
