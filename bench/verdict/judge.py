@@ -99,11 +99,12 @@ def judge(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) 
 def form_interval(estimate: Estimate, looks: int) -> Interval:
     """Both intervals, back on the scale of the ratio."""
     centre = estimate.log_ratio
-    if estimate.std_error is None:
+    if estimate.std_error is None or estimate.cautious_error is None:
         return Interval(
             ratio=math.exp(centre), low=None, high=None, strict_low=None, strict_high=None
         )
-    half, strict = (q * estimate.std_error for q in _quantiles(estimate, looks))
+    plain, paid = _quantiles(estimate, looks)
+    half, strict = plain * estimate.std_error, paid * estimate.cautious_error
     return Interval(
         ratio=math.exp(centre),
         low=math.exp(centre - half),
@@ -152,9 +153,9 @@ def smallest_effect(estimate: Estimate, looks: int, margins: Margins) -> Optiona
     """The relative difference that this standard error would have shown with probability 0.9."""
     from scipy.special import stdtrit
 
-    if estimate.std_error is None:
+    if estimate.std_error is None or estimate.cautious_error is None:
         return None
     half, strict = _quantiles(estimate, looks)
     power = float(stdtrit(estimate.df, POWER))
     beyond = math.log1p(margins.margin) + (half + power) * estimate.std_error
-    return math.expm1(max(beyond, (strict + power) * estimate.std_error))
+    return math.expm1(max(beyond, strict * estimate.cautious_error + power * estimate.std_error))
