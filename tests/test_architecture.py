@@ -101,7 +101,7 @@ LAYERS = [
         "bench.parity.documents",
     },
     {"bench.parity.findings", "bench.parity.planning", "bench.parity.series"},
-    {"bench.parity.gate"},
+    {"bench.parity.gate", "bench.parity.speed"},
     {"bench.parity.report"},
     {"bench.parity.annotations", "bench.parity.junit", "bench.parity.update_report"},
     {"bench.cli"},
