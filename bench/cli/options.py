@@ -174,8 +174,9 @@ _RUN_OPTIONS = [
                  help="Go on with a run: its folder or one of its checkpoints."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default=None,
                  help="Default: cpu. CUDA has not been run."),
-    click.option("--runtime", type=click.Choice(["tuned", "stock"]), default=None,
-                 help="Environment variables set for speed (default), or left untouched."),
+    click.option("--runtime", default=None, metavar="tuned|stock|FILE",
+                 help="Environment variables set for speed (default), left untouched, or taken "
+                 "from a runtime profile."),
     click.option("--block-steps", type=click.IntRange(1), default=None,
                  help="Steps timed together. Default: about a second's worth."),
 ]  # fmt: skip
