@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from typing import Any, Dict, List, Mapping, Optional, Union
 
 from oneflow_bench.errors import InputError
@@ -65,6 +66,19 @@ def apply_graph_options(graph: Any, options: Optional[Mapping[str, OptionValue]]
                 f"graph option {name}={format_option(value)} was refused by OneFlow{said}; see the "
                 f"documentation of GraphConfig.{name} for what it takes"
             ) from None
+
+
+def parse_option(text: str) -> OptionValue:
+    """A value as it is typed: a number, true or false where it looks like one, else the text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else text
+    return text
 
 
 def format_option(value: OptionValue) -> str:

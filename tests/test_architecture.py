@@ -59,7 +59,7 @@ LAYERS = [
         "bench.parity.__init__",
         "bench.sweep.__init__",
     },
-    {"bench.record", "bench.sources", "bench.worker_process"},
+    {"bench.record", "bench.sources", "bench.worker_process", "bench.contenders"},
     {
         "bench.parity.result",
         "bench.speed",

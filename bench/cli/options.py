@@ -9,6 +9,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import click
 
+from oneflow_bench.graph_options import parse_option
+
 Command = Callable[..., Any]
 
 
@@ -34,19 +36,8 @@ def parse_model_arguments(
         key, separator, text = pair.partition("=")
         if not separator or not key.isidentifier():
             raise click.BadParameter(f"{pair} is not KEY=VALUE, such as depth=40")
-        arguments[key] = _parse_value(text)
+        arguments[key] = parse_option(text)
     return arguments or None
-
-
-def _parse_value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 class Share(click.ParamType):

@@ -8,6 +8,7 @@ from oneflow_bench.graph_options import (
     check_graph_options,
     format_option,
     list_graph_options,
+    parse_option,
 )
 
 
@@ -102,6 +103,16 @@ def test_what_cannot_be_set_is_refused_before_anything_is(options, message):
 def test_a_value_that_oneflow_refuses_is_a_sentence():
     with pytest.raises(InputError, match="enable_straighten_algorithm=Fast was refused by OneFlow"):
         apply_graph_options(Graph(), {"enable_straighten_algorithm": "Fast"})
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [("true", True), ("False", False), ("2", 2), ("0.5", 0.5), ("1e-3", 1e-3), ("nan", "nan"),
+     ("Disable", "Disable"), ("", "")],
+)  # fmt: skip
+def test_an_option_is_read_as_what_it_looks_like(text, value):
+    read = parse_option(text)
+    assert read == value and type(read) is type(value)
 
 
 def test_an_option_is_written_as_it_is_typed():
