@@ -155,9 +155,7 @@ def compare_contenders(
     parity, reason = _judge_parity(
         same_weights, same_batches, loss, finite, accuracy_difference, blocks
     )
-    speed = summarize_record_speed(baseline) if one_run else None
-    if speed and not speed.compares(baseline_name, contender_name):
-        speed = None
+    speed = summarize_record_speed(baseline, baseline_name, contender_name) if one_run else None
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
     if speed is not None:
         speedup = speed.ratio
@@ -174,7 +172,11 @@ def compare_contenders(
         loss=loss,
         accuracy_difference=accuracy_difference,
         parameter_difference=(
-            [e for e in baseline.of_kind(ParametersEvent) if e.baseline == baseline_name]
+            [
+                e
+                for e in baseline.of_kind(ParametersEvent, contender_name)
+                if e.baseline == baseline_name
+            ]
             if one_run
             else []
         ),
