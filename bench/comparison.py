@@ -195,6 +195,18 @@ def compare_contenders(
     )
 
 
+def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
+    """Every contender of a record against the first one of another, or of the same record.
+
+    The first of another record is its baseline and left out, unless it is its only one.
+    """
+    first, *others = contender.contender_names()
+    if baseline is not contender and not others:
+        others = [first]
+    name = baseline.contender_names()[0]
+    return [compare_contenders(baseline, name, contender, other) for other in others]
+
+
 def _steady(blocks: List[BlockEvent]) -> Dict[int, float]:
     return {b.block: b.duration_s / b.steps for b in blocks if b.kind == "steady"}
 
