@@ -92,7 +92,11 @@ def render_verdict(comparison: Comparison) -> str:
 
 def render_notes(comparison: Comparison) -> List[str]:
     """What a reader of the verdict should know besides."""
-    return speed_notes(comparison.speed) if comparison.speed else []
+    sides = (comparison.baseline, comparison.contender)
+    notes = []
+    if len({(side.oneflow, side.python) for side in sides}) > 1:
+        notes = [f"{side.name}: OneFlow {side.oneflow}, Python {side.python}." for side in sides]
+    return notes + (speed_notes(comparison.speed) if comparison.speed else [])
 
 
 def render_terminal(comparison: Comparison, console: Console) -> None:

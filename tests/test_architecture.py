@@ -55,7 +55,7 @@ LAYERS = [
     },
     {"bench.graph_options", "bench.picture"},
     {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
-    {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks"},
+    {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks", "bench.interpreter"},
     {"bench.verdict.warmup", "bench.verdict.break_even", "bench.verdict.judge"},
     {"bench.verdict.moves"},
     {
@@ -71,6 +71,7 @@ LAYERS = [
         "bench.speed",
         "bench.blas_kernel",
         "bench.runtime_profile",
+        "bench.loss_parity",
         "bench.sweep.document",
     },
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.runtime"},

@@ -135,7 +135,7 @@ def _execute(
     """Plan, run and read back: what is reported is what the record says."""
     from oneflow_bench.contenders import parse_contenders, read_runtime
     from oneflow_bench.execution import execute_plan
-    from oneflow_bench.launch import create_launcher
+    from oneflow_bench.launch import check_contenders, create_launcher
     from oneflow_bench.plan import create_document, create_plan, split_flags
     from oneflow_bench.runtime import RuntimeResolver
 
@@ -147,6 +147,7 @@ def _execute(
     with ProgressBar("images") as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
     environments = RuntimeResolver()
+    check_contenders(contenders, environments)
     document = create_document(command, plan, measuring, contenders, environments)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     with ProgressBar("steps") as bar:
