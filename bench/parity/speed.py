@@ -61,7 +61,7 @@ def measure_speedup(
         writer.save()
         writer.close()
         shutil.rmtree(place / SUBSET_FOLDER, ignore_errors=True)
-    summary = summarize_record_speed(load_record(place))
+    summary = summarize_record_speed(load_record(place), "eager", "graph")
     if document.error is not None or summary is None:
         return Speedup(
             verdict="inconclusive",
