@@ -52,11 +52,17 @@ LAYERS = [
         "bench.turns",
         "bench.changepoint",
         "bench.history_metrics",
+        "bench.cache",
     },
     {"bench.graph_options", "bench.picture", "bench.timing"},
     {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
     {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks", "bench.interpreter"},
-    {"bench.verdict.warmup", "bench.verdict.break_even", "bench.verdict.judge"},
+    {
+        "bench.verdict.warmup",
+        "bench.verdict.break_even",
+        "bench.verdict.judge",
+        "bench.environments",
+    },
     {"bench.verdict.moves"},
     {
         "bench.config",
