@@ -1,13 +1,10 @@
 """Which kernel family OneFlow's OpenBLAS chooses: asked in a throw-away process, then remembered.
 
-Asking imports OneFlow, about a second; an answer is kept in the user's cache folder,
-
-    $BENCH_CACHE_DIR, else $XDG_CACHE_HOME/oneflow-bench, else ~/.cache/oneflow-bench
-
-(BENCH_CACHE_DIR is an absolute path; empty: nothing is remembered), a file for each set of what the
-answer depends on: the processor, the interpreter with the NumPy and the OneFlow it would import,
-and the variables that steer the linker and the BLAS. An answer holds as long as no library that was
-loaded for it has changed. Where any of this differs or cannot be told, the BLAS is asked again.
+Asking imports OneFlow, about a second; an answer is kept in the user's cache folder (`cache.py`), a
+file for each set of what the answer depends on: the processor, the interpreter with the NumPy and
+the OneFlow it would import, and the variables that steer the linker and the BLAS. An answer holds
+as long as no library that was loaded for it has changed. Where any of this differs or cannot be
+told, the BLAS is asked again.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
+from oneflow_bench.cache import find_cache_folder
 from oneflow_bench.machine import read_cpuinfo
 from oneflow_bench.record import write_atomically
 
@@ -113,13 +111,11 @@ def describe_question(python: str, environment: Dict[str, str]) -> Optional[Dict
 
 def locate_memory(question: Dict[str, Any]) -> Optional[Path]:
     """The file that holds the answer, if this was asked before; None where there is no folder."""
-    chosen = os.environ.get("BENCH_CACHE_DIR")
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = os.path.join(caches, "oneflow-bench") if chosen is None else chosen
-    if not os.path.isabs(folder):  # empty, or there is no home
+    folder = find_cache_folder()
+    if folder is None:
         return None
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
-    return Path(folder) / f"blas-kernel-{digest[:24]}.json"
+    return folder / f"blas-kernel-{digest[:24]}.json"
 
 
 def recall_kernel(memory: Path, question: Dict[str, Any]) -> Optional[str]:

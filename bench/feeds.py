@@ -13,6 +13,7 @@ import oneflow as flow
 from oneflow_bench.config import SYNTHETIC_DATA, Workload
 from oneflow_bench.data import DatasetInfo, create_synthetic_batches
 from oneflow_bench.data.loader import OFRecordDataLoader
+from oneflow_bench.timing import synchronize
 
 SYNTHETIC_BATCHES = 8  # distinct preloaded batches; steps cycle through them
 SYNTHETIC_VAL_SEED_OFFSET = 1
@@ -48,12 +49,26 @@ class LoaderFeed(Feed):
         super().__init__(batch_size, num_samples)
         self.loader = self._read = loader
         self._device = device
+        self._alone = reads_alone(flow.__version__)
 
     def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
+        if self._alone:
+            synchronize()
         images, labels = self._read()
+        if self._alone:
+            synchronize()
         if self._device != "cpu":  # not run: no GPU was at hand
             images, labels = images.to(self._device), labels.to(self._device)
         return images, labels
+
+
+def reads_alone(version: str) -> bool:
+    """Whether this OneFlow's reader must not run beside other eager operators.
+
+    OneFlow 0.8.0 ends in a segmentation fault where it does, unless one thread does all the work
+    (ONEFLOW_VM_WORKLOAD_ON_SCHEDULER_THREAD=1), so they race; 0.9.0 does not.
+    """
+    return tuple(int(part) for part in version.split(".")[:2]) < (0, 9)
 
 
 class MemoryFeed(Feed):

@@ -6,6 +6,7 @@ An optimizer's tensors are called `parameter/slot`, the slots `momentum` (SGD), 
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Dict, Optional
 
 import numpy as np
@@ -14,6 +15,7 @@ from oneflow import nn
 from oneflow.optim import lr_scheduler
 
 from oneflow_bench.config import Workload
+from oneflow_bench.errors import InputError
 from oneflow_bench.schedule import base_learning_rate, warmup_steps
 
 State = Dict[str, np.ndarray]
@@ -44,12 +46,24 @@ def create_optimizer(workload: Workload, model: nn.Module) -> flow.optim.Optimiz
             [group],
             lr=lr,
             momentum=workload.momentum,
-            nesterov=workload.nesterov,
             weight_decay=workload.weight_decay,
+            **_list_nesterov(workload),
         )
     kind = flow.optim.Adam if workload.optimizer == "adam" else flow.optim.AdamW
     betas = (workload.beta1, workload.beta2)
     return kind([group], lr=lr, betas=betas, weight_decay=workload.weight_decay)
+
+
+def _list_nesterov(workload: Workload) -> Dict[str, Any]:
+    """SGD's argument where it is asked for; OneFlow 0.8.0 does not have it."""
+    if not workload.nesterov:
+        return {}
+    if "nesterov" not in inspect.signature(flow.optim.SGD.__init__).parameters:
+        raise InputError(
+            f"--nesterov was given and OneFlow {flow.__version__} has no such SGD; leave it out, "
+            "or use OneFlow 0.9.0 or newer"
+        )
+    return {"nesterov": True}
 
 
 def create_scheduler(

@@ -11,7 +11,7 @@ so that a run that is killed can be read up to the kill. Schema history:
     2   recipes in the workload; where a resumed run starts; digests of a teacher
     3   the contenders' dtype; the speed phase: replicates of three roles, blocks in pairs, looks,
         conditions, and its settings
-    4   the contenders' graph options and runtime profiles
+    4   the contenders' graph options and runtime profiles; whose initial weights a contender has
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class SetupEvent(RecordEvent):
     compile_train_s: float  # 0 in eager mode
     compile_eval_s: float
     initial_digest: str  # sha256 over the initial parameters and buffers
+    initial_weights: Optional[str] = None  # contender that drew them, where it is another
     num_params: int
     graph_ops: Optional[int] = None  # operators of the compiled train graph
     first_step: int = 0  # updates done before, in the run that this one resumes

@@ -28,6 +28,7 @@ from oneflow_bench.weights import compare_weights
 
 CHECKPOINTS = "checkpoints"
 BEST_NAME = "best.safetensors"
+INITIAL_WEIGHTS = "initial.safetensors"  # of the baseline, in the run's folder while they are read
 
 # (what is going on, steps done by all contenders, steps to do)
 Observer = Callable[[str, int, int], None]
@@ -105,9 +106,15 @@ class Runner:
 
     def _setup(self) -> None:
         by_name = {c.name: c for c in self._contenders}
-        for name in next(self._orders):
+        order = next(self._orders)
+        baseline, weights = self._contenders[0].name, None
+        if self._needs_shared_weights():
+            order = [baseline, *(name for name in order if name != baseline)]
+            weights = (self._writer.folder / INITIAL_WEIGHTS).resolve()
+        for name in order:
             self._show(f"{name}: start, build, compile")
             worker = self._workers[name] = self._launch(by_name[name])
+            given = None if weights is None or name == baseline else str(weights)
             answer = self._ask(
                 worker,
                 "setup",
@@ -115,8 +122,19 @@ class Runner:
                 contender=by_name[name].model_dump(),
                 steps_per_epoch=self._steps_per_epoch,
                 dataset=self._dataset,
+                initial_weights=given,
             )
-            self._writer.append(SetupEvent(contender=name, **answer))
+            weights_of = None if given is None else baseline
+            self._writer.append(SetupEvent(contender=name, initial_weights=weights_of, **answer))
+            if weights is not None and name == baseline:
+                self._ask(worker, "save", path=str(weights), training=False, epoch=0)
+        if weights is not None:
+            weights.unlink()
+
+    def _needs_shared_weights(self) -> bool:
+        """Whether the weights are drawn by more than one OneFlow, which draw differently."""
+        drawn = self._workload.load_checkpoint is None and self._workload.resume is None
+        return drawn and len({contender.python for contender in self._contenders}) > 1
 
     def _plan_epoch(self, epoch: int) -> Iterator[Any]:
         """(kind, steps) of the blocks of an epoch; the run's first begins with the warm-up."""

@@ -65,6 +65,8 @@ class Session:
             contender.device,
             contender.dtype,
         )
+        if request.get("initial_weights"):
+            workload.load_weights(self._job.model, request["initial_weights"], "initial weights")
         initial = digest_state(workload.copy_state(self._job.model))
         self._mode = modes.create_mode(
             contender.mode,

@@ -52,11 +52,17 @@ LAYERS = [
         "bench.turns",
         "bench.changepoint",
         "bench.history_metrics",
+        "bench.cache",
     },
-    {"bench.graph_options", "bench.picture"},
+    {"bench.graph_options", "bench.picture", "bench.timing"},
     {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
     {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks", "bench.interpreter"},
-    {"bench.verdict.warmup", "bench.verdict.break_even", "bench.verdict.judge"},
+    {
+        "bench.verdict.warmup",
+        "bench.verdict.break_even",
+        "bench.verdict.judge",
+        "bench.environments",
+    },
     {"bench.verdict.moves"},
     {
         "bench.config",
@@ -79,7 +85,7 @@ LAYERS = [
     {"bench.feeds", "bench.losses", "bench.optimization", "bench.recipe_checks", "bench.launch"},
     {"bench.layer_graph", "bench.parity.constructor", "bench.parity.reproduction"},
     {"bench.inference", "bench.profile_record"},
-    {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
+    {"bench.weights", "bench.comparison", "bench.workload", "bench.plot"},
     {"bench.modes", "bench.speed_report", "bench.speed_timing", "bench.profiling"},
     {"bench.report", "bench.parity.alone"},
     {

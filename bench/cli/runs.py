@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import click
 
@@ -19,6 +19,7 @@ from oneflow_bench.errors import (
 )
 
 if TYPE_CHECKING:
+    from oneflow_bench.comparison import Comparison
     from oneflow_bench.record import RunRecord
 
 
@@ -81,8 +82,8 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
         _refuse_flags_with_runs(runs)
         return _compare_stored(Path(runs[0]), Path(runs[1]), flags)
     specs = [flags.pop("baseline"), *(flags.pop("contenders") or ["graph"])]
-    record = _execute("compare", specs, flags)
-    return _report_comparisons(record, record, flags["as_json"], record.folder)
+    record = execute_specs("compare", specs, flags)
+    return report_comparisons(record, record, flags["as_json"], record.folder)
 
 
 def _refuse_flags_with_runs(runs: Tuple[str, ...]) -> None:
@@ -106,7 +107,7 @@ def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
             raise InputError(
                 f"--out {folder} cannot be created ({error.strerror}); give a new folder"
             ) from None
-    return _report_comparisons(baseline, contender, flags["as_json"], folder)
+    return report_comparisons(baseline, contender, flags["as_json"], folder)
 
 
 def _run_single(mode: str, flags: Dict[str, Any]) -> int:
@@ -116,7 +117,7 @@ def _run_single(mode: str, flags: Dict[str, Any]) -> int:
     from oneflow_bench.plot import render_pictures
     from oneflow_bench.report import render_run
 
-    record = _execute(mode, [mode], flags, keep_checkpoints=True)
+    record = execute_specs(mode, [mode], flags, keep_checkpoints=True)
     summary = summarize_contender(record, mode)
     assert record.folder is not None
     render_pictures([record], record.folder)
@@ -129,7 +130,7 @@ def _run_single(mode: str, flags: Dict[str, Any]) -> int:
     return EXIT_DONE
 
 
-def _execute(
+def execute_specs(
     command: str, specs: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
 ) -> RunRecord:
     """Plan, run and read back: what is reported is what the record says."""
@@ -155,38 +156,41 @@ def _execute(
         return execute_plan(plan, document, folder, launch, bar, bar.seconds)
 
 
-def _report_comparisons(
+def report_comparisons(
     baseline: RunRecord, contender: RunRecord, as_json: bool, folder: Optional[Path]
 ) -> int:
     """Set every contender of a record against the first of another, or of the same one."""
     from rich.console import Console
 
     from oneflow_bench.comparison import compare_records
-    from oneflow_bench.contenders_report import (
-        dump_comparisons,
-        render_comparisons,
-        render_report,
-    )
-    from oneflow_bench.record import write_atomically
+    from oneflow_bench.contenders_report import dump_comparisons, render_comparisons
 
     comparisons = compare_records(baseline, contender)
-    dumped = dump_comparisons(comparisons)
     if folder:
-        from oneflow_bench.plot import render_pictures
-
         records = [baseline] if baseline is contender else [baseline, contender]
-        pictures = render_pictures(records, folder)
-        write_atomically(folder / "comparison.json", dumped + "\n")
-        write_atomically(folder / "report.md", render_report(comparisons, pictures))
+        write_report(comparisons, records, folder)
     if as_json:
-        click.echo(dumped)
+        click.echo(dump_comparisons(comparisons))
     else:
         console = Console()
         render_comparisons(comparisons, console)
         if folder:
             console.print(f"report, record and pictures: {folder}", soft_wrap=True)
-    return worst_status([_exit_status(comparison.parity) for comparison in comparisons])
+    return judge_parities(comparisons)
 
 
-def _exit_status(parity: str) -> int:
-    return {"different": EXIT_DIFFERENT, "inconclusive": EXIT_INCONCLUSIVE}.get(parity, EXIT_DONE)
+def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:
+    """`comparison.json`, `report.md` and the pictures."""
+    from oneflow_bench.contenders_report import dump_comparisons, render_report
+    from oneflow_bench.plot import render_pictures
+    from oneflow_bench.record import write_atomically
+
+    pictures = render_pictures(records, folder)
+    write_atomically(folder / "comparison.json", dump_comparisons(comparisons) + "\n")
+    write_atomically(folder / "report.md", render_report(comparisons, pictures))
+
+
+def judge_parities(comparisons: Sequence[Comparison]) -> int:
+    """The exit status of comparisons: that of the worst."""
+    statuses = {"different": EXIT_DIFFERENT, "inconclusive": EXIT_INCONCLUSIVE}
+    return worst_status([statuses.get(one.parity, EXIT_DONE) for one in comparisons])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from test_cli import bench, refused
@@ -34,6 +35,37 @@ def test_every_contender_runs_as_it_was_typed(tmp_path):
     assert [one["contender"]["name"] for one in stored] == record.contender_names()[1:]
     again = bench("compare", out, out, "--json")
     assert json.loads(again.stdout)[1]["baseline"]["name"] == "eager-stock"
+
+
+@pytest.mark.oneflow
+def test_another_interpreter_runs_the_sources_from_the_same_weights(tmp_path):
+    contender = f"graph,name=other,python={sys.executable}"
+    out = tmp_path / "run"
+    done = bench("compare", *QUICK, "--contender", contender, "--out", out)
+    assert done.returncode == 0, done.stderr
+    eager, other = sorted(load_record(out).of_kind(SetupEvent), key=lambda s: s.contender)
+    assert (eager.initial_weights, other.initial_weights) == (None, "eager")
+    assert eager.initial_digest == other.initial_digest
+    assert other.environment["python"] and other.environment["oneflow"]
+    assert "initial.safetensors" not in {path.name for path in out.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "content, mode, words",
+    [
+        (None, 0, "is not there"),
+        ("#!/bin/sh\n", 0o644, "is not executable"),
+        ("#!/bin/sh\necho hello\n", 0o755, "did not answer as a Python interpreter does"),
+    ],
+)
+def test_an_interpreter_that_cannot_serve_is_refused(content, mode, words, tmp_path):
+    python = tmp_path / "python"
+    if content is not None:
+        python.write_text(content)
+        python.chmod(mode)
+    spec = f"eager,python={python}"
+    refused(bench("compare", *QUICK, "--contender", spec, "--out", tmp_path / "run"), words)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.oneflow

@@ -11,6 +11,7 @@ from oneflow_bench.checkpoint import save_weights
 from oneflow_bench.config import Workload
 from oneflow_bench.errors import InputError
 from oneflow_bench.modes import create_mode
+from oneflow_bench.optimization import create_optimizer
 from oneflow_bench.workload import copy_state, create_job
 
 pytestmark = pytest.mark.oneflow
@@ -173,3 +174,15 @@ def test_an_argument_that_the_model_does_not_take_is_named():
         create("eager", model_args={"depth": 3})
     with pytest.raises(InputError, match="unexpected keyword argument 'dropout'"):
         create("eager", dropout=0.5)
+
+
+def test_an_sgd_without_nesterov_is_said_with_the_version(monkeypatch):
+    class Old:
+        def __init__(self, parameters, lr, momentum, weight_decay):
+            self.momentum = momentum
+
+    monkeypatch.setattr(flow.optim, "SGD", Old)
+    model = flow.nn.Linear(2, 2)
+    assert create_optimizer(Workload(**BASE), model).momentum == 0.9
+    with pytest.raises(InputError, match=f"OneFlow {flow.__version__} has no such SGD"):
+        create_optimizer(Workload(**BASE, nesterov=True), model)

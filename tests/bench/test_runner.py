@@ -14,7 +14,7 @@ from oneflow_bench.record import (
     SetupEvent,
     load_record,
 )
-from oneflow_bench.runner import Runner
+from oneflow_bench.runner import INITIAL_WEIGHTS, Runner
 
 
 @pytest.fixture
@@ -112,3 +112,43 @@ def test_progress_reaches_the_total(tmp_path, turns):
     done = [report[1] for report in seen]
     assert done == sorted(done)
     assert seen[-1][1] == seen[-1][2] == 2 * 2 * STEPS_PER_EPOCH
+
+
+def test_contenders_under_several_interpreters_start_from_the_baselines_weights(tmp_path, turns):
+    runner, _ = run(tmp_path / "run", turns, names=("eager", "old", "graph"))
+    document = runner._writer.document
+    given = {}
+    document.contenders[1] = document.contenders[1].model_copy(update={"python": "/old/python"})
+    launch = runner._launch
+
+    def note(contender):
+        worker = launch(contender)
+        ask = worker.ask
+
+        def noting(call, timeout_s, **request):
+            if call == "setup":
+                given[contender.name] = request["initial_weights"]
+                if request["initial_weights"]:
+                    assert Path(request["initial_weights"]).exists()
+            return ask(call, timeout_s, **request)
+
+        worker.ask = noting
+        return worker
+
+    runner._launch = note
+    runner.run()
+    shared = str((tmp_path / "run" / INITIAL_WEIGHTS).resolve())
+    assert given == {"eager": None, "old": shared, "graph": shared}
+    assert turns[:2] == [("eager", "setup"), ("eager", "save")]
+    setups = load_record(tmp_path / "run").of_kind(SetupEvent)
+    assert {s.contender: s.initial_weights for s in setups} == {
+        "eager": None, "old": "eager", "graph": "eager",
+    }  # fmt: skip
+    assert not (tmp_path / "run" / INITIAL_WEIGHTS).exists()
+
+
+def test_one_interpreter_draws_its_own_weights(tmp_path, turns):
+    runner, _ = run(tmp_path / "run", turns)
+    runner.run()
+    setups = load_record(tmp_path / "run").of_kind(SetupEvent)
+    assert [s.initial_weights for s in setups] == [None, None]

@@ -76,3 +76,19 @@ def test_weights_are_compared_by_their_floating_point_tensors(tmp_path):
     save_file(right, str(tmp_path / "r"))
     event = compare_weights(0, "eager", "graph", tmp_path / "l", tmp_path / "r", digests)
     assert event.max_abs is None
+
+
+@pytest.mark.oneflow
+def test_weights_that_another_drew_are_started_from(tmp_path):
+    def prepare(seed, **more):
+        workload = {"model": "lenet", "data": "synthetic", "feed": "memory", "seed": seed}
+        session = Session()
+        about = {"name": "eager", "mode": "eager"}
+        request = {"workload": workload, "contender": about, "steps_per_epoch": 2, **more}
+        return session, session.prepare(request)["initial_digest"]
+
+    drew, digest = prepare(1)
+    path = str(tmp_path / "initial.safetensors")
+    drew.save({"path": path})
+    assert prepare(2)[1] != digest
+    assert prepare(2, initial_weights=path)[1] == digest

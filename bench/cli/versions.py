@@ -1,0 +1,120 @@
+"""`bench versions`: one OneFlow against another, mode by mode, in environments made for it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+
+import click
+
+from oneflow_bench.cli.options import run_options, speed_options
+from oneflow_bench.cli.progress import ProgressBar
+from oneflow_bench.cli.runs import execute_specs, judge_parities, write_report
+from oneflow_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from oneflow_bench.comparison import Comparison
+
+MODES = ("eager", "graph")
+_LONGEST_LINE = 70
+
+
+@click.command()
+@click.argument("versions", nargs=-1, metavar="VERSION VERSION...")
+@run_options
+@speed_options
+def versions(versions: Tuple[str, ...], **flags: Any) -> int:
+    """Compare versions of OneFlow: speed and parity of both modes.
+
+    An environment for each version is made by pip in the cache folder, about 2 GB, and kept. Each
+    mode of the first version is the baseline for the same mode of the others, in a run of its own;
+    --budget is for each of the two. All train from the first version's weights, on preloaded
+    batches of the embedded digits unless --data or --feed says otherwise.
+
+    \b
+    bench versions 0.8.0 0.9.0
+    bench versions 0.8.0 0.9.0 --model resnet18 --data synthetic --image-size 64 --epochs 1
+
+    Exit status: 1 some mode differs between versions, 3 that could not be told, 2 bad input, such
+    as a version that pip cannot install.
+    """
+    _check(versions, flags)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if flags["feed"] is None and flags["data"] is None and flags["config"] is None:
+        flags["feed"] = "memory"  # OneFlow 0.8.0's loader runs alone, which would be in the times
+    pythons = _prepare(versions)
+    now = datetime.now(timezone.utc)
+    folder = Path(flags.pop("out") or f"results/versions-{now:%Y%m%d-%H%M%S}")
+    as_json = flags["as_json"]
+    compared = {mode: _compare(mode, pythons, {**flags, "out": folder / mode}) for mode in MODES}
+    if as_json:
+        dumped = {mode: [one.model_dump() for one in found] for mode, found in compared.items()}
+        click.echo(json.dumps(dumped, indent=1))
+    else:
+        _print(compared, folder)
+    return judge_parities([one for found in compared.values() for one in found])
+
+
+def _check(versions: Tuple[str, ...], flags: Dict[str, Any]) -> None:
+    from oneflow_bench.environments import check_version
+    from oneflow_bench.plan import create_plan, split_flags
+
+    if len(versions) < 2 or len(set(versions)) < len(versions):
+        raise InputError(
+            "bench versions takes two or more versions of OneFlow, each once, such as 0.8.0 0.9.0, "
+            f"and was given {' '.join(versions) or 'none'}"
+        )
+    for version in versions:
+        check_version(version)
+    if flags["out"] and Path(flags["out"]).exists():
+        raise InputError(f"--out {flags['out']} exists already; give another folder")
+    create_plan(split_flags(flags)[0])  # what cannot be run is refused before pip is
+
+
+def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
+    """The interpreter of each version; the ones that are not there yet are made."""
+    from oneflow_bench.environments import ensure_environment, locate_environment
+
+    with ProgressBar("versions") as bar:
+        pythons: Dict[str, str] = {}
+        for done, version in enumerate(versions):
+
+            def say(line: str, done: int = done) -> None:
+                bar(line[:_LONGEST_LINE], done, len(versions))
+
+            place = locate_environment(version)
+            if not place.exists():
+                bar.print(f"OneFlow {version}: pip makes {place}, a download of up to 2 GB")
+            say(f"OneFlow {version}")
+            pythons[version] = ensure_environment(version, say)
+            bar.print(f"OneFlow {version}: runs on {pythons[version]}")
+    return pythons
+
+
+def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[Comparison]:
+    """One run of a mode on all versions; what each of the others is against the first."""
+    from oneflow_bench.comparison import compare_records
+
+    specs = [
+        f'{mode},name={mode}-{version},python="{python}"' for version, python in pythons.items()
+    ]
+    record = execute_specs("compare", specs, flags)
+    comparisons = compare_records(record, record)
+    write_report(comparisons, [record], flags["out"])
+    return comparisons
+
+
+def _print(compared: Dict[str, List[Comparison]], folder: Path) -> None:
+    from rich.console import Console
+
+    from oneflow_bench.contenders_report import render_comparisons
+
+    console = Console()
+    for comparisons in compared.values():
+        render_comparisons(comparisons, console)
+    console.print(
+        f"reports, records and pictures: {folder / 'eager'} and {folder / 'graph'}", soft_wrap=True
+    )
