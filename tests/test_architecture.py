@@ -25,6 +25,7 @@ ONEFLOW_ALLOWED = {
     "bench.timing",
     "bench.worker",
     "bench.inference_worker",
+    "bench.limits.tracing",
     "bench.profiling",
     "bench.profile_worker",
     "bench.parity.assertion",
@@ -35,7 +36,13 @@ ONEFLOW_ALLOWED = {
     "bench.parity.worker",
     "bench.parity.alone",
 }
-MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot", "bench.history_plot", "bench.sweep.plot"}
+MATPLOTLIB_ALLOWED = {
+    "bench.plot",
+    "bench.profile_plot",
+    "bench.history_plot",
+    "bench.sweep.plot",
+    "bench.limits.plot",
+}
 
 # a module imports only from layers below its own
 LAYERS = [
@@ -87,6 +94,8 @@ LAYERS = [
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
     {"bench.profile_plot", "bench.execution", "bench.sweep.report", "bench.sweep.plan"},
     {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot"},
+    {"bench.limits.__init__", "bench.limits.work"},
+    {"bench.limits.tracing"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
     {"bench.parity.difference", "bench.parity.pairs"},
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
