@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import click
 
-from oneflow_bench.cli.options import parse_model_arguments
+from oneflow_bench.cli.options import step_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
 
@@ -19,27 +19,13 @@ if TYPE_CHECKING:
     from oneflow_bench.profile_record import ProfileDocument
 
 _PLAN_FLAGS = ("model", "model_args", "batch_size", "image_size", "num_classes")
-_SHOWN_ROWS = 25
 
 
 @click.command()
-@click.option("--model", default="alexnet", show_default=True)
-@click.option(
-    "--model-arg",
-    "model_args",
-    multiple=True,
-    callback=parse_model_arguments,
-    metavar="KEY=VALUE",
-    help="Argument of the model. Repeatable.",
-)
+@step_options
 @click.option(
     "--mode", type=click.Choice(["eager", "graph", "both"]), default="both", show_default=True
 )
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
-@click.option(
-    "--image-size", type=click.IntRange(1), default=None, help="Pixels. Default: the model's own."
-)
-@click.option("--num-classes", type=click.IntRange(2), default=None, help="Default: 10.")
 @click.option(
     "--torch-python",
     default=None,
@@ -64,34 +50,8 @@ _SHOWN_ROWS = 25
     "--profile",
     default=None,
     metavar="DIR",
-    help="Folder of a `bench profile` of the same model, batch and image size: adds the share of "
-    "the limit to each layer.",
+    help="Folder of a `bench profile` of the same step: adds each layer's share of the limit.",
 )
-@click.option(
-    "--top",
-    type=click.IntRange(1),
-    default=_SHOWN_ROWS,
-    show_default=True,
-    help="Layers shown in the table; the file has all.",
-)
-@click.option(
-    "--runtime", type=click.Choice(["tuned", "stock"]), default="tuned", show_default=True
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0, min_open=True),
-    default=600.0,
-    metavar="SECONDS",
-    help="Longest wait for an answer of a worker. Default: 600.",
-)
-@click.option(
-    "--out",
-    default=None,
-    metavar="DIR",
-    help="Folder to create. Default: results/limits-<model>-<time>.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def limits(**flags: Any) -> int:
     """Count a train step's operations and least bytes, measure the ceilings, and say the share.
 
@@ -103,14 +63,18 @@ def limits(**flags: Any) -> int:
     bench limits --model resnet18 --image-size 64 --torch-python ~/torch/bin/python
     """  # fmt: skip
     from oneflow_bench.documents import create_run_folder
-    from oneflow_bench.limits.run import load_profile
+    from oneflow_bench.limits.profile_times import check_profile, load_profile
     from oneflow_bench.limits.torch_side import check_torch_python
     from oneflow_bench.plan import create_plan
 
     given = {name: flags[name] for name in _PLAN_FLAGS}
     fixed = {"data": "synthetic", "feed": "memory", "val_batch_size": 1, "schedule": "constant"}
     plan = create_plan({**given, **fixed})
-    profile = load_profile(Path(flags["profile"])) if flags["profile"] else None
+    modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
+    profile = None
+    if flags["profile"] is not None:
+        profile = load_profile(Path(flags["profile"]))
+        check_profile(profile, plan.workload, modes)
     if flags["torch_python"] is not None:
         check_torch_python(flags["torch_python"])
     now = datetime.now(timezone.utc)
@@ -118,7 +82,8 @@ def limits(**flags: Any) -> int:
     folder = Path(flags["out"] or f"results/limits-{model}-{now:%Y%m%d-%H%M%S}")
     create_run_folder(folder)
     try:
-        document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"), profile)
+        created = now.isoformat(timespec="seconds")
+        document = _measure(plan, flags, modes, folder, created, profile)
     except InputError:  # refused on the way: nothing was measured to the end
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -130,6 +95,7 @@ def limits(**flags: Any) -> int:
 def _measure(
     plan: Plan,
     flags: Dict[str, Any],
+    modes: List[str],
     folder: Path,
     created: str,
     profile: Optional[ProfileDocument],
@@ -140,7 +106,6 @@ def _measure(
     from oneflow_bench.limits.torch_side import create_torch_launcher
     from oneflow_bench.runtime import RuntimeResolver
 
-    modes: List[str] = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     python = flags["torch_python"]
     with ProgressBar("") as bar:
         return run_limits(

@@ -53,16 +53,16 @@ class LayerFloor(NamedTuple):
 
 
 def create_roof(ceilings: Sequence[Ceiling], threads: int) -> Roof:
-    """The best rates measured on `threads` threads, whichever library and size they are from.
+    """The best rates measured on at most `threads` threads, by whichever library and size.
 
-    Raises ValueError where one of the two was not measured on so many.
+    Raises ValueError where one of the two was not measured.
     """
     best: Dict[str, float] = {}
     for ceiling in ceilings:
-        if ceiling.threads == threads:
+        if ceiling.threads <= threads:
             best[ceiling.what] = max(best.get(ceiling.what, 0.0), ceiling.best)
     if {MATMUL, COPY} - set(best):
-        raise ValueError(f"no product or no copy was measured on {threads} threads")
+        raise ValueError(f"no product or no copy was measured on up to {threads} threads")
     return Roof(threads, best[MATMUL], best[COPY])
 
 

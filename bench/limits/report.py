@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from oneflow_bench.limits.document import MATMUL, Ceiling, LimitsDocument, Witness
 from oneflow_bench.limits.floor import (
@@ -16,6 +16,7 @@ from oneflow_bench.limits.floor import (
     sum_work,
     uncounted_kinds,
 )
+from oneflow_bench.limits.witness import relative_differences
 from oneflow_bench.profile_report import format_ms
 from oneflow_bench.record import write_atomically
 from oneflow_bench.speed_report import MISSING, format_ratio
@@ -75,6 +76,11 @@ def describe_limits(document: LimitsDocument) -> List[str]:
             "on one core."
         )
     said += _describe_torch(document)
+    if document.witness:
+        said.append(
+            "Differences of losses are relative to eager's; what eager float64 shows is rounding "
+            "alone, which training can amplify from step to step."
+        )
     if document.dropout_layers:
         said.append(
             f"For the losses alone dropout was switched off in {document.dropout_layers} layers: "
@@ -258,23 +264,26 @@ def _witness_table(document: LimitsDocument) -> Table:
     count = len(document.witness[0].losses)
     table = _create_table(
         f"Losses of {count} steps from the same weights, on the same batches",
-        ["", "first", "last", "largest relative difference to eager"],
+        ["", "first", "last", "difference: step 1", "step 2", "largest"],
     )
-    for each in document.witness:
-        table.add_row(each.name, *_witness_cells(each))
+    reference = document.witness[0]
+    table.add_row(reference.name, *map(_loss, (reference.losses[0], reference.losses[-1])))
+    for each in document.witness[1:]:
+        table.add_row(each.name, *_witness_cells(each, reference))
     return table
 
 
-def _witness_cells(witness: Witness) -> Tuple[str, str, str]:
-    if witness.error is not None:
-        return "failed", "", ""
-    first, last = (
-        MISSING if loss is None else f"{loss:.6f}"
-        for loss in (witness.losses[0], witness.losses[-1])
-    )
-    if witness.max_relative_difference is None:
-        return first, last, MISSING
-    return first, last, f"{witness.max_relative_difference:.2g}"
+def _witness_cells(witness: Witness, reference: Witness) -> List[str]:
+    if not witness.losses:
+        return ["failed"]
+    differences = relative_differences(reference.losses, witness.losses)
+    shown = [*(differences + [None])[:2], witness.max_relative_difference]
+    cells = [MISSING if each is None else f"{each:.2g}" for each in shown]
+    return [_loss(witness.losses[0]), _loss(witness.losses[-1]), *cells]
+
+
+def _loss(loss: Optional[float]) -> str:
+    return MISSING if loss is None else f"{loss:.6f}"
 
 
 def _cores(threads: int) -> str:

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 from oneflow_bench.config import Contender, Workload
-from oneflow_bench.documents import load_document
-from oneflow_bench.errors import InputError
 from oneflow_bench.limits.ceilings import measure_ceilings
-from oneflow_bench.limits.document import LayerTime, LimitsDocument
+from oneflow_bench.limits.document import LimitsDocument
 from oneflow_bench.limits.floor import sum_work
-from oneflow_bench.limits.steps import Fleet, compare_steps, run_witness, time_steps
+from oneflow_bench.limits.profile_times import read_layer_times
+from oneflow_bench.limits.steps import Fleet, compare_steps, time_steps
+from oneflow_bench.limits.witness import run_witness
 from oneflow_bench.limits.work import LayerTrace, LayerWork, UpdateRule, count_layer
 from oneflow_bench.machine import describe_machine, read_cpu
-from oneflow_bench.profile_record import SCHEMA_VERSION as PROFILE_VERSION
-from oneflow_bench.profile_record import ProfileDocument, layer_rows
+from oneflow_bench.profile_record import ProfileDocument
 
 Observer = Callable[[str, int, int], None]
 
@@ -46,7 +45,7 @@ def run_limits(
     """
     fleet = Fleet(workload, contenders, launch, launch_torch, measuring.timeout_s, observe)
     layers = count_layers(fleet)
-    times = [] if profile is None else read_layer_times(profile, workload, layers, contenders)
+    times = [] if profile is None else read_layer_times(profile, layers)
     machine = describe_machine()
     runtime, cores = contenders[0].runtime, read_cpu()["cores"]
     ceilings = measure_ceilings(
@@ -91,56 +90,3 @@ def count_layers(fleet: Fleet) -> List[LayerWork]:
     finally:
         tracer.close()
     return [count_layer(LayerTrace.model_validate(layer), rule) for layer in traced]
-
-
-def load_profile(folder: Path) -> ProfileDocument:
-    """Read `profile.json` of `folder`. Raises RecordError where it cannot be used."""
-    document: ProfileDocument = load_document(
-        folder / "profile.json",
-        ProfileDocument,
-        [PROFILE_VERSION],
-        "profile",
-        "give the folder of a `bench profile`",
-    )
-    return document
-
-
-def read_layer_times(
-    profile: ProfileDocument,
-    workload: Workload,
-    layers: Sequence[LayerWork],
-    contenders: Sequence[Contender],
-) -> List[LayerTime]:
-    """Layer times of a profile of this very workload. Raises InputError for one of another."""
-    has = {
-        "model": profile.model,
-        "batch_size": profile.batch_size,
-        "image_size": profile.image_size,
-    }
-    for name, value in has.items():
-        wanted = getattr(workload, name)
-        if value != wanted:
-            flag = name.replace("_", "-")
-            raise InputError(
-                f"--profile is of --{flag} {value} and this run has {wanted}; profile this one, "
-                "or leave --profile out"
-            )
-    if profile.mode not in [contender.mode for contender in contenders]:
-        raise InputError(
-            f"--profile is of --mode {profile.mode}, which this run does not time; give that mode "
-            "or both"
-        )
-    params = {layer.name: layer.num_params for layer in layers}
-    if any(params.get(layer.name) != layer.num_params for layer in profile.layers):
-        raise InputError(
-            "--profile has other layers or parameters than this model; profile it with the same "
-            "--num-classes and --model-arg"
-        )
-    return [
-        LayerTime(
-            name=row.layer.name,
-            forward_s=row.forward.median,
-            backward_s=None if row.backward is None else row.backward.median,
-        )
-        for row in layer_rows(profile)
-    ]

@@ -1,4 +1,4 @@
-"""Times the train step of several workers in turns, and holds their losses side by side.
+"""Starts the workers of OneFlow and PyTorch, and times their train steps in turns.
 
 A worker of PyTorch that fails is a result, kept as a sentence in its cell; one of OneFlow ends the
 command.
@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from oneflow_bench.config import Contender, Workload
 from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.limits.document import StepRatio, StepTimes, Witness
+from oneflow_bench.limits.document import StepRatio, StepTimes
 from oneflow_bench.limits.torch_side import create_setup_request
 from oneflow_bench.stats import paired_log_ratio, summarize
 from oneflow_bench.turns import (
@@ -22,7 +22,6 @@ from oneflow_bench.turns import (
 from oneflow_bench.verdict.warmup import is_settled
 
 ONEFLOW, TORCH = "oneflow", "torch"
-WITNESS_BATCHES = 8  # the synthetic feed's whole cycle
 _STEPS_PER_EPOCH = 1000  # the rate is constant; nothing depends on it
 _MOST_WARMUP_ROUNDS = 3
 
@@ -99,7 +98,8 @@ class Fleet:
     def start_oneflow(self, contender: Contender, role: str) -> Participant:
         """A process of OneFlow, built and not yet compiled."""
         self.observe(f"{role}: start {contender.name}", 0, 0)
-        named = contender.model_copy(update={"name": f"{role}-{contender.name}"})
+        name = f"{role}-{contender.name}".replace(" ", "-")
+        named = contender.model_copy(update={"name": name})
         participant = Participant(
             contender.name, ONEFLOW, contender.mode, self._launch(named), self._timeout_s
         )
@@ -216,79 +216,3 @@ def compare_steps(steps: Sequence[StepTimes]) -> List[StepRatio]:
         for right in timed[number + 1 :]
         if left.library == ONEFLOW
     ]
-
-
-class WitnessResult:
-    """Losses of all, what PyTorch starts from, and the dropout layers that were switched off."""
-
-    def __init__(self, start: Dict[str, Any], dropout_layers: int) -> None:
-        self.start, self.dropout_layers = start, dropout_layers
-        self.losses: List[Witness] = []
-
-
-def run_witness(fleet: Fleet, steps: int, weights: str, inputs: str) -> WitnessResult:
-    """The same steps from the same weights by OneFlow eager, its other mode, and PyTorch.
-
-    OneFlow's eager process writes its weights and batches to the two files; everyone has float32
-    and no dropout.
-    """
-    eager = next((c for c in fleet.contenders if c.mode == "eager"), None)
-    first = eager or fleet.contenders[0].model_copy(update={"name": "eager", "mode": "eager"})
-    reference = fleet.start_oneflow(first, "witness")
-    try:
-        layers = reference.ask("disable_dropout")["layers"]
-        exported = reference.ask("export", weights=weights, inputs=inputs, batches=WITNESS_BATCHES)
-        start = {"weights": weights, "inputs": inputs, "aux_weights": exported["aux_weights"]}
-        result = WitnessResult(start, layers)
-        result.losses.append(_train(reference, steps, None))
-    finally:
-        reference.close()
-    for contender in fleet.contenders:
-        if contender.mode != "eager":
-            participant = fleet.start_oneflow(contender, "witness")
-            result.losses.append(_follow(participant, steps, result.losses[0]))
-    for mode in ("eager", "compiled"):
-        participant = fleet.start_torch(mode, "witness", start)
-        result.losses.append(_follow(participant, steps, result.losses[0]))
-    return result
-
-
-def _follow(participant: Participant, steps: int, reference: Witness) -> Witness:
-    try:
-        if participant.library == ONEFLOW:
-            participant.ask("disable_dropout")
-        return _train(participant, steps, reference)
-    finally:
-        participant.close()
-
-
-def _train(participant: Participant, steps: int, reference: Optional[Witness]) -> Witness:
-    participant.compile()
-    losses = participant.ask("train", steps=steps).get("losses", [])
-    participant.ask("end")
-    return Witness(
-        name=participant.name,
-        losses=losses,
-        max_relative_difference=(
-            None if reference is None else largest_difference(reference.losses, losses)
-        ),
-        error=participant.error,
-    )
-
-
-def largest_difference(
-    reference: Sequence[Optional[float]], losses: Sequence[Optional[float]]
-) -> Optional[float]:
-    """Largest |loss - reference| / |reference| over the steps; None where a loss is not finite.
-
-    None too where there are other or no steps, or a reference of 0 is missed.
-    """
-    if not losses or len(losses) != len(reference):
-        return None
-    found = 0.0
-    for expected, loss in zip(reference, losses):
-        if expected is None or loss is None or (expected == 0 and loss != 0):
-            return None
-        if loss != expected:
-            found = max(found, abs(loss - expected) / abs(expected))
-    return found

@@ -57,6 +57,8 @@ def test_pytorch_stands_beside_with_its_failures_in_words():
     text = printed(create_limits(torch=True, dropout_layers=2), 120)
     assert "eager / torch eager" in text and "3.000 (95 % 3.000 to 3.000)" in text
     assert "Losses of 2 steps" in text
+    assert " torch compiled failed" in " ".join(text.split("Losses of")[1].split())
+    assert "torch eager 2.000000 1.500000 0 0.5 0.5" in " ".join(text.split())
     assert "torch compiled: it has no compiler" in text
     assert "PyTorch 2.0 computes on 2 threads" in text
     assert "dropout was switched off in 2 layers" in text

@@ -1,83 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from step_workers import START, Workers
 
-from oneflow_bench.config import Contender, Workload
 from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.limits.steps import (
-    Fleet,
-    compare_steps,
-    largest_difference,
-    run_witness,
-    time_steps,
-)
-
-START = {"weights": "w.npz", "inputs": "i.npz", "aux_weights": []}
-
-
-class Worker:
-    """A step takes `step_s`; `answers` replaces the answer to a call, an exception is raised."""
-
-    def __init__(self, name, log, step_s, answers):
-        self.name, self.log, self.step_s, self.answers = name, log, step_s, answers
-        self.closed = False
-
-    def ask(self, call, timeout_s, **request):
-        self.log.append((self.name, call, request))
-        given = self.answers.get((self.name, call))
-        if isinstance(given, Exception):
-            raise given
-        if given is not None:
-            return given
-        return getattr(self, call)(request)
-
-    def prepare(self, request):
-        return {"environment": {"oneflow": "0.9.0"}}
-
-    def setup(self, request):
-        return {"torch": "2.0", "threads": 2}
-
-    def disable_dropout(self, request):
-        return {"layers": 2}
-
-    def export(self, request):
-        return {"aux_weights": [0.3]}
-
-    def compile(self, request):
-        return {"compile_s": 3.0} if "torch" in self.name else {"compile_train_s": 0.5}
-
-    def measure(self, request):
-        return {"duration_s": request["steps"] * self.step_s}
-
-    def train(self, request):
-        return {"losses": [2.0 / (1 + n) for n in range(request["steps"])]}
-
-    def end(self, request):
-        return {}
-
-    def close(self):
-        self.closed = True
-
-
-class Workers:
-    def __init__(self, answers=None, times=None):
-        self.answers, self.times = answers or {}, times or {}
-        self.started, self.log = [], []
-
-    def start(self, name):
-        step_s = next((t for key, t in self.times.items() if name.endswith(key)), 0.1)
-        self.started.append(Worker(name, self.log, step_s, self.answers))
-        return self.started[-1]
-
-    def fleet(self, modes=("eager", "graph"), torch=True):
-        return Fleet(
-            Workload(),
-            [Contender(name=mode, mode=mode) for mode in modes],
-            lambda contender: self.start(contender.name),
-            self.start if torch else None,
-            5.0,
-            lambda *_: None,
-        )
+from oneflow_bench.limits.steps import compare_steps, time_steps
 
 
 def test_all_take_turns_and_are_closed():
@@ -138,44 +65,3 @@ def test_a_failure_of_oneflow_ends_the_command_and_leaves_no_worker(call):
     with pytest.raises(WorkerError, match="it died"):
         time_steps(workers.fleet(), START, 3)
     assert all(worker.closed for worker in workers.started)
-
-
-def test_the_witness_has_the_same_start_and_no_dropout():
-    workers = Workers()
-    result = run_witness(workers.fleet(), 3, "w.npz", "i.npz")
-    assert result.dropout_layers == 2
-    assert [w.name for w in result.losses] == ["eager", "graph", "torch eager", "torch compiled"]
-    assert [w.max_relative_difference for w in result.losses] == [None, 0.0, 0.0, 0.0]
-    requests = [r for name, call, r in workers.log if call == "setup"]
-    assert all(r["weights"] == "w.npz" and r["aux_weights"] == [0.3] for r in requests)
-    assert all(r["disable_dropout"] for r in requests)
-    eager = [call for name, call, _ in workers.log if name == "witness-eager"]
-    assert eager.index("disable_dropout") < eager.index("export") < eager.index("train")
-    assert all(worker.closed for worker in workers.started)
-
-
-def test_the_reference_is_eager_also_where_only_the_graph_is_timed():
-    workers = Workers({("witness torch compiled", "train"): {"losses": [2.0, None, 1.0]}})
-    result = run_witness(workers.fleet(("graph",)), 3, "w.npz", "i.npz")
-    assert [w.name for w in result.losses] == ["eager", "graph", "torch eager", "torch compiled"]
-    prepared = {n: r["contender"]["mode"] for n, call, r in workers.log if call == "prepare"}
-    assert prepared == {"witness-eager": "eager", "witness-graph": "graph"}
-    assert result.losses[-1].max_relative_difference is None
-    assert result.losses[-1].error is None
-
-
-@pytest.mark.parametrize(
-    "reference, losses, expected",
-    [
-        ([2.0, 1.0], [2.0, 1.0], 0.0),
-        ([2.0, -1.0], [2.1, -1.1], 0.1),
-        ([0.0], [0.0], 0.0),
-        ([0.0], [0.1], None),
-        ([2.0, None], [2.0, None], None),
-        ([2.0, 1.0], [2.0], None),
-        ([2.0], [], None),
-    ],
-)
-def test_the_largest_difference_is_relative(reference, losses, expected):
-    found = largest_difference(reference, losses)
-    assert found == (None if expected is None else pytest.approx(expected))
