@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from oneflow_bench.limits.torch_side import (
     create_setup_request,
     create_torch_launcher,
 )
+from oneflow_bench.models import list_models
 
 
 @pytest.fixture
@@ -85,38 +87,80 @@ def test_the_setup_has_the_recipe_of_the_workload():
     assert MODELS_FOLDER.is_dir() and WORKER_FILE.is_file()
 
 
-@pytest.mark.skipif(
+needs_torch = pytest.mark.skipif(
     "BENCH_TORCH_PYTHON" not in os.environ,
     reason="BENCH_TORCH_PYTHON names no interpreter that has PyTorch",
 )
-def test_pytorch_trains_a_model_of_the_suite(tmp_path):
+
+BUILD_ALL = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+import torch
+import torch_worker
+
+models = torch_worker.stand_in_for_oneflow(torch, Path(sys.argv[2]))
+for name in models.list_models():
+    spec = models.get_model_spec(name)
+    with torch.device("meta"):
+        model = models.create_model(name, num_classes=spec.num_classes).train()
+        size = spec.default_image_size
+        outputs = model(torch.zeros(2, 3, size, size))
+    first = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+    assert tuple(first.shape) == (2, spec.num_classes), name
+    assert sum(p.numel() for p in model.parameters()) == spec.num_params, name
+    print(name)
+"""
+
+
+@needs_torch
+def test_pytorch_builds_every_model_of_the_suite():
+    command = ["-c", BUILD_ALL, str(WORKER_FILE.parent), str(MODELS_FOLDER)]
+    done = subprocess.run(
+        [os.environ["BENCH_TORCH_PYTHON"], *command], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == list_models()
+
+
+@needs_torch
+@pytest.mark.oneflow
+def test_pytorch_trains_as_oneflow_does(tmp_path):
+    """The worker's start, batches, loss and optimizer, held to a plain loop in OneFlow."""
     import numpy as np
     import oneflow as flow
 
     from oneflow_bench.models import create_model
+    from oneflow_bench.optimization import create_optimizer
     from oneflow_bench.workload import copy_state
 
-    python = os.environ["BENCH_TORCH_PYTHON"]
-    check_torch_python(python)
+    workload, steps = Workload(model="lenet", nesterov=True), 5
     flow.manual_seed(0)
-    np.savez(tmp_path / "w.npz", **copy_state(create_model("lenet", num_classes=10)))
+    model = create_model("lenet", num_classes=10)
     source = np.random.RandomState(0)
-    np.savez(
-        tmp_path / "i.npz",
-        images_0=source.standard_normal((4, 3, 32, 32)).astype(np.float32),
-        labels_0=np.arange(4, dtype=np.int32),
-    )
-    start = {
-        "weights": str(tmp_path / "w.npz"),
-        "inputs": str(tmp_path / "i.npz"),
-        "aux_weights": [],
-    }
-    worker = create_torch_launcher(python, tmp_path)("torch eager")
+    batches = [
+        (source.standard_normal((4, 3, 32, 32)).astype(np.float32), np.arange(4, dtype=np.int32))
+        for _ in range(2)
+    ]
+    start = {name: str(tmp_path / f"{name}.npz") for name in ("weights", "inputs")}
+    np.savez(start["weights"], **copy_state(model))
+    named = {f"images_{n}": images for n, (images, _) in enumerate(batches)}
+    named.update({f"labels_{n}": labels for n, (_, labels) in enumerate(batches)})
+    np.savez(start["inputs"], **named)
+    optimizer, expected = create_optimizer(workload, model), []
+    for number in range(steps):
+        images, labels = map(flow.tensor, batches[number % len(batches)])
+        loss = flow.nn.functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        expected.append(float(loss.numpy()))
+    worker = create_torch_launcher(os.environ["BENCH_TORCH_PYTHON"], tmp_path)("torch eager")
     try:
-        request = create_setup_request(Workload(model="lenet"), start, False)
+        request = create_setup_request(workload, {**start, "aux_weights": []}, False)
         assert worker.ask("setup", 120.0, **request)["threads"] >= 1
-        losses = worker.ask("train", 60.0, steps=20)["losses"]
-        assert losses[-1] < losses[0]
+        assert worker.ask("train", 60.0, steps=steps)["losses"] == pytest.approx(expected, rel=1e-5)
         assert worker.ask("measure", 60.0, steps=2, lead_steps=1)["duration_s"] > 0
         worker.ask("end", 60.0)
     finally:
