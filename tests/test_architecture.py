@@ -25,6 +25,8 @@ ONEFLOW_ALLOWED = {
     "bench.timing",
     "bench.worker",
     "bench.inference_worker",
+    "bench.limits.tracing",
+    "bench.limits.worker",
     "bench.profiling",
     "bench.profile_worker",
     "bench.parity.assertion",
@@ -41,6 +43,7 @@ MATPLOTLIB_ALLOWED = {
     "bench.profile_plot",
     "bench.history_plot",
     "bench.sweep.plot",
+    "bench.limits.plot",
 }
 
 # a module imports only from layers below its own
@@ -112,6 +115,15 @@ LAYERS = [
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
     {"bench.profile_plot", "bench.execution", "bench.sweep.report", "bench.sweep.plan"},
     {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot"},
+    {"bench.limits.__init__", "bench.limits.work", "bench.limits.rates"},
+    {"bench.limits.document", "bench.limits.tracing"},
+    {"bench.limits.ceilings", "bench.limits.floor", "bench.limits.worker"},
+    {"bench.limits.torch_side", "bench.limits.torch_worker"},
+    {"bench.limits.profile_times"},
+    {"bench.limits.steps", "bench.limits.plot"},
+    {"bench.limits.witness"},
+    {"bench.limits.report"},
+    {"bench.limits.run"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
     {"bench.parity.difference", "bench.parity.pairs"},
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
@@ -251,6 +263,7 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.history_plot, oneflow_bench.export.markdown, "
         "oneflow_bench.export.tensorboard",
         "import oneflow_bench.cli.checks, oneflow_bench.cli.baselines",
+        "import oneflow_bench.cli.limits, oneflow_bench.limits.run, oneflow_bench.limits.plot",
         "import oneflow_bench.parity.series, oneflow_bench.parity.planning",
         "import oneflow_bench.parity.junit, oneflow_bench.parity.annotations",
     ],

@@ -21,6 +21,7 @@ _COMMANDS = {
     "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
+    "limits": ("limits", "Say how far a train step is from the machine's limits."),
     "plot": ("plots", "Draw the pictures of stored runs."),
     "history": ("histories", "Say what changed over the stored runs of a machine."),
     "export": ("exports", "Write stored runs in the formats of other tools."),

@@ -180,6 +180,31 @@ _COMMON_OPTIONS = [
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
 ]  # fmt: skip
 
+_STEP_OPTIONS = [
+    click.option("--model", default="alexnet", show_default=True),
+    click.option("--model-arg", "model_args", multiple=True, callback=parse_model_arguments,
+                 metavar="KEY=VALUE", help="Argument of the model. Repeatable."),
+    click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True),
+    click.option("--image-size", type=click.IntRange(1), default=None,
+                 help="Pixels. Default: the model's own."),
+    click.option("--num-classes", type=click.IntRange(2), default=None,
+                 help="Default: as many as the data have."),
+    click.option("--runtime", type=click.Choice(["tuned", "stock"]), default="tuned",
+                 show_default=True),
+    click.option("--top", type=click.IntRange(1), default=25, show_default=True,
+                 help="Layers shown in the table; the record has all."),
+    click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=600.0,
+                 metavar="SECONDS", help="Longest wait for an answer of a worker. Default: 600."),
+    click.option("--out", default=None, metavar="DIR",
+                 help="Folder to create. Default: results/<command>-<model>-<time>."),
+    click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON."),
+]  # fmt: skip
+
+
+def step_options(command: Command) -> Command:
+    """Decorator: the flags of a command that looks into one train step of a model."""
+    return _decorated(command, _STEP_OPTIONS)
+
 
 def run_options(command: Command) -> Command:
     """Decorator: all flags of a run."""

@@ -65,6 +65,7 @@ def compared(tmp_path_factory):
         ["compare"],
         ["sweep"],
         ["check"],
+        ["limits"],
         ["baseline"],
         ["baseline", "update"],
         ["plot"],
