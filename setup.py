@@ -38,6 +38,7 @@ setup(
     packages=[
         "oneflow_bench",
         "oneflow_bench.cli",
+        "oneflow_bench.doctor",
         "oneflow_bench.export",
         "oneflow_bench.parity",
         "oneflow_bench.verdict",
@@ -48,6 +49,7 @@ setup(
     package_dir={
         "oneflow_bench": "bench",
         "oneflow_bench.cli": "bench/cli",
+        "oneflow_bench.doctor": "bench/doctor",
         "oneflow_bench.export": "bench/export",
         "oneflow_bench.parity": "bench/parity",
         "oneflow_bench.verdict": "bench/verdict",

@@ -34,6 +34,7 @@ ONEFLOW_ALLOWED = {
     "bench.parity.witness",
     "bench.parity.worker",
     "bench.parity.alone",
+    "bench.doctor.worker",
 }
 MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot", "bench.history_plot", "bench.sweep.plot"}
 
@@ -46,6 +47,8 @@ LAYERS = [
         "bench.turns",
         "bench.changepoint",
         "bench.history_metrics",
+        "bench.doctor.__init__",
+        "bench.doctor.worker",
     },
     {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
     {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks"},
@@ -85,6 +88,17 @@ LAYERS = [
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner", "bench.speed_run"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
+    {"bench.doctor.readings", "bench.doctor.thresholds"},
+    {
+        "bench.doctor.import_failure",
+        "bench.doctor.machine_probes",
+        "bench.doctor.result",
+        "bench.doctor.subject",
+        "bench.doctor.variants",
+    },
+    {"bench.doctor.import_checks", "bench.doctor.machine_checks", "bench.doctor.runtime_checks"},
+    {"bench.doctor.measuring", "bench.doctor.report"},
+    {"bench.doctor.run"},
     {"bench.profile_plot", "bench.execution", "bench.sweep.report", "bench.sweep.plan"},
     {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
@@ -228,6 +242,7 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.cli.checks, oneflow_bench.cli.baselines",
         "import oneflow_bench.parity.series, oneflow_bench.parity.planning",
         "import oneflow_bench.parity.junit, oneflow_bench.parity.annotations",
+        "import oneflow_bench.cli.diagnoses, oneflow_bench.doctor.run, oneflow_bench.doctor.report",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):

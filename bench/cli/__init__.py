@@ -20,6 +20,7 @@ _COMMANDS = {
     "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
+    "doctor": ("diagnoses", "Say what slows OneFlow down on this machine."),
     "plot": ("plots", "Draw the pictures of stored runs."),
     "history": ("histories", "Say what changed over the stored runs of a machine."),
     "export": ("exports", "Write stored runs in the formats of other tools."),

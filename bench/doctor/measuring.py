@@ -1,0 +1,242 @@
+"""Measures OneFlow in the environment examined, and in variants of it that take turns with it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from oneflow_bench.config import Contender
+from oneflow_bench.doctor import thresholds
+from oneflow_bench.doctor.import_failure import parse_version
+from oneflow_bench.doctor.readings import (
+    BLAS,
+    CONTROL,
+    HUGE_PAGES,
+    ONEDNN,
+    SCHEDULER,
+    THREADS,
+    Failure,
+    IdentityReading,
+    ImportReading,
+    MachineReading,
+    MemoryReading,
+    Round,
+    RuntimeReading,
+    StepBlock,
+    ThreadReading,
+)
+from oneflow_bench.doctor.runtime_checks import (
+    CORE_TYPE,
+    ONEDNN_VARIABLE,
+    SCHEDULER_VARIABLE,
+    THREADS_VARIABLE,
+    is_set,
+)
+from oneflow_bench.doctor.subject import OUT_OF_TIME, Launch, Subject
+from oneflow_bench.errors import WorkerError
+from oneflow_bench.machine import RECORDED_VARIABLES
+from oneflow_bench.runtime import RuntimeResolver, needs_core_type
+
+EXAMINED = "examined"
+IMPORT = "import"  # the first of all, in the user's own environment
+BLOCK_S = 0.05  # least duration of a block of train steps
+MOST_ROUNDS = 9
+HUGE_PAGES_LIBC = (2, 35)  # glibc's release notes: malloc.hugetlb came with it
+STEERING_VARIABLES = (*RECORDED_VARIABLES, "GLIBC_", "LD_")
+
+Observer = Callable[[str, int, int], None]
+
+
+class Measurement:
+    """The measurements of one interpreter and runtime, until `deadline_s` of the clock."""
+
+    def __init__(
+        self,
+        python: str,
+        runtime: str,
+        base: Dict[str, str],
+        launch: Launch,
+        resolver: RuntimeResolver,
+        deadline_s: float,
+        observe: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._python, self._runtime, self._base = python, runtime, base
+        self._launch, self._resolver, self._observe = launch, resolver, observe
+        self._deadline_s, self._clock = deadline_s, clock
+        self._failures: List[Failure] = []
+        self._read: Dict[str, Any] = {}
+        self._subjects: List[Subject] = []
+
+    def run(self, machine: MachineReading, when_busy: Callable[[], None]) -> RuntimeReading:
+        """Everything there is time for. `when_busy` is called while a core is at its fastest."""
+        try:
+            self._observe("import OneFlow", 0, 0)
+            identity, imported = self._inquire()
+            self._read.update(identity=identity, imported=imported, variables=self._base)
+            if imported is not None and imported.error is None:
+                self._measure(identity, machine, when_busy)
+        finally:
+            for subject in self._subjects:
+                subject.close()
+        steering = self._read.pop("variables")
+        return RuntimeReading(
+            runtime=self._runtime,
+            variables={
+                name: value
+                for name, value in sorted(steering.items())
+                if name.startswith(STEERING_VARIABLES)
+            },
+            failures=self._failures,
+            **self._read,
+        )
+
+    def time_left(self) -> float:
+        return max(0.0, self._deadline_s - self._clock())
+
+    def _inquire(self) -> Tuple[Optional[IdentityReading], Optional[ImportReading]]:
+        """What the interpreter has, and whether it imports OneFlow in the user's environment."""
+        worker = self._launch("identity", self._base)
+        identity = None
+        try:
+            identity = IdentityReading(**worker.ask("identify", self.time_left()))
+        except WorkerError as error:
+            self._failures.append(Failure(measurement="versions", reason=str(error), crashed=False))
+        finally:
+            worker.close()
+        return identity, self._create_subject(IMPORT, self._base).load()
+
+    def _create_subject(self, name: str, environment: Dict[str, str]) -> Subject:
+        guilty = name in (EXAMINED, CONTROL, IMPORT)
+        subject = Subject(name, environment, self._launch, self.time_left, self._failures, guilty)
+        self._subjects.append(subject)
+        return subject
+
+    def _measure(
+        self,
+        identity: Optional[IdentityReading],
+        machine: MachineReading,
+        when_busy: Callable[[], None],
+    ) -> None:
+        self._subjects.pop().close()
+        self._observe("ask the BLAS", 0, 0)
+        examined = Contender(name=EXAMINED, mode="eager", runtime=self._runtime)
+        stock = Contender(name="stock", mode="eager", runtime="stock")
+        environment = self._resolver.resolve(examined, self._python)
+        kernel = self._resolver.find_kernel(examined, self._python)
+        changes = plan_variants(environment, kernel, machine, identity)
+        self._read.update(
+            variables=environment,
+            changes=changes,
+            kernel=kernel,
+            stock_kernel=self._resolver.find_kernel(stock, self._python),
+            numpy_flops_per_s=self._measure_numpy(environment),
+        )
+        self._observe("start the processes", 0, 0)
+        subject = self._create_subject(EXAMINED, environment)
+        variants = {
+            name: self._create_subject(name, {**environment, **change})
+            for name, change in changes.items()
+        }
+        for started in (subject, *variants.values()):
+            started.begin()
+        for started in (subject, *variants.values()):
+            started.wait()
+        self._measure_operators(subject, variants[ONEDNN], when_busy)
+        self._take_turns(subject, variants)
+        memory = subject.ask("measure_memory")
+        if memory is not None:
+            self._read["memory"] = MemoryReading(**memory)
+
+    def _measure_numpy(self, environment: Dict[str, str]) -> Optional[float]:
+        """Rate of NumPy's product on one core, its BLAS free to choose the kernel."""
+        free = {name: value for name, value in environment.items() if name != CORE_TYPE}
+        one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", THREADS_VARIABLE), "1")
+        worker = self._launch("numpy", {**free, **one})
+        try:
+            answer = worker.ask("measure_numpy", self.time_left())
+        except WorkerError as error:
+            self._failures.append(
+                Failure(measurement="NumPy's matrix product", reason=str(error), crashed=False)
+            )
+            return None
+        finally:
+            worker.close()
+        rate: Optional[float] = answer.get("flops_per_s")
+        return rate
+
+    def _measure_operators(
+        self, subject: Subject, onednn: Subject, when_busy: Callable[[], None]
+    ) -> None:
+        self._observe("operators", 0, 0)
+        matmul = subject.ask("measure_matmul")
+        when_busy()
+        if matmul is not None:
+            self._read["matmul_flops_per_s"] = matmul["flops_per_s"]
+        threads = subject.ask("measure_threads")
+        if threads is not None:
+            self._read["threads"] = ThreadReading(**threads)
+        found = {
+            EXAMINED: subject.ask("measure_operators"),
+            ONEDNN: onednn.ask("measure_operators"),
+        }
+        self._read["operators_s"] = {
+            name: answer["operators_s"] for name, answer in found.items() if answer is not None
+        }
+
+    def _take_turns(self, subject: Subject, variants: Dict[str, Subject]) -> None:
+        """Rounds of one block each, in one order and then in the other, so that drift cancels."""
+        everybody = {EXAMINED: subject, **variants}
+        rounds: List[Round] = []
+        while len(rounds) < MOST_ROUNDS and self.time_left() > 0:
+            self._observe("train steps", len(rounds), MOST_ROUNDS)
+            order = list(everybody) if len(rounds) % 2 == 0 else list(everybody)[::-1]
+            blocks: Dict[str, StepBlock] = {}
+            for name in order:
+                answer = everybody[name].ask("measure_steps", block_s=BLOCK_S)
+                if answer is not None:
+                    blocks[name] = StepBlock(**answer)
+            if EXAMINED not in blocks:
+                break
+            examined = blocks.pop(EXAMINED)
+            rounds.append(Round(examined=examined, variants=blocks))
+        self._read["rounds"] = rounds
+        if len(rounds) < thresholds.LEAST_ROUNDS:
+            self._failures.append(
+                Failure(
+                    measurement="turns",
+                    reason=f"{len(rounds)} rounds of at least {thresholds.LEAST_ROUNDS}; "
+                    + OUT_OF_TIME,
+                    crashed=False,
+                )
+            )
+
+
+def plan_variants(
+    environment: Dict[str, str],
+    kernel: Optional[str],
+    machine: MachineReading,
+    identity: Optional[IdentityReading],
+) -> Dict[str, Dict[str, str]]:
+    """The variants worth a turn, and what each sets otherwise: the remedies, and the control."""
+    on = is_set(environment, ONEDNN_VARIABLE, True)
+    changes: Dict[str, Dict[str, str]] = {
+        CONTROL: {},
+        ONEDNN: {ONEDNN_VARIABLE: "0" if on else "1"},
+    }
+    if is_set(environment, SCHEDULER_VARIABLE, True):
+        changes[SCHEDULER] = {SCHEDULER_VARIABLE: "0"}
+    if needs_core_type(kernel, machine.cpu_flags):
+        changes[BLAS] = {CORE_TYPE: "Haswell"}
+    threads = environment.get(THREADS_VARIABLE, "")
+    if threads.isdigit() and int(threads) < machine.usable_cores:
+        changes[THREADS] = {THREADS_VARIABLE: str(machine.usable_cores)}
+    libc = identity.libc if identity else ""
+    if (
+        machine.huge_pages == "madvise"
+        and libc.startswith("glibc")
+        and parse_version(libc) >= HUGE_PAGES_LIBC
+        and "GLIBC_TUNABLES" not in environment
+    ):
+        changes[HUGE_PAGES] = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    return changes

@@ -1,0 +1,59 @@
+"""What the doctor found, as data: `bench doctor --json` prints a `Diagnosis`."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Union
+
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import Literal
+
+from oneflow_bench.doctor.readings import ActivityReading, MachineReading, RuntimeReading
+from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
+
+SCHEMA_VERSION = 1
+
+OK = "ok"
+ATTENTION = "attention"
+UNKNOWN = "unknown"
+
+Number = Union[int, float, str, None]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Check(_Part):
+    """One line of the diagnosis. `remedy` is empty unless something needs attention."""
+
+    name: str
+    status: Literal["ok", "attention", "unknown"]
+    evidence: str  # what was measured, with its number
+    measured: Dict[str, Number] = {}  # the same numbers, units in their names
+    consequence: str = ""
+    step_time_factor: Optional[float] = None  # step time now over that with the remedy
+    remedy: str = ""  # the variable, flag or command
+
+
+class Diagnosis(_Part):
+    """Everything: the checks and what they were made from."""
+
+    schema_version: int = SCHEMA_VERSION
+    created: str
+    python: str  # the interpreter examined
+    runtime: str
+    duration_s: float
+    checks: List[Check]
+    machine: MachineReading
+    activity: ActivityReading
+    oneflow: RuntimeReading
+
+    def list_attention(self) -> List[Check]:
+        return [check for check in self.checks if check.status == ATTENTION]
+
+    @property
+    def exit_status(self) -> int:
+        """1 where something needs attention, 3 where time ran out before that was known, else 0."""
+        if self.list_attention():
+            return EXIT_DIFFERENT
+        return EXIT_INCONCLUSIVE if self.oneflow.failures else EXIT_DONE
