@@ -22,15 +22,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Set
 
-from parity_quality import load_rows, run_study
+from study import Row, load_rows, run_study
 
 from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, WorkerError
 
 STORE = "doctor.jsonl"
 LONGEST_S = 300.0  # for one diagnosis, whose budget is far below
 AS_IS = "none"
-
-Row = Dict[str, Any]
 
 
 class Planting(NamedTuple):
@@ -72,7 +70,7 @@ def run_neighbour(core: int) -> Iterator[None]:
 
 
 def hide_cudnn(stack: ExitStack) -> Planting:
-    """The same OneFlow, by links, in a folder that has no libraries of cuDNN and cuBLAS beside it."""
+    """The same OneFlow, by links, in a folder without cuDNN's and cuBLAS's libraries beside it."""
     spec = importlib.util.find_spec("oneflow")
     if spec is None or not spec.submodule_search_locations:
         raise WorkerError("this interpreter has no OneFlow to hide a library from; run make setup")
@@ -132,13 +130,15 @@ def run_doctor(planting: Planting, budget_s: float) -> Any:
     """The diagnosis of a `bench doctor` of its own, and its exit status."""
     cores = sorted(os.sched_getaffinity(0))[: planting.cores or None]
     command = [sys.executable, "-m", "oneflow_bench", "doctor", "--json", "--budget", f"{budget_s}"]
-    done = subprocess.run(
-        ["taskset", "-c", ",".join(map(str, cores)), *command, *planting.flags],
-        env={**os.environ, **planting.variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        timeout=LONGEST_S,
-    )
+    try:
+        done = subprocess.run(
+            ["taskset", "-c", ",".join(map(str, cores)), *command, *planting.flags],
+            env={**os.environ, **planting.variables},
+            capture_output=True,
+            timeout=LONGEST_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise WorkerError(f"bench doctor did not end within {LONGEST_S:g} s") from None
     if done.returncode not in (EXIT_DONE, EXIT_DIFFERENT, EXIT_INCONCLUSIVE):
         raise WorkerError(
             f"bench doctor ended with status {done.returncode}",
@@ -159,9 +159,7 @@ def describe_rows(rows: List[Row]) -> str:
             )
             hits = sum(not row["missed"] for row in mine) if mine[0]["expected"] else "-"
             longest = max(row["duration_s"] for row in mine)
-            lines.append(
-                f"| {name} | {len(mine)} | {hits} | {', '.join(beside) or 'nothing'} | {longest:.1f} |"
-            )
+            lines.append(f"| {name} | {len(mine)} | {hits} | {beside} | {longest:.1f} |")
     planted = [row for row in good if row["fault"] != AS_IS]
     invented = sum(bool(row["invented"]) for row in good)
     lines += [

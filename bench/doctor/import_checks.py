@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from oneflow_bench.doctor import thresholds
 from oneflow_bench.doctor.import_failure import (
@@ -17,7 +17,7 @@ from oneflow_bench.doctor.readings import (
     MachineReading,
     RuntimeReading,
 )
-from oneflow_bench.doctor.result import ATTENTION, OK, UNKNOWN, Check
+from oneflow_bench.doctor.result import ATTENTION, NOT_IMPORTED, OK, UNKNOWN, Check
 
 
 def check_installation(machine: MachineReading, runtime: RuntimeReading) -> List[Check]:
@@ -125,7 +125,7 @@ def check_gpu(machine: MachineReading, imported: Optional[ImportReading]) -> Che
     driver = machine.nvidia_driver
     if imported is None or imported.error is not None:
         said = f"NVIDIA driver {driver}" if driver else "no NVIDIA driver"
-        return Check(name="gpu", status=UNKNOWN, evidence=f"{said}; OneFlow was not imported")
+        return Check(name="gpu", status=UNKNOWN, evidence=f"{said}; {NOT_IMPORTED}")
     measured = {"gpus": imported.gpus, "driver": driver, "oneflow_cuda": imported.oneflow_cuda}
     if driver is None or imported.gpus:
         evidence = f"OneFlow sees {imported.gpus}, driver {driver}" if driver else "no NVIDIA GPU"
@@ -146,22 +146,26 @@ def check_gpu(machine: MachineReading, imported: Optional[ImportReading]) -> Che
 
 def check_measurements(runtime: RuntimeReading) -> Check:
     """Whether OneFlow ended a worker, or time ran out."""
-    if not runtime.failures:
-        return Check(name="measurements", status=OK, evidence="all came to their end")
     crashes = [failure for failure in runtime.failures if failure.crashed]
-    said = "; ".join(f"{f.measurement}: {f.reason}" for f in crashes or runtime.failures)
-    if not crashes:
+    if crashes:
+        return Check(
+            name="measurements",
+            status=ATTENTION,
+            evidence="; ".join(f"{f.measurement}: {f.reason}" for f in crashes),
+            measured={"crashes": len(crashes)},
+            consequence="a training run may end the same way",
+            remedy="unset the ONEFLOW_, OPENBLAS_ and LD_ variables one by one; reinstall OneFlow",
+        )
+    if runtime.failures:
+        reasons: Dict[str, List[str]] = {}
+        for failure in runtime.failures:
+            reasons.setdefault(failure.reason, []).append(failure.measurement)
+        said = "; ".join(f"{', '.join(which)}: {reason}" for reason, which in reasons.items())
         return Check(
             name="measurements",
             status=UNKNOWN,
-            evidence=said,
-            consequence="some checks could not be made",
+            evidence=f"{said}; give a longer --budget where time was up",
         )
-    return Check(
-        name="measurements",
-        status=ATTENTION,
-        evidence=said,
-        measured={"crashes": len(crashes)},
-        consequence="a training run may end the same way",
-        remedy="unset the ONEFLOW_, OPENBLAS_ and LD_ variables one by one, or reinstall OneFlow",
-    )
+    if runtime.imported is None or runtime.imported.error is not None:
+        return Check(name="measurements", status=UNKNOWN, evidence=NOT_IMPORTED)
+    return Check(name="measurements", status=OK, evidence="all came to their end")

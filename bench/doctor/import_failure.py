@@ -67,7 +67,7 @@ def _explain_absence(identity: IdentityReading) -> Explanation:
     if not has_supported_python(identity):
         return Explanation(
             f"OneFlow is not installed, and has no wheel for Python {identity.python}",
-            f"give --python an interpreter of {lowest} to {highest}, then pip install oneflow",
+            f"give --python a Python {lowest} to {highest}, and pip install oneflow==0.9.0 there",
         )
     return Explanation("OneFlow is not installed there", "pip install oneflow==0.9.0")
 

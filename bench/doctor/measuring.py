@@ -107,8 +107,15 @@ class Measurement:
         return identity, self._create_subject(IMPORT, self._base).load()
 
     def _create_subject(self, name: str, environment: Dict[str, str]) -> Subject:
-        guilty = name in (EXAMINED, CONTROL, IMPORT)
-        subject = Subject(name, environment, self._launch, self.time_left, self._failures, guilty)
+        subject = Subject(
+            name,
+            environment,
+            self._launch,
+            self.time_left,
+            self._failures,
+            guilty=name in (IMPORT, EXAMINED, CONTROL),
+            builds=name != IMPORT,
+        )
         self._subjects.append(subject)
         return subject
 
@@ -204,9 +211,8 @@ class Measurement:
         if len(rounds) < thresholds.LEAST_ROUNDS:
             self._failures.append(
                 Failure(
-                    measurement="turns",
-                    reason=f"{len(rounds)} rounds of at least {thresholds.LEAST_ROUNDS}; "
-                    + OUT_OF_TIME,
+                    measurement=f"train steps in {thresholds.LEAST_ROUNDS} rounds",
+                    reason=OUT_OF_TIME,
                     crashed=False,
                 )
             )

@@ -15,6 +15,7 @@ SCHEMA_VERSION = 1
 OK = "ok"
 ATTENTION = "attention"
 UNKNOWN = "unknown"
+NOT_IMPORTED = "OneFlow was not imported"
 
 Number = Union[int, float, str, None]
 

@@ -15,7 +15,7 @@ from oneflow_bench.doctor.readings import (
     MachineReading,
     RuntimeReading,
 )
-from oneflow_bench.doctor.result import ATTENTION, OK, UNKNOWN, Check, Number
+from oneflow_bench.doctor.result import ATTENTION, NOT_IMPORTED, OK, UNKNOWN, Check, Number
 from oneflow_bench.doctor.variants import Gain, summarize_gain
 from oneflow_bench.runtime import needs_core_type
 
@@ -51,7 +51,7 @@ def check_blas_kernel(machine: MachineReading, runtime: RuntimeReading) -> Check
         return _unknown("blas_kernel", runtime, "OneFlow's BLAS does not say which kernel it uses")
     able = [said for flag, said in _SAID_BY_CPU.items() if flag in machine.cpu_flags]
     evidence = f"{runtime.kernel}; the processor has {', '.join(able) or 'no vector extension'}"
-    if runtime.runtime != "stock" and runtime.stock_kernel:
+    if runtime.stock_kernel not in (None, runtime.kernel):
         evidence += f"; stock would use {runtime.stock_kernel}"
     measured: Dict[str, Number] = {"kernel": runtime.kernel, "stock_kernel": runtime.stock_kernel}
     if not needs_core_type(runtime.kernel, machine.cpu_flags):
@@ -109,7 +109,7 @@ def check_threads(machine: MachineReading, runtime: RuntimeReading) -> Check:
         return _unknown("threads", runtime, f"{setting}; not measured")
     idle = False
     if runtime.threads is not None:
-        working = count_working_threads(runtime)
+        working = count_working_threads(runtime, cores)
         reduction = runtime.threads.reduction
         busy = sum(reduction.threads_s.values()) / reduction.wall_s
         setting = (
@@ -132,8 +132,11 @@ def check_threads(machine: MachineReading, runtime: RuntimeReading) -> Check:
     )
 
 
-def count_working_threads(runtime: RuntimeReading) -> int:
-    """Threads that took part in the reduction and none in a matrix product, which runs on one."""
+def count_working_threads(runtime: RuntimeReading, cores: int) -> int:
+    """Threads that took part in the reduction and none in a matrix product, which runs on one.
+
+    At most the `cores`: on a busy machine the scheduler's thread may rest during the product.
+    """
     assert runtime.threads is not None
     product, reduction = runtime.threads.product, runtime.threads.reduction
     busy_s = thresholds.TAKING_PART * max(product.threads_s.values(), default=0.0)
@@ -146,7 +149,7 @@ def count_working_threads(runtime: RuntimeReading) -> int:
         thresholds.TAKING_PART * max(pool, default=0.0),
         0.05 * reduction.wall_s,  # one that started or ended something is none that computed
     )
-    return max(1, sum(seconds >= least for seconds in pool))
+    return max(1, min(cores, sum(seconds >= least for seconds in pool)))
 
 
 def check_scheduler(runtime: RuntimeReading) -> Check:
@@ -241,9 +244,8 @@ def check_huge_pages(machine: MachineReading, runtime: RuntimeReading) -> Check:
     return Check(
         name="huge_pages",
         status=UNKNOWN,
-        evidence=evidence,
+        evidence=f"{evidence}; what asking for them is worth was not measured",
         measured=measured,
-        consequence="not measured",
     )
 
 
@@ -263,12 +265,12 @@ def _judge_gain(
 
 
 def _describe_step(gain: Optional[Gain]) -> str:
-    return f"{gain.describe()} times the step time otherwise" if gain else ""
+    return f"a train step takes {gain.describe()} times as long as otherwise" if gain else ""
 
 
 def _unknown(name: str, runtime: RuntimeReading, reason: str) -> Check:
     if runtime.imported is None or runtime.imported.error is not None:
-        reason = "OneFlow was not imported"
+        reason = NOT_IMPORTED
     return Check(name=name, status=UNKNOWN, evidence=reason)
 
 

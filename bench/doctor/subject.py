@@ -9,7 +9,7 @@ from oneflow_bench.errors import WorkerError, WorkerTimeout
 from oneflow_bench.worker_process import describe_exit
 
 Launch = Callable[[str, Dict[str, str]], Any]  # name and environment -> WorkerProcess
-OUT_OF_TIME = "the time was up; give a longer --budget"
+OUT_OF_TIME = "the time was up"
 MOST_CRASHES = 2  # after which no more is asked
 _SHOWN = {
     "load": "import",
@@ -20,7 +20,6 @@ _SHOWN = {
     "measure_steps": "train steps",
     "measure_memory": "page faults",
 }
-STEP_CALLS = ("measure_steps", "measure_memory")
 
 
 class Subject:
@@ -28,7 +27,7 @@ class Subject:
 
     `time_left` gives the seconds that an answer may take. What could not be measured is added to
     `failures`; `guilty` says that a crash here is a finding, as in the environment that the user
-    runs in, and not only in one that was tried beside it.
+    runs in, and not only in one that was tried beside it. Without `builds` it only imports.
     """
 
     def __init__(
@@ -38,21 +37,24 @@ class Subject:
         launch: Launch,
         time_left: Callable[[], float],
         failures: List[Failure],
-        guilty: bool,
+        guilty: bool = True,
+        builds: bool = True,
     ) -> None:
         self.name = name
         self._environment, self._launch = environment, launch
         self._time_left, self._failures, self._guilty = time_left, failures, guilty
+        self._calls = ("load", "build") if builds else ("load",)
         self._worker: Any = None
-        self._pending = self._built = self._hopeless = False
+        self._pending = self._hopeless = False
         self._crashes = 0
 
     def begin(self) -> None:
-        """Start the worker and let it import OneFlow, without waiting."""
+        """Start the worker and let it import OneFlow and build a model, without waiting."""
         self._worker = self._launch(self.name, self._environment)
         self._pending = True
         try:
-            self._worker.send("load")
+            for call in self._calls:
+                self._worker.send(call)
         except WorkerError:
             pass  # it died at once; so says the answer that is waited for
 
@@ -75,38 +77,33 @@ class Subject:
         return reading
 
     def wait(self) -> None:
-        """Wait for an import that was begun, so that all are idle before a clock starts."""
-        if self._pending:
-            self._note(self.load())
+        """Wait for what was begun, so that all are idle before a clock starts."""
+        if not self._pending:
+            return
+        reading = self.load()
+        if reading is not None and reading.error is not None:
+            self._fail("load", reading.error, crashed=True)
+        if not self._hopeless and "build" in self._calls:
+            built = self._receive("build")
+            self._hopeless = self._hopeless or built is None
 
     def ask(self, call: str, **arguments: Any) -> Optional[Dict[str, Any]]:
         """The answer to one call; None, and a failure noted, where there was none."""
-        if not self._is_ready(call):
-            return None
-        return self._ask(call, arguments)
-
-    def _is_ready(self, call: str) -> bool:
-        """Whether the worker runs, has imported OneFlow and has built what the call needs."""
+        if self._worker is None and not self._hopeless:
+            self.begin()
+        self.wait()
         if self._hopeless:
-            return False
-        if self._worker is None or self._pending:
-            self._note(self.load())
-        if call in STEP_CALLS and not self._built and not self._hopeless:
-            self._built = self._ask("build", {}) is not None
-            self._hopeless = not self._built
-        return not self._hopeless
-
-    def _note(self, reading: Optional[ImportReading]) -> None:
-        if reading is not None and reading.error is not None:
-            self._fail("load", reading.error, crashed=True)
-
-    def _ask(self, call: str, arguments: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-        seconds = self._time_left()
-        if seconds <= 0:
-            self._fail(call, OUT_OF_TIME, crashed=False)
             return None
         try:
-            answer: Dict[str, Any] = self._worker.ask(call, seconds, **arguments)
+            self._worker.send(call, **arguments)
+        except WorkerError:
+            pass  # as above
+        return self._receive(call)
+
+    def _receive(self, call: str) -> Optional[Dict[str, Any]]:
+        """The answer to what was sent. After a death the next call starts another worker, once."""
+        try:
+            answer: Dict[str, Any] = self._worker.receive(call, self._time_left())
         except WorkerTimeout:
             self._fail(call, OUT_OF_TIME, crashed=False)
         except WorkerError as error:
@@ -131,11 +128,12 @@ class Subject:
             self._failures.append(failure)
 
     def close(self) -> None:
-        """End the worker; the next call starts another."""
+        """End the worker, at once since it has nothing to keep; the next call starts another."""
         if self._worker is not None:
+            self._worker.kill()
             self._worker.close()
             self._worker = None
-        self._pending = self._built = False
+        self._pending = False
 
 
 def _describe(error: WorkerError) -> str:
