@@ -32,8 +32,8 @@ from oneflow_bench.doctor.runtime_checks import (
     THREADS_VARIABLE,
     is_set,
 )
-from oneflow_bench.doctor.subject import OUT_OF_TIME, Launch, Subject
-from oneflow_bench.errors import WorkerError
+from oneflow_bench.doctor.subject import OUT_OF_TIME, Launch, Subject, describe_end
+from oneflow_bench.errors import WorkerError, WorkerTimeout
 from oneflow_bench.machine import RECORDED_VARIABLES
 from oneflow_bench.runtime import RuntimeResolver, needs_core_type
 
@@ -96,14 +96,8 @@ class Measurement:
 
     def _inquire(self) -> Tuple[Optional[IdentityReading], Optional[ImportReading]]:
         """What the interpreter has, and whether it imports OneFlow in the user's environment."""
-        worker = self._launch("identity", self._base)
-        identity = None
-        try:
-            identity = IdentityReading(**worker.ask("identify", self.time_left()))
-        except WorkerError as error:
-            self._failures.append(Failure(measurement="versions", reason=str(error), crashed=False))
-        finally:
-            worker.close()
+        answer = self._ask_once("identity", self._base, "identify", "versions")
+        identity = None if answer is None else IdentityReading(**answer)
         return identity, self._create_subject(IMPORT, self._base).load()
 
     def _create_subject(self, name: str, environment: Dict[str, str]) -> Subject:
@@ -159,18 +153,27 @@ class Measurement:
         """Rate of NumPy's product on one core, its BLAS free to choose the kernel."""
         free = {name: value for name, value in environment.items() if name != CORE_TYPE}
         one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", THREADS_VARIABLE), "1")
-        worker = self._launch("numpy", {**free, **one})
+        answer = self._ask_once("numpy", {**free, **one}, "measure_numpy", "NumPy's matrix product")
+        return None if answer is None else float(answer["flops_per_s"])
+
+    def _ask_once(
+        self, name: str, environment: Dict[str, str], call: str, measurement: str
+    ) -> Optional[Dict[str, Any]]:
+        """One answer of a worker that needs no OneFlow; None, and a failure noted, without one."""
+        worker = self._launch(name, environment)
         try:
-            answer = worker.ask("measure_numpy", self.time_left())
+            answer: Dict[str, Any] = worker.ask(call, self.time_left())
+            reason = answer.get("error")
+        except WorkerTimeout:
+            reason = OUT_OF_TIME
         except WorkerError as error:
-            self._failures.append(
-                Failure(measurement="NumPy's matrix product", reason=str(error), crashed=False)
-            )
-            return None
+            reason = describe_end(error)
         finally:
             worker.close()
-        rate: Optional[float] = answer.get("flops_per_s")
-        return rate
+        if reason is None:
+            return answer
+        self._failures.append(Failure(measurement=measurement, reason=reason, crashed=False))
+        return None
 
     def _measure_operators(
         self, subject: Subject, onednn: Subject, when_busy: Callable[[], None]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -120,8 +121,10 @@ def check_interpreter(python: str) -> None:
 def create_doctor_launcher(python: str, folder: Path) -> Any:
     """Starts the doctor's worker under `python` in an environment; logs go to `folder`."""
 
+    numbers = count()
+
     def launch(name: str, environment: Dict[str, str]) -> WorkerProcess:
-        log = folder / f"{name}-{len(list(folder.iterdir()))}.log"
+        log = folder / f"{name}-{next(numbers)}.log"  # a worker may be started twice
         return WorkerProcess(name, [python, str(WORKER)], environment, log)
 
     return launch

@@ -70,7 +70,7 @@ class Subject:
             self._fail("load", OUT_OF_TIME, crashed=False)
             reading = None
         except WorkerError as error:
-            reading = ImportReading(error=_describe(error), log_tail=error.log_tail)
+            reading = ImportReading(error=describe_end(error), log_tail=error.log_tail)
         if reading is None or reading.error is not None:
             self._hopeless = True
             self.close()
@@ -107,7 +107,7 @@ class Subject:
         except WorkerTimeout:
             self._fail(call, OUT_OF_TIME, crashed=False)
         except WorkerError as error:
-            self._fail(call, _describe(error), crashed=True)
+            self._fail(call, describe_end(error), crashed=True)
         else:
             if answer.get("error") is None:
                 return answer
@@ -136,7 +136,7 @@ class Subject:
         self._pending = False
 
 
-def _describe(error: WorkerError) -> str:
+def describe_end(error: WorkerError) -> str:
     """How a worker ended, in a few words."""
     if error.returncode is None:
         return str(error)
