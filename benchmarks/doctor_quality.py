@@ -154,9 +154,8 @@ def describe_rows(rows: List[Row]) -> str:
     for name in FAULTS:
         mine = [row for row in good if row["fault"] == name]
         if mine:
-            beside = sorted(
-                {check for row in mine for check in set(row["found"]) - set(row["expected"])}
-            )
+            others = {check for row in mine for check in row["found"]} - FAULTS[name].expected
+            beside = ", ".join(sorted(others)) or "nothing"
             hits = sum(not row["missed"] for row in mine) if mine[0]["expected"] else "-"
             longest = max(row["duration_s"] for row in mine)
             lines.append(f"| {name} | {len(mine)} | {hits} | {beside} | {longest:.1f} |")

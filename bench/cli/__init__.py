@@ -57,8 +57,9 @@ def bench() -> None:
     bench compare --model resnet18 --data synthetic
     bench eager --epochs 5 --out results/mine
 
-    Exit status: 0 done, 1 the modes differ or a metric is worse than its
-    baseline, 2 bad input, 3 inconclusive, 4 a worker failed, 130 Ctrl-C.
+    Exit status: 0 done, 1 the modes differ, a metric is worse than its
+    baseline or the doctor found something, 2 bad input, 3 inconclusive, 4 a
+    worker failed, 130 Ctrl-C.
     """
 
 

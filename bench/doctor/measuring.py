@@ -69,7 +69,7 @@ class Measurement:
         self._subjects: List[Subject] = []
 
     def run(self, machine: MachineReading, when_busy: Callable[[], None]) -> RuntimeReading:
-        """Everything there is time for. `when_busy` is called while a core is at its fastest."""
+        """Everything there is time for. `when_busy` is called while a core is busy."""
         try:
             self._observe("import OneFlow", 0, 0)
             identity, imported = self._inquire()
@@ -179,8 +179,7 @@ class Measurement:
         self, subject: Subject, onednn: Subject, when_busy: Callable[[], None]
     ) -> None:
         self._observe("operators", 0, 0)
-        matmul = subject.ask("measure_matmul")
-        when_busy()
+        matmul = subject.ask("measure_matmul", when_busy)
         if matmul is not None:
             self._read["matmul_flops_per_s"] = matmul["flops_per_s"]
         threads = subject.ask("measure_threads")

@@ -33,6 +33,7 @@ from oneflow_bench.worker_process import WorkerProcess
 WORKER = Path(__file__).with_name("worker.py")
 WINDOW_S = 0.7  # of watching other processes, before and after; the kernel counts in 10 ms
 CLOSING_S = 0.5  # kept for the end of the processes
+SETTLING_S = 0.15  # from the start of a measurement to a steady clock; shorter than it takes
 LOWEST_PYTHON = (3, 7)  # that the worker runs on
 STARTING_S = 10.0  # longest that an interpreter may take to say its version
 
@@ -57,6 +58,11 @@ def diagnose(
     machine, before = read_machine(root), read_moment(root)
     others = [watch_others(WINDOW_S, root)]
     frequencies: List[FrequencyReading] = []
+
+    def read_busy() -> None:
+        time.sleep(SETTLING_S)
+        frequencies.append(read_frequency(root))
+
     with tempfile.TemporaryDirectory(prefix="oneflow-bench-doctor-") as folder:
         reading = Measurement(
             python,
@@ -66,7 +72,7 @@ def diagnose(
             resolver or RuntimeResolver(),
             start + budget_s - WINDOW_S - CLOSING_S,
             observe,
-        ).run(machine, lambda: frequencies.append(read_frequency(root)))
+        ).run(machine, read_busy)
     observe("watch the machine", 0, 0)
     others.append(watch_others(WINDOW_S, root))
     machine = machine.model_copy(update={"frequency": (frequencies or [machine.frequency])[-1]})

@@ -91,7 +91,7 @@ def check_matmul_rate(machine: MachineReading, runtime: RuntimeReading) -> Check
         status=ATTENTION,
         evidence=evidence,
         measured=measured,
-        consequence=f"matrix products take {1 / share:.1f} times as long as NumPy's",
+        consequence=f"{1 / share:.1f} times as long as NumPy's",
         step_time_factor=gain.factor if gain else None,
         remedy=f"{CORE_TYPE}=Haswell"
         if needs_core_type(runtime.kernel, machine.cpu_flags)
@@ -147,7 +147,7 @@ def count_working_threads(runtime: RuntimeReading, cores: int) -> int:
     ]
     least = max(
         thresholds.TAKING_PART * max(pool, default=0.0),
-        0.05 * reduction.wall_s,  # one that started or ended something is none that computed
+        thresholds.LEAST_WORK * reduction.wall_s,
     )
     return max(1, min(cores, sum(seconds >= least for seconds in pool)))
 

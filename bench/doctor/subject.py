@@ -87,8 +87,13 @@ class Subject:
             built = self._receive("build")
             self._hopeless = self._hopeless or built is None
 
-    def ask(self, call: str, **arguments: Any) -> Optional[Dict[str, Any]]:
-        """The answer to one call; None, and a failure noted, where there was none."""
+    def ask(
+        self, call: str, meanwhile: Callable[[], None] = lambda: None, **arguments: Any
+    ) -> Optional[Dict[str, Any]]:
+        """The answer to one call; None, and a failure noted, where there was none.
+
+        `meanwhile` is called while the worker measures.
+        """
         if self._worker is None and not self._hopeless:
             self.begin()
         self.wait()
@@ -98,6 +103,7 @@ class Subject:
             self._worker.send(call, **arguments)
         except WorkerError:
             pass  # as above
+        meanwhile()
         return self._receive(call)
 
     def _receive(self, call: str) -> Optional[Dict[str, Any]]:

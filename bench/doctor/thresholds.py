@@ -12,19 +12,21 @@ MATERIAL_FACTOR = 1.10
 CONTROL_MULTIPLE = 2.0
 LEAST_ROUNDS = 5  # winning all of five by chance alone: 1 in 32, without the factor
 
-# OneFlow's BLAS on AVX2 against NumPy's on AVX-512 with twice the width gives 0.5 at least; a
-# kernel without AVX2 gives 0.35 at most against one with it (both by peak operations a cycle)
+# AVX2 against NumPy's AVX-512 at twice the width is 0.5; a kernel without AVX2 has half the width
+# and no fused multiply-add, a quarter of the peak
 MATMUL_SHARE = 0.4
 
 # a thread took part in a reduction if it worked a quarter of what the busiest did: the shares of
-# one reduction are equal, and the rest is start and end
+# one reduction are equal; and a twentieth of the time, since starting and ending takes some
 TAKING_PART = 0.25
+LEAST_WORK = 0.05
 
 # of a step's time in page faults: where the allocator keeps its memory it is below 1 %
 FAULT_SHARE = 0.05
 
-# clocks: boost of one core against all cores is within a third on the processors sold
-FREQUENCY_SHARE = 0.6
+# of the highest clock, with a core busy: without boost many processors run at 0.6 to 0.8 of it, and
+# that is no fault
+FREQUENCY_SHARE = 0.5
 
 # governors that hold the clock down by themselves; intel_pstate and amd-pstate in active mode call
 # their dynamic governor powersave (kernel documentation, admin-guide/pm)
