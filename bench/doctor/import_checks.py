@@ -17,7 +17,13 @@ from oneflow_bench.doctor.readings import (
     MachineReading,
     RuntimeReading,
 )
-from oneflow_bench.doctor.result import ATTENTION, NOT_IMPORTED, OK, UNKNOWN, Check
+from oneflow_bench.doctor.result import (
+    NOT_IMPORTED,
+    Check,
+    Finding,
+    create_check,
+    create_unknown,
+)
 
 
 def check_installation(machine: MachineReading, runtime: RuntimeReading) -> List[Check]:
@@ -34,22 +40,17 @@ def check_import(runtime: RuntimeReading) -> Check:
     """Whether the interpreter imports OneFlow, and if not, why."""
     imported = runtime.imported
     if imported is None:
-        return Check(name="oneflow_import", status=UNKNOWN, evidence="time ran out before it ended")
+        return create_unknown("oneflow_import", "time ran out before it ended")
     if imported.error is None:
-        return Check(
-            name="oneflow_import",
-            status=OK,
-            evidence=f"OneFlow {imported.oneflow} in {imported.import_s or 0:.1f} s",
-            measured={"oneflow": imported.oneflow, "import_s": imported.import_s},
-        )
+        evidence = f"OneFlow {imported.oneflow} in {imported.import_s or 0:.1f} s"
+        measured = {"oneflow": imported.oneflow, "import_s": imported.import_s}
+        return create_check("oneflow_import", evidence, measured, None)
     cause, remedy = explain_import(runtime.identity, imported)
-    return Check(
-        name="oneflow_import",
-        status=ATTENTION,
-        evidence=f"import oneflow fails: {cause}",
-        measured={"error": imported.error},
-        consequence="nothing can be run",
-        remedy=remedy,
+    return create_check(
+        "oneflow_import",
+        f"import oneflow fails: {cause}",
+        {"error": imported.error},
+        Finding("nothing can be run", remedy),
     )
 
 
@@ -57,20 +58,16 @@ def check_versions(runtime: RuntimeReading) -> Check:
     """OneFlow, Python, NumPy, cuDNN and cuBLAS: whether they fit each other."""
     identity, imported = runtime.identity, runtime.imported
     if identity is None:
-        return Check(
-            name="versions", status=UNKNOWN, evidence="the interpreter did not say what it has"
-        )
+        return create_unknown("versions", "the interpreter did not say what it has")
     parts = [f"Python {identity.python}"]
     parts += [f"{name} {version}" for name, version in sorted(identity.installed.items())]
-    problems = _find_misfits(identity) + (_find_cuda_misfits(imported) if imported else [])
-    return Check(
-        name="versions",
-        status=ATTENTION if problems else OK,
-        evidence=", ".join(parts),
-        measured={"python": identity.python, **identity.installed},
-        consequence="; ".join(consequence for consequence, _ in problems),
-        remedy="; ".join(remedy for _, remedy in problems),
+    misfits = _find_misfits(identity) + (_find_cuda_misfits(imported) if imported else [])
+    finding = Finding(
+        "; ".join(consequence for consequence, _ in misfits),
+        "; ".join(remedy for _, remedy in misfits),
     )
+    measured = {"python": identity.python, **identity.installed}
+    return create_check("versions", ", ".join(parts), measured, finding if misfits else None)
 
 
 def _find_misfits(identity: IdentityReading) -> List[Tuple[str, str]]:
@@ -125,47 +122,42 @@ def check_gpu(machine: MachineReading, imported: Optional[ImportReading]) -> Che
     driver = machine.nvidia_driver
     if imported is None or imported.error is not None:
         said = f"NVIDIA driver {driver}" if driver else "no NVIDIA driver"
-        return Check(name="gpu", status=UNKNOWN, evidence=f"{said}; {NOT_IMPORTED}")
-    measured = {"gpus": imported.gpus, "driver": driver, "oneflow_cuda": imported.oneflow_cuda}
-    if driver is None or imported.gpus:
-        evidence = f"OneFlow sees {imported.gpus}, driver {driver}" if driver else "no NVIDIA GPU"
-        return Check(name="gpu", status=OK, evidence=evidence, measured=measured)
-    built = imported.oneflow_cuda
-    return Check(
-        name="gpu",
-        status=ATTENTION,
-        evidence=f"driver {driver} is loaded, and OneFlow sees no GPU"
-        + (f"; it is built for CUDA {built // 1000}.{built % 1000 // 10}" if built else ""),
-        measured=measured,
-        consequence="everything runs on the processor",
-        remedy="a driver for that CUDA or later, and CUDA_VISIBLE_DEVICES not empty"
-        if built
-        else "a CUDA build of OneFlow (pip install oneflow)",
-    )
+        return create_unknown("gpu", f"{said}; {NOT_IMPORTED}")
+    built, finding = imported.oneflow_cuda, None
+    evidence = f"OneFlow sees {imported.gpus}, driver {driver}" if driver else "no NVIDIA GPU"
+    if driver is not None and not imported.gpus:
+        evidence = f"driver {driver} is loaded, and OneFlow sees no GPU"
+        if built:
+            evidence += f"; it is built for CUDA {built // 1000}.{built % 1000 // 10}"
+        finding = Finding(
+            "everything runs on the processor",
+            "a driver for that CUDA or later, and CUDA_VISIBLE_DEVICES not empty"
+            if built
+            else "a CUDA build of OneFlow (pip install oneflow)",
+        )
+    measured = {"gpus": imported.gpus, "driver": driver, "oneflow_cuda": built}
+    return create_check("gpu", evidence, measured, finding)
 
 
 def check_measurements(runtime: RuntimeReading) -> Check:
     """Whether OneFlow ended a worker, or time ran out."""
     crashes = [failure for failure in runtime.failures if failure.crashed]
     if crashes:
-        return Check(
-            name="measurements",
-            status=ATTENTION,
-            evidence="; ".join(f"{f.measurement}: {f.reason}" for f in crashes),
-            measured={"crashes": len(crashes)},
-            consequence="a training run may end the same way",
-            remedy="unset the ONEFLOW_, OPENBLAS_ and LD_ variables one by one; reinstall OneFlow",
+        return create_check(
+            "measurements",
+            "; ".join(f"{crash.measurement}: {crash.reason}" for crash in crashes),
+            {"crashes": len(crashes)},
+            Finding(
+                "a training run may end the same way",
+                "unset the ONEFLOW_, OPENBLAS_ and LD_ variables one by one; reinstall OneFlow",
+            ),
         )
     if runtime.failures:
         reasons: Dict[str, List[str]] = {}
         for failure in runtime.failures:
             reasons.setdefault(failure.reason, []).append(failure.measurement)
         said = "; ".join(f"{', '.join(which)}: {reason}" for reason, which in reasons.items())
-        return Check(
-            name="measurements",
-            status=UNKNOWN,
-            evidence=f"{said}; give a longer --budget where time was up",
-        )
+        return create_unknown("measurements", f"{said}; give a longer --budget where time was up")
     if runtime.imported is None or runtime.imported.error is not None:
-        return Check(name="measurements", status=UNKNOWN, evidence=NOT_IMPORTED)
-    return Check(name="measurements", status=OK, evidence="all came to their end")
+        return create_unknown("measurements", NOT_IMPORTED)
+    return create_check("measurements", "all came to their end", {}, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Mapping, NamedTuple, Optional, Union
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Literal
@@ -34,6 +34,36 @@ class Check(_Part):
     consequence: str = ""
     step_time_factor: Optional[float] = None  # step time now over that with the remedy
     remedy: str = ""  # the variable, flag or command
+
+
+class Finding(NamedTuple):
+    """Why a check needs attention."""
+
+    consequence: str
+    remedy: str
+    step_time_factor: Optional[float] = None
+
+
+def create_check(
+    name: str, evidence: str, measured: Mapping[str, Number], finding: Optional[Finding]
+) -> Check:
+    """A check whose evidence was there: ok, or in need of attention where there is a finding."""
+    if finding is None:
+        return Check(name=name, status=OK, evidence=evidence, measured=dict(measured))
+    return Check(
+        name=name,
+        status=ATTENTION,
+        evidence=evidence,
+        measured=dict(measured),
+        **finding._asdict(),
+    )
+
+
+def create_unknown(
+    name: str, reason: str, measured: Optional[Mapping[str, Number]] = None
+) -> Check:
+    """A check without evidence, and why there is none."""
+    return Check(name=name, status=UNKNOWN, evidence=reason, measured=dict(measured or {}))
 
 
 class Diagnosis(_Part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import Dict, List, Optional
+from typing import Dict, List, Mapping, Optional
 
 from oneflow_bench.doctor import thresholds
 from oneflow_bench.doctor.readings import (
@@ -15,7 +15,14 @@ from oneflow_bench.doctor.readings import (
     MachineReading,
     RuntimeReading,
 )
-from oneflow_bench.doctor.result import ATTENTION, NOT_IMPORTED, OK, UNKNOWN, Check, Number
+from oneflow_bench.doctor.result import (
+    NOT_IMPORTED,
+    Check,
+    Finding,
+    Number,
+    create_check,
+    create_unknown,
+)
 from oneflow_bench.doctor.variants import Gain, summarize_gain
 from oneflow_bench.runtime import needs_core_type
 
@@ -53,20 +60,17 @@ def check_blas_kernel(machine: MachineReading, runtime: RuntimeReading) -> Check
     evidence = f"{runtime.kernel}; the processor has {', '.join(able) or 'no vector extension'}"
     if runtime.stock_kernel not in (None, runtime.kernel):
         evidence += f"; stock would use {runtime.stock_kernel}"
-    measured: Dict[str, Number] = {"kernel": runtime.kernel, "stock_kernel": runtime.stock_kernel}
-    if not needs_core_type(runtime.kernel, machine.cpu_flags):
-        return Check(name="blas_kernel", status=OK, evidence=evidence, measured=measured)
-    gain = summarize_gain(runtime.rounds, BLAS)
-    return Check(
-        name="blas_kernel",
-        status=ATTENTION,
-        evidence=evidence,
-        measured=measured,
-        step_time_factor=gain.factor if gain else None,
-        consequence=_describe_step(gain) or "matrix products without AVX2",
-        remedy=f"{CORE_TYPE}=Haswell"
-        + (" (--runtime tuned sets it)" if runtime.runtime == "stock" else ""),
-    )
+    finding = None
+    if needs_core_type(runtime.kernel, machine.cpu_flags):
+        gain = summarize_gain(runtime.rounds, BLAS)
+        finding = Finding(
+            _describe_step(gain) or "matrix products without AVX2",
+            f"{CORE_TYPE}=Haswell"
+            + (" (--runtime tuned sets it)" if runtime.runtime == "stock" else ""),
+            gain.factor if gain else None,
+        )
+    measured = {"kernel": runtime.kernel, "stock_kernel": runtime.stock_kernel}
+    return create_check("blas_kernel", evidence, measured, finding)
 
 
 def check_matmul_rate(machine: MachineReading, runtime: RuntimeReading) -> Check:
@@ -74,62 +78,49 @@ def check_matmul_rate(machine: MachineReading, runtime: RuntimeReading) -> Check
     ours, theirs = runtime.matmul_flops_per_s, runtime.numpy_flops_per_s
     if ours is None or theirs is None:
         return _unknown("matmul_rate", runtime, "not measured")
-    share = ours / theirs
-    measured: Dict[str, Number] = {
-        "oneflow_flops_per_s": ours,
-        "numpy_flops_per_s": theirs,
-        "share": share,
-    }
-    evidence = (
-        f"OneFlow {ours / 1e9:.1f}, NumPy {theirs / 1e9:.1f} billion operations/s on one core"
-    )
-    if share >= thresholds.MATMUL_SHARE:
-        return Check(name="matmul_rate", status=OK, evidence=evidence, measured=measured)
-    gain = summarize_gain(runtime.rounds, BLAS)
-    return Check(
-        name="matmul_rate",
-        status=ATTENTION,
-        evidence=evidence,
-        measured=measured,
-        consequence=f"{1 / share:.1f} times as long as NumPy's",
-        step_time_factor=gain.factor if gain else None,
-        remedy=f"{CORE_TYPE}=Haswell"
-        if needs_core_type(runtime.kernel, machine.cpu_flags)
-        else f"set {CORE_TYPE} to a kernel for this processor, such as Zen or SkylakeX",
+    share, finding = ours / theirs, None
+    if share < thresholds.MATMUL_SHARE:
+        gain = summarize_gain(runtime.rounds, BLAS)
+        finding = Finding(
+            f"{1 / share:.1f} times as long as NumPy's",
+            f"{CORE_TYPE}=Haswell"
+            if needs_core_type(runtime.kernel, machine.cpu_flags)
+            else f"set {CORE_TYPE} to a kernel for this processor, such as Zen or SkylakeX",
+            gain.factor if gain else None,
+        )
+    return create_check(
+        "matmul_rate",
+        f"OneFlow {ours / 1e9:.1f}, NumPy {theirs / 1e9:.1f} billion operations/s on one core",
+        {"oneflow_flops_per_s": ours, "numpy_flops_per_s": theirs, "share": share},
+        finding,
     )
 
 
 def check_threads(machine: MachineReading, runtime: RuntimeReading) -> Check:
     """How many threads a reduction really used, and whether a variable holds them back."""
     asked, cores = runtime.variables.get(THREADS_VARIABLE), machine.usable_cores
-    setting = f"{THREADS_VARIABLE} is {asked or 'not set'} on {cores} usable cores"
+    evidence = f"{THREADS_VARIABLE} is {asked or 'not set'} on {cores} usable cores"
     measured: Dict[str, Number] = {"omp_num_threads": asked, "usable_cores": cores}
     limited = asked is not None and asked.isdigit() and int(asked) < cores
-    if runtime.threads is None and not limited:
-        return _unknown("threads", runtime, f"{setting}; not measured")
     idle = False
     if runtime.threads is not None:
-        working = count_working_threads(runtime, cores)
-        reduction = runtime.threads.reduction
+        working, reduction = count_working_threads(runtime, cores), runtime.threads.reduction
         busy = sum(reduction.threads_s.values()) / reduction.wall_s
-        setting = (
+        evidence = (
             f"a reduction ran on {working} thread{'s' if working != 1 else ''}, "
-            f"{busy:.2f} processor seconds a second; {setting}"
+            f"{busy:.2f} processor seconds a second; {evidence}"
         )
         measured.update(working_threads=working, cpu_s_per_s=busy)
         idle = working == 1 and cores > 1
-    if not limited and not idle:
-        return Check(name="threads", status=OK, evidence=setting, measured=measured)
+    elif not limited:
+        return _unknown("threads", runtime, f"{evidence}; not measured")
     gain = summarize_gain(runtime.rounds, THREADS)
-    return Check(
-        name="threads",
-        status=ATTENTION,
-        evidence=setting,
-        measured=measured,
-        consequence=_describe_step(gain) or "cores stay idle in what obeys it",
-        step_time_factor=gain.factor if gain else None,
-        remedy=f"{THREADS_VARIABLE}={cores}",
+    finding = Finding(
+        _describe_step(gain) or "cores stay idle in what obeys it",
+        f"{THREADS_VARIABLE}={cores}",
+        gain.factor if gain else None,
     )
+    return create_check("threads", evidence, measured, finding if limited or idle else None)
 
 
 def count_working_threads(runtime: RuntimeReading, cores: int) -> int:
@@ -155,11 +146,8 @@ def count_working_threads(runtime: RuntimeReading, cores: int) -> int:
 def check_scheduler(runtime: RuntimeReading) -> Check:
     """Processor time of a step beyond what it takes when the scheduler's thread computes."""
     if not is_set(runtime.variables, SCHEDULER_VARIABLE, True):
-        return Check(
-            name="scheduler",
-            status=OK,
-            evidence=f"{SCHEDULER_VARIABLE} is off: the scheduler's thread computes, none spins",
-        )
+        evidence = f"{SCHEDULER_VARIABLE} is off: the scheduler's thread computes, none spins"
+        return create_check("scheduler", evidence, {}, None)
     gain = summarize_gain(runtime.rounds, SCHEDULER)
     if gain is None:
         return _unknown("scheduler", runtime, "too few turns to tell")
@@ -167,15 +155,15 @@ def check_scheduler(runtime: RuntimeReading) -> Check:
     other = [r.variants[SCHEDULER] for r in runtime.rounds if SCHEDULER in r.variants]
     used_s, needed_s = (median(b.cpu_s / b.steps for b in blocks) for blocks in (examined, other))
     switches = median(block.involuntary_switches / block.steps for block in examined)
-    measured: Dict[str, Number] = {
-        "step_cpu_s": used_s,
-        "step_cpu_needed_s": needed_s,
-        "involuntary_switches_per_step": switches,
-    }
     evidence = (
         f"a step uses {used_s * 1e3:.1f} ms of processor time, {needed_s * 1e3:.1f} without the "
         f"spinning; {switches:.0f} involuntary switches a step"
     )
+    measured = {
+        "step_cpu_s": used_s,
+        "step_cpu_needed_s": needed_s,
+        "involuntary_switches_per_step": switches,
+    }
     return _judge_gain("scheduler", evidence, measured, gain, f"{SCHEDULER_VARIABLE}=0")
 
 
@@ -190,9 +178,7 @@ def check_onednn(runtime: RuntimeReading) -> Check:
     ratios = {name: times_on[name] / times_off[name] for name in times_on}
     said = ", ".join(f"{name} {format_ratio(ratio)}" for name, ratio in ratios.items())
     evidence = f"{'on' if on else 'off'}; time with it over time without it: {said}"
-    measured: Dict[str, Number] = {
-        f"on_over_off_{name.replace(' ', '_')}": ratio for name, ratio in ratios.items()
-    }
+    measured = {f"on_over_off_{name.replace(' ', '_')}": ratio for name, ratio in ratios.items()}
     return _judge_gain("onednn", evidence, measured, gain, f"{ONEDNN_VARIABLE}={0 if on else 1}")
 
 
@@ -200,28 +186,23 @@ def check_allocator(runtime: RuntimeReading) -> Check:
     """Time of a step that goes into page faults: memory given back and asked for again."""
     if runtime.memory is None or not runtime.rounds:
         return _unknown("allocator", runtime, "not measured")
-    blocks = [round_.examined for round_ in runtime.rounds]
+    blocks, fault_s = [round_.examined for round_ in runtime.rounds], runtime.memory.page_fault_s
     faults = median(block.minor_faults / block.steps for block in blocks)
-    share = min(0.99, faults * runtime.memory.page_fault_s / median(b.step_s for b in blocks))
-    measured: Dict[str, Number] = {
-        "minor_faults_per_step": faults,
-        "page_fault_s": runtime.memory.page_fault_s,
-        "share": share,
-    }
-    evidence = (
-        f"{faults:.1f} page faults a step, {runtime.memory.page_fault_s * 1e6:.2f} us each, "
-        f"{share * 100:.1f} % of its time"
-    )
-    if share <= thresholds.FAULT_SHARE:
-        return Check(name="allocator", status=OK, evidence=evidence, measured=measured)
-    return Check(
-        name="allocator",
-        status=ATTENTION,
-        evidence=evidence,
-        measured=measured,
-        consequence=f"predicted {1 / (1 - share):.2f} times the step time",
-        step_time_factor=1 / (1 - share),
-        remedy="MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824",
+    share = min(0.99, faults * fault_s / median(block.step_s for block in blocks))
+    finding = None
+    if share > thresholds.FAULT_SHARE:
+        factor = 1 / (1 - share)
+        finding = Finding(
+            f"a train step takes about {factor:.2f} times as long as without them",
+            "MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824",
+            factor,
+        )
+    return create_check(
+        "allocator",
+        f"{faults:.1f} page faults a step, {fault_s * 1e6:.2f} us each, "
+        f"{share * 100:.1f} % of its time",
+        {"minor_faults_per_step": faults, "page_fault_s": fault_s, "share": share},
+        finding,
     )
 
 
@@ -229,7 +210,7 @@ def check_huge_pages(machine: MachineReading, runtime: RuntimeReading) -> Check:
     """Transparent huge pages: the kernel's mode, and what asking for them is worth."""
     mode = machine.huge_pages
     if mode is None:
-        return Check(name="huge_pages", status=UNKNOWN, evidence="the kernel has none to offer")
+        return create_unknown("huge_pages", "the kernel does not say")
     held = runtime.memory.huge_page_bytes if runtime.memory else None
     measured: Dict[str, Number] = {"mode": mode, "huge_page_bytes": held}
     evidence = f"mode {mode}"
@@ -240,28 +221,24 @@ def check_huge_pages(machine: MachineReading, runtime: RuntimeReading) -> Check:
         remedy = " ".join(f"{k}={v}" for k, v in runtime.changes[HUGE_PAGES].items())
         return _judge_gain("huge_pages", evidence, measured, gain, remedy)
     if mode == "always":
-        return Check(name="huge_pages", status=OK, evidence=evidence, measured=measured)
-    return Check(
-        name="huge_pages",
-        status=UNKNOWN,
-        evidence=f"{evidence}; what asking for them is worth was not measured",
-        measured=measured,
-    )
+        return create_check("huge_pages", evidence, measured, None)
+    reason = f"{evidence}; what asking for them is worth was not measured"
+    return create_unknown("huge_pages", reason, measured)
 
 
 def _judge_gain(
-    name: str, evidence: str, measured: Dict[str, Number], gain: Gain, remedy: str
+    name: str, evidence: str, measured: Mapping[str, Number], gain: Gain, remedy: str
 ) -> Check:
-    """The check of a setting whose other way round had its turns."""
-    return Check(
-        name=name,
-        status=ATTENTION if gain.material else OK,
-        evidence=evidence,
-        measured={**measured, "rounds": gain.rounds},
-        consequence=_describe_step(gain),
-        step_time_factor=gain.factor,
-        remedy=remedy if gain.material else "",
-    )
+    """The check of a setting whose other way round had its turns; the ratio is always kept."""
+    kept = {
+        **measured,
+        "rounds": gain.rounds,
+        "step_time_ratio": gain.factor,
+        "lowest_ratio": gain.lowest,
+        "highest_ratio": gain.highest,
+    }
+    finding = Finding(_describe_step(gain), remedy, gain.factor) if gain.material else None
+    return create_check(name, evidence, kept, finding)
 
 
 def _describe_step(gain: Optional[Gain]) -> str:
@@ -269,10 +246,10 @@ def _describe_step(gain: Optional[Gain]) -> str:
 
 
 def _unknown(name: str, runtime: RuntimeReading, reason: str) -> Check:
-    if runtime.imported is None or runtime.imported.error is not None:
-        reason = NOT_IMPORTED
-    return Check(name=name, status=UNKNOWN, evidence=reason)
+    imported = runtime.imported is not None and runtime.imported.error is None
+    return create_unknown(name, reason if imported else NOT_IMPORTED)
 
 
 def format_ratio(ratio: float) -> str:
+    """Two digits."""
     return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"

@@ -39,10 +39,10 @@ FREQUENCY = {"governors": ["performance"], "busy_hz": 2.9e9, "highest_hz": 3e9}
         ),
         (
             "frequency",
-            {"frequency": FrequencyReading(**{**FREQUENCY, "busy_hz": 1.5e9})},
+            {"frequency": FrequencyReading(**{**FREQUENCY, "busy_hz": 1.2e9})},
             {},
-            "1.50 of 3.00 GHz",
-            2.0,
+            "1.20 of 3.00 GHz",
+            2.5,
             "-g performance",
         ),
         (
