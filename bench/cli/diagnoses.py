@@ -43,8 +43,8 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     Measures in processes of the interpreter examined; works where OneFlow cannot be imported, and
     says why. A train step of a small network, in eager mode, stands for yours.
 
-    Exit status: 0 nothing needs attention, 1 something does, 2 bad input, 3 nothing was found but
-    time ran out before everything was measured.
+    Exit status: 0 nothing needs attention, 1 something does, 2 bad input, 3 nothing was found, and
+    not everything could be found out (time was up, or the machine too unsteady).
 
     \b
     bench doctor

@@ -34,6 +34,7 @@ class Check(_Part):
     consequence: str = ""
     step_time_factor: Optional[float] = None  # step time now over that with the remedy
     remedy: str = ""  # the variable, flag or command
+    inconclusive: bool = False  # unknown because the measurements were too unsteady
 
 
 class Finding(NamedTuple):
@@ -60,10 +61,19 @@ def create_check(
 
 
 def create_unknown(
-    name: str, reason: str, measured: Optional[Mapping[str, Number]] = None
+    name: str,
+    reason: str,
+    measured: Optional[Mapping[str, Number]] = None,
+    inconclusive: bool = False,
 ) -> Check:
-    """A check without evidence, and why there is none."""
-    return Check(name=name, status=UNKNOWN, evidence=reason, measured=dict(measured or {}))
+    """A check that cannot be judged, and why."""
+    return Check(
+        name=name,
+        status=UNKNOWN,
+        evidence=reason,
+        measured=dict(measured or {}),
+        inconclusive=inconclusive,
+    )
 
 
 class Diagnosis(_Part):
@@ -84,7 +94,8 @@ class Diagnosis(_Part):
 
     @property
     def exit_status(self) -> int:
-        """1 where something needs attention, 3 where time ran out before that was known, else 0."""
+        """1 where something needs attention, 3 where that could not be found out, else 0."""
         if self.list_attention():
             return EXIT_DIFFERENT
-        return EXIT_INCONCLUSIVE if self.oneflow.failures else EXIT_DONE
+        unsure = self.oneflow.failures or any(check.inconclusive for check in self.checks)
+        return EXIT_INCONCLUSIVE if unsure else EXIT_DONE

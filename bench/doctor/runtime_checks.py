@@ -237,6 +237,9 @@ def _judge_gain(
         "lowest_ratio": gain.lowest,
         "highest_ratio": gain.highest,
     }
+    if gain.unsure:
+        reason = f"{evidence}; {_describe_step(gain)}: too unsteady to tell"
+        return create_unknown(name, reason, kept, inconclusive=True)
     finding = Finding(_describe_step(gain), remedy, gain.factor) if gain.material else None
     return create_check(name, evidence, kept, finding)
 

@@ -18,6 +18,11 @@ class Gain(NamedTuple):
     rounds: int
     material: bool  # large enough, sure enough, and beyond what the control differs
 
+    @property
+    def unsure(self) -> bool:
+        """Large enough to matter, and not sure enough to be told."""
+        return self.factor > thresholds.MATERIAL_FACTOR and not self.material
+
     def describe(self) -> str:
         return f"{self.factor:.2f} ({self.lowest:.2f} to {self.highest:.2f})"
 

@@ -20,7 +20,17 @@ def found(monkeypatch):
     def let(*names):
         checks = [{"name": name, "status": "attention"} for name in names]
         checks.append({"name": "swap", "status": "ok"})
-        diagnosis = {"checks": checks, "duration_s": 12.0}
+        oneflow = {
+            "identity": {"executable": "/here/python", "python": "3.10.13"},
+            "imported": None,
+            "variables": {"LD_LIBRARY_PATH": "/here", "OMP_NUM_THREADS": "2"},
+        }
+        diagnosis = {
+            "checks": checks,
+            "duration_s": 12.0,
+            "python": "/here/python",
+            "oneflow": oneflow,
+        }
         monkeypatch.setattr(doctor_quality, "run_doctor", lambda *planting: (diagnosis, 1))
 
     return let
@@ -38,6 +48,13 @@ def found(monkeypatch):
 def test_what_was_found_is_held_against_what_was_planted(found, names, verdict):
     found(*names)
     assert examine("onednn-on", 20.0)["verdict"] == verdict
+
+
+def test_no_path_of_the_machine_is_stored(found):
+    found("onednn")
+    row = examine("onednn-on", 20.0)
+    assert "/here" not in str(row)
+    assert row["diagnosis"]["oneflow"]["variables"] == {"OMP_NUM_THREADS": "2"}
 
 
 def test_a_finding_on_the_machine_as_it_is_counts_as_invented(found):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from doctor_readings import create_activity, create_machine, create_runtime
+from doctor_readings import create_activity, create_machine, create_rounds, create_runtime
 from rich.console import Console
 
 from oneflow_bench.doctor.import_checks import check_installation
@@ -57,6 +57,13 @@ def test_a_finding_has_its_cost_and_its_remedy():
     ]
     assert diagnosis.exit_status == 1
     assert "BLAS kernel       attention  Prescott" in render(diagnosis)
+
+
+def test_an_unsteady_machine_is_in_the_exit_status():
+    rounds = create_rounds(scheduler=0.02) + create_rounds(scheduler=0.04, count=1)
+    diagnosis = create_diagnosis(rounds=rounds)
+    assert diagnosis.exit_status == 3
+    assert "Not known: scheduler." in describe_findings(diagnosis, 80)
 
 
 def test_what_is_not_known_is_named():
