@@ -46,7 +46,7 @@ def explain_import(identity: Optional[IdentityReading], imported: ImportReading)
     if "_descriptor" in said or "Descriptors cannot" in said:
         return Explanation("its protobuf is too new", "pip install 'protobuf>=3.9.2,<4'")
     return Explanation(
-        f"it says: {(imported.error or 'nothing').splitlines()[0]}",
+        (imported.error or "nothing was said").splitlines()[0],
         "pip install --force-reinstall oneflow==0.9.0",
     )
 

@@ -18,7 +18,13 @@ from oneflow_bench.doctor.readings import (
     FrequencyReading,
     MachineReading,
 )
-from oneflow_bench.machine import read_count, read_cpu, read_kib_bytes, read_steal_seconds
+from oneflow_bench.machine import (
+    read_available_bytes,
+    read_count,
+    read_cpu,
+    read_kib_bytes,
+    read_steal_seconds,
+)
 from oneflow_bench.stability import read_temperature_c
 
 ROOT = Path("/")
@@ -41,6 +47,7 @@ def read_machine(root: Path = ROOT) -> MachineReading:
         physical_cores=count_physical_cores(usable, root),
         cgroup=read_cgroup(root),
         frequency=read_frequency(root),
+        available_bytes=read_available_bytes(meminfo),
         huge_pages=read_huge_pages(root),
         swap_total_bytes=swap_total,
         swap_used_bytes=None if swap_total is None else swap_total - (swap_free or 0),

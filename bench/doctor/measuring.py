@@ -7,14 +7,10 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from oneflow_bench.config import Contender
 from oneflow_bench.doctor import thresholds
-from oneflow_bench.doctor.import_failure import parse_version
+from oneflow_bench.doctor.planning import Changes, count_affordable, plan_variants
 from oneflow_bench.doctor.readings import (
-    BLAS,
     CONTROL,
-    HUGE_PAGES,
     ONEDNN,
-    SCHEDULER,
-    THREADS,
     Failure,
     IdentityReading,
     ImportReading,
@@ -25,23 +21,17 @@ from oneflow_bench.doctor.readings import (
     StepBlock,
     ThreadReading,
 )
-from oneflow_bench.doctor.runtime_checks import (
-    CORE_TYPE,
-    ONEDNN_VARIABLE,
-    SCHEDULER_VARIABLE,
-    THREADS_VARIABLE,
-    is_set,
-)
+from oneflow_bench.doctor.runtime_checks import CORE_TYPE, THREADS_VARIABLE
 from oneflow_bench.doctor.subject import OUT_OF_TIME, Launch, Subject, describe_end
 from oneflow_bench.errors import WorkerError, WorkerTimeout
 from oneflow_bench.machine import RECORDED_VARIABLES
-from oneflow_bench.runtime import RuntimeResolver, needs_core_type
+from oneflow_bench.runtime import RuntimeResolver
 
 EXAMINED = "examined"
 IMPORT = "import"  # the first of all, in the user's own environment
+OUT_OF_MEMORY = "there is no memory for another process"
 BLOCK_S = 0.05  # least duration of a block of train steps
 MOST_ROUNDS = 9
-HUGE_PAGES_LIBC = (2, 35)  # glibc's release notes: malloc.hugetlb came with it
 STEERING_VARIABLES = (*RECORDED_VARIABLES, "GLIBC_", "LD_")
 
 Observer = Callable[[str, int, int], None]
@@ -125,7 +115,9 @@ class Measurement:
         stock = Contender(name="stock", mode="eager", runtime="stock")
         environment = self._resolver.resolve(examined, self._python)
         kernel = self._resolver.find_kernel(examined, self._python)
-        changes = plan_variants(environment, kernel, machine, identity)
+        changes = self._give_up(
+            plan_variants(environment, kernel, machine, identity), count_affordable(machine)
+        )
         self._read.update(
             variables=environment,
             changes=changes,
@@ -143,11 +135,25 @@ class Measurement:
             started.begin()
         for started in (subject, *variants.values()):
             started.wait()
-        self._measure_operators(subject, variants[ONEDNN], when_busy)
+        self._measure_operators(subject, variants.get(ONEDNN), when_busy)
         self._take_turns(subject, variants)
         memory = subject.ask("measure_memory")
         if memory is not None:
             self._read["memory"] = MemoryReading(**memory)
+
+    def _give_up(self, changes: Changes, affordable: Optional[int]) -> Changes:
+        """The variants that fit beside the examined environment; a failure for each other one."""
+        if affordable is None:
+            return changes
+        kept = dict(list(changes.items())[: max(0, affordable - 1)])
+        for name in changes:
+            if name not in kept:
+                self._failures.append(
+                    Failure(
+                        measurement=f"train steps ({name})", reason=OUT_OF_MEMORY, crashed=False
+                    )
+                )
+        return kept
 
     def _measure_numpy(self, environment: Dict[str, str]) -> Optional[float]:
         """Rate of NumPy's product on one core, its BLAS free to choose the kernel."""
@@ -176,7 +182,7 @@ class Measurement:
         return None
 
     def _measure_operators(
-        self, subject: Subject, onednn: Subject, when_busy: Callable[[], None]
+        self, subject: Subject, onednn: Optional[Subject], when_busy: Callable[[], None]
     ) -> None:
         self._observe("operators", 0, 0)
         matmul = subject.ask("measure_matmul", when_busy)
@@ -185,12 +191,10 @@ class Measurement:
         threads = subject.ask("measure_threads")
         if threads is not None:
             self._read["threads"] = ThreadReading(**threads)
-        found = {
-            EXAMINED: subject.ask("measure_operators"),
-            ONEDNN: onednn.ask("measure_operators"),
-        }
+        found = {EXAMINED: subject, ONEDNN: onednn}
+        answers = {name: one.ask("measure_operators") for name, one in found.items() if one}
         self._read["operators_s"] = {
-            name: answer["operators_s"] for name, answer in found.items() if answer is not None
+            name: answer["operators_s"] for name, answer in answers.items() if answer is not None
         }
 
     def _take_turns(self, subject: Subject, variants: Dict[str, Subject]) -> None:
@@ -218,33 +222,3 @@ class Measurement:
                     crashed=False,
                 )
             )
-
-
-def plan_variants(
-    environment: Dict[str, str],
-    kernel: Optional[str],
-    machine: MachineReading,
-    identity: Optional[IdentityReading],
-) -> Dict[str, Dict[str, str]]:
-    """The variants worth a turn, and what each sets otherwise: the remedies, and the control."""
-    on = is_set(environment, ONEDNN_VARIABLE, True)
-    changes: Dict[str, Dict[str, str]] = {
-        CONTROL: {},
-        ONEDNN: {ONEDNN_VARIABLE: "0" if on else "1"},
-    }
-    if is_set(environment, SCHEDULER_VARIABLE, True):
-        changes[SCHEDULER] = {SCHEDULER_VARIABLE: "0"}
-    if needs_core_type(kernel, machine.cpu_flags):
-        changes[BLAS] = {CORE_TYPE: "Haswell"}
-    threads = environment.get(THREADS_VARIABLE, "")
-    if threads.isdigit() and int(threads) < machine.usable_cores:
-        changes[THREADS] = {THREADS_VARIABLE: str(machine.usable_cores)}
-    libc = identity.libc if identity else ""
-    if (
-        machine.huge_pages == "madvise"
-        and libc.startswith("glibc")
-        and parse_version(libc) >= HUGE_PAGES_LIBC
-        and "GLIBC_TUNABLES" not in environment
-    ):
-        changes[HUGE_PAGES] = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    return changes

@@ -57,6 +57,7 @@ class MachineReading(_Reading):
     physical_cores: Optional[int] = None  # of the usable ones
     cgroup: CgroupReading = CgroupReading()
     frequency: FrequencyReading = FrequencyReading()
+    available_bytes: Optional[int] = None  # memory for new processes, without swapping
     huge_pages: Optional[str] = None  # always, madvise or never
     swap_used_bytes: Optional[int] = None
     swap_total_bytes: Optional[int] = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,15 @@ def test_an_exception_is_answered_and_the_next_request_served(capsys):
     assert failed["ok"] and failed["error"].startswith("AttributeError")
     assert IdentityReading(**{k: v for k, v in done.items() if k != "ok"}).installed["numpy"]
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_worker_is_one_that_python_3_7_reads_and_imports_nothing_of_the_suite():
+    source = Path(worker.__file__).read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 7))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+             for alias in node.names}  # fmt: skip
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert "json" in names and not any("oneflow_bench" in name for name in names)
 
 
 def test_a_page_fault_takes_time():

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from doctor_readings import create_identity, create_machine
+from doctor_readings import create_machine
 from doctor_workers import FakeDoctor, FakeResolver
 
-from oneflow_bench.doctor.measuring import MOST_ROUNDS, Measurement, plan_variants
+from oneflow_bench.doctor.measuring import MOST_ROUNDS, Measurement
+from oneflow_bench.doctor.planning import WORKER_BYTES
 from oneflow_bench.errors import WorkerError, WorkerTimeout
 
 AVX2 = create_machine(usable_cores=2)
@@ -109,26 +110,11 @@ def test_an_interpreter_that_cannot_say_its_versions_is_examined_all_the_same():
     assert reading.numpy_flops_per_s is None and reading.rounds
 
 
-@pytest.mark.parametrize(
-    "environment, kernel, machine, identity, expected",
-    [
-        ({}, "Haswell", {}, {}, {"onednn": "0", "scheduler": "0", "huge_pages": "hugetlb=1"}),
-        ({"ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD": "0"}, None, {}, {}, {"scheduler": None}),
-        ({"GLIBC_TUNABLES": "x=1"}, None, {}, {}, {"huge_pages": None}),
-        ({}, None, {"huge_pages": "always"}, {}, {"huge_pages": None}),
-        ({}, None, {}, {"libc": "glibc 2.31"}, {"huge_pages": None}),
-        ({}, "Barcelona", {"cpu_flags": ["sse2"]}, {}, {"blas": None}),
-        ({"OMP_NUM_THREADS": "4"}, None, {}, {}, {"threads": None}),
-        ({"OMP_NUM_THREADS": "many"}, None, {}, {}, {"threads": None}),
-    ],
-)
-def test_only_what_may_help_is_tried(environment, kernel, machine, identity, expected):
-    planned = plan_variants(
-        environment, kernel, create_machine(**machine), create_identity(**identity)
-    )
-    assert planned["control"] == {}
-    for name, value in expected.items():
-        if value is None:
-            assert name not in planned
-        else:
-            assert next(iter(planned[name].values())).endswith(value)
+def test_what_memory_has_no_room_for_is_given_up_and_said():
+    machine = create_machine(usable_cores=2, available_bytes=3 * WORKER_BYTES)
+    reading = measure(FakeDoctor(), machine=machine)
+    assert set(reading.rounds[0].variants) == {"control", "onednn"}
+    given_up = {failure.measurement for failure in reading.failures}
+    assert given_up == {"train steps (scheduler)", "train steps (huge_pages)"}
+    alone = measure(FakeDoctor(), machine=create_machine(available_bytes=0))
+    assert set(alone.operators_s) == {"examined"} and alone.rounds[0].variants == {}
