@@ -24,6 +24,7 @@ from oneflow_bench.doctor.result import (
     create_check,
     create_unknown,
 )
+from oneflow_bench.doctor.subject import OUT_OF_TIME
 
 
 def check_installation(machine: MachineReading, runtime: RuntimeReading) -> List[Check]:
@@ -157,7 +158,9 @@ def check_measurements(runtime: RuntimeReading) -> Check:
         for failure in runtime.failures:
             reasons.setdefault(failure.reason, []).append(failure.measurement)
         said = "; ".join(f"{', '.join(which)}: {reason}" for reason, which in reasons.items())
-        return create_unknown("measurements", f"{said}; give a longer --budget where time was up")
+        if OUT_OF_TIME in reasons:
+            said += "; give a longer --budget"
+        return create_unknown("measurements", said)
     if runtime.imported is None or runtime.imported.error is not None:
         return create_unknown("measurements", NOT_IMPORTED)
     return create_check("measurements", "all came to their end", {}, None)

@@ -218,4 +218,5 @@ def check_swap(machine: MachineReading, activity: ActivityReading) -> Check:
         else "there is none"
     )
     measured = {"swapped_pages": moved, "swap_used_bytes": used, "swap_total_bytes": total}
-    return create_check("swap", evidence, measured, finding if moved else None)
+    often = moved > thresholds.SWAPPED_PAGES_PER_S * activity.duration_s
+    return create_check("swap", evidence, measured, finding if often else None)

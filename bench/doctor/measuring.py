@@ -32,6 +32,7 @@ IMPORT = "import"  # the first of all, in the user's own environment
 OUT_OF_MEMORY = "there is no memory for another process"
 BLOCK_S = 0.05  # least duration of a block of train steps
 MOST_ROUNDS = 9
+ROUND_RESERVE = 1.5  # longest rounds that must be left in time for another
 STEERING_VARIABLES = (*RECORDED_VARIABLES, "GLIBC_", "LD_")
 
 Observer = Callable[[str, int, int], None]
@@ -136,10 +137,10 @@ class Measurement:
         for started in (subject, *variants.values()):
             started.wait()
         self._measure_operators(subject, variants.get(ONEDNN), when_busy)
-        self._take_turns(subject, variants)
         memory = subject.ask("measure_memory")
         if memory is not None:
             self._read["memory"] = MemoryReading(**memory)
+        self._take_turns(subject, variants)
 
     def _give_up(self, changes: Changes, affordable: Optional[int]) -> Changes:
         """The variants that fit beside the examined environment; a failure for each other one."""
@@ -198,10 +199,15 @@ class Measurement:
         }
 
     def _take_turns(self, subject: Subject, variants: Dict[str, Subject]) -> None:
-        """Rounds of one block each, in one order and then in the other, so that drift cancels."""
+        """Rounds of one block each, in one order and then in the other, so that drift cancels.
+
+        None is begun that is not likely to end in time.
+        """
         everybody = {EXAMINED: subject, **variants}
         rounds: List[Round] = []
-        while len(rounds) < MOST_ROUNDS and self.time_left() > 0:
+        longest_s = 0.0
+        while len(rounds) < MOST_ROUNDS and self.time_left() > ROUND_RESERVE * longest_s:
+            start_s = self._clock()
             self._observe("train steps", len(rounds), MOST_ROUNDS)
             order = list(everybody) if len(rounds) % 2 == 0 else list(everybody)[::-1]
             blocks: Dict[str, StepBlock] = {}
@@ -213,6 +219,7 @@ class Measurement:
                 break
             examined = blocks.pop(EXAMINED)
             rounds.append(Round(examined=examined, variants=blocks))
+            longest_s = max(longest_s, self._clock() - start_s)
         self._read["rounds"] = rounds
         if len(rounds) < thresholds.LEAST_ROUNDS:
             self._failures.append(

@@ -5,23 +5,12 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, List
 
-from oneflow_bench.doctor.result import ATTENTION, OK, Check, Diagnosis
+from oneflow_bench.doctor.result import ATTENTION, OK, Diagnosis
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _STYLES = {ATTENTION: "bold red", OK: "green"}
-_LABELS = {
-    "oneflow_import": "import",
-    "blas_kernel": "BLAS kernel",
-    "matmul_rate": "matrix products",
-    "onednn": "oneDNN",
-    "huge_pages": "huge pages",
-    "gpu": "GPU",
-    "cgroup": "container limits",
-    "neighbours": "other processes",
-    "frequency": "clock",
-}
 _WIDEST = 110  # columns; longer lines are hard to follow
 
 
@@ -38,7 +27,7 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     table.add_column("evidence", overflow="fold", ratio=1)
     for check in diagnosis.checks:
         style = _STYLES.get(check.status, "yellow")
-        table.add_row(label(check), f"[{style}]{check.status}[/]", escape(check.evidence))
+        table.add_row(check.name, f"[{style}]{check.status}[/]", escape(check.evidence))
     console.print(
         f"{diagnosis.python}, runtime {diagnosis.runtime}",
         soft_wrap=True,
@@ -54,10 +43,10 @@ def describe_findings(diagnosis: Diagnosis, width: int) -> List[str]:
     """Lines of plain text: every finding, or that there is none, and the time it took."""
     lines = []
     for check in diagnosis.list_attention():
-        lines += _wrap(f"{label(check)}: {check.consequence or 'see above'}", width, "")
+        lines += _wrap(f"{check.name}: {check.consequence or 'see above'}", width, "")
         lines += _wrap(f"remedy: {check.remedy}", width, "  ")
     if not lines:
-        unknown = [label(check) for check in diagnosis.checks if check.status != OK]
+        unknown = [check.name for check in diagnosis.checks if check.status != OK]
         lines = ["Nothing needs attention."]
         if unknown:
             lines += _wrap(f"Not known: {', '.join(unknown)}.", width, "")
@@ -73,8 +62,3 @@ def _wrap(text: str, width: int, indent: str) -> List[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def label(check: Check) -> str:
-    """The name of a check in words."""
-    return _LABELS.get(check.name, check.name)

@@ -3,7 +3,7 @@
 Two rules keep findings from being invented. What costs time is judged by the time it costs: a
 variant without the fault takes turns with the environment examined, and must win every round, by
 more than `MATERIAL_FACTOR` and by more than twice what a control of the same environment differs.
-What cannot be timed here is flagged only where the kernel says that it happened.
+What cannot be timed here is flagged only where the kernel says that it happened, and often.
 """
 
 # of step times: five times the spread of equal processes, 1.8 % in results/example, and the
@@ -17,9 +17,9 @@ LEAST_ROUNDS = 5  # winning all of five by chance alone: 1 in 32, without the fa
 MATMUL_SHARE = 0.45
 
 # a thread took part in a reduction if it worked a quarter of what the busiest did: the shares of
-# one reduction are equal; and a twentieth of the time, since starting and ending takes some
+# one reduction are equal; and some of the time at all, which on many cores is little for each
 TAKING_PART = 0.25
-LEAST_WORK = 0.05
+LEAST_WORK = 0.02
 
 # of a step's time in page faults: where the allocator keeps its memory it is below 1 %
 FAULT_SHARE = 0.05
@@ -32,6 +32,9 @@ FREQUENCY_SHARE = 0.5
 # their dynamic governor powersave (kernel documentation, admin-guide/pm)
 SLOW_GOVERNORS = ("powersave", "conservative")
 DYNAMIC_DRIVERS = ("intel_pstate", "amd-pstate-epp", "amd_pstate_epp")
+
+# a page from a fast disk takes about 0.1 ms, so that these are 1 % of the time
+SWAPPED_PAGES_PER_S = 100.0
 
 # memory left below the limit, in sizes of the doctor's own worker
 HEADROOM_WORKERS = 2.0

@@ -49,14 +49,14 @@ def test_nothing_wrong_is_said_in_a_line():
 def test_a_finding_has_its_cost_and_its_remedy():
     diagnosis = create_diagnosis(kernel="Prescott", matmul_flops_per_s=1e10)
     assert describe_findings(diagnosis, 80) == [
-        "BLAS kernel: matrix products without AVX2",
+        "blas_kernel: matrix products without AVX2",
         "  remedy: OPENBLAS_CORETYPE=Haswell",
-        "matrix products: 10.0 times as long as NumPy's",
+        "matmul_rate: 10.0 times as long as NumPy's",
         "  remedy: OPENBLAS_CORETYPE=Haswell",
         "17 checks in 12 s",
     ]
     assert diagnosis.exit_status == 1
-    assert "BLAS kernel       attention  Prescott" in render(diagnosis)
+    assert "blas_kernel     attention  Prescott" in render(diagnosis)
 
 
 def test_an_unsteady_machine_is_in_the_exit_status():

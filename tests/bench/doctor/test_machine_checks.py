@@ -81,8 +81,8 @@ FREQUENCY = {"governors": ["performance"], "busy_hz": 2.9e9, "highest_hz": 3e9}
         (
             "swap",
             {"swap_total_bytes": 4 << 30, "swap_used_bytes": 1 << 30},
-            {"swapped_pages": 7},
-            "7 pages moved while measuring, 1.0 of 4.0 GiB used",
+            {"swapped_pages": 3000},
+            "3000 pages moved while measuring, 1.0 of 4.0 GiB used",
             None,
             "swapoff",
         ),
@@ -105,6 +105,7 @@ def test_a_planted_fault_is_found_and_no_other(name, machine, activity, evidence
         ({"cgroup": CgroupReading(cores=4.0)}, {}),
         ({"cgroup": CgroupReading(memory_bytes=8 << 30, memory_used_bytes=1 << 30)}, {}),
         ({"swap_total_bytes": 4 << 30, "swap_used_bytes": 1 << 30}, {}),  # in use, and at rest
+        ({"swap_total_bytes": 4 << 30}, {"swapped_pages": 100}),  # of somebody's, now and then
         ({}, {"steal_s": 0.3}),  # 0.5 %
         (  # a governor that is dynamic by that driver
             {
