@@ -62,13 +62,32 @@ def check_versions(runtime: RuntimeReading) -> Check:
         return create_unknown("versions", "the interpreter did not say what it has")
     parts = [f"Python {identity.python}"]
     parts += [f"{name} {version}" for name, version in sorted(identity.installed.items())]
+    evidence = ", ".join(parts) + (_describe_cuda(imported) if imported else "")
     misfits = _find_misfits(identity) + (_find_cuda_misfits(imported) if imported else [])
     finding = Finding(
         "; ".join(consequence for consequence, _ in misfits),
         "; ".join(remedy for _, remedy in misfits),
     )
     measured = {"python": identity.python, **identity.installed}
-    return create_check("versions", ", ".join(parts), measured, finding if misfits else None)
+    return create_check("versions", evidence, measured, finding if misfits else None)
+
+
+def _describe_cuda(imported: ImportReading) -> str:
+    """What OneFlow was built for, and what it has loaded."""
+    loaded = []
+    if imported.cudnn:
+        loaded.append(f"cuDNN {imported.cudnn[0]} for CUDA {_format_cuda(imported.cudnn[1])}")
+    if imported.cublas:
+        loaded.append(f"cuBLAS {'.'.join(map(str, imported.cublas))}")
+    if not imported.oneflow_cuda or not loaded:
+        return ""
+    built = _format_cuda(imported.oneflow_cuda)
+    return f"; OneFlow is built for CUDA {built}, loaded are {', '.join(loaded)}"
+
+
+def _format_cuda(number: int) -> str:
+    """CUDA's version from its number: 11070 is 11.7."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _find_misfits(identity: IdentityReading) -> List[Tuple[str, str]]:
@@ -129,7 +148,7 @@ def check_gpu(machine: MachineReading, imported: Optional[ImportReading]) -> Che
     if driver is not None and not imported.gpus:
         evidence = f"driver {driver} is loaded, and OneFlow sees no GPU"
         if built:
-            evidence += f"; it is built for CUDA {built // 1000}.{built % 1000 // 10}"
+            evidence += f"; it is built for CUDA {_format_cuda(built)}"
         finding = Finding(
             "everything runs on the processor",
             "a driver for that CUDA or later, and CUDA_VISIBLE_DEVICES not empty"

@@ -73,12 +73,8 @@ def _explain_absence(identity: IdentityReading) -> Explanation:
 
 
 def has_oneflow(identity: IdentityReading) -> bool:
-    """Whether a distribution of OneFlow, nightly ones included, is installed."""
-    return any(
-        n == "oneflow" or n.startswith("oneflow-")
-        for n in identity.installed
-        if n != "oneflow-bench"
-    )
+    """Whether a distribution of OneFlow, a nightly one included, is installed."""
+    return any(name.startswith("oneflow") for name in identity.installed)
 
 
 def has_old_numpy(identity: IdentityReading) -> bool:

@@ -261,7 +261,7 @@ def list_installed() -> Dict[str, str]:
 
 
 def is_relevant(name: str) -> bool:
-    return name in ("oneflow", "numpy") or name.startswith(("oneflow-", "nvidia-cu"))
+    return name in ("oneflow", "numpy") or name.startswith(("oneflow-nightly", "nvidia-cu"))
 
 
 def list_loaded_libraries() -> List[str]:

@@ -24,6 +24,10 @@ def test_an_installation_with_everything_right_has_no_finding():
     found = check()
     assert {c.status for c in found.values()} == {"ok"}
     assert found["oneflow_import"].evidence == "OneFlow 0.9.0 in 1.0 s"
+    assert found["versions"].evidence == (
+        "Python 3.10.13, numpy 1.26.4, oneflow 0.9.0; OneFlow is built for CUDA 11.7, "
+        "loaded are cuDNN 8600 for CUDA 11.8, cuBLAS 11.10.3"
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ def test_an_installation_with_everything_right_has_no_finding():
         (NOT_FOUND.format("libz.so.1"), {}, "libz.so.1 is missing", "LD_LIBRARY_PATH"),
         (
             "ModuleNotFoundError: No module named 'oneflow'",
-            {"installed": {"oneflow-bench": "0.1.0"}},
+            {"installed": {"numpy": "1.26.4"}},
             "not installed there",
             "pip install oneflow==0.9.0",
         ),
