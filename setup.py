@@ -38,6 +38,7 @@ setup(
     packages=[
         "oneflow_bench",
         "oneflow_bench.cli",
+        "oneflow_bench.doctor",
         "oneflow_bench.export",
         "oneflow_bench.limits",
         "oneflow_bench.parity",
@@ -49,6 +50,7 @@ setup(
     package_dir={
         "oneflow_bench": "bench",
         "oneflow_bench.cli": "bench/cli",
+        "oneflow_bench.doctor": "bench/doctor",
         "oneflow_bench.export": "bench/export",
         "oneflow_bench.limits": "bench/limits",
         "oneflow_bench.parity": "bench/parity",

@@ -36,6 +36,7 @@ ONEFLOW_ALLOWED = {
     "bench.parity.witness",
     "bench.parity.worker",
     "bench.parity.alone",
+    "bench.doctor.worker",
 }
 MATPLOTLIB_ALLOWED = {
     "bench.picture",
@@ -56,6 +57,8 @@ LAYERS = [
         "bench.changepoint",
         "bench.history_metrics",
         "bench.cache",
+        "bench.doctor.__init__",
+        "bench.doctor.worker",
     },
     {"bench.graph_options", "bench.picture", "bench.timing"},
     {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
@@ -113,6 +116,18 @@ LAYERS = [
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner", "bench.speed_run"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
+    {"bench.doctor.readings", "bench.doctor.thresholds"},
+    {
+        "bench.doctor.import_failure",
+        "bench.doctor.machine_probes",
+        "bench.doctor.result",
+        "bench.doctor.subject",
+        "bench.doctor.variants",
+    },
+    {"bench.doctor.import_checks", "bench.doctor.machine_checks", "bench.doctor.runtime_checks"},
+    {"bench.doctor.planning", "bench.doctor.report"},
+    {"bench.doctor.measuring"},
+    {"bench.doctor.run"},
     {"bench.profile_plot", "bench.execution", "bench.sweep.report", "bench.sweep.plan"},
     {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot"},
     {"bench.limits.__init__", "bench.limits.work", "bench.limits.rates"},
@@ -266,6 +281,7 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.cli.limits, oneflow_bench.limits.run, oneflow_bench.limits.plot",
         "import oneflow_bench.parity.series, oneflow_bench.parity.planning",
         "import oneflow_bench.parity.junit, oneflow_bench.parity.annotations",
+        "import oneflow_bench.cli.diagnoses, oneflow_bench.doctor.run, oneflow_bench.doctor.report",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):
