@@ -60,6 +60,29 @@ class Share(click.ParamType):
         return share
 
 
+runtime_option = click.option(
+    "--runtime",
+    default=None,
+    metavar="tuned|stock|FILE",
+    help="Environment variables set for speed (default), left untouched, or taken from a runtime "
+    "profile.",
+)
+
+
+def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments: Any) -> List[Any]:
+    """A contender for each mode with the flags' device and runtime, as `environments` has it.
+
+    Raises InputError for a runtime that cannot be used.
+    """
+    from oneflow_bench.contenders import parse_contenders, read_runtime
+    from oneflow_bench.launch import python_of
+
+    runtime = flags["runtime"] or "tuned"
+    runtime = read_runtime(runtime, f"--runtime {runtime}")
+    contenders = parse_contenders(modes, {"runtime": runtime, "device": flags["device"]})
+    return [environments.complete(contender, python_of(contender)) for contender in contenders]
+
+
 _SPEED_OPTIONS = [
     click.option("--speed/--no-speed", default=True,
                  help="Measure fresh processes for a speed verdict after training (default)."),
@@ -165,9 +188,7 @@ _RUN_OPTIONS = [
                  help="Go on with a run: its folder or one of its checkpoints."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default=None,
                  help="Default: cpu. CUDA has not been run."),
-    click.option("--runtime", default=None, metavar="tuned|stock|FILE",
-                 help="Environment variables set for speed (default), left untouched, or taken "
-                 "from a runtime profile."),
+    runtime_option,
     click.option("--block-steps", type=click.IntRange(1), default=None,
                  help="Steps timed together. Default: about a second's worth."),
 ]  # fmt: skip
