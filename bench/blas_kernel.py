@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 from oneflow_bench.cache import find_cache_folder
+from oneflow_bench.interpreter import keep_logs_away
 from oneflow_bench.machine import read_cpuinfo
 from oneflow_bench.record import write_atomically
 
@@ -69,7 +70,8 @@ def probe_blas(python: str, environment: Dict[str, str]) -> Optional[Answer]:
 
     None when there is no answer (no OneFlow, another BLAS, nothing in time).
     """
-    output = _run_python(python, _PROBE, {**environment, "OPENBLAS_VERBOSE": "2"})
+    verbose = {**keep_logs_away(), **environment, "OPENBLAS_VERBOSE": "2"}
+    output = _run_python(python, _PROBE, verbose)
     kernel = parse_blas_kernel(output)
     return Answer(kernel, parse_libraries(output)) if kernel else None
 

@@ -27,24 +27,40 @@ from oneflow_bench.speed_report import MISSING
 if TYPE_CHECKING:
     from rich.console import Console
 
-STEP, ACCURACY, MEMORY = "train step, ms", "accuracy, %", "peak memory, MiB"
-SPEEDUP = "speedup, training"
-TITLES = ["", STEP, SPEEDUP, "speed", "parity", ACCURACY, MEMORY]
+STEP, SPEEDUP = "train step, ms", "speedup, training"
+VERDICTS = ["", STEP, SPEEDUP, "speed", "parity"]
+COSTS = ["", "eval step, ms", "compile, s", "accuracy, %", "peak memory, MiB"]
+SHOWN_NAME = 20  # letters of a name that stay together in a narrow terminal
 
 
-def overview_rows(comparisons: Sequence[Comparison]) -> List[List[str]]:
-    """The cells of TITLES: the baseline's row, and one for each contender against it."""
-    rows = [_row(comparisons[0].baseline, MISSING, MISSING, MISSING)]
+def verdict_rows(comparisons: Sequence[Comparison]) -> List[List[str]]:
+    """The cells of VERDICTS: the baseline's row, and one for each contender against it."""
+    baseline = comparisons[0].baseline
+    rows = [[baseline.name, _find_own(baseline, STEP), MISSING, MISSING, MISSING]]
     for one in comparisons:
         speedup = dict(difference_rows(one))[SPEEDUP]
-        rows.append(_row(one.contender, speedup, one.speed_verdict, one.parity))
+        step = _find_own(one.contender, STEP)
+        rows.append([one.contender.name, step, speedup, one.speed_verdict, one.parity])
     return rows
 
 
-def _row(summary: ContenderSummary, speedup: str, speed: str, parity: str) -> List[str]:
-    own = dict(contender_rows(summary))
-    step, last_accuracy = own[STEP].split(" ")[0], own[ACCURACY].split(" ")[-1]
-    return [summary.name, step, speedup, speed, parity, last_accuracy, own[MEMORY]]
+def cost_rows(comparisons: Sequence[Comparison]) -> List[List[str]]:
+    """The cells of COSTS, of the baseline and of each contender."""
+    return [
+        [summary.name, *(_find_own(summary, title) for title in COSTS[1:])]
+        for summary in list_summaries(comparisons)
+    ]
+
+
+def list_summaries(comparisons: Sequence[Comparison]) -> List[ContenderSummary]:
+    """The baseline and the contenders."""
+    return [comparisons[0].baseline, *(comparison.contender for comparison in comparisons)]
+
+
+def _find_own(summary: ContenderSummary, title: str) -> str:
+    """A value of `contender_rows` without its interval, and of the epochs the last."""
+    words = dict(contender_rows(summary))[title].split(" ")
+    return words[-1] if title.startswith("accuracy") else words[0]
 
 
 def render_title(comparisons: Sequence[Comparison]) -> str:
@@ -69,15 +85,23 @@ def list_notes(comparisons: Sequence[Comparison]) -> List[str]:
 
 
 def render_contenders_terminal(comparisons: Sequence[Comparison], console: Console) -> None:
-    """One table and a verdict for each contender."""
+    """Two tables, and a verdict for each contender."""
     from rich.table import Table
 
-    table = Table(title=render_title(comparisons), title_justify="left")
-    for title in TITLES:
-        table.add_column(title, justify="right" if title else "left", overflow="fold")
-    for row in overview_rows(comparisons):
-        table.add_row(*row)
-    console.print(table)
+    tables = [
+        (render_title(comparisons), VERDICTS, verdict_rows(comparisons)),
+        ("costs", COSTS, cost_rows(comparisons)),
+    ]
+    for title, columns, rows in tables:
+        table = Table(title=title, title_justify="left")
+        longest = max(len(row[0]) for row in rows)
+        table.add_column("", overflow="fold", width=min(longest, SHOWN_NAME))
+        for column in columns[1:]:
+            whole = column == "speed"  # one word, which is not cut
+            table.add_column(column, justify="right", overflow="fold", no_wrap=whole)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     statuses = {status for comparison in comparisons for status in comparison.status}
     if statuses != {"complete"}:
         console.print(f"Runs that did not complete are compared as far as they got: "
@@ -91,10 +115,9 @@ def render_contenders_markdown(comparisons: Sequence[Comparison], pictures: List
     lines = [f"# {render_title(comparisons)}", ""]
     lines += [f"- {verdict}" for verdict in render_verdicts(comparisons)]
     lines += ["", *(note + "  " for note in list_notes(comparisons)), ""]
-    lines += [f"| {' | '.join(TITLES)} |", "|---|" + "---:|" * (len(TITLES) - 1)]
-    lines += [f"| {' | '.join(row)} |" for row in overview_rows(comparisons)]
-    summaries = [comparisons[0].baseline, *(c.contender for c in comparisons)]
-    lines += ["", *markdown_contender_table(summaries)]
+    lines += [f"| {' | '.join(VERDICTS)} |", "|---|" + "---:|" * (len(VERDICTS) - 1)]
+    lines += [f"| {' | '.join(row)} |" for row in verdict_rows(comparisons)]
+    lines += ["", *markdown_contender_table(list_summaries(comparisons))]
     for comparison in comparisons:
         lines += ["", *markdown_difference_table(comparison)]
     lines += [

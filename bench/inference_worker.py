@@ -53,7 +53,9 @@ class InferenceSession:
             flow.tensor(batch, device=contender.device)
             for batch in split_padded(images, workload.batch_size)
         ]
-        self._forward, compile_s = modes.create_forward(contender.mode, model, self._batches[0])
+        self._forward, compile_s = modes.create_forward(
+            contender.mode, model, self._batches[0], contender.graph_options
+        )
         return {
             "import_s": imported - start,
             "init_s": built - imported,

@@ -23,6 +23,7 @@ from oneflow_bench.graph_options import check_graph_options
 PACKAGE = "oneflow_bench"
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 8), (3, 10)
 ASK_TIMEOUT_S = 120.0
+SOURCES = "sources"
 # what a worker imports, as it is installed; OneFlow brings protobuf and rich
 WORKER_REQUIREMENTS = {
     "oneflow": "oneflow",
@@ -69,10 +70,10 @@ class Interpreter(BaseModel):
 
 
 @functools.lru_cache(maxsize=None)
-def _share_sources(package: str) -> tempfile.TemporaryDirectory:
+def _create_folder(package: str) -> tempfile.TemporaryDirectory:
     folder = tempfile.TemporaryDirectory(prefix="oneflow-bench-sources-")
-    target = Path(folder.name) / PACKAGE
-    target.mkdir()
+    target = Path(folder.name) / SOURCES / PACKAGE
+    target.mkdir(parents=True)
     for source in Path(package).iterdir():
         if source.name != "__pycache__":
             (target / source.name).symlink_to(source)
@@ -90,16 +91,26 @@ def _find_subpackage(name: str) -> Path:
     return Path(spec.origin).resolve().parent
 
 
+def _find_folder() -> str:
+    assert oneflow_bench.__file__ is not None
+    return str(_create_folder(str(Path(oneflow_bench.__file__).resolve().parent)).name)
+
+
 def share_sources() -> str:
     """A folder that holds the suite's package and nothing else, until this process ends."""
-    assert oneflow_bench.__file__ is not None
-    return str(_share_sources(str(Path(oneflow_bench.__file__).resolve().parent)).name)
+    return os.path.join(_find_folder(), SOURCES)
+
+
+def keep_logs_away() -> Dict[str, str]:
+    """Variables that keep OneFlow 0.8.0 from making a folder `log` in the working folder."""
+    return {"GLOG_logtostderr": "1", "GLOG_log_dir": os.path.join(_find_folder(), "log")}
 
 
 def add_sources(environment: Mapping[str, str]) -> Dict[str, str]:
-    """The environment of a process that is to find the suite's sources."""
+    """The environment of another interpreter's process, which finds the suite's sources in it."""
     paths = [share_sources(), environment.get("PYTHONPATH", "")]
-    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    added = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {**keep_logs_away(), **environment, **added}
 
 
 def check_interpreter(python: str, environment: Mapping[str, str]) -> Interpreter:

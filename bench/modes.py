@@ -135,7 +135,12 @@ class TrainGraph(nn.Graph):
         return (loss, labels) if self.takes_loader else loss
 
 
-def create_forward(mode: str, model: nn.Module, example: flow.Tensor) -> Tuple[Any, float]:
+def create_forward(
+    mode: str,
+    model: nn.Module,
+    example: flow.Tensor,
+    graph_options: Optional[Mapping[str, OptionValue]] = None,
+) -> Tuple[Any, float]:
     """A callable from images (N, 3, H, W) to logits (N, K) in eval mode, and compile seconds.
 
     As a graph it takes images of the shape and type of `example` alone.
@@ -143,6 +148,7 @@ def create_forward(mode: str, model: nn.Module, example: flow.Tensor) -> Tuple[A
     model.eval()
     if mode == "graph":
         graph = ForwardGraph(model)
+        apply_graph_options(graph, graph_options)
         return graph, compile_graph(graph, (example,))
 
     def forward(images: flow.Tensor) -> flow.Tensor:

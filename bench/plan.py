@@ -20,6 +20,7 @@ from oneflow_bench.config import (
     Measuring,
     Workload,
 )
+from oneflow_bench.contenders import read_runtime
 from oneflow_bench.data import (
     DataError,
     DatasetInfo,
@@ -194,10 +195,13 @@ def split_flags(flags: Dict[str, Any]) -> Tuple[Dict[str, Any], Measuring, Dict[
     """Flags of a run by what they configure: the workload's, how to measure, and the contenders'.
 
     Where to write and how to print (`out`, `as_json`) is none of these. None means "not given".
+    Raises InputError for a value that one of them does not take.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     measuring = {name: given.pop(name) for name in Measuring.model_fields if name in given}
     side = {name: given.pop(name) for name in Contender.model_fields if name in given}
+    if "runtime" in side:
+        side["runtime"] = read_runtime(side["runtime"], f"--runtime {side['runtime']}")
     workload = {name: value for name, value in given.items() if name not in ("out", "as_json")}
     return workload, validated(Measuring, measuring), side
 

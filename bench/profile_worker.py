@@ -75,7 +75,8 @@ class ProfileSession:
         """Compile the train step of a fresh job and say what became of it."""
         from oneflow_bench import modes, timing
 
-        mode = modes.GraphMode(self._create_job(self._request), self._workload.image_size, False)
+        job, options = self._create_job(self._request), self._contender.graph_options
+        mode = modes.GraphMode(job, self._workload.image_size, False, options)
         compile_s = mode.compile_train()
         built, compiled = mode.list_ops()
         for _ in range(int(request["warmup"])):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import parse_model_arguments
+from oneflow_bench.cli.options import create_contenders, parse_model_arguments, runtime_option
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
 
@@ -98,9 +98,7 @@ _PLAN_FLAGS = (
     show_default=True,
     help="CUDA has not been run.",
 )
-@click.option(
-    "--runtime", type=click.Choice(["tuned", "stock"]), default="tuned", show_default=True
-)
+@runtime_option
 @click.option(
     "--timeout",
     "timeout_s",
@@ -143,18 +141,15 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
 
 
 def _run(plan: InferencePlan, paths: List[Path], flags: Dict[str, Any]) -> InferenceResult:
-    from oneflow_bench.config import Contender
     from oneflow_bench.inference import run_inference
     from oneflow_bench.launch import create_launcher
     from oneflow_bench.runtime import RuntimeResolver
 
     modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
-    contenders = [
-        Contender(name=mode, mode=mode, runtime=flags["runtime"], device=flags["device"])
-        for mode in modes
-    ]
+    environments = RuntimeResolver()
+    contenders = create_contenders(modes, flags, environments)
     with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
-        launch = create_launcher(Path(logs), RuntimeResolver(), "oneflow_bench.inference_worker")
+        launch = create_launcher(Path(logs), environments, "oneflow_bench.inference_worker")
         return run_inference(
             plan,
             paths,

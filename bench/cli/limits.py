@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import click
 
-from oneflow_bench.cli.options import step_options
+from oneflow_bench.cli.options import create_contenders, step_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
 
@@ -100,18 +100,19 @@ def _measure(
     created: str,
     profile: Optional[ProfileDocument],
 ) -> LimitsDocument:
-    from oneflow_bench.config import Contender
     from oneflow_bench.launch import create_launcher
     from oneflow_bench.limits.run import Measuring, run_limits
     from oneflow_bench.limits.torch_side import create_torch_launcher
     from oneflow_bench.runtime import RuntimeResolver
 
     python = flags["torch_python"]
+    environments = RuntimeResolver()
+    contenders = create_contenders(modes, {**flags, "device": "cpu"}, environments)
     with ProgressBar("") as bar:
         return run_limits(
             plan.workload,
-            [Contender(name=mode, mode=mode, runtime=flags["runtime"]) for mode in modes],
-            create_launcher(folder, RuntimeResolver(), "oneflow_bench.limits.worker"),
+            contenders,
+            create_launcher(folder, environments, "oneflow_bench.limits.worker"),
             None if python is None else create_torch_launcher(python, folder),
             Measuring(flags["blocks"], flags["witness_steps"], flags["timeout_s"]),
             created,

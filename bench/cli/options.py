@@ -60,6 +60,29 @@ class Share(click.ParamType):
         return share
 
 
+runtime_option = click.option(
+    "--runtime",
+    default=None,
+    metavar="tuned|stock|FILE",
+    help="Environment variables set for speed (default), left untouched, or taken from a runtime "
+    "profile.",
+)
+
+
+def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments: Any) -> List[Any]:
+    """A contender for each mode with the flags' device and runtime, as `environments` has it.
+
+    Raises InputError for a runtime that cannot be used.
+    """
+    from oneflow_bench.contenders import parse_contenders, read_runtime
+    from oneflow_bench.launch import python_of
+
+    runtime = flags["runtime"] or "tuned"
+    runtime = read_runtime(runtime, f"--runtime {runtime}")
+    contenders = parse_contenders(modes, {"runtime": runtime, "device": flags["device"]})
+    return [environments.complete(contender, python_of(contender)) for contender in contenders]
+
+
 _SPEED_OPTIONS = [
     click.option("--speed/--no-speed", default=True,
                  help="Measure fresh processes for a speed verdict after training (default)."),
@@ -165,9 +188,7 @@ _RUN_OPTIONS = [
                  help="Go on with a run: its folder or one of its checkpoints."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default=None,
                  help="Default: cpu. CUDA has not been run."),
-    click.option("--runtime", default=None, metavar="tuned|stock|FILE",
-                 help="Environment variables set for speed (default), left untouched, or taken "
-                 "from a runtime profile."),
+    runtime_option,
     click.option("--block-steps", type=click.IntRange(1), default=None,
                  help="Steps timed together. Default: about a second's worth."),
 ]  # fmt: skip
@@ -189,8 +210,7 @@ _STEP_OPTIONS = [
                  help="Pixels. Default: the model's own."),
     click.option("--num-classes", type=click.IntRange(2), default=None,
                  help="Default: as many as the data have."),
-    click.option("--runtime", type=click.Choice(["tuned", "stock"]), default="tuned",
-                 show_default=True),
+    runtime_option,
     click.option("--top", type=click.IntRange(1), default=25, show_default=True,
                  help="Layers shown in the table; the record has all."),
     click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=600.0,

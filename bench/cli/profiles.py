@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import click
 
-from oneflow_bench.cli.options import step_options
+from oneflow_bench.cli.options import create_contenders, step_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DONE, InputError
 
@@ -88,14 +88,13 @@ def _load_limits(plan: Plan, path: str) -> LimitsDocument:
 
 
 def _measure(plan: Plan, flags: Dict[str, Any], folder: Path, created: str) -> ProfileDocument:
-    from oneflow_bench.config import Contender
     from oneflow_bench.launch import create_launcher
     from oneflow_bench.profile_run import run_profile
     from oneflow_bench.runtime import RuntimeResolver
 
-    mode = flags["mode"]
-    contender = Contender(name=mode, mode=mode, runtime=flags["runtime"], device=flags["device"])
-    launch = create_launcher(folder, RuntimeResolver(), "oneflow_bench.profile_worker")
+    environments = RuntimeResolver()
+    (contender,) = create_contenders([flags["mode"]], flags, environments)
+    launch = create_launcher(folder, environments, "oneflow_bench.profile_worker")
     with ProgressBar("") as bar:
         return run_profile(
             plan.workload,

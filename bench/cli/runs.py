@@ -134,7 +134,7 @@ def execute_specs(
     command: str, specs: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
 ) -> RunRecord:
     """Plan, run and read back: what is reported is what the record says."""
-    from oneflow_bench.contenders import parse_contenders, read_runtime
+    from oneflow_bench.contenders import parse_contenders
     from oneflow_bench.execution import execute_plan
     from oneflow_bench.launch import check_contenders, create_launcher
     from oneflow_bench.plan import create_document, create_plan, split_flags
@@ -142,8 +142,6 @@ def execute_specs(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     workload, measuring, side = split_flags({**flags, "keep_checkpoints": keep_checkpoints})
-    if "runtime" in side:
-        side["runtime"] = read_runtime(side["runtime"], f"--runtime {side['runtime']}")
     contenders = parse_contenders(specs, side)
     with ProgressBar("images") as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))

@@ -63,6 +63,7 @@ def compared(tmp_path_factory):
         ["eager"],
         ["graph"],
         ["compare"],
+        ["versions"],
         ["sweep"],
         ["check"],
         ["limits"],

@@ -9,6 +9,12 @@ import pytest
 from test_cli import bench, refused
 
 from oneflow_bench.record import ParametersEvent, SetupEvent, load_record
+from oneflow_bench.runtime_profile import (
+    ProfileVariables,
+    RuntimeProfile,
+    describe_profile_machine,
+    save_runtime_profile,
+)
 
 QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6", "--no-speed"]
 
@@ -108,6 +114,38 @@ def test_a_runtime_profile_of_another_machine_is_refused(tmp_path):
     done = bench("compare", *QUICK, "--contender", spec, "--out", tmp_path / "run")
     refused(done, "not a valid runtime profile: colour: Extra inputs are not permitted")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_profile_of_layers_takes_a_runtime_profile_too(tmp_path):
+    done = bench("profile", "--model", "lenet", "--runtime", "tunde", cwd=tmp_path)
+    refused(done, "--runtime tunde is neither tuned nor stock nor a file", "did you mean tuned")
+    assert not list(tmp_path.glob("results/*"))
+
+
+@pytest.mark.oneflow
+def test_a_runtime_profile_of_this_machine_is_applied_to_each_mode(tmp_path):
+    path = tmp_path / "runtime.json"
+    save_runtime_profile(
+        path,
+        RuntimeProfile(
+            machine=describe_profile_machine(sys.executable),
+            variables=ProfileVariables(
+                eager={"ONEFLOW_OF_EAGER": "1"}, graph={"ONEFLOW_OF_THE_GRAPH": "1"}
+            ),
+            graph_options={"allow_fuse_add_to_output": True},
+        ),
+    )
+    out = tmp_path / "run"
+    done = bench("compare", *QUICK, "--runtime", path, "--out", out)
+    assert done.returncode == 0, done.stderr
+    record = load_record(out)
+    variables = {s.contender: s.environment["variables"] for s in record.of_kind(SetupEvent)}
+    assert variables["eager"]["ONEFLOW_OF_EAGER"] == "1"
+    assert "ONEFLOW_OF_THE_GRAPH" not in variables["eager"]
+    assert variables["graph"]["ONEFLOW_OF_THE_GRAPH"] == "1"
+    eager, graph = record.document.contenders
+    assert eager.graph_options == {}
+    assert graph.graph_options == {"allow_fuse_add_to_output": True}
 
 
 def test_stored_runs_bring_their_own_contenders(tmp_path):

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from oneflow_bench.comparison import compare_records
 from oneflow_bench.contenders_report import (
+    cost_rows,
     dump_comparisons,
-    overview_rows,
     render_comparisons,
     render_report,
+    verdict_rows,
 )
 
 LONG = "graph-fuse_add_to_output"
@@ -40,19 +41,29 @@ def shown(comparisons, width=100):
     return stream.getvalue()
 
 
-def test_the_overview_has_a_row_for_each_contender(several):
-    baseline, graph, other = overview_rows(several)
-    assert baseline[0] == "eager" and baseline[2:5] == ["-", "-", "-"]
+def test_every_contender_has_a_row_of_verdicts(several):
+    baseline, graph, other = verdict_rows(several)
+    assert baseline[0] == "eager" and baseline[2:] == ["-", "-", "-"]
+    assert baseline[1].startswith("12") and "(" not in baseline[1]
     assert graph[0] == "graph" and graph[2].startswith("1.2") and "95 %" in graph[2]
-    assert graph[3:5] == ["faster", "identical"]
-    assert other[0] == LONG and other[3:6] == ["inconclusive", "different", "80.0"]
-    assert baseline[1].startswith("12") and baseline[5] == "90.0" and baseline[6] == "400"
+    assert graph[3:] == ["faster", "identical"]
+    assert other[0] == LONG and other[3:] == ["inconclusive", "different"]
+
+
+def test_every_contender_has_a_row_of_costs(several):
+    assert cost_rows(several) == [
+        ["eager", "100.0", "0.00", "90.0", "400"],
+        ["graph", "100.0", "1.00", "90.0", "400"],
+        [LONG, "100.0", "0.00", "80.0", "400"],
+    ]
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_width_hides_a_name_or_a_verdict(several, width):
     text = shown(several, width)
     assert "…" not in text
+    tables = [line for line in text.splitlines() if line[0] in "┏┃┡│└"]
+    assert all(line[-1] in "┓┃┩│┘" and len(line) <= width for line in tables)
     for name, verdict in (("graph", "identical"), (LONG, "different")):
         assert f"{name}. Parity: {verdict}; " in text
     assert "Speed: faster; graph runs at 1.2" in text

@@ -111,6 +111,8 @@ def test_the_sources_are_all_that_another_interpreter_finds(tmp_path):
     environment = add_sources({"PATH": os.environ["PATH"], "PYTHONPATH": "/mine"})
     assert environment["PYTHONPATH"] == f"{share_sources()}{os.pathsep}/mine"
     assert add_sources({})["PYTHONPATH"] == share_sources()
+    assert add_sources({})["GLOG_logtostderr"] == "1"
+    assert add_sources({"GLOG_logtostderr": "0"})["GLOG_logtostderr"] == "0"
     code = (
         "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; "
         "import oneflow_bench.errors, oneflow_bench.graph_options, importlib.util as u; "

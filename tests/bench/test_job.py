@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from oneflow_bench.checkpoint import save_weights
 from oneflow_bench.config import Workload
 from oneflow_bench.errors import InputError
-from oneflow_bench.modes import create_mode
+from oneflow_bench.modes import create_forward, create_mode
 from oneflow_bench.optimization import create_optimizer
 from oneflow_bench.workload import copy_state, create_job
 
@@ -167,6 +167,10 @@ def test_graph_options_change_the_compiled_graph_and_not_the_training():
     assert fused[1] == plain[1]
     with pytest.raises(InputError, match="did you mean allow_fuse_add_to_output"):
         create_mode("graph", create("eager")[0], 32, "memory", {"fuse_add_to_output": True})
+    model, images = create("eager")[0].model, flow.zeros(2, 3, 32, 32)
+    assert create_forward("graph", model, images, {"enable_amp": False})[0](images).shape == (2, 10)
+    with pytest.raises(InputError, match="unknown graph option 'amp'"):
+        create_forward("graph", model, images, {"amp": False})
 
 
 def test_an_argument_that_the_model_does_not_take_is_named():
