@@ -136,7 +136,7 @@ LAYERS = [
     {"bench.limits.torch_side", "bench.limits.torch_worker"},
     {"bench.limits.profile_times"},
     {"bench.limits.steps", "bench.limits.plot"},
-    {"bench.limits.witness"},
+    {"bench.limits.witness", "bench.limits.layer_table"},
     {"bench.limits.report"},
     {"bench.limits.run"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
