@@ -96,14 +96,18 @@ def judge(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) 
     )
 
 
-def form_interval(estimate: Estimate, looks: int) -> Interval:
-    """Both intervals, back on the scale of the ratio."""
+def form_interval(estimate: Estimate, looks: int, comparisons: int = 1) -> Interval:
+    """Both intervals, back on the scale of the ratio.
+
+    The strict interval holds over `comparisons` ratios that are looked at together: each has its
+    share of the 1 % (Bonferroni), which is valid whatever the dependence between them.
+    """
     centre = estimate.log_ratio
     if estimate.std_error is None:
         return Interval(
             ratio=math.exp(centre), low=None, high=None, strict_low=None, strict_high=None
         )
-    half, strict = (q * estimate.std_error for q in _quantiles(estimate, looks))
+    half, strict = (q * estimate.std_error for q in _quantiles(estimate, looks, comparisons))
     return Interval(
         ratio=math.exp(centre),
         low=math.exp(centre - half),
@@ -113,10 +117,10 @@ def form_interval(estimate: Estimate, looks: int) -> Interval:
     )
 
 
-def _quantiles(estimate: Estimate, looks: int) -> Tuple[float, float]:
+def _quantiles(estimate: Estimate, looks: int, comparisons: int = 1) -> Tuple[float, float]:
     from scipy.special import stdtrit
 
-    tails = [(1 - CONFIDENCE) / 2 / looks**LOOK_PRICE, look_alpha(looks) / 2]
+    tails = [(1 - CONFIDENCE) / 2 / looks**LOOK_PRICE, look_alpha(looks) / comparisons / 2]
     return tuple(float(stdtrit(estimate.df, 1 - tail)) for tail in tails)  # type: ignore[return-value]
 
 
