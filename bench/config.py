@@ -91,11 +91,13 @@ class Contender(_Frozen):
 
     name: str
     mode: str = Field(pattern="^(eager|graph)$")
-    runtime: str = Field("tuned", pattern="^(tuned|stock)$")
+    runtime: str = Field("tuned", min_length=1)  # tuned, stock, or the path of a runtime profile
     device: str = Field("cpu", pattern="^(cpu|cuda)$")
     dtype: str = Field("float32", pattern="^(float32|float64)$")  # float64: eager, as a reference
     env: Dict[str, str] = Field(default_factory=dict)  # set over the runtime's own variables
     python: Optional[str] = None  # None: the interpreter that runs the suite
+    # switches of nn.Graph's config by name; accumulation is the workload's
+    graph_options: Dict[str, Union[bool, int, float, str]] = Field(default_factory=dict)
 
 
 class Measuring(_Frozen):

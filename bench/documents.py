@@ -15,7 +15,12 @@ from oneflow_bench.errors import InputError, RecordError
 
 
 def load_document(
-    path: Path, kind: Type[BaseModel], versions: Sequence[int], name: str, remedy: str
+    path: Path,
+    kind: Type[BaseModel],
+    versions: Sequence[int],
+    name: str,
+    remedy: str,
+    version_key: str = "schema_version",
 ) -> Any:
     """Read a JSON document of one of the schema `versions` as an instance of `kind`.
 
@@ -30,7 +35,7 @@ def load_document(
         raise RecordError(
             f"{path} is not JSON; the {name} is damaged, make it again or take it from its source"
         ) from None
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    version = raw.get(version_key) if isinstance(raw, dict) else None
     if version not in versions:
         raise RecordError(
             f"{path} has schema version {version}, this program reads "

@@ -7,13 +7,14 @@ Train and eval are separate graphs because a graph freezes the mode it was compi
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
 from oneflow_bench.feeds import Feed
+from oneflow_bench.graph_options import OptionValue, apply_graph_options
 from oneflow_bench.layer_graph import ForwardGraph
 from oneflow_bench.optimization import (
     capture_eager_state,
@@ -171,12 +172,20 @@ class GraphMode:
 
     graph_ops: Optional[int] = None
 
-    def __init__(self, job: Job, image_size: int, loader_inside: bool) -> None:
+    def __init__(
+        self,
+        job: Job,
+        image_size: int,
+        loader_inside: bool,
+        graph_options: Optional[Mapping[str, OptionValue]] = None,
+    ) -> None:
         self._job = job
         self._image_size = image_size
         self._inside = loader_inside
         self._train_graph = TrainGraph(job, job.train_feed.loader if loader_inside else None)
         self._eval_graph = _EvalGraph(job, job.eval_feed.loader if loader_inside else None)
+        for graph in (self._train_graph, self._eval_graph):
+            apply_graph_options(graph, graph_options)
 
     def compile_train(self) -> float:
         """Compile the train graph; seconds."""
@@ -275,8 +284,17 @@ def compile_graph(graph: nn.Graph, inputs: Tuple[flow.Tensor, ...]) -> float:
     return time.perf_counter() - start
 
 
-def create_mode(mode: str, job: Job, image_size: int, feed: str) -> Any:
-    """`EagerMode` or `GraphMode`; eager takes the loader outside whatever the feed."""
+def create_mode(
+    mode: str,
+    job: Job,
+    image_size: int,
+    feed: str,
+    graph_options: Optional[Mapping[str, OptionValue]] = None,
+) -> Any:
+    """`EagerMode` or `GraphMode`; eager takes the loader outside whatever the feed.
+
+    Raises InputError for graph options that this OneFlow does not have.
+    """
     if mode == "eager":
         return EagerMode(job)
-    return GraphMode(job, image_size, loader_inside=feed == "graph")
+    return GraphMode(job, image_size, feed == "graph", graph_options)

@@ -209,7 +209,11 @@ def create_document(
     contenders: List[Contender],
     environments: RuntimeResolver,
 ) -> Document:
-    """The record's document as it stands before the first turn."""
+    """The record's document as it stands before the first turn.
+
+    Raises InputError for a runtime profile that a contender cannot use.
+    """
+    contenders = [environments.complete(c, python_of(c)) for c in contenders]
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")
     return Document(

@@ -11,6 +11,7 @@ so that a run that is killed can be read up to the kill. Schema history:
     2   recipes in the workload; where a resumed run starts; digests of a teacher
     3   the contenders' dtype; the speed phase: replicates of three roles, blocks in pairs, looks,
         conditions, and its settings
+    4   the contenders' graph options and runtime profiles
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from oneflow_bench.speed_events import (
     SpeedSetupEvent,
 )
 
-SCHEMA_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)  # what came later has defaults
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)  # what came later has defaults
 DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
 

@@ -8,18 +8,29 @@
                                  processor that has AVX2
     GLOG_minloglevel             2: no driver warnings on a machine without a GPU
 
+Anything else is the path of a runtime profile (runtime_profile.py), whose variables of the
+contender's mode are set; its graph options stand below the contender's own.
+
 A variable the user has set already is left as it is; a contender's own variables win over all.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from oneflow_bench.blas_kernel import find_blas_kernel
 from oneflow_bench.config import Contender
 from oneflow_bench.machine import read_cpu
+from oneflow_bench.runtime_profile import (
+    RuntimeProfile,
+    check_profile_machine,
+    describe_profile_machine,
+    load_runtime_profile,
+)
 
+TUNED, STOCK = "tuned", "stock"
 AVX2_KERNELS = frozenset(
     ["haswell", "zen", "excavator", "skylakex", "cooperlake", "sapphirerapids"]
 )
@@ -53,16 +64,46 @@ class RuntimeResolver:
         self._base = dict(os.environ if environment is None else environment)
         self._tuned: Dict[str, Dict[str, str]] = {}
         self._kernels: Dict[Tuple[str, Optional[str]], Optional[str]] = {}
+        self._profiles: Dict[Tuple[str, str], RuntimeProfile] = {}
 
     def resolve(self, contender: Contender, python: str) -> Dict[str, str]:
-        environment = dict(self._base)
-        if contender.runtime == "tuned":
+        """The environment of a contender's processes.
+
+        Raises InputError for a runtime profile that cannot be read or is another machine's.
+        """
+        environment = {**self._base, **self._list_variables(contender, python)}
+        environment.update(contender.env)
+        return environment
+
+    def complete(self, contender: Contender, python: str) -> Contender:
+        """The contender with the graph options of its runtime profile, if it has one.
+
+        Its own options win. Raises InputError as `resolve`.
+        """
+        if contender.runtime in (TUNED, STOCK) or contender.mode != "graph":
+            return contender
+        options = self._load_profile(contender.runtime, python).graph_options
+        merged = {**options, **contender.graph_options}
+        return contender.model_copy(update={"graph_options": merged})
+
+    def _list_variables(self, contender: Contender, python: str) -> Dict[str, str]:
+        """What the runtime adds to the user's environment."""
+        if contender.runtime == STOCK:
+            return {}
+        if contender.runtime == TUNED:
             if python not in self._tuned:
                 kernel = self._ask_kernel(python, self._base)
                 self._tuned[python] = create_tuned_variables(self._base, kernel)
-            environment.update(self._tuned[python])
-        environment.update(contender.env)
-        return environment
+            return self._tuned[python]
+        variables = self._load_profile(contender.runtime, python).variables_of(contender.mode)
+        return {name: value for name, value in variables.items() if name not in self._base}
+
+    def _load_profile(self, path: str, python: str) -> RuntimeProfile:
+        if (path, python) not in self._profiles:
+            profile = load_runtime_profile(Path(path))
+            check_profile_machine(Path(path), profile, describe_profile_machine(python))
+            self._profiles[path, python] = profile
+        return self._profiles[path, python]
 
     def find_kernel(self, contender: Contender, python: str) -> Optional[str]:
         """The BLAS kernel a contender will run on; None where OneFlow's BLAS does not say."""

@@ -67,7 +67,11 @@ class Session:
         )
         initial = digest_state(workload.copy_state(self._job.model))
         self._mode = modes.create_mode(
-            contender.mode, self._job, self._workload.image_size, self._workload.feed
+            contender.mode,
+            self._job,
+            self._workload.image_size,
+            self._workload.feed,
+            contender.graph_options,
         )
         if self._workload.resume:
             self._resume(Path(self._workload.resume))

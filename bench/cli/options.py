@@ -9,6 +9,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import click
 
+from oneflow_bench.graph_options import parse_option
+
 Command = Callable[..., Any]
 
 
@@ -34,19 +36,8 @@ def parse_model_arguments(
         key, separator, text = pair.partition("=")
         if not separator or not key.isidentifier():
             raise click.BadParameter(f"{pair} is not KEY=VALUE, such as depth=40")
-        arguments[key] = _parse_value(text)
+        arguments[key] = parse_option(text)
     return arguments or None
-
-
-def _parse_value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 class Share(click.ParamType):
@@ -174,8 +165,9 @@ _RUN_OPTIONS = [
                  help="Go on with a run: its folder or one of its checkpoints."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default=None,
                  help="Default: cpu. CUDA has not been run."),
-    click.option("--runtime", type=click.Choice(["tuned", "stock"]), default=None,
-                 help="Environment variables set for speed (default), or left untouched."),
+    click.option("--runtime", default=None, metavar="tuned|stock|FILE",
+                 help="Environment variables set for speed (default), left untouched, or taken "
+                 "from a runtime profile."),
     click.option("--block-steps", type=click.IntRange(1), default=None,
                  help="Steps timed together. Default: about a second's worth."),
 ]  # fmt: skip

@@ -11,7 +11,12 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from oneflow_bench.parity import result as levels
-from oneflow_bench.parity.observation import create_observed, list_backward, observe_eval
+from oneflow_bench.parity.observation import (
+    GraphOptions,
+    create_observed,
+    list_backward,
+    observe_eval,
+)
 from oneflow_bench.parity.tensors import Observer
 from oneflow_bench.workload import Job, copy_state
 
@@ -24,9 +29,9 @@ Checkpoint = Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]
 class Collector:
     """Notes the levels of one side, in the order of its methods."""
 
-    def __init__(self, observer: Observer, mode: str) -> None:
+    def __init__(self, observer: Observer, mode: str, graph_options: GraphOptions = None) -> None:
         self._observer = observer
-        self._mode = mode
+        self._mode, self._graph_options = mode, graph_options
         self._observed: Any = None
         self.losses: List[Any] = []
 
@@ -39,12 +44,13 @@ class Collector:
     def note_eval_forward(self, job: Job) -> None:
         """Every module's output in eval mode, on the first validation batch."""
         images, _ = job.eval_feed.next_batch()
-        for name, kind, value in observe_eval(self._mode, job.model, images):
+        found = observe_eval(self._mode, job.model, images, self._graph_options)
+        for name, kind, value in found:
             self._observer.add(levels.EVAL_FORWARD, name, kind, value)
 
     def note_first_step(self, job: Job) -> None:
         """The first step, looked into: outputs, loss, gradients, and what the update made."""
-        self._observed = create_observed(self._mode, job)
+        self._observed = create_observed(self._mode, job, self._graph_options)
         step = self._take_step(1, with_outputs=True)
         for name, kind, value in step.outputs:
             self._observer.add(levels.FORWARD, name, kind, value)

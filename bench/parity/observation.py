@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import types
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from oneflow_bench.graph_options import OptionValue, apply_graph_options
 from oneflow_bench.layer_graph import ForwardGraph, replace_forwards
 from oneflow_bench.modes import MODEL_PREFIX, EagerMode, TrainGraph, compile_graph
 from oneflow_bench.optimization import State, capture_graph_state
@@ -21,6 +22,7 @@ from oneflow_bench.workload import Job
 
 OUTPUT = "output"  # how the model's own output is called among its modules'
 
+GraphOptions = Optional[Mapping[str, OptionValue]]
 # name, class of the module, value
 Output = Tuple[str, str, flow.Tensor]
 
@@ -162,12 +164,13 @@ class _ObservedTrainGraph(TrainGraph):
 class ObservedGraph:
     """Train steps of a compiled graph that gives its modules' outputs and its gradients as well."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, graph_options: GraphOptions = None) -> None:
         self._job = job
         job.model.train()
         self._batch = job.train_feed.next_batch()
         with tap_modules(job.objective, name_in_objective) as taps:
             self._graph = _ObservedTrainGraph(job, taps)
+            apply_graph_options(self._graph, graph_options)
             compile_graph(self._graph, self._batch)
 
     def observe_step(self, with_outputs: bool) -> Observed:
@@ -195,12 +198,14 @@ class ObservedGraph:
         return capture_graph_state(self._graph, MODEL_PREFIX)
 
 
-def create_observed(mode: str, job: Job) -> Any:
+def create_observed(mode: str, job: Job, graph_options: GraphOptions = None) -> Any:
     """`ObservedEager` or `ObservedGraph` over a job that has not taken a step."""
-    return ObservedEager(job) if mode == "eager" else ObservedGraph(job)
+    return ObservedEager(job) if mode == "eager" else ObservedGraph(job, graph_options)
 
 
-def observe_eval(mode: str, model: nn.Module, images: flow.Tensor) -> List[Any]:
+def observe_eval(
+    mode: str, model: nn.Module, images: flow.Tensor, graph_options: GraphOptions = None
+) -> List[Any]:
     """(name, class, array) of every module's output in eval mode for images (N, 3, H, W)."""
     model.eval()
     with tap_modules(model, name_in_model) as taps:
@@ -209,6 +214,7 @@ def observe_eval(mode: str, model: nn.Module, images: flow.Tensor) -> List[Any]:
                 model(images)
             return _to_arrays(taps.outputs)
         graph = _ObservedForward(model, taps)
+        apply_graph_options(graph, graph_options)
         outputs = graph(images)
         return [
             (name, kind, np.array(tensor.numpy()))

@@ -54,7 +54,9 @@ class ParitySession:
         check_device(self._contender.device, flow.cuda.is_available())
         folder = request.get("dataset")
         self._dataset = load_dataset(Path(folder)) if folder else None
-        self._collector = Collector(self._observer, self._contender.mode)
+        self._collector = Collector(
+            self._observer, self._contender.mode, self._contender.graph_options
+        )
         self._witness = request.get("witness")
         if self._witness is not None:
             self._workload = move_learning_rate(self._workload, self._witness)
@@ -108,7 +110,11 @@ class ParitySession:
         self._job = self._prepare(self._workload)
         load_state(self._job.model, weights)
         self._mode = modes.create_mode(
-            self._contender.mode, self._job, self._workload.image_size, self._workload.feed
+            self._contender.mode,
+            self._job,
+            self._workload.image_size,
+            self._workload.feed,
+            self._contender.graph_options,
         )
         self.restore_optimizer(optimizer, done)
         self._job.train_feed.skip(done)

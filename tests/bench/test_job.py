@@ -153,6 +153,21 @@ def test_oneflow_s_own_folders_are_loaded(tmp_path):
             assert all(np.array_equal(loaded[key], wanted[key]) for key in wanted)
 
 
+def test_graph_options_change_the_compiled_graph_and_not_the_training():
+    def compile_with(options):
+        workload = Workload(**{**BASE, "model": "resnet20"})
+        job = create_job(workload, None, STEPS, "cpu")
+        mode = create_mode("graph", job, 32, "memory", options)
+        mode.compile_train()
+        return mode.graph_ops, [mode.train_step()[0].numpy().tolist() for _ in range(3)]
+
+    plain, fused = compile_with({}), compile_with({"allow_fuse_add_to_output": True})
+    assert fused[0] < plain[0]
+    assert fused[1] == plain[1]
+    with pytest.raises(InputError, match="did you mean allow_fuse_add_to_output"):
+        create_mode("graph", create("eager")[0], 32, "memory", {"fuse_add_to_output": True})
+
+
 def test_an_argument_that_the_model_does_not_take_is_named():
     with pytest.raises(InputError, match="lenet cannot be made with depth=3 .*defaults are: none"):
         create("eager", model_args={"depth": 3})

@@ -4,7 +4,14 @@ import pytest
 
 from oneflow_bench import runtime
 from oneflow_bench.config import Contender
+from oneflow_bench.errors import InputError
 from oneflow_bench.runtime import RuntimeResolver, needs_core_type
+from oneflow_bench.runtime_profile import (
+    ProfileMachine,
+    ProfileVariables,
+    RuntimeProfile,
+    save_runtime_profile,
+)
 
 
 @pytest.fixture
@@ -73,3 +80,60 @@ def test_the_kernel_a_contender_runs_on_is_asked_in_its_own_environment(old_blas
     }
     assert kernels == {"stock": "Barcelona", "tuned": "Haswell"}
     assert len(old_blas) == 2
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    """The path of a profile that was made on this machine."""
+    here = ProfileMachine(processor="Zen 3", cores=2, oneflow="0.9.0")
+    monkeypatch.setattr(runtime, "describe_profile_machine", lambda python: here)
+    path = tmp_path / "runtime.json"
+    save_runtime_profile(
+        path,
+        RuntimeProfile(
+            machine=here,
+            variables=ProfileVariables(eager={"A": "eager", "B": "1"}, graph={"A": "graph"}),
+            graph_options={"allow_fuse_add_to_output": True, "set_outputs_buffer_size": 3},
+        ),
+    )
+    return path
+
+
+def contender_of(path, mode, **fields):
+    return Contender(name=mode, mode=mode, runtime=str(path), **fields)
+
+
+def test_a_profile_sets_the_variables_of_the_mode_and_nothing_else(profile, old_blas):
+    resolver = RuntimeResolver({"PATH": "/bin", "B": "mine"})
+    eager = resolver.resolve(contender_of(profile, "eager", env={"C": "2"}), "python")
+    assert eager == {"PATH": "/bin", "B": "mine", "A": "eager", "C": "2"}
+    graph = resolver.resolve(contender_of(profile, "graph"), "python")
+    assert graph == {"PATH": "/bin", "B": "mine", "A": "graph"}
+    assert not old_blas
+
+
+def test_a_profiles_graph_options_stand_below_the_contenders_own(profile):
+    resolver = RuntimeResolver({})
+    own = contender_of(profile, "graph", graph_options={"set_outputs_buffer_size": 2})
+    assert resolver.complete(own, "python").graph_options == {
+        "allow_fuse_add_to_output": True,
+        "set_outputs_buffer_size": 2,
+    }
+    eager = contender_of(profile, "eager")
+    assert resolver.complete(eager, "python") is eager
+    tuned = Contender(name="graph", mode="graph")
+    assert resolver.complete(tuned, "python") is tuned
+
+
+def test_a_profile_of_another_machine_or_interpreter_is_refused(profile, monkeypatch):
+    def describe(python):
+        version = "0.8.0" if python == "other" else "0.9.0"
+        return ProfileMachine(processor="Zen 3", cores=2, oneflow=version)
+
+    monkeypatch.setattr(runtime, "describe_profile_machine", describe)
+    resolver = RuntimeResolver({})
+    resolver.resolve(contender_of(profile, "graph"), "python")
+    with pytest.raises(InputError, match="OneFlow 0.9.0 and not 0.8.0"):
+        resolver.resolve(contender_of(profile, "graph"), "other")
+    with pytest.raises(InputError, match="no runtime profile at tuend"):
+        resolver.resolve(contender_of("tuend", "eager"), "python")

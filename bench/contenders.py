@@ -1,0 +1,219 @@
+"""Contenders as they are typed: `graph,runtime=stock,allow_fuse_add_to_output=true`.
+
+    MODE[,KEY=VALUE]...
+
+The mode is `eager` or `graph`. Keys are the fields of a contender (name, runtime, device, dtype,
+python), `env.NAME` for a variable of its processes, and the switches of `nn.Graph`'s `config`. A
+value that holds a comma stands in double quotes. docs/contenders.md explains each.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from oneflow_bench.config import Contender
+from oneflow_bench.errors import InputError
+from oneflow_bench.graph_options import OptionValue, format_option, parse_option, suggest
+
+MODES = ("eager", "graph")
+RUNTIMES = ("tuned", "stock")
+CHOICES = {"device": ("cpu", "cuda"), "dtype": ("float32", "float64")}
+FIELDS = ["name", "runtime", "device", "dtype", "python"]
+ENV = "env."
+OPTION_PREFIXES = ("allow_", "enable_", "set_")  # of every switch of GraphConfig
+LONGEST_NAME = 40
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PART = re.compile(r'(?:[^,"]|"[^"]*")+')
+
+
+class _Spec(NamedTuple):
+    """A contender that has no name yet, unless one was given."""
+
+    name: Optional[str]
+    fields: Dict[str, Any]
+
+
+def parse_contender(text: str, defaults: Optional[Mapping[str, Any]] = None) -> Contender:
+    """One contender, named by its mode unless it says its name.
+
+    `defaults` are fields that hold where the text says nothing. Raises InputError with what was
+    given, what is expected, and the nearest match.
+    """
+    return parse_contenders([text], defaults)[0]
+
+
+def parse_contenders(
+    texts: Sequence[str], defaults: Optional[Mapping[str, Any]] = None
+) -> List[Contender]:
+    """Contenders of one comparison; those without a name get one from what sets them apart.
+
+    Raises InputError as `parse_contender`, and for a name that is given twice.
+    """
+    specs = [_parse(text, dict(defaults or {})) for text in texts]
+    return [Contender(name=name, **spec.fields) for name, spec in zip(_choose_names(specs), specs)]
+
+
+def _parse(text: str, defaults: Dict[str, Any]) -> _Spec:
+    parts = [part.strip() for part in _PART.findall(text)]
+    if text.count('"') % 2 or len(parts) != _count_places(text) or not all(parts):
+        raise InputError(
+            f"contender '{text}' has an empty place or an open quote; give MODE,KEY=VALUE,... "
+            "such as graph,runtime=stock"
+        )
+    mode, given = parts[0], {}
+    if mode not in MODES:
+        close = difflib.get_close_matches(mode, MODES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise InputError(
+            f"contender '{text}' begins with '{mode}' and is expected to begin with a mode, "
+            f"eager or graph{hint}"
+        )
+    for part in parts[1:]:
+        key, separator, value = part.partition("=")
+        if not separator or not key or not value:
+            raise InputError(
+                f"contender '{text}': '{part}' is not KEY=VALUE, such as runtime=stock"
+            )
+        if key in given:
+            raise InputError(f"contender '{text}' gives {key} twice; leave one out")
+        given[key] = value.replace('"', "")
+    fields: Dict[str, Any] = {**defaults, "mode": mode, "env": {}, "graph_options": {}}
+    for key, value in given.items():
+        _set(fields, key, value, text)
+    _check_mode(fields, text)
+    return _Spec(fields.pop("name", None), fields)
+
+
+def _count_places(text: str) -> int:
+    return re.sub(r'"[^"]*"', "", text).count(",") + 1
+
+
+def _set(fields: Dict[str, Any], key: str, value: str, text: str) -> None:
+    """Put one key of the text into the fields."""
+    if key.startswith(ENV):
+        if not _VARIABLE.fullmatch(key[len(ENV) :]):
+            raise InputError(
+                f"contender '{text}': '{key}' names no variable; give env.NAME=VALUE, such as "
+                "env.OMP_NUM_THREADS=1"
+            )
+        fields["env"][key[len(ENV) :]] = value
+    elif key.startswith(OPTION_PREFIXES):
+        fields["graph_options"][key] = parse_option(value)
+    elif key in FIELDS:
+        fields[key] = _read_field(key, value, text)
+    else:
+        raise InputError(
+            f"contender '{text}': unknown key '{key}'; {suggest(key, [*FIELDS, ENV + 'NAME'])} "
+            "(or a switch of nn.Graph's config, such as allow_fuse_add_to_output)"
+        )
+
+
+def _read_field(key: str, value: str, text: str) -> str:
+    if key in CHOICES and value not in CHOICES[key]:
+        raise InputError(
+            f"contender '{text}': {key}={value} cannot be used; it is one of "
+            f"{', '.join(CHOICES[key])}"
+        )
+    if key == "name" and not (_NAME.fullmatch(value) and len(value) <= LONGEST_NAME):
+        raise InputError(
+            f"contender '{text}': name={value} cannot be used; a name has at most {LONGEST_NAME} "
+            "letters, digits and . _ + = -, and begins with a letter or digit"
+        )
+    if key == "runtime":
+        return read_runtime(value, f"contender '{text}': runtime={value}")
+    if key == "python":
+        return read_python(value)
+    return value
+
+
+def read_runtime(value: str, given: str) -> str:
+    """tuned, stock or the absolute path of a file; `given` begins the InputError for another."""
+    if value in RUNTIMES:
+        return value
+    if not Path(value).is_file():
+        close = difflib.get_close_matches(value, RUNTIMES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise InputError(f"{given} is neither tuned nor stock nor a file that is there{hint}")
+    return os.path.abspath(value)
+
+
+def read_python(value: str) -> str:
+    """The interpreter's absolute path, links not followed: a virtual environment is one."""
+    found = shutil.which(value) if os.sep not in value else None
+    return os.path.abspath(found or os.path.expanduser(value))
+
+
+def _check_mode(fields: Dict[str, Any], text: str) -> None:
+    if fields["mode"] == "eager" and fields["graph_options"]:
+        name = next(iter(fields["graph_options"]))
+        raise InputError(
+            f"contender '{text}': {name} is a switch of nn.Graph and has no effect on eager; "
+            "leave it out, or begin with graph"
+        )
+    if fields["mode"] == "graph" and fields.get("dtype") == "float64":
+        raise InputError(
+            f"contender '{text}': dtype=float64 cannot be trained as a graph, whose optimizers "
+            "have no float64 kernel; use eager"
+        )
+
+
+def _choose_names(specs: Sequence[_Spec]) -> List[str]:
+    """The names given, and for the others the mode with whatever is not alike in all of them."""
+    given = [spec.name for spec in specs if spec.name]
+    for name in given:
+        if given.count(name) > 1:
+            raise InputError(f"two contenders are called {name}; give each a name of its own")
+    facts = [_list_facts(spec.fields) for spec in specs]
+    keys = list(dict.fromkeys(key for each in facts for key in each))
+    apart = [key for key in keys if len({each.get(key) for each in facts}) > 1]
+    names: List[str] = []
+    for spec, each in zip(specs, facts):
+        labels = [_label(key, each[key]) for key in apart if key in each]
+        whole = "-".join([spec.fields["mode"], *labels])
+        short = re.sub(r"[^A-Za-z0-9._+=-]+", "_", whole)[:LONGEST_NAME].rstrip("._-")
+        names.append(spec.name or _make_unique(short, [*given, *names]))
+    return names
+
+
+def _make_unique(name: str, taken: Sequence[str]) -> str:
+    number = 1
+    unique = name
+    while unique in taken:
+        number += 1
+        unique = f"{name}-{number}"
+    return unique
+
+
+def _list_facts(fields: Mapping[str, Any]) -> Dict[str, str]:
+    """What a contender is besides its mode, by key; what it leaves to the defaults is in it."""
+    facts = {
+        "runtime": fields.get("runtime") or RUNTIMES[0],
+        "device": fields.get("device") or CHOICES["device"][0],
+        "dtype": fields.get("dtype") or CHOICES["dtype"][0],
+    }
+    if fields.get("python"):
+        facts["python"] = fields["python"]
+    facts.update({ENV + name: value for name, value in fields["env"].items()})
+    options: Dict[str, OptionValue] = fields["graph_options"]
+    return {**facts, **{name: format_option(value) for name, value in options.items()}}
+
+
+def _label(key: str, value: str) -> str:
+    """A fact as a part of a name."""
+    if key == "runtime":
+        return value if value in RUNTIMES else Path(value).stem
+    if key == "python":
+        folder = Path(value).parent
+        return folder.parent.name if folder.name == "bin" else Path(value).name
+    if key.startswith(ENV):
+        return f"{key[len(ENV) :]}={value}"
+    if key.startswith(OPTION_PREFIXES):
+        short = key.partition("_")[2]
+        return short if value == "true" else f"{short}={value}"
+    return value

@@ -1,0 +1,124 @@
+"""A runtime profile: the variables and graph options that were found good on one machine.
+
+    {"schema": 1, "kind": "runtime-profile",
+     "machine": {"processor": "...", "cores": 2, "oneflow": "0.9.0"},
+     "variables": {"eager": {"OMP_NUM_THREADS": "2"}, "graph": {}},
+     "graph_options": {"allow_fuse_add_to_output": true}}
+
+What is fast on one processor may be slow on another, so a profile of another machine is refused.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Dict, Optional, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import Literal
+
+from oneflow_bench.documents import load_document
+from oneflow_bench.errors import InputError
+from oneflow_bench.machine import read_cpu
+from oneflow_bench.record import save_text
+
+SCHEMA_VERSION = 1
+UNKNOWN = "unknown"
+ASK_TIMEOUT_S = 60.0
+_REMEDY = "give --runtime tuned, stock, or a file that bench tune wrote on this machine"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ProfileMachine(_Part):
+    """What a profile holds for: another value of any of these is another machine."""
+
+    processor: str
+    cores: int = Field(ge=1)  # usable by the process
+    oneflow: str  # its version
+
+
+class ProfileVariables(_Part):
+    """Environment variables of each mode."""
+
+    eager: Dict[str, str] = Field(default_factory=dict)
+    graph: Dict[str, str] = Field(default_factory=dict)
+
+
+class RuntimeProfile(_Part):
+    """The file."""
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    kind: Literal["runtime-profile"] = "runtime-profile"
+    machine: ProfileMachine
+    variables: ProfileVariables
+    graph_options: Dict[str, Union[bool, int, float, str]] = Field(default_factory=dict)
+
+    def variables_of(self, mode: str) -> Dict[str, str]:
+        """The variables of `eager` or `graph`."""
+        return self.variables.eager if mode == "eager" else self.variables.graph
+
+
+def load_runtime_profile(path: Path) -> RuntimeProfile:
+    """Read a profile. Raises InputError where it is missing, damaged or holds what is not known."""
+    profile: RuntimeProfile = load_document(
+        path, RuntimeProfile, (SCHEMA_VERSION,), "runtime profile", _REMEDY, version_key="schema"
+    )
+    return profile
+
+
+def save_runtime_profile(path: Path, profile: RuntimeProfile) -> None:
+    """Write a profile; no reader sees half a file. Raises InputError where it cannot be written."""
+    text = profile.model_dump_json(by_alias=True, indent=1) + "\n"
+    save_text(path, text, "give a file in a folder that is there and that you may write to")
+
+
+def describe_profile_machine(python: str) -> ProfileMachine:
+    """This machine, with the OneFlow that the interpreter `python` would import."""
+    cpu = read_cpu()
+    return ProfileMachine(
+        processor=cpu["model"] or UNKNOWN, cores=cpu["cores"], oneflow=find_oneflow(python) or "no"
+    )
+
+
+def find_oneflow(python: str) -> Optional[str]:
+    """Version of the OneFlow installed for an interpreter, without importing it; None without."""
+    if python == sys.executable:
+        try:
+            return metadata.version("oneflow")
+        except metadata.PackageNotFoundError:
+            return None
+    code = "from importlib import metadata; print(metadata.version('oneflow'))"
+    try:
+        done = subprocess.run(
+            [python, "-c", code],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=ASK_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() or None
+
+
+def check_profile_machine(path: Path, profile: RuntimeProfile, here: ProfileMachine) -> None:
+    """Raise InputError where a profile was made on another machine than `here`, with the parts."""
+    theirs, ours = profile.machine, here
+    differing = []
+    if theirs.processor != ours.processor:
+        differing.append(f"the processor {theirs.processor} and not {ours.processor}")
+    if theirs.cores != ours.cores:
+        differing.append(f"{theirs.cores} usable cores and not {ours.cores}")
+    if theirs.oneflow != ours.oneflow:
+        differing.append(f"OneFlow {theirs.oneflow} and not {ours.oneflow}")
+    if differing:
+        raise InputError(
+            f"the runtime profile {path} was made for {', '.join(differing)}; "
+            "make one here with bench tune, or use --runtime tuned"
+        )

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from oneflow_bench.config import Contender
+from oneflow_bench.contenders import parse_contender, parse_contenders
+from oneflow_bench.errors import InputError
+
+
+def names(*texts, **defaults):
+    return [contender.name for contender in parse_contenders(texts, defaults)]
+
+
+def test_a_mode_alone_is_a_contender():
+    assert parse_contender("eager") == Contender(name="eager", mode="eager")
+    assert parse_contender("graph") == Contender(name="graph", mode="graph")
+
+
+def test_keys_become_fields_variables_and_graph_options():
+    given = parse_contender(
+        "graph, runtime=stock,name=mine,env.OMP_NUM_THREADS=1,allow_fuse_add_to_output=true,"
+        "set_outputs_buffer_size=3,set_auto_parallel_wait_time=0.5,"
+        "enable_straighten_algorithm=Disable,enable_amp=FALSE"
+    )
+    assert given == Contender(
+        name="mine",
+        mode="graph",
+        runtime="stock",
+        env={"OMP_NUM_THREADS": "1"},
+        graph_options={
+            "allow_fuse_add_to_output": True,
+            "set_outputs_buffer_size": 3,
+            "set_auto_parallel_wait_time": 0.5,
+            "enable_straighten_algorithm": "Disable",
+            "enable_amp": False,
+        },
+    )
+    assert given.graph_options["allow_fuse_add_to_output"] is True
+
+
+def test_a_quoted_value_may_hold_a_comma_and_an_equals_sign():
+    given = parse_contender('eager,env.MALLOC_CONF="narenas:1,thp:always",env.A=b=c')
+    assert given.env == {"MALLOC_CONF": "narenas:1,thp:always", "A": "b=c"}
+
+
+def test_flags_hold_where_the_text_says_nothing():
+    defaults = {"runtime": "stock", "device": "cpu"}
+    eager, graph = parse_contenders(["eager", "graph,runtime=tuned"], defaults)
+    assert (eager.runtime, graph.runtime) == ("stock", "tuned")
+
+
+def test_a_runtime_profile_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "fast.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    given = parse_contender("graph,runtime=fast.json")
+    assert given.runtime == str(tmp_path / "fast.json")
+
+
+def test_an_interpreter_of_a_virtual_environment_stays_its_link(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    link = tmp_path / "bin" / "python"
+    link.symlink_to("/bin/sh")
+    assert parse_contender(f"eager,python={link}").python == str(link)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert parse_contender("eager,python=python").python == str(link)
+    assert parse_contender("eager,python=none").python == os.path.abspath("none")
+
+
+@pytest.mark.parametrize(
+    "texts, expected",
+    [
+        (["eager", "graph"], ["eager", "graph"]),
+        (["eager,runtime=stock", "graph,runtime=stock"], ["eager", "graph"]),
+        (["eager,runtime=stock", "graph"], ["eager-stock", "graph-tuned"]),
+        (["eager", "eager"], ["eager", "eager-2"]),
+        (["eager", "graph", "graph,allow_fuse_add_to_output=true"],
+         ["eager", "graph", "graph-fuse_add_to_output"]),
+        (["graph,enable_amp=true", "graph,enable_amp=false"], ["graph-amp", "graph-amp=false"]),
+        (["graph", "graph,env.OMP_NUM_THREADS=1"], ["graph", "graph-OMP_NUM_THREADS=1"]),
+        (["eager", "eager,python=/envs/old/bin/python"], ["eager", "eager-old"]),
+        (["eager,python=/a/v/bin/python", "eager,python=/b/v/bin/python"],
+         ["eager-v", "eager-v-2"]),
+        (["eager", "eager,dtype=float64"], ["eager-float32", "eager-float64"]),
+        (["eager,name=eager-2", "eager", "eager"], ["eager-2", "eager", "eager-3"]),
+        (["graph", "graph,env.X=/a b/c:d"], ["graph", "graph-X=_a_b_c_d"]),
+        (["graph", "graph,env.X=" + "y" * 99], ["graph", "graph-X=" + "y" * 32]),
+        (["graph,env.X=" + "y" * 99, "graph,env.X=" + "y" * 98],
+         ["graph-X=" + "y" * 32, "graph-X=" + "y" * 32 + "-2"]),
+    ],
+)  # fmt: skip
+def test_names_say_what_sets_contenders_apart(texts, expected):
+    assert names(*texts) == expected
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "empty place or an open quote; give MODE,KEY=VALUE"),
+        ("eager,,name=x", "empty place"),
+        ("eager,", "empty place"),
+        ('eager,env.A="x', "open quote"),
+        ("eagre", "begins with 'eagre' .*eager or graph; did you mean eager"),
+        ("runtime=stock,eager", "begins with 'runtime=stock'"),
+        ("eager,stock", "'stock' is not KEY=VALUE"),
+        ("eager,runtime=", "'runtime=' is not KEY=VALUE"),
+        ("eager,runtime=stock,runtime=tuned", "gives runtime twice"),
+        ("eager,runtme=stock", "unknown key 'runtme'; did you mean runtime"),
+        ("eager,qqq=1", "unknown key 'qqq'; known are device, dtype, env.NAME, name, python"),
+        ("eager,runtime=tunde", "is neither tuned nor stock nor a file .*did you mean tuned"),
+        ("eager,device=gpu", "device=gpu cannot be used; it is one of cpu, cuda"),
+        ("eager,dtype=half", "dtype=half cannot be used; it is one of float32, float64"),
+        ("graph,dtype=float64", "no float64 kernel; use eager"),
+        ("eager,name=a/b", "name=a/b cannot be used; a name has at most 40 letters"),
+        ("eager,name=..", "cannot be used"),
+        ("eager,name=" + "x" * 41, "at most 40"),
+        ("eager,env.=1", "'env.' names no variable"),
+        ("eager,env.A-B=1", "'env.A-B' names no variable"),
+        ("eager,allow_fuse_add_to_output=true", "has no effect on eager"),
+    ],
+)
+def test_what_is_not_understood_is_one_sentence_with_a_remedy(text, message):
+    with pytest.raises(InputError, match=message) as info:
+        parse_contender(text)
+    assert "\n" not in str(info.value) and info.value.exit_status == 2
+
+
+def test_a_name_is_given_once():
+    with pytest.raises(InputError, match="two contenders are called x"):
+        names("eager,name=x", "graph,name=x")
