@@ -19,6 +19,7 @@ _COMMANDS = {
     "check": ("checks", "Find where the modes differ; gate on stored baselines."),
     "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
+    "tune": ("tuning", "Find the fastest faithful runtime of a model here."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
     "plot": ("plots", "Draw the pictures of stored runs."),
     "history": ("histories", "Say what changed over the stored runs of a machine."),

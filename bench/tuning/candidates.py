@@ -1,9 +1,9 @@
 """What may make OneFlow faster on a CPU: the settings that are tried, each with its reason.
 
 Which of them do anything in OneFlow 0.9.0 was found by running it; one that does nothing here costs
-the race a process or two and is listed as such. Two things are no candidates: gradient accumulation,
-because it splits the batch and so is a part of the workload, and the fused update of eager Adam,
-which OneFlow has for CUDA alone.
+the race a process or two and is listed as such. Two things are no candidates: gradient
+accumulation, because it splits the batch and so is a part of the workload, and the fused update of
+eager Adam, which OneFlow has for CUDA alone.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from __future__ import annotations
 import os
 import platform
 from ctypes.util import find_library
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from oneflow_bench.graph_options import OptionValue, format_option
 from oneflow_bench.machine import read_cpu
 
 EAGER, GRAPH = "eager", "graph"
 BOTH = (EAGER, GRAPH)
 FEED = "feed"
+STOCK_NAME = "stock"  # of the combination of no settings
 _AVX2 = frozenset(["avx2", "fma"])
 _AVX512 = frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
 _HUGE_PAGES_GLIBC = (2, 35)  # the first whose malloc knows the tunable
-
-OptionValue = Union[bool, int, float, str]
 
 
 class Setting(BaseModel):
@@ -64,8 +64,8 @@ def read_facts() -> Facts:
 
 
 def name_together(settings: Sequence[Setting]) -> str:
-    """How a combination is called; `stock` for none."""
-    return " ".join(setting.name for setting in settings) or "stock"
+    """How a combination is called."""
+    return " ".join(setting.name for setting in settings) or STOCK_NAME
 
 
 def merge_variables(settings: Sequence[Setting]) -> Dict[str, str]:
@@ -88,7 +88,7 @@ def list_settings(
 ) -> List[Setting]:
     """The settings of a mode that make sense here, those that promise most first.
 
-    Left out is what `environment` has already, for then stock has it.
+    Variables that `environment` has are left out: they are the user's, for stock and for a profile.
     """
     environment = dict(os.environ) if environment is None else environment
     every = [
@@ -102,11 +102,7 @@ def list_settings(
     return [
         setting
         for setting in every
-        if mode in setting.modes
-        and not (
-            setting.variables
-            and all(environment.get(k) == v for k, v in setting.variables.items())
-        )
+        if mode in setting.modes and not set(setting.variables) & set(environment)
     ]
 
 
@@ -126,9 +122,8 @@ def create_variable(
 
 def create_option(name: str, value: OptionValue, why: str, compiles: bool = True) -> Setting:
     """A setting of one switch of a graph's config."""
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
     return Setting(
-        name=f"{name}={shown}",
+        name=f"{name}={format_option(value)}",
         family=name,
         why=why,
         graph_options={name: value},
@@ -235,8 +230,7 @@ def _list_allocator(facts: Facts) -> List[Setting]:
             )
         )
     settings += [
-        create_variable("LD_PRELOAD", library, "another allocator")
-        for library in facts.allocators
+        create_variable("LD_PRELOAD", library, "another allocator") for library in facts.allocators
     ]
     return settings
 
@@ -251,12 +245,3 @@ def _list_doubtful() -> List[Setting]:
         "enable_fused_model_update_cast": "the update's casts in it",
     }
     return [create_option(name, True, why) for name, why in reasons.items()]
-
-
-
-
-def list_known_variables() -> List[str]:
-    """Variables that this module has settings of, for messages."""
-    rich = Facts([*_AVX2, *_AVX512], 2, _HUGE_PAGES_GLIBC, ["libjemalloc.so.2"])
-    settings = [s for mode in BOTH for s in list_settings(mode, "loader", rich, {})]
-    return sorted({name for setting in settings for name in setting.variables})

@@ -1,10 +1,10 @@
 """Whether a setting computes what stock computes: losses of the first steps, and what they trained.
 
-Every process of a heat trains the same steps from the same weights before it is timed. Equal digests
-are *identical*. Where a bit differs, stock's and the setting's tensors are judged as the tensors of
-two modes are in `bench check` (`parity/difference.py`), beside eager mode in float64 and, where that
-finds a difference, beside eager runs whose weights were moved by one rounding (`parity/witness.py`).
-Stock takes the place of eager, the setting that of the graph.
+Every process of a heat trains the same steps from the same weights before it is timed. Equal
+digests are *identical*. Where a bit differs, stock's and the setting's tensors are judged as those
+of two modes are in `bench check` (`parity/difference.py`): beside eager mode in float64 and, where
+that finds a difference, beside eager runs whose weights were moved by one rounding
+(`parity/witness.py`). Stock takes the place of eager, the setting that of the graph.
 """
 
 from __future__ import annotations
@@ -121,7 +121,11 @@ def _judge_losses(
     for step in range(1, len(ours) + 1):
         if not _is_equal(ours[:step], theirs[:step]):
             entry = Entry(
-                level=LOSS_CURVE, name=f"losses to step {step}", kind="loss", shape=[step], digest=""
+                level=LOSS_CURVE,
+                name=f"losses to step {step}",
+                kind="loss",
+                shape=[step],
+                digest="",
             )
             until = None if wide is None else wide[:step]
             found.append(

@@ -24,6 +24,7 @@ import numpy as np
 
 from oneflow_bench.verdict.estimate import FEWEST_DF, Estimate, hodges_lehmann
 from oneflow_bench.verdict.judge import (
+    EQUIVALENT,
     FASTER,
     INCONCLUSIVE,
     SLOWER,
@@ -40,7 +41,7 @@ TOO_FEW = "too few processes were measured to know how they differ; give a longe
 GROSS = 3.0  # times as slow in a double round: no more time is spent on such a candidate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Heat:
     """Log step times (processes, double rounds) and the program that each process ran."""
 
@@ -59,16 +60,18 @@ class Standing(NamedTuple):
 def estimate_programs(heats: Sequence[Heat], base: str) -> Dict[str, Estimate]:
     """Each program's log ratio to the base: base time over its time, so above 0 it is faster.
 
-    `std_error` is None as long as too few processes have run to know their scatter. Raises
-    ValueError where the base has run in no heat.
+    `std_error` is None as long as too few processes have run to know their scatter. A program that
+    shares no heat with the base, directly or through others, is left out. Raises ValueError where
+    the base has run in no heat.
     """
+    heats = _find_connected(heats, base)
     rows = [
         (program, number, location)
         for number, heat in enumerate(heats)
         for program, location in zip(heat.programs, locate(heat))
     ]
     programs = sorted({program for program, _, _ in rows})
-    if base not in programs:
+    if not heats:
         raise ValueError(f"the base {base} has run in no heat; its ratios cannot be formed")
     others = [program for program in programs if program != base]
     column = {program: index for index, program in enumerate(others)}
@@ -96,6 +99,19 @@ def estimate_programs(heats: Sequence[Heat], base: str) -> Dict[str, Estimate]:
     }
 
 
+def _find_connected(heats: Sequence[Heat], base: str) -> List[Heat]:
+    """The heats that tell of the base: its own, and those that share a program with one of them."""
+    reached, left = {base}, list(heats)
+    connected: List[Heat] = []
+    while True:
+        found = [heat for heat in left if reached & set(heat.programs)]
+        if not found:
+            return connected
+        connected += found
+        left = [heat for heat in left if heat not in found]
+        reached |= {program for heat in found for program in heat.programs}
+
+
 def locate(heat: Heat) -> np.ndarray:
     """Location of each process, the drift common to all of its heat taken away."""
     return hodges_lehmann(heat.times - np.median(heat.times, axis=0, keepdims=True))
@@ -105,10 +121,11 @@ def judge_field(
     heats: Sequence[Heat],
     base: str,
     field: Sequence[str],
+    looks: int,
     comparisons: int,
     margins: Optional[Margins] = None,
 ) -> Dict[str, Standing]:
-    """Where the candidates of `field` stand, each heat being a look that is paid for.
+    """Where the candidates of `field` stand at look number `looks`; each is paid for.
 
     `comparisons` is how many candidates the whole race may have: the chance of ever calling one of
     them faster or slower that is equal to the base stays below 1 % for all together.
@@ -117,7 +134,7 @@ def judge_field(
     standings = {}
     for name in field:
         if name in estimates:
-            interval = form_interval(estimates[name], len(heats), comparisons)
+            interval = form_interval(estimates[name], looks, comparisons)
             verdict, reason = decide(interval, margins or Margins())
             if interval.low is None:
                 reason = TOO_FEW
@@ -129,6 +146,7 @@ def find_beaten(
     heats: Sequence[Heat],
     field: Sequence[str],
     rivals: Sequence[str],
+    looks: int,
     comparisons: int,
     margins: Optional[Margins] = None,
 ) -> Dict[str, str]:
@@ -142,7 +160,9 @@ def find_beaten(
         return {}
     against_first = estimate_programs(heats, rivals[0])
     best = max(rivals, key=lambda n: 0.0 if n == rivals[0] else against_first[n].log_ratio)
-    standings = judge_field(heats, best, [n for n in field if n != best], comparisons, margins)
+    standings = judge_field(
+        heats, best, [n for n in field if n != best], looks, comparisons, margins
+    )
     return {n: best for n, standing in standings.items() if standing.verdict == SLOWER}
 
 
@@ -160,17 +180,18 @@ def choose_field(racing: Sequence[str], waiting: Sequence[str], affordable: int)
     return [*racing, *waiting][: max(0, affordable)]
 
 
-def count_affordable(left_s: float, process_s: float, entrants: int) -> int:
-    """Candidates that may run in the next heat, so that `FEWEST_HEATS` heats fit in `left_s`.
+def count_affordable(left_s: float, process_s: float, begun: int, waiting: int) -> int:
+    """Candidates that may run in the next heat, of those that have begun and those that wait.
 
-    Where that lets none run and a last heat still fits, as many as fit in that; 0: no heat fits.
-    `process_s` is what one process costs from its start to its last block.
+    Who has begun needs one heat more at least; who has not needs `FEWEST_HEATS` to be judged, and
+    begins only where so many fit in `left_s`. `process_s` is what one process costs from its start
+    to its last block. 0: no heat fits, or none that would tell anything.
     """
-    for heats in range(FEWEST_HEATS, 0, -1):
-        places = int(left_s / (heats * max(process_s, 1e-9))) - BASE_PROCESSES
-        if places >= 1:
-            return min(places, entrants)
-    return 0
+
+    def places(heats: int) -> int:
+        return int(left_s / (heats * max(process_s, 1e-9))) - BASE_PROCESSES
+
+    return max(0, min(begun, places(1)), min(begun + waiting, places(FEWEST_HEATS)))
 
 
 def is_gross(base_time_s: float, time_s: float) -> bool:
@@ -183,18 +204,23 @@ def order_by_gain(standings: Dict[str, Standing], names: Sequence[str]) -> List[
     return sorted(names, key=lambda name: -standings[name].interval.ratio)
 
 
-def choose_kept(left_out: Dict[str, Standing]) -> Tuple[List[str], Dict[str, str]]:
+def choose_kept(
+    left_out: Dict[str, Standing], sure: Sequence[str]
+) -> Tuple[List[str], Dict[str, str]]:
     """Settings that stay in a combination, and why the others leave it.
 
-    `left_out` has, for each setting, the combination without it held against the whole. Every one of
-    them was faster alone; it leaves where the combination is as fast or faster without it.
+    `left_out` has, for each setting, the combination without it held against the whole; `sure` are
+    those that were surely faster alone. A setting stays where leaving it out is surely slower, and
+    where that is not known but it is one of `sure`.
     """
     kept, dropped = [], {}
     for name, standing in left_out.items():
-        if standing.verdict in (SLOWER, INCONCLUSIVE):
+        if standing.verdict == SLOWER or (standing.verdict == INCONCLUSIVE and name in sure):
             kept.append(name)
         elif standing.verdict == FASTER:
             dropped[name] = "the combination is faster without it"
-        else:
+        elif standing.verdict == EQUIVALENT:
             dropped[name] = "the combination is as fast without it"
+        else:
+            dropped[name] = "neither alone nor in the combination was it surely faster"
     return kept, dropped
