@@ -104,7 +104,9 @@ class Contest:
     def compare(
         self, base: str, names: Sequence[str], looks: int, comparisons: int
     ) -> Dict[str, Standing]:
-        """Where programs stand against another than the base of their race."""
+        """Where programs stand against another than the base of their race, if both have run."""
+        if not any(base in heat.programs for heat in self.heats):
+            return {}
         return judge_field(self.heats, base, names, looks, comparisons, self._margins)
 
     def _choose(

@@ -182,8 +182,14 @@ class ModeSearch:
                 standings[name] = Standing(outcome.interval, outcome.verdict, outcome.reason)
         self._note_whole(taken, outcomes[self._stock.name])
         kept, dropped = choose_kept(standings, sure)
+        for setting in taken:
+            if setting.name not in standings and setting.name in sure:
+                kept.append(setting.name)
+            elif setting.name not in standings:
+                dropped[setting.name] = "it was not sure alone, and could not be left out in time"
         self.result.dropped.update(dropped)
-        return [s for s in taken if s.name in kept or s.name not in standings], list(taken)
+        best = [setting for setting in taken if setting.name in kept]
+        return best or list(taken[:1]), list(taken)
 
     def _find_over_stock(self, name: str, comparisons: int) -> Optional[Interval]:
         if not self._contest.heats:
@@ -255,11 +261,10 @@ class ModeSearch:
         result = self.result
         result.heats = self._contest.run_heats
         result.duration_s = self._clock() - self._span.start_s
-        faster = [c for c in result.confirmations if c.verdict == FASTER and c.judgement]
-        if not faster:
+        best = choose_confirmed(result.confirmations)
+        if best is None:
             result.reason = _explain_none(result)
             return
-        best = max(faster, key=lambda c: c.judgement.speedup.ratio if c.judgement else 0.0)
         result.chosen, result.settings = best.name, best.settings
         result.reason = "confirmed faster than stock in fresh processes"
 
@@ -302,6 +307,19 @@ class ModeSearch:
         )
         self.result.candidates.append(candidate)
         self._on_change(candidate)
+
+
+def choose_confirmed(confirmations: Sequence[Confirmation]) -> Optional[Confirmation]:
+    """The first that was confirmed faster, unless a later one is surely faster than that."""
+    best: Optional[Confirmation] = None
+    for one in confirmations:
+        if one.verdict != FASTER or one.judgement is None:
+            continue
+        low = one.judgement.speedup.low
+        high = best.judgement.speedup.high if best and best.judgement else None
+        if best is None or (low is not None and high is not None and low > high):
+            best = one
+    return best
 
 
 def _ratio(outcome: Outcome) -> float:
