@@ -54,7 +54,7 @@ class Contest:
         store: Store = lambda base, result: None,
     ) -> None:
         self._runner, self._screen, self._clock = runner, screen, clock
-        self._count_places, self._process_s, self._seed = count_places, process_s, seed
+        self._count_places, self.process_s, self._seed = count_places, process_s, seed
         self._margins, self._store = margins or Margins(), store
         self.heats: List[Heat] = []
         self.run_heats = 0
@@ -119,7 +119,7 @@ class Contest:
         measured = [name for name in racing if name in standings]
         begun = [*order_by_gain(standings, measured), *(n for n in racing if n not in standings)]
         left_s = deadline_s - self._clock()
-        affordable = count_affordable(left_s, self._process_s, len(begun), len(waiting))
+        affordable = count_affordable(left_s, self.process_s, len(begun), len(waiting))
         return choose_field(begun, waiting, min(affordable, self._count_places()))
 
     def _run(self, entrants: Sequence[Entrant], deadline_s: float) -> HeatResult:
@@ -135,7 +135,7 @@ class Contest:
         self._store(base.name, result)
         if result.heat is not None:
             self.heats.append(result.heat)
-            self._process_s = result.duration_s / (len(field) + 2)
+            self.process_s = result.duration_s / (len(field) + 2)
         return result
 
     def _decide(

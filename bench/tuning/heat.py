@@ -174,14 +174,13 @@ class HeatRunner:
         return float(answer["duration_s"]) / steps
 
     def _drop_gross(self, ready: Sequence[_Process], failures: Dict[str, Failure]) -> None:
-        base_s = float(np.median([p.blocks[-2:] for p in ready if p.is_base]))
+        base_s = [time_s for p in ready if p.is_base for time_s in p.blocks]
         for process in ready:
             name = process.entrant.name
             if process.is_base or name in failures:
                 continue
-            time_s = min(process.blocks[-2:])
-            if is_gross(base_s, time_s):
-                times = time_s / base_s
+            if is_gross(base_s, process.blocks):
+                times = float(np.median(process.blocks) / np.median(base_s))
                 failures[name] = Failure(
                     SLOW, f"a step took {times:.1f} times as long as the base's"
                 )

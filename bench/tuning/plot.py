@@ -8,7 +8,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from oneflow_bench.plot import PICTURE_STYLE, plt, save_picture
-from oneflow_bench.tuning.result import ModeResult, TuneDocument
+from oneflow_bench.tuning.report import label_candidates
+from oneflow_bench.tuning.result import NOT_TRIED, ModeResult, TuneDocument
 from oneflow_bench.verdict.judge import EQUIVALENCE, Interval
 
 LONGEST_LABEL = 46
@@ -32,14 +33,9 @@ class Bar(NamedTuple):
 def list_bars(mode: ModeResult) -> List[Bar]:
     """From top to bottom; what was not timed has a word, what was not tried no line."""
     bars = [
-        Bar("alone", c.name, c.speedup, c.verdict)
-        for c in mode.of_phase("alone")
-        if c.verdict != "not tried"
-    ]
-    bars += [Bar("together", c.name, c.speedup, c.verdict) for c in mode.of_phase("together")]
-    bars += [
-        Bar("left out", f"without {c.left_out}", c.over_stock, c.verdict)
-        for c in mode.of_phase("left out")
+        Bar(c.phase, label, c.over_stock if c.left_out else c.speedup, c.verdict)
+        for c, label in zip(mode.candidates, label_candidates(mode.candidates))
+        if c.verdict != NOT_TRIED
     ]
     bars += [
         Bar("confirmed", c.name, c.judgement.speedup if c.judgement else None, c.verdict)

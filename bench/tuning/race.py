@@ -38,7 +38,7 @@ BASE_PROCESSES = 2  # of each heat: what the base has of scatter is known from t
 FEWEST_HEATS = 2  # without which nothing can be said of a candidate
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 6
 TOO_FEW = "too few processes were measured to know how they differ; give a longer --budget"
-GROSS = 3.0  # times as slow in a double round: no more time is spent on such a candidate
+GROSS = 3.0  # times as slow in whole double rounds: no more time is spent on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +194,13 @@ def count_affordable(left_s: float, process_s: float, begun: int, waiting: int) 
     return max(0, min(begun, places(1)), min(begun + waiting, places(FEWEST_HEATS)))
 
 
-def is_gross(base_time_s: float, time_s: float) -> bool:
-    """Whether a candidate's step is so slow that measuring it further would only cost time."""
-    return time_s > GROSS * base_time_s
+def is_gross(base_times_s: Sequence[float], times_s: Sequence[float]) -> bool:
+    """Whether a candidate is so slow that measuring it further would only cost time.
+
+    Its fastest block is then `GROSS` times as slow as the base's slowest of the same rounds, which
+    a disturbance of some blocks cannot bring about.
+    """
+    return min(times_s) > GROSS * max(base_times_s)
 
 
 def order_by_gain(standings: Dict[str, Standing], names: Sequence[str]) -> List[str]:

@@ -19,12 +19,11 @@ from oneflow_bench.tuning.result import (
     TuneDocument,
     find_confirmation,
 )
-from oneflow_bench.verdict.judge import EQUIVALENT, FASTER, SLOWER, Interval
+from oneflow_bench.verdict.judge import FASTER, Interval
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_SAYS_ALL = (FASTER, SLOWER, EQUIVALENT)  # verdicts whose interval is their reason
 _TITLES = {
     "alone": "each setting alone, against stock",
     "together": "together, against stock",
@@ -53,10 +52,10 @@ def mode_tables(mode: ModeResult) -> List[TuneTable]:
     """The phases of a mode that measured anything, and the confirmations."""
     tables = []
     for phase, title in _TITLES.items():
-        rows = [_candidate_row(c) for c in mode.candidates if c.phase == phase]
+        members = [c for c in mode.candidates if c.phase == phase]
+        rows = [_candidate_row(c, n) for c, n in zip(members, label_candidates(members))]
         if rows:
-            first = "left out" if phase == "left out" else "setting"
-            headers = [first, "speedup (95 %)", "verdict", "parity"]
+            headers = ["setting", "speedup (95 %)", "verdict", "parity"]
             tables.append(TuneTable(f"{mode.mode}: {title}", headers, rows))
     if mode.confirmations:
         rows = [
@@ -75,10 +74,9 @@ def mode_tables(mode: ModeResult) -> List[TuneTable]:
     return tables
 
 
-def _candidate_row(candidate: CandidateResult) -> List[str]:
-    name = candidate.left_out or candidate.name
+def _candidate_row(candidate: CandidateResult, label: str) -> List[str]:
     return [
-        name,
+        label,
         format_interval(candidate.speedup),
         candidate.verdict,
         _parity_word(candidate.fidelity),
@@ -93,18 +91,22 @@ def _parity_word(fidelity: Optional[Fidelity]) -> str:
 
 def reason_lines(mode: ModeResult) -> List[str]:
     """Why candidates were dropped, where the table's interval does not say it."""
-    lines, waiting = [], []
-    for candidate in mode.candidates:
-        name = candidate.name
-        if candidate.left_out:
-            name = f"without {candidate.left_out}"
+    lines = []
+    waiting: List[str] = []
+    for candidate, label in zip(mode.candidates, label_candidates(mode.candidates)):
         if candidate.verdict == NOT_TRIED:
-            waiting.append(name)
-        elif candidate.verdict not in _SAYS_ALL or candidate.speedup is None:
-            lines.append(f"{name}: {candidate.verdict}; {candidate.reason}")
+            waiting.append(label)
+        elif candidate.speedup is None:
+            lines.append(f"{label}: {candidate.verdict}; {candidate.reason}")
         elif candidate.reason.startswith("slower than "):
-            lines.append(f"{name}: {candidate.reason}")
-    lines += [f"{name} is left out: {reason}" for name, reason in mode.dropped.items()]
+            lines.append(f"{label}: {candidate.reason}")
+    by_reason: Dict[str, List[str]] = {}
+    for name, reason in mode.dropped.items():
+        by_reason.setdefault(reason, []).append(name)
+    lines += [
+        f"not in the combination: {', '.join(names)}; {reason}"
+        for reason, names in by_reason.items()
+    ]
     lines += [
         f"{c.name}: not confirmed, {c.verdict}; {c.reason}"
         for c in mode.confirmations
@@ -113,6 +115,21 @@ def reason_lines(mode: ModeResult) -> List[str]:
     if waiting:
         lines.append(f"not tried, for want of time (a longer --budget): {', '.join(waiting)}")
     return lines
+
+
+def label_candidates(candidates: Sequence[CandidateResult]) -> List[str]:
+    """What each is called in a list: what is left out, and of a climb what each step adds."""
+    labels = []
+    before: Sequence[Setting] = []
+    for candidate in candidates:
+        label = candidate.name
+        if candidate.left_out:
+            label = f"without {candidate.left_out}"
+        elif candidate.phase == "together" and before and candidate.settings[:-1] == before:
+            label = f"+ {candidate.settings[-1].name}"
+        before = candidate.settings if candidate.phase == "together" else []
+        labels.append(label)
+    return labels
 
 
 def headline(mode: ModeResult) -> str:

@@ -7,7 +7,7 @@ time is gone; what it does not need is left to the next.
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from oneflow_bench.config import Contender, Workload
 from oneflow_bench.errors import InputError, WorkerError
@@ -34,9 +34,11 @@ from oneflow_bench.verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE, SLOWE
 
 # shares of a mode's time at whose end a phase stops; the rest is for confirming
 ALONE_UNTIL, TOGETHER_UNTIL, LEFT_OUT_UNTIL = 0.5, 0.62, 0.75
-FIRST_CONFIRM_SHARE = 0.6  # of the time that is left, where two are confirmed
+CONFIRM_PROCESSES = 9  # three of each role
+CONFIRM_COST = 1.5  # of a confirmation's process over a heat's: it compiles the evaluation too
 LADDER_HEATS, LEFT_OUT_HEATS = 2, 4
 MOST_TOGETHER = 8  # settings of a combination; each needs a process of every heat of its phases
+MOST_LIKELY = 3  # of them that were not surely faster alone; on a noisy machine half of all look so
 
 # (name of the folder, contender against stock, its feed, seconds) -> verdict, reason, judgement
 Confirm = Callable[[str, Contender, Optional[str], float], Tuple[str, str, Any]]
@@ -112,7 +114,7 @@ class ModeSearch:
         by_name = {setting.name: setting for setting in self._settings}
         entrants = [self._enter([setting]) for setting in self._settings]
         families = {setting.name: setting.family for setting in self._settings}
-        until_s = self._span.at(ALONE_UNTIL)
+        until_s = self._until(ALONE_UNTIL)
         outcomes = self._contest.race(self._stock, entrants, families, until_s)
         for name, outcome in outcomes.items():
             self._note("alone", [by_name[name]], outcome)
@@ -122,14 +124,16 @@ class ModeSearch:
             [*sure, *likely], key=lambda name: (name in likely, -_ratio(outcomes[name]))
         )
         taken: List[Setting] = []
+        room = MOST_LIKELY
         for name in ranked:
             rival = next((s for s in taken if s.family == by_name[name].family), None)
             if rival is not None:
                 self.result.dropped[name] = f"{rival.name} is faster by the estimate"
-            elif len(taken) < MOST_TOGETHER:
+            elif len(taken) < MOST_TOGETHER and (name in sure or room > 0):
                 taken.append(by_name[name])
+                room -= name in likely
             else:
-                self.result.dropped[name] = f"more than {MOST_TOGETHER} settings were faster alone"
+                self.result.dropped[name] = "others were faster alone, or surer"
         return taken, sure
 
     def _climb(self, taken: Sequence[Setting]) -> List[Setting]:
@@ -140,7 +144,7 @@ class ModeSearch:
         if len(taken) < 3:
             return list(taken)
         rungs = [self._enter(taken[:count]) for count in range(1, len(taken) + 1)]
-        until_s = self._span.at(TOGETHER_UNTIL)
+        until_s = self._until(TOGETHER_UNTIL)
         outcomes = self._contest.race(self._stock, rungs, {}, until_s, LADDER_HEATS)
         kept = [taken[0]]
         for count in range(2, len(taken) + 1):
@@ -169,7 +173,7 @@ class ModeSearch:
         without = {
             setting.name: self._enter([s for s in taken if s is not setting]) for setting in taken
         }
-        until_s = self._span.at(LEFT_OUT_UNTIL)
+        until_s = self._until(LEFT_OUT_UNTIL)
         field = [*without.values(), self._stock]
         outcomes = self._contest.race(whole, field, {}, until_s, LEFT_OUT_HEATS)
         standings: Dict[str, Standing] = {}
@@ -210,16 +214,29 @@ class ModeSearch:
         outcome = Outcome(standing.verdict, standing.reason, standing.interval, stock.heats)
         self._note("together", taken, outcome)
 
+    def _until(self, share: float) -> float:
+        """When a phase stops: at its share of the time, and so that one finalist can be judged."""
+        return min(self._span.at(share), self._span.end_s - self._find_confirm_s())
+
+    def _find_confirm_s(self) -> float:
+        """What the fewest processes take of which the speed verdict gives an interval."""
+        return CONFIRM_PROCESSES * CONFIRM_COST * self._contest.process_s
+
     def _confirm_best(self, best: Sequence[Setting], whole: Sequence[Setting]) -> None:
-        """The combination that was left, and a second: the whole, or the fastest setting alone."""
+        """The combination that was left, and a second: the whole, or the fastest setting alone.
+
+        The second has the time that the first leaves, and enough for an interval where both fit.
+        """
         finalists = [list(best)] if best else []
         second = list(whole) if list(whole) != list(best) else list(best[:1])
         if second and second not in finalists:
             finalists.append(second)
         for position, settings in enumerate(finalists):
-            left_s = self._span.end_s - self._clock()
-            more = position + 1 < len(finalists)
-            self._confirm_one(settings, left_s * (FIRST_CONFIRM_SHARE if more else 1.0))
+            left_s, needed_s = self._span.end_s - self._clock(), self._find_confirm_s()
+            if position and left_s < needed_s:
+                break
+            both = position + 1 < len(finalists) and left_s >= 2 * needed_s
+            self._confirm_one(settings, left_s - needed_s if both else left_s)
 
     def _confirm_one(self, settings: Sequence[Setting], budget_s: float) -> None:
         name, number = name_together(settings), len(self.result.confirmations) + 1
@@ -336,6 +353,5 @@ def _explain_none(result: ModeResult) -> str:
         return "no setting makes sense here"
     if not result.confirmations:
         return "no setting looked faster than stock"
-    best: Mapping[str, Any] = {c.name: c for c in result.confirmations}
-    said = "; ".join(f"{name}: {c.verdict}, {c.reason}" for name, c in best.items())
-    return f"nothing was confirmed faster ({said})"
+    verdicts = ", ".join(dict.fromkeys(c.verdict for c in result.confirmations))
+    return f"nothing was confirmed faster (the best came out {verdicts})"

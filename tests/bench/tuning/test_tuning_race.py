@@ -209,7 +209,8 @@ def test_heats_measure_about_as_long_as_they_start():
 
 
 def test_gross():
-    assert is_gross(1.0, 3.1) and not is_gross(1.0, 2.9)
+    assert is_gross([1.0, 1.1], [3.4, 3.5])
+    assert not is_gross([1.0, 1.1], [3.2, 9.0]) and not is_gross([1.0, 1.2], [3.5, 3.5])
 
 
 def standing(verdict):
