@@ -7,6 +7,7 @@ from typing import Dict, List, Optional, Tuple
 
 from pydantic import BaseModel
 
+from oneflow_bench.loss_parity import LossDifference, compare_losses, judge_parity
 from oneflow_bench.record import (
     BlockEvent,
     EndEvent,
@@ -19,17 +20,11 @@ from oneflow_bench.speed import SpeedSummary, explain_verdict, summarize_record_
 from oneflow_bench.stats import (
     Ratio,
     Summary,
-    correlation,
     paired_log_ratio,
     summarize,
     unpaired_ratio,
 )
 from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
-
-# Rounding: see docs/methodology.md for where these come from.
-EARLY_STEPS = 10
-EARLY_TOLERANCE = 1e-4  # of max(1, |loss|), over the first EARLY_STEPS steps
-ACCURACY_TOLERANCE = 0.02  # of the last epoch's accuracy
 
 
 class ContenderSummary(BaseModel):
@@ -52,16 +47,8 @@ class ContenderSummary(BaseModel):
     first_step_s: Optional[float]  # the first step itself, after compiling
     time_to_first_step_s: Optional[float]  # import, build, compile and first step
     peak_rss_bytes: Optional[int]
-
-
-class LossDifference(BaseModel):
-    """Differences of the losses over the common steps, at full precision."""
-
-    steps: int
-    max_abs: float
-    mean_abs: float
-    first_different_step: Optional[int]  # None: bitwise equal
-    correlation: Optional[float]
+    oneflow: Optional[str] = None  # versions that it ran on
+    python: Optional[str] = None
 
 
 class Comparison(BaseModel):
@@ -121,6 +108,8 @@ def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
         first_step_s=first,
         time_to_first_step_s=None if preparation is None or first is None else preparation + first,
         peak_rss_bytes=ends[0].peak_rss_bytes if ends else None,
+        oneflow=setup.environment.get("oneflow") if setup else None,
+        python=setup.environment.get("python") if setup else None,
     )
 
 
@@ -144,7 +133,7 @@ def compare_contenders(
     )
     same_weights = _compare_weights(baseline, baseline_name, contender, contender_name)
     same_batches, batches_by = _compare_batches(*blocks)
-    loss, finite = _compare_losses(*blocks)
+    loss, finite = compare_losses(*blocks)
     common_epochs = min(len(left.accuracy), len(right.accuracy))
     accuracy_difference = (
         right.accuracy[common_epochs - 1] - left.accuracy[common_epochs - 1]
@@ -152,12 +141,10 @@ def compare_contenders(
         else None
     )
     one_run = baseline is contender
-    parity, reason = _judge_parity(
+    parity, reason = judge_parity(
         same_weights, same_batches, loss, finite, accuracy_difference, blocks
     )
-    speed = summarize_record_speed(baseline) if one_run else None
-    if speed and not speed.compares(baseline_name, contender_name):
-        speed = None
+    speed = summarize_record_speed(baseline, baseline_name, contender_name) if one_run else None
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
     if speed is not None:
         speedup = speed.ratio
@@ -174,7 +161,11 @@ def compare_contenders(
         loss=loss,
         accuracy_difference=accuracy_difference,
         parameter_difference=(
-            [e for e in baseline.of_kind(ParametersEvent) if e.baseline == baseline_name]
+            [
+                e
+                for e in baseline.of_kind(ParametersEvent, contender_name)
+                if e.baseline == baseline_name
+            ]
             if one_run
             else []
         ),
@@ -191,6 +182,18 @@ def compare_contenders(
         ),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
     )
+
+
+def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
+    """Every contender of a record against the first one of another, or of the same record.
+
+    The first of another record is its baseline and left out, unless it is its only one.
+    """
+    first, *others = contender.contender_names()
+    if baseline is not contender and not others:
+        others = [first]
+    name = baseline.contender_names()[0]
+    return [compare_contenders(baseline, name, contender, other) for other in others]
 
 
 def _steady(blocks: List[BlockEvent]) -> Dict[int, float]:
@@ -232,73 +235,6 @@ def _compare_batches(left: List[BlockEvent], right: List[BlockEvent]) -> Tuple[O
     if with_images:
         same = same and all(a.images_digest == b.images_digest for a, b in pairs)
     return same, "images" if with_images else "labels"
-
-
-def _compare_losses(
-    left: List[BlockEvent], right: List[BlockEvent]
-) -> Tuple[Optional[LossDifference], bool]:
-    """The difference over the common steps, and whether all of their losses are finite."""
-    ours = [loss for block in left for loss in block.losses]
-    theirs = [loss for block in right for loss in block.losses]
-    count = min(len(ours), len(theirs))
-    pairs = [(a, b) for a, b in zip(ours, theirs) if a is not None and b is not None]
-    if not pairs:
-        return None, False
-    differences = [abs(a - b) for a, b in pairs]
-    different = [step for step in range(count) if ours[step] != theirs[step]]
-    return (
-        LossDifference(
-            steps=count,
-            max_abs=max(differences),
-            mean_abs=sum(differences) / len(differences),
-            first_different_step=different[0] if different else None,
-            correlation=correlation([a for a, _ in pairs], [b for _, b in pairs]),
-        ),
-        len(pairs) == count,
-    )
-
-
-def _judge_parity(
-    same_weights: Optional[bool],
-    same_batches: Optional[bool],
-    loss: Optional[LossDifference],
-    finite: bool,
-    accuracy_difference: Optional[float],
-    blocks: Tuple[List[BlockEvent], List[BlockEvent]],
-) -> Tuple[str, str]:
-    """The verdict and its reason in a sentence part."""
-    if not same_weights:
-        return "inconclusive", "the contenders did not start from the same weights"
-    if same_batches is None:
-        return "inconclusive", "no blocks of the same steps were measured"
-    if not same_batches:
-        return "inconclusive", "the contenders did not see the same batches"
-    ours, theirs = ([x for b in side for x in b.losses] for side in blocks)
-    if any((a is None) != (b is None) for a, b in zip(ours, theirs)):
-        return "different", "the losses of one contender alone became infinite or not a number"
-    if loss is None or not finite:
-        return "inconclusive", "the losses of both became infinite or not a number"
-    if loss.first_different_step is None:
-        return "identical", f"the losses of all {loss.steps} steps are bitwise equal"
-    early = max(
-        abs(a - b) / max(1.0, abs(a))
-        for a, b in zip(ours[:EARLY_STEPS], theirs[:EARLY_STEPS])
-        if a is not None and b is not None
-    )
-    if early > EARLY_TOLERANCE:
-        return "different", (
-            f"within the first {EARLY_STEPS} steps the losses differ by {early:.1e}, "
-            f"more than the {EARLY_TOLERANCE:.0e} that is allowed here; bench check says where it "
-            "begins and whether rounding explains it"
-        )
-    if accuracy_difference is not None and abs(accuracy_difference) > ACCURACY_TOLERANCE:
-        return "different", (
-            f"the last accuracies differ by {abs(accuracy_difference) * 100:.1f} points, "
-            f"more than {ACCURACY_TOLERANCE * 100:.0f}"
-        )
-    return "equal within rounding", (
-        f"the losses differ from step {loss.first_different_step} on, by {loss.max_abs:.1e} at most"
-    )
 
 
 def _break_even(

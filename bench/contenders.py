@@ -191,14 +191,13 @@ def _make_unique(name: str, taken: Sequence[str]) -> str:
 
 
 def _list_facts(fields: Mapping[str, Any]) -> Dict[str, str]:
-    """What a contender is besides its mode, by key; what it leaves to the defaults is in it."""
+    """What a contender is besides its mode, by key; without what is so where nothing is said."""
+    usual = {"runtime": RUNTIMES[0], **{key: words[0] for key, words in CHOICES.items()}}
     facts = {
-        "runtime": fields.get("runtime") or RUNTIMES[0],
-        "device": fields.get("device") or CHOICES["device"][0],
-        "dtype": fields.get("dtype") or CHOICES["dtype"][0],
+        key: str(fields[key])
+        for key in ("runtime", "device", "dtype", "python")
+        if fields.get(key) not in (None, usual.get(key))
     }
-    if fields.get("python"):
-        facts["python"] = fields["python"]
     facts.update({ENV + name: value for name, value in fields["env"].items()})
     options: Dict[str, OptionValue] = fields["graph_options"]
     return {**facts, **{name: format_option(value) for name, value in options.items()}}

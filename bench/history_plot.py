@@ -18,8 +18,8 @@ from oneflow_bench.history_report import describe_series, format_change  # noqa:
 SHOWN_SERIES = 10  # those with the newest runs
 SHOWN_DATES = 8
 VERDICTS = ("different", "inconclusive", "equal within rounding", "identical")
-_COLOURS = ("#d07000", "#103060", "#308040", "#a02060")
-_MARKERS = ("o", "x", "s", "^")
+_COLOURS = ("#d07000", "#103060", "#308040", "#a02060", "#707070", "#00a0a0", "#c05000", "#5050d0")
+_MARKERS = ("o", "x", "s", "^", "D", "v", "+", "*")
 _RC = {
     "svg.hashsalt": "oneflow-bench",
     "font.size": 9,

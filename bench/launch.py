@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict, Sequence
 
 from oneflow_bench.config import Contender
+from oneflow_bench.interpreter import Interpreter, check_interpreter, check_options
 from oneflow_bench.runtime import RuntimeResolver
 from oneflow_bench.worker_process import WorkerProcess, create_worker_command
 
@@ -14,6 +15,21 @@ from oneflow_bench.worker_process import WorkerProcess, create_worker_command
 def python_of(contender: Contender) -> str:
     """The interpreter that a contender runs on."""
     return contender.python or sys.executable
+
+
+def check_contenders(contenders: Sequence[Contender], environments: RuntimeResolver) -> None:
+    """Ask each interpreter that is another, or that is given graph options, before anything runs.
+
+    Raises InputError where a worker cannot run on it or it does not know an option.
+    """
+    answers: Dict[str, Interpreter] = {}
+    for contender in contenders:
+        if contender.python is None and not contender.graph_options:
+            continue
+        python = python_of(contender)
+        if python not in answers:
+            answers[python] = check_interpreter(python, environments.base)
+        check_options(answers[python], contender.graph_options)
 
 
 def create_launcher(

@@ -6,37 +6,10 @@ import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-import matplotlib
+from matplotlib.ticker import MaxNLocator
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
-from matplotlib.ticker import MaxNLocator  # noqa: E402
-
-from oneflow_bench.record import (  # noqa: E402
-    BlockEvent,
-    EvalEvent,
-    ParametersEvent,
-    RunRecord,
-)
-
-# Curves that lie on each other must both be seen: broad and light below, thin and dark above.
-_STYLES: List[Dict[str, Any]] = [
-    {"color": "#f0a030", "linewidth": 5.0, "linestyle": "-", "marker": "o", "markersize": 9},
-    {"color": "#103060", "linewidth": 1.4, "linestyle": "--", "marker": "x", "markersize": 6},
-    {"color": "#308040", "linewidth": 1.4, "linestyle": ":", "marker": "s", "markersize": 5},
-    {"color": "#a02060", "linewidth": 1.4, "linestyle": "-.", "marker": "^", "markersize": 5},
-]
-PICTURE_STYLE = {
-    "svg.hashsalt": "oneflow-bench",
-    "font.size": 10,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-DPI = 130
+from oneflow_bench.picture import PICTURE_STYLE, choose_style, plt, save_picture
+from oneflow_bench.record import BlockEvent, EvalEvent, ParametersEvent, RunRecord
 
 
 class Series(NamedTuple):
@@ -98,35 +71,12 @@ def _title(records: List[RunRecord]) -> str:
     return f"{workload.model} on {data}, batch {workload.batch_size}, {workload.image_size} px"
 
 
-def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
-    """Write `name`.png and `name`.svg and close the figure; the paths written.
-
-    The canvases are asked directly, and the layout is found once for both: `savefig` lays out and
-    draws a figure two times for each file.
-    """
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(paths[0])
-    figure.set_layout_engine("none")
-    FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None})
-    plt.close(figure)
-    return paths
-
-
-def _style(index: int, markers: bool) -> Dict[str, Any]:
-    style = dict(_STYLES[index % len(_STYLES)])
-    if not markers:
-        style.pop("marker")
-        style.pop("markersize")
-    return style
-
-
 def draw_loss(axes: Any, series: List[Series]) -> None:
     """Training loss of every step."""
     axes.set(title="Training loss", xlabel="step", ylabel="loss (nats)")
     for index, one in enumerate(series):
         losses = one.losses()
-        style = _style(index, len(losses) < 2)
+        style = choose_style(index, len(losses) < 2)
         axes.plot(list(losses), list(losses.values()), label=one.label, **style)
     _legend(axes)
 
@@ -157,7 +107,9 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
         steps = [(step, size) for step, size in steps if math.isfinite(size)]
         if steps:
             shown = True
-            style = {**_style(index, True), "linestyle": "none"}
+            # equal differences are nested: the later, the smaller
+            size = 4 + 2 * (len(series) - index)
+            style = {**choose_style(index, True), "linestyle": "none", "markersize": size}
             axes.plot(*zip(*steps), label=f"{one.label} against {reference.name}", **style)
     all_steps = {step for one in series for step in one.losses()} or {0}
     axes.set_xlim(min(all_steps) - 1, max(max(all_steps) + 1, 2))
@@ -187,7 +139,7 @@ def draw_accuracy(axes: Any, series: List[Series]) -> None:
     for index, one in enumerate(series):
         points = [(e.epoch + 1, e.accuracy * 100) for e in one.evals()]
         if points:
-            axes.plot(*zip(*points), label=one.label, **_style(index, True))
+            axes.plot(*zip(*points), label=one.label, **choose_style(index, True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)
 
@@ -198,7 +150,7 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
     end = 0.0
     steady: List[List[float]] = []
     for index, one in enumerate(series):
-        style = _style(index, True)
+        style = choose_style(index, True)
         blocks = [b for b in one.blocks() if b.kind == "steady"]
         times = [b.duration_s / b.steps * 1e3 for b in blocks]
         starts = [b.started_s for b in blocks]
@@ -227,9 +179,9 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
         patch_artist=True,
     )
     for (index, _), box in zip(shown, boxes["boxes"]):
-        box.set_facecolor(_STYLES[index % len(_STYLES)]["color"])
+        box.set_facecolor(choose_style(index, False)["color"])
         box.set_alpha(0.6)
-    for (index, times), position in zip(shown, positions):
+    for (index, times), position in zip(shown if len(series) < 3 else [], positions):
         axes.annotate(
             series[index].name,
             (position, max(times)),
@@ -244,23 +196,32 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
 
 
 def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
-    """Largest and relative difference of the parameters after every epoch."""
+    """Difference of the parameters after every epoch: largest and relative, or largest alone.
+
+    The largest alone of several contenders, each in its own style.
+    """
     axes.set(title="Parameter difference", xlabel="epoch", ylabel="difference after the epoch")
-    records = list({id(one.record): one.record for one in series}.values())
-    pairs = [(r, r.of_kind(ParametersEvent)) for r in records if r.of_kind(ParametersEvent)]
-    events = [event for _, found in pairs for event in found]
+    pairs = [
+        (index, one, found)
+        for index, one in enumerate(series)
+        for found in [one.record.of_kind(ParametersEvent, one.name)]
+        if found
+    ]
+    events = [event for _, _, found in pairs for event in found]
     if not events:
         _say(axes, "no two contenders of one run")
         return
     curves = []
-    for record, found in pairs:
-        of_run = f"{_run_name(record)}: " if len(records) > 1 else ""
-        for measure, name in (("max_abs", "largest element"), ("relative_l2", "relative L2 norm")):
+    for index, one, found in pairs:
+        measures = {"max_abs": "largest element", "relative_l2": "relative L2 norm"}
+        if len(pairs) > 1:
+            measures = {"max_abs": f"{one.label}: largest element"}
+        for shift, (measure, label) in enumerate(measures.items()):
             values = [(e.epoch + 1, getattr(e, measure)) for e in found if getattr(e, measure)]
-            curves.append((of_run + name, values))
-    drawn = [(index, *curve) for index, curve in enumerate(curves, start=1) if curve[1]]
+            curves.append((index + shift, label, values))
+    drawn = [curve for curve in curves if curve[2]]
     for index, label, values in drawn:
-        axes.plot(*zip(*values), label=label, **_style(index, True))
+        axes.plot(*zip(*values), label=label, **choose_style(index, True))
     axes.set_xlim(0.5, max(e.epoch for e in events) + 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if drawn:
@@ -268,7 +229,8 @@ def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
         axes.set_title("Parameter difference (epochs not drawn: bitwise equal)")
         _legend(axes)
     else:
-        _say(axes, f"bitwise equal after each of {len(events)} epochs")
+        epochs = len({(id(one.record), e.epoch) for _, one, found in pairs for e in found})
+        _say(axes, f"bitwise equal after each of {epochs} epochs")
 
 
 def draw_facts(axes: Any, series: List[Series]) -> None:
@@ -280,7 +242,8 @@ def draw_facts(axes: Any, series: List[Series]) -> None:
         cpu = document.environment_start.get("cpu", {})
         lines += [
             f"run: {document.run_id} ({document.status})",
-            "contenders: " + ", ".join(f"{c.name} ({c.runtime})" for c in document.contenders),
+            "contenders:",
+            *(f"    {c.name} ({c.mode}, {Path(c.runtime).name})" for c in document.contenders),
             f"{document.workload.epochs} epochs of {document.steps_per_epoch} steps, "
             f"seed {document.workload.seed}",
             f"{document.train_samples} training and {document.val_samples} validation samples",

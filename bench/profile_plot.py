@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from oneflow_bench.plot import plt, save_picture
+from oneflow_bench.picture import plt, save_picture
 from oneflow_bench.profile_record import ProfileDocument, layer_rows
 from oneflow_bench.profile_report import select_rows
 

@@ -92,7 +92,11 @@ def render_verdict(comparison: Comparison) -> str:
 
 def render_notes(comparison: Comparison) -> List[str]:
     """What a reader of the verdict should know besides."""
-    return speed_notes(comparison.speed) if comparison.speed else []
+    sides = (comparison.baseline, comparison.contender)
+    notes = []
+    if len({(side.oneflow, side.python) for side in sides}) > 1:
+        notes = [f"{side.name}: OneFlow {side.oneflow}, Python {side.python}." for side in sides]
+    return notes + (speed_notes(comparison.speed) if comparison.speed else [])
 
 
 def render_terminal(comparison: Comparison, console: Console) -> None:
@@ -157,21 +161,42 @@ def render_markdown(comparison: Comparison, pictures: List[Path]) -> str:
     lines = [f"# {left.model}: {left.name} and {right.name}", ""]
     lines += [line + "  " for line in render_verdict(comparison).splitlines()]
     lines += [note + "  " for note in render_notes(comparison)]
-    lines += ["", f"| | {left.name} | {right.name} |", "|---|---:|---:|"]
-    for (what, ours), (_, theirs) in zip(contender_rows(left), contender_rows(right)):
-        lines.append(f"| {what} | {ours} | {theirs} |")
-    lines += ["", f"| {right.name} against {left.name} | |", "|---|---:|"]
-    lines += [f"| {what} | {value} |" for what, value in difference_rows(comparison)]
     lines += [
         "",
+        *markdown_contender_table([left, right]),
+        "",
+        *markdown_difference_table(comparison),
+        "",
+        *markdown_footer(pictures),
+    ]
+    return "\n".join(lines)
+
+
+def markdown_contender_table(summaries: Sequence[ContenderSummary]) -> List[str]:
+    """Lines of a table with a column for each contender."""
+    names = " | ".join(summary.name for summary in summaries)
+    lines = [f"| | {names} |", "|---|" + "---:|" * len(summaries)]
+    for rows in zip(*(contender_rows(summary) for summary in summaries)):
+        lines.append(f"| {rows[0][0]} | {' | '.join(value for _, value in rows)} |")
+    return lines
+
+
+def markdown_difference_table(comparison: Comparison) -> List[str]:
+    """Lines of a table of what is between two contenders."""
+    lines = [f"| {comparison.contender.name} against {comparison.baseline.name} | |", "|---|---:|"]
+    return lines + [f"| {what} | {value} |" for what, value in difference_rows(comparison)]
+
+
+def markdown_footer(pictures: Sequence[Path]) -> List[str]:
+    """How it was measured, and the pictures."""
+    return [
         f"Times are medians with {_INTERVAL} intervals over blocks of steps between two full "
         "synchronisations; a speedup is the mean log ratio of processes that took turns, block by "
         "block. "
         "How everything is measured: docs/methodology.md. The samples: samples.jsonl.",
         "",
+        *(f"![{p.stem}]({p.name})\n" for p in pictures if p.suffix == ".png"),
     ]
-    lines += [f"![{p.stem}]({p.name})\n" for p in pictures if p.suffix == ".png"]
-    return "\n".join(lines)
 
 
 def _ms(seconds: Optional[float]) -> str:

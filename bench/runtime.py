@@ -22,6 +22,7 @@ from typing import Dict, List, Optional, Tuple
 
 from oneflow_bench.blas_kernel import find_blas_kernel
 from oneflow_bench.config import Contender
+from oneflow_bench.interpreter import add_sources
 from oneflow_bench.machine import read_cpu
 from oneflow_bench.runtime_profile import (
     RuntimeProfile,
@@ -66,14 +67,22 @@ class RuntimeResolver:
         self._kernels: Dict[Tuple[str, Optional[str]], Optional[str]] = {}
         self._profiles: Dict[Tuple[str, str], RuntimeProfile] = {}
 
+    @property
+    def base(self) -> Dict[str, str]:
+        """The user's own environment."""
+        return dict(self._base)
+
     def resolve(self, contender: Contender, python: str) -> Dict[str, str]:
-        """The environment of a contender's processes.
+        """The environment of a contender's processes; another interpreter finds the sources in it.
 
         Raises InputError for a runtime profile that cannot be read or is another machine's.
         """
-        environment = {**self._base, **self._list_variables(contender, python)}
-        environment.update(contender.env)
-        return environment
+        environment = self._merge(contender, python)
+        return environment if contender.python is None else add_sources(environment)
+
+    def _merge(self, contender: Contender, python: str) -> Dict[str, str]:
+        variables = self._list_variables(contender, python)
+        return {**self._base, **variables, **contender.env}
 
     def complete(self, contender: Contender, python: str) -> Contender:
         """The contender with the graph options of its runtime profile, if it has one.
@@ -107,7 +116,7 @@ class RuntimeResolver:
 
     def find_kernel(self, contender: Contender, python: str) -> Optional[str]:
         """The BLAS kernel a contender will run on; None where OneFlow's BLAS does not say."""
-        return self._ask_kernel(python, self.resolve(contender, python))
+        return self._ask_kernel(python, self._merge(contender, python))
 
     def _ask_kernel(self, python: str, environment: Dict[str, str]) -> Optional[str]:
         key = (python, environment.get("OPENBLAS_CORETYPE"))

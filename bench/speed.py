@@ -16,6 +16,7 @@ from oneflow_bench.speed_events import (
     ROLES,
     ConditionsEvent,
     LookEvent,
+    ProcessEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
@@ -32,6 +33,7 @@ from oneflow_bench.verdict.judge import (
     form_interval,
     judge,
 )
+from oneflow_bench.verdict.looks import DIFFERENCE_ALPHA
 from oneflow_bench.verdict.warmup import find_warmup
 
 Value = Callable[[SpeedBlockEvent], Optional[float]]
@@ -56,7 +58,7 @@ class SpeedSummary(BaseModel):
     judgement: Judgement
     roles: Dict[str, RoleSummary]
     block_steps: int
-    blocks: int  # scored, of all roles
+    blocks: int  # scored, of the three roles
     duration_s: float  # from the phase's start to the end of its last block
     cpu: Optional[Interval]  # the same ratio in processor seconds: a second opinion
     instructions: Optional[Interval]
@@ -64,11 +66,6 @@ class SpeedSummary(BaseModel):
     energy_per_step_j: Dict[str, float]  # by role; empty where it cannot be read
     break_even: Optional[BreakEven]
     warnings: List[str]
-
-    def compares(self, baseline: str, contender: str) -> bool:
-        """Whether these are the two contenders that it set against each other."""
-        measured = (self.roles["baseline"].contender, self.roles["contender"].contender)
-        return measured == (baseline, contender)
 
     @property
     def ratio(self) -> Ratio:
@@ -84,11 +81,47 @@ class SpeedSummary(BaseModel):
         )
 
 
-def summarize_record_speed(record: RunRecord) -> Optional[SpeedSummary]:
-    """The speed phase of a run, judged by the margins that the run was given."""
+def summarize_record_speed(
+    record: RunRecord, baseline: str, contender: str
+) -> Optional[SpeedSummary]:
+    """What the speed phase of a run says of two contenders, by the margins the run was given.
+
+    None where it did not set this contender against this baseline.
+    """
     measuring = record.document.measuring
     margins = Margins(margin=measuring.margin, equivalence=measuring.equivalence)
-    return summarize_speed(record.events, margins)
+    events = select_contender(record.events, contender)
+    alpha = share_alpha(len(record.document.contenders) - 1)
+    speed = summarize_speed(events, margins, alpha)
+    return speed if speed and speed.roles["baseline"].contender == baseline else None
+
+
+def share_alpha(contenders: int) -> float:
+    """The error that each contender's strict intervals may make, for all of them to keep to 1 %.
+
+    By the union bound, as their verdicts share the baseline's processes and so depend on each
+    other.
+    """
+    return DIFFERENCE_ALPHA / max(1, contenders)
+
+
+def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
+    """What of the speed phase concerns one contender.
+
+    That is its own processes, and the baseline's and the control's of the waves it was measured in.
+    """
+
+    def is_own(event: Any) -> bool:
+        return bool(event.role == "contender" and event.contender == contender)
+
+    processes = [e for e in events if isinstance(e, ProcessEvent)]
+    waves = {e.wave for e in processes if is_own(e)}
+    return [
+        e
+        for e in events
+        if not isinstance(e, ProcessEvent)
+        or (e.wave in waves and (e.role != "contender" or is_own(e)))
+    ]
 
 
 def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tuple[str, str]:
@@ -142,30 +175,37 @@ def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]
 
 
 def judge_blocks(
-    blocks: Sequence[SpeedBlockEvent], looks: int, margins: Margins
+    blocks: Sequence[SpeedBlockEvent],
+    looks: int,
+    margins: Margins,
+    alpha: float = DIFFERENCE_ALPHA,
 ) -> Optional[Judgement]:
-    """The verdict on wall time; None before the first double round is finished."""
+    """The verdict on wall time; None before the first double round is finished.
+
+    `blocks` are those of one contender, of the baseline and of the control.
+    """
     waves = collect_waves(blocks, lambda block: block.step_time_s)
-    return judge(waves, looks, margins) if waves else None
+    return judge(waves, looks, margins, alpha) if waves else None
 
 
 def count_looks(events: Sequence[Any]) -> int:
-    """Looks that were taken, and one more where blocks were measured behind the last."""
-    relevant = [
-        event
-        for event in events
-        if isinstance(event, LookEvent)
-        or (isinstance(event, SpeedBlockEvent) and event.kind == "scored")
-    ]
-    looks = sum(isinstance(event, LookEvent) for event in relevant)
-    return looks + (1 if relevant and not isinstance(relevant[-1], LookEvent) else 0)
+    """Looks at something new of the contender, and one more for blocks measured behind the last."""
+    looks, new = 0, False
+    for event in events:
+        if isinstance(event, SpeedBlockEvent):
+            new = new or (event.kind == "scored" and event.role == "contender")
+        elif isinstance(event, LookEvent) and new:
+            looks, new = looks + 1, False
+    return looks + new
 
 
-def summarize_speed(events: Sequence[Any], margins: Margins) -> Optional[SpeedSummary]:
-    """Everything the speed phase says; None where there is none, or nothing was finished."""
+def summarize_speed(
+    events: Sequence[Any], margins: Margins, alpha: float = DIFFERENCE_ALPHA
+) -> Optional[SpeedSummary]:
+    """Everything the speed phase says of one contender; None where nothing was finished."""
     blocks = [e for e in events if isinstance(e, SpeedBlockEvent)]
     looks = count_looks(events)
-    judgement = judge_blocks(blocks, looks, margins)
+    judgement = judge_blocks(blocks, looks, margins, alpha)
     if judgement is None:
         return None
     scored = [block for block in blocks if block.kind == "scored"]
@@ -178,9 +218,12 @@ def summarize_speed(events: Sequence[Any], margins: Margins) -> Optional[SpeedSu
         block_steps=scored[0].steps,
         blocks=len(scored),
         duration_s=max(b.started_s + b.duration_s for b in scored),
-        cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks),
+        cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks, alpha),
         instructions=_second_opinion(
-            blocks, lambda b: None if b.instructions is None else b.instructions / b.steps, looks
+            blocks,
+            lambda b: None if b.instructions is None else b.instructions / b.steps,
+            looks,
+            alpha,
         ),
         unreadable={k: v for setup in setups for k, v in setup.unreadable.items() if v},
         energy_per_step_j=_energy(scored),
@@ -219,10 +262,10 @@ def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:
 
 
 def _second_opinion(
-    blocks: Sequence[SpeedBlockEvent], value: Value, looks: int
+    blocks: Sequence[SpeedBlockEvent], value: Value, looks: int, alpha: float
 ) -> Optional[Interval]:
     waves = collect_waves(blocks, value)
-    return form_interval(estimate_speedup(waves), looks) if waves else None
+    return form_interval(estimate_speedup(waves), looks, alpha) if waves else None
 
 
 def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:

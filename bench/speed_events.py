@@ -1,9 +1,10 @@
 """Events of the speed phase, as they stand in a record's samples.
 
 A *replicate* is one fresh process for each role: the baseline, the contender, and the control,
-which is the baseline's program a second time. Blocks of one replicate with one `pair` number were
-measured side by side; pairs 2 i and 2 i + 1 are a double round, in which the second visits all
-processes in the reverse order of the first.
+which is the baseline's program a second time. Where there are several contenders, each has a
+process of the role `contender`, and all of them share the baseline's and the control's. Blocks of
+one replicate with one `pair` number were measured side by side; pairs 2 i and 2 i + 1 are a double
+round, in which the second visits all processes in the reverse order of the first.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ class RecordEvent(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class _ProcessEvent(RecordEvent):
+class ProcessEvent(RecordEvent):
+    """Base of the events of one process of the speed phase."""
+
     contender: str  # whose program the process runs
     role: Role
     replicate: int  # from 0, over the run
     wave: int  # replicates of one wave are alive together
 
 
-class SpeedSetupEvent(_ProcessEvent):
+class SpeedSetupEvent(ProcessEvent):
     """A process of the speed phase is compiled. Import and build overlapped with its siblings'."""
 
     event: Literal["speed_setup"] = "speed_setup"
@@ -43,7 +46,7 @@ class SpeedSetupEvent(_ProcessEvent):
     unreadable: Dict[str, Optional[str]] = Field(default_factory=dict)  # counter -> why
 
 
-class SpeedBlockEvent(_ProcessEvent):
+class SpeedBlockEvent(ProcessEvent):
     """Train steps timed together between two full synchronisations."""
 
     event: Literal["speed_block"] = "speed_block"
@@ -68,7 +71,7 @@ class SpeedBlockEvent(_ProcessEvent):
         return self.duration_s / self.steps
 
 
-class SpeedEndEvent(_ProcessEvent):
+class SpeedEndEvent(ProcessEvent):
     """A process of the speed phase has ended in good order."""
 
     event: Literal["speed_end"] = "speed_end"

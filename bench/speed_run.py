@@ -11,12 +11,12 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from oneflow_bench.config import Contender
 from oneflow_bench.machine import read_available_bytes
 from oneflow_bench.record import RecordWriter
-from oneflow_bench.speed import judge_blocks
+from oneflow_bench.speed import judge_blocks, select_contender, share_alpha
 from oneflow_bench.speed_events import (
     ROLES,
     ConditionsEvent,
@@ -36,7 +36,15 @@ from oneflow_bench.turns import (
 )
 from oneflow_bench.verdict.judge import Margins
 from oneflow_bench.verdict.looks import is_look_due
-from oneflow_bench.verdict.moves import FIRST_DOUBLE_ROUNDS, FRESH, REST, STOP, Aims, next_move
+from oneflow_bench.verdict.moves import (
+    FIRST_DOUBLE_ROUNDS,
+    FRESH,
+    REST,
+    STOP,
+    Aims,
+    combine_moves,
+    next_move,
+)
 from oneflow_bench.verdict.warmup import is_settled
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
@@ -45,8 +53,15 @@ START_SHARE = 0.5  # of what is left of the budget, for the other replicates of 
 MOST_WARMUP_ROUNDS = 3
 PROBE_STEPS = 3
 
-Key = Tuple[Role, int]
 Observer = Callable[[str, int, int], None]
+
+
+class _Key(NamedTuple):
+    """A process of the phase."""
+
+    role: Role
+    contender: str  # whose program it runs
+    replicate: int
 
 
 class _Ready(NamedTuple):
@@ -58,7 +73,10 @@ class _Ready(NamedTuple):
 
 
 class SpeedRun:
-    """The speed phase of one run: two contenders, a record, and a way to start workers.
+    """The speed phase of one run: its contenders, a record, and a way to start workers.
+
+    All contenders share the baseline's and the control's processes. One whose verdict is known is
+    left out of the waves that follow.
 
     A worker needs `send`, `receive`, `ask`, `kill` and `close` of `worker_process.WorkerProcess`.
     """
@@ -76,18 +94,17 @@ class SpeedRun:
         self._dataset = None if dataset is None else str(dataset)
         self._observe, self._clock, self._start = observe, clock, clock()
         self._document, self._measuring = document, document.measuring
-        baseline, contender = document.contenders[0], document.contenders[-1]
-        self._contenders: Dict[Role, Contender] = {
-            "baseline": baseline,
-            "contender": contender,
-            "control": baseline,
-        }
+        self._contenders = {c.name: c for c in document.contenders}
+        self._baseline, *others = self._contenders
+        self._racing = others or [self._baseline]  # still without a verdict
+        self._looks_of = dict.fromkeys(self._racing, 0)
+        self._alpha = share_alpha(len(others))
         self._margins = Margins(
             margin=self._measuring.margin, equivalence=self._measuring.equivalence
         )
         self._aims = Aims(replicates=self._measuring.replicates, until=self._measuring.until)
         self._source = random.Random(document.workload.seed)
-        self._workers: Dict[Key, Any] = {}
+        self._workers: Dict[_Key, Any] = {}
         self._blocks: List[SpeedBlockEvent] = []
         self._wave = self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
         self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
@@ -123,9 +140,7 @@ class SpeedRun:
         if count:
             self._start_replicates(range(first, first + count))
         self._pairs = 0
-        self._by_name = {
-            f"{role}/{replicate}": (role, replicate) for role, replicate in self._workers
-        }
+        self._by_name = {"/".join(map(str, key)): key for key in self._workers}
         seed = self._document.workload.seed + self._wave
         self._orders = generate_orders(list(self._by_name), seed)
         self._start_s = max(self._start_s, self._now() - started_s)
@@ -148,14 +163,14 @@ class SpeedRun:
 
         They import and build side by side; from compiling on, one at a time has its turn.
         """
-        keys: List[Key] = [(role, replicate) for replicate in replicates for role in ROLES]
+        keys = [key for replicate in replicates for key in self._list_keys(replicate)]
         self._source.shuffle(keys)  # no role is always first to start and to compile
-        for role, replicate in keys:
-            self._show(f"speed: start replicate {replicate + 1}")
-            contender = self._contenders[role]
-            name = f"speed-{role}-{replicate + 1}"
+        for key in keys:
+            self._show(f"speed: start replicate {key.replicate + 1}")
+            contender = self._contenders[key.contender]
+            name = f"speed-{key.role}-{key.contender}-{key.replicate + 1}"
             worker = self._launch(contender.model_copy(update={"name": name}))
-            self._workers[role, replicate] = worker
+            self._workers[key] = worker
             worker.send(
                 "prepare",
                 workload=self._document.workload.model_dump(),
@@ -168,8 +183,17 @@ class SpeedRun:
         self._replicates += len(replicates)
         return [self._make_ready(key, prepared[key]) for key in keys]
 
-    def _make_ready(self, key: Key, prepared: Dict[str, Any]) -> _Ready:
-        self._show(f"speed: compile and warm up replicate {key[1] + 1}")
+    def _list_keys(self, replicate: int) -> List[_Key]:
+        """The processes of a replicate."""
+        names = {
+            "baseline": [self._baseline],
+            "contender": self._racing,
+            "control": [self._baseline],
+        }
+        return [_Key(role, name, replicate) for role in ROLES for name in names[role]]
+
+    def _make_ready(self, key: _Key, prepared: Dict[str, Any]) -> _Ready:
+        self._show(f"speed: compile and warm up replicate {key.replicate + 1}")
         compiled = self._ask(key, "compile")
         step_time_s = self._warm_up(key)
         probed = self._ask(key, "probe", steps=PROBE_STEPS)
@@ -186,7 +210,7 @@ class SpeedRun:
         )
         return _Ready(step_time_s, probed["sync_s"], peak_rss_bytes)
 
-    def _warm_up(self, key: Key) -> float:
+    def _warm_up(self, key: _Key) -> float:
         """Run until the step time has settled; the settled step time."""
         blocks = [self._measure(key, "warmup", 1, 0)]
         count, steps = choose_warmup_blocks(blocks[0].step_time_s)
@@ -222,10 +246,10 @@ class SpeedRun:
         if data == self._seen:
             return STOP  # nothing new since the last look
         self._looks, self._seen = self._looks + 1, data
-        judgement = judge_blocks(self._blocks, self._looks, self._margins)
-        assert judgement is not None
-        waves = self._wave + 1
-        move = next_move(judgement, self._aims, waves, measured_s, self._start_s)
+        moves = {name: self._judge(name, measured_s) for name in self._racing}
+        move = combine_moves(list(moves.values()))
+        if move == FRESH:
+            self._racing = [name for name in self._racing if moves[name] != STOP]
         if move == FRESH and not fits:
             move = REST
         move = STOP if last else move
@@ -237,7 +261,15 @@ class SpeedRun:
         )
         return move
 
-    def _measure(self, key: Key, kind: Any, steps: int, lead_steps: int) -> SpeedBlockEvent:
+    def _judge(self, contender: str, measured_s: float) -> str:
+        """The move that a contender asks for, by all its blocks so far."""
+        self._looks_of[contender] += 1
+        blocks = select_contender(self._blocks, contender)
+        judgement = judge_blocks(blocks, self._looks_of[contender], self._margins, self._alpha)
+        assert judgement is not None
+        return next_move(judgement, self._aims, self._wave + 1, measured_s, self._start_s)
+
+    def _measure(self, key: _Key, kind: Any, steps: int, lead_steps: int) -> SpeedBlockEvent:
         started_s = self._now()
         answer = self._ask(key, "measure", steps=steps, lead_steps=lead_steps)
         block = SpeedBlockEvent(
@@ -273,17 +305,15 @@ class SpeedRun:
             worker.close()
         self._workers = {}
 
-    def _identify(self, key: Key) -> Dict[str, Any]:
-        role, replicate = key
-        name = self._contenders[role].name
-        return {"contender": name, "role": role, "replicate": replicate, "wave": self._wave}
+    def _identify(self, key: _Key) -> Dict[str, Any]:
+        return {**key._asdict(), "wave": self._wave}
 
     def _write_conditions(self, when: Any) -> None:
         self._writer.append(
             ConditionsEvent(when=when, started_s=self._now(), conditions=read_conditions())
         )
 
-    def _ask(self, key: Key, call: str, **arguments: Any) -> Dict[str, Any]:
+    def _ask(self, key: _Key, call: str, **arguments: Any) -> Dict[str, Any]:
         answer: Dict[str, Any] = self._workers[key].ask(
             call, self._measuring.timeout_s, **arguments
         )

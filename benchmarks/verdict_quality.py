@@ -105,7 +105,7 @@ def run_comparison(
         writer.close()
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     record = load_record(folder)
-    summary = summarize_record_speed(record)
+    summary = summarize_record_speed(record, "plain", "planted")
     assert summary is not None
     return {
         "kind": kind,

@@ -35,7 +35,13 @@ ONEFLOW_ALLOWED = {
     "bench.parity.worker",
     "bench.parity.alone",
 }
-MATPLOTLIB_ALLOWED = {"bench.plot", "bench.profile_plot", "bench.history_plot", "bench.sweep.plot"}
+MATPLOTLIB_ALLOWED = {
+    "bench.picture",
+    "bench.plot",
+    "bench.profile_plot",
+    "bench.history_plot",
+    "bench.sweep.plot",
+}
 
 # a module imports only from layers below its own
 LAYERS = [
@@ -47,9 +53,9 @@ LAYERS = [
         "bench.changepoint",
         "bench.history_metrics",
     },
-    {"bench.graph_options"},
+    {"bench.graph_options", "bench.picture"},
     {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
-    {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks"},
+    {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks", "bench.interpreter"},
     {"bench.verdict.warmup", "bench.verdict.break_even", "bench.verdict.judge"},
     {"bench.verdict.moves"},
     {
@@ -65,6 +71,7 @@ LAYERS = [
         "bench.speed",
         "bench.blas_kernel",
         "bench.runtime_profile",
+        "bench.loss_parity",
         "bench.sweep.document",
     },
     {"bench.checkpoint", "bench.recipe", "bench.schedule", "bench.runtime"},
@@ -75,7 +82,12 @@ LAYERS = [
     {"bench.weights", "bench.comparison", "bench.timing", "bench.workload", "bench.plot"},
     {"bench.modes", "bench.speed_report", "bench.speed_timing", "bench.profiling"},
     {"bench.report", "bench.parity.alone"},
-    {"bench.export.selection", "bench.export.__init__", "bench.history_key"},
+    {
+        "bench.contenders_report",
+        "bench.export.selection",
+        "bench.export.__init__",
+        "bench.history_key",
+    },
     {
         "bench.export.bencher",
         "bench.export.csv_rows",

@@ -10,7 +10,13 @@ import click
 
 from oneflow_bench.cli.options import find_given_flag, run_options, speed_options
 from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
+from oneflow_bench.errors import (
+    EXIT_DIFFERENT,
+    EXIT_DONE,
+    EXIT_INCONCLUSIVE,
+    InputError,
+    worst_status,
+)
 
 if TYPE_CHECKING:
     from oneflow_bench.record import RunRecord
@@ -42,6 +48,11 @@ def graph(**flags: Any) -> int:
 
 @click.command()
 @click.argument("runs", nargs=-1, metavar="[RUN RUN]")
+@click.option("--baseline", default="eager", metavar="SPEC", show_default=True,
+              help="What the contenders are set against: MODE[,KEY=VALUE]...")  # fmt: skip
+@click.option("--contender", "contenders", multiple=True, metavar="SPEC",
+              help="Such as graph,runtime=stock or graph,allow_fuse_add_to_output=true; may be "
+              "given several times. Default: graph.")  # fmt: skip
 @run_options
 @speed_options
 def compare(runs: Tuple[str, ...], **flags: Any) -> int:
@@ -50,12 +61,18 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     The training gives curves, accuracy and parity. For the speed verdict fresh processes of both
     take turns afterwards, until it is known or the --budget is used up.
 
+    Other contenders, and any number of them, are set against a baseline by --contender and
+    --baseline: their mode, and whatever else is not as the flags say (runtime, device, dtype,
+    python, env.NAME, switches of nn.Graph's config).
+
     With two stored RUNs nothing is run: they are compared as they are, and the speed of runs that
     did not take turns is reported with that caveat. Exit status 1 when the modes differ, 3 when
     that could not be told.
 
     \b
     bench compare
+    bench compare --baseline eager,runtime=stock --contender eager --contender graph
+    bench compare --baseline graph --contender graph,allow_fuse_add_to_output=true
     bench compare --model alexnet --data synthetic --batch-size 16 --num-classes 1000
     bench compare --budget 120 --until 3%
     bench compare results/RUN1 results/RUN2
@@ -63,8 +80,9 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     if runs:
         _refuse_flags_with_runs(runs)
         return _compare_stored(Path(runs[0]), Path(runs[1]), flags)
-    record = _execute("compare", ["eager", "graph"], flags)
-    return _report_comparison(record, "eager", record, "graph", flags["as_json"], record.folder)
+    specs = [flags.pop("baseline"), *(flags.pop("contenders") or ["graph"])]
+    record = _execute("compare", specs, flags)
+    return _report_comparisons(record, record, flags["as_json"], record.folder)
 
 
 def _refuse_flags_with_runs(runs: Tuple[str, ...]) -> None:
@@ -79,8 +97,6 @@ def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
     from oneflow_bench.record import load_record
 
     baseline, contender = load_record(left), load_record(right)
-    baseline_name = baseline.contender_names()[0]
-    contender_name = contender.contender_names()[-1]
     folder = None
     if flags["out"]:
         folder = Path(flags["out"])
@@ -90,9 +106,7 @@ def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
             raise InputError(
                 f"--out {folder} cannot be created ({error.strerror}); give a new folder"
             ) from None
-    return _report_comparison(
-        baseline, baseline_name, contender, contender_name, flags["as_json"], folder
-    )
+    return _report_comparisons(baseline, contender, flags["as_json"], folder)
 
 
 def _run_single(mode: str, flags: Dict[str, Any]) -> int:
@@ -116,64 +130,62 @@ def _run_single(mode: str, flags: Dict[str, Any]) -> int:
 
 
 def _execute(
-    command: str, modes: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
+    command: str, specs: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
 ) -> RunRecord:
     """Plan, run and read back: what is reported is what the record says."""
-    from oneflow_bench.config import Contender
+    from oneflow_bench.contenders import parse_contenders, read_runtime
     from oneflow_bench.execution import execute_plan
-    from oneflow_bench.launch import create_launcher
+    from oneflow_bench.launch import check_contenders, create_launcher
     from oneflow_bench.plan import create_document, create_plan, split_flags
-    from oneflow_bench.recipe_checks import validated
     from oneflow_bench.runtime import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     workload, measuring, side = split_flags({**flags, "keep_checkpoints": keep_checkpoints})
+    if "runtime" in side:
+        side["runtime"] = read_runtime(side["runtime"], f"--runtime {side['runtime']}")
+    contenders = parse_contenders(specs, side)
     with ProgressBar("images") as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
     environments = RuntimeResolver()
-    document = create_document(
-        command,
-        plan,
-        measuring,
-        [validated(Contender, {"name": mode, "mode": mode, **side}) for mode in modes],
-        environments,
-    )
+    check_contenders(contenders, environments)
+    document = create_document(command, plan, measuring, contenders, environments)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     with ProgressBar("steps") as bar:
         launch = create_launcher(folder, environments)
         return execute_plan(plan, document, folder, launch, bar, bar.seconds)
 
 
-def _report_comparison(
-    baseline: RunRecord,
-    baseline_name: str,
-    contender: RunRecord,
-    contender_name: str,
-    as_json: bool,
-    folder: Optional[Path],
+def _report_comparisons(
+    baseline: RunRecord, contender: RunRecord, as_json: bool, folder: Optional[Path]
 ) -> int:
+    """Set every contender of a record against the first of another, or of the same one."""
     from rich.console import Console
 
-    from oneflow_bench.comparison import compare_contenders
+    from oneflow_bench.comparison import compare_records
+    from oneflow_bench.contenders_report import (
+        dump_comparisons,
+        render_comparisons,
+        render_report,
+    )
     from oneflow_bench.record import write_atomically
-    from oneflow_bench.report import render_markdown, render_terminal
 
-    comparison = compare_contenders(baseline, baseline_name, contender, contender_name)
+    comparisons = compare_records(baseline, contender)
+    dumped = dump_comparisons(comparisons)
     if folder:
         from oneflow_bench.plot import render_pictures
 
         records = [baseline] if baseline is contender else [baseline, contender]
         pictures = render_pictures(records, folder)
-        write_atomically(folder / "comparison.json", comparison.model_dump_json(indent=1) + "\n")
-        write_atomically(folder / "report.md", render_markdown(comparison, pictures))
+        write_atomically(folder / "comparison.json", dumped + "\n")
+        write_atomically(folder / "report.md", render_report(comparisons, pictures))
     if as_json:
-        click.echo(comparison.model_dump_json(indent=1))
+        click.echo(dumped)
     else:
         console = Console()
-        render_terminal(comparison, console)
+        render_comparisons(comparisons, console)
         if folder:
             console.print(f"report, record and pictures: {folder}", soft_wrap=True)
-    return _exit_status(comparison.parity)
+    return worst_status([_exit_status(comparison.parity) for comparison in comparisons])
 
 
 def _exit_status(parity: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from oneflow_bench.plot import PICTURE_STYLE, plt, save_picture
+from oneflow_bench.picture import PICTURE_STYLE, plt, save_picture
 from oneflow_bench.sweep.document import Cell, SweepDocument, name_cell
 from oneflow_bench.sweep.growth import Growth, LineFit, Quantity
 from oneflow_bench.sweep.report import format_ratio, name_curve

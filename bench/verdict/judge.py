@@ -6,7 +6,8 @@ Two intervals are formed around one estimate:
   plain 95 % interval at the stop would hold the truth less often. At look j its tails together are
   therefore 5 % / j^0.4, a rule found by simulation (benchmarks/simulated_verdicts.py prints how
   often it covers) and held by a test;
-* the *strict interval*: 99 % over all looks of the run together (`looks.py`).
+* the *strict interval*: 99 % over all looks of the run together (`looks.py`), and over all of its
+  contenders where there are several: each is given its share of the 1 %.
 
 `faster` and `slower` need both: the strict interval excludes a ratio of 1, so that equal programs
 are called different in less than 1 % of the runs; and the whole interval is beyond the margin, so
@@ -22,7 +23,7 @@ from typing import Optional, Sequence, Tuple
 from pydantic import BaseModel
 
 from oneflow_bench.verdict.estimate import Estimate, Wave, estimate_control, estimate_speedup
-from oneflow_bench.verdict.looks import look_alpha
+from oneflow_bench.verdict.looks import DIFFERENCE_ALPHA, look_alpha
 
 CONFIDENCE = 0.95
 MARGIN = 0.01
@@ -46,7 +47,7 @@ class Interval(BaseModel):
     ratio: float
     low: Optional[float]  # 95 %; None where too few processes were measured
     high: Optional[float]
-    strict_low: Optional[float]  # 99 % over all looks
+    strict_low: Optional[float]  # 99 % over all looks and contenders
     strict_high: Optional[float]
 
 
@@ -66,13 +67,21 @@ class Judgement(BaseModel):
     within_share: Optional[float]  # of the variance, what more blocks per process would take away
 
 
-def judge(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) -> Judgement:
-    """The verdict at look number `looks`. Raises ValueError for no waves."""
+def judge(
+    waves: Sequence[Wave],
+    looks: int,
+    margins: Optional[Margins] = None,
+    alpha: float = DIFFERENCE_ALPHA,
+) -> Judgement:
+    """The verdict at look number `looks`. Raises ValueError for no waves.
+
+    `alpha` is the error that the strict intervals of all looks together may make.
+    """
     if not waves:
         raise ValueError("a verdict on no waves was asked for; give at least one")
     margins = margins or Margins()
     estimate, control = estimate_speedup(waves), estimate_control(waves)
-    speedup, own = form_interval(estimate, looks), form_interval(control, looks)
+    speedup, own = form_interval(estimate, looks, alpha), form_interval(control, looks, alpha)
     verdict, reason = decide(speedup, margins)
     control_verdict, _ = decide(own, margins)
     if control_verdict in (FASTER, SLOWER):
@@ -87,7 +96,7 @@ def judge(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) 
         speedup=speedup,
         control=own,
         control_verdict=control_verdict,
-        smallest_effect=smallest_effect(estimate, looks, margins),
+        smallest_effect=smallest_effect(estimate, looks, margins, alpha),
         replicates=estimate.replicates,
         double_rounds=round(sum(w.baseline.shape[1] for w in waves) / len(waves)),
         looks=looks,
@@ -96,18 +105,14 @@ def judge(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) 
     )
 
 
-def form_interval(estimate: Estimate, looks: int, comparisons: int = 1) -> Interval:
-    """Both intervals, back on the scale of the ratio.
-
-    The strict interval holds over `comparisons` ratios that are looked at together: each has its
-    share of the 1 % (Bonferroni), which is valid whatever the dependence between them.
-    """
+def form_interval(estimate: Estimate, looks: int, alpha: float = DIFFERENCE_ALPHA) -> Interval:
+    """Both intervals, back on the scale of the ratio."""
     centre = estimate.log_ratio
     if estimate.std_error is None:
         return Interval(
             ratio=math.exp(centre), low=None, high=None, strict_low=None, strict_high=None
         )
-    half, strict = (q * estimate.std_error for q in _quantiles(estimate, looks, comparisons))
+    half, strict = (q * estimate.std_error for q in _quantiles(estimate, looks, alpha))
     return Interval(
         ratio=math.exp(centre),
         low=math.exp(centre - half),
@@ -117,10 +122,10 @@ def form_interval(estimate: Estimate, looks: int, comparisons: int = 1) -> Inter
     )
 
 
-def _quantiles(estimate: Estimate, looks: int, comparisons: int = 1) -> Tuple[float, float]:
+def _quantiles(estimate: Estimate, looks: int, alpha: float) -> Tuple[float, float]:
     from scipy.special import stdtrit
 
-    tails = [(1 - CONFIDENCE) / 2 / looks**LOOK_PRICE, look_alpha(looks) / comparisons / 2]
+    tails = [(1 - CONFIDENCE) / 2 / looks**LOOK_PRICE, look_alpha(looks, alpha) / 2]
     return tuple(float(stdtrit(estimate.df, 1 - tail)) for tail in tails)  # type: ignore[return-value]
 
 
@@ -152,13 +157,15 @@ def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
     )
 
 
-def smallest_effect(estimate: Estimate, looks: int, margins: Margins) -> Optional[float]:
+def smallest_effect(
+    estimate: Estimate, looks: int, margins: Margins, alpha: float = DIFFERENCE_ALPHA
+) -> Optional[float]:
     """The relative difference that this standard error would have shown with probability 0.9."""
     from scipy.special import stdtrit
 
     if estimate.std_error is None:
         return None
-    half, strict = _quantiles(estimate, looks)
+    half, strict = _quantiles(estimate, looks, alpha)
     power = float(stdtrit(estimate.df, POWER))
     beyond = math.log1p(margins.margin) + (half + power) * estimate.std_error
     return math.expm1(max(beyond, (strict + power) * estimate.std_error))

@@ -9,7 +9,7 @@ as the first was.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -46,6 +46,11 @@ def next_move(
     if waves == 1 and _pays_to_measure_longer(judgement.within_share, measured_s, start_s):
         return LONGER
     return FRESH if judgement.replicates < aims.replicates else STOP
+
+
+def combine_moves(moves: Sequence[str]) -> str:
+    """What a run does next whose contenders each ask for a move: it stops when all of them do."""
+    return next((move for move in (FRESH, LONGER) if move in moves), STOP)
 
 
 def _pays_to_measure_longer(

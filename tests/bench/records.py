@@ -178,7 +178,7 @@ def create_record(
             ParametersEvent(
                 epoch=epoch,
                 baseline=names[0],
-                contender=names[1],
+                contender=name,
                 max_abs=max_abs,
                 mean_abs=max_abs / 2,
                 relative_l2=max_abs,
@@ -186,6 +186,7 @@ def create_record(
                 digests={},
             )
             for epoch in range(2)
+            for name in names[1:]
         ]
     return RunRecord(document, [*events, *more], folder)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from records import create_events, create_record, create_speed_events
 
-from oneflow_bench.comparison import compare_contenders, summarize_contender
+from oneflow_bench.comparison import compare_contenders, compare_records, summarize_contender
 from oneflow_bench.record import RunRecord
 
 
@@ -124,3 +124,23 @@ def test_a_summary_counts_what_was_measured():
     assert summary.time_to_first_step_s == pytest.approx(1.0 + 0.5 + 0.5)
     assert summary.accuracy == [0.9, 0.9]
     assert summary.peak_rss_bytes == 400 * 2**20
+
+
+def test_every_contender_is_set_against_the_first():
+    sides = [create_events(name) for name in ("eager", "a", "b")]
+    record = create_record(*sides, max_abs=1e-9)
+    found = compare_records(record, record)
+    assert [(c.baseline.name, c.contender.name) for c in found] == [("eager", "a"), ("eager", "b")]
+    # the differences of the parameters are each contender's own
+    assert [[e.contender for e in c.parameter_difference] for c in found] == [["a"] * 2, ["b"] * 2]
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [(["x"], ["x"]), (["x", "y"], ["y"]), (["x", "y", "z"], ["y", "z"])],
+)
+def test_the_contenders_of_another_record_are_set_against_the_first_of_this(names, expected):
+    ours = create_record(create_events("eager"), create_events("graph"))
+    theirs = create_record(*(create_events(name) for name in names))
+    found = compare_records(ours, theirs)
+    assert [(c.baseline.name, c.contender.name) for c in found] == [("eager", n) for n in expected]

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 from records import create_events, create_record
 
+from oneflow_bench.picture import choose_style
 from oneflow_bench.plot import draw_loss_difference, list_series, plt, render_pictures
 from oneflow_bench.record import RunRecord
 
@@ -88,3 +89,21 @@ def test_contenders_of_several_runs_carry_the_runs_name():
     record = create_record(create_events("eager"), create_events("graph"))
     assert [s.label for s in list_series([record])] == ["eager", "graph"]
     assert [s.label for s in list_series([record, record])][0] == "test: eager"
+
+
+def test_nine_contenders_are_drawn_with_all_their_names(tmp_path):
+    names = [f"graph-fuse_add_to_output-{number}" for number in range(9)]
+    sides = [create_events(name, noise=0.02, loss_shift=n * 1e-8) for n, name in enumerate(names)]
+    record = create_record(*sides, max_abs=1e-8)
+    written = render_pictures([record], tmp_path)
+    svg = (tmp_path / "parameter_difference.svg").read_text()
+    assert all(f"<!-- {name}: largest element -->" in svg for name in names[1:])
+    with Image.open(tmp_path / "overview.png") as image:
+        assert image.width == 14 * 130 and len(written) == 2 * len(NAMES)
+
+
+def test_the_first_styles_are_told_apart_without_colour():
+    styles = [choose_style(index, True) for index in range(8)]
+    assert len({(str(s["linestyle"]), s["linewidth"]) for s in styles}) == 8
+    assert len({s["marker"] for s in styles}) == 8
+    assert "marker" not in choose_style(0, False)

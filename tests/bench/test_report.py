@@ -8,7 +8,7 @@ from records import create_events, create_record, create_speed_events
 from rich.console import Console
 
 from oneflow_bench.comparison import compare_contenders, summarize_contender
-from oneflow_bench.record import RunRecord
+from oneflow_bench.record import RunRecord, SetupEvent
 from oneflow_bench.report import render_markdown, render_run, render_terminal, render_verdict
 
 
@@ -80,3 +80,17 @@ def test_two_records_carry_the_caveat():
 def test_a_single_run_has_its_table():
     text = shown(render_run, summarize_contender(create_record(create_events("eager")), "eager"))
     assert "90.0 90.0" in text
+
+
+def test_versions_are_said_where_they_differ():
+    record = create_record(create_events("eager"), create_events("old"))
+    versions = {"eager": "0.9.0", "old": "0.8.0"}
+    for number, event in enumerate(record.events):
+        if isinstance(event, SetupEvent):
+            about = {"oneflow": versions[event.contender], "python": "3.10.1"}
+            record.events[number] = event.model_copy(update={"environment": about})
+    comparison = compare_contenders(record, "eager", record, "old")
+    for text in (render_markdown(comparison, []), shown(render_terminal, comparison)):
+        assert "eager: OneFlow 0.9.0, Python 3.10.1." in text
+        assert "old: OneFlow 0.8.0, Python 3.10.1." in text
+    assert "OneFlow" not in shown(render_terminal, compare())

@@ -137,3 +137,18 @@ def test_a_profile_of_another_machine_or_interpreter_is_refused(profile, monkeyp
         resolver.resolve(contender_of(profile, "graph"), "other")
     with pytest.raises(InputError, match="no runtime profile at tuend"):
         resolver.resolve(contender_of("tuend", "eager"), "python")
+
+
+def test_another_interpreter_finds_the_sources_and_the_blas_is_asked_without(old_blas, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        runtime, "find_blas_kernel", lambda python, environment: asked.append(environment) or "Zen"
+    )
+    resolver = RuntimeResolver({"PYTHONPATH": "/mine"})
+    contender = Contender(name="a", mode="eager", python="/other/python")
+    path = resolver.resolve(contender, "/other/python")["PYTHONPATH"]
+    assert path.endswith(":/mine") and "oneflow-bench-sources" in path
+    resolver.find_kernel(contender, "/other/python")
+    assert asked and all(each["PYTHONPATH"] == "/mine" for each in asked)
+    plain = resolver.resolve(Contender(name="b", mode="eager"), "python")
+    assert plain["PYTHONPATH"] == "/mine"

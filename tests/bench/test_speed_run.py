@@ -8,7 +8,7 @@ from fakes import Clock, FakeSpeedWorker, create_writer
 
 from oneflow_bench.errors import WorkerError
 from oneflow_bench.record import load_record
-from oneflow_bench.speed import summarize_speed
+from oneflow_bench.speed import select_contender, summarize_record_speed, summarize_speed
 from oneflow_bench.speed_events import (
     ConditionsEvent,
     LookEvent,
@@ -23,7 +23,10 @@ STEP_TIME_S = 0.01
 
 
 class World:
-    """A machine with a scripted clock; processes of a role are `factor` times as slow."""
+    """A machine with a scripted clock; processes of a role are `factor` times as slow.
+
+    Of several contenders each has its own factor, by its name.
+    """
 
     def __init__(self, folder, factors=None, noise=0.02, spread=0.003, seed=1, **measuring):
         self.clock, self.log, self.workers = Clock(), [], {}
@@ -34,8 +37,9 @@ class World:
         self.folder = folder
 
     def launch(self, contender):
-        role = contender.name.split("-")[1]
-        own = STEP_TIME_S * self.factors.get(role, 1.0) * (1 + self.source.gauss(0, self.spread))
+        _, role, name, _ = contender.name.split("-")
+        factor = self.factors.get(name, self.factors.get(role, 1.0))
+        own = STEP_TIME_S * factor * (1 + self.source.gauss(0, self.spread))
 
         def step_time_s():
             return own * (1 + self.source.gauss(0, self.noise))
@@ -164,3 +168,60 @@ def test_the_summary_has_what_the_record_holds(tmp_path):
     assert summary.instructions is None and summary.unreadable == {"energy_j": "not here"}
     assert summary.break_even.steps == pytest.approx(1.8 / 0.002, rel=0.1)
     assert summary.break_even.low < summary.break_even.steps < summary.break_even.high
+
+
+NAMES = ("base", "slow", "same", "close")
+
+
+def of_contender(record, name):
+    return summarize_record_speed(record, "base", name)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("several") / "run"
+    factors = {"slow": 1.2, "close": 1.012}
+    return World(folder, factors, names=NAMES, budget_s=300, replicates=12).run()
+
+
+def test_every_contender_has_its_own_verdict_against_the_shared_baseline(several):
+    slow, same = of_contender(several, "slow"), of_contender(several, "same")
+    assert slow.judgement.verdict == "slower" and same.judgement.verdict == "equivalent"
+    assert slow.judgement.speedup.low < 1 / 1.2 < slow.judgement.speedup.high
+    assert slow.roles["contender"].contender == "slow"
+    assert slow.roles["baseline"].contender == slow.roles["control"].contender == "base"
+    setups = several.of_kind(SpeedSetupEvent)
+    first = [(s.role, s.contender) for s in setups if s.replicate == 0]
+    assert sorted(first) == [
+        ("baseline", "base"), ("contender", "close"), ("contender", "same"),
+        ("contender", "slow"), ("control", "base"),
+    ]  # fmt: skip
+
+
+def test_a_contender_whose_verdict_is_known_leaves_the_race(several):
+    processes = {
+        name: of_contender(several, name).roles["contender"].processes for name in NAMES[1:]
+    }
+    assert processes["slow"] < processes["close"]
+    # what it is judged by are the processes it was measured beside, and its own looks
+    slow = of_contender(several, "slow")
+    assert slow.roles["baseline"].processes == processes["slow"] == slow.judgement.replicates
+    assert slow.judgement.looks < of_contender(several, "close").judgement.looks
+
+
+def test_the_error_rate_is_shared_between_the_contenders(several):
+    alone = summarize_speed(select_contender(several.events, "same"), Margins()).judgement.speedup
+    shared = of_contender(several, "same").judgement.speedup
+    assert (shared.low, shared.high) == (alone.low, alone.high)
+    assert shared.strict_low < alone.strict_low and shared.strict_high > alone.strict_high
+
+
+def test_a_contender_may_be_called_like_a_role(tmp_path):
+    names = ("control", "baseline", "contender")
+    record = World(tmp_path / "run", {"contender": 1.2}, names=names).run()
+    assert summarize_record_speed(record, "control", "contender").judgement.verdict == "slower"
+
+
+def test_contenders_that_were_not_set_against_each_other_have_no_verdict(several):
+    assert summarize_record_speed(several, "slow", "same") is None
+    assert summarize_record_speed(several, "base", "base") is None
