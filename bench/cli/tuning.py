@@ -144,11 +144,10 @@ def _search(
     from oneflow_bench.contenders import read_python
     from oneflow_bench.documents import create_run_folder
     from oneflow_bench.tuning.result import PROFILE_NAME
-    from oneflow_bench.tuning.run import TuneRequest, check_interpreter, run_search
+    from oneflow_bench.tuning.run import TuneRequest, check_request, run_search
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     python = None if own["python"] is None else read_python(own["python"])
-    check_interpreter(python)
     timeout_s = flags.pop("timeout_s") or 600.0
     plan = _plan(flags)
     settings = _choose_settings(own, plan)
@@ -157,9 +156,10 @@ def _search(
     folder = Path(out or f"results/tune-{model}-{now:%Y%m%d-%H%M%S}")
     if own["profile"] is not None:
         _check_writable(Path(own["profile"]))
+    request = TuneRequest(plan, settings, own["budget_s"], timeout_s, python)
+    check_request(request)
     create_run_folder(folder)
     profile = Path(own["profile"]) if own["profile"] else folder / PROFILE_NAME
-    request = TuneRequest(plan, settings, own["budget_s"], timeout_s, python)
     with ProgressBar("s") as bar:
 
         def show(mode: str, candidate: CandidateResult) -> None:

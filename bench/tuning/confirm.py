@@ -4,81 +4,112 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from oneflow_bench.config import Contender, Measuring, Workload
-from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
-from oneflow_bench.record import Document, RecordWriter, load_record
+from oneflow_bench.errors import InputError, WorkerError
+from oneflow_bench.record import Document, RecordWriter, RunRecord, load_record
 from oneflow_bench.speed import summarize_record_speed
 from oneflow_bench.speed_run import SpeedRun
-from oneflow_bench.tuning.heat import CRASHED, HUNG, REFUSED
-from oneflow_bench.tuning.race import TOO_FEW
+from oneflow_bench.tuning.race import NO_TIME, TOO_FEW
 from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
 
 Launch = Callable[[Contender], Any]
 
 
-def confirm(
-    folder: Path,
-    workload: Workload,
-    steps_per_epoch: int,
-    dataset: Optional[Path],
-    contenders: Tuple[Contender, Contender],
-    feed: Optional[str],
-    measuring: Measuring,
-    launch: Launch,
-    observe: Callable[[str, int, int], None],
-    clock: Callable[[], float],
-) -> Tuple[str, str, Optional[Judgement]]:
-    """(verdict, reason, judgement) of the second contender against the first; `folder` is created.
+class Finalist(NamedTuple):
+    """A contender for stock, and its feed where that is not the workload's."""
 
-    With a `feed` the second contender has that instead of the workload's. A worker that fails is a
-    result.
-    """
-    document = Document(
-        run_id=folder.name,
-        command="tune",
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        workload=workload,
-        measuring=measuring,
-        contenders=list(contenders),
-        train_samples=0,
-        val_samples=0,
-        steps_per_epoch=steps_per_epoch,
-    )
-    writer = RecordWriter(folder, document)
-    failure: Optional[Tuple[str, str]] = None
-    try:
-        SpeedRun(writer, with_feed(launch, feed), dataset, observe, clock).run()
-        document.status = "complete"
-    except (WorkerError, InputError) as error:
-        kind = HUNG if isinstance(error, WorkerTimeout) else CRASHED
-        failure = (REFUSED if isinstance(error, InputError) else kind, str(error))
-        document.status, document.error = "failed", str(error)
-    except BaseException:
-        document.status = "interrupted"
-        raise
-    finally:
-        document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        writer.close()
-    summary = summarize_record_speed(load_record(folder))
-    judgement = summary.judgement if summary else None
-    if failure is not None:
-        return failure[0], failure[1], judgement
-    if judgement is None:
-        return INCONCLUSIVE, "no time was left to measure it; give a longer --budget", None
+    contender: Contender
+    feed: Optional[str]
+
+
+class Confirmed(NamedTuple):
+    """What the speed verdict said of a finalist."""
+
+    verdict: str
+    reason: str
+    judgement: Optional[Judgement]
+
+
+class Confirmer:
+    """Runs speed phases of one mode: stock, and some finalists at once that share its processes."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        steps_per_epoch: int,
+        dataset: Optional[Path],
+        stock: Contender,
+        timeout_s: float,
+        launch: Launch,
+        observe: Callable[[str, int, int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._workload, self._steps_per_epoch, self._dataset = workload, steps_per_epoch, dataset
+        self._stock, self._timeout_s, self._launch = stock, timeout_s, launch
+        self._observe, self._clock = observe, clock
+
+    def confirm(
+        self, folder: Path, finalists: Sequence[Finalist], budget_s: float
+    ) -> List[Confirmed]:
+        """Of each finalist against stock; the record is written to `folder`, which is created.
+
+        Raises WorkerError or InputError where a process fails, with the record kept.
+        """
+        document = Document(
+            run_id=folder.name,
+            command="tune",
+            created=_now(),
+            workload=self._workload,
+            measuring=Measuring(speed=True, budget_s=budget_s, timeout_s=self._timeout_s),
+            contenders=[self._stock, *(finalist.contender for finalist in finalists)],
+            train_samples=0,
+            val_samples=0,
+            steps_per_epoch=self._steps_per_epoch,
+        )
+        writer = RecordWriter(folder, document)
+        launch = with_feeds(self._launch, finalists)
+        try:
+            SpeedRun(writer, launch, self._dataset, self._observe, self._clock).run()
+            document.status = "complete"
+        except (WorkerError, InputError) as error:
+            document.status, document.error = "failed", str(error)
+            raise
+        except BaseException:
+            document.status = "interrupted"
+            raise
+        finally:
+            document.finished = _now()
+            writer.close()
+        record = load_record(folder)
+        return [
+            _read_verdict(record, self._stock.name, finalist.contender.name)
+            for finalist in finalists
+        ]
+
+
+def _read_verdict(record: RunRecord, stock: str, contender: str) -> Confirmed:
+    summary = summarize_record_speed(record, stock, contender)
+    if summary is None:
+        return Confirmed(INCONCLUSIVE, NO_TIME, None)
+    judgement = summary.judgement
     reason = judgement.reason if judgement.speedup.low is not None else TOO_FEW
-    return judgement.verdict, reason, judgement
+    return Confirmed(judgement.verdict, reason, judgement)
 
 
-def with_feed(launch: Launch, feed: Optional[str]) -> Launch:
-    """A launcher whose workers of the contender's role are fed so; others as they are."""
-    if feed is None:
-        return launch
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def with_feeds(launch: Launch, finalists: Sequence[Finalist]) -> Launch:
+    """A launcher whose workers of a finalist have its feed; others are as they are."""
+    feeds = {f"-contender-{f.contender.name}-": f.feed for f in finalists if f.feed}
 
     def start(contender: Contender) -> Any:
         worker = launch(contender)
-        return _FedWorker(worker, feed) if "-contender-" in contender.name else worker
+        feed = next((feed for mark, feed in feeds.items() if mark in contender.name), None)
+        return worker if feed is None else _FedWorker(worker, feed)
 
     return start
 

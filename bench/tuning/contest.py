@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from oneflow_bench.tuning.first_steps import Entrant
 from oneflow_bench.tuning.heat import HeatResult, Screen
 from oneflow_bench.tuning.race import (
+    NO_TIME,
     TOO_FEW,
     Heat,
     Standing,
@@ -19,8 +20,6 @@ from oneflow_bench.tuning.race import (
 )
 from oneflow_bench.tuning.result import NOT_TRIED
 from oneflow_bench.verdict.judge import INCONCLUSIVE, SLOWER, Interval, Margins
-
-NO_TIME = "no time was left for it; give a longer --budget"
 
 # raw step times of a heat, by process, and the base they were held against
 Store = Callable[[str, HeatResult], None]

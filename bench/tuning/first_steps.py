@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 from oneflow_bench.config import Contender, Workload
 from oneflow_bench.tuning.fidelity import Trained
@@ -83,17 +83,13 @@ class FirstSteps:
         assert self._scouted is not None, "a heat needs the scout before it"
         return self._scouted
 
-    def scout(self, base: Entrant, graph_options: Mapping[str, Any]) -> Scouted:
-        """Run one process of stock: what it trains is stock's result, its times plan the heats.
-
-        Raises InputError for `graph_options` that this OneFlow does not have.
-        """
+    def scout(self, base: Entrant) -> Scouted:
+        """Run one process of stock: what it trains is stock's result, its times plan the heats."""
         begin = self._clock()
         self._observe("stock: start")
         worker = self.start(base)
         try:
             prepared = worker.receive("prepare", self.timeout_s)
-            worker.ask("check_options", self.timeout_s, graph_options=dict(graph_options))
             compiled = worker.ask("compile", self.timeout_s)
             self._observe("stock: first steps")
             parts = [self._take_steps(worker, 1, self.timeout_s) for _ in range(2)]

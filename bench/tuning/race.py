@@ -22,6 +22,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from oneflow_bench.speed import share_alpha
 from oneflow_bench.verdict.estimate import FEWEST_DF, Estimate, hodges_lehmann
 from oneflow_bench.verdict.judge import (
     EQUIVALENT,
@@ -37,6 +38,7 @@ from oneflow_bench.verdict.judge import (
 BASE_PROCESSES = 2  # of each heat: what the base has of scatter is known from the first heat on
 FEWEST_HEATS = 2  # without which nothing can be said of a candidate
 FEWEST_ROUNDS, MOST_ROUNDS = 2, 6
+NO_TIME = "no time was left for it; give a longer --budget"
 TOO_FEW = "too few processes were measured to know how they differ; give a longer --budget"
 GROSS = 3.0  # times as slow in whole double rounds: no more time is spent on it
 
@@ -134,7 +136,7 @@ def judge_field(
     standings = {}
     for name in field:
         if name in estimates:
-            interval = form_interval(estimates[name], looks, comparisons)
+            interval = form_interval(estimates[name], looks, share_alpha(comparisons))
             verdict, reason = decide(interval, margins or Margins())
             if interval.low is None:
                 reason = TOO_FEW

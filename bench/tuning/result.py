@@ -67,7 +67,7 @@ class Confirmation(_Strict):
     verdict: str  # the judgement's, or crashed, hung
     reason: str
     judgement: Optional[Judgement]  # None where nothing was finished
-    folder: str  # of its record, within the search's folder
+    folder: Optional[str]  # of its record, within the search's folder; None where none was made
     fidelity: Optional[Fidelity] = None
 
 

@@ -10,10 +10,11 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
-from oneflow_bench.config import Contender, Measuring
-from oneflow_bench.errors import BenchError, InputError, Interrupted
+from oneflow_bench.config import Contender
+from oneflow_bench.errors import BenchError, Interrupted
+from oneflow_bench.interpreter import check_interpreter, check_options
 from oneflow_bench.launch import create_launcher
 from oneflow_bench.machine import describe_machine, read_available_bytes
 from oneflow_bench.plan import Plan
@@ -22,7 +23,6 @@ from oneflow_bench.runtime_profile import (
     ProfileVariables,
     RuntimeProfile,
     describe_profile_machine,
-    find_oneflow,
     save_runtime_profile,
 )
 from oneflow_bench.tuning.candidates import (
@@ -31,7 +31,7 @@ from oneflow_bench.tuning.candidates import (
     merge_graph_options,
     merge_variables,
 )
-from oneflow_bench.tuning.confirm import confirm
+from oneflow_bench.tuning.confirm import Confirmer
 from oneflow_bench.tuning.contest import Contest
 from oneflow_bench.tuning.first_steps import FirstSteps
 from oneflow_bench.tuning.given import KNOWN_VARIABLES
@@ -83,15 +83,14 @@ def create_launchers(folder: Path) -> Launchers:
     )
 
 
-def check_interpreter(python: Optional[str]) -> str:
-    """The version of OneFlow that will be searched. Raises InputError where there is none."""
-    found = find_oneflow(python or sys.executable)
-    if found is None:
-        raise InputError(
-            f"the interpreter {python or sys.executable} has no OneFlow installed, and a search "
-            "needs one to measure; give --python one that has (pip install oneflow==0.9.0)"
-        )
-    return found
+def check_request(request: TuneRequest) -> None:
+    """Ask the interpreter before anything is measured.
+
+    Raises InputError where no worker can run on it, having no OneFlow for one, and where its
+    OneFlow does not know a graph option that is to be tried.
+    """
+    found = check_interpreter(request.python or sys.executable, os.environ)
+    check_options(found, merge_graph_options(request.settings.get(GRAPH, [])))
 
 
 def run_search(
@@ -204,7 +203,8 @@ class _Run:
                 plan.workload,
                 first,
                 self._create_contest(runner),
-                self._confirm,
+                self._create_confirmer(mode),
+                self._folder,
                 Span(self._clock(), end_s),
                 self._clock,
                 request.python,
@@ -231,22 +231,14 @@ class _Run:
 
         return create
 
-    def _confirm(
-        self, folder: str, contender: Contender, feed: Optional[str], budget_s: float
-    ) -> Tuple[str, str, Any]:
+    def _create_confirmer(self, mode: str) -> Confirmer:
         plan = self._request.plan
-        stock = Contender(
-            name=STOCK, mode=contender.mode, runtime=STOCK, python=self._request.python
-        )
-        measuring = Measuring(speed=True, budget_s=budget_s, timeout_s=self._request.timeout_s)
-        return confirm(
-            self._folder / folder,
+        return Confirmer(
             plan.workload,
             plan.steps_per_epoch,
             self._dataset,
-            (stock, contender),
-            feed,
-            measuring,
+            Contender(name=STOCK, mode=mode, runtime=STOCK, python=self._request.python),
+            self._request.timeout_s,
             self._launchers.confirm,
             lambda message, done, total: self._tell(f"confirm, {message}"),
             self._clock,

@@ -7,10 +7,10 @@ time is gone; what it does not need is left to the next.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from oneflow_bench.config import Contender, Workload
-from oneflow_bench.errors import InputError, WorkerError
 from oneflow_bench.tuning.candidates import (
     Setting,
     find_feed,
@@ -18,14 +18,14 @@ from oneflow_bench.tuning.candidates import (
     merge_variables,
     name_together,
 )
+from oneflow_bench.tuning.confirm import Confirmer
 from oneflow_bench.tuning.contest import Contest, Outcome
+from oneflow_bench.tuning.finals import Finals, choose_confirmed, explain_none
 from oneflow_bench.tuning.first_steps import Entrant
-from oneflow_bench.tuning.heat import Failure, describe_failure
 from oneflow_bench.tuning.race import Standing, choose_kept
 from oneflow_bench.tuning.result import (
     PARITY_FAILED,
     CandidateResult,
-    Confirmation,
     ModeResult,
     Phase,
 )
@@ -39,9 +39,6 @@ CONFIRM_COST = 1.5  # of a confirmation's process over a heat's: it compiles the
 LADDER_HEATS, LEFT_OUT_HEATS = 2, 4
 MOST_TOGETHER = 8  # settings of a combination; each needs a process of every heat of its phases
 MOST_LIKELY = 3  # of them that were not surely faster alone; on a noisy machine half of all look so
-
-# (name of the folder, contender against stock, its feed, seconds) -> verdict, reason, judgement
-Confirm = Callable[[str, Contender, Optional[str], float], Tuple[str, str, Any]]
 
 
 class Span(NamedTuple):
@@ -64,7 +61,8 @@ class ModeSearch:
         workload: Workload,
         first: Any,
         create_contest: Callable[[Screening, float, int], Contest],
-        confirm: Confirm,
+        confirmer: Confirmer,
+        folder: Path,
         span: Span,
         clock: Callable[[], float],
         python: Optional[str] = None,
@@ -72,7 +70,8 @@ class ModeSearch:
     ) -> None:
         self._mode, self._workload, self._python = mode, workload, python
         self._settings = list(settings)
-        self._first, self._create_contest, self._confirm = first, create_contest, confirm
+        self._first, self._create_contest = first, create_contest
+        self._confirmer, self._folder = confirmer, folder
         self._span, self._clock, self._on_change = span, clock, on_change
         self._settings_of: Dict[str, Sequence[Setting]] = {}
         self._stock = self._enter([])
@@ -87,13 +86,11 @@ class ModeSearch:
         taken, sure = self._race_alone()
         taken = self._climb(taken)
         best, whole = self._leave_out(taken, sure)
-        self._confirm_best(best, whole)
-        self._finish()
+        self._confirm(best, whole)
         return self.result
 
     def _scout(self) -> None:
-        options = merge_graph_options(self._settings)
-        scouted = self._first.scout(self._stock, options)
+        scouted = self._first.scout(self._stock)
         self.environment = scouted.environment
         self.result.stock_step_time_s = scouted.step_time_s
         self.result.trained_steps = scouted.trained_steps
@@ -222,68 +219,26 @@ class ModeSearch:
         """What the fewest processes take of which the speed verdict gives an interval."""
         return CONFIRM_PROCESSES * CONFIRM_COST * self._contest.process_s
 
-    def _confirm_best(self, best: Sequence[Setting], whole: Sequence[Setting]) -> None:
-        """The combination that was left, and a second: the whole, or the fastest setting alone.
-
-        The second has the time that the first leaves, and enough for an interval where both fit.
-        """
+    def _confirm(self, best: Sequence[Setting], whole: Sequence[Setting]) -> None:
+        """The combination that was left, and a second: the whole, or the fastest setting alone."""
         finalists = [list(best)] if best else []
         second = list(whole) if list(whole) != list(best) else list(best[:1])
         if second and second not in finalists:
             finalists.append(second)
-        for position, settings in enumerate(finalists):
-            left_s, needed_s = self._span.end_s - self._clock(), self._find_confirm_s()
-            if position and left_s < needed_s:
-                break
-            both = position + 1 < len(finalists) and left_s >= 2 * needed_s
-            self._confirm_one(settings, left_s - needed_s if both else left_s)
-
-    def _confirm_one(self, settings: Sequence[Setting], budget_s: float) -> None:
-        name, number = name_together(settings), len(self.result.confirmations) + 1
-        entrant = self._enter(settings)
-        folder = f"confirm-{self._mode}-{number}"
-        failure = self._screen_alone(entrant)
-        judgement: Any = None
-        if failure is not None:
-            verdict, reason = failure
-        elif budget_s <= 0:
-            verdict, reason = INCONCLUSIVE, "no time was left to confirm it; give a longer --budget"
-        else:
-            contender = entrant.contender.model_copy(update={"name": "tuned"})
-            feed = find_feed(settings)
-            verdict, reason, judgement = self._confirm(folder, contender, feed, budget_s)
-        self.result.confirmations.append(
-            Confirmation(
-                name=name,
-                settings=list(settings),
-                verdict=verdict,
-                reason=reason,
-                judgement=judgement,
-                folder=folder,
-                fidelity=self._screening.find(name),
-            )
-        )
-
-    def _screen_alone(self, entrant: Entrant) -> Optional[Failure]:
-        """Why a finalist that no heat has screened is out; None where it may be confirmed."""
-        if self._screening.find(entrant.name) is None:
-            try:
-                trained = self._first.train_alone(entrant)
-            except (WorkerError, InputError) as error:
-                return describe_failure(error)
-            return self._screening.screen(entrant, trained, None)
-        return None
-
-    def _finish(self) -> None:
+        finals = Finals(self._first, self._screening, self._confirmer, self._folder, self._clock)
+        entrants = [self._enter(settings) for settings in finalists]
         result = self.result
+        result.confirmations = finals.run(
+            list(zip(entrants, finalists)), self._span.end_s, self._find_confirm_s()
+        )
         result.heats = self._contest.run_heats
         result.duration_s = self._clock() - self._span.start_s
-        best = choose_confirmed(result.confirmations)
-        if best is None:
-            result.reason = _explain_none(result)
-            return
-        result.chosen, result.settings = best.name, best.settings
-        result.reason = "confirmed faster than stock in fresh processes"
+        chosen = choose_confirmed(result.confirmations)
+        if chosen is None:
+            result.reason = explain_none(result)
+        else:
+            result.chosen, result.settings = chosen.name, chosen.settings
+            result.reason = "confirmed faster than stock in fresh processes"
 
     def _enter(self, settings: Sequence[Setting]) -> Entrant:
         """A program that can run in a heat."""
@@ -326,19 +281,6 @@ class ModeSearch:
         self._on_change(candidate)
 
 
-def choose_confirmed(confirmations: Sequence[Confirmation]) -> Optional[Confirmation]:
-    """The first that was confirmed faster, unless a later one is surely faster than that."""
-    best: Optional[Confirmation] = None
-    for one in confirmations:
-        if one.verdict != FASTER or one.judgement is None:
-            continue
-        low = one.judgement.speedup.low
-        high = best.judgement.speedup.high if best and best.judgement else None
-        if best is None or (low is not None and high is not None and low > high):
-            best = one
-    return best
-
-
 def _ratio(outcome: Outcome) -> float:
     return outcome.interval.ratio if outcome.interval else -math.inf
 
@@ -346,12 +288,3 @@ def _ratio(outcome: Outcome) -> float:
 def _is_likely(outcome: Outcome) -> bool:
     """Not sure, but it looks faster by more than nobody would care about."""
     return outcome.verdict == INCONCLUSIVE and _ratio(outcome) > 1 + EQUIVALENCE
-
-
-def _explain_none(result: ModeResult) -> str:
-    if not result.candidates:
-        return "no setting makes sense here"
-    if not result.confirmations:
-        return "no setting looked faster than stock"
-    verdicts = ", ".join(dict.fromkeys(c.verdict for c in result.confirmations))
-    return f"nothing was confirmed faster (the best came out {verdicts})"

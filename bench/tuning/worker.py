@@ -1,7 +1,7 @@
 """A worker of a heat: it trains its first steps for their result, then is timed as any other.
 
-Started like any worker (`bench/worker.py`). Its turns: `prepare`, `check_options`, `compile`,
-`train`, `weights`, `probe`, `measure`.
+Started like any worker (`bench/worker.py`). Its turns: `prepare`, `compile`, `train`, `weights`,
+`probe`, `measure`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from oneflow_bench.config import Workload
-from oneflow_bench.graph_options import check_graph_options, list_graph_options
 from oneflow_bench.machine import read_peak_rss_bytes
 from oneflow_bench.parity.witness import move_clip_norm, move_learning_rate, move_weights
 from oneflow_bench.worker import Session, main
@@ -30,13 +29,6 @@ class TuningSession(Session):
         move_weights(self._job.model, seed)
         move_clip_norm(self._job.optimizer, seed)
         return answer
-
-    def check_options(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Refuse what is no option of a graph in this OneFlow, or takes another value."""
-        from oneflow.nn.graph.graph_config import GraphConfig
-
-        check_graph_options(request["graph_options"], list_graph_options(GraphConfig))
-        return {}
 
     def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Compile the train step alone; no heat evaluates."""

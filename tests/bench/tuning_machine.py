@@ -46,9 +46,6 @@ class FakeTuningWorker(ScriptedWorker):
             raise self._fail_at[2]
         return {"environment": {"oneflow": "0.9.0"}}
 
-    def _check_options(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {}
-
     def _compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
         effective = [n for n in self._names if n not in self._machine.same_operators]
         return {"compile_train_s": 0.1, "operators_digest": "operators" + " ".join(effective)}
