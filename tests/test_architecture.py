@@ -41,6 +41,7 @@ MATPLOTLIB_ALLOWED = {
     "bench.profile_plot",
     "bench.history_plot",
     "bench.sweep.plot",
+    "bench.tuning.plot",
 }
 
 # a module imports only from layers below its own
@@ -105,7 +106,7 @@ LAYERS = [
     {"bench.worker", "bench.runner", "bench.speed_run"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
     {"bench.profile_plot", "bench.execution", "bench.sweep.report", "bench.sweep.plan"},
-    {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot", "bench.tuning.plot"},
+    {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
     {"bench.parity.difference", "bench.parity.pairs"},
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},

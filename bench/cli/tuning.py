@@ -143,7 +143,7 @@ def _search(
 ) -> Tuple[TuneDocument, Path]:
     from oneflow_bench.contenders import read_python
     from oneflow_bench.documents import create_run_folder
-    from oneflow_bench.tuning.result import PROFILE_NAME
+    from oneflow_bench.tuning.result import NOT_TRIED, PROFILE_NAME
     from oneflow_bench.tuning.run import TuneRequest, check_request, run_search
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -163,7 +163,8 @@ def _search(
     with ProgressBar("s") as bar:
 
         def show(mode: str, candidate: CandidateResult) -> None:
-            bar.print(_describe(mode, candidate))
+            if candidate.verdict != NOT_TRIED:
+                bar.print(_describe(mode, candidate))
 
         try:
             document = run_search(request, folder, profile, observe=bar, show=show)

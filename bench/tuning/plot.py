@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from oneflow_bench.plot import PICTURE_STYLE, plt, save_picture
+from oneflow_bench.picture import PICTURE_STYLE, plt, save_picture
 from oneflow_bench.tuning.report import label_candidates
 from oneflow_bench.tuning.result import NOT_TRIED, ModeResult, TuneDocument
 from oneflow_bench.verdict.judge import EQUIVALENCE, Interval
@@ -58,7 +59,7 @@ def render_tuning_picture(document: TuneDocument, folder: Path) -> List[Path]:
         )  # fmt: skip
         for axes, (mode, bars) in zip(grid[:, 0], drawn):
             draw_gain(axes, mode, bars)
-        grid[0, 0].legend(loc="best", fontsize=8)
+            axes.legend(loc="best", fontsize=8)
         return save_picture(figure, folder, "gain")
 
 
@@ -106,4 +107,5 @@ def _scale(axes: Any, bars: Sequence[Bar]) -> None:
 
 
 def _shorten(text: str, longest: int = LONGEST_LABEL) -> str:
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+    """In two lines at most."""
+    return "\n".join(wrap(text, longest, max_lines=2, placeholder=" ..."))

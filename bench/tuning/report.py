@@ -24,6 +24,7 @@ from oneflow_bench.verdict.judge import FASTER, Interval
 if TYPE_CHECKING:
     from rich.console import Console
 
+NAME_WIDTH = 33  # characters of the first column, so that a table fits 80
 _TITLES = {
     "alone": "each setting alone, against stock",
     "together": "together, against stock",
@@ -95,7 +96,8 @@ def reason_lines(mode: ModeResult) -> List[str]:
     waiting: List[str] = []
     for candidate, label in zip(mode.candidates, label_candidates(mode.candidates)):
         if candidate.verdict == NOT_TRIED:
-            waiting.append(label)
+            if candidate.phase == "alone":
+                waiting.append(label)
         elif candidate.speedup is None:
             lines.append(f"{label}: {candidate.verdict}; {candidate.reason}")
         elif candidate.reason.startswith("slower than "):
@@ -208,9 +210,24 @@ def render_table(table: TuneTable, console: Console) -> None:
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for position, header in enumerate(table.headers):
         shown.add_column(header, overflow="fold", no_wrap=position == 1 and len(header) < 15)
-    for row in table.rows:
-        shown.add_row(*row)
+    for name, *rest in table.rows:
+        shown.add_row(_wrap(name), *rest)
     console.print(shown, "")
+
+
+def _wrap(name: str) -> str:
+    """A name in lines that fit the first column, broken between words, else behind a _."""
+    lines: List[str] = []
+    for word in name.split():
+        while len(word) > NAME_WIDTH:
+            cut = word.rfind("_", 0, NAME_WIDTH) + 1 or NAME_WIDTH
+            lines.append(word[:cut])
+            word = word[cut:]
+        if lines and len(lines[-1]) + 1 + len(word) <= NAME_WIDTH and not lines[-1].endswith("_"):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
 
 
 def render_markdown(document: TuneDocument, pictures: Sequence[Path]) -> str:

@@ -90,7 +90,8 @@ def check_request(request: TuneRequest) -> None:
     OneFlow does not know a graph option that is to be tried.
     """
     found = check_interpreter(request.python or sys.executable, os.environ)
-    check_options(found, merge_graph_options(request.settings.get(GRAPH, [])))
+    for setting in request.settings.get(GRAPH, []):
+        check_options(found, setting.graph_options)
 
 
 def run_search(

@@ -22,8 +22,9 @@ from oneflow_bench.tuning.confirm import Confirmer
 from oneflow_bench.tuning.contest import Contest, Outcome
 from oneflow_bench.tuning.finals import Finals, choose_confirmed, explain_none
 from oneflow_bench.tuning.first_steps import Entrant
-from oneflow_bench.tuning.race import Standing, choose_kept
+from oneflow_bench.tuning.race import NO_TIME, Standing, choose_kept
 from oneflow_bench.tuning.result import (
+    NOT_TRIED,
     PARITY_FAILED,
     CandidateResult,
     ModeResult,
@@ -188,9 +189,11 @@ class ModeSearch:
                 kept.append(setting.name)
             elif setting.name not in standings:
                 dropped[setting.name] = "it was not sure alone, and could not be left out in time"
-        self.result.dropped.update(dropped)
-        best = [setting for setting in taken if setting.name in kept]
-        return best or list(taken[:1]), list(taken)
+        best = [s for s in taken if s.name in kept] or list(taken[:1])
+        self.result.dropped.update(
+            {name: why for name, why in dropped.items() if name not in map(_name, best)}
+        )
+        return best, list(taken)
 
     def _find_over_stock(self, name: str, comparisons: int) -> Optional[Interval]:
         if not self._contest.heats:
@@ -206,7 +209,7 @@ class ModeSearch:
         looks = max(1, stock.heats)
         standing = self._contest.compare(self._stock.name, [name], looks, 1).get(name)
         if standing is None:
-            self._note("together", taken, Outcome(INCONCLUSIVE, stock.reason, None, 0))
+            self._note("together", taken, Outcome(NOT_TRIED, NO_TIME, None, 0))
             return
         outcome = Outcome(standing.verdict, standing.reason, standing.interval, stock.heats)
         self._note("together", taken, outcome)
@@ -279,6 +282,10 @@ class ModeSearch:
         )
         self.result.candidates.append(candidate)
         self._on_change(candidate)
+
+
+def _name(setting: Setting) -> str:
+    return setting.name
 
 
 def _ratio(outcome: Outcome) -> float:
