@@ -11,7 +11,7 @@ their median, then Hodges-Lehmann) is fitted by least squares. It is the analysi
 block design (Cochran and Cox, Experimental Designs, 1957, chapter 9): a candidate that joined late
 or left early is compared through the base it shared heats with. The scatter among processes is
 taken as one for all programs, so that a candidate can be judged from its second process on;
-docs/adr/0006-racing.md says what that costs, and that confirmations do without it.
+docs/adr/0008-racing.md says what that costs, and that confirmations do without it.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from oneflow_bench.verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE, SLOWE
 
 # shares of a mode's time at whose end a phase stops; the rest is for confirming
 ALONE_UNTIL, TOGETHER_UNTIL, LEFT_OUT_UNTIL = 0.5, 0.62, 0.75
+SHORTEST = 0.8  # of its share, that a phase has however much a confirmation would take
 CONFIRM_PROCESSES = 9  # three of each role
 CONFIRM_COST = 1.5  # of a confirmation's process over a heat's: it compiles the evaluation too
 LADDER_HEATS, LEFT_OUT_HEATS = 2, 4
@@ -215,8 +216,9 @@ class ModeSearch:
         self._note("together", taken, outcome)
 
     def _until(self, share: float) -> float:
-        """When a phase stops: at its share of the time, and so that one finalist can be judged."""
-        return min(self._span.at(share), self._span.end_s - self._find_confirm_s())
+        """When a phase stops: at its share of the time, or earlier to leave a finalist its own."""
+        latest_s = max(self._span.end_s - self._find_confirm_s(), self._span.at(share * SHORTEST))
+        return min(self._span.at(share), latest_s)
 
     def _find_confirm_s(self) -> float:
         """What the fewest processes take of which the speed verdict gives an interval."""
