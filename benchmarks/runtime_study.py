@@ -35,7 +35,8 @@ from oneflow_bench.tuning.candidates import (
 )
 from oneflow_bench.tuning.fidelity import Trained, measure_loss_difference
 from oneflow_bench.tuning.first_steps import Entrant, FirstSteps
-from oneflow_bench.tuning.report import format_interval, label_candidates
+from oneflow_bench.tuning.plot import render_tuning_picture
+from oneflow_bench.tuning.report import format_interval, label_candidates, render_markdown
 from oneflow_bench.tuning.result import ModeResult, TuneDocument, find_confirmation
 from oneflow_bench.tuning.run import TuneRequest, create_launchers, run_search
 
@@ -92,6 +93,8 @@ def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dic
         show=lambda mode, found: print(f"  {mode} {found.name}: {found.verdict}", file=sys.stderr),
     )
     shutil.rmtree(folder / "logs", ignore_errors=True)
+    report = render_markdown(document, render_tuning_picture(document, folder))
+    write_atomically(folder / "report.md", report)
     return {"model": model, "document": document.model_dump()}
 
 
