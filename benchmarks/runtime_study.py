@@ -90,7 +90,9 @@ def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dic
         folder / "runtime.json",
         launchers(folder),
         observe=lambda message, done, total: None,
-        show=lambda mode, found: print(f"  {mode} {found.name}: {found.verdict}", file=sys.stderr),
+        show=lambda mode, found: print(
+            f"  {mode}, {found.phase}: {found.name}: {found.verdict}", file=sys.stderr
+        ),
     )
     shutil.rmtree(folder / "logs", ignore_errors=True)
     report = render_markdown(document, render_tuning_picture(document, folder))

@@ -7,6 +7,7 @@ are measured.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
@@ -37,7 +38,8 @@ class Scouted(NamedTuple):
     operators_digest: Optional[str]
     trained_steps: int
     step_time_s: float
-    start_s: float  # until its first timed step
+    prepare_s: float  # to import and to build, which processes do side by side
+    start_s: float  # until its first timed step, that included
     block_steps: int
     lead_steps: int
     double_rounds: int
@@ -46,9 +48,10 @@ class Scouted(NamedTuple):
 
     @property
     def process_s(self) -> float:
-        """What a process adds to a heat, from its start to its last block."""
+        """About what a process adds to a heat, from its start to its last block."""
         blocks = 2 * self.double_rounds * (self.block_steps + self.lead_steps)
-        return self.start_s + blocks * self.step_time_s
+        alone_s = self.start_s - self.prepare_s + blocks * self.step_time_s
+        return self.prepare_s / len(os.sched_getaffinity(0)) + alone_s
 
 
 class FirstSteps:
@@ -90,6 +93,7 @@ class FirstSteps:
         worker = self.start(base)
         try:
             prepared = worker.receive("prepare", self.timeout_s)
+            prepare_s = self._clock() - begin
             compiled = worker.ask("compile", self.timeout_s)
             self._observe("stock: first steps")
             parts = [self._take_steps(worker, 1, self.timeout_s) for _ in range(2)]
@@ -112,6 +116,7 @@ class FirstSteps:
             operators_digest=compiled["operators_digest"],
             trained_steps=steps,
             step_time_s=step_time_s,
+            prepare_s=prepare_s,
             start_s=start_s,
             block_steps=block_steps,
             lead_steps=lead_steps,
