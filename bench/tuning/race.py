@@ -186,14 +186,16 @@ def count_affordable(left_s: float, process_s: float, begun: int, waiting: int) 
     """Candidates that may run in the next heat, of those that have begun and those that wait.
 
     Who has begun needs one heat more at least; who has not needs `FEWEST_HEATS` to be judged, and
-    begins only where so many fit in `left_s`. `process_s` is what one process costs from its start
-    to its last block. 0: no heat fits, or none that would tell anything.
+    begins only where so many fit in `left_s`. Where nobody could be judged one heat is better than
+    none: a confirmation may judge who looks best in it. `process_s` is what one process costs from
+    its start to its last block. 0: no heat fits, or none that would tell anything.
     """
 
     def places(heats: int) -> int:
         return int(left_s / (heats * max(process_s, 1e-9))) - BASE_PROCESSES
 
-    return max(0, min(begun, places(1)), min(begun + waiting, places(FEWEST_HEATS)))
+    judged = max(0, min(begun, places(1)), min(begun + waiting, places(FEWEST_HEATS)))
+    return judged if judged or begun else max(0, min(waiting, places(1)))
 
 
 def is_gross(base_times_s: Sequence[float], times_s: Sequence[float]) -> bool:

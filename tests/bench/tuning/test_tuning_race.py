@@ -186,7 +186,8 @@ def test_heats_of_one_race_are_used_in_the_next():
         (100, 1, 0, 10, 10),
         (24, 1, 0, 20, 10),  # two heats of 10 + 2 processes
         (6, 1, 0, 20, 1),
-        (5, 1, 0, 20, 0),  # not two heats: nobody begins what cannot be judged
+        (5, 1, 0, 20, 3),  # not two heats: one, which shows who looks best
+        (2.5, 1, 0, 20, 0),
         (12, 1, 10, 5, 10),  # one heat more for those who have begun
         (8, 1, 10, 0, 6),
         (0, 1, 5, 5, 0),
