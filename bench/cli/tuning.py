@@ -107,6 +107,7 @@ def tune(**flags: Any) -> int:
 
 
 def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
+    from oneflow_bench.documents import ensure_folder
     from oneflow_bench.tuning.result import load_tuning
 
     flag = find_given_flag(("from_folder", "out", "as_json"))
@@ -116,15 +117,7 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
         )
     document = load_tuning(stored)
     folder = stored if stored.is_dir() else stored.parent
-    if out is not None:
-        folder = Path(out)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"--out {folder} cannot be created ({error.strerror}); give another folder"
-            ) from None
-    return _report(document, folder, as_json)
+    return _report(document, ensure_folder(Path(out)) if out else folder, as_json)
 
 
 def _list_settings(own: Dict[str, Any], flags: Dict[str, Any]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.speed_report import MISSING
+from oneflow_bench.speed_report import MISSING, format_short_ratio
 from oneflow_bench.tuning.candidates import Setting, find_feed
 from oneflow_bench.tuning.fidelity import Fidelity
 from oneflow_bench.tuning.result import (
@@ -41,12 +41,10 @@ class TuneTable(NamedTuple):
 
 
 def format_interval(interval: Optional[Interval]) -> str:
-    """As in 1.52 (1.48-1.57): base time over time, 95 %."""
+    """Base time over time with its 95 % interval; nothing where it was not timed."""
     if interval is None:
         return MISSING
-    if interval.low is None or interval.high is None:
-        return f"{interval.ratio:.3f}"
-    return f"{interval.ratio:.3f} ({interval.low:.3f}-{interval.high:.3f})"
+    return format_short_ratio(interval.ratio, interval.low, interval.high)
 
 
 def mode_tables(mode: ModeResult) -> List[TuneTable]:
