@@ -65,12 +65,14 @@ class Contest:
         families: Mapping[str, str],
         deadline_s: float,
         most_heats: Optional[int] = None,
+        comparisons: Optional[int] = None,
     ) -> Dict[str, Outcome]:
         """An outcome for each of the entrants, who come in this order where not all can at once.
 
         Of those with one family only one can be had, so one surely slower than another is out. Each
-        heat is a look, and the error is shared among all entrants.
+        heat is a look, and the error is shared among `comparisons`; None: among these entrants.
         """
+        shared = comparisons or len(entrants)
         by_name = {entrant.name: entrant for entrant in entrants}
         racing: List[str] = []
         waiting = list(by_name)
@@ -89,10 +91,8 @@ class Contest:
                 out[name] = Outcome(failure.kind, failure.reason, None, self._count_heats(name))
             racing = [name for name in racing if name not in out]
             if self.heats:
-                standings = judge_field(
-                    self.heats, base.name, racing, looks, len(by_name), self._margins
-                )
-                self._decide(racing, standings, families, looks, len(by_name), out)
+                standings = judge_field(self.heats, base.name, racing, looks, shared, self._margins)
+                self._decide(racing, standings, families, looks, shared, out)
             racing = [name for name in racing if name not in out]
         for name in racing:
             out[name] = self._conclude(name, standings)

@@ -167,7 +167,10 @@ def closing_lines(document: TuneDocument) -> List[str]:
         note = f" ({missing[0]} was not searched: stock)" if missing else ""
         feeds = [f for mode in document.modes for f in [find_feed(mode.settings)] if f]
         feed = f" --feed {feeds[0]}" if feeds else ""
-        lines.append(f"profile{note}, for bench ... --runtime {document.profile}{feed}")
+        if any(mode.settings for mode in document.modes):
+            lines.append(f"profile{note}, for bench ... --runtime {document.profile}{feed}")
+        else:
+            lines.append(f"profile: {document.profile}; it sets nothing, which is stock")
     return [*lines, *document.warnings]
 
 

@@ -111,10 +111,11 @@ class ModeSearch:
     def _race_alone(self) -> Tuple[List[Setting], List[str]]:
         """The settings to go on with, fastest first, and the names of those that surely won."""
         by_name = {setting.name: setting for setting in self._settings}
-        entrants = [self._enter([setting]) for setting in self._settings]
-        families = {setting.name: setting.family for setting in self._settings}
-        until_s = self._until(ALONE_UNTIL)
-        outcomes = self._contest.race(self._stock, entrants, families, until_s)
+        outcomes = self._measure_alone(self._settings, ALONE_UNTIL)
+        if not any(o.verdict == FASTER or _is_likely(o) for o in outcomes.values()):
+            # nothing to combine and to confirm: the time for that goes to those who waited in vain
+            late = [by_name[name] for name, o in outcomes.items() if o.verdict == NOT_TRIED]
+            outcomes.update(self._measure_alone(late, LEFT_OUT_UNTIL))
         for name, outcome in outcomes.items():
             self._note("alone", [by_name[name]], outcome)
         sure = [name for name, outcome in outcomes.items() if outcome.verdict == FASTER]
@@ -134,6 +135,13 @@ class ModeSearch:
             else:
                 self.result.dropped[name] = "others were faster alone, or surer"
         return taken, sure
+
+    def _measure_alone(self, settings: Sequence[Setting], share: float) -> Dict[str, Outcome]:
+        entrants = [self._enter([setting]) for setting in settings]
+        families = {setting.name: setting.family for setting in self._settings}
+        count = len(self._settings)
+        until_s = self._until(share)
+        return self._contest.race(self._stock, entrants, families, until_s, comparisons=count)
 
     def _climb(self, taken: Sequence[Setting]) -> List[Setting]:
         """Add the winners one by one, fastest first; one that surely makes it slower is left out.
@@ -236,6 +244,8 @@ class ModeSearch:
         result.confirmations = finals.run(
             list(zip(entrants, finalists)), self._span.end_s, self._find_confirm_s()
         )
+        for candidate in result.candidates:  # the whole is a base in heats, and screened for this
+            candidate.fidelity = candidate.fidelity or self._screening.find(candidate.name)
         result.heats = self._contest.run_heats
         result.duration_s = self._clock() - self._span.start_s
         chosen = choose_confirmed(result.confirmations)

@@ -52,7 +52,9 @@ def test_the_terminal_says_what_was_found_and_why_the_rest_was_dropped(document)
     assert "WRONG=1: parity failed; loss curve: losses to step 1" in text
     assert "CRASH=1: crashed; the worker died; it said: Illegal instruction" in text
     assert "enable_amp=true: no effect" in text
-    assert "for bench ... --runtime" in text
+    assert "for bench ... --runtime" in text and "not searched" not in text
+    alone = document.model_copy(update={"modes": document.modes[:1]})
+    assert "(graph was not searched: stock)" in closing_lines(alone)[-1]
     tables = [line for line in text.splitlines() if " faster " in line or "──" in line]
     assert tables and max(map(len, tables)) <= 80
 
@@ -101,7 +103,7 @@ def test_nothing_found_and_nothing_measured_are_said_too(tmp_path):
     )
     assert "stock stays" in headline(document.modes[0])
     assert any("not tried, for want of time" in line for line in reason_lines(document.modes[0]))
-    assert "(graph was not searched: stock)" in closing_lines(document)[-1]
+    assert "it sets nothing, which is stock" in closing_lines(document)[-1]
     empty = document.model_copy(update={"modes": []})
     assert render_tuning_picture(empty, tmp_path) == [] and render_markdown(empty, [])
 

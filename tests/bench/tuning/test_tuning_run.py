@@ -188,6 +188,14 @@ def test_the_budget_is_kept_over_both_modes(tmp_path):
     assert [mode.chosen for mode in document.modes] == ["V0=1", "V0=1"]
 
 
+def test_where_nothing_wins_the_time_for_combining_goes_to_those_who_waited(tmp_path):
+    many = [variable(f"V{n}=1") for n in range(30)]
+    machine = Machine({"V29=1": 1.5}, noise=0.005, spread=0.001)
+    mode = search(machine, tmp_path / "run", {"eager": many}, budget_s=110.0).modes[0]
+    assert len(mode.of_phase("alone")) == 30
+    assert mode.chosen == "V29=1" and machine.clock.now < 121
+
+
 def test_a_budget_too_short_for_a_heat_says_so(tmp_path):
     mode = search(Machine(), tmp_path / "run", {"eager": [A]}, budget_s=1.0).modes[0]
     assert find(mode, "A=1").verdict == "not tried"
