@@ -88,10 +88,15 @@ def estimate_programs(heats: Sequence[Heat], base: str) -> Dict[str, Estimate]:
     df = len(rows) - int(np.linalg.matrix_rank(design))
     variance = float(((values - design @ effects) ** 2).sum()) / df if df else 0.0
     known = df >= FEWEST_DF
+    errors = [
+        math.sqrt(variance * float(inverse[place, place])) if known else None
+        for place in range(len(others))
+    ]
     return {
         program: Estimate(
             log_ratio=-float(effects[place]),
-            std_error=math.sqrt(variance * float(inverse[place, place])) if known else None,
+            std_error=errors[place],
+            cautious_error=errors[place],  # one scatter for all programs as it is
             df=float(df),
             replicates=sum(program in heat.programs for heat in heats),
             process_spread=math.sqrt(variance) if known else None,
