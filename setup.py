@@ -38,7 +38,9 @@ setup(
     packages=[
         "oneflow_bench",
         "oneflow_bench.cli",
+        "oneflow_bench.doctor",
         "oneflow_bench.export",
+        "oneflow_bench.limits",
         "oneflow_bench.parity",
         "oneflow_bench.verdict",
         "oneflow_bench.sweep",
@@ -48,7 +50,9 @@ setup(
     package_dir={
         "oneflow_bench": "bench",
         "oneflow_bench.cli": "bench/cli",
+        "oneflow_bench.doctor": "bench/doctor",
         "oneflow_bench.export": "bench/export",
+        "oneflow_bench.limits": "bench/limits",
         "oneflow_bench.parity": "bench/parity",
         "oneflow_bench.verdict": "bench/verdict",
         "oneflow_bench.sweep": "bench/sweep",

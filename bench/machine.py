@@ -46,26 +46,26 @@ def read_steal_seconds(stat: Path = Path("/proc/stat")) -> Optional[float]:
 
 def read_memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> Optional[int]:
     """Physical memory of the machine in bytes; None where not readable."""
-    return _read_kib(meminfo, "MemTotal:")
+    return read_kib_bytes(meminfo, "MemTotal:")
 
 
 def read_available_bytes(meminfo: Path = Path("/proc/meminfo")) -> Optional[int]:
     """Memory that new processes may have without swapping, in bytes; None where not readable."""
-    return _read_kib(meminfo, "MemAvailable:")
+    return read_kib_bytes(meminfo, "MemAvailable:")
 
 
 def read_oom_kills(vmstat: Path = Path("/proc/vmstat")) -> Optional[int]:
     """Processes that the kernel ended for want of memory since boot; None where not readable."""
-    return _read_count(vmstat, "oom_kill")
+    return read_count(vmstat, "oom_kill")
 
 
-def _read_kib(path: Path, name: str) -> Optional[int]:
-    """As `_read_count`, of a number in KiB; in bytes."""
-    count = _read_count(path, name)
+def read_kib_bytes(path: Path, name: str) -> Optional[int]:
+    """As `read_count`, of a number in KiB; in bytes."""
+    count = read_count(path, name)
     return None if count is None else count * 1024
 
 
-def _read_count(path: Path, name: str) -> Optional[int]:
+def read_count(path: Path, name: str) -> Optional[int]:
     """The number behind `name` on its line; None where there is no such line or number."""
     try:
         for line in path.read_text(encoding="ascii").splitlines():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, List, Mapping, Optional
 
 from oneflow_bench.profile_record import (
     GraphFacts,
@@ -42,8 +42,16 @@ def format_ms(value: Optional[Summary]) -> str:
     return f"{median} ±{(value.high - value.low) / 2 * 1e3:.2f}"
 
 
-def render_profile(document: ProfileDocument, console: Console, top: Optional[int]) -> None:
-    """The table of layers, what no layer accounts for, and in graph mode what was compiled."""
+def render_profile(
+    document: ProfileDocument,
+    console: Console,
+    top: Optional[int],
+    limit_shares: Optional[Mapping[str, float]] = None,
+) -> None:
+    """The table of layers, what no layer accounts for, and in graph mode what was compiled.
+
+    `limit_shares` has by layer the least possible over the measured time, shown where given.
+    """
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -61,6 +69,7 @@ def render_profile(document: ProfileDocument, console: Console, top: Optional[in
     wide = console.width >= _WIDE
     titles = ["layer", "kind", *(["output", "params"] if wide else [])]
     titles += ["forward, ms", "backward, ms", "share"]
+    titles += [] if limit_shares is None else ["share of limit"]
     for number, title in enumerate(titles):
         table.add_column(title, justify="left" if number < 2 else "right", overflow="fold")
     for row in shown:
@@ -74,6 +83,7 @@ def render_profile(document: ProfileDocument, console: Console, top: Optional[in
             format_ms(row.forward),
             format_ms(row.backward),
             f"{row.share * 100:.1f} %",
+            *_limit_cells(layer.name, limit_shares),
         )
     others = [row for row in rows if row not in shown]
     if others:
@@ -90,12 +100,20 @@ def render_profile(document: ProfileDocument, console: Console, top: Optional[in
         console.print(f"{name:<36}{value}", soft_wrap=True, highlight=False)
 
 
-def save_profile_table(document: ProfileDocument, path: Path) -> None:
+def _limit_cells(name: str, limit_shares: Optional[Mapping[str, float]]) -> List[str]:
+    if limit_shares is None:
+        return []
+    return [f"{limit_shares[name] * 100:.1f} %" if name in limit_shares else "-"]
+
+
+def save_profile_table(
+    document: ProfileDocument, path: Path, limit_shares: Optional[Mapping[str, float]] = None
+) -> None:
     """Write what `render_profile` shows as text: all layers, with shapes and parameters."""
     from rich.console import Console
 
     stream = io.StringIO()
-    render_profile(document, Console(file=stream, width=_FILE_WIDTH), None)
+    render_profile(document, Console(file=stream, width=_FILE_WIDTH), None, limit_shares)
     write_atomically(path, "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()))
 
 

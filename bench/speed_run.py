@@ -49,7 +49,7 @@ from oneflow_bench.verdict.warmup import is_settled
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
-START_SHARE = 0.5  # of what is left of the budget, for the other replicates of the first wave
+START_SHARE = 2 / 3  # of what is left of the budget, for the other replicates of the first wave
 MOST_WARMUP_ROUNDS = 3
 PROBE_STEPS = 3
 

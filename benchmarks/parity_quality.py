@@ -17,15 +17,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any
 
 import parity_quality_report
 from faults.catalogue import FAULTS
 from faults.planting import Fault
 from faulty_worker import VARIABLE
+from study import Row, load_rows, run_study
 
 from oneflow_bench.config import Contender
-from oneflow_bench.errors import BenchError
 from oneflow_bench.launch import create_launcher
 from oneflow_bench.machine import describe_machine
 from oneflow_bench.models import get_model_spec, list_models
@@ -39,8 +39,6 @@ from oneflow_bench.runtime import RuntimeResolver
 SEEDS = (0, 1, 2)
 TIMEOUT_S = 600.0
 BENCHMARKS = Path(__file__).resolve().parent
-
-Row = Dict[str, Any]
 
 
 def create_faulty_launcher(folder: Path, fault: Fault) -> Any:
@@ -147,30 +145,8 @@ def _describe_level(level: Any) -> Row:
     }
 
 
-def run_study(stored: Path, cases: Iterable[Tuple[str, Any]], run: Any) -> None:
-    """Run the cases that are not stored yet; a case that fails has a row that says so."""
-    done = {row["case"] for row in load_rows(stored)}
-    wanted = [(case, arguments) for case, arguments in cases if case not in done]
-    for number, (case, arguments) in enumerate(wanted, start=1):
-        print(f"{number}/{len(wanted)} {case}", flush=True)
-        try:
-            row = run(*arguments)
-        except BenchError as error:
-            row = {"error": str(error), "log_tail": getattr(error, "log_tail", "")[-500:]}
-        with stored.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"case": case, **row}) + "\n")
-        print(f"    {row.get('verdict', 'failed')}: {row.get('reason', row.get('error'))}")
-
-
 def _num_params(model: str) -> int:
     return int(get_model_spec(model).num_params)
-
-
-def load_rows(stored: Path) -> List[Row]:
-    """The rows of a study so far."""
-    if not stored.exists():
-        return []
-    return [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
 
 
 def main() -> int:

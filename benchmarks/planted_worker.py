@@ -42,7 +42,8 @@ class PlantedSession(Session):
 
     def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
         answer = super().compile(request)
-        self._calibrate()
+        if self._percent:
+            self._calibrate()
         return answer
 
     def _calibrate(self) -> None:

@@ -22,6 +22,17 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def count_macs_per_output(layer: nn.Module) -> int:
+    """Multiply-adds behind one output element of a Conv2d or Linear; 0 for any other layer.
+
+    A convolution's is in_channels / groups * kernel area, a linear layer's in_features: a weight is
+    (outputs, inputs of one output ...).
+    """
+    if not isinstance(layer, (nn.Conv2d, nn.Linear)):
+        return 0
+    return int(layer.weight.numel() // layer.weight.shape[0])
+
+
 def count_macs(model: nn.Module, image_size: int) -> Dict[str, int]:
     """Multiply-adds of each Conv2d and Linear leaf, by name, for one image in evaluation.
 
@@ -37,8 +48,7 @@ def count_macs(model: nn.Module, image_size: int) -> Dict[str, int]:
         if not isinstance(layer, (nn.Conv2d, nn.Linear)):
             return shaped
         counts[name] = 0
-        # a weight is (outputs, inputs of one output ...): the latter are its multiply-adds
-        macs_of_output = layer.weight.numel() // layer.weight.shape[0]
+        macs_of_output = count_macs_per_output(layer)
 
         def forward(x: flow.Tensor) -> flow.Tensor:
             output = shaped(x)

@@ -25,6 +25,8 @@ ONEFLOW_ALLOWED = {
     "bench.timing",
     "bench.worker",
     "bench.inference_worker",
+    "bench.limits.tracing",
+    "bench.limits.worker",
     "bench.profiling",
     "bench.profile_worker",
     "bench.parity.assertion",
@@ -34,6 +36,7 @@ ONEFLOW_ALLOWED = {
     "bench.parity.witness",
     "bench.parity.worker",
     "bench.parity.alone",
+    "bench.doctor.worker",
 }
 MATPLOTLIB_ALLOWED = {
     "bench.picture",
@@ -41,6 +44,7 @@ MATPLOTLIB_ALLOWED = {
     "bench.profile_plot",
     "bench.history_plot",
     "bench.sweep.plot",
+    "bench.limits.plot",
 }
 
 # a module imports only from layers below its own
@@ -53,6 +57,8 @@ LAYERS = [
         "bench.changepoint",
         "bench.history_metrics",
         "bench.cache",
+        "bench.doctor.__init__",
+        "bench.doctor.worker",
     },
     {"bench.graph_options", "bench.picture", "bench.timing"},
     {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
@@ -110,8 +116,29 @@ LAYERS = [
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
     {"bench.worker", "bench.runner", "bench.speed_run"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
+    {"bench.doctor.readings", "bench.doctor.thresholds"},
+    {
+        "bench.doctor.import_failure",
+        "bench.doctor.machine_probes",
+        "bench.doctor.result",
+        "bench.doctor.subject",
+        "bench.doctor.variants",
+    },
+    {"bench.doctor.import_checks", "bench.doctor.machine_checks", "bench.doctor.runtime_checks"},
+    {"bench.doctor.planning", "bench.doctor.report"},
+    {"bench.doctor.measuring"},
+    {"bench.doctor.run"},
     {"bench.profile_plot", "bench.execution", "bench.sweep.report", "bench.sweep.plan"},
     {"bench.sweep.run", "bench.sweep.cell", "bench.sweep.plot"},
+    {"bench.limits.__init__", "bench.limits.work", "bench.limits.rates"},
+    {"bench.limits.document", "bench.limits.tracing"},
+    {"bench.limits.ceilings", "bench.limits.floor", "bench.limits.worker"},
+    {"bench.limits.torch_side", "bench.limits.torch_worker"},
+    {"bench.limits.profile_times"},
+    {"bench.limits.steps", "bench.limits.plot"},
+    {"bench.limits.witness"},
+    {"bench.limits.report"},
+    {"bench.limits.run"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
     {"bench.parity.difference", "bench.parity.pairs"},
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
@@ -126,7 +153,7 @@ LAYERS = [
         "bench.parity.documents",
     },
     {"bench.parity.findings", "bench.parity.planning", "bench.parity.series"},
-    {"bench.parity.gate"},
+    {"bench.parity.gate", "bench.parity.speed"},
     {"bench.parity.report"},
     {"bench.parity.annotations", "bench.parity.junit", "bench.parity.update_report"},
     {"bench.cli"},
@@ -251,8 +278,10 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.history_plot, oneflow_bench.export.markdown, "
         "oneflow_bench.export.tensorboard",
         "import oneflow_bench.cli.checks, oneflow_bench.cli.baselines",
+        "import oneflow_bench.cli.limits, oneflow_bench.limits.run, oneflow_bench.limits.plot",
         "import oneflow_bench.parity.series, oneflow_bench.parity.planning",
         "import oneflow_bench.parity.junit, oneflow_bench.parity.annotations",
+        "import oneflow_bench.cli.diagnoses, oneflow_bench.doctor.run, oneflow_bench.doctor.report",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):

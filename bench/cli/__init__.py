@@ -21,6 +21,8 @@ _COMMANDS = {
     "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
+    "limits": ("limits", "Say how far a train step is from the machine's limits."),
+    "doctor": ("diagnoses", "Say what slows OneFlow down on this machine."),
     "plot": ("plots", "Draw the pictures of stored runs."),
     "history": ("histories", "Say what changed over the stored runs of a machine."),
     "export": ("exports", "Write stored runs in the formats of other tools."),
@@ -57,8 +59,9 @@ def bench() -> None:
     bench compare --model resnet18 --data synthetic
     bench eager --epochs 5 --out results/mine
 
-    Exit status: 0 done, 1 the modes differ or a metric is worse than its
-    baseline, 2 bad input, 3 inconclusive, 4 a worker failed, 130 Ctrl-C.
+    Exit status: 0 done, 1 the modes differ, a metric is worse than its
+    baseline or the doctor found something, 2 bad input, 3 inconclusive, 4 a
+    worker failed, 130 Ctrl-C.
     """
 
 

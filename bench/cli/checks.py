@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from oneflow_bench.plan import Plan
 
 DEFAULT_TIMEOUT_S = 600.0
-_NOT_WORKLOAD = ("models", "baseline", "from_run", "out", "as_json", "timeout_s")
+DEFAULT_BUDGET_S = 60.0
+_NOT_WORKLOAD = (
+    "models", "baseline", "from_run", "out", "as_json", "timeout_s", "speed", "budget_s",
+)  # fmt: skip
 _WITH_A_STORED_RUN = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json")
 
 # flags whose default differs from a run's, and why: bench/parity/defaults.py
@@ -43,6 +46,19 @@ _HELP = {
 def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the flags that say what is checked, or which stored check is taken instead."""
     command = workload_options(_HELP)(command)
+    command = click.option(
+        "--budget",
+        "budget_s",
+        type=click.FloatRange(0, min_open=True),
+        default=None,
+        metavar="SECONDS",
+        help=f"Most that --speed may take for a model. Default: {DEFAULT_BUDGET_S:g}.",
+    )(command)
+    command = click.option(
+        "--speed",
+        is_flag=True,
+        help="Measure the speed of graph mode too, in fresh processes after each check.",
+    )(command)
     command = click.option(
         "--from",
         "from_run",
@@ -79,7 +95,7 @@ def check(**flags: Any) -> int:
     """Find the first tensor at which eager and graph mode differ, level by level.
 
     With --baseline, also compare losses, accuracy, digests, graph operators, compile time and
-    memory with what is stored. Speed is not judged here: see bench compare.
+    memory with what is stored; with --speed the speedup too.
 
     Exit status of many models: 1 (different or worse) before 4 (a worker failed) before
     3 (inconclusive) before 0; 2 (bad input) before anything is run.
@@ -124,6 +140,8 @@ def load_stored_check(run: str, allowed: Sequence[str]) -> CheckDocument:
 
 def plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]) -> List[Plan]:
     """A plan for each model that the flags name; whatever cannot be run is refused here."""
+    if flags["budget_s"] is not None and not flags["speed"]:
+        raise InputError("--budget limits the measuring of --speed; give both or neither")
     from oneflow_bench.parity.planning import choose_models, create_check_plans
 
     ours = (*_NOT_WORKLOAD, *_WITH_A_STORED_RUN)
@@ -137,18 +155,25 @@ def plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]])
 
 def run_planned_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Any:
     """Check all plans; the document and the run's folder."""
+    from oneflow_bench.config import Measuring
     from oneflow_bench.documents import create_run_folder
     from oneflow_bench.parity.documents import create_check_document
     from oneflow_bench.parity.run import check_model
-    from oneflow_bench.parity.series import run_checks
+    from oneflow_bench.parity.series import CheckModel, run_checks
+    from oneflow_bench.parity.speed import create_speed_checker
 
+    checker: CheckModel = check_model
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     document = create_check_document(plans)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     create_run_folder(folder)
     timeout_s = flags["timeout_s"] or DEFAULT_TIMEOUT_S
+    if flags["speed"]:
+        budget_s = flags["budget_s"] or DEFAULT_BUDGET_S
+        measuring = Measuring(speed=True, budget_s=budget_s, timeout_s=timeout_s)
+        checker = create_speed_checker(check_model, measuring)
     with ProgressBar("") as bar:
-        run_checks(plans, document, folder, timeout_s, bar, check_model)
+        run_checks(plans, document, folder, timeout_s, bar, checker)
     return document, folder
 
 

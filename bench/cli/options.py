@@ -79,7 +79,8 @@ def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments:
 
     runtime = flags["runtime"] or "tuned"
     runtime = read_runtime(runtime, f"--runtime {runtime}")
-    contenders = parse_contenders(modes, {"runtime": runtime, "device": flags["device"]})
+    given = {"runtime": runtime, "device": flags.get("device", "cpu")}
+    contenders = parse_contenders(modes, given)
     return [environments.complete(contender, python_of(contender)) for contender in contenders]
 
 
@@ -200,6 +201,30 @@ _COMMON_OPTIONS = [
                  help="Run folder to create. Default: results/<run-id>."),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
 ]  # fmt: skip
+
+_STEP_OPTIONS = [
+    click.option("--model", default="alexnet", show_default=True),
+    click.option("--model-arg", "model_args", multiple=True, callback=parse_model_arguments,
+                 metavar="KEY=VALUE", help="Argument of the model. Repeatable."),
+    click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True),
+    click.option("--image-size", type=click.IntRange(1), default=None,
+                 help="Pixels. Default: the model's own."),
+    click.option("--num-classes", type=click.IntRange(2), default=None,
+                 help="Default: as many as the data have."),
+    runtime_option,
+    click.option("--top", type=click.IntRange(1), default=25, show_default=True,
+                 help="Layers shown in the table; the record has all."),
+    click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=600.0,
+                 metavar="SECONDS", help="Longest wait for an answer of a worker. Default: 600."),
+    click.option("--out", default=None, metavar="DIR",
+                 help="Folder to create. Default: results/<command>-<model>-<time>."),
+    click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON."),
+]  # fmt: skip
+
+
+def step_options(command: Command) -> Command:
+    """Decorator: the flags of a command that looks into one train step of a model."""
+    return _decorated(command, _STEP_OPTIONS)
 
 
 def run_options(command: Command) -> Command:

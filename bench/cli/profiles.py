@@ -10,38 +10,23 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import click
 
-from oneflow_bench.cli.options import create_contenders, parse_model_arguments, runtime_option
+from oneflow_bench.cli.options import create_contenders, step_options
 from oneflow_bench.cli.progress import ProgressBar
 from oneflow_bench.errors import EXIT_DONE, InputError
 
 if TYPE_CHECKING:
+    from oneflow_bench.limits.document import LimitsDocument
     from oneflow_bench.plan import Plan
     from oneflow_bench.profile_record import ProfileDocument
 
 _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
-_SHOWN_ROWS = 25
 
 
 @click.command()
-@click.option("--model", default="alexnet", show_default=True)
-@click.option(
-    "--model-arg",
-    "model_args",
-    multiple=True,
-    callback=parse_model_arguments,
-    metavar="KEY=VALUE",
-    help="Argument of the model. Repeatable.",
-)
+@step_options
 @click.option("--mode", type=click.Choice(["eager", "graph"]), default="eager", show_default=True)
 @click.option(
     "--data", default="synthetic", show_default=True, help="Dataset folder, or 'synthetic'."
-)
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
-@click.option(
-    "--image-size", type=click.IntRange(1), default=None, help="Pixels. Default: the model's own."
-)
-@click.option(
-    "--num-classes", type=click.IntRange(2), default=None, help="Default: as many as the data have."
 )
 @click.option(
     "--iterations", type=click.IntRange(1), default=10, show_default=True, help="Profiled steps."
@@ -50,35 +35,18 @@ _SHOWN_ROWS = 25
     "--warmup", type=click.IntRange(0), default=2, show_default=True, help="Steps before."
 )
 @click.option(
-    "--top",
-    type=click.IntRange(1),
-    default=_SHOWN_ROWS,
-    show_default=True,
-    help="Layers shown in the table; the record has all.",
-)
-@click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
     help="CUDA has not been run.",
 )
-@runtime_option
 @click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0, min_open=True),
-    default=600.0,
-    metavar="SECONDS",
-    help="Longest wait for an answer of the worker. Default: 600.",
-)
-@click.option(
-    "--out",
+    "--limits",
     default=None,
     metavar="DIR",
-    help="Folder to create. Default: results/profile-<model>-<time>.",
+    help="Folder of a `bench limits` of the same step: adds each layer's share of the limit.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 def profile(**flags: Any) -> int:
     """Time each layer's forward and backward; writes a table, a picture and a Chrome trace.
 
@@ -90,21 +58,33 @@ def profile(**flags: Any) -> int:
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
     """  # fmt: skip
     from oneflow_bench.documents import create_run_folder
+    from oneflow_bench.limits.profile_times import limit_shares
     from oneflow_bench.plan import create_plan
 
     given = {name: flags[name] for name in _PLAN_FLAGS}
     plan = create_plan({**given, "feed": "memory", "val_batch_size": 1})
+    limits = _load_limits(plan, flags["limits"]) if flags["limits"] is not None else None
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")
     folder = Path(flags["out"] or f"results/profile-{model}-{now:%Y%m%d-%H%M%S}")
     create_run_folder(folder)
     try:
         document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"))
+        shares = None if limits is None else limit_shares(document, limits)
     except InputError:  # refused by the worker: nothing was measured
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    _report(document, folder, flags["top"], flags["as_json"])
+    _report(document, shares, folder, flags["top"], flags["as_json"])
     return EXIT_DONE
+
+
+def _load_limits(plan: Plan, path: str) -> LimitsDocument:
+    from oneflow_bench.limits.document import load_limits
+    from oneflow_bench.limits.profile_times import check_limits
+
+    limits = load_limits(Path(path))
+    check_limits(limits, plan.workload)
+    return limits
 
 
 def _measure(plan: Plan, flags: Dict[str, Any], folder: Path, created: str) -> ProfileDocument:
@@ -129,7 +109,13 @@ def _measure(plan: Plan, flags: Dict[str, Any], folder: Path, created: str) -> P
         )
 
 
-def _report(document: ProfileDocument, folder: Path, top: Optional[int], as_json: bool) -> None:
+def _report(
+    document: ProfileDocument,
+    shares: Optional[Dict[str, float]],
+    folder: Path,
+    top: Optional[int],
+    as_json: bool,
+) -> None:
     from rich.console import Console
 
     from oneflow_bench.profile_plot import render_profile_picture
@@ -139,11 +125,11 @@ def _report(document: ProfileDocument, folder: Path, top: Optional[int], as_json
 
     write_atomically(folder / "profile.json", document.model_dump_json(indent=1) + "\n")
     write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
-    save_profile_table(document, folder / "layers.txt")
+    save_profile_table(document, folder / "layers.txt", shares)
     render_profile_picture(document, folder)
     if as_json:
         click.echo(document.model_dump_json(indent=1))
         return
     console = Console()
-    render_profile(document, console, top)
+    render_profile(document, console, top, shares)
     console.print(f"profile, whole table, trace and picture: {folder}", soft_wrap=True)

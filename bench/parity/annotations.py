@@ -31,6 +31,8 @@ def _of_model(judged: Judged) -> Iterator[str]:
         yield _command("error", title, f"a worker failed: {check.error}")
     elif check.verdict in _VERDICTS:
         yield _command(_VERDICTS[check.verdict], title, _describe(check))
+    if check.speedup is not None and check.speedup.error is not None:
+        yield _command("error", title, f"its speed: a worker failed: {check.speedup.error}")
     for hit in check.known:
         if hit.outdated:
             message = f"the known difference {hit.id} does not occur any more: {hit.reason}"

@@ -3,6 +3,7 @@
 Schema history:
 
     1   first version
+    2   the speedup, where it was measured
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from pydantic import BaseModel, ConfigDict
 from oneflow_bench.config import Workload
 from oneflow_bench.documents import load_document
 from oneflow_bench.errors import InputError
-from oneflow_bench.parity.result import CheckDocument, ModelCheck, SideFacts, Verdict
+from oneflow_bench.parity.result import CheckDocument, ModelCheck, SideFacts, Speedup, Verdict
 from oneflow_bench.record import save_text
 
-BASELINE_SCHEMA_VERSION = 1
+BASELINE_SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # what came later has defaults
 BASELINE_FOLDER = Path("results/baselines")
 REMEDY = "make one with bench baseline update"
 
@@ -66,6 +68,7 @@ class Baseline(_Strict):
     workload: Workload
     eager: ModeBaseline
     graph: ModeBaseline
+    speedup: Optional[Speedup] = None
 
 
 def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Baseline]:
@@ -83,6 +86,7 @@ def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Base
         workload=_without_folders(check.workload),
         eager=_mode_baseline(check.eager),
         graph=_mode_baseline(check.graph),
+        speedup=check.speedup,
     )
 
 
@@ -114,9 +118,7 @@ def save_baseline(baseline: Baseline, path: Path) -> None:
 
 def load_baseline(path: Path) -> Baseline:
     """Read one file. Raises RecordError: missing, damaged, or of another schema version."""
-    baseline: Baseline = load_document(
-        path, Baseline, (BASELINE_SCHEMA_VERSION,), "baseline", REMEDY
-    )
+    baseline: Baseline = load_document(path, Baseline, READABLE_VERSIONS, "baseline", REMEDY)
     return baseline
 
 

@@ -12,7 +12,7 @@ from oneflow_bench.documents import load_document
 from oneflow_bench.errors import InputError
 from oneflow_bench.launch import python_of
 from oneflow_bench.machine import describe_machine
-from oneflow_bench.parity.result import CHECK_NAME, CHECK_SCHEMA_VERSION, CheckDocument
+from oneflow_bench.parity.result import CHECK_NAME, READABLE_VERSIONS, CheckDocument
 from oneflow_bench.plan import Plan
 from oneflow_bench.record import save_text
 from oneflow_bench.runtime import RuntimeResolver
@@ -56,7 +56,7 @@ def load_check(run: Path) -> CheckDocument:
     """
     path = run if run.name == CHECK_NAME else run / CHECK_NAME
     document: CheckDocument = load_document(
-        path, CheckDocument, (CHECK_SCHEMA_VERSION,), "check", "give a folder made by bench check"
+        path, CheckDocument, READABLE_VERSIONS, "check", "give a folder made by bench check"
     )
     if not document.checks:
         raise InputError(f"{path} holds no finished model; run bench check again")

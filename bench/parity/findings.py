@@ -11,8 +11,8 @@ What counts as the same:
     compile time        within COMPILE_FACTOR and COMPILE_FLOOR_S, on the same processor and cores
     peak memory         within MEMORY_FACTOR and MEMORY_FLOOR_BYTES, on the same processor and cores
     verdict             not worse; where version or kernel are others, a change that does not fail
-
-Speed is not judged here: a step's time needs turns and an interval, which `bench compare` has.
+    speedup             the two 95 % intervals are not apart by more than SPEEDUP_MARGIN, on the
+                        same processor and cores
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import List, Optional, Sequence, Union
 from typing_extensions import Literal
 
 from oneflow_bench.parity.baseline import Baseline, ModeBaseline
+from oneflow_bench.parity.result import Speedup
 
 # Another BLAS kernel sums in another order. The first loss comes before any update and moves by
 # rounding alone; a model with batch norm over a few samples amplifies that within three steps, so
@@ -37,6 +38,7 @@ COMPILE_FACTOR = 3.0
 COMPILE_FLOOR_S = 2.0
 MEMORY_FACTOR = 1.25
 MEMORY_FLOOR_BYTES = 64 * 2**20
+SPEEDUP_MARGIN = 0.01  # a smaller loss of speed is nobody's concern, however sure
 
 Kind = Literal["same", "regression", "improvement", "change", "not compared"]
 Value = Union[None, int, float, str]
@@ -118,7 +120,49 @@ def compare_with_baseline(found: Baseline, baseline: Baseline) -> List[Finding]:
                 MEMORY_FACTOR, MEMORY_FLOOR_BYTES, grounds,
             )
         )  # fmt: skip
+    if found.speedup is not None or baseline.speedup is not None:
+        findings.append(_compare_speedup(found.speedup, baseline.speedup, grounds))
     return findings
+
+
+def _compare_speedup(
+    found: Optional[Speedup], baseline: Optional[Speedup], grounds: Grounds
+) -> Finding:
+    def finding(kind: Kind, reason: str) -> Finding:
+        before, now = (None if one is None else one.ratio for one in (baseline, found))
+        return Finding("speedup", None, kind, before, now, reason)
+
+    sides = (("the baseline", baseline, "bench baseline update"), ("this check", found, "it"))
+    for who, speedup, command in sides:
+        problem = _speedup_problem(speedup, command)
+        if problem:
+            return finding("not compared", f"{who} {problem}")
+    assert found is not None and baseline is not None
+    assert None not in (found.low, found.high, baseline.low, baseline.high)
+    if grounds.machine:
+        return finding("not compared", grounds.machine)
+    both = f"{_format_interval(found)} and in the baseline {_format_interval(baseline)}"
+    if found.high * (1 + SPEEDUP_MARGIN) < baseline.low:  # type: ignore[operator]
+        return finding("regression", both)
+    if found.low > baseline.high * (1 + SPEEDUP_MARGIN):  # type: ignore[operator]
+        return finding("improvement", both)
+    return finding("same", both)
+
+
+def _speedup_problem(speedup: Optional[Speedup], command: str) -> Optional[str]:
+    if speedup is None:
+        return f"has no speedup; give {command} --speed"
+    if speedup.error is not None:
+        return "has no speedup, since a worker failed"
+    if speedup.control_verdict in ("faster", "slower"):
+        return f"found eager mode {speedup.control_verdict} than itself"
+    if speedup.low is None or speedup.high is None:
+        return "measured too few processes for an interval; give a longer --budget"
+    return None
+
+
+def _format_interval(speedup: Speedup) -> str:
+    return f"95 % {speedup.low:.3f} to {speedup.high:.3f}"
 
 
 def _compare_verdict(found: Baseline, baseline: Baseline, grounds: Grounds) -> Finding:

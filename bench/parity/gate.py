@@ -36,7 +36,8 @@ class Judged:
         """This model's own."""
         if self.check.verdict == "different" or self.of_kind("regression"):
             return EXIT_DIFFERENT
-        if self.check.error is not None:
+        speedup = self.check.speedup
+        if self.check.error is not None or (speedup is not None and speedup.error is not None):
             return EXIT_WORKER_FAILED
         return EXIT_INCONCLUSIVE if self.check.verdict == "inconclusive" else EXIT_DONE
 

@@ -43,6 +43,7 @@ def _create_suite(document: CheckDocument, judged: Judged) -> ElementTree.Elemen
         ElementTree.SubElement(properties, "property", name=name, value=value)
     cases = [
         *_overall_cases(check),
+        *_speed_cases(check),
         *(_level_case(check, level) for level in check.levels),
         *(_finding_case(check, finding) for finding in judged.findings),
     ]
@@ -78,6 +79,19 @@ def _overall_cases(check: ModelCheck) -> List[ElementTree.Element]:
         return []
     element = "failure" if check.verdict == "different" else "skipped"
     return [_create_case(check, "check", "verdict", element, check.reason)]
+
+
+def _speed_cases(check: ModelCheck) -> List[ElementTree.Element]:
+    """The speed, where it was asked for; it fails only beside a baseline, as a metric of it."""
+    speedup = check.speedup
+    if speedup is None:
+        return []
+    if speedup.error is not None:
+        return [_create_case(check, "check", "speed", "error", *_split_error(speedup.error))]
+    element = "skipped" if speedup.verdict == "inconclusive" else None
+    ratio = "" if speedup.ratio is None else f" {speedup.ratio:.3f}"
+    said = f"{speedup.verdict}{ratio}: {speedup.reason}"
+    return [_create_case(check, "check", "speed", element, said)]
 
 
 def _split_error(error: str) -> List[str]:

@@ -47,6 +47,7 @@ def report_check(document: CheckDocument, judged: Sequence[Judged]) -> List[Bloc
     ]
     for one in judged:
         blocks += _describe_model(one.check)
+    blocks += _describe_speed(judged)
     blocks += _describe_known(judged)
     blocks += report_findings(judged)
     return [*blocks, Heading("Conclusion"), Text(conclude(judged))]
@@ -209,6 +210,30 @@ def _describe_script(origin: Origin) -> str:
     return f"{origin.script} ({said[origin.script_confirms]})"
 
 
+def _describe_speed(judged: Sequence[Judged]) -> List[Block]:
+    """A row for each model whose speed was asked for."""
+    measured = [(one.check.model, one.check.speedup) for one in judged if one.check.speedup]
+    if not measured:
+        return []
+    numbers = ["speedup", "95 % interval", "replicates", "time, s"]
+    rows = [
+        [
+            model,
+            "failed" if speedup.error else speedup.verdict,
+            MISSING if speedup.ratio is None else f"{speedup.ratio:.3f}",
+            MISSING if speedup.low is None else f"{speedup.low:.3f} to {speedup.high:.3f}",
+            str(speedup.replicates),
+            f"{speedup.duration_s:.0f}",
+            (speedup.error or speedup.reason).splitlines()[0],
+        ]
+        for model, speedup in measured
+    ]
+    return [
+        Heading("Speed of graph mode: eager time over graph time of a train step"),
+        Table(["model", "verdict", *numbers, "reason"], rows, right=numbers),
+    ]
+
+
 def _describe_known(judged: Sequence[Judged]) -> List[Block]:
     hits: List[Tuple[str, KnownHit]] = [
         (one.check.model, hit) for one in judged for hit in one.check.known
@@ -271,6 +296,8 @@ def format_value(metric: str, value: Value) -> str:
         return f"{value * 100:.1f} %"
     if metric == "peak memory":
         return f"{value / 2**20:.0f} MiB"
+    if metric == "speedup":
+        return f"{value:.3f}"
     if metric == "compile time":
         return f"{value:.2f} s"
     return str(value) if isinstance(value, int) else _format_float(value)

@@ -4,6 +4,7 @@
 history:
 
     1   first version
+    2   the speedup, where it was asked for
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing_extensions import Literal
 
 from oneflow_bench.config import Workload
 
-CHECK_SCHEMA_VERSION = 1
+CHECK_SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # what came later has defaults
 CHECK_NAME = "check.json"
 
 # the levels of a check, in the order in which a training run meets them
@@ -44,6 +46,7 @@ LEVELS = (
     VALIDATION,
 )
 
+SpeedVerdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 Verdict = Literal["identical", "equal within rounding", "different", "inconclusive"]
 
 
@@ -132,6 +135,23 @@ class SideFacts(_Strict):
     environment: Dict[str, Any] = Field(default_factory=dict)
 
 
+class Speedup(_Strict):
+    """Eager time over graph time of a train step, as the speed verdict found it (bench/speed.py).
+
+    The interval is of 95 %; None where too few processes were measured, or none.
+    """
+
+    ratio: Optional[float] = None
+    low: Optional[float] = None
+    high: Optional[float] = None
+    verdict: SpeedVerdict  # on graph mode
+    reason: str
+    control_verdict: Optional[SpeedVerdict] = None  # of eager mode against itself
+    replicates: int = 0
+    duration_s: float = 0.0
+    error: Optional[str] = None  # a worker failed: its message
+
+
 class ModelCheck(_Strict):
     """Everything a check says of one model."""
 
@@ -146,6 +166,7 @@ class ModelCheck(_Strict):
     known: List[KnownHit] = Field(default_factory=list)
     eager: Optional[SideFacts] = None
     graph: Optional[SideFacts] = None
+    speedup: Optional[Speedup] = None  # None: not asked for
     error: Optional[str] = None  # a worker failed: its message; the verdict is inconclusive then
     duration_s: float = 0.0
 

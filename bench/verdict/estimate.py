@@ -8,11 +8,15 @@ one process share that, so blocks are not the observations; processes are (Kalib
    of a wave in a random order and then in its reverse, so a linear drift cancels out of it.
 2. centre each double round on its median: what the machine did to all of them is gone.
 3. z[p]: Hodges-Lehmann location of the centred values of p: a burst in a few blocks weighs little.
-4. log ratio: mean z of the baseline's processes minus mean z of the contender's.
-5. its variance: scatter of z among processes of one role, baseline and contender apart, with
-   Satterthwaite's degrees of freedom (Welch, Biometrika 34, 1947). The control is the baseline's
-   own program and adds its scatter to the baseline's. What is left of noise within a process is in
-   that scatter, and needs no estimate of its own.
+4. log ratio: mean z of the baseline's processes less that of the contender's. The control runs the
+   baseline's program, so its processes are the baseline's too: twice as many on one side.
+5. its variance: scatter of z among processes of one program, the two programs apart, with
+   Satterthwaite's degrees of freedom (Welch, Biometrika 34, 1947). What is left of noise within a
+   process is in that scatter, and needs no estimate of its own.
+
+   With very few processes that is a little too sure (a contender whose three happen to lie close
+   counts for too much), so a cautious standard error, in which the contender's scatter is at
+   least that of all processes, is kept beside it for the interval that guards against false calls.
 
 Waves of one process per role have no scatter within; then the scatter among waves' log ratios is
 used, with the number of waves less one as degrees of freedom. Three processes of each role are the
@@ -21,8 +25,8 @@ fewest for an interval.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -49,10 +53,11 @@ class Estimate:
 
     log_ratio: float
     std_error: Optional[float]  # None: too few processes to know
+    cautious_error: Optional[float]  # the contender's scatter taken to be no less than anyone's
     df: float  # degrees of freedom of the standard error
     replicates: int
-    process_spread: Optional[float]  # standard deviation among processes of a role, of log times
-    within_share: Optional[float]  # of that variance, what more blocks would take away
+    process_spread: Optional[float]  # standard deviation among processes of one program
+    within_share: Optional[float]  # of the log ratio's variance, what more blocks would take away
 
 
 def hodges_lehmann(values: np.ndarray) -> np.ndarray:
@@ -73,65 +78,71 @@ def locate_processes(wave: Wave) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
 def estimate_speedup(waves: Sequence[Wave]) -> Estimate:
     """The contender against the baseline, from at least one wave."""
     located = [locate_processes(wave) for wave in waves]
-    return _estimate(
-        left=[[z[0], z[2]] for z in located],
-        right=[[z[1]] for z in located],
-        within=_variance_within(waves, ("baseline", "contender")),
-    )
+    left = [np.concatenate([z[0], z[2]]) for z in located]
+    right = [z[1] for z in located]
+    (left_variance, left_df), (right_variance, right_df) = _scatter(left), _scatter(right)
+    replicates = sum(len(group) for group in right)
+    parts = [left_variance / 2, right_variance]  # of the log ratio, times the replicates
+    df = 0.0
+    if min(left_df, right_df) >= FEWEST_DF:
+        squares = parts[0] ** 2 / left_df + parts[1] ** 2 / right_df
+        df = sum(parts) ** 2 / squares if squares else float(left_df + right_df)
+    within = _variance_within(waves, {"baseline": 0.25, "control": 0.25, "contender": 1.0})
+    spread = float(np.sqrt((left_variance + right_variance) / 2))
+    estimate = _estimate(left, right, sum(parts) / replicates, df, spread, within)
+    if not df:
+        return estimate
+    pooled = (left_variance * left_df + right_variance * right_df) / (left_df + right_df)
+    cautious = (parts[0] + max(right_variance, pooled)) / replicates
+    return replace(estimate, cautious_error=float(np.sqrt(cautious)))
 
 
 def estimate_control(waves: Sequence[Wave]) -> Estimate:
     """The control against the baseline: the same program on both sides, so truly 0."""
     located = [locate_processes(wave) for wave in waves]
-    return _estimate(
-        left=[[z[0], z[2]] for z in located],
-        right=[[z[2], z[0]] for z in located],
-        within=_variance_within(waves, ("baseline", "control")),
-    )
+    left, right = [z[0] for z in located], [z[2] for z in located]
+    variance, df = _scatter(left + right)  # one program, one scatter
+    within = _variance_within(waves, {"baseline": 1.0, "control": 1.0})
+    replicates = sum(len(group) for group in right)
+    known_df = float(df) if df >= 2 * FEWEST_DF else 0.0
+    return _estimate(left, right, 2 * variance / replicates, known_df, variance**0.5, within)
 
 
 def _estimate(
-    left: Sequence[Sequence[np.ndarray]], right: Sequence[Sequence[np.ndarray]], within: float
+    left: Sequence[np.ndarray],
+    right: Sequence[np.ndarray],
+    variance: float,
+    df: float,
+    spread: float,
+    within: float,
 ) -> Estimate:
-    """From each wave's groups; a side's first group gives its mean, all give its scatter."""
-    ratios = np.array([ours[0].mean() - theirs[0].mean() for ours, theirs in zip(left, right)])
-    weights = np.array([len(ours[0]) for ours in left], dtype=float)
-    count = int(weights.sum())
+    """From the processes of each wave; `variance` is of the log ratio, df 0 if it is not known."""
+    ratios = np.array([ours.mean() - theirs.mean() for ours, theirs in zip(left, right)])
+    weights = np.array([len(group) for group in right], dtype=float)
     log_ratio = float(np.average(ratios, weights=weights))
-    (left_variance, left_df), (right_variance, right_df) = _scatter(left), _scatter(right)
-    if min(left_df, right_df) >= FEWEST_DF:
-        if _same_groups(left, right):  # the control: one scatter, known once
-            right_variance, variance, df = left_variance, 2 * left_variance, float(left_df)
-        else:
-            variance = left_variance + right_variance
-            parts = left_variance**2 / left_df + right_variance**2 / right_df
-            df = variance**2 / parts if parts else float(left_df + right_df)
-        std_error = float(np.sqrt(variance / count))
-    elif len(ratios) > FEWEST_DF:
-        variance, df = float(ratios.var(ddof=1)), float(len(ratios) - 1)
-        std_error = float(np.sqrt(variance / len(ratios)))
-    else:
-        return Estimate(log_ratio, None, 0.0, count, None, None)
-    share = min(1.0, within / variance) if variance else None
-    return Estimate(log_ratio, std_error, df, count, float(np.sqrt(variance / 2)), share)
+    replicates = int(weights.sum())
+    if not df:
+        if len(ratios) <= FEWEST_DF:
+            return Estimate(log_ratio, None, None, 0.0, replicates, None, None)
+        variance, df = float(ratios.var(ddof=1)) / len(ratios), float(len(ratios) - 1)
+        spread = float(ratios.std(ddof=1) / np.sqrt(2))
+    share = min(1.0, within / (variance * replicates)) if variance else None
+    std_error = float(np.sqrt(variance))
+    return Estimate(log_ratio, std_error, std_error, df, replicates, spread, share)
 
 
-def _same_groups(
-    left: Sequence[Sequence[np.ndarray]], right: Sequence[Sequence[np.ndarray]]
-) -> bool:
-    return len(left[0]) == len(right[0])
-
-
-def _scatter(waves: Sequence[Sequence[np.ndarray]]) -> Tuple[float, int]:
-    """Pooled variance of a side's processes around the mean of their group, and its df."""
-    groups = [group for wave in waves for group in wave]
+def _scatter(groups: Sequence[np.ndarray]) -> Tuple[float, int]:
+    """Pooled variance of processes around the mean of their group, and its degrees of freedom."""
     df = sum(len(group) - 1 for group in groups)
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
     return (squares / df if df else 0.0), df
 
 
-def _variance_within(waves: Sequence[Wave], roles: Tuple[str, str]) -> float:
-    """Variance of a difference of two z that comes from the blocks, averaged over the waves."""
+def _variance_within(waves: Sequence[Wave], shares: Dict[str, float]) -> float:
+    """What the blocks add to a replicate's log ratio, averaged over the waves.
+
+    `shares` says how much of the variance of a role's z enters.
+    """
     parts = []
     for wave in waves:
         everything = np.concatenate([wave.baseline, wave.contender, wave.control])
@@ -140,7 +151,10 @@ def _variance_within(waves: Sequence[Wave], roles: Tuple[str, str]) -> float:
         if count < 2:
             return float("inf")
         parts.append(
-            sum(float((getattr(wave, role) - centre).var(axis=1, ddof=1).mean()) for role in roles)
+            sum(
+                share * float((getattr(wave, role) - centre).var(axis=1, ddof=1).mean())
+                for role, share in shares.items()
+            )
             * _HODGES_LEHMANN_VARIANCE
             / count
         )

@@ -108,11 +108,12 @@ def judge(
 def form_interval(estimate: Estimate, looks: int, alpha: float = DIFFERENCE_ALPHA) -> Interval:
     """Both intervals, back on the scale of the ratio."""
     centre = estimate.log_ratio
-    if estimate.std_error is None:
+    if estimate.std_error is None or estimate.cautious_error is None:
         return Interval(
             ratio=math.exp(centre), low=None, high=None, strict_low=None, strict_high=None
         )
-    half, strict = (q * estimate.std_error for q in _quantiles(estimate, looks, alpha))
+    plain, paid = _quantiles(estimate, looks, alpha)
+    half, strict = plain * estimate.std_error, paid * estimate.cautious_error
     return Interval(
         ratio=math.exp(centre),
         low=math.exp(centre - half),
@@ -163,9 +164,9 @@ def smallest_effect(
     """The relative difference that this standard error would have shown with probability 0.9."""
     from scipy.special import stdtrit
 
-    if estimate.std_error is None:
+    if estimate.std_error is None or estimate.cautious_error is None:
         return None
     half, strict = _quantiles(estimate, looks, alpha)
     power = float(stdtrit(estimate.df, POWER))
     beyond = math.log1p(margins.margin) + (half + power) * estimate.std_error
-    return math.expm1(max(beyond, (strict + power) * estimate.std_error))
+    return math.expm1(max(beyond, strict * estimate.cautious_error + power * estimate.std_error))

@@ -14,6 +14,7 @@ from oneflow_bench.parity.result import (
     ModelCheck,
     Origin,
     SideFacts,
+    Speedup,
     TensorDifference,
 )
 
@@ -31,6 +32,25 @@ def create_side(**changes: Any) -> SideFacts:
         "peak_rss_bytes": 400 * 2**20,
     }
     return SideFacts(**{**values, **changes})
+
+
+def create_speedup(ratio: float = 1.2, **changes: Any) -> Speedup:
+    """An interval of 2 % to either side."""
+    values = {
+        "ratio": ratio,
+        "low": ratio / 1.02,
+        "high": ratio * 1.02,
+        "verdict": "faster",
+        "reason": "the whole interval is beyond 1 %",
+        "control_verdict": "equivalent",
+        "replicates": 6,
+        "duration_s": 25.0,
+    }
+    return Speedup(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def create_failed_speedup(error: str = "it died") -> Speedup:
+    return Speedup(verdict="inconclusive", reason="its measuring failed", error=error)
 
 
 def create_difference(level: str, name: str, verdict: str, **changes: Any) -> TensorDifference:

@@ -66,6 +66,7 @@ def compared(tmp_path_factory):
         ["versions"],
         ["sweep"],
         ["check"],
+        ["limits"],
         ["baseline"],
         ["baseline", "update"],
         ["plot"],

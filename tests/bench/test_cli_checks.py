@@ -15,6 +15,7 @@ from made_checks import (
     create_failed_check,
     create_inconclusive_check,
     create_side,
+    create_speedup,
 )
 
 from oneflow_bench.cli import main
@@ -244,3 +245,28 @@ def test_an_update_refuses_bad_input(bench, tmp_path, arguments, words):
     status, _, err = bench("baseline", "update", *arguments)
     assert (status, bench.ran) == (2, []) and words in err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_speed_is_measured_with_its_budget_only_where_it_is_asked_for(bench, monkeypatch):
+    budgets = []
+
+    def measure(plan, folder, measuring, observe):
+        budgets.append((plan.workload.model, measuring.budget_s, measuring.timeout_s))
+        return create_speedup()
+
+    monkeypatch.setattr("oneflow_bench.parity.speed.measure_speedup", measure)
+    status, out, _ = bench("check", "--model", "lenet")
+    assert status == 0 and not budgets and "Speed of graph" not in out
+    status, out, _ = bench("check", "--models", "lenet,cnn", "--speed", "--budget", 7)
+    assert status == 0 and budgets == [("lenet", 7.0, 600.0), ("cnn", 7.0, 600.0)]
+    assert "Speed of graph mode" in out and "1.200" in out
+    status, out, _ = bench("baseline", "update", "--model", "lenet", "--speed", "--out", "second")
+    assert status == 0 and budgets[-1] == ("lenet", 60.0, 600.0)
+    stored = ("--baseline", "results/baselines", "--out", "third")
+    status, out, _ = bench("check", "--model", "lenet", *stored)
+    assert status == 0 and "this check has no speedup; give it --speed" in " ".join(out.split())
+
+
+def test_a_budget_without_speed_is_refused(bench):
+    status, _, err = bench("check", "--model", "lenet", "--budget", 7)
+    assert status == 2 and "--budget limits the measuring of --speed" in err

@@ -100,6 +100,15 @@ def test_the_table_fits_and_counts_what_it_leaves_out():
     assert len(select_rows(layer_rows(found), None)) == 40
 
 
+def test_the_share_of_the_limit_stands_where_it_is_known():
+    found = document([layer(0), layer(1)])
+    stream = io.StringIO()
+    render_profile(found, Console(file=stream, width=80), None, {"features.0": 0.125})
+    lines = [line.split() for line in stream.getvalue().splitlines() if "features." in line]
+    assert [line[-2:] for line in lines] == [["12.5", "%"], ["%", "-"]]
+    assert "share of limit" not in printed(found)
+
+
 def test_the_table_in_a_file_has_all_layers_and_columns(tmp_path):
     save_profile_table(document([layer(n) for n in range(40)]), tmp_path / "layers.txt")
     lines = (tmp_path / "layers.txt").read_text().splitlines()

@@ -37,9 +37,10 @@ class Result:
     smaller_size_error: Optional[str]  # and of one pixel less
 
 
-def set_environment(variables: Dict[str, str]) -> None:
-    """For a worker's start, before OneFlow is there."""
+def prepare_process(variables: Dict[str, str]) -> None:
+    """For a worker's start, before OneFlow is there: its variables and the lowest priority."""
     os.environ.update(variables)
+    os.nice(19)
 
 
 def examine(name: str) -> Result:

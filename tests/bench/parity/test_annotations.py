@@ -8,6 +8,7 @@ from made_checks import (
     create_check_document,
     create_different_check,
     create_failed_check,
+    create_failed_speedup,
     create_inconclusive_check,
     create_rounding_check,
     create_side,
@@ -66,3 +67,9 @@ def test_nothing_in_a_message_can_end_the_line_or_begin_another_command():
         "a worker failed: 50 %25 done%0D%0A::error::planted%0A"
     )
     assert not re.search(r"[\r\n]", line)
+
+
+def test_a_speed_that_could_not_be_measured_is_an_error():
+    failed = create_failed_speedup()
+    (line,) = annotate(create_check(speedup=failed))
+    assert line == "::error title=bench check%3A lenet::its speed: a worker failed: it died"

@@ -40,7 +40,7 @@ def test_a_baseline_is_read_as_it_was_written(stored):
 
 def test_a_file_is_for_people_too(stored):
     lines = (stored / "lenet.json").read_text().splitlines()
-    assert ' "schema_version": 1,' in lines and '  "graph_ops": 50,' in lines
+    assert ' "schema_version": 2,' in lines and '  "graph_ops": 50,' in lines
 
 
 def test_a_check_without_an_end_makes_no_baseline():
@@ -103,7 +103,10 @@ def test_the_baseline_of_another_model_is_refused(stored):
     "change, message",
     [
         (lambda raw: "{", "is not JSON; the baseline is damaged"),
-        (lambda raw: json.dumps({**raw, "schema_version": 2}), "version 2, this program reads 1"),
+        (
+            lambda raw: json.dumps({**raw, "schema_version": 3}),
+            "version 3, this program reads 1, 2",
+        ),
         (lambda raw: json.dumps({**raw, "speed": 1}), "not a valid baseline: speed"),
         (lambda raw: json.dumps({**raw, "graph": None}), "not a valid baseline: graph"),
     ],

@@ -3,7 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made_checks import LOSSES, create_check, create_check_document, create_side
+from made_checks import (
+    LOSSES,
+    create_check,
+    create_check_document,
+    create_failed_speedup,
+    create_side,
+    create_speedup,
+)
 
 from oneflow_bench.parity.baseline import create_baseline
 from oneflow_bench.parity.findings import (
@@ -185,6 +192,57 @@ def test_costs_have_margins_both_ways_and_need_the_same_machine(metric, field, f
 def test_verdicts_have_an_order(document, before, now, kind):
     finding = find(create(verdict=now), create(document, verdict=before), "verdict", None)
     assert (finding.kind, finding.expected, finding.found) == (kind, before, now)
+
+
+def of_speed(found, baseline, document=None):
+    def baseline_of(speedup, document):
+        check = create_check(speedup=speedup)
+        return create_baseline(create_check_document(**document or {}), check)
+
+    pair = baseline_of(found, {}), baseline_of(baseline, document)
+    return find(*pair, "speedup", None)
+
+
+@pytest.mark.parametrize(
+    "now, kind",
+    [(1.2, "same"), (1.16, "same"), (1.13, "regression"), (1.24, "same"), (1.28, "improvement")],
+)
+def test_a_speedup_has_changed_when_the_intervals_lie_apart_by_the_margin(now, kind):
+    finding = of_speed(create_speedup(now), create_speedup(1.2))
+    assert (finding.kind, finding.expected, finding.found) == (kind, 1.2, now)
+    assert "in the baseline 95 % 1.176 to 1.224" in finding.reason
+
+
+@pytest.mark.parametrize(
+    "found, baseline, reason",
+    [
+        (None, create_speedup(), "this check has no speedup; give it --speed"),
+        (create_speedup(), None, "the baseline has no speedup; give bench baseline update --speed"),
+        (
+            create_speedup(0.5, control_verdict="slower"),
+            create_speedup(),
+            "this check found eager mode slower than itself",
+        ),
+        (create_speedup(0.5, low=None, high=None), create_speedup(), "too few processes"),
+        (
+            create_failed_speedup(),
+            create_speedup(),
+            "this check has no speedup, since a worker failed",
+        ),
+    ],
+)
+def test_a_speedup_that_cannot_be_trusted_is_not_compared(found, baseline, reason):
+    finding = of_speed(found, baseline)
+    assert finding.kind == "not compared" and reason in finding.reason
+
+
+def test_a_speedup_of_another_machine_is_not_compared():
+    finding = of_speed(create_speedup(0.5), create_speedup(), OTHER_MACHINE)
+    assert finding.kind == "not compared" and "another machine" in finding.reason
+
+
+def test_without_speed_on_either_side_nothing_is_said_of_it():
+    assert "speedup" not in {f.metric for f in compare_with_baseline(create(), create())}
 
 
 def test_what_is_missing_is_not_compared():

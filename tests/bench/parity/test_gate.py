@@ -8,9 +8,11 @@ from made_checks import (
     create_check_document,
     create_different_check,
     create_failed_check,
+    create_failed_speedup,
     create_inconclusive_check,
     create_rounding_check,
     create_side,
+    create_speedup,
     create_stored,
 )
 
@@ -93,3 +95,12 @@ def test_baselines_are_found_for_all_or_refused(tmp_path):
     assert [one.model for one in find_baselines(tmp_path, workloads[:1])] == ["lenet"]
     with pytest.raises(InputError, match=r"no baseline at .*alexnet\.json"):
         find_baselines(tmp_path, workloads)
+
+
+def test_a_speed_worker_that_failed_is_a_failed_worker_and_slowness_alone_is_no_regression():
+    failed = create_failed_speedup()
+    assert status_of(create_check(speedup=failed)) == 4
+    slow = create_speedup(0.5, verdict="slower")
+    assert status_of(create_check(speedup=slow)) == 0
+    stored = create_stored(create_check(speedup=create_speedup()))
+    assert status_of(create_check(speedup=slow), baselines=[stored]) == 1

@@ -12,10 +12,12 @@ from made_checks import (
     create_check_document,
     create_different_check,
     create_failed_check,
+    create_failed_speedup,
     create_inconclusive_check,
     create_level,
     create_rounding_check,
     create_side,
+    create_speedup,
 )
 
 from oneflow_bench.parity.baseline import create_baseline
@@ -161,3 +163,19 @@ def test_every_metric_of_a_baseline_is_a_case():
     assert digests["eager parameters digest"].is_skipped
     classes = {case.classname for case in suite}
     assert classes == {"bench.check.lenet", "bench.baseline.lenet"}
+
+
+@pytest.mark.parametrize(
+    "speedup, element",
+    [
+        (create_speedup(0.5, verdict="slower"), None),
+        (create_speedup(verdict="inconclusive"), "skipped"),
+        (create_failed_speedup("it died\nits last line"), "error"),
+    ],
+)
+def test_the_speed_is_a_case_that_only_a_baseline_can_fail(speedup, element):
+    tree = ElementTree.fromstring(render(create_check(speedup=speedup)))
+    check_grammar(tree)
+    (case,) = tree.iterfind(".//testcase[@name='speed']")
+    found = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+    assert found == ([] if element is None else [element])

@@ -23,7 +23,7 @@ def test_a_check_is_read_as_it_was_written(tmp_path):
     "text, message",
     [
         ("{", "is not JSON; the check is damaged"),
-        ('{"schema_version": 2}', "schema version 2, this program reads 1"),
+        ('{"schema_version": 3}', "schema version 3, this program reads 1, 2"),
         ('{"schema_version": 1, "run_id": "x"}', "not a valid check: created"),
     ],
 )

@@ -7,9 +7,11 @@ from made_checks import (
     create_check_document,
     create_different_check,
     create_failed_check,
+    create_failed_speedup,
     create_inconclusive_check,
     create_rounding_check,
     create_side,
+    create_speedup,
     create_stored,
 )
 
@@ -107,3 +109,19 @@ def test_the_conclusion_names_the_models_that_it_is_due_to():
 )
 def test_values_have_their_units(metric, value, text):
     assert format_value(metric, value) == text
+
+
+def test_the_speed_has_a_row_where_it_was_asked_for():
+    failed = create_failed_speedup("it died\nits last line")
+    checks = [create_check(speedup=create_speedup()), create_check("cnn", speedup=failed)]
+    text = format_markdown(report_check(create_check_document(*checks), judge(checks)))
+    assert "| lenet | faster | 1.200 | 1.176 to 1.224 | 6 | 25 |" in text
+    assert "| cnn | failed | - | - | 0 | 0 | it died |" in text
+    plain = [create_check()]
+    assert "Speed of graph" not in format_markdown(
+        report_check(create_check_document(*plain), judge(plain))
+    )
+
+
+def judge(checks):
+    return judge_checks(create_check_document(*checks))

@@ -36,10 +36,28 @@ def test_what_happens_to_all_processes_of_a_round_cancels():
 def test_the_spread_among_processes_is_in_the_standard_error_whatever_the_blocks():
     few = estimate_speedup([create_wave(spread=0.02, rounds=4, processes=40)])
     many = estimate_speedup([create_wave(spread=0.02, rounds=64, processes=40)])
-    expected = 0.02 * np.sqrt(2 / 40)
+    expected = 0.02 * np.sqrt(1.5 / 40)  # twice as many processes of the baseline's program
     assert few.std_error == pytest.approx(expected, rel=0.3)
     assert many.std_error == pytest.approx(expected, rel=0.3)
     assert many.within_share < few.within_share < 0.2
+
+
+def test_the_controls_processes_are_the_baselines():
+    source = np.random.default_rng(3)
+    waves = [create_wave(control=0.1, processes=5, seed=int(source.integers(99))) for _ in range(2)]
+    assert estimate_control(waves).log_ratio == pytest.approx(-0.1, abs=0.02)
+    assert estimate_speedup(waves).log_ratio == pytest.approx(0.05, abs=0.02)  # of both together
+
+
+def test_a_contender_whose_processes_happen_to_lie_close_is_not_trusted_for_it():
+    close = create_wave(spread=0.02, noise=1e-6)
+    close.contender[:] = close.contender.mean(axis=0)
+    estimate = estimate_speedup([close])
+    assert estimate.cautious_error > 1.3 * estimate.std_error
+    wide = create_wave(spread=0.001, noise=1e-6)
+    wide.contender[:] += np.array([[-0.1], [0.0], [0.1]])
+    estimate = estimate_speedup([wide])
+    assert estimate.cautious_error == estimate.std_error
 
 
 def test_noise_within_processes_is_told_from_their_spread():
@@ -111,7 +129,8 @@ def test_looks_are_paid_for():
 
 def test_the_smallest_effect_shrinks_with_processes():
     def effect(processes):
-        estimate = Estimate(0.0, 0.02 / np.sqrt(processes), 2.0 * processes, processes, 0.02, 0.1)
+        error = 0.02 / np.sqrt(processes)
+        estimate = Estimate(0.0, error, error, 2.0 * processes, processes, 0.02, 0.1)
         return smallest_effect(estimate, 1, Margins())
 
     assert effect(3) > effect(12) > 0.01

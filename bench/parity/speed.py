@@ -1,0 +1,92 @@
+"""The speed of a checked model: graph against eager mode, by the suite's speed verdict.
+
+A check times nothing by itself. Where speed is asked for, fresh processes of both modes are
+measured after it, on the same workload, and what the verdict says is kept with the check.
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from oneflow_bench.config import Contender, Measuring
+from oneflow_bench.errors import WorkerError
+from oneflow_bench.launch import create_launcher
+from oneflow_bench.parity.result import ModelCheck, Speedup
+from oneflow_bench.parity.series import CheckModel, Observer
+from oneflow_bench.plan import SUBSET_FOLDER, Plan
+from oneflow_bench.record import Document, RecordWriter, load_record
+from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.speed import summarize_record_speed
+from oneflow_bench.speed_run import SpeedRun
+
+SPEED_FOLDER = "speed"  # in the model's folder: a record as bench compare writes it
+
+
+def measure_speedup(
+    plan: Plan,
+    folder: Path,
+    measuring: Measuring,
+    observe: Observer,
+    launch: Optional[Callable[[Contender], Any]] = None,
+) -> Speedup:
+    """Eager time over graph time of the plan's train step, within `measuring.budget_s` seconds.
+
+    The record goes to `folder`/speed. A worker that fails is a result, with its message.
+    """
+    place = folder / SPEED_FOLDER
+    document = Document(
+        run_id=f"{folder.name}-speed",
+        command="compare",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        workload=plan.workload,
+        measuring=measuring,
+        contenders=[Contender(name=mode, mode=mode) for mode in ("eager", "graph")],
+        train_samples=plan.train_samples,
+        val_samples=plan.val_samples,
+        steps_per_epoch=plan.steps_per_epoch,
+    )
+    writer = RecordWriter(place, document)
+    start = launch or create_launcher(place, RuntimeResolver())
+    document.status = "interrupted"
+    try:
+        SpeedRun(writer, start, plan.prepare_dataset(place), observe).run()
+        document.status = "complete"
+    except WorkerError as failure:
+        document.status = "failed"
+        document.error = f"{failure}\n{failure.log_tail}".rstrip()
+    finally:
+        writer.save()
+        writer.close()
+        shutil.rmtree(place / SUBSET_FOLDER, ignore_errors=True)
+    summary = summarize_record_speed(load_record(place), "eager", "graph")
+    if document.error is not None or summary is None:
+        return Speedup(
+            verdict="inconclusive",
+            reason="its measuring failed",
+            error=document.error or "no block",
+        )
+    judgement = summary.judgement
+    return Speedup(
+        ratio=judgement.speedup.ratio,
+        low=judgement.speedup.low,
+        high=judgement.speedup.high,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        control_verdict=judgement.control_verdict,
+        replicates=judgement.replicates,
+        duration_s=summary.duration_s,
+    )
+
+
+def create_speed_checker(check_model: CheckModel, measuring: Measuring) -> CheckModel:
+    """A `check_model` that measures the speed after each check that came to its end."""
+
+    def check(plan: Plan, folder: Path, timeout_s: float, observe: Observer) -> ModelCheck:
+        found = check_model(plan, folder, timeout_s, observe)
+        found.speedup = measure_speedup(plan, folder, measuring, observe)
+        return found
+
+    return check

@@ -1,0 +1,69 @@
+"""`bench doctor` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def bench_doctor(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "oneflow_bench", "doctor", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+@pytest.fixture
+def bare_python(tmp_path):
+    path = tmp_path / "python"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_an_interpreter_without_oneflow_is_a_finding(bare_python):
+    done = bench_doctor("--python", bare_python)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "import oneflow fails: OneFlow is not installed there" in " ".join(done.stdout.split())
+    assert "remedy: pip install oneflow==0.9.0" in done.stdout
+
+
+def test_json_says_the_same(bare_python):
+    done = bench_doctor("--python", bare_python, "--json", "--runtime", "stock")
+    diagnosis = json.loads(done.stdout)
+    checks = {check["name"]: check for check in diagnosis["checks"]}
+    assert done.returncode == 1 and diagnosis["runtime"] == "stock"
+    assert checks["oneflow_import"]["status"] == "attention"
+    assert checks["onednn"]["status"] == "unknown"
+    assert diagnosis["machine"]["usable_cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--python", "/no/such/python"], "cannot be started (No such file or directory)"),
+        (["--python", "/bin/true"], "is no Python interpreter"),
+        (["--budget", "0"], "not in the range"),
+        (["--runtime", "fast"], "tuned"),
+    ],
+)
+def test_bad_input_is_refused_with_status_2(arguments, said):
+    done = bench_doctor(*arguments)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.oneflow
+def test_this_interpreter_is_examined():
+    done = bench_doctor("--json", "--budget", "90")
+    diagnosis = json.loads(done.stdout)
+    checks = {check["name"]: check for check in diagnosis["checks"]}
+    assert done.returncode in (0, 1, 3), done.stderr
+    assert checks["oneflow_import"]["status"] == checks["versions"]["status"] == "ok"
+    assert checks["blas_kernel"]["measured"]["kernel"]
+    assert checks["matmul_rate"]["measured"]["oneflow_flops_per_s"] > 1e8
+    assert checks["measurements"]["status"] != "attention"
