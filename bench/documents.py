@@ -50,6 +50,17 @@ def load_document(
         raise RecordError(f"{path} is not a valid {name}: {where}: {first['msg']}") from None
 
 
+def ensure_folder(folder: Path) -> Path:
+    """The folder, created where it is not there. Raises InputError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {folder} cannot be created ({error.strerror}); give another folder"
+        ) from None
+    return folder
+
+
 def create_run_folder(folder: Path) -> None:
     """Create a run's folder. Raises InputError where it exists or cannot be created."""
     try:

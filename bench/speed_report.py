@@ -24,6 +24,13 @@ def format_ratio(ratio: float, low: Optional[float], high: Optional[float]) -> s
     return f"{ratio:.3f} ({CONFIDENCE * 100:.0f} % {low:.3f} to {high:.3f})"
 
 
+def format_short_ratio(ratio: float, low: Optional[float], high: Optional[float]) -> str:
+    """A ratio with its interval for a table, as in 1.052 (0.981-1.104)."""
+    if low is None or high is None:
+        return f"{ratio:.3f} (no interval)"
+    return f"{ratio:.3f} ({low:.3f}-{high:.3f})"
+
+
 def speed_rows(speed: SpeedSummary) -> List[Tuple[str, str]]:
     """(what, value with unit) between the two contenders."""
     judgement = speed.judgement

@@ -45,6 +45,7 @@ MATPLOTLIB_ALLOWED = {
     "bench.history_plot",
     "bench.sweep.plot",
     "bench.limits.plot",
+    "bench.tuning.plot",
 }
 
 # a module imports only from layers below its own
@@ -136,7 +137,7 @@ LAYERS = [
     {"bench.limits.torch_side", "bench.limits.torch_worker"},
     {"bench.limits.profile_times"},
     {"bench.limits.steps", "bench.limits.plot"},
-    {"bench.limits.witness"},
+    {"bench.limits.witness", "bench.limits.layer_table"},
     {"bench.limits.report"},
     {"bench.limits.run"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
@@ -156,6 +157,24 @@ LAYERS = [
     {"bench.parity.gate", "bench.parity.speed"},
     {"bench.parity.report"},
     {"bench.parity.annotations", "bench.parity.junit", "bench.parity.update_report"},
+    {
+        "bench.tuning.__init__",
+        "bench.tuning.candidates",
+        "bench.tuning.fidelity",
+        "bench.tuning.race",
+        "bench.tuning.worker",
+    },
+    {
+        "bench.tuning.confirm",
+        "bench.tuning.first_steps",
+        "bench.tuning.given",
+        "bench.tuning.result",
+    },
+    {"bench.tuning.heat", "bench.tuning.report"},
+    {"bench.tuning.contest", "bench.tuning.plot", "bench.tuning.screening"},
+    {"bench.tuning.finals"},
+    {"bench.tuning.search"},
+    {"bench.tuning.run"},
     {"bench.cli"},
     {"bench.__main__", "bench.__init__"},
 ]
@@ -277,6 +296,7 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.parity.constructor, oneflow_bench.parity.reproduction",
         "import oneflow_bench.history_plot, oneflow_bench.export.markdown, "
         "oneflow_bench.export.tensorboard",
+        "import oneflow_bench.cli.tuning, oneflow_bench.tuning.run, oneflow_bench.tuning.plot",
         "import oneflow_bench.cli.checks, oneflow_bench.cli.baselines",
         "import oneflow_bench.cli.limits, oneflow_bench.limits.run, oneflow_bench.limits.plot",
         "import oneflow_bench.parity.series, oneflow_bench.parity.planning",

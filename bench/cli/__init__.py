@@ -20,6 +20,7 @@ _COMMANDS = {
     "check": ("checks", "Find where the modes differ; gate on stored baselines."),
     "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
     "infer": ("inference", "Say what is on pictures, in either mode or both."),
+    "tune": ("tuning", "Find the fastest faithful runtime of a model here."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
     "limits": ("limits", "Say how far a train step is from the machine's limits."),
     "doctor": ("diagnoses", "Say what slows OneFlow down on this machine."),

@@ -105,8 +105,9 @@ def _measure(
     from oneflow_bench.limits.torch_side import create_torch_launcher
     from oneflow_bench.runtime import RuntimeResolver
 
-    python, environments = flags["torch_python"], RuntimeResolver()
-    contenders = create_contenders(modes, {"runtime": flags["runtime"]}, environments)
+    python = flags["torch_python"]
+    environments = RuntimeResolver()
+    contenders = create_contenders(modes, {**flags, "device": "cpu"}, environments)
     with ProgressBar("") as bar:
         return run_limits(
             plan.workload,

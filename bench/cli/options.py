@@ -79,8 +79,7 @@ def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments:
 
     runtime = flags["runtime"] or "tuned"
     runtime = read_runtime(runtime, f"--runtime {runtime}")
-    given = {"runtime": runtime, "device": flags.get("device", "cpu")}
-    contenders = parse_contenders(modes, given)
+    contenders = parse_contenders(modes, {"runtime": runtime, "device": flags["device"]})
     return [environments.complete(contender, python_of(contender)) for contender in contenders]
 
 

@@ -73,13 +73,14 @@ def sweep(**flags: Any) -> int:
     own = {name: flags.pop(name) for name in ("from_folder", "cell_timeout_s", "retry_failed")}
     out, as_json = flags.pop("out"), flags.pop("as_json")
     if own["from_folder"] is not None:
+        from oneflow_bench.documents import ensure_folder
         from oneflow_bench.sweep.document import load_sweep
 
         _refuse_flags_with_from()
         stored = Path(own["from_folder"])
         document = load_sweep(stored)
         folder = stored if stored.is_dir() else stored.parent
-        return _report(document, _create_folder(Path(out)) if out else folder, as_json)
+        return _report(document, ensure_folder(Path(out)) if out else folder, as_json)
     document, folder = _run(flags, out, own["cell_timeout_s"], own["retry_failed"])
     return _report(document, folder, as_json)
 
@@ -92,22 +93,13 @@ def _refuse_flags_with_from() -> None:
         )
 
 
-def _create_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--out {folder} cannot be created ({error.strerror}); give another folder"
-        ) from None
-    return folder
-
-
 def _run(
     flags: Dict[str, Any],
     out: Optional[str],
     cell_timeout_s: float,
     retry_failed: bool,
 ) -> Tuple[SweepDocument, Path]:
+    from oneflow_bench.documents import ensure_folder
     from oneflow_bench.runtime import RuntimeResolver
     from oneflow_bench.sweep.cell import measure_cell
     from oneflow_bench.sweep.plan import find_stored_sweep, order_cells
@@ -120,7 +112,7 @@ def _run(
     document, planned = _plan(flags, folder, now.isoformat(timespec="seconds"))
     if stored is not None:
         _go_on(stored, document, folder, cell_timeout_s, retry_failed)
-    _create_folder(folder)
+    ensure_folder(folder)
     waiting = sum(cell.result is None for cell in document.cells)
     click.echo(f"{waiting} of {len(document.cells)} cells to run in {folder}", err=True)
     environments = RuntimeResolver()

@@ -8,7 +8,7 @@ from typing import Any, List, Tuple
 
 from oneflow_bench.limits.document import LimitsDocument
 from oneflow_bench.limits.floor import Roof, create_roofs, layer_floors, sum_work
-from oneflow_bench.limits.work import Work, add_work
+from oneflow_bench.limits.work import LayerWork, Work, add_work
 from oneflow_bench.plot import PICTURE_STYLE, plt, save_picture
 from oneflow_bench.stats import summarize
 
@@ -64,9 +64,14 @@ def _draw_roof(axes: Any, roof: Roof, left: float, right: float, line: str) -> N
     )
 
 
+def _passes(layer: LayerWork) -> Work:
+    """Forward and backward: what a profile times of a layer; the update is the optimizer's."""
+    return add_work([layer.forward, layer.backward])
+
+
 def _layer_points(document: LimitsDocument, roof: Roof) -> List[Tuple[float, float]]:
     """(operations a byte, attainable GFLOP/s) of each layer that computes and moves something."""
-    totals = [layer.total for layer in document.layers]
+    totals = [_passes(layer) for layer in document.layers]
     found = [work.flops / work.bytes for work in totals if work.flops and work.bytes]
     return [(intensity, roof.attainable(intensity) / _GIGA) for intensity in found]
 
@@ -83,7 +88,7 @@ def _draw_layers(axes: Any, document: LimitsDocument, roof: Roof) -> None:
         )
     measured = []
     for floor in layer_floors(document.layers, roof, document.layer_times):
-        work = add_work([floor.layer.forward, floor.layer.backward])
+        work = _passes(floor.layer)
         if floor.measured_s and work.flops and work.bytes:
             measured.append((work.flops / work.bytes, work.flops / floor.measured_s / _GIGA))
     if measured:

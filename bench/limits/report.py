@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional
 
 from oneflow_bench.limits.document import MATMUL, Ceiling, LimitsDocument, Witness
 from oneflow_bench.limits.floor import (
-    LayerFloor,
     Roof,
     create_roofs,
     layer_floors,
     step_floor_s,
     sum_work,
     uncounted_kinds,
+)
+from oneflow_bench.limits.layer_table import (
+    create_layer_table,
+    create_table,
+    format_cores,
+    format_milliseconds,
+    format_percent,
 )
 from oneflow_bench.limits.witness import relative_differences
 from oneflow_bench.profile_report import format_ms
@@ -28,14 +34,15 @@ if TYPE_CHECKING:
 
 _WIDE = 100  # columns of a terminal that shows kinds too
 _FILE_WIDTH = 160  # columns of the tables in a file
-_GIGA, _MEGA, _MIB = 1e9, 1e6, 2**20
+_GIGA, _MIB = 1e9, 2**20
 
 
 def render_limits(document: LimitsDocument, console: Console, top: Optional[int]) -> None:
     """All tables: layers (the `top` by floor), ceilings, step, and PyTorch where it was asked."""
     roofs = create_roofs(document)
     floors = layer_floors(document.layers, roofs[-1], document.layer_times)
-    console.print(_layer_table(document, floors, roofs[-1], top, console.width >= _WIDE))
+    wide = console.width >= _WIDE
+    console.print(create_layer_table(document, floors, roofs[-1], top, wide))
     console.print(_ceiling_table(document))
     console.print(_step_table(document, roofs))
     if document.ratios:
@@ -121,93 +128,20 @@ def _oneflow_gain(document: LimitsDocument) -> Optional[float]:
     return every / one if one and every else None
 
 
-def select_floors(floors: Sequence[LayerFloor], top: Optional[int]) -> List[LayerFloor]:
-    """The `top` layers by floor, in the order of the model; all with None."""
-    chosen = sorted(range(len(floors)), key=lambda n: -floors[n].floor_s)[:top]
-    return [floors[number] for number in sorted(chosen)]
-
-
-def _create_table(title: str, columns: Sequence[str], left: int = 1) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < left else "right", overflow="fold")
-    return table
-
-
-def _layer_table(
-    document: LimitsDocument, floors: List[LayerFloor], roof: Roof, top: Optional[int], wide: bool
-) -> Table:
-    from rich.markup import escape
-
-    work = document.workload
-    shown = select_floors(floors, top)
-    timed = any(floor.share is not None for floor in floors)
-    columns = ["layer", *(["kind"] if wide else []), "forward", "backward", "update", "MiB"]
-    columns += ["floor, ms", "limit", *(["measured, ms", "share of limit"] if timed else [])]
-    table = _create_table(
-        f"{work.model}, batch {work.batch_size}, {work.image_size} px: a train step in MFLOP, with "
-        f"its floor on {_cores(roof.threads)}",
-        columns,
-        left=2 if wide else 1,
-    )
-    for floor in shown:
-        kind = [floor.layer.kind] if wide else []
-        table.add_row(escape(_name(floor)), *kind, *_layer_cells([floor], timed))
-    blank = [""] if wide else []
-    others = [floor for floor in floors if floor not in shown]
-    if others:
-        table.add_row(f"{len(others)} other layers", *blank, *_layer_cells(others, timed))
-    table.add_section()
-    table.add_row("all layers", *blank, *_layer_cells(floors, timed))
-    return table
-
-
-def _name(floor: LayerFloor) -> str:
-    calls = floor.layer.calls
-    return floor.layer.name if calls < 2 else f"{floor.layer.name} ({calls} calls)"
-
-
-def _layer_cells(floors: Sequence[LayerFloor], timed: bool) -> List[str]:
-    """Cells of one layer or of the sum of several."""
-    layers = [floor.layer for floor in floors]
-    flops = [
-        sum(getattr(layer, name).flops for layer in layers)
-        for name in ("forward", "backward", "update")
-    ]
-    limit = floors[0].limit if len(floors) == 1 else ""
-    cells = [
-        *(_short(count / _MEGA) for count in flops),
-        _short(sum_work(layers).bytes / _MIB),
-        _ms(sum(floor.floor_s for floor in floors)),
-        limit,
-    ]
-    if not timed:
-        return cells
-    measured = [f for f in floors if f.measured_s is not None and f.share is not None]
-    total_s = sum(f.measured_s or 0.0 for f in measured)
-    floor_s = sum((f.share or 0.0) * (f.measured_s or 0.0) for f in measured)
-    if not measured:
-        return [*cells, MISSING, MISSING]
-    return [*cells, _ms(total_s), _percent(floor_s / total_s)]
-
-
 def _ceiling_table(document: LimitsDocument) -> Table:
-    table = _create_table(
+    table = create_table(
         f"Measured ceilings (OneFlow in its {document.runtime} runtime)",
         ["what", "library", "cores", "best", "median"],
         left=2,
     )
     for ceiling in document.ceilings:
-        scale, unit = (_GIGA, "GFLOP/s") if ceiling.what == MATMUL else (_GIGA, "GB/s")
+        unit = "GFLOP/s" if ceiling.what == MATMUL else "GB/s"
         rates = [ceiling.best, summarize(ceiling.rates).median]
         table.add_row(
             _describe_ceiling(ceiling),
             ceiling.library,
             str(ceiling.threads),
-            *(f"{rate / scale:.1f} {unit}" for rate in rates),
+            *(f"{rate / _GIGA:.1f} {unit}" for rate in rates),
         )
     return table
 
@@ -219,8 +153,8 @@ def _describe_ceiling(ceiling: Ceiling) -> str:
 
 
 def _step_table(document: LimitsDocument, roofs: List[Roof]) -> Table:
-    shares = [f"share, {_cores(roof.threads)}" for roof in roofs]
-    table = _create_table(
+    shares = [f"share, {format_cores(roof.threads)}" for roof in roofs]
+    table = create_table(
         "The step, and the share of it that the floor is",
         ["", "ms", "GFLOP/s", "compile, s", *shares],
     )
@@ -228,16 +162,15 @@ def _step_table(document: LimitsDocument, roofs: List[Roof]) -> Table:
     floors_s = [step_floor_s(document.layers, roof) for roof in roofs]
     for roof, floor_s in zip(roofs, floors_s):
         rate = _rate(flops, floor_s)
-        table.add_row(
-            f"floor, {_cores(roof.threads)}", _ms(floor_s), rate, *[""] * (len(roofs) + 1)
-        )
+        name = f"floor, {format_cores(roof.threads)}"
+        table.add_row(name, format_milliseconds(floor_s), rate)
     for step in document.steps:
         if not step.step_time_s:
-            table.add_row(step.name, "failed", *[""] * (len(roofs) + 2))
+            table.add_row(step.name, "failed")
             continue
         found = summarize(step.step_time_s)
         compiled = MISSING if not step.compile_s else f"{step.compile_s:.2f}"
-        shown = [_percent(floor_s / found.median) for floor_s in floors_s]
+        shown = [format_percent(floor_s / found.median) for floor_s in floors_s]
         rate = _rate(flops, found.median)
         table.add_row(step.name, format_ms(found), rate, compiled, *shown)
     return table
@@ -248,7 +181,7 @@ def _rate(flops: int, duration_s: float) -> str:
 
 
 def _ratio_table(document: LimitsDocument) -> Table:
-    table = _create_table(
+    table = create_table(
         "Times in turns: above 1 the second is faster (one process of each: no verdict)",
         ["", "ratio"],
     )
@@ -262,7 +195,7 @@ def _ratio_table(document: LimitsDocument) -> Table:
 
 def _witness_table(document: LimitsDocument) -> Table:
     count = len(document.witness[0].losses)
-    table = _create_table(
+    table = create_table(
         f"Losses of {count} steps from the same weights, on the same batches",
         ["", "first", "last", "difference: step 1", "step 2", "largest"],
     )
@@ -284,21 +217,3 @@ def _witness_cells(witness: Witness, reference: Witness) -> List[str]:
 
 def _loss(loss: Optional[float]) -> str:
     return MISSING if loss is None else f"{loss:.6f}"
-
-
-def _cores(threads: int) -> str:
-    return "one core" if threads == 1 else f"{threads} cores"
-
-
-def _short(value: float) -> str:
-    """Three digits that count, and no more behind a large number's point."""
-    decimals = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:,.{decimals}f}"
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3f}" if seconds < 1e-3 else f"{seconds * 1e3:.2f}"
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"

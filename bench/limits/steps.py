@@ -75,6 +75,12 @@ class Participant:
         self.compile_s = answer.get("compile_s", answer.get("compile_train_s"))
 
     def close(self) -> None:
+        """End the process in good order."""
+        self._worker.close()
+
+    def abandon(self) -> None:
+        """End the process at once, whatever it does; nothing where it is closed already."""
+        self._worker.kill()
         self._worker.close()
 
 
@@ -152,9 +158,11 @@ def time_steps(fleet: Fleet, start: Optional[Dict[str, Any]], blocks: int) -> Li
         times = _take_turns(fleet, participants, blocks, steps, lead)
         for participant in participants:
             participant.ask("end")
+        for participant in participants:  # all have begun to exit, side by side
+            participant.close()
     finally:
         for participant in participants:
-            participant.close()
+            participant.abandon()
     return [
         StepTimes(
             name=p.name,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Union
 
 from oneflow_bench.report import MISSING
+from oneflow_bench.speed_report import format_short_ratio
 from oneflow_bench.stats import Ratio
 from oneflow_bench.sweep.document import (
     MODES,
@@ -98,9 +99,7 @@ def format_ratio(ratio: Union[Ratio, GeometricMean, None]) -> str:
     """A ratio with its interval, as in 1.052 (0.981-1.104)."""
     if ratio is None:
         return MISSING
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.ratio:.3f} (no interval)"
-    return f"{ratio.ratio:.3f} ({ratio.low:.3f}-{ratio.high:.3f})"
+    return format_short_ratio(ratio.ratio, ratio.low, ratio.high)
 
 
 def _cost_row(cell: Cell) -> List[str]:

@@ -13,12 +13,12 @@ class Worker:
 
     def __init__(self, name, log, step_s, answers):
         self.name, self.log, self.step_s, self.answers = name, log, step_s, answers
-        self.closed = False
+        self.closed = self.killed = False
 
     def ask(self, call, timeout_s, **request):
         self.log.append((self.name, call, request))
         given = self.answers.get((self.name, call))
-        if isinstance(given, Exception):
+        if isinstance(given, BaseException):
             raise given
         if given is not None:
             return given
@@ -47,6 +47,9 @@ class Worker:
 
     def end(self, request):
         return {}
+
+    def kill(self):
+        self.killed = not self.closed
 
     def close(self):
         self.closed = True

@@ -7,24 +7,14 @@ from limits_records import GIGA, create_layer, create_limits
 from rich.console import Console
 
 from oneflow_bench.errors import RecordError
-from oneflow_bench.limits.document import LayerTime, load_limits
-from oneflow_bench.limits.floor import create_roofs, layer_floors
-from oneflow_bench.limits.report import (
-    describe_limits,
-    render_limits,
-    save_limits_tables,
-    select_floors,
-)
+from oneflow_bench.limits.document import load_limits
+from oneflow_bench.limits.report import describe_limits, render_limits, save_limits_tables
 
 
 def printed(document, width=80, top=None):
     stream = io.StringIO()
     render_limits(document, Console(file=stream, width=width), top)
     return stream.getvalue()
-
-
-def rows(text):
-    return {line.split()[0]: line.split() for line in text.splitlines() if line.split()}
 
 
 def test_the_tables_say_floor_rate_and_share():
@@ -39,18 +29,6 @@ def test_the_tables_say_floor_rate_and_share():
     assert "eager / graph 1.500 (95 % 1.500 to 1.500)" in lines
     assert "ran at 1.00 times its speed on one core" in text
     assert "PyTorch" not in text and "Losses" not in text
-
-
-def test_the_share_of_the_limit_is_shown_where_a_profile_is():
-    times = [LayerTime(name="a", forward_s=0.1, backward_s=0.1)]
-    text = printed(create_limits([create_layer("a"), create_layer("b")], layer_times=times), 120)
-    assert rows(text)["a"][-3:] == ["200.00", "10.0", "%"]
-    assert rows(text)["b"][-2:] == ["-", "-"]
-    assert [line.split() for line in text.splitlines() if line.split()[:1] == ["all"]][0][-3:] == [
-        "200.00",
-        "10.0",
-        "%",
-    ]
 
 
 def test_pytorch_stands_beside_with_its_failures_in_words():
@@ -74,12 +52,6 @@ def test_the_table_fits_and_counts_what_it_leaves_out():
         assert max(map(len, tables.splitlines())) <= width
         assert "34 other layers" in text
         assert ("Conv2d" in text) == (width == 120)
-    floors = layer_floors(layers, create_roofs(document)[-1])
-    assert [f.layer.name for f in select_floors(floors, 2)] == [
-        "features.38.conv",
-        "features.39.conv",
-    ]
-    assert len(select_floors(floors, None)) == 40
 
 
 def test_the_file_has_all_layers(tmp_path):

@@ -45,6 +45,9 @@ class Worker:
         }
         return answers.get(call, {})
 
+    def kill(self):
+        pass
+
     def close(self):
         self.closed = True
 

@@ -18,7 +18,7 @@ def test_all_take_turns_and_are_closed():
     order = [name for name, call, _ in workers.log if call == "measure"][-16:]
     for first in (0, 8):  # a random order of the four, then its reverse
         assert order[first + 4 : first + 8] == order[first : first + 4][::-1]
-    assert all(worker.closed for worker in workers.started)
+    assert all(worker.closed and not worker.killed for worker in workers.started)
 
 
 def test_ratios_are_oneflow_s_time_over_the_other_s():
@@ -65,3 +65,10 @@ def test_a_failure_of_oneflow_ends_the_command_and_leaves_no_worker(call):
     with pytest.raises(WorkerError, match="it died"):
         time_steps(workers.fleet(), START, 3)
     assert all(worker.closed for worker in workers.started)
+
+
+def test_ctrl_c_waits_for_no_worker_that_is_busy():
+    workers = Workers({("timing-graph", "measure"): KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        time_steps(workers.fleet(), START, 3)
+    assert all(worker.killed and worker.closed for worker in workers.started)

@@ -1,0 +1,65 @@
+"""A worker of a heat: it trains its first steps for their result, then is timed as any other.
+
+Started like any worker (`bench/worker.py`). Its turns: `prepare`, `compile`, `train`, `weights`,
+`probe`, `measure`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from oneflow_bench.config import Workload
+from oneflow_bench.machine import read_peak_rss_bytes
+from oneflow_bench.parity.witness import move_clip_norm, move_learning_rate, move_weights
+from oneflow_bench.worker import Session, main
+
+
+class TuningSession(Session):
+    """The state of one process between requests."""
+
+    def prepare(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """As `Session.prepare`; `witness` is the seed of a witness (see `parity/witness.py`)."""
+        seed = request.get("witness")
+        if seed is None:
+            return super().prepare(request)
+        workload = move_learning_rate(Workload.model_validate(request["workload"]), seed)
+        answer = super().prepare({**request, "workload": workload.model_dump()})
+        move_weights(self._job.model, seed)
+        move_clip_norm(self._job.optimizer, seed)
+        return answer
+
+    def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Compile the train step alone; no heat evaluates."""
+        return {
+            "compile_train_s": self._mode.compile_train(),
+            "operators_digest": self._digest_operators(),
+        }
+
+    def _digest_operators(self) -> Optional[str]:
+        """sha256 over the compiled operators, names and types, in order; None in eager mode."""
+        if not hasattr(self._mode, "list_ops"):
+            return None
+        text = "\n".join([*self._mode.list_ops()[1], *self._mode.list_op_names()])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def weights(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """The digest of what was trained; the tensors go to `path` where it is not `expected`."""
+        from oneflow_bench.checkpoint import digest_state, save_weights
+        from oneflow_bench.workload import copy_state
+
+        state = copy_state(self._job.model)
+        digest = digest_state(state)
+        written = digest != request.get("expected")
+        if written:
+            save_weights(state, Path(request["path"]), {})
+        return {
+            "digest": digest,
+            "written": written,
+            "peak_rss_bytes": read_peak_rss_bytes(),
+        }
+
+
+if __name__ == "__main__":
+    main(TuningSession())

@@ -1,0 +1,287 @@
+"""What a searched runtime gains over stock, and which setting gave what, model by model.
+
+    python benchmarks/runtime_study.py                       # all of the plan, in pieces, for hours
+    python benchmarks/runtime_study.py --model alexnet --budget 1800
+    python benchmarks/runtime_study.py report                # the tables of what is stored
+
+For each model both modes are searched by `bench tune`, and what it chose is trained beside stock
+for 50 steps. The step time ratios are those of the speed verdict in fresh processes that the search
+ends with; the losses are compared step by step. Each result is stored as it ends (searches.jsonl,
+losses.jsonl), and a second call goes on where the first stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from oneflow_bench.config import Contender
+from oneflow_bench.errors import BenchError, Interrupted
+from oneflow_bench.machine import describe_machine
+from oneflow_bench.plan import Plan, create_plan
+from oneflow_bench.record import write_atomically
+from oneflow_bench.tuning.candidates import (
+    BOTH,
+    find_feed,
+    list_settings,
+    merge_graph_options,
+    merge_variables,
+    read_facts,
+)
+from oneflow_bench.tuning.fidelity import Trained, measure_loss_difference
+from oneflow_bench.tuning.first_steps import Entrant, FirstSteps
+from oneflow_bench.tuning.plot import render_tuning_picture
+from oneflow_bench.tuning.report import format_interval, label_candidates, render_markdown
+from oneflow_bench.tuning.result import ModeResult, TuneDocument, find_confirmation
+from oneflow_bench.tuning.run import TuneRequest, create_launchers, run_search
+
+MODELS = ("alexnet", "resnet18", "mobilenet_v2", "vgg11_bn", "densenet121")
+SEARCHES, LOSSES = "searches.jsonl", "losses.jsonl"
+STEPS = 50
+IMAGE_SIZE, CLASSES = 224, 1000
+LR = 0.001  # untrained deep models without warm-up do not diverge at this rate
+TIMEOUT_S = 1800.0
+Launchers = Callable[[Path], Any]
+
+
+class Unit(NamedTuple):
+    """A search of a model, or the losses of one mode of it."""
+
+    model: str
+    mode: Optional[str]  # None: the search of both
+
+
+def create_model_plan(model: str, options: argparse.Namespace) -> Plan:
+    flags: Dict[str, Any] = {
+        "model": model,
+        "data": "synthetic",
+        "batch_size": options.batch_size,
+        "steps_per_epoch": STEPS,
+        "lr": LR,
+    }
+    if model in MODELS:
+        flags["num_classes"] = CLASSES
+    if options.image_size is not None:
+        flags["image_size"] = options.image_size
+    elif model in MODELS:
+        flags["image_size"] = IMAGE_SIZE
+    return create_plan(flags)
+
+
+def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dict[str, Any]:
+    """The search of both modes; its pictures and records are kept in `out`/MODEL."""
+    plan = create_model_plan(model, options)
+    folder = options.out / model
+    shutil.rmtree(folder, ignore_errors=True)  # of a search that was ended
+    folder.mkdir(parents=True)
+    facts = read_facts()
+    settings = {
+        mode: list_settings(mode, plan.workload.feed, facts)[: options.settings] for mode in BOTH
+    }
+    request = TuneRequest(plan, settings, options.budget, TIMEOUT_S)
+    document = run_search(
+        request,
+        folder,
+        folder / "runtime.json",
+        launchers(folder),
+        observe=lambda message, done, total: None,
+        show=lambda mode, found: print(
+            f"  {mode}, {found.phase}: {found.name}: {found.verdict}", file=sys.stderr
+        ),
+    )
+    shutil.rmtree(folder / "logs", ignore_errors=True)
+    report = render_markdown(document, render_tuning_picture(document, folder))
+    write_atomically(folder / "report.md", report)
+    return {"model": model, "document": document.model_dump()}
+
+
+def train_losses(
+    model: str, mode: ModeResult, options: argparse.Namespace, launchers: Launchers
+) -> Dict[str, Any]:
+    """Losses and weights of stock and of what was chosen, over the same steps."""
+    plan = create_model_plan(model, options)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        first = FirstSteps(
+            launchers(folder).heat,
+            plan.steps_per_epoch,
+            None,
+            folder,
+            TIMEOUT_S,
+            trained_steps=options.steps,
+        )
+        stock = Contender(name=mode.mode, mode=mode.mode, runtime="stock")
+        tuned = stock.model_copy(
+            update={
+                "env": merge_variables(mode.settings),
+                "graph_options": merge_graph_options(mode.settings),
+            }
+        )
+        feed = find_feed(mode.settings)
+        workload = plan.workload.model_copy(update={"feed": feed} if feed else {})
+        ours: Trained = first.scout(Entrant("stock", stock, plan.workload)).trained
+        theirs: Trained = first.train_alone(Entrant("tuned", tuned, workload))
+        return {
+            "model": model,
+            "mode": mode.mode,
+            "chosen": mode.chosen,
+            "steps": len(ours.losses),
+            "stock": list(ours.losses),
+            "tuned": list(theirs.losses),
+            "same_weights": ours.digest == theirs.digest,
+        }
+
+
+def load_lines(path: Path) -> List[Dict[str, Any]]:
+    """What is stored; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    complete = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in complete]
+
+
+def append_line(path: Path, line: Dict[str, Any]) -> None:
+    """Store a result; what a kill left of a line is overwritten."""
+    lines = "".join(json.dumps(one) + "\n" for one in [*load_lines(path), line])
+    write_atomically(path, lines)
+
+
+def load_searches(out: Path) -> Dict[str, TuneDocument]:
+    """Stored searches by model."""
+    return {
+        line["model"]: TuneDocument.model_validate(line["document"])
+        for line in load_lines(out / SEARCHES)
+    }
+
+
+def list_missing(models: Sequence[str], out: Path) -> List[Unit]:
+    """What is to be done, in order."""
+    searches, losses = load_searches(out), load_lines(out / LOSSES)
+    done = {(line["model"], line["mode"]) for line in losses}
+    units: List[Unit] = []
+    for model in models:
+        if model not in searches:
+            units.append(Unit(model, None))
+        units += [Unit(model, mode) for mode in BOTH if (model, mode) not in done]
+    return units
+
+
+def run_study(options: argparse.Namespace, launchers: Launchers = create_launchers) -> None:
+    """Everything that is missing, stored as it ends."""
+    units = list_missing(options.model or MODELS, options.out)
+    for number, unit in enumerate(units, start=1):
+        what = "search" if unit.mode is None else f"losses, {unit.mode}"
+        print(f"{number}/{len(units)} {unit.model}: {what}", file=sys.stderr)
+        if unit.mode is None:
+            append_line(options.out / SEARCHES, search(unit.model, options, launchers))
+            continue
+        document = load_searches(options.out)[unit.model]
+        found = next(mode for mode in document.modes if mode.mode == unit.mode)
+        append_line(options.out / LOSSES, train_losses(unit.model, found, options, launchers))
+
+
+def render_report(out: Path) -> str:
+    """Tables of what is stored: gains, which setting gave what, losses."""
+    searches, losses = load_searches(out), load_lines(out / LOSSES)
+    if not searches:
+        return f"nothing is stored in {out} yet; run the study without 'report' first\n"
+    lines = [
+        "| model | mode | step time, stock / searched (95 %) | verdict | settings |",
+        "|---|---|---:|---|---|",
+    ]
+    for model, document in searches.items():
+        lines += [_gain_row(model, mode) for mode in document.modes]
+    lines += [
+        "",
+        "Which setting gave what, alone and missed (ratios to stock; in the last column the whole "
+        "over the combination without it):",
+        "",
+        "| model | mode | setting | alone | verdict | missed |",
+        "|---|---|---|---:|---|---:|",
+    ]
+    for model, document in searches.items():
+        for mode in document.modes:
+            lines += _setting_rows(model, mode)
+    lines += [
+        "",
+        "| model | mode | steps | largest relative loss difference | same weights |",
+        "|---|---|---:|---:|---|",
+    ]
+    lines += [_loss_row(line) for line in losses]
+    return "\n".join(lines) + "\n"
+
+
+def _gain_row(model: str, mode: ModeResult) -> str:
+    found = find_confirmation(mode)
+    if found is None or found.judgement is None:
+        return f"| {model} | {mode.mode} | 1 | stock stays | {mode.reason} |"
+    interval = format_interval(found.judgement.speedup)
+    return f"| {model} | {mode.mode} | {interval} | {found.verdict} | {found.name} |"
+
+
+def _setting_rows(model: str, mode: ModeResult) -> List[str]:
+    missed = {}
+    for candidate in mode.of_phase("left out"):
+        if candidate.speedup is not None and candidate.speedup.ratio:
+            missed[candidate.left_out] = f"{1 / candidate.speedup.ratio:.3f}"
+    alone = mode.of_phase("alone")
+    return [
+        f"| {model} | {mode.mode} | {label} | {format_interval(c.speedup)} | {c.verdict} "
+        f"| {missed.get(c.name, '-')} |"
+        for c, label in zip(alone, label_candidates(alone))
+        if c.speedup is not None or c.name in missed
+    ]
+
+
+def _loss_row(line: Dict[str, Any]) -> str:
+    ours, theirs = (Trained(line[side], "", None, "") for side in ("stock", "tuned"))
+    difference = measure_loss_difference(ours, theirs)
+    shown = "not finite" if difference is None else f"{difference:.1e}"
+    same = "bitwise" if line["same_weights"] else "no"
+    return f"| {line['model']} | {line['mode']} | {line['steps']} | {shown} | {same} |"
+
+
+def parse_options(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=["report"], help="only print what is stored")
+    parser.add_argument("--out", type=Path, default=Path("results/runtime"))
+    parser.add_argument("--model", action="append", help=f"default: {' '.join(MODELS)}")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--image-size", type=int, help="default: 224, or a small model's own")
+    parser.add_argument("--budget", type=float, default=1800.0, help="seconds of each search")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the losses")
+    parser.add_argument("--settings", type=int, help="try the first ones alone; default: all")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    options = parse_options()
+    try:
+        if options.what is None:
+            options.out.mkdir(parents=True, exist_ok=True)
+            machine = json.dumps(describe_machine(), indent=1)
+            write_atomically(options.out / "machine.json", machine + "\n")
+            run_study(options)
+        table = render_report(options.out)
+        if load_searches(options.out):
+            write_atomically(options.out / "table.md", table)
+        print(table, end="")
+    except Interrupted:
+        print("ended by the user; what was finished is stored", file=sys.stderr)
+        return Interrupted.exit_status
+    except KeyboardInterrupt:
+        print("ended by the user; what was finished is stored", file=sys.stderr)
+        return Interrupted.exit_status
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import runtime_study
+from runtime_study import append_line, list_missing, load_lines, parse_options, render_report
+from tuning_machine import Machine, variable
+
+from oneflow_bench.errors import WorkerError
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Options of a study of lenet on a made-up machine, and the machine."""
+    machine = Machine({"A=1": 1.5, "B=1": 1.2}, errors={"A=1": 2e-7})
+    settings = [variable("A=1"), variable("B=1")]
+    monkeypatch.setattr(runtime_study, "list_settings", lambda mode, feed, facts: settings)
+    arguments = ["--out", str(tmp_path), "--model", "lenet", "--budget", "200", "--steps", "12"]
+    return parse_options(arguments), machine
+
+
+def run(study):
+    options, machine = study
+    # the scripted clock is not the search's own: its budget is never used up
+    runtime_study.run_study(options, lambda folder: machine.launchers())
+
+
+def test_each_result_is_stored_and_the_report_is_of_what_is_stored(study, tmp_path):
+    run(study)
+    assert list_missing(["lenet"], tmp_path) == []
+    report = render_report(tmp_path)
+    assert "| lenet | eager | 1.8" in report and "| faster | A=1 B=1 |" in report
+    assert "| lenet | graph | A=1 | 1.5" in report
+    assert "| lenet | eager | 12 | 2.0e-07 | no |" in report
+    assert (tmp_path / "lenet" / "gain.png").exists()
+
+
+def test_it_goes_on_where_it_stopped(study, tmp_path):
+    options, machine = study
+    run(study)
+    stored = load_lines(tmp_path / "losses.jsonl")
+    kept = json.dumps(stored[0]) + "\n" + '{"model": "len'  # killed while the second was written
+    (tmp_path / "losses.jsonl").write_text(kept)
+    assert [unit.mode for unit in list_missing(["lenet"], tmp_path)] == ["graph"]
+    before = len(machine.workers)
+    run(study)
+    assert load_lines(tmp_path / "losses.jsonl") == stored
+    assert len(machine.workers) == before + 2  # stock and tuned of one mode
+
+
+def test_a_failure_keeps_what_was_stored(study, tmp_path):
+    options, machine = study
+    run(study)
+    (tmp_path / "losses.jsonl").unlink()
+    machine.fail_at["A=1"] = ("train", 0, WorkerError("no"))
+    with pytest.raises(WorkerError):
+        run(study)
+    assert [unit.mode for unit in list_missing(["lenet"], tmp_path)] == ["eager", "graph"]
+
+
+def test_nothing_stored_is_said(tmp_path):
+    assert "nothing is stored" in render_report(tmp_path)
+
+
+def test_lines_are_appended_whole(tmp_path):
+    path = tmp_path / "x.jsonl"
+    append_line(path, {"a": 1})
+    append_line(path, {"a": 2})
+    assert load_lines(path) == [{"a": 1}, {"a": 2}]
