@@ -30,6 +30,7 @@ class Confirmed(NamedTuple):
     verdict: str
     reason: str
     judgement: Optional[Judgement]
+    warnings: Sequence[str] = ()  # of what disturbed the measuring
 
 
 class Confirmer:
@@ -95,7 +96,7 @@ def _read_verdict(record: RunRecord, stock: str, contender: str) -> Confirmed:
         return Confirmed(INCONCLUSIVE, NO_TIME, None)
     judgement = summary.judgement
     reason = judgement.reason if judgement.speedup.low is not None else TOO_FEW
-    return Confirmed(judgement.verdict, reason, judgement)
+    return Confirmed(judgement.verdict, reason, judgement, summary.warnings)
 
 
 def _now() -> str:

@@ -61,6 +61,7 @@ class Finals:
                     verdict=said.verdict,
                     reason=said.reason,
                     judgement=said.judgement,
+                    warnings=list(said.warnings),
                     folder=folder,
                     fidelity=self._screening.find(entrant.name),
                 )

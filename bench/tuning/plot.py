@@ -18,7 +18,7 @@ _STYLES: Dict[str, Dict[str, Any]] = {
     "alone": {"marker": "o", "color": "#103060", "label": "alone"},
     "together": {"marker": "D", "color": "#c87800", "label": "together"},
     "left out": {"marker": "s", "color": "#308040", "label": "all but one"},
-    "confirmed": {"marker": "*", "color": "#a02060", "markersize": 12, "label": "confirmed"},
+    "confirmed": {"marker": "*", "color": "#a02060", "markersize": 12, "label": "fresh processes"},
 }
 
 
@@ -33,6 +33,7 @@ class Bar(NamedTuple):
 
 def list_bars(mode: ModeResult) -> List[Bar]:
     """From top to bottom; what was not timed has a word, what was not tried no line."""
+    order = list(_STYLES)
     bars = [
         Bar(c.phase, label, c.over_stock if c.left_out else c.speedup, c.verdict)
         for c, label in zip(mode.candidates, label_candidates(mode.candidates))
@@ -42,7 +43,7 @@ def list_bars(mode: ModeResult) -> List[Bar]:
         Bar("confirmed", c.name, c.judgement.speedup if c.judgement else None, c.verdict)
         for c in mode.confirmations
     ]
-    return bars
+    return sorted(bars, key=lambda bar: order.index(bar.group))
 
 
 def render_tuning_picture(document: TuneDocument, folder: Path) -> List[Path]:

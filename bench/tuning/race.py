@@ -37,7 +37,7 @@ from oneflow_bench.verdict.judge import (
 
 BASE_PROCESSES = 2  # of each heat: what the base has of scatter is known from the first heat on
 FEWEST_HEATS = 2  # without which nothing can be said of a candidate
-FEWEST_ROUNDS, MOST_ROUNDS = 2, 6
+FEWEST_ROUNDS, MOST_ROUNDS = 1, 6  # one where a step takes seconds and so tells much
 NO_TIME = "no time was left for it; give a longer --budget"
 TOO_FEW = "too few processes were measured to know how they differ; give a longer --budget"
 GROSS = 3.0  # times as slow in whole double rounds: no more time is spent on it

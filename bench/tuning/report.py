@@ -171,7 +171,8 @@ def closing_lines(document: TuneDocument) -> List[str]:
             lines.append(f"profile{note}, for bench ... --runtime {document.profile}{feed}")
         else:
             lines.append(f"profile: {document.profile}; it sets nothing, which is stock")
-    return [*lines, *document.warnings]
+    said = [w for mode in document.modes for c in mode.confirmations for w in c.warnings]
+    return [*lines, *document.warnings, *(f"Warning: {w}." for w in dict.fromkeys(said))]
 
 
 def list_why(document: TuneDocument) -> Dict[str, str]:

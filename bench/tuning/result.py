@@ -67,6 +67,7 @@ class Confirmation(_Strict):
     verdict: str  # the judgement's, or crashed, hung
     reason: str
     judgement: Optional[Judgement]  # None where nothing was finished
+    warnings: List[str] = Field(default_factory=list)  # of what disturbed the measuring
     folder: Optional[str]  # of its record, within the search's folder; None where none was made
     fidelity: Optional[Fidelity] = None
 

@@ -64,9 +64,9 @@ class FakeTuningWorker(ScriptedWorker):
         """Of what this process computes; a reference's is 0, stock's a little rounding."""
         if self._contender.dtype == "float64":
             return 0.0
-        return sum(self._machine.errors.get(name, 0.0) for name in self._names) + (
-            1e-7 if self._witness else 0.0
-        )
+        alone = sum(self._machine.errors.get(name, 0.0) for name in self._names)
+        joint = self._machine.joint_errors.get(frozenset(self._names), 0.0)
+        return alone + joint + (1e-7 if self._witness else 0.0)
 
     def _weights(self, request: Dict[str, Any]) -> Dict[str, Any]:
         error = self._error()
@@ -108,6 +108,7 @@ class Machine:
         self.speedups, self.errors = speedups or {}, errors or {}
         self.fail_at, self.same_operators = fail_at or {}, same_operators
         self.joint, self.noise, self.spread = joint or {}, noise, spread
+        self.joint_errors: Dict[Any, float] = {}  # of settings together, besides their own
         self.source = random.Random(7)
         self.workers: List[Any] = []
 

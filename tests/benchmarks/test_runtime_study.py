@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import runtime_study
@@ -30,8 +31,9 @@ def test_each_result_is_stored_and_the_report_is_of_what_is_stored(study, tmp_pa
     run(study)
     assert list_missing(["lenet"], tmp_path) == []
     report = render_report(tmp_path)
-    assert "| lenet | eager | 1.8" in report and "| faster | A=1 B=1 |" in report
-    assert "| lenet | graph | A=1 | 1.5" in report
+    assert re.search(r"\| lenet \| eager \| 1\.(7[5-9]|8[0-5])", report)
+    assert "| faster | A=1 B=1 |" in report
+    assert re.search(r"\| lenet \| graph \| A=1 \| 1\.(4[5-9]|5[0-5])", report)
     assert "| lenet | eager | 12 | 2.0e-07 | no |" in report
     assert (tmp_path / "lenet" / "gain.png").exists()
 

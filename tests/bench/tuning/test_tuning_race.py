@@ -205,7 +205,7 @@ def test_who_has_begun_comes_first():
 
 def test_heats_measure_about_as_long_as_they_start():
     assert choose_double_rounds(2.0, 0.5) == 4
-    assert choose_double_rounds(2.0, 30.0) == 2
+    assert choose_double_rounds(2.0, 30.0) == 1
     assert choose_double_rounds(20.0, 0.1) == MOST_ROUNDS
 
 

@@ -54,7 +54,7 @@ def test_the_terminal_says_what_was_found_and_why_the_rest_was_dropped(document)
     assert "enable_amp=true: no effect" in text
     assert "for bench ... --runtime" in text and "not searched" not in text
     alone = document.model_copy(update={"modes": document.modes[:1]})
-    assert "(graph was not searched: stock)" in closing_lines(alone)[-1]
+    assert "(graph was not searched: stock)" in closing_lines(alone)[0]
     tables = [line for line in text.splitlines() if " faster " in line or "──" in line]
     assert tables and max(map(len, tables)) <= 80
 
@@ -103,9 +103,17 @@ def test_nothing_found_and_nothing_measured_are_said_too(tmp_path):
     )
     assert "stock stays" in headline(document.modes[0])
     assert any("not tried, for want of time" in line for line in reason_lines(document.modes[0]))
-    assert "it sets nothing, which is stock" in closing_lines(document)[-1]
+    assert "it sets nothing, which is stock" in closing_lines(document)[0]
     empty = document.model_copy(update={"modes": []})
     assert render_tuning_picture(empty, tmp_path) == [] and render_markdown(empty, [])
+
+
+def test_what_disturbed_a_confirmation_is_said_once(document):
+    told = document.model_copy(deep=True)
+    for mode in told.modes:
+        for confirmation in mode.confirmations:
+            confirmation.warnings = ["the machine was busy; end other work"]
+    assert closing_lines(told).count("Warning: the machine was busy; end other work.") == 1
 
 
 def test_what_the_shell_had_is_named(document):
