@@ -8,14 +8,36 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
 
 TAIL_LINES = 12
 END_GRACE_S = 5.0
+
+
+@contextmanager
+def _hold_interruptions() -> Iterator[None]:
+    """Ctrl-C and SIGTERM act at the end: in the middle they would leave a process without owner."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal is handled in this thread
+        return
+    held: List[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    caught = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in caught:
+        signal.signal(number, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in caught.items():
+            signal.signal(number, handler)
+    if held:
+        signal.raise_signal(held[0])
 
 
 class WorkerProcess:
@@ -28,8 +50,9 @@ class WorkerProcess:
         self._log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
+        self._replies, self._buffer = read_end, b""
         try:
-            with open(log, "ab") as log_file:
+            with open(log, "ab") as log_file, _hold_interruptions():
                 self._process = subprocess.Popen(
                     [*command, "--reply-fd", str(write_end)],
                     env=environment,
@@ -39,6 +62,10 @@ class WorkerProcess:
                     pass_fds=[write_end],
                     start_new_session=True,
                 )
+        except KeyboardInterrupt:  # held until it has started; nobody else knows of it yet
+            self.kill()
+            self.close()
+            raise
         except OSError as error:
             os.close(read_end)
             raise WorkerError(
@@ -47,8 +74,6 @@ class WorkerProcess:
             ) from None
         finally:
             os.close(write_end)
-        self._replies = read_end
-        self._buffer = b""
 
     @property
     def pid(self) -> int:

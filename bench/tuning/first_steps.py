@@ -151,7 +151,12 @@ class FirstSteps:
         }
         if witness is not None:
             request["witness"] = witness
-        worker.send("prepare", **request)
+        try:
+            worker.send("prepare", **request)
+        except BaseException:
+            worker.kill()
+            worker.close()
+            raise
         return worker
 
     def _choose_steps(self, step_time_s: float) -> int:

@@ -85,7 +85,8 @@ class HeatRunner:
         try:
             for number in range(BASE_PROCESSES):
                 processes.append(self._add(base, number, True))
-            processes += [self._add(entrant, 0, False) for entrant in entrants]
+            for entrant in entrants:  # one by one: an interruption must find those that are there
+                processes.append(self._add(entrant, 0, False))
             ready = self._make_ready(processes, failures, screen)
             rounds = self._measure(ready, failures, seed, is_over)
         finally:

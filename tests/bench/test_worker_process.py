@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -114,3 +115,27 @@ def test_an_interpreter_that_does_not_exist_is_one_sentence(tmp_path):
 
 def test_being_killed_for_memory_is_suggested():
     assert "out of memory" in describe_exit(-9)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_while_a_worker_starts_leaves_none(tmp_path, monkeypatch, number):
+    started = []
+
+    def interrupted(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(number)
+        return started[0]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            WorkerProcess(
+                "eager", [sys.executable, "-c", SCRIPT], dict(os.environ), tmp_path / "log"
+            )
+        assert started[0].poll() == -signal.SIGKILL
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        started[0].kill()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,8 @@ import registry_cases
 from oneflow_bench.blas_kernel import find_blas_kernel
 from oneflow_bench.runtime import create_tuned_variables
 
-WORKERS = 1  # it grows to 9 GB with the largest models, and the other tests need memory too
+MODELS_OF_A_PROCESS = 6  # OneFlow keeps what it has had: 15 GB after all models in one process
+LONGEST_WAIT_S = 280  # for a model; an aborted process answers never
 _TESTS = Path(__file__).with_name("test_whole_registry.py")
 _EXAMINED = pytest.StashKey()
 
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
-    """A future for each model that a chosen test asks for, in the order of the tests."""
+    """Begin with the models that the chosen tests ask for, in their order."""
     chosen = [item for item in session.items if item.path == _TESTS]
     names = dict.fromkeys(item.callspec.params["case"] for item in chosen)
     if not names or session.config.option.collectonly:
@@ -36,27 +36,22 @@ def pytest_collection_finish(session):
     environment = dict(os.environ)
     variables = create_tuned_variables(environment, find_blas_kernel(sys.executable, environment))
     variables["OMP_NUM_THREADS"] = "1"
-    pool = ProcessPoolExecutor(
-        WORKERS,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=registry_cases.prepare_process,
-        initargs=(variables,),
+    pool = multiprocessing.get_context("spawn").Pool(
+        1, registry_cases.prepare_process, (variables,), MODELS_OF_A_PROCESS
     )
-    futures = {name: pool.submit(registry_cases.examine, name) for name in names}
-    session.config.stash[_EXAMINED] = (pool, futures)
+    results = {name: pool.apply_async(registry_cases.examine, (name,)) for name in names}
+    session.config.stash[_EXAMINED] = (pool, results)
 
 
 def pytest_sessionfinish(session):
-    pool, futures = session.config.stash.get(_EXAMINED, (None, {}))
-    for future in futures.values():
-        future.cancel()
+    pool, _ = session.config.stash.get(_EXAMINED, (None, {}))
     if pool is not None:
-        for process in list(pool._processes.values()):  # the tests may end before their work
-            process.terminate()
-        pool.shutdown()
+        pool.terminate()  # the tests may end before its work
+        pool.join()
 
 
 @pytest.fixture(scope="session")
 def examined(request):
-    """Name of a model -> the future of its `registry_cases.Result`."""
-    return request.config.stash[_EXAMINED][1]
+    """Name of a model -> its `registry_cases.Result`, which is waited for."""
+    results = request.config.stash[_EXAMINED][1]
+    return lambda name: results[name].get(LONGEST_WAIT_S)

@@ -21,7 +21,7 @@ UPDATE_TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module", params=list_models())
 def case(request, examined):
-    return examined[request.param].result()
+    return examined(request.param)
 
 
 def test_evaluation_gives_logits_and_a_state_dict_round_trip_keeps_them(case):

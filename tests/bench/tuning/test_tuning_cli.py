@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from test_cli import bench, refused
@@ -76,7 +77,7 @@ def list_workers(folder):
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             if os.readlink(f"/proc/{pid}/cwd") == str(folder):
-                found.append(pid)
+                found.append((pid, Path(f"/proc/{pid}/cmdline").read_bytes()))
         except OSError:
             continue
     return found
