@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Sequence
 
 from oneflow_bench.config import Contender
 from oneflow_bench.documents import load_document
@@ -16,6 +15,7 @@ from oneflow_bench.parity.result import CHECK_NAME, READABLE_VERSIONS, CheckDocu
 from oneflow_bench.plan import Plan
 from oneflow_bench.record import save_text
 from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.runtime_profile import find_oneflow
 
 
 def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
@@ -29,15 +29,8 @@ def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
         created=now.isoformat(timespec="seconds"),
         machine=describe_machine(),
         blas_kernel=RuntimeResolver().find_kernel(contender, python_of(contender)),
-        oneflow=_read_oneflow_version(),
+        oneflow=find_oneflow(python_of(contender)),
     )
-
-
-def _read_oneflow_version() -> Optional[str]:
-    try:
-        return metadata.version("oneflow")
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def save_check(document: CheckDocument, folder: Path) -> None:

@@ -58,7 +58,6 @@ def measure_speedup(
         document.status = "failed"
         document.error = f"{failure}\n{failure.log_tail}".rstrip()
     finally:
-        writer.save()
         writer.close()
         shutil.rmtree(place / SUBSET_FOLDER, ignore_errors=True)
     summary = summarize_record_speed(load_record(place), "eager", "graph")

@@ -15,8 +15,8 @@ import hashlib
 import itertools
 import json
 import random
+import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
@@ -26,6 +26,7 @@ from oneflow_bench.machine import read_cpu, read_memory_bytes
 from oneflow_bench.models import UnknownModelError, get_model_spec, list_models
 from oneflow_bench.plan import Plan, create_plan, split_flags
 from oneflow_bench.recipe import load_recipe
+from oneflow_bench.runtime_profile import find_oneflow
 from oneflow_bench.sweep.document import (
     SWEEP_NAME,
     Cell,
@@ -164,16 +165,12 @@ def order_cells(cells: Sequence[Cell], seed: int) -> List[int]:
 
 def describe_sweep_machine() -> Dict[str, Any]:
     """What a sweep is measured on; `SAME_MACHINE` names what all its cells have to share."""
-    try:
-        oneflow: Optional[str] = version("oneflow")
-    except PackageNotFoundError:
-        oneflow = None
     cpu = read_cpu()
     return {
         "cpu": cpu["model"],
         "cores": cpu["cores"],
         "memory_bytes": read_memory_bytes(),
-        "oneflow": oneflow,
+        "oneflow": find_oneflow(sys.executable),
     }
 
 
