@@ -9,7 +9,13 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer
+from oneflow_bench.layer_graph import (
+    ForwardGraph,
+    GradientGraph,
+    LayerAlone,
+    copy_layer,
+    create_ballast,
+)
 from oneflow_bench.timing import synchronize
 
 
@@ -75,7 +81,6 @@ def run_alone(
     needed = [tensor.is_floating_point() and gradient is not None for tensor in tensors]
     alone = LayerAlone(layer, tensors, needed, gradient, guards_inputs=True).to(device)
     alone.training = training  # of the wrapper alone; the layer has its own
-    # held until it has run: OneFlow runs it on its own and crashes when it is freed meanwhile
     graph = _create_graph(alone) if mode == "graph" else None
     output, gradients = _run(alone, graph)
     synchronize()
@@ -93,15 +98,29 @@ def run_alone(
 
 
 def _create_graph(alone: LayerAlone) -> nn.Graph:
-    return GradientGraph(alone, returns_output=True) if alone.has_backward else ForwardGraph(alone)
+    if alone.has_backward:
+        return _SteadyGradients(alone, returns_output=True)
+    return _SteadyForward(alone)
+
+
+class _SteadyForward(ForwardGraph):
+    """With ballast: a layer alone may be over before its launch is, and that is fatal."""
+
+    def build(self, *inputs: flow.Tensor) -> Any:
+        return super().build(*inputs), create_ballast()
+
+
+class _SteadyGradients(GradientGraph):
+    def build(self) -> Any:
+        return super().build(), create_ballast()
 
 
 def _run(alone: LayerAlone, graph: Optional[nn.Graph]) -> Tuple[Any, Dict[str, flow.Tensor]]:
     if not alone.has_backward:
         with flow.no_grad():
-            return (alone() if graph is None else graph()), {}
+            return (alone() if graph is None else graph()[0]), {}
     if graph is not None:
-        output, gradients = graph()
+        (output, gradients), _ = graph()
         return output, gradients
     output, loss = alone()
     loss.backward()
