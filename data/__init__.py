@@ -15,6 +15,8 @@ from .index import DatasetInfo, SplitInfo, default_dataset_path, load_dataset
 from .inspection import inspect_dataset
 from .labels import imagenet_names, load_labels
 from .pictures import InputScale, find_pictures, read_picture
+from .resharding import reshard_dataset
+from .sharding import RankParts, assign_parts
 from .subset import count_subset, write_subset
 from .synthetic import create_synthetic_batches
 from .validate import validate_dataset
@@ -29,8 +31,10 @@ __all__ = [
     "Description",
     "InputScale",
     "OFRecordDataLoader",
+    "RankParts",
     "Sample",
     "SplitInfo",
+    "assign_parts",
     "count_subset",
     "create_synthetic_batches",
     "default_dataset_path",
@@ -42,6 +46,7 @@ __all__ = [
     "load_labels",
     "make_digits",
     "read_picture",
+    "reshard_dataset",
     "validate_dataset",
     "write_dataset",
     "write_subset",

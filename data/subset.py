@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import random
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
@@ -13,7 +12,8 @@ from PIL import Image
 
 from .index import INDEX_NAME, DatasetInfo, load_dataset
 from .ofrecord_file import Record, parse_record, read_messages
-from .writer import PartWriter, combine_checksums, new_folder
+from .part_writer import describe_parts, open_parts
+from .writer import new_folder, save_index
 
 Position = Tuple[int, int]  # part file, record in it
 
@@ -39,7 +39,7 @@ def write_subset(dataset: DatasetInfo, percent: float, seed: int, out_dir: Path)
             index = json.loads((dataset.root / INDEX_NAME).read_text(encoding="utf-8"))
             index["name"] = f"{dataset.name}, {percent:g} % of the training split"
             index["splits"]["train"] = stored
-            (folder / INDEX_NAME).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+            save_index(folder, index)
     return load_dataset(Path(out_dir))
 
 
@@ -67,11 +67,7 @@ def _write_train(dataset: DatasetInfo, chosen: Set[Position], folder: Path) -> D
     parts = min(len(dataset.train.part_files), len(chosen))
     counts = [0] * max(len(dataset.classes), 1)
     sizes: List[Tuple[int, int]] = []
-    with ExitStack() as stack:
-        writers = [
-            PartWriter(stack.enter_context((folder / f"part-{number:05d}").open("wb")))
-            for number in range(parts)
-        ]
+    with open_parts(folder, range(parts)) as writers:
         for position, record in _records(dataset):
             if position in chosen:
                 writers[len(sizes) % parts].write(Record(record.encoded, record.label))
@@ -83,6 +79,5 @@ def _write_train(dataset: DatasetInfo, chosen: Set[Position], folder: Path) -> D
         "class_counts": counts,
         "min_image_size": [min(size[axis] for size in sizes) for axis in (0, 1)],
         "max_image_size": [max(size[axis] for size in sizes) for axis in (0, 1)],
-        "checksum": combine_checksums([writer.digest.hexdigest() for writer in writers]),
-        "parts": [writer.describe() for writer in writers],
+        **describe_parts(writers),
     }

@@ -16,7 +16,7 @@ from .errors import DataError
 from .images import check_jpeg
 from .index import DatasetInfo, SplitInfo, load_dataset
 from .ofrecord_file import parse_record, read_messages
-from .writer import combine_checksums
+from .part_writer import combine_checksums
 
 Progress = Callable[[int, int], None]  # (records done, records in all)
 _CHUNK_BYTES = 1 << 20
@@ -64,7 +64,7 @@ def validate_dataset(
     limit = num_classes
     if limit is None and dataset.has_index:
         limit = len(dataset.classes)
-    count = _Counter(dataset.train.num_samples + dataset.val.num_samples, on_progress)
+    count = RecordCounter(dataset.train.num_samples + dataset.val.num_samples, on_progress)
     train = _validate_split(dataset.train, limit, count)
     val = _validate_split(dataset.val, limit, count)
     classes = dataset.classes
@@ -114,7 +114,9 @@ def is_as_written(split: SplitInfo, position: int) -> bool:
     return size == part.size_bytes and checksum_file(path) == part.sha256
 
 
-class _Counter:
+class RecordCounter:
+    """Reports progress as records are done; `add` never reports more than there are."""
+
     def __init__(self, total: int, on_progress: Optional[Progress]) -> None:
         self._done, self._total, self._report = 0, total, on_progress
 
@@ -141,7 +143,9 @@ def _check_label(label: int, num_classes: Optional[int], where: str) -> None:
         )
 
 
-def _validate_split(split: SplitInfo, num_classes: Optional[int], count: _Counter) -> SplitInfo:
+def _validate_split(
+    split: SplitInfo, num_classes: Optional[int], count: RecordCounter
+) -> SplitInfo:
     if split.parts:
         for position in range(len(split.parts)):
             _validate_written_part(split, position, num_classes, count)
@@ -152,7 +156,7 @@ def _validate_split(split: SplitInfo, num_classes: Optional[int], count: _Counte
 
 
 def _validate_written_part(
-    split: SplitInfo, position: int, num_classes: Optional[int], count: _Counter
+    split: SplitInfo, position: int, num_classes: Optional[int], count: RecordCounter
 ) -> None:
     if is_as_written(split, position):
         count.add(split.parts[position].num_samples)

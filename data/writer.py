@@ -5,17 +5,15 @@ Samples go round-robin into the parts, so the same samples in the same order giv
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import (
     Any,
-    BinaryIO,
     Callable,
     Dict,
     Iterable,
@@ -30,7 +28,8 @@ from typing import (
 from .errors import DataError
 from .images import ImageFacts, measure_jpeg
 from .index import INDEX_NAME, SCHEMA_VERSION, DatasetInfo, load_dataset
-from .ofrecord_file import Record, frame_message, serialize_record
+from .ofrecord_file import Record
+from .part_writer import describe_parts, open_parts
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 
@@ -128,8 +127,7 @@ def write_dataset(
             },
             "splits": stored,
         }
-        text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
-        (folder / INDEX_NAME).write_text(text, encoding="utf-8")
+        save_index(folder, index)
     return load_dataset(Path(out_dir))
 
 
@@ -175,11 +173,7 @@ def _write_split(
     folder: Path, samples: Iterable[Sample], parts: int, totals: _SplitTotals
 ) -> Dict[str, Any]:
     folder.mkdir()
-    with ExitStack() as stack:
-        writers = [
-            PartWriter(stack.enter_context((folder / f"part-{number:05d}").open("wb")))
-            for number in range(parts)
-        ]
+    with open_parts(folder, range(parts)) as writers:
         count = 0
         for sample in samples:
             where = f"sample {count} of {folder.name}"
@@ -202,35 +196,11 @@ def _write_split(
         "class_counts": totals.class_counts,
         "min_image_size": list(totals.sizes[:2]),
         "max_image_size": list(totals.sizes[2:]),
-        "checksum": combine_checksums([writer.digest.hexdigest() for writer in writers]),
-        "parts": [writer.describe() for writer in writers],
+        **describe_parts(writers),
     }
 
 
-def combine_checksums(checksums: Sequence[str]) -> str:
-    """One sha256 for a split: over its parts' sha256, in order."""
-    return hashlib.sha256("\n".join(checksums).encode()).hexdigest()
-
-
-class PartWriter:
-    """Appends records to one part file and says what the index holds of it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._count = 0
-        self._size = 0
-        self.digest = hashlib.sha256()
-
-    def write(self, record: Record) -> None:
-        framed = frame_message(serialize_record(record))
-        self._file.write(framed)
-        self.digest.update(framed)
-        self._size += len(framed)
-        self._count += 1
-
-    def describe(self) -> Dict[str, Any]:
-        return {
-            "sha256": self.digest.hexdigest(),
-            "num_samples": self._count,
-            "size_bytes": self._size,
-        }
+def save_index(folder: Path, index: Mapping[str, Any]) -> None:
+    """Write a dataset's index into `folder`."""
+    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    (folder / INDEX_NAME).write_text(text, encoding="utf-8")

@@ -75,6 +75,7 @@ def compared(tmp_path_factory):
         ["data", "make", "digits"],
         ["data", "import", "imagefolder"],
         ["data", "inspect"],
+        ["data", "reshard"],
     ],
 )
 def test_every_command_has_help_with_an_example(command):
