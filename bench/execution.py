@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Callable, Optional
 
-from oneflow_bench.errors import InputError
+from oneflow_bench.errors import InputError, WorkerError
 from oneflow_bench.plan import SUBSET_FOLDER, Plan
 from oneflow_bench.record import BlockEvent, Document, RecordWriter, RunRecord, load_record
 from oneflow_bench.runner import Launcher, Observer, Runner
@@ -41,5 +44,34 @@ def execute_plan(
             shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
+        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
+    return load_record(folder)
+
+
+def execute_speed(
+    document: Document,
+    folder: Path,
+    launch: Launcher,
+    prepare_dataset: Callable[[Path], Optional[Path]] = lambda folder: None,
+    observe: Observer = lambda message, done_s, budget_s: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> RunRecord:
+    """Run the speed phase alone, without any training, in `folder`, which is created; read back.
+
+    `prepare_dataset` is given the folder. Raises WorkerError and InputError with the record kept,
+    whose status and error say the same.
+    """
+    writer = RecordWriter(folder, document)
+    document.status = "interrupted"
+    try:
+        SpeedRun(writer, launch, prepare_dataset(folder), observe, clock).run()
+        document.status = "complete"
+    except (WorkerError, InputError) as error:
+        document.status = "failed"
+        document.error = f"{error}\n{getattr(error, 'log_tail', '')}".rstrip()
+        raise
+    finally:
+        document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        writer.close()
         shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
     return load_record(folder)

@@ -29,14 +29,14 @@ from verdict_quality_report import load_comparisons, pack_blocks, write_report
 
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.errors import BenchError
+from oneflow_bench.execution import execute_speed
 from oneflow_bench.launch import python_of
 from oneflow_bench.machine import describe_load, describe_machine
 from oneflow_bench.plan import create_plan
-from oneflow_bench.record import Document, RecordWriter, load_record, write_atomically
+from oneflow_bench.record import Document, write_atomically
 from oneflow_bench.runtime import RuntimeResolver
 from oneflow_bench.speed import count_looks, summarize_record_speed
 from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent, SpeedSetupEvent
-from oneflow_bench.speed_run import SpeedRun
 from oneflow_bench.worker_process import WorkerProcess
 
 PLANTED_WORKER = Path(__file__).with_name("planted_worker.py")
@@ -101,13 +101,8 @@ def run_comparison(
 
     load = describe_load()
     started, cpu_started = time.perf_counter(), time.process_time()
-    writer = RecordWriter(folder, document)
-    try:
-        SpeedRun(writer, launch).run()
-    finally:
-        writer.close()
+    record = execute_speed(document, folder, launch)
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
-    record = load_record(folder)
     summary = summarize_record_speed(record, "plain", "planted")
     assert summary is not None
     return {

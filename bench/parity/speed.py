@@ -6,21 +6,21 @@ measured after it, on the same workload, and what the verdict says is kept with 
 
 from __future__ import annotations
 
-import shutil
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from oneflow_bench.config import Contender, Measuring
 from oneflow_bench.errors import WorkerError
+from oneflow_bench.execution import execute_speed
 from oneflow_bench.launch import create_launcher
 from oneflow_bench.parity.result import ModelCheck, Speedup
 from oneflow_bench.parity.series import CheckModel, Observer
-from oneflow_bench.plan import SUBSET_FOLDER, Plan
-from oneflow_bench.record import Document, RecordWriter, load_record
+from oneflow_bench.plan import Plan
+from oneflow_bench.record import Document
 from oneflow_bench.runtime import RuntimeResolver
 from oneflow_bench.speed import summarize_record_speed
-from oneflow_bench.speed_run import SpeedRun
 
 SPEED_FOLDER = "speed"  # in the model's folder: a record as bench compare writes it
 
@@ -31,6 +31,7 @@ def measure_speedup(
     measuring: Measuring,
     observe: Observer,
     launch: Optional[Callable[[Contender], Any]] = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Speedup:
     """Eager time over graph time of the plan's train step, within `measuring.budget_s` seconds.
 
@@ -48,25 +49,14 @@ def measure_speedup(
         val_samples=plan.val_samples,
         steps_per_epoch=plan.steps_per_epoch,
     )
-    writer = RecordWriter(place, document)
     start = launch or create_launcher(place, RuntimeResolver())
-    document.status = "interrupted"
     try:
-        SpeedRun(writer, start, plan.prepare_dataset(place), observe).run()
-        document.status = "complete"
-    except WorkerError as failure:
-        document.status = "failed"
-        document.error = f"{failure}\n{failure.log_tail}".rstrip()
-    finally:
-        writer.close()
-        shutil.rmtree(place / SUBSET_FOLDER, ignore_errors=True)
-    summary = summarize_record_speed(load_record(place), "eager", "graph")
-    if document.error is not None or summary is None:
-        return Speedup(
-            verdict="inconclusive",
-            reason="its measuring failed",
-            error=document.error or "no block",
-        )
+        record = execute_speed(document, place, start, plan.prepare_dataset, observe, clock)
+    except WorkerError:
+        return _fail(str(document.error))
+    summary = summarize_record_speed(record, "eager", "graph")
+    if summary is None:
+        return _fail("no block")
     judgement = summary.judgement
     return Speedup(
         ratio=judgement.speedup.ratio,
@@ -78,6 +68,10 @@ def measure_speedup(
         replicates=judgement.replicates,
         duration_s=summary.duration_s,
     )
+
+
+def _fail(error: str) -> Speedup:
+    return Speedup(verdict="inconclusive", reason="its measuring failed", error=error)
 
 
 def create_speed_checker(check_model: CheckModel, measuring: Measuring) -> CheckModel:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from oneflow_bench.config import Contender, Measuring, Workload
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.record import Document, RecordWriter, RunRecord, load_record
+from oneflow_bench.execution import execute_speed
+from oneflow_bench.record import Document, RunRecord
 from oneflow_bench.speed import summarize_record_speed
-from oneflow_bench.speed_run import SpeedRun
 from oneflow_bench.tuning.race import NO_TIME, TOO_FEW
 from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
 
@@ -61,7 +60,7 @@ class Confirmer:
         document = Document(
             run_id=folder.name,
             command="tune",
-            created=_now(),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             workload=self._workload,
             measuring=Measuring(speed=True, budget_s=budget_s, timeout_s=self._timeout_s),
             contenders=[self._stock, *(finalist.contender for finalist in finalists)],
@@ -69,21 +68,14 @@ class Confirmer:
             val_samples=0,
             steps_per_epoch=self._steps_per_epoch,
         )
-        writer = RecordWriter(folder, document)
-        launch = with_feeds(self._launch, finalists)
-        try:
-            SpeedRun(writer, launch, self._dataset, self._observe, self._clock).run()
-            document.status = "complete"
-        except (WorkerError, InputError) as error:
-            document.status, document.error = "failed", str(error)
-            raise
-        except BaseException:
-            document.status = "interrupted"
-            raise
-        finally:
-            document.finished = _now()
-            writer.close()
-        record = load_record(folder)
+        record = execute_speed(
+            document,
+            folder,
+            with_feeds(self._launch, finalists),
+            lambda folder: self._dataset,
+            self._observe,
+            self._clock,
+        )
         return [
             _read_verdict(record, self._stock.name, finalist.contender.name)
             for finalist in finalists
@@ -97,10 +89,6 @@ def _read_verdict(record: RunRecord, stock: str, contender: str) -> Confirmed:
     judgement = summary.judgement
     reason = judgement.reason if judgement.speedup.low is not None else TOO_FEW
     return Confirmed(judgement.verdict, reason, judgement, summary.warnings)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def with_feeds(launch: Launch, finalists: Sequence[Finalist]) -> Launch:

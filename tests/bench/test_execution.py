@@ -5,7 +5,7 @@ from fakes import Clock, FakeSpeedWorker, FakeWorker, create_document
 
 from oneflow_bench.config import Contender, Measuring
 from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.execution import execute_plan
+from oneflow_bench.execution import execute_plan, execute_speed
 from oneflow_bench.plan import SUBSET_FOLDER, create_plan
 from oneflow_bench.record import BlockEvent, Document, load_record
 from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent
@@ -98,3 +98,42 @@ def test_the_speed_phase_follows_the_training_where_it_is_asked_for(tmp_path, sp
     kinds = [type(e) for e in record.events if isinstance(e, (BlockEvent, SpeedBlockEvent))]
     assert kinds == sorted(kinds, key=lambda kind: kind is SpeedBlockEvent)
     assert (SpeedBlockEvent in kinds) == speed
+
+
+def execute_speed_alone(folder, error=None):
+    """The speed phase of eager against graph, whose third measured block raises `error`."""
+    clock = Clock()
+    fail_at = None if error is None else ("measure", 2, error)
+
+    def launch(contender):
+        return FakeSpeedWorker(contender.name, clock, [], lambda: 0.01, fail_at=fail_at)
+
+    def prepare_dataset(folder):
+        (folder / SUBSET_FOLDER).mkdir()
+
+    document = create_document(speed=True, budget_s=20.0)
+    return execute_speed(document, folder, launch, prepare_dataset, clock=clock)
+
+
+def test_the_speed_phase_alone_is_read_back_and_its_subset_gone(tmp_path):
+    record = execute_speed_alone(tmp_path / "run")
+    assert record.events == load_record(tmp_path / "run").events
+    assert record.document.status == "complete" and record.document.finished
+    assert record.of_kind(LookEvent) and not record.of_kind(BlockEvent)
+    assert not (tmp_path / "run" / SUBSET_FOLDER).exists()
+
+
+@pytest.mark.parametrize(
+    "error, status, message",
+    [
+        (WorkerError("it died", "its last line"), "failed", "it died\nits last line"),
+        (InputError("it does not fit"), "failed", "it does not fit"),
+        (KeyboardInterrupt(), "interrupted", None),
+    ],
+)
+def test_a_speed_phase_that_fails_keeps_its_record(tmp_path, error, status, message):
+    with pytest.raises(type(error)):
+        execute_speed_alone(tmp_path / "run", error)
+    document = load_record(tmp_path / "run").document
+    assert (document.status, document.error) == (status, message)
+    assert not (tmp_path / "run" / SUBSET_FOLDER).exists()

@@ -12,7 +12,6 @@ from oneflow_bench.parity import speed
 from oneflow_bench.parity.planning import create_check_plans
 from oneflow_bench.parity.speed import create_speed_checker, measure_speedup
 from oneflow_bench.record import load_record
-from oneflow_bench.speed_run import SpeedRun
 
 BUDGET_S = 40.0
 
@@ -24,7 +23,7 @@ def plan():
 
 
 @pytest.fixture
-def world(monkeypatch):
+def world():
     """Scripted processes on a scripted clock: `world.launch`, and what may be changed of them."""
 
     class World:
@@ -36,18 +35,12 @@ def world(monkeypatch):
             options = {"fail_at": self.fail_at} if contender.mode == "graph" else {}
             return FakeSpeedWorker(contender.name, self.clock, [], lambda: step_time_s, **options)
 
-    world = World()
-    monkeypatch.setattr(
-        speed,
-        "SpeedRun",
-        lambda *arguments: SpeedRun(*arguments, clock=world.clock),
-    )
-    return world
+    return World()
 
 
 def test_a_faster_graph_is_called_so_and_the_record_is_kept(tmp_path, plan, world):
     measuring = Measuring(speed=True, budget_s=BUDGET_S)
-    found = measure_speedup(plan, tmp_path, measuring, lambda *_: None, world.launch)
+    found = measure_speedup(plan, tmp_path, measuring, lambda *_: None, world.launch, world.clock)
     assert found.verdict == "faster" and found.error is None
     assert found.low <= found.ratio <= found.high and found.ratio == pytest.approx(1.25, rel=0.01)
     assert found.control_verdict != "faster" and found.replicates >= 3
@@ -57,7 +50,7 @@ def test_a_faster_graph_is_called_so_and_the_record_is_kept(tmp_path, plan, worl
 def test_a_worker_that_dies_is_a_result_with_its_message(tmp_path, plan, world):
     world.fail_at = ("measure", 3, WorkerError("the worker died", "its last line"))
     measuring = Measuring(speed=True, budget_s=BUDGET_S)
-    found = measure_speedup(plan, tmp_path, measuring, lambda *_: None, world.launch)
+    found = measure_speedup(plan, tmp_path, measuring, lambda *_: None, world.launch, world.clock)
     assert found.verdict == "inconclusive" and found.ratio is None
     assert "the worker died" in found.error and found.error.endswith("its last line")
     assert load_record(tmp_path / "speed").document.status == "failed"
