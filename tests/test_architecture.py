@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Dict, List, Set
 
@@ -312,9 +312,14 @@ def test_help_is_quick_and_light():
     assert not {"pydantic", "numpy", "matplotlib"} & set(imported_by("import oneflow_bench.cli"))
     times = []
     for _ in range(5):
-        start = time.monotonic()
+        start = _processor_time_of_children()
         subprocess.run(
             [sys.executable, "-m", "oneflow_bench", "--help"], stdout=subprocess.PIPE, check=True
         )
-        times.append(time.monotonic() - start)
-    assert min(times) < 0.3
+        times.append(_processor_time_of_children() - start)
+    assert min(times) < 0.3  # of processor time: what else the machine does is not the question
+
+
+def _processor_time_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
