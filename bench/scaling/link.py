@@ -64,6 +64,7 @@ class LinkFit(_Part):
     count: int
     latency_low_s: float
     latency_high_s: float
+    latency_held: bool  # the free fit's was below 0, so that it was held there
     bandwidth_low_bytes_per_s: float
     bandwidth_high_bytes_per_s: Optional[float]  # None: no upper end
     worst_residual: float  # largest |measured - fit| / measured
@@ -153,6 +154,7 @@ def _create_fit(document: AllReduceDocument, algorithm: Algorithm, fit: LineFit)
         count=fit.count,
         latency_low_s=fit.floor_low / messages,
         latency_high_s=fit.floor_high / messages,
+        latency_held=fit.floor_held,
         bandwidth_low_bytes_per_s=share / fit.per_image_high,
         bandwidth_high_bytes_per_s=share / fit.per_image_low if fit.per_image_low > 0 else None,
         worst_residual=fit.worst_residual,

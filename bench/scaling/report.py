@@ -82,6 +82,8 @@ def _fit_lines(fit: LinkFit) -> List[str]:
         f"{fit.latency_low_s * 1e6:,.4g} to {fit.latency_high_s * 1e6:,.4g} us, bandwidth "
         f"{low} to {high} MB/s; worst miss {format_percent(fit.worst_residual)}"
     ]
+    if fit.latency_held:
+        lines.append("the fitted latency was below 0 and is held there")
     if fit.is_bad:
         lines.append("bad fit: latency and bandwidth alone do not describe these times")
     return lines

@@ -67,6 +67,13 @@ def test_the_fit_finds_a_planted_link(algorithm, ranks):
     assert not fit.is_bad
 
 
+def test_a_latency_below_0_is_held_there():
+    samples = [AllReduceSample(size_bytes=n, time_s=t) for n, t in [(10, 1), (20, 2.1), (30, 3.2)]]
+    fit = fit_link(AllReduceDocument(ranks=2, samples=samples), "ring")
+    assert fit.latency_held and fit.link.latency_s == 0.0
+    assert fit.link.bandwidth_bytes_per_s == pytest.approx(9.6, rel=0.02)
+
+
 def test_the_error_of_a_fit_is_told():
     link = Link(latency_s=3e-5, bandwidth_bytes_per_s=1.25e9)
     sizes = [2**power for power in range(10, 26)]
