@@ -23,6 +23,7 @@ class LayerProfile(_Part):
     calls: int  # in one iteration
     output_shape: List[int]  # of the first call
     num_params: int
+    param_sizes: Optional[List[int]] = None  # of each that is trained; None in older profiles
     forward_s: List[float]  # in the step
     backward_s: List[float]  # alone, on the step's input and output gradient
     graph_forward_s: List[float] = []  # compiled alone

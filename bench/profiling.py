@@ -192,6 +192,7 @@ def _describe(leaf: _Leaf) -> LayerProfile:
         calls=len(leaf.calls),
         output_shape=list(leaf.calls[0].output_shape),
         num_params=sum(p.numel() for p in leaf.module.parameters()),
+        param_sizes=[p.numel() for p in leaf.module.parameters() if p.requires_grad],
         forward_s=leaf.forward_s,
         backward_s=backward if repeated else [],
         starts_s=leaf.starts_s,

@@ -140,6 +140,10 @@ LAYERS = [
     {"bench.limits.witness", "bench.limits.layer_table"},
     {"bench.limits.report"},
     {"bench.limits.run"},
+    {"bench.scaling.__init__", "bench.scaling.link", "bench.scaling.gradients"},
+    {"bench.scaling.model"},
+    {"bench.scaling.assumptions"},
+    {"bench.scaling.report"},
     {"bench.parity.measures", "bench.parity.tensors", "bench.parity.known"},
     {"bench.parity.difference", "bench.parity.pairs"},
     {"bench.parity.judge", "bench.parity.observation", "bench.parity.witness"},
@@ -301,6 +305,7 @@ def imported_by(statement: str) -> List[str]:
         "import oneflow_bench.cli.limits, oneflow_bench.limits.run, oneflow_bench.limits.plot",
         "import oneflow_bench.parity.series, oneflow_bench.parity.planning",
         "import oneflow_bench.parity.junit, oneflow_bench.parity.annotations",
+        "import oneflow_bench.cli.scaling, oneflow_bench.scaling.report",
         "import oneflow_bench.cli.diagnoses, oneflow_bench.doctor.run, oneflow_bench.doctor.report",
     ],
 )

@@ -23,6 +23,7 @@ _COMMANDS = {
     "tune": ("tuning", "Find the fastest faithful runtime of a model here."),
     "profile": ("profiles", "Time each layer, eagerly or as a graph."),
     "limits": ("limits", "Say how far a train step is from the machine's limits."),
+    "scaling": ("scaling", "Calculate how training scales to more ranks."),
     "doctor": ("diagnoses", "Say what slows OneFlow down on this machine."),
     "plot": ("plots", "Draw the pictures of stored runs."),
     "history": ("histories", "Say what changed over the stored runs of a machine."),

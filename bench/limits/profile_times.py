@@ -15,10 +15,13 @@ from oneflow_bench.profile_record import SCHEMA_VERSION, ProfileDocument, layer_
 from oneflow_bench.recipe_checks import flag_of
 
 
-def load_profile(folder: Path) -> ProfileDocument:
-    """Read `profile.json` of `folder`. Raises RecordError where it cannot be used."""
+def load_profile(path: Path) -> ProfileDocument:
+    """Read a profile: a `.json` file, or `profile.json` of a folder.
+
+    Raises RecordError where it cannot be used.
+    """
     document: ProfileDocument = load_document(
-        folder / "profile.json",
+        path if path.suffix == ".json" else path / "profile.json",
         ProfileDocument,
         [SCHEMA_VERSION],
         "profile",

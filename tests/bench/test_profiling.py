@@ -78,6 +78,8 @@ def test_layers_have_their_times_shapes_and_calls():
     assert {name: layer.calls for name, layer in layers.items()}["act"] == 2
     assert layers["conv"].output_shape == [4, 4, 8, 8]
     assert layers["conv"].num_params == 4 * 3 * 9 + 4
+    assert layers["conv"].param_sizes == [4 * 3 * 9, 4]
+    assert layers["act"].param_sizes == []
     assert layers["slow"].kind == "Slow"
     for layer in layers.values():
         assert len(layer.forward_s) == 3

@@ -1,0 +1,1 @@
+"""How data-parallel training scales, calculated from one rank's measured step and a link."""

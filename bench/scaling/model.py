@@ -1,0 +1,165 @@
+"""The calculation: a data-parallel step on N ranks from the step on one and a link.
+
+Every rank computes its step; the gradients' all-reduces go over the link one after the other, each
+when its bucket is ready and the link is free. The update waits for the last. What ends after the
+backward pass is exposed and lengthens the step.
+"""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from oneflow_bench.errors import InputError
+from oneflow_bench.scaling.gradients import Bucket, BucketRule, MeasuredStep, create_buckets
+from oneflow_bench.scaling.link import Algorithm, Link, LinkFit, all_reduce_time_s, sent_bytes
+
+SCHEMA_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Timing(_Part):
+    """A step, its communication that nothing hides, and what the ranks make of it.
+
+    `speedup` is images a second over those of one rank, `efficiency` that over the ranks.
+    """
+
+    step_time_s: float
+    exposed_s: float
+    speedup: float
+    efficiency: float
+
+
+class Scaling(_Part):
+    """One way to scale, with the overlap of the schedule and, as the bound, with none."""
+
+    overlap: Timing
+    no_overlap: Timing
+
+
+class Prediction(_Part):
+    """A number of ranks."""
+
+    ranks: int
+    all_reduce_s: float  # all buckets
+    sent_bytes: float  # by each rank in a step
+    weak: Scaling  # the profile's batch on every rank
+    strong: Optional[Scaling]  # the global batch divided; None where the ranks do not divide it
+
+
+class Setting(NamedTuple):
+    """What is assumed beside the measured step."""
+
+    link: Link
+    algorithm: Algorithm
+    rule: BucketRule
+    batch_size: int  # of the measured step
+    global_batch_size: int  # of strong scaling
+    floor_s: float  # of a step, whatever its batch size
+
+
+class ScalingDocument(_Part):
+    """What `bench scaling --json` prints. Seconds and bytes."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    mode: str
+    batch_size: int
+    image_size: int
+    step_time_s: float
+    algorithm: Algorithm
+    link: Link
+    fit: Optional[LinkFit]
+    bytes_per_parameter: int
+    bucket_rule: BucketRule
+    buckets: int
+    gradient_bytes: int
+    floor_s: float
+    global_batch_size: int
+    predictions: List[Prediction]
+    assumptions: List[str]
+
+
+def predict(step: MeasuredStep, setting: Setting, ranks: Sequence[int]) -> List[Prediction]:
+    """Calculate the step on each number of `ranks`.
+
+    Strong scaling takes one rank's compute time as floor + cost per image x its share of the
+    global batch, the cost per image from the measured step. Raises InputError for a floor that is
+    not below the step's time, and for ranks that the algorithm does not have.
+    """
+    if not 0 <= setting.floor_s < step.step_time_s:
+        raise InputError(
+            f"--floor {setting.floor_s:g} is not between 0 and the profile's step of "
+            f"{step.step_time_s:g} s; give this model's latency floor, as `bench sweep` fits it"
+        )
+    buckets = create_buckets(step.gradients, setting.rule)
+    return [_predict(step, setting, buckets, count) for count in ranks]
+
+
+def _predict(
+    step: MeasuredStep, setting: Setting, buckets: Sequence[Bucket], ranks: int
+) -> Prediction:
+    times_s = [
+        all_reduce_time_s(setting.algorithm, ranks, bucket.size_bytes, setting.link)
+        for bucket in buckets
+    ]
+    strong = None
+    if setting.global_batch_size % ranks == 0:
+        one_s = _compute_s(step, setting, setting.global_batch_size)
+        share_s = _compute_s(step, setting, setting.global_batch_size // ranks)
+        strong = _scale(step, buckets, times_s, share_s, one_s, ranks)
+    size_bytes = sum(bucket.size_bytes for bucket in buckets)
+    weak_s = step.step_time_s
+    return Prediction(
+        ranks=ranks,
+        all_reduce_s=sum(times_s),
+        sent_bytes=sent_bytes(ranks, size_bytes),
+        weak=_scale(step, buckets, times_s, weak_s, ranks * weak_s, ranks),
+        strong=strong,
+    )
+
+
+def _compute_s(step: MeasuredStep, setting: Setting, images: int) -> float:
+    cost_s = (step.step_time_s - setting.floor_s) / setting.batch_size
+    return setting.floor_s + cost_s * images
+
+
+def _scale(
+    step: MeasuredStep,
+    buckets: Sequence[Bucket],
+    times_s: Sequence[float],
+    compute_s: float,
+    one_rank_s: float,
+    ranks: int,
+) -> Scaling:
+    """`compute_s` is a rank's own time of a step, `one_rank_s` one rank's for the same images."""
+    stretch = compute_s / step.step_time_s
+
+    def create_timing(exposed_s: float) -> Timing:
+        speedup = one_rank_s / (compute_s + exposed_s)
+        return Timing(
+            step_time_s=compute_s + exposed_s,
+            exposed_s=exposed_s,
+            speedup=speedup,
+            efficiency=speedup / ranks,
+        )
+
+    ready_s = [bucket.ready_s * stretch for bucket in buckets]
+    exposed_s = measure_exposed(ready_s, times_s, step.backward_end_s * stretch)
+    return Scaling(overlap=create_timing(exposed_s), no_overlap=create_timing(sum(times_s)))
+
+
+def measure_exposed(
+    ready_s: Sequence[float], times_s: Sequence[float], backward_end_s: float
+) -> float:
+    """Seconds from the end of the backward pass to that of the last all-reduce; 0 if none."""
+    free_s = 0.0
+    for ready, duration in zip(ready_s, times_s):
+        free_s = max(ready, free_s) + duration
+    if not any(times_s):
+        return 0.0  # else rounding of the timeline would show as communication
+    return max(0.0, free_s - backward_end_s)
