@@ -164,13 +164,11 @@ def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]
             role: [p for (r, _), p in sorted(processes.items()) if r == role] for role in ROLES
         }
         if rounds and len({len(group) for group in members.values()}) == 1:
-            halves = {
-                role: np.array(
-                    [[(p[2 * i] + p[2 * i + 1]) / 2 for i in range(rounds)] for p in group]
-                )
+            values = {
+                role: np.array([[p[i] for i in range(2 * rounds)] for p in group])
                 for role, group in members.items()
             }
-            waves.append(Wave(halves["baseline"], halves["contender"], halves["control"]))
+            waves.append(Wave(values["baseline"], values["contender"], values["control"]))
     return waves
 
 

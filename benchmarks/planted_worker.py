@@ -7,22 +7,25 @@ The extra work is a number of small matrix products between the step's end and t
 nothing of it hides behind OneFlow's own threads; without extra work the step is synchronised alike.
 The number is calibrated in each process to the asked share of its own step. What it cost in truth
 is measured in the process itself, with and without it in ABBA blocks, apart from the comparison.
+Both go by the lower third of the times, as the verdict does: what a busy machine adds to a step now
+and then is not the program's.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-import statistics
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterable, List
 
 import numpy as np
 
+from oneflow_bench.verdict.estimate import LOCATION_QUANTILE
 from oneflow_bench.worker import Session, main
 
 SIDE = 48  # of the matrices: a product of some microseconds
-CALIBRATION_BLOCKS = 5
+CALIBRATION_BLOCKS = 9
 CALIBRATION_S = 0.03  # of a block
 CALIBRATION_PRODUCTS = 50
 TRUTH_BLOCK_S = 0.05
@@ -49,16 +52,13 @@ class PlantedSession(Session):
     def _calibrate(self) -> None:
         self._time_step(0, 3)  # the first steps are slow
         steps = max(1, round(CALIBRATION_S / self._time_step(0, 1)))
-        # means, not medians: what interrupts the step now and then interrupts the products too
-        self._plain_step_time_s = statistics.fmean(
+        self._plain_step_time_s = locate(
             self._time_step(0, steps) for _ in range(CALIBRATION_BLOCKS)
         )
         extra_s = self._percent / 100 * self._plain_step_time_s
         count = CALIBRATION_PRODUCTS
         for _ in range(2):  # the second time with about as many as there will be
-            product_s = statistics.fmean(
-                self._time_product(count) for _ in range(CALIBRATION_BLOCKS * steps)
-            )
+            product_s = locate(self._time_product(count) for _ in range(CALIBRATION_BLOCKS * steps))
             self._products = round(extra_s / product_s)
             count = max(self._products, 1)
 
@@ -95,18 +95,21 @@ class PlantedSession(Session):
         return super().end(request)
 
     def _write_truth(self) -> None:
-        """Log ratios of step times with and without the extra work, one for each double pair."""
+        """Log ratio of the step times with and without the extra work."""
         steps = max(1, round(TRUTH_BLOCK_S / self._plain_step_time_s))
         self._step_with(0)
-        log_ratios: List[float] = []
+        times: Dict[int, List[float]] = {0: [], self._products: []}
         for _ in range(TRUTH_DOUBLE_PAIRS):
-            plain, planted = [], []
             for products in (0, self._products, self._products, 0):
-                times = planted if products else plain
-                times.append(self._time_step(products, steps))
-            log_ratios.append(float(np.mean(np.log(planted)) - np.mean(np.log(plain))))
+                times[products].append(self._time_step(products, steps))
+        log_ratio = math.log(locate(times[self._products]) / locate(times[0]))
         with open(os.environ["PLANTED_TRUTH"], "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(log_ratios) + "\n")
+            stream.write(json.dumps(log_ratio) + "\n")
+
+
+def locate(times: Iterable[float]) -> float:
+    """Lower-third quantile."""
+    return float(np.quantile(list(times), LOCATION_QUANTILE))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Machine:
     noise: float = 0.03  # of a block
     burst: float = 0.35
     burst_chance: float = 0.01  # of a step
+    busy: float = 0.0  # share of the blocks that another process takes a core from
+    busy_mean: float = 0.3  # what that adds to a block on average, exponentially distributed
     block_s: float = 0.06
     block_steps: int = 10
     seed: int = 0
@@ -61,7 +63,7 @@ class Machine:
         return own
 
     def measure(self, processes: np.ndarray, double_rounds: int) -> np.ndarray:
-        """(3, replicates, double rounds) log step times, in palindromic random order."""
+        """(3, replicates, rounds) log step times; every second round is the one before reversed."""
         count = processes.size
         orders = [self.source.permutation(count) for _ in range(double_rounds)]
         who = np.concatenate([np.concatenate([o, o[::-1]]) for o in orders])
@@ -69,10 +71,11 @@ class Machine:
         times += self.source.normal(0, self.noise, len(who))
         bursts = self.source.binomial(self.block_steps, self.burst_chance, len(who))
         times += np.log1p(self.burst * bursts / self.block_steps)
-        result = np.zeros((count, double_rounds))
-        round_of = np.repeat(np.arange(double_rounds), 2 * count)
-        np.add.at(result, (who, round_of), times / 2)
-        return result.reshape(*processes.shape, double_rounds)
+        busy = self.source.random(len(who)) < self.busy
+        times += np.log1p(busy * self.source.exponential(self.busy_mean, len(who)))
+        result = np.zeros((count, 2 * double_rounds))
+        result[who, np.repeat(np.arange(2 * double_rounds), count)] = times
+        return result.reshape(*processes.shape, 2 * double_rounds)
 
     def _drift_path(self, blocks: int) -> np.ndarray:
         keep = np.exp(-self.block_s / self.drift_time_s)
@@ -98,7 +101,7 @@ def run(
     move = FRESH
     while True:
         data = sum(w.shape[1] * w.shape[2] for w in waves)
-        rounds = waves[0].shape[2]
+        rounds = waves[0].shape[2] // 2
         fit = min(rounds, int((budget_s - spent) / cost))
         last = fit < max(2, rounds // 2)
         if last or is_look_due(data, seen):
@@ -136,6 +139,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, nargs="+", default=[0.03, 0.1])
     parser.add_argument("--spread", type=float, nargs="+", default=[0.0, 0.005, 0.01, 0.02])
     parser.add_argument("--effect", type=float, nargs="+", default=[0.0, 0.03, 0.05, 0.1])
+    parser.add_argument("--busy", type=float, default=0.0, help="share of disturbed blocks")
     options = parser.parse_args()
     print(f"{options.runs} runs each, block noise / spread / effect in percent, rates in percent")
     print(f"{'noise':>5} {'spread':>6} {'effect':>6} | {' '.join(f'{v:>12}' for v in VERDICTS)} "
@@ -143,7 +147,9 @@ def main() -> None:
     for noise in options.noise:
         for spread in options.spread:
             for effect in options.effect:
-                rates = measure_rates(options.runs, noise=noise, spread=spread, effect=effect)
+                rates = measure_rates(
+                    options.runs, noise=noise, spread=spread, effect=effect, busy=options.busy
+                )
                 shares = " ".join(f"{rates[v] * 100:12.1f}" for v in VERDICTS)
                 print(
                     f"{noise * 100:5g} {spread * 100:6g} {effect * 100:6g} | {shares} "

@@ -6,8 +6,8 @@ as many processes. The additive model
 
     z[process] = program + heat + error
 
-with z the process's location within its heat (as in `verdict/estimate.py`: double rounds centred on
-their median, then Hodges-Lehmann) is fitted by least squares. It is the analysis of an incomplete
+with z the process's location within its heat (double rounds centred on their median, then the
+Hodges-Lehmann location) is fitted by least squares. It is the analysis of an incomplete
 block design (Cochran and Cox, Experimental Designs, 1957, chapter 9): a candidate that joined late
 or left early is compared through the base it shared heats with. The scatter among processes is
 taken as one for all programs, so that a candidate can be judged from its second process on;
@@ -23,7 +23,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from oneflow_bench.speed import share_alpha
-from oneflow_bench.verdict.estimate import FEWEST_DF, Estimate, hodges_lehmann
+from oneflow_bench.verdict.estimate import FEWEST_DF, Estimate
 from oneflow_bench.verdict.judge import (
     EQUIVALENT,
     FASTER,
@@ -96,7 +96,6 @@ def estimate_programs(heats: Sequence[Heat], base: str) -> Dict[str, Estimate]:
         program: Estimate(
             log_ratio=-float(effects[place]),
             std_error=errors[place],
-            cautious_error=errors[place],  # one scatter for all programs as it is
             df=float(df),
             replicates=sum(program in heat.programs for heat in heats),
             process_spread=math.sqrt(variance) if known else None,
@@ -117,6 +116,13 @@ def _find_connected(heats: Sequence[Heat], base: str) -> List[Heat]:
         connected += found
         left = [heat for heat in left if heat not in found]
         reached |= {program for heat in found for program in heat.programs}
+
+
+def hodges_lehmann(values: np.ndarray) -> np.ndarray:
+    """Median of the averages of all pairs, with themselves, along the last axis."""
+    count = values.shape[-1]
+    left, right = np.triu_indices(count)
+    return np.asarray(np.median((values[..., left] + values[..., right]) / 2, axis=-1))
 
 
 def locate(heat: Heat) -> np.ndarray:

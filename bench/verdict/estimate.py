@@ -4,19 +4,19 @@ Processes of the same program differ: where the loader put the code, which pages
 one process share that, so blocks are not the observations; processes are (Kalibera and Jones,
 "Rigorous Benchmarking in Reasonable Time", ISMM 2013). The steps are
 
-1. x[d, p]: mean log step time of process p in double round d. A double round visits all processes
-   of a wave in a random order and then in its reverse, so a linear drift cancels out of it.
-2. centre each double round on its median: what the machine did to all of them is gone.
-3. z[p]: Hodges-Lehmann location of the centred values of p: a burst in a few blocks weighs little.
+1. x[r, p]: mean log step time of process p in round r. A round visits all processes of a wave in a
+   random order, the next one in its reverse, so that none is always early or late.
+2. centre each round on its median: what the machine did to all of them is gone.
+3. z[p]: the lower-third quantile of the centred values of p. Other work on the machine only ever
+   takes time, so the quicker blocks of a process tell most about its program. Among processes of
+   one program it scattered less than the mean, the median and the Hodges-Lehmann location, beside
+   a busy process half as much (docs/adr/0009-lower-third-of-the-blocks.md).
 4. log ratio: mean z of the baseline's processes less that of the contender's. The control runs the
    baseline's program, so its processes are the baseline's too: twice as many on one side.
 5. its variance: scatter of z among processes of one program, the two programs apart, with
    Satterthwaite's degrees of freedom (Welch, Biometrika 34, 1947). What is left of noise within a
-   process is in that scatter, and needs no estimate of its own.
-
-   With very few processes that is a little too sure (a contender whose three happen to lie close
-   counts for too much), so a cautious standard error, in which the contender's scatter is at
-   least that of all processes, is kept beside it for the interval that guards against false calls.
+   process is in that scatter, and needs no estimate of its own. The contender's scatter is taken
+   to be at least that of all processes: its few may happen to lie close.
 
 Waves of one process per role have no scatter within; then the scatter among waves' log ratios is
 used, with the number of waves less one as degrees of freedom. Three processes of each role are the
@@ -25,21 +25,20 @@ fewest for an interval.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
 FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
-# variance of the Hodges-Lehmann location over that of the mean, normal errors (Lehmann, 1963)
-_HODGES_LEHMANN_VARIANCE = 1.047
+LOCATION_QUANTILE = 1 / 3  # of a process's centred blocks
 
 
 @dataclass(frozen=True)
 class Wave:
     """Log step times of processes that were alive together.
 
-    Each array has the shape (processes, double rounds), the same for all three roles.
+    Each array has the shape (processes, rounds), the same for all three roles.
     """
 
     baseline: np.ndarray
@@ -53,26 +52,36 @@ class Estimate:
 
     log_ratio: float
     std_error: Optional[float]  # None: too few processes to know
-    cautious_error: Optional[float]  # the contender's scatter taken to be no less than anyone's
     df: float  # degrees of freedom of the standard error
     replicates: int
     process_spread: Optional[float]  # standard deviation among processes of one program
     within_share: Optional[float]  # of the log ratio's variance, what more blocks would take away
 
 
-def hodges_lehmann(values: np.ndarray) -> np.ndarray:
-    """Median of the averages of all pairs, with themselves, along the last axis."""
-    count = values.shape[-1]
-    left, right = np.triu_indices(count)
-    return np.asarray(np.median((values[..., left] + values[..., right]) / 2, axis=-1))
-
-
 def locate_processes(wave: Wave) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(baseline, contender, control) locations z, each of shape (processes,)."""
-    stacked = np.concatenate([wave.baseline, wave.contender, wave.control])
-    located = hodges_lehmann(stacked - np.median(stacked, axis=0, keepdims=True))
     count = len(wave.baseline)
+    located = _locate(_centre(wave))
     return located[:count], located[count : 2 * count], located[2 * count :]
+
+
+def _centre(wave: Wave) -> np.ndarray:
+    """Values less the median of their round, baseline, contender and control below each other.
+
+    The median is taken as if the contender were no slower or faster: in a round of two levels it
+    would follow the noise of the level it falls on, and shift that program's quantile alone.
+    """
+    stacked = np.concatenate([wave.baseline, wave.contender, wave.control])
+    count = len(wave.baseline)
+    located, is_contender = _locate(stacked), np.zeros(len(stacked), dtype=bool)
+    is_contender[count : 2 * count] = True
+    shift = located[is_contender].mean() - located[~is_contender].mean()
+    level = stacked - np.where(is_contender, shift, 0.0)[:, None]
+    return np.asarray(stacked - np.median(level, axis=0, keepdims=True))
+
+
+def _locate(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.quantile(values, LOCATION_QUANTILE, axis=1))
 
 
 def estimate_speedup(waves: Sequence[Wave]) -> Estimate:
@@ -81,20 +90,17 @@ def estimate_speedup(waves: Sequence[Wave]) -> Estimate:
     left = [np.concatenate([z[0], z[2]]) for z in located]
     right = [z[1] for z in located]
     (left_variance, left_df), (right_variance, right_df) = _scatter(left), _scatter(right)
-    replicates = sum(len(group) for group in right)
     parts = [left_variance / 2, right_variance]  # of the log ratio, times the replicates
     df = 0.0
     if min(left_df, right_df) >= FEWEST_DF:
         squares = parts[0] ** 2 / left_df + parts[1] ** 2 / right_df
         df = sum(parts) ** 2 / squares if squares else float(left_df + right_df)
+        pooled = (left_variance * left_df + right_variance * right_df) / (left_df + right_df)
+        parts[1] = max(right_variance, pooled)
     within = _variance_within(waves, {"baseline": 0.25, "control": 0.25, "contender": 1.0})
     spread = float(np.sqrt((left_variance + right_variance) / 2))
-    estimate = _estimate(left, right, sum(parts) / replicates, df, spread, within)
-    if not df:
-        return estimate
-    pooled = (left_variance * left_df + right_variance * right_df) / (left_df + right_df)
-    cautious = (parts[0] + max(right_variance, pooled)) / replicates
-    return replace(estimate, cautious_error=float(np.sqrt(cautious)))
+    replicates = sum(len(group) for group in right)
+    return _estimate(left, right, sum(parts) / replicates, df, spread, within)
 
 
 def estimate_control(waves: Sequence[Wave]) -> Estimate:
@@ -123,12 +129,11 @@ def _estimate(
     replicates = int(weights.sum())
     if not df:
         if len(ratios) <= FEWEST_DF:
-            return Estimate(log_ratio, None, None, 0.0, replicates, None, None)
+            return Estimate(log_ratio, None, 0.0, replicates, None, None)
         variance, df = float(ratios.var(ddof=1)) / len(ratios), float(len(ratios) - 1)
         spread = float(ratios.std(ddof=1) / np.sqrt(2))
     share = min(1.0, within / (variance * replicates)) if variance else None
-    std_error = float(np.sqrt(variance))
-    return Estimate(log_ratio, std_error, std_error, df, replicates, spread, share)
+    return Estimate(log_ratio, float(np.sqrt(variance)), df, replicates, spread, share)
 
 
 def _scatter(groups: Sequence[np.ndarray]) -> Tuple[float, int]:
@@ -141,21 +146,17 @@ def _scatter(groups: Sequence[np.ndarray]) -> Tuple[float, int]:
 def _variance_within(waves: Sequence[Wave], shares: Dict[str, float]) -> float:
     """What the blocks add to a replicate's log ratio, averaged over the waves.
 
-    `shares` says how much of the variance of a role's z enters.
+    `shares` says how much of the variance of a role's z enters. The variance of z comes from its
+    two halves in time, so that a disturbance that lasts for some blocks counts as what it is:
+    each half's is twice that of the whole, and that of their difference four times.
     """
     parts = []
     for wave in waves:
-        everything = np.concatenate([wave.baseline, wave.contender, wave.control])
-        centre = np.median(everything, axis=0, keepdims=True)
-        count = everything.shape[1]
-        if count < 2:
+        centred = _centre(wave)
+        half = centred.shape[1] // 2
+        if half < 2:
             return float("inf")
-        parts.append(
-            sum(
-                share * float((getattr(wave, role) - centre).var(axis=1, ddof=1).mean())
-                for role, share in shares.items()
-            )
-            * _HODGES_LEHMANN_VARIANCE
-            / count
-        )
+        variances = (_locate(centred[:, :half]) - _locate(centred[:, -half:])) ** 2 / 4
+        by_role = dict(zip(("baseline", "contender", "control"), np.split(variances, 3)))
+        parts.append(sum(share * float(by_role[role].mean()) for role, share in shares.items()))
     return float(np.mean(parts))

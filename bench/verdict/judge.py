@@ -98,7 +98,7 @@ def judge(
         control_verdict=control_verdict,
         smallest_effect=smallest_effect(estimate, looks, margins, alpha),
         replicates=estimate.replicates,
-        double_rounds=round(sum(w.baseline.shape[1] for w in waves) / len(waves)),
+        double_rounds=round(sum(w.baseline.shape[1] // 2 for w in waves) / len(waves)),
         looks=looks,
         process_spread=estimate.process_spread,
         within_share=estimate.within_share,
@@ -108,12 +108,12 @@ def judge(
 def form_interval(estimate: Estimate, looks: int, alpha: float = DIFFERENCE_ALPHA) -> Interval:
     """Both intervals, back on the scale of the ratio."""
     centre = estimate.log_ratio
-    if estimate.std_error is None or estimate.cautious_error is None:
+    if estimate.std_error is None:
         return Interval(
             ratio=math.exp(centre), low=None, high=None, strict_low=None, strict_high=None
         )
     plain, paid = _quantiles(estimate, looks, alpha)
-    half, strict = plain * estimate.std_error, paid * estimate.cautious_error
+    half, strict = plain * estimate.std_error, paid * estimate.std_error
     return Interval(
         ratio=math.exp(centre),
         low=math.exp(centre - half),
@@ -164,9 +164,9 @@ def smallest_effect(
     """The relative difference that this standard error would have shown with probability 0.9."""
     from scipy.special import stdtrit
 
-    if estimate.std_error is None or estimate.cautious_error is None:
+    if estimate.std_error is None:
         return None
     half, strict = _quantiles(estimate, looks, alpha)
     power = float(stdtrit(estimate.df, POWER))
     beyond = math.log1p(margins.margin) + (half + power) * estimate.std_error
-    return math.expm1(max(beyond, strict * estimate.cautious_error + power * estimate.std_error))
+    return math.expm1(max(beyond, (strict + power) * estimate.std_error))

@@ -17,7 +17,7 @@ from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
 
 STOP, LONGER, FRESH = "stop", "longer", "fresh"
 REST = "rest"  # what is left of the time is too short for fresh processes: it goes to these
-FIRST_DOUBLE_ROUNDS = 2  # of a wave, before anything is judged
+FIRST_DOUBLE_ROUNDS = 4  # of a wave, before anything is judged
 
 
 class Aims(BaseModel):

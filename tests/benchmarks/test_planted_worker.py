@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import verdict_quality
 
@@ -38,6 +37,5 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
         worker.kill()
         worker.close()
     assert answer["duration_s"] > 0 and answer["minor_faults"] >= 0
-    (log_ratios,) = [json.loads(line) for line in truth.read_text().splitlines()]
-    assert len(log_ratios) == 4
-    assert np.median(log_ratios) > 0.1  # half as much again, on whatever machine this is
+    (log_ratio,) = [json.loads(line) for line in truth.read_text().splitlines()]
+    assert log_ratio > 0.1  # half as much again, on whatever machine this is

@@ -27,7 +27,7 @@ from oneflow_bench.speed_events import SpeedBlockEvent
 
 def create_comparison(kind="aa", condition="quiet", planted=1.0, number=0):
     events = create_speed_events(0.1, 0.1 * planted, 0.1, seed=number)
-    truth = [[math.log(planted)] * 4] * 4 if kind != "aa" else []
+    truth = [math.log(planted)] * 4 if kind != "aa" else []
     return {
         "condition": condition,
         "kind": kind,
@@ -90,7 +90,7 @@ def test_the_table_has_all_rules_and_cells(comparisons):
 
 def test_the_truth_is_what_processes_measured_of_themselves():
     source = np.random.default_rng(0)
-    noisy = [{"truth": source.normal(0.03, 0.01, (3, 4)).tolist()} for _ in range(100)]
+    noisy = [{"truth": source.normal(0.03, 0.01, 3).tolist()} for _ in range(100)]
     truth, error = measure_truth(noisy)
     assert truth == pytest.approx(0.03, abs=4 * error) and error < 0.001
     assert measure_truth([{"truth": []}]) == (0.0, 0.0)

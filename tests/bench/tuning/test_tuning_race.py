@@ -26,6 +26,7 @@ from oneflow_bench.tuning.race import (
     count_affordable,
     estimate_programs,
     find_beaten,
+    hodges_lehmann,
     is_gross,
     judge_field,
 )
@@ -231,3 +232,8 @@ def test_a_setting_stays_where_it_is_missed_or_where_it_won_alone():
     assert kept == ["missed", "unsure"]
     assert set(dropped) == {"likely", "idle", "harmful"}
     assert "as fast without" in dropped["idle"] and "faster without" in dropped["harmful"]
+
+
+def test_hodges_lehmann_ignores_one_wild_value():
+    assert hodges_lehmann(np.array([1.0, 1.1, 0.9, 1.0, 9.0])) == pytest.approx(1.05, abs=0.06)
+    assert hodges_lehmann(np.array([1.0, 2.0])) == 1.5
