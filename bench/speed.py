@@ -24,7 +24,7 @@ from oneflow_bench.speed_events import (
 from oneflow_bench.stability import find_warnings
 from oneflow_bench.stats import Ratio, Summary, summarize
 from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
-from oneflow_bench.verdict.estimate import Wave, estimate_speedup
+from oneflow_bench.verdict.estimate import Locate, Wave, estimate_speedup, lower_third, mean
 from oneflow_bench.verdict.judge import (
     INCONCLUSIVE,
     Interval,
@@ -60,7 +60,8 @@ class SpeedSummary(BaseModel):
     block_steps: int
     blocks: int  # scored, of the three roles
     duration_s: float  # from the phase's start to the end of its last block
-    cpu: Optional[Interval]  # the same ratio in processor seconds: a second opinion
+    mean: Optional[Interval]  # the same ratio by the mean of all blocks: a second opinion
+    cpu: Optional[Interval]  # and in processor seconds
     instructions: Optional[Interval]
     unreadable: Dict[str, str]  # counter -> why it could not be read
     energy_per_step_j: Dict[str, float]  # by role; empty where it cannot be read
@@ -216,6 +217,7 @@ def summarize_speed(
         block_steps=scored[0].steps,
         blocks=len(scored),
         duration_s=max(b.started_s + b.duration_s for b in scored),
+        mean=_second_opinion(blocks, lambda b: b.step_time_s, looks, alpha, mean),
         cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks, alpha),
         instructions=_second_opinion(
             blocks,
@@ -260,10 +262,14 @@ def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:
 
 
 def _second_opinion(
-    blocks: Sequence[SpeedBlockEvent], value: Value, looks: int, alpha: float
+    blocks: Sequence[SpeedBlockEvent],
+    value: Value,
+    looks: int,
+    alpha: float,
+    locate: Locate = lower_third,
 ) -> Optional[Interval]:
     waves = collect_waves(blocks, value)
-    return form_interval(estimate_speedup(waves), looks, alpha) if waves else None
+    return form_interval(estimate_speedup(waves, locate), looks, alpha) if waves else None
 
 
 def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:

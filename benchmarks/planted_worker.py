@@ -1,14 +1,15 @@
-"""A worker whose train step does a known share of extra real work, for `verdict_quality.py`.
+"""A worker whose train step does a known amount of extra real work, for `verdict_quality.py`.
 
-Environment: PLANTED_PERCENT is the extra work in percent of the step (0 for none), PLANTED_TRUTH a
-file to which a worker with extra work appends, when it ends, what that work really cost.
+Environment: PLANTED_PRODUCTS is how many small matrix products are done after each step (0 for
+none), PLANTED_TRUTH a file to which a worker with extra work appends, when it ends, what that work
+really cost.
 
-The extra work is a number of small matrix products between the step's end and the next, so that
-nothing of it hides behind OneFlow's own threads; without extra work the step is synchronised alike.
-The number is calibrated in each process to the asked share of its own step. What it cost in truth
-is measured in the process itself, with and without it in ABBA blocks, apart from the comparison.
-Both go by the lower third of the times, as the verdict does: what a busy machine adds to a step now
-and then is not the program's.
+The products come between the step's end and the next, so that nothing of them hides behind
+OneFlow's own threads; without them the step is synchronised alike. Asked to `calibrate`, a worker
+says how many products take as long as its step. What the extra work cost in truth is measured in
+the process itself, with and without it in ABBA blocks, apart from the comparison. Both go by the
+lower third of the times, as the verdict does: what a busy machine adds to a step now and then is not
+the program's.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from oneflow_bench.verdict.estimate import LOCATION_QUANTILE
 from oneflow_bench.worker import Session, main
 
 SIDE = 48  # of the matrices: a product of some microseconds
-CALIBRATION_BLOCKS = 9
+CALIBRATION_BLOCKS = 15
 CALIBRATION_S = 0.03  # of a block
 CALIBRATION_PRODUCTS = 50
+CALIBRATION_SHARE = 0.05  # of a step that the products of a block take
+WARMUP_STEPS = 5  # the first steps are slow
 TRUTH_BLOCK_S = 0.05
 TRUTH_DOUBLE_PAIRS = 4
 
@@ -37,30 +40,23 @@ class PlantedSession(Session):
 
     def __init__(self) -> None:
         super().__init__()
-        self._percent = float(os.environ.get("PLANTED_PERCENT", "0"))
+        self._products = int(os.environ.get("PLANTED_PRODUCTS", "0"))
         self._left = np.full((SIDE, SIDE), 0.5, dtype=np.float32)
         self._out = np.zeros_like(self._left)
-        self._products = 0
-        self._plain_step_time_s = 0.0
 
-    def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        answer = super().compile(request)
-        if self._percent:
-            self._calibrate()
-        return answer
-
-    def _calibrate(self) -> None:
-        self._time_step(0, 3)  # the first steps are slow
-        steps = max(1, round(CALIBRATION_S / self._time_step(0, 1)))
-        self._plain_step_time_s = locate(
-            self._time_step(0, steps) for _ in range(CALIBRATION_BLOCKS)
-        )
-        extra_s = self._percent / 100 * self._plain_step_time_s
+    def calibrate(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """How many products take as long as a step, here and now."""
+        self._time_step(0, WARMUP_STEPS)
+        step_time_s = self._measure_plain_step()
         count = CALIBRATION_PRODUCTS
         for _ in range(2):  # the second time with about as many as there will be
-            product_s = locate(self._time_product(count) for _ in range(CALIBRATION_BLOCKS * steps))
-            self._products = round(extra_s / product_s)
-            count = max(self._products, 1)
+            product_s = locate(self._time_product(count) for _ in range(CALIBRATION_BLOCKS))
+            count = max(1, round(CALIBRATION_SHARE * step_time_s / product_s))
+        return {"products": step_time_s / product_s}
+
+    def _measure_plain_step(self) -> float:
+        steps = max(1, round(CALIBRATION_S / self._time_step(0, 1)))
+        return locate(self._time_step(0, steps) for _ in range(CALIBRATION_BLOCKS))
 
     def _timed_step(self) -> Any:
         return self._step_with(self._products)
@@ -96,8 +92,7 @@ class PlantedSession(Session):
 
     def _write_truth(self) -> None:
         """Log ratio of the step times with and without the extra work."""
-        steps = max(1, round(TRUTH_BLOCK_S / self._plain_step_time_s))
-        self._step_with(0)
+        steps = max(1, round(TRUTH_BLOCK_S / self._measure_plain_step()))
         times: Dict[int, List[float]] = {0: [], self._products: []}
         for _ in range(TRUTH_DOUBLE_PAIRS):
             for products in (0, self._products, self._products, 0):

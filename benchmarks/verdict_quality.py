@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -46,6 +47,8 @@ COUNTS = {"aa": 150, "3": 20, "5": 20, "10": 20}  # for each condition
 # narrow, so without a shorter limit 300 of these would fill a day
 BUDGET_S = {"aa": 20.0, "3": 120.0, "5": 120.0, "10": 120.0}
 FIRST_SEED = 1000
+CALIBRATION_PROCESSES = 5
+TIMEOUT_S = 120.0
 _HOG = """
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -67,16 +70,65 @@ def beside(condition: str) -> Iterator[None]:
         hog.communicate()
 
 
+def create_planted_launcher(folder: Path, environments: RuntimeResolver) -> Any:
+    """Starts `planted_worker.py` for a contender; logs go to `folder`/logs."""
+
+    def launch(contender: Contender) -> WorkerProcess:
+        python = python_of(contender)
+        environment = environments.resolve(contender, python)
+        command = [python, str(PLANTED_WORKER)]
+        log = folder / "logs" / f"{contender.name}.log"
+        return WorkerProcess(contender.name, command, environment, log)
+
+    return launch
+
+
+def calibrate(options: Any, workload: Workload, environments: RuntimeResolver) -> float:
+    """How many products take as long as a step, on the machine left alone.
+
+    Done once and stored, so that the extra work is the same in every process of the study: what
+    the machine does while a process measures itself would otherwise make its work more or less.
+    """
+    stored = options.out / "calibration.json"
+    if not stored.exists():
+        launch = create_planted_launcher(options.out / "work", environments)
+        found = []
+        for number in range(CALIBRATION_PROCESSES):
+            contender = Contender(name=f"calibration-{number}", mode=options.mode)
+            worker = launch(contender)
+            try:
+                worker.ask(
+                    "prepare",
+                    TIMEOUT_S,
+                    workload=workload.model_dump(),
+                    contender=contender.model_dump(),
+                    steps_per_epoch=workload.steps_per_epoch or 1,
+                )
+                worker.ask("compile", TIMEOUT_S)
+                found.append(worker.ask("calibrate", TIMEOUT_S)["products"])
+            finally:
+                worker.kill()
+                worker.close()
+        content = {"products_of_a_step": statistics.median(found), "processes": found}
+        write_atomically(stored, json.dumps(content, indent=1) + "\n")
+    return float(json.loads(stored.read_text(encoding="utf-8"))["products_of_a_step"])
+
+
 def run_comparison(
-    kind: str, number: int, options: Any, workload: Workload, environments: RuntimeResolver
+    kind: str,
+    number: int,
+    options: Any,
+    workload: Workload,
+    environments: RuntimeResolver,
+    products_of_a_step: float,
 ) -> Dict[str, Any]:
     """Measure once; everything that is kept of it."""
-    percent = 0.0 if kind == "aa" else float(kind)
+    products = 0 if kind == "aa" else round(float(kind) / 100 * products_of_a_step)
     folder = options.out / "work"
     shutil.rmtree(folder, ignore_errors=True)
     truth = folder / "truth.jsonl"
     seed = FIRST_SEED + number
-    planted = {"PLANTED_PERCENT": str(percent), "PLANTED_TRUTH": str(truth.resolve())}
+    planted = {"PLANTED_PRODUCTS": str(products), "PLANTED_TRUTH": str(truth.resolve())}
     document = Document(
         run_id=f"verdict-quality-{kind}-{number}",
         command="compare",
@@ -92,16 +144,9 @@ def run_comparison(
         steps_per_epoch=workload.steps_per_epoch or 1,
     )
 
-    def launch(contender: Contender) -> WorkerProcess:
-        python = python_of(contender)
-        environment = environments.resolve(contender, python)
-        command = [python, str(PLANTED_WORKER)]
-        log = folder / "logs" / f"{contender.name}.log"
-        return WorkerProcess(contender.name, command, environment, log)
-
     load = describe_load()
     started, cpu_started = time.perf_counter(), time.process_time()
-    record = execute_speed(document, folder, launch)
+    record = execute_speed(document, folder, create_planted_launcher(folder, environments))
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     summary = summarize_record_speed(record, "plain", "planted")
     assert summary is not None
@@ -150,11 +195,15 @@ def measure(options: Any, store: Path) -> None:
     done = load_comparisons(store)
     write_atomically(store, "".join(json.dumps(c) + "\n" for c in done))  # no half last line
     cells = plan_cells(options, done)
+    planted = any(kind != "aa" for _, kind, _ in cells)
+    products_of_a_step = calibrate(options, workload, environments) if planted else 0.0
     failures = 0
     for index, (condition, kind, number) in enumerate(cells):
         try:
             with beside(condition):
-                stored = run_comparison(kind, number, options, workload, environments)
+                stored = run_comparison(
+                    kind, number, options, workload, environments, products_of_a_step
+                )
         except BenchError as error:
             failures += 1
             print(f"{condition} {kind} {number}: {error}", file=sys.stderr)

@@ -26,12 +26,14 @@ fewest for an interval.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
 FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
 LOCATION_QUANTILE = 1 / 3  # of a process's centred blocks
+
+Locate = Callable[[np.ndarray], np.ndarray]  # (processes, rounds) -> (processes,)
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,25 @@ class Estimate:
     within_share: Optional[float]  # of the log ratio's variance, what more blocks would take away
 
 
-def locate_processes(wave: Wave) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lower_third(values: np.ndarray) -> np.ndarray:
+    """The quantile along the last axis that stands for a process in the verdict."""
+    return np.asarray(np.quantile(values, LOCATION_QUANTILE, axis=-1))
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """The mean along the last axis: with all that the machine, or the program, did now and then."""
+    return np.asarray(values.mean(axis=-1))
+
+
+def locate_processes(
+    wave: Wave, locate: Locate = lower_third
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(baseline, contender, control) locations z, each of shape (processes,)."""
-    count = len(wave.baseline)
-    located = _locate(_centre(wave))
-    return located[:count], located[count : 2 * count], located[2 * count :]
+    baseline, contender, control = np.split(locate(centre_rounds(wave)), 3)
+    return baseline, contender, control
 
 
-def _centre(wave: Wave) -> np.ndarray:
+def centre_rounds(wave: Wave) -> np.ndarray:
     """Values less the median of their round, baseline, contender and control below each other.
 
     The median is taken as if the contender were no slower or faster: in a round of two levels it
@@ -73,20 +86,16 @@ def _centre(wave: Wave) -> np.ndarray:
     """
     stacked = np.concatenate([wave.baseline, wave.contender, wave.control])
     count = len(wave.baseline)
-    located, is_contender = _locate(stacked), np.zeros(len(stacked), dtype=bool)
+    located, is_contender = lower_third(stacked), np.zeros(len(stacked), dtype=bool)
     is_contender[count : 2 * count] = True
     shift = located[is_contender].mean() - located[~is_contender].mean()
     level = stacked - np.where(is_contender, shift, 0.0)[:, None]
     return np.asarray(stacked - np.median(level, axis=0, keepdims=True))
 
 
-def _locate(values: np.ndarray) -> np.ndarray:
-    return np.asarray(np.quantile(values, LOCATION_QUANTILE, axis=1))
-
-
-def estimate_speedup(waves: Sequence[Wave]) -> Estimate:
+def estimate_speedup(waves: Sequence[Wave], locate: Locate = lower_third) -> Estimate:
     """The contender against the baseline, from at least one wave."""
-    located = [locate_processes(wave) for wave in waves]
+    located = [locate_processes(wave, locate) for wave in waves]
     left = [np.concatenate([z[0], z[2]]) for z in located]
     right = [z[1] for z in located]
     (left_variance, left_df), (right_variance, right_df) = _scatter(left), _scatter(right)
@@ -97,7 +106,7 @@ def estimate_speedup(waves: Sequence[Wave]) -> Estimate:
         df = sum(parts) ** 2 / squares if squares else float(left_df + right_df)
         pooled = (left_variance * left_df + right_variance * right_df) / (left_df + right_df)
         parts[1] = max(right_variance, pooled)
-    within = _variance_within(waves, {"baseline": 0.25, "control": 0.25, "contender": 1.0})
+    within = _variance_within(waves, {"baseline": 0.25, "control": 0.25, "contender": 1.0}, locate)
     spread = float(np.sqrt((left_variance + right_variance) / 2))
     replicates = sum(len(group) for group in right)
     return _estimate(left, right, sum(parts) / replicates, df, spread, within)
@@ -108,7 +117,7 @@ def estimate_control(waves: Sequence[Wave]) -> Estimate:
     located = [locate_processes(wave) for wave in waves]
     left, right = [z[0] for z in located], [z[2] for z in located]
     variance, df = _scatter(left + right)  # one program, one scatter
-    within = _variance_within(waves, {"baseline": 1.0, "control": 1.0})
+    within = _variance_within(waves, {"baseline": 1.0, "control": 1.0}, lower_third)
     replicates = sum(len(group) for group in right)
     known_df = float(df) if df >= 2 * FEWEST_DF else 0.0
     return _estimate(left, right, 2 * variance / replicates, known_df, variance**0.5, within)
@@ -143,7 +152,7 @@ def _scatter(groups: Sequence[np.ndarray]) -> Tuple[float, int]:
     return (squares / df if df else 0.0), df
 
 
-def _variance_within(waves: Sequence[Wave], shares: Dict[str, float]) -> float:
+def _variance_within(waves: Sequence[Wave], shares: Dict[str, float], locate: Locate) -> float:
     """What the blocks add to a replicate's log ratio, averaged over the waves.
 
     `shares` says how much of the variance of a role's z enters. The variance of z comes from its
@@ -152,11 +161,11 @@ def _variance_within(waves: Sequence[Wave], shares: Dict[str, float]) -> float:
     """
     parts = []
     for wave in waves:
-        centred = _centre(wave)
+        centred = centre_rounds(wave)
         half = centred.shape[1] // 2
         if half < 2:
             return float("inf")
-        variances = (_locate(centred[:, :half]) - _locate(centred[:, -half:])) ** 2 / 4
+        variances = (locate(centred[:, :half]) - locate(centred[:, -half:])) ** 2 / 4
         by_role = dict(zip(("baseline", "contender", "control"), np.split(variances, 3)))
         parts.append(sum(share * float(by_role[role].mean()) for role, share in shares.items()))
     return float(np.mean(parts))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from oneflow_bench.worker_process import WorkerProcess
 @pytest.mark.oneflow
 def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
     truth = tmp_path / "truth.jsonl"
-    planted = {"PLANTED_PERCENT": "50", "PLANTED_TRUTH": str(truth)}
+    planted = {"PLANTED_PRODUCTS": "400", "PLANTED_TRUTH": str(truth)}
     contender = Contender(name="planted", mode="graph", env=planted)
     environment = RuntimeResolver().resolve(contender, sys.executable)
     command = [sys.executable, str(Path(verdict_quality.__file__).with_name("planted_worker.py"))]
@@ -31,6 +32,7 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
             steps_per_epoch=10,
         )
         worker.ask("compile", 120)
+        calibrated = worker.ask("calibrate", 120)["products"]
         answer = worker.ask("measure", 120, steps=4, lead_steps=1)
         worker.ask("end", 120)
     finally:
@@ -38,4 +40,5 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
         worker.close()
     assert answer["duration_s"] > 0 and answer["minor_faults"] >= 0
     (log_ratio,) = [json.loads(line) for line in truth.read_text().splitlines()]
-    assert log_ratio > 0.1  # half as much again, on whatever machine this is
+    share = 400 / calibrated  # what the products add to a step
+    assert math.log1p(share / 3) < log_ratio < math.log1p(3 * share)  # on whatever machine this is

@@ -1,0 +1,95 @@
+"""How much processes of one program scatter, by the number that is taken to stand for their blocks.
+
+    python benchmarks/block_locations.py [results/verdict-quality/comparisons.jsonl]
+
+Reads the comparisons of a program with itself that `verdict_quality.py` stored, and takes the first
+rounds of each wave: their blocks, centred as the verdict centres them, are located in several ways.
+What a location does not scatter, a comparison need not measure away. Also printed is the bias of
+each location on a made-up machine, where the contender takes 10 % longer and other work takes time
+from 40 % of the blocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Callable, Dict, List
+
+import numpy as np
+from simulated_verdicts import Machine
+from verdict_quality_report import load_comparisons, unpack_blocks
+
+from oneflow_bench.errors import BenchError
+from oneflow_bench.speed import collect_waves
+from oneflow_bench.tuning.race import hodges_lehmann
+from oneflow_bench.verdict.estimate import LOCATION_QUANTILE, Wave, centre_rounds
+
+Location = Callable[[np.ndarray], np.ndarray]
+LOCATIONS: Dict[str, Location] = {
+    "mean": lambda values: values.mean(axis=1),
+    "Hodges-Lehmann": hodges_lehmann,
+    "median": lambda values: np.median(values, axis=1),
+    "lower third": lambda values: np.quantile(values, LOCATION_QUANTILE, axis=1),
+    "lower quarter": lambda values: np.quantile(values, 0.25, axis=1),
+}
+ROUNDS = (8, 16)
+SIMULATED_RUNS = 400
+EFFECT, BUSY = 0.1, 0.4
+
+
+def measure_scatter(waves: List[Wave], rounds: int, locate: Location) -> float:
+    """Standard deviation among the processes of a wave, all of one program."""
+    variances = [
+        locate(centre_rounds(Wave(w.baseline[:, :rounds], w.contender[:, :rounds],
+                                  w.control[:, :rounds]))).var(ddof=1)
+        for w in waves
+    ]  # fmt: skip
+    return float(np.sqrt(np.mean(variances)))
+
+
+def measure_bias(locate: Location) -> float:
+    """Mean error of the log ratio on the made-up machine."""
+    errors = []
+    for seed in range(SIMULATED_RUNS):
+        machine = Machine(effect=EFFECT, busy=BUSY, spread=0.0, seed=seed)
+        times = machine.measure(machine.start(3), 4)
+        located = np.split(locate(centre_rounds(Wave(times[0], times[1], times[2]))), 3)
+        ratio = located[1].mean() - (located[0].mean() + located[2].mean()) / 2
+        errors.append(ratio - np.log1p(EFFECT))
+    return float(np.mean(errors))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = Path("results/verdict-quality/comparisons.jsonl")
+    parser.add_argument("store", type=Path, nargs="?", default=default)
+    options = parser.parse_args()
+    waves: Dict[str, List[Wave]] = defaultdict(list)
+    try:
+        for comparison in load_comparisons(options.store):
+            if comparison["kind"] == "aa":
+                blocks = unpack_blocks(comparison["processes"])
+                waves[comparison["condition"]] += collect_waves(blocks, lambda b: b.step_time_s)
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    cells = [
+        (condition, rounds, [w for w in waves[condition] if w.baseline.shape[1] >= rounds])
+        for condition in sorted(waves)
+        for rounds in ROUNDS
+    ]
+    cells = [cell for cell in cells if cell[2]]
+    print("| scatter among processes, % | "
+          + " | ".join(f"{c}, {n} rounds of {len(w)} waves" for c, n, w in cells)
+          + " | bias, simulated |")  # fmt: skip
+    print("|---|" + "---:|" * (len(cells) + 1))
+    for name, locate in LOCATIONS.items():
+        scatter = [f"{100 * measure_scatter(w, n, locate):.2f}" for _, n, w in cells]
+        print(f"| {name} | {' | '.join(scatter)} | {100 * measure_bias(locate):+.2f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
