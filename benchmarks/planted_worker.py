@@ -8,8 +8,8 @@ The products come between the step's end and the next, so that nothing of them h
 OneFlow's own threads; without them the step is synchronised alike. Asked to `calibrate`, a worker
 says how many products take as long as its step. What the extra work cost in truth is measured in
 the process itself, with and without it in ABBA blocks, apart from the comparison. Both go by the
-lower third of the times, as the verdict does: what a busy machine adds to a step now and then is not
-the program's.
+lower third of the times, as the verdict does: what a busy machine adds to a step now and then is
+not the program's.
 """
 
 from __future__ import annotations
