@@ -15,7 +15,7 @@ import oneflow as flow
 from oneflow import nn
 
 from oneflow_bench.graph_options import OptionValue, apply_graph_options
-from oneflow_bench.layer_graph import ForwardGraph, replace_forwards
+from oneflow_bench.layer_graph import ForwardGraph, create_ballast, replace_forwards
 from oneflow_bench.modes import MODEL_PREFIX, EagerMode, TrainGraph, compile_graph
 from oneflow_bench.optimization import State, capture_graph_state
 from oneflow_bench.workload import Job
@@ -158,6 +158,7 @@ class _ObservedTrainGraph(TrainGraph):
             "loss": loss,
             "outputs": [tensor for _, _, tensor in self._taps.outputs],
             "gradients": {name: g for name, g in gradients.items() if g is not None},
+            "ballast": create_ballast(),  # somebody's model may be a single layer
         }
 
 
@@ -215,7 +216,7 @@ def observe_eval(
             return _to_arrays(taps.outputs)
         graph = _ObservedForward(model, taps)
         apply_graph_options(graph, graph_options)
-        outputs = graph(images)
+        outputs, _ = graph(images)
         return [
             (name, kind, np.array(tensor.numpy()))
             for (name, kind), tensor in zip(graph.tapped, outputs)
@@ -232,7 +233,7 @@ class _ObservedForward(ForwardGraph):
         self._taps.clear()
         super().build(images)
         self.tapped = [(name, kind) for name, kind, _ in self._taps.outputs]
-        return [tensor for _, _, tensor in self._taps.outputs]
+        return [tensor for _, _, tensor in self._taps.outputs], create_ballast()
 
 
 def list_backward(outputs: List[Tuple[str, str, Any]], parameters: List[str]) -> List[str]:
