@@ -15,7 +15,7 @@ import argparse
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Dict, List
 
 import numpy as np
 from simulated_verdicts import Machine
@@ -24,14 +24,13 @@ from verdict_quality_report import load_comparisons, unpack_blocks
 from oneflow_bench.errors import BenchError
 from oneflow_bench.speed import collect_waves
 from oneflow_bench.tuning.race import hodges_lehmann
-from oneflow_bench.verdict.estimate import LOCATION_QUANTILE, Wave, centre_rounds
+from oneflow_bench.verdict.estimate import Locate, Wave, centre_rounds, lower_third, mean
 
-Location = Callable[[np.ndarray], np.ndarray]
-LOCATIONS: Dict[str, Location] = {
-    "mean": lambda values: values.mean(axis=1),
+LOCATIONS: Dict[str, Locate] = {
+    "mean": mean,
     "Hodges-Lehmann": hodges_lehmann,
     "median": lambda values: np.median(values, axis=1),
-    "lower third": lambda values: np.quantile(values, LOCATION_QUANTILE, axis=1),
+    "lower third": lower_third,
     "lower quarter": lambda values: np.quantile(values, 0.25, axis=1),
 }
 ROUNDS = (8, 16)
@@ -39,7 +38,7 @@ SIMULATED_RUNS = 400
 EFFECT, BUSY = 0.1, 0.4
 
 
-def measure_scatter(waves: List[Wave], rounds: int, locate: Location) -> float:
+def measure_scatter(waves: List[Wave], rounds: int, locate: Locate) -> float:
     """Standard deviation among the processes of a wave, all of one program."""
     variances = [
         locate(centre_rounds(Wave(w.baseline[:, :rounds], w.contender[:, :rounds],
@@ -49,7 +48,7 @@ def measure_scatter(waves: List[Wave], rounds: int, locate: Location) -> float:
     return float(np.sqrt(np.mean(variances)))
 
 
-def measure_bias(locate: Location) -> float:
+def measure_bias(locate: Locate) -> float:
     """Mean error of the log ratio on the made-up machine."""
     errors = []
     for seed in range(SIMULATED_RUNS):

@@ -22,7 +22,7 @@ from typing import Any, Dict, Iterable, List
 
 import numpy as np
 
-from oneflow_bench.verdict.estimate import LOCATION_QUANTILE
+from oneflow_bench.verdict.estimate import lower_third
 from oneflow_bench.worker import Session, main
 
 SIDE = 48  # of the matrices: a product of some microseconds
@@ -103,8 +103,8 @@ class PlantedSession(Session):
 
 
 def locate(times: Iterable[float]) -> float:
-    """Lower-third quantile."""
-    return float(np.quantile(list(times), LOCATION_QUANTILE))
+    """Their lower third."""
+    return float(lower_third(np.array(list(times))))
 
 
 if __name__ == "__main__":

@@ -70,14 +70,6 @@ def mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(values.mean(axis=-1))
 
 
-def locate_processes(
-    wave: Wave, locate: Locate = lower_third
-) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(baseline, contender, control) locations z, each of shape (processes,)."""
-    baseline, contender, control = np.split(locate(centre_rounds(wave)), 3)
-    return baseline, contender, control
-
-
 def centre_rounds(wave: Wave) -> np.ndarray:
     """Values less the median of their round, baseline, contender and control below each other.
 
@@ -95,7 +87,8 @@ def centre_rounds(wave: Wave) -> np.ndarray:
 
 def estimate_speedup(waves: Sequence[Wave], locate: Locate = lower_third) -> Estimate:
     """The contender against the baseline, from at least one wave."""
-    located = [locate_processes(wave, locate) for wave in waves]
+    centred = [centre_rounds(wave) for wave in waves]
+    located = [np.split(locate(values), 3) for values in centred]
     left = [np.concatenate([z[0], z[2]]) for z in located]
     right = [z[1] for z in located]
     (left_variance, left_df), (right_variance, right_df) = _scatter(left), _scatter(right)
@@ -106,7 +99,9 @@ def estimate_speedup(waves: Sequence[Wave], locate: Locate = lower_third) -> Est
         df = sum(parts) ** 2 / squares if squares else float(left_df + right_df)
         pooled = (left_variance * left_df + right_variance * right_df) / (left_df + right_df)
         parts[1] = max(right_variance, pooled)
-    within = _variance_within(waves, {"baseline": 0.25, "control": 0.25, "contender": 1.0}, locate)
+    within = _variance_within(
+        centred, {"baseline": 0.25, "control": 0.25, "contender": 1.0}, locate
+    )
     spread = float(np.sqrt((left_variance + right_variance) / 2))
     replicates = sum(len(group) for group in right)
     return _estimate(left, right, sum(parts) / replicates, df, spread, within)
@@ -114,10 +109,11 @@ def estimate_speedup(waves: Sequence[Wave], locate: Locate = lower_third) -> Est
 
 def estimate_control(waves: Sequence[Wave]) -> Estimate:
     """The control against the baseline: the same program on both sides, so truly 0."""
-    located = [locate_processes(wave) for wave in waves]
+    centred = [centre_rounds(wave) for wave in waves]
+    located = [np.split(lower_third(values), 3) for values in centred]
     left, right = [z[0] for z in located], [z[2] for z in located]
     variance, df = _scatter(left + right)  # one program, one scatter
-    within = _variance_within(waves, {"baseline": 1.0, "control": 1.0}, lower_third)
+    within = _variance_within(centred, {"baseline": 1.0, "control": 1.0}, lower_third)
     replicates = sum(len(group) for group in right)
     known_df = float(df) if df >= 2 * FEWEST_DF else 0.0
     return _estimate(left, right, 2 * variance / replicates, known_df, variance**0.5, within)
@@ -152,7 +148,9 @@ def _scatter(groups: Sequence[np.ndarray]) -> Tuple[float, int]:
     return (squares / df if df else 0.0), df
 
 
-def _variance_within(waves: Sequence[Wave], shares: Dict[str, float], locate: Locate) -> float:
+def _variance_within(
+    centred: Sequence[np.ndarray], shares: Dict[str, float], locate: Locate
+) -> float:
     """What the blocks add to a replicate's log ratio, averaged over the waves.
 
     `shares` says how much of the variance of a role's z enters. The variance of z comes from its
@@ -160,12 +158,11 @@ def _variance_within(waves: Sequence[Wave], shares: Dict[str, float], locate: Lo
     each half's is twice that of the whole, and that of their difference four times.
     """
     parts = []
-    for wave in waves:
-        centred = centre_rounds(wave)
-        half = centred.shape[1] // 2
+    for values in centred:
+        half = values.shape[1] // 2
         if half < 2:
             return float("inf")
-        variances = (locate(centred[:, :half]) - locate(centred[:, -half:])) ** 2 / 4
+        variances = (locate(values[:, :half]) - locate(values[:, -half:])) ** 2 / 4
         by_role = dict(zip(("baseline", "contender", "control"), np.split(variances, 3)))
         parts.append(sum(share * float(by_role[role].mean()) for role, share in shares.items()))
     return float(np.mean(parts))

@@ -38,9 +38,8 @@ class Result:
 
 
 def prepare_process(variables: Dict[str, str]) -> None:
-    """For a worker's start, before OneFlow is there: its variables and the lowest priority."""
+    """For a worker's start, before OneFlow is there: its variables."""
     os.environ.update(variables)
-    os.nice(19)
 
 
 def examine(name: str) -> Result:
