@@ -5,7 +5,7 @@ A flag of the command line, its field here and its key in `record.json` are one 
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,6 +38,7 @@ class Workload(_Frozen):
     steps_per_epoch: Optional[int] = Field(None, ge=1)  # None: as many as the data gives
     batch_size: int = Field(32, ge=1)
     val_batch_size: int = Field(120, ge=1)
+    readers: int = Field(1, ge=1)  # of the data; their batches, joined in order, are the batch
     accumulation_steps: int = Field(1, ge=1)  # parts a batch is split in for one update
 
     loss: str = "cross_entropy"  # a name of LOSS_ARGUMENTS, or package.module:function
@@ -98,6 +99,16 @@ class Contender(_Frozen):
     python: Optional[str] = None  # None: the interpreter that runs the suite
     # switches of nn.Graph's config by name; accumulation is the workload's
     graph_options: Dict[str, Union[bool, int, float, str]] = Field(default_factory=dict)
+    ranks: int = Field(1, ge=1)  # processes that train together
+    strategy: Optional[str] = Field(None, pattern="^(ddp|global|dp|tp|pp|zero)$")  # None: one rank
+    accumulation_steps: Optional[int] = Field(None, ge=1)  # None: the workload's
+
+
+# how several ranks share the work, by mode; the first is taken where none is said
+STRATEGIES: Dict[str, Tuple[str, ...]] = {
+    "eager": ("ddp", "global"),
+    "graph": ("dp", "tp", "pp", "zero"),
+}
 
 
 class Measuring(_Frozen):

@@ -199,7 +199,8 @@ def split_flags(flags: Dict[str, Any]) -> Tuple[Dict[str, Any], Measuring, Dict[
     """
     given = {name: value for name, value in flags.items() if value is not None}
     measuring = {name: given.pop(name) for name in Measuring.model_fields if name in given}
-    side = {name: given.pop(name) for name in Contender.model_fields if name in given}
+    sides = set(Contender.model_fields) - set(Workload.model_fields)
+    side = {name: given.pop(name) for name in sorted(sides) if name in given}
     if "runtime" in side:
         side["runtime"] = read_runtime(side["runtime"], f"--runtime {side['runtime']}")
     workload = {name: value for name, value in given.items() if name not in ("out", "as_json")}

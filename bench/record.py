@@ -12,6 +12,7 @@ so that a run that is killed can be read up to the kill. Schema history:
     3   the contenders' dtype; the speed phase: replicates of three roles, blocks in pairs, looks,
         conditions, and its settings
     4   the contenders' graph options and runtime profiles; whose initial weights a contender has
+    5   contenders of several ranks: their strategy, their cores, times and memory of each rank
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from oneflow_bench.speed_events import (
     SpeedSetupEvent,
 )
 
-SCHEMA_VERSION = 4
-READABLE_VERSIONS = (1, 2, 3, 4)  # what came later has defaults
+SCHEMA_VERSION = 5
+READABLE_VERSIONS = (1, 2, 3, 4, 5)  # what came later has defaults
 DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
 
@@ -60,6 +61,7 @@ class SetupEvent(RecordEvent):
     dropped: Optional[List[str]] = None  # tensors of the checkpoint that were not loaded
     teacher_digest: Optional[str] = None  # sha256 over the teacher's parameters and buffers
     environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
+    rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
 
 
 class BlockEvent(RecordEvent):
@@ -73,9 +75,10 @@ class BlockEvent(RecordEvent):
     kind: Literal["first", "warmup", "steady"]  # first: one step; only steady enters speed
     first_step: int  # from 0, over the run
     steps: int
-    duration_s: float
-    cpu_s: float  # processor time of the whole worker process
+    duration_s: float  # of several ranks that of the slowest
+    cpu_s: float  # processor time of the whole worker process, of all ranks together
     started_s: float  # since the run's start
+    rank_durations_s: Optional[List[float]] = None  # of each rank; None: one process
     losses: List[Optional[float]]  # float32 values at full precision; None where not finite
     lr: List[float]
     labels_digest: str
@@ -118,7 +121,8 @@ class EndEvent(RecordEvent):
 
     event: Literal["end"] = "end"
     contender: str
-    peak_rss_bytes: int
+    peak_rss_bytes: int  # of all ranks together
+    rank_peak_rss_bytes: Optional[List[int]] = None
     teacher_digest: Optional[str] = None
 
 

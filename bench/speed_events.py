@@ -44,6 +44,7 @@ class SpeedSetupEvent(ProcessEvent):
     sync_s: float  # a synchronisation with nothing to wait for
     loader_step_time_s: float  # batches taken and nothing done with them
     unreadable: Dict[str, Optional[str]] = Field(default_factory=dict)  # counter -> why
+    rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
 
 
 class SpeedBlockEvent(ProcessEvent):
@@ -56,8 +57,9 @@ class SpeedBlockEvent(ProcessEvent):
     steps: int
     lead_steps: int  # run before the clock started
     started_s: float  # since the phase's start
-    duration_s: float
-    cpu_s: float  # processor time of the whole process
+    duration_s: float  # of several ranks that of the slowest
+    cpu_s: float  # processor time of the whole process, of all ranks together
+    rank_durations_s: Optional[List[float]] = None  # of each rank; None: one process
     minor_faults: Optional[float] = None
     major_faults: Optional[float] = None
     voluntary_switches: Optional[float] = None
@@ -75,7 +77,8 @@ class SpeedEndEvent(ProcessEvent):
     """A process of the speed phase has ended in good order."""
 
     event: Literal["speed_end"] = "speed_end"
-    peak_rss_bytes: int
+    peak_rss_bytes: int  # of all ranks together
+    rank_peak_rss_bytes: Optional[List[int]] = None
 
 
 class LookEvent(RecordEvent):
