@@ -1,0 +1,13 @@
+"""Which rank a process is."""
+
+from __future__ import annotations
+
+from oneflow_bench.ranks.identity import read_identity
+
+
+def test_a_process_without_a_group_is_rank_0_of_1() -> None:
+    assert read_identity({}) == (0, 1)
+
+
+def test_a_rank_reads_its_place_from_oneflows_variables() -> None:
+    assert read_identity({"RANK": "3", "WORLD_SIZE": "4"}) == (3, 4)
