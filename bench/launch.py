@@ -9,6 +9,7 @@ from typing import Any, Dict, Sequence
 from oneflow_bench.config import Contender
 from oneflow_bench.interpreter import Interpreter, check_interpreter, check_options
 from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.variables import check_variables
 from oneflow_bench.worker_process import WorkerProcess, create_worker_command
 
 
@@ -20,10 +21,12 @@ def python_of(contender: Contender) -> str:
 def check_contenders(contenders: Sequence[Contender], environments: RuntimeResolver) -> None:
     """Ask each interpreter that is another, or that is given graph options, before anything runs.
 
-    Raises InputError where a worker cannot run on it or it does not know an option.
+    Raises InputError where a worker cannot run on it, it does not know an option, or nothing
+    reads a variable that a contender sets.
     """
     answers: Dict[str, Interpreter] = {}
     for contender in contenders:
+        check_variables(contender.env, python_of(contender), environments.base)
         if contender.python is None and not contender.graph_options:
             continue
         python = python_of(contender)

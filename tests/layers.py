@@ -50,7 +50,7 @@ LAYERS = [
         "bench.doctor.__init__",
         "bench.doctor.worker",
     },
-    {"bench.graph_options", "bench.picture", "bench.timing"},
+    {"bench.graph_options", "bench.picture", "bench.timing", "bench.variables"},
     {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
     {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks", "bench.interpreter"},
     {

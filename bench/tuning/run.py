@@ -34,12 +34,12 @@ from oneflow_bench.tuning.candidates import (
 from oneflow_bench.tuning.confirm import Confirmer
 from oneflow_bench.tuning.contest import Contest
 from oneflow_bench.tuning.first_steps import FirstSteps
-from oneflow_bench.tuning.given import KNOWN_VARIABLES
 from oneflow_bench.tuning.heat import HeatResult, HeatRunner
 from oneflow_bench.tuning.race import BASE_PROCESSES
 from oneflow_bench.tuning.result import HEATS_NAME, CandidateResult, TuneDocument, save_tuning
 from oneflow_bench.tuning.screening import Screening
 from oneflow_bench.tuning.search import ModeSearch, Span
+from oneflow_bench.variables import KNOWN_VARIABLES
 
 WORKER_MODULE = "oneflow_bench.tuning.worker"
 VALUES_FOLDER = "values"  # in the search's folder, while it runs

@@ -12,7 +12,8 @@ from oneflow_bench.tuning.candidates import (
     name_together,
     read_facts,
 )
-from oneflow_bench.tuning.given import KNOWN_VARIABLES, parse_settings, select_settings
+from oneflow_bench.tuning.given import parse_settings, select_settings
+from oneflow_bench.variables import KNOWN_VARIABLES
 
 AVX512 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
 FULL = Facts(["avx2", "fma", *AVX512], 4, (2, 36), ["libjemalloc.so.2"])
