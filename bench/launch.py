@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Callable, Dict, Sequence
 
 from oneflow_bench.config import Contender
+from oneflow_bench.errors import InputError
 from oneflow_bench.interpreter import Interpreter, check_interpreter, check_options
-from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.ranks.starting import THREADS, start_group
+from oneflow_bench.runtime import TUNED, RuntimeResolver
 from oneflow_bench.variables import check_variables
 from oneflow_bench.worker_process import WorkerProcess, create_worker_command
+
+TRAINING = "oneflow_bench.worker"
+# workers that measure or examine one process, and by what command they are known
+SINGLE = {
+    "oneflow_bench.inference_worker": "bench inference",
+    "oneflow_bench.limits.worker": "bench limits",
+    "oneflow_bench.parity.worker": "bench check",
+    "oneflow_bench.profile_worker": "bench profile",
+    "oneflow_bench.tuning.worker": "bench tune",
+}
 
 
 def python_of(contender: Contender) -> str:
@@ -36,17 +48,32 @@ def check_contenders(contenders: Sequence[Contender], environments: RuntimeResol
 
 
 def create_launcher(
-    folder: Path, environments: RuntimeResolver, module: str = "oneflow_bench.worker"
-) -> Any:
-    """Starts a contender's worker process in its own environment; logs go to `folder`/logs."""
+    folder: Path, environments: RuntimeResolver, module: str = TRAINING
+) -> Callable[[Contender], Any]:
+    """Starts a contender's worker in its own environment; logs go to `folder`/logs.
 
-    def launch(contender: Contender) -> WorkerProcess:
+    The worker is a `WorkerProcess`, or a `RankGroup` where the contender has several ranks. The
+    launcher raises InputError for several ranks where `module` knows only one process.
+    """
+
+    def launch(contender: Contender) -> Any:
         python = python_of(contender)
-        return WorkerProcess(
-            contender.name,
-            create_worker_command(python, module),
-            environments.resolve(contender, python),
-            folder / "logs" / f"{contender.name}.log",
-        )
+        command = create_worker_command(python, module)
+        environment = environments.resolve(contender, python)
+        logs = folder / "logs"
+        if contender.ranks == 1:
+            return WorkerProcess(
+                contender.name, command, environment, logs / f"{contender.name}.log"
+            )
+        if module in SINGLE:
+            raise InputError(
+                f"the contender '{contender.name}' has {contender.ranks} ranks, and "
+                f"{SINGLE[module]} works on one process; take a contender of one rank"
+            )
+        divide = contender.runtime == TUNED and THREADS not in {
+            **environments.base,
+            **contender.env,
+        }
+        return start_group(contender, command, environment, logs, divide)
 
     return launch

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import Any, Dict, List
 
 from oneflow_bench.config import Contender, Workload
-from oneflow_bench.worker import check_device, describe_environment, main
+from oneflow_bench.serving import main
+from oneflow_bench.worker import check_device, describe_environment
 
 
 class ProfileSession:

@@ -205,6 +205,7 @@ class SpeedRun:
                 build_s=prepared["build_s"],
                 compile_train_s=compiled["compile_train_s"],
                 compile_eval_s=compiled["compile_eval_s"],
+                rank_cores=prepared.get("rank_cores"),
                 **probed,
             )
         )
@@ -291,9 +292,8 @@ class SpeedRun:
         """End the wave's processes in good order."""
         for key in self._workers:
             answer = self._ask(key, "end")
-            self._writer.append(
-                SpeedEndEvent(**self._identify(key), peak_rss_bytes=answer["peak_rss_bytes"])
-            )
+            answer.pop("teacher_digest", None)
+            self._writer.append(SpeedEndEvent(**self._identify(key), **answer))
         for worker in self._workers.values():  # all have begun to exit, side by side
             worker.close()
         self._workers = {}

@@ -13,6 +13,8 @@ from typing import Any, Callable, List
 import oneflow as flow
 from oneflow._oneflow_internal import eager
 
+from oneflow_bench.ranks import progress
+
 
 @dataclass(frozen=True)
 class BlockTiming:
@@ -35,7 +37,11 @@ def measure_block(step: Callable[[], Any], steps: int) -> BlockTiming:
     synchronize()
     cpu_start = time.process_time()
     start = time.perf_counter()
-    outputs = [step() for _ in range(steps)]
+    outputs = []
+    for _ in range(steps):
+        progress.mark(progress.STEPPING)
+        outputs.append(step())
+    progress.mark(progress.STEPPING)  # a rank that waits for others gets to here
     synchronize()
     duration = time.perf_counter() - start
     return BlockTiming(duration, time.process_time() - cpu_start, outputs)

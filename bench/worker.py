@@ -1,28 +1,24 @@
 """A worker process: builds one contender and does what the controller says, turn by turn.
 
-Started as `python -m oneflow_bench.worker --reply-fd N`. It reads one JSON request a line from
-standard input and writes one JSON answer a line to descriptor N; what OneFlow prints goes to the
-log. Without a request it waits, and an idle process uses no processor time. The end of standard
-input is the end of the worker, so that it never outlives its controller.
+Started as `python -m oneflow_bench.worker --reply-fd N`; how it is asked and answers is in
+`serving.py`.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import math
 import os
 import sys
 import time
-import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from oneflow_bench.config import SYNTHETIC_DATA, Contender, Workload
 from oneflow_bench.counters import Counters
 from oneflow_bench.errors import InputError
 from oneflow_bench.machine import RECORDED_VARIABLES, read_peak_rss_bytes
+from oneflow_bench.serving import main
 
 
 class Session:
@@ -273,51 +269,6 @@ def describe_environment(flow: Any) -> Dict[str, Any]:
             k: v for k, v in sorted(os.environ.items()) if k.startswith(RECORDED_VARIABLES)
         },
     }
-
-
-def _known_input_errors() -> Any:
-    from oneflow_bench.data import DataError
-    from oneflow_bench.models import ModelFactoryError, UnknownModelError
-
-    return InputError, DataError, ModelFactoryError, UnknownModelError
-
-
-def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], None]) -> None:
-    """Answer requests by the session's methods of their names, until `end` or no more input."""
-    while True:
-        line = read_line()
-        if not line:
-            return
-        request = json.loads(line)
-        answer: Dict[str, Any]
-        try:
-            answer = {"ok": True, **getattr(session, request["call"])(request)}
-        except _known_input_errors() as error:
-            answer = {"ok": False, "kind": "input", "error": str(error)}
-        except Exception as error:
-            traceback.print_exc()
-            answer = {
-                "ok": False,
-                "kind": "failure",
-                "error": f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ''}",
-            }
-        write(json.dumps(answer) + "\n")
-        if request["call"] == "end" or not answer["ok"]:
-            return
-
-
-def main(session: Any, arguments: Optional[List[str]] = None) -> None:
-    """Serve `session` on standard input and the descriptor given as --reply-fd."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--reply-fd", type=int, required=True)
-    options = parser.parse_args(arguments)
-    with os.fdopen(options.reply_fd, "w", encoding="utf-8") as replies:
-
-        def write(text: str) -> None:
-            replies.write(text)
-            replies.flush()
-
-        serve(session, sys.stdin.readline, write)
 
 
 if __name__ == "__main__":

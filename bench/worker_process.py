@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
 
@@ -44,9 +44,16 @@ class WorkerProcess:
     """One worker. Not started with the terminal's signals: only the controller ends it."""
 
     def __init__(
-        self, name: str, command: List[str], environment: Dict[str, str], log: Path
+        self,
+        name: str,
+        command: List[str],
+        environment: Dict[str, str],
+        log: Path,
+        title: Optional[str] = None,
     ) -> None:
+        """`title` is what errors call it: "the worker 'NAME'" where it is not given."""
         self.name = name
+        self.title = title or f"the worker '{name}'"
         self._log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
@@ -69,7 +76,7 @@ class WorkerProcess:
         except OSError as error:
             os.close(read_end)
             raise WorkerError(
-                f"the worker '{name}' could not be started with {command[0]} ({error.strerror}); "
+                f"{self.title} could not be started with {command[0]} ({error.strerror}); "
                 "check the contender's python"
             ) from None
         finally:
@@ -100,35 +107,47 @@ class WorkerProcess:
 
     def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
         """The answer to the request that was sent last; errors as `ask`'s."""
-        answer: Dict[str, Any] = json.loads(self._read_line(call, timeout_s))
-        if answer.pop("ok"):
-            return answer
-        if answer["kind"] == "input":
-            raise InputError(answer["error"])
-        raise WorkerError(
-            f"the worker '{self.name}' failed in its {call} turn: {answer['error']}; "
-            f"the whole log is {self._log_path}",
-            self.read_log_tail(),
-        )
-
-    def _read_line(self, call: str, timeout_s: float) -> bytes:
         deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._buffer:
+        while True:
+            answer = self.poll(call)
+            if answer is not None:
+                return answer
             remaining = deadline - time.monotonic()
-            ready = select.select([self._replies], [], [], max(0.0, remaining))[0]
-            if not ready:
+            if not select.select([self], [], [], max(0.0, remaining))[0]:
                 self.kill()
                 raise WorkerTimeout(
-                    f"the worker '{self.name}' gave no answer to its {call} turn within "
+                    f"{self.title} gave no answer to its {call} turn within "
                     f"{timeout_s:g} s and was ended; give a longer --timeout if it needs it",
                     self.read_log_tail(),
                 )
+
+    def fileno(self) -> int:
+        """What `select` waits on: there is something to read, or the worker has ended."""
+        return self._replies
+
+    def poll(self, call: str) -> Optional[Dict[str, Any]]:
+        """The answer to the request that was sent last, or None where it is not there yet.
+
+        Does not wait. Raises InputError and WorkerError as `ask`.
+        """
+        while b"\n" not in self._buffer:
+            if not select.select([self], [], [], 0.0)[0]:
+                return None
             received = os.read(self._replies, 65536)
             if not received:
                 raise self._died(call)
             self._buffer += received
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+        answer: Dict[str, Any] = json.loads(line)
+        if answer.pop("ok"):
+            return answer
+        if answer["kind"] == "input":
+            raise InputError(answer["error"])
+        raise WorkerError(
+            f"{self.title} failed in its {call} turn: {answer['error']}; "
+            f"the whole log is {self._log_path}",
+            self.read_log_tail(),
+        )
 
     def _died(self, call: str) -> WorkerError:
         try:
@@ -137,7 +156,7 @@ class WorkerProcess:
             self.kill()
             status = self._process.wait()
         return WorkerError(
-            f"the worker '{self.name}' died in its {call} turn ({describe_exit(status)}); "
+            f"{self.title} died in its {call} turn ({describe_exit(status)}); "
             f"the whole log is {self._log_path}",
             self.read_log_tail(),
             status,
@@ -160,13 +179,17 @@ class WorkerProcess:
                 pass
         self._process.wait()
 
-    def close(self) -> None:
-        """End the worker in good order if it does so in time, else by force."""
+    def close_input(self) -> None:
+        """Let the worker know that nothing more will be asked."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()
         except BrokenPipeError:
             pass
+
+    def close(self) -> None:
+        """End the worker in good order if it does so in time, else by force."""
+        self.close_input()
         try:
             self._process.wait(timeout=END_GRACE_S)
         except subprocess.TimeoutExpired:

@@ -9,7 +9,7 @@ from faults.catalogue import FAULTS
 
 from oneflow_bench.config import Workload
 from oneflow_bench.parity.worker import ParitySession, load_state
-from oneflow_bench.worker import main
+from oneflow_bench.serving import main
 
 VARIABLE = "PLANTED_FAULT"
 

@@ -22,8 +22,9 @@ from typing import Any, Dict, Iterable, List
 
 import numpy as np
 
+from oneflow_bench.serving import main
 from oneflow_bench.verdict.estimate import lower_third
-from oneflow_bench.worker import Session, main
+from oneflow_bench.worker import Session
 
 SIDE = 48  # of the matrices: a product of some microseconds
 CALIBRATION_BLOCKS = 15

@@ -10,7 +10,8 @@ from oneflow_bench.limits.rates import (
     measure_numpy_matmul,
     repeat_timed,
 )
-from oneflow_bench.worker import Session, main
+from oneflow_bench.serving import main
+from oneflow_bench.worker import Session
 
 
 class LimitsSession(Session):

@@ -52,7 +52,7 @@ class Side:
 
 def create_check_launcher(folder: Path) -> Launch:
     """Starts the workers of a check; logs go to `folder`/logs."""
-    return create_launcher(folder, RuntimeResolver(), WORKER_MODULE)  # type: ignore[no-any-return]
+    return create_launcher(folder, RuntimeResolver(), WORKER_MODULE)
 
 
 def check_model(

@@ -16,7 +16,8 @@ from oneflow_bench.machine import read_peak_rss_bytes
 from oneflow_bench.parity import result as levels
 from oneflow_bench.parity.tensors import Observer
 from oneflow_bench.parity.witness import move_clip_norm, move_learning_rate, move_weights
-from oneflow_bench.worker import check_device, describe_environment, main, score_batches
+from oneflow_bench.serving import main
+from oneflow_bench.worker import check_device, describe_environment, score_batches
 
 
 class ParitySession:

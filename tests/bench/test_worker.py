@@ -8,8 +8,9 @@ import pytest
 
 from oneflow_bench.errors import InputError
 from oneflow_bench.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
+from oneflow_bench.serving import serve
 from oneflow_bench.weights import compare_weights
-from oneflow_bench.worker import Session, check_device, score_batches, serve
+from oneflow_bench.worker import Session, check_device, score_batches
 
 
 def test_what_follows_the_last_sample_does_not_count():

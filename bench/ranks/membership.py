@@ -1,0 +1,53 @@
+"""What a worker process does first, before OneFlow is imported, when it is a rank of a group."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import resource
+import signal
+from typing import Mapping
+
+from oneflow_bench.ranks import progress
+from oneflow_bench.ranks.cores import keep_to_cores
+from oneflow_bench.ranks.identity import read_identity
+from oneflow_bench.ranks.rendezvous import check_master_port, read_master, wait_for_master
+
+PARENT_VARIABLE = "BENCH_RANK_CONTROLLER"  # process id of who started the rank
+STACK_SIGNAL = signal.SIGUSR1  # makes a rank write where its Python is to its log
+_PR_SET_PDEATHSIG = 1
+
+
+def join_group(environment: Mapping[str, str]) -> None:
+    """Settle on this rank's cores, share its progress, end with its controller, reach rank 0.
+
+    Does nothing in a process that is alone. Raises InputError where rank 0's port is taken.
+    """
+    identity = read_identity(environment)
+    if identity.ranks == 1:
+        return
+    _end_with_controller(environment)
+    # a rank whose neighbour is gone aborts: a core file would say nothing about the cause
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    faulthandler.register(STACK_SIGNAL, all_threads=False)
+    keep_to_cores(environment)
+    progress.open_progress(environment)
+    progress.mark(progress.REACHING)
+    if identity.rank == 0:
+        check_master_port(read_master(environment))
+    else:
+        wait_for_master(read_master(environment))
+    progress.mark(progress.WORKING)
+
+
+def _end_with_controller(environment: Mapping[str, str]) -> None:
+    """A rank inside a collective call does not see the end of its input; the kernel ends it."""
+    parent = environment.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        os.kill(int(parent), 0)
+    except ProcessLookupError:  # it had ended before
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,60 @@
+"""A rank on this machine: a worker process that the controller can also look at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Dict, List, Optional
+
+from oneflow_bench.errors import WorkerError
+from oneflow_bench.ranks import progress
+from oneflow_bench.ranks.identity import Identity
+from oneflow_bench.ranks.membership import PARENT_VARIABLE, STACK_SIGNAL
+from oneflow_bench.ranks.observation import Observation, observe
+from oneflow_bench.worker_process import WorkerProcess
+
+
+class RankProcess(WorkerProcess):
+    """One member of a group; its log and its progress file are in `logs`."""
+
+    def __init__(
+        self,
+        group: str,
+        identity: Identity,
+        command: List[str],
+        environment: Dict[str, str],
+        logs: Path,
+    ) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        name = f"{group}.rank-{identity.rank}"
+        self._progress = (logs / f"{name}.progress").resolve()
+        progress.create_progress_file(self._progress)
+        self._seen: Optional[Observation] = None
+        variables = {progress.VARIABLE: str(self._progress), PARENT_VARIABLE: str(os.getpid())}
+        title = f"rank {identity.rank} of the worker '{group}'"
+        log = logs / f"{name}.log"
+        try:
+            super().__init__(name, command, {**environment, **variables}, log, title)
+        except WorkerError:
+            self._forget_progress()
+            raise
+
+    def observe(self, answered: bool) -> Optional[Observation]:
+        """The rank now; None while it is ending."""
+        self._seen = observe(self.pid, self._progress, answered, self._seen)
+        return self._seen
+
+    def write_stack(self) -> None:
+        """Make the rank write to its log where its Python is, if it still can."""
+        if self._process.poll() is None:
+            os.kill(self.pid, STACK_SIGNAL)
+
+    def close(self) -> None:
+        super().close()
+        self._forget_progress()
+
+    def _forget_progress(self) -> None:
+        try:
+            self._progress.unlink()
+        except FileNotFoundError:  # closed before
+            pass

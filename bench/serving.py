@@ -1,0 +1,72 @@
+"""The worker's end of the protocol: read a request, let a session answer it, write the answer.
+
+A worker reads one JSON request a line from standard input and writes one JSON answer a line to the
+descriptor that it was given; what OneFlow prints goes to the log. Without a request it waits, and
+an idle process uses no processor time. The end of standard input is the end of the worker, so that
+it never outlives its controller; a rank of a group joins the group before it serves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from typing import Any, Callable, Dict, List, Optional
+
+from oneflow_bench.errors import InputError
+from oneflow_bench.ranks import progress
+from oneflow_bench.ranks.membership import join_group
+
+
+def _known_input_errors() -> Any:
+    from oneflow_bench.data import DataError
+    from oneflow_bench.models import ModelFactoryError, UnknownModelError
+
+    return InputError, DataError, ModelFactoryError, UnknownModelError
+
+
+def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], None]) -> None:
+    """Answer requests by the session's methods of their names, until `end` or no more input."""
+    while True:
+        line = read_line()
+        if not line:
+            return
+        request = json.loads(line)
+        progress.mark(progress.WORKING)
+        answer: Dict[str, Any]
+        try:
+            answer = {"ok": True, **getattr(session, request["call"])(request)}
+        except _known_input_errors() as error:
+            answer = {"ok": False, "kind": "input", "error": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {
+                "ok": False,
+                "kind": "failure",
+                "error": f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ''}",
+            }
+        progress.mark_idle()
+        write(json.dumps(answer) + "\n")
+        if request["call"] == "end" or not answer["ok"]:
+            return
+
+
+def main(session: Any, arguments: Optional[List[str]] = None) -> None:
+    """Serve `session` on standard input and the descriptor given as --reply-fd."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--reply-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    with os.fdopen(options.reply_fd, "w", encoding="utf-8") as replies:
+
+        def write(text: str) -> None:
+            replies.write(text)
+            replies.flush()
+
+        try:
+            join_group(os.environ)
+        except InputError as error:  # the answer to whatever is asked first
+            write(json.dumps({"ok": False, "kind": "input", "error": str(error)}) + "\n")
+            return
+        serve(session, sys.stdin.readline, write)
