@@ -6,32 +6,46 @@ Every feed gives batches of (images float32 (B, 3, H, W), labels int32 (B,)) wit
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import oneflow as flow
+from oneflow import nn
 
 from oneflow_bench.config import SYNTHETIC_DATA, Workload
-from oneflow_bench.data import DatasetInfo, create_synthetic_batches
-from oneflow_bench.data.loader import OFRecordDataLoader
+from oneflow_bench.data import DatasetInfo, create_synthetic_batches, take_share
+from oneflow_bench.data.loader import SEEDS_PER_LOADER, JoinedLoader, OFRecordDataLoader
+from oneflow_bench.errors import InputError
+from oneflow_bench.ranks.identity import ALONE, Identity
 from oneflow_bench.timing import synchronize
+
+Batch = Tuple[flow.Tensor, flow.Tensor]
 
 SYNTHETIC_BATCHES = 8  # distinct preloaded batches; steps cycle through them
 SYNTHETIC_VAL_SEED_OFFSET = 1
 
 
 class Feed:
-    """Gives batches of (images float32 (B, 3, H, W), labels int (B,)) without end."""
+    """Gives batches of (images float32 (B, 3, H, W), labels int (B,)) without end.
 
-    loader: Optional[OFRecordDataLoader] = None  # for a graph that takes the loader inside
+    A batch is that of each reader behind it, joined in order; a feed that is read by no reader
+    counts as one. `reader_samples` are the samples of each. `steps_per_pass` are as many batches as
+    hold every sample of every reader at least once; it is more where a reader of another process
+    has more samples.
+    """
 
-    def __init__(self, batch_size: int, num_samples: int) -> None:
+    loader: Optional[nn.Module] = None  # for a graph that takes the loader inside
+
+    def __init__(
+        self, batch_size: int, reader_samples: Sequence[int], steps_per_pass: Optional[int] = None
+    ) -> None:
         self.batch_size = batch_size
-        self.num_samples = num_samples
+        self.reader_samples = tuple(reader_samples)
+        share = batch_size // len(self.reader_samples)
+        self.steps_per_pass = steps_per_pass or -(-max(self.reader_samples) // share)
 
     @property
-    def steps_per_pass(self) -> int:
-        """Batches that hold every sample at least once."""
-        return -(-self.num_samples // self.batch_size)
+    def num_samples(self) -> int:
+        return sum(self.reader_samples)
 
     def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
         raise RuntimeError("a feed must say how the next batch is got")
@@ -45,8 +59,15 @@ class Feed:
 class LoaderFeed(Feed):
     """Batches read by OneFlow's operators, step by step."""
 
-    def __init__(self, loader: OFRecordDataLoader, batch_size: int, num_samples: int, device: str):
-        super().__init__(batch_size, num_samples)
+    def __init__(
+        self,
+        loader: nn.Module,
+        batch_size: int,
+        reader_samples: Sequence[int],
+        steps_per_pass: int,
+        device: str,
+    ) -> None:
+        super().__init__(batch_size, reader_samples, steps_per_pass)
         self.loader = self._read = loader
         self._device = device
         self._alone = reads_alone(flow.__version__)
@@ -74,8 +95,14 @@ def reads_alone(version: str) -> bool:
 class MemoryFeed(Feed):
     """Batches that lie ready in memory; the steps cycle through them."""
 
-    def __init__(self, batches: List[Tuple[Any, Any]], batch_size: int, num_samples: int) -> None:
-        super().__init__(batch_size, num_samples)
+    def __init__(
+        self,
+        batches: List[Batch],
+        batch_size: int,
+        reader_samples: Sequence[int],
+        steps_per_pass: Optional[int] = None,
+    ) -> None:
+        super().__init__(batch_size, reader_samples, steps_per_pass)
         self._batches = batches
         self._next = 0
 
@@ -92,7 +119,7 @@ class CastFeed(Feed):
     """Another feed's batches with the images in another floating-point type."""
 
     def __init__(self, feed: Feed, dtype: flow.dtype) -> None:
-        super().__init__(feed.batch_size, feed.num_samples)
+        super().__init__(feed.batch_size, feed.reader_samples, feed.steps_per_pass)
         self._feed = feed
         self._dtype = dtype
 
@@ -105,55 +132,95 @@ class CastFeed(Feed):
 
 
 def create_feeds(
-    workload: Workload, dataset: Optional[DatasetInfo], device: str
+    workload: Workload,
+    dataset: Optional[DatasetInfo],
+    device: str,
+    identity: Identity = ALONE,
 ) -> Tuple[Feed, Feed]:
-    """The training and the validation feed."""
+    """The training and the validation feed of this process.
+
+    Alone it gives the batches of all the workload's readers, joined; as one of several ranks those
+    of its own reader, which are its rows of the former, to the bit. Raises InputError for readers
+    that do not fit the ranks or the batch sizes.
+    """
+    check_readers(workload, identity)
+    alone = identity.ranks == 1
+    held = range(workload.readers) if alone else range(identity.rank, identity.rank + 1)
     if workload.data == SYNTHETIC_DATA or dataset is None:
+        val_seed = workload.seed + SYNTHETIC_VAL_SEED_OFFSET
         return (
-            _create_synthetic_feed(workload, workload.batch_size, workload.seed, device),
-            _create_synthetic_feed(
-                workload,
-                workload.val_batch_size,
-                workload.seed + SYNTHETIC_VAL_SEED_OFFSET,
-                device,
-            ),
+            _create_synthetic_feed(workload, workload.batch_size, workload.seed, device, held),
+            _create_synthetic_feed(workload, workload.val_batch_size, val_seed, device, held),
         )
-    train = _create_loader_feed(workload, dataset, True, device)
-    val = _create_loader_feed(workload, dataset, False, device)
+    train = _create_loader_feed(workload, dataset, True, device, held)
+    val = _create_loader_feed(workload, dataset, False, device, held)
     if workload.feed == "memory":
-        return _preload(train, train.num_samples // train.batch_size), _preload(val)
+        # of the whole split, so that every rank holds equally many
+        batches = dataset.train.num_samples // workload.batch_size
+        return _preload(train, batches), _preload(val, val.steps_per_pass)
     return train, val
 
 
+def check_readers(workload: Workload, identity: Identity) -> None:
+    """Raise InputError for readers that cannot give this process its share of each batch."""
+    readers = workload.readers
+    if identity.ranks not in (1, readers):
+        raise InputError(
+            f"{identity.ranks} ranks train together and the workload has {readers} readers; "
+            "each rank has one of its own, so give as many readers as ranks"
+        )
+    for name in ("batch_size", "val_batch_size"):
+        size = getattr(workload, name)
+        if size % readers:
+            raise InputError(
+                f"--{name.replace('_', '-')} {size} cannot be shared evenly by {readers} readers; "
+                f"give a multiple of {readers}"
+            )
+
+
 def _create_loader_feed(
-    workload: Workload, dataset: DatasetInfo, train: bool, device: str
+    workload: Workload, dataset: DatasetInfo, train: bool, device: str, held: Sequence[int]
 ) -> LoaderFeed:
     if train and not workload.augmentation:
         dataset = replace(dataset, random_crop=False, horizontal_flip=False)
-    split = dataset.train if train else dataset.val
-    batch_size = workload.batch_size if train else workload.val_batch_size
-    loader = OFRecordDataLoader.from_dataset(
-        dataset,
-        train=train,
-        batch_size=batch_size,
-        image_size=workload.image_size,
-        seed=workload.seed,
+    readers = workload.readers
+    shares = [take_share(dataset, reader, readers) for reader in range(readers)]
+    samples = [(share.train if train else share.val).num_samples for share in shares]
+    batch_size = (workload.batch_size if train else workload.val_batch_size) // readers
+    loaders = [
+        OFRecordDataLoader.from_dataset(
+            shares[reader],
+            train=train,
+            batch_size=batch_size,
+            image_size=workload.image_size,
+            seed=workload.seed + SEEDS_PER_LOADER * reader,
+        )
+        for reader in held
+    ]
+    return LoaderFeed(
+        loaders[0] if len(loaders) == 1 else JoinedLoader(loaders),
+        batch_size * len(held),
+        [samples[reader] for reader in held],
+        -(-max(samples) // batch_size),
+        device,
     )
-    return LoaderFeed(loader, batch_size, split.num_samples, device)
 
 
-def _preload(feed: LoaderFeed, batches: Optional[int] = None) -> MemoryFeed:
-    count = feed.steps_per_pass if batches is None else batches
-    held = [feed.next_batch() for _ in range(count)]
-    return MemoryFeed(held, feed.batch_size, feed.num_samples)
+def _preload(feed: LoaderFeed, count: int) -> MemoryFeed:
+    batches = [feed.next_batch() for _ in range(count)]
+    return MemoryFeed(batches, feed.batch_size, feed.reader_samples, feed.steps_per_pass)
 
 
-def _create_synthetic_feed(workload: Workload, batch_size: int, seed: int, device: str) -> Feed:
+def _create_synthetic_feed(
+    workload: Workload, batch_size: int, seed: int, device: str, held: Sequence[int]
+) -> Feed:
     arrays = create_synthetic_batches(
         SYNTHETIC_BATCHES, batch_size, workload.image_size, workload.num_classes, seed
     )
+    share = batch_size // workload.readers
+    rows = slice(held[0] * share, (held[-1] + 1) * share)
     batches = [
-        (flow.tensor(images, device=device), flow.tensor(labels, device=device))
+        (flow.tensor(images[rows], device=device), flow.tensor(labels[rows], device=device))
         for images, labels in arrays
     ]
-    return MemoryFeed(batches, batch_size, SYNTHETIC_BATCHES * batch_size)
+    return MemoryFeed(batches, share * len(held), [SYNTHETIC_BATCHES * share] * len(held))

@@ -17,6 +17,7 @@ from oneflow.optim import lr_scheduler
 from oneflow_bench.config import Workload
 from oneflow_bench.errors import InputError
 from oneflow_bench.schedule import base_learning_rate, warmup_steps
+from oneflow_bench.strategies.gathering import gather, place_everywhere, place_like
 
 State = Dict[str, np.ndarray]
 
@@ -102,7 +103,7 @@ def capture_eager_state(optimizer: flow.optim.Optimizer, model: nn.Module) -> St
     for number, (name, _) in enumerate(model.named_parameters()):
         for slot, (key, _) in _SLOTS.items():
             if key in state.get(number, {}):
-                captured[f"{name}/{slot}"] = np.array(state[number][key].numpy())
+                captured[f"{name}/{slot}"] = gather(state[number][key])
     return captured
 
 
@@ -112,9 +113,9 @@ def restore_eager_state(
     """Put captured tensors back and continue the schedule at update `step`."""
     stored = optimizer.state_dict()
     stored["state"] = {"step": step}
-    for number, (name, _) in enumerate(model.named_parameters()):
+    for number, (name, parameter) in enumerate(model.named_parameters()):
         slots = {
-            key: flow.tensor(state[f"{name}/{slot}"])
+            key: place_like(state[f"{name}/{slot}"], parameter)
             for slot, (key, _) in _SLOTS.items()
             if f"{name}/{slot}" in state
         }
@@ -129,19 +130,25 @@ def restore_eager_state(
 def capture_graph_state(graph: nn.Graph, prefix: str) -> State:
     """The optimizer's tensors in a train graph whose model's variables begin with `prefix`."""
     captured: State = {}
-    for variable, value in graph.state_dict().items():
+    # sorted: where tensors are global all ranks must gather the same one at a time
+    for variable, value in sorted(graph.state_dict().items()):
         for slot, (_, suffix) in _SLOTS.items():
             if variable.startswith(prefix) and variable.endswith(suffix):
                 name = variable[len(prefix) : -len(suffix)]
-                captured[f"{name}/{slot}"] = np.array(value.numpy())
+                captured[f"{name}/{slot}"] = gather(value)
     return captured
 
 
-def restore_graph_state(graph: nn.Graph, prefix: str, state: State, step: int) -> None:
+def restore_graph_state(
+    graph: nn.Graph, prefix: str, model: nn.Module, state: State, step: int
+) -> None:
     """Give a train graph its optimizer's tensors; only before it is compiled."""
     variables = graph.state_dict()
+    parameters = dict(model.named_parameters())
     for name, value in state.items():
         parameter, _, slot = name.rpartition("/")
-        variables[f"{prefix}{parameter}{_SLOTS[slot][1]}"] = flow.tensor(value)
-    variables[_GRAPH_STEP] = flow.tensor(np.array([step], dtype=np.int64))
+        variable = f"{prefix}{parameter}{_SLOTS[slot][1]}"
+        variables[variable] = place_like(value, parameters[parameter])
+    count = np.array([step], dtype=np.int64)
+    variables[_GRAPH_STEP] = place_everywhere(count, next(iter(parameters.values())))
     graph.load_state_dict(variables)

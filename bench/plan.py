@@ -25,6 +25,9 @@ from oneflow_bench.data import (
     DataError,
     DatasetInfo,
     count_subset,
+    load_dataset,
+    reshard_dataset,
+    share_dataset,
     validate_dataset,
     write_subset,
 )
@@ -59,15 +62,32 @@ class Plan:
     dataset: Optional[DatasetInfo] = None  # None with synthetic data
 
     def prepare_dataset(self, run_folder: Path) -> Optional[Path]:
-        """The folder that the workers read: the dataset's, or a subset written to the run's."""
-        if self.dataset is None or self.workload.subset_percent == 100:
+        """The folder that the workers read: the dataset's, or one written to the run's.
+
+        That is a subset, or what several readers read. Raises InputError for part files that the
+        readers cannot share.
+        """
+        work = self.workload
+        if self.dataset is None or (work.subset_percent == 100 and work.readers == 1):
             return None if self.dataset is None else self.dataset.root
         folder = run_folder / SUBSET_FOLDER
         try:
-            write_subset(self.dataset, self.workload.subset_percent, self.workload.seed, folder)
+            if work.readers > 1:
+                return self._share(self.dataset, folder)
+            return write_subset(self.dataset, work.subset_percent, work.seed, folder).root
         except DataError as error:
             raise InputError(str(error)) from None
-        return folder
+
+    def _share(self, dataset: DatasetInfo, folder: Path) -> Path:
+        """The dataset for several readers; a subset and the embedded one in as many parts."""
+        work = self.workload
+        folder.mkdir(parents=True)
+        if work.subset_percent < 100:
+            dataset = write_subset(dataset, work.subset_percent, work.seed, folder / "subset")
+        if work.subset_percent < 100 or work.data == EMBEDDED_DATA:
+            reshard_dataset(dataset.root, work.readers, folder / "parts")
+            dataset = load_dataset(folder / "parts")
+        return share_dataset(dataset, work.readers, folder / "shared").root
 
 
 def create_plan(flags: Dict[str, Any], on_progress: Optional[Progress] = None) -> Plan:

@@ -6,7 +6,6 @@ Started as `python -m oneflow_bench.worker --reply-fd N`; how it is asked and an
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import sys
@@ -14,10 +13,13 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from oneflow_bench.batch_digests import BatchDigests
 from oneflow_bench.config import SYNTHETIC_DATA, Contender, Workload
 from oneflow_bench.counters import Counters
 from oneflow_bench.errors import InputError
 from oneflow_bench.machine import RECORDED_VARIABLES, read_peak_rss_bytes
+from oneflow_bench.ranks.identity import ALONE, read_identity
+from oneflow_bench.scoring import score_batches
 from oneflow_bench.serving import main
 
 
@@ -31,7 +33,8 @@ class Session:
         self._job: Any = None
         self._mode: Any = None
         self._dataset: Any = None
-        self._batch_digests: Dict[int, str] = {}
+        self._digests: Any = None
+        self._identity = ALONE
 
     def setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Import OneFlow, build and compile; every part timed apart."""
@@ -40,6 +43,7 @@ class Session:
     def prepare(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Import OneFlow and build, which several workers may do at once."""
         self._counters = Counters()  # before OneFlow starts the threads it counts
+        self._identity = read_identity(os.environ)
         self._workload = Workload.model_validate(request["workload"])
         contender = Contender.model_validate(request["contender"])
         self._steps_per_epoch = int(request["steps_per_epoch"])
@@ -50,9 +54,11 @@ class Session:
         from oneflow_bench import modes, workload
         from oneflow_bench.checkpoint import digest_state
         from oneflow_bench.data import load_dataset
+        from oneflow_bench.strategies.sharing import describe_sharing
 
         check_device(contender.device, flow.cuda.is_available())
         folder = request.get("dataset")
+        sharing = describe_sharing(contender, self._identity, self._workload, self._steps_per_epoch)
         self._dataset = load_dataset(Path(folder)) if folder else None
         self._job = workload.create_job(
             self._workload,
@@ -60,6 +66,8 @@ class Session:
             self._steps_per_epoch,
             contender.device,
             contender.dtype,
+            self._identity,
+            contender.accumulation_steps,
         )
         if request.get("initial_weights"):
             workload.load_weights(self._job.model, request["initial_weights"], "initial weights")
@@ -70,7 +78,9 @@ class Session:
             self._workload.image_size,
             self._workload.feed,
             contender.graph_options,
+            sharing,
         )
+        self._digests = self._create_digests()
         if self._workload.resume:
             self._resume(Path(self._workload.resume))
         built = time.perf_counter()
@@ -103,6 +113,10 @@ class Session:
         self._job.train_feed.skip(stored.step)
         self._job.eval_feed.skip(stored.epoch * self._job.eval_feed.steps_per_pass)
 
+    def _create_digests(self) -> BatchDigests:
+        preloaded = self._workload.feed == "memory" or self._workload.data == SYNTHETIC_DATA
+        return BatchDigests(len(self._job.train_feed.reader_samples), preloaded)
+
     def _digest_teacher(self) -> Optional[str]:
         from oneflow_bench import workload
         from oneflow_bench.checkpoint import digest_state
@@ -114,12 +128,13 @@ class Session:
         """Time a block of train steps; losses and digests are fetched after the clock stopped."""
         from oneflow_bench import timing
         from oneflow_bench.schedule import learning_rate
+        from oneflow_bench.strategies.gathering import gather
 
         steps = int(request["steps"])
         timed = timing.measure_block(self._mode.train_step, steps)
         first = self._step
         self._step += steps
-        losses = [float(loss.numpy().mean()) for loss, _, _ in timed.outputs]
+        losses = [float(gather(loss).mean()) for loss, _, _ in timed.outputs]
         images = [batch for _, _, batch in timed.outputs]
         return {
             "duration_s": timed.duration_s,
@@ -130,8 +145,8 @@ class Session:
                 learning_rate(self._workload, self._steps_per_epoch, step)
                 for step in range(first, self._step)
             ],
-            "labels_digest": self._digest([labels for _, labels, _ in timed.outputs]),
-            "images_digest": None if images[0] is None else self._digest(images),
+            "labels_digest": self._digests.digest([labels for _, labels, _ in timed.outputs]),
+            "images_digest": None if images[0] is None else self._digests.digest(images),
         }
 
     def measure(self, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -166,7 +181,7 @@ class Session:
         timed = timing.measure_block(self._mode.eval_step, feed.steps_per_pass)
         correct, loss = score_batches(
             [(logits.numpy(), labels.numpy()) for logits, labels in timed.outputs],
-            feed.num_samples,
+            feed.reader_samples,
         )
         return {
             "duration_s": timed.duration_s,
@@ -177,21 +192,26 @@ class Session:
         }
 
     def save(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Write the weights to `path`, and with `training` the optimizer's state beside them."""
+        """Write the weights to `path`, and with `training` the optimizer's state beside them.
+
+        All ranks gather what is spread over them, and the first writes it.
+        """
         from oneflow_bench import checkpoint, workload
 
         state = workload.copy_state(self._job.model)
-        path = Path(request["path"])
-        checkpoint.save_weights(state, path, self._describe_weights())
-        if request.get("training"):
-            training = checkpoint.TrainingState(
-                optimizer=self._mode.capture_optimizer(),
-                step=self._step,
-                epoch=int(request["epoch"]),
-                workload=self._workload.model_dump(),
-                steps_per_epoch=self._steps_per_epoch,
-            )
-            checkpoint.save_training_state(training, path)
+        optimizer = self._mode.capture_optimizer() if request.get("training") else None
+        if self._identity.rank == 0:
+            path = Path(request["path"])
+            checkpoint.save_weights(state, path, self._describe_weights())
+            if optimizer is not None:
+                training = checkpoint.TrainingState(
+                    optimizer=optimizer,
+                    step=self._step,
+                    epoch=int(request["epoch"]),
+                    workload=self._workload.model_dump(),
+                    steps_per_epoch=self._steps_per_epoch,
+                )
+                checkpoint.save_training_state(training, path)
         return {"digest": checkpoint.digest_state(state)}
 
     def _describe_weights(self) -> Dict[str, Any]:
@@ -214,37 +234,6 @@ class Session:
             "peak_rss_bytes": read_peak_rss_bytes(),
             "teacher_digest": None if self._job is None else self._digest_teacher(),
         }
-
-    def _digest(self, tensors: List[Any]) -> str:
-        """sha256 over the tensors' own digests; a preloaded tensor is hashed once."""
-        digest = hashlib.sha256()
-        preloaded = self._workload.feed == "memory" or self._workload.data == SYNTHETIC_DATA
-        for tensor in tensors:
-            known = self._batch_digests.get(id(tensor)) if preloaded else None
-            if known is None:
-                known = hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
-                if preloaded:
-                    self._batch_digests[id(tensor)] = known
-            digest.update(known.encode())
-        return digest.hexdigest()
-
-
-def score_batches(batches: List[Any], num_samples: int) -> Any:
-    """(number correct, mean cross entropy) over the first `num_samples` of the pass.
-
-    `batches` are (logits (B, K), labels (B,)). What follows the last sample is the endless
-    reader's next pass and does not count. The loss is computed here, in float64, for both modes.
-    """
-    import numpy as np
-
-    logits = np.concatenate([np.asarray(batch[0], dtype=np.float64) for batch in batches])
-    labels = np.concatenate([np.asarray(batch[1]) for batch in batches]).astype(np.int64)
-    logits, labels = logits[:num_samples], labels[:num_samples]
-    correct = int((logits.argmax(axis=1) == labels).sum())
-    top = logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    loss = float((log_sum - logits[np.arange(num_samples), labels]).mean())
-    return correct, loss
 
 
 def check_device(device: str, cuda_available: bool) -> None:

@@ -26,6 +26,8 @@ from oneflow_bench.models import (
     list_arguments,
 )
 from oneflow_bench.optimization import create_optimizer, create_scheduler
+from oneflow_bench.ranks.identity import ALONE, Identity
+from oneflow_bench.strategies.gathering import gather
 
 
 @dataclass
@@ -57,11 +59,15 @@ def create_job(
     steps_per_epoch: int,
     device: str,
     dtype: str = "float32",
+    identity: Identity = ALONE,
+    accumulation_steps: Optional[int] = None,
 ) -> Job:
     """Build the job. The same workload and seed give the same weights and batches in any process.
 
-    With `dtype` "float64" weights and batches are the float32 ones, widened. Raises InputError for
-    a checkpoint that does not fit, and the errors of `create_model`.
+    With `dtype` "float64" weights and batches are the float32 ones, widened. In one of several
+    ranks (`identity`) the feeds give its share of each batch. `accumulation_steps` are the
+    workload's unless given. Raises InputError for a checkpoint that does not fit, and the errors of
+    `create_model` and `create_feeds`.
     """
     flow.manual_seed(workload.seed)
     model = create_student(workload)
@@ -74,7 +80,7 @@ def create_job(
     teacher = _create_teacher(workload)
     criterion = create_loss(workload, model)
     objective = Objective(model, criterion, teacher).to(device)
-    train_feed, eval_feed = create_feeds(workload, dataset, device)
+    train_feed, eval_feed = create_feeds(workload, dataset, device, identity)
     if dtype != "float32":
         wide = getattr(flow, dtype)
         objective = objective.to(wide)
@@ -88,7 +94,7 @@ def create_job(
         scheduler=create_scheduler(workload, optimizer, steps_per_epoch),
         train_feed=train_feed,
         eval_feed=eval_feed,
-        accumulation_steps=workload.accumulation_steps,
+        accumulation_steps=accumulation_steps or workload.accumulation_steps,
         dropped=dropped,
     )
 
@@ -136,8 +142,11 @@ def _create_teacher(workload: Workload) -> Optional[nn.Module]:
 
 
 def copy_state(model: nn.Module) -> Dict[str, np.ndarray]:
-    """Parameters and buffers as arrays of their own (`Tensor.numpy` aliases the tensor)."""
-    return {name: np.array(value.numpy()) for name, value in model.state_dict().items()}
+    """Parameters and buffers as arrays of their own (`Tensor.numpy` aliases the tensor).
+
+    Of a model that is spread over ranks the whole, on each; all ranks must ask at once.
+    """
+    return {name: gather(value) for name, value in model.state_dict().items()}
 
 
 def load_weights(

@@ -17,6 +17,7 @@ from .labels import imagenet_names, load_labels
 from .pictures import InputScale, find_pictures, read_picture
 from .resharding import reshard_dataset
 from .sharding import RankParts, assign_parts
+from .sharing import share_dataset, take_share
 from .subset import count_subset, write_subset
 from .synthetic import create_synthetic_batches
 from .validate import validate_dataset
@@ -47,6 +48,8 @@ __all__ = [
     "make_digits",
     "read_picture",
     "reshard_dataset",
+    "share_dataset",
+    "take_share",
     "validate_dataset",
     "write_dataset",
     "write_subset",

@@ -15,6 +15,7 @@ from .ofrecord_file import IMAGE_KEY, LABEL_KEY
 SHUFFLE_SHARE = 8
 MAX_SHUFFLE_BUFFER = 1024
 _CROP_SEED_OFFSET, _FLIP_SEED_OFFSET = 1, 2
+SEEDS_PER_LOADER = 3  # the reader's own, and the two above
 
 
 class OFRecordDataLoader(nn.Module):
@@ -131,6 +132,20 @@ class OFRecordDataLoader(nn.Module):
         images = self.resize(self.image_decoder(record))[0]
         mirror = self.flip() if self.flip is not None else None
         return self.normalise(images, mirror), labels
+
+
+class JoinedLoader(nn.Module):
+    """The batches of several loaders, joined along axis 0 in their order, as one loader's."""
+
+    def __init__(self, loaders: Sequence[OFRecordDataLoader]) -> None:
+        super().__init__()
+        self.loaders = nn.ModuleList(loaders)
+
+    def forward(self) -> Tuple[flow.Tensor, flow.Tensor]:
+        """The next batch: (images float32 (N * B, 3, S, S), labels int32 (N * B,))."""
+        batches = [loader() for loader in self.loaders]
+        images, labels = ([batch[item] for batch in batches] for item in (0, 1))
+        return flow.cat(images, dim=0), flow.cat(labels, dim=0)
 
 
 def default_shuffle_buffer(num_samples: int) -> int:

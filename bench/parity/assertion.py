@@ -141,7 +141,7 @@ def _create_job(
     """A job of its own: an eager step and a graph on one module would not both train."""
     criterion = _Criterion(copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss)
     objective = Objective(copy.deepcopy(model), criterion)
-    feeds: List[Any] = [MemoryFeed([batch], len(batch[0]), len(batch[0])) for _ in range(2)]
+    feeds: List[Any] = [MemoryFeed([batch], len(batch[0]), [len(batch[0])]) for _ in range(2)]
     if wide:
         objective = objective.to(flow.float64)
         feeds = [CastFeed(feed, flow.float64) for feed in feeds]

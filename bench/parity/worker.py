@@ -16,8 +16,9 @@ from oneflow_bench.machine import read_peak_rss_bytes
 from oneflow_bench.parity import result as levels
 from oneflow_bench.parity.tensors import Observer
 from oneflow_bench.parity.witness import move_clip_norm, move_learning_rate, move_weights
+from oneflow_bench.scoring import score_batches
 from oneflow_bench.serving import main
-from oneflow_bench.worker import check_device, describe_environment, score_batches
+from oneflow_bench.worker import check_device, describe_environment
 
 
 class ParitySession:
@@ -153,7 +154,7 @@ class ParitySession:
             logits, labels = (np.array(tensor.numpy()) for tensor in self._mode.eval_step())
             self._collector.note_logits(number, logits, labels)
             batches.append((logits, labels))
-        correct, loss = score_batches(batches, feed.num_samples)
+        correct, loss = score_batches(batches, feed.reader_samples)
         return self._answer(
             accuracy=correct / feed.num_samples,
             validation_loss=loss if math.isfinite(loss) else None,

@@ -12,6 +12,13 @@ class Identity(NamedTuple):
     ranks: int  # processes that train together; 1: this one alone
 
 
+ALONE = Identity(0, 1)
+
+
 def read_identity(environment: Mapping[str, str]) -> Identity:
-    """From RANK and WORLD_SIZE, OneFlow's own variables; without them rank 0 of 1."""
-    return Identity(int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1")))
+    """From RANK and WORLD_SIZE, OneFlow's own variables; without them rank 0 of 1.
+
+    A process alone is rank 0 too where OneFlow, once imported, has set RANK to -1.
+    """
+    ranks = int(environment.get("WORLD_SIZE", "1"))
+    return ALONE if ranks == 1 else Identity(int(environment.get("RANK", "0")), ranks)

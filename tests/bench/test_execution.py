@@ -53,6 +53,32 @@ def test_a_subset_is_there_for_the_workers_and_gone_afterwards(tmp_path):
     assert not (tmp_path / "run" / SUBSET_FOLDER).exists()
 
 
+@pytest.mark.parametrize("flags", [{}, {"subset_percent": 50}])
+@pytest.mark.parametrize("readers", [2, 3])
+def test_readers_are_given_parts_of_their_own_and_all_is_gone_afterwards(tmp_path, flags, readers):
+    from oneflow_bench.data import load_dataset, take_share
+
+    plan = create_plan({"model": "lenet", "batch_size": 12, "readers": readers, **flags})
+    run = tmp_path / "run"
+    run.mkdir()
+    shared = load_dataset(plan.prepare_dataset(run))
+    shares = [take_share(shared, reader, readers) for reader in range(readers)]
+    assert sum(share.train.num_samples for share in shares) == plan.train_samples
+    assert sum(share.val.num_samples for share in shares) == plan.val_samples
+    assert [path.name for path in run.iterdir()] == [SUBSET_FOLDER]
+
+
+def test_part_files_that_readers_cannot_share_are_refused_with_the_remedy(tmp_path):
+    from oneflow_bench.data import default_dataset_path
+
+    plan = create_plan(
+        {"model": "lenet", "batch_size": 12, "readers": 3, "data": str(default_dataset_path())}
+    )
+    (tmp_path / "run").mkdir()
+    with pytest.raises(InputError, match="run bench data reshard .* --parts 3"):
+        plan.prepare_dataset(tmp_path / "run")
+
+
 def test_refused_before_anything_was_measured_leaves_no_folder(tmp_path):
     with pytest.raises(InputError, match="it does not fit"):
         execute(tmp_path / "run", ("setup", 0, InputError("it does not fit")), data="synthetic")

@@ -10,23 +10,7 @@ from oneflow_bench.errors import InputError
 from oneflow_bench.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
 from oneflow_bench.serving import serve
 from oneflow_bench.weights import compare_weights
-from oneflow_bench.worker import Session, check_device, score_batches
-
-
-def test_what_follows_the_last_sample_does_not_count():
-    logits = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 0.0]])
-    labels = np.array([0, 1, 1, 0])
-    batches = [(logits[:2], labels[:2]), (logits[2:], labels[2:])]
-    correct, loss = score_batches(batches, 3)
-    right, wrong = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
-    assert correct == 2
-    assert loss == pytest.approx((2 * right + wrong) / 3)
-    assert score_batches(batches, 4)[0] == 3
-
-
-def test_large_logits_do_not_overflow():
-    correct, loss = score_batches([(np.array([[1e4, -1e4]]), np.array([1]))], 1)
-    assert (correct, loss) == (0, pytest.approx(2e4))
+from oneflow_bench.worker import Session, check_device
 
 
 def test_cuda_is_refused_where_there_is_none():
@@ -77,6 +61,15 @@ def test_weights_are_compared_by_their_floating_point_tensors(tmp_path):
     save_file(right, str(tmp_path / "r"))
     event = compare_weights(0, "eager", "graph", tmp_path / "l", tmp_path / "r", digests)
     assert event.max_abs is None
+
+
+@pytest.mark.oneflow
+def test_a_rank_without_its_group_is_refused():
+    workload = {"model": "lenet", "data": "synthetic", "feed": "memory", "readers": 2}
+    about = {"name": "ddp", "mode": "eager", "strategy": "ddp", "ranks": 2}
+    request = {"workload": workload, "contender": about, "steps_per_epoch": 2}
+    with pytest.raises(InputError, match="ddp has 2 ranks and this process is one of 1; start"):
+        Session().prepare(request)
 
 
 @pytest.mark.oneflow

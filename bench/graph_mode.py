@@ -1,0 +1,169 @@
+"""The compiled execution of a job: `nn.Graph`.
+
+Train and eval are separate graphs because a graph freezes the mode it was compiled in.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+import oneflow as flow
+from oneflow import nn
+
+from oneflow_bench.eager_mode import EvalOutput, TrainOutput
+from oneflow_bench.feeds import Feed
+from oneflow_bench.graph_options import OptionValue, apply_graph_options
+from oneflow_bench.optimization import capture_graph_state, restore_graph_state
+from oneflow_bench.timing import synchronize
+from oneflow_bench.workload import Job
+
+# how the model's variables begin in the train graph's own state
+MODEL_PREFIX = "objective.model."
+
+
+class TrainGraph(nn.Graph):
+    """One train step of a job, compiled; `loader` is inside it where given."""
+
+    def __init__(self, job: Job, loader: Optional[nn.Module] = None) -> None:
+        super().__init__()
+        self.objective = job.objective
+        if loader is not None:
+            self.loader = loader
+        self.takes_loader = loader is not None
+        if job.scheduler is None:
+            self.add_optimizer(job.optimizer)
+        else:
+            self.add_optimizer(job.optimizer, lr_sch=job.scheduler)
+        if job.accumulation_steps > 1:
+            self.config.set_gradient_accumulation_steps(job.accumulation_steps)
+
+    def build(self, *batch: flow.Tensor) -> Any:
+        images, labels = self.loader() if self.takes_loader else batch
+        loss = self.objective(images, labels)
+        loss.backward()
+        return self.give(loss, labels)
+
+    def give(self, loss: flow.Tensor, labels: flow.Tensor) -> Any:
+        """What a call of the graph returns; may be asked for more by a subclass."""
+        return (loss, labels) if self.takes_loader else loss
+
+
+class EvalGraph(nn.Graph):
+    """The forward pass of one validation batch, compiled; `loader` is inside it where given."""
+
+    def __init__(self, job: Job, loader: Optional[nn.Module]) -> None:
+        super().__init__()
+        self.model = job.model
+        if loader is not None:
+            self.loader = loader
+        self.takes_loader = loader is not None
+
+    def build(self, *batch: flow.Tensor) -> Any:
+        if self.takes_loader:
+            images, labels = self.loader()
+            return self.model(images), labels
+        return self.model(*batch)
+
+
+class GraphMode:
+    """Train step and eval step as two compiled graphs over one set of weights."""
+
+    graph_ops: Optional[int] = None
+
+    def __init__(
+        self,
+        job: Job,
+        image_size: int,
+        loader_inside: bool,
+        graph_options: Optional[Mapping[str, OptionValue]] = None,
+    ) -> None:
+        self._job = job
+        self._image_size = image_size
+        self._inside = loader_inside
+        self._device = device_of(job)
+        self._train_graph = TrainGraph(job, job.train_feed.loader if loader_inside else None)
+        self._eval_graph = EvalGraph(job, job.eval_feed.loader if loader_inside else None)
+        for graph in (self._train_graph, self._eval_graph):
+            apply_graph_options(graph, graph_options)
+
+    def compile_train(self) -> float:
+        """Compile the train graph; seconds."""
+        self._job.model.train()
+        inputs = () if self._inside else self._example(self._job.train_feed)
+        duration = compile_graph(self._train_graph, inputs)
+        self.graph_ops = len(self._train_graph._compiled_graph_proto.net.op)
+        return duration
+
+    def compile_eval(self) -> float:
+        """Compile the eval graph; seconds."""
+        self._job.model.eval()
+        inputs = () if self._inside else self._example(self._job.eval_feed)[:1]
+        return compile_graph(self._eval_graph, inputs)
+
+    def train_step(self) -> TrainOutput:
+        """As `EagerMode.train_step`; images are None where the loader is inside."""
+        if self._inside:
+            loss, labels = self._train_graph()
+            return loss, labels, None
+        images, labels = self._job.train_feed.next_batch()
+        return self._train_graph(*self.place(images, labels)), labels, images
+
+    def eval_step(self) -> EvalOutput:
+        """As `EagerMode.eval_step`."""
+        if self._inside:
+            logits, labels = self._eval_graph()
+            return logits, labels
+        images, labels = self._job.eval_feed.next_batch()
+        return self._eval_graph(*self.place(images)), labels
+
+    def place(self, *batch: flow.Tensor) -> Tuple[flow.Tensor, ...]:
+        """A batch of the feed as the graphs take it."""
+        return batch
+
+    def capture_optimizer(self) -> Dict[str, np.ndarray]:
+        """As `EagerMode.capture_optimizer`."""
+        return capture_graph_state(self._train_graph, MODEL_PREFIX)
+
+    def restore_optimizer(self, state: Dict[str, np.ndarray], step: int) -> None:
+        """As `EagerMode.restore_optimizer`."""
+        restore_graph_state(self._train_graph, MODEL_PREFIX, self._job.model, state, step)
+
+    def list_ops(self) -> Tuple[List[str], List[str]]:
+        """Types of the train graph's operators as built, with backward and update, and compiled."""
+        graph = self._train_graph
+        built, compiled = graph._full_graph_proto.net.op, graph._compiled_graph_proto.net.op
+        return [_op_type(op) for op in built], [_op_type(op) for op in compiled]
+
+    def list_op_names(self) -> List[str]:
+        """Names of the compiled train graph's operators; they begin with their module's path."""
+        names = [str(op.name) for op in self._train_graph._compiled_graph_proto.net.op]
+        return [name[len(MODEL_PREFIX) :] for name in names if name.startswith(MODEL_PREFIX)]
+
+    def _example(self, feed: Feed) -> Tuple[flow.Tensor, ...]:
+        """Tensors of a batch's shape and type, for compiling without taking a batch."""
+        device, size = self._device, self._image_size
+        images = flow.zeros(feed.batch_size, 3, size, size, device=device)
+        labels = flow.zeros(feed.batch_size, dtype=flow.int32, device=device)
+        return self.place(images, labels)
+
+
+def device_of(job: Job) -> str:
+    """The type of device, cpu or cuda, of a job's parameters."""
+    parameter = next(job.model.parameters())
+    return str(parameter.placement.type if parameter.is_global else parameter.device.type)
+
+
+def _op_type(op: Any) -> str:
+    kind = str(op.WhichOneof("op_type"))
+    return str(op.user_conf.op_type_name) if kind == "user_conf" else kind.replace("_conf", "")
+
+
+def compile_graph(graph: nn.Graph, inputs: Tuple[flow.Tensor, ...]) -> float:
+    """Compile for inputs of these shapes and types; seconds."""
+    synchronize()
+    start = time.perf_counter()
+    graph._compile(*inputs)
+    synchronize()
+    return time.perf_counter() - start

@@ -1,0 +1,60 @@
+"""Eager mode on several ranks: DistributedDataParallel, and global tensors."""
+
+from __future__ import annotations
+
+import oneflow as flow
+from oneflow import nn
+
+from oneflow_bench.eager_mode import EagerMode, EvalOutput
+from oneflow_bench.graph_mode import device_of
+from oneflow_bench.strategies.gathering import place_on_all
+from oneflow_bench.strategies.sharing import Sharing, refuse, renew_optimizer
+from oneflow_bench.workload import Job
+
+
+class DistributedEager(EagerMode):
+    """Each rank trains on its share; OneFlow averages the gradients during the backward pass.
+
+    The loss of a step is that of this rank's share.
+    """
+
+    def __init__(self, job: Job, sharing: Sharing) -> None:
+        if any(parameter.dtype != flow.float32 for parameter in job.model.parameters()):
+            raise refuse(
+                sharing, "OneFlow's DistributedDataParallel takes float32 alone; use float32"
+            )
+        # hooks on the model itself, so that its names stay as the checkpoints know them
+        nn.parallel.DistributedDataParallel(job.model)
+        super().__init__(job)
+
+    def clear_gradients(self) -> None:
+        """To zero. A gradient that is set to None is found in its bucket again as it was, and
+        OneFlow 0.9.0 would add the next one to it."""
+        self._job.optimizer.zero_grad(set_to_none=False)
+
+
+class GlobalEager(EagerMode):
+    """The parameters on every rank, the batch split among them; OneFlow moves what is needed.
+
+    The loss of a step is a global tensor: that of the whole batch.
+    """
+
+    def __init__(self, job: Job, sharing: Sharing) -> None:
+        self._placement = place_on_all(device_of(job))
+        job.objective.to_global(placement=self._placement, sbp=flow.sbp.broadcast)
+        super().__init__(renew_optimizer(job, sharing))
+
+    def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
+        return super().compute_loss(self._share(images), self._share(labels))
+
+    def eval_step(self) -> EvalOutput:
+        """As `EagerMode.eval_step`, of this rank's share."""
+        job = self._job
+        job.model.eval()
+        with flow.no_grad():
+            images, labels = job.eval_feed.next_batch()
+            logits = job.model(self._share(images))
+            return logits.to_global(sbp=flow.sbp.split(0)).to_local(), labels
+
+    def _share(self, tensor: flow.Tensor) -> flow.Tensor:
+        return tensor.to_global(placement=self._placement, sbp=flow.sbp.split(0))
