@@ -83,6 +83,7 @@ class Session:
             "build_s": built - imported,
             "initial_digest": initial,
             "num_params": sum(p.numel() for p in self._job.model.parameters()),
+            "module_kinds": workload.list_module_kinds(self._job.model),
             "first_step": self._step,
             "dropped": self._job.dropped,
             "teacher_digest": self._digest_teacher(),
