@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
 from oneflow_bench.comparison import Comparison, ContenderSummary
-from oneflow_bench.ranks.report import (
-    describe_parity,
-    markdown_rank_tables,
-    render_ranks_terminal,
-)
+from oneflow_bench.ranks.report import markdown_rank_tables, render_ranks_terminal
 from oneflow_bench.report import (
     contender_rows,
     difference_rows,
@@ -45,7 +41,8 @@ def verdict_rows(comparisons: Sequence[Comparison]) -> List[List[str]]:
     for one in comparisons:
         speedup = dict(difference_rows(one))[SPEEDUP]
         step = _find_own(one.contender, STEP)
-        rows.append([one.contender.name, step, speedup, one.speed_verdict, describe_parity(one)])
+        parity = f"{one.parity} (expected)" if one.ranks and one.ranks.expected else one.parity
+        rows.append([one.contender.name, step, speedup, one.speed_verdict, parity])
     return rows
 
 

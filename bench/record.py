@@ -161,7 +161,6 @@ class Document(BaseModel):
     environment_start: Dict[str, Any] = Field(default_factory=dict)
     environment_end: Dict[str, Any] = Field(default_factory=dict)
 
-
     @property
     def racing(self) -> List[Contender]:
         """The contenders without the reference, the baseline first."""

@@ -67,7 +67,7 @@ def _scaling_table(ranked: Sequence[Comparison], unavailable: Dict[str, str]) ->
                 _ratio(ranks.efficiency),
             ]
         )
-    rows += [[name, "not available here", MISSING, MISSING, MISSING] for name in unavailable]
+    rows += [[name, MISSING, MISSING, "not available here", MISSING] for name in unavailable]
     columns = ["", "ranks", "step, ms", "speedup", "efficiency"]
     return RankTable(f"{kind} scaling against {baseline}", columns, rows)
 
@@ -209,7 +209,7 @@ def _ratio(ratio: Optional[Ratio]) -> str:
         return MISSING
     if ratio.low is None or ratio.high is None:
         return f"{ratio.ratio:.2f}"
-    return f"{ratio.ratio:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"{ratio.ratio:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
 
 
 def _memory(peaks: Optional[Sequence[int]]) -> str:
