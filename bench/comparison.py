@@ -8,6 +8,7 @@ from typing import Dict, List, Optional, Tuple
 from pydantic import BaseModel
 
 from oneflow_bench.loss_parity import LossDifference, compare_losses, judge_parity
+from oneflow_bench.ranks.comparison import RanksComparison, compare_ranks
 from oneflow_bench.record import (
     BlockEvent,
     EndEvent,
@@ -63,7 +64,7 @@ class Comparison(BaseModel):
     loss: Optional[LossDifference]
     accuracy_difference: Optional[float]  # contender - baseline, last common epoch
     parameter_difference: List[ParametersEvent]  # per epoch
-    parity: str  # identical | equal within rounding | different | inconclusive
+    parity: str  # identical | equal within rounding | different | inconclusive | not judged
     parity_reason: str
     speedup: Optional[Ratio]  # of the train step: the speed phase's, else of the training blocks
     speed_verdict: str  # faster | slower | equivalent | inconclusive
@@ -71,6 +72,7 @@ class Comparison(BaseModel):
     speed: Optional[SpeedSummary]  # None without a speed phase
     eval_speedup: Optional[Ratio]
     break_even: Optional[BreakEven]
+    ranks: Optional[RanksComparison] = None  # of a contender of several ranks
 
 
 def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
@@ -141,14 +143,17 @@ def compare_contenders(
         else None
     )
     one_run = baseline is contender
-    parity, reason = judge_parity(
-        same_weights, same_batches, loss, finite, accuracy_difference, blocks
-    )
+    judged = judge_parity(same_weights, same_batches, loss, finite, accuracy_difference, blocks)
     speed = summarize_record_speed(baseline, baseline_name, contender_name) if one_run else None
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
     if speed is not None:
         speedup = speed.ratio
     verdict, why = explain_verdict(speed, speedup)
+    ranks = None
+    if one_run:
+        ranks, judged = compare_ranks(
+            baseline, baseline_name, contender_name, speedup, judged, accuracy_difference
+        )
     return Comparison(
         baseline=left,
         contender=right,
@@ -169,8 +174,8 @@ def compare_contenders(
             if one_run
             else []
         ),
-        parity=parity,
-        parity_reason=reason,
+        parity=judged[0],
+        parity_reason=judged[1],
         speedup=speedup,
         speed_verdict=verdict,
         speed_reason=why,
@@ -181,15 +186,17 @@ def compare_contenders(
             one_run,
         ),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
+        ranks=ranks,
     )
 
 
 def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
     """Every contender of a record against the first one of another, or of the same record.
 
-    The first of another record is its baseline and left out, unless it is its only one.
+    The first of another record is its baseline and left out, unless it is its only one; a
+    reference, which is trained to judge the others by, is always left out.
     """
-    first, *others = contender.contender_names()
+    first, *others = contender.racing_names()
     if baseline is not contender and not others:
         others = [first]
     name = baseline.contender_names()[0]

@@ -102,6 +102,15 @@ class Contender(_Frozen):
     ranks: int = Field(1, ge=1)  # processes that train together
     strategy: Optional[str] = Field(None, pattern="^(ddp|global|dp|tp|pp|zero)$")  # None: one rank
     accumulation_steps: Optional[int] = Field(None, ge=1)  # None: the workload's
+    batch_size: Optional[int] = Field(None, ge=1)  # of one process in weak scaling; else None
+    reference: bool = False  # trains for the others' parity, and takes no part in the speed phase
+
+
+def workload_of(workload: Workload, contender: Contender) -> Workload:
+    """The workload as this contender runs it: with its own batch, one process reads it alone."""
+    if contender.batch_size is None:
+        return workload
+    return workload.model_copy(update={"batch_size": contender.batch_size, "readers": 1})
 
 
 # how several ranks share the work, by mode; the first is taken where none is said

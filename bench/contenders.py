@@ -1,10 +1,11 @@
 """Contenders as they are typed: `graph,runtime=stock,allow_fuse_add_to_output=true`.
 
-    MODE[,KEY=VALUE]...
+    MODE|STRATEGY[,KEY=VALUE]...
 
-The mode is `eager` or `graph`. Keys are the fields of a contender (name, runtime, device, dtype,
-python), `env.NAME` for a variable of its processes, and the switches of `nn.Graph`'s `config`. A
-value that holds a comma stands in double quotes. docs/contenders.md explains each.
+The mode is `eager` or `graph`; a strategy (`ddp`, `graph-dp`, ...) is a mode in several ranks. Keys
+are the fields of a contender (name, runtime, device, dtype, python, ranks, accumulation_steps),
+`env.NAME` for a variable of its processes, and the switches of `nn.Graph`'s `config`. A value that
+holds a comma stands in double quotes. docs/contenders.md and docs/distributed.md explain each.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-from oneflow_bench.config import Contender
+from oneflow_bench.config import STRATEGIES, Contender
 from oneflow_bench.errors import InputError
 from oneflow_bench.graph_options import OptionValue, format_option, parse_option, suggest
+from oneflow_bench.ranks.words import WORDS, Strategy, find_word
 
 MODES = ("eager", "graph")
 RUNTIMES = ("tuned", "stock")
 CHOICES = {"device": ("cpu", "cuda"), "dtype": ("float32", "float64")}
-FIELDS = ["name", "runtime", "device", "dtype", "python"]
+COUNTS = ("ranks", "accumulation_steps")
+FIELDS = ["name", "runtime", "device", "dtype", "python", *COUNTS]
 ENV = "env."
 OPTION_PREFIXES = ("allow_", "enable_", "set_")  # of every switch of GraphConfig
 LONGEST_NAME = 40
@@ -42,7 +45,8 @@ class _Spec(NamedTuple):
 def parse_contender(text: str, defaults: Optional[Mapping[str, Any]] = None) -> Contender:
     """One contender, named by its mode unless it says its name.
 
-    `defaults` are fields that hold where the text says nothing. Raises InputError with what was
+    `defaults` are fields that hold where the text says nothing, its `ranks` for strategies only.
+    Raises InputError with what was
     given, what is expected, and the nearest match.
     """
     return parse_contenders([text], defaults)[0]
@@ -66,14 +70,8 @@ def _parse(text: str, defaults: Dict[str, Any]) -> _Spec:
             f"contender '{text}' has an empty place or an open quote; give MODE,KEY=VALUE,... "
             "such as graph,runtime=stock"
         )
-    mode, given = parts[0], {}
-    if mode not in MODES:
-        close = difflib.get_close_matches(mode, MODES, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise InputError(
-            f"contender '{text}' begins with '{mode}' and is expected to begin with a mode, "
-            f"eager or graph{hint}"
-        )
+    first = _read_first(parts[0], text)
+    given: Dict[str, str] = {}
     for part in parts[1:]:
         key, separator, value = part.partition("=")
         if not separator or not key or not value:
@@ -83,11 +81,52 @@ def _parse(text: str, defaults: Dict[str, Any]) -> _Spec:
         if key in given:
             raise InputError(f"contender '{text}' gives {key} twice; leave one out")
         given[key] = value.replace('"', "")
-    fields: Dict[str, Any] = {**defaults, "mode": mode, "env": {}, "graph_options": {}}
+    usual_ranks = defaults.pop("ranks", None)
+    fields: Dict[str, Any] = {**defaults, "mode": first.mode, "env": {}, "graph_options": {}}
     for key, value in given.items():
         _set(fields, key, value, text)
     _check_mode(fields, text)
+    _set_strategy(fields, parts[0], usual_ranks, text)
     return _Spec(fields.pop("name", None), fields)
+
+
+def _read_first(word: str, text: str) -> Strategy:
+    """A mode or a strategy; the default strategy of a mode, which counts with ranks only."""
+    if word in WORDS:
+        return WORDS[word]
+    if word in MODES:
+        return Strategy(word, STRATEGIES[word][0])
+    close = difflib.get_close_matches(word, [*MODES, *WORDS], n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise InputError(
+        f"contender '{text}' begins with '{word}' and is expected to begin with a strategy of "
+        f"several ranks ({', '.join(WORDS)}) or with a mode, eager or graph{hint}"
+    )
+
+
+def _set_strategy(fields: Dict[str, Any], word: str, usual_ranks: Optional[int], text: str) -> None:
+    """Complete the fields of a contender of several ranks; `word` is what its text begins with."""
+    ranks = fields.pop("ranks", usual_ranks if word in WORDS else 1)
+    if word in WORDS and ranks in (None, 1):
+        given = "one rank" if ranks else "no number of ranks"
+        raise InputError(
+            f"contender '{text}': {word} is a way for several ranks to train together and {given} "
+            f"was given; give --ranks 2 (or {word},ranks=2), or begin with {fields['mode']}"
+        )
+    if ranks == 1:
+        return
+    if fields.get("device") == "cuda":
+        raise InputError(
+            f"contender '{text}': {ranks} ranks with device=cuda have never been run and are "
+            "refused; use device=cpu"
+        )
+    if fields.get("dtype") == "float64":
+        raise InputError(
+            f"contender '{text}': dtype=float64 is the reference of one process and {ranks} ranks "
+            "were given; leave one of the two out"
+        )
+    fields["ranks"] = ranks
+    fields["strategy"] = _read_first(word, text).strategy
 
 
 def _count_places(text: str) -> int:
@@ -114,7 +153,13 @@ def _set(fields: Dict[str, Any], key: str, value: str, text: str) -> None:
         )
 
 
-def _read_field(key: str, value: str, text: str) -> str:
+def _read_field(key: str, value: str, text: str) -> Union[str, int]:
+    if key in COUNTS:
+        if not (value.isascii() and value.isdigit() and int(value) > 0):
+            raise InputError(
+                f"contender '{text}': {key}={value} cannot be used; give a whole number from 1"
+            )
+        return int(value)
     if key in CHOICES and value not in CHOICES[key]:
         raise InputError(
             f"contender '{text}': {key}={value} cannot be used; it is one of "
@@ -171,14 +216,20 @@ def _choose_names(specs: Sequence[_Spec]) -> List[str]:
             raise InputError(f"two contenders are called {name}; give each a name of its own")
     facts = [_list_facts(spec.fields) for spec in specs]
     keys = list(dict.fromkeys(key for each in facts for key in each))
-    apart = [key for key in keys if len({each.get(key) for each in facts}) > 1]
+    apart = [key for key in keys if _sets_apart(key, facts)]
     names: List[str] = []
     for spec, each in zip(specs, facts):
         labels = [_label(key, each[key]) for key in apart if key in each]
-        whole = "-".join([spec.fields["mode"], *labels])
+        word = find_word(spec.fields["mode"], spec.fields.get("strategy"))
+        whole = "-".join([word, *labels])
         short = re.sub(r"[^A-Za-z0-9._+=-]+", "_", whole)[:LONGEST_NAME].rstrip("._-")
         names.append(spec.name or _make_unique(short, [*given, *names]))
     return names
+
+
+def _sets_apart(key: str, facts: Sequence[Mapping[str, str]]) -> bool:
+    """Whether contenders differ in it; of ranks those that have them, as their word says so."""
+    return len({each.get(key) for each in facts if key != "ranks" or key in each}) > 1
 
 
 def _make_unique(name: str, taken: Sequence[str]) -> str:
@@ -195,7 +246,7 @@ def _list_facts(fields: Mapping[str, Any]) -> Dict[str, str]:
     usual = {"runtime": RUNTIMES[0], **{key: words[0] for key, words in CHOICES.items()}}
     facts = {
         key: str(fields[key])
-        for key in ("runtime", "device", "dtype", "python")
+        for key in ("runtime", "device", "dtype", "python", *COUNTS)
         if fields.get(key) not in (None, usual.get(key))
     }
     facts.update({ENV + name: value for name, value in fields["env"].items()})
@@ -210,6 +261,8 @@ def _label(key: str, value: str) -> str:
     if key == "python":
         folder = Path(value).parent
         return folder.parent.name if folder.name == "bin" else Path(value).name
+    if key in COUNTS:
+        return f"{key}={value}"
     if key.startswith(ENV):
         return f"{key[len(ENV) :]}={value}"
     if key.startswith(OPTION_PREFIXES):

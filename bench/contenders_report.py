@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Sequence
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
 from oneflow_bench.comparison import Comparison, ContenderSummary
+from oneflow_bench.ranks.report import markdown_rank_tables, render_ranks_terminal
 from oneflow_bench.report import (
     contender_rows,
     difference_rows,
@@ -40,7 +41,8 @@ def verdict_rows(comparisons: Sequence[Comparison]) -> List[List[str]]:
     for one in comparisons:
         speedup = dict(difference_rows(one))[SPEEDUP]
         step = _find_own(one.contender, STEP)
-        rows.append([one.contender.name, step, speedup, one.speed_verdict, one.parity])
+        parity = f"{one.parity} (expected)" if one.ranks and one.ranks.expected else one.parity
+        rows.append([one.contender.name, step, speedup, one.speed_verdict, parity])
     return rows
 
 
@@ -110,13 +112,16 @@ def render_contenders_terminal(comparisons: Sequence[Comparison], console: Conso
         console.print(line, soft_wrap=True, markup=False)
 
 
-def render_contenders_markdown(comparisons: Sequence[Comparison], pictures: List[Path]) -> str:
+def render_contenders_markdown(
+    comparisons: Sequence[Comparison], pictures: List[Path], unavailable: Dict[str, str]
+) -> str:
     """The report as Markdown; pictures are linked by their names, PNG only."""
     lines = [f"# {render_title(comparisons)}", ""]
     lines += [f"- {verdict}" for verdict in render_verdicts(comparisons)]
     lines += ["", *(note + "  " for note in list_notes(comparisons)), ""]
     lines += [f"| {' | '.join(VERDICTS)} |", "|---|" + "---:|" * (len(VERDICTS) - 1)]
     lines += [f"| {' | '.join(row)} |" for row in verdict_rows(comparisons)]
+    lines += ["", *markdown_rank_tables(comparisons, unavailable)]
     lines += ["", *markdown_contender_table(list_summaries(comparisons))]
     for comparison in comparisons:
         lines += ["", *markdown_difference_table(comparison)]
@@ -130,19 +135,28 @@ def render_contenders_markdown(comparisons: Sequence[Comparison], pictures: List
     return "\n".join(lines)
 
 
-def render_comparisons(comparisons: Sequence[Comparison], console: Console) -> None:
-    """One comparison or several, on the terminal."""
-    if len(comparisons) == 1:
+def render_comparisons(
+    comparisons: Sequence[Comparison],
+    console: Console,
+    unavailable: Optional[Dict[str, str]] = None,
+) -> None:
+    """One comparison or several, on the terminal; `unavailable` was left out of the run."""
+    if len(comparisons) == 1 and comparisons[0].ranks is None:
         render_terminal(comparisons[0], console)
     else:
         render_contenders_terminal(comparisons, console)
+    render_ranks_terminal(comparisons, unavailable or {}, console)
 
 
-def render_report(comparisons: Sequence[Comparison], pictures: List[Path]) -> str:
+def render_report(
+    comparisons: Sequence[Comparison],
+    pictures: List[Path],
+    unavailable: Optional[Dict[str, str]] = None,
+) -> str:
     """One comparison or several, as Markdown."""
-    if len(comparisons) == 1:
+    if len(comparisons) == 1 and comparisons[0].ranks is None:
         return render_markdown(comparisons[0], pictures)
-    return render_contenders_markdown(comparisons, pictures)
+    return render_contenders_markdown(comparisons, pictures, unavailable or {})
 
 
 def dump_comparisons(comparisons: Sequence[Comparison]) -> str:

@@ -181,7 +181,7 @@ def _measure(record: RunRecord) -> Iterator[Tuple[str, str, Value, Any, Any]]:
             yield "peak_rss_bytes", name, float(summary.peak_rss_bytes), None, None
         if summary.accuracy:
             yield "accuracy", name, summary.accuracy[-1], None, None
-    for name in names[1:]:
+    for name in record.racing_names()[1:]:
         comparison = compare_contenders(record, names[0], record, name)
         speedup = comparison.speedup
         if speedup is not None:

@@ -35,6 +35,7 @@ from oneflow_bench.errors import InputError
 from oneflow_bench.launch import python_of
 from oneflow_bench.machine import describe_machine
 from oneflow_bench.models import UnknownModelError, get_model_spec
+from oneflow_bench.ranks.sharing import check_batches, check_part_files, choose_val_batch_size
 from oneflow_bench.recipe import load_recipe, override_recipe
 from oneflow_bench.recipe_checks import check_recipe, fill_loss_arguments, flag_of, validated
 from oneflow_bench.record import Document
@@ -123,6 +124,7 @@ def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Pro
             f"it needs at least {spec.min_image_size} pixels"
         )
     check_recipe(workload)
+    check_batches(workload, given.get("val_batch_size"))
     given = {**given, **{name: getattr(workload, name) for name in LOSS_FIELDS}}
     if workload.data == SYNTHETIC_DATA:
         return _plan_synthetic(given)
@@ -205,8 +207,11 @@ def _plan_dataset(
                 f"--subset-percent {workload.subset_percent:g} leaves {train_samples} images, less "
                 f"than a batch of {workload.batch_size}; give more, or a smaller --batch-size"
             )
+    check_part_files(dataset, workload)
     given.setdefault("num_classes", max(2, len(dataset.classes)))
-    given.setdefault("val_batch_size", min(DEFAULT_VAL_BATCH_SIZE, val_samples))
+    if given.get("val_batch_size") is None:
+        most = min(DEFAULT_VAL_BATCH_SIZE, val_samples)
+        given["val_batch_size"] = choose_val_batch_size(most, workload.readers)
     steps = workload.steps_per_epoch or train_samples // workload.batch_size
     return Plan(validated(Workload, given), train_samples, val_samples, steps, dataset=dataset)
 

@@ -21,7 +21,9 @@ from oneflow_bench.models import UnknownModelError, get_model_spec
 
 
 def flag_of(field: str) -> str:
-    """The flag of a workload field: the same word."""
+    """The flag of a workload field: the same word, but for the readers, one for each rank."""
+    if field == "readers":
+        return "--ranks"
     return "--" + field.replace("_", "-")
 
 

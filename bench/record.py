@@ -12,7 +12,8 @@ so that a run that is killed can be read up to the kill. Schema history:
     3   the contenders' dtype; the speed phase: replicates of three roles, blocks in pairs, looks,
         conditions, and its settings
     4   the contenders' graph options and runtime profiles; whose initial weights a contender has
-    5   contenders of several ranks: their strategy, their cores, times and memory of each rank
+    5   contenders of several ranks: their strategy, their cores, times and memory of each rank; a
+        reference; batches of a contender's own; which strategies were not available
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class SetupEvent(RecordEvent):
     teacher_digest: Optional[str] = None  # sha256 over the teacher's parameters and buffers
     environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
     rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
+    module_kinds: Optional[List[str]] = None  # classes of the model's modules, each once
 
 
 class BlockEvent(RecordEvent):
@@ -155,8 +157,14 @@ class Document(BaseModel):
     val_samples: int
     steps_per_epoch: int
     start_epoch: int = 0  # epochs done before, in the run that this one resumes
+    unavailable: Dict[str, str] = Field(default_factory=dict)  # contender left out -> why
     environment_start: Dict[str, Any] = Field(default_factory=dict)
     environment_end: Dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def racing(self) -> List[Contender]:
+        """The contenders without the reference, the baseline first."""
+        return [contender for contender in self.contenders if not contender.reference]
 
 
 class RunRecord:
@@ -171,6 +179,10 @@ class RunRecord:
 
     def contender_names(self) -> List[str]:
         return [c.name for c in self.document.contenders]
+
+    def racing_names(self) -> List[str]:
+        """The baseline's and those that are set against it."""
+        return [c.name for c in self.document.racing]
 
     def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
         """Events of one class in the order they were measured, of one contender if given."""

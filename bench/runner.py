@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from oneflow_bench.checkpoint import LAST_NAME, training_path
-from oneflow_bench.config import Contender, Measuring, Workload
+from oneflow_bench.config import Contender, Measuring, Workload, workload_of
 from oneflow_bench.errors import BenchError, Interrupted, WorkerError
 from oneflow_bench.machine import describe_load
 from oneflow_bench.record import (
@@ -118,7 +118,7 @@ class Runner:
             answer = self._ask(
                 worker,
                 "setup",
-                workload=self._workload.model_dump(),
+                workload=workload_of(self._workload, by_name[name]).model_dump(),
                 contender=by_name[name].model_dump(),
                 steps_per_epoch=self._steps_per_epoch,
                 dataset=self._dataset,

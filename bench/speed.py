@@ -92,7 +92,7 @@ def summarize_record_speed(
     measuring = record.document.measuring
     margins = Margins(margin=measuring.margin, equivalence=measuring.equivalence)
     events = select_contender(record.events, contender)
-    alpha = share_alpha(len(record.document.contenders) - 1)
+    alpha = share_alpha(len(record.document.racing) - 1)
     speed = summarize_speed(events, margins, alpha)
     return speed if speed and speed.roles["baseline"].contender == baseline else None
 

@@ -44,7 +44,17 @@ class SpeedSetupEvent(ProcessEvent):
     sync_s: float  # a synchronisation with nothing to wait for
     loader_step_time_s: float  # batches taken and nothing done with them
     unreadable: Dict[str, Optional[str]] = Field(default_factory=dict)  # counter -> why
+    num_params: Optional[int] = None  # of the model
     rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
+
+
+def create_speed_setup(
+    who: Dict[str, Any], prepared: Dict[str, Any], compiled: Dict[str, Any], probed: Dict[str, Any]
+) -> SpeedSetupEvent:
+    """From a worker's answers to `prepare`, `compile` and `probe`; `who` is the process."""
+    answers = {**prepared, **compiled, **probed}
+    taken = set(SpeedSetupEvent.model_fields) - {"event"}
+    return SpeedSetupEvent(**who, **{key: answers[key] for key in taken if key in answers})
 
 
 class SpeedBlockEvent(ProcessEvent):

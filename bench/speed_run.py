@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from oneflow_bench.config import Contender
+from oneflow_bench.config import Contender, workload_of
 from oneflow_bench.machine import read_available_bytes
 from oneflow_bench.record import RecordWriter
 from oneflow_bench.speed import judge_blocks, select_contender, share_alpha
@@ -24,7 +24,7 @@ from oneflow_bench.speed_events import (
     Role,
     SpeedBlockEvent,
     SpeedEndEvent,
-    SpeedSetupEvent,
+    create_speed_setup,
 )
 from oneflow_bench.stability import read_conditions
 from oneflow_bench.stats import summarize
@@ -94,7 +94,7 @@ class SpeedRun:
         self._dataset = None if dataset is None else str(dataset)
         self._observe, self._clock, self._start = observe, clock, clock()
         self._document, self._measuring = document, document.measuring
-        self._contenders = {c.name: c for c in document.contenders}
+        self._contenders = {c.name: c for c in document.racing}
         self._baseline, *others = self._contenders
         self._racing = others or [self._baseline]  # still without a verdict
         self._looks_of = dict.fromkeys(self._racing, 0)
@@ -173,7 +173,7 @@ class SpeedRun:
             self._workers[key] = worker
             worker.send(
                 "prepare",
-                workload=self._document.workload.model_dump(),
+                workload=workload_of(self._document.workload, contender).model_dump(),
                 contender=contender.model_dump(),
                 steps_per_epoch=self._document.steps_per_epoch,
                 dataset=self._dataset,
@@ -197,19 +197,8 @@ class SpeedRun:
         compiled = self._ask(key, "compile")
         step_time_s = self._warm_up(key)
         probed = self._ask(key, "probe", steps=PROBE_STEPS)
-        peak_rss_bytes = probed.pop("peak_rss_bytes")
-        self._writer.append(
-            SpeedSetupEvent(
-                **self._identify(key),
-                import_s=prepared["import_s"],
-                build_s=prepared["build_s"],
-                compile_train_s=compiled["compile_train_s"],
-                compile_eval_s=compiled["compile_eval_s"],
-                rank_cores=prepared.get("rank_cores"),
-                **probed,
-            )
-        )
-        return _Ready(step_time_s, probed["sync_s"], peak_rss_bytes)
+        self._writer.append(create_speed_setup(self._identify(key), prepared, compiled, probed))
+        return _Ready(step_time_s, probed["sync_s"], probed["peak_rss_bytes"])
 
     def _warm_up(self, key: _Key) -> float:
         """Run until the step time has settled; the settled step time."""
@@ -292,8 +281,13 @@ class SpeedRun:
         """End the wave's processes in good order."""
         for key in self._workers:
             answer = self._ask(key, "end")
-            answer.pop("teacher_digest", None)
-            self._writer.append(SpeedEndEvent(**self._identify(key), **answer))
+            self._writer.append(
+                SpeedEndEvent(
+                    **self._identify(key),
+                    peak_rss_bytes=answer["peak_rss_bytes"],
+                    rank_peak_rss_bytes=answer.get("rank_peak_rss_bytes"),
+                )
+            )
         for worker in self._workers.values():  # all have begun to exit, side by side
             worker.close()
         self._workers = {}

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 from oneflow_bench.batch_digests import BatchDigests
 from oneflow_bench.config import SYNTHETIC_DATA, Contender, Workload
@@ -89,6 +89,7 @@ class Session:
             "build_s": built - imported,
             "initial_digest": initial,
             "num_params": sum(p.numel() for p in self._job.model.parameters()),
+            "module_kinds": workload.list_module_kinds(self._job.model),
             "first_step": self._step,
             "dropped": self._job.dropped,
             "teacher_digest": self._digest_teacher(),

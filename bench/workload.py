@@ -191,3 +191,8 @@ def _load_trusted(path: Path, flag: str) -> Dict[str, np.ndarray]:
             "model.state_dict()"
         )
     return {k: np.array(v.numpy()) for k, v in state.items() if isinstance(v, flow.Tensor)}
+
+
+def list_module_kinds(model: nn.Module) -> List[str]:
+    """Classes of the modules that compute something, each once; dropout of nothing does not."""
+    return sorted({type(one).__name__ for one in model.modules() if getattr(one, "p", None) != 0})

@@ -15,6 +15,7 @@ _COMMANDS = {
     "eager": ("runs", "Train and validate in eager mode."),
     "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
     "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
+    "launch": ("launching", "Print the command of each of several machines."),
     "versions": ("versions", "Compare versions of OneFlow, each in an environment made for it."),
     "sweep": ("sweeps", "Compare the modes over models, batch sizes and more."),
     "check": ("checks", "Find where the modes differ; gate on stored baselines."),

@@ -223,17 +223,17 @@ _STEP_OPTIONS = [
 
 def step_options(command: Command) -> Command:
     """Decorator: the flags of a command that looks into one train step of a model."""
-    return _decorated(command, _STEP_OPTIONS)
+    return decorated(command, _STEP_OPTIONS)
 
 
 def run_options(command: Command) -> Command:
     """Decorator: all flags of a run."""
-    return _decorated(command, [*_WORKLOAD_OPTIONS, *_RUN_OPTIONS, *_COMMON_OPTIONS])
+    return decorated(command, [*_WORKLOAD_OPTIONS, *_RUN_OPTIONS, *_COMMON_OPTIONS])
 
 
 def speed_options(command: Command) -> Command:
     """Decorator: the flags of the speed phase."""
-    return _decorated(command, _SPEED_OPTIONS)
+    return decorated(command, _SPEED_OPTIONS)
 
 
 def workload_options(help_texts: Dict[str, str]) -> Callable[[Command], Command]:
@@ -243,7 +243,7 @@ def workload_options(help_texts: Dict[str, str]) -> Callable[[Command], Command]
     """
 
     def decorate(command: Command) -> Command:
-        command = _decorated(command, [*_WORKLOAD_OPTIONS, *_COMMON_OPTIONS])
+        command = decorated(command, [*_WORKLOAD_OPTIONS, *_COMMON_OPTIONS])
         for option in command.__click_params__:  # type: ignore[attr-defined]
             option.help = help_texts.get(option.name, option.help)
         return command
@@ -251,7 +251,8 @@ def workload_options(help_texts: Dict[str, str]) -> Callable[[Command], Command]
     return decorate
 
 
-def _decorated(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+def decorated(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    """The command with all of the options, in their order."""
     for option in reversed(options):
         command = option(command)
     return command

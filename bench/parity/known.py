@@ -20,19 +20,19 @@ class KnownDifference(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
-    kind: str  # of the tensor: buffer, parameter, a module's class
-    name: str  # wildcard over tensor names
+    kind: str  # wildcard: buffer, parameter, gradient, a module's class
+    name: str  # wildcard over tensor names; at the level of ranks over strategies
     levels: List[str]
     oneflow: List[str]
     reason: str
     link: str
 
     def explains(self, level: str, name: str, kind: str, oneflow: Optional[str]) -> bool:
-        """True where a difference of this tensor is expected."""
+        """True where a difference of this tensor, or of ranks by this module, is expected."""
         return (
             oneflow in self.oneflow
             and level in self.levels
-            and kind == self.kind
+            and fnmatch.fnmatchcase(kind, self.kind)
             and fnmatch.fnmatchcase(name, self.name)
         )
 

@@ -8,6 +8,7 @@ from typing import Any, List, Optional, Sequence
 
 from fakes import create_document
 
+from oneflow_bench.config import Contender
 from oneflow_bench.record import (
     BlockEvent,
     EndEvent,
@@ -198,3 +199,60 @@ def save_record(record: RunRecord, folder: Path) -> Path:
         writer.append(event)
     writer.close()
     return folder
+
+
+RANKS = {
+    "ddp": ("eager", "ddp"),
+    "graph-dp": ("graph", "dp"),
+    "graph-tp": ("graph", "tp"),
+    "reference": ("eager", None),
+}
+RANK_PEAKS = [200 * 2**20, 260 * 2**20]
+
+
+def create_rank_record(
+    contenders: Sequence[str] = ("ddp",),
+    shift: float = 1e-7,
+    reference: bool = True,
+    kinds: Sequence[str] = ("Conv2d",),
+    more: Sequence[Any] = (),
+    **events: Any,
+) -> RunRecord:
+    """One process, the given strategies in 2 ranks, and the reference.
+
+    Relative to the reference's the losses of one process are off by 2e-7 and those of the ranks by
+    `shift`; rank 1 takes a tenth longer than rank 0.
+    """
+    names = ["eager", *contenders, *(["reference"] if reference else [])]
+    losses = {"eager": 2.0 * (1 + 2e-7), "reference": 2.0}
+    sides = [
+        create_events(name, loss=losses.get(name, 2.0 * (1 + shift)), **events) for name in names
+    ]
+    record = create_record(*sides, more=more)
+    document = record.document
+    document.contenders = [document.contenders[0], *map(_create_side, names[1:])]
+    document.workload = document.workload.model_copy(update={"readers": 2})
+    record.events = [_of_ranks(event, list(kinds)) for event in record.events]
+    return record
+
+
+def _create_side(name: str) -> Contender:
+    mode, strategy = RANKS[name]
+    if strategy is None:
+        return Contender(name=name, mode=mode, dtype="float64", reference=True)
+    return Contender(name=name, mode=mode, ranks=2, strategy=strategy)
+
+
+def _of_ranks(event: Any, kinds: List[str]) -> Any:
+    """The event with what it holds besides where it is one of several ranks."""
+    update: Any = {}
+    if isinstance(event, SetupEvent):
+        update = {"module_kinds": kinds, "environment": {"oneflow": "0.9.0"}}
+    if getattr(event, "contender", None) in RANKS and event.contender != "reference":
+        if isinstance(event, (BlockEvent, SpeedBlockEvent)):
+            update = {"rank_durations_s": [event.duration_s / 1.1, event.duration_s]}
+        if isinstance(event, SetupEvent):
+            update["rank_cores"] = [[0], [1]]
+        if isinstance(event, EndEvent):
+            update = {"rank_peak_rss_bytes": RANK_PEAKS}
+    return event.model_copy(update=update)

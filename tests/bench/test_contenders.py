@@ -8,6 +8,8 @@ from oneflow_bench.config import Contender
 from oneflow_bench.contenders import parse_contender, parse_contenders
 from oneflow_bench.errors import InputError
 
+TWO = {"ranks": 2}
+
 
 def names(*texts, **defaults):
     return [contender.name for contender in parse_contenders(texts, defaults)]
@@ -83,6 +85,11 @@ def test_an_interpreter_of_a_virtual_environment_stays_its_link(tmp_path, monkey
         (["eager,python=/a/v/bin/python", "eager,python=/b/v/bin/python"],
          ["eager-v", "eager-v-2"]),
         (["eager", "eager,dtype=float64"], ["eager", "eager-float64"]),
+        (["eager", "ddp,ranks=2", "graph-dp,ranks=2"], ["eager", "ddp", "graph-dp"]),
+        (["eager", "eager,ranks=2", "graph,ranks=2"], ["eager", "ddp", "graph-dp"]),
+        (["eager", "graph-dp,ranks=2", "graph-dp,ranks=2,accumulation_steps=2"],
+         ["eager", "graph-dp", "graph-dp-accumulation_steps=2"]),
+        (["ddp,ranks=2", "ddp,ranks=4"], ["ddp-ranks=2", "ddp-ranks=4"]),
         (["eager,name=eager-2", "eager", "eager"], ["eager-2", "eager", "eager-3"]),
         (["graph", "graph,env.X=/a b/c:d"], ["graph", "graph-X=_a_b_c_d"]),
         (["graph", "graph,env.X=" + "y" * 99], ["graph", "graph-X=" + "y" * 32]),
@@ -107,7 +114,7 @@ def test_names_say_what_sets_contenders_apart(texts, expected):
         ("eager,runtime=", "'runtime=' is not KEY=VALUE"),
         ("eager,runtime=stock,runtime=tuned", "gives runtime twice"),
         ("eager,runtme=stock", "unknown key 'runtme'; did you mean runtime"),
-        ("eager,qqq=1", "unknown key 'qqq'; known are device, dtype, env.NAME, name, python"),
+        ("eager,qqq=1", "unknown key 'qqq'; known are accumulation_steps, device, dtype, env.NAME"),
         ("eager,runtime=tunde", "is neither tuned nor stock nor a file .*did you mean tuned"),
         ("eager,device=gpu", "device=gpu cannot be used; it is one of cpu, cuda"),
         ("eager,dtype=half", "dtype=half cannot be used; it is one of float32, float64"),
@@ -118,6 +125,21 @@ def test_names_say_what_sets_contenders_apart(texts, expected):
         ("eager,env.=1", "'env.' names no variable"),
         ("eager,env.A-B=1", "'env.A-B' names no variable"),
         ("eager,allow_fuse_add_to_output=true", "has no effect on eager"),
+        ("dpd", "strategy of several ranks .ddp, eager-global, graph-dp, graph-tp, graph-pp"),
+        ("graph-db,ranks=2", "did you mean graph-dp"),
+        (
+            "ddp",
+            "no number of ranks was given; give --ranks 2 .or ddp,ranks=2., or begin with eager",
+        ),
+        ("graph-tp,ranks=1", "one rank was given; .* or begin with graph"),
+        ("ddp,ranks=0", "ranks=0 cannot be used; give a whole number from 1"),
+        ("ddp,ranks=two", "ranks=two cannot be used"),
+        ("ddp,ranks=\u0662", "cannot be used"),
+        ("eager,accumulation_steps=-1", "accumulation_steps=-1 cannot be used"),
+        ("ddp,ranks=2,device=cuda", "2 ranks with device=cuda have never been run"),
+        ("eager,ranks=2,dtype=float64", "dtype=float64 is the reference of one process"),
+        ("ddp,ranks=2,allow_fuse_add_to_output=true", "has no effect on eager"),
+        ("ddp,ranks=2,strategy=global", "unknown key 'strategy'"),
     ],
 )
 def test_what_is_not_understood_is_one_sentence_with_a_remedy(text, message):
@@ -129,3 +151,36 @@ def test_what_is_not_understood_is_one_sentence_with_a_remedy(text, message):
 def test_a_name_is_given_once():
     with pytest.raises(InputError, match="two contenders are called x"):
         names("eager,name=x", "graph,name=x")
+
+
+@pytest.mark.parametrize(
+    "word, mode, strategy",
+    [
+        ("ddp", "eager", "ddp"),
+        ("eager-global", "eager", "global"),
+        ("graph-dp", "graph", "dp"),
+        ("graph-tp", "graph", "tp"),
+        ("graph-pp", "graph", "pp"),
+        ("graph-zero", "graph", "zero"),
+        ("eager,ranks=2", "eager", "ddp"),
+        ("graph,ranks=2", "graph", "dp"),
+    ],
+)
+def test_a_strategy_is_a_mode_in_several_ranks(word, mode, strategy):
+    given = parse_contender(word, TWO)
+    assert (given.mode, given.strategy, given.ranks) == (mode, strategy, 2)
+
+
+def test_the_usual_ranks_are_of_strategies_and_give_way_to_what_is_typed():
+    eager, ddp, four = parse_contenders(["eager", "ddp", "graph-dp,ranks=4"], TWO)
+    assert (eager.ranks, eager.strategy) == (1, None)
+    assert (ddp.ranks, four.ranks) == (2, 4)
+
+
+def test_one_rank_of_a_mode_is_the_mode():
+    assert parse_contender("eager,ranks=1") == Contender(name="eager", mode="eager")
+
+
+def test_the_parts_of_a_batch_may_be_a_contender_s_own():
+    given = parse_contender("graph-dp,accumulation_steps=2", TWO)
+    assert (given.accumulation_steps, given.ranks) == (2, 2)

@@ -1,0 +1,50 @@
+"""`bench launch`: the command of each machine of a run over several of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Tuple
+
+import click
+
+from oneflow_bench.cli.rank_options import master_option, nodes_option, ranks_option
+from oneflow_bench.errors import EXIT_DONE, InputError
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--plan", is_flag=True, help="Print the command of each machine.")
+@nodes_option
+@ranks_option
+@master_option
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...")
+def launch(
+    plan: bool, nodes: int, ranks: int, master: str, as_json: bool, command: Tuple[str, ...]
+) -> int:
+    """Print the exact command to run on each of several machines. Nothing is started.
+
+    COMMAND is bench eager, graph or compare without `bench`, with its own flags; it stands last.
+
+    \b
+    bench launch --plan --nodes 2 --ranks 4 --master 10.0.0.1:29500 eager
+    bench launch --plan --nodes 2 --ranks 4 --master node0:29500 compare --contender ddp
+    """
+    from oneflow_bench.ranks.nodes import plan_starts, render_starts
+
+    if not plan:
+        raise InputError(
+            "bench launch starts nothing by itself; give --plan, and run what it prints on each "
+            "machine"
+        )
+    if ranks is None or nodes is None:
+        flag = "--ranks" if ranks is None else "--nodes"
+        raise InputError(
+            f"bench launch --plan needs {flag}; give such as --nodes 2 --ranks 4 "
+            "--master 10.0.0.1:29500"
+        )
+    starts = plan_starts(nodes, ranks, master, command)
+    if as_json:
+        click.echo(json.dumps([start._asdict() for start in starts], indent=1))
+    else:
+        click.echo(render_starts(starts))
+    return EXIT_DONE

@@ -1,0 +1,50 @@
+"""Bytes that each rank sends in a step, as far as they follow from the model and the strategy."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from pydantic import BaseModel, ConfigDict
+
+from oneflow_bench.config import Contender
+from oneflow_bench.scaling.link import sent_bytes
+
+BYTES_PER_PARAMETER = 4  # float32, which several ranks train in
+_REDUCING = ("ddp", "global", "dp")  # all gradients are summed over the ranks once an update
+_WHY_NOT = {
+    "tp": "the sizes of the activations between the split layers are not in the record",
+    "pp": "the sizes of the activations between the stages are not in the record",
+    "zero": "it has not been run",
+}
+
+
+class Communication(BaseModel):
+    """What each rank sends in a step; None with the reason where it was not derived."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sent_bytes: Optional[float]
+    basis: str  # what it follows from, or why it was not derived
+
+
+def derive_communication(contender: Contender, num_params: Optional[int]) -> Communication:
+    """Bytes each rank sends in an update by `scaling.link.sent_bytes`, if the all-reduce is one.
+
+    Counted are the gradients of all parameters, none of them frozen; not counted are DDP's
+    broadcast of buffers, losses, and padding.
+    """
+    strategy = contender.strategy or ""
+    if strategy not in _REDUCING:
+        return Communication(sent_bytes=None, basis=_WHY_NOT[strategy])
+    if num_params is None:
+        return Communication(sent_bytes=None, basis="the record does not hold the parameters")
+    if contender.mode == "eager" and (contender.accumulation_steps or 1) > 1:
+        return Communication(
+            sent_bytes=None,
+            basis="whether eager ranks reduce after each part of a batch is not in the record",
+        )
+    size_bytes = BYTES_PER_PARAMETER * num_params
+    return Communication(
+        sent_bytes=sent_bytes(contender.ranks, size_bytes),
+        basis=f"2 (N - 1) / N x {size_bytes} bytes of gradients, an all-reduce in a ring",
+    )

@@ -1,0 +1,228 @@
+"""Says what several ranks make of a step: tables for the terminal and for Markdown.
+
+One list of tables serves both. Units change here: seconds to milliseconds, bytes to MB and MiB.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+
+from oneflow_bench.comparison import Comparison
+from oneflow_bench.ranks.comparison import RanksComparison
+from oneflow_bench.speed_report import MISSING
+from oneflow_bench.stats import CONFIDENCE, Ratio
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MEGA = 1e6
+_MEBI = 2**20
+_INTERVAL = f"{CONFIDENCE * 100:.0f} %"
+SHOWN_NAME = 20  # letters of a name that stay together in a narrow terminal
+
+
+class RankTable(NamedTuple):
+    """A row for each contender of several ranks; the first column is its name."""
+
+    title: str
+    columns: List[str]
+    rows: List[List[str]]
+
+
+def list_rank_tables(
+    comparisons: Sequence[Comparison], unavailable: Optional[Dict[str, str]] = None
+) -> List[RankTable]:
+    """Scaling, what a rank costs, and parity; none where no contender has ranks.
+
+    `unavailable` are contenders that were left out, with the reason.
+    """
+    ranked = [one for one in comparisons if one.ranks is not None]
+    if not ranked:
+        return []
+    tables = [_scaling_table(ranked, unavailable or {}), _costs_table(ranked)]
+    judged = [one for one in ranked if one.ranks and not one.ranks.weak]
+    return [*tables, _parity_table(judged)] if judged else tables
+
+
+def _of(comparison: Comparison) -> RanksComparison:
+    assert comparison.ranks is not None
+    return comparison.ranks
+
+
+def _scaling_table(ranked: Sequence[Comparison], unavailable: Dict[str, str]) -> RankTable:
+    first = _of(ranked[0])
+    kind = "weak" if first.weak else "strong"
+    baseline = ranked[0].baseline.name
+    rows = [[baseline, "1", _ms(first.baseline_step_time_s), MISSING, MISSING]]
+    if first.efficiency is None:
+        rows = []  # the baseline has several ranks itself
+    for one in ranked:
+        ranks = _of(one)
+        rows.append(
+            [
+                one.contender.name,
+                str(ranks.ranks),
+                _ms(ranks.step_time_s),
+                _ratio(ranks.speedup),
+                _ratio(ranks.efficiency),
+            ]
+        )
+    rows += [[name, MISSING, MISSING, "not available here", MISSING] for name in unavailable]
+    columns = ["", "ranks", "step, ms", "speedup", "efficiency"]
+    return RankTable(f"{kind} scaling against {baseline}", columns, rows)
+
+
+def _costs_table(ranked: Sequence[Comparison]) -> RankTable:
+    rows = []
+    for one in ranked:
+        ranks = _of(one)
+        sent, spread = ranks.communication.sent_bytes, ranks.spread
+        rows.append(
+            [
+                one.contender.name,
+                "not derived" if sent is None else f"{sent / _MEGA:.3g}",
+                _memory(ranks.rank_peak_rss_bytes),
+                MISSING if spread is None else f"{spread.median:.3f}",
+                MISSING if spread is None else f"{spread.worst:.3f}",
+                _cores(ranks.rank_cores),
+            ]
+        )
+    columns = ["", "sent, MB", "memory, MiB", "slowest/fastest", "worst", "cores"]
+    return RankTable("each rank, a step", columns, rows)
+
+
+def _parity_table(judged: Sequence[Comparison]) -> RankTable:
+    rows = []
+    for one in judged:
+        errors = _of(one).errors
+        rows.append(
+            [
+                one.contender.name,
+                MISSING if errors is None else f"{errors.contender:.1e}",
+                MISSING if errors is None else f"{errors.baseline:.1e}",
+                describe_parity(one),
+            ]
+        )
+    columns = ["", "loss error", "the baseline's", "parity"]
+    return RankTable("losses against one process in float64", columns, rows)
+
+
+def describe_parity(comparison: Comparison) -> str:
+    """The verdict, with the known difference that explains it and its size."""
+    ranks = comparison.ranks
+    if ranks is None or ranks.expected is None:
+        return comparison.parity
+    return f"{comparison.parity} (expected: {ranks.expected.id}, {ranks.expected.size:.1e})"
+
+
+def list_rank_notes(
+    comparisons: Sequence[Comparison], unavailable: Optional[Dict[str, str]] = None
+) -> List[str]:
+    """What the tables cannot say, each once."""
+    ranked = [one for one in comparisons if one.ranks is not None]
+    if not ranked:
+        return []
+    notes = [_explain_scaling(ranked[0])]
+    for one in ranked:
+        notes += _list_own_notes(one)
+    notes += [f"{name} is not available here: {why}." for name, why in (unavailable or {}).items()]
+    return list(dict.fromkeys(notes))
+
+
+def _explain_scaling(comparison: Comparison) -> str:
+    ranks, name = _of(comparison), comparison.baseline.name
+    if ranks.efficiency is None:
+        return f"{name} has several ranks itself, so no efficiency against one rank follows."
+    batches = (
+        f"One process takes {ranks.baseline_batch_size} images a step, as each rank does, and all "
+        f"ranks together {ranks.batch_size}."
+        if ranks.weak
+        else f"One process takes {ranks.batch_size} images a step, as all ranks together do."
+    )
+    return (
+        f"speedup: images a second over those of {name} in one process, {_INTERVAL} interval in "
+        f"brackets; efficiency: that over the ranks. {batches}"
+    )
+
+
+def _list_own_notes(comparison: Comparison) -> List[str]:
+    ranks, name = _of(comparison), comparison.contender.name
+    notes = []
+    if ranks.efficiency is not None and ranks.baseline_mode != comparison.contender.mode:
+        notes.append(
+            f"The efficiency of {comparison.contender.mode} contenders is against "
+            f"{ranks.baseline_mode} mode in one process, so what the mode gains is in it; "
+            f"--baseline {comparison.contender.mode} takes that out."
+        )
+    if ranks.communication.sent_bytes is None:
+        notes.append(f"{name}: bytes sent not derived: {ranks.communication.basis}.")
+    spread = ranks.spread
+    if spread is not None:
+        notes.append(
+            f"{name}: rank {spread.slowest_rank} was the slowest in "
+            f"{spread.slowest_share * 100:.0f} % of {spread.blocks} blocks."
+        )
+    if ranks.errors is None and not ranks.weak:
+        notes.append(
+            f"{name}: no reference in float64 was trained beside it, or its losses are not finite."
+        )
+    return notes
+
+
+def render_ranks_terminal(
+    comparisons: Sequence[Comparison], unavailable: Dict[str, str], console: Console
+) -> None:
+    """The tables and the notes."""
+    from rich.table import Table
+
+    for one in list_rank_tables(comparisons, unavailable):
+        table = Table(title=one.title, title_justify="left")
+        longest = max(len(row[0]) for row in one.rows)
+        table.add_column("", overflow="fold", width=min(longest, SHOWN_NAME))
+        for column in one.columns[1:]:
+            table.add_column(column, justify="right", overflow="fold")
+        for row in one.rows:
+            table.add_row(*row)
+        console.print(table)
+    for note in list_rank_notes(comparisons, unavailable):
+        console.print(note, soft_wrap=True, markup=False)
+
+
+def markdown_rank_tables(
+    comparisons: Sequence[Comparison], unavailable: Dict[str, str]
+) -> List[str]:
+    """Lines of the tables and the notes."""
+    lines: List[str] = []
+    for one in list_rank_tables(comparisons, unavailable):
+        lines += [f"{one.title[0].upper()}{one.title[1:]}:", ""]
+        lines += [f"| {' | '.join(one.columns)} |", "|---|" + "---:|" * (len(one.columns) - 1)]
+        lines += [*(f"| {' | '.join(row)} |" for row in one.rows), ""]
+    return lines + [note + "  " for note in list_rank_notes(comparisons, unavailable)]
+
+
+def _ms(seconds: Optional[float]) -> str:
+    return MISSING if seconds is None else f"{seconds * 1e3:.1f}"
+
+
+def _ratio(ratio: Optional[Ratio]) -> str:
+    if ratio is None:
+        return MISSING
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.ratio:.2f}"
+    return f"{ratio.ratio:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
+
+
+def _memory(peaks: Optional[Sequence[int]]) -> str:
+    """Of each rank, or the range where there are many."""
+    if not peaks:
+        return MISSING
+    low, high = (f"{value / _MEBI:.0f}" for value in (min(peaks), max(peaks)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _cores(cores: Optional[Sequence[Sequence[int]]]) -> str:
+    """How many each rank may use."""
+    if not cores:
+        return MISSING
+    counts = sorted({len(each) for each in cores})
+    return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))

@@ -1,0 +1,111 @@
+"""Several ranks on the command line, as far as it is refused or planned before anything runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+
+import pytest
+from records import create_rank_record, create_speed_events, save_record
+from test_cli import bench, refused
+
+QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6", "--no-speed"]
+MASTER = ["--master", "127.0.0.1:29500"]
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--ranks", CORES + 1], f"{CORES + 1} ranks on {CORES} usable core"),
+        (["--ranks", "3", "--oversubscribe"], "--batch-size 32 cannot be shared evenly by 3 ranks"),
+        (["--ranks", "2", "--oversubscribe", "--val-batch-size", "45"], "--val-batch-size 45"),
+        (["--ranks", "2", "--contender", "graph"], "no contender trains in several ranks"),
+        (["--contender", "ddp"], "no number of ranks was given; give --ranks 2"),
+        (["--contender", "ddp,ranks=2", "--contender", "graph-dp,ranks=4", "--oversubscribe"],
+         "contenders of 2 and 4 ranks"),
+        (["--ranks", "0"], "--ranks"),
+        (["--ranks", "2", "--device", "cuda"], "device=cuda have never been run"),
+        (["--ranks", "2", "--oversubscribe", "--contender", "graph-zero"],
+         "graph-zero is not available here"),
+        (["--ranks", "2", "--oversubscribe", "--contender", "graph-dp,accumulation_steps=3"],
+         "accumulation_steps=3 does not divide the batch of each of 2 ranks, 16 images"),
+        (["--weak", "--speed"], "--weak was given and no contender"),
+        (["--ranks", "2", "--oversubscribe", "--weak"], "--no-speed"),
+        (["--ranks", "2", "--nodes", "2", "--node-rank", "2", *MASTER], "is not below --nodes 2"),
+        (["--ranks", "2", "--nodes", "2", "--node-rank", "0"], "needs --master HOST:PORT"),
+        (["--ranks", "3", "--nodes", "2", "--node-rank", "0", *MASTER], "a multiple of 2"),
+        (["--ranks", "2", "--nodes", "2", "--node-rank", "0", *MASTER], "one machine only"),
+    ],
+)  # fmt: skip
+def test_what_ranks_cannot_have_is_refused(arguments, words, tmp_path):
+    done = bench("compare", *QUICK, *arguments, "--out", tmp_path / "run")
+    refused(done, words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_one_mode_is_refused_alike(mode, tmp_path):
+    done = bench(mode, *QUICK[:-1], "--ranks", CORES + 1, "--out", tmp_path / "run")
+    refused(done, f"{CORES + 1} ranks on {CORES} usable core", "--oversubscribe")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", [["versions", "0.8.0", "0.9.0"], ["sweep"], ["check"]])
+def test_commands_that_do_not_run_in_ranks_do_not_take_them(command):
+    refused(bench(*command, "--ranks", "2"), "--ranks")
+
+
+def test_the_commands_of_all_machines_are_printed():
+    given = ["--plan", "--nodes", "2", "--ranks", "4", *MASTER]
+    done = bench("launch", *given, "compare", "--contender", "ddp", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4 and lines[0].startswith("# machine 0 of 2 (the master): ranks 0, 1")
+    words = shlex.split(lines[3])
+    assert words[:2] == ["bench", "compare"] and words[words.index("--node-rank") + 1] == "1"
+    done = bench("launch", *given, "--json", "compare", "--contender", "ddp", "--epochs", "1")
+    assert json.loads(done.stdout)[1]["command"] == words
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["compare"], "starts nothing by itself; give --plan"),
+        (["--plan", "--ranks", "2", "compare"], "needs --nodes"),
+        (["--plan", "--nodes", "2", "compare"], "needs --ranks"),
+        (["--plan", "--nodes", "2", "--ranks", "2", "compare"], "needs --master"),
+        (["--plan", "--nodes", "2", "--ranks", "2", *MASTER], "was given nothing to start"),
+        (["--plan", "--nodes", "2", "--ranks", "2", *MASTER, "doctor"], "was given 'doctor'"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_refused(arguments, words):
+    refused(bench("launch", *arguments), words)
+
+
+def test_a_stored_run_of_ranks_is_reported_again(tmp_path):
+    run = save_record(create_rank_record(("ddp", "graph-tp")), tmp_path / "run")
+    done = bench("compare", run, run, "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert "strong scaling against eager" in done.stdout
+    stored = json.loads((tmp_path / "report" / "comparison.json").read_text())
+    assert [one["ranks"]["ranks"] for one in stored] == [2, 2]
+    assert "Strong scaling against eager:" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_a_weak_run_has_speed_alone_and_is_no_fault(tmp_path):
+    record = create_rank_record(reference=False)
+    contenders = record.document.contenders
+    contenders[0] = contenders[0].model_copy(update={"batch_size": 16})
+    record.events = [
+        event.model_copy(update={"contender": "ddp"})
+        if getattr(event, "contender", None) == "graph"
+        else event
+        for event in create_speed_events(0.1, 0.125, 0.1)
+    ]
+    run = save_record(record, tmp_path / "run")
+    done = bench("compare", run, run, "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert "weak scaling against eager" in done.stdout and "0.80 (" in done.stdout
+    assert "Parity: not judged; in weak scaling" in done.stdout
