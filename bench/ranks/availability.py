@@ -1,4 +1,4 @@
-"""Strategies that OneFlow has and that cannot be run: said before anything is started."""
+"""Strategies that cannot be run here: known before anything is started, or told by a worker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Dict, List, NamedTuple, Sequence
 from oneflow_bench.config import Contender
 from oneflow_bench.errors import InputError
 from oneflow_bench.ranks.words import find_word
+
+# what a worker's InputError begins with where OneFlow has not what a strategy needs for this model
+NOT_AVAILABLE = "not available: "
 
 # strategy -> why; several ranks run on CPUs only
 _ABORTING = {"zero": "OneFlow 0.9.0 aborts the process of a graph with ZeRO on a CPU"}
@@ -34,3 +37,8 @@ def split_available(contenders: Sequence[Contender]) -> Availability:
             "use graph-dp"
         )
     return Availability(left, reasons)
+
+
+def is_unavailable(contender: Contender, error: InputError) -> bool:
+    """Whether a worker's error says that its strategy cannot be had, and nothing else is wrong."""
+    return contender.strategy is not None and str(error).startswith(NOT_AVAILABLE)
