@@ -2,7 +2,7 @@
 
     python benchmarks/zero_probe.py [--device cpu] [--ranks 2]
 
-Prints one JSON object; what `bench/strategies/zero.py` knows was found so. Where it cannot, OneFlow
+Prints one JSON object; what `bench/ranks/availability.py` knows was found so. Where it cannot, OneFlow
 ends the processes, which is why no run tries it.
 """
 
