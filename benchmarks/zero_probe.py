@@ -2,8 +2,8 @@
 
     python benchmarks/zero_probe.py [--device cpu] [--ranks 2]
 
-Prints one JSON object; what `bench/ranks/availability.py` knows was found so. Where it cannot, OneFlow
-ends the processes, which is why no run tries it.
+Prints one JSON object; what `bench/ranks/availability.py` knows was found so. Where it cannot,
+OneFlow ends the processes, which is why no run tries it.
 """
 
 from __future__ import annotations

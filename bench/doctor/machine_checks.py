@@ -123,6 +123,12 @@ def check_cores(machine: MachineReading) -> Check:
         said = "none shares a core"
     else:
         said = f"hyper-threads of {physical} core{'s' if physical > 1 else ''}"
+    shared = min(usable, physical or usable)
+    if shared > 1:  # no setting changes it, so it is no finding
+        said += (
+            f"; a process multiplies matrices on one of them, and bench compare --ranks {shared} "
+            f"--contender ddp measures what {shared} processes make of all"
+        )
     return create_check(
         "cores",
         f"{usable} of {machine.online_cores} processors usable, {said}",

@@ -12,8 +12,8 @@ from oneflow_bench.ranks.words import find_word
 # what a worker's InputError begins with where OneFlow has not what a strategy needs for this model
 NOT_AVAILABLE = "not available: "
 
-# the newest OneFlow that was seen to end all ranks at the first step of a graph with ZeRO, by device:
-# "Check failed: separated_header_mem_ptr() == nullptr"; benchmarks/zero_probe.py finds it out anew
+# the newest OneFlow that was seen to end all ranks at the first step of a graph with ZeRO, by
+# device: "Check failed: separated_header_mem_ptr() == nullptr"; benchmarks/zero_probe.py tries it
 _ZERO_ABORTS_UP_TO = {"cpu": (0, 9)}
 
 

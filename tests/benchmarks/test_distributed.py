@@ -10,7 +10,14 @@ from pathlib import Path
 import distributed
 import pytest
 from all_reduce import SIZES_BYTES, measure_all_reduces
-from distributed import list_cases, parse_options, run_study, write_report
+from distributed import (
+    PARITY_MODELS,
+    STRATEGIES,
+    list_cases,
+    parse_options,
+    run_study,
+    write_report,
+)
 from distributed_report import ALL_REDUCE, load_rows
 from records import create_rank_record, save_record
 
@@ -53,14 +60,14 @@ def options(tmp_path, monkeypatch):
 
 def test_every_strategy_is_compared_for_every_model():
     cases = list_cases(["parity"], [])
-    assert len(cases) == len({case.name for case in cases}) == 18
+    assert len(cases) == len({case.name for case in cases}) == len(PARITY_MODELS) * len(STRATEGIES)
 
 
 def test_each_result_is_stored_and_nothing_is_run_twice(options, tmp_path):
     bench = Bench()
     run_study(options, bench)
     count = len(bench.calls)
-    assert count == 18 + 2 + 2
+    assert count == len(PARITY_MODELS) * len(STRATEGIES) + 2 + 2
     run_study(options, bench)
     assert len(bench.calls) == count
     assert load_all_reduce(tmp_path / ALL_REDUCE).ranks == 2

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from doctor_readings import create_activity, create_machine
 
-from oneflow_bench.doctor.machine_checks import check_machine
+from oneflow_bench.doctor.machine_checks import check_cores, check_machine
 from oneflow_bench.doctor.readings import CgroupReading, FrequencyReading
 
 WORKER_BYTES = 400 << 20
@@ -129,3 +129,13 @@ def test_what_cannot_be_read_is_unknown_and_no_finding():
     unknown = sorted(c.name for c in found.values() if c.status == "unknown")
     assert unknown == ["frequency", "neighbours", "steal", "swap"]
     assert all(c.evidence for c in found.values())
+
+
+@pytest.mark.parametrize(
+    "usable, physical, ranks",
+    [(4, 4, "4"), (8, 4, "4"), (4, None, "4"), (1, 1, None), (2, 1, None)],
+)
+def test_cores_that_one_process_leaves_idle_point_to_ranks(usable, physical, ranks):
+    found = check_cores(create_machine(usable_cores=usable, physical_cores=physical))
+    pointed = f"--ranks {ranks} --contender ddp" if ranks else "--ranks"
+    assert (pointed in found.evidence) is bool(ranks)
