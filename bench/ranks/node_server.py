@@ -129,6 +129,8 @@ class NodeServer:
 
         node.wait_for(is_decided, START_S)
         incoming = self._incoming.pop(key)
+        if incoming is not None and state.log is None:
+            incoming.connection.close()
         if incoming is None or state.log is None:
             reason = state.failed or node.lost or f"nothing came of it within {START_S:g} s"
             raise WorkerError(f"{title} on {node.title} could not be started: {reason}")
@@ -236,7 +238,6 @@ class NodeServer:
 
     def _admit_node(self, connection: socket.socket, hello: Message, rest: bytes) -> None:
         address = connection.getpeername()[0]
-        connection.sendall(pack({"welcome": True}))
         cores, machine = [int(core) for core in hello["cores"]], dict(hello["machine"])
         node = RemoteNode(
             node_rank=hello["node_rank"],
@@ -247,6 +248,7 @@ class NodeServer:
             link=Link(connection, rest),
             changed=self._changed,
         )
+        connection.sendall(pack({"welcome": True}))
         with self._changed:
             self._nodes[node.node_rank] = node
             self._changed.notify_all()

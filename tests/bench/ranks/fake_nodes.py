@@ -14,7 +14,12 @@ from oneflow_bench.ranks.node_server import NodeServer
 from oneflow_bench.ranks.starting import start_group
 
 TOKEN, VERSION, RUN = "secret", "1.2.3", {"batch_size": 8, "contender 0": {"mode": "eager"}}
-WORKER = [sys.executable, "-c", SCRIPT]
+END_WITH_PARENT = """
+import os
+from oneflow_bench.ranks.membership import _end_with_controller
+_end_with_controller(os.environ)
+"""
+WORKER = [sys.executable, "-c", END_WITH_PARENT + SCRIPT]
 DDP = Contender(name="ddp", mode="eager", strategy="ddp", ranks=2)
 
 AGENT = """
