@@ -35,9 +35,12 @@ def execute_plan(
     writer = RecordWriter(folder, document)
     try:
         dataset = plan.prepare_dataset(folder)
-        speed = SpeedRun(writer, launch, dataset, observe_speed)
-        afterwards = speed.run if document.measuring.speed else lambda: None
-        Runner(writer, launch, dataset, observe, afterwards=afterwards).run()
+
+        def measure_speed() -> None:  # of the contenders that the training did not leave out
+            if document.measuring.speed:
+                SpeedRun(writer, launch, dataset, observe_speed).run()
+
+        Runner(writer, launch, dataset, observe, afterwards=measure_speed).run()
     except InputError:
         # refused by a worker: with nothing measured, the folder would only be in the way
         if not load_record(folder).of_kind(BlockEvent):

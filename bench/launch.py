@@ -19,7 +19,7 @@ from oneflow_bench.worker_process import WorkerProcess, create_worker_command
 TRAINING = "oneflow_bench.worker"
 # workers that measure or examine one process, and by what command they are known
 SINGLE = {
-    "oneflow_bench.inference_worker": "bench inference",
+    "oneflow_bench.inference_worker": "bench infer",
     "oneflow_bench.limits.worker": "bench limits",
     "oneflow_bench.parity.worker": "bench check",
     "oneflow_bench.profile_worker": "bench profile",

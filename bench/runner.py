@@ -14,8 +14,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from oneflow_bench.checkpoint import LAST_NAME, training_path
 from oneflow_bench.config import Contender, Measuring, Workload, workload_of
-from oneflow_bench.errors import BenchError, Interrupted, WorkerError
+from oneflow_bench.errors import BenchError, InputError, Interrupted, WorkerError
 from oneflow_bench.machine import describe_load
+from oneflow_bench.ranks.availability import is_unavailable
 from oneflow_bench.record import (
     BlockEvent,
     EndEvent,
@@ -115,21 +116,45 @@ class Runner:
             self._show(f"{name}: start, build, compile")
             worker = self._workers[name] = self._launch(by_name[name])
             given = None if weights is None or name == baseline else str(weights)
-            answer = self._ask(
-                worker,
-                "setup",
-                workload=workload_of(self._workload, by_name[name]).model_dump(),
-                contender=by_name[name].model_dump(),
-                steps_per_epoch=self._steps_per_epoch,
-                dataset=self._dataset,
-                initial_weights=given,
-            )
+            try:
+                answer = self._ask(
+                    worker,
+                    "setup",
+                    workload=workload_of(self._workload, by_name[name]).model_dump(),
+                    contender=by_name[name].model_dump(),
+                    steps_per_epoch=self._steps_per_epoch,
+                    dataset=self._dataset,
+                    initial_weights=given,
+                )
+            except InputError as error:
+                if not is_unavailable(by_name[name], error):
+                    raise
+                self._leave_out(name, error)
+                continue
             weights_of = None if given is None else baseline
             self._writer.append(SetupEvent(contender=name, initial_weights=weights_of, **answer))
             if weights is not None and name == baseline:
                 self._ask(worker, "save", path=str(weights), training=False, epoch=0)
         if weights is not None:
             weights.unlink()
+
+    def _leave_out(self, name: str, error: InputError) -> None:
+        """Go on without a contender that cannot be had; raises `error` where nothing would be left.
+
+        The baseline cannot be left out, nor the only contender that is set against it.
+        """
+        document = self._writer.document
+        left = [c for c in self._contenders if c.name != name]
+        racing = [c for c in left if not c.reference]
+        if name == self._contenders[0].name or len(racing) < 2:
+            raise error
+        worker = self._workers.pop(name)
+        worker.kill()
+        worker.close()
+        self._contenders = document.contenders = left
+        document.unavailable[name] = str(error)
+        self._orders = generate_orders([c.name for c in left], self._workload.seed)
+        self._writer.save()
 
     def _needs_shared_weights(self) -> bool:
         """Whether the weights are drawn by more than one OneFlow, which draw differently."""

@@ -38,7 +38,7 @@ def measure_rank(sizes_bytes: Sequence[int]) -> List[List[float]]:
 
     times = []
     for size_bytes in sizes_bytes:
-        tensor = flow.zeros(size_bytes // FLOAT_BYTES)
+        tensor = flow.zeros(size_bytes // FLOAT_BYTES)  # whose sum stays what it is
         for _ in range(WARMUP):
             flow.comm.all_reduce(tensor)
         # by the size alone, so that all ranks do as many

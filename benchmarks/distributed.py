@@ -43,9 +43,10 @@ STRATEGIES = {
     "graph-tp": "graph-tp",
     "graph-pp": "graph-pp",
 }
-# model -> its flags: with dropout, with batch norm, and without either
+# model -> its flags: without dropout or norm, with batch norm, and the same without it
 PARITY_MODELS = {
-    "alexnet_cifar": ["--model", "alexnet_cifar", "--dropout", "0", "--image-size", "32"],
+    "alexnet_cifar": ["--model", "alexnet_cifar", "--image-size", "32"],
+    "lenet": ["--model", "lenet", "--image-size", "32"],  # has a pair of linear layers to split
     "resnet18": ["--model", "resnet18", "--image-size", "64"],
     "resnet18 without norm": ["--model", "normless:resnet18", "--image-size", "64"],
 }

@@ -10,6 +10,7 @@ ROWS, ALL_REDUCE = "rows.jsonl", "all-reduce.json"
 Row = Dict[str, Any]
 Predicted = Mapping[str, Optional[float]]  # by MODEL/MODE, seconds
 NONE = "-"
+UNAVAILABLE, FAILED = "not available", "failed"
 
 
 def load_rows(out: Path) -> Dict[str, Row]:
@@ -47,14 +48,25 @@ def list_tables(rows: Mapping[str, Row], predicted: Predicted) -> str:
             *speed,
             "",
         ]
-    failed = [f"- {name}: {row['error']}" for name, row in rows.items() if "error" in row]
-    return "\n".join([*lines, *(["Failed:", "", *failed, ""] if failed else [])])
+    for title in (UNAVAILABLE, FAILED):
+        named = [
+            f"- {name}: {row['error']}"
+            for name, row in rows.items()
+            if "error" in row and _outcome(row) == title
+        ]
+        lines += [f"{title.capitalize()}:", "", *named, ""] if named else []
+    return "\n".join(lines)
+
+
+def _outcome(row: Row) -> str:
+    """Whether a case that has no numbers could not be had or went wrong."""
+    return UNAVAILABLE if f"{UNAVAILABLE}: " in row["error"] else FAILED
 
 
 def _parity_row(name: str, row: Row) -> str:
     _, model, strategy = name.split("/")
     if "error" in row:
-        return f"| {model} | {strategy} | {NONE} | {NONE} | {NONE} | failed |"
+        return f"| {model} | {strategy} | {NONE} | {NONE} | {NONE} | {_outcome(row)} |"
     errors, expected = row["ranks"]["errors"], row["ranks"]["expected"]
     parity = f"{row['parity']} (expected: {expected['id']})" if expected else row["parity"]
     if errors is None:
@@ -68,7 +80,7 @@ def _parity_row(name: str, row: Row) -> str:
 def _speed_row(name: str, row: Row, predicted: Predicted) -> str:
     _, model, mode = name.split("/")
     if "error" in row:
-        return f"| {model} | {mode} | {' | '.join([NONE] * 6)} | failed |"
+        return f"| {model} | {mode} | {' | '.join([NONE] * 6)} | {_outcome(row)} |"
     ranks = row["ranks"]
     spread = ranks["spread"]
     cells = [

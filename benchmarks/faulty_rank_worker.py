@@ -2,7 +2,8 @@
 
 For `rank_faults.py` and the tests. Environment: FAULT is a name of FAULTS, FAULT_RANK the rank that
 has it, FAULT_AFTER_S how long after its start, FAULT_MARK a file to which the rank writes when the
-fault happens (seconds of the monotonic clock). Without FAULT it is a rank like any other.
+fault happens (seconds of the monotonic clock), FAULT_MODE eager (DDP) or graph (global tensors).
+Without FAULT it is a rank like any other.
 """
 
 from __future__ import annotations
@@ -64,12 +65,54 @@ class Fault:
             FAULTS[self.name]()
 
 
+def create_eager(flow: Any, model: Any) -> Callable[[], Any]:
+    """A train step under DDP; each rank's loss is its own."""
+    model = flow.nn.parallel.DistributedDataParallel(model)
+    optimizer = flow.optim.SGD(model.parameters(), lr=1e-3)
+    inputs = flow.ones(BATCH, WIDTH) * (1 + flow.env.get_rank())
+
+    def step() -> Any:
+        loss = model(inputs).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return step
+
+
+def create_graph(flow: Any, model: Any) -> Callable[[], Any]:
+    """A train step of a graph over global tensors, compiled."""
+    everywhere = flow.placement("cpu", list(range(flow.env.get_world_size())))
+    model = model.to_global(everywhere, flow.sbp.broadcast)
+    optimizer = flow.optim.SGD(model.parameters(), lr=1e-3)
+
+    class TrainGraph(flow.nn.Graph):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+            self.add_optimizer(optimizer)
+
+        def build(self, inputs: Any) -> Any:
+            loss = self.model(inputs).square().mean()
+            loss.backward()
+            return loss.to_global(sbp=flow.sbp.broadcast)
+
+    graph = TrainGraph()
+    inputs = flow.ones(BATCH, WIDTH).to_global(everywhere, flow.sbp.split(0))
+    graph._compile(inputs)
+    return lambda: graph(inputs)
+
+
+def to_local(loss: Any) -> Any:
+    return loss.to_local() if loss.is_global else loss
+
+
 class FaultyRankSession:
     """Answers `prepare`, `train` and `end` in the shape of the training worker's session."""
 
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
-        self._step_number = 0
 
     def prepare(self, request: Dict[str, Any]) -> Dict[str, Any]:
         start = time.perf_counter()
@@ -77,14 +120,14 @@ class FaultyRankSession:
 
         imported = time.perf_counter()
         flow.manual_seed(0)
-        layers = [flow.nn.Linear(WIDTH, WIDTH) for _ in range(4)]
-        self._model = flow.nn.parallel.DistributedDataParallel(flow.nn.Sequential(*layers))
-        self._optimizer = flow.optim.SGD(self._model.parameters(), lr=1e-3)
-        self._inputs = flow.ones(BATCH, WIDTH) * (1 + flow.env.get_rank())
+        model = flow.nn.Sequential(*[flow.nn.Linear(WIDTH, WIDTH) for _ in range(4)])
+        initial = sum(float(parameter.sum().numpy()) for parameter in model.parameters())
+        create = create_graph if os.environ.get("FAULT_MODE") == "graph" else create_eager
+        self._train_once = create(flow, model)
         return {
             "import_s": imported - start,
             "build_s": time.perf_counter() - imported,
-            "initial_digest": str(sum(float(p.sum().numpy()) for p in self._model.parameters())),
+            "initial_digest": str(initial),
         }
 
     def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -94,18 +137,14 @@ class FaultyRankSession:
         return {
             "duration_s": timed.duration_s,
             "cpu_s": timed.cpu_s,
-            "losses": [float(loss.numpy()) for loss in timed.outputs],
+            "losses": [float(to_local(loss).numpy()) for loss in timed.outputs],
             "labels_digest": "0",
             "images_digest": None,
         }
 
     def _step(self) -> Any:
         self._fault.strike()
-        loss = self._model(self._inputs).square().mean()
-        loss.backward()
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return loss
+        return self._train_once()
 
     def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return {"peak_rss_bytes": 0}

@@ -2,11 +2,11 @@
 
     python benchmarks/rank_faults.py --count 10
 
-Each fault is injected at random moments into one of two ranks that train together. Of each case is
-noted: the seconds from the fault until the group's error, whether the error names the rank, whether
-a process of the group is left, and whether the port is free. Each result is stored as it ends in
-results/distributed/faults.jsonl; a second call goes on from there. Exit status 1 if one of them
-failed.
+Each fault is injected at random moments into one of two ranks that train together, eagerly (DDP)
+and as a graph (global tensors) in turns. Of each case is noted: the seconds from the fault until
+the group's error, whether the error names the rank, whether a process of the group is left, and
+whether the port is free. Each result is stored as it ends in results/distributed/faults.jsonl; a
+second call goes on from there. Exit status 1 if one of them failed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from faulty_rank_worker import FAULTS
 from study import Row, load_rows, run_study
 
-from oneflow_bench.config import Contender
+from oneflow_bench.config import STRATEGIES, Contender
 from oneflow_bench.errors import BenchError
 from oneflow_bench.launch import create_launcher
 from oneflow_bench.ranks.rendezvous import Address, check_master_port
@@ -43,6 +43,7 @@ STEPS = 50  # of a request
 ASK_S = 60.0  # longest a request may take: far beyond what is allowed
 SIGNALS = {"is killed": signal.SIGKILL, "is stopped": signal.SIGSTOP}
 CANNOT_LISTEN = "cannot listen"  # rank 0's port is taken
+MODES = ("eager", "graph")  # in turns
 KINDS = [*FAULTS, *SIGNALS, CANNOT_LISTEN]
 RANK_OF = {"cannot connect": 1, CANNOT_LISTEN: 0}  # the others happen to any
 AT_START = tuple(RANK_OF)
@@ -52,6 +53,7 @@ class Case(NamedTuple):
     """One fault."""
 
     kind: str
+    mode: str
     rank: int
     after_s: float
 
@@ -63,7 +65,8 @@ def list_cases(count: int, seed: int) -> Iterator[Tuple[str, Tuple[Case]]]:
             source = random.Random(f"{seed}/{kind}/{number}")
             rank = RANK_OF.get(kind, source.randrange(RANKS))
             after_s = 0.0 if kind in AT_START else source.uniform(0.0, LATEST_S)
-            yield f"{kind} {seed}.{number + 1}", (Case(kind, rank, after_s),)
+            mode = MODES[number % len(MODES)]
+            yield f"{kind} {seed}.{number + 1}", (Case(kind, mode, rank, after_s),)
 
 
 def run_case(case: Case) -> Row:
@@ -105,11 +108,17 @@ def start(folder: Path, case: Case, mark: Path, tag: str) -> Any:
         "FAULT_TAG": tag,
         "FAULT_MARK": str(mark),
         "FAULT": case.kind,
+        "FAULT_MODE": case.mode,
         "FAULT_RANK": str(case.rank),
         "FAULT_AFTER_S": str(case.after_s),
     }
     contender = Contender(
-        name="ddp", mode="eager", strategy="ddp", ranks=RANKS, runtime="stock", env=variables
+        name="group",
+        mode=case.mode,
+        strategy=STRATEGIES[case.mode][0],
+        ranks=RANKS,
+        runtime="stock",
+        env=variables,
     )
     return create_launcher(folder, RuntimeResolver(), "faulty_rank_worker")(contender)
 

@@ -143,7 +143,6 @@ LAYERS = [
         "bench.graph_mode",
         "bench.strategies.pipeline",
         "bench.strategies.tensor_parallel",
-        "bench.strategies.zero",
     },
     {"bench.strategies.eager", "bench.strategies.graph"},
     {"bench.strategies.creation"},

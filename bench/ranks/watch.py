@@ -14,7 +14,7 @@ that waits for a disk or for a core; a controller or a machine that was suspende
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from oneflow_bench.ranks.observation import REST_CPU_S, Observation
 from oneflow_bench.ranks.progress import REACHING, STEPPING
@@ -172,27 +172,29 @@ class HangDetector:
         return Hang([last], reason)
 
     def _judge_tie(self, look: _Look) -> Optional[Hang]:
-        """One whose Python alone is busy within a step that all have begun."""
+        """One whose Python alone is busy, or that alone rests, in a step that all have begun."""
         if not _are_in_one_step(look):
             return None
-        shares: Dict[int, float] = {rank: look.main_share(rank) for rank in look.due}
-        busy = [rank for rank, share in shares.items() if share >= BUSY_SHARE]
-        resting = [rank for rank, share in shares.items() if share <= IDLE_SHARE]
-        still_s = min(look.still_s(rank) for rank in shares)
-        if len(busy) != 1 or len(resting) != len(shares) - 1 or still_s < self._patience_s:
+        ranks, patience_s = look.due, self._patience_s
+        resting = [rank for rank in ranks if look.rest_s(rank) >= patience_s]
+        if resting and len(resting) < len(ranks):
+            return Hang(resting, f"it has used no processor time for {patience_s:.0f} s in a step")
+        shares = [look.main_share(rank) for rank in ranks]
+        busy = [rank for rank in ranks if shares[rank] >= BUSY_SHARE]
+        idle = [rank for rank in ranks if shares[rank] <= IDLE_SHARE]
+        still_s = min(look.still_s(rank) for rank in ranks)
+        if len(busy) != 1 or len(idle) != len(ranks) - 1 or still_s < patience_s:
             return None
         return Hang(busy, f"it has been in the Python of one step for {still_s:.0f} s")
 
     def _judge_rest(self, look: _Look) -> Optional[Hang]:
-        """One that rests while the others spin in wait for it; or all rest."""
+        """All rest that are not on their way to rank 0; of them, those that are behind."""
         due = [rank for rank in look.due if look.ranks[rank].progress.phase != REACHING]
-        resting = [rank for rank in due if look.rest_s(rank) >= REST_S]
-        counts = {rank: look.ranks[rank].progress.begun for rank in due}
-        if len(resting) < len(due) and not _are_in_one_step(look):
-            return None  # such as the others while rank 0 compiles
-        behind = [rank for rank in resting if counts[rank] == min(counts.values())]
-        reason = f"it has used no processor time for {REST_S:.0f} s"
-        return Hang(behind, reason) if behind else None
+        if not due or any(look.rest_s(rank) < REST_S for rank in due):
+            return None
+        first = min(look.ranks[rank].progress.begun for rank in due)
+        behind = [rank for rank in due if look.ranks[rank].progress.begun == first]
+        return Hang(behind, f"it has used no processor time for {REST_S:.0f} s")
 
 
 def _are_in_one_step(look: _Look) -> bool:

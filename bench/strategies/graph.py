@@ -9,11 +9,11 @@ import oneflow as flow
 from oneflow_bench.eager_mode import EvalOutput
 from oneflow_bench.graph_mode import GraphMode, device_of
 from oneflow_bench.graph_options import OptionValue
+from oneflow_bench.ranks.availability import explain_zero
 from oneflow_bench.strategies.gathering import place_on_all
 from oneflow_bench.strategies.pipeline import assign_stages, place_stages, set_stages
 from oneflow_bench.strategies.sharing import Sharing, refuse, renew_optimizer
 from oneflow_bench.strategies.tensor_parallel import find_pairs, split_pairs
-from oneflow_bench.strategies.zero import check_zero
 from oneflow_bench.workload import Job
 
 
@@ -102,7 +102,9 @@ class ZeroGraph(SharedGraph):
     """Data parallel with the optimizer's state split among the ranks."""
 
     def spread(self, job: Job, image_size: int) -> None:
-        check_zero(self._sharing, flow.__version__, device_of(job))
+        reason = explain_zero(flow.__version__, device_of(job))
+        if reason is not None:
+            raise refuse(self._sharing, f"{reason}; use graph-dp")
         super().spread(job, image_size)
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

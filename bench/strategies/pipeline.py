@@ -60,7 +60,11 @@ def assign_stages(model: nn.Module, image_size: int, sharing: Sharing) -> Stages
 
 
 def cut(work: Sequence[int], stages: int) -> List[int]:
-    """The stage of each part: runs, none empty, the largest sum of a run as small as it can be."""
+    """The stage of each part: runs, none empty, the largest sum of a run as small as it can be.
+
+    Of equal cuts the latest: what works for nothing, such as a pooling, stays with what is before
+    it, and mostly makes what crosses the cut smaller.
+    """
 
     @lru_cache(maxsize=None)
     def best(first: int, left: int) -> Tuple[int, Tuple[int, ...]]:
@@ -71,7 +75,7 @@ def cut(work: Sequence[int], stages: int) -> List[int]:
         for end in range(first + 1, len(work) - left + 2):
             largest, lengths = best(end, left - 1)
             choices.append((max(largest, sum(work[first:end])), (end - first, *lengths)))
-        return min(choices)
+        return min(choices, key=lambda choice: (choice[0], [-length for length in choice[1]]))
 
     _, lengths = best(0, stages)
     return [stage for stage, length in enumerate(lengths) for _ in range(length)]

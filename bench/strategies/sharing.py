@@ -8,6 +8,7 @@ from typing import Optional
 from oneflow_bench.config import Contender, Workload
 from oneflow_bench.errors import InputError
 from oneflow_bench.optimization import create_optimizer, create_scheduler
+from oneflow_bench.ranks.availability import NOT_AVAILABLE
 from oneflow_bench.ranks.identity import Identity
 from oneflow_bench.workload import Job
 
@@ -55,4 +56,4 @@ def renew_optimizer(job: Job, sharing: Sharing) -> Job:
 
 def refuse(sharing: Sharing, reason: str) -> InputError:
     """The error that a strategy is not available, and why."""
-    return InputError(f"not available: {sharing.strategy} on {sharing.ranks} ranks: {reason}")
+    return InputError(f"{NOT_AVAILABLE}{sharing.strategy} on {sharing.ranks} ranks: {reason}")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 
-from oneflow_bench.errors import Interrupted, WorkerError
+from oneflow_bench.config import Contender
+from oneflow_bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.record import (
     BlockEvent,
     EndEvent,
@@ -152,3 +153,45 @@ def test_one_interpreter_draws_its_own_weights(tmp_path, turns):
     runner.run()
     setups = load_record(tmp_path / "run").of_kind(SetupEvent)
     assert [s.initial_weights for s in setups] == [None, None]
+
+
+NOT_HERE = InputError("not available: tp on 2 ranks: lenet has no wide linear layers")
+
+
+def run_strategies(folder, turns, names, error=NOT_HERE):
+    """eager and strategies in two ranks, of which graph-tp fails at its start."""
+    runner, started = run(
+        folder, turns, {"graph-tp": {"fail_at": ("setup", 0, error)}}, names=("eager", *names)
+    )
+    words = {"ddp": ("eager", "ddp"), "graph-tp": ("graph", "tp")}
+    contenders = [Contender(name="eager", mode="eager")]
+    for name in names:
+        mode, strategy = words[name]
+        contenders.append(Contender(name=name, mode=mode, ranks=2, strategy=strategy))
+    runner._contenders = runner._writer.document.contenders = contenders
+    return runner, started
+
+
+def test_a_strategy_that_the_worker_has_not_is_left_out_and_the_others_run(tmp_path, turns):
+    runner, started = run_strategies(tmp_path / "run", turns, ("ddp", "graph-tp"))
+    runner.run()
+    record = load_record(tmp_path / "run")
+    assert record.document.status == "complete"
+    assert record.contender_names() == ["eager", "ddp"]
+    assert record.document.unavailable == {"graph-tp": str(NOT_HERE)}
+    assert started["graph-tp"].killed and started["graph-tp"].closed
+    assert {block.contender for block in record.of_kind(BlockEvent)} == {"eager", "ddp"}
+
+
+@pytest.mark.parametrize(
+    "names, error",
+    [
+        (("graph-tp",), NOT_HERE),  # nothing would be left
+        (("ddp", "graph-tp"), InputError("the checkpoint does not fit")),
+    ],
+)
+def test_what_is_wrong_with_the_run_itself_ends_it(tmp_path, turns, names, error):
+    runner, _ = run_strategies(tmp_path / "run", turns, names, error)
+    with pytest.raises(InputError, match=str(error)[:20]):
+        runner.run()
+    assert load_record(tmp_path / "run").document.status == "failed"

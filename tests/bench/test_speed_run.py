@@ -225,3 +225,24 @@ def test_a_contender_may_be_called_like_a_role(tmp_path):
 def test_contenders_that_were_not_set_against_each_other_have_no_verdict(several):
     assert summarize_record_speed(several, "slow", "same") is None
     assert summarize_record_speed(several, "base", "base") is None
+
+
+def test_a_group_of_ranks_says_which_cores_and_how_much_memory_each_had(tmp_path):
+    class Group(FakeSpeedWorker):
+        def receive(self, call, timeout_s):
+            return {**super().receive(call, timeout_s), "rank_cores": [[0], [1]]}
+
+        def _end(self, request):
+            return {"peak_rss_bytes": 30, "rank_peak_rss_bytes": [10, 20], "teacher_digest": None}
+
+    class RanksWorld(World):
+        def launch(self, contender):
+            if not contender.name.startswith("speed-contender"):
+                return super().launch(contender)
+            return Group(contender.name, self.clock, self.log, lambda: STEP_TIME_S)
+
+    record = RanksWorld(tmp_path / "run", replicates=3).run()
+    for setup in record.of_kind(SpeedSetupEvent):
+        assert setup.rank_cores == ([[0], [1]] if setup.role == "contender" else None)
+    for end in record.of_kind(SpeedEndEvent):
+        assert end.rank_peak_rss_bytes == ([10, 20] if end.role == "contender" else None)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 from oneflow_bench.errors import InputError
 from oneflow_bench.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
-from oneflow_bench.serving import serve
 from oneflow_bench.weights import compare_weights
 from oneflow_bench.worker import Session, check_device
 
@@ -18,20 +16,6 @@ def test_cuda_is_refused_where_there_is_none():
     check_device("cuda", True)
     with pytest.raises(InputError, match="--device cpu"):
         check_device("cuda", False)
-
-
-@pytest.mark.oneflow
-def test_a_request_that_fails_is_answered_and_ends_the_worker(capfd):
-    lines = iter([json.dumps({"call": "setup", "workload": {"model": 3}}), "unread"])
-    answers = []
-    serve(Session(), lambda: next(lines), answers.append)
-    answer = json.loads(answers[0])
-    assert (answer["ok"], answer["kind"]) == (False, "failure")
-    assert "Traceback" in capfd.readouterr().err
-
-
-def test_the_end_of_the_input_is_the_end_of_the_worker():
-    serve(Session(), lambda: "", lambda text: pytest.fail("nothing was asked"))
 
 
 def test_the_machine_is_described_from_proc(tmp_path):

@@ -5,7 +5,7 @@ from rank_faults import KINDS, RANK_OF, Case, judge, list_cases, render
 
 from oneflow_bench.errors import WorkerError
 
-CASE = Case("sleeps", 1, 0.5)
+CASE = Case("sleeps", "eager", 1, 0.5)
 ERROR = WorkerError("rank 1 of the worker 'ddp' hangs in its train turn; the whole log is x")
 
 

@@ -13,6 +13,7 @@ from oneflow_bench.ranks.parity import (
     measure_errors,
     measure_relative,
 )
+from oneflow_bench.ranks.words import WORDS
 from oneflow_bench.record import BlockEvent
 
 ROUNDING = ("equal within rounding", "the losses differ from step 1 on")
@@ -105,6 +106,13 @@ def test_a_difference_with_a_known_cause_is_expected_with_its_size(kinds, known)
 @pytest.mark.parametrize("kinds", [[], ["Conv2d", "LayerNorm", "Linear"]])
 def test_no_cause_is_made_up(kinds):
     assert judge(found=errors(3e-2), kinds=kinds).expected is None
+
+
+@pytest.mark.parametrize("word", [word for word in WORDS if word != "graph-pp"])
+def test_a_pipeline_alone_takes_batch_norm_over_the_whole_batch(word):
+    assert "batch-norm-shards" in {one.id for one in find_known(["BatchNorm2d"], word, "0.9.0")}
+    others = find_known(["BatchNorm2d"], "graph-pp", "0.9.0")
+    assert {one.id for one in others} == {"gradient-order"}
 
 
 def test_the_causes_are_those_of_one_version():

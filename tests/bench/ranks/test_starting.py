@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -103,6 +104,22 @@ def test_a_controller_that_is_killed_leaves_no_rank(tmp_path):
     controller.kill()
     controller.communicate()
     assert wait_until_gone(tag) == []
+
+
+def test_a_port_that_somebody_took_is_one_sentence_before_oneflow_is_imported(tmp_path):
+    tag = "test port"
+    group = start(tmp_path, create_contender(tag))
+    try:
+        address = read_address(read_pids(tag)[0])
+        with socket.socket() as blocker:
+            blocker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            blocker.bind(address)
+            blocker.listen()
+            with pytest.raises(InputError, match=f"^rank 0 of .* port {address.port} of this"):
+                group.ask("prepare", 60)
+    finally:
+        group.close()
+    assert read_pids(tag) == []
 
 
 def read_rank_variables(tmp_path, monkeypatch, contender, user=None):
