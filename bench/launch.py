@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from oneflow_bench.config import Contender
 from oneflow_bench.errors import InputError
 from oneflow_bench.interpreter import Interpreter, check_interpreter, check_options
-from oneflow_bench.ranks.starting import THREADS, start_group
+from oneflow_bench.ranks.node_server import NodeServer
+from oneflow_bench.ranks.seat import THREADS
+from oneflow_bench.ranks.starting import start_group
 from oneflow_bench.runtime import TUNED, RuntimeResolver
 from oneflow_bench.variables import check_variables
 from oneflow_bench.worker_process import WorkerProcess, create_worker_command
@@ -47,12 +49,22 @@ def check_contenders(contenders: Sequence[Contender], environments: RuntimeResol
         check_options(answers[python], contender.graph_options)
 
 
+def divides_threads(contender: Contender, environments: RuntimeResolver) -> bool:
+    """Whether each of its ranks has as many threads as cores: where nobody said otherwise."""
+    given = {**environments.base, **contender.env}
+    return contender.runtime == TUNED and THREADS not in given
+
+
 def create_launcher(
-    folder: Path, environments: RuntimeResolver, module: str = TRAINING
+    folder: Path,
+    environments: RuntimeResolver,
+    module: str = TRAINING,
+    nodes: Optional[NodeServer] = None,
 ) -> Callable[[Contender], Any]:
     """Starts a contender's worker in its own environment; logs go to `folder`/logs.
 
-    The worker is a `WorkerProcess`, or a `RankGroup` where the contender has several ranks. The
+    The worker is a `WorkerProcess`, or a `RankGroup` where the contender has several ranks, which
+    are shared by this machine and the `nodes` where there are any. The
     launcher raises InputError for several ranks where `module` knows only one process.
     """
 
@@ -70,10 +82,7 @@ def create_launcher(
                 f"the contender '{contender.name}' has {contender.ranks} ranks, and "
                 f"{SINGLE[module]} works on one process; take a contender of one rank"
             )
-        divide = contender.runtime == TUNED and THREADS not in {
-            **environments.base,
-            **contender.env,
-        }
-        return start_group(contender, command, environment, logs, divide)
+        divide = divides_threads(contender, environments)
+        return start_group(contender, command, environment, logs, divide, nodes)
 
     return launch

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
-from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
+from oneflow_bench.answers import AnswerStream, open_answer
+from oneflow_bench.errors import WorkerError, WorkerTimeout
 
 TAIL_LINES = 12
 END_GRACE_S = 5.0
@@ -50,20 +52,25 @@ class WorkerProcess:
         environment: Dict[str, str],
         log: Path,
         title: Optional[str] = None,
+        connection: Optional[socket.socket] = None,
     ) -> None:
-        """`title` is what errors call it: "the worker 'NAME'" where it is not given."""
+        """`title` is what errors call it: "the worker 'NAME'" where it is not given.
+
+        Whoever is at the other end of `connection` asks the worker, where it is given; it is the
+        worker's alone from then on, and only what needs no answer can be done here.
+        """
         self.name = name
         self.title = title or f"the worker '{name}'"
         self._log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        read_end, write_end = os.pipe()
-        self._replies, self._buffer = read_end, b""
+        read_end, write_end = os.pipe() if connection is None else (-1, connection.detach())
+        self._replies, self._answers = read_end, AnswerStream(read_end)
         try:
             with open(log, "ab") as log_file, _hold_interruptions():
                 self._process = subprocess.Popen(
                     [*command, "--reply-fd", str(write_end)],
                     env=environment,
-                    stdin=subprocess.PIPE,
+                    stdin=subprocess.PIPE if connection is None else write_end,
                     stdout=log_file,
                     stderr=subprocess.STDOUT,
                     pass_fds=[write_end],
@@ -74,7 +81,8 @@ class WorkerProcess:
             self.close()
             raise
         except OSError as error:
-            os.close(read_end)
+            if read_end >= 0:
+                os.close(read_end)
             raise WorkerError(
                 f"{self.title} could not be started with {command[0]} ({error.strerror}); "
                 "check the contender's python"
@@ -85,6 +93,16 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def log_path(self) -> Path:
+        """Absolute: of what the worker and OneFlow in it wrote."""
+        return self._log_path.resolve()
+
+    @property
+    def exit_status(self) -> Optional[int]:
+        """None while it runs; negative for a signal."""
+        return self._process.poll()
 
     def ask(self, call: str, timeout_s: float, **arguments: Any) -> Dict[str, Any]:
         """Send a request and wait for the answer.
@@ -130,24 +148,13 @@ class WorkerProcess:
 
         Does not wait. Raises InputError and WorkerError as `ask`.
         """
-        while b"\n" not in self._buffer:
-            if not select.select([self], [], [], 0.0)[0]:
-                return None
-            received = os.read(self._replies, 65536)
-            if not received:
-                raise self._died(call)
-            self._buffer += received
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: Dict[str, Any] = json.loads(line)
-        if answer.pop("ok"):
-            return answer
-        if answer["kind"] == "input":
-            raise InputError(answer["error"])
-        raise WorkerError(
-            f"{self.title} failed in its {call} turn: {answer['error']}; "
-            f"the whole log is {self._log_path}",
-            self.read_log_tail(),
-        )
+        try:
+            line = self._answers.take()
+        except EOFError:
+            raise self._died(call) from None
+        if line is None:
+            return None
+        return open_answer(line, call, self.title, str(self._log_path), self.read_log_tail)
 
     def _died(self, call: str) -> WorkerError:
         try:
@@ -181,7 +188,8 @@ class WorkerProcess:
 
     def close_input(self) -> None:
         """Let the worker know that nothing more will be asked."""
-        assert self._process.stdin is not None
+        if self._process.stdin is None:  # it is asked by another
+            return
         try:
             self._process.stdin.close()
         except BrokenPipeError:

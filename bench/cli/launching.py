@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Tuple
 
 import click
 
 from oneflow_bench.cli.rank_options import master_option, nodes_option, ranks_option
 from oneflow_bench.errors import EXIT_DONE, InputError
+
+TOKEN_BYTES = 16
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -22,6 +25,8 @@ def launch(
     plan: bool, nodes: int, ranks: int, master: str, as_json: bool, command: Tuple[str, ...]
 ) -> int:
     """Print the exact command to run on each of several machines. Nothing is started.
+
+    They share a token made for this run, which keeps others out of it.
 
     COMMAND is bench eager, graph or compare without `bench`, with its own flags; it stands last.
 
@@ -42,7 +47,7 @@ def launch(
             f"bench launch --plan needs {flag}; give such as --nodes 2 --ranks 4 "
             "--master 10.0.0.1:29500"
         )
-    starts = plan_starts(nodes, ranks, master, command)
+    starts = plan_starts(nodes, ranks, master, command, secrets.token_hex(TOKEN_BYTES))
     if as_json:
         click.echo(json.dumps([start._asdict() for start in starts], indent=1))
     else:

@@ -29,6 +29,8 @@ _RANK_OPTIONS = [
     click.option("--node-rank", type=click.IntRange(0), default=None, metavar="K",
                  help="Which of the machines this is, from 0; see bench launch --plan."),
     master_option,
+    click.option("--token", default=None, envvar="BENCH_TOKEN", metavar="WORD",
+                 help="Shared by the machines; of BENCH_TOKEN where it is not given."),
 ]  # fmt: skip
 weak_option = click.option(
     "--weak",
@@ -48,7 +50,7 @@ def take_rank_request(flags: Dict[str, Any]) -> RankRequest:
     Raises InputError for machines that do not fit together.
     """
     nodes = parse_nodes(flags)
-    for name in ("nodes", "node_rank", "master"):
+    for name in ("nodes", "node_rank", "master", "token"):
         flags.pop(name, None)
     return RankRequest(
         ranks=flags.pop("ranks", None),

@@ -152,6 +152,7 @@ def execute_specs(
     from oneflow_bench.launch import check_contenders, create_launcher
     from oneflow_bench.plan import create_document, create_plan, split_flags
     from oneflow_bench.ranks.arrangement import arrange_ranks, complete_contenders
+    from oneflow_bench.ranks.leading import lead_nodes
     from oneflow_bench.ranks.words import count_ranks
     from oneflow_bench.runtime import RuntimeResolver
 
@@ -173,11 +174,21 @@ def execute_specs(
     document = create_document(command, plan, measuring, contenders, environments)
     document.unavailable = unavailable
     folder = Path(flags["out"] or Path("results") / document.run_id)
-    with ProgressBar("steps") as bar:
-        launch = create_launcher(folder, environments)
+    if request.nodes.node_rank > 0:
+        from oneflow_bench.ranks.following import follow_machine_0
+
+        own = folder.with_name(f"{folder.name}-node-{request.nodes.node_rank}")
+        follow_machine_0(request.nodes, plan, document, own, environments, _show)
+        raise click.exceptions.Exit(EXIT_DONE)  # the record and the report are machine 0's
+    with lead_nodes(request.nodes, document, folder, _show) as nodes, ProgressBar("steps") as bar:
+        launch = create_launcher(folder, environments, nodes=nodes)
         if request.weak:
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
         return execute_plan(plan, document, folder, launch, bar, bar.seconds)
+
+
+def _show(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def report_comparisons(

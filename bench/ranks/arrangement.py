@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional, Sequence
 from oneflow_bench.config import Contender, Workload
 from oneflow_bench.errors import InputError
 from oneflow_bench.ranks.availability import Availability, split_available
-from oneflow_bench.ranks.nodes import Nodes, check_one_machine
+from oneflow_bench.ranks.nodes import Nodes, check_contenders_of_nodes
 from oneflow_bench.ranks.sharing import check_accumulation, check_cores
 from oneflow_bench.ranks.words import count_ranks
 
@@ -30,7 +30,7 @@ def arrange_ranks(
 
     Raises InputError for numbers of ranks that cannot be had.
     """
-    check_one_machine(request.nodes)
+    check_contenders_of_nodes(request.nodes, contenders)
     ranks = count_ranks(contenders)
     if ranks == 1:
         for flag, given in (("--ranks", (request.ranks or 1) > 1), ("--weak", request.weak)):

@@ -16,7 +16,7 @@ from oneflow_bench.ranks.watch import Hang, HangDetector
 
 LOOK_S = 0.5  # between two looks at the ranks
 STACK_S = 0.3  # for a rank to write its stack before it is ended
-AGREE_S = 0.3  # for the others to refuse what one refused
+AGREE_S = 0.3  # for the others to refuse what one refused, or to be the cause of an abort
 LAST_CALL = "end"  # a worker exits by itself when it has answered it
 PEER_LOST = "io_event_poller.cpp"  # where OneFlow aborts a rank whose neighbour is gone
 
@@ -103,7 +103,8 @@ class RankGroup:
     def _collect(self, call: str) -> None:
         """Take the answers that are there."""
         errors = self._poll(call, range(len(self._members)))
-        if any(isinstance(error, InputError) for error in errors.values()):
+        refused = any(isinstance(error, InputError) for error in errors.values())
+        if refused or (errors and all(map(is_aborted, errors.values()))):
             time.sleep(AGREE_S)
             others = [rank for rank in range(len(self._members)) if rank not in errors]
             errors.update(self._poll(call, others))
@@ -137,6 +138,7 @@ class RankGroup:
         ) from None
 
     def _look(self, call: str) -> None:
+        self._collect(call)  # a machine that is lost ends no connection
         if not self._connected and not self._listening:
             self._listening = self._is_listening()
         ranks = [
@@ -189,6 +191,11 @@ class RankGroup:
         self._release()
 
 
+def is_aborted(error: BenchError) -> bool:
+    """True where OneFlow ended a rank because it had lost another."""
+    return isinstance(error, WorkerError) and PEER_LOST in error.log_tail
+
+
 def find_culprit(errors: Dict[int, BenchError]) -> int:
     """The rank whose failure came before the others', out of those that were found together.
 
@@ -200,6 +207,6 @@ def find_culprit(errors: Dict[int, BenchError]) -> int:
         error = errors[rank]
         if not isinstance(error, WorkerError) or error.returncode is None:
             return 0
-        return 2 if PEER_LOST in error.log_tail else 1
+        return 2 if is_aborted(error) else 1
 
     return min(sorted(errors), key=order)

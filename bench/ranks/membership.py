@@ -47,7 +47,5 @@ def _end_with_controller(environment: Mapping[str, str]) -> None:
     if parent is None:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        os.kill(int(parent), 0)
-    except ProcessLookupError:  # it had ended before
+    if os.getppid() != int(parent):  # it had ended before, if only as far as a zombie
         os.kill(os.getpid(), signal.SIGKILL)

@@ -30,13 +30,16 @@ def merge_answers(
     answers: Sequence[Answer],
     strategy: Optional[str] = None,
     cores: Sequence[Sequence[int]] = (),
+    nodes: int = 1,
 ) -> Answer:
-    """The group's answer to `call`; `answers` and `cores` by rank.
+    """The group's answer to `call`; `answers` and `cores` by rank, as many on each of `nodes`.
 
     Raises WorkerError where the ranks contradict each other.
     """
     if call in _OF_STEPS:
-        return _OF_STEPS[call](answers, strategy, cores)
+        each = len(cores) // nodes
+        disjoint = all(are_disjoint(cores[n * each : (n + 1) * each]) for n in range(nodes))
+        return _OF_STEPS[call](answers, strategy, disjoint)
     merge = _OF_CALL.get(call)
     if merge is None:
         raise WorkerError(f"the call {call} cannot be asked of a group of ranks")
@@ -68,9 +71,7 @@ def _check_equal(answers: Sequence[Answer], name: str) -> None:
             )
 
 
-def _merge_train(
-    answers: Sequence[Answer], strategy: Optional[str], cores: Sequence[Sequence[int]]
-) -> Answer:
+def _merge_train(answers: Sequence[Answer], strategy: Optional[str], disjoint: bool) -> Answer:
     merged = {
         **answers[0],
         **_merge_times(answers),
@@ -83,12 +84,13 @@ def _merge_train(
     return merged
 
 
-def _merge_measure(
-    answers: Sequence[Answer], strategy: Optional[str], cores: Sequence[Sequence[int]]
-) -> Answer:
-    """Each rank reads how busy its own cores were; energy cannot be divided and is rank 0's."""
+def _merge_measure(answers: Sequence[Answer], strategy: Optional[str], disjoint: bool) -> Answer:
+    """Each rank reads how busy its own cores were, which no other has where they are `disjoint`.
+
+    Energy cannot be divided and is rank 0's.
+    """
     merged = {**answers[0], **_merge_times(answers)}
-    summed = SUMMED_COUNTERS + (("machine_busy_s",) if are_disjoint(cores) else ())
+    summed = SUMMED_COUNTERS + (("machine_busy_s",) if disjoint else ())
     for name in summed:
         if name in merged:
             merged[name] = _sum(answers, name)

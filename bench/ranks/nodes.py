@@ -6,10 +6,11 @@ import re
 import shlex
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from oneflow_bench.config import Contender
 from oneflow_bench.errors import InputError
 
 COMMANDS = ("eager", "graph", "compare")  # that take --ranks
-_FLAGS = ("--ranks", "--nodes", "--node-rank", "--master")
+_FLAGS = ("--ranks", "--nodes", "--node-rank", "--master", "--token")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _LAST_PORT = 65535
 
@@ -21,6 +22,7 @@ class Nodes(NamedTuple):
     node_rank: int  # from 0
     host: Optional[str]  # of the master, which is machine 0
     port: Optional[int]
+    token: str = ""  # that all machines of a run share
 
 
 class Start(NamedTuple):
@@ -32,7 +34,7 @@ class Start(NamedTuple):
 
 
 def parse_nodes(flags: Mapping[str, Any]) -> Nodes:
-    """The machines that `nodes`, `node_rank`, `master` and `ranks` say; None means "not given".
+    """The machines that these flags say, and `ranks`; None means "not given".
 
     Raises InputError for what cannot be or does not fit together.
     """
@@ -66,7 +68,13 @@ def parse_nodes(flags: Mapping[str, Any]) -> Nodes:
             "bench launch --plan prints the command of each"
         )
     host, port = _parse_master(master)
-    return Nodes(nodes, node_rank, host, port)
+    token = flags.get("token")
+    if not token:
+        raise InputError(
+            f"--nodes {nodes} needs --token, the same on every machine, so that no other joins; "
+            "bench launch --plan makes one"
+        )
+    return Nodes(nodes, node_rank, host, port, token)
 
 
 def _parse_master(master: str) -> Tuple[str, int]:
@@ -80,16 +88,26 @@ def _parse_master(master: str) -> Tuple[str, int]:
     return host, int(port)
 
 
-def check_one_machine(nodes: Nodes) -> None:
-    """Raise InputError for more machines than one."""
-    if nodes.nodes > 1:
-        raise InputError(
-            f"--nodes {nodes.nodes} was given and this version starts ranks on one machine only; "
-            "leave --nodes, --node-rank and --master out"
-        )
+def check_contenders_of_nodes(nodes: Nodes, contenders: Sequence[Contender]) -> None:
+    """Raise InputError for contenders that cannot be shared by several machines."""
+    if nodes.nodes == 1:
+        return
+    for one in contenders:
+        if one.python is not None:
+            raise InputError(
+                f"contender {one.name} has python={one.python}, which is a path of one machine, "
+                f"and --nodes {nodes.nodes} was given; run bench with that interpreter everywhere"
+            )
+        if one.ranks > 1 and one.ranks % nodes.nodes:
+            raise InputError(
+                f"contender {one.name} has {one.ranks} ranks, which {nodes.nodes} machines cannot "
+                f"share evenly; give a multiple of {nodes.nodes}"
+            )
 
 
-def plan_starts(nodes: int, ranks: int, master: str, command: Sequence[str]) -> List[Start]:
+def plan_starts(
+    nodes: int, ranks: int, master: str, command: Sequence[str], token: str
+) -> List[Start]:
     """The command of each machine, machine 0 first. `command` is what stands behind `bench`.
 
     Raises InputError for a command that does not run in ranks or that says itself where it runs.
@@ -107,13 +125,14 @@ def plan_starts(nodes: int, ranks: int, master: str, command: Sequence[str]) -> 
                 f"{flag} stands behind {command[0]} and is written there by bench launch; give it "
                 f"before {command[0]}"
             )
-    flags = {"nodes": nodes, "ranks": ranks, "master": master, "node_rank": 0}
+    flags = {"nodes": nodes, "ranks": ranks, "master": master, "node_rank": 0, "token": token}
     parse_nodes(flags)
     each = ranks // nodes
     common = ["bench", *command, "--ranks", str(ranks)]
     starts = []
     for node_rank in range(nodes):
         there = ["--nodes", str(nodes), "--node-rank", str(node_rank), "--master", master]
+        there += ["--token", token]
         held = list(range(node_rank * each, (node_rank + 1) * each))
         starts.append(Start(node_rank, held, [*common, *(there if nodes > 1 else [])]))
     return starts

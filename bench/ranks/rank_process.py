@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Dict, List, Optional
 
@@ -24,17 +25,19 @@ class RankProcess(WorkerProcess):
         command: List[str],
         environment: Dict[str, str],
         logs: Path,
+        connection: Optional[socket.socket] = None,
     ) -> None:
+        """With a `connection` it is asked from another machine (see `WorkerProcess`)."""
         logs.mkdir(parents=True, exist_ok=True)
         name = f"{group}.rank-{identity.rank}"
         self._progress = (logs / f"{name}.progress").resolve()
         progress.create_progress_file(self._progress)
         self._seen: Optional[Observation] = None
         variables = {progress.VARIABLE: str(self._progress), PARENT_VARIABLE: str(os.getpid())}
-        title = f"rank {identity.rank} of the worker '{group}'"
+        title = create_title(group, identity)
         log = logs / f"{name}.log"
         try:
-            super().__init__(name, command, {**environment, **variables}, log, title)
+            super().__init__(name, command, {**environment, **variables}, log, title, connection)
         except WorkerError:
             self._forget_progress()
             raise
@@ -58,3 +61,8 @@ class RankProcess(WorkerProcess):
             self._progress.unlink()
         except FileNotFoundError:  # closed before
             pass
+
+
+def create_title(group: str, identity: Identity) -> str:
+    """What errors call a rank."""
+    return f"rank {identity.rank} of the worker '{group}'"

@@ -1,11 +1,11 @@
-"""Starts all ranks of a contender on this machine."""
+"""Starts all ranks of a contender, on this machine and on the others of the run."""
 
 from __future__ import annotations
 
 import os
 from functools import partial
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List, Optional, Sequence
 
 from oneflow_bench.config import Contender
 from oneflow_bench.errors import BenchError
@@ -13,10 +13,10 @@ from oneflow_bench.ranks import cores as rank_cores
 from oneflow_bench.ranks.group import RankGroup
 from oneflow_bench.ranks.identity import Identity
 from oneflow_bench.ranks.merging import merge_answers
-from oneflow_bench.ranks.rank_process import RankProcess
-from oneflow_bench.ranks.rendezvous import PortReservation, create_rank_variables, is_listening
-
-THREADS = "OMP_NUM_THREADS"
+from oneflow_bench.ranks.node_server import NodeServer
+from oneflow_bench.ranks.rank_process import RankProcess, create_title
+from oneflow_bench.ranks.rendezvous import PortReservation, is_listening
+from oneflow_bench.ranks.seat import Seat, create_seat_variables, store_seat
 
 
 def start_group(
@@ -25,25 +25,38 @@ def start_group(
     environment: Dict[str, str],
     logs: Path,
     divide_threads: bool,
+    nodes: Optional[NodeServer] = None,
 ) -> RankGroup:
     """The group of a contender; each rank has a log and a progress file of its own in `logs`.
 
-    `divide_threads`: OMP_NUM_THREADS becomes the number of a rank's cores. Raises WorkerError where
-    a rank cannot be started.
+    `divide_threads`: OMP_NUM_THREADS becomes the number of a rank's cores. With `nodes` as many
+    ranks run on each of the machines. Raises WorkerError where a rank cannot be started.
     """
-    cores = rank_cores.divide_cores(sorted(os.sched_getaffinity(0)), contender.ranks)
-    reservation = PortReservation()
-    members: List[RankProcess] = []
+    others = [] if nodes is None else nodes.others
+    each = contender.ranks // (1 + len(others))
+    machines = [sorted(os.sched_getaffinity(0)), *(node.cores for node in others)]
+    cores = [own for usable in machines for own in rank_cores.divide_cores(usable, each)]
+    reservation = PortReservation() if nodes is None else PortReservation(nodes.host)
+    hosts = [reservation.address.host, *(node.address for node in others)]
+    places = count_local_ranks([host for host in hosts for _ in range(each)])
+    seats = [
+        Seat(Identity(rank, contender.ranks), places[rank], reservation.address, own)
+        for rank, own in enumerate(cores)
+    ]
+    members: List[Any] = []
     try:
-        for rank, own in enumerate(cores):
-            identity = Identity(rank, contender.ranks)
-            variables = {
-                **create_rank_variables(identity, reservation.address, local_rank=rank),
-                rank_cores.VARIABLE: rank_cores.format_cores(own),
-                **({THREADS: str(len(own))} if divide_threads else {}),
-            }
+        for seat in seats[:each]:
+            variables = create_seat_variables(seat, divide_threads)
             members.append(
-                RankProcess(contender.name, identity, command, {**environment, **variables}, logs)
+                RankProcess(
+                    contender.name, seat.identity, command, {**environment, **variables}, logs
+                )
+            )
+        if nodes is not None:
+            members += nodes.start_ranks(
+                [create_title(contender.name, seat.identity) for seat in seats[each:]],
+                [node for node in others for _ in range(each)],
+                [store_seat(seat, contender) for seat in seats[each:]],
             )
     except (BenchError, OSError, KeyboardInterrupt):
         for member in members:
@@ -54,7 +67,15 @@ def start_group(
     return RankGroup(
         contender.name,
         members,
-        partial(merge_answers, strategy=contender.strategy, cores=cores),
+        partial(merge_answers, strategy=contender.strategy, cores=cores, nodes=1 + len(others)),
         partial(is_listening, reservation.address),
         reservation.release,
     )
+
+
+def count_local_ranks(hosts: Sequence[str]) -> List[int]:
+    """Each rank's number on its host, as OneFlow counts: by the address that rank 0 sees.
+
+    With other numbers the ranks wait for each other without an end.
+    """
+    return [hosts[:rank].count(host) for rank, host in enumerate(hosts)]

@@ -36,7 +36,11 @@ CORES = len(os.sched_getaffinity(0))
         (["--ranks", "2", "--nodes", "2", "--node-rank", "2", *MASTER], "is not below --nodes 2"),
         (["--ranks", "2", "--nodes", "2", "--node-rank", "0"], "needs --master HOST:PORT"),
         (["--ranks", "3", "--nodes", "2", "--node-rank", "0", *MASTER], "a multiple of 2"),
-        (["--ranks", "2", "--nodes", "2", "--node-rank", "0", *MASTER], "one machine only"),
+        (["--ranks", "2", "--nodes", "2", "--node-rank", "0", *MASTER], "needs --token"),
+        (["--ranks", "2", "--nodes", "2", "--node-rank", "0", "--token", "t",
+          "--master", "203.0.113.1:29500"], "cannot be listened on"),
+        (["--ranks", "2", "--nodes", "2", "--node-rank", "0", "--token", "t",
+          "--master", "no-such-host.invalid:29500"], "is not known to this machine"),
     ],
 )  # fmt: skip
 def test_what_ranks_cannot_have_is_refused(arguments, words, tmp_path):
@@ -65,8 +69,12 @@ def test_the_commands_of_all_machines_are_printed():
     assert len(lines) == 4 and lines[0].startswith("# machine 0 of 2 (the master): ranks 0, 1")
     words = shlex.split(lines[3])
     assert words[:2] == ["bench", "compare"] and words[words.index("--node-rank") + 1] == "1"
+    token = words.index("--token") + 1
+    assert lines[1].split()[-1] == words[token] and len(words[token]) == 32
     done = bench("launch", *given, "--json", "compare", "--contender", "ddp", "--epochs", "1")
-    assert json.loads(done.stdout)[1]["command"] == words
+    again = json.loads(done.stdout)[1]["command"]
+    assert again[token] != words[token]  # made for one run
+    assert again[:token] + words[token : token + 1] == words
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import shlex
 
 import pytest
 
+from oneflow_bench.config import Contender
 from oneflow_bench.errors import InputError
 from oneflow_bench.ranks.nodes import (
     Nodes,
-    check_one_machine,
+    check_contenders_of_nodes,
     parse_nodes,
     plan_starts,
     render_starts,
@@ -17,17 +18,16 @@ MASTER = "10.0.0.1:29500"
 
 
 def flags(**given):
-    return {"nodes": 2, "node_rank": 1, "master": MASTER, "ranks": 4, **given}
+    return {"nodes": 2, "node_rank": 1, "master": MASTER, "token": "t", "ranks": 4, **given}
 
 
 def test_nothing_said_is_one_machine():
     assert parse_nodes({}) == Nodes(1, 0, None, None)
     assert parse_nodes({"nodes": 1, "node_rank": 0, "ranks": 3}) == Nodes(1, 0, None, None)
-    check_one_machine(parse_nodes({}))
 
 
 def test_machines_have_a_rank_and_a_master():
-    assert parse_nodes(flags()) == Nodes(2, 1, "10.0.0.1", 29500)
+    assert parse_nodes(flags()) == Nodes(2, 1, "10.0.0.1", 29500, "t")
     assert parse_nodes(flags(master="node-0.local:1")).host == "node-0.local"
 
 
@@ -42,6 +42,8 @@ def test_machines_have_a_rank_and_a_master():
         ({"ranks": 3}, "a multiple of 2, and --ranks 3 is not; give such as --ranks 2"),
         ({"ranks": 1}, "--ranks 1 is not; give such as --ranks 2"),
         ({"master": None}, "needs --master HOST:PORT"),
+        ({"token": None}, "needs --token, .* bench launch --plan makes one"),
+        ({"token": ""}, "needs --token"),
         *(
             ({"master": master}, "is not HOST:PORT")
             for master in ("10.0.0.1", "10.0.0.1:", ":29500", "h:0", "h:65536", "h:x", "a b:1",
@@ -55,14 +57,24 @@ def test_what_does_not_fit_together_is_one_sentence(given, words):
     assert "\n" not in str(info.value)
 
 
-def test_more_machines_than_one_are_refused_and_not_ignored():
-    with pytest.raises(InputError, match="ranks on one machine only; leave --nodes"):
-        check_one_machine(parse_nodes(flags()))
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"python": "/opt/other/bin/python"}, "python=/opt/other/bin/python, which is a path of"),
+        ({"ranks": 3}, "contender ddp has 3 ranks, which 2 machines cannot share"),
+    ],
+)
+def test_a_contender_that_machines_cannot_share_is_refused(fields, words):
+    eager = Contender(name="eager", mode="eager")
+    ddp = Contender(**{"name": "ddp", "mode": "eager", "strategy": "ddp", "ranks": 2, **fields})
+    check_contenders_of_nodes(parse_nodes({}), [eager, ddp])
+    with pytest.raises(InputError, match=words):
+        check_contenders_of_nodes(parse_nodes(flags()), [eager, ddp])
 
 
 def test_every_machine_has_its_command_and_all_ranks_are_somewhere():
     command = ["compare", "--contender", "ddp", "--out", "my run"]
-    starts = plan_starts(2, 4, MASTER, command)
+    starts = plan_starts(2, 4, MASTER, command, "t")
     assert [start.ranks for start in starts] == [[0, 1], [2, 3]]
     shown = render_starts(starts).splitlines()
     assert shown[0] == "# machine 0 of 2 (the master): ranks 0, 1"
@@ -75,6 +87,7 @@ def test_every_machine_has_its_command_and_all_ranks_are_somewhere():
             "--nodes": "2",
             "--node-rank": str(number),
             "--master": MASTER,
+            "--token": "t",
         }
 
 
@@ -89,4 +102,4 @@ def test_every_machine_has_its_command_and_all_ranks_are_somewhere():
 )
 def test_a_command_that_cannot_be_planned_is_refused(command, words):
     with pytest.raises(InputError, match=words):
-        plan_starts(2, 4, MASTER, command)
+        plan_starts(2, 4, MASTER, command, "t")
