@@ -24,7 +24,7 @@ class AnswerStream:
                 return None
             try:
                 received = os.read(self._descriptor, 65536)
-            except ConnectionError:
+            except OSError:  # a connection that was reset, or whose machine is gone
                 received = b""
             if not received:
                 raise EOFError

@@ -20,12 +20,13 @@ from oneflow_bench.ranks.membership import _end_with_controller
 _end_with_controller(os.environ)
 """
 WORKER = [sys.executable, "-c", END_WITH_PARENT + SCRIPT]
+HOST = os.environ.get("FAKE_HOST", "127.0.0.1")  # of machine 0
 DDP = Contender(name="ddp", mode="eager", strategy="ddp", ranks=2)
 
 AGENT = """
 import os, signal, sys
 from pathlib import Path
-from fake_nodes import RUN, TOKEN, VERSION, WORKER
+from fake_nodes import HOST, RUN, TOKEN, VERSION, WORKER
 from oneflow_bench.errors import BenchError
 from oneflow_bench.ranks.agent import Agent, join_run
 from oneflow_bench.ranks.handshake import create_hello
@@ -42,7 +43,7 @@ def start(message, connection):
     return RankProcess(message["name"], seat.identity, command, environment, Path(logs), connection)
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)
-master = Address("127.0.0.1", int(port))
+master = Address(HOST, int(port))
 hello = create_hello(TOKEN, VERSION, node_rank=int(node_rank), nodes=2, run=RUN, cores=[0],
                      machine={}, dataset="/theirs")
 try:
@@ -58,18 +59,24 @@ CONTROLLER = """
 import sys
 from pathlib import Path
 from fake_nodes import open_server, start_ranks
+from oneflow_bench.errors import WorkerError
 server = open_server()
 print(server.port, flush=True)
 server.wait_for_nodes(20, lambda line: None)
 group = start_ranks(server, Path(sys.argv[1]))
 group.ask("save", 20, does=["", ""])
 print("asked", flush=True)
-group.ask("save", 600, does=["hang", "hang"])
+try:
+    group.ask("save", 600, does=["hang", "hang"])
+except WorkerError as error:
+    print(error, flush=True)
+group.close()
+server.close({"do": "end"})
 """
 
 
 def open_server(nodes=2):
-    return NodeServer("127.0.0.1", 0, nodes, TOKEN, VERSION, RUN)
+    return NodeServer(HOST, 0, nodes, TOKEN, VERSION, RUN)
 
 
 def start_ranks(server, folder):
@@ -81,13 +88,13 @@ def start_agent(port, folder, node_rank=1, program=sys.executable):
     return start_script(AGENT, port, node_rank, folder, program)
 
 
-def start_script(script, *arguments):
+def start_script(script, *arguments, prefix=(), host=HOST):
     here = os.path.dirname(os.path.abspath(__file__))
     return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
+        [*prefix, sys.executable, "-c", script, *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": here},
+        env={**os.environ, "PYTHONPATH": here, "FAKE_HOST": host},
     )
 
 
@@ -104,3 +111,8 @@ def are_gone(pids, limit_s=5.0):
     while any(map(is_running, pids)) and time.monotonic() < end:
         time.sleep(0.05)
     return not any(map(is_running, pids))
+
+
+def find_children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+        return [int(child) for child in children.read().split()]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+import time
 
 import pytest
+from fake_nodes import AGENT, CONTROLLER, are_gone, find_children, start_script
 from two_machines import check_run, plan_commands, start, wait
 
 PORT = 29500
@@ -19,7 +22,7 @@ def ip(*words, check=True):
 
 @pytest.fixture
 def namespaces():
-    """Their names; both ends of the cable have an address, and loopback is up."""
+    """Their names and the ends of the cable, which have addresses; loopback is up."""
     if shutil.which("ip") is None:
         pytest.skip("network namespaces are made with ip (iproute2), which is not here")
     names = [f"bench-{os.getpid()}-{number}" for number in range(2)]
@@ -35,7 +38,7 @@ def namespaces():
             ip("-n", name, "addr", "add", f"{address}/30", "dev", end)
             ip("-n", name, "link", "set", end, "up")
             ip("-n", name, "link", "set", "lo", "up")
-        yield names
+        yield names, ends
     finally:
         for name in names:  # the cable goes with its ends
             ip("netns", "del", name, check=False)
@@ -43,11 +46,12 @@ def namespaces():
 
 @pytest.mark.oneflow
 def test_a_run_across_two_network_namespaces_is_that_of_one_process(namespaces, tmp_path):
+    names, _ = namespaces
     commands = plan_commands(f"{ADDRESSES[0]}:{PORT}")
     folders = [tmp_path / "zero", tmp_path / "one"]
     processes = [
         start(command, folder, ["ip", "netns", "exec", name])
-        for command, folder, name in zip(commands, folders, namespaces)
+        for command, folder, name in zip(commands, folders, names)
     ]
     statuses = wait(processes)
     said = [(folder / "said").read_text() for folder in folders]
@@ -56,3 +60,28 @@ def test_a_run_across_two_network_namespaces_is_that_of_one_process(namespaces, 
     assert [(node["node_rank"], node["address"]) for node in nodes] == [(1, ADDRESSES[1])]
     assert (folders[1] / "run-node-1" / "logs" / "ddp.rank-1.log").exists()
     assert not (folders[1] / "run-node-1" / "data").exists()
+
+
+def test_a_cable_that_is_pulled_ends_both_machines(namespaces, tmp_path):
+    names, ends = namespaces
+    inside = [["ip", "netns", "exec", name] for name in names]
+    controller = start_script(CONTROLLER, tmp_path / "0", prefix=inside[0], host=ADDRESSES[0])
+    port = int(controller.stdout.readline())
+    given = [port, 1, tmp_path / "1", sys.executable]
+    agent = start_script(AGENT, *given, prefix=inside[1], host=ADDRESSES[0])
+    try:
+        assert controller.stdout.readline() == "asked\n"
+        ranks = [pid for each in (controller, agent) for pid in find_children(each.pid)]
+        assert len(ranks) == 2
+        ip("-n", names[0], "link", "set", ends[0], "down")
+        start_s = time.monotonic()
+        said = [each.communicate(timeout=20)[0] for each in (controller, agent)]
+    finally:
+        for each in (controller, agent):
+            each.kill()
+            each.communicate()
+    assert time.monotonic() - start_s < 15
+    assert said[0].startswith(f"rank 1 of the worker 'ddp' on machine 1 ({ADDRESSES[1]}) was lost")
+    assert "nothing was heard of it for 8 s" in said[0] or "was cut" in said[0]
+    assert said[1].startswith("machine 0 at") and agent.returncode == 4
+    assert are_gone(ranks)

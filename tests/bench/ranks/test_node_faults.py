@@ -15,6 +15,7 @@ from fake_nodes import (
     TOKEN,
     VERSION,
     are_gone,
+    find_children,
     open_server,
     start_agent,
     start_ranks,
@@ -167,11 +168,6 @@ def test_a_controller_that_is_killed_ends_the_agent_and_all_ranks(tmp_path):
     assert agent.returncode == 4
     assert said.startswith("machine 0 at 127.0.0.1:") and said.count("\n") == 1
     assert are_gone([pid for pids in children for pid in pids])
-
-
-def find_children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
-        return [int(child) for child in children.read().split()]
 
 
 def test_a_rank_that_cannot_be_started_there_is_said(tmp_path):
