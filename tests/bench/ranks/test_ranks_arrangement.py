@@ -48,7 +48,6 @@ def test_what_is_not_available_is_left_out_and_said():
         (("eager", "ddp,ranks=3"), {"ranks": None}, "3 ranks on 2 usable cores"),
         (("eager", "graph-zero"), {}, "graph-zero is not available here"),
         (("graph-zero",), {}, "graph-zero is not available here"),
-        (("eager", "ddp"), {"nodes": Nodes(2, 0, "h", 1)}, "one machine only"),
     ],
 )
 def test_what_cannot_be_had_is_refused_in_one_sentence(texts, given, words):
