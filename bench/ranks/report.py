@@ -55,7 +55,7 @@ def _scaling_table(ranked: Sequence[Comparison], unavailable: Dict[str, str]) ->
     baseline = ranked[0].baseline.name
     rows = [[baseline, "1", _ms(first.baseline_step_time_s), MISSING, MISSING]]
     if first.efficiency is None:
-        rows = []  # the baseline has several ranks itself
+        rows = []  # the baseline has several ranks itself, or there was nothing to compare
     for one in ranked:
         ranks = _of(one)
         rows.append(
@@ -131,6 +131,11 @@ def list_rank_notes(
 
 def _explain_scaling(comparison: Comparison) -> str:
     ranks, name = _of(comparison), comparison.baseline.name
+    if ranks.speedup is None:
+        return (
+            "No steady steps of both were measured, so neither speedup nor efficiency follows; "
+            "leave --no-speed out, or give more --steps-per-epoch."
+        )
     if ranks.efficiency is None:
         return f"{name} has several ranks itself, so no efficiency against one rank follows."
     batches = (

@@ -68,15 +68,12 @@ def test_readers_are_given_parts_of_their_own_and_all_is_gone_afterwards(tmp_pat
     assert [path.name for path in run.iterdir()] == [SUBSET_FOLDER]
 
 
-def test_part_files_that_readers_cannot_share_are_refused_with_the_remedy(tmp_path):
+def test_part_files_that_readers_cannot_share_are_refused_with_the_remedy():
     from oneflow_bench.data import default_dataset_path
 
-    plan = create_plan(
-        {"model": "lenet", "batch_size": 12, "readers": 3, "data": str(default_dataset_path())}
-    )
-    (tmp_path / "run").mkdir()
+    flags = {"model": "lenet", "batch_size": 12, "readers": 3, "data": str(default_dataset_path())}
     with pytest.raises(InputError, match="run bench data reshard .* --parts 3"):
-        plan.prepare_dataset(tmp_path / "run")
+        create_plan(flags)
 
 
 def test_refused_before_anything_was_measured_leaves_no_folder(tmp_path):

@@ -57,6 +57,14 @@ def test_what_was_not_derived_or_is_not_alike_is_said():
     )
 
 
+def test_a_run_too_short_for_a_speedup_says_so():
+    record = create_rank_record(["ddp"], noise=0.01)
+    record.events = [e for e in record.events if getattr(e, "kind", "steady") != "steady"]
+    notes = "\n".join(list_rank_notes(compare_records(record, record)))
+    assert "neither speedup nor efficiency follows" in notes
+    assert "several ranks itself" not in notes
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_tables_fit_a_terminal(width):
     text = shown(compare(shift=3e-2, kinds=["BatchNorm2d"]), width, ZERO)

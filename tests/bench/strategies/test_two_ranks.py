@@ -217,7 +217,7 @@ def test_batch_norm_sees_each_rank_s_share_but_in_a_pipeline(trained):
 @pytest.mark.parametrize(
     "name, said",
     [
-        ("zero", "not available: zero on 2 ranks: OneFlow .* ends the process .* use graph-dp"),
+        ("zero", "not available: zero on 2 ranks: OneFlow .* aborts the process .* use graph-dp"),
         ("no pair", "not available: tp on 2 ranks: alexnet_cifar has no pair of linear layers"),
         ("loader inside", "not available: dp on 2 ranks: a loader inside .* use --feed loader"),
         ("odd parts", "4 samples of a batch, .* into 3 parts .* multiple of 6"),
