@@ -20,6 +20,9 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
+from oneflow_bench.ranks.identity import Identity
+from oneflow_bench.ranks.rendezvous import LOOPBACK, Address, create_rank_variables
+
 _POLL_S = 0.1
 _GRACE_S = 2.0  # for the other ranks to say their own last words
 
@@ -76,15 +79,9 @@ def probe(device: str, ranks: int, timeout_s: float) -> Dict[str, Any]:
 
 
 def _start(device: str, rank: int, ranks: int, port: int, log: Path) -> subprocess.Popen:
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(ranks),
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "OMP_NUM_THREADS": "1",
-    }
+    master = Address(LOOPBACK, port)
+    variables = create_rank_variables(Identity(rank, ranks), master, local_rank=rank)
+    environment = {**os.environ, **variables, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--device", device, "--ranks", str(ranks), "--as-rank"]
     with log.open("w") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output)

@@ -13,6 +13,8 @@ import pytest
 from data_samples import create_jpeg, create_part
 
 from oneflow_bench.data import DataError, assign_parts, load_dataset, reshard_dataset
+from oneflow_bench.ranks.identity import Identity
+from oneflow_bench.ranks.rendezvous import LOOPBACK, Address, create_rank_variables
 
 # prints the labels that one reader of a folder gives, a list for each batch
 READ = """
@@ -99,19 +101,15 @@ def test_less_than_one_rank_is_refused(tmp_path):
 def read_with_ranks(split, ranks, batch_size, steps):
     """The batches (lists of labels) of each rank of a group of OneFlow processes."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        free.bind((LOOPBACK, 0))
+        master = Address(LOOPBACK, free.getsockname()[1])
     arguments = [split.folder, len(split.part_files), batch_size, steps]
     processes = []
     try:
         for rank in range(ranks):
             environment = {
                 **os.environ,
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "WORLD_SIZE": str(ranks),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
+                **create_rank_variables(Identity(rank, ranks), master, local_rank=rank),
                 "OMP_NUM_THREADS": "1",
                 "ONEFLOW_ENABLE_ONEDNN_OPTS": "0",
             }

@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
+from oneflow_bench.ranks.identity import Identity
+from oneflow_bench.ranks.rendezvous import LOOPBACK, Address, create_rank_variables
+
 PROGRAM = Path(__file__).with_name("rank_program.py")
 _POLL_S = 0.1
 
@@ -49,13 +52,8 @@ def _start(rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen:
         "PYTHONPATH": str(PROGRAM.parent),
     }
     if ranks > 1:
-        environment.update(
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
-            WORLD_SIZE=str(ranks),
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-        )
+        master = Address(LOOPBACK, port)
+        environment.update(create_rank_variables(Identity(rank, ranks), master, local_rank=rank))
     with open(folder / f"rank-{rank}.log", "w") as log:
         command = [sys.executable, str(PROGRAM), str(folder), str(rank)]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
