@@ -191,7 +191,7 @@ CRASHING = "import os\ndef boom(num_classes):\n    os.abort()\n"
 def test_a_real_sweep_survives_a_crash_and_is_reported_where_oneflow_is_not(tmp_path):
     (tmp_path / "crashing.py").write_text(CRASHING)
     command = [sys.executable, "-m", "oneflow_bench", "sweep"]
-    flags = ["--model", "lenet,crashing:boom", "--batch-size", "2,4", "--data", "synthetic",
+    flags = ["--model", "lenet,crashing:boom", "--batch-size", "16,32", "--data", "synthetic",
              "--image-size", "32", "--epochs", "1", "--steps-per-epoch", "12", "--block-steps", "2",
              "--out", "s"]  # fmt: skip
     run = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 240}
@@ -203,7 +203,7 @@ def test_a_real_sweep_survives_a_crash_and_is_reported_where_oneflow_is_not(tmp_
     }  # fmt: skip
     document = load_sweep(tmp_path / "s")
     results = {name_cell(cell.values): cell.result for cell in document.cells}
-    for size in (2, 4):
+    for size in (16, 32):
         lenet = results[f"lenet batch_size={size}"]
         assert lenet.status == "done" and lenet.parity in ("identical", "equal within rounding")
         assert lenet.speedup.low < lenet.speedup.ratio < lenet.speedup.high
