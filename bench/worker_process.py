@@ -13,7 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Union
 
 from oneflow_bench.answers import AnswerStream, open_answer
 from oneflow_bench.errors import WorkerError, WorkerTimeout
@@ -163,8 +163,7 @@ class WorkerProcess:
             self.kill()
             status = self._process.wait()
         return WorkerError(
-            f"{self.title} died in its {call} turn ({describe_exit(status)}); "
-            f"the whole log is {self._log_path}",
+            describe_death(self.title, call, status, self._log_path),
             self.read_log_tail(),
             status,
         )
@@ -215,6 +214,19 @@ def describe_exit(status: int) -> str:
     name = signal.Signals(-status).name
     hint = "; the machine may be out of memory, try a smaller --batch-size" if status == -9 else ""
     return f"ended by {name}{hint}"
+
+
+def describe_death(title: str, call: str, status: int, log: Union[str, Path]) -> str:
+    """The sentence for a worker that died in a turn."""
+    hint = ""
+    if -status in (signal.SIGSEGV, signal.SIGABRT):  # `layer_graph.create_ballast` says why
+        hint = (
+            "; if the log gives no cause: OneFlow 0.9.0 does this now and then to a graph of about "
+            "a millisecond, run it again or with a larger --batch-size"
+        )
+    return (
+        f"{title} died in its {call} turn ({describe_exit(status)}); the whole log is {log}{hint}"
+    )
 
 
 def create_worker_command(python: str, module: str = "oneflow_bench.worker") -> List[str]:

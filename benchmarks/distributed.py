@@ -6,6 +6,7 @@
 
 parity       every strategy on 2 ranks against one process in float32 and in float64, 20 steps
 speed        data parallel ranks against one process of the same mode, with the speed verdict
+weak         the same with the whole batch on each rank
 all-reduce   all-reduces between 2 ranks, at several sizes
 profile      a layer profile of one process, from which `bench scaling` predicts the step of 2 ranks
 
@@ -50,12 +51,13 @@ PARITY_MODELS = {
     "resnet18": ["--model", "resnet18", "--image-size", "64"],
     "resnet18 without norm": ["--model", "normless:resnet18", "--image-size", "64"],
 }
+WEAK_MODELS = ("alexnet_cifar", "resnet18")
 SPEED_MODELS = ("alexnet_cifar", "lenet", "resnet18", "mobilenet_v2", "vgg11_bn", "alexnet")
 SIZES = {"alexnet_cifar": "32", "lenet": "32"}  # others at 64 pixels, alexnet at 224
 DATA_PARALLEL = {"eager": "ddp", "graph": "graph-dp"}
 PARITY_BATCH_SIZE, SPEED_BATCH_SIZE = "16", "32"
 LR = "0.001"  # untrained deep models without warm-up do not diverge at this rate
-PARTS = ("parity", "all-reduce", "profile", "speed")
+PARTS = ("parity", "all-reduce", "profile", "speed", "weak")
 HERE = Path(__file__).resolve().parent  # where `normless` is found
 
 Run = Callable[[Sequence[str]], str]
@@ -100,6 +102,12 @@ def list_cases(parts: Sequence[str], models: Sequence[str]) -> List[Case]:
         "all-reduce": [Case("all-reduce")],
         "profile": [Case("profile", model, mode) for model in models for mode in DATA_PARALLEL],
         "speed": [Case("speed", model, mode) for model in models for mode in DATA_PARALLEL],
+        "weak": [
+            Case("weak", model, mode)
+            for model in models
+            for mode in DATA_PARALLEL
+            if model in WEAK_MODELS
+        ],
     }
     return [case for part in PARTS if part in parts for case in cases[part]]
 
@@ -136,6 +144,7 @@ def speed_of(case: Case, options: argparse.Namespace) -> List[str]:
         "--contender", DATA_PARALLEL[case.what], "--data", "synthetic", "--num-classes", "10",
         "--image-size", size_of(case.model), "--batch-size", SPEED_BATCH_SIZE, "--epochs", "1",
         "--steps-per-epoch", "4", "--lr", LR, "--budget", str(options.budget),
+        *(["--weak"] if case.part == "weak" else []),
     ]  # fmt: skip
 
 

@@ -10,6 +10,10 @@ ROWS, ALL_REDUCE = "rows.jsonl", "all-reduce.json"
 Row = Dict[str, Any]
 Predicted = Mapping[str, Optional[float]]  # by MODEL/MODE, seconds
 NONE = "-"
+SPEED_TITLES = {
+    "speed": "Speed of 2 data parallel ranks over one process of the same mode, same global batch:",
+    "weak": "The same with the whole batch on each rank (weak scaling), images a second:",
+}
 UNAVAILABLE, FAILED = "not available", "failed"
 
 
@@ -25,9 +29,6 @@ def load_rows(out: Path) -> Dict[str, Row]:
 def list_tables(rows: Mapping[str, Row], predicted: Predicted) -> str:
     """Markdown; a table for each part that has rows."""
     parity = [_parity_row(name, row) for name, row in rows.items() if name.startswith("parity/")]
-    speed = [
-        _speed_row(name, row, predicted) for name, row in rows.items() if name.startswith("speed/")
-    ]
     lines: List[str] = []
     if parity:
         lines += [
@@ -38,16 +39,22 @@ def list_tables(rows: Mapping[str, Row], predicted: Predicted) -> str:
             *parity,
             "",
         ]
-    if speed:
-        lines += [
-            "Speed of 2 data parallel ranks over one process of the same mode, same global batch:",
-            "",
-            "| model | mode | one process, ms | 2 ranks, ms | predicted, ms | speedup (95 %) "
-            "| efficiency | slowest/fastest | verdict |",
-            "|---|---|---:|---:|---:|---:|---:|---:|---|",
-            *speed,
-            "",
+    for part, title in SPEED_TITLES.items():
+        speed = [
+            _speed_row(name, row, predicted if part == "speed" else {})
+            for name, row in rows.items()
+            if name.startswith(f"{part}/")
         ]
+        if speed:
+            lines += [
+                title,
+                "",
+                "| model | mode | one process, ms | 2 ranks, ms | predicted, ms | speedup (95 %) "
+                "| efficiency | slowest/fastest | verdict |",
+                "|---|---|---:|---:|---:|---:|---:|---:|---|",
+                *speed,
+                "",
+            ]
     for title in (UNAVAILABLE, FAILED):
         named = [
             f"- {name}: {row['error']}"

@@ -14,7 +14,7 @@ from oneflow_bench.errors import WorkerError
 from oneflow_bench.ranks.link import Link, LinkEnded, Message
 from oneflow_bench.ranks.observation import Observation
 from oneflow_bench.ranks.progress import Progress
-from oneflow_bench.worker_process import END_GRACE_S, describe_exit
+from oneflow_bench.worker_process import END_GRACE_S, describe_death
 
 SILENT_S = 8.0  # an agent says something every half second
 NEWS_S = 2.0  # for the agent's word on why a connection has ended
@@ -157,8 +157,7 @@ class RemoteRank:
         status = self._state.exit_status
         assert status is not None
         return WorkerError(
-            f"{self.title} died in its {call} turn ({describe_exit(status)}); "
-            f"the whole log is {self._log}",
+            describe_death(self.title, call, status, self._log),
             self._state.log_tail,
             status,
         )

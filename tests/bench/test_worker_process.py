@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
-from oneflow_bench.worker_process import WorkerProcess, describe_exit
+from oneflow_bench.worker_process import WorkerProcess, describe_death, describe_exit
 
 # a worker in a few lines: answers, or misbehaves as the request says
 SCRIPT = """
@@ -115,6 +116,14 @@ def test_an_interpreter_that_does_not_exist_is_one_sentence(tmp_path):
 
 def test_being_killed_for_memory_is_suggested():
     assert "out of memory" in describe_exit(-9)
+
+
+@pytest.mark.parametrize("status, is_said", [(-11, True), (-6, True), (-9, False), (1, False)])
+def test_what_oneflow_does_to_quick_graphs_is_suggested(status, is_said):
+    said = describe_death("graph", "train", status, Path("graph.log"))
+    assert said.startswith(f"graph died in its train turn ({describe_exit(status)})")
+    assert "the whole log is graph.log" in said
+    assert ("a graph of about a millisecond" in said) == is_said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -118,6 +118,16 @@ def test_the_report_has_the_prediction_beside_the_measurement(options, tmp_path)
     assert (options.out / "speedup.png").exists()
 
 
+def test_weak_scaling_has_a_table_of_its_own(options):
+    options.only, options.model = ["weak"], ["alexnet_cifar", "lenet"]
+    bench = Bench()
+    run_study(options, bench)
+    assert len(bench.calls) == 2 and all("--weak" in call for call in bench.calls)
+    report = write_report(options.out, bench)
+    assert "weak scaling" in report and "same global batch" not in report
+    assert "| alexnet_cifar | graph |" in report
+
+
 def rank(tmp_path, body):
     """A command that stands for a rank."""
     path = tmp_path / "rank.py"
