@@ -10,8 +10,8 @@ from oneflow_bench.errors import WorkerError
 from oneflow_bench.machine import describe_machine
 from oneflow_bench.profile_record import ProfileDocument
 
-# fresh workers for the layers as graphs: OneFlow 0.9.0 now and then ends a process that has
-# compiled many of them, at no layer in particular
+# fresh workers for the layers as graphs: small ones now and then end their process
+# (`layer_graph.create_ballast` says why; here a ballast would be timed too)
 MAX_RESTARTS = 12
 MAX_FAILURES = 2  # of one layer, after which it is left without times as a graph
 

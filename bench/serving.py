@@ -2,8 +2,9 @@
 
 A worker reads one JSON request a line from standard input and writes one JSON answer a line to the
 descriptor that it was given; what OneFlow prints goes to the log. Without a request it waits, and
-an idle process uses no processor time. The end of standard input is the end of the worker, so that
-it never outlives its controller; a rank of a group joins the group before it serves.
+an idle process uses no processor time. The end of standard input is the end of the worker, also in
+the middle of a turn, so that it never outlives its controller; a rank of a group joins the group
+before it serves.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import sys
+import threading
+import time
 import traceback
 from typing import Any, Callable, Dict, List, Optional
 
 from oneflow_bench.errors import InputError
 from oneflow_bench.ranks import progress
 from oneflow_bench.ranks.membership import join_group
+
+# from the end of the input to the end of a turn; a controller that is still there is done waiting
+# (`worker_process.END_GRACE_S`) long before
+LINGER_S = 10.0
 
 
 def _known_input_errors() -> Any:
@@ -53,11 +61,26 @@ def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], Non
             return
 
 
+def _end_with(input_fd: int) -> None:
+    """Wait until nobody can write to the input any more, and end the process if it stays busy.
+
+    A controller that was killed tells nobody; what it leaves is the hang-up of its pipe, for which
+    this waits without waking up.
+    """
+    hang_up = select.poll()
+    hang_up.register(input_fd, 0)  # no events but those that are always reported
+    hang_up.poll()
+    time.sleep(LINGER_S)
+    print("the controller is gone; ended in the middle of a turn", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 def main(session: Any, arguments: Optional[List[str]] = None) -> None:
     """Serve `session` on standard input and the descriptor given as --reply-fd."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--reply-fd", type=int, required=True)
     options = parser.parse_args(arguments)
+    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     with os.fdopen(options.reply_fd, "w", encoding="utf-8") as replies:
 
         def write(text: str) -> None:

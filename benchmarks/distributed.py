@@ -51,7 +51,7 @@ PARITY_MODELS = {
     "resnet18": ["--model", "resnet18", "--image-size", "64"],
     "resnet18 without norm": ["--model", "normless:resnet18", "--image-size", "64"],
 }
-WEAK_MODELS = ("alexnet_cifar", "resnet18")
+WEAK_MODELS = ("alexnet_cifar", "lenet")
 SPEED_MODELS = ("alexnet_cifar", "lenet", "resnet18", "mobilenet_v2", "vgg11_bn", "alexnet")
 SIZES = {"alexnet_cifar": "32", "lenet": "32"}  # others at 64 pixels, alexnet at 224
 DATA_PARALLEL = {"eager": "ddp", "graph": "graph-dp"}

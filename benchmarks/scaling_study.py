@@ -57,7 +57,8 @@ def profile(out: Path, model: str, mode: str, run: Run) -> Dict[str, Any]:
         "profile", "--model", model, "--mode", mode, "--batch-size", BATCH_SIZE, "--image-size",
         IMAGE_SIZE, "--iterations", ITERATIONS, "--out", str(folder),
     ])  # fmt: skip
-    return {"profile": str(folder.relative_to(out)), "verdict": "profiled", "reason": str(folder)}
+    name = str(folder.relative_to(out))
+    return {"profile": name, "verdict": "profiled", "reason": name}
 
 
 def calculate(out: Path, row: Dict[str, Any], link: Link, run: Run) -> Dict[str, Any]:

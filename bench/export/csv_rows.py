@@ -11,6 +11,7 @@ import json
 from typing import Any, Dict, List, Sequence
 
 from oneflow_bench.export.selection import (
+    SETTINGS,
     Selected,
     describe_job_of,
     describe_machine_of,
@@ -32,7 +33,8 @@ MACHINE_COLUMNS = [
 def render(selected: Sequence[Selected]) -> str:
     """The table with its heading; a contender that measured no block has no row."""
     rows = [row for one in selected for row in _create_rows(one)]
-    job = [name for name in describe_job_of(selected[0]) if name != "contender"]
+    apart = ("contender", *SETTINGS)  # a column of the block's; columns that all contenders share
+    job = [*(name for name in describe_job_of(selected[0]) if name not in apart), *SETTINGS]
     block_fields = [name for name in BlockEvent.model_fields if name != "event"]
     columns = [*job, "status", "created", *MACHINE_COLUMNS, *block_fields, "step_time_s"]
     stream = io.StringIO()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from oneflow_bench.comparison import ContenderSummary, summarize_contender
 from oneflow_bench.config import Contender
@@ -13,6 +13,8 @@ from oneflow_bench.record import BlockEvent, RunRecord, SetupEvent
 from oneflow_bench.stats import Summary
 
 TRAIN_STEP = "train_step"
+# settings of a contender that most do without, and then have no word of in any format
+SETTINGS = ("ranks", "strategy", "accumulation_steps", "env", "graph_options")
 
 
 class Scalar(NamedTuple):
@@ -150,8 +152,19 @@ def describe_machine_of(selected: Selected) -> Dict[str, Any]:
 
 
 def describe_job_of(selected: Selected) -> Dict[str, Any]:
-    """What was run: the workload's main fields and the contender's."""
+    """What was run: the workload's main fields and the contender's.
+
+    Of SETTINGS there is what the contender has; `env` and `graph_options` are NAME=VALUE words in
+    the order of their names.
+    """
     workload, contender = selected.record.document.workload, selected.contender
+    settings = {
+        "ranks": contender.ranks if contender.ranks > 1 else None,
+        "strategy": contender.strategy,
+        "accumulation_steps": contender.accumulation_steps,
+        "env": _join(contender.env),
+        "graph_options": _join(contender.graph_options),
+    }
     return {
         "run_id": selected.record.document.run_id,
         "model": workload.model,
@@ -164,4 +177,9 @@ def describe_job_of(selected: Selected) -> Dict[str, Any]:
         "mode": contender.mode,
         "runtime": contender.runtime,
         "device": contender.device,
+        **{name: value for name, value in settings.items() if value not in (None, "")},
     }
+
+
+def _join(settings: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={settings[name]}" for name in sorted(settings))

@@ -26,6 +26,7 @@ from oneflow_bench.machine import read_cpu, read_memory_bytes
 from oneflow_bench.models import UnknownModelError, get_model_spec, list_models
 from oneflow_bench.plan import Plan, create_plan, split_flags
 from oneflow_bench.recipe import load_recipe
+from oneflow_bench.runtime import STOCK, TUNED
 from oneflow_bench.runtime_profile import find_oneflow
 from oneflow_bench.sweep.document import (
     SWEEP_NAME,
@@ -127,6 +128,8 @@ def _plan_cell(values: Dict[str, Value], flags: Dict[str, Any]) -> PlannedCell:
     except InputError as error:
         refusal = str(error)
     facts: Dict[str, Any] = {"side": side, "measuring": measuring.model_dump(exclude={"timeout_s"})}
+    if side.get("runtime") not in (None, TUNED, STOCK):
+        facts["runtime_profile"] = _digest(Path(str(side["runtime"])))
     if plan is None:
         facts["flags"] = workload
     else:
@@ -140,6 +143,14 @@ def _plan_cell(values: Dict[str, Value], flags: Dict[str, Any]) -> PlannedCell:
         side=side,
     )
     return PlannedCell(cell, plan, refusal)
+
+
+def _digest(path: Path) -> Optional[str]:
+    """sha256 of a file's content; None for one that cannot be read, which its cell will say."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def create_fingerprint(facts: Dict[str, Any]) -> str:

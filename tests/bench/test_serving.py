@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +55,37 @@ def test_a_request_that_fails_is_answered_and_ends_the_worker(capfd):
 
 def test_the_end_of_the_input_is_the_end_of_the_worker():
     serve(Session(), lambda: "", lambda text: pytest.fail("nothing was asked"))
+
+
+BUSY = """
+import sys
+from oneflow_bench import serving
+class Busy:
+    def train(self, request):
+        sys.stderr.write("busy\\n")
+        while True:
+            pass
+serving.LINGER_S = float(sys.argv.pop(1))
+serving.main(Busy())
+"""
+
+
+def test_a_busy_worker_ends_with_a_controller_that_was_killed(tmp_path):
+    request = json.dumps({"call": "train"})
+    controller = f"""
+import os, subprocess, sys, time
+replies, end = os.pipe()
+command = [sys.executable, "-c", sys.argv[1], "0.3", "--reply-fd", str(end)]
+worker = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[end])
+worker.stdin.write({request!r}.encode() + b"\\n")
+worker.stdin.flush()
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", controller, BUSY]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        assert process.stderr.readline() == "busy\n"
+        process.kill()
+        # both hold the pipe: it ends when the worker, an orphan now, has ended
+        _, said = process.communicate(timeout=20)
+    assert "the controller is gone" in said

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
-from distributed import run_bench
 from scaling_study import MODELS, MODES, RANKS, main
 
+from oneflow_bench import cli
 from oneflow_bench.errors import WorkerError
 from oneflow_bench.profile_record import LayerProfile, ProfileDocument, StepParts
 from oneflow_bench.record import write_atomically
@@ -28,6 +30,15 @@ LAYER = LayerProfile(
 )
 
 
+def run_here(arguments):
+    """What the command prints, without a process of its own."""
+    with redirect_stdout(StringIO()) as printed, pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    if end.value.code:
+        raise WorkerError(f"bench {arguments[0]} ended with {end.value.code}")
+    return printed.getvalue()
+
+
 class Bench:
     """`bench` with made-up profiles; fails for `broken` and is ended at `ended`."""
 
@@ -36,7 +47,7 @@ class Bench:
 
     def __call__(self, arguments):
         if arguments[0] != "profile":
-            return run_bench(arguments)
+            return run_here(arguments)
         given = dict(zip(arguments[1::2], arguments[2::2]))
         model, mode, folder = given["--model"], given["--mode"], Path(given["--out"])
         if model == self.ended:

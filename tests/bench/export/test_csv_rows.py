@@ -8,7 +8,7 @@ import pytest
 
 from oneflow_bench.comparison import compare_contenders
 from oneflow_bench.export.csv_rows import render
-from oneflow_bench.export.selection import select_contenders
+from oneflow_bench.export.selection import SETTINGS, select_contenders
 from oneflow_bench.record import BlockEvent
 from oneflow_bench.stats import paired_log_ratio
 
@@ -45,3 +45,16 @@ def test_the_run_the_job_and_the_machine_are_in_every_row(record):
         assert (row["run_id"], row["model"], row["contender"]) == ("test", "alexnet_cifar", "graph")
         assert (row["cpu_model_name"], row["cpu_count"]) == ("Example CPU", "2")
         assert row["oneflow_version"] == ""  # this made-up record does not say
+
+
+def test_what_only_some_contenders_have_is_an_empty_cell_for_the_others(record):
+    settings = {"ranks": 2, "strategy": "dp", "env": {"B": "1", "A": "x"}}
+    graph = record.document.contenders[1].model_copy(
+        update={**settings, "graph_options": {"enable_amp": True}}
+    )
+    record.document.contenders[1] = graph
+    by_name = {row["contender"]: row for row in read(render(select_contenders([record], None)))}
+    assert [by_name["eager"][name] for name in SETTINGS] == [""] * 5
+    assert [by_name["graph"][name] for name in SETTINGS] == [
+        "2", "dp", "", "A=x B=1", "enable_amp=True",
+    ]  # fmt: skip

@@ -66,6 +66,20 @@ def test_the_fingerprint_changes_with_what_is_measured_and_not_with_a_time_limit
         assert plan(axes, **change)[0].cell.fingerprint != same
 
 
+def test_another_content_of_a_runtime_profile_is_another_configuration(tmp_path):
+    profile = tmp_path / "runtime.json"
+
+    def fingerprint():
+        (planned,) = plan({"model": ["lenet"], "batch_size": [2]}, runtime=str(profile))
+        return planned.cell.fingerprint
+
+    profile.write_text("{}")
+    first = fingerprint()
+    assert first == fingerprint()
+    profile.write_text('{"env": {}}')
+    assert fingerprint() != first
+
+
 def test_runtime_and_device_can_be_axes():
     cells = [one.cell for one in plan({"model": ["lenet"], "batch_size": [2],
                                        "runtime": ["tuned", "stock"]})]  # fmt: skip
