@@ -117,7 +117,8 @@ def create_ballast() -> flow.Tensor:
     OneFlow 0.9.0 starts a graph and only then enters it in the queue that the graph's end takes
     it from. One that has ended by then is taken from an empty queue, and of that the process dies,
     which graphs of a millisecond do once in some 10,000 calls (benchmarks/launch_race.py). The
-    heavier a graph, the longer its launch may be held up by other work.
+    heavier a graph, the longer its launch may be held up by other work. Under SCHED_BATCH
+    (`chrt --batch 0`) the threads that a launch wakes do not put it off, and few processes die.
     """
     square = flow.ones(BALLAST_SIZE, BALLAST_SIZE)
     return flow.matmul(square, square).sum()

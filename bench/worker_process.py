@@ -222,7 +222,7 @@ def describe_death(title: str, call: str, status: int, log: Union[str, Path]) ->
     if -status in (signal.SIGSEGV, signal.SIGABRT):  # `layer_graph.create_ballast` says why
         hint = (
             "; if the log gives no cause: OneFlow 0.9.0 does this now and then to a graph of about "
-            "a millisecond, run it again or with a larger --batch-size"
+            "a millisecond, run it again under `chrt --batch 0` or with a larger --batch-size"
         )
     return (
         f"{title} died in its {call} turn ({describe_exit(status)}); the whole log is {log}{hint}"
