@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from oneflow_bench.tuning.first_steps import Entrant
 from oneflow_bench.tuning.heat import HeatResult, Screen
 from oneflow_bench.tuning.race import (
+    BASE_PROCESSES,
     NO_TIME,
     TOO_FEW,
     Heat,
@@ -21,6 +22,9 @@ from oneflow_bench.tuning.race import (
 from oneflow_bench.tuning.result import NOT_TRIED
 from oneflow_bench.verdict.judge import INCONCLUSIVE, SLOWER, Interval, Margins
 
+SCREEN_PROCESSES = (
+    3  # about what parity costs once: a run in float64, and witnesses where it is needed
+)
 # raw step times of a heat, by process, and the base they were held against
 Store = Callable[[str, HeatResult], None]
 
@@ -118,6 +122,8 @@ class Contest:
         measured = [name for name in racing if name in standings]
         begun = [*order_by_gain(standings, measured), *(n for n in racing if n not in standings)]
         left_s = deadline_s - self._clock()
+        if not self.run_heats:
+            left_s -= SCREEN_PROCESSES * self.process_s
         affordable = count_affordable(left_s, self.process_s, len(begun), len(waiting))
         return choose_field(begun, waiting, min(affordable, self._count_places()))
 
@@ -134,7 +140,7 @@ class Contest:
         self._store(base.name, result)
         if result.heat is not None:
             self.heats.append(result.heat)
-            self.process_s = result.duration_s / (len(field) + 2)
+            self.process_s = (result.duration_s - result.screen_s) / (len(field) + BASE_PROCESSES)
         return result
 
     def _decide(

@@ -44,6 +44,7 @@ class HeatResult(NamedTuple):
     failures: Dict[str, Failure]
     duration_s: float
     block_times_s: Dict[str, List[float]]  # raw, seconds of a step, by process
+    screen_s: float = 0.0  # of the duration, what the parity of new candidates took
 
 
 @dataclass
@@ -66,6 +67,7 @@ class HeatRunner:
     ) -> None:
         self._first, self._observe, self._clock = first, observe, clock
         self.stock_repeats = True  # bit for bit, in each process of stock so far
+        self._screen_s = 0.0
 
     def run(
         self,
@@ -79,7 +81,7 @@ class HeatRunner:
 
         Raises WorkerError or InputError where the base fails.
         """
-        begin = self._clock()
+        begin, self._screen_s = self._clock(), 0.0
         failures: Dict[str, Failure] = {}
         processes: List[_Process] = []
         try:
@@ -99,6 +101,7 @@ class HeatRunner:
             failures=failures,
             duration_s=self._clock() - begin,
             block_times_s={p.key: p.blocks for p in ready},
+            screen_s=self._screen_s,
         )
 
     def _add(self, entrant: Entrant, number: int, is_base: bool) -> _Process:
@@ -131,7 +134,9 @@ class HeatRunner:
         if process.entrant.name == STOCK_NAME:
             self.stock_repeats = self.stock_repeats and trained.digest == expected
         if not process.is_base:
+            begin = self._clock()
             failure = screen(process.entrant, trained, compiled["operators_digest"])
+            self._screen_s += self._clock() - begin
             if failure is not None:
                 failures[process.entrant.name] = failure
                 process.worker.kill()

@@ -250,6 +250,7 @@ class _Run:
             "mode": self._mode,
             "base": base,
             "duration_s": result.duration_s,
+            "screen_s": result.screen_s,
             "step_times_s": result.block_times_s,
             "failures": {name: list(failure) for name, failure in result.failures.items()},
         }
