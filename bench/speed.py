@@ -24,7 +24,7 @@ from oneflow_bench.speed_events import (
 from oneflow_bench.stability import find_warnings
 from oneflow_bench.stats import Ratio, Summary, summarize
 from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
-from oneflow_bench.verdict.estimate import Locate, Wave, estimate_speedup, lower_third, mean
+from oneflow_bench.verdict.estimate import Locate, Wave, estimate_speedup, mean, quickest_quarter
 from oneflow_bench.verdict.judge import (
     INCONCLUSIVE,
     Interval,
@@ -266,7 +266,7 @@ def _second_opinion(
     value: Value,
     looks: int,
     alpha: float,
-    locate: Locate = lower_third,
+    locate: Locate = quickest_quarter,
 ) -> Optional[Interval]:
     waves = collect_waves(blocks, value)
     return form_interval(estimate_speedup(waves, locate), looks, alpha) if waves else None

@@ -37,11 +37,11 @@ from oneflow_bench.turns import (
 from oneflow_bench.verdict.judge import Margins
 from oneflow_bench.verdict.looks import is_look_due
 from oneflow_bench.verdict.moves import (
-    FIRST_DOUBLE_ROUNDS,
     FRESH,
     REST,
     STOP,
     Aims,
+    choose_first_double_rounds,
     combine_moves,
     next_move,
 )
@@ -109,6 +109,7 @@ class SpeedRun:
         self._wave = self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
         self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
         self._steps = self._lead = 0
+        self._block_s = 0.0
         self._start_s = self._round_s = 0.0  # of a wave; of a double round
 
     def run(self) -> None:
@@ -116,10 +117,12 @@ class SpeedRun:
         self._start = self._clock()
         self._write_conditions("before")
         try:
-            rounds, move = FIRST_DOUBLE_ROUNDS, FRESH
+            rounds, move = 0, FRESH
             while move != STOP:
                 if move == FRESH:
                     self._open_wave()
+                expected_s = 2 * len(self._workers) * self._block_s
+                rounds = rounds or choose_first_double_rounds(expected_s)
                 done = self._measure_rounds(rounds)
                 move = self._look(last=done < rounds)
                 rounds = self._pairs // 2  # of a fresh wave, or as many again of this one
@@ -152,6 +155,7 @@ class SpeedRun:
         sync_s = max(each.sync_s for each in ready)
         self._steps = choose_speed_block_steps(step_time_s, sync_s, self._measuring.block_steps)
         self._lead = choose_lead_steps(step_time_s)
+        self._block_s = (self._steps + self._lead) * step_time_s
         peak_bytes = sum(each.peak_rss_bytes for each in ready)
         by_memory = int(MEMORY_SHARE * (read_available_bytes() or 0) / peak_bytes)
         by_time = int(START_SHARE * max(0.0, self._left_s()) / max(self._now(), 1e-9))

@@ -1,12 +1,12 @@
 """How much processes of one program scatter, by the number that is taken to stand for their blocks.
 
-    python benchmarks/block_locations.py [results/verdict-quality/comparisons.jsonl]
+    python benchmarks/block_locations.py [results/verdict-quality-lower-third/comparisons.jsonl]
 
 Reads the comparisons of a program with itself that `verdict_quality.py` stored, and takes the first
-rounds of each wave: their blocks, centred as the verdict centres them, are located in several ways.
-What a location does not scatter, a comparison need not measure away. Also printed is the bias of
-each location on a made-up machine, where the contender takes 10 % longer and other work takes time
-from 40 % of the blocks.
+rounds of each wave: their blocks, as they are or less the median of their round (centred), are
+located in several ways. What a location does not scatter, a comparison need not measure away. Also
+printed is the bias of each location on a made-up machine, where the contender takes 10 % longer and
+other work takes time from 40 % of the blocks.
 """
 
 from __future__ import annotations
@@ -24,14 +24,34 @@ from verdict_quality_report import load_comparisons, unpack_blocks
 from oneflow_bench.errors import BenchError
 from oneflow_bench.speed import collect_waves
 from oneflow_bench.tuning.race import hodges_lehmann
-from oneflow_bench.verdict.estimate import Locate, Wave, centre_rounds, lower_third, mean
+from oneflow_bench.verdict.estimate import Locate, Wave, mean, quickest_quarter
+
+
+def centre(values: np.ndarray) -> np.ndarray:
+    """Values (processes, rounds) less the median of their round."""
+    return np.asarray(values - np.median(values, axis=0, keepdims=True))
+
+
+def quickest(share: float) -> Locate:
+    """The mean of the quickest blocks, one at least."""
+
+    def locate(values: np.ndarray) -> np.ndarray:
+        count = max(1, round(share * values.shape[1]))
+        return np.asarray(np.sort(values, axis=1)[:, :count].mean(axis=1))
+
+    return locate
+
 
 LOCATIONS: Dict[str, Locate] = {
     "mean": mean,
-    "Hodges-Lehmann": hodges_lehmann,
-    "median": lambda values: np.median(values, axis=1),
-    "lower third": lower_third,
-    "lower quarter": lambda values: np.quantile(values, 0.25, axis=1),
+    "Hodges-Lehmann, centred": lambda values: hodges_lehmann(centre(values)),
+    "median, centred": lambda values: np.median(centre(values), axis=1),
+    "lower third, centred": lambda values: np.quantile(centre(values), 1 / 3, axis=1),
+    "quickest quarter, centred": lambda values: quickest_quarter(centre(values)),
+    "lower third": lambda values: np.quantile(values, 1 / 3, axis=1),
+    "quickest quarter": quickest_quarter,
+    "quickest eighth": quickest(1 / 8),
+    "quickest block": quickest(0),
 }
 ROUNDS = (8, 16)
 SIMULATED_RUNS = 400
@@ -41,10 +61,9 @@ EFFECT, BUSY = 0.1, 0.4
 def measure_scatter(waves: List[Wave], rounds: int, locate: Locate) -> float:
     """Standard deviation among the processes of a wave, all of one program."""
     variances = [
-        locate(centre_rounds(Wave(w.baseline[:, :rounds], w.contender[:, :rounds],
-                                  w.control[:, :rounds]))).var(ddof=1)
+        locate(np.concatenate([w.baseline, w.contender, w.control])[:, :rounds]).var(ddof=1)
         for w in waves
-    ]  # fmt: skip
+    ]
     return float(np.sqrt(np.mean(variances)))
 
 
@@ -53,8 +72,8 @@ def measure_bias(locate: Locate) -> float:
     errors = []
     for seed in range(SIMULATED_RUNS):
         machine = Machine(effect=EFFECT, busy=BUSY, spread=0.0, seed=seed)
-        times = machine.measure(machine.start(3), 4)
-        located = np.split(locate(centre_rounds(Wave(times[0], times[1], times[2]))), 3)
+        times = machine.measure(machine.start(3), ROUNDS[-1] // 2)
+        located = np.split(locate(np.concatenate(times)), 3)
         ratio = located[1].mean() - (located[0].mean() + located[2].mean()) / 2
         errors.append(ratio - np.log1p(EFFECT))
     return float(np.mean(errors))
@@ -62,7 +81,7 @@ def measure_bias(locate: Locate) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path("results/verdict-quality/comparisons.jsonl")
+    default = Path("results/verdict-quality-lower-third/comparisons.jsonl")
     parser.add_argument("store", type=Path, nargs="?", default=default)
     options = parser.parse_args()
     waves: Dict[str, List[Wave]] = defaultdict(list)

@@ -29,7 +29,14 @@ from oneflow_bench.verdict.judge import (
     judge,
 )
 from oneflow_bench.verdict.looks import is_look_due
-from oneflow_bench.verdict.moves import FIRST_DOUBLE_ROUNDS, FRESH, LONGER, STOP, Aims, next_move
+from oneflow_bench.verdict.moves import (
+    FRESH,
+    LONGER,
+    STOP,
+    Aims,
+    choose_first_double_rounds,
+    next_move,
+)
 
 VERDICTS = (FASTER, SLOWER, EQUIVALENT, INCONCLUSIVE)
 START_S = 7.0  # of a wave; not counted in the budget
@@ -96,8 +103,9 @@ def run(
     aims = aims or Aims(replicates=99)
     cost = 2 * 3 * per_wave * machine.block_s  # of a double round
     processes = machine.start(per_wave)
-    waves = [machine.measure(processes, FIRST_DOUBLE_ROUNDS)]
-    spent, looks, seen = FIRST_DOUBLE_ROUNDS * cost, 0, 0
+    first = choose_first_double_rounds(cost)
+    waves = [machine.measure(processes, first)]
+    spent, looks, seen = first * cost, 0, 0
     move = FRESH
     while True:
         data = sum(w.shape[1] * w.shape[2] for w in waves)

@@ -6,14 +6,14 @@ one process share that, so blocks are not the observations; processes are (Kalib
 
 1. x[r, p]: mean log step time of process p in round r. A round visits all processes of a wave in a
    random order, the next one in its reverse, so that none is always early or late.
-2. centre each round on its median: what the machine did to all of them is gone.
-3. z[p]: the lower-third quantile of the centred values of p. Other work on the machine only ever
-   takes time, so the quicker blocks of a process tell most about its program. Among processes of
-   one program it scattered less than the mean, the median and the Hodges-Lehmann location, beside
-   a busy process half as much (docs/adr/0009-lower-third-of-the-blocks.md).
-4. log ratio: mean z of the baseline's processes less that of the contender's. The control runs the
+2. z[p]: the mean of the quickest quarter of p's x. Other work on the machine only ever takes time,
+   so the quickest blocks of a process tell most about its program; and as all processes took turns
+   through the same seconds, they all find their quickest blocks in the machine's best ones. Among
+   processes of one program it scattered less than every location of values that were first centred
+   on their round (docs/adr/0012-quickest-quarter-of-the-blocks.md).
+3. log ratio: mean z of the baseline's processes less that of the contender's. The control runs the
    baseline's program, so its processes are the baseline's too: twice as many on one side.
-5. its variance: scatter of z among processes of one program, the two programs apart, with
+4. its variance: scatter of z among processes of one program, the two programs apart, with
    Satterthwaite's degrees of freedom (Welch, Biometrika 34, 1947). What is left of noise within a
    process is in that scatter, and needs no estimate of its own. The contender's scatter is taken
    to be at least that of all processes: its few may happen to lie close.
@@ -31,7 +31,7 @@ from typing import Callable, Dict, Optional, Sequence, Tuple
 import numpy as np
 
 FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
-LOCATION_QUANTILE = 1 / 3  # of a process's centred blocks
+QUICKEST_SHARE = 1 / 4  # of a process's blocks, the quickest of them; one block at least
 
 Locate = Callable[[np.ndarray], np.ndarray]  # (processes, rounds) -> (processes,)
 
@@ -60,9 +60,11 @@ class Estimate:
     within_share: Optional[float]  # of the log ratio's variance, what more blocks would take away
 
 
-def lower_third(values: np.ndarray) -> np.ndarray:
-    """The quantile along the last axis that stands for a process in the verdict."""
-    return np.asarray(np.quantile(values, LOCATION_QUANTILE, axis=-1))
+def quickest_quarter(values: np.ndarray) -> np.ndarray:
+    """The mean of the lowest quarter along the last axis: what a process stands for in verdicts."""
+    count = max(1, round(QUICKEST_SHARE * values.shape[-1]))
+    lowest = np.partition(values, count - 1, axis=-1)[..., :count]
+    return np.asarray(lowest.mean(axis=-1))
 
 
 def mean(values: np.ndarray) -> np.ndarray:
@@ -70,25 +72,15 @@ def mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(values.mean(axis=-1))
 
 
-def centre_rounds(wave: Wave) -> np.ndarray:
-    """Values less the median of their round, baseline, contender and control below each other.
-
-    The median is taken as if the contender were no slower or faster: in a round of two levels it
-    would follow the noise of the level it falls on, and shift that program's quantile alone.
-    """
-    stacked = np.concatenate([wave.baseline, wave.contender, wave.control])
-    count = len(wave.baseline)
-    located, is_contender = lower_third(stacked), np.zeros(len(stacked), dtype=bool)
-    is_contender[count : 2 * count] = True
-    shift = located[is_contender].mean() - located[~is_contender].mean()
-    level = stacked - np.where(is_contender, shift, 0.0)[:, None]
-    return np.asarray(stacked - np.median(level, axis=0, keepdims=True))
+def _stack(wave: Wave) -> np.ndarray:
+    """Baseline, contender and control below each other."""
+    return np.concatenate([wave.baseline, wave.contender, wave.control])
 
 
-def estimate_speedup(waves: Sequence[Wave], locate: Locate = lower_third) -> Estimate:
+def estimate_speedup(waves: Sequence[Wave], locate: Locate = quickest_quarter) -> Estimate:
     """The contender against the baseline, from at least one wave."""
-    centred = [centre_rounds(wave) for wave in waves]
-    located = [np.split(locate(values), 3) for values in centred]
+    stacked = [_stack(wave) for wave in waves]
+    located = [np.split(locate(values), 3) for values in stacked]
     left = [np.concatenate([z[0], z[2]]) for z in located]
     right = [z[1] for z in located]
     (left_variance, left_df), (right_variance, right_df) = _scatter(left), _scatter(right)
@@ -100,7 +92,7 @@ def estimate_speedup(waves: Sequence[Wave], locate: Locate = lower_third) -> Est
         pooled = (left_variance * left_df + right_variance * right_df) / (left_df + right_df)
         parts[1] = max(right_variance, pooled)
     within = _variance_within(
-        centred, {"baseline": 0.25, "control": 0.25, "contender": 1.0}, locate
+        stacked, {"baseline": 0.25, "control": 0.25, "contender": 1.0}, locate
     )
     spread = float(np.sqrt((left_variance + right_variance) / 2))
     replicates = sum(len(group) for group in right)
@@ -109,11 +101,11 @@ def estimate_speedup(waves: Sequence[Wave], locate: Locate = lower_third) -> Est
 
 def estimate_control(waves: Sequence[Wave]) -> Estimate:
     """The control against the baseline: the same program on both sides, so truly 0."""
-    centred = [centre_rounds(wave) for wave in waves]
-    located = [np.split(lower_third(values), 3) for values in centred]
+    stacked = [_stack(wave) for wave in waves]
+    located = [np.split(quickest_quarter(values), 3) for values in stacked]
     left, right = [z[0] for z in located], [z[2] for z in located]
     variance, df = _scatter(left + right)  # one program, one scatter
-    within = _variance_within(centred, {"baseline": 1.0, "control": 1.0}, lower_third)
+    within = _variance_within(stacked, {"baseline": 1.0, "control": 1.0}, quickest_quarter)
     replicates = sum(len(group) for group in right)
     known_df = float(df) if df >= 2 * FEWEST_DF else 0.0
     return _estimate(left, right, 2 * variance / replicates, known_df, variance**0.5, within)
@@ -149,20 +141,22 @@ def _scatter(groups: Sequence[np.ndarray]) -> Tuple[float, int]:
 
 
 def _variance_within(
-    centred: Sequence[np.ndarray], shares: Dict[str, float], locate: Locate
+    stacked: Sequence[np.ndarray], shares: Dict[str, float], locate: Locate
 ) -> float:
     """What the blocks add to a replicate's log ratio, averaged over the waves.
 
     `shares` says how much of the variance of a role's z enters. The variance of z comes from its
     two halves in time, so that a disturbance that lasts for some blocks counts as what it is:
-    each half's is twice that of the whole, and that of their difference four times.
+    each half's is twice that of the whole, and that of their difference four times. What changed
+    from half to half for all processes alike is the machine's drift, and no part of it.
     """
     parts = []
-    for values in centred:
+    for values in stacked:
         half = values.shape[1] // 2
         if half < 2:
             return float("inf")
-        variances = (locate(values[:, :half]) - locate(values[:, -half:])) ** 2 / 4
-        by_role = dict(zip(("baseline", "contender", "control"), np.split(variances, 3)))
+        changes = locate(values[:, :half]) - locate(values[:, -half:])
+        own = (changes - changes.mean()) ** 2 * len(changes) / (len(changes) - 1)
+        by_role = dict(zip(("baseline", "contender", "control"), np.split(own / 4, 3)))
         parts.append(sum(share * float(by_role[role].mean()) for role, share in shares.items()))
     return float(np.mean(parts))

@@ -9,6 +9,7 @@ as the first was.
 
 from __future__ import annotations
 
+import math
 from typing import Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +18,10 @@ from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
 
 STOP, LONGER, FRESH = "stop", "longer", "fresh"
 REST = "rest"  # what is left of the time is too short for fresh processes: it goes to these
-FIRST_DOUBLE_ROUNDS = 4  # of a wave, before anything is judged
+# of the first wave before anything is judged: other work comes and goes within seconds, and each
+# process should have seen the machine without it
+FIRST_MEASURED_S = 12.0
+FEWEST_DOUBLE_ROUNDS, MOST_DOUBLE_ROUNDS = 4, 8
 
 
 class Aims(BaseModel):
@@ -29,6 +33,12 @@ class Aims(BaseModel):
     until: Optional[float] = (
         None  # relative effect that must be resolvable; None: run for a verdict
     )
+
+
+def choose_first_double_rounds(double_round_s: float) -> int:
+    """Double rounds before the first look, of which each takes `double_round_s`."""
+    wanted = math.ceil(FIRST_MEASURED_S / max(double_round_s, 1e-9))
+    return max(FEWEST_DOUBLE_ROUNDS, min(MOST_DOUBLE_ROUNDS, wanted))
 
 
 def next_move(

@@ -29,7 +29,7 @@ def test_intervals_cover_the_truth_although_the_run_stops_by_what_it_sees():
     effects = (0.03, 0.05, 0.10)
     rates = [measure_rates(100, effect=e, spread=s) for e in effects for s in (0.0, 0.01)]
     coverage = sum(r["coverage"] for r in rates) / len(rates)
-    assert 0.93 <= coverage <= 0.975
+    assert 0.93 <= coverage <= 0.985  # the contender's scatter is never taken for small
 
 
 def test_a_noisy_machine_costs_power_and_no_errors():

@@ -8,21 +8,29 @@ from oneflow_bench.verdict.estimate import (
     Wave,
     estimate_control,
     estimate_speedup,
+    quickest_quarter,
 )
 from oneflow_bench.verdict.judge import Interval, Margins, decide, judge, smallest_effect
 from oneflow_bench.verdict.looks import is_look_due, look_alpha
 from oneflow_bench.verdict.moves import FRESH, LONGER, STOP, Aims, next_move
 
 
-def create_wave(effect=0.0, processes=3, rounds=8, noise=0.01, spread=0.0, control=0.0, seed=0):
+def create_wave(
+    effect=0.0, processes=3, rounds=8, noise=0.01, spread=0.0, control=0.0, seed=0, drift=0.05
+):
     source = np.random.default_rng(seed)
-    drift = np.cumsum(source.normal(0, 0.05, rounds))
+    path = np.cumsum(source.normal(0, drift, rounds))
 
     def side(shift):
         own = source.normal(shift, spread, (processes, 1))
-        return own + drift + source.normal(0, noise, (processes, rounds))
+        return own + path + source.normal(0, noise, (processes, rounds))
 
     return Wave(side(0.0), side(effect), side(control))
+
+
+def test_a_process_stands_at_the_mean_of_its_quickest_quarter():
+    assert quickest_quarter(np.array([[4.0, 1.0, 9.0, 2.0, 8.0, 7.0, 6.0, 5.0]])) == [1.5]
+    assert quickest_quarter(np.array([3.0, 2.0])) == 2.0  # one block at least
 
 
 def test_what_happens_to_all_processes_of_a_round_cancels():
@@ -75,7 +83,7 @@ def test_no_waves_are_refused():
 
 
 def test_what_only_ever_takes_time_hardly_moves_the_ratio():
-    wave = create_wave(effect=np.log(1.1), noise=0.005, rounds=32)
+    wave = create_wave(effect=np.log(1.1), noise=0.005, rounds=32, drift=0.01)
     source = np.random.default_rng(5)
     for side in (wave.baseline, wave.contender, wave.control):
         disturbed = source.random(side.shape) < 0.3
@@ -83,10 +91,26 @@ def test_what_only_ever_takes_time_hardly_moves_the_ratio():
     assert estimate_speedup([wave]).log_ratio == pytest.approx(-np.log(1.1), abs=0.006)
 
 
+def test_a_slow_state_of_the_machine_that_comes_and_goes_within_a_round_does_not_move_the_ratio():
+    wave = create_wave(effect=np.log(1.05), noise=0.003, rounds=16, drift=0.01)
+    source = np.random.default_rng(7)
+    for side in (wave.baseline, wave.contender, wave.control):
+        side += 0.4 * (source.random(side.shape) < 0.4)  # hits some processes of a round
+    estimate = estimate_speedup([wave])
+    assert estimate.log_ratio == pytest.approx(-np.log(1.05), abs=0.01)
+
+
+def test_the_drift_of_the_machine_is_not_noise_within_a_process():
+    wave = create_wave(noise=1e-4, spread=0.01, rounds=16)
+    for side in (wave.baseline, wave.contender, wave.control):
+        side[:, 8:] += 0.5
+    assert estimate_speedup([wave]).within_share < 0.01
+
+
 def test_a_disturbance_that_lasts_for_some_blocks_counts_as_noise_within_a_process():
-    wave = create_wave(noise=1e-3, processes=20, rounds=16)
+    wave = create_wave(noise=1e-3, processes=20, rounds=16, drift=0.0)
     late = np.random.default_rng(6).random(20) < 0.5
-    wave.baseline[late, 8:] += 0.1
+    wave.baseline[late, 2:] += 0.1  # two blocks before it, and a quarter is four
     assert estimate_speedup([wave]).within_share > 0.5
 
 
