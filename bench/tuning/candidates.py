@@ -88,12 +88,14 @@ def list_settings(
 ) -> List[Setting]:
     """The settings of a mode that make sense here, those that promise most first.
 
+    Further values of a variable stand behind the runtime's settings: a short search had better know
+    what another variable does than which of three fast kernels is the fastest.
+
     Variables that `environment` has are left out: they are the user's, for stock and for a profile.
     """
     environment = dict(os.environ) if environment is None else environment
     every = [
-        *_list_blas(facts),
-        *_list_runtime(facts),
+        *_put_first_values_first([*_list_blas(facts), *_list_runtime(facts)]),
         *_list_graph(),
         *_list_feed(feed),
         *_list_allocator(facts),
@@ -104,6 +106,13 @@ def list_settings(
         for setting in every
         if mode in setting.modes and not set(setting.variables) & set(environment)
     ]
+
+
+def _put_first_values_first(settings: Sequence[Setting]) -> List[Setting]:
+    """The first setting of each family, then the others; otherwise as they were."""
+    families = [setting.family for setting in settings]
+    further = [family in families[:place] for place, family in enumerate(families)]
+    return [s for is_further in (False, True) for s, f in zip(settings, further) if f == is_further]
 
 
 def create_variable(

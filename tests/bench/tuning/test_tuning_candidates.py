@@ -32,6 +32,13 @@ def test_settings_follow_the_machine():
     assert bare.count("OMP_NUM_THREADS=1") == 1
 
 
+def test_another_variable_comes_before_another_value_of_one():
+    eager = names("eager")
+    first = [name.split("=")[0] for name in eager[: eager.index("OPENBLAS_CORETYPE=Zen")]]
+    assert len(set(first)) == len(first)
+    assert {"OPENBLAS_CORETYPE", "ONEFLOW_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS"} <= set(first)
+
+
 def test_each_mode_has_its_own_and_names_are_unique():
     eager, graph = names("eager"), names("graph")
     assert "ONEFLOW_VM_ENABLE_SCHEDULE_YIELD=0" in eager and "enable_amp=true" not in eager
