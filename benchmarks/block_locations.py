@@ -19,9 +19,10 @@ from typing import Dict, List
 
 import numpy as np
 from simulated_verdicts import Machine
-from verdict_quality_report import load_comparisons, unpack_blocks
+from study import load_rows
+from verdict_quality_report import unpack_blocks
 
-from oneflow_bench.errors import BenchError
+from oneflow_bench.errors import InputError
 from oneflow_bench.speed import collect_waves
 from oneflow_bench.tuning.race import hodges_lehmann
 from oneflow_bench.verdict.estimate import Locate, Wave, mean, quickest_quarter
@@ -85,14 +86,17 @@ def main() -> int:
     parser.add_argument("store", type=Path, nargs="?", default=default)
     options = parser.parse_args()
     waves: Dict[str, List[Wave]] = defaultdict(list)
-    try:
-        for comparison in load_comparisons(options.store):
-            if comparison["kind"] == "aa":
-                blocks = unpack_blocks(comparison["processes"])
-                waves[comparison["condition"]] += collect_waves(blocks, lambda b: b.step_time_s)
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
+    for comparison in load_rows(options.store):
+        if comparison["kind"] == "aa":
+            blocks = unpack_blocks(comparison["processes"])
+            waves[comparison["condition"]] += collect_waves(blocks, lambda b: b.step_time_s)
+    if not waves:
+        print(
+            f"error: no comparison of a program with itself is stored in {options.store}; give the "
+            "comparisons.jsonl of a study by verdict_quality.py",
+            file=sys.stderr,
+        )
+        return InputError.exit_status
     cells = [
         (condition, rounds, [w for w in waves[condition] if w.baseline.shape[1] >= rounds])
         for condition in sorted(waves)

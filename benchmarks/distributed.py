@@ -28,10 +28,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from all_reduce import measure_all_reduces
 from distributed_report import ALL_REDUCE, ROWS, list_tables, load_rows, render_picture
+from study import open_study, run_main
 
 from oneflow_bench.comparison import Comparison, compare_records
 from oneflow_bench.errors import BenchError, Interrupted, WorkerError
-from oneflow_bench.machine import describe_machine
 from oneflow_bench.record import load_record, write_atomically
 
 RANKS = 2
@@ -235,22 +235,16 @@ def parse_options(arguments: Optional[Sequence[str]] = None) -> argparse.Namespa
     return options
 
 
+def measure_and_report(options: argparse.Namespace) -> None:
+    if options.what is None:
+        open_study(options.out)
+        run_study(options)
+    print(write_report(options.out), end="")
+
+
 def main() -> int:
     options = parse_options()
-    try:
-        if options.what is None:
-            options.out.mkdir(parents=True, exist_ok=True)
-            machine = json.dumps(describe_machine(), indent=1)
-            write_atomically(options.out / "machine.json", machine + "\n")
-            run_study(options)
-        print(write_report(options.out), end="")
-    except KeyboardInterrupt:
-        print("ended by the user; what was finished is stored", file=sys.stderr)
-        return Interrupted.exit_status
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    return run_main(lambda: measure_and_report(options))
 
 
 if __name__ == "__main__":

@@ -13,16 +13,15 @@ losses.jsonl), and a second call goes on where the first stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
+from study import append_row, load_rows, open_study, run_main
+
 from oneflow_bench.config import Contender
-from oneflow_bench.errors import BenchError, Interrupted
-from oneflow_bench.machine import describe_machine
 from oneflow_bench.plan import Plan, create_plan
 from oneflow_bench.record import write_atomically
 from oneflow_bench.tuning.candidates import (
@@ -137,31 +136,17 @@ def train_losses(
         }
 
 
-def load_lines(path: Path) -> List[Dict[str, Any]]:
-    """What is stored; a last line that a kill cut short is left out."""
-    if not path.exists():
-        return []
-    complete = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in complete]
-
-
-def append_line(path: Path, line: Dict[str, Any]) -> None:
-    """Store a result; what a kill left of a line is overwritten."""
-    lines = "".join(json.dumps(one) + "\n" for one in [*load_lines(path), line])
-    write_atomically(path, lines)
-
-
 def load_searches(out: Path) -> Dict[str, TuneDocument]:
     """Stored searches by model."""
     return {
         line["model"]: TuneDocument.model_validate(line["document"])
-        for line in load_lines(out / SEARCHES)
+        for line in load_rows(out / SEARCHES)
     }
 
 
 def list_missing(models: Sequence[str], out: Path) -> List[Unit]:
     """What is to be done, in order."""
-    searches, losses = load_searches(out), load_lines(out / LOSSES)
+    searches, losses = load_searches(out), load_rows(out / LOSSES)
     done = {(line["model"], line["mode"]) for line in losses}
     units: List[Unit] = []
     for model in models:
@@ -178,16 +163,16 @@ def run_study(options: argparse.Namespace, launchers: Launchers = create_launche
         what = "search" if unit.mode is None else f"losses, {unit.mode}"
         print(f"{number}/{len(units)} {unit.model}: {what}", file=sys.stderr)
         if unit.mode is None:
-            append_line(options.out / SEARCHES, search(unit.model, options, launchers))
+            append_row(options.out / SEARCHES, search(unit.model, options, launchers))
             continue
         document = load_searches(options.out)[unit.model]
         found = next(mode for mode in document.modes if mode.mode == unit.mode)
-        append_line(options.out / LOSSES, train_losses(unit.model, found, options, launchers))
+        append_row(options.out / LOSSES, train_losses(unit.model, found, options, launchers))
 
 
 def render_report(out: Path) -> str:
     """Tables of what is stored: gains, which setting gave what, losses."""
-    searches, losses = load_searches(out), load_lines(out / LOSSES)
+    searches, losses = load_searches(out), load_rows(out / LOSSES)
     if not searches:
         return f"nothing is stored in {out} yet; run the study without 'report' first\n"
     lines = [
@@ -259,28 +244,19 @@ def parse_options(arguments: Optional[Sequence[str]] = None) -> argparse.Namespa
     return parser.parse_args(arguments)
 
 
+def measure_and_report(options: argparse.Namespace) -> None:
+    if options.what is None:
+        open_study(options.out)
+        run_study(options)
+    table = render_report(options.out)
+    if load_searches(options.out):
+        write_atomically(options.out / "table.md", table)
+    print(table, end="")
+
+
 def main() -> int:
     options = parse_options()
-    try:
-        if options.what is None:
-            options.out.mkdir(parents=True, exist_ok=True)
-            machine = json.dumps(describe_machine(), indent=1)
-            write_atomically(options.out / "machine.json", machine + "\n")
-            run_study(options)
-        table = render_report(options.out)
-        if load_searches(options.out):
-            write_atomically(options.out / "table.md", table)
-        print(table, end="")
-    except Interrupted:
-        print("ended by the user; what was finished is stored", file=sys.stderr)
-        return Interrupted.exit_status
-    except KeyboardInterrupt:
-        print("ended by the user; what was finished is stored", file=sys.stderr)
-        return Interrupted.exit_status
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    return run_main(lambda: measure_and_report(options))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from distributed import Run, run_bench
-from study import load_rows, run_study
+from study import load_rows, open_study, run_main, run_study
 
-from oneflow_bench.errors import BenchError, Interrupted
-from oneflow_bench.machine import describe_machine
 from oneflow_bench.record import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,29 +149,21 @@ def write_report(out: Path, run: Run) -> str:
     return text
 
 
+def measure_and_report(out: Path, only_report: bool, run: Run) -> None:
+    if not only_report:
+        open_study(out)
+        cases = [(f"{model}/{mode}", (out, model, mode, run)) for model in MODELS for mode in MODES]
+        run_study(out / "rows.jsonl", cases, profile)
+    print(write_report(out, run), end="")
+
+
 def main(arguments: Optional[Sequence[str]] = None, run: Run = run_bench) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=["report"], help="only report what is stored")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "scaling")
     options = parser.parse_args(arguments)
-    out = options.out.resolve()
-    try:
-        if options.what is None:
-            out.mkdir(parents=True, exist_ok=True)
-            machine = json.dumps(describe_machine(), indent=1)
-            write_atomically(out / "machine.json", machine + "\n")
-            cases = [
-                (f"{model}/{mode}", (out, model, mode, run)) for model in MODELS for mode in MODES
-            ]
-            run_study(out / "rows.jsonl", cases, profile)
-        print(write_report(out, run), end="")
-    except KeyboardInterrupt:
-        print("ended by the user; what was finished is stored", file=sys.stderr)
-        return Interrupted.exit_status
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    only_report = options.what is not None
+    return run_main(lambda: measure_and_report(options.out.resolve(), only_report, run))
 
 
 if __name__ == "__main__":

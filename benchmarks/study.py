@@ -1,14 +1,36 @@
-"""Studies made of many cases: each stored as it ends, and a second call goes on from there."""
+"""What the studies share: rows stored as they end, a second call that goes on, and how it ends."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Tuple
 
-from oneflow_bench.errors import BenchError
+from oneflow_bench.errors import BenchError, Interrupted
+from oneflow_bench.machine import describe_machine
+from oneflow_bench.record import write_atomically
 
 Row = Dict[str, Any]
+
+
+def run_main(action: Callable[[], None]) -> int:
+    """The exit status of a study's program; errors and Ctrl-C are one line and no traceback."""
+    try:
+        action()
+    except (KeyboardInterrupt, Interrupted):
+        print("ended by the user; what was finished is stored", file=sys.stderr)
+        return Interrupted.exit_status
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def open_study(out: Path) -> None:
+    """The folder of a study, with the machine that it is measured on."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "machine.json", json.dumps(describe_machine(), indent=1) + "\n")
 
 
 def run_study(stored: Path, cases: Iterable[Tuple[str, Any]], run: Any) -> None:
@@ -21,13 +43,19 @@ def run_study(stored: Path, cases: Iterable[Tuple[str, Any]], run: Any) -> None:
             row = run(*arguments)
         except BenchError as error:
             row = {"error": str(error), "log_tail": getattr(error, "log_tail", "")[-500:]}
-        with stored.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"case": case, **row}) + "\n")
+        append_row(stored, {"case": case, **row})
         print(f"    {row.get('verdict', 'failed')}: {row.get('reason', row.get('error'))}")
 
 
 def load_rows(stored: Path) -> List[Row]:
-    """The rows of a study so far."""
+    """The rows of a study so far; a last line that a kill cut short is left out."""
     if not stored.exists():
         return []
-    return [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
+    complete = stored.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in complete]
+
+
+def append_row(stored: Path, row: Row) -> None:
+    """Store a row; what a kill left of another is overwritten."""
+    rows = [*load_rows(stored), row]
+    write_atomically(stored, "".join(json.dumps(one) + "\n" for one in rows))

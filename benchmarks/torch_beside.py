@@ -18,9 +18,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from runtime_study import append_line, load_lines, load_searches
+from runtime_study import load_searches
+from study import append_row, load_rows, run_main
 
-from oneflow_bench.errors import BenchError, WorkerError
+from oneflow_bench.errors import WorkerError
 from oneflow_bench.limits.document import LimitsDocument, load_limits
 from oneflow_bench.record import write_atomically
 from oneflow_bench.runtime import STOCK
@@ -112,6 +113,20 @@ def _find_ratio(row: Dict[str, Any], mode: str, other: str) -> str:
     return "failed" if other in row["errors"] else "-"
 
 
+def measure_and_report(options: argparse.Namespace, run: Run) -> None:
+    searches = load_searches(options.out)
+    if options.what is None:
+        done = {row["model"] for row in load_rows(options.out / ROWS)}
+        missing = [model for model in searches if model not in done]
+        for number, model in enumerate(missing, start=1):
+            print(f"{number}/{len(missing)} {model}", file=sys.stderr)
+            row = measure(searches[model], options.torch_python, options.blocks, run)
+            append_row(options.out / ROWS, row)
+    table = render_table(load_rows(options.out / ROWS), searches)
+    write_atomically(options.out / "torch.md", table)
+    print(table, end="")
+
+
 def main(arguments: Optional[Sequence[str]] = None, run: Run = run_limits) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=["report"], help="only print what is stored")
@@ -121,25 +136,7 @@ def main(arguments: Optional[Sequence[str]] = None, run: Run = run_limits) -> in
     options = parser.parse_args(arguments)
     if options.what is None and not options.torch_python:
         parser.error("give --torch-python, an interpreter that has PyTorch, or 'report'")
-    try:
-        searches = load_searches(options.out)
-        if options.what is None:
-            done = {row["model"] for row in load_lines(options.out / ROWS)}
-            missing = [model for model in searches if model not in done]
-            for number, model in enumerate(missing, start=1):
-                print(f"{number}/{len(missing)} {model}", file=sys.stderr)
-                row = measure(searches[model], options.torch_python, options.blocks, run)
-                append_line(options.out / ROWS, row)
-        table = render_table(load_lines(options.out / ROWS), searches)
-        write_atomically(options.out / "torch.md", table)
-        print(table, end="")
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("ended by the user; what was finished is stored", file=sys.stderr)
-        return 130
-    return 0
+    return run_main(lambda: measure_and_report(options, run))
 
 
 if __name__ == "__main__":

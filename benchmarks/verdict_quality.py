@@ -26,13 +26,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
-from verdict_quality_report import load_comparisons, pack_blocks, write_report
+from study import append_row, load_rows, open_study, run_main
+from verdict_quality_report import pack_blocks, write_report
 
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.errors import BenchError
 from oneflow_bench.execution import execute_speed
 from oneflow_bench.launch import python_of
-from oneflow_bench.machine import describe_load, describe_machine
+from oneflow_bench.machine import describe_load
 from oneflow_bench.plan import create_plan
 from oneflow_bench.record import Document, write_atomically
 from oneflow_bench.runtime import RuntimeResolver
@@ -192,8 +193,7 @@ def measure(options: Any, store: Path) -> None:
         flags["image_size"] = options.image_size
     workload = create_plan({**flags, "lr": 0.001}).workload
     environments = RuntimeResolver()
-    done = load_comparisons(store)
-    write_atomically(store, "".join(json.dumps(c) + "\n" for c in done))  # no half last line
+    done = load_rows(store)
     cells = plan_cells(options, done)
     planted = any(kind != "aa" for _, kind, _ in cells)
     products_of_a_step = calibrate(options, workload, environments) if planted else 0.0
@@ -210,15 +210,25 @@ def measure(options: Any, store: Path) -> None:
             if failures > options.failures:
                 raise
             continue
-        with open(store, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"condition": condition, **stored}) + "\n")
+        append_row(store, {"condition": condition, **stored})
         print(
             f"{index + 1}/{len(cells)} {condition} {kind} {number}: {stored['wall_s']:.0f} s",
             file=sys.stderr,
         )
 
 
-def main() -> None:
+def measure_and_report(options: Any) -> None:
+    store = options.out / "comparisons.jsonl"
+    try:
+        if not options.report:
+            open_study(options.out)
+            measure(options, store)
+        print(write_report(store, options.out), end="")
+    finally:
+        shutil.rmtree(options.out / "work", ignore_errors=True)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/verdict-quality"))
     parser.add_argument("--model", default="lenet")
@@ -232,23 +242,8 @@ def main() -> None:
     parser.add_argument("--failures", type=int, default=3, help="failed comparisons to live with")
     parser.add_argument("--report", action="store_true", help="only print what is stored")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    store = options.out / "comparisons.jsonl"
-    try:
-        if not options.report:
-            machine = json.dumps(describe_machine(), indent=1)
-            write_atomically(options.out / "machine.json", machine + "\n")
-            measure(options, store)
-        print(write_report(store, options.out), end="")
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("ended by the user; what was finished is stored", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        shutil.rmtree(options.out / "work", ignore_errors=True)
+    return run_main(lambda: measure_and_report(options))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

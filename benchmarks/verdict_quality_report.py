@@ -16,6 +16,7 @@ import numpy as np
 from other_rules import RULES, SLOWER
 from pydantic import BaseModel
 from scipy.stats import beta
+from study import load_rows
 
 from oneflow_bench.record import write_atomically
 from oneflow_bench.speed import judge_blocks
@@ -98,13 +99,6 @@ def unpack_blocks(processes: Sequence[Dict[str, Any]]) -> List[SpeedBlockEvent]:
         )
     ]
     return sorted(blocks, key=lambda block: block.turn)
-
-
-def load_comparisons(store: Path) -> List[Dict[str, Any]]:
-    """What was stored; a last line cut short by a kill is left out."""
-    if not store.exists():
-        return []
-    return [json.loads(line) for line in store.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def form_rate(count: int, total: int) -> Rate:
@@ -254,7 +248,7 @@ def _draw_cell(cell: Cell, axis: Any) -> None:
 
 def write_report(store: Path, out: Path) -> str:
     """Table and picture into `out`; the table is returned. A sentence where nothing is stored."""
-    comparisons = load_comparisons(store)
+    comparisons = load_rows(store)
     if not comparisons:
         return f"nothing is stored in {store} yet; run it without --report first\n"
     cells = summarize_cells(comparisons)

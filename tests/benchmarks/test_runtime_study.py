@@ -5,7 +5,8 @@ import re
 
 import pytest
 import runtime_study
-from runtime_study import append_line, list_missing, load_lines, parse_options, render_report
+from runtime_study import list_missing, parse_options, render_report
+from study import load_rows
 from tuning_machine import Machine, variable
 
 from oneflow_bench.errors import WorkerError
@@ -41,13 +42,13 @@ def test_each_result_is_stored_and_the_report_is_of_what_is_stored(study, tmp_pa
 def test_it_goes_on_where_it_stopped(study, tmp_path):
     options, machine = study
     run(study)
-    stored = load_lines(tmp_path / "losses.jsonl")
+    stored = load_rows(tmp_path / "losses.jsonl")
     kept = json.dumps(stored[0]) + "\n" + '{"model": "len'  # killed while the second was written
     (tmp_path / "losses.jsonl").write_text(kept)
     assert [unit.mode for unit in list_missing(["lenet"], tmp_path)] == ["graph"]
     before = len(machine.workers)
     run(study)
-    assert load_lines(tmp_path / "losses.jsonl") == stored
+    assert load_rows(tmp_path / "losses.jsonl") == stored
     assert len(machine.workers) == before + 2  # stock and tuned of one mode
 
 
@@ -63,10 +64,3 @@ def test_a_failure_keeps_what_was_stored(study, tmp_path):
 
 def test_nothing_stored_is_said(tmp_path):
     assert "nothing is stored" in render_report(tmp_path)
-
-
-def test_lines_are_appended_whole(tmp_path):
-    path = tmp_path / "x.jsonl"
-    append_line(path, {"a": 1})
-    append_line(path, {"a": 2})
-    assert load_lines(path) == [{"a": 1}, {"a": 2}]

@@ -6,7 +6,8 @@ import pytest
 import runtime_study
 import torch_beside
 from limits_records import create_limits
-from runtime_study import load_lines, parse_options
+from runtime_study import parse_options
+from study import load_rows
 from tuning_machine import Machine, variable
 
 from oneflow_bench.limits.document import DOCUMENT_NAME
@@ -53,7 +54,7 @@ def test_a_searched_model_runs_with_its_profile_beside_pytorch(searched, capsys)
     table = capsys.readouterr().out
     assert (searched / "torch.md").read_text() == table
     assert "| eager | 300 |" in table and "OMP_NUM_THREADS=1" in table
-    (row,) = load_lines(searched / "torch.jsonl")
+    (row,) = load_rows(searched / "torch.jsonl")
     ratio = next(r for r in row["ratios"] if r["contender"] == "torch eager")["ratio"]
     assert f"{ratio['ratio']:.2f} (" in table
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from fakes import Clock, FakeSpeedWorker
 from records import create_speed_events
+from study import load_rows
 from verdict_quality import beside, calibrate, main, plan_cells, run_comparison
 from verdict_quality_report import (
     OURS,
     form_rate,
     judge_comparison,
-    load_comparisons,
     measure_truth,
     pack_blocks,
     render_table,
@@ -101,7 +101,7 @@ def test_the_report_writes_table_summary_and_picture(tmp_path, comparisons):
     store = tmp_path / "comparisons.jsonl"
     assert "nothing is stored" in write_report(store, tmp_path)
     store.write_text("".join(json.dumps(c) + "\n" for c in comparisons) + '{"cut": ')
-    assert len(load_comparisons(store)) == len(comparisons)
+    assert len(load_rows(store)) == len(comparisons)
     table = write_report(store, tmp_path)
     assert (tmp_path / "table.md").read_text() == table
     assert json.loads((tmp_path / "summary.json").read_text())["setting"]["models"] == ["lenet"]
