@@ -13,6 +13,7 @@ from oneflow_bench.tuning.report import label_candidates
 from oneflow_bench.tuning.result import NOT_TRIED, ModeResult, TuneDocument
 from oneflow_bench.verdict.judge import EQUIVALENCE, Interval
 
+WIDEST_BAR = 1.25  # beyond the outermost ratio; what is longer is cut
 LONGEST_LABEL = 46
 _STYLES: Dict[str, Dict[str, Any]] = {
     "alone": {"marker": "o", "color": "#103060", "label": "alone"},
@@ -97,11 +98,14 @@ def _draw_interval(axes: Any, place: int, interval: Interval, style: Dict[str, A
 
 
 def _scale(axes: Any, bars: Sequence[Bar]) -> None:
-    """By the ratios; an interval of a race that measured little may run out of the picture."""
-    ratios = [bar.interval.ratio for bar in bars if bar.interval]
-    low, high = min([*ratios, 0.95]), max([*ratios, 1.05])
+    """By the ratios and their intervals; a very wide one may run out of the picture."""
+    found = [bar.interval for bar in bars if bar.interval]
+    low, high = min([0.95, *(i.ratio for i in found)]), max([1.05, *(i.ratio for i in found)])
+    lows = [i.low for i in found if i.low is not None and i.low > low / WIDEST_BAR]
+    highs = [i.high for i in found if i.high is not None and i.high < high * WIDEST_BAR]
+    low, high = min([low, *lows]), max([high, *highs])
     axes.set_xscale("log")
-    axes.set_xlim(low / 1.06, high * 1.06)
+    axes.set_xlim(low / 1.02, high * 1.02)
     axes.xaxis.set_major_locator(MaxNLocator(8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
