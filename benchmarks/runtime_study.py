@@ -6,8 +6,10 @@
 
 For each model both modes are searched by `bench tune`, and what it chose is trained beside stock
 for 50 steps. The step time ratios are those of the speed verdict in fresh processes that the search
-ends with; the losses are compared step by step. Each result is stored as it ends (searches.jsonl,
-losses.jsonl), and a second call goes on where the first stopped.
+ends with; the losses are compared step by step. How far rounding alone drives losses apart in so
+many steps is told by witnesses: stock again, eagerly, with every weight moved by one rounding. Each
+result is stored as it ends (searches.jsonl, losses.jsonl, witnesses.jsonl), and a second call goes
+on where the first stopped.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from oneflow_bench.plan import Plan, create_plan
 from oneflow_bench.record import write_atomically
 from oneflow_bench.tuning.candidates import (
     BOTH,
+    EAGER,
     find_feed,
     list_settings,
     merge_graph_options,
@@ -40,8 +43,8 @@ from oneflow_bench.tuning.result import ModeResult, TuneDocument, find_confirmat
 from oneflow_bench.tuning.run import TuneRequest, create_launchers, run_search
 
 MODELS = ("alexnet", "resnet18", "mobilenet_v2", "vgg11_bn", "densenet121")
-SEARCHES, LOSSES = "searches.jsonl", "losses.jsonl"
-STEPS = 50
+SEARCHES, LOSSES, WITNESSES = "searches.jsonl", "losses.jsonl", "witnesses.jsonl"
+STEPS, WITNESS_SEEDS = 50, (1, 2)
 IMAGE_SIZE, CLASSES = 224, 1000
 LR = 0.001  # untrained deep models without warm-up do not diverge at this rate
 TIMEOUT_S = 1800.0
@@ -49,9 +52,10 @@ Launchers = Callable[[Path], Any]
 
 
 class Unit(NamedTuple):
-    """A search of a model, or the losses of one mode of it."""
+    """A search of a model, the losses of one mode of it, or its witnesses."""
 
     model: str
+    stored: str  # SEARCHES, LOSSES or WITNESSES
     mode: Optional[str]  # None: the search of both
 
 
@@ -99,40 +103,57 @@ def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dic
     return {"model": model, "document": document.model_dump()}
 
 
+def create_first_steps(
+    options: argparse.Namespace, launchers: Launchers, folder: Path
+) -> FirstSteps:
+    steps = options.steps
+    return FirstSteps(launchers(folder).heat, steps, None, folder, TIMEOUT_S, trained_steps=steps)
+
+
+def create_stock(mode: str, search: TuneDocument) -> Entrant:
+    return Entrant("stock", Contender(name=mode, mode=mode, runtime="stock"), search.workload)
+
+
 def train_losses(
-    model: str, mode: ModeResult, options: argparse.Namespace, launchers: Launchers
+    search: TuneDocument, mode: ModeResult, options: argparse.Namespace, launchers: Launchers
 ) -> Dict[str, Any]:
     """Losses and weights of stock and of what was chosen, over the same steps."""
-    plan = create_model_plan(model, options)
+    stock = create_stock(mode.mode, search)
+    variables, graph_options = merge_variables(mode.settings), merge_graph_options(mode.settings)
+    contender = stock.contender.model_copy(
+        update={"env": variables, "graph_options": graph_options}
+    )
+    feed = find_feed(mode.settings)
+    workload = search.workload.model_copy(update={"feed": feed} if feed else {})
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        first = FirstSteps(
-            launchers(folder).heat,
-            plan.steps_per_epoch,
-            None,
-            folder,
-            TIMEOUT_S,
-            trained_steps=options.steps,
-        )
-        stock = Contender(name=mode.mode, mode=mode.mode, runtime="stock")
-        tuned = stock.model_copy(
-            update={
-                "env": merge_variables(mode.settings),
-                "graph_options": merge_graph_options(mode.settings),
-            }
-        )
-        feed = find_feed(mode.settings)
-        workload = plan.workload.model_copy(update={"feed": feed} if feed else {})
-        ours: Trained = first.scout(Entrant("stock", stock, plan.workload)).trained
-        theirs: Trained = first.train_alone(Entrant("tuned", tuned, workload))
+        first = create_first_steps(options, launchers, Path(temporary))
+        ours: Trained = first.scout(stock).trained
+        theirs: Trained = first.train_alone(Entrant("tuned", contender, workload))
         return {
-            "model": model,
+            "model": search.workload.model,
             "mode": mode.mode,
             "chosen": mode.chosen,
             "steps": len(ours.losses),
             "stock": list(ours.losses),
             "tuned": list(theirs.losses),
             "same_weights": ours.digest == theirs.digest,
+        }
+
+
+def train_witnesses(
+    search: TuneDocument, options: argparse.Namespace, launchers: Launchers
+) -> Dict[str, Any]:
+    """Losses of stock in eager mode, and of the same from weights moved by one rounding."""
+    stock = create_stock(EAGER, search)
+    with tempfile.TemporaryDirectory() as temporary:
+        first = create_first_steps(options, launchers, Path(temporary))
+        ours: Trained = first.scout(stock).trained
+        moved = [first.train_alone(stock, seed).losses for seed in WITNESS_SEEDS]
+        return {
+            "model": search.workload.model,
+            "mode": EAGER,
+            "stock": list(ours.losses),
+            "witnesses": [list(losses) for losses in moved],
         }
 
 
@@ -146,13 +167,16 @@ def load_searches(out: Path) -> Dict[str, TuneDocument]:
 
 def list_missing(models: Sequence[str], out: Path) -> List[Unit]:
     """What is to be done, in order."""
-    searches, losses = load_searches(out), load_rows(out / LOSSES)
-    done = {(line["model"], line["mode"]) for line in losses}
+    searches = load_searches(out)
+    done = {(line["model"], line["mode"]) for line in load_rows(out / LOSSES)}
+    witnessed = {line["model"] for line in load_rows(out / WITNESSES)}
     units: List[Unit] = []
     for model in models:
         if model not in searches:
-            units.append(Unit(model, None))
-        units += [Unit(model, mode) for mode in BOTH if (model, mode) not in done]
+            units.append(Unit(model, SEARCHES, None))
+        units += [Unit(model, LOSSES, mode) for mode in BOTH if (model, mode) not in done]
+        if model not in witnessed:
+            units.append(Unit(model, WITNESSES, EAGER))
     return units
 
 
@@ -160,14 +184,20 @@ def run_study(options: argparse.Namespace, launchers: Launchers = create_launche
     """Everything that is missing, stored as it ends."""
     units = list_missing(options.model or MODELS, options.out)
     for number, unit in enumerate(units, start=1):
-        what = "search" if unit.mode is None else f"losses, {unit.mode}"
+        what = Path(unit.stored).stem + (f", {unit.mode}" if unit.mode else "")
         print(f"{number}/{len(units)} {unit.model}: {what}", file=sys.stderr)
-        if unit.mode is None:
-            append_row(options.out / SEARCHES, search(unit.model, options, launchers))
-            continue
-        document = load_searches(options.out)[unit.model]
-        found = next(mode for mode in document.modes if mode.mode == unit.mode)
-        append_row(options.out / LOSSES, train_losses(unit.model, found, options, launchers))
+        append_row(options.out / unit.stored, run_unit(unit, options, launchers))
+
+
+def run_unit(unit: Unit, options: argparse.Namespace, launchers: Launchers) -> Dict[str, Any]:
+    """A row to store. What follows a search trains with the search's own workload."""
+    if unit.stored == SEARCHES:
+        return search(unit.model, options, launchers)
+    found = load_searches(options.out)[unit.model]
+    if unit.stored == WITNESSES:
+        return train_witnesses(found, options, launchers)
+    mode = next(mode for mode in found.modes if mode.mode == unit.mode)
+    return train_losses(found, mode, options, launchers)
 
 
 def render_report(out: Path) -> str:
@@ -194,10 +224,14 @@ def render_report(out: Path) -> str:
             lines += _setting_rows(model, mode)
     lines += [
         "",
-        "| model | mode | steps | largest relative loss difference | same weights |",
-        "|---|---|---:|---:|---|",
+        "Losses of stock and of what was chosen, largest relative difference; and of stock's own "
+        "eager losses where every weight was moved by one rounding before the first step:",
+        "",
+        "| model | mode | steps | stock and searched | stock, moved by a rounding | same weights |",
+        "|---|---|---:|---:|---:|---|",
     ]
-    lines += [_loss_row(line) for line in losses]
+    witnesses = {line["model"]: line for line in load_rows(out / WITNESSES)}
+    lines += [_loss_row(line, witnesses.get(line["model"])) for line in losses]
     return "\n".join(lines) + "\n"
 
 
@@ -223,12 +257,25 @@ def _setting_rows(model: str, mode: ModeResult) -> List[str]:
     ]
 
 
-def _loss_row(line: Dict[str, Any]) -> str:
-    ours, theirs = (Trained(line[side], "", None, "") for side in ("stock", "tuned"))
-    difference = measure_loss_difference(ours, theirs)
-    shown = "not finite" if difference is None else f"{difference:.1e}"
+def _loss_row(line: Dict[str, Any], witness: Optional[Dict[str, Any]]) -> str:
+    shown = _format_difference([_measure_difference(line["stock"], line["tuned"])])
+    moved = "-"
+    if witness is not None:
+        rows = witness["witnesses"]
+        moved = _format_difference([_measure_difference(witness["stock"], row) for row in rows])
     same = "bitwise" if line["same_weights"] else "no"
-    return f"| {line['model']} | {line['mode']} | {line['steps']} | {shown} | {same} |"
+    return f"| {line['model']} | {line['mode']} | {line['steps']} | {shown} | {moved} | {same} |"
+
+
+def _measure_difference(losses: Sequence[Any], others: Sequence[Any]) -> Optional[float]:
+    return measure_loss_difference(
+        *(Trained(list(each), "", None, "") for each in (losses, others))
+    )
+
+
+def _format_difference(differences: Sequence[Optional[float]]) -> str:
+    finite = [difference for difference in differences if difference is not None]
+    return f"{max(finite):.1e}" if len(finite) == len(differences) else "not finite"
 
 
 def parse_options(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:

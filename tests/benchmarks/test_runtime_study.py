@@ -35,7 +35,7 @@ def test_each_result_is_stored_and_the_report_is_of_what_is_stored(study, tmp_pa
     assert re.search(r"\| lenet \| eager \| 1\.(7[5-9]|8[0-5])", report)
     assert "| faster | A=1 B=1 |" in report
     assert re.search(r"\| lenet \| graph \| A=1 \| 1\.(4[5-9]|5[0-5])", report)
-    assert "| lenet | eager | 12 | 2.0e-07 | no |" in report
+    assert "| lenet | eager | 12 | 2.0e-07 | 1.0e-07 | no |" in report
     assert (tmp_path / "lenet" / "gain.png").exists()
 
 
@@ -45,7 +45,7 @@ def test_it_goes_on_where_it_stopped(study, tmp_path):
     stored = load_rows(tmp_path / "losses.jsonl")
     kept = json.dumps(stored[0]) + "\n" + '{"model": "len'  # killed while the second was written
     (tmp_path / "losses.jsonl").write_text(kept)
-    assert [unit.mode for unit in list_missing(["lenet"], tmp_path)] == ["graph"]
+    assert [unit[1:] for unit in list_missing(["lenet"], tmp_path)] == [("losses.jsonl", "graph")]
     before = len(machine.workers)
     run(study)
     assert load_rows(tmp_path / "losses.jsonl") == stored
