@@ -27,11 +27,11 @@ from oneflow_bench.record import write_atomically
 from oneflow_bench.runtime import STOCK
 from oneflow_bench.runtime_profile import save_runtime_profile
 from oneflow_bench.stats import Ratio, summarize
+from oneflow_bench.tuning.candidates import BOTH
 from oneflow_bench.tuning.result import TuneDocument
 from oneflow_bench.tuning.run import create_profile
 
 ROWS = "torch.jsonl"
-MODES = ("eager", "graph")
 TORCH = ("torch eager", "torch compiled")
 Run = Callable[[List[str]], int]
 
@@ -94,7 +94,7 @@ def render_table(rows: Sequence[Dict[str, Any]], searches: Dict[str, TuneDocumen
     for row in rows:
         chosen = {m.mode: m.chosen for m in searches[row["model"]].modes}
         what = f"{row['model']}, {row['batch_size']}, {row['image_size']}"
-        for mode in MODES:
+        for mode in BOTH:
             times = row["step_time_s"].get(mode)
             shown = f"{summarize(times).median * 1e3:.0f}" if times else "-"
             ratios = " | ".join(_find_ratio(row, mode, other) for other in TORCH)

@@ -22,9 +22,8 @@ from oneflow_bench.tuning.race import (
 from oneflow_bench.tuning.result import NOT_TRIED
 from oneflow_bench.verdict.judge import INCONCLUSIVE, SLOWER, Interval, Margins
 
-SCREEN_PROCESSES = (
-    3  # about what parity costs once: a run in float64, and witnesses where it is needed
-)
+# about what parity costs once, in processes: a run in float64, and witnesses where it is needed
+SCREEN_PROCESSES = 3
 # raw step times of a heat, by process, and the base they were held against
 Store = Callable[[str, HeatResult], None]
 
