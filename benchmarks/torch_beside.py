@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from runtime_study import load_searches
+from runtime_study_report import load_searches
 from study import append_row, load_rows, run_main
 
 from oneflow_bench.errors import WorkerError

@@ -230,12 +230,11 @@ LAYERS = [
         "bench.tuning.worker",
     },
     {
-        "bench.tuning.confirm",
         "bench.tuning.first_steps",
         "bench.tuning.given",
         "bench.tuning.result",
     },
-    {"bench.tuning.heat", "bench.tuning.report"},
+    {"bench.tuning.confirm", "bench.tuning.heat", "bench.tuning.report"},
     {"bench.tuning.contest", "bench.tuning.plot", "bench.tuning.screening"},
     {"bench.tuning.finals"},
     {"bench.tuning.search"},

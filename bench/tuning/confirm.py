@@ -11,7 +11,8 @@ from oneflow_bench.execution import execute_speed
 from oneflow_bench.record import Document, RunRecord
 from oneflow_bench.speed import summarize_record_speed
 from oneflow_bench.tuning.race import NO_TIME, TOO_FEW
-from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
+from oneflow_bench.tuning.result import NOT_TRIED
+from oneflow_bench.verdict.judge import Judgement
 
 Launch = Callable[[Contender], Any]
 
@@ -85,7 +86,7 @@ class Confirmer:
 def _read_verdict(record: RunRecord, stock: str, contender: str) -> Confirmed:
     summary = summarize_record_speed(record, stock, contender)
     if summary is None:
-        return Confirmed(INCONCLUSIVE, NO_TIME, None)
+        return Confirmed(NOT_TRIED, NO_TIME, None)
     judgement = summary.judgement
     reason = judgement.reason if judgement.speedup.low is not None else TOO_FEW
     return Confirmed(judgement.verdict, reason, judgement, summary.warnings)

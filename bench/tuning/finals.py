@@ -11,9 +11,9 @@ from oneflow_bench.tuning.confirm import Confirmed, Confirmer, Finalist
 from oneflow_bench.tuning.first_steps import Entrant
 from oneflow_bench.tuning.heat import Failure, describe_failure
 from oneflow_bench.tuning.race import NO_TIME
-from oneflow_bench.tuning.result import Confirmation, ModeResult
+from oneflow_bench.tuning.result import NOT_TRIED, Confirmation, ModeResult
 from oneflow_bench.tuning.screening import Screening
-from oneflow_bench.verdict.judge import FASTER, INCONCLUSIVE
+from oneflow_bench.verdict.judge import FASTER
 
 SECOND_COST = 4 / 3  # of two finalists over one: a fourth process of each replicate
 
@@ -52,7 +52,7 @@ class Finals:
             failure = failures[entrant.name]
             if failure is not None:
                 confirmed[entrant.name] = Confirmed(failure.kind, failure.reason, None), None
-            missing = Confirmed(INCONCLUSIVE, NO_TIME, None), None
+            missing = Confirmed(NOT_TRIED, NO_TIME, None), None
             said, folder = confirmed.get(entrant.name, missing)
             found.append(
                 Confirmation(
@@ -126,4 +126,4 @@ def explain_none(result: ModeResult) -> str:
     if not result.confirmations:
         return "no setting looked faster than stock"
     verdicts = ", ".join(dict.fromkeys(c.verdict for c in result.confirmations))
-    return f"nothing was confirmed faster (the best came out {verdicts})"
+    return f"nothing was confirmed faster (the best: {verdicts})"

@@ -43,6 +43,7 @@ def list_bars(mode: ModeResult) -> List[Bar]:
     bars += [
         Bar("confirmed", c.name, c.judgement.speedup if c.judgement else None, c.verdict)
         for c in mode.confirmations
+        if c.verdict != NOT_TRIED
     ]
     return sorted(bars, key=lambda bar: order.index(bar.group))
 

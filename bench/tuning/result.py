@@ -64,7 +64,7 @@ class Confirmation(_Strict):
 
     name: str
     settings: List[Setting]
-    verdict: str  # the judgement's, or crashed, hung
+    verdict: str  # the judgement's, or not tried, crashed, hung
     reason: str
     judgement: Optional[Judgement]  # None where nothing was finished
     warnings: List[str] = Field(default_factory=list)  # of what disturbed the measuring

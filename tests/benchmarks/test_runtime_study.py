@@ -5,7 +5,8 @@ import re
 
 import pytest
 import runtime_study
-from runtime_study import list_missing, parse_options, render_report
+from runtime_study import list_missing, parse_options
+from runtime_study_report import render_report
 from study import load_rows
 from tuning_machine import Machine, variable
 

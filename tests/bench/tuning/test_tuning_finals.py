@@ -7,9 +7,12 @@ from oneflow_bench.config import Contender
 from oneflow_bench.errors import WorkerError
 from oneflow_bench.record import load_record
 from oneflow_bench.tuning.candidates import Setting
-from oneflow_bench.tuning.confirm import Finalist, with_feeds
-from oneflow_bench.tuning.finals import choose_confirmed
-from oneflow_bench.tuning.result import Confirmation
+from oneflow_bench.tuning.confirm import Confirmed, Finalist, with_feeds
+from oneflow_bench.tuning.finals import Finals, choose_confirmed
+from oneflow_bench.tuning.first_steps import Entrant
+from oneflow_bench.tuning.plot import list_bars
+from oneflow_bench.tuning.race import NO_TIME
+from oneflow_bench.tuning.result import NOT_TRIED, Confirmation, ModeResult
 from oneflow_bench.tuning.run import run_search
 from oneflow_bench.verdict.judge import Interval, Judgement
 
@@ -142,3 +145,39 @@ def test_a_combination_is_screened_before_it_is_confirmed(tmp_path, error, verdi
     found = next(c for c in mode.confirmations if c.name == "A=1 B=1")
     assert found.verdict == verdict
     assert mode.chosen == ("A=1" if verdict == "parity failed" else "A=1 B=1")
+
+
+class _Screened:
+    """Everything has been found faithful already."""
+
+    def find(self, name):
+        return None
+
+    def screen(self, entrant, trained, failure):
+        return None
+
+
+class _First:
+    def train_alone(self, entrant):
+        return None
+
+
+class _Confirmer:
+    def confirm(self, folder, finalists, left_s):
+        return [Confirmed("faster", "sure", None) for _ in finalists]
+
+
+@pytest.mark.parametrize("left_s, second", [(100.0, NOT_TRIED), (140.0, "faster")])
+def test_a_finalist_without_time_is_not_tried_rather_than_inconclusive(tmp_path, left_s, second):
+    workload = create_request({"eager": [A]}).plan.workload
+    programs = [
+        (Entrant(name, Contender(name=name, mode="eager"), workload), []) for name in ("A", "B")
+    ]
+    finals = Finals(_First(), _Screened(), _Confirmer(), tmp_path, lambda: 0.0)
+    found = finals.run(programs, end_s=left_s, fewest_s=99.0)
+    assert [c.verdict for c in found] == ["faster", second]
+    assert (found[1].reason == NO_TIME) == (second == NOT_TRIED)
+    mode = ModeResult(
+        mode="eager", stock_step_time_s=1.0, trained_steps=3, confirmations=found
+    )
+    assert len(list_bars(mode)) == (1 if second == NOT_TRIED else 2)

@@ -1,0 +1,100 @@
+"""The tables of the runtime study: gains, which setting gave what, losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from study import load_rows
+
+from oneflow_bench.tuning.fidelity import Trained, measure_loss_difference
+from oneflow_bench.tuning.report import format_interval, label_candidates
+from oneflow_bench.tuning.result import ModeResult, TuneDocument, find_confirmation
+
+SEARCHES, LOSSES, WITNESSES = "searches.jsonl", "losses.jsonl", "witnesses.jsonl"
+
+
+def load_searches(out: Path) -> Dict[str, TuneDocument]:
+    """Stored searches by model."""
+    return {
+        line["model"]: TuneDocument.model_validate(line["document"])
+        for line in load_rows(out / SEARCHES)
+    }
+
+
+def render_report(out: Path) -> str:
+    """Tables of what is stored: gains, which setting gave what, losses."""
+    searches, losses = load_searches(out), load_rows(out / LOSSES)
+    if not searches:
+        return f"nothing is stored in {out} yet; run the study without 'report' first\n"
+    lines = [
+        "| model | mode | step time, stock / searched (95 %) | verdict | settings |",
+        "|---|---|---:|---|---|",
+    ]
+    for model, document in searches.items():
+        lines += [_gain_row(model, mode) for mode in document.modes]
+    lines += [
+        "",
+        "Which setting gave what, alone and missed (ratios to stock; in the last column the whole "
+        "over the combination without it):",
+        "",
+        "| model | mode | setting | alone | verdict | missed |",
+        "|---|---|---|---:|---|---:|",
+    ]
+    for model, document in searches.items():
+        for mode in document.modes:
+            lines += _setting_rows(model, mode)
+    lines += [
+        "",
+        "Losses of stock and of what was chosen, largest relative difference; and of stock's own "
+        "eager losses where every weight was moved by one rounding before the first step:",
+        "",
+        "| model | mode | steps | stock and searched | stock, moved by a rounding | same weights |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    witnesses = {line["model"]: line for line in load_rows(out / WITNESSES)}
+    lines += [_loss_row(line, witnesses.get(line["model"])) for line in losses]
+    return "\n".join(lines) + "\n"
+
+
+def _gain_row(model: str, mode: ModeResult) -> str:
+    found = find_confirmation(mode)
+    if found is None or found.judgement is None:
+        return f"| {model} | {mode.mode} | 1 | stock stays | {mode.reason} |"
+    interval = format_interval(found.judgement.speedup)
+    return f"| {model} | {mode.mode} | {interval} | {found.verdict} | {found.name} |"
+
+
+def _setting_rows(model: str, mode: ModeResult) -> List[str]:
+    missed = {}
+    for candidate in mode.of_phase("left out"):
+        if candidate.speedup is not None and candidate.speedup.ratio:
+            missed[candidate.left_out] = f"{1 / candidate.speedup.ratio:.3f}"
+    alone = mode.of_phase("alone")
+    return [
+        f"| {model} | {mode.mode} | {label} | {format_interval(c.speedup)} | {c.verdict} "
+        f"| {missed.get(c.name, '-')} |"
+        for c, label in zip(alone, label_candidates(alone))
+        if c.speedup is not None or c.name in missed
+    ]
+
+
+def _loss_row(line: Dict[str, Any], witness: Optional[Dict[str, Any]]) -> str:
+    shown = _format_difference([_measure_difference(line["stock"], line["tuned"])])
+    moved = "-"
+    if witness is not None:
+        rows = witness["witnesses"]
+        moved = _format_difference([_measure_difference(witness["stock"], row) for row in rows])
+    same = "bitwise" if line["same_weights"] else "no"
+    return f"| {line['model']} | {line['mode']} | {line['steps']} | {shown} | {moved} | {same} |"
+
+
+def _measure_difference(losses: Sequence[Any], others: Sequence[Any]) -> Optional[float]:
+    return measure_loss_difference(
+        *(Trained(list(each), "", None, "") for each in (losses, others))
+    )
+
+
+def _format_difference(differences: Sequence[Optional[float]]) -> str:
+    finite = [difference for difference in differences if difference is not None]
+    return f"{max(finite):.1e}" if len(finite) == len(differences) else "not finite"
