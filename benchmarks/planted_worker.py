@@ -6,10 +6,10 @@ really cost.
 
 The products come between the step's end and the next, so that nothing of them hides behind
 OneFlow's own threads; without them the step is synchronised alike. Asked to `calibrate`, a worker
-says how many products take as long as its step. What the extra work cost in truth is measured in
-the process itself, with and without it in ABBA blocks, apart from the comparison. Both go by the
-lower third of the times, as the verdict does: what a busy machine adds to a step now and then is
-not the program's.
+says how many products take as long as its step by themselves, and asked to `plant` some, what they
+cost in truth. That is measured with and without them in ABBA blocks, apart from the comparison.
+Both go by the quickest quarter of the times, as the verdict does: what a busy machine adds to a
+step now and then is not the program's.
 """
 
 from __future__ import annotations
@@ -86,21 +86,29 @@ class PlantedSession(Session):
             np.matmul(self._left, self._left, out=self._out)
         return (time.perf_counter() - start) / count
 
+    def plant(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """What so many products make of a step, for a calibration."""
+        return {
+            "log_ratio": self._measure_log_ratio(
+                int(request["products"]), int(request["double_pairs"])
+            )
+        }
+
     def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
         if self._products:
-            self._write_truth()
+            log_ratio = self._measure_log_ratio(self._products, TRUTH_DOUBLE_PAIRS)
+            with open(os.environ["PLANTED_TRUTH"], "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(log_ratio) + "\n")
         return super().end(request)
 
-    def _write_truth(self) -> None:
-        """Log ratio of the step times with and without the extra work."""
+    def _measure_log_ratio(self, planted: int, double_pairs: int) -> float:
+        """Of the step times with and without so many products."""
         steps = max(1, round(TRUTH_BLOCK_S / self._measure_plain_step()))
-        times: Dict[int, List[float]] = {0: [], self._products: []}
-        for _ in range(TRUTH_DOUBLE_PAIRS):
-            for products in (0, self._products, self._products, 0):
+        times: Dict[int, List[float]] = {0: [], planted: []}
+        for _ in range(double_pairs):
+            for products in (0, planted, planted, 0):
                 times[products].append(self._time_step(products, steps))
-        log_ratio = math.log(locate(times[self._products]) / locate(times[0]))
-        with open(os.environ["PLANTED_TRUTH"], "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(log_ratio) + "\n")
+        return math.log(locate(times[planted]) / locate(times[0]))
 
 
 def locate(times: Iterable[float]) -> float:

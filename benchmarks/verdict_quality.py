@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -26,30 +25,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
+from planting import calibrate, create_planted_launcher
 from study import append_row, load_rows, open_study, run_main
 from verdict_quality_report import pack_blocks, write_report
 
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.errors import BenchError
 from oneflow_bench.execution import execute_speed
-from oneflow_bench.launch import python_of
 from oneflow_bench.machine import describe_load
 from oneflow_bench.plan import create_plan
-from oneflow_bench.record import Document, write_atomically
+from oneflow_bench.record import Document
 from oneflow_bench.runtime import RuntimeResolver
 from oneflow_bench.speed import count_looks, summarize_record_speed
 from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent, SpeedSetupEvent
-from oneflow_bench.worker_process import WorkerProcess
 
-PLANTED_WORKER = Path(__file__).with_name("planted_worker.py")
 CONDITIONS = ("quiet", "hog")
 COUNTS = {"aa": 150, "3": 20, "5": 20, "10": 20}  # for each condition
 # seconds of a comparison. A program against itself is found equivalent only when the interval is
 # narrow, so without a shorter limit 300 of these would fill a day
 BUDGET_S = {"aa": 20.0, "3": 120.0, "5": 120.0, "10": 120.0}
 FIRST_SEED = 1000
-CALIBRATION_PROCESSES = 5
-TIMEOUT_S = 120.0
 _HOG = """
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -71,60 +66,15 @@ def beside(condition: str) -> Iterator[None]:
         hog.communicate()
 
 
-def create_planted_launcher(folder: Path, environments: RuntimeResolver) -> Any:
-    """Starts `planted_worker.py` for a contender; logs go to `folder`/logs."""
-
-    def launch(contender: Contender) -> WorkerProcess:
-        python = python_of(contender)
-        environment = environments.resolve(contender, python)
-        command = [python, str(PLANTED_WORKER)]
-        log = folder / "logs" / f"{contender.name}.log"
-        return WorkerProcess(contender.name, command, environment, log)
-
-    return launch
-
-
-def calibrate(options: Any, workload: Workload, environments: RuntimeResolver) -> float:
-    """How many products take as long as a step, on the machine left alone.
-
-    Done once and stored, so that the extra work is the same in every process of the study: what
-    the machine does while a process measures itself would otherwise make its work more or less.
-    """
-    stored = options.out / "calibration.json"
-    if not stored.exists():
-        launch = create_planted_launcher(options.out / "work", environments)
-        found = []
-        for number in range(CALIBRATION_PROCESSES):
-            contender = Contender(name=f"calibration-{number}", mode=options.mode)
-            worker = launch(contender)
-            try:
-                worker.ask(
-                    "prepare",
-                    TIMEOUT_S,
-                    workload=workload.model_dump(),
-                    contender=contender.model_dump(),
-                    steps_per_epoch=workload.steps_per_epoch or 1,
-                )
-                worker.ask("compile", TIMEOUT_S)
-                found.append(worker.ask("calibrate", TIMEOUT_S)["products"])
-            finally:
-                worker.kill()
-                worker.close()
-        content = {"products_of_a_step": statistics.median(found), "processes": found}
-        write_atomically(stored, json.dumps(content, indent=1) + "\n")
-    return float(json.loads(stored.read_text(encoding="utf-8"))["products_of_a_step"])
-
-
 def run_comparison(
     kind: str,
     number: int,
     options: Any,
     workload: Workload,
     environments: RuntimeResolver,
-    products_of_a_step: float,
+    products: int,
 ) -> Dict[str, Any]:
     """Measure once; everything that is kept of it."""
-    products = 0 if kind == "aa" else round(float(kind) / 100 * products_of_a_step)
     folder = options.out / "work"
     shutil.rmtree(folder, ignore_errors=True)
     truth = folder / "truth.jsonl"
@@ -195,24 +145,26 @@ def measure(options: Any, store: Path) -> None:
     environments = RuntimeResolver()
     done = load_rows(store)
     cells = plan_cells(options, done)
-    planted = any(kind != "aa" for _, kind, _ in cells)
-    products_of_a_step = calibrate(options, workload, environments) if planted else 0.0
+    products = {"aa": 0}
+    if any(kind != "aa" for _, kind, _ in cells):
+        launch = create_planted_launcher(options.out / "work", environments)
+        effects = [kind for kind in COUNTS if kind != "aa"]
+        stored = options.out / "calibration.json"
+        products.update(calibrate(stored, effects, workload, options.mode, launch))
     failures = 0
     for index, (condition, kind, number) in enumerate(cells):
         try:
             with beside(condition):
-                stored = run_comparison(
-                    kind, number, options, workload, environments, products_of_a_step
-                )
+                row = run_comparison(kind, number, options, workload, environments, products[kind])
         except BenchError as error:
             failures += 1
             print(f"{condition} {kind} {number}: {error}", file=sys.stderr)
             if failures > options.failures:
                 raise
             continue
-        append_row(store, {"condition": condition, **stored})
+        append_row(store, {"condition": condition, **row})
         print(
-            f"{index + 1}/{len(cells)} {condition} {kind} {number}: {stored['wall_s']:.0f} s",
+            f"{index + 1}/{len(cells)} {condition} {kind} {number}: {row['wall_s']:.0f} s",
             file=sys.stderr,
         )
 

@@ -3,10 +3,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from pathlib import Path
 
 import pytest
-import verdict_quality
+from planting import PLANTED_WORKER
 
 from oneflow_bench.config import Contender
 from oneflow_bench.plan import create_plan
@@ -20,7 +19,7 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
     planted = {"PLANTED_PRODUCTS": "400", "PLANTED_TRUTH": str(truth)}
     contender = Contender(name="planted", mode="graph", env=planted)
     environment = RuntimeResolver().resolve(contender, sys.executable)
-    command = [sys.executable, str(Path(verdict_quality.__file__).with_name("planted_worker.py"))]
+    command = [sys.executable, str(PLANTED_WORKER)]
     worker = WorkerProcess("planted", command, environment, tmp_path / "log")
     workload = create_plan({"model": "lenet", "data": "synthetic", "batch_size": 8}).workload
     try:
@@ -33,6 +32,7 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
         )
         worker.ask("compile", 120)
         calibrated = worker.ask("calibrate", 120)["products"]
+        effect = worker.ask("plant", 120, products=400, double_pairs=4)["log_ratio"]
         answer = worker.ask("measure", 120, steps=4, lead_steps=1)
         worker.ask("end", 120)
     finally:
@@ -41,4 +41,5 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
     assert answer["duration_s"] > 0 and answer["minor_faults"] >= 0
     (log_ratio,) = [json.loads(line) for line in truth.read_text().splitlines()]
     share = 400 / calibrated  # what the products add to a step
-    assert math.log1p(share / 3) < log_ratio < math.log1p(3 * share)  # on whatever machine this is
+    for cost in (log_ratio, effect):  # on whatever machine this is
+        assert math.log1p(share / 3) < cost < math.log1p(3 * share)

@@ -9,7 +9,7 @@ import pytest
 from fakes import Clock, FakeSpeedWorker
 from records import create_speed_events
 from study import load_rows
-from verdict_quality import beside, calibrate, main, plan_cells, run_comparison
+from verdict_quality import beside, main, plan_cells, run_comparison
 from verdict_quality_report import (
     OURS,
     form_rate,
@@ -146,36 +146,18 @@ def test_a_comparison_of_scripted_workers_is_stored_and_judged(tmp_path, monkeyp
             name, clock, log, lambda: 0.01 * (1 + planted) * source.normal(1, 0.01)
         )
 
-    monkeypatch.setattr("verdict_quality.WorkerProcess", launch)
+    monkeypatch.setattr("planting.WorkerProcess", launch)
 
     class Environments:
         def resolve(self, contender, python):
             return dict(contender.env)
 
     options = Namespace(out=tmp_path, budget=60.0, mode="graph")
-    stored = run_comparison("10", 3, options, Workload(data="synthetic"), Environments(), 1000.0)
+    stored = run_comparison("10", 3, options, Workload(data="synthetic"), Environments(), 100)
     judgement, others = judge_comparison(json.loads(json.dumps(stored)))
     assert judgement.verdict == "slower"
     assert others["TorchBench (7 %)"] == "slower"
     assert stored["number"] == 3 and stored["looks"] >= 1
-
-
-def test_the_extra_work_is_calibrated_once_and_stored(tmp_path, monkeypatch):
-    clock, log, answers = Clock(), [], iter([900.0, 1000.0, 5000.0, 990.0, 1010.0])
-
-    class Worker(FakeSpeedWorker):
-        def ask(self, call, timeout_s, **request):
-            if call == "calibrate":
-                return {"products": next(answers)}
-            return {} if call == "prepare" else super().ask(call, timeout_s, **request)
-
-    monkeypatch.setattr(
-        "verdict_quality.create_planted_launcher",
-        lambda folder, environments: lambda c: Worker(c.name, clock, log, lambda: 0.01),
-    )
-    options = Namespace(out=tmp_path, mode="eager")
-    assert [calibrate(options, Workload(data="synthetic"), None) for _ in range(2)] == [1000.0] * 2
-    assert json.loads((tmp_path / "calibration.json").read_text())["processes"][2] == 5000.0
 
 
 @pytest.mark.parametrize("arguments", [["--kind", "4"], ["--condition", "loud"]])
