@@ -177,7 +177,5 @@ def test_a_finalist_without_time_is_not_tried_rather_than_inconclusive(tmp_path,
     found = finals.run(programs, end_s=left_s, fewest_s=99.0)
     assert [c.verdict for c in found] == ["faster", second]
     assert (found[1].reason == NO_TIME) == (second == NOT_TRIED)
-    mode = ModeResult(
-        mode="eager", stock_step_time_s=1.0, trained_steps=3, confirmations=found
-    )
+    mode = ModeResult(mode="eager", stock_step_time_s=1.0, trained_steps=3, confirmations=found)
     assert len(list_bars(mode)) == (1 if second == NOT_TRIED else 2)
