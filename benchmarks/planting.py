@@ -52,9 +52,10 @@ def calibrate(
     if not stored.exists():
         points: List[Point] = []
         for number in range(PROCESSES):
-            worker = launch(Contender(name=f"calibration-{number}", mode=mode))
+            contender = Contender(name=f"calibration-{number}", mode=mode)
+            worker = launch(contender)
             try:
-                points += measure_effects(worker, effects, workload, mode)
+                points += measure_effects(worker, contender, effects, workload)
             finally:
                 worker.kill()
                 worker.close()
@@ -68,14 +69,13 @@ def calibrate(
             f"{stored} has no amount of work for {', '.join(missing)} %; remove it and the planted "
             "comparisons stored beside it, or give another --out"
         )
-    return {effect: int(products[effect]) for effect in effects}
+    return {effect: products[effect] for effect in effects}
 
 
 def measure_effects(
-    worker: Any, effects: Sequence[str], workload: Workload, mode: str
+    worker: Any, contender: Contender, effects: Sequence[str], workload: Workload
 ) -> List[Point]:
     """What a process finds of itself with about as many products as each effect takes."""
-    contender = Contender(name="calibration", mode=mode)
     worker.ask(
         "prepare",
         TIMEOUT_S,

@@ -33,6 +33,9 @@ class Confirmed(NamedTuple):
     warnings: Sequence[str] = ()  # of what disturbed the measuring
 
 
+UNTRIED = Confirmed(NOT_TRIED, NO_TIME, None)
+
+
 class Confirmer:
     """Runs speed phases of one mode: stock, and some finalists at once that share its processes."""
 
@@ -86,7 +89,7 @@ class Confirmer:
 def _read_verdict(record: RunRecord, stock: str, contender: str) -> Confirmed:
     summary = summarize_record_speed(record, stock, contender)
     if summary is None:
-        return Confirmed(NOT_TRIED, NO_TIME, None)
+        return UNTRIED
     judgement = summary.judgement
     reason = judgement.reason if judgement.speedup.low is not None else TOO_FEW
     return Confirmed(judgement.verdict, reason, judgement, summary.warnings)

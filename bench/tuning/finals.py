@@ -7,11 +7,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from oneflow_bench.errors import InputError, WorkerError
 from oneflow_bench.tuning.candidates import Setting, find_feed
-from oneflow_bench.tuning.confirm import Confirmed, Confirmer, Finalist
+from oneflow_bench.tuning.confirm import UNTRIED, Confirmed, Confirmer, Finalist
 from oneflow_bench.tuning.first_steps import Entrant
 from oneflow_bench.tuning.heat import Failure, describe_failure
-from oneflow_bench.tuning.race import NO_TIME
-from oneflow_bench.tuning.result import NOT_TRIED, Confirmation, ModeResult
+from oneflow_bench.tuning.result import Confirmation, ModeResult
 from oneflow_bench.tuning.screening import Screening
 from oneflow_bench.verdict.judge import FASTER
 
@@ -52,8 +51,7 @@ class Finals:
             failure = failures[entrant.name]
             if failure is not None:
                 confirmed[entrant.name] = Confirmed(failure.kind, failure.reason, None), None
-            missing = Confirmed(NOT_TRIED, NO_TIME, None), None
-            said, folder = confirmed.get(entrant.name, missing)
+            said, folder = confirmed.get(entrant.name, (UNTRIED, None))
             found.append(
                 Confirmation(
                     name=entrant.name,

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 
 import pytest
-from planting import PLANTED_WORKER
+from planting import create_planted_launcher
 
 from oneflow_bench.config import Contender
 from oneflow_bench.plan import create_plan
 from oneflow_bench.runtime import RuntimeResolver
-from oneflow_bench.worker_process import WorkerProcess
 
 
 @pytest.mark.oneflow
@@ -18,9 +16,7 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
     truth = tmp_path / "truth.jsonl"
     planted = {"PLANTED_PRODUCTS": "400", "PLANTED_TRUTH": str(truth)}
     contender = Contender(name="planted", mode="graph", env=planted)
-    environment = RuntimeResolver().resolve(contender, sys.executable)
-    command = [sys.executable, str(PLANTED_WORKER)]
-    worker = WorkerProcess("planted", command, environment, tmp_path / "log")
+    worker = create_planted_launcher(tmp_path, RuntimeResolver())(contender)
     workload = create_plan({"model": "lenet", "data": "synthetic", "batch_size": 8}).workload
     try:
         worker.ask(

@@ -148,7 +148,7 @@ def test_a_combination_is_screened_before_it_is_confirmed(tmp_path, error, verdi
 
 
 class _Screened:
-    """Everything has been found faithful already."""
+    """Nothing was screened before, and nothing fails."""
 
     def find(self, name):
         return None
