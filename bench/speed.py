@@ -24,7 +24,7 @@ from oneflow_bench.speed_events import (
 from oneflow_bench.stability import find_warnings
 from oneflow_bench.stats import Ratio, Summary, summarize
 from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
-from oneflow_bench.verdict.estimate import Locate, Wave, estimate_speedup, mean, quickest_quarter
+from oneflow_bench.verdict.estimate import Wave, estimate_speedup
 from oneflow_bench.verdict.judge import (
     INCONCLUSIVE,
     Interval,
@@ -33,6 +33,7 @@ from oneflow_bench.verdict.judge import (
     form_interval,
     judge,
 )
+from oneflow_bench.verdict.location import LOCATIONS, Locate, mean
 from oneflow_bench.verdict.looks import DIFFERENCE_ALPHA
 from oneflow_bench.verdict.warmup import find_warmup
 
@@ -210,6 +211,7 @@ def summarize_speed(
     scored = [block for block in blocks if block.kind == "scored"]
     setups = [e for e in events if isinstance(e, SpeedSetupEvent)]
     ends = [e for e in events if isinstance(e, SpeedEndEvent)]
+    locate = LOCATIONS[judgement.location]
     conditions = [e for e in events if isinstance(e, ConditionsEvent)]
     return SpeedSummary(
         judgement=judgement,
@@ -218,16 +220,17 @@ def summarize_speed(
         blocks=len(scored),
         duration_s=max(b.started_s + b.duration_s for b in scored),
         mean=_second_opinion(blocks, lambda b: b.step_time_s, looks, alpha, mean),
-        cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks, alpha),
+        cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks, alpha, locate),
         instructions=_second_opinion(
             blocks,
             lambda b: None if b.instructions is None else b.instructions / b.steps,
             looks,
             alpha,
+            locate,
         ),
         unreadable={k: v for setup in setups for k, v in setup.unreadable.items() if v},
         energy_per_step_j=_energy(scored),
-        break_even=_break_even(blocks, setups),
+        break_even=_break_even(blocks, setups, locate),
         warnings=find_warnings(conditions, scored),
     )
 
@@ -266,7 +269,7 @@ def _second_opinion(
     value: Value,
     looks: int,
     alpha: float,
-    locate: Locate = quickest_quarter,
+    locate: Locate,
 ) -> Optional[Interval]:
     waves = collect_waves(blocks, value)
     return form_interval(estimate_speedup(waves, locate), looks, alpha) if waves else None
@@ -282,7 +285,7 @@ def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
 
 
 def _break_even(
-    blocks: Sequence[SpeedBlockEvent], setups: Sequence[SpeedSetupEvent]
+    blocks: Sequence[SpeedBlockEvent], setups: Sequence[SpeedSetupEvent], locate: Locate
 ) -> Optional[BreakEven]:
     compile_s = {(s.role, s.replicate): s.compile_train_s + s.compile_eval_s for s in setups}
     overheads = [
@@ -293,7 +296,7 @@ def _break_even(
     waves = collect_waves(blocks, lambda block: block.step_time_s)
     if not overheads:
         return None
-    estimate = estimate_speedup(waves)
+    estimate = estimate_speedup(waves, locate)
     step = summarize(
         [b.step_time_s for b in blocks if b.role == "baseline" and b.kind == "scored"]
     ).median

@@ -43,6 +43,7 @@ def speed_rows(speed: SpeedSummary) -> List[Tuple[str, str]]:
         ("blocks, steps of each", f"{speed.blocks}, {speed.block_steps}"),
         ("measured for, s", f"{speed.duration_s:.0f}"),
         ("spread of equal processes", _percent(judgement.process_spread)),
+        ("a process is located by", f"{judgement.location} of its blocks"),
         ("speedup, mean of all blocks", format_interval(speed.mean)),
         ("speedup, processor time", format_interval(speed.cpu)),
     ]

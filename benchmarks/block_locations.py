@@ -1,12 +1,14 @@
 """How much processes of one program scatter, by the number that is taken to stand for their blocks.
 
-    python benchmarks/block_locations.py [results/verdict-quality-lower-third/comparisons.jsonl]
+    python benchmarks/block_locations.py [results/verdict-quality/comparisons.jsonl]
+    python benchmarks/block_locations.py --record results/example    # and of a run's contender
 
 Reads the comparisons of a program with itself that `verdict_quality.py` stored, and takes the first
 rounds of each wave: their blocks, as they are or less the median of their round (centred), are
 located in several ways. What a location does not scatter, a comparison need not measure away. Also
-printed is the bias of each location on a made-up machine, where the contender takes 10 % longer and
-other work takes time from 40 % of the blocks.
+printed is the bias of each location on two made-up machines, where the contender takes 10 % longer:
+on one other work takes time from 40 % of the blocks, on the other a twentieth of the contender's
+blocks is 14 % quicker by itself.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from typing import Dict, List
 
 import numpy as np
 from simulated_verdicts import Machine
-from study import load_rows
-from verdict_quality_report import unpack_blocks
+from study import load_rows, run_main
+from verdict_quality_report import SAME, unpack_blocks
 
 from oneflow_bench.errors import InputError
-from oneflow_bench.speed import collect_waves
+from oneflow_bench.record import load_record
+from oneflow_bench.speed import collect_waves, select_contender
+from oneflow_bench.speed_events import SpeedBlockEvent
 from oneflow_bench.tuning.race import hodges_lehmann
-from oneflow_bench.verdict.estimate import Locate, Wave, mean, quickest_quarter
+from oneflow_bench.verdict.location import Locate, mean, median, quickest_quarter
 
 
 def centre(values: np.ndarray) -> np.ndarray:
@@ -50,29 +54,28 @@ LOCATIONS: Dict[str, Locate] = {
     "lower third, centred": lambda values: np.quantile(centre(values), 1 / 3, axis=1),
     "quickest quarter, centred": lambda values: quickest_quarter(centre(values)),
     "lower third": lambda values: np.quantile(values, 1 / 3, axis=1),
+    "median": median,
     "quickest quarter": quickest_quarter,
     "quickest eighth": quickest(1 / 8),
     "quickest block": quickest(0),
 }
 ROUNDS = (8, 16)
 SIMULATED_RUNS = 400
-EFFECT, BUSY = 0.1, 0.4
+EFFECT = 0.1
+MACHINES: Dict[str, Dict[str, float]] = {"busy": {"busy": 0.4}, "lucky": {"lucky": 0.05}}
 
 
-def measure_scatter(waves: List[Wave], rounds: int, locate: Locate) -> float:
-    """Standard deviation among the processes of a wave, all of one program."""
-    variances = [
-        locate(np.concatenate([w.baseline, w.contender, w.control])[:, :rounds]).var(ddof=1)
-        for w in waves
-    ]
+def measure_scatter(groups: List[np.ndarray], rounds: int, locate: Locate) -> float:
+    """Standard deviation among processes of one program; a group (processes, rounds) for a wave."""
+    variances = [locate(group[:, :rounds]).var(ddof=1) for group in groups]
     return float(np.sqrt(np.mean(variances)))
 
 
-def measure_bias(locate: Locate) -> float:
-    """Mean error of the log ratio on the made-up machine."""
+def measure_bias(locate: Locate, **machine_fields: float) -> float:
+    """Mean error of the log ratio on a made-up machine."""
     errors = []
     for seed in range(SIMULATED_RUNS):
-        machine = Machine(effect=EFFECT, busy=BUSY, spread=0.0, seed=seed)
+        machine = Machine(effect=EFFECT, spread=0.0, seed=seed, **machine_fields)
         times = machine.measure(machine.start(3), ROUNDS[-1] // 2)
         located = np.split(locate(np.concatenate(times)), 3)
         ratio = located[1].mean() - (located[0].mean() + located[2].mean()) / 2
@@ -80,37 +83,65 @@ def measure_bias(locate: Locate) -> float:
     return float(np.mean(errors))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = Path("results/verdict-quality-lower-third/comparisons.jsonl")
-    parser.add_argument("store", type=Path, nargs="?", default=default)
-    options = parser.parse_args()
-    waves: Dict[str, List[Wave]] = defaultdict(list)
-    for comparison in load_rows(options.store):
-        if comparison["kind"] == "aa":
+def collect_groups(store: Path) -> Dict[str, List[np.ndarray]]:
+    """Log step times (processes, rounds) of each wave of programs with themselves, by the cell."""
+    groups: Dict[str, List[np.ndarray]] = defaultdict(list)
+    for comparison in load_rows(store):
+        if comparison["kind"] in SAME:
             blocks = unpack_blocks(comparison["processes"])
-            waves[comparison["condition"]] += collect_waves(blocks, lambda b: b.step_time_s)
-    if not waves:
-        print(
-            f"error: no comparison of a program with itself is stored in {options.store}; give the "
-            "comparisons.jsonl of a study by verdict_quality.py",
-            file=sys.stderr,
-        )
-        return InputError.exit_status
+            cell = f"{comparison['mode']}, {comparison['condition']}"
+            groups[cell] += [
+                np.concatenate([w.baseline, w.contender, w.control])
+                for w in collect_waves(blocks, lambda b: b.step_time_s)
+            ]
+    return groups
+
+
+def collect_contender(folder: Path) -> Dict[str, List[np.ndarray]]:
+    """The same of the contender's processes of a stored run."""
+    record = load_record(folder)
+    name = record.document.racing[-1].name
+    blocks = [e for e in select_contender(record.events, name) if isinstance(e, SpeedBlockEvent)]
+    waves = collect_waves(blocks, lambda b: b.step_time_s)
+    return {f"{record.document.workload.model}, {name}": [w.contender for w in waves]}
+
+
+def print_table(groups: Dict[str, List[np.ndarray]]) -> None:
     cells = [
-        (condition, rounds, [w for w in waves[condition] if w.baseline.shape[1] >= rounds])
-        for condition in sorted(waves)
+        (name, rounds, [g for g in groups[name] if g.shape[1] >= rounds])
+        for name in sorted(groups)
         for rounds in ROUNDS
     ]
     cells = [cell for cell in cells if cell[2]]
     print("| scatter among processes, % | "
-          + " | ".join(f"{c}, {n} rounds of {len(w)} waves" for c, n, w in cells)
-          + " | bias, simulated |")  # fmt: skip
-    print("|---|" + "---:|" * (len(cells) + 1))
+          + " | ".join(f"{c}: {n} rounds of {len(w)} waves" for c, n, w in cells)
+          + " | " + " | ".join(f"bias, {m}" for m in MACHINES) + " |")  # fmt: skip
+    print("|---|" + "---:|" * (len(cells) + len(MACHINES)))
     for name, locate in LOCATIONS.items():
-        scatter = [f"{100 * measure_scatter(w, n, locate):.2f}" for _, n, w in cells]
-        print(f"| {name} | {' | '.join(scatter)} | {100 * measure_bias(locate):+.2f} |")
-    return 0
+        row = [f"{100 * measure_scatter(w, n, locate):.2f}" for _, n, w in cells]
+        row += [f"{100 * measure_bias(locate, **fields):+.2f}" for fields in MACHINES.values()]
+        print(f"| {name} | {' | '.join(row)} |")
+
+
+def study(options: argparse.Namespace) -> None:
+    groups = collect_groups(options.store)
+    if not groups:
+        raise InputError(
+            f"no comparison of a program with itself is stored in {options.store}; give the "
+            "comparisons.jsonl of a study by verdict_quality.py"
+        )
+    if options.record:
+        groups.update(collect_contender(options.record))
+    print_table(groups)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = Path("results/verdict-quality/comparisons.jsonl")
+    parser.add_argument("store", type=Path, nargs="?", default=default)
+    parser.add_argument("--record", type=Path, help="folder of a run, whose contender is looked at")
+    options = parser.parse_args()
+    return run_main(lambda: study(options))
 
 
 if __name__ == "__main__":

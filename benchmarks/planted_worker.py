@@ -23,7 +23,7 @@ from typing import Any, Dict, Iterable, List
 import numpy as np
 
 from oneflow_bench.serving import main
-from oneflow_bench.verdict.estimate import quickest_quarter
+from oneflow_bench.verdict.location import quickest_quarter
 from oneflow_bench.worker import Session
 
 SIDE = 48  # of the matrices: a product of some microseconds

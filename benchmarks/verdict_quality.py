@@ -4,11 +4,11 @@
     python benchmarks/verdict_quality.py --condition hog --kind aa --count 10
     python benchmarks/verdict_quality.py --report           # table and picture of what there is
 
-Kinds: `aa`, the same program on both sides, and 3, 5 or 10 percent of planted extra work (real
-matrix products, `planted_worker.py`). Conditions: `quiet`, and `hog` with a process beside it that
-keeps one core busy, started and ended here. A comparison is the speed phase of `bench compare`
-without the training. Each is stored as it ends (comparisons.jsonl, raw step times in compact form),
-and a second call goes on where the first stopped.
+Kinds: `aa`, the same program on both sides; `aa-graph`, the same in graph mode; and 3, 5 or 10
+percent of planted extra work (real matrix products, `planted_worker.py`). Conditions: `quiet`, and
+`hog` with a process beside it that keeps one core busy, started and ended here. A comparison is the
+speed phase of `bench compare` without the training. Each is stored as it ends (comparisons.jsonl,
+raw step times in compact form), and a second call goes on where the first stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -40,10 +39,11 @@ from oneflow_bench.speed import count_looks, summarize_record_speed
 from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent, SpeedSetupEvent
 
 CONDITIONS = ("quiet", "hog")
-COUNTS = {"aa": 150, "3": 20, "5": 20, "10": 20}  # for each condition
+COUNTS = {"aa": 100, "aa-graph": 50, "3": 20, "5": 20, "10": 20}  # for each condition
+PLANTED = ("3", "5", "10")
 # seconds of a comparison. A program against itself is found equivalent only when the interval is
 # narrow, so without a shorter limit 300 of these would fill a day
-BUDGET_S = {"aa": 20.0, "3": 120.0, "5": 120.0, "10": 120.0}
+BUDGET_S = {"aa": 20.0, "aa-graph": 20.0, "3": 120.0, "5": 120.0, "10": 120.0}
 FIRST_SEED = 1000
 _HOG = """
 import os, sys, threading
@@ -79,6 +79,7 @@ def run_comparison(
     shutil.rmtree(folder, ignore_errors=True)
     truth = folder / "truth.jsonl"
     seed = FIRST_SEED + number
+    mode = "graph" if kind == "aa-graph" else options.mode
     planted = {"PLANTED_PRODUCTS": str(products), "PLANTED_TRUTH": str(truth.resolve())}
     document = Document(
         run_id=f"verdict-quality-{kind}-{number}",
@@ -87,8 +88,8 @@ def run_comparison(
         workload=workload.model_copy(update={"seed": seed}),
         measuring=Measuring(speed=True, budget_s=options.budget or BUDGET_S[kind]),
         contenders=[
-            Contender(name="plain", mode=options.mode),
-            Contender(name="planted", mode=options.mode, env=planted),
+            Contender(name="plain", mode=mode),
+            Contender(name="planted", mode=mode, env=planted),
         ],
         train_samples=0,
         val_samples=0,
@@ -106,7 +107,7 @@ def run_comparison(
         "number": number,
         "created": document.created,
         "model": workload.model,
-        "mode": options.mode,
+        "mode": mode,
         "wall_s": round(wall_s, 2),
         "verdict_s": round(record.of_kind(LookEvent)[-1].started_s, 2),
         "controller_cpu_s": round(cpu_s, 2),
@@ -126,13 +127,14 @@ def _read_lines(path: Path) -> List[str]:
 
 def plan_cells(options: Any, done: List[Dict[str, Any]]) -> List[Tuple[str, str, int]]:
     """(condition, kind, number) of what is to be done, conditions and kinds spread evenly."""
-    counted = Counter((c["condition"], c["kind"]) for c in done)
+    known = {(c["condition"], c["kind"], c["number"]) for c in done}
     wanted = []
     for condition in options.condition or CONDITIONS:
         for kind in options.kind or COUNTS:
             total = COUNTS[kind] if options.count is None else options.count
-            for number in range(counted[condition, kind], total):
-                wanted.append((number / total, condition, kind, number))
+            for number in range(total):
+                if (condition, kind, number) not in known:
+                    wanted.append((number / total, condition, kind, number))
     return [(condition, kind, number) for _, condition, kind, number in sorted(wanted)]
 
 
@@ -145,12 +147,11 @@ def measure(options: Any, store: Path) -> None:
     environments = RuntimeResolver()
     done = load_rows(store)
     cells = plan_cells(options, done)
-    products = {"aa": 0}
-    if any(kind != "aa" for _, kind, _ in cells):
+    products = {kind: 0 for kind in COUNTS if kind not in PLANTED}
+    if any(kind in PLANTED for _, kind, _ in cells):
         launch = create_planted_launcher(options.out / "work", environments)
-        effects = [kind for kind in COUNTS if kind != "aa"]
         stored = options.out / "calibration.json"
-        products.update(calibrate(stored, effects, workload, options.mode, launch))
+        products.update(calibrate(stored, list(PLANTED), workload, options.mode, launch))
     failures = 0
     for index, (condition, kind, number) in enumerate(cells):
         try:
@@ -190,7 +191,7 @@ def main() -> int:
     parser.add_argument("--condition", choices=CONDITIONS, action="append")
     parser.add_argument("--kind", choices=list(COUNTS), action="append")
     parser.add_argument("--count", type=int, help="comparisons of each cell; default: the plan's")
-    parser.add_argument("--budget", type=float, help="seconds of each comparison; 20 for aa, 120")
+    parser.add_argument("--budget", type=float, help="seconds of each comparison; 20 for A/A, 120")
     parser.add_argument("--failures", type=int, default=3, help="failed comparisons to live with")
     parser.add_argument("--report", action="store_true", help="only print what is stored")
     options = parser.parse_args()

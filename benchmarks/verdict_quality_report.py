@@ -25,7 +25,8 @@ from oneflow_bench.verdict.judge import Judgement, Margins
 
 OURS = "oneflow-bench"
 CALLED = ("faster", "slower")
-KINDS = ("aa", "3", "5", "10")
+KINDS = {"aa": "A/A", "aa-graph": "A/A graph", "3": "+3 %", "5": "+5 %", "10": "+10 %"}
+SAME = ("aa", "aa-graph")  # the same program on both sides
 
 
 class Rate(BaseModel):
@@ -136,7 +137,7 @@ def summarize_cell(condition: str, kind: str, comparisons: Sequence[Dict[str, An
     called: Dict[str, List[str]] = {OURS: [judgement.verdict for judgement, _ in judged]}
     for name in RULES:
         called[name] = [others[name] for _, others in judged]
-    wanted = CALLED if kind == "aa" else (SLOWER,)
+    wanted = CALLED if kind in SAME else (SLOWER,)
     total = len(judged)
     intervals = [j.speedup for j, _ in judged]
     covered = sum(
@@ -155,7 +156,7 @@ def summarize_cell(condition: str, kind: str, comparisons: Sequence[Dict[str, An
         median_verdict_s=statistics.median(c["verdict_s"] for c in comparisons),
         worst_verdict_s=max(c["verdict_s"] for c in comparisons),
         controller_cpu_share=sum(c["controller_cpu_s"] for c in comparisons) / sum(walls),
-        wrong_direction=0 if kind == "aa" else called[OURS].count("faster"),
+        wrong_direction=0 if kind in SAME else called[OURS].count("faster"),
     )
 
 
@@ -173,7 +174,7 @@ def summarize_cells(comparisons: Sequence[Dict[str, Any]]) -> List[Cell]:
 
 def render_table(cells: Sequence[Cell]) -> str:
     """One Markdown table: a row a rule, a column a cell; then the rows that are ours alone."""
-    names = [f"{'A/A' if c.kind == 'aa' else f'+{c.kind} %'}, {c.condition}" for c in cells]
+    names = [f"{KINDS[c.kind]}, {c.condition}" for c in cells]
     lines = ["| % called different (A/A) or found slower | " + " | ".join(names) + " |"]
     lines.append("|---|" + "---:|" * len(cells))
 
@@ -199,7 +200,7 @@ def format_rate(rate: Rate) -> str:
 
 
 def _format_truth(cell: Cell) -> str:
-    if cell.kind == "aa":
+    if cell.kind in SAME:
         return "0"
     error = "" if math.isnan(cell.truth_error) else f" ± {cell.truth_error * 100:.2f}"
     return f"{(cell.truth - 1) * 100:.2f}{error}"
@@ -237,8 +238,8 @@ def _draw_cell(cell: Cell, axis: Any) -> None:
     errors = np.maximum(np.abs(ends - shares), 0)
     colours = ["#103060" if rule == OURS else "#f0a030" for rule in rules]
     axis.barh(range(len(rules)), shares, color=colours, xerr=errors, ecolor="#777777", capsize=2)
-    name, good = ("A/A", "wrong") if cell.kind == "aa" else (f"+{cell.kind} %", "right")
-    title = f"{name}, {cell.condition}: {good} if called\n(n = {cell.coverage.total})"
+    good = "wrong" if cell.kind in SAME else "right"
+    title = f"{KINDS[cell.kind]}, {cell.condition}: {good} if called\n(n = {cell.coverage.total})"
     axis.set_title(title, fontsize=9)
     axis.set_xlim(0, 100)
     axis.set_xlabel("%")

@@ -72,7 +72,7 @@ LAYERS = [
         "bench.timing",
         "bench.variables",
     },
-    {"bench.counters", "bench.speed_events", "bench.verdict.__init__"},
+    {"bench.counters", "bench.speed_events", "bench.verdict.__init__", "bench.verdict.location"},
     {"bench.stability", "bench.verdict.estimate", "bench.verdict.looks", "bench.interpreter"},
     {
         "bench.verdict.warmup",

@@ -6,11 +6,9 @@ one process share that, so blocks are not the observations; processes are (Kalib
 
 1. x[r, p]: mean log step time of process p in round r. A round visits all processes of a wave in a
    random order, the next one in its reverse, so that none is always early or late.
-2. z[p]: the mean of the quickest quarter of p's x. Other work on the machine only ever takes time,
-   so the quickest blocks of a process tell most about its program; and as all processes took turns
-   through the same seconds, they all find their quickest blocks in the machine's best ones. Among
-   processes of one program it scattered less than every location of values that were first centred
-   on their round (docs/adr/0012-quickest-quarter-of-the-blocks.md).
+2. z[p]: one number for all of p's x, by a location (`location.py`). The values are not centred on
+   their round first: among processes of one program that scattered more with every location
+   (docs/adr/0012-quickest-quarter-of-the-blocks.md).
 3. log ratio: mean z of the baseline's processes less that of the contender's. The control runs the
    baseline's program, so its processes are the baseline's too: twice as many on one side.
 4. its variance: scatter of z among processes of one program, the two programs apart, with
@@ -26,14 +24,13 @@ fewest for an interval.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
-QUICKEST_SHARE = 1 / 4  # of a process's blocks, the quickest of them; one block at least
+from oneflow_bench.verdict.location import Locate, quickest_quarter
 
-Locate = Callable[[np.ndarray], np.ndarray]  # (processes, rounds) -> (processes,)
+FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
 
 
 @dataclass(frozen=True)
@@ -58,18 +55,6 @@ class Estimate:
     replicates: int
     process_spread: Optional[float]  # standard deviation among processes of one program
     within_share: Optional[float]  # of the log ratio's variance, what more blocks would take away
-
-
-def quickest_quarter(values: np.ndarray) -> np.ndarray:
-    """The mean of the lowest quarter along the last axis: what a process stands for in verdicts."""
-    count = max(1, round(QUICKEST_SHARE * values.shape[-1]))
-    lowest = np.partition(values, count - 1, axis=-1)[..., :count]
-    return np.asarray(lowest.mean(axis=-1))
-
-
-def mean(values: np.ndarray) -> np.ndarray:
-    """The mean along the last axis: with all that the machine, or the program, did now and then."""
-    return np.asarray(values.mean(axis=-1))
 
 
 def _stack(wave: Wave) -> np.ndarray:
@@ -99,13 +84,13 @@ def estimate_speedup(waves: Sequence[Wave], locate: Locate = quickest_quarter) -
     return _estimate(left, right, sum(parts) / replicates, df, spread, within)
 
 
-def estimate_control(waves: Sequence[Wave]) -> Estimate:
+def estimate_control(waves: Sequence[Wave], locate: Locate = quickest_quarter) -> Estimate:
     """The control against the baseline: the same program on both sides, so truly 0."""
     stacked = [_stack(wave) for wave in waves]
-    located = [np.split(quickest_quarter(values), 3) for values in stacked]
+    located = [np.split(locate(values), 3) for values in stacked]
     left, right = [z[0] for z in located], [z[2] for z in located]
     variance, df = _scatter(left + right)  # one program, one scatter
-    within = _variance_within(stacked, {"baseline": 1.0, "control": 1.0}, quickest_quarter)
+    within = _variance_within(stacked, {"baseline": 1.0, "control": 1.0}, locate)
     replicates = sum(len(group) for group in right)
     known_df = float(df) if df >= 2 * FEWEST_DF else 0.0
     return _estimate(left, right, 2 * variance / replicates, known_df, variance**0.5, within)

@@ -1,6 +1,9 @@
 """The verdict: faster, slower, equivalent or inconclusive, and everything it rests on.
 
-Two intervals are formed around one estimate:
+Processes are located in one of two ways, whichever gives the estimate with the smaller standard
+error: where other work comes and goes that is the quickest quarter of the blocks, where a program's
+own steps vary it is the median (docs/adr/0013-two-locations.md). Two intervals are formed around
+the one estimate:
 
 * the *interval*, 95 %: what is reported with the ratio. A run stops because of what it saw, so a
   plain 95 % interval at the stop would hold the truth less often. At look j its tails together are
@@ -11,8 +14,10 @@ Two intervals are formed around one estimate:
 
 `faster` and `slower` need both: the strict interval excludes a ratio of 1, so that equal programs
 are called different in less than 1 % of the runs; and the whole interval is beyond the margin, so
-that the difference is one that matters. `equivalent` needs the whole interval within the
-equivalence margin, which is two one-sided tests at 2.5 % (Schuirmann, 1987).
+that the difference is one that matters. They also need the median's ratio beyond the margin,
+whatever its interval: what only the quickest blocks show is not called. `equivalent` needs the
+whole interval within the equivalence margin, which is two one-sided tests at 2.5 % (Schuirmann,
+1987).
 """
 
 from __future__ import annotations
@@ -23,6 +28,13 @@ from typing import Optional, Sequence, Tuple
 from pydantic import BaseModel
 
 from oneflow_bench.verdict.estimate import Estimate, Wave, estimate_control, estimate_speedup
+from oneflow_bench.verdict.location import (
+    LOCATIONS,
+    MEDIAN,
+    QUICKEST_QUARTER,
+    median,
+    quickest_quarter,
+)
 from oneflow_bench.verdict.looks import DIFFERENCE_ALPHA, look_alpha
 
 CONFIDENCE = 0.95
@@ -65,6 +77,7 @@ class Judgement(BaseModel):
     looks: int
     process_spread: Optional[float]  # relative standard deviation among processes of one program
     within_share: Optional[float]  # of the variance, what more blocks per process would take away
+    location: str = QUICKEST_QUARTER  # of a process's blocks; older results know no other
 
 
 def judge(
@@ -80,7 +93,29 @@ def judge(
     if not waves:
         raise ValueError("a verdict on no waves was asked for; give at least one")
     margins = margins or Margins()
-    estimate, control = estimate_speedup(waves), estimate_control(waves)
+    location = choose_location(waves, looks, alpha)
+    judgement = judge_at(location, waves, looks, margins, alpha)
+    typical = math.exp(estimate_speedup(waves, median).log_ratio)
+    verdict = judgement.verdict
+    if verdict in (FASTER, SLOWER) and not is_beyond(typical, verdict, margins):
+        reason = (
+            f"the quickest blocks say {verdict} and the median of the blocks does not "
+            f"({typical:.3f}); measure longer, or on a quieter machine"
+        )
+        return judgement.model_copy(update={"verdict": INCONCLUSIVE, "reason": reason})
+    return judgement
+
+
+def judge_at(
+    location: str,
+    waves: Sequence[Wave],
+    looks: int,
+    margins: Margins,
+    alpha: float = DIFFERENCE_ALPHA,
+) -> Judgement:
+    """What the waves say with processes located in that way, whatever the other way says."""
+    locate = LOCATIONS[location]
+    estimate, control = estimate_speedup(waves, locate), estimate_control(waves, locate)
     speedup, own = form_interval(estimate, looks, alpha), form_interval(control, looks, alpha)
     verdict, reason = decide(speedup, margins)
     control_verdict, _ = decide(own, margins)
@@ -102,7 +137,32 @@ def judge(
         looks=looks,
         process_spread=estimate.process_spread,
         within_share=estimate.within_share,
+        location=location,
     )
+
+
+def choose_location(waves: Sequence[Wave], looks: int, alpha: float = DIFFERENCE_ALPHA) -> str:
+    """The name of the location with the smaller standard error of the speedup.
+
+    The choice looks at the errors and not at the ratios, so it favours no verdict. It is the median
+    as well where the two ratios are certain to differ: what other work adds, it adds to both
+    programs alike, so then the quickest blocks of one program are not what its others are.
+    """
+    quickest, typical = estimate_speedup(waves, quickest_quarter), estimate_speedup(waves, median)
+    if quickest.std_error is None or typical.std_error is None:
+        return QUICKEST_QUARTER
+    if typical.std_error < quickest.std_error:
+        return MEDIAN
+    between = estimate_speedup(waves, lambda values: quickest_quarter(values) - median(values))
+    strict = form_interval(between, looks, alpha)
+    low, high = strict.strict_low, strict.strict_high
+    same = low is None or high is None or low <= 1 <= high
+    return QUICKEST_QUARTER if same else MEDIAN
+
+
+def is_beyond(ratio: float, verdict: str, margins: Margins) -> bool:
+    """Whether a ratio lies beyond the margin on the side of `faster` or `slower`."""
+    return (ratio if verdict == FASTER else 1 / ratio) > 1 + margins.margin
 
 
 def form_interval(estimate: Estimate, looks: int, alpha: float = DIFFERENCE_ALPHA) -> Interval:

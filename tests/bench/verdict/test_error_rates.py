@@ -33,6 +33,6 @@ def test_intervals_cover_the_truth_although_the_run_stops_by_what_it_sees():
 
 
 def test_a_noisy_machine_costs_power_and_no_errors():
-    rates = measure_rates(40, noise=0.15, spread=0.01, budget_s=40)
-    assert rates["faster"] + rates["slower"] == 0
+    rates = measure_rates(200, noise=0.15, spread=0.01, budget_s=40)
+    assert rates["faster"] + rates["slower"] <= 0.01
     assert rates["inconclusive"] > 0.5

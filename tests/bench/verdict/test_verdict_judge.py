@@ -8,7 +8,6 @@ from oneflow_bench.verdict.estimate import (
     Wave,
     estimate_control,
     estimate_speedup,
-    quickest_quarter,
 )
 from oneflow_bench.verdict.judge import Interval, Margins, decide, judge, smallest_effect
 from oneflow_bench.verdict.looks import is_look_due, look_alpha
@@ -26,11 +25,6 @@ def create_wave(
         return own + path + source.normal(0, noise, (processes, rounds))
 
     return Wave(side(0.0), side(effect), side(control))
-
-
-def test_a_process_stands_at_the_mean_of_its_quickest_quarter():
-    assert quickest_quarter(np.array([[4.0, 1.0, 9.0, 2.0, 8.0, 7.0, 6.0, 5.0]])) == [1.5]
-    assert quickest_quarter(np.array([3.0, 2.0])) == 2.0  # one block at least
 
 
 def test_what_happens_to_all_processes_of_a_round_cancels():

@@ -1,0 +1,149 @@
+"""What the verdict's choice of a location is worth: its parts, one after the other.
+
+    python benchmarks/location_rules.py results/verdict-quality-lower-third/comparisons.jsonl ...
+    python benchmarks/location_rules.py --runs 1000
+
+Judges stored comparisons of `verdict_quality.py`, or runs on a simulated machine, by the quickest
+quarter alone, by the median alone, by the one with the smaller standard error, by that less where
+both are certain to differ, and by the whole rule, which also asks the median of what it calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from simulated_verdicts import Rule, measure_rates
+from study import load_rows, run_main
+from verdict_quality_report import CALLED, SAME, measure_truth, unpack_blocks
+
+from oneflow_bench.errors import InputError
+from oneflow_bench.speed import collect_waves
+from oneflow_bench.verdict.estimate import Wave, estimate_speedup
+from oneflow_bench.verdict.judge import (
+    FASTER,
+    SLOWER,
+    Judgement,
+    Margins,
+    choose_location,
+    judge,
+    judge_at,
+)
+from oneflow_bench.verdict.location import LOCATIONS, MEDIAN, QUICKEST_QUARTER
+
+
+def at(location: str) -> Rule:
+    """Always that location."""
+
+    def rule(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) -> Judgement:
+        return judge_at(location, waves, looks, margins or Margins())
+
+    return rule
+
+
+def at_smaller_error(
+    waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None
+) -> Judgement:
+    errors = {name: estimate_speedup(waves, LOCATIONS[name]).std_error for name in LOCATIONS}
+    return at(min(LOCATIONS, key=lambda name: errors[name] or 0.0))(waves, looks, margins)
+
+
+def at_chosen(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) -> Judgement:
+    return at(choose_location(waves, looks))(waves, looks, margins)
+
+
+RULES: Dict[str, Rule] = {
+    "quickest quarter": at(QUICKEST_QUARTER),
+    "median": at(MEDIAN),
+    "smaller error": at_smaller_error,
+    "the median where they differ": at_chosen,
+    "the median must agree": judge,
+}
+MACHINES: Dict[str, Dict[str, float]] = {
+    "quiet": {"noise": 0.03, "spread": 0.005},
+    "processes differ by 2 %": {"noise": 0.03, "spread": 0.02},
+    "noise of 10 %": {"noise": 0.1, "spread": 0.01},
+    "noise of 15 %": {"noise": 0.15, "spread": 0.01},
+    "busy": {"noise": 0.03, "spread": 0.01, "busy": 0.4},
+    "lucky": {"noise": 0.03, "spread": 0.005, "lucky": 0.05},
+    "lucky and busy": {"noise": 0.03, "spread": 0.01, "busy": 0.4, "lucky": 0.05},
+}
+EFFECTS = (0.0, 0.03)
+
+
+def load_cells(stores: Sequence[Path]) -> List[Tuple[str, List[Dict[str, Any]]]]:
+    """(kind, comparisons) of each kind and condition of each store."""
+    cells = []
+    for store in stores:
+        rows = load_rows(store)
+        if not rows:
+            raise InputError(
+                f"no comparison is stored in {store}; give the comparisons.jsonl of a study by "
+                "verdict_quality.py"
+            )
+        by_cell: Dict[Tuple[str, str], List[Dict[str, Any]]] = {}
+        for row in rows:
+            by_cell.setdefault((row["condition"], row["kind"]), []).append(row)
+        cells += [(kind, mine) for (_, kind), mine in by_cell.items()]
+    return cells
+
+
+def print_stored(stores: Sequence[Path]) -> None:
+    """Verdicts on stored comparisons; the truth of each cell is what its processes measured."""
+    counts: Dict[str, List[int]] = {name: [0] * 5 for name in RULES}
+    for kind, mine in load_cells(stores):
+        true_ratio = math.exp(-measure_truth(mine)[0])
+        for row in mine:
+            waves = collect_waves(unpack_blocks(row["processes"]), lambda b: b.step_time_s)
+            for name, rule in RULES.items():
+                _count(counts[name], kind, true_ratio, rule(waves, row["looks"], None))
+    print("| rule | of the same, called different | of planted, found | interval holds the truth |")
+    print("|---|---:|---:|---:|")
+    for name, (same, called, planted, found, covered) in counts.items():
+        print(f"| {name} | {called} of {same} | {found} of {planted} "
+              f"| {covered} of {same + planted} |")  # fmt: skip
+
+
+def _count(counts: List[int], kind: str, true_ratio: float, judgement: Judgement) -> None:
+    low, high = judgement.speedup.low, judgement.speedup.high
+    first = 0 if kind in SAME else 2
+    counts[first] += 1
+    counts[first + 1] += judgement.verdict in (CALLED if kind in SAME else (SLOWER,))
+    counts[4] += low is not None and high is not None and low <= true_ratio <= high
+
+
+def print_simulated(runs: int) -> None:
+    """Per rule and machine: wrongly called, and right verdicts, in percent of the runs."""
+    print(f"% of {runs} runs each: called different by mistake, then called equivalent; with 3 %")
+    print("planted: called faster, then found slower")
+    print("| rule | " + " | ".join(MACHINES) + " |")
+    print("|---|" + "---:|" * len(MACHINES))
+    for name, rule in RULES.items():
+        values = []
+        for fields in MACHINES.values():
+            even, slower = (
+                measure_rates(runs, rule=rule, effect=effect, **fields) for effect in EFFECTS
+            )
+            wrong, right = even[FASTER] + even[SLOWER], even["equivalent"]
+            values.append(
+                f"{wrong * 100:.1f}, {right * 100:.0f}; "
+                f"{slower[FASTER] * 100:.1f}, {slower[SLOWER] * 100:.0f}"
+            )
+        print(f"| {name} | " + " | ".join(values) + " |", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stores", type=Path, nargs="*", help="comparisons.jsonl; default: simulate")
+    parser.add_argument("--runs", type=int, default=400, help="simulated runs of each machine")
+    options = parser.parse_args()
+    if options.stores:
+        return run_main(lambda: print_stored(options.stores))
+    return run_main(lambda: print_simulated(options.runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
