@@ -22,7 +22,7 @@ from typing import Dict, List
 import numpy as np
 from simulated_verdicts import Machine
 from study import load_rows, run_main
-from verdict_quality_report import SAME, unpack_blocks
+from verdict_quality_cells import SAME, unpack_blocks
 
 from oneflow_bench.errors import InputError
 from oneflow_bench.record import load_record

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from simulated_verdicts import Rule, measure_rates
 from study import load_rows, run_main
-from verdict_quality_report import CALLED, SAME, measure_truth, unpack_blocks
+from verdict_quality_cells import CALLED, SAME, measure_truth, unpack_blocks
 
 from oneflow_bench.errors import InputError
 from oneflow_bench.speed import collect_waves

@@ -26,7 +26,8 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from planting import calibrate, create_planted_launcher
 from study import append_row, load_rows, open_study, run_main
-from verdict_quality_report import pack_blocks, write_report
+from verdict_quality_cells import KINDS, SAME, pack_blocks
+from verdict_quality_report import write_report
 
 from oneflow_bench.config import Contender, Measuring, Workload
 from oneflow_bench.errors import BenchError
@@ -40,7 +41,7 @@ from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent, SpeedSetupEve
 
 CONDITIONS = ("quiet", "hog")
 COUNTS = {"aa": 100, "aa-graph": 50, "3": 20, "5": 20, "10": 20}  # for each condition
-PLANTED = ("3", "5", "10")
+PLANTED = [kind for kind in KINDS if kind not in SAME]
 # seconds of a comparison. A program against itself is found equivalent only when the interval is
 # narrow, so without a shorter limit 300 of these would fill a day
 BUDGET_S = {"aa": 20.0, "aa-graph": 20.0, "3": 120.0, "5": 120.0, "10": 120.0}
@@ -151,7 +152,7 @@ def measure(options: Any, store: Path) -> None:
     if any(kind in PLANTED for _, kind, _ in cells):
         launch = create_planted_launcher(options.out / "work", environments)
         stored = options.out / "calibration.json"
-        products.update(calibrate(stored, list(PLANTED), workload, options.mode, launch))
+        products.update(calibrate(stored, PLANTED, workload, options.mode, launch))
     failures = 0
     for index, (condition, kind, number) in enumerate(cells):
         try:

@@ -1,8 +1,4 @@
-"""What the stored comparisons of `verdict_quality.py` say: table, summary and picture.
-
-All verdicts are formed here anew from the stored step times, ours by the judge of the suite and the
-others' by `other_rules.py`, on the same samples.
-"""
+"""The stored comparisons of `verdict_quality.py` as tables, summary and picture."""
 
 from __future__ import annotations
 
@@ -10,166 +6,17 @@ import json
 import math
 import statistics
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
-from other_rules import RULES, SLOWER
-from pydantic import BaseModel
-from scipy.stats import beta
+from other_rules import RULES
 from study import load_rows
+from verdict_quality_cells import KINDS, OURS, SAME, Cell, Rate, form_rate, summarize_cells
 
 from oneflow_bench.record import write_atomically
-from oneflow_bench.speed import judge_blocks
-from oneflow_bench.speed_events import ROLES, SpeedBlockEvent
-from oneflow_bench.verdict.judge import Judgement, Margins
 
-OURS = "oneflow-bench"
-CALLED = ("faster", "slower")
-KINDS = {"aa": "A/A", "aa-graph": "A/A graph", "3": "+3 %", "5": "+5 %", "10": "+10 %"}
-SAME = ("aa", "aa-graph")  # the same program on both sides
-
-
-class Rate(BaseModel):
-    """A share with its exact 95 % interval (Clopper and Pearson, Biometrika 26, 1934)."""
-
-    count: int
-    total: int
-    low: float
-    high: float
-
-
-class Cell(BaseModel):
-    """All comparisons of one kind under one condition."""
-
-    condition: str
-    kind: str
-    rules: Dict[str, Rate]  # called different (aa), or found slower (planted)
-    verdicts: Dict[str, int]  # ours
-    coverage: Rate  # of our 95 % interval: 1, or the planted ratio
-    truth: float  # planted time over plain time
-    truth_error: float  # its standard error
-    median_verdict_s: float  # from the first start of a process to the last look
-    worst_verdict_s: float
-    controller_cpu_share: float
-    wrong_direction: int  # ours, planted kinds
-
-
-def pack_blocks(blocks: Sequence[SpeedBlockEvent]) -> List[Dict[str, Any]]:
-    """Scored blocks, one entry a process: turns in the order of all, step times in microseconds."""
-    packed: Dict[Tuple[str, int], Dict[str, Any]] = {}
-    for block in blocks:
-        if block.kind == "scored":
-            entry = packed.setdefault(
-                (block.role, block.replicate),
-                {
-                    "role": block.role,
-                    "replicate": block.replicate,
-                    "wave": block.wave,
-                    "steps": block.steps,
-                    "turn": [],
-                    "step_time_us": [],
-                    "cpu_us": [],
-                },
-            )
-            entry["turn"].append(block.turn)
-            entry["step_time_us"].append(round(block.step_time_s * 1e6, 1))
-            entry["cpu_us"].append(round(block.cpu_s / block.steps * 1e6))
-    return list(packed.values())
-
-
-def unpack_blocks(processes: Sequence[Dict[str, Any]]) -> List[SpeedBlockEvent]:
-    """The scored blocks again, in the order they were measured."""
-    blocks = [
-        SpeedBlockEvent(
-            contender="planted" if entry["role"] == "contender" else "plain",
-            role=entry["role"],
-            replicate=entry["replicate"],
-            wave=entry["wave"],
-            kind="scored",
-            pair=pair,
-            turn=turn,
-            steps=entry["steps"],
-            lead_steps=0,
-            started_s=0.0,
-            duration_s=micros * 1e-6 * entry["steps"],
-            cpu_s=cpu * 1e-6 * entry["steps"],
-        )
-        for entry in processes
-        for pair, (turn, micros, cpu) in enumerate(
-            zip(entry["turn"], entry["step_time_us"], entry["cpu_us"])
-        )
-    ]
-    return sorted(blocks, key=lambda block: block.turn)
-
-
-def form_rate(count: int, total: int) -> Rate:
-    low = float(beta.ppf(0.025, count, total - count + 1)) if count else 0.0
-    high = float(beta.ppf(0.975, count + 1, total - count)) if count < total else 1.0
-    return Rate(count=count, total=total, low=low, high=high)
-
-
-def judge_comparison(comparison: Dict[str, Any]) -> Tuple[Judgement, Dict[str, str]]:
-    """Our judgement, and what each of the other rules says of the same step times."""
-    blocks = unpack_blocks(comparison["processes"])
-    judgement = judge_blocks(blocks, comparison["looks"], Margins())
-    assert judgement is not None
-    times = {role: [b.step_time_s for b in blocks if b.role == role] for role in ROLES}
-    others = {name: rule(times["baseline"], times["contender"]) for name, rule in RULES.items()}
-    return judgement, others
-
-
-def measure_truth(comparisons: Sequence[Dict[str, Any]]) -> Tuple[float, float]:
-    """(log ratio of planted to plain time, its standard error), over all planted processes.
-
-    Each process measured itself with and without its extra work; each is one observation.
-    """
-    logs = [log_ratio for c in comparisons for log_ratio in c["truth"]]
-    if not logs:
-        return 0.0, 0.0
-    error = statistics.stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else math.nan
-    return statistics.fmean(logs), error
-
-
-def summarize_cell(condition: str, kind: str, comparisons: Sequence[Dict[str, Any]]) -> Cell:
-    """Error rates of all rules on the comparisons of one kind under one condition."""
-    truth, error = measure_truth(comparisons)
-    judged = [judge_comparison(c) for c in comparisons]
-    called: Dict[str, List[str]] = {OURS: [judgement.verdict for judgement, _ in judged]}
-    for name in RULES:
-        called[name] = [others[name] for _, others in judged]
-    wanted = CALLED if kind in SAME else (SLOWER,)
-    total = len(judged)
-    intervals = [j.speedup for j, _ in judged]
-    covered = sum(
-        i.low is not None and i.high is not None and i.low <= math.exp(-truth) <= i.high
-        for i in intervals
-    )
-    walls = [c["wall_s"] for c in comparisons]
-    return Cell(
-        condition=condition,
-        kind=kind,
-        rules={n: form_rate(sum(v in wanted for v in c), total) for n, c in called.items()},
-        verdicts={v: called[OURS].count(v) for v in sorted(set(called[OURS]))},
-        coverage=form_rate(covered, total),
-        truth=math.exp(truth),
-        truth_error=error,
-        median_verdict_s=statistics.median(c["verdict_s"] for c in comparisons),
-        worst_verdict_s=max(c["verdict_s"] for c in comparisons),
-        controller_cpu_share=sum(c["controller_cpu_s"] for c in comparisons) / sum(walls),
-        wrong_direction=0 if kind in SAME else called[OURS].count("faster"),
-    )
-
-
-def summarize_cells(comparisons: Sequence[Dict[str, Any]]) -> List[Cell]:
-    """Every condition and kind there is, and both conditions together where there are two."""
-    conditions = list(dict.fromkeys(c["condition"] for c in comparisons))
-    cells = []
-    for kind in KINDS:
-        for condition in conditions:
-            mine = [c for c in comparisons if (c["condition"], c["kind"]) == (condition, kind)]
-            if mine:
-                cells.append(summarize_cell(condition, kind, mine))
-    return cells
+# what was aimed at: kind -> share found, at least
+POWER = {"3": 0.8, "5": 0.9, "10": 0.99}
 
 
 def render_table(cells: Sequence[Cell]) -> str:
@@ -193,6 +40,54 @@ def render_table(cells: Sequence[Cell]) -> str:
     )
     row("controller's CPU, % of the run", [f"{c.controller_cpu_share * 100:.1f}" for c in cells])
     return "\n".join(lines) + "\n"
+
+
+def render_totals(cells: Sequence[Cell], comparisons: Sequence[Dict[str, Any]]) -> str:
+    """Our verdicts over all conditions beside what was aimed at, in Markdown."""
+    lines = ["| over all conditions | measured | aimed at |", "|---|---:|---:|"]
+    same = [cell for cell in cells if cell.kind in SAME]
+    planted = [cell for cell in cells if cell.kind not in SAME]
+    if same:
+        called = _pool([cell.rules[OURS] for cell in same])
+        lines.append(f"| the same program called different, % | {_count(called)} | at most 1 |")
+    for kind in (kind for kind in KINDS if kind not in SAME):
+        mine = [cell for cell in planted if cell.kind == kind]
+        if mine:
+            found = _count(_pool([cell.rules[OURS] for cell in mine]))
+            seconds = [c["verdict_s"] for c in comparisons if c["kind"] == kind]
+            within = "30 at the median, " if kind == "10" else ""
+            lines += [
+                f"| {KINDS[kind]} found, % | {found} | at least {POWER[kind] * 100:g} |",
+                f"| {KINDS[kind]}, s to the verdict, median (longest) "
+                f"| {statistics.median(seconds):.0f} ({max(seconds):.0f}) | {within}120 |",
+            ]
+    for name, mine in (("the same", same), ("planted work", planted)):
+        if mine:
+            held = _count(_pool([cell.coverage for cell in mine]))
+            lines.append(f"| 95 % interval holds the truth, {name}, % | {held} | 93 to 97 |")
+    wrong = sum(cell.wrong_direction for cell in planted)
+    lines.append(f"| planted work called faster | {wrong} | 0 |")
+    return "\n".join(lines) + "\n"
+
+
+def _pool(rates: Sequence[Rate]) -> Rate:
+    return form_rate(sum(rate.count for rate in rates), sum(rate.total for rate in rates))
+
+
+def _count(rate: Rate) -> str:
+    return f"{format_rate(rate)}: {rate.count} of {rate.total}"
+
+
+def describe_calibration(stored: Path, effects: Sequence[str]) -> str:
+    """A sentence on how much longer a step is than the planted work's own time; may be empty."""
+    if not stored.exists():
+        return ""
+    points = json.loads(stored.read_text(encoding="utf-8"))["points"]
+    found = []
+    for index, effect in enumerate(effects):
+        longer = statistics.fmean(point[1] for point in points[index :: len(effects)])
+        found.append(f"{effect} % of a step make it {longer * 100:.1f} % longer")
+    return f"Before the work was chosen: products that take {', '.join(found)}.\n"
 
 
 def format_rate(rate: Rate) -> str:
@@ -248,12 +143,15 @@ def _draw_cell(cell: Cell, axis: Any) -> None:
 
 
 def write_report(store: Path, out: Path) -> str:
-    """Table and picture into `out`; the table is returned. A sentence where nothing is stored."""
+    """Tables and picture into `out`; returns the tables, a sentence where nothing is stored."""
     comparisons = load_rows(store)
     if not comparisons:
         return f"nothing is stored in {store} yet; run it without --report first\n"
     cells = summarize_cells(comparisons)
-    table = render_table(cells)
+    planted = [kind for kind in KINDS if kind not in SAME]
+    calibration = describe_calibration(out / "calibration.json", planted)
+    parts = [render_totals(cells, comparisons), render_table(cells), calibration]
+    table = "\n".join(part for part in parts if part)
     write_atomically(out / "table.md", table)
     summary = {"cells": [cell.model_dump() for cell in cells], "setting": describe(comparisons)}
     write_atomically(out / "summary.json", json.dumps(summary, indent=1) + "\n")

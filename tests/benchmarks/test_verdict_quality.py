@@ -10,17 +10,16 @@ from fakes import Clock, FakeSpeedWorker
 from records import create_speed_events
 from study import load_rows
 from verdict_quality import beside, main, plan_cells, run_comparison
-from verdict_quality_report import (
+from verdict_quality_cells import (
     OURS,
     form_rate,
     judge_comparison,
     measure_truth,
     pack_blocks,
-    render_table,
     summarize_cells,
     unpack_blocks,
-    write_report,
 )
+from verdict_quality_report import describe_calibration, render_table, render_totals, write_report
 
 from oneflow_bench.config import Workload
 from oneflow_bench.speed_events import SpeedBlockEvent
@@ -87,6 +86,27 @@ def test_the_table_has_all_rules_and_cells(comparisons):
     table = render_table(cells)
     assert "| +10 %, hog |" in table and "TorchBench" in table
     assert all(line.count("|") == 6 for line in table.splitlines())
+
+
+def test_totals_are_of_all_conditions_beside_what_was_aimed_at(comparisons):
+    totals = render_totals(summarize_cells(comparisons), comparisons)
+    rows = [line.strip("| ").split(" | ") for line in totals.splitlines()]
+    told = {row[0]: row[1:] for row in rows}
+    called = told["the same program called different, %"]
+    assert called[0].endswith(": 0 of 8") and called[1] == "at most 1"
+    assert told["+10 % found, %"][0].endswith(": 8 of 8")
+    assert told["+10 %, s to the verdict, median (longest)"] == ["9 (9)", "30 at the median, 120"]
+    assert "of 8" in told["95 % interval holds the truth, planted work, %"][0]
+    assert told["planted work called faster"] == ["0", "0"]
+    assert not any(name.startswith("+3 %") for name in told)
+
+
+def test_the_calibration_is_told_where_there_is_one(tmp_path):
+    stored = tmp_path / "calibration.json"
+    assert describe_calibration(stored, ["3", "10"]) == ""
+    stored.write_text(json.dumps({"points": [[5, 0.04], [20, 0.1], [6, 0.05], [22, 0.12]]}))
+    told = describe_calibration(stored, ["3", "10"])
+    assert "3 % of a step make it 4.5 % longer, 10 % of a step make it 11.0 % longer" in told
 
 
 def test_the_truth_is_what_processes_measured_of_themselves():
