@@ -7,13 +7,12 @@ it decides by the same functions that judge the record afterwards.
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from oneflow_bench.config import Contender, workload_of
+from oneflow_bench.config import Contender
 from oneflow_bench.machine import read_available_bytes
 from oneflow_bench.record import RecordWriter
 from oneflow_bench.speed import judge_blocks, select_contender, share_alpha
@@ -21,11 +20,10 @@ from oneflow_bench.speed_events import (
     ROLES,
     ConditionsEvent,
     LookEvent,
-    Role,
     SpeedBlockEvent,
-    SpeedEndEvent,
     create_speed_setup,
 )
+from oneflow_bench.speed_processes import ProcessKey, SpeedProcesses
 from oneflow_bench.stability import read_conditions
 from oneflow_bench.stats import summarize
 from oneflow_bench.turns import (
@@ -56,14 +54,6 @@ PROBE_STEPS = 3
 Observer = Callable[[str, int, int], None]
 
 
-class _Key(NamedTuple):
-    """A process of the phase."""
-
-    role: Role
-    contender: str  # whose program it runs
-    replicate: int
-
-
 class _Ready(NamedTuple):
     """A process that has settled."""
 
@@ -77,8 +67,6 @@ class SpeedRun:
 
     All contenders share the baseline's and the control's processes. One whose verdict is known is
     left out of the waves that follow.
-
-    A worker needs `send`, `receive`, `ask`, `kill` and `close` of `worker_process.WorkerProcess`.
     """
 
     def __init__(
@@ -90,12 +78,10 @@ class SpeedRun:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         document = writer.document
-        self._writer, self._launch = writer, launch
-        self._dataset = None if dataset is None else str(dataset)
+        self._writer, self._processes = writer, SpeedProcesses(document, launch, dataset)
         self._observe, self._clock, self._start = observe, clock, clock()
         self._document, self._measuring = document, document.measuring
-        self._contenders = {c.name: c for c in document.racing}
-        self._baseline, *others = self._contenders
+        self._baseline, *others = [c.name for c in document.racing]
         self._racing = others or [self._baseline]  # still without a verdict
         self._looks_of = dict.fromkeys(self._racing, 0)
         self._alpha = share_alpha(len(others))
@@ -103,10 +89,8 @@ class SpeedRun:
             margin=self._measuring.margin, equivalence=self._measuring.equivalence
         )
         self._aims = Aims(replicates=self._measuring.replicates, until=self._measuring.until)
-        self._source = random.Random(document.workload.seed)
-        self._workers: Dict[_Key, Any] = {}
         self._blocks: List[SpeedBlockEvent] = []
-        self._wave = self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
+        self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
         self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
         self._steps = self._lead = 0
         self._block_s = 0.0
@@ -121,7 +105,7 @@ class SpeedRun:
             while move != STOP:
                 if move == FRESH:
                     self._open_wave()
-                expected_s = 2 * len(self._workers) * self._block_s
+                expected_s = 2 * len(self._processes) * self._block_s
                 rounds = rounds or choose_first_double_rounds(expected_s)
                 done = self._measure_rounds(rounds)
                 move = self._look(last=done < rounds)
@@ -129,22 +113,23 @@ class SpeedRun:
                 if move == REST:
                     rounds = sys.maxsize
                 if move in (FRESH, STOP):
-                    self._close_wave()
+                    for event in self._processes.end():
+                        self._writer.append(event)
             self._write_conditions("after")
         finally:
-            self._kill_workers()
+            self._processes.kill()
 
     def _open_wave(self) -> None:
         started_s = self._now()
         first, count = self._replicates, min(self._alive, self._aims.replicates - self._replicates)
-        if self._wave == 0:
+        if self._processes.wave == 0:
             count = self._open_first(count)
             first += 1
         if count:
             self._start_replicates(range(first, first + count))
         self._pairs = 0
-        self._by_name = {"/".join(map(str, key)): key for key in self._workers}
-        seed = self._document.workload.seed + self._wave
+        self._by_name = {"/".join(map(str, key)): key for key in self._processes.keys}
+        seed = self._document.workload.seed + self._processes.wave
         self._orders = generate_orders(list(self._by_name), seed)
         self._start_s = max(self._start_s, self._now() - started_s)
 
@@ -168,43 +153,31 @@ class SpeedRun:
         They import and build side by side; from compiling on, one at a time has its turn.
         """
         keys = [key for replicate in replicates for key in self._list_keys(replicate)]
-        self._source.shuffle(keys)  # no role is always first to start and to compile
-        for key in keys:
-            self._show(f"speed: start replicate {key.replicate + 1}")
-            contender = self._contenders[key.contender]
-            name = f"speed-{key.role}-{key.contender}-{key.replicate + 1}"
-            worker = self._launch(contender.model_copy(update={"name": name}))
-            self._workers[key] = worker
-            worker.send(
-                "prepare",
-                workload=workload_of(self._document.workload, contender).model_dump(),
-                contender=contender.model_dump(),
-                steps_per_epoch=self._document.steps_per_epoch,
-                dataset=self._dataset,
-            )
-        timeout_s = self._measuring.timeout_s
-        prepared = {key: self._workers[key].receive("prepare", timeout_s) for key in keys}
+        self._show(f"speed: start replicate {', '.join(str(number + 1) for number in replicates)}")
+        prepared = self._processes.start(keys)
         self._replicates += len(replicates)
-        return [self._make_ready(key, prepared[key]) for key in keys]
+        return [self._make_ready(key, answer) for key, answer in prepared.items()]
 
-    def _list_keys(self, replicate: int) -> List[_Key]:
+    def _list_keys(self, replicate: int) -> List[ProcessKey]:
         """The processes of a replicate."""
         names = {
             "baseline": [self._baseline],
             "contender": self._racing,
             "control": [self._baseline],
         }
-        return [_Key(role, name, replicate) for role in ROLES for name in names[role]]
+        return [ProcessKey(role, name, replicate) for role in ROLES for name in names[role]]
 
-    def _make_ready(self, key: _Key, prepared: Dict[str, Any]) -> _Ready:
+    def _make_ready(self, key: ProcessKey, prepared: Dict[str, Any]) -> _Ready:
         self._show(f"speed: compile and warm up replicate {key.replicate + 1}")
-        compiled = self._ask(key, "compile")
+        compiled = self._processes.ask(key, "compile")
         step_time_s = self._warm_up(key)
-        probed = self._ask(key, "probe", steps=PROBE_STEPS)
-        self._writer.append(create_speed_setup(self._identify(key), prepared, compiled, probed))
+        probed = self._processes.ask(key, "probe", steps=PROBE_STEPS)
+        self._writer.append(
+            create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
+        )
         return _Ready(step_time_s, probed["sync_s"], probed["peak_rss_bytes"])
 
-    def _warm_up(self, key: _Key) -> float:
+    def _warm_up(self, key: ProcessKey) -> float:
         """Run until the step time has settled; the settled step time."""
         blocks = [self._measure(key, "warmup", 1, 0)]
         count, steps = choose_warmup_blocks(blocks[0].step_time_s)
@@ -222,7 +195,9 @@ class SpeedRun:
             started = self._clock()
             for _ in range(2):
                 for name in next(self._orders):
-                    self._show(f"speed: wave {self._wave + 1}, round {self._pairs // 2 + 1}")
+                    self._show(
+                        f"speed: wave {self._processes.wave + 1}, round {self._pairs // 2 + 1}"
+                    )
                     self._measure(self._by_name[name], "scored", self._steps, self._lead)
                 self._pairs += 1
             self._round_s = self._clock() - started
@@ -261,13 +236,13 @@ class SpeedRun:
         blocks = select_contender(self._blocks, contender)
         judgement = judge_blocks(blocks, self._looks_of[contender], self._margins, self._alpha)
         assert judgement is not None
-        return next_move(judgement, self._aims, self._wave + 1, measured_s, self._start_s)
+        return next_move(judgement, self._aims, self._processes.wave + 1, measured_s, self._start_s)
 
-    def _measure(self, key: _Key, kind: Any, steps: int, lead_steps: int) -> SpeedBlockEvent:
+    def _measure(self, key: ProcessKey, kind: Any, steps: int, lead_steps: int) -> SpeedBlockEvent:
         started_s = self._now()
-        answer = self._ask(key, "measure", steps=steps, lead_steps=lead_steps)
+        answer = self._processes.ask(key, "measure", steps=steps, lead_steps=lead_steps)
         block = SpeedBlockEvent(
-            **self._identify(key),
+            **self._processes.identify(key),
             kind=kind,
             pair=self._pairs if kind == "scored" else None,
             turn=self._turn,
@@ -281,41 +256,10 @@ class SpeedRun:
         self._writer.append(block)
         return block
 
-    def _close_wave(self) -> None:
-        """End the wave's processes in good order."""
-        for key in self._workers:
-            answer = self._ask(key, "end")
-            self._writer.append(
-                SpeedEndEvent(
-                    **self._identify(key),
-                    peak_rss_bytes=answer["peak_rss_bytes"],
-                    rank_peak_rss_bytes=answer.get("rank_peak_rss_bytes"),
-                )
-            )
-        for worker in self._workers.values():  # all have begun to exit, side by side
-            worker.close()
-        self._workers = {}
-        self._wave += 1
-
-    def _kill_workers(self) -> None:
-        for worker in self._workers.values():
-            worker.kill()
-            worker.close()
-        self._workers = {}
-
-    def _identify(self, key: _Key) -> Dict[str, Any]:
-        return {**key._asdict(), "wave": self._wave}
-
     def _write_conditions(self, when: Any) -> None:
         self._writer.append(
             ConditionsEvent(when=when, started_s=self._now(), conditions=read_conditions())
         )
-
-    def _ask(self, key: _Key, call: str, **arguments: Any) -> Dict[str, Any]:
-        answer: Dict[str, Any] = self._workers[key].ask(
-            call, self._measuring.timeout_s, **arguments
-        )
-        return answer
 
     def _now(self) -> float:
         return self._clock() - self._start

@@ -169,7 +169,7 @@ LAYERS = [
     {"bench.history_report"},
     {"bench.history_plot"},
     {"bench.profile_report", "bench.profile_trace", "bench.profile_run"},
-    {"bench.serving"},
+    {"bench.serving", "bench.speed_processes"},
     {"bench.worker", "bench.runner", "bench.speed_run"},
     {"bench.plan", "bench.inference_worker", "bench.profile_worker"},
     {"bench.doctor.readings", "bench.doctor.thresholds"},

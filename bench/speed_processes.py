@@ -1,0 +1,96 @@
+"""Processes of a wave of the speed phase: started side by side, asked one at a time, and ended."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from oneflow_bench.config import Contender, workload_of
+from oneflow_bench.record import Document
+from oneflow_bench.speed_events import Role, SpeedEndEvent
+
+
+class ProcessKey(NamedTuple):
+    """A process of the phase."""
+
+    role: Role
+    contender: str  # whose program it runs
+    replicate: int
+
+
+class SpeedProcesses:
+    """Those that are alive together. One at a time is asked, and only that one runs.
+
+    A worker needs `send`, `receive`, `ask`, `kill` and `close` of `worker_process.WorkerProcess`.
+    """
+
+    def __init__(
+        self, document: Document, launch: Callable[[Contender], Any], dataset: Optional[Path]
+    ) -> None:
+        self._document, self._launch = document, launch
+        self._dataset = None if dataset is None else str(dataset)
+        self._contenders = {c.name: c for c in document.racing}
+        self._source = random.Random(document.workload.seed)
+        self._workers: Dict[ProcessKey, Any] = {}
+        self.wave = 0  # number of the one that is alive, or comes next
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    @property
+    def keys(self) -> List[ProcessKey]:
+        return list(self._workers)
+
+    def start(self, keys: Sequence[ProcessKey]) -> Dict[ProcessKey, Dict[str, Any]]:
+        """Start these in a random order; they import and build side by side. Their answers."""
+        shuffled = list(keys)
+        self._source.shuffle(shuffled)  # no role is always first to start and to compile
+        for key in shuffled:
+            contender = self._contenders[key.contender]
+            name = f"speed-{key.role}-{key.contender}-{key.replicate + 1}"
+            worker = self._launch(contender.model_copy(update={"name": name}))
+            self._workers[key] = worker
+            worker.send(
+                "prepare",
+                workload=workload_of(self._document.workload, contender).model_dump(),
+                contender=contender.model_dump(),
+                steps_per_epoch=self._document.steps_per_epoch,
+                dataset=self._dataset,
+            )
+        timeout_s = self._document.measuring.timeout_s
+        return {key: self._workers[key].receive("prepare", timeout_s) for key in shuffled}
+
+    def ask(self, key: ProcessKey, call: str, **arguments: Any) -> Dict[str, Any]:
+        timeout_s = self._document.measuring.timeout_s
+        answer: Dict[str, Any] = self._workers[key].ask(call, timeout_s, **arguments)
+        return answer
+
+    def identify(self, key: ProcessKey) -> Dict[str, Any]:
+        """The fields of an event that say which process it is of."""
+        return {**key._asdict(), "wave": self.wave}
+
+    def end(self) -> List[SpeedEndEvent]:
+        """End all in good order; what they say of themselves."""
+        events = []
+        for key in self._workers:
+            answer = self.ask(key, "end")
+            events.append(
+                SpeedEndEvent(
+                    **self.identify(key),
+                    peak_rss_bytes=answer["peak_rss_bytes"],
+                    rank_peak_rss_bytes=answer.get("rank_peak_rss_bytes"),
+                )
+            )
+        for worker in self._workers.values():  # all have begun to exit, side by side
+            worker.close()
+        self._workers = {}
+        self.wave += 1
+        return events
+
+    def kill(self) -> None:
+        """End all at once."""
+        for worker in self._workers.values():
+            worker.kill()
+            worker.close()
+        self._workers = {}
