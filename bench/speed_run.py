@@ -35,6 +35,7 @@ from oneflow_bench.turns import (
 from oneflow_bench.verdict.judge import Margins
 from oneflow_bench.verdict.looks import is_look_due
 from oneflow_bench.verdict.moves import (
+    FEWEST_REPLICATES,
     FRESH,
     REST,
     STOP,
@@ -105,8 +106,7 @@ class SpeedRun:
             while move != STOP:
                 if move == FRESH:
                     self._open_wave()
-                expected_s = 2 * len(self._processes) * self._block_s
-                rounds = rounds or choose_first_double_rounds(expected_s)
+                rounds = rounds or self._choose_first_rounds()
                 done = self._measure_rounds(rounds)
                 move = self._look(last=done < rounds)
                 rounds = self._pairs // 2  # of a fresh wave, or as many again of this one
@@ -132,6 +132,13 @@ class SpeedRun:
         seed = self._document.workload.seed + self._processes.wave
         self._orders = generate_orders(list(self._by_name), seed)
         self._start_s = max(self._start_s, self._now() - started_s)
+
+    def _choose_first_rounds(self) -> int:
+        """Double rounds of the first wave before anything is judged."""
+        expected_s = 2 * len(self._processes) * self._block_s
+        if self._aims.replicates < FEWEST_REPLICATES:  # an interval is not asked for
+            return choose_first_double_rounds(expected_s)
+        return choose_first_double_rounds(expected_s, self._alive, self._left_s(), self._start_s)
 
     def _open_first(self, wanted: int) -> int:
         """Start one replicate, which says how long blocks are and how many more may join it."""

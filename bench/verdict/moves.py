@@ -21,6 +21,7 @@ REST = "rest"  # what is left of the time is too short for fresh processes: it g
 # of the first wave before anything is judged: other work comes and goes within seconds, and each
 # process should have seen the machine without it
 FIRST_MEASURED_S = 12.0
+FEWEST_REPLICATES = 3  # that an interval takes
 FEWEST_DOUBLE_ROUNDS, MOST_DOUBLE_ROUNDS = 4, 8
 
 
@@ -35,10 +36,24 @@ class Aims(BaseModel):
     )
 
 
-def choose_first_double_rounds(double_round_s: float) -> int:
-    """Double rounds before the first look, of which each takes `double_round_s`."""
+def choose_first_double_rounds(
+    double_round_s: float,
+    replicates: int = FEWEST_REPLICATES,
+    left_s: float = math.inf,
+    start_s: float = 0.0,
+) -> int:
+    """Double rounds before the first look, of which each takes `double_round_s`.
+
+    Where the memory holds fewer `replicates` than an interval takes, the first wave is kept so
+    short that those still missing fit into the `left_s` seconds, started in `start_s` a wave.
+    """
     wanted = math.ceil(FIRST_MEASURED_S / max(double_round_s, 1e-9))
-    return max(FEWEST_DOUBLE_ROUNDS, min(MOST_DOUBLE_ROUNDS, wanted))
+    wanted = max(FEWEST_DOUBLE_ROUNDS, min(MOST_DOUBLE_ROUNDS, wanted))
+    waves = math.ceil(FEWEST_REPLICATES / replicates)
+    if waves == 1 or left_s == math.inf:
+        return wanted
+    fit = int((left_s - (waves - 1) * start_s) / waves / max(double_round_s, 1e-9))
+    return min(wanted, fit) if fit >= 1 else wanted
 
 
 def next_move(

@@ -144,6 +144,20 @@ def test_memory_limits_how_many_are_alive_together(tmp_path):
     assert judge(record).judgement.replicates == 2
 
 
+def test_where_memory_holds_two_processes_of_a_side_a_second_wave_gives_an_interval(
+    tmp_path, monkeypatch
+):
+    """Steps of 2 s: the rounds of a first look would use up the whole budget."""
+    monkeypatch.setattr("oneflow_bench.speed_run.read_available_bytes", lambda: 600 * 2**20)
+    slow = {role: 200.0 for role in ("baseline", "contender", "control")}
+    world = World(tmp_path / "run", slow, noise=0.002, budget_s=200)
+    record = world.run()
+    assert {b.wave for b in record.of_kind(SpeedBlockEvent) if b.kind == "scored"} == {0, 1}
+    judgement = judge(record).judgement
+    assert judgement.replicates == 4 and judgement.speedup.low is not None
+    assert world.clock.now < 200
+
+
 def test_a_failing_worker_ends_all_and_what_was_measured_is_kept(tmp_path):
     world = World(tmp_path / "run")
     world.options = {"control": {"fail_at": ("compile", 0, WorkerError("no"))}}
