@@ -221,10 +221,19 @@ def _choose_names(specs: Sequence[_Spec]) -> List[str]:
     for spec, each in zip(specs, facts):
         labels = [_label(key, each[key]) for key in apart if key in each]
         word = find_word(spec.fields["mode"], spec.fields.get("strategy"))
-        whole = "-".join([word, *labels])
-        short = re.sub(r"[^A-Za-z0-9._+=-]+", "_", whole)[:LONGEST_NAME].rstrip("._-")
-        names.append(spec.name or _make_unique(short, [*given, *names]))
+        names.append(spec.name or _make_unique(_join_labels(word, labels), [*given, *names]))
     return names
+
+
+def _join_labels(word: str, labels: Sequence[str]) -> str:
+    """A name of as many whole labels as fit; one is cut only if it is the first."""
+    safe = [re.sub(r"[^A-Za-z0-9._+=-]+", "_", label) for label in labels]
+    name = "-".join([word, *safe[:1]])[:LONGEST_NAME].rstrip("._-")
+    for label in safe[1:]:
+        if len(f"{name}-{label}") > LONGEST_NAME:
+            break
+        name = f"{name}-{label}".rstrip("._-")
+    return name
 
 
 def _sets_apart(key: str, facts: Sequence[Mapping[str, str]]) -> bool:

@@ -95,6 +95,8 @@ def test_an_interpreter_of_a_virtual_environment_stays_its_link(tmp_path, monkey
         (["graph", "graph,env.X=" + "y" * 99], ["graph", "graph-X=" + "y" * 32]),
         (["graph,env.X=" + "y" * 99, "graph,env.X=" + "y" * 98],
          ["graph-X=" + "y" * 32, "graph-X=" + "y" * 32 + "-2"]),
+        (["graph", "graph,env.OPENBLAS_CORETYPE=SkylakeX,env.ONEFLOW_ENABLE_ONEDNN_OPTS=0"],
+         ["graph", "graph-OPENBLAS_CORETYPE=SkylakeX"]),
     ],
 )  # fmt: skip
 def test_names_say_what_sets_contenders_apart(texts, expected):
