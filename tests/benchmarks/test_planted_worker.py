@@ -10,11 +10,13 @@ from oneflow_bench.config import Contender
 from oneflow_bench.plan import create_plan
 from oneflow_bench.runtime import RuntimeResolver
 
+PRODUCTS = 4000  # so many that other work on the machine cannot hide them
+
 
 @pytest.mark.oneflow
 def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
     truth = tmp_path / "truth.jsonl"
-    planted = {"PLANTED_PRODUCTS": "400", "PLANTED_TRUTH": str(truth)}
+    planted = {"PLANTED_PRODUCTS": str(PRODUCTS), "PLANTED_TRUTH": str(truth)}
     contender = Contender(name="planted", mode="graph", env=planted)
     worker = create_planted_launcher(tmp_path, RuntimeResolver())(contender)
     workload = create_plan({"model": "lenet", "data": "synthetic", "batch_size": 8}).workload
@@ -28,7 +30,7 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
         )
         worker.ask("compile", 120)
         calibrated = worker.ask("calibrate", 120)["products"]
-        effect = worker.ask("plant", 120, products=400, double_pairs=4)["log_ratio"]
+        effect = worker.ask("plant", 120, products=PRODUCTS, double_pairs=4)["log_ratio"]
         answer = worker.ask("measure", 120, steps=4, lead_steps=1)
         worker.ask("end", 120)
     finally:
@@ -36,6 +38,6 @@ def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
         worker.close()
     assert answer["duration_s"] > 0 and answer["minor_faults"] >= 0
     (log_ratio,) = [json.loads(line) for line in truth.read_text().splitlines()]
-    share = 400 / calibrated  # what the products add to a step
+    share = PRODUCTS / calibrated  # what the products add to a step
     for cost in (log_ratio, effect):  # on whatever machine this is
         assert math.log1p(share / 3) < cost < math.log1p(3 * share)
