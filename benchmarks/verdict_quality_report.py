@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
-from other_rules import RULES
+from other_rules import RULES, SLOWER
 from study import load_rows
-from verdict_quality_cells import KINDS, OURS, SAME, Cell, Rate, form_rate, summarize_cells
+from verdict_quality_cells import (
+    KINDS,
+    OURS,
+    SAME,
+    Cell,
+    Rate,
+    form_rate,
+    judge_comparison,
+    summarize_cells,
+)
 
 from oneflow_bench.record import write_atomically
 
@@ -76,6 +85,35 @@ def _pool(rates: Sequence[Rate]) -> Rate:
 
 def _count(rate: Rate) -> str:
     return f"{format_rate(rate)}: {rate.count} of {rate.total}"
+
+
+def render_course(comparisons: Sequence[Dict[str, Any]], parts: int = 4) -> str:
+    """How the machine was in the course of the study, and what was found meanwhile, in Markdown."""
+    ordered = sorted(comparisons, key=lambda c: str(c["created"]))
+    planted = [kind for kind in KINDS if kind not in SAME]
+    found = " | ".join(f"{KINDS[kind]} found" for kind in planted)
+    lines = [
+        f"| measured | comparisons | median step, ms | spread of equal processes, % | {found} |",
+        "|---|---:|---:|---:|" + "---:|" * len(planted),
+    ]
+    for numbers in np.array_split(np.arange(len(ordered)), min(parts, len(ordered))):
+        mine = [ordered[number] for number in numbers]
+        judged = [(c["kind"], judge_comparison(c)[0]) for c in mine]
+        steps = [
+            float(np.median(np.concatenate([p["step_time_us"] for p in c["processes"]])))
+            for c in mine
+        ]
+        spreads = [j.process_spread for _, j in judged if j.process_spread is not None]
+        of_kinds = [[j.verdict == SLOWER for k, j in judged if k == kind] for kind in planted]
+        row = [
+            str(mine[0]["created"])[:16].replace("T", " ") + " on",
+            str(len(mine)),
+            f"{statistics.median(steps) / 1e3:.1f}",
+            f"{statistics.median(spreads) * 100:.2f}" if spreads else "-",
+            *(f"{sum(each)} of {len(each)}" for each in of_kinds),
+        ]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def describe_calibration(stored: Path, effects: Sequence[str]) -> str:
@@ -150,7 +188,8 @@ def write_report(store: Path, out: Path) -> str:
     cells = summarize_cells(comparisons)
     planted = [kind for kind in KINDS if kind not in SAME]
     calibration = describe_calibration(out / "calibration.json", planted)
-    parts = [render_totals(cells, comparisons), render_table(cells), calibration]
+    course = render_course(comparisons)
+    parts = [render_totals(cells, comparisons), course, render_table(cells), calibration]
     table = "\n".join(part for part in parts if part)
     write_atomically(out / "table.md", table)
     summary = {"cells": [cell.model_dump() for cell in cells], "setting": describe(comparisons)}

@@ -19,7 +19,13 @@ from verdict_quality_cells import (
     summarize_cells,
     unpack_blocks,
 )
-from verdict_quality_report import describe_calibration, render_table, render_totals, write_report
+from verdict_quality_report import (
+    describe_calibration,
+    render_course,
+    render_table,
+    render_totals,
+    write_report,
+)
 
 from oneflow_bench.config import Workload
 from oneflow_bench.speed_events import SpeedBlockEvent
@@ -32,6 +38,7 @@ def create_comparison(kind="aa", condition="quiet", planted=1.0, number=0):
         "condition": condition,
         "kind": kind,
         "number": number,
+        "created": f"2026-01-01T0{number % 10}:00:00+00:00",
         "model": "lenet",
         "mode": "graph",
         "wall_s": 10.0 + number,
@@ -99,6 +106,14 @@ def test_totals_are_of_all_conditions_beside_what_was_aimed_at(comparisons):
     assert "of 8" in told["95 % interval holds the truth, planted work, %"][0]
     assert told["planted work called faster"] == ["0", "0"]
     assert not any(name.startswith("+3 %") for name in told)
+
+
+def test_the_course_of_the_study_is_told_in_the_order_of_time(comparisons):
+    rows = render_course(comparisons[::-1], parts=2).splitlines()[2:]
+    first, second = ([field.strip() for field in row.strip("|").split("|")] for row in rows)
+    assert first[:2] == ["2026-01-01 00:00 on", "8"] and second[0] == "2026-01-01 02:00 on"
+    assert 95 < float(first[2]) < 112  # ms
+    assert first[-1] == "4 of 4" and first[4] == "0 of 0"
 
 
 def test_the_calibration_is_told_where_there_is_one(tmp_path):
