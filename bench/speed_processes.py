@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from oneflow_bench.config import Contender, workload_of
 from oneflow_bench.record import Document
@@ -70,23 +70,19 @@ class SpeedProcesses:
         """The fields of an event that say which process it is of."""
         return {**key._asdict(), "wave": self.wave}
 
-    def end(self) -> List[SpeedEndEvent]:
-        """End all in good order; what they say of themselves."""
-        events = []
+    def end(self) -> Iterator[SpeedEndEvent]:
+        """End all in good order, one after the other; what each says of itself as it ends."""
         for key in self._workers:
             answer = self.ask(key, "end")
-            events.append(
-                SpeedEndEvent(
-                    **self.identify(key),
-                    peak_rss_bytes=answer["peak_rss_bytes"],
-                    rank_peak_rss_bytes=answer.get("rank_peak_rss_bytes"),
-                )
+            yield SpeedEndEvent(
+                **self.identify(key),
+                peak_rss_bytes=answer["peak_rss_bytes"],
+                rank_peak_rss_bytes=answer.get("rank_peak_rss_bytes"),
             )
         for worker in self._workers.values():  # all have begun to exit, side by side
             worker.close()
         self._workers = {}
         self.wave += 1
-        return events
 
     def kill(self) -> None:
         """End all at once."""

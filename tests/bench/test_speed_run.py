@@ -168,6 +168,17 @@ def test_a_failing_worker_ends_all_and_what_was_measured_is_kept(tmp_path):
     assert load_record(tmp_path / "run").of_kind(ConditionsEvent)
 
 
+def test_what_ended_before_a_worker_failed_to_is_in_the_record(tmp_path):
+    world = World(tmp_path / "run")
+    world.options = {"control": {"fail_at": ("end", 0, WorkerError("no"))}}
+    with pytest.raises(WorkerError):
+        world.run()
+    world.writer.close()
+    ended = [name for name, call in world.log if call == "end"][:-1]  # the last one failed
+    assert ended and all("control" not in name for name in ended)
+    assert len(load_record(tmp_path / "run").of_kind(SpeedEndEvent)) == len(ended)
+
+
 def test_the_summary_has_what_the_record_holds(tmp_path):
     world = World(tmp_path / "run", {"contender": 0.8})
     world.options = {"contender": {"compile_s": 2.0}}
