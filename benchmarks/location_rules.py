@@ -13,33 +13,35 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from simulated_verdicts import Rule, measure_rates
 from study import load_rows, run_main
-from verdict_quality_cells import CALLED, SAME, measure_truth, unpack_blocks
+from verdict_quality_cells import CALLED, SAME, group_cells, measure_truth, unpack_blocks
 
 from oneflow_bench.errors import InputError
 from oneflow_bench.speed import collect_waves
-from oneflow_bench.verdict.estimate import Wave, estimate_speedup
+from oneflow_bench.verdict.estimate import Wave
 from oneflow_bench.verdict.judge import (
     FASTER,
     SLOWER,
     Judgement,
     Margins,
     choose_location,
+    estimate_locations,
     judge,
     judge_at,
 )
-from oneflow_bench.verdict.location import LOCATIONS, MEDIAN, QUICKEST_QUARTER
+from oneflow_bench.verdict.location import MEDIAN, QUICKEST_QUARTER
 
 
 def at(location: str) -> Rule:
     """Always that location."""
 
     def rule(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) -> Judgement:
-        return judge_at(location, waves, looks, margins or Margins())
+        return judge_at(location, waves, estimate_locations(waves), looks, margins or Margins())
 
     return rule
 
@@ -47,12 +49,15 @@ def at(location: str) -> Rule:
 def at_smaller_error(
     waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None
 ) -> Judgement:
-    errors = {name: estimate_speedup(waves, LOCATIONS[name]).std_error for name in LOCATIONS}
-    return at(min(LOCATIONS, key=lambda name: errors[name] or 0.0))(waves, looks, margins)
+    estimates = estimate_locations(waves)
+    location = min(estimates, key=lambda name: estimates[name].std_error or 0.0)
+    return judge_at(location, waves, estimates, looks, margins or Margins())
 
 
 def at_chosen(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) -> Judgement:
-    return at(choose_location(waves, looks))(waves, looks, margins)
+    estimates = estimate_locations(waves)
+    location = choose_location(waves, estimates, looks)
+    return judge_at(location, waves, estimates, looks, margins or Margins())
 
 
 RULES: Dict[str, Rule] = {
@@ -84,35 +89,29 @@ def load_cells(stores: Sequence[Path]) -> List[Tuple[str, List[Dict[str, Any]]]]
                 f"no comparison is stored in {store}; give the comparisons.jsonl of a study by "
                 "verdict_quality.py"
             )
-        by_cell: Dict[Tuple[str, str], List[Dict[str, Any]]] = {}
-        for row in rows:
-            by_cell.setdefault((row["condition"], row["kind"]), []).append(row)
-        cells += [(kind, mine) for (_, kind), mine in by_cell.items()]
+        cells += [(kind, mine) for (kind, _), mine in group_cells(rows).items()]
     return cells
 
 
 def print_stored(stores: Sequence[Path]) -> None:
     """Verdicts on stored comparisons; the truth of each cell is what its processes measured."""
-    counts: Dict[str, List[int]] = {name: [0] * 5 for name in RULES}
+    counts: Dict[str, Dict[str, int]] = {name: Counter() for name in RULES}
     for kind, mine in load_cells(stores):
         true_ratio = math.exp(-measure_truth(mine)[0])
+        side, wanted = ("same", CALLED) if kind in SAME else ("planted", (SLOWER,))
         for row in mine:
             waves = collect_waves(unpack_blocks(row["processes"]), lambda b: b.step_time_s)
             for name, rule in RULES.items():
-                _count(counts[name], kind, true_ratio, rule(waves, row["looks"], None))
+                judgement, count = rule(waves, row["looks"], None), counts[name]
+                count[side] += 1
+                count[f"{side} called"] += judgement.verdict in wanted
+                count["covered"] += judgement.speedup.holds(true_ratio)
     print("| rule | of the same, called different | of planted, found | interval holds the truth |")
     print("|---|---:|---:|---:|")
-    for name, (same, called, planted, found, covered) in counts.items():
-        print(f"| {name} | {called} of {same} | {found} of {planted} "
-              f"| {covered} of {same + planted} |")  # fmt: skip
-
-
-def _count(counts: List[int], kind: str, true_ratio: float, judgement: Judgement) -> None:
-    low, high = judgement.speedup.low, judgement.speedup.high
-    first = 0 if kind in SAME else 2
-    counts[first] += 1
-    counts[first + 1] += judgement.verdict in (CALLED if kind in SAME else (SLOWER,))
-    counts[4] += low is not None and high is not None and low <= true_ratio <= high
+    for name, count in counts.items():
+        print(f"| {name} | {count['same called']} of {count['same']} "
+              f"| {count['planted called']} of {count['planted']} "
+              f"| {count['covered']} of {count['same'] + count['planted']} |")  # fmt: skip
 
 
 def print_simulated(runs: int) -> None:

@@ -143,8 +143,7 @@ def measure_rates(
         truth = Machine(seed=seed, **machine)
         judgement, spent = run(truth, budget_s, rule=rule)
         verdicts[judgement.verdict] += 1
-        low, high = judgement.speedup.low, judgement.speedup.high
-        covered += low is not None and high is not None and low <= 1 / (1 + truth.effect) <= high
+        covered += judgement.speedup.holds(1 / (1 + truth.effect))
         times.append(spent)
     shares = {verdict: verdicts[verdict] / runs for verdict in VERDICTS}
     return {**shares, "coverage": covered / runs, "median_s": float(np.median(times))}

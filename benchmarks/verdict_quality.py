@@ -26,7 +26,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from planting import calibrate, create_planted_launcher
 from study import append_row, load_rows, open_study, run_main
-from verdict_quality_cells import KINDS, SAME, pack_blocks
+from verdict_quality_cells import PLANTED, pack_blocks
 from verdict_quality_report import write_report
 
 from oneflow_bench.config import Contender, Measuring, Workload
@@ -41,7 +41,6 @@ from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent, SpeedSetupEve
 
 CONDITIONS = ("quiet", "hog")
 COUNTS = {"aa": 100, "aa-graph": 50, "3": 20, "5": 20, "10": 20}  # for each condition
-PLANTED = [kind for kind in KINDS if kind not in SAME]
 # seconds of a comparison. A program against itself is found equivalent only when the interval is
 # narrow, so without a shorter limit 300 of these would fill a day
 BUDGET_S = {"aa": 20.0, "aa-graph": 20.0, "3": 120.0, "5": 120.0, "10": 120.0}

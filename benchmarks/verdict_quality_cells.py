@@ -22,6 +22,7 @@ OURS = "oneflow-bench"
 CALLED = ("faster", "slower")
 KINDS = {"aa": "A/A", "aa-graph": "A/A graph", "3": "+3 %", "5": "+5 %", "10": "+10 %"}
 SAME = ("aa", "aa-graph")  # the same program on both sides
+PLANTED = [kind for kind in KINDS if kind not in SAME]
 
 
 class Rate(BaseModel):
@@ -104,14 +105,20 @@ def form_rate(count: int, total: int) -> Rate:
     return Rate(count=count, total=total, low=low, high=high)
 
 
-def judge_comparison(comparison: Dict[str, Any]) -> Tuple[Judgement, Dict[str, str]]:
-    """Our judgement, and what each of the other rules says of the same step times."""
+def judge_ours(comparison: Dict[str, Any]) -> Judgement:
+    """Our judgement of its step times."""
     blocks = unpack_blocks(comparison["processes"])
     judgement = judge_blocks(blocks, comparison["looks"], Margins())
     assert judgement is not None
+    return judgement
+
+
+def judge_comparison(comparison: Dict[str, Any]) -> Tuple[Judgement, Dict[str, str]]:
+    """Our judgement, and what each of the other rules says of the same step times."""
+    blocks = unpack_blocks(comparison["processes"])
     times = {role: [b.step_time_s for b in blocks if b.role == role] for role in ROLES}
     others = {name: rule(times["baseline"], times["contender"]) for name, rule in RULES.items()}
-    return judgement, others
+    return judge_ours(comparison), others
 
 
 def measure_truth(comparisons: Sequence[Dict[str, Any]]) -> Tuple[float, float]:
@@ -136,10 +143,7 @@ def summarize_cell(condition: str, kind: str, comparisons: Sequence[Dict[str, An
     wanted = CALLED if kind in SAME else (SLOWER,)
     total = len(judged)
     intervals = [j.speedup for j, _ in judged]
-    covered = sum(
-        i.low is not None and i.high is not None and i.low <= math.exp(-truth) <= i.high
-        for i in intervals
-    )
+    covered = sum(interval.holds(math.exp(-truth)) for interval in intervals)
     walls = [c["wall_s"] for c in comparisons]
     return Cell(
         condition=condition,
@@ -158,11 +162,20 @@ def summarize_cell(condition: str, kind: str, comparisons: Sequence[Dict[str, An
 
 def summarize_cells(comparisons: Sequence[Dict[str, Any]]) -> List[Cell]:
     """Every condition and kind there is."""
+    return [
+        summarize_cell(condition, kind, mine)
+        for (kind, condition), mine in group_cells(comparisons).items()
+    ]
+
+
+def group_cells(
+    comparisons: Sequence[Dict[str, Any]],
+) -> Dict[Tuple[str, str], List[Dict[str, Any]]]:
+    """(kind, condition) -> its comparisons, kinds in their order and conditions as they came."""
     conditions = list(dict.fromkeys(c["condition"] for c in comparisons))
-    cells = []
-    for kind in KINDS:
-        for condition in conditions:
-            mine = [c for c in comparisons if (c["condition"], c["kind"]) == (condition, kind)]
-            if mine:
-                cells.append(summarize_cell(condition, kind, mine))
-    return cells
+    cells: Dict[Tuple[str, str], List[Dict[str, Any]]] = {
+        (kind, condition): [] for kind in KINDS for condition in conditions
+    }
+    for comparison in comparisons:
+        cells[comparison["kind"], comparison["condition"]].append(comparison)
+    return {cell: mine for cell, mine in cells.items() if mine}

@@ -14,11 +14,12 @@ from study import load_rows
 from verdict_quality_cells import (
     KINDS,
     OURS,
+    PLANTED,
     SAME,
     Cell,
     Rate,
     form_rate,
-    judge_comparison,
+    judge_ours,
     summarize_cells,
 )
 
@@ -59,7 +60,7 @@ def render_totals(cells: Sequence[Cell], comparisons: Sequence[Dict[str, Any]]) 
     if same:
         called = _pool([cell.rules[OURS] for cell in same])
         lines.append(f"| the same program called different, % | {_count(called)} | at most 1 |")
-    for kind in (kind for kind in KINDS if kind not in SAME):
+    for kind in PLANTED:
         mine = [cell for cell in planted if cell.kind == kind]
         if mine:
             found = _count(_pool([cell.rules[OURS] for cell in mine]))
@@ -90,21 +91,20 @@ def _count(rate: Rate) -> str:
 def render_course(comparisons: Sequence[Dict[str, Any]], parts: int = 4) -> str:
     """How the machine was in the course of the study, and what was found meanwhile, in Markdown."""
     ordered = sorted(comparisons, key=lambda c: str(c["created"]))
-    planted = [kind for kind in KINDS if kind not in SAME]
-    found = " | ".join(f"{KINDS[kind]} found" for kind in planted)
+    found = " | ".join(f"{KINDS[kind]} found" for kind in PLANTED)
     lines = [
         f"| measured | comparisons | median step, ms | spread of equal processes, % | {found} |",
-        "|---|---:|---:|---:|" + "---:|" * len(planted),
+        "|---|---:|---:|---:|" + "---:|" * len(PLANTED),
     ]
     for numbers in np.array_split(np.arange(len(ordered)), min(parts, len(ordered))):
         mine = [ordered[number] for number in numbers]
-        judged = [(c["kind"], judge_comparison(c)[0]) for c in mine]
+        judged = [(c["kind"], judge_ours(c)) for c in mine]
         steps = [
             float(np.median(np.concatenate([p["step_time_us"] for p in c["processes"]])))
             for c in mine
         ]
         spreads = [j.process_spread for _, j in judged if j.process_spread is not None]
-        of_kinds = [[j.verdict == SLOWER for k, j in judged if k == kind] for kind in planted]
+        of_kinds = [[j.verdict == SLOWER for k, j in judged if k == kind] for kind in PLANTED]
         row = [
             str(mine[0]["created"])[:16].replace("T", " ") + " on",
             str(len(mine)),
@@ -186,8 +186,7 @@ def write_report(store: Path, out: Path) -> str:
     if not comparisons:
         return f"nothing is stored in {store} yet; run it without --report first\n"
     cells = summarize_cells(comparisons)
-    planted = [kind for kind in KINDS if kind not in SAME]
-    calibration = describe_calibration(out / "calibration.json", planted)
+    calibration = describe_calibration(out / "calibration.json", PLANTED)
     course = render_course(comparisons)
     parts = [render_totals(cells, comparisons), course, render_table(cells), calibration]
     table = "\n".join(part for part in parts if part)

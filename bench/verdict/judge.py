@@ -23,7 +23,7 @@ whole interval within the equivalence margin, which is two one-sided tests at 2.
 from __future__ import annotations
 
 import math
-from typing import Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
@@ -62,6 +62,10 @@ class Interval(BaseModel):
     strict_low: Optional[float]  # 99 % over all looks and contenders
     strict_high: Optional[float]
 
+    def holds(self, ratio: float) -> bool:
+        """Whether it lies in the 95 % interval; no interval holds nothing."""
+        return self.low is not None and self.high is not None and self.low <= ratio <= self.high
+
 
 class Judgement(BaseModel):
     """A verdict with its reason and what it was formed from."""
@@ -93,9 +97,10 @@ def judge(
     if not waves:
         raise ValueError("a verdict on no waves was asked for; give at least one")
     margins = margins or Margins()
-    location = choose_location(waves, looks, alpha)
-    judgement = judge_at(location, waves, looks, margins, alpha)
-    typical = math.exp(estimate_speedup(waves, median).log_ratio)
+    estimates = estimate_locations(waves)
+    location = choose_location(waves, estimates, looks, alpha)
+    judgement = judge_at(location, waves, estimates, looks, margins, alpha)
+    typical = math.exp(estimates[MEDIAN].log_ratio)
     verdict = judgement.verdict
     if verdict in (FASTER, SLOWER) and not is_beyond(typical, verdict, margins):
         reason = (
@@ -109,13 +114,13 @@ def judge(
 def judge_at(
     location: str,
     waves: Sequence[Wave],
+    estimates: Mapping[str, Estimate],
     looks: int,
     margins: Margins,
     alpha: float = DIFFERENCE_ALPHA,
 ) -> Judgement:
     """What the waves say with processes located in that way, whatever the other way says."""
-    locate = LOCATIONS[location]
-    estimate, control = estimate_speedup(waves, locate), estimate_control(waves, locate)
+    estimate, control = estimates[location], estimate_control(waves, LOCATIONS[location])
     speedup, own = form_interval(estimate, looks, alpha), form_interval(control, looks, alpha)
     verdict, reason = decide(speedup, margins)
     control_verdict, _ = decide(own, margins)
@@ -141,14 +146,24 @@ def judge_at(
     )
 
 
-def choose_location(waves: Sequence[Wave], looks: int, alpha: float = DIFFERENCE_ALPHA) -> str:
+def estimate_locations(waves: Sequence[Wave]) -> Dict[str, Estimate]:
+    """The speedup by each location, by its name."""
+    return {name: estimate_speedup(waves, locate) for name, locate in LOCATIONS.items()}
+
+
+def choose_location(
+    waves: Sequence[Wave],
+    estimates: Mapping[str, Estimate],
+    looks: int,
+    alpha: float = DIFFERENCE_ALPHA,
+) -> str:
     """The name of the location with the smaller standard error of the speedup.
 
     The choice looks at the errors and not at the ratios, so it favours no verdict. It is the median
     as well where the two ratios are certain to differ: what other work adds, it adds to both
     programs alike, so then the quickest blocks of one program are not what its others are.
     """
-    quickest, typical = estimate_speedup(waves, quickest_quarter), estimate_speedup(waves, median)
+    quickest, typical = estimates[QUICKEST_QUARTER], estimates[MEDIAN]
     if quickest.std_error is None or typical.std_error is None:
         return QUICKEST_QUARTER
     if typical.std_error < quickest.std_error:

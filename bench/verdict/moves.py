@@ -14,6 +14,7 @@ from typing import Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from oneflow_bench.verdict.estimate import FEWEST_DF
 from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
 
 STOP, LONGER, FRESH = "stop", "longer", "fresh"
@@ -21,7 +22,7 @@ REST = "rest"  # what is left of the time is too short for fresh processes: it g
 # of the first wave before anything is judged: other work comes and goes within seconds, and each
 # process should have seen the machine without it
 FIRST_MEASURED_S = 12.0
-FEWEST_REPLICATES = 3  # that an interval takes
+FEWEST_REPLICATES = FEWEST_DF + 1  # that an interval takes
 FEWEST_DOUBLE_ROUNDS, MOST_DOUBLE_ROUNDS = 4, 8
 
 
@@ -50,10 +51,10 @@ def choose_first_double_rounds(
     wanted = math.ceil(FIRST_MEASURED_S / max(double_round_s, 1e-9))
     wanted = max(FEWEST_DOUBLE_ROUNDS, min(MOST_DOUBLE_ROUNDS, wanted))
     waves = math.ceil(FEWEST_REPLICATES / replicates)
-    if waves == 1 or left_s == math.inf:
+    if waves == 1:
         return wanted
-    fit = int((left_s - (waves - 1) * start_s) / waves / max(double_round_s, 1e-9))
-    return min(wanted, fit) if fit >= 1 else wanted
+    fit = (left_s - (waves - 1) * start_s) / waves / max(double_round_s, 1e-9)
+    return math.floor(min(wanted, fit)) if fit >= 1 else wanted
 
 
 def next_move(

@@ -33,11 +33,7 @@ def test_the_first_look_comes_after_some_seconds_of_measuring(double_round_s, ex
 @pytest.mark.parametrize(
     "replicates, left_s, expected",
     [
-        (
-            2,
-            400.0,
-            2,
-        ),  # 150 s for each of two waves, beside the 100 s that the second takes to start
+        (2, 400.0, 2),  # 150 s for each of two waves; the second takes 100 s to start
         (1, 400.0, 1),  # 67 s for each of three
         (2, 3000.0, 4),  # there is time for all
         (2, 150.0, 4),  # there is none for a second wave: the first has it all
