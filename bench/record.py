@@ -246,8 +246,9 @@ class RecordWriter:
             self.folder / DOCUMENT_NAME, self.document.model_dump_json(indent=1) + "\n"
         )
 
-    def append(self, event: Any) -> None:
-        self._samples.write(event.model_dump_json() + "\n")
+    def append(self, *events: Any) -> None:
+        """Write a line for each; no end of this process, however sudden, takes them away."""
+        self._samples.write("".join(event.model_dump_json() + "\n" for event in events))
         self._samples.flush()
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from oneflow_bench.speed_events import (
     SpeedEndEvent,
     SpeedSetupEvent,
 )
-from oneflow_bench.stability import find_warnings
+from oneflow_bench.stability import find_warnings, measure_controller_share
 from oneflow_bench.stats import Ratio, Summary, summarize
 from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
 from oneflow_bench.verdict.estimate import Wave, estimate_speedup
@@ -68,6 +68,7 @@ class SpeedSummary(BaseModel):
     energy_per_step_j: Dict[str, float]  # by role; empty where it cannot be read
     break_even: Optional[BreakEven]
     warnings: List[str]
+    controller_share: Optional[float] = None  # its processor time over the time of the phase
 
     @property
     def ratio(self) -> Ratio:
@@ -232,6 +233,7 @@ def summarize_speed(
         energy_per_step_j=_energy(scored),
         break_even=_break_even(blocks, setups, locate),
         warnings=find_warnings(conditions, scored),
+        controller_share=measure_controller_share(conditions),
     )
 
 

@@ -57,6 +57,9 @@ def speed_rows(speed: SpeedSummary) -> List[Tuple[str, str]]:
             )
         )
     rows.append(("loader alone, ms a step", f"{baseline.loader_step_time_s * 1e3:.2f}"))
+    if speed.controller_share is not None:
+        share = _percent(speed.controller_share)
+        rows.append(("controller's processor time", f"{share} of the phase"))
     for role_name in ("baseline", "contender"):
         if role_name in speed.energy_per_step_j:
             who = speed.roles[role_name].contender

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from oneflow_bench.config import Contender
 from oneflow_bench.machine import read_available_bytes
@@ -91,6 +91,7 @@ class SpeedRun:
         )
         self._aims = Aims(replicates=self._measuring.replicates, until=self._measuring.until)
         self._blocks: List[SpeedBlockEvent] = []
+        self._measured: List[Tuple[ProcessKey, Dict[str, Any]]] = []  # that is not stored yet
         self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
         self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
         self._steps = self._lead = 0
@@ -118,6 +119,7 @@ class SpeedRun:
             self._write_conditions("after")
         finally:
             self._processes.kill()
+            self._store()
 
     def _open_wave(self) -> None:
         started_s = self._now()
@@ -178,6 +180,7 @@ class SpeedRun:
         self._show(f"speed: compile and warm up replicate {key.replicate + 1}")
         compiled = self._processes.ask(key, "compile")
         step_time_s = self._warm_up(key)
+        self._store()
         probed = self._processes.ask(key, "probe", steps=PROBE_STEPS)
         self._writer.append(
             create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
@@ -186,13 +189,13 @@ class SpeedRun:
 
     def _warm_up(self, key: ProcessKey) -> float:
         """Run until the step time has settled; the settled step time."""
-        blocks = [self._measure(key, "warmup", 1, 0)]
-        count, steps = choose_warmup_blocks(blocks[0].step_time_s)
+        step_times_s = [self._measure(key, "warmup", 1, 0)]
+        count, steps = choose_warmup_blocks(step_times_s[0])
         for _ in range(MOST_WARMUP_ROUNDS):
-            blocks += [self._measure(key, "warmup", steps, 0) for _ in range(count)]
-            if is_settled([block.step_time_s for block in blocks]):
+            step_times_s += [self._measure(key, "warmup", steps, 0) for _ in range(count)]
+            if is_settled(step_times_s):
                 break
-        return summarize([block.step_time_s for block in blocks[-count:]]).median
+        return summarize(step_times_s[-count:]).median
 
     def _measure_rounds(self, double_rounds: int) -> int:
         """Double rounds that were done before the budget was used up; the first is always done."""
@@ -207,6 +210,7 @@ class SpeedRun:
                     )
                     self._measure(self._by_name[name], "scored", self._steps, self._lead)
                 self._pairs += 1
+            self._store()
             self._round_s = self._clock() - started
         return double_rounds
 
@@ -245,23 +249,34 @@ class SpeedRun:
         assert judgement is not None
         return next_move(judgement, self._aims, self._processes.wave + 1, measured_s, self._start_s)
 
-    def _measure(self, key: ProcessKey, kind: Any, steps: int, lead_steps: int) -> SpeedBlockEvent:
+    def _measure(self, key: ProcessKey, kind: str, steps: int, lead_steps: int) -> float:
+        """Give a process its turn; its step time."""
         started_s = self._now()
         answer = self._processes.ask(key, "measure", steps=steps, lead_steps=lead_steps)
-        block = SpeedBlockEvent(
-            **self._processes.identify(key),
-            kind=kind,
-            pair=self._pairs if kind == "scored" else None,
-            turn=self._turn,
-            steps=steps,
-            lead_steps=lead_steps,
-            started_s=started_s,
+        fields = {
+            "kind": kind,
+            "pair": self._pairs if kind == "scored" else None,
+            "turn": self._turn,
+            "steps": steps,
+            "lead_steps": lead_steps,
+            "started_s": started_s,
             **answer,
-        )
+        }
+        self._measured.append((key, fields))
         self._turn += 1
-        self._blocks.append(block)
-        self._writer.append(block)
-        return block
+        return float(answer["duration_s"]) / steps
+
+    def _store(self) -> None:
+        """Put what was measured since the last time into the record.
+
+        A double round at once: one by one, between turns that leave the caches cold, blocks take
+        several times as long. What a kill takes away is part of a double round, and counts for
+        nothing.
+        """
+        measured, self._measured = self._measured, []
+        blocks = [SpeedBlockEvent(**self._processes.identify(k), **f) for k, f in measured]
+        self._blocks += blocks
+        self._writer.append(*blocks)
 
     def _write_conditions(self, when: Any) -> None:
         self._writer.append(

@@ -8,6 +8,7 @@ disturb is in the interval already.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -24,13 +25,17 @@ CPUFREQ = Path("/sys/devices/system/cpu")
 
 
 def read_conditions() -> Dict[str, Any]:
-    """Load, steal time, frequency and temperature; None for what cannot be read."""
+    """Load, steal time, frequency and temperature; None for what cannot be read.
+
+    And the processor time of this process, which is the controller's.
+    """
     return {
         "load": os.getloadavg()[0],
         "steal_s": read_steal_seconds(),
         "cores": len(os.sched_getaffinity(0)),
         "frequency_hz": read_frequency_hz(),
         "temperature_c": read_temperature_c(),
+        "controller_cpu_s": time.process_time(),
     }
 
 
@@ -67,6 +72,13 @@ def find_warnings(
         lambda: _check_others(scored),
     ]
     return [warning for check in checks for warning in [check()] if warning]
+
+
+def measure_controller_share(events: Sequence[ConditionsEvent]) -> Optional[float]:
+    """The controller's processor time over the time from the first event to the last."""
+    cpu_s = _read(events, "controller_cpu_s")
+    duration_s = events[-1].started_s - events[0].started_s if events else 0.0
+    return (cpu_s[-1] - cpu_s[0]) / duration_s if len(cpu_s) > 1 and duration_s > 0 else None
 
 
 def _read(events: Sequence[ConditionsEvent], key: str) -> List[float]:

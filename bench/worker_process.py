@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Union
@@ -125,31 +123,27 @@ class WorkerProcess:
 
     def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
         """The answer to the request that was sent last; errors as `ask`'s."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            answer = self.poll(call)
-            if answer is not None:
-                return answer
-            remaining = deadline - time.monotonic()
-            if not select.select([self], [], [], max(0.0, remaining))[0]:
-                self.kill()
-                raise WorkerTimeout(
-                    f"{self.title} gave no answer to its {call} turn within "
-                    f"{timeout_s:g} s and was ended; give a longer --timeout if it needs it",
-                    self.read_log_tail(),
-                )
+        answer = self.poll(call, timeout_s)
+        if answer is None:
+            self.kill()
+            raise WorkerTimeout(
+                f"{self.title} gave no answer to its {call} turn within "
+                f"{timeout_s:g} s and was ended; give a longer --timeout if it needs it",
+                self.read_log_tail(),
+            )
+        return answer
 
     def fileno(self) -> int:
         """What `select` waits on: there is something to read, or the worker has ended."""
         return self._replies
 
-    def poll(self, call: str) -> Optional[Dict[str, Any]]:
-        """The answer to the request that was sent last, or None where it is not there yet.
+    def poll(self, call: str, timeout_s: float = 0.0) -> Optional[Dict[str, Any]]:
+        """The answer to the request that was sent last, or None where it is not there in time.
 
-        Does not wait. Raises InputError and WorkerError as `ask`.
+        Raises InputError and WorkerError as `ask`.
         """
         try:
-            line = self._answers.take()
+            line = self._answers.take(timeout_s)
         except EOFError:
             raise self._died(call) from None
         if line is None:

@@ -1,12 +1,19 @@
-"""Progress on the terminal: a bar with the time left, and nothing where there is no terminal."""
+"""Progress on the terminal: a bar with the time left, and nothing where there is no terminal.
+
+It is drawn when it is told something, never by a thread of its own: that would draw while a worker
+is measured.
+"""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Optional, Type
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+DRAWN_EVERY_S = 0.5  # at most, but for another message
 
 
 class ProgressBar:
@@ -22,9 +29,10 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            auto_refresh=False,
             disable=not console.is_terminal,
         )
-        self._unit = unit
+        self._unit, self._message, self._drawn_s = unit, "", 0.0
         self._task = self._progress.add_task("", total=None, unit=unit)
 
     def __call__(self, message: str, done: int, total: int) -> None:
@@ -38,6 +46,10 @@ class ProgressBar:
         self._progress.update(
             self._task, description=message, completed=done, total=total, unit=unit
         )
+        now_s = time.monotonic()
+        if message != self._message or now_s - self._drawn_s >= DRAWN_EVERY_S:
+            self._message, self._drawn_s = message, now_s
+            self._progress.refresh()
 
     def print(self, line: str) -> None:
         """A line that stays, above the bar; also where there is no terminal."""

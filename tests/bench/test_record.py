@@ -25,6 +25,16 @@ def test_what_is_written_is_read_back(folder):
     assert load_record(folder / "record.json").events == events
 
 
+def test_several_events_are_written_in_their_order_and_at_once(folder, tmp_path):
+    writer = create_writer(tmp_path / "other")
+    writer.append(*create_events("eager", blocks=3))
+    samples = tmp_path / "other" / "samples.jsonl"
+    assert samples.read_text() == (folder / "samples.jsonl").read_text()
+    writer.append()
+    assert samples.read_text() == (folder / "samples.jsonl").read_text()
+    writer.close()
+
+
 def test_a_run_that_was_killed_is_read_up_to_the_kill(folder):
     samples = folder / "samples.jsonl"
     whole = samples.read_text()

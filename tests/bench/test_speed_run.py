@@ -168,6 +168,18 @@ def test_a_failing_worker_ends_all_and_what_was_measured_is_kept(tmp_path):
     assert load_record(tmp_path / "run").of_kind(ConditionsEvent)
 
 
+def test_the_turns_before_a_worker_failed_in_its_own_are_in_the_record(tmp_path):
+    world = World(tmp_path / "run")
+    world.options = {"control": {"fail_at": ("measure", 20, WorkerError("no"))}}
+    with pytest.raises(WorkerError):
+        world.run()
+    world.writer.close()
+    turns = [call for _, call in world.log].count("measure") - 1  # the last one failed
+    blocks = load_record(tmp_path / "run").of_kind(SpeedBlockEvent)
+    assert [block.turn for block in blocks] == list(range(turns))
+    assert any(block.kind == "scored" for block in blocks)
+
+
 def test_what_ended_before_a_worker_failed_to_is_in_the_record(tmp_path):
     world = World(tmp_path / "run")
     world.options = {"control": {"fail_at": ("end", 0, WorkerError("no"))}}

@@ -6,6 +6,7 @@ from records import create_speed_events
 from oneflow_bench.speed_events import ConditionsEvent, SpeedBlockEvent
 from oneflow_bench.stability import (
     find_warnings,
+    measure_controller_share,
     read_conditions,
     read_frequency_hz,
     read_temperature_c,
@@ -44,6 +45,17 @@ def test_each_warning_says_cause_and_remedy(case, cause, remedy):
     assert cause in warning and remedy in warning
 
 
+def test_the_controller_s_share_is_its_processor_time_over_the_time_of_the_phase():
+    conditions = [
+        ConditionsEvent(when="before", started_s=5, conditions={"controller_cpu_s": 2.0}),
+        ConditionsEvent(when="during", started_s=10, conditions={}),
+        ConditionsEvent(when="after", started_s=25, conditions={"controller_cpu_s": 2.1}),
+    ]
+    assert measure_controller_share(conditions) == pytest.approx(0.005)
+    assert measure_controller_share(conditions[:2]) is None  # an interrupted run, or an older one
+    assert measure_controller_share([]) is None
+
+
 def test_what_cannot_be_read_gives_no_warning(tmp_path):
     nothing = dict.fromkeys(QUIET)
     assert warn(nothing, nothing) == []
@@ -51,7 +63,8 @@ def test_what_cannot_be_read_gives_no_warning(tmp_path):
 
 
 def test_conditions_are_read_from_this_machine(tmp_path):
-    assert read_conditions()["cores"] >= 1
+    conditions = read_conditions()
+    assert conditions["cores"] >= 1 and conditions["controller_cpu_s"] > 0
     (tmp_path / "thermal_zone0").mkdir()
     (tmp_path / "thermal_zone0" / "temp").write_text("51000\n")
     assert read_temperature_c(tmp_path) == 51.0

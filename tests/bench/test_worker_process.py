@@ -25,6 +25,13 @@ for line in sys.stdin:
         os.abort()
     if call == "hang":
         time.sleep(600)
+    if call == "trickle":
+        while True:
+            replies.write(" "); replies.flush(); time.sleep(0.05)
+    if call == "halves":
+        replies.write('{"ok": true,'); replies.flush(); time.sleep(0.2)
+        replies.write('"echo": "halves"}\\n'); replies.flush()
+        continue
     answer = {"ok": True, "echo": call}
     if call == "refuse":
         answer = {"ok": False, "kind": "input", "error": "the label 12 is too large"}
@@ -83,6 +90,25 @@ def test_a_worker_that_hangs_is_ended_at_the_timeout(worker):
         worker.ask("hang", 0.5)
     assert time.monotonic() - start < 5
     assert not alive(worker.pid)
+
+
+def test_an_answer_that_never_ends_is_ended_at_the_timeout(worker):
+    start = time.monotonic()
+    with pytest.raises(WorkerTimeout, match="within 0.5 s"):
+        worker.ask("trickle", 0.5)
+    assert time.monotonic() - start < 5
+
+
+def test_an_answer_that_comes_in_parts_is_one(worker):
+    assert [worker.ask(call, 10)["echo"] for call in ("halves", "a")] == ["halves", "a"]
+
+
+def test_polling_does_not_wait(worker):
+    worker.send("halves")
+    start = time.monotonic()
+    assert worker.poll("halves") is None
+    assert time.monotonic() - start < 0.1
+    assert worker.receive("halves", 10)["echo"] == "halves"
 
 
 def test_what_a_worker_refuses_is_bad_input(worker):
