@@ -26,7 +26,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from planting import calibrate, create_planted_launcher
 from study import append_row, load_rows, open_study, run_main
-from verdict_quality_cells import PLANTED, pack_blocks
+from verdict_quality_cells import CONDITIONS, PLANTED, pack_blocks
 from verdict_quality_report import write_report
 
 from oneflow_bench.config import Contender, Measuring, Workload
@@ -39,7 +39,6 @@ from oneflow_bench.runtime import RuntimeResolver
 from oneflow_bench.speed import count_looks, summarize_record_speed
 from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent, SpeedSetupEvent
 
-CONDITIONS = ("quiet", "hog")
 COUNTS = {"aa": 100, "aa-graph": 50, "3": 20, "5": 20, "10": 20}  # for each condition
 # seconds of a comparison. A program against itself is found equivalent only when the interval is
 # narrow, so without a shorter limit 300 of these would fill a day

@@ -19,8 +19,15 @@ from oneflow_bench.speed_events import ROLES, SpeedBlockEvent
 from oneflow_bench.verdict.judge import Judgement, Margins
 
 OURS = "oneflow-bench"
+CONDITIONS = ("quiet", "hog")
 CALLED = ("faster", "slower")
-KINDS = {"aa": "A/A", "aa-graph": "A/A graph", "3": "+3 %", "5": "+5 %", "10": "+10 %"}
+KINDS = {
+    "aa": "the same, eager",
+    "aa-graph": "the same, graph",
+    "3": "+3 %",
+    "5": "+5 %",
+    "10": "+10 %",
+}
 SAME = ("aa", "aa-graph")  # the same program on both sides
 PLANTED = [kind for kind in KINDS if kind not in SAME]
 
@@ -46,7 +53,6 @@ class Cell(BaseModel):
     truth_error: float  # its standard error
     median_verdict_s: float  # from the first start of a process to the last look
     worst_verdict_s: float
-    controller_cpu_share: float
     wrong_direction: int  # ours, planted kinds
 
 
@@ -144,7 +150,6 @@ def summarize_cell(condition: str, kind: str, comparisons: Sequence[Dict[str, An
     total = len(judged)
     intervals = [j.speedup for j, _ in judged]
     covered = sum(interval.holds(math.exp(-truth)) for interval in intervals)
-    walls = [c["wall_s"] for c in comparisons]
     return Cell(
         condition=condition,
         kind=kind,
@@ -155,7 +160,6 @@ def summarize_cell(condition: str, kind: str, comparisons: Sequence[Dict[str, An
         truth_error=error,
         median_verdict_s=statistics.median(c["verdict_s"] for c in comparisons),
         worst_verdict_s=max(c["verdict_s"] for c in comparisons),
-        controller_cpu_share=sum(c["controller_cpu_s"] for c in comparisons) / sum(walls),
         wrong_direction=0 if kind in SAME else called[OURS].count("faster"),
     )
 
@@ -171,10 +175,9 @@ def summarize_cells(comparisons: Sequence[Dict[str, Any]]) -> List[Cell]:
 def group_cells(
     comparisons: Sequence[Dict[str, Any]],
 ) -> Dict[Tuple[str, str], List[Dict[str, Any]]]:
-    """(kind, condition) -> its comparisons, kinds in their order and conditions as they came."""
-    conditions = list(dict.fromkeys(c["condition"] for c in comparisons))
+    """(kind, condition) -> its comparisons, in the order of the plan."""
     cells: Dict[Tuple[str, str], List[Dict[str, Any]]] = {
-        (kind, condition): [] for kind in KINDS for condition in conditions
+        (kind, condition): [] for kind in KINDS for condition in CONDITIONS
     }
     for comparison in comparisons:
         cells[comparison["kind"], comparison["condition"]].append(comparison)

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from other_rules import RULES, SLOWER
@@ -29,26 +29,44 @@ from oneflow_bench.record import write_atomically
 POWER = {"3": 0.8, "5": 0.9, "10": 0.99}
 
 
-def render_table(cells: Sequence[Cell]) -> str:
-    """One Markdown table: a row a rule, a column a cell; then the rows that are ours alone."""
-    names = [f"{KINDS[c.kind]}, {c.condition}" for c in cells]
-    lines = ["| % called different (A/A) or found slower | " + " | ".join(names) + " |"]
-    lines.append("|---|" + "---:|" * len(cells))
-
-    def row(name: str, values: Sequence[str]) -> None:
-        lines.append(f"| {name} | " + " | ".join(values) + " |")
-
+def render_rules(cells: Sequence[Cell]) -> str:
+    """Rates of all rules in whole percent: a row a rule, a column a kind and condition."""
+    columns: Dict[str, List[Cell]] = {}
+    for cell in cells:
+        kind = "the same" if cell.kind in SAME else KINDS[cell.kind]
+        columns.setdefault(f"{kind}, {cell.condition}", []).append(cell)
+    lines = [
+        "| % called different (the same), or found slower | " + " | ".join(columns) + " |",
+        "|---|" + "---:|" * len(columns),
+    ]
     for rule in (OURS, *RULES):
-        row(rule, [format_rate(c.rules[rule]) for c in cells])
-    row("comparisons", [str(c.coverage.total) for c in cells])
-    row("our 95 % interval holds the truth, %", [format_rate(c.coverage) for c in cells])
-    row("planted in truth, %", [_format_truth(c) for c in cells])
-    row("our verdicts", [", ".join(f"{n} {v}" for v, n in c.verdicts.items()) for c in cells])
-    row(
-        "seconds to the verdict, median (longest)",
-        [f"{c.median_verdict_s:.0f} ({c.worst_verdict_s:.0f})" for c in cells],
-    )
-    row("controller's CPU, % of the run", [f"{c.controller_cpu_share * 100:.1f}" for c in cells])
+        rates = [_pool([cell.rules[rule] for cell in mine]) for mine in columns.values()]
+        told = [format_rate(rate, 0) for rate in rates]
+        if rule == OURS:
+            told = ["**{}** {}".format(*each.split(" ", 1)) for each in told]
+        lines.append(f"| {f'**{rule}**' if rule == OURS else rule} | {' | '.join(told)} |")
+    return "\n".join(lines) + "\n"
+
+
+def render_cells(cells: Sequence[Cell]) -> str:
+    """Our verdicts of each kind under each condition, in Markdown."""
+    lines = [
+        "| | comparisons | planted in truth, % | called different, or found, % "
+        "| interval holds the truth, % | median (longest), s | verdicts |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for cell in cells:
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in cell.verdicts.items())
+        row = [
+            f"{KINDS[cell.kind]}, {cell.condition}",
+            str(cell.coverage.total),
+            _format_truth(cell),
+            format_rate(cell.rules[OURS]),
+            format_rate(cell.coverage),
+            f"{cell.median_verdict_s:.0f} ({cell.worst_verdict_s:.0f})",
+            verdicts,
+        ]
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -93,8 +111,9 @@ def render_course(comparisons: Sequence[Dict[str, Any]], parts: int = 4) -> str:
     ordered = sorted(comparisons, key=lambda c: str(c["created"]))
     found = " | ".join(f"{KINDS[kind]} found" for kind in PLANTED)
     lines = [
-        f"| measured | comparisons | median step, ms | spread of equal processes, % | {found} |",
-        "|---|---:|---:|---:|" + "---:|" * len(PLANTED),
+        "| measured | comparisons | median step, ms | spread of equal processes, % "
+        f"| controller's CPU, % | {found} |",
+        "|---|---:|---:|---:|---:|" + "---:|" * len(PLANTED),
     ]
     for numbers in np.array_split(np.arange(len(ordered)), min(parts, len(ordered))):
         mine = [ordered[number] for number in numbers]
@@ -104,12 +123,14 @@ def render_course(comparisons: Sequence[Dict[str, Any]], parts: int = 4) -> str:
             for c in mine
         ]
         spreads = [j.process_spread for _, j in judged if j.process_spread is not None]
+        cpu_share = sum(c["controller_cpu_s"] for c in mine) / sum(c["wall_s"] for c in mine)
         of_kinds = [[j.verdict == SLOWER for k, j in judged if k == kind] for kind in PLANTED]
         row = [
             str(mine[0]["created"])[:16].replace("T", " ") + " on",
             str(len(mine)),
             f"{statistics.median(steps) / 1e3:.1f}",
             f"{statistics.median(spreads) * 100:.2f}" if spreads else "-",
+            f"{cpu_share * 100:.2f}",
             *(f"{sum(each)} of {len(each)}" for each in of_kinds),
         ]
         lines.append("| " + " | ".join(row) + " |")
@@ -128,8 +149,12 @@ def describe_calibration(stored: Path, effects: Sequence[str]) -> str:
     return f"Before the work was chosen: products that take {', '.join(found)}.\n"
 
 
-def format_rate(rate: Rate) -> str:
-    return f"{rate.count / rate.total * 100:.1f} ({rate.low * 100:.1f} to {rate.high * 100:.1f})"
+def format_rate(rate: Rate, digits: int = 1) -> str:
+    """In percent, with its interval."""
+    share, low, high = (
+        f"{value * 100:.{digits}f}" for value in (rate.count / rate.total, rate.low, rate.high)
+    )
+    return f"{share} ({low} to {high})"
 
 
 def _format_truth(cell: Cell) -> str:
@@ -157,7 +182,7 @@ def draw_rates(cells: Sequence[Cell], path: Path) -> None:
     )
     for cell in cells:
         _draw_cell(cell, axes[conditions.index(cell.condition)][kinds.index(cell.kind)])
-    figure.suptitle("comparisons called different, with 95 % intervals", fontsize=10)
+    figure.suptitle("Comparisons called different, with 95 % intervals", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -188,7 +213,8 @@ def write_report(store: Path, out: Path) -> str:
     cells = summarize_cells(comparisons)
     calibration = describe_calibration(out / "calibration.json", PLANTED)
     course = render_course(comparisons)
-    parts = [render_totals(cells, comparisons), course, render_table(cells), calibration]
+    rules, totals = render_rules(cells), render_totals(cells, comparisons)
+    parts = [rules, totals, render_cells(cells), course, calibration]
     table = "\n".join(part for part in parts if part)
     write_atomically(out / "table.md", table)
     summary = {"cells": [cell.model_dump() for cell in cells], "setting": describe(comparisons)}

@@ -7,6 +7,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 from fakes import Clock, FakeSpeedWorker
+from other_rules import RULES
 from records import create_speed_events
 from study import load_rows
 from verdict_quality import beside, main, plan_cells, run_comparison
@@ -21,8 +22,9 @@ from verdict_quality_cells import (
 )
 from verdict_quality_report import (
     describe_calibration,
+    render_cells,
     render_course,
-    render_table,
+    render_rules,
     render_totals,
     write_report,
 )
@@ -80,8 +82,8 @@ def test_rates_are_exact_binomial():
     assert (form_rate(40, 40).high, form_rate(0, 40).low) == (1.0, 0.0)
 
 
-def test_the_table_has_all_rules_and_cells(comparisons):
-    cells = summarize_cells(comparisons)
+def test_the_tables_have_all_rules_and_cells(comparisons):
+    cells = summarize_cells(comparisons[::-1])
     assert [(c.kind, c.condition) for c in cells] == [
         ("aa", "quiet"),
         ("aa", "hog"),
@@ -90,15 +92,32 @@ def test_the_table_has_all_rules_and_cells(comparisons):
     ]
     assert [c.rules[OURS].count for c in cells] == [0, 0, 4, 4]
     assert cells[2].coverage.count >= 3 and cells[2].truth == pytest.approx(1.1)
-    table = render_table(cells)
-    assert "| +10 %, hog |" in table and "TorchBench" in table
-    assert all(line.count("|") == 6 for line in table.splitlines())
+    rows = read_table(render_rules(cells))
+    assert rows[0][1:] == ["the same, quiet", "the same, hog", "+10 %, quiet", "+10 %, hog"]
+    assert rows[1][1] == "**0** (0 to 60)" and rows[1][3] == "**100** (40 to 100)"
+    assert [row[0] for row in rows[1:]] == [f"**{OURS}**", *RULES]
+    told = {row[0]: row[1:] for row in read_table(render_cells(cells))[1:]}
+    assert told["the same, eager, hog"][:3] == ["4", "0", "0.0 (0.0 to 60.2)"]
+    assert told["+10 %, quiet"][2] == "100.0 (39.8 to 100.0)"
+    assert told["+10 %, quiet"][4:] == ["9 (9)", "4 slower"]
+
+
+def test_the_same_program_in_either_mode_shares_a_column(comparisons):
+    graphs = [{**c, "kind": "aa-graph"} for c in comparisons if c["kind"] == "aa"]
+    rows = read_table(render_rules(summarize_cells(comparisons + graphs)))
+    assert rows[0][1:3] == ["the same, quiet", "the same, hog"]
+    assert rows[1][1] == "**0** (0 to 37)"  # of 8
+
+
+def read_table(text):
+    """Its rows, names of the columns first."""
+    lines = [line for line in text.splitlines() if not line.startswith("|---")]
+    return [[field.strip() for field in line.strip("|").split("|")] for line in lines]
 
 
 def test_totals_are_of_all_conditions_beside_what_was_aimed_at(comparisons):
     totals = render_totals(summarize_cells(comparisons), comparisons)
-    rows = [line.strip("| ").split(" | ") for line in totals.splitlines()]
-    told = {row[0]: row[1:] for row in rows}
+    told = {row[0]: row[1:] for row in read_table(totals)}
     called = told["the same program called different, %"]
     assert called[0].endswith(": 0 of 8") and called[1] == "at most 1"
     assert told["+10 % found, %"][0].endswith(": 8 of 8")
@@ -109,11 +128,10 @@ def test_totals_are_of_all_conditions_beside_what_was_aimed_at(comparisons):
 
 
 def test_the_course_of_the_study_is_told_in_the_order_of_time(comparisons):
-    rows = render_course(comparisons[::-1], parts=2).splitlines()[2:]
-    first, second = ([field.strip() for field in row.strip("|").split("|")] for row in rows)
+    _, first, second = read_table(render_course(comparisons[::-1], parts=2))
     assert first[:2] == ["2026-01-01 00:00 on", "8"] and second[0] == "2026-01-01 02:00 on"
     assert 95 < float(first[2]) < 112  # ms
-    assert first[-1] == "4 of 4" and first[4] == "0 of 0"
+    assert first[4] == "1.90" and first[5:] == ["0 of 0", "0 of 0", "4 of 4"]
 
 
 def test_the_calibration_is_told_where_there_is_one(tmp_path):
