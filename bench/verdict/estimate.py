@@ -28,7 +28,7 @@ from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from oneflow_bench.verdict.location import Locate, quickest_quarter
+from oneflow_bench.verdict.location import Locate
 
 FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
 
@@ -62,7 +62,7 @@ def _stack(wave: Wave) -> np.ndarray:
     return np.concatenate([wave.baseline, wave.contender, wave.control])
 
 
-def estimate_speedup(waves: Sequence[Wave], locate: Locate = quickest_quarter) -> Estimate:
+def estimate_speedup(waves: Sequence[Wave], locate: Locate) -> Estimate:
     """The contender against the baseline, from at least one wave."""
     stacked = [_stack(wave) for wave in waves]
     located = [np.split(locate(values), 3) for values in stacked]
@@ -84,7 +84,7 @@ def estimate_speedup(waves: Sequence[Wave], locate: Locate = quickest_quarter) -
     return _estimate(left, right, sum(parts) / replicates, df, spread, within)
 
 
-def estimate_control(waves: Sequence[Wave], locate: Locate = quickest_quarter) -> Estimate:
+def estimate_control(waves: Sequence[Wave], locate: Locate) -> Estimate:
     """The control against the baseline: the same program on both sides, so truly 0."""
     stacked = [_stack(wave) for wave in waves]
     located = [np.split(locate(values), 3) for values in stacked]

@@ -10,6 +10,7 @@ from oneflow_bench.verdict.estimate import (
     estimate_speedup,
 )
 from oneflow_bench.verdict.judge import Interval, Margins, decide, judge, smallest_effect
+from oneflow_bench.verdict.location import quickest_quarter as quickest
 from oneflow_bench.verdict.looks import is_look_due, look_alpha
 from oneflow_bench.verdict.moves import FRESH, LONGER, STOP, Aims, next_move
 
@@ -29,14 +30,14 @@ def create_wave(
 
 def test_what_happens_to_all_processes_of_a_round_cancels():
     wave = create_wave(effect=np.log(1.1), noise=1e-9)
-    estimate = estimate_speedup([wave])
+    estimate = estimate_speedup([wave], quickest)
     assert estimate.log_ratio == pytest.approx(-np.log(1.1), abs=1e-6)
     assert estimate.std_error < 1e-6
 
 
 def test_the_spread_among_processes_is_in_the_standard_error_whatever_the_blocks():
-    few = estimate_speedup([create_wave(spread=0.02, rounds=4, processes=40)])
-    many = estimate_speedup([create_wave(spread=0.02, rounds=64, processes=40)])
+    few = estimate_speedup([create_wave(spread=0.02, rounds=4, processes=40)], quickest)
+    many = estimate_speedup([create_wave(spread=0.02, rounds=64, processes=40)], quickest)
     expected = 0.02 * np.sqrt(1.5 / 40)  # twice as many processes of the baseline's program
     assert few.std_error == pytest.approx(expected, rel=0.3)
     assert many.std_error == pytest.approx(expected, rel=0.3)
@@ -46,29 +47,29 @@ def test_the_spread_among_processes_is_in_the_standard_error_whatever_the_blocks
 def test_the_controls_processes_are_the_baselines():
     source = np.random.default_rng(3)
     waves = [create_wave(control=0.1, processes=5, seed=int(source.integers(99))) for _ in range(2)]
-    assert estimate_control(waves).log_ratio == pytest.approx(-0.1, abs=0.02)
-    assert estimate_speedup(waves).log_ratio == pytest.approx(0.05, abs=0.02)  # of both together
+    assert estimate_control(waves, quickest).log_ratio == pytest.approx(-0.1, abs=0.02)
+    assert estimate_speedup(waves, quickest).log_ratio == pytest.approx(0.05, abs=0.02)  # of both
 
 
 def test_a_contender_whose_processes_happen_to_lie_close_is_not_trusted_for_it():
     wave = create_wave(spread=0.02, noise=1e-6)
     wave.contender[:] = wave.contender.mean(axis=0)
     everyone = np.concatenate([wave.baseline, wave.control]).mean(axis=1).std(ddof=1)
-    assert estimate_speedup([wave]).std_error > 0.7 * everyone / np.sqrt(3)
+    assert estimate_speedup([wave], quickest).std_error > 0.7 * everyone / np.sqrt(3)
 
 
 def test_noise_within_processes_is_told_from_their_spread():
-    assert estimate_speedup([create_wave(noise=0.05, processes=20)]).within_share > 0.6
+    assert estimate_speedup([create_wave(noise=0.05, processes=20)], quickest).within_share > 0.6
 
 
 def test_degrees_of_freedom_are_those_of_the_processes():
     waves = [create_wave(spread=0.01, seed=seed) for seed in range(2)]
-    assert 4 <= estimate_speedup(waves).df <= 12  # between the contender's own and all
-    assert estimate_control(waves).df == 8
+    assert 4 <= estimate_speedup(waves, quickest).df <= 12  # between the contender's own and all
+    assert estimate_control(waves, quickest).df == 8
     singles = [create_wave(processes=1, spread=0.01, seed=seed) for seed in range(5)]
-    assert estimate_speedup(singles).df == 4
-    assert estimate_speedup(singles[:2]).std_error is None
-    assert estimate_speedup([create_wave(processes=2)]).std_error is None
+    assert estimate_speedup(singles, quickest).df == 4
+    assert estimate_speedup(singles[:2], quickest).std_error is None
+    assert estimate_speedup([create_wave(processes=2)], quickest).std_error is None
 
 
 def test_no_waves_are_refused():
@@ -82,7 +83,7 @@ def test_what_only_ever_takes_time_hardly_moves_the_ratio():
     for side in (wave.baseline, wave.contender, wave.control):
         disturbed = source.random(side.shape) < 0.3
         side[disturbed] += source.exponential(0.4, disturbed.sum())
-    assert estimate_speedup([wave]).log_ratio == pytest.approx(-np.log(1.1), abs=0.006)
+    assert estimate_speedup([wave], quickest).log_ratio == pytest.approx(-np.log(1.1), abs=0.006)
 
 
 def test_a_slow_state_of_the_machine_that_comes_and_goes_within_a_round_does_not_move_the_ratio():
@@ -90,7 +91,7 @@ def test_a_slow_state_of_the_machine_that_comes_and_goes_within_a_round_does_not
     source = np.random.default_rng(7)
     for side in (wave.baseline, wave.contender, wave.control):
         side += 0.4 * (source.random(side.shape) < 0.4)  # hits some processes of a round
-    estimate = estimate_speedup([wave])
+    estimate = estimate_speedup([wave], quickest)
     assert estimate.log_ratio == pytest.approx(-np.log(1.05), abs=0.01)
 
 
@@ -98,14 +99,14 @@ def test_the_drift_of_the_machine_is_not_noise_within_a_process():
     wave = create_wave(noise=1e-4, spread=0.01, rounds=16)
     for side in (wave.baseline, wave.contender, wave.control):
         side[:, 8:] += 0.5
-    assert estimate_speedup([wave]).within_share < 0.01
+    assert estimate_speedup([wave], quickest).within_share < 0.01
 
 
 def test_a_disturbance_that_lasts_for_some_blocks_counts_as_noise_within_a_process():
     wave = create_wave(noise=1e-3, processes=20, rounds=16, drift=0.0)
     late = np.random.default_rng(6).random(20) < 0.5
     wave.baseline[late, 2:] += 0.1  # two blocks before it, and a quarter is four
-    assert estimate_speedup([wave]).within_share > 0.5
+    assert estimate_speedup([wave], quickest).within_share > 0.5
 
 
 @pytest.mark.parametrize(
