@@ -197,7 +197,7 @@ def _draw_cell(cell: Cell, axis: Any) -> None:
     colours = ["#103060" if rule == OURS else "#f0a030" for rule in rules]
     axis.barh(range(len(rules)), shares, color=colours, xerr=errors, ecolor="#777777", capsize=2)
     good = "wrong" if cell.kind in SAME else "right"
-    title = f"{KINDS[cell.kind]}, {cell.condition}: {good} if called\n(n = {cell.coverage.total})"
+    title = f"{KINDS[cell.kind]}, {cell.condition}\n{good} if called (n = {cell.coverage.total})"
     axis.set_title(title, fontsize=9)
     axis.set_xlim(0, 100)
     axis.set_xlabel("%")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,8 @@ from verdict_quality_report import (
 
 from oneflow_bench.config import Workload
 from oneflow_bench.speed_events import SpeedBlockEvent
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def create_comparison(kind="aa", condition="quiet", planted=1.0, number=0):
@@ -161,6 +164,15 @@ def test_the_report_writes_table_summary_and_picture(tmp_path, comparisons):
     assert (tmp_path / "error-rates.png").stat().st_size > 10_000
 
 
+def test_readme_and_docs_show_the_tables_as_they_were_printed():
+    printed = (ROOT / "results" / "verdict-quality" / "table.md").read_text().strip().split("\n\n")
+    rules, totals, cells, course, calibration = printed
+    assert rules in (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "speed.md").read_text()
+    assert all(table in page for table in (totals, cells, course))
+    assert calibration.startswith("Before the work was chosen")
+
+
 def test_what_is_stored_is_not_done_again(comparisons):
     options = Namespace(condition=["quiet", "hog"], kind=["aa", "10"], count=5)
     assert plan_cells(options, comparisons) == sorted(
@@ -183,7 +195,6 @@ def test_the_hog_ends_with_the_comparison():
 
 def list_hogs():
     import os
-    from pathlib import Path
 
     tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
     return [child for task in tasks for child in (task / "children").read_text().split()]
