@@ -50,6 +50,7 @@ ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
 START_SHARE = 2 / 3  # of what is left of the budget, for the other replicates of the first wave
 MOST_WARMUP_ROUNDS = 3
+WARMUP_SHARE = 0.05  # of what is left of the budget, for another round of one process
 PROBE_STEPS = 3
 
 Observer = Callable[[str, int, int], None]
@@ -188,12 +189,13 @@ class SpeedRun:
         return _Ready(step_time_s, probed["sync_s"], probed["peak_rss_bytes"])
 
     def _warm_up(self, key: ProcessKey) -> float:
-        """Run until the step time has settled; the settled step time."""
+        """Run until the step time has settled, as far as the budget allows; that step time."""
         step_times_s = [self._measure(key, "warmup", 1, 0)]
         count, steps = choose_warmup_blocks(step_times_s[0])
         for _ in range(MOST_WARMUP_ROUNDS):
             step_times_s += [self._measure(key, "warmup", steps, 0) for _ in range(count)]
-            if is_settled(step_times_s):
+            round_s = count * steps * step_times_s[-1]
+            if is_settled(step_times_s) or round_s > WARMUP_SHARE * self._left_s():
                 break
         return summarize(step_times_s[-count:]).median
 

@@ -104,6 +104,27 @@ def test_the_budget_ends_the_phase(tmp_path):
     assert [look.look for look in looks] == list(range(1, len(looks) + 1))
 
 
+@pytest.mark.parametrize("budget_s, most", [(30, 5), (3000, 13)])
+def test_a_process_that_does_not_settle_runs_on_only_where_the_budget_has_room(
+    tmp_path, budget_s, most
+):
+    """Steps of 2 s that go on getting quicker by a tenth."""
+
+    class Restless(World):
+        def launch(self, contender):
+            worker = super().launch(contender)
+            steps = iter(range(10**6))
+            worker._step_time_s = lambda: 0.5 + 2 * 0.9 ** next(steps)
+            return worker
+
+    record = Restless(tmp_path / "run", budget_s=budget_s, replicates=1).run()
+    steps = {role: 0 for role in ("baseline", "contender", "control")}
+    for block in record.of_kind(SpeedBlockEvent):
+        if block.kind == "warmup":
+            steps[block.role] += block.steps
+    assert steps == dict.fromkeys(steps, most)
+
+
 def test_the_smallest_budget_still_gives_a_ratio(tmp_path):
     summary = judge(World(tmp_path / "run", budget_s=0.1).run())
     assert summary.judgement.verdict in ("equivalent", "inconclusive")
