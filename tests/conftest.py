@@ -1,8 +1,9 @@
-"""For all tests: how threads are scheduled, and an initialisation that costs next to nothing."""
+"""For all tests: how threads are scheduled, what Ctrl-C does, and a cheap initialisation."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -13,6 +14,11 @@ try:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 except OSError:  # a sandbox may forbid it; then they are as good as OneFlow is
     pass
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start; and
+# OneFlow 0.9.0, once imported, ends this process with status 255 where Python handles no SIGINT
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DRAWS = ("kaiming_uniform_", "kaiming_normal_", "normal_", "uniform_")
 
