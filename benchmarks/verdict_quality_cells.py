@@ -113,8 +113,11 @@ def form_rate(count: int, total: int) -> Rate:
 
 def judge_ours(comparison: Dict[str, Any]) -> Judgement:
     """Our judgement of its step times."""
-    blocks = unpack_blocks(comparison["processes"])
-    judgement = judge_blocks(blocks, comparison["looks"], Margins())
+    return _judge(unpack_blocks(comparison["processes"]), comparison["looks"])
+
+
+def _judge(blocks: Sequence[SpeedBlockEvent], looks: int) -> Judgement:
+    judgement = judge_blocks(blocks, looks, Margins())
     assert judgement is not None
     return judgement
 
@@ -124,7 +127,7 @@ def judge_comparison(comparison: Dict[str, Any]) -> Tuple[Judgement, Dict[str, s
     blocks = unpack_blocks(comparison["processes"])
     times = {role: [b.step_time_s for b in blocks if b.role == role] for role in ROLES}
     others = {name: rule(times["baseline"], times["contender"]) for name, rule in RULES.items()}
-    return judge_ours(comparison), others
+    return _judge(blocks, comparison["looks"]), others
 
 
 def measure_truth(comparisons: Sequence[Dict[str, Any]]) -> Tuple[float, float]:

@@ -36,7 +36,7 @@ def render_rules(cells: Sequence[Cell]) -> str:
         kind = "the same" if cell.kind in SAME else KINDS[cell.kind]
         columns.setdefault(f"{kind}, {cell.condition}", []).append(cell)
     lines = [
-        "| % called different (the same), or found slower | " + " | ".join(columns) + " |",
+        _row(["% called different (the same), or found slower", *columns]),
         "|---|" + "---:|" * len(columns),
     ]
     for rule in (OURS, *RULES):
@@ -44,7 +44,7 @@ def render_rules(cells: Sequence[Cell]) -> str:
         told = [format_rate(rate, 0) for rate in rates]
         if rule == OURS:
             told = ["**{}** {}".format(*each.split(" ", 1)) for each in told]
-        lines.append(f"| {f'**{rule}**' if rule == OURS else rule} | {' | '.join(told)} |")
+        lines.append(_row([f"**{rule}**" if rule == OURS else rule, *told]))
     return "\n".join(lines) + "\n"
 
 
@@ -66,7 +66,7 @@ def render_cells(cells: Sequence[Cell]) -> str:
             f"{cell.median_verdict_s:.0f} ({cell.worst_verdict_s:.0f})",
             verdicts,
         ]
-        lines.append(f"| {' | '.join(row)} |")
+        lines.append(_row(row))
     return "\n".join(lines) + "\n"
 
 
@@ -96,6 +96,10 @@ def render_totals(cells: Sequence[Cell], comparisons: Sequence[Dict[str, Any]]) 
     wrong = sum(cell.wrong_direction for cell in planted)
     lines.append(f"| planted work called faster | {wrong} | 0 |")
     return "\n".join(lines) + "\n"
+
+
+def _row(fields: Sequence[str]) -> str:
+    return f"| {' | '.join(fields)} |"
 
 
 def _pool(rates: Sequence[Rate]) -> Rate:
@@ -133,7 +137,7 @@ def render_course(comparisons: Sequence[Dict[str, Any]], parts: int = 4) -> str:
             f"{cpu_share * 100:.2f}",
             *(f"{sum(each)} of {len(each)}" for each in of_kinds),
         ]
-        lines.append("| " + " | ".join(row) + " |")
+        lines.append(_row(row))
     return "\n".join(lines) + "\n"
 
 

@@ -55,6 +55,14 @@ class World:
         self.writer.close()
         return load_record(self.folder)
 
+    def run_until_a_control_fails(self, call, works=0):
+        """In that call, after it has worked so many times; the record as it was left."""
+        self.options = {"control": {"fail_at": (call, works, WorkerError("no"))}}
+        with pytest.raises(WorkerError):
+            self.run()
+        self.writer.close()
+        return load_record(self.folder)
+
 
 def judge(record):
     return summarize_speed(record.events, Margins())
@@ -181,35 +189,25 @@ def test_where_memory_holds_two_processes_of_a_side_a_second_wave_gives_an_inter
 
 def test_a_failing_worker_ends_all_and_what_was_measured_is_kept(tmp_path):
     world = World(tmp_path / "run")
-    world.options = {"control": {"fail_at": ("compile", 0, WorkerError("no"))}}
-    with pytest.raises(WorkerError):
-        world.run()
-    world.writer.close()
+    record = world.run_until_a_control_fails("compile")
     assert all(w.killed and w.closed for w in world.workers.values())
-    assert load_record(tmp_path / "run").of_kind(ConditionsEvent)
+    assert record.of_kind(ConditionsEvent)
 
 
 def test_the_turns_before_a_worker_failed_in_its_own_are_in_the_record(tmp_path):
     world = World(tmp_path / "run")
-    world.options = {"control": {"fail_at": ("measure", 20, WorkerError("no"))}}
-    with pytest.raises(WorkerError):
-        world.run()
-    world.writer.close()
+    blocks = world.run_until_a_control_fails("measure", works=20).of_kind(SpeedBlockEvent)
     turns = [call for _, call in world.log].count("measure") - 1  # the last one failed
-    blocks = load_record(tmp_path / "run").of_kind(SpeedBlockEvent)
     assert [block.turn for block in blocks] == list(range(turns))
     assert any(block.kind == "scored" for block in blocks)
 
 
 def test_what_ended_before_a_worker_failed_to_is_in_the_record(tmp_path):
     world = World(tmp_path / "run")
-    world.options = {"control": {"fail_at": ("end", 0, WorkerError("no"))}}
-    with pytest.raises(WorkerError):
-        world.run()
-    world.writer.close()
+    record = world.run_until_a_control_fails("end")
     ended = [name for name, call in world.log if call == "end"][:-1]  # the last one failed
     assert ended and all("control" not in name for name in ended)
-    assert len(load_record(tmp_path / "run").of_kind(SpeedEndEvent)) == len(ended)
+    assert len(record.of_kind(SpeedEndEvent)) == len(ended)
 
 
 def test_the_summary_has_what_the_record_holds(tmp_path):
