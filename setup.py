@@ -1,19 +1,20 @@
-"""Packaging. Folders are `bench`, `models` and `data`; the import name is `oneflow_bench`.
+"""Packaging. The repository's root is the package `oneflow_bench`.
 
-The mapping keeps packages called `models` and `data` out of anybody's site-packages. Never imports
-OneFlow, and reads the version as text.
+A file's path is its import path, and no package called `models` or `data` reaches site-packages.
+This file never imports OneFlow. It reads the version as text.
 """
 
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 VERSION = re.search(
-    r'^__version__ = "([^"]+)"', (ROOT / "bench" / "__init__.py").read_text(), re.MULTILINE
+    r'^__version__ = "([^"]+)"', (ROOT / "__init__.py").read_text(), re.MULTILINE
 ).group(1)
 
+FOLDERS = find_packages(include=["bench", "bench.*", "models", "data"])
 TENSORBOARD = ["tensorboardX>=2.5"]  # writes event files
 TEST = [
     "pytest>=7",
@@ -35,40 +36,11 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.8,<3.11",
-    packages=[
-        "oneflow_bench",
-        "oneflow_bench.cli",
-        "oneflow_bench.doctor",
-        "oneflow_bench.export",
-        "oneflow_bench.limits",
-        "oneflow_bench.parity",
-        "oneflow_bench.ranks",
-        "oneflow_bench.scaling",
-        "oneflow_bench.strategies",
-        "oneflow_bench.verdict",
-        "oneflow_bench.sweep",
-        "oneflow_bench.tuning",
-        "oneflow_bench.models",
-        "oneflow_bench.data",
-    ],
-    package_dir={
-        "oneflow_bench": "bench",
-        "oneflow_bench.cli": "bench/cli",
-        "oneflow_bench.doctor": "bench/doctor",
-        "oneflow_bench.export": "bench/export",
-        "oneflow_bench.limits": "bench/limits",
-        "oneflow_bench.parity": "bench/parity",
-        "oneflow_bench.ranks": "bench/ranks",
-        "oneflow_bench.scaling": "bench/scaling",
-        "oneflow_bench.strategies": "bench/strategies",
-        "oneflow_bench.verdict": "bench/verdict",
-        "oneflow_bench.sweep": "bench/sweep",
-        "oneflow_bench.tuning": "bench/tuning",
-        "oneflow_bench.models": "models",
-        "oneflow_bench.data": "data",
-    },
+    packages=["oneflow_bench", *(f"oneflow_bench.{name}" for name in FOLDERS)],
+    package_dir={"oneflow_bench": "."},
     package_data={
-        "oneflow_bench.parity": ["*.json", "*.template"],
+        "oneflow_bench": ["py.typed"],
+        "oneflow_bench.bench.parity": ["*.json", "*.template"],
         "oneflow_bench.data": ["imagenet_names.json", "digits/*.json", "digits/*/part-*"],
     },
     install_requires=[
@@ -89,5 +61,5 @@ setup(
         "pillow>=9",
     ],
     extras_require={"tensorboard": TENSORBOARD, "test": TEST, "dev": [*TEST, "ruff", "mypy"]},
-    entry_points={"console_scripts": ["bench = oneflow_bench.cli:main"]},
+    entry_points={"console_scripts": ["bench = oneflow_bench.bench.cli:main"]},
 )

@@ -8,7 +8,7 @@ import select
 import time
 from typing import Any, Callable, Dict, Optional
 
-from oneflow_bench.errors import InputError, WorkerError
+from .errors import InputError, WorkerError
 
 _DECODER = json.JSONDecoder()  # fewer calls than json.loads, which counts between two turns
 

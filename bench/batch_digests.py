@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Dict, List
 
-from oneflow_bench.ranks.digests import join_digests
+from .ranks.digests import join_digests
 
 
 class BatchDigests:

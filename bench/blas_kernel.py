@@ -17,10 +17,10 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
-from oneflow_bench.cache import find_cache_folder
-from oneflow_bench.interpreter import keep_logs_away
-from oneflow_bench.machine import read_cpuinfo
-from oneflow_bench.record import write_atomically
+from .cache import find_cache_folder
+from .interpreter import create_python_command, keep_logs_away
+from .machine import read_cpuinfo
+from .record import write_atomically
 
 PROBE_TIMEOUT_S = 120.0
 # the BLAS reads the processor's identity; a hypervisor may show one name for several kinds
@@ -161,7 +161,7 @@ def _run_python(python: str, code: str, environment: Dict[str, str]) -> str:
     """What the interpreter prints, on both streams; nothing where it does not run or hangs."""
     try:
         return subprocess.run(
-            [python, "-c", code],
+            create_python_command(python, code),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

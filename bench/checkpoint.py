@@ -20,8 +20,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.flow_checkpoint import PICKLE_NAME, read_flow_folder
+from .errors import InputError
+from .flow_checkpoint import PICKLE_NAME, read_flow_folder
 
 State = Dict[str, np.ndarray]
 METADATA_KEY = "oneflow_bench"

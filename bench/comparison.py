@@ -7,25 +7,12 @@ from typing import Dict, List, Optional, Tuple
 
 from pydantic import BaseModel
 
-from oneflow_bench.loss_parity import LossDifference, compare_losses, judge_parity
-from oneflow_bench.ranks.comparison import RanksComparison, compare_ranks
-from oneflow_bench.record import (
-    BlockEvent,
-    EndEvent,
-    EvalEvent,
-    ParametersEvent,
-    RunRecord,
-    SetupEvent,
-)
-from oneflow_bench.speed import SpeedSummary, explain_verdict, summarize_record_speed
-from oneflow_bench.stats import (
-    Ratio,
-    Summary,
-    paired_log_ratio,
-    summarize,
-    unpaired_ratio,
-)
-from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
+from .loss_parity import LossDifference, compare_losses, judge_parity
+from .ranks.comparison import RanksComparison, compare_ranks
+from .record import BlockEvent, EndEvent, EvalEvent, ParametersEvent, RunRecord, SetupEvent
+from .speed import SpeedSummary, explain_verdict, summarize_record_speed
+from .stats import Ratio, Summary, paired_log_ratio, summarize, unpaired_ratio
+from .verdict.break_even import BreakEven, estimate_break_even
 
 
 class ContenderSummary(BaseModel):

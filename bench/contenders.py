@@ -17,10 +17,10 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-from oneflow_bench.config import STRATEGIES, Contender
-from oneflow_bench.errors import InputError
-from oneflow_bench.graph_options import OptionValue, format_option, parse_option, suggest
-from oneflow_bench.ranks.words import WORDS, Strategy, find_word
+from .config import STRATEGIES, Contender
+from .errors import InputError
+from .graph_options import OptionValue, format_option, parse_option, suggest
+from .ranks.words import WORDS, Strategy, find_word
 
 MODES = ("eager", "graph")
 RUNTIMES = ("tuned", "stock")

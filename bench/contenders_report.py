@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
-from oneflow_bench.comparison import Comparison, ContenderSummary
-from oneflow_bench.ranks.report import markdown_rank_tables, render_ranks_terminal
-from oneflow_bench.report import (
+from .comparison import Comparison, ContenderSummary
+from .ranks.report import markdown_rank_tables, render_ranks_terminal
+from .report import (
     contender_rows,
     difference_rows,
     markdown_contender_table,
@@ -23,7 +23,7 @@ from oneflow_bench.report import (
     render_terminal,
     render_verdict,
 )
-from oneflow_bench.speed_report import MISSING
+from .speed_report import MISSING
 
 if TYPE_CHECKING:
     from rich.console import Console

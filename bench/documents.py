@@ -11,7 +11,7 @@ from typing import Any, Sequence, Type
 
 from pydantic import BaseModel, ValidationError
 
-from oneflow_bench.errors import InputError, RecordError
+from .errors import InputError, RecordError
 
 
 def load_document(

@@ -18,9 +18,9 @@ from collections import deque
 from pathlib import Path
 from typing import Callable, Deque, List, Optional, Tuple
 
-from oneflow_bench.cache import find_cache_folder
-from oneflow_bench.errors import InputError
-from oneflow_bench.interpreter import check_interpreter
+from .cache import find_cache_folder
+from .errors import InputError
+from .interpreter import check_interpreter
 
 FOLDER = "environments"
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?([.+\w]*)")
@@ -93,10 +93,11 @@ def _build(version: str, place: Path, say: Say, run: Run) -> None:
     python = str(building / "bin" / "python")
     try:
         say(f"OneFlow {version}: making an environment")
-        _run_step([sys.executable, "-m", "venv", str(building)], version, say, run)
+        _run_step([sys.executable, "-I", "-m", "venv", str(building)], version, say, run)
         say(f"OneFlow {version}: installing")
         pip = [
             python,
+            "-I",
             "-m",
             "pip",
             "install",

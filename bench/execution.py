@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Callable, Optional
 
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.plan import SUBSET_FOLDER, Plan
-from oneflow_bench.record import BlockEvent, Document, RecordWriter, RunRecord, load_record
-from oneflow_bench.runner import Launcher, Observer, Runner
-from oneflow_bench.speed_run import SpeedRun
+from .errors import InputError, WorkerError
+from .plan import SUBSET_FOLDER, Plan
+from .record import BlockEvent, Document, RecordWriter, RunRecord, load_record
+from .runner import Launcher, Observer, Runner
+from .speed_run import SpeedRun
 
 
 def execute_plan(

@@ -11,12 +11,12 @@ from typing import List, Optional, Sequence, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.config import SYNTHETIC_DATA, Workload
-from oneflow_bench.data import DatasetInfo, create_synthetic_batches, take_share
-from oneflow_bench.data.loader import SEEDS_PER_LOADER, JoinedLoader, OFRecordDataLoader
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks.identity import ALONE, Identity
-from oneflow_bench.timing import synchronize
+from ..data import DatasetInfo, create_synthetic_batches, take_share
+from ..data.loader import SEEDS_PER_LOADER, JoinedLoader, OFRecordDataLoader
+from .config import SYNTHETIC_DATA, Workload
+from .errors import InputError
+from .ranks.identity import ALONE, Identity
+from .timing import synchronize
 
 Batch = Tuple[flow.Tensor, flow.Tensor]
 

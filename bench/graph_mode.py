@@ -12,12 +12,12 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.eager_mode import EvalOutput, TrainOutput
-from oneflow_bench.feeds import Feed
-from oneflow_bench.graph_options import OptionValue, apply_graph_options
-from oneflow_bench.optimization import capture_graph_state, restore_graph_state
-from oneflow_bench.timing import synchronize
-from oneflow_bench.workload import Job
+from .eager_mode import EvalOutput, TrainOutput
+from .feeds import Feed
+from .graph_options import OptionValue, apply_graph_options
+from .optimization import capture_graph_state, restore_graph_state
+from .timing import synchronize
+from .workload import Job
 
 # how the model's variables begin in the train graph's own state
 MODEL_PREFIX = "objective.model."

@@ -8,12 +8,12 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from pydantic import BaseModel
 
-from oneflow_bench.changepoint import find_changes
-from oneflow_bench.comparison import compare_contenders, summarize_contender
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.history_key import create_series_key, list_differences
-from oneflow_bench.history_metrics import METRICS
-from oneflow_bench.record import DOCUMENT_NAME, RunRecord, load_record
+from .changepoint import find_changes
+from .comparison import compare_contenders, summarize_contender
+from .errors import InputError, RecordError
+from .history_key import create_series_key, list_differences
+from .history_metrics import METRICS
+from .record import DOCUMENT_NAME, RunRecord, load_record
 
 Value = Union[float, str]
 Progress = Callable[[int, int], None]

@@ -6,8 +6,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Dict, List, Sequence
 
-from oneflow_bench.history import Change, Curve, History, Series, Value
-from oneflow_bench.history_metrics import METRICS, Metric
+from .history import Change, Curve, History, Series, Value
+from .history_metrics import METRICS, Metric
 
 if TYPE_CHECKING:
     from rich.console import Console

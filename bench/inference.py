@@ -10,14 +10,14 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from pydantic import BaseModel
 
-from oneflow_bench.checkpoint import find_checkpoint, read_about
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.data import DataError, InputScale, imagenet_names, read_picture
-from oneflow_bench.errors import InputError
-from oneflow_bench.models import UnknownModelError, get_model_spec
-from oneflow_bench.recipe_checks import validated
-from oneflow_bench.stats import Summary, summarize
-from oneflow_bench.turns import generate_orders
+from ..data import DataError, InputScale, imagenet_names, read_picture
+from ..models import UnknownModelError, get_model_spec
+from .checkpoint import find_checkpoint, read_about
+from .config import Contender, Workload
+from .errors import InputError
+from .recipe_checks import validated
+from .stats import Summary, summarize
+from .turns import generate_orders
 
 IMAGENET_CLASSES = 1000
 # probabilities of the two modes that differ by more are called different

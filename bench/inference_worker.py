@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, List
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.serving import main
-from oneflow_bench.worker import check_device, describe_environment
+from .config import Contender, Workload
+from .serving import main
+from .worker import check_device, describe_environment
 
 
 class InferenceSession:
@@ -31,8 +31,8 @@ class InferenceSession:
         import oneflow as flow
 
         imported = time.perf_counter()
-        from oneflow_bench import modes, timing
-        from oneflow_bench.workload import create_student, load_weights
+        from . import modes, timing
+        from .workload import create_student, load_weights
 
         check_device(contender.device, flow.cuda.is_available())
         model = create_student(workload)
@@ -67,7 +67,7 @@ class InferenceSession:
 
     def time(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Seconds of `iterations` forward passes of the first batch, each synchronised."""
-        from oneflow_bench import timing
+        from . import timing
 
         return {
             "durations_s": [

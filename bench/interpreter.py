@@ -10,17 +10,19 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from pydantic import BaseModel
 
-import oneflow_bench
-from oneflow_bench.errors import InputError
-from oneflow_bench.graph_options import check_graph_options
+from .errors import InputError
+from .graph_options import check_graph_options
 
 PACKAGE = "oneflow_bench"
+PACKAGE_PARTS = ("__init__.py", "bench", "models", "data")
+PACKAGE_DEPTH = 1  # folders from this file up to the package
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 8), (3, 10)
 ASK_TIMEOUT_S = 120.0
 SOURCES = "sources"
@@ -51,7 +53,7 @@ for name in names:
         answer["broken"][name] = " ".join(str(error).split())
 if "oneflow" in answer["versions"]:
     from oneflow.nn.graph.graph_config import GraphConfig
-    from oneflow_bench.graph_options import list_graph_options
+    from oneflow_bench.bench.graph_options import list_graph_options
     options = list_graph_options(GraphConfig)
     answer["graph_options"] = {{k: v and v.__name__ for k, v in options.items()}}
 print({_MARK!r} + json.dumps(answer))
@@ -70,30 +72,17 @@ class Interpreter(BaseModel):
 
 
 @functools.lru_cache(maxsize=None)
-def _create_folder(package: str) -> tempfile.TemporaryDirectory:
+def _create_folder(root: str) -> tempfile.TemporaryDirectory:
     folder = tempfile.TemporaryDirectory(prefix="oneflow-bench-sources-")
     target = Path(folder.name) / SOURCES / PACKAGE
     target.mkdir(parents=True)
-    for source in Path(package).iterdir():
-        if source.name != "__pycache__":
-            (target / source.name).symlink_to(source)
-    for name in ("models", "data"):  # beside the package in a checkout, inside it once installed
-        if not (target / name).exists():
-            (target / name).symlink_to(_find_subpackage(name))
+    for name in PACKAGE_PARTS:
+        (target / name).symlink_to(Path(root) / name)
     return folder
 
 
-def _find_subpackage(name: str) -> Path:
-    import importlib.util
-
-    spec = importlib.util.find_spec(f"{PACKAGE}.{name}")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).resolve().parent
-
-
 def _find_folder() -> str:
-    assert oneflow_bench.__file__ is not None
-    return str(_create_folder(str(Path(oneflow_bench.__file__).resolve().parent)).name)
+    return str(_create_folder(str(Path(__file__).resolve().parents[PACKAGE_DEPTH])).name)
 
 
 def share_sources() -> str:
@@ -111,6 +100,14 @@ def add_sources(environment: Mapping[str, str]) -> Dict[str, str]:
     paths = [share_sources(), environment.get("PYTHONPATH", "")]
     added = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return {**keep_logs_away(), **environment, **added}
+
+
+def create_python_command(python: str, code: str) -> List[str]:
+    """Command line that runs `code` with no user's file before a library.
+
+    `python -c` and `python -m` put the current folder first on the path.
+    """
+    return [python or sys.executable, "-c", f"import sys; del sys.path[0]\n{code}"]
 
 
 def check_interpreter(python: str, environment: Mapping[str, str]) -> Interpreter:
@@ -166,7 +163,7 @@ def ask_interpreter(python: str, environment: Mapping[str, str]) -> Optional[Int
     """Import what a worker imports, in a throw-away process; None without an answer."""
     try:
         done = subprocess.run(
-            [python, "-c", _QUESTION],
+            create_python_command(python, _QUESTION),
             env=add_sources(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

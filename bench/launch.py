@@ -6,24 +6,24 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError
-from oneflow_bench.interpreter import Interpreter, check_interpreter, check_options
-from oneflow_bench.ranks.node_server import NodeServer
-from oneflow_bench.ranks.seat import THREADS
-from oneflow_bench.ranks.starting import start_group
-from oneflow_bench.runtime import TUNED, RuntimeResolver
-from oneflow_bench.variables import check_variables
-from oneflow_bench.worker_process import WorkerProcess, create_worker_command
+from .config import Contender
+from .errors import InputError
+from .interpreter import Interpreter, check_interpreter, check_options
+from .ranks.node_server import NodeServer
+from .ranks.seat import THREADS
+from .ranks.starting import start_group
+from .runtime import TUNED, RuntimeResolver
+from .variables import check_variables
+from .worker_process import WorkerProcess, create_worker_command
 
-TRAINING = "oneflow_bench.worker"
+TRAINING = "oneflow_bench.bench.worker"
 # workers that measure or examine one process, and by what command they are known
 SINGLE = {
-    "oneflow_bench.inference_worker": "bench infer",
-    "oneflow_bench.limits.worker": "bench limits",
-    "oneflow_bench.parity.worker": "bench check",
-    "oneflow_bench.profile_worker": "bench profile",
-    "oneflow_bench.tuning.worker": "bench tune",
+    "oneflow_bench.bench.inference_worker": "bench infer",
+    "oneflow_bench.bench.limits.worker": "bench limits",
+    "oneflow_bench.bench.parity.worker": "bench check",
+    "oneflow_bench.bench.profile_worker": "bench profile",
+    "oneflow_bench.bench.tuning.worker": "bench tune",
 }
 
 

@@ -11,14 +11,14 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.eager_mode import EagerMode
-from oneflow_bench.graph_mode import GraphMode, compile_graph
-from oneflow_bench.graph_options import OptionValue, apply_graph_options
-from oneflow_bench.layer_graph import ForwardGraph
-from oneflow_bench.strategies.creation import create_shared_mode
-from oneflow_bench.strategies.sharing import Sharing
-from oneflow_bench.timing import synchronize
-from oneflow_bench.workload import Job
+from .eager_mode import EagerMode
+from .graph_mode import GraphMode, compile_graph
+from .graph_options import OptionValue, apply_graph_options
+from .layer_graph import ForwardGraph
+from .strategies.creation import create_shared_mode
+from .strategies.sharing import Sharing
+from .timing import synchronize
+from .workload import Job
 
 
 def create_forward(

@@ -11,17 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from oneflow_bench.checkpoint import TrainingState, load_training_state
-from oneflow_bench.config import (
-    EMBEDDED_DATA,
-    LOSS_FIELDS,
-    SYNTHETIC_DATA,
-    Contender,
-    Measuring,
-    Workload,
-)
-from oneflow_bench.contenders import read_runtime
-from oneflow_bench.data import (
+from ..data import (
     DataError,
     DatasetInfo,
     count_subset,
@@ -31,16 +21,19 @@ from oneflow_bench.data import (
     validate_dataset,
     write_subset,
 )
-from oneflow_bench.errors import InputError
-from oneflow_bench.launch import python_of
-from oneflow_bench.machine import describe_machine
-from oneflow_bench.models import UnknownModelError, get_model_spec
-from oneflow_bench.ranks.sharing import check_batches, check_part_files, choose_val_batch_size
-from oneflow_bench.recipe import load_recipe, override_recipe
-from oneflow_bench.recipe_checks import check_recipe, fill_loss_arguments, flag_of, validated
-from oneflow_bench.record import Document
-from oneflow_bench.runtime import RuntimeResolver
-from oneflow_bench.sources import find_dataset
+from ..models import UnknownModelError, get_model_spec
+from .checkpoint import TrainingState, load_training_state
+from .config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
+from .contenders import read_runtime
+from .errors import InputError
+from .launch import python_of
+from .machine import describe_machine
+from .ranks.sharing import check_batches, check_part_files, choose_val_batch_size
+from .recipe import load_recipe, override_recipe
+from .recipe_checks import check_recipe, fill_loss_arguments, flag_of, validated
+from .record import Document
+from .runtime import RuntimeResolver
+from .sources import find_dataset
 
 DEFAULT_VAL_BATCH_SIZE = 120
 SYNTHETIC_STEPS_PER_EPOCH = 20

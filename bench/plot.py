@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from matplotlib.ticker import MaxNLocator
 
-from oneflow_bench.picture import PICTURE_STYLE, choose_style, plt, save_picture
-from oneflow_bench.record import BlockEvent, EvalEvent, ParametersEvent, RunRecord
+from .picture import PICTURE_STYLE, choose_style, plt, save_picture
+from .record import BlockEvent, EvalEvent, ParametersEvent, RunRecord
 
 
 class Series(NamedTuple):

@@ -6,15 +6,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Mapping, Optional
 
-from oneflow_bench.profile_record import (
-    GraphFacts,
-    LayerRow,
-    ProfileDocument,
-    layer_rows,
-    remainder_rows,
-)
-from oneflow_bench.record import write_atomically
-from oneflow_bench.stats import Summary, summarize
+from .profile_record import GraphFacts, LayerRow, ProfileDocument, layer_rows, remainder_rows
+from .record import write_atomically
+from .stats import Summary, summarize
 
 if TYPE_CHECKING:
     from rich.console import Console

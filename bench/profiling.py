@@ -21,15 +21,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.layer_graph import (
-    ForwardGraph,
-    GradientGraph,
-    LayerAlone,
-    copy_layer,
-    replace_forwards,
-)
-from oneflow_bench.profile_record import LayerProfile
-from oneflow_bench.timing import synchronize
+from .layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer, replace_forwards
+from .profile_record import LayerProfile
+from .timing import synchronize
 
 ALONE_REPEATS = 7  # a median has an interval from six values on
 _WARMUP_REPEATS = 2

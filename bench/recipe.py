@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import tomli
 
-from oneflow_bench.config import LOSS_ARGUMENTS, LOSS_FIELDS, TEACHER_LOSSES, Workload
-from oneflow_bench.errors import InputError
+from .config import LOSS_ARGUMENTS, LOSS_FIELDS, TEACHER_LOSSES, Workload
+from .errors import InputError
 
 _TURNED_ON = {"yes": True, "no": False, True: True, False: False}
 

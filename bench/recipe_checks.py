@@ -8,16 +8,10 @@ from typing import Any, Callable, Dict, List
 
 from pydantic import BaseModel, ValidationError
 
-from oneflow_bench.checkpoint import find_checkpoint
-from oneflow_bench.config import (
-    LOSS_ARGUMENTS,
-    LOSS_FIELDS,
-    SYNTHETIC_DATA,
-    TEACHER_LOSSES,
-    Workload,
-)
-from oneflow_bench.errors import InputError
-from oneflow_bench.models import UnknownModelError, get_model_spec
+from ..models import UnknownModelError, get_model_spec
+from .checkpoint import find_checkpoint
+from .config import LOSS_ARGUMENTS, LOSS_FIELDS, SYNTHETIC_DATA, TEACHER_LOSSES, Workload
+from .errors import InputError
 
 
 def flag_of(field: str) -> str:

@@ -27,10 +27,10 @@ from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal
 
-from oneflow_bench.config import Contender, Measuring, Workload
-from oneflow_bench.documents import create_run_folder, load_document
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.speed_events import (
+from .config import Contender, Measuring, Workload
+from .documents import create_run_folder, load_document
+from .errors import InputError, RecordError
+from .speed_events import (
     ConditionsEvent,
     LookEvent,
     RecordEvent,

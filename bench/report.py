@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
-from oneflow_bench.comparison import Comparison, ContenderSummary
-from oneflow_bench.inference import ModeTimes
-from oneflow_bench.speed_report import MISSING, format_ratio, speed_notes, speed_rows
-from oneflow_bench.stats import CONFIDENCE, Ratio, Summary
-from oneflow_bench.verdict.break_even import BreakEven
+from .comparison import Comparison, ContenderSummary
+from .inference import ModeTimes
+from .speed_report import MISSING, format_ratio, speed_notes, speed_rows
+from .stats import CONFIDENCE, Ratio, Summary
+from .verdict.break_even import BreakEven
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,20 +12,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
-from oneflow_bench.checkpoint import LAST_NAME, training_path
-from oneflow_bench.config import Contender, Measuring, Workload, workload_of
-from oneflow_bench.errors import BenchError, InputError, Interrupted, WorkerError
-from oneflow_bench.machine import describe_load
-from oneflow_bench.ranks.availability import is_unavailable
-from oneflow_bench.record import (
-    BlockEvent,
-    EndEvent,
-    EvalEvent,
-    RecordWriter,
-    SetupEvent,
-)
-from oneflow_bench.turns import WARMUP_STEPS, choose_block_steps, generate_orders, split_steps
-from oneflow_bench.weights import compare_weights
+from .checkpoint import LAST_NAME, training_path
+from .config import Contender, Measuring, Workload, workload_of
+from .errors import BenchError, InputError, Interrupted, WorkerError
+from .machine import describe_load
+from .ranks.availability import is_unavailable
+from .record import BlockEvent, EndEvent, EvalEvent, RecordWriter, SetupEvent
+from .turns import WARMUP_STEPS, choose_block_steps, generate_orders, split_steps
+from .weights import compare_weights
 
 CHECKPOINTS = "checkpoints"
 BEST_NAME = "best.safetensors"

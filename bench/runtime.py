@@ -20,11 +20,11 @@ import os
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from oneflow_bench.blas_kernel import find_blas_kernel
-from oneflow_bench.config import Contender
-from oneflow_bench.interpreter import add_sources
-from oneflow_bench.machine import read_cpu
-from oneflow_bench.runtime_profile import (
+from .blas_kernel import find_blas_kernel
+from .config import Contender
+from .interpreter import add_sources
+from .machine import read_cpu
+from .runtime_profile import (
     RuntimeProfile,
     check_profile_machine,
     describe_profile_machine,

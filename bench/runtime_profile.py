@@ -19,10 +19,11 @@ from typing import Dict, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from oneflow_bench.documents import load_document
-from oneflow_bench.errors import InputError
-from oneflow_bench.machine import read_cpu
-from oneflow_bench.record import save_text
+from .documents import load_document
+from .errors import InputError
+from .interpreter import create_python_command
+from .machine import read_cpu
+from .record import save_text
 
 SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
@@ -95,7 +96,7 @@ def find_oneflow(python: str) -> Optional[str]:
     code = "from importlib import metadata; print(metadata.version('oneflow'))"
     try:
         done = subprocess.run(
-            [python, "-c", code],
+            create_python_command(python, code),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -19,9 +19,9 @@ import time
 import traceback
 from typing import Any, Callable, Dict, List, Optional
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks import progress
-from oneflow_bench.ranks.membership import join_group
+from .errors import InputError
+from .ranks import progress
+from .ranks.membership import join_group
 
 # from the end of the input to the end of a turn; a controller that is still there is done waiting
 # (`worker_process.END_GRACE_S`) long before
@@ -29,8 +29,8 @@ LINGER_S = 10.0
 
 
 def _known_input_errors() -> Any:
-    from oneflow_bench.data import DataError
-    from oneflow_bench.models import ModelFactoryError, UnknownModelError
+    from ..data import DataError
+    from ..models import ModelFactoryError, UnknownModelError
 
     return InputError, DataError, ModelFactoryError, UnknownModelError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oneflow_bench.config import EMBEDDED_DATA
-from oneflow_bench.data import default_dataset_path
+from ..data import default_dataset_path
+from .config import EMBEDDED_DATA
 
 
 def find_dataset(data: str) -> Path:

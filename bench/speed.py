@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
-from oneflow_bench.record import RunRecord
-from oneflow_bench.speed_events import (
+from .record import RunRecord
+from .speed_events import (
     ROLES,
     ConditionsEvent,
     LookEvent,
@@ -21,21 +21,14 @@ from oneflow_bench.speed_events import (
     SpeedEndEvent,
     SpeedSetupEvent,
 )
-from oneflow_bench.stability import find_warnings, measure_controller_share
-from oneflow_bench.stats import Ratio, Summary, summarize
-from oneflow_bench.verdict.break_even import BreakEven, estimate_break_even
-from oneflow_bench.verdict.estimate import Wave, estimate_speedup
-from oneflow_bench.verdict.judge import (
-    INCONCLUSIVE,
-    Interval,
-    Judgement,
-    Margins,
-    form_interval,
-    judge,
-)
-from oneflow_bench.verdict.location import LOCATIONS, Locate, mean
-from oneflow_bench.verdict.looks import DIFFERENCE_ALPHA
-from oneflow_bench.verdict.warmup import find_warmup
+from .stability import find_warnings, measure_controller_share
+from .stats import Ratio, Summary, summarize
+from .verdict.break_even import BreakEven, estimate_break_even
+from .verdict.estimate import Wave, estimate_speedup
+from .verdict.judge import INCONCLUSIVE, Interval, Judgement, Margins, form_interval, judge
+from .verdict.location import LOCATIONS, Locate, mean
+from .verdict.looks import DIFFERENCE_ALPHA
+from .verdict.warmup import find_warmup
 
 Value = Callable[[SpeedBlockEvent], Optional[float]]
 

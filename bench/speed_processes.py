@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.config import Contender, workload_of
-from oneflow_bench.record import Document
-from oneflow_bench.speed_events import Role, SpeedEndEvent
+from .config import Contender, workload_of
+from .record import Document
+from .speed_events import Role, SpeedEndEvent
 
 
 class ProcessKey(NamedTuple):

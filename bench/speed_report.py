@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import List, Optional, Tuple
 
-from oneflow_bench.speed import SpeedSummary
-from oneflow_bench.stats import CONFIDENCE
-from oneflow_bench.verdict.judge import Interval
+from .speed import SpeedSummary
+from .stats import CONFIDENCE
+from .verdict.judge import Interval
 
 MISSING = "-"
 

@@ -12,29 +12,23 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from oneflow_bench.config import Contender
-from oneflow_bench.machine import read_available_bytes
-from oneflow_bench.record import RecordWriter
-from oneflow_bench.speed import judge_blocks, select_contender, share_alpha
-from oneflow_bench.speed_events import (
-    ROLES,
-    ConditionsEvent,
-    LookEvent,
-    SpeedBlockEvent,
-    create_speed_setup,
-)
-from oneflow_bench.speed_processes import ProcessKey, SpeedProcesses
-from oneflow_bench.stability import read_conditions
-from oneflow_bench.stats import summarize
-from oneflow_bench.turns import (
+from .config import Contender
+from .machine import read_available_bytes
+from .record import RecordWriter
+from .speed import judge_blocks, select_contender, share_alpha
+from .speed_events import ROLES, ConditionsEvent, LookEvent, SpeedBlockEvent, create_speed_setup
+from .speed_processes import ProcessKey, SpeedProcesses
+from .stability import read_conditions
+from .stats import summarize
+from .turns import (
     choose_lead_steps,
     choose_speed_block_steps,
     choose_warmup_blocks,
     generate_orders,
 )
-from oneflow_bench.verdict.judge import Margins
-from oneflow_bench.verdict.looks import is_look_due
-from oneflow_bench.verdict.moves import (
+from .verdict.judge import Margins
+from .verdict.looks import is_look_due
+from .verdict.moves import (
     FEWEST_REPLICATES,
     FRESH,
     REST,
@@ -44,7 +38,7 @@ from oneflow_bench.verdict.moves import (
     combine_moves,
     next_move,
 )
-from oneflow_bench.verdict.warmup import is_settled
+from .verdict.warmup import is_settled
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave

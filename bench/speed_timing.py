@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any, Callable, Dict
 
-from oneflow_bench.counters import Counters, subtract_counters
-from oneflow_bench.timing import measure_block, synchronize
+from .counters import Counters, subtract_counters
+from .timing import measure_block, synchronize
 
 
 def measure_speed_block(

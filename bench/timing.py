@@ -13,7 +13,7 @@ from typing import Any, Callable, List
 import oneflow as flow
 from oneflow._oneflow_internal import eager
 
-from oneflow_bench.ranks import progress
+from .ranks import progress
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import subprocess
 from pathlib import Path
 from typing import Iterable, List, Mapping, Optional
 
-from oneflow_bench.errors import InputError
+from .errors import InputError
+from .interpreter import create_python_command
 
 # what OneFlow 0.9.0 and the libraries below it read on a CPU, and what may change its speed
 KNOWN_VARIABLES = (
@@ -74,7 +75,7 @@ def _list_files(python: str, environment: Mapping[str, str]) -> Optional[List[Pa
     """The libraries and sources of an interpreter's OneFlow; None where it does not say."""
     try:
         done = subprocess.run(
-            [python, "-c", _WHERE],
+            create_python_command(python, _WHERE),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

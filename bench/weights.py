@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Dict, Optional
 
-from oneflow_bench.record import ParametersEvent
+from .record import ParametersEvent
 
 
 def compare_weights(

@@ -7,14 +7,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Union
 
-from oneflow_bench.answers import AnswerStream, open_answer
-from oneflow_bench.errors import WorkerError, WorkerTimeout
+from .answers import AnswerStream, open_answer
+from .errors import WorkerError, WorkerTimeout
+from .interpreter import create_python_command
 
 TAIL_LINES = 12
 END_GRACE_S = 5.0
@@ -223,6 +223,8 @@ def describe_death(title: str, call: str, status: int, log: Union[str, Path]) ->
     )
 
 
-def create_worker_command(python: str, module: str = "oneflow_bench.worker") -> List[str]:
+def create_worker_command(python: str, module: str = "oneflow_bench.bench.worker") -> List[str]:
     """Command line of a worker under the interpreter `python`; `module` holds its session."""
-    return [python or sys.executable, "-m", module]
+    return create_python_command(
+        python, f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
+    )

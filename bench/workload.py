@@ -13,21 +13,16 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.checkpoint import find_checkpoint, fit_state, read_about, read_state
-from oneflow_bench.config import Workload
-from oneflow_bench.data import DatasetInfo
-from oneflow_bench.errors import InputError
-from oneflow_bench.feeds import CastFeed, Feed, create_feeds
-from oneflow_bench.losses import Objective, TrainingLoss, create_loss, freeze
-from oneflow_bench.models import (
-    ModelFactoryError,
-    UnknownModelError,
-    create_model,
-    list_arguments,
-)
-from oneflow_bench.optimization import create_optimizer, create_scheduler
-from oneflow_bench.ranks.identity import ALONE, Identity
-from oneflow_bench.strategies.gathering import gather
+from ..data import DatasetInfo
+from ..models import ModelFactoryError, UnknownModelError, create_model, list_arguments
+from .checkpoint import find_checkpoint, fit_state, read_about, read_state
+from .config import Workload
+from .errors import InputError
+from .feeds import CastFeed, Feed, create_feeds
+from .losses import Objective, TrainingLoss, create_loss, freeze
+from .optimization import create_optimizer, create_scheduler
+from .ranks.identity import ALONE, Identity
+from .strategies.gathering import gather
 
 
 @dataclass

@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any, Dict, List, Optional, Sequence
 
-from oneflow_bench.errors import WorkerError
+from oneflow_bench.bench.errors import WorkerError
 
 SIZES_BYTES = (2**12, 2**16, 2**18, 2**20, 2**22, 2**24, 2**26)
 WARMUP, BLOCKS = 3, 15
@@ -34,7 +34,7 @@ def measure_rank(sizes_bytes: Sequence[int]) -> List[List[float]]:
     """Seconds of an all-reduce in each block, for each size; in a process that is a rank."""
     import oneflow as flow
 
-    from oneflow_bench.timing import measure_block
+    from oneflow_bench.bench.timing import measure_block
 
     times = []
     for size_bytes in sizes_bytes:

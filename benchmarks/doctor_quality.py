@@ -24,7 +24,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Se
 
 from study import Row, load_rows, run_study
 
-from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, WorkerError
+from oneflow_bench.bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, WorkerError
 
 STORE = "doctor.jsonl"
 LONGEST_S = 300.0  # for one diagnosis, whose budget is far below

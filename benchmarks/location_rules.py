@@ -21,10 +21,10 @@ from simulated_verdicts import Rule, measure_rates
 from study import load_rows, run_main
 from verdict_quality_cells import CALLED, SAME, group_cells, measure_truth, unpack_blocks
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.speed import collect_waves
-from oneflow_bench.verdict.estimate import Wave
-from oneflow_bench.verdict.judge import (
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.speed import collect_waves
+from oneflow_bench.bench.verdict.estimate import Wave
+from oneflow_bench.bench.verdict.judge import (
     FASTER,
     SLOWER,
     Judgement,
@@ -34,7 +34,7 @@ from oneflow_bench.verdict.judge import (
     judge,
     judge_at,
 )
-from oneflow_bench.verdict.location import MEDIAN, QUICKEST_QUARTER
+from oneflow_bench.bench.verdict.location import MEDIAN, QUICKEST_QUARTER
 
 
 def at(location: str) -> Rule:

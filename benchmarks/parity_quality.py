@@ -25,16 +25,16 @@ from faults.planting import Fault
 from faulty_worker import VARIABLE
 from study import Row, load_rows, run_study
 
-from oneflow_bench.config import Contender
-from oneflow_bench.launch import create_launcher
-from oneflow_bench.machine import describe_machine
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.launch import create_launcher
+from oneflow_bench.bench.machine import describe_machine
+from oneflow_bench.bench.parity.defaults import create_check_flags
+from oneflow_bench.bench.parity.result import ModelCheck
+from oneflow_bench.bench.parity.run import GRAPH, check_model, create_check_launcher
+from oneflow_bench.bench.plan import create_plan
+from oneflow_bench.bench.record import write_atomically
+from oneflow_bench.bench.runtime import RuntimeResolver
 from oneflow_bench.models import get_model_spec, list_models
-from oneflow_bench.parity.defaults import create_check_flags
-from oneflow_bench.parity.result import ModelCheck
-from oneflow_bench.parity.run import GRAPH, check_model, create_check_launcher
-from oneflow_bench.plan import create_plan
-from oneflow_bench.record import write_atomically
-from oneflow_bench.runtime import RuntimeResolver
 
 SEEDS = (0, 1, 2)
 TIMEOUT_S = 600.0

@@ -15,12 +15,12 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.launch import python_of
-from oneflow_bench.record import write_atomically
-from oneflow_bench.runtime import RuntimeResolver
-from oneflow_bench.worker_process import WorkerProcess
+from oneflow_bench.bench.config import Contender, Workload
+from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.launch import python_of
+from oneflow_bench.bench.record import write_atomically
+from oneflow_bench.bench.runtime import RuntimeResolver
+from oneflow_bench.bench.worker_process import WorkerProcess
 
 PLANTED_WORKER = Path(__file__).with_name("planted_worker.py")
 PROCESSES = 10

@@ -19,8 +19,8 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 import numpy as np
 from scipy.signal import lfilter
 
-from oneflow_bench.verdict.estimate import Wave
-from oneflow_bench.verdict.judge import (
+from oneflow_bench.bench.verdict.estimate import Wave
+from oneflow_bench.bench.verdict.judge import (
     EQUIVALENT,
     FASTER,
     INCONCLUSIVE,
@@ -29,8 +29,8 @@ from oneflow_bench.verdict.judge import (
     Margins,
     judge,
 )
-from oneflow_bench.verdict.looks import is_look_due
-from oneflow_bench.verdict.moves import (
+from oneflow_bench.bench.verdict.looks import is_look_due
+from oneflow_bench.bench.verdict.moves import (
     FRESH,
     LONGER,
     STOP,

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
-from oneflow_bench.errors import BenchError, Interrupted
-from oneflow_bench.machine import describe_machine
-from oneflow_bench.record import write_atomically
+from oneflow_bench.bench.errors import BenchError, Interrupted
+from oneflow_bench.bench.machine import describe_machine
+from oneflow_bench.bench.record import write_atomically
 
 Row = Dict[str, Any]
 

@@ -21,15 +21,15 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from runtime_study_report import load_searches
 from study import append_row, load_rows, run_main
 
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.limits.document import LimitsDocument, load_limits
-from oneflow_bench.record import write_atomically
-from oneflow_bench.runtime import STOCK
-from oneflow_bench.runtime_profile import save_runtime_profile
-from oneflow_bench.stats import Ratio, summarize
-from oneflow_bench.tuning.candidates import BOTH
-from oneflow_bench.tuning.result import TuneDocument
-from oneflow_bench.tuning.run import create_profile
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.limits.document import LimitsDocument, load_limits
+from oneflow_bench.bench.record import write_atomically
+from oneflow_bench.bench.runtime import STOCK
+from oneflow_bench.bench.runtime_profile import save_runtime_profile
+from oneflow_bench.bench.stats import Ratio, summarize
+from oneflow_bench.bench.tuning.candidates import BOTH
+from oneflow_bench.bench.tuning.result import TuneDocument
+from oneflow_bench.bench.tuning.run import create_profile
 
 ROWS = "torch.jsonl"
 TORCH = ("torch eager", "torch compiled")

@@ -1,6 +1,6 @@
 """AlexNet and its siblings as OneFlow modules. Importing this package imports no OneFlow."""
 
-from oneflow_bench.models.registry import (
+from .registry import (
     ModelFactoryError,
     ModelSpec,
     UnknownModelError,

@@ -7,8 +7,8 @@ from typing import List
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_he
+from .registry import register_model
 
 
 class AlexNet(nn.Module):

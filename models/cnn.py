@@ -5,8 +5,8 @@ from __future__ import annotations
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_he
+from .registry import register_model
 
 
 class CNN(nn.Module):

@@ -11,8 +11,8 @@ from typing import Sequence
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_he
+from .registry import register_model
 
 _BOTTLENECK = 4  # a 1x1 convolution gives 4 growth channels to the 3x3 one
 

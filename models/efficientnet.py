@@ -9,9 +9,9 @@ from typing import List
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.blocks import SqueezeExcitation, create_conv_norm
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .blocks import SqueezeExcitation, create_conv_norm
+from .initialisation import initialise_he
+from .registry import register_model
 
 # expansion, kernel, stride of the first block, channels, blocks: table 1 of the paper
 _STAGES = [

@@ -11,8 +11,8 @@ from typing import Dict, List, Tuple, Union
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he, initialise_truncated_normal
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_he, initialise_truncated_normal
+from .registry import register_model
 
 AUX_WEIGHTS = (0.3, 0.3)  # section 5 of the paper
 _BATCH_NORM_EPS = 0.001

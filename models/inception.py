@@ -7,8 +7,8 @@ from typing import Tuple, Union
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_truncated_normal
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_truncated_normal
+from .registry import register_model
 
 AUX_WEIGHTS = (0.4,)  # of the authors' released code; the paper gives no number
 _BATCH_NORM_EPS = 0.001

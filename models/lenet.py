@@ -5,7 +5,7 @@ from __future__ import annotations
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.registry import register_model
+from .registry import register_model
 
 
 class LeNet(nn.Module):

@@ -8,8 +8,8 @@ from typing import List
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_he
+from .registry import register_model
 
 _BatchNorm = partial(nn.BatchNorm2d, momentum=1 - 0.9997)
 

@@ -12,9 +12,9 @@ from typing import List
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.blocks import create_conv_norm
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .blocks import create_conv_norm
+from .initialisation import initialise_he
+from .registry import register_model
 
 # expansion, channels, blocks, stride of the first block
 _STAGES = [

@@ -8,9 +8,9 @@ from typing import List, NamedTuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.blocks import SqueezeExcitation, create_conv_norm, make_divisible
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .blocks import SqueezeExcitation, create_conv_norm, make_divisible
+from .initialisation import initialise_he
+from .registry import register_model
 
 _BatchNorm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)
 

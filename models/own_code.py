@@ -19,7 +19,7 @@ def import_attribute(name: str, flag: str) -> Any:
     """
     module_name, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())  # behind all libraries: it shadows none
     try:
         module = importlib.import_module(module_name)
     except Exception as error:

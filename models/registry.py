@@ -12,8 +12,8 @@ import importlib
 import inspect
 from typing import Any, Callable, Dict, List, TypeVar
 
-from oneflow_bench.models.own_code import OwnCodeError, import_attribute
-from oneflow_bench.models.table import TABLE, ModelSpec
+from .own_code import OwnCodeError, import_attribute
+from .table import TABLE, ModelSpec
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 

@@ -11,8 +11,8 @@ from typing import Any, List, Optional, Type, Union
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_he
+from .registry import register_model
 
 
 class BasicBlock(nn.Module):

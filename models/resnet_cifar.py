@@ -10,9 +10,9 @@ from __future__ import annotations
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
-from oneflow_bench.models.resnet import BasicBlock
+from .initialisation import initialise_he
+from .registry import register_model
+from .resnet import BasicBlock
 
 _WIDTHS = (16, 32, 64)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from oneflow import nn
 
-from oneflow_bench.models.registry import register_model
-from oneflow_bench.models.resnet import Bottleneck, ResNet
+from .registry import register_model
+from .resnet import Bottleneck, ResNet
 
 
 @register_model

@@ -12,8 +12,8 @@ from typing import List
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_he
+from .registry import register_model
 
 _STEM_CHANNELS = 24
 _STAGES = [("stage2", 4, 116), ("stage3", 8, 232), ("stage4", 4, 464)]  # name, units, channels

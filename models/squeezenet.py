@@ -7,7 +7,7 @@ from typing import List, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.registry import register_model
+from .registry import register_model
 
 # squeezed and expanded channels of each fire module; None is a 3x3 max pooling of stride 2
 _Fires = List[Optional[Tuple[int, int]]]

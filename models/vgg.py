@@ -12,8 +12,8 @@ from typing import Dict, List, Union
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.initialisation import initialise_he
-from oneflow_bench.models.registry import register_model
+from .initialisation import initialise_he
+from .registry import register_model
 
 # channels of the 3x3 convolutions by depth; "M" is a 2x2 max pooling
 _LAYERS: Dict[int, List[Union[int, str]]] = {

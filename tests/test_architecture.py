@@ -91,8 +91,8 @@ def test_every_import_goes_down():
         ("bench/runner.py", "import oneflow as flow"),
         ("bench/report.py", "from matplotlib import pyplot"),
         ("models/vgg.py", "from oneflow_bench.data import load_dataset"),
-        ("data/index.py", "from oneflow_bench.errors import InputError"),
-        ("bench/config.py", "from oneflow_bench.record import RunRecord"),
+        ("data/index.py", "from oneflow_bench.bench.errors import InputError"),
+        ("bench/config.py", "from oneflow_bench.bench.record import RunRecord"),
         ("bench/stats.py", "from oneflow_bench import record"),
     ],
 )
@@ -124,20 +124,20 @@ def imported_by(statement: str) -> List[str]:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import oneflow_bench.cli.runs, oneflow_bench.plan, oneflow_bench.report",
+        "import oneflow_bench.bench.cli.runs, oneflow_bench.bench.plan, oneflow_bench.bench.report",
         "import oneflow_bench.models, oneflow_bench.data",
-        "import oneflow_bench.plot, oneflow_bench.inference, oneflow_bench.profile_plot",
-        "import oneflow_bench.cli.sweeps, oneflow_bench.sweep.cell, oneflow_bench.sweep.plot",
-        "import oneflow_bench.parity.constructor, oneflow_bench.parity.reproduction",
-        "import oneflow_bench.history_plot, oneflow_bench.export.markdown, "
-        "oneflow_bench.export.tensorboard",
-        "import oneflow_bench.cli.tuning, oneflow_bench.tuning.run, oneflow_bench.tuning.plot",
-        "import oneflow_bench.cli.checks, oneflow_bench.cli.baselines",
-        "import oneflow_bench.cli.limits, oneflow_bench.limits.run, oneflow_bench.limits.plot",
-        "import oneflow_bench.parity.series, oneflow_bench.parity.planning",
-        "import oneflow_bench.parity.junit, oneflow_bench.parity.annotations",
-        "import oneflow_bench.cli.scaling, oneflow_bench.scaling.report",
-        "import oneflow_bench.cli.diagnoses, oneflow_bench.doctor.run, oneflow_bench.doctor.report",
+        "import oneflow_bench.bench.plot, oneflow_bench.bench.inference, oneflow_bench.bench.profile_plot",
+        "import oneflow_bench.bench.cli.sweeps, oneflow_bench.bench.sweep.cell, oneflow_bench.bench.sweep.plot",
+        "import oneflow_bench.bench.parity.constructor, oneflow_bench.bench.parity.reproduction",
+        "import oneflow_bench.bench.history_plot, oneflow_bench.bench.export.markdown, "
+        "oneflow_bench.bench.export.tensorboard",
+        "import oneflow_bench.bench.cli.tuning, oneflow_bench.bench.tuning.run, oneflow_bench.bench.tuning.plot",
+        "import oneflow_bench.bench.cli.checks, oneflow_bench.bench.cli.baselines",
+        "import oneflow_bench.bench.cli.limits, oneflow_bench.bench.limits.run, oneflow_bench.bench.limits.plot",
+        "import oneflow_bench.bench.parity.series, oneflow_bench.bench.parity.planning",
+        "import oneflow_bench.bench.parity.junit, oneflow_bench.bench.parity.annotations",
+        "import oneflow_bench.bench.cli.scaling, oneflow_bench.bench.scaling.report",
+        "import oneflow_bench.bench.cli.diagnoses, oneflow_bench.bench.doctor.run, oneflow_bench.bench.doctor.report",
     ],
 )
 def test_the_controller_runs_without_oneflow(statement):
@@ -145,7 +145,9 @@ def test_the_controller_runs_without_oneflow(statement):
 
 
 def test_help_is_quick_and_light():
-    assert not {"pydantic", "numpy", "matplotlib"} & set(imported_by("import oneflow_bench.cli"))
+    assert not {"pydantic", "numpy", "matplotlib"} & set(
+        imported_by("import oneflow_bench.bench.cli")
+    )
     times = []
     for _ in range(5):
         start = _processor_time_of_children()

@@ -22,7 +22,7 @@ def study():
 
 @pytest.mark.oneflow
 def test_the_catalogue_names_each_fault_once_and_has_kinds_enough(study):
-    from oneflow_bench.parity.result import LEVELS
+    from oneflow_bench.bench.parity.result import LEVELS
 
     names = [fault.name for fault in study.FAULTS]
     assert len(set(names)) == len(names)
@@ -39,7 +39,7 @@ def test_a_planted_fault_is_found_where_it_is(study):
 
 
 def test_a_study_goes_on_where_it_stopped_and_keeps_failures(study, tmp_path):
-    from oneflow_bench.errors import WorkerError
+    from oneflow_bench.bench.errors import WorkerError
 
     ran = []
 

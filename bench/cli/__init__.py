@@ -8,8 +8,8 @@ from typing import List, Optional
 
 import click
 
-from oneflow_bench import __version__
-from oneflow_bench.errors import EXIT_INTERRUPTED, BenchError, WorkerError
+from ... import __version__
+from ..errors import EXIT_INTERRUPTED, BenchError, WorkerError
 
 _COMMANDS = {
     "eager": ("runs", "Train and validate in eager mode."),
@@ -43,7 +43,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"oneflow_bench.cli.{_COMMANDS[cmd_name][0]}")
+        module = import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

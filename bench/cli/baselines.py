@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import click
 
-from oneflow_bench.cli.checks import (
-    check_options,
-    load_stored_check,
-    plan_checks,
-    run_planned_checks,
-)
-from oneflow_bench.errors import InputError, worst_status
+from ..errors import InputError, worst_status
+from .checks import check_options, load_stored_check, plan_checks, run_planned_checks
 
 if TYPE_CHECKING:
-    from oneflow_bench.parity.baseline import Baseline
-    from oneflow_bench.parity.blocks import Block
-    from oneflow_bench.parity.result import CheckDocument
+    from ..parity.baseline import Baseline
+    from ..parity.blocks import Block
+    from ..parity.result import CheckDocument
 
 _DEFAULT_PLACE = "results/baselines"
 _WITH_A_STORED_RUN = ("from_run", "baseline", "as_json")
@@ -54,7 +49,7 @@ def update(**flags: Any) -> int:
     bench baseline update --models 'resnet*' --baseline results/baselines
     bench baseline update --from results/RUN
     """  # fmt: skip
-    from oneflow_bench.parity.baseline import list_baselines
+    from ..parity.baseline import list_baselines
 
     place = Path(flags["baseline"])
     if flags["from_run"] is not None:
@@ -85,10 +80,10 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
     """Write what is good, say what is not; the exit status."""
     from rich.console import Console
 
-    from oneflow_bench.parity.baseline import baseline_path, create_baseline, save_baseline
-    from oneflow_bench.parity.blocks import print_blocks
-    from oneflow_bench.parity.gate import judge_checks
-    from oneflow_bench.parity.update_report import report_update
+    from ..parity.baseline import baseline_path, create_baseline, save_baseline
+    from ..parity.blocks import print_blocks
+    from ..parity.gate import judge_checks
+    from ..parity.update_report import report_update
 
     written: Dict[Path, Baseline] = {}
     blocks: List[Block] = []
@@ -116,8 +111,8 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
 
 def _load_old(path: Path) -> Tuple[Optional[Baseline], Optional[str]]:
     """What is rewritten; one that is damaged or of another schema is no reason not to."""
-    from oneflow_bench.errors import RecordError
-    from oneflow_bench.parity.baseline import load_baseline
+    from ..errors import RecordError
+    from ..parity.baseline import load_baseline
 
     if not path.exists():
         return None, None

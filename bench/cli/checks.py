@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 import click
 
-from oneflow_bench.cli.options import find_given_flag, workload_options
-from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import InputError, worst_status
+from ..errors import InputError, worst_status
+from .options import find_given_flag, workload_options
+from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from oneflow_bench.parity.gate import Judged
-    from oneflow_bench.parity.result import CheckDocument
-    from oneflow_bench.plan import Plan
+    from ..parity.gate import Judged
+    from ..parity.result import CheckDocument
+    from ..plan import Plan
 
 DEFAULT_TIMEOUT_S = 600.0
 DEFAULT_BUDGET_S = 60.0
@@ -107,8 +107,8 @@ def check(**flags: Any) -> int:
     """  # fmt: skip
     for name in ("junit", "markdown"):
         _require_parent(name, flags[name])
-    from oneflow_bench.parity.baseline import list_baselines
-    from oneflow_bench.parity.gate import find_baselines, judge_checks
+    from ..parity.baseline import list_baselines
+    from ..parity.gate import find_baselines, judge_checks
 
     place = Path(flags["baseline"]) if flags["baseline"] is not None else None
     if flags["from_run"] is not None:
@@ -130,7 +130,7 @@ def _require_parent(name: str, path: Optional[str]) -> None:
 
 def load_stored_check(run: str, allowed: Sequence[str]) -> CheckDocument:
     """A stored check; flags that steer a new run are refused beside it."""
-    from oneflow_bench.parity.documents import load_check
+    from ..parity.documents import load_check
 
     flag = find_given_flag(allowed)
     if flag:
@@ -142,7 +142,7 @@ def plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]])
     """A plan for each model that the flags name; whatever cannot be run is refused here."""
     if flags["budget_s"] is not None and not flags["speed"]:
         raise InputError("--budget limits the measuring of --speed; give both or neither")
-    from oneflow_bench.parity.planning import choose_models, create_check_plans
+    from ..parity.planning import choose_models, create_check_plans
 
     ours = (*_NOT_WORKLOAD, *_WITH_A_STORED_RUN)
     workload = {name: value for name, value in flags.items() if name not in ours}
@@ -155,12 +155,12 @@ def plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]])
 
 def run_planned_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Any:
     """Check all plans; the document and the run's folder."""
-    from oneflow_bench.config import Measuring
-    from oneflow_bench.documents import create_run_folder
-    from oneflow_bench.parity.documents import create_check_document
-    from oneflow_bench.parity.run import check_model
-    from oneflow_bench.parity.series import CheckModel, run_checks
-    from oneflow_bench.parity.speed import create_speed_checker
+    from ..config import Measuring
+    from ..documents import create_run_folder
+    from ..parity.documents import create_check_document
+    from ..parity.run import check_model
+    from ..parity.series import CheckModel, run_checks
+    from ..parity.speed import create_speed_checker
 
     checker: CheckModel = check_model
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -186,12 +186,12 @@ def _report(
     """Write and print what was found; the exit status."""
     from rich.console import Console
 
-    from oneflow_bench.parity.annotations import format_annotations
-    from oneflow_bench.parity.blocks import format_markdown, print_blocks
-    from oneflow_bench.parity.gate import create_result
-    from oneflow_bench.parity.junit import format_junit
-    from oneflow_bench.parity.report import report_check
-    from oneflow_bench.record import save_text
+    from ..parity.annotations import format_annotations
+    from ..parity.blocks import format_markdown, print_blocks
+    from ..parity.gate import create_result
+    from ..parity.junit import format_junit
+    from ..parity.report import report_check
+    from ..record import save_text
 
     blocks = report_check(document, judged)
     markdown = format_markdown(blocks)

@@ -9,8 +9,8 @@ from typing import Any, Dict, Iterator, Optional
 
 import click
 
-from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from .progress import ProgressBar
 
 
 @click.group()
@@ -37,7 +37,7 @@ def import_group() -> None:
 
 @contextmanager
 def _data_errors() -> Iterator[None]:
-    from oneflow_bench.data import DataError
+    from ...data import DataError
 
     try:
         yield
@@ -54,7 +54,7 @@ def make_digits_command(out: str, as_json: bool) -> int:
     \b
     bench data make digits --out digits
     """
-    from oneflow_bench.data import inspect_dataset, make_digits
+    from ...data import inspect_dataset, make_digits
 
     with _data_errors(), ProgressBar("images") as bar:
         make_digits(Path(out), on_progress=lambda done, total: bar("digits", done, total))
@@ -80,7 +80,7 @@ def import_imagefolder_command(
     \b
     bench data import imagefolder imagenette2 --out imagenette-ofrecord --parts 8
     """
-    from oneflow_bench.data import import_imagefolder, inspect_dataset
+    from ...data import import_imagefolder, inspect_dataset
 
     with _data_errors(), ProgressBar("images") as bar:
         import_imagefolder(
@@ -103,7 +103,7 @@ def inspect_command(folder: str, as_json: bool) -> int:
     \b
     bench data inspect digits
     """
-    from oneflow_bench.data import inspect_dataset
+    from ...data import inspect_dataset
 
     with _data_errors():
         return _show(inspect_dataset(Path(folder)), as_json)
@@ -125,7 +125,7 @@ def reshard_command(dataset: str, parts: int, out: str, as_json: bool) -> int:
     \b
     bench data reshard digits --parts 4 --out digits-4
     """
-    from oneflow_bench.data import reshard_dataset
+    from ...data import reshard_dataset
 
     with _data_errors(), ProgressBar("records") as bar:
         written = reshard_dataset(Path(dataset), parts, Path(out), on_progress=bar)

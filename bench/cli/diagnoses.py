@@ -8,7 +8,7 @@ from typing import Optional
 
 import click
 
-from oneflow_bench.cli.progress import ProgressBar
+from .progress import ProgressBar
 
 DEFAULT_BUDGET_S = 20.0
 
@@ -51,7 +51,7 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     bench doctor --runtime stock
     bench doctor --python other/.venv/bin/python --json
     """
-    from oneflow_bench.doctor.run import diagnose
+    from ..doctor.run import diagnose
 
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with ProgressBar("") as bar:
@@ -61,7 +61,7 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     else:
         from rich.console import Console
 
-        from oneflow_bench.doctor.report import render_diagnosis
+        from ..doctor.report import render_diagnosis
 
         render_diagnosis(diagnosis, Console())
     return diagnosis.exit_status

@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 import click
 
-from oneflow_bench.export.formats import FORMATS
+from ..export.formats import FORMATS
 
 
 @click.command()
@@ -37,9 +37,9 @@ def export(
     python -m pyperf compare_to eager.json graph.json
     bench export results/RUN --format tensorboard --out events
     """
-    from oneflow_bench.export.formats import export as write_export
-    from oneflow_bench.export.selection import select_contenders
-    from oneflow_bench.record import load_record
+    from ..export.formats import export as write_export
+    from ..export.selection import select_contenders
+    from ..record import load_record
 
     records = [load_record(Path(run)) for run in runs]
     selected = select_contenders(records, contender)

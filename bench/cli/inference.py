@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import create_contenders, parse_model_arguments, runtime_option
-from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
+from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
+from .options import create_contenders, parse_model_arguments, runtime_option
+from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from oneflow_bench.inference import InferencePlan, InferenceResult
+    from ..inference import InferencePlan, InferenceResult
 
 _PLAN_FLAGS = (
     "model",
@@ -118,8 +118,8 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     bench infer digit.png --load-checkpoint results/RUN
     bench infer photos/ --model alexnet --load-checkpoint alexnet.safetensors --mode both
     """  # fmt: skip
-    from oneflow_bench.data import DataError, find_pictures, load_labels
-    from oneflow_bench.inference import create_inference_plan
+    from ...data import DataError, find_pictures, load_labels
+    from ..inference import create_inference_plan
 
     try:
         paths = find_pictures(images)
@@ -141,15 +141,15 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
 
 
 def _run(plan: InferencePlan, paths: List[Path], flags: Dict[str, Any]) -> InferenceResult:
-    from oneflow_bench.inference import run_inference
-    from oneflow_bench.launch import create_launcher
-    from oneflow_bench.runtime import RuntimeResolver
+    from ..inference import run_inference
+    from ..launch import create_launcher
+    from ..runtime import RuntimeResolver
 
     modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     environments = RuntimeResolver()
     contenders = create_contenders(modes, flags, environments)
     with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
-        launch = create_launcher(Path(logs), environments, "oneflow_bench.inference_worker")
+        launch = create_launcher(Path(logs), environments, "oneflow_bench.bench.inference_worker")
         return run_inference(
             plan,
             paths,
@@ -167,7 +167,7 @@ def _print(result: InferenceResult) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from oneflow_bench.report import format_probability, inference_time_rows
+    from ..report import format_probability, inference_time_rows
 
     console = Console()
     table = Table(title=f"{result.model}: what is on the pictures", title_justify="left")

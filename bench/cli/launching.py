@@ -8,8 +8,8 @@ from typing import Tuple
 
 import click
 
-from oneflow_bench.cli.rank_options import master_option, nodes_option, ranks_option
-from oneflow_bench.errors import EXIT_DONE, InputError
+from ..errors import EXIT_DONE, InputError
+from .rank_options import master_option, nodes_option, ranks_option
 
 TOKEN_BYTES = 16
 
@@ -34,7 +34,7 @@ def launch(
     bench launch --plan --nodes 2 --ranks 4 --master 10.0.0.1:29500 eager
     bench launch --plan --nodes 2 --ranks 4 --master node0:29500 compare --contender ddp
     """
-    from oneflow_bench.ranks.nodes import plan_starts, render_starts
+    from ..ranks.nodes import plan_starts, render_starts
 
     if not plan:
         raise InputError(

@@ -32,8 +32,8 @@ def models(pattern: str, as_json: bool) -> None:
     bench models
     bench models 'resnet*'
     """
-    from oneflow_bench.errors import InputError
-    from oneflow_bench.models import get_model_spec, list_models
+    from ...models import get_model_spec, list_models
+    from ..errors import InputError
 
     names = list_models(pattern)
     if not names:

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import click
 
-from oneflow_bench.graph_options import parse_option
+from ..graph_options import parse_option
 
 Command = Callable[..., Any]
 
@@ -74,8 +74,8 @@ def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments:
 
     Raises InputError for a runtime that cannot be used.
     """
-    from oneflow_bench.contenders import parse_contenders, read_runtime
-    from oneflow_bench.launch import python_of
+    from ..contenders import parse_contenders, read_runtime
+    from ..launch import python_of
 
     runtime = flags["runtime"] or "tuned"
     runtime = read_runtime(runtime, f"--runtime {runtime}")

@@ -20,9 +20,9 @@ def plot(runs: Tuple[str, ...], out: Optional[str], as_json: bool) -> None:
     bench plot results/RUN
     bench plot results/RUN1 results/RUN2 --out pictures
     """
-    from oneflow_bench.errors import InputError
-    from oneflow_bench.plot import render_pictures
-    from oneflow_bench.record import load_record
+    from ..errors import InputError
+    from ..plot import render_pictures
+    from ..record import load_record
 
     records = [load_record(Path(run)) for run in runs]
     folder = Path(out) if out else records[0].folder

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import click
 
-from oneflow_bench.cli.options import create_contenders, step_options
-from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import EXIT_DONE, InputError
+from ..errors import EXIT_DONE, InputError
+from .options import create_contenders, step_options
+from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from oneflow_bench.limits.document import LimitsDocument
-    from oneflow_bench.plan import Plan
-    from oneflow_bench.profile_record import ProfileDocument
+    from ..limits.document import LimitsDocument
+    from ..plan import Plan
+    from ..profile_record import ProfileDocument
 
 _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
 
@@ -57,9 +57,9 @@ def profile(**flags: Any) -> int:
     bench profile --model alexnet
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
     """  # fmt: skip
-    from oneflow_bench.documents import create_run_folder
-    from oneflow_bench.limits.profile_times import limit_shares
-    from oneflow_bench.plan import create_plan
+    from ..documents import create_run_folder
+    from ..limits.profile_times import limit_shares
+    from ..plan import create_plan
 
     given = {name: flags[name] for name in _PLAN_FLAGS}
     plan = create_plan({**given, "feed": "memory", "val_batch_size": 1})
@@ -79,8 +79,8 @@ def profile(**flags: Any) -> int:
 
 
 def _load_limits(plan: Plan, path: str) -> LimitsDocument:
-    from oneflow_bench.limits.document import load_limits
-    from oneflow_bench.limits.profile_times import check_limits
+    from ..limits.document import load_limits
+    from ..limits.profile_times import check_limits
 
     limits = load_limits(Path(path))
     check_limits(limits, plan.workload)
@@ -88,13 +88,13 @@ def _load_limits(plan: Plan, path: str) -> LimitsDocument:
 
 
 def _measure(plan: Plan, flags: Dict[str, Any], folder: Path, created: str) -> ProfileDocument:
-    from oneflow_bench.launch import create_launcher
-    from oneflow_bench.profile_run import run_profile
-    from oneflow_bench.runtime import RuntimeResolver
+    from ..launch import create_launcher
+    from ..profile_run import run_profile
+    from ..runtime import RuntimeResolver
 
     environments = RuntimeResolver()
     (contender,) = create_contenders([flags["mode"]], flags, environments)
-    launch = create_launcher(folder, environments, "oneflow_bench.profile_worker")
+    launch = create_launcher(folder, environments, "oneflow_bench.bench.profile_worker")
     with ProgressBar("") as bar:
         return run_profile(
             plan.workload,
@@ -118,10 +118,10 @@ def _report(
 ) -> None:
     from rich.console import Console
 
-    from oneflow_bench.profile_plot import render_profile_picture
-    from oneflow_bench.profile_report import render_profile, save_profile_table
-    from oneflow_bench.profile_trace import create_trace
-    from oneflow_bench.record import write_atomically
+    from ..profile_plot import render_profile_picture
+    from ..profile_report import render_profile, save_profile_table
+    from ..profile_trace import create_trace
+    from ..record import write_atomically
 
     write_atomically(folder / "profile.json", document.model_dump_json(indent=1) + "\n")
     write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")

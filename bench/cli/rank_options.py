@@ -6,9 +6,9 @@ from typing import Any, Dict
 
 import click
 
-from oneflow_bench.cli.options import Command, decorated
-from oneflow_bench.ranks.arrangement import RankRequest
-from oneflow_bench.ranks.nodes import parse_nodes
+from ..ranks.arrangement import RankRequest
+from ..ranks.nodes import parse_nodes
+from .options import Command, decorated
 
 ranks_option = click.option(
     "--ranks", type=click.IntRange(1), default=None, metavar="N",

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import find_given_flag, run_options
-from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.cli.value_list import ValueList
-from oneflow_bench.errors import InputError, Interrupted
+from ..errors import InputError, Interrupted
+from .options import find_given_flag, run_options
+from .progress import ProgressBar
+from .value_list import ValueList
 
 if TYPE_CHECKING:
-    from oneflow_bench.sweep.document import Cell, CellResult, SweepDocument
-    from oneflow_bench.sweep.growth import Growth
-    from oneflow_bench.sweep.plan import PlannedCell
-    from oneflow_bench.sweep.summary import SweepSummary
+    from ..sweep.document import Cell, CellResult, SweepDocument
+    from ..sweep.growth import Growth
+    from ..sweep.plan import PlannedCell
+    from ..sweep.summary import SweepSummary
 
 # one value for all cells: what is no single value, what names files, how to measure and to print
 _SHARED = {
@@ -73,8 +73,8 @@ def sweep(**flags: Any) -> int:
     own = {name: flags.pop(name) for name in ("from_folder", "cell_timeout_s", "retry_failed")}
     out, as_json = flags.pop("out"), flags.pop("as_json")
     if own["from_folder"] is not None:
-        from oneflow_bench.documents import ensure_folder
-        from oneflow_bench.sweep.document import load_sweep
+        from ..documents import ensure_folder
+        from ..sweep.document import load_sweep
 
         _refuse_flags_with_from()
         stored = Path(own["from_folder"])
@@ -99,11 +99,11 @@ def _run(
     cell_timeout_s: float,
     retry_failed: bool,
 ) -> Tuple[SweepDocument, Path]:
-    from oneflow_bench.documents import ensure_folder
-    from oneflow_bench.runtime import RuntimeResolver
-    from oneflow_bench.sweep.cell import measure_cell
-    from oneflow_bench.sweep.plan import find_stored_sweep, order_cells
-    from oneflow_bench.sweep.run import run_sweep
+    from ..documents import ensure_folder
+    from ..runtime import RuntimeResolver
+    from ..sweep.cell import measure_cell
+    from ..sweep.plan import find_stored_sweep, order_cells
+    from ..sweep.run import run_sweep
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     now = datetime.now(timezone.utc)
@@ -137,8 +137,8 @@ def _run(
 def _plan(
     flags: Dict[str, Any], folder: Path, created: str
 ) -> Tuple[SweepDocument, List[PlannedCell]]:
-    from oneflow_bench.sweep.document import SweepDocument
-    from oneflow_bench.sweep.plan import create_axes, describe_sweep_machine, plan_cells
+    from ..sweep.document import SweepDocument
+    from ..sweep.plan import create_axes, describe_sweep_machine, plan_cells
 
     lists = {name: value for name, value in flags.items() if isinstance(value, tuple)}
     axes = create_axes(lists, flags["config"])
@@ -164,7 +164,7 @@ def _go_on(
     cell_timeout_s: float,
     retry_failed: bool,
 ) -> None:
-    from oneflow_bench.sweep.plan import carry_results
+    from ..sweep.plan import carry_results
 
     changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
     document.created = stored.created
@@ -186,7 +186,7 @@ class _CellProgress:
         self._bar(f"{self._where} | {message}", done, total)
 
     def show_cell(self, cell: Cell, done: int, total: int, left_s: Optional[float]) -> None:
-        from oneflow_bench.sweep.document import name_cell
+        from ..sweep.document import name_cell
 
         name = name_cell(cell.values)
         left = f", about {_duration(left_s)} left" if left_s else ""
@@ -212,8 +212,8 @@ def _duration(seconds: float) -> str:
 def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
     from rich.console import Console
 
-    from oneflow_bench.sweep.report import render_terminal
-    from oneflow_bench.sweep.summary import choose_exit_status
+    from ..sweep.report import render_terminal
+    from ..sweep.summary import choose_exit_status
 
     summary, growth = _write_reports(document, folder)
     if as_json:
@@ -232,12 +232,12 @@ def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
 
 def _write_reports(document: SweepDocument, folder: Path) -> Tuple[SweepSummary, List[Growth]]:
     """Compute what the stored cells say and write it to the folder: pictures, Markdown, CSV."""
-    from oneflow_bench.record import write_atomically
-    from oneflow_bench.sweep.csv_report import render_csv
-    from oneflow_bench.sweep.growth import measure_growth
-    from oneflow_bench.sweep.plot import render_sweep_pictures
-    from oneflow_bench.sweep.report import render_markdown
-    from oneflow_bench.sweep.summary import summarize_sweep
+    from ..record import write_atomically
+    from ..sweep.csv_report import render_csv
+    from ..sweep.growth import measure_growth
+    from ..sweep.plot import render_sweep_pictures
+    from ..sweep.report import render_markdown
+    from ..sweep.summary import summarize_sweep
 
     summary, growth = summarize_sweep(document), measure_growth(document)
     try:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import click
 
-from oneflow_bench.cli.options import find_given_flag, workload_options
-from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.errors import EXIT_DONE, InputError
+from ..errors import EXIT_DONE, InputError
+from .options import find_given_flag, workload_options
+from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from oneflow_bench.plan import Plan
-    from oneflow_bench.tuning.candidates import Setting
-    from oneflow_bench.tuning.result import CandidateResult, TuneDocument
+    from ..plan import Plan
+    from ..tuning.candidates import Setting
+    from ..tuning.result import CandidateResult, TuneDocument
 
 _OWN = ("mode", "budget_s", "tried", "only", "listing", "python", "profile", "from_folder")
 _HELP = {
@@ -107,8 +107,8 @@ def tune(**flags: Any) -> int:
 
 
 def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
-    from oneflow_bench.documents import ensure_folder
-    from oneflow_bench.tuning.result import load_tuning
+    from ..documents import ensure_folder
+    from ..tuning.result import load_tuning
 
     flag = find_given_flag(("from_folder", "out", "as_json"))
     if flag:
@@ -123,7 +123,7 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
 def _list_settings(own: Dict[str, Any], flags: Dict[str, Any]) -> int:
     from rich.console import Console
 
-    from oneflow_bench.tuning.report import render_settings
+    from ..tuning.report import render_settings
 
     console = Console()
     for mode, settings in _choose_settings(own, _plan(flags)).items():
@@ -134,10 +134,10 @@ def _list_settings(own: Dict[str, Any], flags: Dict[str, Any]) -> int:
 def _search(
     own: Dict[str, Any], flags: Dict[str, Any], out: Optional[str]
 ) -> Tuple[TuneDocument, Path]:
-    from oneflow_bench.contenders import read_python
-    from oneflow_bench.documents import create_run_folder
-    from oneflow_bench.tuning.result import NOT_TRIED, PROFILE_NAME
-    from oneflow_bench.tuning.run import TuneRequest, check_request, run_search
+    from ..contenders import read_python
+    from ..documents import create_run_folder
+    from ..tuning.result import NOT_TRIED, PROFILE_NAME
+    from ..tuning.run import TuneRequest, check_request, run_search
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     python = None if own["python"] is None else read_python(own["python"])
@@ -169,7 +169,7 @@ def _search(
 
 
 def _plan(flags: Dict[str, Any]) -> Plan:
-    from oneflow_bench.plan import create_plan
+    from ..plan import create_plan
 
     with ProgressBar("images") as bar:
         given = {name: value for name, value in flags.items() if name != "timeout_s"}
@@ -178,8 +178,8 @@ def _plan(flags: Dict[str, Any]) -> Plan:
 
 def _choose_settings(own: Dict[str, Any], plan: Plan) -> Dict[str, List[Setting]]:
     """The settings of each mode that is searched. Raises InputError for flags that give none."""
-    from oneflow_bench.tuning.candidates import BOTH, list_settings, read_facts
-    from oneflow_bench.tuning.given import parse_settings, select_settings
+    from ..tuning.candidates import BOTH, list_settings, read_facts
+    from ..tuning.given import parse_settings, select_settings
 
     modes = BOTH if own["mode"] is None else (own["mode"],)
     given = parse_settings(own["tried"], os.environ)
@@ -213,7 +213,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _describe(mode: str, candidate: CandidateResult) -> str:
-    from oneflow_bench.tuning.report import format_interval
+    from ..tuning.report import format_interval
 
     name = candidate.name
     if candidate.left_out:
@@ -225,9 +225,9 @@ def _describe(mode: str, candidate: CandidateResult) -> str:
 def _report(document: TuneDocument, folder: Path, as_json: bool) -> int:
     from rich.console import Console
 
-    from oneflow_bench.record import save_text
-    from oneflow_bench.tuning.plot import render_tuning_picture
-    from oneflow_bench.tuning.report import render_markdown, render_terminal
+    from ..record import save_text
+    from ..tuning.plot import render_tuning_picture
+    from ..tuning.report import render_markdown, render_terminal
 
     pictures = render_tuning_picture(document, folder)
     report = render_markdown(document, pictures)

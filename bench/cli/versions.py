@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 import click
 
-from oneflow_bench.cli.options import run_options, speed_options
-from oneflow_bench.cli.progress import ProgressBar
-from oneflow_bench.cli.runs import execute_specs, judge_parities, write_report
-from oneflow_bench.errors import InputError
+from ..errors import InputError
+from .options import run_options, speed_options
+from .progress import ProgressBar
+from .runs import execute_specs, judge_parities, write_report
 
 if TYPE_CHECKING:
-    from oneflow_bench.comparison import Comparison
+    from ..comparison import Comparison
 
 MODES = ("eager", "graph")
 _LONGEST_LINE = 70
@@ -59,8 +59,8 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
 
 
 def _check(versions: Tuple[str, ...], flags: Dict[str, Any]) -> None:
-    from oneflow_bench.environments import check_version
-    from oneflow_bench.plan import create_plan, split_flags
+    from ..environments import check_version
+    from ..plan import create_plan, split_flags
 
     if len(versions) < 2 or len(set(versions)) < len(versions):
         raise InputError(
@@ -76,7 +76,7 @@ def _check(versions: Tuple[str, ...], flags: Dict[str, Any]) -> None:
 
 def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
     """The interpreter of each version; the ones that are not there yet are made."""
-    from oneflow_bench.environments import ensure_environment, locate_environment
+    from ..environments import ensure_environment, locate_environment
 
     with ProgressBar("versions") as bar:
         pythons: Dict[str, str] = {}
@@ -96,7 +96,7 @@ def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
 
 def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[Comparison]:
     """One run of a mode on all versions; what each of the others is against the first."""
-    from oneflow_bench.comparison import compare_records
+    from ..comparison import compare_records
 
     specs = [
         f'{mode},name={mode}-{version},python="{python}"' for version, python in pythons.items()
@@ -110,7 +110,7 @@ def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[
 def _print(compared: Dict[str, List[Comparison]], folder: Path) -> None:
     from rich.console import Console
 
-    from oneflow_bench.contenders_report import render_comparisons
+    from ..contenders_report import render_comparisons
 
     console = Console()
     for comparisons in compared.values():

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from oneflow_bench.doctor import thresholds
-from oneflow_bench.doctor.import_failure import (
-    explain_import,
-    has_old_numpy,
-    has_oneflow,
-    has_supported_python,
-)
-from oneflow_bench.doctor.readings import (
-    IdentityReading,
-    ImportReading,
-    MachineReading,
-    RuntimeReading,
-)
-from oneflow_bench.doctor.result import (
-    NOT_IMPORTED,
-    Check,
-    Finding,
-    create_check,
-    create_unknown,
-)
-from oneflow_bench.doctor.subject import OUT_OF_TIME
+from . import thresholds
+from .import_failure import explain_import, has_old_numpy, has_oneflow, has_supported_python
+from .readings import IdentityReading, ImportReading, MachineReading, RuntimeReading
+from .result import NOT_IMPORTED, Check, Finding, create_check, create_unknown
+from .subject import OUT_OF_TIME
 
 
 def check_installation(machine: MachineReading, runtime: RuntimeReading) -> List[Check]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Optional, Tuple
 
-from oneflow_bench.doctor.readings import IdentityReading, ImportReading
-from oneflow_bench.doctor.thresholds import NUMPY_MAJORS, ONEFLOW_PYTHONS
+from .readings import IdentityReading, ImportReading
+from .thresholds import NUMPY_MAJORS, ONEFLOW_PYTHONS
 
 
 class Explanation(NamedTuple):

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from oneflow_bench.doctor import thresholds
-from oneflow_bench.doctor.readings import (
-    ActivityReading,
-    CgroupReading,
-    FrequencyReading,
-    MachineReading,
-)
-from oneflow_bench.doctor.result import Check, Finding, create_check, create_unknown
-from oneflow_bench.stability import HOT_C, OTHERS_CORES, STEAL_SHARE
+from ..stability import HOT_C, OTHERS_CORES, STEAL_SHARE
+from . import thresholds
+from .readings import ActivityReading, CgroupReading, FrequencyReading, MachineReading
+from .result import Check, Finding, create_check, create_unknown
 
 OWN_THREADS = 2  # that OneFlow keeps busy: the computing one and the scheduler's
 

@@ -11,21 +11,10 @@ import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Set
 
-from oneflow_bench.counters import read_busy_s
-from oneflow_bench.doctor.readings import (
-    ActivityReading,
-    CgroupReading,
-    FrequencyReading,
-    MachineReading,
-)
-from oneflow_bench.machine import (
-    read_available_bytes,
-    read_count,
-    read_cpu,
-    read_kib_bytes,
-    read_steal_seconds,
-)
-from oneflow_bench.stability import read_temperature_c
+from ..counters import read_busy_s
+from ..machine import read_available_bytes, read_count, read_cpu, read_kib_bytes, read_steal_seconds
+from ..stability import read_temperature_c
+from .readings import ActivityReading, CgroupReading, FrequencyReading, MachineReading
 
 ROOT = Path("/")
 CPUS = "sys/devices/system/cpu"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from oneflow_bench.config import Contender
-from oneflow_bench.doctor import thresholds
-from oneflow_bench.doctor.planning import Changes, count_affordable, plan_variants
-from oneflow_bench.doctor.readings import (
+from ..config import Contender
+from ..errors import WorkerError, WorkerTimeout
+from ..machine import RECORDED_VARIABLES
+from ..runtime import RuntimeResolver
+from . import thresholds
+from .planning import Changes, count_affordable, plan_variants
+from .readings import (
     CONTROL,
     ONEDNN,
     Failure,
@@ -21,11 +24,8 @@ from oneflow_bench.doctor.readings import (
     StepBlock,
     ThreadReading,
 )
-from oneflow_bench.doctor.runtime_checks import CORE_TYPE, THREADS_VARIABLE
-from oneflow_bench.doctor.subject import OUT_OF_TIME, Launch, Subject, describe_end
-from oneflow_bench.errors import WorkerError, WorkerTimeout
-from oneflow_bench.machine import RECORDED_VARIABLES
-from oneflow_bench.runtime import RuntimeResolver
+from .runtime_checks import CORE_TYPE, THREADS_VARIABLE
+from .subject import OUT_OF_TIME, Launch, Subject, describe_end
 
 EXAMINED = "examined"
 IMPORT = "import"  # the first of all, in the user's own environment

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, Optional
 
-from oneflow_bench.doctor.import_failure import parse_version
-from oneflow_bench.doctor.readings import (
+from ..runtime import needs_core_type
+from .import_failure import parse_version
+from .readings import (
     BLAS,
     CONTROL,
     HUGE_PAGES,
@@ -15,14 +16,7 @@ from oneflow_bench.doctor.readings import (
     IdentityReading,
     MachineReading,
 )
-from oneflow_bench.doctor.runtime_checks import (
-    CORE_TYPE,
-    ONEDNN_VARIABLE,
-    SCHEDULER_VARIABLE,
-    THREADS_VARIABLE,
-    is_set,
-)
-from oneflow_bench.runtime import needs_core_type
+from .runtime_checks import CORE_TYPE, ONEDNN_VARIABLE, SCHEDULER_VARIABLE, THREADS_VARIABLE, is_set
 
 HUGE_PAGES_LIBC = (2, 35)  # glibc's release notes: malloc.hugetlb came with it
 WORKER_BYTES = 500 << 20  # peak of a worker's resident memory, as `bench doctor --json` shows it

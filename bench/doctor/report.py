@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, List
 
-from oneflow_bench.doctor.result import ATTENTION, OK, Diagnosis
+from .result import ATTENTION, OK, Diagnosis
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,8 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Union
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Literal
 
-from oneflow_bench.doctor.readings import ActivityReading, MachineReading, RuntimeReading
-from oneflow_bench.errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
+from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
+from .readings import ActivityReading, MachineReading, RuntimeReading
 
 SCHEMA_VERSION = 1
 

@@ -11,10 +11,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from oneflow_bench.doctor.import_checks import check_installation
-from oneflow_bench.doctor.import_failure import parse_version
-from oneflow_bench.doctor.machine_checks import check_machine
-from oneflow_bench.doctor.machine_probes import (
+from ..errors import InputError
+from ..interpreter import create_python_command
+from ..runtime import RuntimeResolver
+from ..worker_process import WorkerProcess
+from .import_checks import check_installation
+from .import_failure import parse_version
+from .machine_checks import check_machine
+from .machine_probes import (
     ROOT,
     read_frequency,
     read_machine,
@@ -22,13 +26,10 @@ from oneflow_bench.doctor.machine_probes import (
     subtract_moments,
     watch_others,
 )
-from oneflow_bench.doctor.measuring import Measurement, Observer
-from oneflow_bench.doctor.readings import FrequencyReading
-from oneflow_bench.doctor.result import Check, Diagnosis
-from oneflow_bench.doctor.runtime_checks import check_runtime
-from oneflow_bench.errors import InputError
-from oneflow_bench.runtime import RuntimeResolver
-from oneflow_bench.worker_process import WorkerProcess
+from .measuring import Measurement, Observer
+from .readings import FrequencyReading
+from .result import Check, Diagnosis
+from .runtime_checks import check_runtime
 
 WORKER = Path(__file__).with_name("worker.py")
 WINDOW_S = 0.7  # of watching other processes, before and after; the kernel counts in 10 ms
@@ -104,7 +105,7 @@ def check_interpreter(python: str) -> None:
     code = "import platform; print(platform.python_version())"
     try:
         done = subprocess.run(
-            [python, "-c", code],
+            create_python_command(python, code),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

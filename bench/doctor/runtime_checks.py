@@ -5,26 +5,11 @@ from __future__ import annotations
 from statistics import median
 from typing import Dict, List, Mapping, Optional
 
-from oneflow_bench.doctor import thresholds
-from oneflow_bench.doctor.readings import (
-    BLAS,
-    HUGE_PAGES,
-    ONEDNN,
-    SCHEDULER,
-    THREADS,
-    MachineReading,
-    RuntimeReading,
-)
-from oneflow_bench.doctor.result import (
-    NOT_IMPORTED,
-    Check,
-    Finding,
-    Number,
-    create_check,
-    create_unknown,
-)
-from oneflow_bench.doctor.variants import Gain, summarize_gain
-from oneflow_bench.runtime import needs_core_type
+from ..runtime import needs_core_type
+from . import thresholds
+from .readings import BLAS, HUGE_PAGES, ONEDNN, SCHEDULER, THREADS, MachineReading, RuntimeReading
+from .result import NOT_IMPORTED, Check, Finding, Number, create_check, create_unknown
+from .variants import Gain, summarize_gain
 
 CORE_TYPE = "OPENBLAS_CORETYPE"
 ONEDNN_VARIABLE = "ONEFLOW_ENABLE_ONEDNN_OPTS"

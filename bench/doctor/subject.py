@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
-from oneflow_bench.doctor.readings import Failure, ImportReading
-from oneflow_bench.errors import WorkerError, WorkerTimeout
-from oneflow_bench.worker_process import describe_exit
+from ..errors import WorkerError, WorkerTimeout
+from ..worker_process import describe_exit
+from .readings import Failure, ImportReading
 
 Launch = Callable[[str, Dict[str, str]], Any]  # name and environment -> WorkerProcess
 OUT_OF_TIME = "the time was up"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.doctor import thresholds
-from oneflow_bench.doctor.readings import CONTROL, Round
+from . import thresholds
+from .readings import CONTROL, Round
 
 
 class Gain(NamedTuple):

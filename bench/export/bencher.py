@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Optional, Sequence
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.export.selection import Selected, list_scalars
+from ..errors import InputError
+from .selection import Selected, list_scalars
 
 
 def render(selected: Sequence[Selected]) -> str:

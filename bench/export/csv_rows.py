@@ -10,14 +10,8 @@ import io
 import json
 from typing import Any, Dict, List, Sequence
 
-from oneflow_bench.export.selection import (
-    SETTINGS,
-    Selected,
-    describe_job_of,
-    describe_machine_of,
-    step_time_s,
-)
-from oneflow_bench.record import BlockEvent
+from ..record import BlockEvent
+from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of, step_time_s
 
 MACHINE_COLUMNS = [
     "cpu_model_name",

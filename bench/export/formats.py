@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
 
-from oneflow_bench.errors import InputError
+from ..errors import InputError
 
 if TYPE_CHECKING:
-    from oneflow_bench.export.selection import Selected
+    from .selection import Selected
 
 
 class Format(NamedTuple):
@@ -40,7 +40,7 @@ def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) 
     and for what a format refuses.
     """
     chosen = FORMATS[format_name]
-    module = import_module(f"oneflow_bench.export.{chosen.module}")
+    module = import_module(f"{__package__}.{chosen.module}")
     if out is None:
         if chosen.is_folder:
             raise InputError(
@@ -64,7 +64,7 @@ def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) 
 
 
 def _write_text(text: str, out: Path) -> None:
-    from oneflow_bench.record import write_atomically
+    from ..record import write_atomically
 
     write_atomically(out, text)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Sequence
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.export.selection import Scalar, Selected, describe_machine_of, list_scalars
+from ..errors import InputError
+from .selection import Scalar, Selected, describe_machine_of, list_scalars
 
 
 def render(selected: Sequence[Selected]) -> str:

@@ -11,7 +11,7 @@ import json
 import statistics
 from typing import Any, Dict, Sequence
 
-from oneflow_bench.export.selection import TRAIN_STEP, Selected, describe_job_of, step_time_s
+from .selection import TRAIN_STEP, Selected, describe_job_of, step_time_s
 
 
 def render(selected: Sequence[Selected]) -> str:

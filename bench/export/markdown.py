@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import List, Sequence
 
-from oneflow_bench.comparison import compare_contenders
-from oneflow_bench.export.selection import Selected
-from oneflow_bench.report import contender_rows, render_markdown
+from ..comparison import compare_contenders
+from ..report import contender_rows, render_markdown
+from .selection import Selected
 
 
 def render(selected: Sequence[Selected]) -> str:

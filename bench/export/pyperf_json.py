@@ -12,13 +12,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, Dict, Sequence
 
-from oneflow_bench.export.selection import (
-    TRAIN_STEP,
-    Selected,
-    describe_job_of,
-    describe_machine_of,
-    step_time_s,
-)
+from .selection import TRAIN_STEP, Selected, describe_job_of, describe_machine_of, step_time_s
 
 FORMAT_VERSION = "1.0"
 

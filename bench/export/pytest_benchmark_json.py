@@ -11,14 +11,8 @@ import statistics
 from collections import Counter
 from typing import Any, Dict, List, Sequence, Tuple
 
-from oneflow_bench import __version__
-from oneflow_bench.export.selection import (
-    TRAIN_STEP,
-    Selected,
-    describe_job_of,
-    describe_machine_of,
-    step_time_s,
-)
+from ... import __version__
+from .selection import TRAIN_STEP, Selected, describe_job_of, describe_machine_of, step_time_s
 
 
 def render(selected: Sequence[Selected]) -> str:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from oneflow_bench.comparison import ContenderSummary, summarize_contender
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError
-from oneflow_bench.record import BlockEvent, RunRecord, SetupEvent
-from oneflow_bench.stats import Summary
+from ..comparison import ContenderSummary, summarize_contender
+from ..config import Contender
+from ..errors import InputError
+from ..record import BlockEvent, RunRecord, SetupEvent
+from ..stats import Summary
 
 TRAIN_STEP = "train_step"
 # settings of a contender that most do without, and then have no word of in any format

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Sequence
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.export.selection import Selected, step_time_s
-from oneflow_bench.record import EvalEvent
+from ..errors import InputError
+from ..record import EvalEvent
+from .selection import Selected, step_time_s
 
 EXTRA = "tensorboard"
 

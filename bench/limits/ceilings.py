@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List
 
-from oneflow_bench.config import Contender
-from oneflow_bench.limits.document import COPY, MATMUL, Ceiling
+from ..config import Contender
+from .document import COPY, MATMUL, Ceiling
 
 MATMUL_SIZES = (1024, 2048)
 MEMORY_BYTES = 256 * 2**20  # beyond the caches of today's processors

@@ -7,10 +7,10 @@ from typing import Any, Dict, List, Optional
 
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.config import Workload
-from oneflow_bench.documents import load_document
-from oneflow_bench.limits.work import LayerWork
-from oneflow_bench.stats import Ratio
+from ..config import Workload
+from ..documents import load_document
+from ..stats import Ratio
+from .work import LayerWork
 
 SCHEMA_VERSION = 1
 DOCUMENT_NAME = "limits.json"

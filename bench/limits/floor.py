@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.limits.document import COPY, MATMUL, Ceiling, LayerTime, LimitsDocument
-from oneflow_bench.limits.work import LayerWork, Work, add_work
+from .document import COPY, MATMUL, Ceiling, LayerTime, LimitsDocument
+from .work import LayerWork, Work, add_work
 
 
 class Roof(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
-from oneflow_bench.limits.document import LimitsDocument
-from oneflow_bench.limits.floor import LayerFloor, Roof, sum_work
-from oneflow_bench.speed_report import MISSING
+from ..speed_report import MISSING
+from .document import LimitsDocument
+from .floor import LayerFloor, Roof, sum_work
 
 if TYPE_CHECKING:
     from rich.table import Table

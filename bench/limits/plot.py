@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any, List, Tuple
 
-from oneflow_bench.limits.document import LimitsDocument
-from oneflow_bench.limits.floor import Roof, create_roofs, layer_floors, sum_work
-from oneflow_bench.limits.work import LayerWork, Work, add_work
-from oneflow_bench.plot import PICTURE_STYLE, plt, save_picture
-from oneflow_bench.stats import summarize
+from ..plot import PICTURE_STYLE, plt, save_picture
+from ..stats import summarize
+from .document import LimitsDocument
+from .floor import Roof, create_roofs, layer_floors, sum_work
+from .work import LayerWork, Work, add_work
 
 _GIGA = 1e9
 _MARKERS = "*^Dsv"

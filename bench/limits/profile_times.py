@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from oneflow_bench.config import Workload
-from oneflow_bench.documents import load_document
-from oneflow_bench.errors import InputError
-from oneflow_bench.limits.document import LayerTime, LimitsDocument
-from oneflow_bench.limits.floor import create_roofs, layer_floors
-from oneflow_bench.limits.work import LayerWork
-from oneflow_bench.profile_record import SCHEMA_VERSION, ProfileDocument, layer_rows
-from oneflow_bench.recipe_checks import flag_of
+from ..config import Workload
+from ..documents import load_document
+from ..errors import InputError
+from ..profile_record import SCHEMA_VERSION, ProfileDocument, layer_rows
+from ..recipe_checks import flag_of
+from .document import LayerTime, LimitsDocument
+from .floor import create_roofs, layer_floors
+from .work import LayerWork
 
 
 def load_profile(path: Path) -> ProfileDocument:

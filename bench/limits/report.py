@@ -6,27 +6,20 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
-from oneflow_bench.limits.document import MATMUL, Ceiling, LimitsDocument, Witness
-from oneflow_bench.limits.floor import (
-    Roof,
-    create_roofs,
-    layer_floors,
-    step_floor_s,
-    sum_work,
-    uncounted_kinds,
-)
-from oneflow_bench.limits.layer_table import (
+from ..profile_report import format_ms
+from ..record import write_atomically
+from ..speed_report import MISSING, format_ratio
+from ..stats import summarize
+from .document import MATMUL, Ceiling, LimitsDocument, Witness
+from .floor import Roof, create_roofs, layer_floors, step_floor_s, sum_work, uncounted_kinds
+from .layer_table import (
     create_layer_table,
     create_table,
     format_cores,
     format_milliseconds,
     format_percent,
 )
-from oneflow_bench.limits.witness import relative_differences
-from oneflow_bench.profile_report import format_ms
-from oneflow_bench.record import write_atomically
-from oneflow_bench.speed_report import MISSING, format_ratio
-from oneflow_bench.stats import summarize
+from .witness import relative_differences
 
 if TYPE_CHECKING:
     from rich.console import Console

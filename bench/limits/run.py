@@ -6,16 +6,16 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.limits.ceilings import measure_ceilings
-from oneflow_bench.limits.document import LimitsDocument
-from oneflow_bench.limits.floor import sum_work
-from oneflow_bench.limits.profile_times import read_layer_times
-from oneflow_bench.limits.steps import Fleet, compare_steps, time_steps
-from oneflow_bench.limits.witness import run_witness
-from oneflow_bench.limits.work import LayerTrace, LayerWork, UpdateRule, count_layer
-from oneflow_bench.machine import describe_machine, read_cpu
-from oneflow_bench.profile_record import ProfileDocument
+from ..config import Contender, Workload
+from ..machine import describe_machine, read_cpu
+from ..profile_record import ProfileDocument
+from .ceilings import measure_ceilings
+from .document import LimitsDocument
+from .floor import sum_work
+from .profile_times import read_layer_times
+from .steps import Fleet, compare_steps, time_steps
+from .witness import run_witness
+from .work import LayerTrace, LayerWork, UpdateRule, count_layer
 
 Observer = Callable[[str, int, int], None]
 

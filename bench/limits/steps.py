@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.limits.document import StepRatio, StepTimes
-from oneflow_bench.limits.torch_side import create_setup_request
-from oneflow_bench.stats import paired_log_ratio, summarize
-from oneflow_bench.turns import (
+from ..config import Contender, Workload
+from ..errors import InputError, WorkerError
+from ..stats import paired_log_ratio, summarize
+from ..turns import (
     choose_lead_steps,
     choose_speed_block_steps,
     choose_warmup_blocks,
     generate_orders,
 )
-from oneflow_bench.verdict.warmup import is_settled
+from ..verdict.warmup import is_settled
+from .document import StepRatio, StepTimes
+from .torch_side import create_setup_request
 
 ONEFLOW, TORCH = "oneflow", "torch"
 _STEPS_PER_EPOCH = 1000  # the rate is constant; nothing depends on it

@@ -7,14 +7,14 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, List
 
-import oneflow_bench.models
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import InputError
-from oneflow_bench.schedule import base_learning_rate
-from oneflow_bench.worker_process import WorkerProcess
+from ..config import Workload
+from ..errors import InputError
+from ..interpreter import create_python_command
+from ..schedule import base_learning_rate
+from ..worker_process import WorkerProcess
 
 WORKER_FILE = Path(__file__).resolve().parent / "torch_worker.py"
-MODELS_FOLDER = Path(str(oneflow_bench.models.__file__)).resolve().parent
+MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"
 CHECK_TIMEOUT_S = 120.0  # the first import of PyTorch reads hundreds of megabytes
 _FLAG = "--torch-python"
 _INSTALL = "install it there, or give the python of an environment that has it"
@@ -64,7 +64,7 @@ def check_torch_python(path: str) -> str:
 def _ask(path: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            [path, "-c", _PROGRAM],
+            create_python_command(path, _PROGRAM),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

@@ -7,8 +7,9 @@ from typing import Any, Callable, Dict, List
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.layer_graph import replace_forwards
-from oneflow_bench.limits.work import (
+from ...models.counting import count_macs_per_output
+from ..layer_graph import replace_forwards
+from .work import (
     ADAPTIVE_POOL,
     AVG_POOL,
     ELEMENT_WISE,
@@ -21,7 +22,6 @@ from oneflow_bench.limits.work import (
     CallShape,
     LayerTrace,
 )
-from oneflow_bench.models.counting import count_macs_per_output
 
 _OPERATIONS = {
     PRODUCT: (nn.Conv2d, nn.Linear),

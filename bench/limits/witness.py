@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from oneflow_bench.limits.document import Witness
-from oneflow_bench.limits.steps import ONEFLOW, Fleet, Participant
+from .document import Witness
+from .steps import ONEFLOW, Fleet, Participant
 
 WITNESS_BATCHES = 8  # the synthetic feed's whole cycle
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
-from oneflow_bench.limits.rates import (
-    matmul_flops,
-    measure_copy,
-    measure_numpy_matmul,
-    repeat_timed,
-)
-from oneflow_bench.serving import main
-from oneflow_bench.worker import Session
+from ..serving import main
+from ..worker import Session
+from .rates import matmul_flops, measure_copy, measure_numpy_matmul, repeat_timed
 
 
 class LimitsSession(Session):
@@ -19,7 +14,7 @@ class LimitsSession(Session):
 
     def trace(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """The leaves of a train step with their shapes; only where nothing is compiled later."""
-        from oneflow_bench.limits.tracing import trace_layers
+        from .tracing import trace_layers
 
         images, _ = self._job.train_feed.next_batch()
         layers = trace_layers(self._job.model, images)
@@ -52,7 +47,7 @@ class LimitsSession(Session):
         """Write weights and the first `batches` batches as `.npz`; the feed goes on behind them."""
         import numpy as np
 
-        from oneflow_bench.workload import copy_state
+        from ..workload import copy_state
 
         np.savez(request["weights"], **copy_state(self._job.model))
         batches: Dict[str, Any] = {}
@@ -67,7 +62,7 @@ class LimitsSession(Session):
 def _measure_oneflow_matmul(size: int) -> List[float]:
     import oneflow as flow
 
-    from oneflow_bench.timing import synchronize
+    from ..timing import synchronize
 
     left, right = flow.randn(size, size), flow.randn(size, size)
 

@@ -9,14 +9,8 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.layer_graph import (
-    ForwardGraph,
-    GradientGraph,
-    LayerAlone,
-    copy_layer,
-    create_ballast,
-)
-from oneflow_bench.timing import synchronize
+from ..layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer, create_ballast
+from ..timing import synchronize
 
 
 @dataclass(frozen=True)

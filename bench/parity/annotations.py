@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Iterator, List, Sequence
 
-from oneflow_bench.parity.blocks import strip_controls
-from oneflow_bench.parity.findings import Finding
-from oneflow_bench.parity.gate import Judged
-from oneflow_bench.parity.report import format_pair
-from oneflow_bench.parity.result import ModelCheck
+from .blocks import strip_controls
+from .findings import Finding
+from .gate import Judged
+from .report import format_pair
+from .result import ModelCheck
 
 _VERDICTS = {"different": "error", "inconclusive": "warning"}
 _FINDINGS = {"regression": "error", "improvement": "notice", "change": "notice"}

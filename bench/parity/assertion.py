@@ -17,16 +17,16 @@ from typing import Any, Callable, List, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.feeds import CastFeed, MemoryFeed
-from oneflow_bench.losses import Objective
-from oneflow_bench.parity.collection import Collector
-from oneflow_bench.parity.judge import Evidence, judge_levels, list_inexact
-from oneflow_bench.parity.known import KnownTally, load_known_differences
-from oneflow_bench.parity.pairs import pair_entries
-from oneflow_bench.parity.result import LevelResult
-from oneflow_bench.parity.tensors import Entry, Observer
-from oneflow_bench.parity.witness import move_optimizer, move_weights
-from oneflow_bench.workload import Job
+from ..feeds import CastFeed, MemoryFeed
+from ..losses import Objective
+from ..workload import Job
+from .collection import Collector
+from .judge import Evidence, judge_levels, list_inexact
+from .known import KnownTally, load_known_differences
+from .pairs import pair_entries
+from .result import LevelResult
+from .tensors import Entry, Observer
+from .witness import move_optimizer, move_weights
 
 Batch = Tuple[flow.Tensor, flow.Tensor]
 CreateOptimizer = Callable[[nn.Module], flow.optim.Optimizer]

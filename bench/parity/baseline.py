@@ -13,11 +13,11 @@ from typing import Any, Dict, List, Optional
 
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.config import Workload
-from oneflow_bench.documents import load_document
-from oneflow_bench.errors import InputError
-from oneflow_bench.parity.result import CheckDocument, ModelCheck, SideFacts, Speedup, Verdict
-from oneflow_bench.record import save_text
+from ..config import Workload
+from ..documents import load_document
+from ..errors import InputError
+from ..record import save_text
+from .result import CheckDocument, ModelCheck, SideFacts, Speedup, Verdict
 
 BASELINE_SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)  # what came later has defaults

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from oneflow_bench.parity.judge import Evidence, judge_levels, list_inexact
-from oneflow_bench.parity.known import KnownDifference, KnownTally
-from oneflow_bench.parity.pairs import Pair
-from oneflow_bench.parity.result import LEVELS, KnownHit, LevelResult
-from oneflow_bench.parity.tensors import Entry
+from .judge import Evidence, judge_levels, list_inexact
+from .known import KnownDifference, KnownTally
+from .pairs import Pair
+from .result import LEVELS, KnownHit, LevelResult
+from .tensors import Entry
 
 DECISIVE_RATIO = 1000.0  # an error_ratio that no witness has come near
 

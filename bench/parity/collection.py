@@ -10,15 +10,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from oneflow_bench.parity import result as levels
-from oneflow_bench.parity.observation import (
-    GraphOptions,
-    create_observed,
-    list_backward,
-    observe_eval,
-)
-from oneflow_bench.parity.tensors import Observer
-from oneflow_bench.workload import Job, copy_state
+from ..workload import Job, copy_state
+from . import result as levels
+from .observation import GraphOptions, create_observed, list_backward, observe_eval
+from .tensors import Observer
 
 PARAMETER, BUFFER, OPTIMIZER, GRADIENT = "parameter", "buffer", "optimizer state", "gradient"
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict
 
-from oneflow_bench.config import SYNTHETIC_DATA
-from oneflow_bench.errors import InputError
-from oneflow_bench.models import UnknownModelError, get_model_spec
-from oneflow_bench.recipe import load_recipe
+from ...models import UnknownModelError, get_model_spec
+from ..config import SYNTHETIC_DATA
+from ..errors import InputError
+from ..recipe import load_recipe
 
 CHECK_DEFAULTS: Dict[str, Any] = {
     "data": SYNTHETIC_DATA,

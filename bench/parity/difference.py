@@ -21,14 +21,8 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from oneflow_bench.parity.measures import (
-    cosine,
-    find_largest,
-    max_ulp_distance,
-    rms,
-    rms_difference,
-)
-from oneflow_bench.parity.result import (
+from .measures import cosine, find_largest, max_ulp_distance, rms, rms_difference
+from .result import (
     BATCHES,
     INITIAL_WEIGHTS,
     LOSS_CURVE,
@@ -38,7 +32,7 @@ from oneflow_bench.parity.result import (
     TensorDifference,
     Verdict,
 )
-from oneflow_bench.parity.tensors import Entry
+from .tensors import Entry
 
 MULTIPLIER = 2.0
 LATER_MULTIPLIER = 4.0

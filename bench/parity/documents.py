@@ -6,16 +6,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Sequence
 
-from oneflow_bench.config import Contender
-from oneflow_bench.documents import load_document
-from oneflow_bench.errors import InputError
-from oneflow_bench.launch import python_of
-from oneflow_bench.machine import describe_machine
-from oneflow_bench.parity.result import CHECK_NAME, READABLE_VERSIONS, CheckDocument
-from oneflow_bench.plan import Plan
-from oneflow_bench.record import save_text
-from oneflow_bench.runtime import RuntimeResolver
-from oneflow_bench.runtime_profile import find_oneflow
+from ..config import Contender
+from ..documents import load_document
+from ..errors import InputError
+from ..launch import python_of
+from ..machine import describe_machine
+from ..plan import Plan
+from ..record import save_text
+from ..runtime import RuntimeResolver
+from ..runtime_profile import find_oneflow
+from .result import CHECK_NAME, READABLE_VERSIONS, CheckDocument
 
 
 def create_check_document(plans: Sequence[Plan]) -> CheckDocument:

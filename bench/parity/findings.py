@@ -23,8 +23,8 @@ from typing import List, Optional, Sequence, Union
 
 from typing_extensions import Literal
 
-from oneflow_bench.parity.baseline import Baseline, ModeBaseline
-from oneflow_bench.parity.result import Speedup
+from .baseline import Baseline, ModeBaseline
+from .result import Speedup
 
 # Another BLAS kernel sums in another order. The first loss comes before any update and moves by
 # rounding alone; a model with batch norm over a few samples amplifies that within three steps, so

@@ -11,17 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import (
-    EXIT_DIFFERENT,
-    EXIT_DONE,
-    EXIT_INCONCLUSIVE,
-    EXIT_WORKER_FAILED,
-    worst_status,
-)
-from oneflow_bench.parity.baseline import Baseline, create_baseline, find_baseline
-from oneflow_bench.parity.findings import Finding, compare_with_baseline
-from oneflow_bench.parity.result import CheckDocument, ModelCheck
+from ..config import Workload
+from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_WORKER_FAILED, worst_status
+from .baseline import Baseline, create_baseline, find_baseline
+from .findings import Finding, compare_with_baseline
+from .result import CheckDocument, ModelCheck
 
 
 @dataclass(frozen=True)

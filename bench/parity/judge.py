@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from oneflow_bench.parity.difference import (
-    describe_error,
-    measure_difference,
-    note_difference,
-)
-from oneflow_bench.parity.known import KnownTally
-from oneflow_bench.parity.pairs import Pair
-from oneflow_bench.parity.result import BATCHES, LEVELS, LevelResult, TensorDifference, Verdict
-from oneflow_bench.parity.tensors import MISSING_DIGEST, load_values
+from .difference import describe_error, measure_difference, note_difference
+from .known import KnownTally
+from .pairs import Pair
+from .result import BATCHES, LEVELS, LevelResult, TensorDifference, Verdict
+from .tensors import MISSING_DIGEST, load_values
 
 
 @dataclass(frozen=True)

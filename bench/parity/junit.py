@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import List, Optional, Sequence
 from xml.etree import ElementTree
 
-from oneflow_bench.parity.blocks import strip_controls
-from oneflow_bench.parity.findings import Finding
-from oneflow_bench.parity.gate import Judged
-from oneflow_bench.parity.report import format_pair
-from oneflow_bench.parity.result import CheckDocument, LevelResult, ModelCheck, Origin
+from .blocks import strip_controls
+from .findings import Finding
+from .gate import Judged
+from .report import format_pair
+from .result import CheckDocument, LevelResult, ModelCheck, Origin
 
 _PROPERTIES = ("oneflow", "blas_kernel", "run_id")
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}

@@ -9,7 +9,7 @@ from typing import Dict, Iterable, List, Optional, Tuple
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from oneflow_bench.parity.result import KnownHit
+from .result import KnownHit
 
 PATH = Path(__file__).with_name("known_differences.json")
 

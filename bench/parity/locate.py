@@ -10,11 +10,11 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
-from oneflow_bench.errors import BenchError
-from oneflow_bench.parity.difference import measure_difference
-from oneflow_bench.parity.pairs import Pair
-from oneflow_bench.parity.reproduction import LayerCase, run_reproduction, write_reproduction
-from oneflow_bench.parity.result import (
+from ..errors import BenchError
+from .difference import measure_difference
+from .pairs import Pair
+from .reproduction import LayerCase, run_reproduction, write_reproduction
+from .result import (
     BATCHES,
     EVAL_FORWARD,
     FIRST_UPDATE,
@@ -30,7 +30,7 @@ from oneflow_bench.parity.result import (
     Origin,
     TensorDifference,
 )
-from oneflow_bench.parity.tensors import Entry, load_recording
+from .tensors import Entry, load_recording
 
 LAYER_LEVELS = (EVAL_FORWARD, FORWARD, GRADIENTS)
 _NO_LAYER = {

@@ -14,12 +14,12 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.eager_mode import EagerMode
-from oneflow_bench.graph_mode import MODEL_PREFIX, TrainGraph, compile_graph
-from oneflow_bench.graph_options import OptionValue, apply_graph_options
-from oneflow_bench.layer_graph import ForwardGraph, create_ballast, replace_forwards
-from oneflow_bench.optimization import State, capture_graph_state
-from oneflow_bench.workload import Job
+from ..eager_mode import EagerMode
+from ..graph_mode import MODEL_PREFIX, TrainGraph, compile_graph
+from ..graph_options import OptionValue, apply_graph_options
+from ..layer_graph import ForwardGraph, create_ballast, replace_forwards
+from ..optimization import State, capture_graph_state
+from ..workload import Job
 
 OUTPUT = "output"  # how the model's own output is called among its modules'
 

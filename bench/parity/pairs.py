@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Sequence
 
-from oneflow_bench.parity.tensors import Entry
+from .tensors import Entry
 
 
 @dataclass(frozen=True)

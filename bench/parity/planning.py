@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import InputError
-from oneflow_bench.models import list_models
-from oneflow_bench.parity.defaults import create_check_flags
-from oneflow_bench.plan import Plan, create_plan
-from oneflow_bench.recipe import load_recipe
+from ...models import list_models
+from ..config import Workload
+from ..errors import InputError
+from ..plan import Plan, create_plan
+from ..recipe import load_recipe
+from .defaults import create_check_flags
 
 _WILDCARDS = frozenset("*?[")
 

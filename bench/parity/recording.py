@@ -11,12 +11,12 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.layer_graph import replace_forwards
-from oneflow_bench.parity.alone import run_alone
-from oneflow_bench.parity.constructor import find_constructor
-from oneflow_bench.parity.observation import OUTPUT
-from oneflow_bench.parity.tensors import load_recording, save_recording
-from oneflow_bench.workload import Job, copy_state
+from ..layer_graph import replace_forwards
+from ..workload import Job, copy_state
+from .alone import run_alone
+from .constructor import find_constructor
+from .observation import OUTPUT
+from .tensors import load_recording, save_recording
 
 _CALL = re.compile(r"^(?P<module>.*?)(?: \(call (?P<call>\d+)\))?(?:\[.*\])?$")
 

@@ -7,18 +7,11 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence, Tuple
 
-from oneflow_bench.errors import worst_status
-from oneflow_bench.parity.blocks import Block, Heading, Table, Text
-from oneflow_bench.parity.findings import Finding, Value
-from oneflow_bench.parity.gate import Judged
-from oneflow_bench.parity.result import (
-    CheckDocument,
-    KnownHit,
-    LevelResult,
-    ModelCheck,
-    Origin,
-    TensorDifference,
-)
+from ..errors import worst_status
+from .blocks import Block, Heading, Table, Text
+from .findings import Finding, Value
+from .gate import Judged
+from .result import CheckDocument, KnownHit, LevelResult, ModelCheck, Origin, TensorDifference
 
 MISSING = "-"
 _DIGEST_CHARACTERS = 12

@@ -18,8 +18,8 @@ from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.record import replace_atomically, write_atomically
+from ..errors import InputError
+from ..record import replace_atomically, write_atomically
 
 TIMEOUT_S = 600.0
 _TEMPLATE = Path(__file__).with_name("reproduction.template")

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from oneflow_bench.config import Workload
+from ..config import Workload
 
 CHECK_SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)  # what came later has defaults

@@ -16,23 +16,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError
-from oneflow_bench.launch import create_launcher
-from oneflow_bench.parity.case import Case, conclude, may_be_rounding
-from oneflow_bench.parity.judge import Evidence
-from oneflow_bench.parity.known import load_known_differences
-from oneflow_bench.parity.locate import Alone, examine, find_origin, find_suspect
-from oneflow_bench.parity.pairs import find_unrepeated, pair_entries
-from oneflow_bench.parity.result import ModelCheck, Origin, SideFacts
-from oneflow_bench.parity.tensors import Entry
-from oneflow_bench.plan import Plan
-from oneflow_bench.runtime import RuntimeResolver
+from ..config import Contender
+from ..errors import InputError
+from ..launch import create_launcher
+from ..plan import Plan
+from ..runtime import RuntimeResolver
+from .case import Case, conclude, may_be_rounding
+from .judge import Evidence
+from .known import load_known_differences
+from .locate import Alone, examine, find_origin, find_suspect
+from .pairs import find_unrepeated, pair_entries
+from .result import ModelCheck, Origin, SideFacts
+from .tensors import Entry
 
 EAGER, GRAPH, REFERENCE = "eager", "graph", "reference"
 WITNESSES = 2
 PARALLEL = 2  # a parity check times nothing, so both modes may run at once
-WORKER_MODULE = "oneflow_bench.parity.worker"
+WORKER_MODULE = "oneflow_bench.bench.parity.worker"
 VALUES_FOLDER = "values"  # in the run's folder, while it runs
 
 Observe = Callable[[str, int, int], None]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, List, Sequence
 
-from oneflow_bench.errors import BenchError, InputError, Interrupted, WorkerError
-from oneflow_bench.parity.documents import save_check
-from oneflow_bench.parity.result import CheckDocument, ModelCheck
-from oneflow_bench.plan import Plan
+from ..errors import BenchError, InputError, Interrupted, WorkerError
+from ..plan import Plan
+from .documents import save_check
+from .result import CheckDocument, ModelCheck
 
 # (what is going on, done, to do)
 Observer = Callable[[str, int, int], None]

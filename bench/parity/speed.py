@@ -11,16 +11,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from oneflow_bench.config import Contender, Measuring
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.execution import execute_speed
-from oneflow_bench.launch import create_launcher
-from oneflow_bench.parity.result import ModelCheck, Speedup
-from oneflow_bench.parity.series import CheckModel, Observer
-from oneflow_bench.plan import Plan
-from oneflow_bench.record import Document
-from oneflow_bench.runtime import RuntimeResolver
-from oneflow_bench.speed import summarize_record_speed
+from ..config import Contender, Measuring
+from ..errors import WorkerError
+from ..execution import execute_speed
+from ..launch import create_launcher
+from ..plan import Plan
+from ..record import Document
+from ..runtime import RuntimeResolver
+from ..speed import summarize_record_speed
+from .result import ModelCheck, Speedup
+from .series import CheckModel, Observer
 
 SPEED_FOLDER = "speed"  # in the model's folder: a record as bench compare writes it
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from oneflow_bench.parity.result import BATCHES
+from .result import BATCHES
 
 # level -> names of tensors
 Wanted = Mapping[str, Iterable[str]]

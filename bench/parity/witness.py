@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from oneflow_bench.config import Workload
+from ..config import Workload
 
 
 def adam_rounding(beta2: float) -> float:

@@ -11,14 +11,14 @@ import math
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.machine import read_peak_rss_bytes
-from oneflow_bench.parity import result as levels
-from oneflow_bench.parity.tensors import Observer
-from oneflow_bench.parity.witness import move_clip_norm, move_learning_rate, move_weights
-from oneflow_bench.scoring import score_batches
-from oneflow_bench.serving import main
-from oneflow_bench.worker import check_device, describe_environment
+from ..config import Contender, Workload
+from ..machine import read_peak_rss_bytes
+from ..scoring import score_batches
+from ..serving import main
+from ..worker import check_device, describe_environment
+from . import result as levels
+from .tensors import Observer
+from .witness import move_clip_norm, move_learning_rate, move_weights
 
 
 class ParitySession:
@@ -50,8 +50,8 @@ class ParitySession:
         self._folder = Path(request["folder"])
         import oneflow as flow
 
-        from oneflow_bench.data import load_dataset
-        from oneflow_bench.parity.collection import Collector
+        from ...data import load_dataset
+        from .collection import Collector
 
         check_device(self._contender.device, flow.cuda.is_available())
         folder = request.get("dataset")
@@ -77,7 +77,7 @@ class ParitySession:
 
     def create_job(self, workload: Workload) -> Any:
         """The job that is observed; a study of planted faults overrides this."""
-        from oneflow_bench import workload as jobs
+        from .. import workload as jobs
 
         contender = self._contender
         return jobs.create_job(
@@ -94,7 +94,7 @@ class ParitySession:
 
     def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """The steps up to `steps`; what a checkpoint would hold is kept at `checkpoint_step`."""
-        from oneflow_bench.parity.collection import finite_losses
+        from .collection import finite_losses
 
         self._checkpoint = self._collector.note_training(
             self._job, int(request["steps"]), int(request["checkpoint_step"])
@@ -104,8 +104,8 @@ class ParitySession:
 
     def resume(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """A fresh job goes on from the checkpoint to `steps`, as `bench eager|graph` run it."""
-        from oneflow_bench import modes
-        from oneflow_bench.parity.collection import finite_losses, mean_loss
+        from .. import modes
+        from .collection import finite_losses, mean_loss
 
         steps, done = int(request["steps"]), int(request["checkpoint_step"])
         weights, optimizer = self._checkpoint
@@ -144,8 +144,8 @@ class ParitySession:
         """One validation pass of what was trained; the score counts every sample once."""
         import numpy as np
 
-        from oneflow_bench.checkpoint import digest_state
-        from oneflow_bench.workload import copy_state
+        from ..checkpoint import digest_state
+        from ..workload import copy_state
 
         feed = self._job.eval_feed
         self._mode.compile_eval()
@@ -164,7 +164,7 @@ class ParitySession:
 
     def record(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Keep what the module `name` is given in the first pass, in `path`; only after `start`."""
-        from oneflow_bench.parity.recording import record_module
+        from .recording import record_module
 
         try:
             recording = record_module(self._job, request["name"], bool(request["training"]))
@@ -176,7 +176,7 @@ class ParitySession:
         """Run the module `name` alone on a recording; writes its tensors to `output`."""
         import numpy as np
 
-        from oneflow_bench.parity.recording import run_recorded
+        from .recording import run_recorded
 
         contender = self._contender
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks.availability import Availability, split_available
-from oneflow_bench.ranks.nodes import Nodes, check_contenders_of_nodes
-from oneflow_bench.ranks.sharing import check_accumulation, check_cores
-from oneflow_bench.ranks.words import count_ranks
+from ..config import Contender, Workload
+from ..errors import InputError
+from .availability import Availability, split_available
+from .nodes import Nodes, check_contenders_of_nodes
+from .sharing import check_accumulation, check_cores
+from .words import count_ranks
 
 REFERENCE = "reference"
 

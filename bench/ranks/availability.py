@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks.words import find_word
+from ..config import Contender
+from ..errors import InputError
+from .words import find_word
 
 # what a worker's InputError begins with where OneFlow has not what a strategy needs for this model
 NOT_AVAILABLE = "not available: "

@@ -6,8 +6,8 @@ from typing import Optional
 
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.config import Contender
-from oneflow_bench.scaling.link import sent_bytes
+from ..config import Contender
+from ..scaling.link import sent_bytes
 
 BYTES_PER_PARAMETER = 4  # float32, which several ranks train in
 _REDUCING = ("ddp", "global", "dp")  # all gradients are summed over the ranks once an update

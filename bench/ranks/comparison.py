@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
-from oneflow_bench.config import Contender
-from oneflow_bench.ranks.parity import (
+from ..config import Contender
+from ..record import BlockEvent, RunRecord, SetupEvent
+from ..stats import Ratio
+from .parity import (
     COMPARED_STEPS,
     Expected,
     ReferenceErrors,
@@ -14,9 +16,7 @@ from oneflow_bench.ranks.parity import (
     measure_errors,
     measure_relative,
 )
-from oneflow_bench.ranks.summary import RanksSummary, summarize_ranks
-from oneflow_bench.record import BlockEvent, RunRecord, SetupEvent
-from oneflow_bench.stats import Ratio
+from .summary import RanksSummary, summarize_ranks
 
 NOT_JUDGED = "not judged"
 

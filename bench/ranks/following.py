@@ -8,21 +8,21 @@ import socket
 from pathlib import Path
 from typing import Callable, List
 
-from oneflow_bench import __version__
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.launch import TRAINING, divides_threads, python_of
-from oneflow_bench.plan import SUBSET_FOLDER, Plan
-from oneflow_bench.ranks.agent import Agent, join_run
-from oneflow_bench.ranks.handshake import create_hello, describe_run
-from oneflow_bench.ranks.link import Message
-from oneflow_bench.ranks.nodes import Nodes
-from oneflow_bench.ranks.rank_process import RankProcess
-from oneflow_bench.ranks.rendezvous import Address
-from oneflow_bench.ranks.seat import create_seat_variables, find_contender, restore_seat
-from oneflow_bench.record import Document
-from oneflow_bench.runtime import RuntimeResolver
-from oneflow_bench.worker_process import create_worker_command
+from ... import __version__
+from ..config import Contender
+from ..errors import InputError, WorkerError
+from ..launch import TRAINING, divides_threads, python_of
+from ..plan import SUBSET_FOLDER, Plan
+from ..record import Document
+from ..runtime import RuntimeResolver
+from ..worker_process import create_worker_command
+from .agent import Agent, join_run
+from .handshake import create_hello, describe_run
+from .link import Message
+from .nodes import Nodes
+from .rank_process import RankProcess
+from .rendezvous import Address
+from .seat import create_seat_variables, find_contender, restore_seat
 
 
 def follow_machine_0(

@@ -11,8 +11,8 @@ import select
 import time
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
-from oneflow_bench.errors import BenchError, InputError, WorkerError, WorkerTimeout
-from oneflow_bench.ranks.watch import Hang, HangDetector
+from ..errors import BenchError, InputError, WorkerError, WorkerTimeout
+from .watch import Hang, HangDetector
 
 LOOK_S = 0.5  # between two looks at the ranks
 STACK_S = 0.3  # for a rank to write its stack before it is ended

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hmac
 from typing import Any, Dict, Mapping, Optional
 
-from oneflow_bench.config import EMBEDDED_DATA, SYNTHETIC_DATA
-from oneflow_bench.ranks.link import PROTOCOL, Message
-from oneflow_bench.record import Document
+from ..config import EMBEDDED_DATA, SYNTHETIC_DATA
+from ..record import Document
+from .link import PROTOCOL, Message
 
 REMEDY = "start every machine with the command that bench launch --plan prints for it"
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, Optional
 
-from oneflow_bench import __version__
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks.handshake import describe_run
-from oneflow_bench.ranks.link import Message
-from oneflow_bench.ranks.node_server import NodeServer
-from oneflow_bench.ranks.nodes import Nodes
-from oneflow_bench.record import Document
+from ... import __version__
+from ..errors import InputError
+from ..record import Document
+from .handshake import describe_run
+from .link import Message
+from .node_server import NodeServer
+from .nodes import Nodes
 
 WAIT_S = 60.0  # for the other machines
 

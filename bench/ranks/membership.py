@@ -9,10 +9,10 @@ import resource
 import signal
 from typing import Mapping
 
-from oneflow_bench.ranks import progress
-from oneflow_bench.ranks.cores import keep_to_cores
-from oneflow_bench.ranks.identity import read_identity
-from oneflow_bench.ranks.rendezvous import check_master_port, read_master, wait_for_master
+from . import progress
+from .cores import keep_to_cores
+from .identity import read_identity
+from .rendezvous import check_master_port, read_master, wait_for_master
 
 PARENT_VARIABLE = "BENCH_RANK_CONTROLLER"  # process id of who started the rank
 STACK_SIGNAL = signal.SIGUSR1  # makes a rank write where its Python is to its log

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.ranks.cores import are_disjoint
-from oneflow_bench.ranks.digests import join_digests
+from ..errors import WorkerError
+from .cores import are_disjoint
+from .digests import join_digests
 
 Answer = Dict[str, Any]
 OWN_LOSSES = "ddp"  # the strategy in which a rank knows only the loss of its own share

@@ -12,10 +12,10 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.ranks.handshake import refuse_caller, refuse_run
-from oneflow_bench.ranks.link import LineBuffer, Link, LinkEnded, Message, pack, watch_connection
-from oneflow_bench.ranks.remote import SILENT_S, RankState, RemoteNode, RemoteRank
+from ..errors import InputError, WorkerError
+from .handshake import refuse_caller, refuse_run
+from .link import LineBuffer, Link, LinkEnded, Message, pack, watch_connection
+from .remote import SILENT_S, RankState, RemoteNode, RemoteRank
 
 HELLO_S = 5.0  # for a caller to say who it is
 HELLO_BYTES = 1 << 16

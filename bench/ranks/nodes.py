@@ -6,8 +6,8 @@ import re
 import shlex
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError
+from ..config import Contender
+from ..errors import InputError
 
 COMMANDS = ("eager", "graph", "compare")  # that take --ranks
 _FLAGS = ("--ranks", "--nodes", "--node-rank", "--master", "--token")

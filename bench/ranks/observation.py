@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
 
-from oneflow_bench.ranks.progress import Progress, read_progress
+from .progress import Progress, read_progress
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 REST_CPU_S = 0.05  # of a process at rest: OneFlow's own heartbeat uses some

@@ -16,9 +16,9 @@ from typing import List, Optional, Sequence, Tuple
 
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.loss_parity import ACCURACY_TOLERANCE
-from oneflow_bench.parity.known import KnownDifference, load_known_differences
-from oneflow_bench.record import BlockEvent
+from ..loss_parity import ACCURACY_TOLERANCE
+from ..parity.known import KnownDifference, load_known_differences
+from ..record import BlockEvent
 
 COMPARED_STEPS = 20  # later ones differ by what training makes of any rounding
 MULTIPLIER = 4.0

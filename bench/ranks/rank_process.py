@@ -7,12 +7,12 @@ import socket
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.ranks import progress
-from oneflow_bench.ranks.identity import Identity
-from oneflow_bench.ranks.membership import PARENT_VARIABLE, STACK_SIGNAL
-from oneflow_bench.ranks.observation import Observation, observe
-from oneflow_bench.worker_process import WorkerProcess
+from ..errors import WorkerError
+from ..worker_process import WorkerProcess
+from . import progress
+from .identity import Identity
+from .membership import PARENT_VARIABLE, STACK_SIGNAL
+from .observation import Observation, observe
 
 
 class RankProcess(WorkerProcess):

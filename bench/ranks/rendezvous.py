@@ -11,8 +11,8 @@ import socket
 import time
 from typing import Dict, Mapping, NamedTuple
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks.identity import Identity
+from ..errors import InputError
+from .identity import Identity
 
 LOOPBACK = "127.0.0.1"
 ATTEMPT_S = 1.0  # longest that one try to connect may take

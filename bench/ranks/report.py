@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.comparison import Comparison
-from oneflow_bench.ranks.comparison import RanksComparison
-from oneflow_bench.speed_report import MISSING
-from oneflow_bench.stats import CONFIDENCE, Ratio
+from ..comparison import Comparison
+from ..speed_report import MISSING
+from ..stats import CONFIDENCE, Ratio
+from .comparison import RanksComparison
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple
 
-from oneflow_bench.config import Contender
-from oneflow_bench.ranks import cores as rank_cores
-from oneflow_bench.ranks.identity import Identity
-from oneflow_bench.ranks.rendezvous import Address, create_rank_variables
+from ..config import Contender
+from . import cores as rank_cores
+from .identity import Identity
+from .rendezvous import Address, create_rank_variables
 
 THREADS = "OMP_NUM_THREADS"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Optional, Sequence
 
-from oneflow_bench.config import EMBEDDED_DATA, Contender, Workload
-from oneflow_bench.data import DataError, DatasetInfo, assign_parts
-from oneflow_bench.errors import InputError
+from ...data import DataError, DatasetInfo, assign_parts
+from ..config import EMBEDDED_DATA, Contender, Workload
+from ..errors import InputError
 
 
 def check_cores(ranks: int, usable_cores: int, oversubscribe: bool) -> None:

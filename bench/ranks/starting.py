@@ -7,16 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import BenchError
-from oneflow_bench.ranks import cores as rank_cores
-from oneflow_bench.ranks.group import RankGroup
-from oneflow_bench.ranks.identity import Identity
-from oneflow_bench.ranks.merging import merge_answers
-from oneflow_bench.ranks.node_server import NodeServer
-from oneflow_bench.ranks.rank_process import RankProcess, create_title
-from oneflow_bench.ranks.rendezvous import PortReservation, is_listening
-from oneflow_bench.ranks.seat import Seat, create_seat_variables, store_seat
+from ..config import Contender
+from ..errors import BenchError
+from . import cores as rank_cores
+from .group import RankGroup
+from .identity import Identity
+from .merging import merge_answers
+from .node_server import NodeServer
+from .rank_process import RankProcess, create_title
+from .rendezvous import PortReservation, is_listening
+from .seat import Seat, create_seat_variables, store_seat
 
 
 def start_group(

@@ -6,12 +6,12 @@ from typing import List, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.config import Contender, workload_of
-from oneflow_bench.ranks.communication import Communication, derive_communication
-from oneflow_bench.ranks.words import find_word
-from oneflow_bench.record import BlockEvent, EndEvent, RunRecord, SetupEvent
-from oneflow_bench.speed_events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
-from oneflow_bench.stats import Ratio, summarize
+from ..config import Contender, workload_of
+from ..record import BlockEvent, EndEvent, RunRecord, SetupEvent
+from ..speed_events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
+from ..stats import Ratio, summarize
+from .communication import Communication, derive_communication
+from .words import find_word
 
 
 class _Part(BaseModel):

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import List, Optional, Sequence
 
-from oneflow_bench.ranks.observation import REST_CPU_S, Observation
-from oneflow_bench.ranks.progress import REACHING, STEPPING
+from .observation import REST_CPU_S, Observation
+from .progress import REACHING, STEPPING
 
 STOPPED_S = 2.0  # a process may be stopped for so long
 STILL_S = 6.0  # a rank may stand still for so long while all others are further

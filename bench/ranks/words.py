@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.config import STRATEGIES, Contender
-from oneflow_bench.errors import InputError
+from ..config import STRATEGIES, Contender
+from ..errors import InputError
 
 
 class Strategy(NamedTuple):

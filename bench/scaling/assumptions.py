@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import List
 
-from oneflow_bench.scaling.gradients import MeasuredStep
-from oneflow_bench.scaling.model import Setting
+from .gradients import MeasuredStep
+from .model import Setting
 
 
 def describe_assumptions(step: MeasuredStep, setting: Setting, mode: str) -> List[str]:

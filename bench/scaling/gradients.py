@@ -6,9 +6,9 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.profile_record import LayerRow, ProfileDocument, layer_rows
-from oneflow_bench.stats import summarize
+from ..errors import InputError
+from ..profile_record import LayerRow, ProfileDocument, layer_rows
+from ..stats import summarize
 
 # OneFlow 0.9.0, nn/parallel/ddp.py: DistributedDataParallel(..., bucket_size=10), in parameters
 DDP_BUCKET_PARAMETERS = 10

@@ -22,9 +22,9 @@ from typing import List, Optional
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from oneflow_bench.documents import load_document
-from oneflow_bench.errors import InputError
-from oneflow_bench.sweep.growth import MIN_BATCH_SIZES, LineFit, Point, fit_line
+from ..documents import load_document
+from ..errors import InputError
+from ..sweep.growth import MIN_BATCH_SIZES, LineFit, Point, fit_line
 
 SCHEMA_VERSION = 1
 Algorithm = Literal["ring", "tree"]

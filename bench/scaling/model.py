@@ -11,9 +11,9 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.scaling.gradients import Bucket, BucketRule, MeasuredStep, create_buckets
-from oneflow_bench.scaling.link import Algorithm, Link, LinkFit, all_reduce_time_s, sent_bytes
+from ..errors import InputError
+from .gradients import Bucket, BucketRule, MeasuredStep, create_buckets
+from .link import Algorithm, Link, LinkFit, all_reduce_time_s, sent_bytes
 
 SCHEMA_VERSION = 1
 

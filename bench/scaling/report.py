@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, List, Optional
 
-from oneflow_bench.limits.layer_table import (
-    create_table,
-    format_milliseconds,
-    format_percent,
-    format_short,
-)
-from oneflow_bench.scaling.link import LinkFit
-from oneflow_bench.scaling.model import Scaling, ScalingDocument
-from oneflow_bench.speed_report import MISSING
+from ..limits.layer_table import create_table, format_milliseconds, format_percent, format_short
+from ..speed_report import MISSING
+from .link import LinkFit
+from .model import Scaling, ScalingDocument
 
 if TYPE_CHECKING:
     from rich.console import Console

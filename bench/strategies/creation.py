@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.graph_options import OptionValue
-from oneflow_bench.strategies.eager import DistributedEager, GlobalEager
-from oneflow_bench.strategies.graph import (
-    PipelineGraph,
-    SharedGraph,
-    TensorParallelGraph,
-    ZeroGraph,
-)
-from oneflow_bench.strategies.sharing import Sharing, refuse
-from oneflow_bench.workload import Job
+from ..errors import InputError
+from ..graph_options import OptionValue
+from ..workload import Job
+from .eager import DistributedEager, GlobalEager
+from .graph import PipelineGraph, SharedGraph, TensorParallelGraph, ZeroGraph
+from .sharing import Sharing, refuse
 
 _EAGER = {"ddp": DistributedEager, "global": GlobalEager}
 _GRAPH = {"dp": SharedGraph, "tp": TensorParallelGraph, "pp": PipelineGraph, "zero": ZeroGraph}

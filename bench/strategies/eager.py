@@ -5,11 +5,11 @@ from __future__ import annotations
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.eager_mode import EagerMode, EvalOutput
-from oneflow_bench.graph_mode import device_of
-from oneflow_bench.strategies.gathering import place_on_all
-from oneflow_bench.strategies.sharing import Sharing, refuse, renew_optimizer
-from oneflow_bench.workload import Job
+from ..eager_mode import EagerMode, EvalOutput
+from ..graph_mode import device_of
+from ..workload import Job
+from .gathering import place_on_all
+from .sharing import Sharing, refuse, renew_optimizer
 
 
 class DistributedEager(EagerMode):

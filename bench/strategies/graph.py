@@ -6,15 +6,15 @@ from typing import Any, Mapping, Optional, Tuple
 
 import oneflow as flow
 
-from oneflow_bench.eager_mode import EvalOutput
-from oneflow_bench.graph_mode import GraphMode, device_of
-from oneflow_bench.graph_options import OptionValue
-from oneflow_bench.ranks.availability import explain_zero
-from oneflow_bench.strategies.gathering import place_on_all
-from oneflow_bench.strategies.pipeline import assign_stages, place_stages, set_stages
-from oneflow_bench.strategies.sharing import Sharing, refuse, renew_optimizer
-from oneflow_bench.strategies.tensor_parallel import find_pairs, split_pairs
-from oneflow_bench.workload import Job
+from ..eager_mode import EvalOutput
+from ..graph_mode import GraphMode, device_of
+from ..graph_options import OptionValue
+from ..ranks.availability import explain_zero
+from ..workload import Job
+from .gathering import place_on_all
+from .pipeline import assign_stages, place_stages, set_stages
+from .sharing import Sharing, refuse, renew_optimizer
+from .tensor_parallel import find_pairs, split_pairs
 
 
 class SharedGraph(GraphMode):

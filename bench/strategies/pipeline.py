@@ -12,8 +12,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from oneflow_bench.models.counting import count_macs
-from oneflow_bench.strategies.sharing import Sharing, refuse
+from ...models.counting import count_macs
+from .sharing import Sharing, refuse
 
 Stages = Dict[str, int]  # path of a part -> its stage
 

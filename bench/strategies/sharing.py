@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.errors import InputError
-from oneflow_bench.optimization import create_optimizer, create_scheduler
-from oneflow_bench.ranks.availability import NOT_AVAILABLE
-from oneflow_bench.ranks.identity import Identity
-from oneflow_bench.workload import Job
+from ..config import Contender, Workload
+from ..errors import InputError
+from ..optimization import create_optimizer, create_scheduler
+from ..ranks.availability import NOT_AVAILABLE
+from ..ranks.identity import Identity
+from ..workload import Job
 
 
 @dataclass(frozen=True)

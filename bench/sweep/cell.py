@@ -17,27 +17,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from oneflow_bench.comparison import ContenderSummary, compare_contenders
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
-from oneflow_bench.execution import execute_plan
-from oneflow_bench.launch import create_launcher
-from oneflow_bench.machine import read_oom_kills
-from oneflow_bench.plan import create_document
-from oneflow_bench.recipe_checks import validated
-from oneflow_bench.record import RunRecord
-from oneflow_bench.runner import Launcher, Observer
-from oneflow_bench.runtime import RuntimeResolver
-from oneflow_bench.sweep.document import (
-    CELLS_FOLDER,
-    MODES,
-    Cell,
-    CellResult,
-    CellStatus,
-    ModeResult,
-    name_cell,
-)
-from oneflow_bench.sweep.plan import PlannedCell
+from ..comparison import ContenderSummary, compare_contenders
+from ..config import Contender
+from ..errors import InputError, WorkerError, WorkerTimeout
+from ..execution import execute_plan
+from ..launch import create_launcher
+from ..machine import read_oom_kills
+from ..plan import create_document
+from ..recipe_checks import validated
+from ..record import RunRecord
+from ..runner import Launcher, Observer
+from ..runtime import RuntimeResolver
+from .document import CELLS_FOLDER, MODES, Cell, CellResult, CellStatus, ModeResult, name_cell
+from .plan import PlannedCell
 
 _NO_MEMORY = re.compile(r"out of memory|bad_alloc|MemoryError|cannot allocate memory", re.I)
 _SHOWN_DIGITS = 8

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any, Dict, Optional
 
-from oneflow_bench.sweep.document import MODES, Cell, SweepDocument, Value
+from .document import MODES, Cell, SweepDocument, Value
 
 
 def render_csv(document: SweepDocument) -> str:

@@ -18,10 +18,10 @@ from typing import Any, Dict, List, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from oneflow_bench.config import Measuring, Workload
-from oneflow_bench.documents import load_document
-from oneflow_bench.record import save_text
-from oneflow_bench.stats import Ratio, Summary
+from ..config import Measuring, Workload
+from ..documents import load_document
+from ..record import save_text
+from ..stats import Ratio, Summary
 
 SWEEP_SCHEMA_VERSION = 1
 SWEEP_NAME = "sweep.json"

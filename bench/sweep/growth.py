@@ -11,15 +11,8 @@ from typing import Any, Dict, List, Optional, Sequence
 from pydantic import BaseModel
 from typing_extensions import Literal
 
-from oneflow_bench.stats import CONFIDENCE
-from oneflow_bench.sweep.document import (
-    MODES,
-    Cell,
-    ModeResult,
-    SweepDocument,
-    Value,
-    without_batch_size,
-)
+from ..stats import CONFIDENCE
+from .document import MODES, Cell, ModeResult, SweepDocument, Value, without_batch_size
 
 MIN_BATCH_SIZES = 3
 BAD_RESIDUAL = 0.1  # a fit that misses a point by more than this share of it is called bad

@@ -20,22 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import InputError
-from oneflow_bench.machine import read_cpu, read_memory_bytes
-from oneflow_bench.models import UnknownModelError, get_model_spec, list_models
-from oneflow_bench.plan import Plan, create_plan, split_flags
-from oneflow_bench.recipe import load_recipe
-from oneflow_bench.runtime import STOCK, TUNED
-from oneflow_bench.runtime_profile import find_oneflow
-from oneflow_bench.sweep.document import (
-    SWEEP_NAME,
-    Cell,
-    SweepDocument,
-    Value,
-    load_sweep,
-    name_cell,
-)
+from ...models import UnknownModelError, get_model_spec, list_models
+from ..config import Workload
+from ..errors import InputError
+from ..machine import read_cpu, read_memory_bytes
+from ..plan import Plan, create_plan, split_flags
+from ..recipe import load_recipe
+from ..runtime import STOCK, TUNED
+from ..runtime_profile import find_oneflow
+from .document import SWEEP_NAME, Cell, SweepDocument, Value, load_sweep, name_cell
 
 # where neither a flag nor the recipe says how long to train
 SHORT_TRAINING = {"epochs": 2, "steps_per_epoch": 60}

@@ -8,12 +8,12 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from oneflow_bench.picture import PICTURE_STYLE, plt, save_picture
-from oneflow_bench.sweep.document import Cell, SweepDocument, name_cell
-from oneflow_bench.sweep.growth import Growth, LineFit, Quantity
-from oneflow_bench.sweep.report import format_ratio, name_curve
-from oneflow_bench.sweep.summary import SweepSummary
-from oneflow_bench.verdict.judge import EQUIVALENCE
+from ..picture import PICTURE_STYLE, plt, save_picture
+from ..verdict.judge import EQUIVALENCE
+from .document import Cell, SweepDocument, name_cell
+from .growth import Growth, LineFit, Quantity
+from .report import format_ratio, name_curve
+from .summary import SweepSummary
 
 _STYLES: Dict[str, Dict[str, Any]] = {
     "eager": {"color": "#c87800", "marker": "o", "markersize": 8, "markerfacecolor": "#f0a030"},

@@ -9,20 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Union
 
-from oneflow_bench.report import MISSING
-from oneflow_bench.speed_report import format_short_ratio
-from oneflow_bench.stats import Ratio
-from oneflow_bench.sweep.document import (
-    MODES,
-    Cell,
-    ModeResult,
-    SweepDocument,
-    Value,
-    name_cell,
-    without_batch_size,
-)
-from oneflow_bench.sweep.growth import Growth, Quantity
-from oneflow_bench.sweep.summary import GeometricMean, SweepSummary
+from ..report import MISSING
+from ..speed_report import format_short_ratio
+from ..stats import Ratio
+from .document import MODES, Cell, ModeResult, SweepDocument, Value, name_cell, without_batch_size
+from .growth import Growth, Quantity
+from .summary import GeometricMean, SweepSummary
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,8 +6,8 @@ import statistics
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence
 
-from oneflow_bench.errors import BenchError, Interrupted
-from oneflow_bench.sweep.document import Cell, CellResult, SweepDocument, save_sweep
+from ..errors import BenchError, Interrupted
+from .document import Cell, CellResult, SweepDocument, save_sweep
 
 # position of a cell in the document -> what became of it
 Execute = Callable[[int], CellResult]

@@ -11,15 +11,9 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from pydantic import BaseModel
 
-from oneflow_bench.errors import (
-    EXIT_DIFFERENT,
-    EXIT_DONE,
-    EXIT_INCONCLUSIVE,
-    EXIT_WORKER_FAILED,
-    worst_status,
-)
-from oneflow_bench.stats import CONFIDENCE
-from oneflow_bench.sweep.document import Cell, SweepDocument, Value, name_cell
+from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_WORKER_FAILED, worst_status
+from ..stats import CONFIDENCE
+from .document import Cell, SweepDocument, Value, name_cell
 
 
 class GeometricMean(BaseModel):

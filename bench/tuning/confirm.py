@@ -6,13 +6,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.config import Contender, Measuring, Workload
-from oneflow_bench.execution import execute_speed
-from oneflow_bench.record import Document, RunRecord
-from oneflow_bench.speed import summarize_record_speed
-from oneflow_bench.tuning.race import NO_TIME, TOO_FEW
-from oneflow_bench.tuning.result import NOT_TRIED
-from oneflow_bench.verdict.judge import Judgement
+from ..config import Contender, Measuring, Workload
+from ..execution import execute_speed
+from ..record import Document, RunRecord
+from ..speed import summarize_record_speed
+from ..verdict.judge import Judgement
+from .race import NO_TIME, TOO_FEW
+from .result import NOT_TRIED
 
 Launch = Callable[[Contender], Any]
 

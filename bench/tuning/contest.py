@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from oneflow_bench.tuning.first_steps import Entrant
-from oneflow_bench.tuning.heat import HeatResult, Screen
-from oneflow_bench.tuning.race import (
+from ..verdict.judge import INCONCLUSIVE, SLOWER, Interval, Margins
+from .first_steps import Entrant
+from .heat import HeatResult, Screen
+from .race import (
     BASE_PROCESSES,
     NO_TIME,
     TOO_FEW,
@@ -19,8 +20,7 @@ from oneflow_bench.tuning.race import (
     judge_field,
     order_by_gain,
 )
-from oneflow_bench.tuning.result import NOT_TRIED
-from oneflow_bench.verdict.judge import INCONCLUSIVE, SLOWER, Interval, Margins
+from .result import NOT_TRIED
 
 # about what parity costs once, in processes: a run in float64, and witnesses where it is needed
 SCREEN_PROCESSES = 3

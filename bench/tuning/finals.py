@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.tuning.candidates import Setting, find_feed
-from oneflow_bench.tuning.confirm import UNTRIED, Confirmed, Confirmer, Finalist
-from oneflow_bench.tuning.first_steps import Entrant
-from oneflow_bench.tuning.heat import Failure, describe_failure
-from oneflow_bench.tuning.result import Confirmation, ModeResult
-from oneflow_bench.tuning.screening import Screening
-from oneflow_bench.verdict.judge import FASTER
+from ..errors import InputError, WorkerError
+from ..verdict.judge import FASTER
+from .candidates import Setting, find_feed
+from .confirm import UNTRIED, Confirmed, Confirmer, Finalist
+from .first_steps import Entrant
+from .heat import Failure, describe_failure
+from .result import Confirmation, ModeResult
+from .screening import Screening
 
 SECOND_COST = 4 / 3  # of two finalists over one: a fourth process of each replicate
 

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.tuning.fidelity import Trained
-from oneflow_bench.tuning.race import choose_double_rounds
-from oneflow_bench.turns import choose_lead_steps, choose_speed_block_steps
+from ..config import Contender, Workload
+from ..turns import choose_lead_steps, choose_speed_block_steps
+from .fidelity import Trained
+from .race import choose_double_rounds
 
 FEWEST_TRAINED, MOST_TRAINED, TRAINED_S = 3, 10, 1.0
 PROBE_STEPS = 3

@@ -5,11 +5,11 @@ from __future__ import annotations
 import fnmatch
 from typing import Dict, List, Mapping, Sequence
 
-from oneflow_bench.contenders import OPTION_PREFIXES
-from oneflow_bench.errors import InputError
-from oneflow_bench.graph_options import parse_option, suggest
-from oneflow_bench.tuning.candidates import Setting, create_option, create_variable
-from oneflow_bench.variables import KNOWN_VARIABLES
+from ..contenders import OPTION_PREFIXES
+from ..errors import InputError
+from ..graph_options import parse_option, suggest
+from ..variables import KNOWN_VARIABLES
+from .candidates import Setting, create_option, create_variable
 
 _WHY = "given by --try"
 

@@ -15,12 +15,12 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
-from oneflow_bench.tuning.candidates import STOCK_NAME
-from oneflow_bench.tuning.fidelity import Trained
-from oneflow_bench.tuning.first_steps import Entrant, FirstSteps, Observe
-from oneflow_bench.tuning.race import BASE_PROCESSES, Heat, is_gross
-from oneflow_bench.turns import WARMUP_S, generate_orders
+from ..errors import InputError, WorkerError, WorkerTimeout
+from ..turns import WARMUP_S, generate_orders
+from .candidates import STOCK_NAME
+from .fidelity import Trained
+from .first_steps import Entrant, FirstSteps, Observe
+from .race import BASE_PROCESSES, Heat, is_gross
 
 PATIENCE, PATIENCE_S = 10.0, 20.0  # a candidate may take so many times as long as stock, and more
 CRASHED, HUNG, REFUSED, SLOW = "crashed", "hung", "refused", "slower"

@@ -8,10 +8,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from oneflow_bench.picture import PICTURE_STYLE, plt, save_picture
-from oneflow_bench.tuning.report import label_candidates
-from oneflow_bench.tuning.result import NOT_TRIED, ModeResult, TuneDocument
-from oneflow_bench.verdict.judge import EQUIVALENCE, Interval
+from ..picture import PICTURE_STYLE, plt, save_picture
+from ..verdict.judge import EQUIVALENCE, Interval
+from .report import label_candidates
+from .result import NOT_TRIED, ModeResult, TuneDocument
 
 WIDEST_BAR = 1.25  # beyond the outermost ratio; what is longer is cut
 LONGEST_LABEL = 46

@@ -22,9 +22,9 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from oneflow_bench.speed import share_alpha
-from oneflow_bench.verdict.estimate import FEWEST_DF, Estimate
-from oneflow_bench.verdict.judge import (
+from ..speed import share_alpha
+from ..verdict.estimate import FEWEST_DF, Estimate
+from ..verdict.judge import (
     EQUIVALENT,
     FASTER,
     INCONCLUSIVE,

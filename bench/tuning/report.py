@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
-from oneflow_bench.speed_report import MISSING, format_short_ratio
-from oneflow_bench.tuning.candidates import Setting, find_feed
-from oneflow_bench.tuning.fidelity import Fidelity
-from oneflow_bench.tuning.result import (
+from ..speed_report import MISSING, format_short_ratio
+from ..verdict.judge import FASTER, Interval
+from .candidates import Setting, find_feed
+from .fidelity import Fidelity
+from .result import (
     NOT_TRIED,
     CandidateResult,
     Confirmation,
@@ -19,7 +20,6 @@ from oneflow_bench.tuning.result import (
     TuneDocument,
     find_confirmation,
 )
-from oneflow_bench.verdict.judge import FASTER, Interval
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -20,12 +20,12 @@ from typing import Any, Dict, List, Optional, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from oneflow_bench.config import Workload
-from oneflow_bench.documents import load_document
-from oneflow_bench.record import save_text
-from oneflow_bench.tuning.candidates import Setting
-from oneflow_bench.tuning.fidelity import Fidelity
-from oneflow_bench.verdict.judge import Interval, Judgement
+from ..config import Workload
+from ..documents import load_document
+from ..record import save_text
+from ..verdict.judge import Interval, Judgement
+from .candidates import Setting
+from .fidelity import Fidelity
 
 SCHEMA_VERSION = 1
 DOCUMENT_NAME, HEATS_NAME, PROFILE_NAME = "tune.json", "heats.jsonl", "runtime.json"

@@ -12,36 +12,31 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import BenchError, Interrupted
-from oneflow_bench.interpreter import check_interpreter, check_options
-from oneflow_bench.launch import create_launcher
-from oneflow_bench.machine import describe_machine, read_available_bytes
-from oneflow_bench.plan import Plan
-from oneflow_bench.runtime import STOCK, RuntimeResolver
-from oneflow_bench.runtime_profile import (
+from ..config import Contender
+from ..errors import BenchError, Interrupted
+from ..interpreter import check_interpreter, check_options
+from ..launch import create_launcher
+from ..machine import describe_machine, read_available_bytes
+from ..plan import Plan
+from ..runtime import STOCK, RuntimeResolver
+from ..runtime_profile import (
     ProfileVariables,
     RuntimeProfile,
     describe_profile_machine,
     save_runtime_profile,
 )
-from oneflow_bench.tuning.candidates import (
-    GRAPH,
-    Setting,
-    merge_graph_options,
-    merge_variables,
-)
-from oneflow_bench.tuning.confirm import Confirmer
-from oneflow_bench.tuning.contest import Contest
-from oneflow_bench.tuning.first_steps import FirstSteps
-from oneflow_bench.tuning.heat import HeatResult, HeatRunner
-from oneflow_bench.tuning.race import BASE_PROCESSES
-from oneflow_bench.tuning.result import HEATS_NAME, CandidateResult, TuneDocument, save_tuning
-from oneflow_bench.tuning.screening import Screening
-from oneflow_bench.tuning.search import ModeSearch, Span
-from oneflow_bench.variables import KNOWN_VARIABLES
+from ..variables import KNOWN_VARIABLES
+from .candidates import GRAPH, Setting, merge_graph_options, merge_variables
+from .confirm import Confirmer
+from .contest import Contest
+from .first_steps import FirstSteps
+from .heat import HeatResult, HeatRunner
+from .race import BASE_PROCESSES
+from .result import HEATS_NAME, CandidateResult, TuneDocument, save_tuning
+from .screening import Screening
+from .search import ModeSearch, Span
 
-WORKER_MODULE = "oneflow_bench.tuning.worker"
+WORKER_MODULE = "oneflow_bench.bench.tuning.worker"
 VALUES_FOLDER = "values"  # in the search's folder, while it runs
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a heat
 MOST_PLACES = 24  # candidates alive together; what is compared should lie close in time

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.tuning.candidates import Setting
-from oneflow_bench.tuning.fidelity import (
-    DIFFERENT,
-    Fidelity,
-    Trained,
-    is_identical,
-    judge_fidelity,
-    needs_witnesses,
-)
-from oneflow_bench.tuning.first_steps import Entrant
-from oneflow_bench.tuning.heat import Failure
-from oneflow_bench.tuning.result import NO_EFFECT, PARITY_FAILED
+from ..config import Contender, Workload
+from ..errors import InputError, WorkerError
+from .candidates import Setting
+from .fidelity import DIFFERENT, Fidelity, Trained, is_identical, judge_fidelity, needs_witnesses
+from .first_steps import Entrant
+from .heat import Failure
+from .result import NO_EFFECT, PARITY_FAILED
 
 WITNESSES = 2
 REFERENCE = "reference"

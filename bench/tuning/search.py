@@ -10,28 +10,16 @@ import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.tuning.candidates import (
-    Setting,
-    find_feed,
-    merge_graph_options,
-    merge_variables,
-    name_together,
-)
-from oneflow_bench.tuning.confirm import Confirmer
-from oneflow_bench.tuning.contest import Contest, Outcome
-from oneflow_bench.tuning.finals import Finals, choose_confirmed, explain_none
-from oneflow_bench.tuning.first_steps import Entrant
-from oneflow_bench.tuning.race import NO_TIME, Standing, choose_kept
-from oneflow_bench.tuning.result import (
-    NOT_TRIED,
-    PARITY_FAILED,
-    CandidateResult,
-    ModeResult,
-    Phase,
-)
-from oneflow_bench.tuning.screening import Screening
-from oneflow_bench.verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE, SLOWER, Interval
+from ..config import Contender, Workload
+from ..verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE, SLOWER, Interval
+from .candidates import Setting, find_feed, merge_graph_options, merge_variables, name_together
+from .confirm import Confirmer
+from .contest import Contest, Outcome
+from .finals import Finals, choose_confirmed, explain_none
+from .first_steps import Entrant
+from .race import NO_TIME, Standing, choose_kept
+from .result import NOT_TRIED, PARITY_FAILED, CandidateResult, ModeResult, Phase
+from .screening import Screening
 
 # shares of a mode's time at whose end a phase stops; the rest is for confirming
 ALONE_UNTIL, TOGETHER_UNTIL, LEFT_OUT_UNTIL = 0.5, 0.62, 0.75

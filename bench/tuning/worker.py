@@ -10,10 +10,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from oneflow_bench.config import Workload
-from oneflow_bench.machine import read_peak_rss_bytes
-from oneflow_bench.parity.witness import move_clip_norm, move_learning_rate, move_weights
-from oneflow_bench.worker import Session, main
+from ..config import Workload
+from ..machine import read_peak_rss_bytes
+from ..parity.witness import move_clip_norm, move_learning_rate, move_weights
+from ..worker import Session, main
 
 
 class TuningSession(Session):
@@ -46,8 +46,8 @@ class TuningSession(Session):
 
     def weights(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """The digest of what was trained; the tensors go to `path` where it is not `expected`."""
-        from oneflow_bench.checkpoint import digest_state, save_weights
-        from oneflow_bench.workload import copy_state
+        from ..checkpoint import digest_state, save_weights
+        from ..workload import copy_state
 
         state = copy_state(self._job.model)
         digest = digest_state(state)

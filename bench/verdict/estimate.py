@@ -28,7 +28,7 @@ from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from oneflow_bench.verdict.location import Locate
+from .location import Locate
 
 FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
 

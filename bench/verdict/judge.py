@@ -27,15 +27,9 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
-from oneflow_bench.verdict.estimate import Estimate, Wave, estimate_control, estimate_speedup
-from oneflow_bench.verdict.location import (
-    LOCATIONS,
-    MEDIAN,
-    QUICKEST_QUARTER,
-    median,
-    quickest_quarter,
-)
-from oneflow_bench.verdict.looks import DIFFERENCE_ALPHA, look_alpha
+from .estimate import Estimate, Wave, estimate_control, estimate_speedup
+from .location import LOCATIONS, MEDIAN, QUICKEST_QUARTER, median, quickest_quarter
+from .looks import DIFFERENCE_ALPHA, look_alpha
 
 CONFIDENCE = 0.95
 MARGIN = 0.01

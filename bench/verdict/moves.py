@@ -14,8 +14,8 @@ from typing import Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.verdict.estimate import FEWEST_DF
-from oneflow_bench.verdict.judge import INCONCLUSIVE, Judgement
+from .estimate import FEWEST_DF
+from .judge import INCONCLUSIVE, Judgement
 
 STOP, LONGER, FRESH = "stop", "longer", "fresh"
 REST = "rest"  # what is left of the time is too short for fresh processes: it goes to these

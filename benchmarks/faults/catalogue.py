@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from faults import layers, training
 from faults.planting import Fault
-from oneflow_bench.parity.result import (
+from oneflow_bench.bench.parity.result import (
     BATCHES,
     EVAL_FORWARD,
     FIRST_UPDATE,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, List, Optional
 
-from oneflow_bench.config import Workload
-from oneflow_bench.parity.baseline import Baseline, create_baseline
-from oneflow_bench.parity.result import (
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.parity.baseline import Baseline, create_baseline
+from oneflow_bench.bench.parity.result import (
     LEVELS,
     CheckDocument,
     KnownHit,

@@ -8,8 +8,8 @@ from typing import Any, List, Optional, Sequence
 
 from fakes import create_document
 
-from oneflow_bench.config import Contender
-from oneflow_bench.record import (
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.record import (
     BlockEvent,
     EndEvent,
     EvalEvent,
@@ -18,7 +18,7 @@ from oneflow_bench.record import (
     RunRecord,
     SetupEvent,
 )
-from oneflow_bench.speed_events import (
+from oneflow_bench.bench.speed_events import (
     ConditionsEvent,
     LookEvent,
     SpeedBlockEvent,

@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
-from oneflow_bench.batch_digests import BatchDigests
-from oneflow_bench.ranks.digests import join_digests
+from oneflow_bench.bench.batch_digests import BatchDigests
+from oneflow_bench.bench.ranks.digests import join_digests
 
 
 class Tensor:

@@ -6,8 +6,13 @@ import sys
 
 import pytest
 
-from oneflow_bench import blas_kernel
-from oneflow_bench.blas_kernel import Answer, find_blas_kernel, parse_blas_kernel, parse_libraries
+from oneflow_bench.bench import blas_kernel
+from oneflow_bench.bench.blas_kernel import (
+    Answer,
+    find_blas_kernel,
+    parse_blas_kernel,
+    parse_libraries,
+)
 
 MARKER = "oneflow-bench: numpy is loaded"
 CPU = {"model name": "A", "stepping": "1", "flags": "avx2 fma", "cpu MHz": "2000"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from oneflow_bench.cache import find_cache_folder
+from oneflow_bench.bench.cache import find_cache_folder
 
 
 @pytest.mark.parametrize(

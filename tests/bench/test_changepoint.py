@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneflow_bench.changepoint import LevelChange, find_changes
+from oneflow_bench.bench.changepoint import LevelChange, find_changes
 
 PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "change_points.py"
 

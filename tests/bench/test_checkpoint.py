@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from oneflow_bench import checkpoint
-from oneflow_bench.errors import InputError
-from oneflow_bench.flow_checkpoint import read_flow_folder
+from oneflow_bench.bench import checkpoint
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.flow_checkpoint import read_flow_folder
 
 STATE = {"fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "fc.bias": np.ones(2)}
 

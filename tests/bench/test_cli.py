@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from oneflow_bench.bench.record import BlockEvent, EvalEvent, SetupEvent, load_record
 from oneflow_bench.data import default_dataset_path
-from oneflow_bench.record import BlockEvent, EvalEvent, SetupEvent, load_record
 
 COMMAND = [sys.executable, "-m", "oneflow_bench"]
 QUICK = ["--model", "lenet", "--epochs", "2", "--steps-per-epoch", "12", "--lr-step", "1"]

@@ -18,11 +18,11 @@ from made_checks import (
     create_speedup,
 )
 
-from oneflow_bench.cli import main
-from oneflow_bench.errors import InputError
-from oneflow_bench.parity import documents
-from oneflow_bench.parity.baseline import load_baseline
-from oneflow_bench.parity.documents import load_check, save_check
+from oneflow_bench.bench.cli import main
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.parity import documents
+from oneflow_bench.bench.parity.baseline import load_baseline
+from oneflow_bench.bench.parity.documents import load_check, save_check
 
 GOOD = {"graph_ops": 50, "compile_s": 0.5, "peak_rss_bytes": 450 * 2**20}
 
@@ -51,9 +51,9 @@ def bench(tmp_path, monkeypatch, capsys):
         return end.value.code, printed.out, printed.err
 
     run.checks, run.ran = {}, []
-    module = types.ModuleType("oneflow_bench.parity.run")
+    module = types.ModuleType("oneflow_bench.bench.parity.run")
     module.check_model = check_model
-    monkeypatch.setitem(sys.modules, "oneflow_bench.parity.run", module)
+    monkeypatch.setitem(sys.modules, "oneflow_bench.bench.parity.run", module)
     monkeypatch.setattr(documents, "RuntimeResolver", Resolver)
     monkeypatch.setattr(documents, "describe_machine", lambda: create_check_document().machine)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
@@ -254,7 +254,7 @@ def test_speed_is_measured_with_its_budget_only_where_it_is_asked_for(bench, mon
         budgets.append((plan.workload.model, measuring.budget_s, measuring.timeout_s))
         return create_speedup()
 
-    monkeypatch.setattr("oneflow_bench.parity.speed.measure_speedup", measure)
+    monkeypatch.setattr("oneflow_bench.bench.parity.speed.measure_speedup", measure)
     status, out, _ = bench("check", "--model", "lenet")
     assert status == 0 and not budgets and "Speed of graph" not in out
     status, out, _ = bench("check", "--models", "lenet,cnn", "--speed", "--budget", 7)

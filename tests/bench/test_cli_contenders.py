@@ -8,8 +8,8 @@ import sys
 import pytest
 from test_cli import bench, refused
 
-from oneflow_bench.record import ParametersEvent, SetupEvent, load_record
-from oneflow_bench.runtime_profile import (
+from oneflow_bench.bench.record import ParametersEvent, SetupEvent, load_record
+from oneflow_bench.bench.runtime_profile import (
     ProfileVariables,
     RuntimeProfile,
     describe_profile_machine,

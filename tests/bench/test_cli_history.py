@@ -10,7 +10,7 @@ import pytest
 from histories import create_runs
 from records import save_record
 
-from oneflow_bench.history_metrics import METRICS
+from oneflow_bench.bench.history_metrics import METRICS
 
 
 def bench_history(*arguments, cwd):

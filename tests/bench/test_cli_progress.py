@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from oneflow_bench.cli import progress
-from oneflow_bench.cli.progress import ProgressBar
+from oneflow_bench.bench.cli import progress
+from oneflow_bench.bench.cli.progress import ProgressBar
 
 
 @pytest.fixture

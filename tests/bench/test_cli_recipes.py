@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from oneflow_bench.record import BlockEvent, EndEvent, SetupEvent, load_record
+from oneflow_bench.bench.record import BlockEvent, EndEvent, SetupEvent, load_record
 
 pytestmark = pytest.mark.oneflow
 

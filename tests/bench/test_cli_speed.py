@@ -7,8 +7,8 @@ import json
 import pytest
 from test_cli import bench, refused
 
-from oneflow_bench.record import load_record
-from oneflow_bench.speed_events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
+from oneflow_bench.bench.record import load_record
+from oneflow_bench.bench.speed_events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
 
 QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6"]
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 from test_cli import bench, refused
 
-from oneflow_bench import environments
-from oneflow_bench.cli import main
-from oneflow_bench.record import load_record
+from oneflow_bench.bench import environments
+from oneflow_bench.bench.cli import main
+from oneflow_bench.bench.record import load_record
 
 QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6", "--no-speed"]
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from records import create_events, create_record, create_speed_events
 
-from oneflow_bench.comparison import compare_contenders, compare_records, summarize_contender
-from oneflow_bench.record import RunRecord
+from oneflow_bench.bench.comparison import compare_contenders, compare_records, summarize_contender
+from oneflow_bench.bench.record import RunRecord
 
 
 def compare(left, right, **options):

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from oneflow_bench.config import Contender
-from oneflow_bench.contenders import parse_contender, parse_contenders
-from oneflow_bench.errors import InputError
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.contenders import parse_contender, parse_contenders
+from oneflow_bench.bench.errors import InputError
 
 TWO = {"ranks": 2}
 

@@ -8,8 +8,8 @@ import pytest
 from records import create_events, create_record, create_speed_events
 from rich.console import Console
 
-from oneflow_bench.comparison import compare_records
-from oneflow_bench.contenders_report import (
+from oneflow_bench.bench.comparison import compare_records
+from oneflow_bench.bench.contenders_report import (
     cost_rows,
     dump_comparisons,
     render_comparisons,

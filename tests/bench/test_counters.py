@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from oneflow_bench.counters import (
+from oneflow_bench.bench.counters import (
     Counters,
     InstructionCounter,
     read_busy_s,

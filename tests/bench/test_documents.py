@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from oneflow_bench.documents import create_run_folder, load_document
-from oneflow_bench.errors import InputError, RecordError
+from oneflow_bench.bench.documents import create_run_folder, load_document
+from oneflow_bench.bench.errors import InputError, RecordError
 
 
 class Note(BaseModel):

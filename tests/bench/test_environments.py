@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from oneflow_bench import environments
-from oneflow_bench.environments import (
+from oneflow_bench.bench import environments
+from oneflow_bench.bench.environments import (
     check_version,
     ensure_environment,
     explain_failure,
@@ -15,7 +15,7 @@ from oneflow_bench.environments import (
     locate_environment,
     run_command,
 )
-from oneflow_bench.errors import InputError
+from oneflow_bench.bench.errors import InputError
 
 
 class FakePip:

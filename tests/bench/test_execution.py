@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from fakes import Clock, FakeSpeedWorker, FakeWorker, create_document
 
-from oneflow_bench.config import Contender, Measuring
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.execution import execute_plan, execute_speed
-from oneflow_bench.plan import SUBSET_FOLDER, create_plan
-from oneflow_bench.record import BlockEvent, Document, load_record
-from oneflow_bench.speed_events import LookEvent, SpeedBlockEvent
+from oneflow_bench.bench.config import Contender, Measuring
+from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.execution import execute_plan, execute_speed
+from oneflow_bench.bench.plan import SUBSET_FOLDER, create_plan
+from oneflow_bench.bench.record import BlockEvent, Document, load_record
+from oneflow_bench.bench.speed_events import LookEvent, SpeedBlockEvent
 
 
 def execute(folder, fail_at=None, **flags):

@@ -11,14 +11,14 @@ pytestmark = pytest.mark.oneflow
      ("1.0.0", False)],
 )  # fmt: skip
 def test_the_reader_of_an_old_oneflow_runs_alone(version, alone):
-    from oneflow_bench.feeds import reads_alone
+    from oneflow_bench.bench.feeds import reads_alone
 
     assert reads_alone(version) is alone
 
 
 def test_a_reader_that_runs_alone_waits_before_and_after_and_reads_the_same(monkeypatch):
-    from oneflow_bench import feeds
-    from oneflow_bench.config import Workload
+    from oneflow_bench.bench import feeds
+    from oneflow_bench.bench.config import Workload
     from oneflow_bench.data import default_dataset_path, load_dataset
 
     def read(batches):
@@ -37,8 +37,8 @@ def test_a_reader_that_runs_alone_waits_before_and_after_and_reads_the_same(monk
 def test_readers_inside_a_graph_give_the_joined_batches(tmp_path):
     import oneflow as flow
 
-    from oneflow_bench import feeds
-    from oneflow_bench.config import Workload
+    from oneflow_bench.bench import feeds
+    from oneflow_bench.bench.config import Workload
     from oneflow_bench.data import default_dataset_path, load_dataset, share_dataset
 
     dataset = share_dataset(load_dataset(default_dataset_path()), 2, tmp_path / "shared")
@@ -63,10 +63,10 @@ def test_readers_inside_a_graph_give_the_joined_batches(tmp_path):
 
 @pytest.mark.parametrize("name", ["batch_size", "val_batch_size"])
 def test_a_batch_that_readers_cannot_share_is_refused(name):
-    from oneflow_bench.config import Workload
-    from oneflow_bench.errors import InputError
-    from oneflow_bench.feeds import check_readers
-    from oneflow_bench.ranks.identity import ALONE
+    from oneflow_bench.bench.config import Workload
+    from oneflow_bench.bench.errors import InputError
+    from oneflow_bench.bench.feeds import check_readers
+    from oneflow_bench.bench.ranks.identity import ALONE
 
     workload = Workload(**{"batch_size": 9, "val_batch_size": 9, "readers": 3, name: 10})
     with pytest.raises(InputError, match="10 cannot be shared evenly by 3 readers"):

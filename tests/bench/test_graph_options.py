@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.graph_options import (
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.graph_options import (
     apply_graph_options,
     check_graph_options,
     format_option,

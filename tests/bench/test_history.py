@@ -4,9 +4,9 @@ import pytest
 from histories import create_run, create_runs
 from records import create_events, create_record, create_speed_events, save_record
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.history import build_history, find_runs, load_history
-from oneflow_bench.history_metrics import METRICS
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.history import build_history, find_runs, load_history
+from oneflow_bench.bench.history_metrics import METRICS
 
 ALL = list(METRICS)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from histories import create_run
 
-from oneflow_bench.config import Contender
-from oneflow_bench.history_key import create_series_key, list_differences
-from oneflow_bench.record import SetupEvent
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.history_key import create_series_key, list_differences
+from oneflow_bench.bench.record import SetupEvent
 
 
 def test_runs_that_differ_in_seed_and_time_alone_share_a_key():

@@ -3,9 +3,9 @@ from __future__ import annotations
 from histories import create_run, create_runs
 from PIL import Image
 
-from oneflow_bench.history import build_history
-from oneflow_bench.history_metrics import METRICS
-from oneflow_bench.history_plot import SHOWN_SERIES, draw_series, plt, render_history_pictures
+from oneflow_bench.bench.history import build_history
+from oneflow_bench.bench.history_metrics import METRICS
+from oneflow_bench.bench.history_plot import SHOWN_SERIES, draw_series, plt, render_history_pictures
 
 
 def texts_of(series, metric):

@@ -6,9 +6,9 @@ import pytest
 from histories import create_run, create_runs
 from rich.console import Console
 
-from oneflow_bench.history import build_history
-from oneflow_bench.history_metrics import METRICS
-from oneflow_bench.history_report import SHOWN_POINTS, render_history, render_sparkline
+from oneflow_bench.bench.history import build_history
+from oneflow_bench.bench.history_metrics import METRICS
+from oneflow_bench.bench.history_report import SHOWN_POINTS, render_history, render_sparkline
 
 
 def rendered(runs, metrics=tuple(METRICS)):

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oneflow_bench.checkpoint import save_weights
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.inference import (
+from oneflow_bench.bench.checkpoint import save_weights
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.inference import (
     compare_logits,
     create_inference_plan,
     predict,
     run_inference,
     softmax,
 )
-from oneflow_bench.inference_worker import split_padded
+from oneflow_bench.bench.inference_worker import split_padded
 
 ABOUT = {
     "model": "lenet",

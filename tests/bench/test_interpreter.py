@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.interpreter import (
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.interpreter import (
     Interpreter,
     add_sources,
     ask_interpreter,
@@ -99,7 +99,7 @@ def test_what_is_not_there_or_not_executable_is_said_so(tmp_path, python):
 
 
 def test_an_interpreter_that_hangs_is_no_answer(python, monkeypatch):
-    monkeypatch.setattr("oneflow_bench.interpreter.ASK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("oneflow_bench.bench.interpreter.ASK_TIMEOUT_S", 0.2)
     path = python()
     with open(path, "w", encoding="utf-8") as stream:
         stream.write("#!/bin/sh\nexec sleep 30\n")
@@ -115,7 +115,7 @@ def test_the_sources_are_all_that_another_interpreter_finds(tmp_path):
     assert add_sources({"GLOG_logtostderr": "0"})["GLOG_logtostderr"] == "0"
     code = (
         "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; "
-        "import oneflow_bench.errors, oneflow_bench.graph_options, importlib.util as u; "
+        "import oneflow_bench.bench.errors, oneflow_bench.bench.graph_options, importlib.util as u; "
         "print(u.find_spec('oneflow_bench.models').origin, u.find_spec('pydantic'))"
     )
     done = subprocess.run(
@@ -131,7 +131,7 @@ def test_the_sources_are_all_that_another_interpreter_finds(tmp_path):
 
 
 def test_the_sources_are_gone_when_the_process_ends():
-    code = "from oneflow_bench.interpreter import share_sources; print(share_sources())"
+    code = "from oneflow_bench.bench.interpreter import share_sources; print(share_sources())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not os.path.exists(done.stdout.strip())
 

@@ -7,12 +7,12 @@ import oneflow as flow
 import pytest
 from safetensors.numpy import save_file
 
-from oneflow_bench.checkpoint import save_weights
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import InputError
-from oneflow_bench.modes import create_forward, create_mode
-from oneflow_bench.optimization import create_optimizer
-from oneflow_bench.workload import copy_state, create_job
+from oneflow_bench.bench.checkpoint import save_weights
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.modes import create_forward, create_mode
+from oneflow_bench.bench.optimization import create_optimizer
+from oneflow_bench.bench.workload import copy_state, create_job
 
 pytestmark = pytest.mark.oneflow
 

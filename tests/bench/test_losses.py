@@ -8,9 +8,9 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench import losses
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import InputError
+from oneflow_bench.bench import losses
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.errors import InputError
 
 pytestmark = pytest.mark.oneflow
 

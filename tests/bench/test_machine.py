@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.machine import read_available_bytes, read_memory_bytes, read_oom_kills
+from oneflow_bench.bench.machine import read_available_bytes, read_memory_bytes, read_oom_kills
 
 
 @pytest.mark.parametrize(

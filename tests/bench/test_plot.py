@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 from records import create_events, create_record
 
-from oneflow_bench.picture import choose_style
-from oneflow_bench.plot import draw_loss_difference, list_series, plt, render_pictures
-from oneflow_bench.record import RunRecord
+from oneflow_bench.bench.picture import choose_style
+from oneflow_bench.bench.plot import draw_loss_difference, list_series, plt, render_pictures
+from oneflow_bench.bench.record import RunRecord
 
 NAMES = [
     "accuracy",

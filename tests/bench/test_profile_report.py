@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.profile_plot import SHOWN_LAYERS, render_profile_picture
-from oneflow_bench.profile_record import (
+from oneflow_bench.bench.config import Contender, Workload
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.profile_plot import SHOWN_LAYERS, render_profile_picture
+from oneflow_bench.bench.profile_record import (
     GraphFacts,
     LayerProfile,
     ProfileDocument,
@@ -16,9 +16,9 @@ from oneflow_bench.profile_record import (
     layer_rows,
     remainder_rows,
 )
-from oneflow_bench.profile_report import render_profile, save_profile_table, select_rows
-from oneflow_bench.profile_run import MAX_RESTARTS, run_profile
-from oneflow_bench.profile_trace import create_trace
+from oneflow_bench.bench.profile_report import render_profile, save_profile_table, select_rows
+from oneflow_bench.bench.profile_run import MAX_RESTARTS, run_profile
+from oneflow_bench.bench.profile_trace import create_trace
 
 
 def layer(number, forward=0.001, backward=0.002, **options):

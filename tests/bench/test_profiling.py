@@ -14,7 +14,7 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.profiling import ALONE_REPEATS, profile_layers
+from oneflow_bench.bench.profiling import ALONE_REPEATS, profile_layers
 
 pytestmark = pytest.mark.oneflow
 

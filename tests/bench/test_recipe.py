@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.plan import create_plan
-from oneflow_bench.recipe import load_recipe
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.plan import create_plan
+from oneflow_bench.bench.recipe import load_recipe
 
 PUBLISHED = {
     "model_version": "resnet18_distill",

@@ -6,8 +6,8 @@ import pytest
 from fakes import create_writer
 from records import create_events
 
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.record import load_record, save_text, write_atomically
+from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.record import load_record, save_text, write_atomically
 
 
 @pytest.fixture

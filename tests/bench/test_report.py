@@ -7,9 +7,9 @@ from pathlib import Path
 from records import create_events, create_record, create_speed_events
 from rich.console import Console
 
-from oneflow_bench.comparison import compare_contenders, summarize_contender
-from oneflow_bench.record import RunRecord, SetupEvent
-from oneflow_bench.report import render_markdown, render_run, render_terminal, render_verdict
+from oneflow_bench.bench.comparison import compare_contenders, summarize_contender
+from oneflow_bench.bench.record import RunRecord, SetupEvent
+from oneflow_bench.bench.report import render_markdown, render_run, render_terminal, render_verdict
 
 
 def compare(**graph):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError, Interrupted, WorkerError
-from oneflow_bench.record import (
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
+from oneflow_bench.bench.record import (
     BlockEvent,
     EndEvent,
     EvalEvent,
@@ -15,7 +15,7 @@ from oneflow_bench.record import (
     SetupEvent,
     load_record,
 )
-from oneflow_bench.runner import INITIAL_WEIGHTS, Runner
+from oneflow_bench.bench.runner import INITIAL_WEIGHTS, Runner
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench import runtime
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError
-from oneflow_bench.runtime import RuntimeResolver, needs_core_type
-from oneflow_bench.runtime_profile import (
+from oneflow_bench.bench import runtime
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.runtime import RuntimeResolver, needs_core_type
+from oneflow_bench.bench.runtime_profile import (
     ProfileMachine,
     ProfileVariables,
     RuntimeProfile,

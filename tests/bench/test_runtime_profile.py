@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from oneflow_bench import runtime_profile
-from oneflow_bench.errors import InputError
-from oneflow_bench.runtime_profile import (
+from oneflow_bench.bench import runtime_profile
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.runtime_profile import (
     ProfileMachine,
     ProfileVariables,
     RuntimeProfile,

@@ -5,9 +5,9 @@ import itertools
 import oneflow as flow
 import pytest
 
-from oneflow_bench.config import Workload
-from oneflow_bench.optimization import create_optimizer, create_scheduler
-from oneflow_bench.schedule import learning_rate
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.optimization import create_optimizer, create_scheduler
+from oneflow_bench.bench.schedule import learning_rate
 
 STEPS = 7
 EPOCHS = 5

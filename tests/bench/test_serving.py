@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.serving import serve
-from oneflow_bench.worker import Session
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.serving import serve
+from oneflow_bench.bench.worker import Session
 
 
 class Echo:

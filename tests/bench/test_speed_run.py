@@ -6,18 +6,18 @@ from itertools import groupby
 import pytest
 from fakes import Clock, FakeSpeedWorker, create_writer
 
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.record import load_record
-from oneflow_bench.speed import select_contender, summarize_record_speed, summarize_speed
-from oneflow_bench.speed_events import (
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.record import load_record
+from oneflow_bench.bench.speed import select_contender, summarize_record_speed, summarize_speed
+from oneflow_bench.bench.speed_events import (
     ConditionsEvent,
     LookEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
 )
-from oneflow_bench.speed_run import SpeedRun
-from oneflow_bench.verdict.judge import Margins
+from oneflow_bench.bench.speed_run import SpeedRun
+from oneflow_bench.bench.verdict.judge import Margins
 
 STEP_TIME_S = 0.01
 
@@ -177,7 +177,7 @@ def test_where_memory_holds_two_processes_of_a_side_a_second_wave_gives_an_inter
     tmp_path, monkeypatch
 ):
     """Steps of 2 s: the rounds of a first look would use up the whole budget."""
-    monkeypatch.setattr("oneflow_bench.speed_run.read_available_bytes", lambda: 600 * 2**20)
+    monkeypatch.setattr("oneflow_bench.bench.speed_run.read_available_bytes", lambda: 600 * 2**20)
     slow = {role: 200.0 for role in ("baseline", "contender", "control")}
     world = World(tmp_path / "run", slow, noise=0.002, budget_s=200)
     record = world.run()

@@ -5,10 +5,10 @@ import random
 import pytest
 from records import create_speed_events
 
-from oneflow_bench.speed import summarize_speed
-from oneflow_bench.speed_events import SpeedBlockEvent
-from oneflow_bench.speed_report import speed_rows
-from oneflow_bench.verdict.judge import Margins
+from oneflow_bench.bench.speed import summarize_speed
+from oneflow_bench.bench.speed_events import SpeedBlockEvent
+from oneflow_bench.bench.speed_report import speed_rows
+from oneflow_bench.bench.verdict.judge import Margins
 
 
 def summarize(share):

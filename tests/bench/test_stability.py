@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from records import create_speed_events
 
-from oneflow_bench.speed_events import ConditionsEvent, SpeedBlockEvent
-from oneflow_bench.stability import (
+from oneflow_bench.bench.speed_events import ConditionsEvent, SpeedBlockEvent
+from oneflow_bench.bench.stability import (
     find_warnings,
     measure_controller_share,
     read_conditions,

@@ -4,12 +4,7 @@ import random
 
 import pytest
 
-from oneflow_bench.stats import (
-    correlation,
-    paired_log_ratio,
-    summarize,
-    unpaired_ratio,
-)
+from oneflow_bench.bench.stats import correlation, paired_log_ratio, summarize, unpaired_ratio
 
 
 def test_the_median_and_its_order_statistics():

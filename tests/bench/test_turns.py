@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from oneflow_bench.turns import choose_block_steps, generate_orders, split_steps
+from oneflow_bench.bench.turns import choose_block_steps, generate_orders, split_steps
 
 
 def test_orders_come_as_abba_or_baab():

@@ -9,8 +9,8 @@ from typing import List, Tuple
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.variables import KNOWN_VARIABLES, check_variables
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.variables import KNOWN_VARIABLES, check_variables
 
 
 @pytest.fixture

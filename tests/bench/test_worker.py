@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
-from oneflow_bench.weights import compare_weights
-from oneflow_bench.worker import Session, check_device
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
+from oneflow_bench.bench.weights import compare_weights
+from oneflow_bench.bench.worker import Session, check_device
 
 
 def test_cuda_is_refused_where_there_is_none():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
-from oneflow_bench.worker_process import WorkerProcess, describe_death, describe_exit
+from oneflow_bench.bench.errors import InputError, WorkerError, WorkerTimeout
+from oneflow_bench.bench.worker_process import WorkerProcess, describe_death, describe_exit
 
 # a worker in a few lines: answers, or misbehaves as the request says
 SCRIPT = """

@@ -10,7 +10,7 @@ import pytest
 from doctor_quality import FAULTS, describe_rows, examine, run_doctor
 from study import load_rows
 
-from oneflow_bench.errors import WorkerError
+from oneflow_bench.bench.errors import WorkerError
 
 
 @pytest.fixture

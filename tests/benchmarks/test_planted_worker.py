@@ -6,9 +6,9 @@ import math
 import pytest
 from planting import create_planted_launcher
 
-from oneflow_bench.config import Contender
-from oneflow_bench.plan import create_plan
-from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.plan import create_plan
+from oneflow_bench.bench.runtime import RuntimeResolver
 
 PRODUCTS = 4000  # so many that other work on the machine cannot hide them
 

@@ -6,8 +6,8 @@ import math
 import pytest
 from planting import PROCESSES, calibrate, fit_products
 
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import InputError, WorkerError
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.errors import InputError, WorkerError
 
 OFFSET, SLOPE, NAIVE = 0.008, 2.2e-4, 4500.0  # an after-effect, and the cost of each product
 

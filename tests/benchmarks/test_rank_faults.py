@@ -3,7 +3,7 @@ from __future__ import annotations
 import rank_faults
 from rank_faults import KINDS, RANK_OF, Case, judge, list_cases, render
 
-from oneflow_bench.errors import WorkerError
+from oneflow_bench.bench.errors import WorkerError
 
 CASE = Case("sleeps", "eager", 1, 0.5)
 ERROR = WorkerError("rank 1 of the worker 'ddp' hangs in its train turn; the whole log is x")

@@ -10,7 +10,7 @@ from runtime_study_report import render_report
 from study import load_rows
 from tuning_machine import Machine, variable
 
-from oneflow_bench.errors import WorkerError
+from oneflow_bench.bench.errors import WorkerError
 
 
 @pytest.fixture

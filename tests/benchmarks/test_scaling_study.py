@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from scaling_study import MODELS, MODES, RANKS, main
 
-from oneflow_bench import cli
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.profile_record import LayerProfile, ProfileDocument, StepParts
-from oneflow_bench.record import write_atomically
+from oneflow_bench.bench import cli
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.profile_record import LayerProfile, ProfileDocument, StepParts
+from oneflow_bench.bench.record import write_atomically
 
 LAYER = LayerProfile(
     name="fc",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from study import append_row, load_rows, run_main, run_study
 
-from oneflow_bench.errors import InputError, Interrupted
+from oneflow_bench.bench.errors import InputError, Interrupted
 
 
 def test_rows_are_appended_whole(tmp_path):

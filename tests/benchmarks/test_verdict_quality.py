@@ -30,8 +30,8 @@ from verdict_quality_report import (
     write_report,
 )
 
-from oneflow_bench.config import Workload
-from oneflow_bench.speed_events import SpeedBlockEvent
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.speed_events import SpeedBlockEvent
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from doctor_readings import create_identity, create_import, create_machine, create_runtime
 
-from oneflow_bench.doctor.import_checks import check_gpu, check_installation
-from oneflow_bench.doctor.import_failure import explain_import
-from oneflow_bench.doctor.readings import Failure
+from oneflow_bench.bench.doctor.import_checks import check_gpu, check_installation
+from oneflow_bench.bench.doctor.import_failure import explain_import
+from oneflow_bench.bench.doctor.readings import Failure
 
 NOT_FOUND = "ImportError: {}: cannot open shared object file: No such file or directory"
 NUMPY_2 = {"oneflow": "0.9.0", "numpy": "2.0.1"}

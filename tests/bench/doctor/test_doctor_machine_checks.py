@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from doctor_readings import create_activity, create_machine
 
-from oneflow_bench.doctor.machine_checks import check_cores, check_machine
-from oneflow_bench.doctor.readings import CgroupReading, FrequencyReading
+from oneflow_bench.bench.doctor.machine_checks import check_cores, check_machine
+from oneflow_bench.bench.doctor.readings import CgroupReading, FrequencyReading
 
 WORKER_BYTES = 400 << 20
 

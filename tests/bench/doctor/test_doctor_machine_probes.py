@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from oneflow_bench.doctor.machine_probes import (
+from oneflow_bench.bench.doctor.machine_probes import (
     CPUS,
     count_physical_cores,
     read_cgroup,

@@ -4,9 +4,9 @@ import pytest
 from doctor_readings import create_machine
 from doctor_workers import FakeDoctor, FakeResolver
 
-from oneflow_bench.doctor.measuring import MOST_ROUNDS, Measurement
-from oneflow_bench.doctor.planning import WORKER_BYTES
-from oneflow_bench.errors import WorkerError, WorkerTimeout
+from oneflow_bench.bench.doctor.measuring import MOST_ROUNDS, Measurement
+from oneflow_bench.bench.doctor.planning import WORKER_BYTES
+from oneflow_bench.bench.errors import WorkerError, WorkerTimeout
 
 AVX2 = create_machine(usable_cores=2)
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from doctor_readings import create_identity, create_machine
 
-from oneflow_bench.doctor.planning import WORKER_BYTES, count_affordable, plan_variants
-from oneflow_bench.doctor.readings import CgroupReading
+from oneflow_bench.bench.doctor.planning import WORKER_BYTES, count_affordable, plan_variants
+from oneflow_bench.bench.doctor.readings import CgroupReading
 
 
 @pytest.mark.parametrize(

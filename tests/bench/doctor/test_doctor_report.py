@@ -5,11 +5,11 @@ import io
 from doctor_readings import create_activity, create_machine, create_rounds, create_runtime
 from rich.console import Console
 
-from oneflow_bench.doctor.import_checks import check_installation
-from oneflow_bench.doctor.machine_checks import check_machine
-from oneflow_bench.doctor.report import describe_findings, render_diagnosis
-from oneflow_bench.doctor.result import Diagnosis
-from oneflow_bench.doctor.runtime_checks import check_runtime
+from oneflow_bench.bench.doctor.import_checks import check_installation
+from oneflow_bench.bench.doctor.machine_checks import check_machine
+from oneflow_bench.bench.doctor.report import describe_findings, render_diagnosis
+from oneflow_bench.bench.doctor.result import Diagnosis
+from oneflow_bench.bench.doctor.runtime_checks import check_runtime
 
 
 def create_diagnosis(machine=None, **runtime):

@@ -7,9 +7,9 @@ import pytest
 from doctor_readings import create_machine
 from doctor_workers import FakeDoctor, FakeResolver
 
-from oneflow_bench.doctor import run
-from oneflow_bench.doctor.run import check_interpreter, create_doctor_launcher, diagnose
-from oneflow_bench.errors import InputError, WorkerError
+from oneflow_bench.bench.doctor import run
+from oneflow_bench.bench.doctor.run import check_interpreter, create_doctor_launcher, diagnose
+from oneflow_bench.bench.errors import InputError, WorkerError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from doctor_readings import (
     create_threads,
 )
 
-from oneflow_bench.doctor.readings import MemoryReading
-from oneflow_bench.doctor.runtime_checks import check_runtime, is_set
+from oneflow_bench.bench.doctor.readings import MemoryReading
+from oneflow_bench.bench.doctor.runtime_checks import check_runtime, is_set
 
 
 def check(machine=None, **changes):

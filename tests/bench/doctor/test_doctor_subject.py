@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.doctor.subject import Subject
-from oneflow_bench.errors import WorkerError, WorkerTimeout
+from oneflow_bench.bench.doctor.subject import Subject
+from oneflow_bench.bench.errors import WorkerError, WorkerTimeout
 
 
 class Worker:

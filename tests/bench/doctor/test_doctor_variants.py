@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from doctor_readings import create_rounds
 
-from oneflow_bench.doctor.readings import SCHEDULER
-from oneflow_bench.doctor.variants import summarize_gain
+from oneflow_bench.bench.doctor.readings import SCHEDULER
+from oneflow_bench.bench.doctor.variants import summarize_gain
 
 
 def test_a_gain_is_the_median_ratio_over_rounds():

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from oneflow_bench.doctor import worker
-from oneflow_bench.doctor.readings import (
+from oneflow_bench.bench.doctor import worker
+from oneflow_bench.bench.doctor.readings import (
     IdentityReading,
     ImportReading,
     MemoryReading,
     StepBlock,
     ThreadReading,
 )
-from oneflow_bench.doctor.run import create_doctor_launcher
-from oneflow_bench.errors import WorkerError
+from oneflow_bench.bench.doctor.run import create_doctor_launcher
+from oneflow_bench.bench.errors import WorkerError
 
 
 def test_an_exception_is_answered_and_the_next_request_served(capsys):

@@ -5,10 +5,10 @@ import json
 import pytest
 from records import create_events, create_record
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.export.bencher import render
-from oneflow_bench.export.selection import select_contenders
-from oneflow_bench.record import RunRecord
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.export.bencher import render
+from oneflow_bench.bench.export.selection import select_contenders
+from oneflow_bench.bench.record import RunRecord
 
 
 def test_a_benchmark_a_contender_with_metrics_as_the_schema_has_them(record):

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from oneflow_bench.comparison import compare_contenders
-from oneflow_bench.export.csv_rows import render
-from oneflow_bench.export.selection import SETTINGS, select_contenders
-from oneflow_bench.record import BlockEvent
-from oneflow_bench.stats import paired_log_ratio
+from oneflow_bench.bench.comparison import compare_contenders
+from oneflow_bench.bench.export.csv_rows import render
+from oneflow_bench.bench.export.selection import SETTINGS, select_contenders
+from oneflow_bench.bench.record import BlockEvent
+from oneflow_bench.bench.stats import paired_log_ratio
 
 LISTS = ("losses", "lr")
 

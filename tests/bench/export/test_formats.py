@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.export import formats
-from oneflow_bench.export.formats import FORMATS, export
-from oneflow_bench.export.selection import select_contenders
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.export import formats
+from oneflow_bench.bench.export.formats import FORMATS, export
+from oneflow_bench.bench.export.selection import select_contenders
 
 TEXT = [name for name, chosen in FORMATS.items() if not chosen.is_folder]
 

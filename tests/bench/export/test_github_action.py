@@ -5,10 +5,10 @@ import json
 import pytest
 from records import create_events, create_record
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.export.github_action import render
-from oneflow_bench.export.selection import select_contenders
-from oneflow_bench.record import RunRecord
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.export.github_action import render
+from oneflow_bench.bench.export.selection import select_contenders
+from oneflow_bench.bench.record import RunRecord
 
 
 def test_entries_have_the_documented_fields_and_smaller_is_better(record):

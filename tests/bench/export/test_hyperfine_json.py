@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from records import create_events, create_record
 
-from oneflow_bench.export.hyperfine_json import render
-from oneflow_bench.export.selection import select_contenders
+from oneflow_bench.bench.export.hyperfine_json import render
+from oneflow_bench.bench.export.selection import select_contenders
 
 DOCUMENTED_KEYS = {
     "command",

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from records import create_events, create_record, create_speed_events
 
-from oneflow_bench.comparison import compare_contenders
-from oneflow_bench.export.markdown import render
-from oneflow_bench.export.selection import select_contenders
-from oneflow_bench.report import render_markdown
+from oneflow_bench.bench.comparison import compare_contenders
+from oneflow_bench.bench.export.markdown import render
+from oneflow_bench.bench.export.selection import select_contenders
+from oneflow_bench.bench.report import render_markdown
 
 
 def test_a_comparison_is_the_report_without_pictures(record):

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from oneflow_bench.export.pytest_benchmark_json import render, summarize_rounds
-from oneflow_bench.export.selection import select_contenders
+from oneflow_bench.bench.export.pytest_benchmark_json import render, summarize_rounds
+from oneflow_bench.bench.export.selection import select_contenders
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 9, 30, 31])

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from records import create_events, create_record
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.export.selection import list_scalars, select_contenders
-from oneflow_bench.record import BlockEvent, RunRecord
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.export.selection import list_scalars, select_contenders
+from oneflow_bench.bench.record import BlockEvent, RunRecord
 
 
 def test_all_contenders_are_named_and_one_asked_for_is_not(record):

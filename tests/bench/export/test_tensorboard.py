@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.export.formats import export
-from oneflow_bench.export.selection import select_contenders
-from oneflow_bench.record import BlockEvent, EvalEvent
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.export.formats import export
+from oneflow_bench.bench.export.selection import select_contenders
+from oneflow_bench.bench.record import BlockEvent, EvalEvent
 
 READER = """
 import json, sys
@@ -78,7 +78,7 @@ def test_without_the_writer_the_extra_is_named_and_nothing_is_left(record, tmp_p
 def test_the_extra_that_is_named_exists():
     from pathlib import Path
 
-    from oneflow_bench.export.tensorboard import EXTRA
+    from oneflow_bench.bench.export.tensorboard import EXTRA
 
     setup = Path(__file__).resolve().parents[3] / "setup.py"
     assert f'"{EXTRA}": TENSORBOARD' in setup.read_text()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.limits.steps import Fleet
+from oneflow_bench.bench.config import Contender, Workload
+from oneflow_bench.bench.limits.steps import Fleet
 
 START = {"weights": "w.npz", "inputs": "i.npz", "aux_weights": []}
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.limits.ceilings import MEMORY_BYTES, choose_buffers, measure_ceilings
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.limits.ceilings import MEMORY_BYTES, choose_buffers, measure_ceilings
 
 
 class Worker:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from limits_records import GIGA, create_ceilings, create_layer, create_limits
 
-from oneflow_bench.limits.document import LayerTime
-from oneflow_bench.limits.floor import (
+from oneflow_bench.bench.limits.document import LayerTime
+from oneflow_bench.bench.limits.floor import (
     Roof,
     create_roof,
     create_roofs,
@@ -13,7 +13,7 @@ from oneflow_bench.limits.floor import (
     sum_work,
     uncounted_kinds,
 )
-from oneflow_bench.limits.work import Work
+from oneflow_bench.bench.limits.work import Work
 
 ROOF = Roof(threads=1, peak=1e11, bandwidth=1e10)  # ten operations a byte at the ridge
 

@@ -6,9 +6,9 @@ import pytest
 from limits_records import GIGA, create_layer, create_limits
 from rich.console import Console
 
-from oneflow_bench.limits.document import LayerTime
-from oneflow_bench.limits.floor import create_roofs, layer_floors
-from oneflow_bench.limits.layer_table import (
+from oneflow_bench.bench.limits.document import LayerTime
+from oneflow_bench.bench.limits.floor import create_roofs, layer_floors
+from oneflow_bench.bench.limits.layer_table import (
     create_layer_table,
     format_milliseconds,
     format_short,

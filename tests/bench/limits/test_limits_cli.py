@@ -8,7 +8,7 @@ import sys
 import pytest
 from test_cli import bench, refused
 
-from oneflow_bench.limits.document import load_limits
+from oneflow_bench.bench.limits.document import load_limits
 
 FAKE_TORCH = """#!{python} -S
 import json, os, sys

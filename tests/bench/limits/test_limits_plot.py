@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from limits_records import create_layer, create_limits
 
-from oneflow_bench.limits.document import LayerTime
-from oneflow_bench.limits.plot import render_limits_picture
-from oneflow_bench.limits.work import Work
+from oneflow_bench.bench.limits.document import LayerTime
+from oneflow_bench.bench.limits.plot import render_limits_picture
+from oneflow_bench.bench.limits.work import Work
 
 
 def draw(document, folder):

@@ -6,9 +6,9 @@ import pytest
 from limits_records import GIGA, create_layer, create_limits
 from rich.console import Console
 
-from oneflow_bench.errors import RecordError
-from oneflow_bench.limits.document import load_limits
-from oneflow_bench.limits.report import describe_limits, render_limits, save_limits_tables
+from oneflow_bench.bench.errors import RecordError
+from oneflow_bench.bench.limits.document import load_limits
+from oneflow_bench.bench.limits.report import describe_limits, render_limits, save_limits_tables
 
 
 def printed(document, width=80, top=None):

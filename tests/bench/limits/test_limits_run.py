@@ -7,10 +7,10 @@ import pytest
 from test_profile_report import document as create_profile
 from test_profile_report import layer as create_profile_layer
 
-from oneflow_bench.config import Contender, Workload
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.limits.run import Measuring, run_limits
-from oneflow_bench.limits.work import PRODUCT, CallShape, LayerTrace
+from oneflow_bench.bench.config import Contender, Workload
+from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.limits.run import Measuring, run_limits
+from oneflow_bench.bench.limits.work import PRODUCT, CallShape, LayerTrace
 
 TRACE = LayerTrace(
     name="features.0",

@@ -5,9 +5,9 @@ from limits_records import create_layer, create_limits
 from test_profile_report import document as create_profile
 from test_profile_report import layer as create_profile_layer
 
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.limits.profile_times import (
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.limits.profile_times import (
     check_limits,
     check_profile,
     limit_shares,

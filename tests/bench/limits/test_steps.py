@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from step_workers import START, Workers
 
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.limits.steps import compare_steps, time_steps
+from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.limits.steps import compare_steps, time_steps
 
 
 def test_all_take_turns_and_are_closed():

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from oneflow_bench.config import Workload
-from oneflow_bench.errors import InputError
-from oneflow_bench.limits import torch_side
-from oneflow_bench.limits.torch_side import (
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.limits import torch_side
+from oneflow_bench.bench.limits.torch_side import (
     MODELS_FOLDER,
     WORKER_FILE,
     check_torch_python,
@@ -131,9 +131,9 @@ def test_pytorch_trains_as_oneflow_does(tmp_path):
     import numpy as np
     import oneflow as flow
 
+    from oneflow_bench.bench.optimization import create_optimizer
+    from oneflow_bench.bench.workload import copy_state
     from oneflow_bench.models import create_model
-    from oneflow_bench.optimization import create_optimizer
-    from oneflow_bench.workload import copy_state
 
     workload, steps = Workload(model="lenet", nesterov=True), 5
     flow.manual_seed(0)

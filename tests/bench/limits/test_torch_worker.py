@@ -11,8 +11,8 @@ import types
 import numpy as np
 import pytest
 
-from oneflow_bench.limits.torch_side import MODELS_FOLDER, WORKER_FILE
-from oneflow_bench.limits.torch_worker import (
+from oneflow_bench.bench.limits.torch_side import MODELS_FOLDER, WORKER_FILE
+from oneflow_bench.bench.limits.torch_worker import (
     TorchSession,
     Unusable,
     load_batches,

@@ -7,8 +7,8 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.limits.tracing import trace_layers
-from oneflow_bench.limits.work import UpdateRule, count_layer
+from oneflow_bench.bench.limits.tracing import trace_layers
+from oneflow_bench.bench.limits.work import UpdateRule, count_layer
 from oneflow_bench.models import create_model
 
 pytestmark = pytest.mark.oneflow

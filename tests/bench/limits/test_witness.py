@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from step_workers import Workers
 
-from oneflow_bench.limits.witness import largest_difference, relative_differences, run_witness
+from oneflow_bench.bench.limits.witness import largest_difference, relative_differences, run_witness
 
 NAMES = ["eager", "eager float64", "graph", "torch eager", "torch compiled"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.limits.work import (
+from oneflow_bench.bench.limits.work import (
     ADAPTIVE_POOL,
     AVG_POOL,
     ELEMENT_WISE,

@@ -9,7 +9,7 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.parity.alone import run_alone
+from oneflow_bench.bench.parity.alone import run_alone
 
 pytestmark = pytest.mark.oneflow
 

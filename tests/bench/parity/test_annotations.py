@@ -14,9 +14,9 @@ from made_checks import (
     create_side,
 )
 
-from oneflow_bench.parity.annotations import format_annotations
-from oneflow_bench.parity.baseline import create_baseline
-from oneflow_bench.parity.gate import judge_checks
+from oneflow_bench.bench.parity.annotations import format_annotations
+from oneflow_bench.bench.parity.baseline import create_baseline
+from oneflow_bench.bench.parity.gate import judge_checks
 
 
 def annotate(*checks, baselines=()):

@@ -8,7 +8,7 @@ import pytest
 from oneflow import nn
 
 import oneflow_bench
-from oneflow_bench.parity.assertion import ParityError, assert_parity
+from oneflow_bench.bench.parity.assertion import ParityError, assert_parity
 
 pytestmark = pytest.mark.oneflow
 

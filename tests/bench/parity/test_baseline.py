@@ -10,8 +10,8 @@ from made_checks import (
     create_inconclusive_check,
 )
 
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.parity.baseline import (
+from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.parity.baseline import (
     baseline_path,
     create_baseline,
     find_baseline,

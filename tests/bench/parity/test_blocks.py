@@ -2,13 +2,7 @@ from __future__ import annotations
 
 from golden import shown
 
-from oneflow_bench.parity.blocks import (
-    Heading,
-    Table,
-    Text,
-    format_markdown,
-    strip_controls,
-)
+from oneflow_bench.bench.parity.blocks import Heading, Table, Text, format_markdown, strip_controls
 
 
 def test_markdown_takes_names_and_errors_as_text():

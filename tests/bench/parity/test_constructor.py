@@ -10,8 +10,8 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
+from oneflow_bench.bench.parity.constructor import find_constructor
 from oneflow_bench.models import create_model
-from oneflow_bench.parity.constructor import find_constructor
 
 pytestmark = pytest.mark.oneflow
 

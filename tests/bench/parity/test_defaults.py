@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.errors import InputError
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.parity.defaults import create_check_flags
+from oneflow_bench.bench.plan import create_plan
 from oneflow_bench.models import get_model_spec, list_models
-from oneflow_bench.parity.defaults import create_check_flags
-from oneflow_bench.plan import create_plan
 
 
 def test_a_check_is_six_steps_with_a_decay_before_the_last_two():

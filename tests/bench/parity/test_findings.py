@@ -12,8 +12,8 @@ from made_checks import (
     create_speedup,
 )
 
-from oneflow_bench.parity.baseline import create_baseline
-from oneflow_bench.parity.findings import (
+from oneflow_bench.bench.parity.baseline import create_baseline
+from oneflow_bench.bench.parity.findings import (
     ACCURACY_TOLERANCE,
     COMPILE_FACTOR,
     COMPILE_FLOOR_S,

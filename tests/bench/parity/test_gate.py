@@ -16,9 +16,9 @@ from made_checks import (
     create_stored,
 )
 
-from oneflow_bench.errors import InputError, worst_status
-from oneflow_bench.parity.baseline import save_baseline
-from oneflow_bench.parity.gate import create_result, find_baselines, judge_checks
+from oneflow_bench.bench.errors import InputError, worst_status
+from oneflow_bench.bench.parity.baseline import save_baseline
+from oneflow_bench.bench.parity.gate import create_result, find_baselines, judge_checks
 
 
 def status_of(*checks, baselines=()):

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oneflow_bench.parity.judge import Evidence, judge_levels, list_inexact
-from oneflow_bench.parity.known import KnownDifference, KnownTally
-from oneflow_bench.parity.pairs import find_unrepeated, pair_entries
-from oneflow_bench.parity.result import BATCHES, FIRST_UPDATE, FORWARD, GRADIENTS, INITIAL_WEIGHTS
-from oneflow_bench.parity.tensors import Entry, Observer
+from oneflow_bench.bench.parity.judge import Evidence, judge_levels, list_inexact
+from oneflow_bench.bench.parity.known import KnownDifference, KnownTally
+from oneflow_bench.bench.parity.pairs import find_unrepeated, pair_entries
+from oneflow_bench.bench.parity.result import (
+    BATCHES,
+    FIRST_UPDATE,
+    FORWARD,
+    GRADIENTS,
+    INITIAL_WEIGHTS,
+)
+from oneflow_bench.bench.parity.tensors import Entry, Observer
 
 SOURCE = np.random.RandomState(0)
 TRUTH = SOURCE.randn(400)

@@ -20,9 +20,9 @@ from made_checks import (
     create_speedup,
 )
 
-from oneflow_bench.parity.baseline import create_baseline
-from oneflow_bench.parity.gate import judge_checks
-from oneflow_bench.parity.junit import format_junit
+from oneflow_bench.bench.parity.baseline import create_baseline
+from oneflow_bench.bench.parity.gate import judge_checks
+from oneflow_bench.bench.parity.junit import format_junit
 
 # element: (children, required attributes, other attributes), of the format junit-10
 GRAMMAR = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.parity import locate
-from oneflow_bench.parity.locate import (
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.parity import locate
+from oneflow_bench.bench.parity.locate import (
     Alone,
     describe_operators,
     examine,
@@ -17,9 +17,9 @@ from oneflow_bench.parity.locate import (
     find_origin,
     find_suspect,
 )
-from oneflow_bench.parity.pairs import Pair
-from oneflow_bench.parity.reproduction import ReproductionRun
-from oneflow_bench.parity.result import (
+from oneflow_bench.bench.parity.pairs import Pair
+from oneflow_bench.bench.parity.reproduction import ReproductionRun
+from oneflow_bench.bench.parity.result import (
     BATCHES,
     EVAL_FORWARD,
     FIRST_UPDATE,
@@ -28,7 +28,7 @@ from oneflow_bench.parity.result import (
     LevelResult,
     TensorDifference,
 )
-from oneflow_bench.parity.tensors import Entry
+from oneflow_bench.bench.parity.tensors import Entry
 
 OP_NAMES = ["conv1-conv2d-0", "conv1-bias_add-1", "conv1.weight", "conv10-conv2d-7"]
 INPUT = np.ones((2, 3), np.float32)

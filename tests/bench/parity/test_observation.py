@@ -7,9 +7,9 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.config import Workload
-from oneflow_bench.modes import create_mode
-from oneflow_bench.parity.observation import (
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.modes import create_mode
+from oneflow_bench.bench.parity.observation import (
     create_observed,
     list_backward,
     list_tensors,
@@ -17,7 +17,7 @@ from oneflow_bench.parity.observation import (
     observe_eval,
     tap_modules,
 )
-from oneflow_bench.workload import copy_state, create_job
+from oneflow_bench.bench.workload import copy_state, create_job
 
 pytestmark = pytest.mark.oneflow
 

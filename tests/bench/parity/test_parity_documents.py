@@ -5,11 +5,11 @@ import json
 import pytest
 from made_checks import create_check, create_check_document, create_different_check
 
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.parity import documents
-from oneflow_bench.parity.documents import create_check_document as create_empty
-from oneflow_bench.parity.documents import load_check, save_check
-from oneflow_bench.parity.planning import create_check_plans
+from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.parity import documents
+from oneflow_bench.bench.parity.documents import create_check_document as create_empty
+from oneflow_bench.bench.parity.documents import load_check, save_check
+from oneflow_bench.bench.parity.planning import create_check_plans
 
 
 def test_a_check_is_read_as_it_was_written(tmp_path):

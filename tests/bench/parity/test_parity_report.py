@@ -15,9 +15,9 @@ from made_checks import (
     create_stored,
 )
 
-from oneflow_bench.parity.blocks import format_markdown
-from oneflow_bench.parity.gate import judge_checks
-from oneflow_bench.parity.report import conclude, format_value, report_check
+from oneflow_bench.bench.parity.blocks import format_markdown
+from oneflow_bench.bench.parity.gate import judge_checks
+from oneflow_bench.bench.parity.report import conclude, format_value, report_check
 
 
 def create_report():

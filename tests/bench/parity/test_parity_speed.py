@@ -6,12 +6,12 @@ import pytest
 from fakes import Clock, FakeSpeedWorker
 from made_checks import create_check
 
-from oneflow_bench.config import Measuring
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.parity import speed
-from oneflow_bench.parity.planning import create_check_plans
-from oneflow_bench.parity.speed import create_speed_checker, measure_speedup
-from oneflow_bench.record import load_record
+from oneflow_bench.bench.config import Measuring
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.parity import speed
+from oneflow_bench.bench.parity.planning import create_check_plans
+from oneflow_bench.bench.parity.speed import create_speed_checker, measure_speedup
+from oneflow_bench.bench.record import load_record
 
 BUDGET_S = 40.0
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.parity.planning import choose_models, create_check_plans, select_models
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.parity.planning import choose_models, create_check_plans, select_models
 
 
 def no_baselines():

@@ -12,8 +12,8 @@ import sys
 import numpy as np
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.parity.reproduction import LayerCase, run_reproduction, write_reproduction
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.parity.reproduction import LayerCase, run_reproduction, write_reproduction
 
 
 def draw(*shape, seed=0):
@@ -136,7 +136,7 @@ def test_without_a_gradient_the_forward_alone_is_compared(tmp_path):
 def test_tensors_are_called_what_the_suite_calls_them(tmp_path):
     from oneflow import nn
 
-    from oneflow_bench.parity.alone import run_alone
+    from oneflow_bench.bench.parity.alone import run_alone
 
     layer = nn.BatchNorm2d(3)
     alone = run_alone(layer, NORM.inputs, NORM.output_gradient, True, "graph", state=NORM.state)
@@ -152,8 +152,8 @@ def test_tensors_are_called_what_the_suite_calls_them(tmp_path):
 def test_a_layer_recorded_in_a_model_agrees(tmp_path, model_name, kind):
     import oneflow as flow
 
+    from oneflow_bench.bench.parity.constructor import find_constructor
     from oneflow_bench.models import create_model
-    from oneflow_bench.parity.constructor import find_constructor
 
     model = create_model(model_name).train()
     name, layer = next((n, m) for n, m in model.named_modules() if type(m).__name__ == kind)

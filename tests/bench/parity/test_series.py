@@ -5,10 +5,10 @@ import json
 import pytest
 from made_checks import create_check, create_check_document, create_different_check
 
-from oneflow_bench.errors import InputError, Interrupted, WorkerError
-from oneflow_bench.parity.documents import load_check
-from oneflow_bench.parity.planning import create_check_plans
-from oneflow_bench.parity.series import run_checks
+from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
+from oneflow_bench.bench.parity.documents import load_check
+from oneflow_bench.bench.parity.planning import create_check_plans
+from oneflow_bench.bench.parity.series import run_checks
 
 MODELS = ("lenet", "vgg11", "resnet18")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from oneflow_bench.parity.result import BATCHES, FORWARD, GRADIENTS
-from oneflow_bench.parity.tensors import (
+from oneflow_bench.bench.parity.result import BATCHES, FORWARD, GRADIENTS
+from oneflow_bench.bench.parity.tensors import (
     MISSING_DIGEST,
     Entry,
     Observer,

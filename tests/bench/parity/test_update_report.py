@@ -6,7 +6,7 @@ import pytest
 from golden import shown
 from made_checks import create_check, create_side, create_stored
 
-from oneflow_bench.parity.update_report import report_update
+from oneflow_bench.bench.parity.update_report import report_update
 
 
 def test_an_update_shows_old_and_new():

@@ -9,14 +9,14 @@ import time
 
 from test_group import SCRIPT
 
-from oneflow_bench.config import Contender
-from oneflow_bench.ranks.node_server import NodeServer
-from oneflow_bench.ranks.starting import start_group
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.ranks.node_server import NodeServer
+from oneflow_bench.bench.ranks.starting import start_group
 
 TOKEN, VERSION, RUN = "secret", "1.2.3", {"batch_size": 8, "contender 0": {"mode": "eager"}}
 END_WITH_PARENT = """
 import os
-from oneflow_bench.ranks.membership import _end_with_controller
+from oneflow_bench.bench.ranks.membership import _end_with_controller
 _end_with_controller(os.environ)
 """
 WORKER = [sys.executable, "-c", END_WITH_PARENT + SCRIPT]
@@ -27,12 +27,12 @@ AGENT = """
 import os, signal, sys
 from pathlib import Path
 from fake_nodes import HOST, RUN, TOKEN, VERSION, WORKER
-from oneflow_bench.errors import BenchError
-from oneflow_bench.ranks.agent import Agent, join_run
-from oneflow_bench.ranks.handshake import create_hello
-from oneflow_bench.ranks.rank_process import RankProcess
-from oneflow_bench.ranks.rendezvous import Address
-from oneflow_bench.ranks.seat import create_seat_variables, restore_seat
+from oneflow_bench.bench.errors import BenchError
+from oneflow_bench.bench.ranks.agent import Agent, join_run
+from oneflow_bench.bench.ranks.handshake import create_hello
+from oneflow_bench.bench.ranks.rank_process import RankProcess
+from oneflow_bench.bench.ranks.rendezvous import Address
+from oneflow_bench.bench.ranks.seat import create_seat_variables, restore_seat
 
 port, node_rank, logs, program = sys.argv[1:]
 
@@ -59,7 +59,7 @@ CONTROLLER = """
 import sys
 from pathlib import Path
 from fake_nodes import open_server, start_ranks
-from oneflow_bench.errors import WorkerError
+from oneflow_bench.bench.errors import WorkerError
 server = open_server()
 print(server.port, flush=True)
 server.wait_for_nodes(20, lambda line: None)

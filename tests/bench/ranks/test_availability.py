@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.contenders import parse_contenders
-from oneflow_bench.ranks.availability import explain_zero, split_available
+from oneflow_bench.bench.contenders import parse_contenders
+from oneflow_bench.bench.ranks.availability import explain_zero, split_available
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from oneflow_bench.ranks.cores import VARIABLE, are_disjoint, divide_cores, format_cores
+from oneflow_bench.bench.ranks.cores import VARIABLE, are_disjoint, divide_cores, format_cores
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 7, 8, 64])
@@ -33,7 +33,7 @@ def test_neighbouring_cores_stay_together_whatever_their_order():
 def test_a_process_keeps_to_the_cores_it_was_given():
     core = max(os.sched_getaffinity(0))
     code = (
-        "import os; from oneflow_bench.ranks.cores import keep_to_cores; "
+        "import os; from oneflow_bench.bench.ranks.cores import keep_to_cores; "
         "keep_to_cores(os.environ); print(sorted(os.sched_getaffinity(0)))"
     )
     environment = {**os.environ, VARIABLE: format_cores([core])}

@@ -9,16 +9,16 @@ import time
 
 import pytest
 
-from oneflow_bench.errors import InputError, WorkerError, WorkerTimeout
-from oneflow_bench.ranks.group import PEER_LOST, RankGroup, find_culprit
-from oneflow_bench.ranks.identity import Identity
-from oneflow_bench.ranks.rank_process import RankProcess
+from oneflow_bench.bench.errors import InputError, WorkerError, WorkerTimeout
+from oneflow_bench.bench.ranks.group import PEER_LOST, RankGroup, find_culprit
+from oneflow_bench.bench.ranks.identity import Identity
+from oneflow_bench.bench.ranks.rank_process import RankProcess
 
 # the request says what each rank does, by rank
 SCRIPT = """
 import json, os, sys, time
-from oneflow_bench.ranks import progress
-from oneflow_bench.ranks.membership import STACK_SIGNAL
+from oneflow_bench.bench.ranks import progress
+from oneflow_bench.bench.ranks.membership import STACK_SIGNAL
 import faulthandler; faulthandler.register(STACK_SIGNAL, all_threads=False)
 progress.open_progress(os.environ)
 rank = int(os.environ["RANK"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneflow_bench.ranks.identity import read_identity
+from oneflow_bench.bench.ranks.identity import read_identity
 
 
 def test_a_process_without_a_group_is_rank_0_of_1() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneflow_bench.ranks.digests import join_digests
+from oneflow_bench.bench.ranks.digests import join_digests
 
 
 def test_the_digest_of_one_reader_is_its_own() -> None:

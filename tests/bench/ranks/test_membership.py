@@ -11,16 +11,16 @@ import time
 
 import pytest
 
-from oneflow_bench.ranks.identity import Identity
-from oneflow_bench.ranks.membership import PARENT_VARIABLE, join_group
-from oneflow_bench.ranks.rendezvous import PortReservation, create_rank_variables
+from oneflow_bench.bench.ranks.identity import Identity
+from oneflow_bench.bench.ranks.membership import PARENT_VARIABLE, join_group
+from oneflow_bench.bench.ranks.rendezvous import PortReservation, create_rank_variables
 
 # a controller whose rank never reads its input; it says which process the rank is
 CONTROLLER = f"""
 import os, subprocess, sys, time
 code = '''
 import os, time
-from oneflow_bench.ranks.membership import join_group
+from oneflow_bench.bench.ranks.membership import join_group
 join_group(os.environ)
 print("joined", flush=True)
 while True: pass
@@ -73,9 +73,7 @@ def test_a_rank_in_a_busy_loop_ends_with_its_killed_controller(variables):
 def test_a_rank_whose_controller_has_ended_before_ends_at_once(variables):
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
     ended.wait()
-    code = (
-        "import os; from oneflow_bench.ranks.membership import join_group; join_group(os.environ)"
-    )
+    code = "import os; from oneflow_bench.bench.ranks.membership import join_group; join_group(os.environ)"
     environment = {**os.environ, **variables, PARENT_VARIABLE: str(ended.pid)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=20)
     assert done.returncode == -signal.SIGKILL
@@ -87,8 +85,8 @@ def test_a_rank_0_whose_port_is_taken_says_so(variables):
         server.bind(("", int(variables["MASTER_PORT"])))
         server.listen()
         code = (
-            "import os; from oneflow_bench.ranks.membership import join_group\n"
-            "from oneflow_bench.errors import InputError\n"
+            "import os; from oneflow_bench.bench.ranks.membership import join_group\n"
+            "from oneflow_bench.bench.errors import InputError\n"
             "try: join_group(os.environ)\n"
             "except InputError as error: print(error)"
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.ranks.digests import join_digests
-from oneflow_bench.ranks.merging import merge_answers
-from oneflow_bench.record import BlockEvent, EndEvent, EvalEvent, SetupEvent
-from oneflow_bench.speed_events import SpeedBlockEvent
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.ranks.digests import join_digests
+from oneflow_bench.bench.ranks.merging import merge_answers
+from oneflow_bench.bench.record import BlockEvent, EndEvent, EvalEvent, SetupEvent
+from oneflow_bench.bench.speed_events import SpeedBlockEvent
 
 CORES = [[0], [1]]
 

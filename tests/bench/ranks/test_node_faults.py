@@ -22,12 +22,12 @@ from fake_nodes import (
     start_script,
 )
 
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.ranks import node_server
-from oneflow_bench.ranks.agent import join_run
-from oneflow_bench.ranks.handshake import create_hello
-from oneflow_bench.ranks.link import pack
-from oneflow_bench.ranks.rendezvous import Address
+from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.ranks import node_server
+from oneflow_bench.bench.ranks.agent import join_run
+from oneflow_bench.bench.ranks.handshake import create_hello
+from oneflow_bench.bench.ranks.link import pack
+from oneflow_bench.bench.ranks.rendezvous import Address
 
 LIMIT_S = 10.0  # for a fault to be noticed
 

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from oneflow_bench.ranks import progress
+from oneflow_bench.bench.ranks import progress
 
 # a process that marks what it begins, and says when it has
 CODE = """
 import os, sys
-from oneflow_bench.ranks import progress
+from oneflow_bench.bench.ranks import progress
 progress.open_progress(os.environ)
 for line in sys.stdin:
     progress.mark_idle() if line.strip() == "idle" else progress.mark(int(line))

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from oneflow_bench.ranks.observation import REST_CPU_S, Observation, observe
-from oneflow_bench.ranks.progress import Progress, create_progress_file
+from oneflow_bench.bench.ranks.observation import REST_CPU_S, Observation, observe
+from oneflow_bench.bench.ranks.progress import Progress, create_progress_file
 
 LOOP = "import time; end = time.monotonic() + 600\nwhile time.monotonic() < end: pass"
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.config import Contender, Workload, workload_of
-from oneflow_bench.contenders import parse_contenders
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks.arrangement import RankRequest, arrange_ranks, complete_contenders
-from oneflow_bench.ranks.nodes import Nodes
-from oneflow_bench.ranks.words import WORDS, count_ranks, find_word
+from oneflow_bench.bench.config import Contender, Workload, workload_of
+from oneflow_bench.bench.contenders import parse_contenders
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.ranks.arrangement import RankRequest, arrange_ranks, complete_contenders
+from oneflow_bench.bench.ranks.nodes import Nodes
+from oneflow_bench.bench.ranks.words import WORDS, count_ranks, find_word
 
 ONE = Nodes(1, 0, None, None)
 

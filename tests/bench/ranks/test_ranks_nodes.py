@@ -4,9 +4,9 @@ import shlex
 
 import pytest
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks.nodes import (
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.ranks.nodes import (
     Nodes,
     check_contenders_of_nodes,
     parse_nodes,

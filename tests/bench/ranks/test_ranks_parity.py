@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from records import create_events
 
-from oneflow_bench.parity.known import load_known_differences
-from oneflow_bench.ranks.parity import (
+from oneflow_bench.bench.parity.known import load_known_differences
+from oneflow_bench.bench.ranks.parity import (
     FLOOR,
     MULTIPLIER,
     ReferenceErrors,
@@ -13,8 +13,8 @@ from oneflow_bench.ranks.parity import (
     measure_errors,
     measure_relative,
 )
-from oneflow_bench.ranks.words import WORDS
-from oneflow_bench.record import BlockEvent
+from oneflow_bench.bench.ranks.words import WORDS
+from oneflow_bench.bench.record import BlockEvent
 
 ROUNDING = ("equal within rounding", "the losses differ from step 1 on")
 

@@ -7,10 +7,14 @@ import pytest
 from records import create_events, create_rank_record, create_record
 from rich.console import Console
 
-from oneflow_bench.cli.runs import judge_parities
-from oneflow_bench.comparison import compare_records
-from oneflow_bench.contenders_report import dump_comparisons, render_comparisons, render_report
-from oneflow_bench.ranks.report import describe_parity, list_rank_notes, list_rank_tables
+from oneflow_bench.bench.cli.runs import judge_parities
+from oneflow_bench.bench.comparison import compare_records
+from oneflow_bench.bench.contenders_report import (
+    dump_comparisons,
+    render_comparisons,
+    render_report,
+)
+from oneflow_bench.bench.ranks.report import describe_parity, list_rank_notes, list_rank_tables
 
 ZERO = {"graph-zero": "OneFlow 0.9.0 aborts"}
 

@@ -4,15 +4,11 @@ import shutil
 
 import pytest
 
-from oneflow_bench.config import Contender, Workload
+from oneflow_bench.bench.config import Contender, Workload
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.plan import create_plan
+from oneflow_bench.bench.ranks.sharing import check_accumulation, check_cores, choose_val_batch_size
 from oneflow_bench.data import default_dataset_path, load_dataset, reshard_dataset
-from oneflow_bench.errors import InputError
-from oneflow_bench.plan import create_plan
-from oneflow_bench.ranks.sharing import (
-    check_accumulation,
-    check_cores,
-    choose_val_batch_size,
-)
 
 SMALL = {"model": "lenet", "readers": 2}
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from records import RANK_PEAKS, create_rank_record, create_speed_events
 
-from oneflow_bench.comparison import compare_records
-from oneflow_bench.config import Contender
-from oneflow_bench.ranks.communication import derive_communication
-from oneflow_bench.ranks.summary import measure_spread, summarize_ranks
-from oneflow_bench.stats import Ratio
+from oneflow_bench.bench.comparison import compare_records
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.ranks.communication import derive_communication
+from oneflow_bench.bench.ranks.summary import measure_spread, summarize_ranks
+from oneflow_bench.bench.stats import Ratio
 
 RATIO = Ratio(ratio=1.6, low=1.5, high=1.7, count=9, paired=True, smallest_effect=0.01)
 

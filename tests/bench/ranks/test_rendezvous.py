@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.ranks.identity import Identity, read_identity
-from oneflow_bench.ranks.rendezvous import (
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.ranks.identity import Identity, read_identity
+from oneflow_bench.bench.ranks.rendezvous import (
     Address,
     PortReservation,
     check_master_port,

@@ -14,11 +14,11 @@ import faulty_rank_worker
 import pytest
 from rank_faults import is_free, read_address, read_environment, read_pids
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import InputError, WorkerError
-from oneflow_bench.launch import SINGLE, create_launcher
-from oneflow_bench.ranks.cores import VARIABLE, divide_cores
-from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.launch import SINGLE, create_launcher
+from oneflow_bench.bench.ranks.cores import VARIABLE, divide_cores
+from oneflow_bench.bench.runtime import RuntimeResolver
 
 BENCHMARKS = Path(faulty_rank_worker.__file__).resolve().parent
 CORES = divide_cores(sorted(os.sched_getaffinity(0)), 2)
@@ -27,9 +27,9 @@ CORES = divide_cores(sorted(os.sched_getaffinity(0)), 2)
 CONTROLLER = """
 import sys
 from pathlib import Path
-from oneflow_bench.config import Contender
-from oneflow_bench.launch import create_launcher
-from oneflow_bench.runtime import RuntimeResolver
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.launch import create_launcher
+from oneflow_bench.bench.runtime import RuntimeResolver
 contender = Contender.model_validate_json(sys.argv[1])
 group = create_launcher(Path(sys.argv[2]), RuntimeResolver(), "faulty_rank_worker")(contender)
 group.ask("prepare", 120)
@@ -129,7 +129,7 @@ def read_rank_variables(tmp_path, monkeypatch, contender, user=None):
     module.write_text("import time\ntime.sleep(600)\n")
     contender = contender.model_copy(update={"env": {**contender.env, "PYTHONPATH": str(tmp_path)}})
     environments = RuntimeResolver(None if user is None else {**os.environ, **user})
-    monkeypatch.setattr("oneflow_bench.runtime.find_blas_kernel", lambda *given: None)
+    monkeypatch.setattr("oneflow_bench.bench.runtime.find_blas_kernel", lambda *given: None)
     group = create_launcher(tmp_path, environments, "hang_at_once")(contender)
     try:
         return [read_environment(Path("/proc") / str(pid)) for pid in read_pids(tag)]

@@ -6,9 +6,9 @@ from typing import Callable, Optional
 
 import pytest
 
-from oneflow_bench.ranks.observation import Observation
-from oneflow_bench.ranks.progress import IDLE, REACHING, STEPPING, WORKING, Progress
-from oneflow_bench.ranks.watch import GAP_S, REST_S, STILL_S, STOPPED_S, HangDetector
+from oneflow_bench.bench.ranks.observation import Observation
+from oneflow_bench.bench.ranks.progress import IDLE, REACHING, STEPPING, WORKING, Progress
+from oneflow_bench.bench.ranks.watch import GAP_S, REST_S, STILL_S, STOPPED_S, HangDetector
 
 LOOK_S = 0.5
 LIMIT_S = 10.0  # from a fault to its error

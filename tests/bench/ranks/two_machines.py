@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from oneflow_bench.record import BlockEvent, load_record
+from oneflow_bench.bench.record import BlockEvent, load_record
 
 COMMAND = [sys.executable, "-m", "oneflow_bench"]
 RUN = [

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from oneflow_bench.profile_record import LayerProfile, ProfileDocument, StepParts
-from oneflow_bench.scaling.gradients import BucketRule, Gradient, MeasuredStep
-from oneflow_bench.scaling.link import Link
-from oneflow_bench.scaling.model import Setting
+from oneflow_bench.bench.profile_record import LayerProfile, ProfileDocument, StepParts
+from oneflow_bench.bench.scaling.gradients import BucketRule, Gradient, MeasuredStep
+from oneflow_bench.bench.scaling.link import Link
+from oneflow_bench.bench.scaling.model import Setting
 
 ALONE = BucketRule(size_bytes=0)
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from scaling_records import create_layer, create_profile
 
-from oneflow_bench.cli import main
-from oneflow_bench.profile_record import GraphFacts
+from oneflow_bench.bench.cli import main
+from oneflow_bench.bench.profile_record import GraphFacts
 
 LINK = ["--bandwidth", "1000", "--latency", "0.001"]
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from scaling_records import create_layer, create_profile, create_step
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.profile_record import GraphFacts
-from oneflow_bench.scaling.gradients import BucketRule, create_buckets, read_step
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.profile_record import GraphFacts
+from oneflow_bench.bench.scaling.gradients import BucketRule, create_buckets, read_step
 
 
 def test_gradients_are_ready_in_backward_order_by_the_shares_of_the_layers():

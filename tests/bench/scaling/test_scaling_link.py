@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.scaling.link import (
+from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.scaling.link import (
     AllReduceDocument,
     AllReduceSample,
     Link,

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from scaling_records import create_setting, create_step
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.scaling.gradients import BucketRule
-from oneflow_bench.scaling.model import measure_exposed, predict
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.scaling.gradients import BucketRule
+from oneflow_bench.bench.scaling.model import measure_exposed, predict
 
 
 def only(step, setting, ranks):

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from oneflow_bench.ranks.identity import Identity
-from oneflow_bench.ranks.rendezvous import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.ranks.identity import Identity
+from oneflow_bench.bench.ranks.rendezvous import LOOPBACK, Address, create_rank_variables
 
 PROGRAM = Path(__file__).with_name("rank_program.py")
 _POLL_S = 0.1

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.worker import Session
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.worker import Session
 
 STEPS_PER_EPOCH = 4
 

@@ -11,13 +11,8 @@ import pytest
 from rank_processes import run_cases
 from safetensors.numpy import load_file
 
-from oneflow_bench.data import (
-    default_dataset_path,
-    load_dataset,
-    reshard_dataset,
-    share_dataset,
-)
-from oneflow_bench.ranks.digests import join_digests
+from oneflow_bench.bench.ranks.digests import join_digests
+from oneflow_bench.data import default_dataset_path, load_dataset, reshard_dataset, share_dataset
 
 pytestmark = pytest.mark.oneflow
 

@@ -6,16 +6,16 @@ import pytest
 from fakes import Clock, FakeWorker
 from records import create_events, create_record
 
-from oneflow_bench.errors import InputError, Interrupted, WorkerError, WorkerTimeout
-from oneflow_bench.record import load_record
-from oneflow_bench.sweep.cell import (
+from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError, WorkerTimeout
+from oneflow_bench.bench.record import load_record
+from oneflow_bench.bench.sweep.cell import (
     DeadlineWorker,
     describe_failure,
     judge_cell,
     measure_cell,
     record_path,
 )
-from oneflow_bench.sweep.plan import plan_cells
+from oneflow_bench.bench.sweep.plan import plan_cells
 
 
 class Environments:

@@ -11,12 +11,12 @@ import sys
 import pytest
 from sweep_cells import create_result
 
-from oneflow_bench import cli
-from oneflow_bench.errors import Interrupted
-from oneflow_bench.record import load_record
-from oneflow_bench.sweep import cell as cell_module
-from oneflow_bench.sweep import plot as plot_module
-from oneflow_bench.sweep.document import load_sweep, name_cell
+from oneflow_bench.bench import cli
+from oneflow_bench.bench.errors import Interrupted
+from oneflow_bench.bench.record import load_record
+from oneflow_bench.bench.sweep import cell as cell_module
+from oneflow_bench.bench.sweep import plot as plot_module
+from oneflow_bench.bench.sweep.document import load_sweep, name_cell
 
 BASE = ["--model", "lenet", "--batch-size", "1,2,4", "--data", "synthetic"]
 

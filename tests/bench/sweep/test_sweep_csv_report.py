@@ -6,7 +6,7 @@ import io
 import pytest
 from sweep_cells import create_mixed_sweep
 
-from oneflow_bench.sweep.csv_report import render_csv
+from oneflow_bench.bench.sweep.csv_report import render_csv
 
 
 def test_the_csv_holds_every_cell_in_seconds_and_bytes():

@@ -5,8 +5,8 @@ import json
 import pytest
 from sweep_cells import create_cell, create_result, create_sweep
 
-from oneflow_bench.errors import InputError, RecordError
-from oneflow_bench.sweep.document import load_sweep, name_cell, save_sweep
+from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.sweep.document import load_sweep, name_cell, save_sweep
 
 
 def test_a_sweep_is_read_as_it_was_written(tmp_path):

@@ -5,7 +5,7 @@ import random
 import pytest
 from sweep_cells import create_cell, create_result, create_sweep
 
-from oneflow_bench.sweep.growth import Point, fit_line, measure_growth
+from oneflow_bench.bench.sweep.growth import Point, fit_line, measure_growth
 
 SIZES = (1, 2, 4, 8, 16)
 

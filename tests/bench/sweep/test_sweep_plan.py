@@ -5,9 +5,9 @@ import json
 import pytest
 from sweep_cells import MACHINE, create_cell, create_result, create_sweep
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.sweep.document import save_sweep
-from oneflow_bench.sweep.plan import (
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.sweep.document import save_sweep
+from oneflow_bench.bench.sweep.plan import (
     carry_results,
     create_axes,
     expand_models,

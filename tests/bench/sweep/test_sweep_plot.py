@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 from sweep_cells import create_cell, create_result, create_sweep
 
-from oneflow_bench.sweep.growth import measure_growth
-from oneflow_bench.sweep.plot import draw_growth, draw_speedups, plt, render_sweep_pictures
-from oneflow_bench.sweep.summary import summarize_sweep
+from oneflow_bench.bench.sweep.growth import measure_growth
+from oneflow_bench.bench.sweep.plot import draw_growth, draw_speedups, plt, render_sweep_pictures
+from oneflow_bench.bench.sweep.summary import summarize_sweep
 
 SIZES = (1, 2, 4, 8)
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from rich.console import Console
 from sweep_cells import create_cell, create_mixed_sweep, create_result, create_sweep
 
-from oneflow_bench.sweep.growth import measure_growth
-from oneflow_bench.sweep.report import (
+from oneflow_bench.bench.sweep.growth import measure_growth
+from oneflow_bench.bench.sweep.report import (
     failure_lines,
     growth_notes,
     render_markdown,
     render_terminal,
     summary_lines,
 )
-from oneflow_bench.sweep.summary import summarize_sweep
+from oneflow_bench.bench.sweep.summary import summarize_sweep
 
 SIZES = (1, 2, 4, 8)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from sweep_cells import create_cell, create_result, create_sweep
 
-from oneflow_bench.errors import InputError, Interrupted
-from oneflow_bench.sweep.document import load_sweep
-from oneflow_bench.sweep.run import estimate_remaining_s, run_sweep
+from oneflow_bench.bench.errors import InputError, Interrupted
+from oneflow_bench.bench.sweep.document import load_sweep
+from oneflow_bench.bench.sweep.run import estimate_remaining_s, run_sweep
 
 
 def sweep_of(count):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.errors import InputError
-from oneflow_bench.tuning.candidates import (
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.tuning.candidates import (
     Facts,
     find_feed,
     list_settings,
@@ -12,8 +12,8 @@ from oneflow_bench.tuning.candidates import (
     name_together,
     read_facts,
 )
-from oneflow_bench.tuning.given import parse_settings, select_settings
-from oneflow_bench.variables import KNOWN_VARIABLES
+from oneflow_bench.bench.tuning.given import parse_settings, select_settings
+from oneflow_bench.bench.variables import KNOWN_VARIABLES
 
 AVX512 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
 FULL = Facts(["avx2", "fma", *AVX512], 4, (2, 36), ["libjemalloc.so.2"])

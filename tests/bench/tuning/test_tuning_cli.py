@@ -14,9 +14,9 @@ import pytest
 from test_cli import bench, refused
 from tuning_machine import Machine, create_request, variable
 
-from oneflow_bench.runtime_profile import load_runtime_profile
-from oneflow_bench.tuning.result import load_tuning
-from oneflow_bench.tuning.run import run_search
+from oneflow_bench.bench.runtime_profile import load_runtime_profile
+from oneflow_bench.bench.tuning.result import load_tuning
+from oneflow_bench.bench.tuning.run import run_search
 
 LENET = ["--model", "lenet", "--data", "synthetic"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from oneflow_bench.tuning.fidelity import (
+from oneflow_bench.bench.tuning.fidelity import (
     Trained,
     judge_fidelity,
     measure_loss_difference,

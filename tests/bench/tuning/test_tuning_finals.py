@@ -3,18 +3,18 @@ from __future__ import annotations
 import pytest
 from tuning_machine import Machine, create_request, variable
 
-from oneflow_bench.config import Contender
-from oneflow_bench.errors import WorkerError
-from oneflow_bench.record import load_record
-from oneflow_bench.tuning.candidates import Setting
-from oneflow_bench.tuning.confirm import Confirmed, Finalist, with_feeds
-from oneflow_bench.tuning.finals import Finals, choose_confirmed
-from oneflow_bench.tuning.first_steps import Entrant
-from oneflow_bench.tuning.plot import list_bars
-from oneflow_bench.tuning.race import NO_TIME
-from oneflow_bench.tuning.result import NOT_TRIED, Confirmation, ModeResult
-from oneflow_bench.tuning.run import run_search
-from oneflow_bench.verdict.judge import Interval, Judgement
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.record import load_record
+from oneflow_bench.bench.tuning.candidates import Setting
+from oneflow_bench.bench.tuning.confirm import Confirmed, Finalist, with_feeds
+from oneflow_bench.bench.tuning.finals import Finals, choose_confirmed
+from oneflow_bench.bench.tuning.first_steps import Entrant
+from oneflow_bench.bench.tuning.plot import list_bars
+from oneflow_bench.bench.tuning.race import NO_TIME
+from oneflow_bench.bench.tuning.result import NOT_TRIED, Confirmation, ModeResult
+from oneflow_bench.bench.tuning.run import run_search
+from oneflow_bench.bench.verdict.judge import Interval, Judgement
 
 A, B = variable("A=1"), variable("B=1")
 

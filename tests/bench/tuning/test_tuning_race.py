@@ -15,8 +15,8 @@ from simulated_races import (
     race,
 )
 
-from oneflow_bench.tuning.heat import CRASHED, Failure
-from oneflow_bench.tuning.race import (
+from oneflow_bench.bench.tuning.heat import CRASHED, Failure
+from oneflow_bench.bench.tuning.race import (
     FEWEST_HEATS,
     MOST_ROUNDS,
     Heat,
@@ -31,8 +31,8 @@ from oneflow_bench.tuning.race import (
     is_gross,
     judge_field,
 )
-from oneflow_bench.tuning.result import NOT_TRIED
-from oneflow_bench.verdict.judge import Interval
+from oneflow_bench.bench.tuning.result import NOT_TRIED
+from oneflow_bench.bench.verdict.judge import Interval
 
 
 def make_heat(*programs, effects=None, error=0.0, seed=0):

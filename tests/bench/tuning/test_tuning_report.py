@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 from tuning_machine import Machine, create_request, list_files, option, variable
 
-from oneflow_bench.errors import InputError, RecordError, WorkerError
-from oneflow_bench.tuning.plot import list_bars, render_tuning_picture
-from oneflow_bench.tuning.report import (
+from oneflow_bench.bench.errors import InputError, RecordError, WorkerError
+from oneflow_bench.bench.tuning.plot import list_bars, render_tuning_picture
+from oneflow_bench.bench.tuning.report import (
     closing_lines,
     headline,
     label_candidates,
@@ -18,8 +18,8 @@ from oneflow_bench.tuning.report import (
     render_settings,
     render_terminal,
 )
-from oneflow_bench.tuning.result import TuneDocument, load_tuning
-from oneflow_bench.tuning.run import run_search
+from oneflow_bench.bench.tuning.result import TuneDocument, load_tuning
+from oneflow_bench.bench.tuning.run import run_search
 
 
 @pytest.fixture(scope="module")

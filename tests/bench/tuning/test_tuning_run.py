@@ -5,11 +5,11 @@ import json
 import pytest
 from tuning_machine import Machine, create_request, list_files, option, variable
 
-from oneflow_bench.errors import InputError, Interrupted, WorkerError, WorkerTimeout
-from oneflow_bench.record import load_record
-from oneflow_bench.runtime_profile import load_runtime_profile
-from oneflow_bench.tuning.result import load_tuning
-from oneflow_bench.tuning.run import count_places, run_search
+from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError, WorkerTimeout
+from oneflow_bench.bench.record import load_record
+from oneflow_bench.bench.runtime_profile import load_runtime_profile
+from oneflow_bench.bench.tuning.result import load_tuning
+from oneflow_bench.bench.tuning.run import count_places, run_search
 
 A, B, C, D = (variable(f"{name}=1") for name in "ABCD")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.config import Contender
-from oneflow_bench.plan import create_plan
-from oneflow_bench.tuning.fidelity import judge_fidelity
-from oneflow_bench.tuning.first_steps import Entrant, FirstSteps
-from oneflow_bench.tuning.run import create_launchers
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.plan import create_plan
+from oneflow_bench.bench.tuning.fidelity import judge_fidelity
+from oneflow_bench.bench.tuning.first_steps import Entrant, FirstSteps
+from oneflow_bench.bench.tuning.run import create_launchers
 
 
 @pytest.mark.oneflow

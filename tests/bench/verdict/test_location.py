@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from simulated_verdicts import Machine, measure_rates
 
-from oneflow_bench.verdict.estimate import Wave, estimate_control, estimate_speedup
-from oneflow_bench.verdict.judge import FASTER, INCONCLUSIVE, SLOWER, judge
-from oneflow_bench.verdict.location import (
+from oneflow_bench.bench.verdict.estimate import Wave, estimate_control, estimate_speedup
+from oneflow_bench.bench.verdict.judge import FASTER, INCONCLUSIVE, SLOWER, judge
+from oneflow_bench.bench.verdict.location import (
     MEDIAN,
     QUICKEST_QUARTER,
     mean,

@@ -1,3 +1,0 @@
-from oneflow_bench.cli import main
-
-main()
