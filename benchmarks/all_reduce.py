@@ -34,7 +34,7 @@ def measure_rank(sizes_bytes: Sequence[int]) -> List[List[float]]:
     """Seconds of an all-reduce in each block, for each size; in a process that is a rank."""
     import oneflow as flow
 
-    from oneflow_bench.bench.timing import measure_block
+    from oneflow_bench.bench.training.clock import measure_block
 
     times = []
     for size_bytes in sizes_bytes:

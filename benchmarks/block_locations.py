@@ -25,11 +25,11 @@ from study import load_rows, run_main
 from verdict_quality_cells import SAME, unpack_blocks
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record import load_record
-from oneflow_bench.bench.speed import collect_waves, select_contender
-from oneflow_bench.bench.speed_events import SpeedBlockEvent
-from oneflow_bench.bench.tuning.race import hodges_lehmann
-from oneflow_bench.bench.verdict.location import Locate, mean, median, quickest_quarter
+from oneflow_bench.bench.record.events import SpeedBlockEvent
+from oneflow_bench.bench.record.run import load_record
+from oneflow_bench.bench.tools.tune.race import hodges_lehmann
+from oneflow_bench.bench.verdict.estimate import Locate, mean, median, quickest_quarter
+from oneflow_bench.bench.verdict.summary import collect_waves, select_contender
 
 
 def centre(values: np.ndarray) -> np.ndarray:

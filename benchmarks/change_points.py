@@ -13,7 +13,7 @@ from typing import List
 
 import numpy as np
 
-from oneflow_bench.bench.changepoint import find_changes
+from oneflow_bench.bench.verdict.change_points import find_changes
 
 NOISE = 0.03
 LENGTHS = (6, 10, 20, 50)

@@ -16,16 +16,16 @@ import sys
 from pathlib import Path
 from typing import Dict, List
 
-from oneflow_bench.bench.comparison import compare_contenders, summarize_contender
 from oneflow_bench.bench.errors import RecordError
-from oneflow_bench.bench.plot import render_pictures
-from oneflow_bench.bench.record import (
+from oneflow_bench.bench.record.run import (
     EndEvent,
     RunRecord,
     SetupEvent,
     load_record,
     write_atomically,
 )
+from oneflow_bench.bench.report.comparison import compare_contenders, summarize_contender
+from oneflow_bench.bench.report.pictures import render_pictures
 
 TEACHER = ["eager", "--model", "alexnet_cifar", "--epochs", "5"]
 STUDENT = ["compare", "--model", "lenet", "--epochs", "8", "--lr", "0.02", "--lr-step", "5",

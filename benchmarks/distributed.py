@@ -30,9 +30,9 @@ from all_reduce import measure_all_reduces
 from distributed_report import ALL_REDUCE, ROWS, list_tables, load_rows, render_picture
 from study import open_study, run_main
 
-from oneflow_bench.bench.comparison import Comparison, compare_records
 from oneflow_bench.bench.errors import BenchError, Interrupted, WorkerError
-from oneflow_bench.bench.record import load_record, write_atomically
+from oneflow_bench.bench.record.run import load_record, write_atomically
+from oneflow_bench.bench.report.comparison import Comparison, compare_records
 
 RANKS = 2
 STEPS = 20

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict
 
-from oneflow_bench.bench.ranks.identity import read_identity
-from oneflow_bench.bench.serving import main
+from oneflow_bench.bench.training.identity import read_identity
+from oneflow_bench.bench.worker.protocol import main
 
 WIDTH, BATCH = 64, 16
 
@@ -131,7 +131,7 @@ class FaultyRankSession:
         }
 
     def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        from oneflow_bench.bench.timing import measure_block
+        from oneflow_bench.bench.training.clock import measure_block
 
         timed = measure_block(self._step, int(request["steps"]))
         return {

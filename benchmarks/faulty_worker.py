@@ -9,7 +9,7 @@ from faults.catalogue import FAULTS
 
 from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.parity.worker import ParitySession, load_state
-from oneflow_bench.bench.serving import main
+from oneflow_bench.bench.worker.protocol import main
 
 VARIABLE = "PLANTED_FAULT"
 
@@ -23,7 +23,7 @@ class FaultySession(ParitySession):
         self._initial: Dict[str, Any] = {}
 
     def create_job(self, workload: Workload) -> Any:
-        from oneflow_bench.bench.workload import copy_state
+        from oneflow_bench.bench.training.job import copy_state
 
         job = super().create_job(workload)
         self._initial = copy_state(job.model)

@@ -41,8 +41,8 @@ def call_for(name: str, seconds: float) -> None:
     import oneflow as flow
     from oneflow import nn
 
-    from oneflow_bench.bench.layer_graph import create_ballast
-    from oneflow_bench.bench.timing import synchronize
+    from oneflow_bench.bench.training.clock import synchronize
+    from oneflow_bench.bench.training.layer_graph import create_ballast
 
     class Addition(nn.Graph):
         def build(self, x: flow.Tensor) -> Any:

@@ -22,8 +22,7 @@ from study import load_rows, run_main
 from verdict_quality_cells import CALLED, SAME, group_cells, measure_truth, unpack_blocks
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.speed import collect_waves
-from oneflow_bench.bench.verdict.estimate import Wave
+from oneflow_bench.bench.verdict.estimate import MEDIAN, QUICKEST_QUARTER, Wave
 from oneflow_bench.bench.verdict.judge import (
     FASTER,
     SLOWER,
@@ -34,7 +33,7 @@ from oneflow_bench.bench.verdict.judge import (
     judge,
     judge_at,
 )
-from oneflow_bench.bench.verdict.location import MEDIAN, QUICKEST_QUARTER
+from oneflow_bench.bench.verdict.summary import collect_waves
 
 
 def at(location: str) -> Rule:

@@ -26,14 +26,14 @@ from faulty_worker import VARIABLE
 from study import Row, load_rows, run_study
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.launch import create_launcher
-from oneflow_bench.bench.machine import describe_machine
 from oneflow_bench.bench.parity.defaults import create_check_flags
 from oneflow_bench.bench.parity.result import ModelCheck
 from oneflow_bench.bench.parity.run import GRAPH, check_model, create_check_launcher
-from oneflow_bench.bench.plan import create_plan
-from oneflow_bench.bench.record import write_atomically
-from oneflow_bench.bench.runtime import RuntimeResolver
+from oneflow_bench.bench.plan.plan import create_plan
+from oneflow_bench.bench.record.machine import describe_machine
+from oneflow_bench.bench.record.run import write_atomically
+from oneflow_bench.bench.worker.environment import RuntimeResolver
+from oneflow_bench.bench.worker.launch import create_launcher
 from oneflow_bench.models import get_model_spec, list_models
 
 SEEDS = (0, 1, 2)

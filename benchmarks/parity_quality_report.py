@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from oneflow_bench.bench.parity.result import LEVELS
-from oneflow_bench.bench.record import write_atomically
+from oneflow_bench.bench.record.run import write_atomically
 
 Row = Dict[str, Any]
 

@@ -22,9 +22,9 @@ from typing import Any, Dict, Iterable, List
 
 import numpy as np
 
-from oneflow_bench.bench.serving import main
-from oneflow_bench.bench.verdict.location import quickest_quarter
-from oneflow_bench.bench.worker import Session
+from oneflow_bench.bench.verdict.estimate import quickest_quarter
+from oneflow_bench.bench.worker.protocol import main
+from oneflow_bench.bench.worker.session import Session
 
 SIDE = 48  # of the matrices: a product of some microseconds
 CALIBRATION_BLOCKS = 15
@@ -63,7 +63,7 @@ class PlantedSession(Session):
         return self._step_with(self._products)
 
     def _step_with(self, products: int) -> Any:
-        from oneflow_bench.bench.timing import synchronize
+        from oneflow_bench.bench.training.clock import synchronize
 
         output = self._mode.train_step()
         synchronize()
@@ -72,7 +72,7 @@ class PlantedSession(Session):
         return output
 
     def _time_step(self, products: int, steps: int) -> float:
-        from oneflow_bench.bench.speed_timing import measure_step_time
+        from oneflow_bench.bench.training.clock import measure_step_time
 
         self._step += steps
         return measure_step_time(lambda: self._step_with(products), steps)

@@ -17,10 +17,10 @@ import numpy as np
 
 from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import InputError, WorkerError
-from oneflow_bench.bench.launch import python_of
-from oneflow_bench.bench.record import write_atomically
-from oneflow_bench.bench.runtime import RuntimeResolver
-from oneflow_bench.bench.worker_process import WorkerProcess
+from oneflow_bench.bench.record.run import write_atomically
+from oneflow_bench.bench.worker.environment import RuntimeResolver
+from oneflow_bench.bench.worker.launch import python_of
+from oneflow_bench.bench.worker.process import WorkerProcess
 
 PLANTED_WORKER = Path(__file__).with_name("planted_worker.py")
 PROCESSES = 10

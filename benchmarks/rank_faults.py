@@ -30,10 +30,10 @@ from faulty_rank_worker import FAULTS
 from study import Row, load_rows, run_study
 
 from oneflow_bench.bench.config import STRATEGIES, Contender
+from oneflow_bench.bench.distributed.rendezvous import Address, check_master_port
 from oneflow_bench.bench.errors import BenchError
-from oneflow_bench.bench.launch import create_launcher
-from oneflow_bench.bench.ranks.rendezvous import Address, check_master_port
-from oneflow_bench.bench.runtime import RuntimeResolver
+from oneflow_bench.bench.worker.environment import RuntimeResolver
+from oneflow_bench.bench.worker.launch import create_launcher
 
 STORED = Path(__file__).resolve().parents[1] / "results" / "distributed" / "faults.jsonl"
 LIMIT_S = 10.0

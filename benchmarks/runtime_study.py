@@ -25,9 +25,9 @@ from runtime_study_report import LOSSES, SEARCHES, WITNESSES, load_searches, ren
 from study import append_row, load_rows, open_study, run_main
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.plan import Plan, create_plan
-from oneflow_bench.bench.record import write_atomically
-from oneflow_bench.bench.tuning.candidates import (
+from oneflow_bench.bench.plan.plan import Plan, create_plan
+from oneflow_bench.bench.record.run import write_atomically
+from oneflow_bench.bench.tools.tune.candidates import (
     BOTH,
     EAGER,
     find_feed,
@@ -36,12 +36,12 @@ from oneflow_bench.bench.tuning.candidates import (
     merge_variables,
     read_facts,
 )
-from oneflow_bench.bench.tuning.fidelity import Trained
-from oneflow_bench.bench.tuning.first_steps import Entrant, FirstSteps
-from oneflow_bench.bench.tuning.plot import render_tuning_picture
-from oneflow_bench.bench.tuning.report import render_markdown
-from oneflow_bench.bench.tuning.result import ModeResult, TuneDocument
-from oneflow_bench.bench.tuning.run import TuneRequest, create_launchers, run_search
+from oneflow_bench.bench.tools.tune.fidelity import Trained
+from oneflow_bench.bench.tools.tune.first_steps import Entrant, FirstSteps
+from oneflow_bench.bench.tools.tune.plot import render_tuning_picture
+from oneflow_bench.bench.tools.tune.report import render_markdown
+from oneflow_bench.bench.tools.tune.result import ModeResult, TuneDocument
+from oneflow_bench.bench.tools.tune.run import TuneRequest, create_launchers, run_search
 
 MODELS = ("alexnet", "resnet18", "mobilenet_v2", "vgg11_bn", "densenet121")
 STEPS, WITNESS_SEEDS = 50, (1, 2)

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from study import load_rows
 
-from oneflow_bench.bench.tuning.fidelity import Trained, measure_loss_difference
-from oneflow_bench.bench.tuning.report import format_interval, label_candidates
-from oneflow_bench.bench.tuning.result import ModeResult, TuneDocument, find_confirmation
+from oneflow_bench.bench.tools.tune.fidelity import Trained, measure_loss_difference
+from oneflow_bench.bench.tools.tune.report import format_interval, label_candidates
+from oneflow_bench.bench.tools.tune.result import ModeResult, TuneDocument, find_confirmation
 
 SEARCHES, LOSSES, WITNESSES = "searches.jsonl", "losses.jsonl", "witnesses.jsonl"
 

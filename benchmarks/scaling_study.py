@@ -21,7 +21,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 from distributed import Run, run_bench
 from study import load_rows, open_study, run_main, run_study
 
-from oneflow_bench.bench.record import write_atomically
+from oneflow_bench.bench.record.run import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("alexnet", "resnet50", "vgg16")
@@ -102,7 +102,7 @@ def _row(document: Dict[str, Any]) -> str:
 
 def render_picture(documents: Dict[str, List[Dict[str, Any]]], folder: Path) -> List[Path]:
     """Efficiency over ranks, weak above strong, a column for each link."""
-    from oneflow_bench.bench.picture import PICTURE_STYLE, plt, save_picture
+    from oneflow_bench.bench.report.style import PICTURE_STYLE, plt, save_picture
 
     colours = dict(zip(MODELS, ("#103060", "#a02060", "#207040")))
     styles = dict(zip(MODES, ("-", "--")))

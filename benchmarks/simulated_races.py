@@ -15,10 +15,10 @@ from typing import Any, Callable, Dict, List, Optional
 import numpy as np
 
 from oneflow_bench.bench.config import Contender, Workload
-from oneflow_bench.bench.tuning.contest import Contest
-from oneflow_bench.bench.tuning.first_steps import Entrant
-from oneflow_bench.bench.tuning.heat import Failure, HeatResult
-from oneflow_bench.bench.tuning.race import BASE_PROCESSES, Heat
+from oneflow_bench.bench.tools.tune.contest import Contest
+from oneflow_bench.bench.tools.tune.first_steps import Entrant
+from oneflow_bench.bench.tools.tune.heat import Failure, HeatResult
+from oneflow_bench.bench.tools.tune.race import BASE_PROCESSES, Heat
 
 STOCK = "stock"
 ROUNDS = 3

@@ -27,10 +27,10 @@ from oneflow_bench.bench.verdict.judge import (
     SLOWER,
     Judgement,
     Margins,
+    is_look_due,
     judge,
 )
-from oneflow_bench.bench.verdict.looks import is_look_due
-from oneflow_bench.bench.verdict.moves import (
+from oneflow_bench.bench.verdict.stopping import (
     FRESH,
     LONGER,
     STOP,

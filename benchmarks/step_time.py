@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from oneflow_bench.bench.config import Contender, Workload
-from oneflow_bench.bench.machine import describe_machine
-from oneflow_bench.bench.plan import create_plan
-from oneflow_bench.bench.record import write_atomically
-from oneflow_bench.bench.runtime import RuntimeResolver
-from oneflow_bench.bench.stats import paired_log_ratio, summarize
-from oneflow_bench.bench.turns import generate_orders
-from oneflow_bench.bench.worker_process import WorkerProcess, create_worker_command
+from oneflow_bench.bench.measure.order import generate_orders
+from oneflow_bench.bench.plan.plan import create_plan
+from oneflow_bench.bench.record.machine import describe_machine
+from oneflow_bench.bench.record.run import write_atomically
+from oneflow_bench.bench.verdict.statistics import paired_log_ratio, summarize
+from oneflow_bench.bench.worker.environment import RuntimeResolver
+from oneflow_bench.bench.worker.process import WorkerProcess, create_worker_command
 
 TIMEOUT_S = 600.0
 WARMUP_STEPS = 3

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 from oneflow_bench.bench.errors import BenchError, Interrupted
-from oneflow_bench.bench.machine import describe_machine
-from oneflow_bench.bench.record import write_atomically
+from oneflow_bench.bench.record.machine import describe_machine
+from oneflow_bench.bench.record.run import write_atomically
 
 Row = Dict[str, Any]
 

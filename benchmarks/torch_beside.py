@@ -22,14 +22,14 @@ from runtime_study_report import load_searches
 from study import append_row, load_rows, run_main
 
 from oneflow_bench.bench.errors import WorkerError
-from oneflow_bench.bench.limits.document import LimitsDocument, load_limits
-from oneflow_bench.bench.record import write_atomically
-from oneflow_bench.bench.runtime import STOCK
-from oneflow_bench.bench.runtime_profile import save_runtime_profile
-from oneflow_bench.bench.stats import Ratio, summarize
-from oneflow_bench.bench.tuning.candidates import BOTH
-from oneflow_bench.bench.tuning.result import TuneDocument
-from oneflow_bench.bench.tuning.run import create_profile
+from oneflow_bench.bench.record.run import write_atomically
+from oneflow_bench.bench.tools.limits.document import LimitsDocument, load_limits
+from oneflow_bench.bench.tools.tune.candidates import BOTH
+from oneflow_bench.bench.tools.tune.result import TuneDocument
+from oneflow_bench.bench.tools.tune.run import create_profile
+from oneflow_bench.bench.verdict.statistics import Ratio, summarize
+from oneflow_bench.bench.worker.environment import STOCK
+from oneflow_bench.bench.worker.runtime_profile import save_runtime_profile
 
 ROWS = "torch.jsonl"
 TORCH = ("torch eager", "torch compiled")

@@ -31,13 +31,13 @@ from verdict_quality_report import write_report
 
 from oneflow_bench.bench.config import Contender, Measuring, Workload
 from oneflow_bench.bench.errors import BenchError
-from oneflow_bench.bench.execution import execute_speed
-from oneflow_bench.bench.machine import describe_load
-from oneflow_bench.bench.plan import create_plan
-from oneflow_bench.bench.record import Document
-from oneflow_bench.bench.runtime import RuntimeResolver
-from oneflow_bench.bench.speed import count_looks, summarize_record_speed
-from oneflow_bench.bench.speed_events import LookEvent, SpeedBlockEvent, SpeedSetupEvent
+from oneflow_bench.bench.measure.execution import execute_speed
+from oneflow_bench.bench.plan.plan import create_plan
+from oneflow_bench.bench.record.events import LookEvent, SpeedBlockEvent, SpeedSetupEvent
+from oneflow_bench.bench.record.machine import describe_load
+from oneflow_bench.bench.record.run import Document
+from oneflow_bench.bench.verdict.summary import count_looks, summarize_record_speed
+from oneflow_bench.bench.worker.environment import RuntimeResolver
 
 COUNTS = {"aa": 100, "aa-graph": 50, "3": 20, "5": 20, "10": 20}  # for each condition
 # seconds of a comparison. A program against itself is found equivalent only when the interval is

@@ -14,9 +14,9 @@ from other_rules import RULES, SLOWER
 from pydantic import BaseModel
 from scipy.stats import beta
 
-from oneflow_bench.bench.speed import judge_blocks
-from oneflow_bench.bench.speed_events import ROLES, SpeedBlockEvent
+from oneflow_bench.bench.record.events import ROLES, SpeedBlockEvent
 from oneflow_bench.bench.verdict.judge import Judgement, Margins
+from oneflow_bench.bench.verdict.summary import judge_blocks
 
 OURS = "oneflow-bench"
 CONDITIONS = ("quiet", "hog")

@@ -23,7 +23,7 @@ from verdict_quality_cells import (
     summarize_cells,
 )
 
-from oneflow_bench.bench.record import write_atomically
+from oneflow_bench.bench.record.run import write_atomically
 
 # what was aimed at: kind -> share found, at least
 POWER = {"3": 0.8, "5": 0.9, "10": 0.99}

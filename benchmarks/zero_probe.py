@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from oneflow_bench.bench.ranks.identity import Identity
-from oneflow_bench.bench.ranks.rendezvous import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.distributed.rendezvous import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.training.identity import Identity
 
 _POLL_S = 0.1
 _GRACE_S = 2.0  # for the other ranks to say their own last words

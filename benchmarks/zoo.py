@@ -19,9 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List
 
-from oneflow_bench.bench.comparison import compare_contenders
-from oneflow_bench.bench.machine import describe_machine
-from oneflow_bench.bench.record import BlockEvent, RunRecord, load_record, write_atomically
+from oneflow_bench.bench.record.machine import describe_machine
+from oneflow_bench.bench.record.run import BlockEvent, RunRecord, load_record, write_atomically
+from oneflow_bench.bench.report.comparison import compare_contenders
 from oneflow_bench.models import get_model_spec, list_models
 
 STEPS, BATCH_SIZE, CLASSES, BLOCK_STEPS = 21, 4, 10, 2

@@ -1,4 +1,4 @@
-"""The import direction of the design, read from the sources."""
+"""The house: imports between rooms go down, and no room grows too large."""
 
 from __future__ import annotations
 
@@ -7,157 +7,210 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Set
+from typing import Dict, Iterator, List, Set, Tuple
 
 import pytest
-from layers import LAYERS, MATPLOTLIB_ALLOWED, ONEFLOW_ALLOWED
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "oneflow_bench"
+
+# From the top. A file imports from its own room and from the rooms below it.
+FLOORS = [
+    ["bench/cli"],
+    ["bench/tools/*", "bench/distributed"],
+    ["bench/report"],
+    ["bench/parity", "bench/measure"],
+    ["bench/verdict"],
+    ["bench/worker"],
+    ["bench/training"],
+    ["bench/plan"],
+    ["bench/record"],
+    ["models", "data", "bench/config.py"],
+    ["bench/errors.py"],
+]
+# OneFlow runs in workers. The controller imports none of these files.
+ONEFLOW_ROOMS = ["models", "bench/training", "bench/distributed", "bench/parity", "bench/worker"]
+ONEFLOW_FILES = ["data/loader.py"]
+WORKER_FILES = ["worker.py", "tracing.py", "layers.py"]  # of a tool, run in its worker
+MATPLOTLIB_ROOMS = ["bench/report", "bench/tools/*"]
+CATALOGUES = ["models", "bench/cli"]
+MOST_FILES, MOST_LINES, MOST_ROOMS = 16, 300, 12
+MOST_FILES_IN_ALL, MOST_LINES_IN_ALL = 200, 29_000
 
 
-def rank(module: str) -> int:
-    for number, layer in enumerate(LAYERS):
-        if module in layer or ".".join(module.split(".")[:2]) in layer:
-            return number
-    raise AssertionError(f"{module} has no layer; give it one in LAYERS")
+def list_sources(root: Path = ROOT) -> Iterator[Path]:
+    for folder in ("bench", "models", "data"):
+        yield from sorted((root / folder).rglob("*.py"))
 
 
-def read_imports(path: Path) -> Set[str]:
-    """Absolute names of what a file imports; relative imports resolved within its folder."""
-    found: Set[str] = set()
+def find_room(file: str) -> Tuple[int, str]:
+    """The floor of a file, 0 at the top, and its room."""
+    for number, floor in enumerate(FLOORS):
+        for room in floor:
+            if room.endswith("/*"):
+                parent = room[:-1]
+                if file.startswith(parent) and file.count("/") > parent.count("/"):
+                    return number, parent + file[len(parent) :].split("/")[0]
+            elif file == room or file.startswith(f"{room}/"):
+                return number, room
+    raise AssertionError(f"{file} is in no room of FLOORS")
+
+
+def read_imports(path: Path, root: Path) -> Set[str]:
+    """What a file imports: files of ours as paths, others by their first name."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            for alias in node.names:
+                found |= set(_find_file(folder, alias.name, root))
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join(["oneflow_bench", path.parent.name, base]).rstrip(".")
-            found.add(base)
-            found |= {f"{base}.{alias.name}" for alias in node.names}
+            found.add(str(node.module).split(".")[0])
     return found
 
 
-def read_tree(root: Path) -> Dict[str, Set[str]]:
-    """Module name as `folder.module` -> what it imports, ours as `folder.module` too."""
-    tree = {}
-    for folder in ("bench", "models", "data"):
-        for path in sorted((root / folder).rglob("*.py")):
-            name = ".".join(path.relative_to(root).with_suffix("").parts)
-            tree[name] = {translate(imported) for imported in read_imports(path)}
-    return tree
+def _find_file(folder: Path, name: str, root: Path) -> Iterator[str]:
+    for place in (folder / f"{name}.py", folder / name / "__init__.py", folder.with_suffix(".py")):
+        if place.is_file():
+            yield str(place.relative_to(root))
+            return
+    if (folder / "__init__.py").is_file() and folder != root:
+        yield str((folder / "__init__.py").relative_to(root))
 
 
-def translate(imported: str) -> str:
-    parts = imported.split(".")
-    if parts[0] != "oneflow_bench":
-        return imported
-    if len(parts) > 1 and parts[1] in ("models", "data"):
-        return ".".join(parts[1:])
-    return ".".join(["bench", *parts[1:]])
-
-
-def find_violations(tree: Dict[str, Set[str]]) -> List[str]:
+def find_violations(root: Path) -> List[str]:
     wrong = []
-    for module, imports in tree.items():
-        package = module.split(".")[0]
-        for imported in sorted(imports):
-            top = imported.split(".")[0]
-            if top == "oneflow" and package != "models" and module not in ONEFLOW_ALLOWED:
-                wrong.append(f"{module} imports {imported}")
-            if top == "matplotlib" and module not in MATPLOTLIB_ALLOWED:
-                wrong.append(f"{module} imports {imported}")
-            if package in ("models", "data") and top in ({"bench", "models", "data"} - {package}):
-                wrong.append(f"{module} imports {imported}")
-            if (
-                package == "bench"
-                and imported in tree
-                and not (module.startswith("bench.cli") and imported.startswith("bench.cli"))
-                and top == "bench"
-                and rank(imported) >= rank(module)
-            ):
-                wrong.append(f"{module} imports {imported}, which is not below it")
+    for path in list_sources(root):
+        file = str(path.relative_to(root))
+        if file in ("bench/__init__.py", "bench/tools/__init__.py"):
+            continue
+        floor, room = find_room(file)
+        for imported in sorted(read_imports(path, root)):
+            if imported == "oneflow" and not may_import_oneflow(file, room):
+                wrong.append(f"{file} imports OneFlow")
+            if imported == "matplotlib" and not _is_in(room, MATPLOTLIB_ROOMS):
+                wrong.append(f"{file} imports matplotlib")
+            if imported == PACKAGE:
+                wrong.append(f"{file} imports {PACKAGE} by its name, which tools cannot follow")
+            if "/" not in imported or imported in ("bench/__init__.py",):
+                continue
+            below, other = find_room(imported)
+            if other != room and below <= floor:
+                wrong.append(f"{file} imports {imported}, which is not below it")
     return wrong
 
 
+def may_import_oneflow(file: str, room: str) -> bool:
+    name = file.rsplit("/", 1)[1]
+    in_tool = room.startswith("bench/tools/") and name in WORKER_FILES
+    return room in ONEFLOW_ROOMS or file in ONEFLOW_FILES or in_tool
+
+
+def _is_in(room: str, rooms: List[str]) -> bool:
+    return any(room == one or (one[-2:] == "/*" and room.startswith(one[:-1])) for one in rooms)
+
+
 def test_every_import_goes_down():
-    tree = read_tree(ROOT)
-    assert len(tree) > 30
-    assert find_violations(tree) == []
+    assert len(list(list_sources())) > 100
+    assert find_violations(ROOT) == []
 
 
 @pytest.mark.parametrize(
-    "module, line",
+    "file, line",
     [
-        ("bench/runner.py", "import oneflow as flow"),
-        ("bench/report.py", "from matplotlib import pyplot"),
-        ("models/vgg.py", "from oneflow_bench.data import load_dataset"),
-        ("data/index.py", "from oneflow_bench.bench.errors import InputError"),
-        ("bench/config.py", "from oneflow_bench.bench.record import RunRecord"),
-        ("bench/stats.py", "from oneflow_bench import record"),
+        ("bench/measure/speed_phase.py", "import oneflow as flow"),
+        ("bench/tools/sweep/plan.py", "import oneflow as flow"),
+        ("bench/measure/speed_phase.py", "from matplotlib import pyplot"),
+        ("models/vgg.py", "from ..data import load_dataset"),
+        ("data/index.py", "from ..bench.errors import InputError"),
+        ("bench/config.py", "from .record.run import RunRecord"),
+        ("bench/verdict/judge.py", "from ..report import blocks"),
+        ("bench/tools/sweep/plan.py", "from ..doctor.run import diagnose"),
+        ("bench/worker/session.py", "from ..distributed import group"),
+        ("bench/worker/session.py", "from oneflow_bench.models import create_model"),
     ],
 )
-def test_a_planted_violation_is_found(tmp_path, module, line):
-    for name in ("bench/record.py", "data/__init__.py", "bench/errors.py", module):
+def test_a_planted_violation_is_found(tmp_path, file, line):
+    files = ["record/run", "report/blocks", "tools/doctor/run", "distributed/group", "errors"]
+    for name in ("data/__init__.py", *(f"bench/{name}.py" for name in files), file):
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    (tmp_path / module).write_text(line + "\n")
-    assert len(find_violations(read_tree(tmp_path))) >= 1
+    assert find_violations(tmp_path) == []
+    (tmp_path / file).write_text(line + "\n")
+    assert len(find_violations(tmp_path)) == 1
 
 
-def test_files_can_be_read_at_a_sitting():
-    long = [
-        path
-        for folder in ("bench", "models", "data", "tests", "benchmarks")
-        for path in (ROOT / folder).rglob("*.py")
-        if len(path.read_text(encoding="utf-8").splitlines()) > 330
-    ]
-    assert long == []
+def test_a_file_can_be_read_at_a_sitting():
+    lengths = {str(path.relative_to(ROOT)): _count_lines(path) for path in list_sources()}
+    assert {file: lines for file, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
-def imported_by(statement: str) -> List[str]:
+def test_a_room_can_be_overlooked():
+    counts: Dict[str, int] = {}
+    for path in list_sources():
+        folder = str(path.parent.relative_to(ROOT))
+        counts[folder] = counts.get(folder, 0) + 1
+    for name in CATALOGUES:
+        del counts[name]
+    assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
+    rooms = [path for path in (ROOT / "bench").iterdir() if (path / "__init__.py").is_file()]
+    assert len(rooms) <= MOST_ROOMS
+
+
+def test_the_house_stays_small():
+    sources = list(list_sources())
+    assert len(sources) <= MOST_FILES_IN_ALL
+    assert sum(map(_count_lines, sources)) <= MOST_LINES_IN_ALL
+
+
+def _count_lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def find_modules(statement: str) -> Set[str]:
     code = f"{statement}\nimport sys\nprint(*sorted(m for m in sys.modules if '.' not in m))"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
-    return done.stdout.decode().split()
+    return set(done.stdout.decode().split())
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import oneflow_bench.bench.cli.runs, oneflow_bench.bench.plan, oneflow_bench.bench.report",
-        "import oneflow_bench.models, oneflow_bench.data",
-        "import oneflow_bench.bench.plot, oneflow_bench.bench.inference, oneflow_bench.bench.profile_plot",
-        "import oneflow_bench.bench.cli.sweeps, oneflow_bench.bench.sweep.cell, oneflow_bench.bench.sweep.plot",
-        "import oneflow_bench.bench.parity.constructor, oneflow_bench.bench.parity.reproduction",
-        "import oneflow_bench.bench.history_plot, oneflow_bench.bench.export.markdown, "
-        "oneflow_bench.bench.export.tensorboard",
-        "import oneflow_bench.bench.cli.tuning, oneflow_bench.bench.tuning.run, oneflow_bench.bench.tuning.plot",
-        "import oneflow_bench.bench.cli.checks, oneflow_bench.bench.cli.baselines",
-        "import oneflow_bench.bench.cli.limits, oneflow_bench.bench.limits.run, oneflow_bench.bench.limits.plot",
-        "import oneflow_bench.bench.parity.series, oneflow_bench.bench.parity.planning",
-        "import oneflow_bench.bench.parity.junit, oneflow_bench.bench.parity.annotations",
-        "import oneflow_bench.bench.cli.scaling, oneflow_bench.bench.scaling.report",
-        "import oneflow_bench.bench.cli.diagnoses, oneflow_bench.bench.doctor.run, oneflow_bench.bench.doctor.report",
-    ],
-)
-def test_the_controller_runs_without_oneflow(statement):
-    assert "oneflow" not in imported_by(statement)
+@pytest.mark.parametrize("room", ["cli", "report", "measure", "verdict", "plan", "record"])
+def test_the_controller_runs_without_oneflow(room):
+    files = [path for path in list_sources() if find_room_name(path) == f"bench/{room}"]
+    names = [".".join([PACKAGE, *path.relative_to(ROOT).with_suffix("").parts]) for path in files]
+    assert names
+    assert "oneflow" not in find_modules("\n".join(f"import {name}" for name in names))
+
+
+def test_the_tools_run_without_oneflow():
+    names = [
+        ".".join([PACKAGE, *path.relative_to(ROOT).with_suffix("").parts])
+        for path in list_sources()
+        if find_room_name(path).startswith("bench/tools/") and path.name not in WORKER_FILES
+    ]
+    assert names
+    assert "oneflow" not in find_modules("\n".join(f"import {name}" for name in names))
+
+
+def find_room_name(path: Path) -> str:
+    file = str(path.relative_to(ROOT))
+    return "" if file.endswith("bench/__init__.py") else find_room(file)[1]
 
 
 def test_help_is_quick_and_light():
-    assert not {"pydantic", "numpy", "matplotlib"} & set(
-        imported_by("import oneflow_bench.bench.cli")
-    )
+    assert not {"pydantic", "numpy", "matplotlib"} & find_modules(f"import {PACKAGE}.bench.cli")
     times = []
     for _ in range(5):
         start = _processor_time_of_children()
         subprocess.run(
-            [sys.executable, "-m", "oneflow_bench", "--help"], stdout=subprocess.PIPE, check=True
+            [sys.executable, "-m", PACKAGE, "--help"], stdout=subprocess.PIPE, check=True
         )
         times.append(_processor_time_of_children() - start)
     assert min(times) < 0.3  # of processor time: what else the machine does is not the question
 
 
-def _processor_time_of_children():
+def _processor_time_of_children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

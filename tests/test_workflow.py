@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from oneflow_bench.bench.cli.checks import check
+from oneflow_bench.bench.cli.check import check
 
 PATH = Path(__file__).resolve().parent.parent / ".github" / "workflows" / "parity.yml"
 LINES = PATH.read_text(encoding="utf-8").splitlines()

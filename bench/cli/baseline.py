@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 import click
 
 from ..errors import InputError, worst_status
-from .checks import check_options, load_stored_check, plan_checks, run_planned_checks
+from .check import check_options, load_stored_check, plan_checks, run_planned_checks
 
 if TYPE_CHECKING:
     from ..parity.baseline import Baseline
-    from ..parity.blocks import Block
     from ..parity.result import CheckDocument
+    from ..report.blocks import Block
 
 _DEFAULT_PLACE = "results/baselines"
 _WITH_A_STORED_RUN = ("from_run", "baseline", "as_json")
@@ -81,9 +81,9 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
     from rich.console import Console
 
     from ..parity.baseline import baseline_path, create_baseline, save_baseline
-    from ..parity.blocks import print_blocks
     from ..parity.gate import judge_checks
-    from ..parity.update_report import report_update
+    from ..report.baseline_update import report_update
+    from ..report.blocks import print_blocks
 
     written: Dict[Path, Baseline] = {}
     blocks: List[Block] = []

@@ -17,7 +17,7 @@ from .progress import ProgressBar
 if TYPE_CHECKING:
     from ..parity.gate import Judged
     from ..parity.result import CheckDocument
-    from ..plan import Plan
+    from ..plan.plan import Plan
 
 DEFAULT_TIMEOUT_S = 600.0
 DEFAULT_BUDGET_S = 60.0
@@ -156,11 +156,11 @@ def plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]])
 def run_planned_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Any:
     """Check all plans; the document and the run's folder."""
     from ..config import Measuring
-    from ..documents import create_run_folder
     from ..parity.documents import create_check_document
     from ..parity.run import check_model
     from ..parity.series import CheckModel, run_checks
     from ..parity.speed import create_speed_checker
+    from ..record.documents import create_run_folder
 
     checker: CheckModel = check_model
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -186,12 +186,12 @@ def _report(
     """Write and print what was found; the exit status."""
     from rich.console import Console
 
-    from ..parity.annotations import format_annotations
-    from ..parity.blocks import format_markdown, print_blocks
     from ..parity.gate import create_result
-    from ..parity.junit import format_junit
-    from ..parity.report import report_check
-    from ..record import save_text
+    from ..record.run import save_text
+    from ..report.annotations import format_annotations
+    from ..report.blocks import format_markdown, print_blocks
+    from ..report.check import report_check
+    from ..report.junit import format_junit
 
     blocks = report_check(document, judged)
     markdown = format_markdown(blocks)

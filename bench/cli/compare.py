@@ -15,8 +15,8 @@ from .progress import ProgressBar
 from .rank_options import rank_options, take_rank_request, weak_option
 
 if TYPE_CHECKING:
-    from ..comparison import Comparison
-    from ..record import RunRecord
+    from ..record.run import RunRecord
+    from ..report.comparison import Comparison
 
 
 @click.command()
@@ -99,7 +99,7 @@ def _refuse_flags_with_runs(runs: Tuple[str, ...]) -> None:
 
 
 def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
-    from ..record import load_record
+    from ..record.run import load_record
 
     baseline = load_record(left)
     again = left.resolve() == right.resolve()  # one run, whose contenders took turns
@@ -119,9 +119,9 @@ def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
 def _run_single(mode: str, flags: Dict[str, Any]) -> int:
     from rich.console import Console
 
-    from ..comparison import summarize_contender
-    from ..plot import render_pictures
-    from ..report import render_run
+    from ..report.comparison import summarize_contender
+    from ..report.pictures import render_pictures
+    from ..report.tables import render_run
 
     spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
     record = execute_specs(mode, [spec], flags, keep_checkpoints=True)
@@ -141,14 +141,14 @@ def execute_specs(
     command: str, specs: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
 ) -> RunRecord:
     """Plan, run and read back: what is reported is what the record says."""
-    from ..contenders import parse_contenders
-    from ..execution import execute_plan, execute_speed
-    from ..launch import check_contenders, create_launcher
-    from ..plan import create_document, create_plan, split_flags
-    from ..ranks.arrangement import arrange_ranks, complete_contenders
-    from ..ranks.leading import lead_nodes
-    from ..ranks.words import count_ranks
-    from ..runtime import RuntimeResolver
+    from ..distributed.machines.leading import lead_nodes
+    from ..measure.execution import execute_plan, execute_speed
+    from ..plan.arrangement import arrange_ranks, complete_contenders
+    from ..plan.contenders import parse_contenders
+    from ..plan.plan import create_document, create_plan, split_flags
+    from ..plan.strategies import count_ranks
+    from ..worker.environment import RuntimeResolver
+    from ..worker.launch import check_contenders, create_launcher
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = take_rank_request(flags)
@@ -169,7 +169,7 @@ def execute_specs(
     document.unavailable = unavailable
     folder = Path(flags["out"] or Path("results") / document.run_id)
     if request.nodes.node_rank > 0:
-        from ..ranks.following import follow_machine_0
+        from ..distributed.machines.following import follow_machine_0
 
         own = folder.with_name(f"{folder.name}-node-{request.nodes.node_rank}")
         follow_machine_0(request.nodes, plan, document, own, environments, _show)
@@ -191,8 +191,8 @@ def report_comparisons(
     """Set every contender of a record against the first of another, or of the same one."""
     from rich.console import Console
 
-    from ..comparison import compare_records
-    from ..contenders_report import dump_comparisons, render_comparisons
+    from ..report.comparison import compare_records
+    from ..report.contenders import dump_comparisons, render_comparisons
 
     comparisons = compare_records(baseline, contender)
     if folder:
@@ -210,9 +210,9 @@ def report_comparisons(
 
 def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:
     """`comparison.json`, `report.md` and the pictures."""
-    from ..contenders_report import dump_comparisons, render_report
-    from ..plot import render_pictures
-    from ..record import write_atomically
+    from ..record.run import write_atomically
+    from ..report.contenders import dump_comparisons, render_report
+    from ..report.pictures import render_pictures
 
     pictures = render_pictures(records, folder)
     write_atomically(folder / "comparison.json", dump_comparisons(comparisons) + "\n")

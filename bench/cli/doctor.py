@@ -51,7 +51,7 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     bench doctor --runtime stock
     bench doctor --python other/.venv/bin/python --json
     """
-    from ..doctor.run import diagnose
+    from ..tools.doctor.run import diagnose
 
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with ProgressBar("") as bar:
@@ -61,7 +61,7 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     else:
         from rich.console import Console
 
-        from ..doctor.report import render_diagnosis
+        from ..tools.doctor.report import render_diagnosis
 
         render_diagnosis(diagnosis, Console())
     return diagnosis.exit_status

@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 import click
 
-from ..export.formats import FORMATS
+from ..report.export.formats import FORMATS
 
 
 @click.command()
@@ -37,9 +37,9 @@ def export(
     python -m pyperf compare_to eager.json graph.json
     bench export results/RUN --format tensorboard --out events
     """
-    from ..export.formats import export as write_export
-    from ..export.selection import select_contenders
-    from ..record import load_record
+    from ..record.run import load_record
+    from ..report.export.formats import export as write_export
+    from ..report.export.selection import select_contenders
 
     records = [load_record(Path(run)) for run in runs]
     selected = select_contenders(records, contender)

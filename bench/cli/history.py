@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
-from ..history_metrics import METRICS
+from ..tools.history.metrics import METRICS
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from ..history import History
+    from ..tools.history.series import History
 
 DEFAULT_FOLDER = "results"
 
@@ -46,7 +46,7 @@ def history(
     bench history
     bench history results other/results --metric train_step_time_s --metric speedup
     """
-    from ..history import load_history
+    from ..tools.history.series import load_history
 
     paths = [Path(folder) for folder in folders or (DEFAULT_FOLDER,)]
     with ProgressBar("runs") as bar:
@@ -65,14 +65,14 @@ def history(
 
 def _default_folder(folder: Path) -> Path:
     """Beside the runs, also where a run itself was given."""
-    from ..record import DOCUMENT_NAME
+    from ..record.run import DOCUMENT_NAME
 
     is_run = (folder / DOCUMENT_NAME).exists()
     return (folder.resolve().parent if is_run else folder) / "history"
 
 
 def _draw(found: History, folder: Path) -> List[Path]:
-    from ..history_plot import render_history_pictures
+    from ..tools.history.plot import render_history_pictures
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def _draw(found: History, folder: Path) -> List[Path]:
 def _print(found: History, pictures: List[Path]) -> None:
     from rich.console import Console
 
-    from ..history_report import render_history
+    from ..tools.history.report import render_history
 
     console = Console()
     render_history(found, console)

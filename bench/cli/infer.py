@@ -13,7 +13,7 @@ from .options import create_contenders, parse_model_arguments, runtime_option
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from ..inference import InferencePlan, InferenceResult
+    from ..tools.inference.run import InferencePlan, InferenceResult
 
 _PLAN_FLAGS = (
     "model",
@@ -119,7 +119,7 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     bench infer photos/ --model alexnet --load-checkpoint alexnet.safetensors --mode both
     """  # fmt: skip
     from ...data import DataError, find_pictures, load_labels
-    from ..inference import create_inference_plan
+    from ..tools.inference.run import create_inference_plan
 
     try:
         paths = find_pictures(images)
@@ -141,15 +141,17 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
 
 
 def _run(plan: InferencePlan, paths: List[Path], flags: Dict[str, Any]) -> InferenceResult:
-    from ..inference import run_inference
-    from ..launch import create_launcher
-    from ..runtime import RuntimeResolver
+    from ..tools.inference.run import run_inference
+    from ..worker.environment import RuntimeResolver
+    from ..worker.launch import create_launcher
 
     modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     environments = RuntimeResolver()
     contenders = create_contenders(modes, flags, environments)
     with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
-        launch = create_launcher(Path(logs), environments, "oneflow_bench.bench.inference_worker")
+        launch = create_launcher(
+            Path(logs), environments, "oneflow_bench.bench.tools.inference.worker"
+        )
         return run_inference(
             plan,
             paths,
@@ -167,7 +169,7 @@ def _print(result: InferenceResult) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ..report import format_probability, inference_time_rows
+    from ..report.tables import format_probability, inference_time_rows
 
     console = Console()
     table = Table(title=f"{result.model}: what is on the pictures", title_justify="left")

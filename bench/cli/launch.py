@@ -34,7 +34,7 @@ def launch(
     bench launch --plan --nodes 2 --ranks 4 --master 10.0.0.1:29500 eager
     bench launch --plan --nodes 2 --ranks 4 --master node0:29500 compare --contender ddp
     """
-    from ..ranks.nodes import plan_starts, render_starts
+    from ..distributed.machines.nodes import plan_starts, render_starts
 
     if not plan:
         raise InputError(

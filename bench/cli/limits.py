@@ -14,9 +14,9 @@ from .options import create_contenders, step_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from ..limits.document import LimitsDocument
-    from ..plan import Plan
-    from ..profile_record import ProfileDocument
+    from ..plan.plan import Plan
+    from ..tools.limits.document import LimitsDocument
+    from ..tools.profile.document import ProfileDocument
 
 _PLAN_FLAGS = ("model", "model_args", "batch_size", "image_size", "num_classes")
 
@@ -62,10 +62,10 @@ def limits(**flags: Any) -> int:
     bench limits --model alexnet
     bench limits --model resnet18 --image-size 64 --torch-python ~/torch/bin/python
     """  # fmt: skip
-    from ..documents import create_run_folder
-    from ..limits.profile_times import check_profile, load_profile
-    from ..limits.torch_side import check_torch_python
-    from ..plan import create_plan
+    from ..plan.plan import create_plan
+    from ..record.documents import create_run_folder
+    from ..tools.limits.profile_times import check_profile, load_profile
+    from ..tools.limits.torch_side import check_torch_python
 
     given = {name: flags[name] for name in _PLAN_FLAGS}
     fixed = {"data": "synthetic", "feed": "memory", "val_batch_size": 1, "schedule": "constant"}
@@ -100,10 +100,10 @@ def _measure(
     created: str,
     profile: Optional[ProfileDocument],
 ) -> LimitsDocument:
-    from ..launch import create_launcher
-    from ..limits.run import Measuring, run_limits
-    from ..limits.torch_side import create_torch_launcher
-    from ..runtime import RuntimeResolver
+    from ..tools.limits.run import Measuring, run_limits
+    from ..tools.limits.torch_side import create_torch_launcher
+    from ..worker.environment import RuntimeResolver
+    from ..worker.launch import create_launcher
 
     python = flags["torch_python"]
     environments = RuntimeResolver()
@@ -112,7 +112,7 @@ def _measure(
         return run_limits(
             plan.workload,
             contenders,
-            create_launcher(folder, environments, "oneflow_bench.bench.limits.worker"),
+            create_launcher(folder, environments, "oneflow_bench.bench.tools.limits.worker"),
             None if python is None else create_torch_launcher(python, folder),
             Measuring(flags["blocks"], flags["witness_steps"], flags["timeout_s"]),
             created,
@@ -125,10 +125,10 @@ def _measure(
 def _report(document: LimitsDocument, folder: Path, top: Optional[int], as_json: bool) -> None:
     from rich.console import Console
 
-    from ..limits.document import DOCUMENT_NAME
-    from ..limits.plot import render_limits_picture
-    from ..limits.report import render_limits, save_limits_tables
-    from ..record import write_atomically
+    from ..record.run import write_atomically
+    from ..tools.limits.document import DOCUMENT_NAME
+    from ..tools.limits.plot import render_limits_picture
+    from ..tools.limits.report import render_limits, save_limits_tables
 
     write_atomically(folder / DOCUMENT_NAME, document.model_dump_json(indent=1) + "\n")
     save_limits_tables(document, folder / "limits.txt")

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import click
 
-from ..graph_options import parse_option
+from ..plan.graph_options import parse_option
 
 Command = Callable[..., Any]
 
@@ -74,8 +74,8 @@ def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments:
 
     Raises InputError for a runtime that cannot be used.
     """
-    from ..contenders import parse_contenders, read_runtime
-    from ..launch import python_of
+    from ..plan.contenders import parse_contenders, read_runtime
+    from ..worker.launch import python_of
 
     runtime = flags["runtime"] or "tuned"
     runtime = read_runtime(runtime, f"--runtime {runtime}")

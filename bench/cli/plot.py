@@ -21,8 +21,8 @@ def plot(runs: Tuple[str, ...], out: Optional[str], as_json: bool) -> None:
     bench plot results/RUN1 results/RUN2 --out pictures
     """
     from ..errors import InputError
-    from ..plot import render_pictures
-    from ..record import load_record
+    from ..record.run import load_record
+    from ..report.pictures import render_pictures
 
     records = [load_record(Path(run)) for run in runs]
     folder = Path(out) if out else records[0].folder

@@ -15,9 +15,9 @@ from .options import create_contenders, step_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from ..limits.document import LimitsDocument
-    from ..plan import Plan
-    from ..profile_record import ProfileDocument
+    from ..plan.plan import Plan
+    from ..tools.limits.document import LimitsDocument
+    from ..tools.profile.document import ProfileDocument
 
 _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
 
@@ -57,9 +57,9 @@ def profile(**flags: Any) -> int:
     bench profile --model alexnet
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
     """  # fmt: skip
-    from ..documents import create_run_folder
-    from ..limits.profile_times import limit_shares
-    from ..plan import create_plan
+    from ..plan.plan import create_plan
+    from ..record.documents import create_run_folder
+    from ..tools.limits.profile_times import limit_shares
 
     given = {name: flags[name] for name in _PLAN_FLAGS}
     plan = create_plan({**given, "feed": "memory", "val_batch_size": 1})
@@ -79,8 +79,8 @@ def profile(**flags: Any) -> int:
 
 
 def _load_limits(plan: Plan, path: str) -> LimitsDocument:
-    from ..limits.document import load_limits
-    from ..limits.profile_times import check_limits
+    from ..tools.limits.document import load_limits
+    from ..tools.limits.profile_times import check_limits
 
     limits = load_limits(Path(path))
     check_limits(limits, plan.workload)
@@ -88,13 +88,13 @@ def _load_limits(plan: Plan, path: str) -> LimitsDocument:
 
 
 def _measure(plan: Plan, flags: Dict[str, Any], folder: Path, created: str) -> ProfileDocument:
-    from ..launch import create_launcher
-    from ..profile_run import run_profile
-    from ..runtime import RuntimeResolver
+    from ..tools.profile.run import run_profile
+    from ..worker.environment import RuntimeResolver
+    from ..worker.launch import create_launcher
 
     environments = RuntimeResolver()
     (contender,) = create_contenders([flags["mode"]], flags, environments)
-    launch = create_launcher(folder, environments, "oneflow_bench.bench.profile_worker")
+    launch = create_launcher(folder, environments, "oneflow_bench.bench.tools.profile.worker")
     with ProgressBar("") as bar:
         return run_profile(
             plan.workload,
@@ -118,10 +118,10 @@ def _report(
 ) -> None:
     from rich.console import Console
 
-    from ..profile_plot import render_profile_picture
-    from ..profile_report import render_profile, save_profile_table
-    from ..profile_trace import create_trace
-    from ..record import write_atomically
+    from ..record.run import write_atomically
+    from ..tools.profile.plot import render_profile_picture
+    from ..tools.profile.report import render_profile, save_profile_table
+    from ..tools.profile.trace import create_trace
 
     write_atomically(folder / "profile.json", document.model_dump_json(indent=1) + "\n")
     write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")

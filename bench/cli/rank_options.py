@@ -6,8 +6,8 @@ from typing import Any, Dict
 
 import click
 
-from ..ranks.arrangement import RankRequest
-from ..ranks.nodes import parse_nodes
+from ..distributed.machines.nodes import parse_nodes
+from ..plan.arrangement import RankRequest
 from .options import Command, decorated
 
 ranks_option = click.option(

@@ -11,9 +11,9 @@ from ..errors import EXIT_DONE, InputError
 from .value_list import ValueList
 
 if TYPE_CHECKING:
-    from ..scaling.gradients import BucketRule
-    from ..scaling.link import Link, LinkFit
-    from ..scaling.model import ScalingDocument
+    from ..tools.scaling.gradients import BucketRule
+    from ..tools.scaling.link import Link, LinkFit
+    from ..tools.scaling.model import ScalingDocument
 
 
 @click.command()
@@ -70,7 +70,7 @@ def scaling(**flags: Any) -> int:
     """  # fmt: skip
     from rich.console import Console
 
-    from ..scaling.report import render_scaling
+    from ..tools.scaling.report import render_scaling
 
     document = _calculate(flags)
     if flags["as_json"]:
@@ -81,10 +81,10 @@ def scaling(**flags: Any) -> int:
 
 
 def _calculate(flags: Dict[str, Any]) -> ScalingDocument:
-    from ..limits.profile_times import load_profile
-    from ..scaling.assumptions import describe_assumptions
-    from ..scaling.gradients import create_buckets, read_step
-    from ..scaling.model import ScalingDocument, Setting, predict
+    from ..tools.limits.profile_times import load_profile
+    from ..tools.scaling.assumptions import describe_assumptions
+    from ..tools.scaling.gradients import create_buckets, read_step
+    from ..tools.scaling.model import ScalingDocument, Setting, predict
 
     link, fit = _read_link(flags)
     profile = load_profile(Path(flags["profile"]))
@@ -119,7 +119,7 @@ def _calculate(flags: Dict[str, Any]) -> ScalingDocument:
 
 def _read_link(flags: Dict[str, Any]) -> Tuple[Link, Optional[LinkFit]]:
     """The link given by its numbers, or fitted to measured all-reduces."""
-    from ..scaling.link import create_link, fit_link, load_all_reduce
+    from ..tools.scaling.link import create_link, fit_link, load_all_reduce
 
     by_numbers = flags["bandwidth"] is not None or flags["latency"] is not None
     if flags["all_reduce"] is not None:
@@ -139,7 +139,7 @@ def _read_link(flags: Dict[str, Any]) -> Tuple[Link, Optional[LinkFit]]:
 
 
 def _create_rule(flags: Dict[str, Any], mode: str) -> BucketRule:
-    from ..scaling.gradients import DDP_BUCKET_PARAMETERS, BucketRule
+    from ..tools.scaling.gradients import DDP_BUCKET_PARAMETERS, BucketRule
 
     parameters, size_bytes = flags["bucket_parameters"], flags["bucket_bytes"]
     if parameters is not None and size_bytes is not None:

@@ -16,10 +16,10 @@ from .progress import ProgressBar
 from .value_list import ValueList
 
 if TYPE_CHECKING:
-    from ..sweep.document import Cell, CellResult, SweepDocument
-    from ..sweep.growth import Growth
-    from ..sweep.plan import PlannedCell
-    from ..sweep.summary import SweepSummary
+    from ..tools.sweep.document import Cell, CellResult, SweepDocument
+    from ..tools.sweep.growth import Growth
+    from ..tools.sweep.plan import PlannedCell
+    from ..tools.sweep.summary import SweepSummary
 
 # one value for all cells: what is no single value, what names files, how to measure and to print
 _SHARED = {
@@ -73,8 +73,8 @@ def sweep(**flags: Any) -> int:
     own = {name: flags.pop(name) for name in ("from_folder", "cell_timeout_s", "retry_failed")}
     out, as_json = flags.pop("out"), flags.pop("as_json")
     if own["from_folder"] is not None:
-        from ..documents import ensure_folder
-        from ..sweep.document import load_sweep
+        from ..record.documents import ensure_folder
+        from ..tools.sweep.document import load_sweep
 
         _refuse_flags_with_from()
         stored = Path(own["from_folder"])
@@ -99,11 +99,11 @@ def _run(
     cell_timeout_s: float,
     retry_failed: bool,
 ) -> Tuple[SweepDocument, Path]:
-    from ..documents import ensure_folder
-    from ..runtime import RuntimeResolver
-    from ..sweep.cell import measure_cell
-    from ..sweep.plan import find_stored_sweep, order_cells
-    from ..sweep.run import run_sweep
+    from ..record.documents import ensure_folder
+    from ..tools.sweep.cell import measure_cell
+    from ..tools.sweep.plan import find_stored_sweep, order_cells
+    from ..tools.sweep.run import run_sweep
+    from ..worker.environment import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     now = datetime.now(timezone.utc)
@@ -137,8 +137,8 @@ def _run(
 def _plan(
     flags: Dict[str, Any], folder: Path, created: str
 ) -> Tuple[SweepDocument, List[PlannedCell]]:
-    from ..sweep.document import SweepDocument
-    from ..sweep.plan import create_axes, describe_sweep_machine, plan_cells
+    from ..tools.sweep.document import SweepDocument
+    from ..tools.sweep.plan import create_axes, describe_sweep_machine, plan_cells
 
     lists = {name: value for name, value in flags.items() if isinstance(value, tuple)}
     axes = create_axes(lists, flags["config"])
@@ -164,7 +164,7 @@ def _go_on(
     cell_timeout_s: float,
     retry_failed: bool,
 ) -> None:
-    from ..sweep.plan import carry_results
+    from ..tools.sweep.plan import carry_results
 
     changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
     document.created = stored.created
@@ -186,7 +186,7 @@ class _CellProgress:
         self._bar(f"{self._where} | {message}", done, total)
 
     def show_cell(self, cell: Cell, done: int, total: int, left_s: Optional[float]) -> None:
-        from ..sweep.document import name_cell
+        from ..tools.sweep.document import name_cell
 
         name = name_cell(cell.values)
         left = f", about {_duration(left_s)} left" if left_s else ""
@@ -212,8 +212,8 @@ def _duration(seconds: float) -> str:
 def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
     from rich.console import Console
 
-    from ..sweep.report import render_terminal
-    from ..sweep.summary import choose_exit_status
+    from ..tools.sweep.report import render_terminal
+    from ..tools.sweep.summary import choose_exit_status
 
     summary, growth = _write_reports(document, folder)
     if as_json:
@@ -232,12 +232,12 @@ def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
 
 def _write_reports(document: SweepDocument, folder: Path) -> Tuple[SweepSummary, List[Growth]]:
     """Compute what the stored cells say and write it to the folder: pictures, Markdown, CSV."""
-    from ..record import write_atomically
-    from ..sweep.csv_report import render_csv
-    from ..sweep.growth import measure_growth
-    from ..sweep.plot import render_sweep_pictures
-    from ..sweep.report import render_markdown
-    from ..sweep.summary import summarize_sweep
+    from ..record.run import write_atomically
+    from ..tools.sweep.csv_report import render_csv
+    from ..tools.sweep.growth import measure_growth
+    from ..tools.sweep.plot import render_sweep_pictures
+    from ..tools.sweep.report import render_markdown
+    from ..tools.sweep.summary import summarize_sweep
 
     summary, growth = summarize_sweep(document), measure_growth(document)
     try:

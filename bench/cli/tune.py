@@ -16,9 +16,9 @@ from .options import find_given_flag, workload_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from ..plan import Plan
-    from ..tuning.candidates import Setting
-    from ..tuning.result import CandidateResult, TuneDocument
+    from ..plan.plan import Plan
+    from ..tools.tune.candidates import Setting
+    from ..tools.tune.result import CandidateResult, TuneDocument
 
 _OWN = ("mode", "budget_s", "tried", "only", "listing", "python", "profile", "from_folder")
 _HELP = {
@@ -107,8 +107,8 @@ def tune(**flags: Any) -> int:
 
 
 def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
-    from ..documents import ensure_folder
-    from ..tuning.result import load_tuning
+    from ..record.documents import ensure_folder
+    from ..tools.tune.result import load_tuning
 
     flag = find_given_flag(("from_folder", "out", "as_json"))
     if flag:
@@ -123,7 +123,7 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
 def _list_settings(own: Dict[str, Any], flags: Dict[str, Any]) -> int:
     from rich.console import Console
 
-    from ..tuning.report import render_settings
+    from ..tools.tune.report import render_settings
 
     console = Console()
     for mode, settings in _choose_settings(own, _plan(flags)).items():
@@ -134,10 +134,10 @@ def _list_settings(own: Dict[str, Any], flags: Dict[str, Any]) -> int:
 def _search(
     own: Dict[str, Any], flags: Dict[str, Any], out: Optional[str]
 ) -> Tuple[TuneDocument, Path]:
-    from ..contenders import read_python
-    from ..documents import create_run_folder
-    from ..tuning.result import NOT_TRIED, PROFILE_NAME
-    from ..tuning.run import TuneRequest, check_request, run_search
+    from ..plan.contenders import read_python
+    from ..record.documents import create_run_folder
+    from ..tools.tune.result import NOT_TRIED, PROFILE_NAME
+    from ..tools.tune.run import TuneRequest, check_request, run_search
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     python = None if own["python"] is None else read_python(own["python"])
@@ -169,7 +169,7 @@ def _search(
 
 
 def _plan(flags: Dict[str, Any]) -> Plan:
-    from ..plan import create_plan
+    from ..plan.plan import create_plan
 
     with ProgressBar("images") as bar:
         given = {name: value for name, value in flags.items() if name != "timeout_s"}
@@ -178,8 +178,8 @@ def _plan(flags: Dict[str, Any]) -> Plan:
 
 def _choose_settings(own: Dict[str, Any], plan: Plan) -> Dict[str, List[Setting]]:
     """The settings of each mode that is searched. Raises InputError for flags that give none."""
-    from ..tuning.candidates import BOTH, list_settings, read_facts
-    from ..tuning.given import parse_settings, select_settings
+    from ..tools.tune.candidates import BOTH, list_settings, read_facts
+    from ..tools.tune.given import parse_settings, select_settings
 
     modes = BOTH if own["mode"] is None else (own["mode"],)
     given = parse_settings(own["tried"], os.environ)
@@ -213,7 +213,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _describe(mode: str, candidate: CandidateResult) -> str:
-    from ..tuning.report import format_interval
+    from ..tools.tune.report import format_interval
 
     name = candidate.name
     if candidate.left_out:
@@ -225,9 +225,9 @@ def _describe(mode: str, candidate: CandidateResult) -> str:
 def _report(document: TuneDocument, folder: Path, as_json: bool) -> int:
     from rich.console import Console
 
-    from ..record import save_text
-    from ..tuning.plot import render_tuning_picture
-    from ..tuning.report import render_markdown, render_terminal
+    from ..record.run import save_text
+    from ..tools.tune.plot import render_tuning_picture
+    from ..tools.tune.report import render_markdown, render_terminal
 
     pictures = render_tuning_picture(document, folder)
     report = render_markdown(document, pictures)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 import click
 
 from ..errors import InputError
+from .compare import execute_specs, judge_parities, write_report
 from .options import run_options, speed_options
 from .progress import ProgressBar
-from .runs import execute_specs, judge_parities, write_report
 
 if TYPE_CHECKING:
-    from ..comparison import Comparison
+    from ..report.comparison import Comparison
 
 MODES = ("eager", "graph")
 _LONGEST_LINE = 70
@@ -59,8 +59,8 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
 
 
 def _check(versions: Tuple[str, ...], flags: Dict[str, Any]) -> None:
-    from ..environments import check_version
-    from ..plan import create_plan, split_flags
+    from ..plan.plan import create_plan, split_flags
+    from ..worker.virtualenvs import check_version
 
     if len(versions) < 2 or len(set(versions)) < len(versions):
         raise InputError(
@@ -76,7 +76,7 @@ def _check(versions: Tuple[str, ...], flags: Dict[str, Any]) -> None:
 
 def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
     """The interpreter of each version; the ones that are not there yet are made."""
-    from ..environments import ensure_environment, locate_environment
+    from ..worker.virtualenvs import ensure_environment, locate_environment
 
     with ProgressBar("versions") as bar:
         pythons: Dict[str, str] = {}
@@ -96,7 +96,7 @@ def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
 
 def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[Comparison]:
     """One run of a mode on all versions; what each of the others is against the first."""
-    from ..comparison import compare_records
+    from ..report.comparison import compare_records
 
     specs = [
         f'{mode},name={mode}-{version},python="{python}"' for version, python in pythons.items()
@@ -110,7 +110,7 @@ def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[
 def _print(compared: Dict[str, List[Comparison]], folder: Path) -> None:
     from rich.console import Console
 
-    from ..contenders_report import render_comparisons
+    from ..report.contenders import render_comparisons
 
     console = Console()
     for comparisons in compared.values():

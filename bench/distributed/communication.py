@@ -7,7 +7,7 @@ from typing import Optional
 from pydantic import BaseModel, ConfigDict
 
 from ..config import Contender
-from ..scaling.link import sent_bytes
+from ..tools.scaling.link import sent_bytes
 
 BYTES_PER_PARAMETER = 4  # float32, which several ranks train in
 _REDUCING = ("ddp", "global", "dp")  # all gradients are summed over the ranks once an update

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Optional, Tuple
 
 from ..config import Contender
-from ..record import BlockEvent, RunRecord, SetupEvent
-from ..stats import Ratio
+from ..record.run import BlockEvent, RunRecord, SetupEvent
+from ..verdict.statistics import Ratio
 from .parity import (
     COMPARED_STEPS,
     Expected,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Mapping, Optional
 
 from ..errors import InputError
-from ..graph_options import OptionValue
-from ..workload import Job
-from .eager import DistributedEager, GlobalEager
-from .graph import PipelineGraph, SharedGraph, TensorParallelGraph, ZeroGraph
+from ..plan.graph_options import OptionValue
+from ..training.job import Job
 from .sharing import Sharing, refuse
+from .strategy_eager import DistributedEager, GlobalEager
+from .strategy_graph import PipelineGraph, SharedGraph, TensorParallelGraph, ZeroGraph
 
 _EAGER = {"ddp": DistributedEager, "global": GlobalEager}
 _GRAPH = {"dp": SharedGraph, "tp": TensorParallelGraph, "pp": PipelineGraph, "zero": ZeroGraph}

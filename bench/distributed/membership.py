@@ -9,9 +9,9 @@ import resource
 import signal
 from typing import Mapping
 
+from ..training.identity import read_identity
 from . import progress
 from .cores import keep_to_cores
-from .identity import read_identity
 from .rendezvous import check_master_port, read_master, wait_for_master
 
 PARENT_VARIABLE = "BENCH_RANK_CONTROLLER"  # process id of who started the rank

@@ -16,9 +16,9 @@ from typing import List, Optional, Sequence, Tuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ..loss_parity import ACCURACY_TOLERANCE
 from ..parity.known import KnownDifference, load_known_differences
-from ..record import BlockEvent
+from ..record.run import BlockEvent
+from ..report.loss_parity import ACCURACY_TOLERANCE
 
 COMPARED_STEPS = 20  # later ones differ by what training makes of any rounding
 MULTIPLIER = 4.0

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 from ..errors import WorkerError
-from ..worker_process import WorkerProcess
+from ..training.identity import Identity
+from ..worker.process import WorkerProcess
 from . import progress
-from .identity import Identity
 from .membership import PARENT_VARIABLE, STACK_SIGNAL
 from .observation import Observation, observe
 

@@ -12,7 +12,7 @@ import time
 from typing import Dict, Mapping, NamedTuple
 
 from ..errors import InputError
-from .identity import Identity
+from ..training.identity import Identity
 
 LOOPBACK = "127.0.0.1"
 ATTEMPT_S = 1.0  # longest that one try to connect may take

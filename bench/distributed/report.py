@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
-from ..comparison import Comparison
-from ..speed_report import MISSING
-from ..stats import CONFIDENCE, Ratio
+from ..report.comparison import Comparison
+from ..report.speed import MISSING
+from ..verdict.statistics import CONFIDENCE, Ratio
 from .comparison import RanksComparison
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple
 
 from ..config import Contender
+from ..training.identity import Identity
 from . import cores as rank_cores
-from .identity import Identity
 from .rendezvous import Address, create_rank_variables
 
 THREADS = "OMP_NUM_THREADS"

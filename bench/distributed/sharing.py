@@ -7,10 +7,10 @@ from typing import Optional
 
 from ..config import Contender, Workload
 from ..errors import InputError
-from ..optimization import create_optimizer, create_scheduler
-from ..ranks.availability import NOT_AVAILABLE
-from ..ranks.identity import Identity
-from ..workload import Job
+from ..plan.availability import NOT_AVAILABLE
+from ..training.identity import Identity
+from ..training.job import Job
+from ..training.optimizers import create_optimizer, create_scheduler
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from ..config import Contender
 from ..errors import BenchError
+from ..training.identity import Identity
 from . import cores as rank_cores
 from .group import RankGroup
-from .identity import Identity
+from .machines.node_server import NodeServer
 from .merging import merge_answers
-from .node_server import NodeServer
 from .rank_process import RankProcess, create_title
 from .rendezvous import PortReservation, is_listening
 from .seat import Seat, create_seat_variables, store_seat

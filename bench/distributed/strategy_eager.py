@@ -5,10 +5,10 @@ from __future__ import annotations
 import oneflow as flow
 from oneflow import nn
 
-from ..eager_mode import EagerMode, EvalOutput
-from ..graph_mode import device_of
-from ..workload import Job
-from .gathering import place_on_all
+from ..training.eager import EagerMode, EvalOutput
+from ..training.graph import device_of
+from ..training.job import Job
+from ..training.tensors import place_on_all
 from .sharing import Sharing, refuse, renew_optimizer
 
 

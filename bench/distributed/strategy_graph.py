@@ -6,12 +6,12 @@ from typing import Any, Mapping, Optional, Tuple
 
 import oneflow as flow
 
-from ..eager_mode import EvalOutput
-from ..graph_mode import GraphMode, device_of
-from ..graph_options import OptionValue
-from ..ranks.availability import explain_zero
-from ..workload import Job
-from .gathering import place_on_all
+from ..plan.availability import explain_zero
+from ..plan.graph_options import OptionValue
+from ..training.eager import EvalOutput
+from ..training.graph import GraphMode, device_of
+from ..training.job import Job
+from ..training.tensors import place_on_all
 from .pipeline import assign_stages, place_stages, set_stages
 from .sharing import Sharing, refuse, renew_optimizer
 from .tensor_parallel import find_pairs, split_pairs

@@ -7,11 +7,11 @@ from typing import List, Optional, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from ..config import Contender, workload_of
-from ..record import BlockEvent, EndEvent, RunRecord, SetupEvent
-from ..speed_events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
-from ..stats import Ratio, summarize
+from ..plan.strategies import find_word
+from ..record.events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
+from ..record.run import BlockEvent, EndEvent, RunRecord, SetupEvent
+from ..verdict.statistics import Ratio, summarize
 from .communication import Communication, derive_communication
-from .words import find_word
 
 
 class _Part(BaseModel):

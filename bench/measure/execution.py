@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Callable, Optional
 
-from .errors import InputError, WorkerError
-from .plan import SUBSET_FOLDER, Plan
-from .record import BlockEvent, Document, RecordWriter, RunRecord, load_record
-from .runner import Launcher, Observer, Runner
-from .speed_run import SpeedRun
+from ..errors import InputError, WorkerError
+from ..plan.plan import SUBSET_FOLDER, Plan
+from ..record.run import BlockEvent, Document, RecordWriter, RunRecord, load_record
+from .speed_phase import SpeedRun
+from .training_phase import Launcher, Observer, Runner
 
 
 def execute_plan(

@@ -12,23 +12,14 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from .config import Contender
-from .machine import read_available_bytes
-from .record import RecordWriter
-from .speed import judge_blocks, select_contender, share_alpha
-from .speed_events import ROLES, ConditionsEvent, LookEvent, SpeedBlockEvent, create_speed_setup
-from .speed_processes import ProcessKey, SpeedProcesses
-from .stability import read_conditions
-from .stats import summarize
-from .turns import (
-    choose_lead_steps,
-    choose_speed_block_steps,
-    choose_warmup_blocks,
-    generate_orders,
-)
-from .verdict.judge import Margins
-from .verdict.looks import is_look_due
-from .verdict.moves import (
+from ..config import Contender
+from ..record.events import ROLES, ConditionsEvent, LookEvent, SpeedBlockEvent, create_speed_setup
+from ..record.machine import read_available_bytes
+from ..record.run import RecordWriter
+from ..verdict.conditions import read_conditions
+from ..verdict.judge import Margins, is_look_due
+from ..verdict.statistics import summarize
+from ..verdict.stopping import (
     FEWEST_REPLICATES,
     FRESH,
     REST,
@@ -38,7 +29,15 @@ from .verdict.moves import (
     combine_moves,
     next_move,
 )
-from .verdict.warmup import is_settled
+from ..verdict.summary import judge_blocks, select_contender, share_alpha
+from ..verdict.warmup import is_settled
+from .order import (
+    choose_lead_steps,
+    choose_speed_block_steps,
+    choose_warmup_blocks,
+    generate_orders,
+)
+from .speed_processes import ProcessKey, SpeedProcesses
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave

@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-from .config import Contender, workload_of
-from .record import Document
-from .speed_events import Role, SpeedEndEvent
+from ..config import Contender, workload_of
+from ..record.events import Role, SpeedEndEvent
+from ..record.run import Document
 
 
 class ProcessKey(NamedTuple):

@@ -12,14 +12,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
-from .checkpoint import LAST_NAME, training_path
-from .config import Contender, Measuring, Workload, workload_of
-from .errors import BenchError, InputError, Interrupted, WorkerError
-from .machine import describe_load
-from .ranks.availability import is_unavailable
-from .record import BlockEvent, EndEvent, EvalEvent, RecordWriter, SetupEvent
-from .turns import WARMUP_STEPS, choose_block_steps, generate_orders, split_steps
-from .weights import compare_weights
+from ..config import Contender, Measuring, Workload, workload_of
+from ..errors import BenchError, InputError, Interrupted, WorkerError
+from ..plan.availability import is_unavailable
+from ..record.checkpoint import LAST_NAME, training_path
+from ..record.machine import describe_load
+from ..record.run import BlockEvent, EndEvent, EvalEvent, RecordWriter, SetupEvent
+from ..record.weight_difference import compare_weights
+from .order import WARMUP_STEPS, choose_block_steps, generate_orders, split_steps
 
 CHECKPOINTS = "checkpoints"
 BEST_NAME = "best.safetensors"

@@ -9,8 +9,14 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ..layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer, create_ballast
-from ..timing import synchronize
+from ..training.clock import synchronize
+from ..training.layer_graph import (
+    ForwardGraph,
+    GradientGraph,
+    LayerAlone,
+    copy_layer,
+    create_ballast,
+)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import Any, Callable, List, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from ..feeds import CastFeed, MemoryFeed
-from ..losses import Objective
-from ..workload import Job
+from ..training.feeds import CastFeed, MemoryFeed
+from ..training.job import Job
+from ..training.losses import Objective
 from .collection import Collector
 from .judge import Evidence, judge_levels, list_inexact
 from .known import KnownTally, load_known_differences

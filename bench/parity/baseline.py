@@ -14,9 +14,9 @@ from typing import Any, Dict, List, Optional
 from pydantic import BaseModel, ConfigDict
 
 from ..config import Workload
-from ..documents import load_document
 from ..errors import InputError
-from ..record import save_text
+from ..record.documents import load_document
+from ..record.run import save_text
 from .result import CheckDocument, ModelCheck, SideFacts, Speedup, Verdict
 
 BASELINE_SCHEMA_VERSION = 2

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from ..workload import Job, copy_state
+from ..training.job import Job, copy_state
 from . import result as levels
 from .observation import GraphOptions, create_observed, list_backward, observe_eval
 from .tensors import Observer

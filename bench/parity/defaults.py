@@ -14,7 +14,7 @@ from typing import Any, Dict
 from ...models import UnknownModelError, get_model_spec
 from ..config import SYNTHETIC_DATA
 from ..errors import InputError
-from ..recipe import load_recipe
+from ..plan.recipe import load_recipe
 
 CHECK_DEFAULTS: Dict[str, Any] = {
     "data": SYNTHETIC_DATA,

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Sequence
 
 from ..config import Contender
-from ..documents import load_document
 from ..errors import InputError
-from ..launch import python_of
-from ..machine import describe_machine
-from ..plan import Plan
-from ..record import save_text
-from ..runtime import RuntimeResolver
-from ..runtime_profile import find_oneflow
+from ..plan.plan import Plan
+from ..record.documents import load_document
+from ..record.machine import describe_machine
+from ..record.run import save_text
+from ..worker.environment import RuntimeResolver
+from ..worker.launch import python_of
+from ..worker.runtime_profile import find_oneflow
 from .result import CHECK_NAME, READABLE_VERSIONS, CheckDocument
 
 

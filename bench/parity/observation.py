@@ -14,12 +14,12 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ..eager_mode import EagerMode
-from ..graph_mode import MODEL_PREFIX, TrainGraph, compile_graph
-from ..graph_options import OptionValue, apply_graph_options
-from ..layer_graph import ForwardGraph, create_ballast, replace_forwards
-from ..optimization import State, capture_graph_state
-from ..workload import Job
+from ..plan.graph_options import OptionValue, apply_graph_options
+from ..training.eager import EagerMode
+from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
+from ..training.job import Job
+from ..training.layer_graph import ForwardGraph, create_ballast, replace_forwards
+from ..training.optimizers import State, capture_graph_state
 
 OUTPUT = "output"  # how the model's own output is called among its modules'
 

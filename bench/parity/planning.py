@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from ...models import list_models
 from ..config import Workload
 from ..errors import InputError
-from ..plan import Plan, create_plan
-from ..recipe import load_recipe
+from ..plan.plan import Plan, create_plan
+from ..plan.recipe import load_recipe
 from .defaults import create_check_flags
 
 _WILDCARDS = frozenset("*?[")

@@ -11,8 +11,8 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ..layer_graph import replace_forwards
-from ..workload import Job, copy_state
+from ..training.job import Job, copy_state
+from ..training.layer_graph import replace_forwards
 from .alone import run_alone
 from .constructor import find_constructor
 from .observation import OUTPUT

@@ -19,7 +19,7 @@ from typing import Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from ..errors import InputError
-from ..record import replace_atomically, write_atomically
+from ..record.run import replace_atomically, write_atomically
 
 TIMEOUT_S = 600.0
 _TEMPLATE = Path(__file__).with_name("reproduction.template")

@@ -18,9 +18,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..config import Contender
 from ..errors import InputError
-from ..launch import create_launcher
-from ..plan import Plan
-from ..runtime import RuntimeResolver
+from ..plan.plan import Plan
+from ..worker.environment import RuntimeResolver
+from ..worker.launch import create_launcher
 from .case import Case, conclude, may_be_rounding
 from .judge import Evidence
 from .known import load_known_differences

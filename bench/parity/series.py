@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Callable, List, Sequence
 
 from ..errors import BenchError, InputError, Interrupted, WorkerError
-from ..plan import Plan
+from ..plan.plan import Plan
 from .documents import save_check
 from .result import CheckDocument, ModelCheck
 

@@ -13,12 +13,12 @@ from typing import Any, Callable, Optional
 
 from ..config import Contender, Measuring
 from ..errors import WorkerError
-from ..execution import execute_speed
-from ..launch import create_launcher
-from ..plan import Plan
-from ..record import Document
-from ..runtime import RuntimeResolver
-from ..speed import summarize_record_speed
+from ..measure.execution import execute_speed
+from ..plan.plan import Plan
+from ..record.run import Document
+from ..verdict.summary import summarize_record_speed
+from ..worker.environment import RuntimeResolver
+from ..worker.launch import create_launcher
 from .result import ModelCheck, Speedup
 from .series import CheckModel, Observer
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from ..config import Contender, Workload
-from ..machine import read_peak_rss_bytes
-from ..scoring import score_batches
-from ..serving import main
-from ..worker import check_device, describe_environment
+from ..record.machine import read_peak_rss_bytes
+from ..training.job import score_batches
+from ..worker.protocol import main
+from ..worker.session import check_device, describe_environment
 from . import result as levels
 from .tensors import Observer
 from .witness import move_clip_norm, move_learning_rate, move_weights
@@ -77,7 +77,7 @@ class ParitySession:
 
     def create_job(self, workload: Workload) -> Any:
         """The job that is observed; a study of planted faults overrides this."""
-        from .. import workload as jobs
+        from ..training import job as jobs
 
         contender = self._contender
         return jobs.create_job(
@@ -104,7 +104,7 @@ class ParitySession:
 
     def resume(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """A fresh job goes on from the checkpoint to `steps`, as `bench eager|graph` run it."""
-        from .. import modes
+        from ..training import modes
         from .collection import finite_losses, mean_loss
 
         steps, done = int(request["steps"]), int(request["checkpoint_step"])
@@ -144,8 +144,8 @@ class ParitySession:
         """One validation pass of what was trained; the score counts every sample once."""
         import numpy as np
 
-        from ..checkpoint import digest_state
-        from ..workload import copy_state
+        from ..record.checkpoint import digest_state
+        from ..training.job import copy_state
 
         feed = self._job.eval_feed
         self._mode.compile_eval()

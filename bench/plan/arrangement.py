@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import List, NamedTuple, Optional, Sequence
 
 from ..config import Contender, Workload
+from ..distributed.machines.nodes import Nodes, check_contenders_of_nodes
 from ..errors import InputError
 from .availability import Availability, split_available
-from .nodes import Nodes, check_contenders_of_nodes
-from .sharing import check_accumulation, check_cores
-from .words import count_ranks
+from .shares import check_accumulation, check_cores
+from .strategies import count_ranks
 
 REFERENCE = "reference"
 

@@ -7,7 +7,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from ..config import Contender
 from ..errors import InputError
-from .words import find_word
+from .strategies import find_word
 
 # what a worker's InputError begins with where OneFlow has not what a strategy needs for this model
 NOT_AVAILABLE = "not available: "

@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, List
 
 from pydantic import BaseModel, ValidationError
 
-from ..models import UnknownModelError, get_model_spec
-from .checkpoint import find_checkpoint
-from .config import LOSS_ARGUMENTS, LOSS_FIELDS, SYNTHETIC_DATA, TEACHER_LOSSES, Workload
-from .errors import InputError
+from ...models import UnknownModelError, get_model_spec
+from ..config import LOSS_ARGUMENTS, LOSS_FIELDS, SYNTHETIC_DATA, TEACHER_LOSSES, Workload
+from ..errors import InputError
+from ..record.checkpoint import find_checkpoint
 
 
 def flag_of(field: str) -> str:

@@ -17,10 +17,10 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-from .config import STRATEGIES, Contender
-from .errors import InputError
+from ..config import STRATEGIES, Contender
+from ..errors import InputError
 from .graph_options import OptionValue, format_option, parse_option, suggest
-from .ranks.words import WORDS, Strategy, find_word
+from .strategies import WORDS, Strategy, find_word
 
 MODES = ("eager", "graph")
 RUNTIMES = ("tuned", "stock")

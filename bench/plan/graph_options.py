@@ -11,7 +11,7 @@ import inspect
 import math
 from typing import Any, Dict, List, Mapping, Optional, Union
 
-from .errors import InputError
+from ..errors import InputError
 
 OptionValue = Union[bool, int, float, str]
 

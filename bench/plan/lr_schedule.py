@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from .config import Workload
+from ..config import Workload
 
 SCALE_LR_BATCH = 128  # the batch that `lr` is meant for where `scale_lr` is asked for
 

@@ -11,29 +11,35 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ..data import (
+from ...data import (
     DataError,
     DatasetInfo,
     count_subset,
+    default_dataset_path,
     load_dataset,
     reshard_dataset,
     share_dataset,
     validate_dataset,
     write_subset,
 )
-from ..models import UnknownModelError, get_model_spec
-from .checkpoint import TrainingState, load_training_state
-from .config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
+from ...models import UnknownModelError, get_model_spec
+from ..config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
+from ..errors import InputError
+from ..record.checkpoint import TrainingState, load_training_state
+from ..record.machine import describe_machine
+from ..record.run import Document
+from ..worker.environment import RuntimeResolver
+from ..worker.launch import python_of
+from .checks import check_recipe, fill_loss_arguments, flag_of, validated
 from .contenders import read_runtime
-from .errors import InputError
-from .launch import python_of
-from .machine import describe_machine
-from .ranks.sharing import check_batches, check_part_files, choose_val_batch_size
 from .recipe import load_recipe, override_recipe
-from .recipe_checks import check_recipe, fill_loss_arguments, flag_of, validated
-from .record import Document
-from .runtime import RuntimeResolver
-from .sources import find_dataset
+from .shares import check_batches, check_part_files, choose_val_batch_size
+
+
+def find_dataset(data: str) -> Path:
+    """Folder of the dataset that `Workload.data` names; not for synthetic data."""
+    return default_dataset_path() if data == EMBEDDED_DATA else Path(data)
+
 
 DEFAULT_VAL_BATCH_SIZE = 120
 SYNTHETIC_STEPS_PER_EPOCH = 20

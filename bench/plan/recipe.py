@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import tomli
 
-from .config import LOSS_ARGUMENTS, LOSS_FIELDS, TEACHER_LOSSES, Workload
-from .errors import InputError
+from ..config import LOSS_ARGUMENTS, LOSS_FIELDS, TEACHER_LOSSES, Workload
+from ..errors import InputError
 
 _TURNED_ON = {"yes": True, "no": False, True: True, False: False}
 

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .errors import InputError
+from ..errors import InputError
 from .flow_checkpoint import PICKLE_NAME, read_flow_folder
 
 State = Dict[str, np.ndarray]

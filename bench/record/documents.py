@@ -6,12 +6,21 @@ A reader refuses what it does not know: another version, a missing key, a key to
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any, Sequence, Type
+from typing import Any, Optional, Sequence, Type
 
 from pydantic import BaseModel, ValidationError
 
-from .errors import InputError, RecordError
+from ..errors import InputError, RecordError
+
+
+def find_cache_folder() -> Optional[Path]:
+    """The folder, which may not be there yet; None where nothing is to be kept."""
+    chosen = os.environ.get("BENCH_CACHE_DIR")
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = os.path.join(caches, "oneflow-bench") if chosen is None else chosen
+    return Path(folder) if os.path.isabs(folder) else None  # not so without a home
 
 
 def load_document(

@@ -16,7 +16,7 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from .errors import InputError
+from ..errors import InputError
 
 PICKLE_NAME = "pickled_data"
 PROTOCOL_VERSION = 1

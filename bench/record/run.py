@@ -27,10 +27,10 @@ from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal
 
-from .config import Contender, Measuring, Workload
+from ..config import Contender, Measuring, Workload
+from ..errors import InputError, RecordError
 from .documents import create_run_folder, load_document
-from .errors import InputError, RecordError
-from .speed_events import (
+from .events import (
     ConditionsEvent,
     LookEvent,
     RecordEvent,

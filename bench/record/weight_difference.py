@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Dict, Optional
 
-from .record import ParametersEvent
+from .run import ParametersEvent
 
 
 def compare_weights(

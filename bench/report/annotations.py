@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Iterator, List, Sequence
 
+from ..parity.findings import Finding
+from ..parity.gate import Judged
+from ..parity.result import ModelCheck
 from .blocks import strip_controls
-from .findings import Finding
-from .gate import Judged
-from .report import format_pair
-from .result import ModelCheck
+from .check import format_pair
 
 _VERDICTS = {"different": "error", "inconclusive": "warning"}
 _FINDINGS = {"regression": "error", "improvement": "notice", "change": "notice"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Optional, Tuple
 
-from .baseline import Baseline
+from ..parity.baseline import Baseline
+from ..parity.findings import compare_with_baseline
 from .blocks import Block, Heading, Table, Text
-from .findings import compare_with_baseline
-from .report import format_pair
+from .check import format_pair
 
 
 def report_update(old: Optional[Baseline], new: Baseline, path: Path) -> List[Block]:

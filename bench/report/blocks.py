@@ -1,14 +1,14 @@
-"""The parts of a report, and how a terminal and Markdown show them.
+"""The parts of a report, and how a terminal, Markdown and JSON show them.
 
-A report is built once, as a list of blocks, so that the two cannot disagree.
+A report is built once, as a list of blocks, so that the renderers cannot disagree.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, List, Sequence, Union
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Dict, List, Sequence, Union
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,15 @@ class Table:
     right: List[str] = field(default_factory=list)
 
 
-Block = Union[Heading, Text, Table]
+@dataclass(frozen=True)
+class Figure:
+    """A picture; `path` is relative to the folder of the report."""
+
+    title: str
+    path: str
+
+
+Block = Union[Heading, Text, Table, Figure]
 
 
 def strip_controls(text: str) -> str:
@@ -58,6 +66,8 @@ def print_blocks(blocks: Sequence[Block], console: Console) -> None:
         elif isinstance(block, Text):
             for line in block.lines:
                 console.print(Prose(strip_controls(line)), highlight=False)
+        elif isinstance(block, Figure):
+            console.print(Prose(strip_controls(f"{block.title}: {block.path}")), highlight=False)
         else:
             _print_table(block, console)
 
@@ -89,11 +99,18 @@ def format_markdown(blocks: Sequence[Block]) -> str:
             level = "##"
         elif isinstance(block, Text):
             parts.append("\n".join(f"{_escape(line)}  " for line in block.lines))
+        elif isinstance(block, Figure):
+            parts.append(f"![{_escape(block.title)}]({block.path})")
         else:
             head = [_row(block.columns)]
             head.append(_row(["---:" if name in block.right else "---" for name in block.columns]))
             parts.append("\n".join(head + [_row([_escape(c) for c in row]) for row in block.rows]))
     return "\n\n".join(parts) + "\n"
+
+
+def list_blocks(blocks: Sequence[Block]) -> List[Dict[str, object]]:
+    """As JSON objects: the fields of each block, and its `kind`."""
+    return [{"kind": type(block).__name__.lower(), **asdict(block)} for block in blocks]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -8,10 +8,17 @@ from __future__ import annotations
 from typing import List, Optional, Sequence, Tuple
 
 from ..errors import worst_status
+from ..parity.findings import Finding, Value
+from ..parity.gate import Judged
+from ..parity.result import (
+    CheckDocument,
+    KnownHit,
+    LevelResult,
+    ModelCheck,
+    Origin,
+    TensorDifference,
+)
 from .blocks import Block, Heading, Table, Text
-from .findings import Finding, Value
-from .gate import Judged
-from .result import CheckDocument, KnownHit, LevelResult, ModelCheck, Origin, TensorDifference
 
 MISSING = "-"
 _DIGEST_CHARACTERS = 12

@@ -7,12 +7,12 @@ from typing import Dict, List, Optional, Tuple
 
 from pydantic import BaseModel
 
+from ..distributed.comparison import RanksComparison, compare_ranks
+from ..record.run import BlockEvent, EndEvent, EvalEvent, ParametersEvent, RunRecord, SetupEvent
+from ..verdict.break_even import BreakEven, estimate_break_even
+from ..verdict.statistics import Ratio, Summary, paired_log_ratio, summarize, unpaired_ratio
+from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
 from .loss_parity import LossDifference, compare_losses, judge_parity
-from .ranks.comparison import RanksComparison, compare_ranks
-from .record import BlockEvent, EndEvent, EvalEvent, ParametersEvent, RunRecord, SetupEvent
-from .speed import SpeedSummary, explain_verdict, summarize_record_speed
-from .stats import Ratio, Summary, paired_log_ratio, summarize, unpaired_ratio
-from .verdict.break_even import BreakEven, estimate_break_even
 
 
 class ContenderSummary(BaseModel):

@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
+from ..distributed.report import markdown_rank_tables, render_ranks_terminal
 from .comparison import Comparison, ContenderSummary
-from .ranks.report import markdown_rank_tables, render_ranks_terminal
-from .report import (
+from .speed import MISSING
+from .tables import (
     contender_rows,
     difference_rows,
     markdown_contender_table,
@@ -23,7 +24,6 @@ from .report import (
     render_terminal,
     render_verdict,
 )
-from .speed_report import MISSING
 
 if TYPE_CHECKING:
     from rich.console import Console

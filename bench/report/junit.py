@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import List, Optional, Sequence
 from xml.etree import ElementTree
 
+from ..parity.findings import Finding
+from ..parity.gate import Judged
+from ..parity.result import CheckDocument, LevelResult, ModelCheck, Origin
 from .blocks import strip_controls
-from .findings import Finding
-from .gate import Judged
-from .report import format_pair
-from .result import CheckDocument, LevelResult, ModelCheck, Origin
+from .check import format_pair
 
 _PROPERTIES = ("oneflow", "blas_kernel", "run_id")
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}

@@ -6,8 +6,8 @@ from typing import List, Optional, Tuple
 
 from pydantic import BaseModel
 
-from .record import BlockEvent
-from .stats import correlation
+from ..record.run import BlockEvent
+from ..verdict.statistics import correlation
 
 # Rounding: see docs/methodology.md for where these come from.
 EARLY_STEPS = 10

@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from matplotlib.ticker import MaxNLocator
 
-from .picture import PICTURE_STYLE, choose_style, plt, save_picture
-from .record import BlockEvent, EvalEvent, ParametersEvent, RunRecord
+from ..record.run import BlockEvent, EvalEvent, ParametersEvent, RunRecord
+from .style import PICTURE_STYLE, choose_style, plt, save_picture
 
 
 class Series(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import List, Optional, Tuple
 
-from .speed import SpeedSummary
-from .stats import CONFIDENCE
-from .verdict.judge import Interval
+from ..verdict.judge import Interval
+from ..verdict.statistics import CONFIDENCE
+from ..verdict.summary import SpeedSummary
 
 MISSING = "-"
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
+from ..tools.inference.run import ModeTimes
+from ..verdict.break_even import BreakEven
+from ..verdict.statistics import CONFIDENCE, Ratio, Summary
 from .comparison import Comparison, ContenderSummary
-from .inference import ModeTimes
-from .speed_report import MISSING, format_ratio, speed_notes, speed_rows
-from .stats import CONFIDENCE, Ratio, Summary
-from .verdict.break_even import BreakEven
+from .speed import MISSING, format_ratio, speed_notes, speed_rows
 
 if TYPE_CHECKING:
     from rich.console import Console

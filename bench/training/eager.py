@@ -7,8 +7,8 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 import oneflow as flow
 
-from .optimization import capture_eager_state, restore_eager_state
-from .workload import Job
+from .job import Job
+from .optimizers import capture_eager_state, restore_eager_state
 
 # images are None where the loader is inside the graph and they never leave it
 TrainOutput = Tuple[flow.Tensor, flow.Tensor, Optional[flow.Tensor]]

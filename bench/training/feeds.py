@@ -5,18 +5,61 @@ Every feed gives batches of (images float32 (B, 3, H, W), labels int32 (B,)) wit
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import oneflow as flow
 from oneflow import nn
 
-from ..data import DatasetInfo, create_synthetic_batches, take_share
-from ..data.loader import SEEDS_PER_LOADER, JoinedLoader, OFRecordDataLoader
-from .config import SYNTHETIC_DATA, Workload
-from .errors import InputError
-from .ranks.identity import ALONE, Identity
-from .timing import synchronize
+from ...data import DatasetInfo, create_synthetic_batches, take_share
+from ...data.loader import SEEDS_PER_LOADER, JoinedLoader, OFRecordDataLoader
+from ..config import SYNTHETIC_DATA, Workload
+from ..errors import InputError
+from .clock import synchronize
+from .identity import ALONE, Identity
+
+
+def join_digests(digests: Sequence[str]) -> str:
+    """The digest of the readers' own ones in their order; of one reader it is its own.
+
+    A process that holds the whole batch and the ranks that hold a part each come to the same.
+    """
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+class BatchDigests:
+    """Digests of tensors that each hold equally many rows of each of `readers` readers.
+
+    With `preloaded` a tensor that comes again is hashed once.
+    """
+
+    def __init__(self, readers: int, preloaded: bool) -> None:
+        self._readers = readers
+        self._preloaded = preloaded
+        self._known: Dict[int, List[str]] = {}
+
+    def digest(self, tensors: List[Any]) -> str:
+        """sha256 over the digests of the tensors' rows, for each reader, and then joined."""
+        streams = zip(*(self._digest_rows(tensor) for tensor in tensors))
+        return join_digests(
+            [hashlib.sha256("".join(stream).encode()).hexdigest() for stream in streams]
+        )
+
+    def _digest_rows(self, tensor: Any) -> List[str]:
+        known = self._known.get(id(tensor)) if self._preloaded else None
+        if known is None:
+            rows, share = tensor.numpy(), len(tensor) // self._readers
+            known = [
+                hashlib.sha256(rows[start : start + share].tobytes()).hexdigest()
+                for start in range(0, share * self._readers, share)
+            ]
+            if self._preloaded:
+                self._known[id(tensor)] = known
+        return known
+
 
 Batch = Tuple[flow.Tensor, flow.Tensor]
 

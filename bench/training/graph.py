@@ -12,12 +12,12 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from .eager_mode import EvalOutput, TrainOutput
+from ..plan.graph_options import OptionValue, apply_graph_options
+from .clock import synchronize
+from .eager import EvalOutput, TrainOutput
 from .feeds import Feed
-from .graph_options import OptionValue, apply_graph_options
-from .optimization import capture_graph_state, restore_graph_state
-from .timing import synchronize
-from .workload import Job
+from .job import Job
+from .optimizers import capture_graph_state, restore_graph_state
 
 # how the model's variables begin in the train graph's own state
 MODEL_PREFIX = "objective.model."

@@ -7,22 +7,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ..data import DatasetInfo
-from ..models import ModelFactoryError, UnknownModelError, create_model, list_arguments
-from .checkpoint import find_checkpoint, fit_state, read_about, read_state
-from .config import Workload
-from .errors import InputError
+from ...data import DatasetInfo
+from ...models import ModelFactoryError, UnknownModelError, create_model, list_arguments
+from ..config import Workload
+from ..errors import InputError
+from ..record.checkpoint import find_checkpoint, fit_state, read_about, read_state
 from .feeds import CastFeed, Feed, create_feeds
+from .identity import ALONE, Identity
 from .losses import Objective, TrainingLoss, create_loss, freeze
-from .optimization import create_optimizer, create_scheduler
-from .ranks.identity import ALONE, Identity
-from .strategies.gathering import gather
+from .optimizers import create_optimizer, create_scheduler
+from .tensors import gather
+
+
+def score_batches(batches: List[Any], reader_samples: Sequence[int]) -> Tuple[int, float]:
+    """(number correct, mean cross entropy) over the samples of a pass.
+
+    `batches` are (logits (B, K), labels (B,)), each of equally many rows of each reader, in order.
+    What follows a reader's last sample is its next pass and does not count. The loss is computed
+    here, in float64, for both modes.
+    """
+    logits = _select([batch[0] for batch in batches], reader_samples).astype(np.float64)
+    labels = _select([batch[1] for batch in batches], reader_samples).astype(np.int64)
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    top = logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+    loss = float((log_sum - logits[np.arange(len(labels)), labels]).mean())
+    return correct, loss
+
+
+def _select(arrays: List[np.ndarray], reader_samples: Sequence[int]) -> np.ndarray:
+    shares = zip(*(np.split(array, len(reader_samples)) for array in arrays))
+    return np.concatenate(
+        [np.concatenate(share)[:count] for share, count in zip(shares, reader_samples)]
+    )
 
 
 @dataclass

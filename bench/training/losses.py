@@ -12,9 +12,9 @@ import oneflow as flow
 from oneflow import nn
 from oneflow.nn import functional
 
-from ..models.own_code import OwnCodeError, import_attribute
-from .config import LOSS_ARGUMENTS, TEACHER_LOSSES, Workload
-from .errors import InputError
+from ...models.own_code import OwnCodeError, import_attribute
+from ..config import LOSS_ARGUMENTS, TEACHER_LOSSES, Workload
+from ..errors import InputError
 
 VIRTUAL_TEACHER_CORRECT = 0.99  # probability that the virtual teacher gives to the right class
 

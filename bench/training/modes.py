@@ -11,14 +11,14 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from .eager_mode import EagerMode
-from .graph_mode import GraphMode, compile_graph
-from .graph_options import OptionValue, apply_graph_options
+from ..distributed.creation import create_shared_mode
+from ..distributed.sharing import Sharing
+from ..plan.graph_options import OptionValue, apply_graph_options
+from .clock import synchronize
+from .eager import EagerMode
+from .graph import GraphMode, compile_graph
+from .job import Job
 from .layer_graph import ForwardGraph
-from .strategies.creation import create_shared_mode
-from .strategies.sharing import Sharing
-from .timing import synchronize
-from .workload import Job
 
 
 def create_forward(

@@ -14,10 +14,10 @@ import oneflow as flow
 from oneflow import nn
 from oneflow.optim import lr_scheduler
 
-from .config import Workload
-from .errors import InputError
-from .schedule import base_learning_rate, warmup_steps
-from .strategies.gathering import gather, place_everywhere, place_like
+from ..config import Workload
+from ..errors import InputError
+from ..plan.lr_schedule import base_learning_rate, warmup_steps
+from .tensors import gather, place_everywhere, place_like
 
 State = Dict[str, np.ndarray]
 

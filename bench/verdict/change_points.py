@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, List, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,9 @@ def find_changes(values: Sequence[float], min_step: float, relative: bool) -> Li
     noise = max(_estimate_noise(scaled), NOISE_FLOOR * step)
     count = len(scaled)
     penalty = PENALTY * math.log(count) * (1 + SHORT_SERIES / count)
-    starts = _merge_small(scaled, _segment(_measure_costs(scaled, noise), penalty), step)
+    starts = _merge_small(
+        scaled, partition(_measure_costs(scaled, noise), penalty, MIN_SEGMENT), step
+    )
     ends = [*starts[1:], count]
     levels = [float(np.median(values[a:b])) for a, b in zip(starts, ends)]
     return [
@@ -102,13 +104,20 @@ def _measure_costs(x: np.ndarray, noise: float) -> np.ndarray:
     return costs
 
 
-def _segment(costs: np.ndarray, penalty: float) -> List[int]:
-    """Starts of the segments of the cheapest segmentation, 0 first."""
+def partition(
+    costs: np.ndarray, penalty: float, shortest: int, shortest_first: Optional[int] = None
+) -> List[int]:
+    """Starts of the segments of the cheapest segmentation, 0 first.
+
+    `costs[i, j]` is the cost of the segment from i to before j. Each segment after the first costs
+    `penalty`. A segment has at least `shortest` values, the first one `shortest_first`.
+    """
+    first = shortest if shortest_first is None else shortest_first
     count = len(costs)
     best = [0.0] + [math.inf] * count
     came_from = [0] * (count + 1)
-    for end in range(MIN_SEGMENT, count + 1):
-        for start in (0, *range(MIN_SEGMENT, end - MIN_SEGMENT + 1)):
+    for end in range(first, count + 1):
+        for start in (0, *range(first, end - shortest + 1)):
             cost = best[start] + costs[start, end] + (penalty if start else 0.0)
             if cost < best[end]:
                 best[end], came_from[end] = cost, start

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from .machine import read_steal_seconds
-from .speed_events import ConditionsEvent, SpeedBlockEvent
+from ..record.events import ConditionsEvent, SpeedBlockEvent
+from ..record.machine import read_steal_seconds
 
 STEAL_SHARE = 0.01  # of the seconds of all cores
 FREQUENCY_CHANGE = 0.05

@@ -27,9 +27,33 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
-from .estimate import Estimate, Wave, estimate_control, estimate_speedup
-from .location import LOCATIONS, MEDIAN, QUICKEST_QUARTER, median, quickest_quarter
-from .looks import DIFFERENCE_ALPHA, look_alpha
+from .estimate import (
+    LOCATIONS,
+    MEDIAN,
+    QUICKEST_QUARTER,
+    Estimate,
+    Wave,
+    estimate_control,
+    estimate_speedup,
+    median,
+    quickest_quarter,
+)
+
+DIFFERENCE_ALPHA = 0.01  # chance of `faster` or `slower` for equal programs, over a whole run
+GROWTH = 1.5  # a further look is worth its price when there are that many times more data
+
+
+def look_alpha(look: int, alpha: float = DIFFERENCE_ALPHA) -> float:
+    """What look number `look`, from 1, may spend. Raises ValueError for a number below 1."""
+    if look < 1:
+        raise ValueError(f"look {look} was asked for; looks are numbered from 1")
+    return alpha / (look * (look + 1))
+
+
+def is_look_due(data: int, data_at_last_look: int) -> bool:
+    """Whether the data, counted in double rounds of replicates, have grown enough for a look."""
+    return data >= GROWTH * data_at_last_look
+
 
 CONFIDENCE = 0.95
 MARGIN = 0.01

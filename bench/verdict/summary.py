@@ -11,8 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
-from .record import RunRecord
-from .speed_events import (
+from ..record.events import (
     ROLES,
     ConditionsEvent,
     LookEvent,
@@ -21,14 +20,21 @@ from .speed_events import (
     SpeedEndEvent,
     SpeedSetupEvent,
 )
-from .stability import find_warnings, measure_controller_share
-from .stats import Ratio, Summary, summarize
-from .verdict.break_even import BreakEven, estimate_break_even
-from .verdict.estimate import Wave, estimate_speedup
-from .verdict.judge import INCONCLUSIVE, Interval, Judgement, Margins, form_interval, judge
-from .verdict.location import LOCATIONS, Locate, mean
-from .verdict.looks import DIFFERENCE_ALPHA
-from .verdict.warmup import find_warmup
+from ..record.run import RunRecord
+from .break_even import BreakEven, estimate_break_even
+from .conditions import find_warnings, measure_controller_share
+from .estimate import LOCATIONS, Locate, Wave, estimate_speedup, mean
+from .judge import (
+    DIFFERENCE_ALPHA,
+    INCONCLUSIVE,
+    Interval,
+    Judgement,
+    Margins,
+    form_interval,
+    judge,
+)
+from .statistics import Ratio, Summary, summarize
+from .warmup import find_warmup
 
 Value = Callable[[SpeedBlockEvent], Optional[float]]
 

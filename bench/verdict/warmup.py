@@ -13,6 +13,8 @@ from typing import List, Sequence
 
 import numpy as np
 
+from .change_points import partition
+
 SAME_LEVEL = 0.02  # relative difference of two segments that does not count as one
 NOISE_FLOOR = 0.002  # relative; below it the clock itself and rounding are seen
 SPIKE = 5.0  # times the noise
@@ -30,23 +32,16 @@ def find_change_points(times: Sequence[float]) -> List[int]:
     count, noise = len(logs), _estimate_noise(logs)
     logs = _without_spikes(logs, SPIKE * noise)
     penalty = PENALTY * noise**2 * math.log(max(count, 2))
-    sums = np.concatenate([[0.0], np.cumsum(logs)])
-    squares = np.concatenate([[0.0], np.cumsum(logs**2)])
-    best = [-penalty] + [math.inf] * count
-    origin = [0] * (count + 1)
-    for end in range(1, count + 1):
-        for start in range(end):
-            if start and end - start < 2:
-                continue
-            total = sums[end] - sums[start]
-            cost = squares[end] - squares[start] - total * total / (end - start)
-            if best[start] + cost + penalty < best[end]:
-                best[end], origin[end] = best[start] + cost + penalty, start
-    points, end = [], count
-    while end > 0:
-        points.append(origin[end])
-        end = origin[end]
-    return points[::-1]
+    return partition(_measure_costs(logs), penalty, shortest=2, shortest_first=1)
+
+
+def _measure_costs(x: np.ndarray) -> np.ndarray:
+    """Squared distances from the mean of the segment from i to before j, at [i, j]."""
+    sums = np.concatenate([[0.0], np.cumsum(x)])
+    squares = np.concatenate([[0.0], np.cumsum(x**2)])
+    lengths = np.arange(len(x) + 1)[None] - np.arange(len(x))[:, None]
+    totals = sums[None] - sums[:-1, None]
+    return squares[None] - squares[:-1, None] - totals**2 / np.maximum(lengths, 1)
 
 
 def find_warmup(times: Sequence[float]) -> int:

@@ -17,10 +17,10 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
-from .cache import find_cache_folder
-from .interpreter import create_python_command, keep_logs_away
-from .machine import read_cpuinfo
-from .record import write_atomically
+from ..record.documents import find_cache_folder
+from ..record.machine import read_cpuinfo
+from ..record.run import write_atomically
+from .foreign_python import create_python_command, keep_logs_away
 
 PROBE_TIMEOUT_S = 120.0
 # the BLAS reads the processor's identity; a hypervisor may show one name for several kinds

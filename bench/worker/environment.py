@@ -20,10 +20,10 @@ import os
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from ..config import Contender
+from ..record.machine import read_cpu
 from .blas_kernel import find_blas_kernel
-from .config import Contender
-from .interpreter import add_sources
-from .machine import read_cpu
+from .foreign_python import add_sources
 from .runtime_profile import (
     RuntimeProfile,
     check_profile_machine,

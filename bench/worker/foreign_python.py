@@ -17,12 +17,12 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from pydantic import BaseModel
 
-from .errors import InputError
-from .graph_options import check_graph_options
+from ..errors import InputError
+from ..plan.graph_options import check_graph_options
 
 PACKAGE = "oneflow_bench"
 PACKAGE_PARTS = ("__init__.py", "bench", "models", "data")
-PACKAGE_DEPTH = 1  # folders from this file up to the package
+PACKAGE_DEPTH = 2  # folders from this file up to the package
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 8), (3, 10)
 ASK_TIMEOUT_S = 120.0
 SOURCES = "sources"
@@ -53,7 +53,7 @@ for name in names:
         answer["broken"][name] = " ".join(str(error).split())
 if "oneflow" in answer["versions"]:
     from oneflow.nn.graph.graph_config import GraphConfig
-    from oneflow_bench.bench.graph_options import list_graph_options
+    from oneflow_bench.bench.plan.graph_options import list_graph_options
     options = list_graph_options(GraphConfig)
     answer["graph_options"] = {{k: v and v.__name__ for k, v in options.items()}}
 print({_MARK!r} + json.dumps(answer))

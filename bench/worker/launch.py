@@ -6,24 +6,24 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from .config import Contender
-from .errors import InputError
-from .interpreter import Interpreter, check_interpreter, check_options
-from .ranks.node_server import NodeServer
-from .ranks.seat import THREADS
-from .ranks.starting import start_group
-from .runtime import TUNED, RuntimeResolver
+from ..config import Contender
+from ..distributed.machines.node_server import NodeServer
+from ..distributed.seat import THREADS
+from ..distributed.starting import start_group
+from ..errors import InputError
+from .environment import TUNED, RuntimeResolver
+from .foreign_python import Interpreter, check_interpreter, check_options
+from .process import WorkerProcess, create_worker_command
 from .variables import check_variables
-from .worker_process import WorkerProcess, create_worker_command
 
-TRAINING = "oneflow_bench.bench.worker"
+TRAINING = "oneflow_bench.bench.worker.session"
 # workers that measure or examine one process, and by what command they are known
 SINGLE = {
-    "oneflow_bench.bench.inference_worker": "bench infer",
-    "oneflow_bench.bench.limits.worker": "bench limits",
+    "oneflow_bench.bench.tools.inference.worker": "bench infer",
+    "oneflow_bench.bench.tools.limits.worker": "bench limits",
     "oneflow_bench.bench.parity.worker": "bench check",
-    "oneflow_bench.bench.profile_worker": "bench profile",
-    "oneflow_bench.bench.tuning.worker": "bench tune",
+    "oneflow_bench.bench.tools.profile.worker": "bench profile",
+    "oneflow_bench.bench.tools.tune.worker": "bench tune",
 }
 
 

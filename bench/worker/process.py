@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Union
 
-from .answers import AnswerStream, open_answer
-from .errors import WorkerError, WorkerTimeout
-from .interpreter import create_python_command
+from ..errors import WorkerError, WorkerTimeout
+from .foreign_python import create_python_command
+from .protocol import AnswerStream, open_answer
 
 TAIL_LINES = 12
 END_GRACE_S = 5.0
@@ -223,7 +223,9 @@ def describe_death(title: str, call: str, status: int, log: Union[str, Path]) ->
     )
 
 
-def create_worker_command(python: str, module: str = "oneflow_bench.bench.worker") -> List[str]:
+def create_worker_command(
+    python: str, module: str = "oneflow_bench.bench.worker.session"
+) -> List[str]:
     """Command line of a worker under the interpreter `python`; `module` holds its session."""
     return create_python_command(
         python, f"import runpy; runpy.run_module({module!r}, run_name='__main__')"

@@ -19,11 +19,11 @@ from typing import Dict, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from .documents import load_document
-from .errors import InputError
-from .interpreter import create_python_command
-from .machine import read_cpu
-from .record import save_text
+from ..errors import InputError
+from ..record.documents import load_document
+from ..record.machine import read_cpu
+from ..record.run import save_text
+from .foreign_python import create_python_command
 
 SCHEMA_VERSION = 1
 UNKNOWN = "unknown"

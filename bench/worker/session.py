@@ -1,7 +1,6 @@
 """A worker process: builds one contender and does what the controller says, turn by turn.
 
-Started as `python -m oneflow_bench.bench.worker --reply-fd N`; how it is asked and answers is in
-`serving.py`.
+`process.create_worker_command` starts it. `protocol.py` says how it is asked and how it answers.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from .batch_digests import BatchDigests
-from .config import SYNTHETIC_DATA, Contender, Workload
-from .counters import Counters
-from .errors import InputError
-from .machine import RECORDED_VARIABLES, read_peak_rss_bytes
-from .ranks.identity import ALONE, read_identity
-from .scoring import score_batches
-from .serving import main
+from ..config import SYNTHETIC_DATA, Contender, Workload
+from ..errors import InputError
+from ..record.machine import RECORDED_VARIABLES, read_peak_rss_bytes
+from ..training.counters import Counters
+from ..training.feeds import BatchDigests
+from ..training.identity import ALONE, read_identity
+from ..training.job import score_batches
+from .protocol import main
 
 
 class Session:
@@ -51,10 +50,11 @@ class Session:
         import oneflow as flow
 
         imported = time.perf_counter()
-        from ..data import load_dataset
-        from . import modes, workload
-        from .checkpoint import digest_state
-        from .strategies.sharing import describe_sharing
+        from ...data import load_dataset
+        from ..distributed.sharing import describe_sharing
+        from ..record.checkpoint import digest_state
+        from ..training import job as workload
+        from ..training import modes
 
         check_device(contender.device, flow.cuda.is_available())
         folder = request.get("dataset")
@@ -106,7 +106,7 @@ class Session:
 
     def _resume(self, path: Path) -> None:
         """Optimizer, schedule and feeds as they were; the weights were loaded with the job."""
-        from .checkpoint import load_training_state
+        from ..record.checkpoint import load_training_state
 
         stored = load_training_state(path)
         self._mode.restore_optimizer(stored.optimizer, stored.step)
@@ -119,17 +119,17 @@ class Session:
         return BatchDigests(len(self._job.train_feed.reader_samples), preloaded)
 
     def _digest_teacher(self) -> Optional[str]:
-        from . import workload
-        from .checkpoint import digest_state
+        from ..record.checkpoint import digest_state
+        from ..training import job as workload
 
         teacher = self._job.teacher
         return None if teacher is None else digest_state(workload.copy_state(teacher))
 
     def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Time a block of train steps; losses and digests are fetched after the clock stopped."""
-        from . import timing
-        from .schedule import learning_rate
-        from .strategies.gathering import gather
+        from ..plan.lr_schedule import learning_rate
+        from ..training import clock as timing
+        from ..training.tensors import gather
 
         steps = int(request["steps"])
         timed = timing.measure_block(self._mode.train_step, steps)
@@ -152,7 +152,7 @@ class Session:
 
     def measure(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Time a block of train steps for the speed verdict: no losses, no digests."""
-        from .speed_timing import measure_speed_block
+        from ..training.clock import measure_speed_block
 
         steps, lead_steps = int(request["steps"]), int(request["lead_steps"])
         self._step += lead_steps + steps
@@ -163,7 +163,7 @@ class Session:
 
     def probe(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """What measuring itself costs, what the loader alone takes, and what cannot be read."""
-        from .speed_timing import measure_step_time, measure_synchronization
+        from ..training.clock import measure_step_time, measure_synchronization
 
         return {
             "sync_s": measure_synchronization(),
@@ -176,7 +176,7 @@ class Session:
 
     def eval(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Time one pass over the validation split; the score counts every sample once."""
-        from . import timing
+        from ..training import clock as timing
 
         feed = self._job.eval_feed
         timed = timing.measure_block(self._mode.eval_step, feed.steps_per_pass)
@@ -197,7 +197,8 @@ class Session:
 
         All ranks gather what is spread over them, and the first writes it.
         """
-        from . import checkpoint, workload
+        from ..record import checkpoint
+        from ..training import job as workload
 
         state = workload.copy_state(self._job.model)
         optimizer = self._mode.capture_optimizer() if request.get("training") else None

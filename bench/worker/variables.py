@@ -12,8 +12,8 @@ import subprocess
 from pathlib import Path
 from typing import Iterable, List, Mapping, Optional
 
-from .errors import InputError
-from .interpreter import create_python_command
+from ..errors import InputError
+from .foreign_python import create_python_command
 
 # what OneFlow 0.9.0 and the libraries below it read on a CPU, and what may change its speed
 KNOWN_VARIABLES = (

@@ -18,9 +18,9 @@ from collections import deque
 from pathlib import Path
 from typing import Callable, Deque, List, Optional, Tuple
 
-from .cache import find_cache_folder
-from .errors import InputError
-from .interpreter import check_interpreter
+from ..errors import InputError
+from ..record.documents import find_cache_folder
+from .foreign_python import check_interpreter
 
 FOLDER = "environments"
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?([.+\w]*)")

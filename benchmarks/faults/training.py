@@ -7,7 +7,7 @@ from typing import Any, Callable
 import oneflow as flow
 
 from faults.planting import Fault, wrap_forward
-from oneflow_bench.bench.losses import smoothed_cross_entropy
+from oneflow_bench.bench.training.losses import smoothed_cross_entropy
 
 
 def sum_loss(fault: Fault, job: Any) -> None:

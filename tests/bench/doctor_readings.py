@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneflow_bench.bench.doctor.readings import (
+from oneflow_bench.bench.tools.doctor.readings import (
     CONTROL,
     HUGE_PAGES,
     ONEDNN,

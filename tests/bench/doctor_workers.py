@@ -6,7 +6,7 @@ from doctor_readings import OPERATORS_S, create_block, create_identity, create_i
 from doctor_readings import create_threads as threads
 from fakes import Clock
 
-from oneflow_bench.bench.runtime import RuntimeResolver
+from oneflow_bench.bench.worker.environment import RuntimeResolver
 
 STEP_S = 0.03
 

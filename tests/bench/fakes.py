@@ -8,9 +8,9 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 from safetensors.numpy import save_file
 
-from oneflow_bench.bench.checkpoint import training_path
 from oneflow_bench.bench.config import Contender, Measuring, Workload
-from oneflow_bench.bench.record import Document, RecordWriter
+from oneflow_bench.bench.record.checkpoint import training_path
+from oneflow_bench.bench.record.run import Document, RecordWriter
 
 STEPS_PER_EPOCH = 20
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from oneflow_bench.bench.parity.blocks import print_blocks
+from oneflow_bench.bench.report.blocks import print_blocks
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
 

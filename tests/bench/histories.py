@@ -9,7 +9,7 @@ from typing import Any, List, Optional, Sequence
 
 from records import create_events, create_record
 
-from oneflow_bench.bench.record import RunRecord
+from oneflow_bench.bench.record.run import RunRecord
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oneflow_bench.bench.config import Workload
-from oneflow_bench.bench.limits.document import (
+from oneflow_bench.bench.tools.limits.document import (
     COPY,
     MATMUL,
     Ceiling,
@@ -11,8 +11,8 @@ from oneflow_bench.bench.limits.document import (
     StepTimes,
     Witness,
 )
-from oneflow_bench.bench.limits.steps import compare_steps
-from oneflow_bench.bench.limits.work import LayerWork, Work
+from oneflow_bench.bench.tools.limits.steps import compare_steps
+from oneflow_bench.bench.tools.limits.work import LayerWork, Work
 
 GIGA = 10**9
 

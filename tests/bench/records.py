@@ -9,7 +9,14 @@ from typing import Any, List, Optional, Sequence
 from fakes import create_document
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.record import (
+from oneflow_bench.bench.record.events import (
+    ConditionsEvent,
+    LookEvent,
+    SpeedBlockEvent,
+    SpeedEndEvent,
+    SpeedSetupEvent,
+)
+from oneflow_bench.bench.record.run import (
     BlockEvent,
     EndEvent,
     EvalEvent,
@@ -17,13 +24,6 @@ from oneflow_bench.bench.record import (
     RecordWriter,
     RunRecord,
     SetupEvent,
-)
-from oneflow_bench.bench.speed_events import (
-    ConditionsEvent,
-    LookEvent,
-    SpeedBlockEvent,
-    SpeedEndEvent,
-    SpeedSetupEvent,
 )
 
 BLOCK_STEPS = 5

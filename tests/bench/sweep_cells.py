@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from oneflow_bench.bench.config import Measuring
-from oneflow_bench.bench.stats import Ratio, Summary
-from oneflow_bench.bench.sweep.document import Cell, CellResult, ModeResult, SweepDocument
+from oneflow_bench.bench.tools.sweep.document import Cell, CellResult, ModeResult, SweepDocument
+from oneflow_bench.bench.verdict.statistics import Ratio, Summary
 
 MACHINE = {"cpu": "made up", "cores": 2, "memory_bytes": 2**33, "oneflow": "0.9.0"}
 

@@ -12,9 +12,9 @@ from fakes import Clock, FakeSpeedWorker, ScriptedWorker
 from safetensors.numpy import save_file
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.plan import create_plan
-from oneflow_bench.bench.tuning.candidates import Setting, create_option, create_variable
-from oneflow_bench.bench.tuning.run import Launchers, TuneRequest
+from oneflow_bench.bench.plan.plan import create_plan
+from oneflow_bench.bench.tools.tune.candidates import Setting, create_option, create_variable
+from oneflow_bench.bench.tools.tune.run import Launchers, TuneRequest
 
 STEP_TIME_S = 0.01
 START_S = 0.5

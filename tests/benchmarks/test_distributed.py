@@ -22,7 +22,7 @@ from distributed_report import ALL_REDUCE, load_rows
 from records import create_rank_record, save_record
 
 from oneflow_bench.bench.errors import WorkerError
-from oneflow_bench.bench.scaling.link import load_all_reduce
+from oneflow_bench.bench.tools.scaling.link import load_all_reduce
 
 MEASURED = {
     "schema_version": 1,

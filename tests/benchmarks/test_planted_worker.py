@@ -7,8 +7,8 @@ import pytest
 from planting import create_planted_launcher
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.plan import create_plan
-from oneflow_bench.bench.runtime import RuntimeResolver
+from oneflow_bench.bench.plan.plan import create_plan
+from oneflow_bench.bench.worker.environment import RuntimeResolver
 
 PRODUCTS = 4000  # so many that other work on the machine cannot hide them
 

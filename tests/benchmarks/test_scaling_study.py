@@ -13,8 +13,8 @@ from scaling_study import MODELS, MODES, RANKS, main
 
 from oneflow_bench.bench import cli
 from oneflow_bench.bench.errors import WorkerError
-from oneflow_bench.bench.profile_record import LayerProfile, ProfileDocument, StepParts
-from oneflow_bench.bench.record import write_atomically
+from oneflow_bench.bench.record.run import write_atomically
+from oneflow_bench.bench.tools.profile.document import LayerProfile, ProfileDocument, StepParts
 
 LAYER = LayerProfile(
     name="fc",

@@ -10,7 +10,7 @@ from runtime_study import parse_options
 from study import load_rows
 from tuning_machine import Machine, variable
 
-from oneflow_bench.bench.limits.document import DOCUMENT_NAME
+from oneflow_bench.bench.tools.limits.document import DOCUMENT_NAME
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from verdict_quality_report import (
 )
 
 from oneflow_bench.bench.config import Workload
-from oneflow_bench.bench.speed_events import SpeedBlockEvent
+from oneflow_bench.bench.record.events import SpeedBlockEvent
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from data_samples import create_jpeg, create_part
 
-from oneflow_bench.bench.ranks.identity import Identity
-from oneflow_bench.bench.ranks.rendezvous import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.distributed.rendezvous import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.training.identity import Identity
 from oneflow_bench.data import DataError, assign_parts, load_dataset, reshard_dataset
 
 # prints the labels that one reader of a folder gives, a list for each batch

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import registry_cases
 
-from oneflow_bench.bench.blas_kernel import find_blas_kernel
-from oneflow_bench.bench.runtime import create_tuned_variables
+from oneflow_bench.bench.worker.blas_kernel import find_blas_kernel
+from oneflow_bench.bench.worker.environment import create_tuned_variables
 
 PROCESSES = 2
 MODELS_OF_A_PROCESS = 6  # OneFlow keeps what it has had: 15 GB after all models in one process

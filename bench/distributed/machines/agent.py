@@ -11,11 +11,11 @@ import socket
 import time
 from typing import Callable, Dict
 
-from ..errors import BenchError, InputError, WorkerError
+from ...errors import BenchError, InputError, WorkerError
+from ..rank_process import RankProcess
+from ..rendezvous import Address
 from .link import Link, LinkEnded, Message, pack, unpack
-from .rank_process import RankProcess
 from .remote import store_observation
-from .rendezvous import Address
 
 JOIN_S = 60.0  # to reach machine 0, which checks its data first
 ATTEMPT_S = 5.0

@@ -8,21 +8,21 @@ import socket
 from pathlib import Path
 from typing import Callable, List
 
-from ... import __version__
-from ..config import Contender
-from ..errors import InputError, WorkerError
-from ..launch import TRAINING, divides_threads, python_of
-from ..plan import SUBSET_FOLDER, Plan
-from ..record import Document
-from ..runtime import RuntimeResolver
-from ..worker_process import create_worker_command
+from .... import __version__
+from ...config import Contender
+from ...errors import InputError, WorkerError
+from ...plan.plan import SUBSET_FOLDER, Plan
+from ...record.run import Document
+from ...worker.environment import RuntimeResolver
+from ...worker.launch import TRAINING, divides_threads, python_of
+from ...worker.process import create_worker_command
+from ..rank_process import RankProcess
+from ..rendezvous import Address
+from ..seat import create_seat_variables, find_contender, restore_seat
 from .agent import Agent, join_run
 from .handshake import create_hello, describe_run
 from .link import Message
 from .nodes import Nodes
-from .rank_process import RankProcess
-from .rendezvous import Address
-from .seat import create_seat_variables, find_contender, restore_seat
 
 
 def follow_machine_0(

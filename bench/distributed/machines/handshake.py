@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 from typing import Any, Dict, Mapping, Optional
 
-from ..config import EMBEDDED_DATA, SYNTHETIC_DATA
-from ..record import Document
+from ...config import EMBEDDED_DATA, SYNTHETIC_DATA
+from ...record.run import Document
 from .link import PROTOCOL, Message
 
 REMEDY = "start every machine with the command that bench launch --plan prints for it"

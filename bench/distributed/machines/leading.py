@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, Optional
 
-from ... import __version__
-from ..errors import InputError
-from ..record import Document
+from .... import __version__
+from ...errors import InputError
+from ...record.run import Document
 from .handshake import describe_run
 from .link import Message
 from .node_server import NodeServer

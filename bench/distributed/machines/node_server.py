@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from ..errors import InputError, WorkerError
+from ...errors import InputError, WorkerError
 from .handshake import refuse_caller, refuse_run
 from .link import LineBuffer, Link, LinkEnded, Message, pack, watch_connection
 from .remote import SILENT_S, RankState, RemoteNode, RemoteRank

@@ -6,8 +6,8 @@ import re
 import shlex
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..config import Contender
-from ..errors import InputError
+from ...config import Contender
+from ...errors import InputError
 
 COMMANDS = ("eager", "graph", "compare")  # that take --ranks
 _FLAGS = ("--ranks", "--nodes", "--node-rank", "--master", "--token")

@@ -9,12 +9,12 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable, Dict, List, Optional
 
-from ..answers import AnswerStream, open_answer
-from ..errors import WorkerError
-from ..worker_process import END_GRACE_S, describe_death
+from ...errors import WorkerError
+from ...worker.process import END_GRACE_S, describe_death
+from ...worker.protocol import AnswerStream, open_answer
+from ..observation import Observation
+from ..progress import Progress
 from .link import Link, LinkEnded, Message
-from .observation import Observation
-from .progress import Progress
 
 SILENT_S = 8.0  # an agent says something every half second
 NEWS_S = 2.0  # for the agent's word on why a connection has ended

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Optional, Sequence
 
-from ..errors import InputError
+from ...errors import InputError
 from .selection import Selected, list_scalars
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
 
-from ..errors import InputError
+from ...errors import InputError
 
 if TYPE_CHECKING:
     from .selection import Selected
@@ -64,7 +64,7 @@ def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) 
 
 
 def _write_text(text: str, out: Path) -> None:
-    from ..record import write_atomically
+    from ...record.run import write_atomically
 
     write_atomically(out, text)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Sequence
 
-from ..errors import InputError
+from ...errors import InputError
 from .selection import Scalar, Selected, describe_machine_of, list_scalars
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Sequence
 
 from ..comparison import compare_contenders
-from ..report import contender_rows, render_markdown
+from ..tables import contender_rows, render_markdown
 from .selection import Selected
 
 

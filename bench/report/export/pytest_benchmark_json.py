@@ -11,7 +11,7 @@ import statistics
 from collections import Counter
 from typing import Any, Dict, List, Sequence, Tuple
 
-from ... import __version__
+from .... import __version__
 from .selection import TRAIN_STEP, Selected, describe_job_of, describe_machine_of, step_time_s
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from ...config import Contender
+from ...errors import InputError
+from ...record.run import BlockEvent, RunRecord, SetupEvent
+from ...verdict.statistics import Summary
 from ..comparison import ContenderSummary, summarize_contender
-from ..config import Contender
-from ..errors import InputError
-from ..record import BlockEvent, RunRecord, SetupEvent
-from ..stats import Summary
 
 TRAIN_STEP = "train_step"
 # settings of a contender that most do without, and then have no word of in any format

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Sequence
 
-from ..errors import InputError
-from ..record import EvalEvent
+from ...errors import InputError
+from ...record.run import EvalEvent
 from .selection import Selected, step_time_s
 
 EXTRA = "tensorboard"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from ..stability import HOT_C, OTHERS_CORES, STEAL_SHARE
+from ...verdict.conditions import HOT_C, OTHERS_CORES, STEAL_SHARE
 from . import thresholds
 from .readings import ActivityReading, CgroupReading, FrequencyReading, MachineReading
 from .result import Check, Finding, create_check, create_unknown

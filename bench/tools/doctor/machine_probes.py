@@ -11,9 +11,15 @@ import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Set
 
-from ..counters import read_busy_s
-from ..machine import read_available_bytes, read_count, read_cpu, read_kib_bytes, read_steal_seconds
-from ..stability import read_temperature_c
+from ...record.machine import (
+    read_available_bytes,
+    read_count,
+    read_cpu,
+    read_kib_bytes,
+    read_steal_seconds,
+)
+from ...training.counters import read_busy_s
+from ...verdict.conditions import read_temperature_c
 from .readings import ActivityReading, CgroupReading, FrequencyReading, MachineReading
 
 ROOT = Path("/")

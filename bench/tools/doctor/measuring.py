@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ..config import Contender
-from ..errors import WorkerError, WorkerTimeout
-from ..machine import RECORDED_VARIABLES
-from ..runtime import RuntimeResolver
+from ...config import Contender
+from ...errors import WorkerError, WorkerTimeout
+from ...record.machine import RECORDED_VARIABLES
+from ...worker.environment import RuntimeResolver
 from . import thresholds
 from .planning import Changes, count_affordable, plan_variants
 from .readings import (

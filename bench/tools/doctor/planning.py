@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Optional
 
-from ..runtime import needs_core_type
+from ...worker.environment import needs_core_type
 from .import_failure import parse_version
 from .readings import (
     BLAS,

@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Union
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Literal
 
-from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
+from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
 from .readings import ActivityReading, MachineReading, RuntimeReading
 
 SCHEMA_VERSION = 1

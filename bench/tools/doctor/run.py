@@ -11,10 +11,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from ..errors import InputError
-from ..interpreter import create_python_command
-from ..runtime import RuntimeResolver
-from ..worker_process import WorkerProcess
+from ...errors import InputError
+from ...worker.environment import RuntimeResolver
+from ...worker.foreign_python import create_python_command
+from ...worker.process import WorkerProcess
 from .import_checks import check_installation
 from .import_failure import parse_version
 from .machine_checks import check_machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Dict, List, Mapping, Optional
 
-from ..runtime import needs_core_type
+from ...worker.environment import needs_core_type
 from . import thresholds
 from .readings import BLAS, HUGE_PAGES, ONEDNN, SCHEDULER, THREADS, MachineReading, RuntimeReading
 from .result import NOT_IMPORTED, Check, Finding, Number, create_check, create_unknown

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
-from ..errors import WorkerError, WorkerTimeout
-from ..worker_process import describe_exit
+from ...errors import WorkerError, WorkerTimeout
+from ...worker.process import describe_exit
 from .readings import Failure, ImportReading
 
 Launch = Callable[[str, Dict[str, str]], Any]  # name and environment -> WorkerProcess

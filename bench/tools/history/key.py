@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Tuple
 
-from .config import Contender
-from .record import RunRecord, SetupEvent
+from ...config import Contender
+from ...record.run import RunRecord, SetupEvent
 
 UNKNOWN = "unknown"  # the record does not say
 NONE = "none"  # a setting that is not set

@@ -11,9 +11,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from .history import Curve, History, Series  # noqa: E402
-from .history_metrics import METRICS  # noqa: E402
-from .history_report import describe_series, format_change  # noqa: E402
+from .metrics import METRICS  # noqa: E402
+from .report import describe_series, format_change  # noqa: E402
+from .series import Curve, History, Series  # noqa: E402
 
 SHOWN_SERIES = 10  # those with the newest runs
 SHOWN_DATES = 8

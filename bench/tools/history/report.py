@@ -6,8 +6,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Dict, List, Sequence
 
-from .history import Change, Curve, History, Series, Value
-from .history_metrics import METRICS, Metric
+from .metrics import METRICS, Metric
+from .series import Change, Curve, History, Series, Value
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,12 +8,12 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from pydantic import BaseModel
 
-from .changepoint import find_changes
-from .comparison import compare_contenders, summarize_contender
-from .errors import InputError, RecordError
-from .history_key import create_series_key, list_differences
-from .history_metrics import METRICS
-from .record import DOCUMENT_NAME, RunRecord, load_record
+from ...errors import InputError, RecordError
+from ...record.run import DOCUMENT_NAME, RunRecord, load_record
+from ...report.comparison import compare_contenders, summarize_contender
+from ...verdict.change_points import find_changes
+from .key import create_series_key, list_differences
+from .metrics import METRICS
 
 Value = Union[float, str]
 Progress = Callable[[int, int], None]

@@ -10,14 +10,14 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from pydantic import BaseModel
 
-from ..data import DataError, InputScale, imagenet_names, read_picture
-from ..models import UnknownModelError, get_model_spec
-from .checkpoint import find_checkpoint, read_about
-from .config import Contender, Workload
-from .errors import InputError
-from .recipe_checks import validated
-from .stats import Summary, summarize
-from .turns import generate_orders
+from ....data import DataError, InputScale, imagenet_names, read_picture
+from ....models import UnknownModelError, get_model_spec
+from ...config import Contender, Workload
+from ...errors import InputError
+from ...measure.order import generate_orders
+from ...plan.checks import validated
+from ...record.checkpoint import find_checkpoint, read_about
+from ...verdict.statistics import Summary, summarize
 
 IMAGENET_CLASSES = 1000
 # probabilities of the two modes that differ by more are called different

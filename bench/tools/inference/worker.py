@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, List
 
-from .config import Contender, Workload
-from .serving import main
-from .worker import check_device, describe_environment
+from ...config import Contender, Workload
+from ...worker.protocol import main
+from ...worker.session import check_device, describe_environment
 
 
 class InferenceSession:
@@ -31,8 +31,9 @@ class InferenceSession:
         import oneflow as flow
 
         imported = time.perf_counter()
-        from . import modes, timing
-        from .workload import create_student, load_weights
+        from ...training import clock as timing
+        from ...training import modes
+        from ...training.job import create_student, load_weights
 
         check_device(contender.device, flow.cuda.is_available())
         model = create_student(workload)
@@ -67,7 +68,7 @@ class InferenceSession:
 
     def time(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Seconds of `iterations` forward passes of the first batch, each synchronised."""
-        from . import timing
+        from ...training import clock as timing
 
         return {
             "durations_s": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List
 
-from ..config import Contender
+from ...config import Contender
 from .document import COPY, MATMUL, Ceiling
 
 MATMUL_SIZES = (1024, 2048)

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Optional
 
 from pydantic import BaseModel, ConfigDict
 
-from ..config import Workload
-from ..documents import load_document
-from ..stats import Ratio
+from ...config import Workload
+from ...record.documents import load_document
+from ...verdict.statistics import Ratio
 from .work import LayerWork
 
 SCHEMA_VERSION = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
-from ..speed_report import MISSING
+from ...report.speed import MISSING
 from .document import LimitsDocument
 from .floor import LayerFloor, Roof, sum_work
 

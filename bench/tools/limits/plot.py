@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any, List, Tuple
 
-from ..plot import PICTURE_STYLE, plt, save_picture
-from ..stats import summarize
+from ...report.pictures import PICTURE_STYLE, plt, save_picture
+from ...verdict.statistics import summarize
 from .document import LimitsDocument
 from .floor import Roof, create_roofs, layer_floors, sum_work
 from .work import LayerWork, Work, add_work

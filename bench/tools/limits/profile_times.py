@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from ..config import Workload
-from ..documents import load_document
-from ..errors import InputError
-from ..profile_record import SCHEMA_VERSION, ProfileDocument, layer_rows
-from ..recipe_checks import flag_of
+from ...config import Workload
+from ...errors import InputError
+from ...plan.checks import flag_of
+from ...record.documents import load_document
+from ..profile.document import SCHEMA_VERSION, ProfileDocument, layer_rows
 from .document import LayerTime, LimitsDocument
 from .floor import create_roofs, layer_floors
 from .work import LayerWork

@@ -6,10 +6,10 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
-from ..profile_report import format_ms
-from ..record import write_atomically
-from ..speed_report import MISSING, format_ratio
-from ..stats import summarize
+from ...record.run import write_atomically
+from ...report.speed import MISSING, format_ratio
+from ...verdict.statistics import summarize
+from ..profile.report import format_ms
 from .document import MATMUL, Ceiling, LimitsDocument, Witness
 from .floor import Roof, create_roofs, layer_floors, step_floor_s, sum_work, uncounted_kinds
 from .layer_table import (

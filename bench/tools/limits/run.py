@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
-from ..config import Contender, Workload
-from ..machine import describe_machine, read_cpu
-from ..profile_record import ProfileDocument
+from ...config import Contender, Workload
+from ...record.machine import describe_machine, read_cpu
+from ..profile.document import ProfileDocument
 from .ceilings import measure_ceilings
 from .document import LimitsDocument
 from .floor import sum_work

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from ..config import Contender, Workload
-from ..errors import InputError, WorkerError
-from ..stats import paired_log_ratio, summarize
-from ..turns import (
+from ...config import Contender, Workload
+from ...errors import InputError, WorkerError
+from ...measure.order import (
     choose_lead_steps,
     choose_speed_block_steps,
     choose_warmup_blocks,
     generate_orders,
 )
-from ..verdict.warmup import is_settled
+from ...verdict.statistics import paired_log_ratio, summarize
+from ...verdict.warmup import is_settled
 from .document import StepRatio, StepTimes
 from .torch_side import create_setup_request
 

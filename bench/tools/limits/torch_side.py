@@ -7,14 +7,14 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, List
 
-from ..config import Workload
-from ..errors import InputError
-from ..interpreter import create_python_command
-from ..schedule import base_learning_rate
-from ..worker_process import WorkerProcess
+from ...config import Workload
+from ...errors import InputError
+from ...plan.lr_schedule import base_learning_rate
+from ...worker.foreign_python import create_python_command
+from ...worker.process import WorkerProcess
 
 WORKER_FILE = Path(__file__).resolve().parent / "torch_worker.py"
-MODELS_FOLDER = Path(__file__).resolve().parents[2] / "models"
+MODELS_FOLDER = Path(__file__).resolve().parents[3] / "models"
 CHECK_TIMEOUT_S = 120.0  # the first import of PyTorch reads hundreds of megabytes
 _FLAG = "--torch-python"
 _INSTALL = "install it there, or give the python of an environment that has it"

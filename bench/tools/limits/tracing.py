@@ -7,8 +7,8 @@ from typing import Any, Callable, Dict, List
 import oneflow as flow
 from oneflow import nn
 
-from ...models.counting import count_macs_per_output
-from ..layer_graph import replace_forwards
+from ....models.counting import count_macs_per_output
+from ...training.layer_graph import replace_forwards
 from .work import (
     ADAPTIVE_POOL,
     AVG_POOL,

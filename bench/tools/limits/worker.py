@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
-from ..serving import main
-from ..worker import Session
+from ...worker.protocol import main
+from ...worker.session import Session
 from .rates import matmul_flops, measure_copy, measure_numpy_matmul, repeat_timed
 
 
@@ -47,7 +47,7 @@ class LimitsSession(Session):
         """Write weights and the first `batches` batches as `.npz`; the feed goes on behind them."""
         import numpy as np
 
-        from ..workload import copy_state
+        from ...training.job import copy_state
 
         np.savez(request["weights"], **copy_state(self._job.model))
         batches: Dict[str, Any] = {}
@@ -62,7 +62,7 @@ class LimitsSession(Session):
 def _measure_oneflow_matmul(size: int) -> List[float]:
     import oneflow as flow
 
-    from ..timing import synchronize
+    from ...training.clock import synchronize
 
     left, right = flow.randn(size, size), flow.randn(size, size)
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional
 
 from pydantic import BaseModel, ConfigDict
 
-from .stats import Summary, summarize
+from ...verdict.statistics import Summary, summarize
 
 SCHEMA_VERSION = 1
 

@@ -21,9 +21,15 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from .layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer, replace_forwards
-from .profile_record import LayerProfile
-from .timing import synchronize
+from ...training.clock import synchronize
+from ...training.layer_graph import (
+    ForwardGraph,
+    GradientGraph,
+    LayerAlone,
+    copy_layer,
+    replace_forwards,
+)
+from .document import LayerProfile
 
 ALONE_REPEATS = 7  # a median has an interval from six values on
 _WARMUP_REPEATS = 2

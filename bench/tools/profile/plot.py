@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from .picture import plt, save_picture
-from .profile_record import ProfileDocument, layer_rows
-from .profile_report import select_rows
+from ...report.style import plt, save_picture
+from .document import ProfileDocument, layer_rows
+from .report import select_rows
 
 SHOWN_LAYERS = 30
 _LONGEST_NAME = 34

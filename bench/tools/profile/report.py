@@ -6,9 +6,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Mapping, Optional
 
-from .profile_record import GraphFacts, LayerRow, ProfileDocument, layer_rows, remainder_rows
-from .record import write_atomically
-from .stats import Summary, summarize
+from ...record.run import write_atomically
+from ...verdict.statistics import Summary, summarize
+from .document import GraphFacts, LayerRow, ProfileDocument, layer_rows, remainder_rows
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-from .config import Contender, Workload
-from .errors import WorkerError
-from .machine import describe_machine
-from .profile_record import ProfileDocument
+from ...config import Contender, Workload
+from ...errors import WorkerError
+from ...record.machine import describe_machine
+from .document import ProfileDocument
 
 # fresh workers for the layers as graphs: small ones now and then end their process
 # (`layer_graph.create_ballast` says why; here a ballast would be timed too)

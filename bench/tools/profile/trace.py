@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
-from .profile_record import ProfileDocument, layer_rows
+from .document import ProfileDocument, layer_rows
 
 _PROCESS = 1
 _THREADS = {1: "forward, as it ran in the step", 2: "backward, each layer alone, in reverse order"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, List
 
-from .config import Contender, Workload
-from .serving import main
-from .worker import check_device, describe_environment
+from ...config import Contender, Workload
+from ...worker.protocol import main
+from ...worker.session import check_device, describe_environment
 
 
 class ProfileSession:
@@ -32,15 +32,16 @@ class ProfileSession:
     def _create_job(self, request: Dict[str, Any]) -> Any:
         from pathlib import Path
 
-        from ..data import load_dataset
-        from .workload import create_job
+        from ....data import load_dataset
+        from ...training.job import create_job
 
         dataset = load_dataset(Path(request["dataset"])) if request.get("dataset") else None
         return create_job(self._workload, dataset, 1000, self._contender.device)
 
     def parts(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Times of whole steps and of their parts, with nothing wrapped."""
-        from . import modes, timing
+        from ...training import clock as timing
+        from ...training import modes
 
         mode = modes.EagerMode(self._job)
         for _ in range(int(request["warmup"])):
@@ -55,8 +56,9 @@ class ProfileSession:
 
     def layers(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """The profile of the eager step."""
-        from . import modes, timing
-        from .profiling import profile_layers
+        from ...training import clock as timing
+        from ...training import modes
+        from .layers import profile_layers
 
         mode = modes.EagerMode(self._job)
         steps: List[float] = []
@@ -74,7 +76,8 @@ class ProfileSession:
 
     def graph(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Compile the train step of a fresh job and say what became of it."""
-        from . import modes, timing
+        from ...training import clock as timing
+        from ...training import modes
 
         job, options = self._create_job(self._request), self._contender.graph_options
         mode = modes.GraphMode(job, self._workload.image_size, False, options)

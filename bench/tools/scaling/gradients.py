@@ -6,9 +6,9 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from ..errors import InputError
-from ..profile_record import LayerRow, ProfileDocument, layer_rows
-from ..stats import summarize
+from ...errors import InputError
+from ...verdict.statistics import summarize
+from ..profile.document import LayerRow, ProfileDocument, layer_rows
 
 # OneFlow 0.9.0, nn/parallel/ddp.py: DistributedDataParallel(..., bucket_size=10), in parameters
 DDP_BUCKET_PARAMETERS = 10

@@ -22,8 +22,8 @@ from typing import List, Optional
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from ..documents import load_document
-from ..errors import InputError
+from ...errors import InputError
+from ...record.documents import load_document
 from ..sweep.growth import MIN_BATCH_SIZES, LineFit, Point, fit_line
 
 SCHEMA_VERSION = 1

@@ -11,7 +11,7 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from ..errors import InputError
+from ...errors import InputError
 from .gradients import Bucket, BucketRule, MeasuredStep, create_buckets
 from .link import Algorithm, Link, LinkFit, all_reduce_time_s, sent_bytes
 

@@ -17,17 +17,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from ..comparison import ContenderSummary, compare_contenders
-from ..config import Contender
-from ..errors import InputError, WorkerError, WorkerTimeout
-from ..execution import execute_plan
-from ..launch import create_launcher
-from ..machine import read_oom_kills
-from ..plan import create_document
-from ..recipe_checks import validated
-from ..record import RunRecord
-from ..runner import Launcher, Observer
-from ..runtime import RuntimeResolver
+from ...config import Contender
+from ...errors import InputError, WorkerError, WorkerTimeout
+from ...measure.execution import execute_plan
+from ...measure.training_phase import Launcher, Observer
+from ...plan.checks import validated
+from ...plan.plan import create_document
+from ...record.machine import read_oom_kills
+from ...record.run import RunRecord
+from ...report.comparison import ContenderSummary, compare_contenders
+from ...worker.environment import RuntimeResolver
+from ...worker.launch import create_launcher
 from .document import CELLS_FOLDER, MODES, Cell, CellResult, CellStatus, ModeResult, name_cell
 from .plan import PlannedCell
 

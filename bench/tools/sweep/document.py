@@ -18,10 +18,10 @@ from typing import Any, Dict, List, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from ..config import Measuring, Workload
-from ..documents import load_document
-from ..record import save_text
-from ..stats import Ratio, Summary
+from ...config import Measuring, Workload
+from ...record.documents import load_document
+from ...record.run import save_text
+from ...verdict.statistics import Ratio, Summary
 
 SWEEP_SCHEMA_VERSION = 1
 SWEEP_NAME = "sweep.json"

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from pydantic import BaseModel
 from typing_extensions import Literal
 
-from ..stats import CONFIDENCE
+from ...verdict.statistics import CONFIDENCE
 from .document import MODES, Cell, ModeResult, SweepDocument, Value, without_batch_size
 
 MIN_BATCH_SIZES = 3

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from ...models import UnknownModelError, get_model_spec, list_models
-from ..config import Workload
-from ..errors import InputError
-from ..machine import read_cpu, read_memory_bytes
-from ..plan import Plan, create_plan, split_flags
-from ..recipe import load_recipe
-from ..runtime import STOCK, TUNED
-from ..runtime_profile import find_oneflow
+from ....models import UnknownModelError, get_model_spec, list_models
+from ...config import Workload
+from ...errors import InputError
+from ...plan.plan import Plan, create_plan, split_flags
+from ...plan.recipe import load_recipe
+from ...record.machine import read_cpu, read_memory_bytes
+from ...worker.environment import STOCK, TUNED
+from ...worker.runtime_profile import find_oneflow
 from .document import SWEEP_NAME, Cell, SweepDocument, Value, load_sweep, name_cell
 
 # where neither a flag nor the recipe says how long to train

@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ..picture import PICTURE_STYLE, plt, save_picture
-from ..verdict.judge import EQUIVALENCE
+from ...report.style import PICTURE_STYLE, plt, save_picture
+from ...verdict.judge import EQUIVALENCE
 from .document import Cell, SweepDocument, name_cell
 from .growth import Growth, LineFit, Quantity
 from .report import format_ratio, name_curve

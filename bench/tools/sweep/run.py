@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence
 
-from ..errors import BenchError, Interrupted
+from ...errors import BenchError, Interrupted
 from .document import Cell, CellResult, SweepDocument, save_sweep
 
 # position of a cell in the document -> what became of it

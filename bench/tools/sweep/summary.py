@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from pydantic import BaseModel
 
-from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_WORKER_FAILED, worst_status
-from ..stats import CONFIDENCE
+from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_WORKER_FAILED, worst_status
+from ...verdict.statistics import CONFIDENCE
 from .document import Cell, SweepDocument, Value, name_cell
 
 

@@ -15,8 +15,8 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..graph_options import OptionValue, format_option
-from ..machine import read_cpu
+from ...plan.graph_options import OptionValue, format_option
+from ...record.machine import read_cpu
 
 EAGER, GRAPH = "eager", "graph"
 BOTH = (EAGER, GRAPH)

@@ -6,11 +6,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from ..config import Contender, Measuring, Workload
-from ..execution import execute_speed
-from ..record import Document, RunRecord
-from ..speed import summarize_record_speed
-from ..verdict.judge import Judgement
+from ...config import Contender, Measuring, Workload
+from ...measure.execution import execute_speed
+from ...record.run import Document, RunRecord
+from ...verdict.judge import Judgement
+from ...verdict.summary import summarize_record_speed
 from .race import NO_TIME, TOO_FEW
 from .result import NOT_TRIED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from ..verdict.judge import INCONCLUSIVE, SLOWER, Interval, Margins
+from ...verdict.judge import INCONCLUSIVE, SLOWER, Interval, Margins
 from .first_steps import Entrant
 from .heat import HeatResult, Screen
 from .race import (

@@ -17,11 +17,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ..checkpoint import read_state
-from ..parity.case import DECISIVE_RATIO
-from ..parity.difference import measure_difference, note_difference
-from ..parity.result import LOSS_CURVE, TRAINED, TensorDifference
-from ..parity.tensors import Entry
+from ...parity.case import DECISIVE_RATIO
+from ...parity.difference import measure_difference, note_difference
+from ...parity.result import LOSS_CURVE, TRAINED, TensorDifference
+from ...parity.tensors import Entry
+from ...record.checkpoint import read_state
 
 BATCHES_LEVEL = "batches"
 IDENTICAL, ROUNDING, DIFFERENT = "identical", "equal within rounding", "different"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..errors import InputError, WorkerError
-from ..verdict.judge import FASTER
+from ...errors import InputError, WorkerError
+from ...verdict.judge import FASTER
 from .candidates import Setting, find_feed
 from .confirm import UNTRIED, Confirmed, Confirmer, Finalist
 from .first_steps import Entrant

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
-from ..config import Contender, Workload
-from ..turns import choose_lead_steps, choose_speed_block_steps
+from ...config import Contender, Workload
+from ...measure.order import choose_lead_steps, choose_speed_block_steps
 from .fidelity import Trained
 from .race import choose_double_rounds
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fnmatch
 from typing import Dict, List, Mapping, Sequence
 
-from ..contenders import OPTION_PREFIXES
-from ..errors import InputError
-from ..graph_options import parse_option, suggest
-from ..variables import KNOWN_VARIABLES
+from ...errors import InputError
+from ...plan.contenders import OPTION_PREFIXES
+from ...plan.graph_options import parse_option, suggest
+from ...worker.variables import KNOWN_VARIABLES
 from .candidates import Setting, create_option, create_variable
 
 _WHY = "given by --try"

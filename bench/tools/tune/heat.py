@@ -15,8 +15,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from ..errors import InputError, WorkerError, WorkerTimeout
-from ..turns import WARMUP_S, generate_orders
+from ...errors import InputError, WorkerError, WorkerTimeout
+from ...measure.order import WARMUP_S, generate_orders
 from .candidates import STOCK_NAME
 from .fidelity import Trained
 from .first_steps import Entrant, FirstSteps, Observe

@@ -22,9 +22,8 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..speed import share_alpha
-from ..verdict.estimate import FEWEST_DF, Estimate
-from ..verdict.judge import (
+from ...verdict.estimate import FEWEST_DF, Estimate
+from ...verdict.judge import (
     EQUIVALENT,
     FASTER,
     INCONCLUSIVE,
@@ -34,6 +33,7 @@ from ..verdict.judge import (
     decide,
     form_interval,
 )
+from ...verdict.summary import share_alpha
 
 BASE_PROCESSES = 2  # of each heat: what the base has of scatter is known from the first heat on
 FEWEST_HEATS = 2  # without which nothing can be said of a candidate

@@ -20,10 +20,10 @@ from typing import Any, Dict, List, Optional, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from ..config import Workload
-from ..documents import load_document
-from ..record import save_text
-from ..verdict.judge import Interval, Judgement
+from ...config import Workload
+from ...record.documents import load_document
+from ...record.run import save_text
+from ...verdict.judge import Interval, Judgement
 from .candidates import Setting
 from .fidelity import Fidelity
 

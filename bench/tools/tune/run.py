@@ -12,20 +12,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
-from ..config import Contender
-from ..errors import BenchError, Interrupted
-from ..interpreter import check_interpreter, check_options
-from ..launch import create_launcher
-from ..machine import describe_machine, read_available_bytes
-from ..plan import Plan
-from ..runtime import STOCK, RuntimeResolver
-from ..runtime_profile import (
+from ...config import Contender
+from ...errors import BenchError, Interrupted
+from ...plan.plan import Plan
+from ...record.machine import describe_machine, read_available_bytes
+from ...worker.environment import STOCK, RuntimeResolver
+from ...worker.foreign_python import check_interpreter, check_options
+from ...worker.launch import create_launcher
+from ...worker.runtime_profile import (
     ProfileVariables,
     RuntimeProfile,
     describe_profile_machine,
     save_runtime_profile,
 )
-from ..variables import KNOWN_VARIABLES
+from ...worker.variables import KNOWN_VARIABLES
 from .candidates import GRAPH, Setting, merge_graph_options, merge_variables
 from .confirm import Confirmer
 from .contest import Contest
@@ -36,7 +36,7 @@ from .result import HEATS_NAME, CandidateResult, TuneDocument, save_tuning
 from .screening import Screening
 from .search import ModeSearch, Span
 
-WORKER_MODULE = "oneflow_bench.bench.tuning.worker"
+WORKER_MODULE = "oneflow_bench.bench.tools.tune.worker"
 VALUES_FOLDER = "values"  # in the search's folder, while it runs
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a heat
 MOST_PLACES = 24  # candidates alive together; what is compared should lie close in time

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..config import Contender, Workload
-from ..errors import InputError, WorkerError
+from ...config import Contender, Workload
+from ...errors import InputError, WorkerError
 from .candidates import Setting
 from .fidelity import DIFFERENT, Fidelity, Trained, is_identical, judge_fidelity, needs_witnesses
 from .first_steps import Entrant

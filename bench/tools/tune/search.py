@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..config import Contender, Workload
-from ..verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE, SLOWER, Interval
+from ...config import Contender, Workload
+from ...verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE, SLOWER, Interval
 from .candidates import Setting, find_feed, merge_graph_options, merge_variables, name_together
 from .confirm import Confirmer
 from .contest import Contest, Outcome

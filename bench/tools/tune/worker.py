@@ -10,10 +10,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from ..config import Workload
-from ..machine import read_peak_rss_bytes
-from ..parity.witness import move_clip_norm, move_learning_rate, move_weights
-from ..worker import Session, main
+from ...config import Workload
+from ...parity.witness import move_clip_norm, move_learning_rate, move_weights
+from ...record.machine import read_peak_rss_bytes
+from ...worker.session import Session, main
 
 
 class TuningSession(Session):
@@ -46,8 +46,8 @@ class TuningSession(Session):
 
     def weights(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """The digest of what was trained; the tensors go to `path` where it is not `expected`."""
-        from ..checkpoint import digest_state, save_weights
-        from ..workload import copy_state
+        from ...record.checkpoint import digest_state, save_weights
+        from ...training.job import copy_state
 
         state = copy_state(self._job.model)
         digest = digest_state(state)

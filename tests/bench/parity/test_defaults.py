@@ -4,7 +4,7 @@ import pytest
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity.defaults import create_check_flags
-from oneflow_bench.bench.plan import create_plan
+from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.models import get_model_spec, list_models
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from oneflow_bench.bench.distributed.parity import LEVEL
 from oneflow_bench.bench.parity.known import KnownDifference, KnownTally, load_known_differences
 from oneflow_bench.bench.parity.result import FIRST_UPDATE, FORWARD, LEVELS
-from oneflow_bench.bench.ranks.parity import LEVEL
 
 ENTRY = KnownDifference(
     id="counter",

@@ -8,7 +8,6 @@ import pytest
 from oneflow import nn
 
 from oneflow_bench.bench.config import Workload
-from oneflow_bench.bench.modes import create_mode
 from oneflow_bench.bench.parity.observation import (
     create_observed,
     list_backward,
@@ -17,7 +16,8 @@ from oneflow_bench.bench.parity.observation import (
     observe_eval,
     tap_modules,
 )
-from oneflow_bench.bench.workload import copy_state, create_job
+from oneflow_bench.bench.training.job import copy_state, create_job
+from oneflow_bench.bench.training.modes import create_mode
 
 pytestmark = pytest.mark.oneflow
 

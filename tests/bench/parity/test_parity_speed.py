@@ -11,7 +11,7 @@ from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.parity import speed
 from oneflow_bench.bench.parity.planning import create_check_plans
 from oneflow_bench.bench.parity.speed import create_speed_checker, measure_speedup
-from oneflow_bench.bench.record import load_record
+from oneflow_bench.bench.record.run import load_record
 
 BUDGET_S = 40.0
 

@@ -8,7 +8,7 @@ import pytest
 from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.parity.recording import find_module, record_module, run_recorded
 from oneflow_bench.bench.parity.tensors import load_recording
-from oneflow_bench.bench.workload import create_job
+from oneflow_bench.bench.training.job import create_job
 
 pytestmark = pytest.mark.oneflow
 

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from simulated_verdicts import Machine, measure_rates
 
-from oneflow_bench.bench.verdict.estimate import Wave, estimate_control, estimate_speedup
-from oneflow_bench.bench.verdict.judge import FASTER, INCONCLUSIVE, SLOWER, judge
-from oneflow_bench.bench.verdict.location import (
+from oneflow_bench.bench.verdict.estimate import (
     MEDIAN,
     QUICKEST_QUARTER,
+    Wave,
+    estimate_control,
+    estimate_speedup,
     mean,
     median,
     quickest_quarter,
 )
+from oneflow_bench.bench.verdict.judge import FASTER, INCONCLUSIVE, SLOWER, judge
 
 
 def measure(processes=3, rounds=16, seed=0, **machine):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.verdict.moves import (
+from oneflow_bench.bench.verdict.stopping import (
     FRESH,
     LONGER,
     STOP,

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 
 from oneflow_bench.bench.verdict.estimate import Estimate, Wave, estimate_control, estimate_speedup
-from oneflow_bench.bench.verdict.judge import Interval, Margins, decide, judge, smallest_effect
-from oneflow_bench.bench.verdict.location import quickest_quarter as quickest
-from oneflow_bench.bench.verdict.looks import is_look_due, look_alpha
-from oneflow_bench.bench.verdict.moves import FRESH, LONGER, STOP, Aims, next_move
+from oneflow_bench.bench.verdict.estimate import quickest_quarter as quickest
+from oneflow_bench.bench.verdict.judge import (
+    Interval,
+    Margins,
+    decide,
+    is_look_due,
+    judge,
+    look_alpha,
+    smallest_effect,
+)
+from oneflow_bench.bench.verdict.stopping import FRESH, LONGER, STOP, Aims, next_move
 
 
 def create_wave(

@@ -1,0 +1,1 @@
+"""Ranks on several machines, over a link of our own."""

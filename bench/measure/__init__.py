@@ -1,0 +1,1 @@
+"""Takes turns: the training phase and the speed phase."""

@@ -1,0 +1,1 @@
+"""Checks a configuration and turns it into a plan: contenders, recipe, what can be refused."""

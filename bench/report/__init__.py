@@ -1,0 +1,1 @@
+"""Reports, pictures and exports, from records alone."""

@@ -1,0 +1,1 @@
+"""Tools that few runs need, a folder each. They never import each other."""

@@ -1,0 +1,1 @@
+"""Says what changed over the stored runs of a machine."""

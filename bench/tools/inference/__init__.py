@@ -1,0 +1,1 @@
+"""Classifies pictures in either mode."""

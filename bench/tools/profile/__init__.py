@@ -1,0 +1,1 @@
+"""Times each layer of a train step."""

@@ -1,0 +1,1 @@
+"""One training step in every mode. OneFlow is imported here."""

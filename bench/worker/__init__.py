@@ -1,0 +1,1 @@
+"""Worker processes: how they are started, asked and what environment they run in."""

@@ -1,0 +1,90 @@
+"""`bench history` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from histories import create_runs
+from records import save_record
+
+from oneflow_bench.bench.tools.history.metrics import METRICS
+
+
+def bench_history(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "oneflow_bench", "history", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def results(tmp_path):
+    folder = tmp_path / "results"
+    for record in create_runs([0.08] * 3):
+        save_record(record, folder / record.document.run_id)
+    return folder
+
+
+def test_the_default_folder_is_results_and_pictures_stand_beside_the_runs(results):
+    done = bench_history(cwd=results.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "series 1 of 1: 3 runs" in done.stdout
+    assert "pictures: results/history" in done.stdout
+    assert len(list((results / "history").glob("*.png"))) == len(METRICS)
+    again = bench_history(results / "run-00", "--metric", "accuracy", cwd=results)
+    assert "one run: there is nothing to compare it with yet" in again.stdout
+    assert sorted(path.name for path in (results / "run-00").iterdir()) == [
+        "record.json",
+        "samples.jsonl",
+    ]
+
+
+def test_json_holds_the_metrics_asked_for(results):
+    done = bench_history("--metric", "speedup", "--json", "--out", "pictures", cwd=results.parent)
+    (series,) = json.loads(done.stdout)["series"]
+    assert [curve["metric"] for curve in series["curves"]] == ["speedup"]
+    assert len(series["curves"][0]["points"]) == 3
+    assert (results.parent / "pictures" / "history-speedup.svg").exists()
+
+
+def test_a_damaged_record_is_skipped_with_a_warning_and_in_the_exit_status(results):
+    (results / "run-01" / "record.json").write_text("{")
+    done = bench_history("--metric", "accuracy", cwd=results.parent)
+    assert done.returncode == 2
+    assert "series 1 of 1: 2 runs" in done.stdout
+    assert done.stderr.startswith("warning: skipped: results/run-01/record.json is not JSON")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "results is no folder; give a folder of runs"),
+        (["."], ". holds no run"),
+        (["--metric", "speed"], "'speed' is not one of"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(tmp_path, arguments, words):
+    done = bench_history(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(results):
+    (results.parent / "file").write_text("")
+    done = bench_history("--out", "file", cwd=results.parent)
+    assert done.returncode == 2
+    assert "give --out another folder" in done.stderr
+
+
+def test_help_shows_an_example_and_the_metrics(tmp_path):
+    done = bench_history("--help", cwd=tmp_path)
+    assert "\n  bench history\n" in done.stdout
+    assert all(metric in done.stdout for metric in METRICS)

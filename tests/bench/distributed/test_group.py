@@ -1,0 +1,214 @@
+"""A group of ranks: real processes without OneFlow that answer, or misbehave as they are told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from oneflow_bench.bench.distributed.group import PEER_LOST, RankGroup, find_culprit
+from oneflow_bench.bench.distributed.rank_process import RankProcess
+from oneflow_bench.bench.errors import InputError, WorkerError, WorkerTimeout
+from oneflow_bench.bench.training.identity import Identity
+
+# the request says what each rank does, by rank
+SCRIPT = """
+import json, os, sys, time
+from oneflow_bench.bench.distributed import progress
+from oneflow_bench.bench.distributed.membership import STACK_SIGNAL
+import faulthandler; faulthandler.register(STACK_SIGNAL, all_threads=False)
+progress.open_progress(os.environ)
+rank = int(os.environ["RANK"])
+replies = os.fdopen(int(sys.argv[-1]), "w")
+for line in sys.stdin:
+    progress.mark(progress.WORKING)
+    request = json.loads(line)
+    does = request["does"][rank]
+    if does == "die":
+        print("last words", file=sys.stderr, flush=True); os._exit(7)
+    if does == "hang":
+        time.sleep(600)
+    if does == "late":
+        time.sleep(0.3)
+    answer = {"ok": True, "rank": rank}
+    if does == "refuse":
+        answer = {"ok": False, "kind": "input", "error": "the label 12 is too large"}
+    if does == "fail":
+        answer = {"ok": False, "kind": "failure", "error": "ValueError: no"}
+    if does == "step":
+        for _ in range(5): progress.mark(progress.STEPPING)
+    progress.mark_idle()
+    replies.write(json.dumps(answer) + "\\n"); replies.flush()
+    if request["call"] == "end": break
+"""
+
+
+def merge(call, answers):
+    if call == "contradict":
+        raise WorkerError("rank 1 begins with other weights")
+    return {"ranks": [answer["rank"] for answer in answers]}
+
+
+def create_group(folder, ranks=2, released=None):
+    members = [
+        RankProcess(
+            "ddp",
+            Identity(rank, ranks),
+            [sys.executable, "-c", SCRIPT],
+            {**os.environ, "RANK": str(rank)},
+            folder,
+        )
+        for rank in range(ranks)
+    ]
+    release = (lambda: None) if released is None else lambda: released.append(True)
+    return RankGroup("ddp", members, merge, release=release)
+
+
+@pytest.fixture
+def group(tmp_path):
+    group = create_group(tmp_path / "logs", ranks=3)
+    yield group
+    group.kill()
+    group.close()
+
+
+def are_ended(group):
+    return all(member._process.poll() is not None for member in group._members)
+
+
+def test_the_answers_of_all_ranks_are_merged(group):
+    for _ in range(3):
+        assert group.ask("train", 10, does=["late", "", ""]) == {"ranks": [0, 1, 2]}
+
+
+def test_a_request_can_be_sent_and_its_answer_taken_later(group):
+    group.send("prepare", does=["", "", ""])
+    assert group.receive("prepare", 10) == {"ranks": [0, 1, 2]}
+
+
+@pytest.mark.parametrize("others", ["", "hang"])
+def test_a_rank_that_dies_ends_the_group_at_once(group, others):
+    start = time.monotonic()
+    with pytest.raises(
+        WorkerError, match=r"^rank 1 of the worker 'ddp' died in its train turn \(exit status 7\)"
+    ) as info:
+        group.ask("train", 60, does=["hang", "die", others])
+    assert time.monotonic() - start < 5
+    assert info.value.log_tail == "last words"
+    assert are_ended(group)
+
+
+def test_a_rank_that_dies_after_its_answer_is_noticed_while_another_works(group):
+    group.send("train", does=["hang", "", ""])
+    time.sleep(0.3)
+    os.kill(group._members[2].pid, signal.SIGKILL)
+    with pytest.raises(WorkerError, match=r"^rank 2 of the worker 'ddp' died .*SIGKILL"):
+        group.receive("train", 60)
+    assert are_ended(group)
+
+
+def test_a_rank_that_fails_ends_the_group(group):
+    with pytest.raises(WorkerError, match=r"^rank 2 of the worker 'ddp' failed .* ValueError: no"):
+        group.ask("train", 60, does=["hang", "hang", "fail"])
+    assert are_ended(group)
+
+
+def test_what_one_rank_refuses_names_it_and_what_all_refuse_is_said_once(tmp_path):
+    group = create_group(tmp_path)
+    with pytest.raises(InputError, match=r"^rank 1 of the worker 'ddp': the label 12"):
+        group.ask("train", 60, does=["hang", "refuse"])
+    group.close()
+    group = create_group(tmp_path)
+    with pytest.raises(InputError, match=r"^the label 12"):
+        group.ask("train", 60, does=["refuse", "refuse"])
+    group.close()
+
+
+def test_ranks_that_contradict_each_other_end_the_group(group):
+    with pytest.raises(WorkerError, match="^the worker 'ddp': rank 1 begins with other weights"):
+        group.ask("contradict", 60, does=["", "", ""])
+    assert are_ended(group)
+
+
+def test_a_stopped_rank_ends_the_group(group):
+    group.ask("train", 10, does=["step", "step", "step"])
+    os.kill(group._members[1].pid, signal.SIGSTOP)
+    with pytest.raises(
+        WorkerError, match=r"^rank 1 of the worker 'ddp' hangs in its train turn: .*SIGSTOP"
+    ):
+        group.ask("train", 60, does=["hang", "", "hang"])
+    assert are_ended(group)
+
+
+def test_a_rank_that_sleeps_shows_where_it_is(group):
+    with pytest.raises(WorkerError, match="^rank 0 of .* all others are further") as info:
+        group.ask("train", 60, does=["hang", "step", "step"])
+    assert 'File "<string>", line 16 in <module>' in info.value.log_tail
+    assert are_ended(group)
+
+
+def test_a_limit_of_time_is_kept_and_says_who_was_missing(group):
+    start = time.monotonic()
+    with pytest.raises(WorkerTimeout, match=r"within 0.5 s .*missing: rank 1, 2\).* --timeout"):
+        group.ask("train", 0.5, does=["", "hang", "hang"])
+    assert time.monotonic() - start < 3
+    assert are_ended(group)
+
+
+def test_asking_a_group_whose_rank_has_died_is_an_error_and_not_a_broken_pipe(group):
+    os.kill(group._members[1].pid, signal.SIGKILL)
+    time.sleep(0.1)
+    with pytest.raises(WorkerError, match="^rank 1 of the worker 'ddp' died"):
+        group.ask("train", 10, does=["hang", "", "hang"])
+
+
+def test_ranks_exit_after_their_last_answer_without_being_missed(group):
+    assert group.ask("end", 10, does=["late", "", ""]) == {"ranks": [0, 1, 2]}
+    group.close()
+    assert are_ended(group)
+
+
+def test_closing_ends_all_ranks_in_good_order_and_gives_the_port_back(tmp_path):
+    released = []
+    group = create_group(tmp_path, released=released)
+    group.ask("train", 10, does=["", ""])
+    start = time.monotonic()
+    group.close()
+    assert time.monotonic() - start < 4
+    assert [member._process.returncode for member in group._members] == [0, 0]
+    assert released
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ddp.rank-0.log", "ddp.rank-1.log"]
+
+
+def test_a_group_can_be_killed_and_closed_again_and_again(group):
+    for _ in range(2):
+        group.kill()
+        group.close()
+    assert are_ended(group)
+
+
+def test_a_rank_that_cannot_be_started_leaves_no_file_but_its_log(tmp_path):
+    with pytest.raises(WorkerError, match="^rank 1 of the worker 'ddp' could not be started"):
+        RankProcess("ddp", Identity(1, 2), ["no-such-python"], dict(os.environ), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["ddp.rank-1.log"]
+
+
+def died(tail="", returncode=-6):
+    return WorkerError("died", tail, returncode)
+
+
+@pytest.mark.parametrize(
+    ("errors", "rank"),
+    [
+        ({0: died(f"F2026 {PEER_LOST}:95] Check failed"), 1: died("", -9)}, 1),
+        ({0: died("", -9), 1: WorkerError("failed")}, 1),
+        ({0: died("", -9), 2: InputError("no")}, 2),
+        ({1: died("", -9), 2: died("", -9)}, 1),
+        ({0: died(PEER_LOST)}, 0),
+    ],
+)
+def test_the_rank_that_failed_first_is_to_blame(errors, rank):
+    assert find_culprit(errors) == rank

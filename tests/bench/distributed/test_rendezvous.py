@@ -1,0 +1,82 @@
+"""Ranks find rank 0, or say in one sentence why they do not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+
+from oneflow_bench.bench.distributed.rendezvous import (
+    Address,
+    PortReservation,
+    check_master_port,
+    create_rank_variables,
+    is_listening,
+    read_master,
+    wait_for_master,
+)
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.training.identity import Identity, read_identity
+
+
+@pytest.fixture
+def reservation():
+    reserved = PortReservation()
+    yield reserved
+    reserved.release()
+
+
+def listen(address):
+    """As OneFlow does, on all addresses and with SO_REUSEADDR."""
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("", address.port))
+    server.listen()
+    return server
+
+
+def test_a_rank_reads_what_it_was_given():
+    variables = create_rank_variables(Identity(3, 4), Address("10.0.0.1", 5000), local_rank=1)
+    assert read_identity(variables) == (3, 4)
+    assert str(read_master(variables)) == "10.0.0.1:5000"
+    assert variables["LOCAL_RANK"] == "1"
+
+
+def test_a_reserved_port_is_rank_0s_and_nobody_elses(reservation):
+    check_master_port(reservation.address)
+    assert not is_listening(reservation.address)
+    with listen(reservation.address):
+        assert is_listening(reservation.address)
+    with socket.socket() as other, pytest.raises(OSError):
+        other.bind(reservation.address)  # a program that does not ask to share
+
+
+def test_a_released_port_is_free():
+    reservation = PortReservation()
+    reservation.release()
+    with socket.socket() as other:
+        other.bind(reservation.address)
+
+
+def test_two_reservations_have_two_ports(reservation):
+    other = PortReservation()
+    assert other.address.port != reservation.address.port
+    other.release()
+
+
+def test_a_port_that_is_taken_is_bad_input(reservation):
+    sentence = f"port {reservation.address.port} .*in use.*end the"
+    with listen(reservation.address), pytest.raises(InputError, match=sentence):
+        check_master_port(reservation.address)
+
+
+def test_a_rank_waits_until_rank_0_listens(reservation):
+    opened = []
+    timer = threading.Timer(0.3, lambda: opened.append(listen(reservation.address)))
+    start = time.monotonic()
+    timer.start()
+    wait_for_master(reservation.address)
+    assert opened and time.monotonic() - start >= 0.3
+    opened[0].close()

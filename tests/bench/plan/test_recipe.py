@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.plan.plan import create_plan
+from oneflow_bench.bench.plan.recipe import load_recipe
+
+PUBLISHED = {
+    "model_version": "resnet18_distill",
+    "teacher": "resnet18",
+    "alpha": 0.95,
+    "temperature": 6.0,
+    "multiplier": 50.0,
+    "reg_alpha": 0.1,
+    "reg_temperature": 20.0,
+    "learning_rate": 0.1,
+    "batch_size": 128,
+    "num_epochs": 200,
+    "dropout_rate": 0.0,
+    "num_class": 10,
+    "subset_percent": 0.5,
+    "augmentation": "yes",
+    "num_workers": 4,
+    "save_summary_steps": 100,
+}
+# what that code does whatever its file says
+TRAINING = {
+    "scale_lr": True,
+    "warmup_epochs": 1,
+    "schedule": "multistep",
+    "lr_milestones": [60, 120, 160],
+    "lr_gamma": 0.2,
+}
+
+
+def write(folder, recipe, name="recipe.json"):
+    path = folder / name
+    path.write_text(recipe if isinstance(recipe, str) else json.dumps(recipe))
+    return path
+
+
+def test_toml_and_json_of_our_own_fields(tmp_path):
+    toml = write(tmp_path, 'model = "lenet"\nlr = 0.1\nlr_milestones = [1, 2]\n', "r.toml")
+    expected = {"model": "lenet", "lr": 0.1, "lr_milestones": [1, 2]}
+    assert load_recipe(toml) == expected
+    assert load_recipe(write(tmp_path, expected)) == expected
+
+
+def test_the_published_json_is_translated(tmp_path):
+    assert load_recipe(write(tmp_path, PUBLISHED)) == {
+        "model": "resnet18_cifar",
+        "teacher": "resnet18_cifar",
+        "loss": "self_distillation",
+        "alpha": 0.95,
+        "temperature": 6.0,
+        "multiplier": 50.0,
+        "lr": 0.1,
+        "batch_size": 128,
+        "epochs": 200,
+        "dropout": 0.0,
+        "num_classes": 10,
+        "subset_percent": 50.0,
+        "augmentation": True,
+        "optimizer": "sgd",
+        **TRAINING,
+    }
+
+
+@pytest.mark.parametrize(
+    "change, loss",
+    [
+        ({"teacher": "resnet50"}, "distillation"),
+        ({"teacher": "none"}, "teacher_free"),
+        ({"loss": "label_smoothing"}, "label_smoothing"),
+    ],
+)
+def test_the_loss_follows_from_the_keys(tmp_path, change, loss):
+    recipe = load_recipe(write(tmp_path, {**PUBLISHED, **change}))
+    assert recipe["loss"] == loss
+    assert ("alpha" in recipe) == (loss == "distillation")
+    assert ("reg_alpha" in recipe) == (loss == "teacher_free")
+
+
+def test_the_plain_cnn_is_trained_with_adam(tmp_path):
+    recipe = {**PUBLISHED, "model_version": "base_cnn", "teacher": "none"}
+    assert load_recipe(write(tmp_path, recipe))["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("r.toml", "model = ", "is not TOML"),
+        ("r.json", "{", "is not JSON"),
+        ("r.json", "[1]", "holds no keys"),
+        ("r.toml", "lr = 0.1", "the key 'model' is missing"),
+        ("r.toml", 'model = "lenet"\nlearning_rat = 1', "the key 'learning_rat' is unknown"),
+        ("r.json", json.dumps({**PUBLISHED, "temprature": 3}), "did you mean temperature"),
+        ("r.json", json.dumps({"model_version": "cnn"}), "the key 'learning_rate' is missing"),
+        ("r.json", json.dumps({**PUBLISHED, "alpha": "much"}), "alpha = 'much' cannot be used"),
+        ("r.json", json.dumps({**PUBLISHED, "batch_size": 32.7}), "batch_size = 32.7 cannot"),
+        ("r.json", json.dumps({**PUBLISHED, "num_channels": 64}), "the cnn here has 32"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_is_one_sentence(tmp_path, name, text, message):
+    with pytest.raises(InputError, match=message):
+        load_recipe(write(tmp_path, text, name))
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="cannot be read .No such file"):
+        load_recipe(tmp_path / "absent.toml")
+
+
+def test_flags_override_the_recipe(tmp_path):
+    path = write(tmp_path, 'model = "lenet"\nlr = 0.1\nepochs = 2\n', "r.toml")
+    plan = create_plan({"config": str(path), "epochs": 7, "lr": None})
+    workload = plan.workload
+    assert (workload.model, workload.lr, workload.epochs) == ("lenet", 0.1, 7)
+    assert workload.num_classes == 10
+
+
+def test_a_flag_for_another_loss_or_schedule_takes_the_arguments_along(tmp_path):
+    config = str(write(tmp_path, {**PUBLISHED, "num_epochs": 2}))
+    workload = create_plan({"config": config, "loss": "cross_entropy"}).workload
+    assert (workload.loss, workload.teacher, workload.alpha) == ("cross_entropy", None, None)
+    assert workload.lr_milestones == [60, 120, 160]
+    flags = {"loss": "teacher_free", "reg_alpha": 0.1, "reg_temperature": 20.0}
+    workload = create_plan({"config": config, **flags, "schedule": "cosine"}).workload
+    assert (workload.teacher, workload.multiplier, workload.lr_milestones) == (None, 50.0, [])
+    with pytest.raises(InputError, match="--alpha 0.5 has no effect"):
+        create_plan({"config": config, "loss": "cross_entropy", "alpha": 0.5})
+
+
+def test_a_recipe_may_say_what_it_resumes(tmp_path):
+    path = write(tmp_path, 'model = "lenet"\nresume = "nowhere"\n', "r.toml")
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        create_plan({"config": str(path)})
+
+
+@pytest.mark.parametrize("field", ["lr", "temperature", "clip_norm", "warmup_epochs"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_are_finite(field, value):
+    flag = "--" + field.replace("_", "-")
+    with pytest.raises(InputError, match=f"{flag} (inf|nan) cannot be used"):
+        create_plan({field: value})
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"loss": "distilation"}, "unknown loss 'distilation'; did you mean distillation"),
+        ({"loss": "distillation", "alpha": 0.5}, "--loss distillation needs temperature"),
+        ({"loss": "distillation", "alpha": 0.5, "temperature": 2}, "needs teacher"),
+        ({"alpha": 0.5}, "--alpha 0.5 has no effect with --loss cross_entropy"),
+        ({"teacher": "lenet"}, "--teacher has no effect"),
+        ({"nesterov": True, "momentum": 0.0}, "--nesterov needs"),
+        ({"optimizer": "adam", "nesterov": True}, "--nesterov needs"),
+        ({"schedule": "multistep"}, "needs rising epochs"),
+        ({"schedule": "multistep", "lr_milestones": [3, 2]}, "--lr-milestones 3,2 cannot be used"),
+        ({"lr_milestones": [3]}, "--lr-milestones has no effect with --schedule step"),
+        ({"warmup_epochs": 9}, "longer than the run of 5 epochs"),
+        ({"accumulation_steps": 5}, "does not divide --batch-size 32"),
+        ({"accumulation_steps": 2, "feed": "graph"}, "with --feed graph none is"),
+        ({"subset_percent": 50.0, "data": "synthetic"}, "--subset-percent needs a dataset"),
+        ({"subset_percent": 1.0}, "leaves 10 images, less than a batch of 32"),
+        ({"load_checkpoint": "nowhere"}, "nowhere does not exist"),
+        ({"drop_head": True}, "--drop-head has no effect"),
+        ({"trust_checkpoint": True}, "--trust-checkpoint has no effect"),
+        ({"resume": "nowhere"}, "nowhere does not exist"),
+        ({"lr": -1}, "--lr -1 cannot be used"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(flags, message):
+    with pytest.raises(InputError, match=message):
+        create_plan(flags)
+
+
+def test_a_teacher_needs_trained_weights_and_pictures_that_are_large_enough(tmp_path):
+    recipe = {"loss": "distillation", "alpha": 0.5, "temperature": 2.0, "teacher": "resnet18"}
+    with pytest.raises(InputError, match="--teacher resnet18 needs teacher_checkpoint"):
+        create_plan(recipe)
+    (tmp_path / "w.safetensors").touch()
+    given = {**recipe, "teacher_checkpoint": str(tmp_path / "w.safetensors")}
+    assert create_plan(given).workload.teacher == "resnet18"
+    with pytest.raises(InputError, match="too small for the teacher alexnet"):
+        create_plan({**given, "teacher": "alexnet"})
+    with pytest.raises(InputError, match="--teacher: unknown model 'resnet19'"):
+        create_plan({**given, "teacher": "resnet19"})
+
+
+def test_a_subset_is_planned_per_class():
+    plan = create_plan({"subset_percent": 50.0})
+    assert 700 < plan.train_samples < 720
+    assert plan.steps_per_epoch == plan.train_samples // 32

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench.bench.record.machine import (
+    read_available_bytes,
+    read_memory_bytes,
+    read_oom_kills,
+)
+
+
+@pytest.mark.parametrize(
+    "text, kills",
+    [("pgfault 5\noom_kill 12\n", 12), ("pgfault 5\n", None), ("oom_kill many\n", None)],
+)
+def test_the_kernels_count_of_kills_is_read_where_it_is(tmp_path, text, kills):
+    (tmp_path / "vmstat").write_text(text)
+    assert read_oom_kills(tmp_path / "vmstat") == kills
+
+
+def test_no_counter_is_no_count(tmp_path):
+    assert read_oom_kills(tmp_path / "missing") is None
+
+
+def test_memory_is_read_in_bytes_or_is_unknown(tmp_path):
+    path = tmp_path / "meminfo"
+    path.write_text("MemTotal:       2048 kB\nMemFree: 3 kB\nMemAvailable:   1024 kB\n")
+    assert (read_memory_bytes(path), read_available_bytes(path)) == (2**21, 2**20)
+    path.write_text("MemTotal:\nMemAvailable: much\n")
+    assert read_memory_bytes(path) is None and read_available_bytes(path) is None
+    assert read_available_bytes(tmp_path / "missing") is None

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes import create_writer
+from records import create_events
+
+from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.record.run import load_record, save_text, write_atomically
+
+
+@pytest.fixture
+def folder(tmp_path):
+    writer = create_writer(tmp_path / "run")
+    for event in create_events("eager", blocks=3):
+        writer.append(event)
+    writer.close()
+    return tmp_path / "run"
+
+
+def test_what_is_written_is_read_back(folder):
+    events = load_record(folder).events
+    assert events == create_events("eager", blocks=3)
+    assert load_record(folder / "record.json").events == events
+
+
+def test_several_events_are_written_in_their_order_and_at_once(folder, tmp_path):
+    writer = create_writer(tmp_path / "other")
+    writer.append(*create_events("eager", blocks=3))
+    samples = tmp_path / "other" / "samples.jsonl"
+    assert samples.read_text() == (folder / "samples.jsonl").read_text()
+    writer.append()
+    assert samples.read_text() == (folder / "samples.jsonl").read_text()
+    writer.close()
+
+
+def test_a_run_that_was_killed_is_read_up_to_the_kill(folder):
+    samples = folder / "samples.jsonl"
+    whole = samples.read_text()
+    samples.write_text(whole[: int(len(whole) * 0.6)])
+    record = load_record(folder)
+    assert 0 < len(record.events) < len(create_events("eager", blocks=3))
+
+
+def test_damage_in_the_middle_is_an_error_with_its_line(folder):
+    samples = folder / "samples.jsonl"
+    lines = samples.read_text().splitlines(keepends=True)
+    lines[1] = '{"event": "block"\n'
+    samples.write_text("".join(lines))
+    with pytest.raises(RecordError, match="line 2"):
+        load_record(folder)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("no json", "is not JSON"),
+        ("[]", "schema version None"),
+        ('{"schema_version": 99}', "schema version 99, this program reads 1"),
+        ('{"schema_version": 1}', "not a valid record: run_id"),
+    ],
+)
+def test_an_unreadable_document_is_one_sentence(folder, text, message):
+    (folder / "record.json").write_text(text)
+    with pytest.raises(RecordError, match=message) as info:
+        load_record(folder)
+    assert info.value.exit_status == 2
+
+
+def test_samples_that_are_not_text_are_one_sentence(folder):
+    (folder / "samples.jsonl").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(RecordError, match="is not text"):
+        load_record(folder)
+
+
+def test_a_missing_record_says_what_to_give(tmp_path, folder):
+    with pytest.raises(RecordError, match="give a folder made by bench"):
+        load_record(tmp_path / "nothing")
+    (folder / "samples.jsonl").unlink()
+    with pytest.raises(RecordError, match="no samples"):
+        load_record(folder)
+
+
+def test_a_folder_that_exists_or_cannot_be_written_is_refused(folder, tmp_path):
+    before = json.loads((folder / "record.json").read_text())
+    with pytest.raises(InputError, match="exists already"):
+        create_writer(folder)
+    assert json.loads((folder / "record.json").read_text()) == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write .* --out"):
+        create_writer(tmp_path / "file" / "run")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "x.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\ud800")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_text_that_cannot_be_saved_is_bad_input_with_its_remedy(tmp_path):
+    save_text(tmp_path / "x", "text", "give another")
+    assert (tmp_path / "x").read_text() == "text"
+    with pytest.raises(InputError, match=r"cannot write .*\(No such file or directory\); give"):
+        save_text(tmp_path / "nowhere" / "x", "text", "give another")

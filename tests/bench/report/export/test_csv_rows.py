@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from oneflow_bench.bench.record.run import BlockEvent
+from oneflow_bench.bench.report.comparison import compare_contenders
+from oneflow_bench.bench.report.export.csv_rows import render
+from oneflow_bench.bench.report.export.selection import SETTINGS, select_contenders
+from oneflow_bench.bench.verdict.statistics import paired_log_ratio
+
+LISTS = ("losses", "lr")
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_block_can_be_made_again_from_its_row(record):
+    rows = read(render(select_contenders([record], None)))
+    made = []
+    for row in rows:
+        named = [name for name in BlockEvent.model_fields if name != "event"]
+        fields = {name: row[name] or None for name in named}  # an empty cell: there is no value
+        fields.update({name: json.loads(row[name]) for name in LISTS})
+        made.append(BlockEvent.model_validate(fields))
+    assert made == record.of_kind(BlockEvent, "eager") + record.of_kind(BlockEvent, "graph")
+
+
+def test_the_rows_give_the_speedup_of_the_report(record):
+    rows = [r for r in read(render(select_contenders([record], None))) if r["kind"] == "steady"]
+    sides = [
+        [float(row["step_time_s"]) for row in rows if row["contender"] == name]
+        for name in ("eager", "graph")
+    ]
+    comparison = compare_contenders(record, "eager", record, "graph")
+    assert paired_log_ratio(*sides).ratio == pytest.approx(comparison.speedup.ratio, rel=1e-12)
+
+
+def test_the_run_the_job_and_the_machine_are_in_every_row(record):
+    for row in read(render(select_contenders([record], "graph"))):
+        assert (row["run_id"], row["model"], row["contender"]) == ("test", "alexnet_cifar", "graph")
+        assert (row["cpu_model_name"], row["cpu_count"]) == ("Example CPU", "2")
+        assert row["oneflow_version"] == ""  # this made-up record does not say
+
+
+def test_what_only_some_contenders_have_is_an_empty_cell_for_the_others(record):
+    settings = {"ranks": 2, "strategy": "dp", "env": {"B": "1", "A": "x"}}
+    graph = record.document.contenders[1].model_copy(
+        update={**settings, "graph_options": {"enable_amp": True}}
+    )
+    record.document.contenders[1] = graph
+    by_name = {row["contender"]: row for row in read(render(select_contenders([record], None)))}
+    assert [by_name["eager"][name] for name in SETTINGS] == [""] * 5
+    assert [by_name["graph"][name] for name in SETTINGS] == [
+        "2", "dp", "", "A=x B=1", "enable_amp=True",
+    ]  # fmt: skip

@@ -1,0 +1,84 @@
+"""Read by TensorBoard itself, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.record.run import BlockEvent, EvalEvent
+from oneflow_bench.bench.report.export.formats import export
+from oneflow_bench.bench.report.export.selection import select_contenders
+
+READER = """
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1], size_guidance={"scalars": 0})
+events.Reload()
+print(json.dumps({tag: [[e.step, e.value, e.wall_time] for e in events.Scalars(tag)]
+                  for tag in events.Tags()["scalars"]}))
+"""
+
+
+def read_events(folder):
+    done = subprocess.run(
+        [sys.executable, "-c", READER, str(folder)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_tensorboard_reads_every_curve_of_each_contender(record, tmp_path):
+    assert export(select_contenders([record], None), "tensorboard", tmp_path / "events") is None
+    assert sorted(path.name for path in (tmp_path / "events").iterdir()) == ["eager", "graph"]
+    curves = read_events(tmp_path / "events" / "graph")
+    assert set(curves) == {
+        "train/loss",
+        "train/lr",
+        "train/step_time_s",
+        "validation/accuracy",
+        "validation/loss",
+    }
+    blocks = record.of_kind(BlockEvent, "graph")
+    losses = [loss for block in blocks for loss in block.losses]
+    assert [value for _, value, _ in curves["train/loss"]] == [float(np.float32(x)) for x in losses]
+    assert [step for step, _, _ in curves["train/loss"]] == list(range(240))
+    assert [value for _, value, _ in curves["train/step_time_s"]] == pytest.approx(
+        [block.duration_s / block.steps for block in blocks]
+    )
+    assert [step for step, _, _ in curves["train/step_time_s"]] == list(range(5, 241, 5))
+    accuracy = [e.accuracy for e in record.of_kind(EvalEvent, "graph")]
+    assert [value for _, value, _ in curves["validation/accuracy"]] == pytest.approx(accuracy)
+    assert [step for step, _, _ in curves["validation/accuracy"]] == [120, 240]
+    start = 1767225600  # 2026-01-01 in UTC
+    assert curves["train/step_time_s"][0][2] == pytest.approx(start + blocks[0].duration_s)
+
+
+def test_a_loss_that_is_not_finite_stays_in_its_place(record, tmp_path):
+    blocks = record.of_kind(BlockEvent, "eager")
+    broken = blocks[-1].model_copy(update={"losses": [None] * 5})
+    record.events[record.events.index(blocks[-1])] = broken
+    export(select_contenders([record], "eager"), "tensorboard", tmp_path / "events")
+    curve = read_events(tmp_path / "events" / "eager")["train/loss"]
+    assert len(curve) == 240
+    assert [np.isnan(value) for _, value, _ in curve[-6:]] == [False] + [True] * 5
+
+
+def test_without_the_writer_the_extra_is_named_and_nothing_is_left(record, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(InputError, match=r"pip install 'oneflow-bench\[tensorboard\]'"):
+        export(select_contenders([record], None), "tensorboard", tmp_path / "events")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_extra_that_is_named_exists():
+    from pathlib import Path
+
+    from oneflow_bench.bench.report.export.tensorboard import EXTRA
+
+    setup = Path(__file__).resolve().parents[4] / "setup.py"
+    assert f'"{EXTRA}": TENSORBOARD' in setup.read_text()

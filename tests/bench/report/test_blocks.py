@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from golden import shown
+
+from oneflow_bench.bench.report.blocks import (
+    Figure,
+    Heading,
+    Table,
+    Text,
+    format_markdown,
+    list_blocks,
+    strip_controls,
+)
+
+
+def test_markdown_takes_names_and_errors_as_text():
+    text = format_markdown([Heading("a_b"), Text(["<x> | `y`"]), Table(["n"], [["1|2\n[3]"]])])
+    assert text.splitlines() == [
+        "# a\\_b", "", "\\<x\\> \\| \\`y\\`  ", "", "| n |", "| --- |", "| 1\\|2 \\[3\\] |",
+    ]  # fmt: skip
+
+
+def test_only_the_first_heading_is_the_title():
+    assert format_markdown([Heading("a"), Heading("b"), Heading("c")]) == "# a\n\n## b\n\n## c\n"
+
+
+def test_a_terminal_takes_brackets_as_text_and_obeys_no_control():
+    text = shown([Text(["[bold]x[/bold] \x1b[2J\x07y"]), Table(["t"], [["[red]z"]])])
+    assert "[bold]x[/bold] y" in text and "[red]z" in text
+    assert "\x1b" not in text and "\x07" not in text
+
+
+def test_a_long_name_is_folded_and_nothing_is_lost():
+    name = "layer." * 30
+    text = shown([Table(["name", "number"], [[name, "1"]], right=["number"])], width=40)
+    assert max(map(len, text.splitlines())) <= 40
+    folded = [line.split()[0] for line in text.splitlines()[2:]]
+    assert "".join(folded) == name
+
+
+def test_controls_are_stripped_and_lines_are_kept():
+    assert strip_controls("\x1b[31ma\x1b[0m\x00\n\tb\ud800é") == "a\n\tbé"
+
+
+def test_a_figure_is_a_picture_in_markdown_and_a_path_in_a_terminal():
+    blocks = [Heading("a"), Figure("a [b]", "b.png")]
+    assert format_markdown(blocks) == "# a\n\n![a \\[b\\]](b.png)\n"
+    assert "a [b]: b.png" in shown(blocks)
+
+
+def test_json_holds_the_fields_of_each_block():
+    listed = list_blocks([Heading("a"), Table(["n"], [["1"]], right=["n"])])
+    assert listed == [
+        {"kind": "heading", "text": "a"},
+        {"kind": "table", "columns": ["n"], "rows": [["1"]], "right": ["n"]},
+    ]

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+from golden import assert_golden, shown
+from made_checks import (
+    create_check,
+    create_check_document,
+    create_different_check,
+    create_failed_check,
+    create_failed_speedup,
+    create_inconclusive_check,
+    create_rounding_check,
+    create_side,
+    create_speedup,
+    create_stored,
+)
+
+from oneflow_bench.bench.parity.gate import judge_checks
+from oneflow_bench.bench.report.blocks import format_markdown
+from oneflow_bench.bench.report.check import conclude, format_value, report_check
+
+
+def create_report():
+    """Five models, each with another verdict, two of them with a baseline."""
+    document = create_check_document(
+        create_check(),
+        create_rounding_check(),
+        create_different_check(),
+        create_inconclusive_check(),
+        create_failed_check(),
+    )
+    worse = create_side(
+        graph_ops=40, compile_s=0.5, peak_rss_bytes=900 * 2**20, parameters_digest="b" * 64
+    )
+    other_machine = {"cpu": {"model": "Another Processor with a Long Name", "cores": 64}}
+    baselines = [
+        create_stored(create_check(graph=worse)),
+        create_stored(create_rounding_check(), blas_kernel="Zen", machine=other_machine),
+    ]
+    return report_check(document, judge_checks(document, baselines))
+
+
+def test_the_terminal_shows_what_is_stored():
+    text = shown(create_report())
+    assert max(map(len, text.splitlines())) <= 80
+    assert_golden("check-terminal.txt", text)
+
+
+def test_markdown_shows_what_is_stored():
+    assert_golden("check-report.md", format_markdown(create_report()))
+
+
+def test_the_origin_shows_both_values_the_reference_and_the_script():
+    text = shown(report_check(document := create_check_document(create_different_check()),
+                              judge_checks(document)))  # fmt: skip
+    for words in (
+        "forward: features.3",
+        "Conv2d, 4x8x16x16",
+        "eager at [0, 3, 2, 1]  0.123456789",
+        "graph at [0, 3, 2, 1]  0.25",
+        "reference there        0.12345679",
+        "reproduced: the layer alone",
+        "vgg11/reproduce.py (shows the difference)",
+    ):
+        assert words in text
+
+
+def test_an_identical_model_is_one_row():
+    document = create_check_document(create_check())
+    text = shown(report_check(document, judge_checks(document)))
+    assert "Exit status 0: the modes agree (1 of 1 model)." in text
+    assert "initial weights" not in text and "baseline" not in text
+
+
+def test_what_is_different_is_named_before_what_is_inexact():
+    check = create_different_check()
+    check.levels[1].first_inexact = "images"
+    document = create_check_document(check)
+    assert "forward: features.3" in shown(report_check(document, judge_checks(document))[:2])
+
+
+def test_outdated_known_differences_are_named_so():
+    document = create_check_document(create_rounding_check(), create_rounding_check("resnet34"))
+    text = shown(report_check(document, judge_checks(document)), width=200)
+    assert "Tensors that it explains: resnet18 (2), resnet34 (2)." in text
+    assert "Outdated in resnet18, resnet34:" in text
+
+
+def test_the_conclusion_names_the_models_that_it_is_due_to():
+    document = create_check_document(create_failed_check(), create_inconclusive_check())
+    assert conclude(judge_checks(document)) == [
+        "Exit status 4: a worker failed (1 of 2 models).",
+        "That is so for mnasnet1_0.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "metric, value, text",
+    [
+        ("losses", 2.302585124969482, "2.30258512"),
+        ("losses", None, "-"),
+        ("parameters digest", "0123456789abcdef", "0123456789ab"),
+        ("verdict", "equal within rounding", "equal within rounding"),
+        ("accuracy", 0.28125, "28.1 %"),
+        ("peak memory", 450 * 2**20, "450 MiB"),
+        ("compile time", 0.5, "0.50 s"),
+        ("operators", 50, "50"),
+    ],
+)
+def test_values_have_their_units(metric, value, text):
+    assert format_value(metric, value) == text
+
+
+def test_the_speed_has_a_row_where_it_was_asked_for():
+    failed = create_failed_speedup("it died\nits last line")
+    checks = [create_check(speedup=create_speedup()), create_check("cnn", speedup=failed)]
+    text = format_markdown(report_check(create_check_document(*checks), judge(checks)))
+    assert "| lenet | faster | 1.200 | 1.176 to 1.224 | 6 | 25 |" in text
+    assert "| cnn | failed | - | - | 0 | 0 | it died |" in text
+    plain = [create_check()]
+    assert "Speed of graph" not in format_markdown(
+        report_check(create_check_document(*plain), judge(plain))
+    )
+
+
+def judge(checks):
+    return judge_checks(create_check_document(*checks))

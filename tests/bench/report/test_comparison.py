@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import pytest
+from records import create_events, create_record, create_speed_events
+
+from oneflow_bench.bench.record.run import RunRecord
+from oneflow_bench.bench.report.comparison import (
+    compare_contenders,
+    compare_records,
+    summarize_contender,
+)
+
+
+def compare(left, right, **options):
+    record = create_record(left, right, **options)
+    return compare_contenders(record, "eager", record, "graph")
+
+
+def test_identical_losses_and_a_known_speedup():
+    result = compare(
+        create_events("eager", 0.12, noise=0.01),
+        create_events("graph", 0.10, noise=0.01, compile_s=2.0),
+    )
+    assert result.parity == "identical"
+    assert "240 steps" in result.parity_reason
+    assert result.loss.max_abs == 0 and result.loss.first_different_step is None
+    assert result.speedup.low < 1.2 < result.speedup.high
+    assert result.speed_verdict == "inconclusive" and "one pair of processes" in result.speed_reason
+    assert result.break_even.steps == pytest.approx(2.0 / 0.02, rel=0.1)
+    assert result.break_even.low is None  # one compilation of each side
+    assert result.same_weights and result.same_batches and result.batches_by == "images"
+
+
+def test_a_tiny_difference_is_kept_at_full_precision():
+    result = compare(
+        create_events("eager"), create_events("graph", loss_shift=3e-9, shift_from=7), max_abs=3e-9
+    )
+    assert result.parity == "equal within rounding"
+    assert result.loss.max_abs == pytest.approx(3e-9, rel=1e-6)
+    assert result.loss.first_different_step == 7
+    assert result.parameter_difference[0].max_abs == 3e-9
+
+
+def test_an_early_difference_is_different():
+    result = compare(create_events("eager"), create_events("graph", loss_shift=1e-3))
+    assert result.parity == "different"
+    assert "first 10 steps" in result.parity_reason
+
+
+def test_a_late_difference_shows_in_the_accuracy():
+    late = create_events("graph", loss_shift=1e-3, shift_from=50, correct=80)
+    result = compare(create_events("eager"), late)
+    assert result.parity == "different"
+    assert "10.0 points" in result.parity_reason
+    assert result.accuracy_difference == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ({"weights": "other"}, "same weights"),
+        ({"batches": "other"}, "same batches"),
+        ({"blocks": 0}, "no blocks"),
+    ],
+)
+def test_what_cannot_be_compared_is_inconclusive(options, reason):
+    result = compare(create_events("eager"), create_events("graph", **options))
+    assert result.parity == "inconclusive"
+    assert reason in result.parity_reason
+
+
+def test_losses_that_are_no_numbers():
+    finite, broken = create_events("eager"), create_events("graph", loss=None)
+    assert compare(finite, broken).parity == "different"
+    both = compare(create_events("eager", loss=None), broken)
+    assert both.parity == "inconclusive"
+
+
+def test_a_slower_graph_never_breaks_even():
+    result = compare(create_events("eager", 0.10), create_events("graph", 0.12, compile_s=2.0))
+    assert result.break_even.steps is None
+
+
+def test_two_records_give_no_speed_verdict():
+    left = create_record(create_events("eager", 0.12, noise=0.02))
+    right = create_record(create_events("graph", 0.10, noise=0.02))
+    result = compare_contenders(left, "eager", right, "graph")
+    assert result.parity == "identical"
+    assert result.speedup.ratio == pytest.approx(1.2, rel=0.02)
+    assert not result.speedup.paired
+    assert result.speed_verdict == "inconclusive" and "did not take turns" in result.speed_reason
+
+
+def test_the_speed_phase_gives_the_verdict_and_its_interval():
+    # a 95 % interval holds the truth for 95 of 100 seeds, and for seed 0 it does not
+    events = create_speed_events(contender=0.08, seed=1)
+    sides = create_events("eager", 0.1), create_events("graph", 0.1, compile_s=2.0)
+    result = compare(*sides, more=events)
+    assert result.speed_verdict == "faster"
+    assert result.speedup.low < 1.25 < result.speedup.high and result.speedup.count == 4
+    assert result.break_even.low < result.break_even.steps < result.break_even.high
+    assert result.speed.judgement.control_verdict == "equivalent"
+
+
+def test_the_speed_phase_says_nothing_of_contenders_that_were_not_in_it():
+    sides = [create_events(name) for name in ("eager", "tuned", "graph")]
+    record = create_record(*sides, more=create_speed_events(contender=0.08))
+    assert compare_contenders(record, "eager", record, "graph").speed_verdict == "faster"
+    for baseline, contender in (("eager", "tuned"), ("graph", "eager")):
+        other = compare_contenders(record, baseline, record, contender)
+        assert other.speed is None and other.speed_verdict == "inconclusive"
+        assert other.speedup.ratio == pytest.approx(1.0)
+
+
+def test_every_prefix_of_a_run_can_be_compared():
+    sides = create_events("eager", epochs=1, blocks=3), create_events("graph")
+    whole = create_record(*sides, more=create_speed_events(replicates=2, double_rounds=1))
+    for length in range(len(whole.events)):
+        partial = RunRecord(whole.document, whole.events[:length])
+        compare_contenders(partial, "eager", partial, "graph").model_dump_json()
+
+
+def test_a_summary_counts_what_was_measured():
+    summary = summarize_contender(create_record(create_events("eager", 0.1)), "eager")
+    assert summary.steps == 240
+    assert summary.train_step_time_s.median == pytest.approx(0.1)
+    assert summary.images_per_s == pytest.approx(320)
+    assert summary.eval_step_time_s.median == pytest.approx(0.1)
+    assert summary.time_to_first_step_s == pytest.approx(1.0 + 0.5 + 0.5)
+    assert summary.accuracy == [0.9, 0.9]
+    assert summary.peak_rss_bytes == 400 * 2**20
+
+
+def test_every_contender_is_set_against_the_first():
+    sides = [create_events(name) for name in ("eager", "a", "b")]
+    record = create_record(*sides, max_abs=1e-9)
+    found = compare_records(record, record)
+    assert [(c.baseline.name, c.contender.name) for c in found] == [("eager", "a"), ("eager", "b")]
+    # the differences of the parameters are each contender's own
+    assert [[e.contender for e in c.parameter_difference] for c in found] == [["a"] * 2, ["b"] * 2]
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [(["x"], ["x"]), (["x", "y"], ["y"]), (["x", "y", "z"], ["y", "z"])],
+)
+def test_the_contenders_of_another_record_are_set_against_the_first_of_this(names, expected):
+    ours = create_record(create_events("eager"), create_events("graph"))
+    theirs = create_record(*(create_events(name) for name in names))
+    found = compare_records(ours, theirs)
+    assert [(c.baseline.name, c.contender.name) for c in found] == [("eager", n) for n in expected]

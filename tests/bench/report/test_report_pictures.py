@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+from records import create_events, create_record
+
+from oneflow_bench.bench.record.run import RunRecord
+from oneflow_bench.bench.report.pictures import (
+    draw_loss_difference,
+    list_series,
+    plt,
+    render_pictures,
+)
+from oneflow_bench.bench.report.style import choose_style
+
+NAMES = [
+    "accuracy",
+    "loss",
+    "loss_difference",
+    "overview",
+    "parameter_difference",
+    "step_times",
+]
+
+
+def test_every_picture_is_drawn_twice_and_readable(tmp_path):
+    record = create_record(
+        create_events("eager", noise=0.02), create_events("graph", loss_shift=1e-8), max_abs=1e-8
+    )
+    written = render_pictures([record], tmp_path)
+    assert sorted(p.name for p in written) == sorted(
+        f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")
+    )
+    for path in written:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.width > 900
+                assert len(set(image.convert("L").resize((60, 40)).getdata())) > 10
+
+
+def test_the_same_record_gives_the_same_svg(tmp_path):
+    record = create_record(create_events("eager"), create_events("graph"))
+    texts = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        render_pictures([record], tmp_path / name)
+        texts.append((tmp_path / name / "loss.svg").read_text())
+    assert texts[0] == texts[1]
+
+
+def test_equal_losses_are_said_in_words_and_others_drawn():
+    equal = create_record(create_events("eager"), create_events("graph"))
+    other = create_record(create_events("eager"), create_events("graph", loss_shift=1e-8))
+    assert "bitwise equal in all 240 steps" in texts_of(equal)
+    assert "bitwise equal in all" not in " ".join(texts_of(other))
+
+
+def test_a_training_that_diverged_is_drawn(tmp_path):
+    record = create_record(create_events("eager", loss=None), create_events("graph", loss=None))
+    assert "up to step 0, where losses stop being finite" in " ".join(texts_of(record))
+    assert all(path.stat().st_size for path in render_pictures([record], tmp_path))
+    half = create_record(create_events("eager"), create_events("graph", loss=None))
+    assert "stop being finite" in " ".join(texts_of(half))
+
+
+def test_a_resumed_run_is_drawn_from_where_it_began():
+    whole = create_record(create_events("eager"))
+    half = [event for event in create_events("eager") if getattr(event, "epoch", 1) == 1]
+    series = list_series([whole, create_record(half)])
+    steps = [list(one.losses()) for one in series]
+    assert steps[0] == list(range(240))
+    assert steps[1] == list(range(120, 240))
+    figure, axes = plt.subplots()
+    draw_loss_difference(axes, series)
+    assert [text.get_text() for text in axes.texts] == ["bitwise equal in all 120 steps"]
+    plt.close(figure)
+
+
+def texts_of(record):
+    figure, axes = plt.subplots()
+    draw_loss_difference(axes, list_series([record]))
+    texts = [text.get_text() for text in axes.texts]
+    plt.close(figure)
+    return texts
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 40])
+def test_partial_and_single_records_are_drawn(tmp_path, length):
+    whole = create_record(create_events("eager"))
+    assert render_pictures([RunRecord(whole.document, whole.events[:length])], tmp_path)
+
+
+def test_contenders_of_several_runs_carry_the_runs_name():
+    record = create_record(create_events("eager"), create_events("graph"))
+    assert [s.label for s in list_series([record])] == ["eager", "graph"]
+    assert [s.label for s in list_series([record, record])][0] == "test: eager"
+
+
+def test_nine_contenders_are_drawn_with_all_their_names(tmp_path):
+    names = [f"graph-fuse_add_to_output-{number}" for number in range(9)]
+    sides = [create_events(name, noise=0.02, loss_shift=n * 1e-8) for n, name in enumerate(names)]
+    record = create_record(*sides, max_abs=1e-8)
+    written = render_pictures([record], tmp_path)
+    svg = (tmp_path / "parameter_difference.svg").read_text()
+    assert all(f"<!-- {name}: largest element -->" in svg for name in names[1:])
+    with Image.open(tmp_path / "overview.png") as image:
+        assert image.width == 14 * 130 and len(written) == 2 * len(NAMES)
+
+
+def test_the_first_styles_are_told_apart_without_colour():
+    styles = [choose_style(index, True) for index in range(8)]
+    assert len({(str(s["linestyle"]), s["linewidth"]) for s in styles}) == 8
+    assert len({s["marker"] for s in styles}) == 8
+    assert "marker" not in choose_style(0, False)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import io
+
+from doctor_readings import create_activity, create_machine, create_rounds, create_runtime
+from rich.console import Console
+
+from oneflow_bench.bench.tools.doctor.import_checks import check_installation
+from oneflow_bench.bench.tools.doctor.machine_checks import check_machine
+from oneflow_bench.bench.tools.doctor.report import describe_findings, render_diagnosis
+from oneflow_bench.bench.tools.doctor.result import Diagnosis
+from oneflow_bench.bench.tools.doctor.runtime_checks import check_runtime
+
+
+def create_diagnosis(machine=None, **runtime):
+    machine, runtime = create_machine(**(machine or {})), create_runtime(**runtime)
+    activity = create_activity()
+    return Diagnosis(
+        created="now",
+        python="/env/bin/python",
+        runtime="tuned",
+        duration_s=12.3,
+        checks=[
+            *check_installation(machine, runtime),
+            *check_runtime(machine, runtime),
+            *check_machine(machine, activity, None),
+        ],
+        machine=machine,
+        activity=activity,
+        oneflow=runtime,
+    )
+
+
+def render(diagnosis, width=80):
+    stream = io.StringIO()
+    render_diagnosis(diagnosis, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+def test_nothing_wrong_is_said_in_a_line():
+    diagnosis = create_diagnosis()
+    assert describe_findings(diagnosis, 80) == ["Nothing needs attention.", "17 checks in 12 s"]
+    assert diagnosis.exit_status == 0
+    text = render(diagnosis)
+    assert text.startswith("/env/bin/python, runtime tuned\n") and text.count(" ok ") == 17
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_finding_has_its_cost_and_its_remedy():
+    diagnosis = create_diagnosis(kernel="Prescott", matmul_flops_per_s=1e10)
+    assert describe_findings(diagnosis, 80) == [
+        "blas_kernel: matrix products without AVX2",
+        "  remedy: OPENBLAS_CORETYPE=Haswell",
+        "matmul_rate: 10.0 times as long as NumPy's",
+        "  remedy: OPENBLAS_CORETYPE=Haswell",
+        "17 checks in 12 s",
+    ]
+    assert diagnosis.exit_status == 1
+    assert "blas_kernel     attention  Prescott" in render(diagnosis)
+
+
+def test_an_unsteady_machine_is_in_the_exit_status():
+    rounds = create_rounds(scheduler=0.02) + create_rounds(scheduler=0.04, count=1)
+    diagnosis = create_diagnosis(rounds=rounds)
+    assert diagnosis.exit_status == 3
+    assert "Not known: scheduler." in describe_findings(diagnosis, 80)
+
+
+def test_what_is_not_known_is_named():
+    diagnosis = create_diagnosis(memory=None, machine={"huge_pages": None})
+    assert "Not known: allocator" in "\n".join(describe_findings(diagnosis, 80))
+
+
+def test_a_message_in_brackets_is_shown_as_it_is():
+    imported = create_runtime().imported.model_copy(update={"error": "OSError: [Errno 8] [/b]"})
+    assert "[Errno 8] [/b]" in render(create_diagnosis(imported=imported), width=110)

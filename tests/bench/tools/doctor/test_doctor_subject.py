@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench.bench.errors import WorkerError, WorkerTimeout
+from oneflow_bench.bench.tools.doctor.subject import Subject
+
+
+class Worker:
+    """Answers from a script: for each call, one answer or error after the other."""
+
+    def __init__(self, script):
+        self.script, self.sent, self.killed = script, [], False
+
+    def send(self, call, **arguments):
+        self.sent.append((call, arguments))
+
+    def receive(self, call, timeout_s):
+        answers = self.script.get(call)
+        answer = answers.pop(0) if answers else {}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def read_log_tail(self):
+        return "tail"
+
+    def kill(self):
+        self.killed = True
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def examine():
+    def create(script, **flags):
+        workers, failures = [], []
+
+        def launch(name, environment):
+            workers.append(Worker(script))
+            return workers[-1]
+
+        subject = Subject("examined", {}, launch, lambda: 1.0, failures, **flags)
+        return subject, workers, failures
+
+    return create
+
+
+DIED = WorkerError("died", "last words", -11)
+
+
+def test_a_worker_is_started_once_and_builds_before_it_is_asked(examine):
+    subject, workers, failures = examine({"measure_steps": [{"steps": 3}, {"steps": 4}]})
+    assert subject.ask("measure_steps", block_s=1.0) == {"steps": 3}
+    assert subject.ask("measure_steps", block_s=1.0) == {"steps": 4}
+    (worker,) = workers
+    assert [call for call, _ in worker.sent] == ["load", "build", "measure_steps", "measure_steps"]
+    subject.close()
+    assert worker.killed and not failures
+
+
+def test_after_a_crash_another_worker_goes_on(examine):
+    subject, workers, failures = examine({"measure_matmul": [DIED]})
+    assert subject.ask("measure_matmul") is None
+    assert subject.ask("measure_threads") == {}
+    assert len(workers) == 2 and workers[0].killed
+    (failure,) = failures
+    assert failure.crashed and failure.measurement == "matrix product"
+    assert "SIGSEGV" in failure.reason and "last words" in failure.reason
+
+
+def test_after_two_crashes_no_more_is_asked(examine):
+    subject, workers, failures = examine({"measure_steps": [DIED, DIED, {"steps": 1}]})
+    assert [subject.ask("measure_steps") for _ in range(3)] == [None, None, None]
+    assert len(workers) == 2 and len(failures) == 1  # the same failure is said once
+
+
+def test_an_exception_is_a_failure_and_the_worker_goes_on(examine):
+    subject, workers, failures = examine({"measure_matmul": [{"error": "RuntimeError: no"}]})
+    assert subject.ask("measure_matmul") is None and subject.ask("measure_threads") == {}
+    assert len(workers) == 1 and failures[0].reason == "RuntimeError: no"
+
+
+def test_a_crash_of_what_was_only_tried_is_not_held_against_the_user(examine):
+    subject, _, failures = examine({"build": [DIED]}, guilty=False)
+    subject.ask("measure_steps")
+    assert not failures[0].crashed and failures[0].measurement == "building a model (examined)"
+
+
+def test_want_of_time_is_no_crash(examine):
+    subject, _, failures = examine({"measure_steps": [WorkerTimeout("late")]})
+    assert subject.ask("measure_steps") is None
+    assert (failures[0].reason, failures[0].crashed) == ("the time was up", False)
+
+
+@pytest.mark.parametrize(
+    "answer, error",
+    [
+        ({"error": "ImportError: x"}, "ImportError: x"),
+        (DIED, "the process died (ended by SIGSEGV); its last line: last words"),
+    ],
+)
+def test_a_failed_import_is_read_and_ends_the_questions(examine, answer, error):
+    subject, workers, failures = examine({"load": [answer]}, builds=False)
+    reading = subject.load()
+    assert reading.error == error
+    assert subject.ask("measure_matmul") is None and len(workers) == 1 and not failures
+
+
+def test_an_import_without_end_is_none(examine):
+    subject, _, failures = examine({"load": [WorkerTimeout("late")]}, builds=False)
+    assert subject.load() is None
+    assert failures[0].measurement == "import" and not failures[0].crashed

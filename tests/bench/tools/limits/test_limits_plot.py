@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from limits_records import create_layer, create_limits
+
+from oneflow_bench.bench.tools.limits.document import LayerTime
+from oneflow_bench.bench.tools.limits.plot import render_limits_picture
+from oneflow_bench.bench.tools.limits.work import Work
+
+
+def draw(document, folder):
+    folder.mkdir()
+    written = render_limits_picture(document, folder)
+    assert [path.name for path in written] == ["roofline.png", "roofline.svg"]
+    assert all(path.stat().st_size > 1000 for path in written)
+    return written[1].read_text()
+
+
+def test_roofs_layers_and_steps_are_drawn_and_named(tmp_path):
+    text = draw(create_limits(torch=True), tmp_path / "a")
+    assert "ceiling, one core: 100 GFLOP/s, 10 GB/s" in text
+    assert "ceiling, 2 cores: 150 GFLOP/s, 20 GB/s" in text
+    assert "whole step, graph: 15.0 GFLOP/s" in text
+    assert "torch compiled" not in text  # it failed
+    assert "as profiled" not in text
+    assert draw(create_limits(torch=True), tmp_path / "b") == text
+
+
+def test_profiled_layers_are_drawn(tmp_path):
+    times = [LayerTime(name="conv", forward_s=0.1, backward_s=0.1)]
+    assert "layers, as profiled" in draw(create_limits(layer_times=times), tmp_path / "a")
+
+
+def test_a_model_that_moves_nothing_has_a_picture_too(tmp_path):
+    idle = create_layer().model_copy(
+        update={"forward": Work(), "input_gradient": Work(), "weight_gradient": Work()}
+    )
+    assert "<svg" in draw(create_limits([idle]), tmp_path / "a")

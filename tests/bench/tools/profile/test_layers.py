@@ -1,0 +1,249 @@
+"""The layer profile on real OneFlow."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import oneflow as flow
+import pytest
+from oneflow import nn
+
+from oneflow_bench.bench.tools.profile.layers import ALONE_REPEATS, profile_layers
+
+pytestmark = pytest.mark.oneflow
+
+
+class Slow(nn.Module):
+    """Takes a known time in its forward."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, x):
+        end = time.perf_counter() + self.seconds
+        while time.perf_counter() < end:
+            pass
+        return x * 1.0
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.act = nn.ReLU()
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.slow = Slow(0.02)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.act(self.bn(self.conv(x)))
+        x = self.act(self.slow(self.conv2(x)) + x)
+        return self.fc(self.drop(x.mean(dim=(2, 3))))
+
+
+def create():
+    flow.manual_seed(0)
+    model = Model()
+    optimizer = flow.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    images = flow.tensor(np.random.RandomState(0).randn(4, 3, 8, 8).astype(np.float32))
+    labels = flow.tensor([0, 1, 2, 0])
+
+    def step():
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss.numpy())
+
+    return model, step
+
+
+def test_layers_have_their_times_shapes_and_calls():
+    model, step = create()
+    with profile_layers(model) as profile:
+        for _ in range(3):
+            step()
+    layers = {layer.name: layer for layer in profile.layers}
+    assert list(layers) == ["conv", "bn", "act", "conv2", "slow", "drop", "fc"]
+    assert profile.iterations == 3
+    assert {name: layer.calls for name, layer in layers.items()}["act"] == 2
+    assert layers["conv"].output_shape == [4, 4, 8, 8]
+    assert layers["conv"].num_params == 4 * 3 * 9 + 4
+    assert layers["conv"].param_sizes == [4 * 3 * 9, 4]
+    assert layers["act"].param_sizes == []
+    assert layers["slow"].kind == "Slow"
+    for layer in layers.values():
+        assert len(layer.forward_s) == 3
+        assert len(layer.backward_s) == ALONE_REPEATS
+        assert min(layer.forward_s) > 0
+        assert min(layer.backward_s) > 0
+    assert min(layers["slow"].forward_s) == pytest.approx(0.02, abs=0.01)
+    assert min(layers["slow"].backward_s) < 0.015
+
+
+def test_training_is_bitwise_what_it_is_without_the_profile():
+    plain_model, plain_step = create()
+    plain = [plain_step() for _ in range(6)]
+    model, step = create()
+    losses = [step(), step()]
+    with profile_layers(model):
+        losses += [step(), step()]
+    losses += [step(), step()]
+    assert losses == plain
+    for name, value in model.state_dict().items():
+        assert np.array_equal(value.numpy(), plain_model.state_dict()[name].numpy()), name
+
+
+def test_everything_is_restored_also_after_an_error():
+    model, step = create()
+    own = model.conv.forward
+    object.__setattr__(model.conv, "forward", own)  # an instance attribute of somebody else's
+    with pytest.raises(RuntimeError, match="stop"), profile_layers(model):
+        step()
+        raise RuntimeError("stop")
+    assert model.conv.__dict__["forward"] is own
+    assert all("forward" not in m.__dict__ for m in model.modules() if m is not model.conv)
+    step()
+
+
+def test_an_iteration_inside_a_graph_is_refused():
+    model, _ = create()
+
+    class Graph(nn.Graph):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def build(self, x):
+            return self.model(x)
+
+    model.eval()
+    with pytest.raises(ValueError, match="inside nn.Graph"), profile_layers(model):
+        Graph()(flow.zeros(1, 3, 8, 8))
+
+
+# Graphs this quick can end their process (`create_ballast` says why), and a profile has no ballast
+# as it would be timed too: `bench profile` starts a fresh worker then, and so do these tests.
+MAX_STARTS = 5
+
+
+def measure_graphs(function):
+    """What `function` of this module prints as JSON, from a process of its own."""
+    program = f"import json, test_profiling; print(json.dumps(test_profiling.{function}()))"
+    for _ in range(MAX_STARTS):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if done.returncode >= 0:
+            break
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def measure_a_large_layer():
+    model = nn.Sequential(nn.ReLU(), nn.Linear(1024, 1024))
+    with profile_layers(model) as profile:
+        model(flow.ones(256, 1024)).sum().backward()
+    return profile.measure_graph(1)
+
+
+def measure_a_layer_called_twice():
+    model, step = create()
+    with profile_layers(model) as profile:
+        step()
+    names = [layer.name for layer in profile.layers]
+    return profile.measure_graph(names.index("act"))
+
+
+def measure_an_in_place_layer():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    with profile_layers(model) as profile:
+        model(flow.ones(2, 3)).sum().backward()
+    in_place = profile.layers[1]
+    return in_place.kind, in_place.backward_s, profile.measure_graph(1)
+
+
+def test_a_layer_is_timed_as_a_graph_of_its_own():
+    forward, both = measure_graphs("measure_a_large_layer")
+    assert len(forward) == len(both) == ALONE_REPEATS
+    assert 0 < min(forward) < statistics.median(both)
+
+
+def test_a_layer_called_twice_has_its_times():
+    forward, both = measure_graphs("measure_a_layer_called_twice")
+    assert len(forward) == len(both) == ALONE_REPEATS
+    assert min(forward + both) > 0
+
+
+def test_an_in_place_layer_has_its_times():
+    kind, backward, (forward, both) = measure_graphs("measure_an_in_place_layer")
+    assert kind == "ReLU"
+    assert len(backward) == ALONE_REPEATS
+    assert min(forward) > 0
+    assert min(both) > 0
+
+
+def bench(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "oneflow_bench", "profile", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_the_command_leaves_a_profile_a_picture_and_a_trace(tmp_path, mode):
+    out = tmp_path / "run"
+    done = bench("--model", "lenet", "--batch-size", 4, "--mode", mode, "--iterations", 3,
+                 "--out", out, "--top", 4)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "features.0" in done.stdout
+    assert "other layers" in done.stdout
+    assert {p.name for p in out.iterdir()} == {
+        "profile.json", "trace.json", "layers.txt", "layers.png", "layers.svg", "logs"
+    }  # fmt: skip
+    document = json.loads((out / "profile.json").read_text())
+    assert len(document["layers"]) == 12
+    assert (document["graph"] is None) == (mode == "eager")
+    if mode == "graph":
+        assert "operators after the passes" in done.stdout
+        assert document["graph"]["ops_built"]["conv2d"] == 2
+        assert all(layer["graph_forward_s"] for layer in document["layers"])
+    parts = document["parts"]
+    step = statistics.median(parts["step_s"])
+    layers = sum(statistics.median(layer["forward_s"]) for layer in document["layers"])
+    assert 0 < layers < 4 * step
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--model", "alexnt"], "did you mean alexnet"),
+        (["--iterations", "0"], "--iterations"),
+        (["--mode", "fast"], "--mode"),
+        (["--data", "nowhere"], "nowhere does not exist"),
+        (["--image-size", "8"], "--image-size 8 is too small"),
+        (["--out", "{taken}"], "exists already"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, arguments, words):
+    done = bench(*[argument.format(taken=tmp_path) for argument in arguments])
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

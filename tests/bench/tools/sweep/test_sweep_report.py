@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+from sweep_cells import create_cell, create_mixed_sweep, create_result, create_sweep
+
+from oneflow_bench.bench.tools.sweep.growth import measure_growth
+from oneflow_bench.bench.tools.sweep.report import (
+    failure_lines,
+    growth_notes,
+    render_markdown,
+    render_terminal,
+    summary_lines,
+)
+from oneflow_bench.bench.tools.sweep.summary import summarize_sweep
+
+SIZES = (1, 2, 4, 8)
+
+
+def terminal(document, width=80):
+    stream = io.StringIO()
+    console = Console(file=stream, width=width)
+    render_terminal(document, summarize_sweep(document), measure_growth(document), console)
+    return stream.getvalue()
+
+
+def test_the_tables_fit_80_columns_without_cutting_a_number():
+    text = terminal(create_mixed_sweep())
+    tables, _, sentences = text.partition("densenet_cifar121 eager step time")
+    assert max(map(len, tables.splitlines())) <= 80
+    for shown in (
+        "1.200 (1.143-1.260)",
+        "0.900 (0.857-0.945)",
+        "timeout",
+        "not run yet",
+        "different",
+    ):
+        assert shown in tables
+    assert "densenet_cifar121" in tables and "…" not in text
+    assert "Geometric mean" in sentences
+
+
+def test_the_mean_never_stands_without_what_was_left_out():
+    lines = "\n".join(summary_lines(summarize_sweep(create_mixed_sweep())))
+    assert "Cells: 6 of 8 done; 1 without a measurement (1 timeout); 1 not run yet." in lines
+    assert "Parity of the cells done: 1 different, 5 identical." in lines
+    assert "over 5 cells of 2 models" in lines and "for models like these" in lines
+    assert "Left out of the mean: 2 cells" in lines
+    summary = summarize_sweep(create_mixed_sweep())
+    assert f"Counted as 1.0, the mean would be {summary.mean_if_one:.3f}" in lines
+    assert f"counted as the worst measured (0.900), {summary.mean_if_worst:.3f}" in lines
+
+
+def test_one_model_is_said_to_speak_for_itself_alone():
+    document = create_sweep(*(create_cell(batch_size=s, result=create_result()) for s in SIZES))
+    text = " ".join(summary_lines(summarize_sweep(document)))
+    assert "for this model alone" in text and "No cell that was run is left out" in text
+    alone = create_sweep(create_cell(result=create_result()))
+    assert "one cell cannot give one" in " ".join(summary_lines(summarize_sweep(alone)))
+    nothing = create_sweep(create_cell(result=create_result(status="failed")))
+    assert "none, for no cell has one" in " ".join(summary_lines(summarize_sweep(nothing)))
+
+
+def test_every_failure_stands_with_its_reason():
+    assert failure_lines(create_mixed_sweep()) == [
+        "densenet_cifar121 batch_size=4: timeout; it was timeout for a reason",
+        "densenet_cifar121 batch_size=8: parity different; they are far apart",
+    ]
+
+
+def test_curves_with_the_same_flaw_are_named_together():
+    document = create_sweep(*(create_cell(batch_size=s, result=create_result()) for s in (1, 2)))
+    (line,) = growth_notes(measure_growth(document))
+    assert line.startswith("lenet eager step time, lenet graph step time, lenet eager peak memory")
+    assert "and 1 more: no fit: 2 of the 3 batch sizes" in line
+    assert "latency floor" not in terminal(document)  # no table of curves without a fit
+
+
+def test_a_bad_fit_is_marked_in_its_row():
+    times = dict(zip(SIZES, (0.01, 0.03, 0.012, 0.014)))
+    cells = (create_cell(batch_size=s, result=create_result(eager_s=t)) for s, t in times.items())
+    text = terminal(create_sweep(*cells))
+    assert " % bad" in text and "misses a point by" in text
+
+
+def test_markdown_holds_the_same_cells_and_the_pictures():
+    document = create_mixed_sweep()
+    summary, growth = summarize_sweep(document), measure_growth(document)
+    text = render_markdown(document, summary, growth, [Path("a/speedups.png"), Path("b.svg")])
+    assert "| resnet18 | 1 | 3 | 3.33 | 0.900 (0.857-0.945) | agree |" in text
+    assert "| 3.000 (2.857-3.150) | differ |" in text
+    assert "## What is missing or wrong" in text and "it was timeout for a reason" in text
+    assert "![speedups](speedups.png)" in text and "b.svg" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({line.count("|") for line in rows if "resnet18 | eager" in line}) == 1
+    assert "| resnet18 | graph | no fit" not in text  # three batch sizes are enough

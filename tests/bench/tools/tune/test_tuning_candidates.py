@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.tools.tune.candidates import (
+    Facts,
+    find_feed,
+    list_settings,
+    merge_graph_options,
+    merge_variables,
+    name_together,
+    read_facts,
+)
+from oneflow_bench.bench.tools.tune.given import parse_settings, select_settings
+from oneflow_bench.bench.worker.variables import KNOWN_VARIABLES
+
+AVX512 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
+FULL = Facts(["avx2", "fma", *AVX512], 4, (2, 36), ["libjemalloc.so.2"])
+BARE = Facts([], 1, (2, 31))
+
+
+def names(mode="graph", feed="loader", facts=FULL, environment=None):
+    return [setting.name for setting in list_settings(mode, feed, facts, environment or {})]
+
+
+def test_settings_follow_the_machine():
+    assert {"OPENBLAS_CORETYPE=Haswell", "OPENBLAS_CORETYPE=SkylakeX"} <= set(names())
+    assert {"OMP_NUM_THREADS=4", "OMP_NUM_THREADS=1", "LD_PRELOAD=libjemalloc.so.2"} <= set(names())
+    bare = names(facts=BARE)
+    assert not any(name.startswith(("OPENBLAS", "GLIBC", "LD_PRELOAD")) for name in bare)
+    assert bare.count("OMP_NUM_THREADS=1") == 1
+
+
+def test_another_variable_comes_before_another_value_of_one():
+    eager = names("eager")
+    first = [name.split("=")[0] for name in eager[: eager.index("OPENBLAS_CORETYPE=Zen")]]
+    assert len(set(first)) == len(first)
+    assert {"OPENBLAS_CORETYPE", "ONEFLOW_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS"} <= set(first)
+
+
+def test_each_mode_has_its_own_and_names_are_unique():
+    eager, graph = names("eager"), names("graph")
+    assert "ONEFLOW_VM_ENABLE_SCHEDULE_YIELD=0" in eager and "enable_amp=true" not in eager
+    assert "allow_fuse_add_to_output=true" in graph and "--feed graph" in graph
+    assert len(set(graph)) == len(graph) and len(set(eager)) == len(eager)
+
+
+def test_the_loader_goes_inside_only_where_there_is_one_outside():
+    assert "--feed graph" not in names(feed="memory") + names(feed="graph")
+
+
+def test_what_the_user_has_set_is_not_searched():
+    left = names(environment={"OMP_NUM_THREADS": "3", "MALLOC_MMAP_MAX_": "9"})
+    assert not any("OMP_NUM_THREADS" in name or "MALLOC_MMAP_MAX_" in name for name in left)
+
+
+def test_every_variable_that_is_tried_is_known_to_the_flag():
+    for mode in ("eager", "graph"):
+        for setting in list_settings(mode, "loader", FULL, {}):
+            assert set(setting.variables) <= set(KNOWN_VARIABLES) and setting.why
+
+
+def test_combinations():
+    settings = [s for s in list_settings("graph", "loader", FULL, {})]
+    chosen = [s for s in settings if s.name in ("OMP_NUM_THREADS=4", "enable_amp=true")]
+    chosen += [s for s in settings if s.feed]
+    assert merge_variables(chosen) == {"OMP_NUM_THREADS": "4"}
+    assert merge_graph_options(chosen) == {"enable_amp": True}
+    assert find_feed(chosen) == "graph" and find_feed(chosen[:1]) is None
+    assert name_together([]) == "stock" and "enable_amp=true" in name_together(chosen)
+
+
+def test_this_machine_can_be_read():
+    facts = read_facts()
+    assert facts.cores >= 1 and list_settings("eager", "memory", facts)
+
+
+def test_given_settings_are_variables_or_options():
+    threads, fuse = parse_settings(["OMP_NUM_THREADS=1", "allow_fuse_add_to_output=true"], {})
+    assert threads.variables == {"OMP_NUM_THREADS": "1"} and "eager" in threads.modes
+    assert fuse.graph_options == {"allow_fuse_add_to_output": True} and fuse.modes == ("graph",)
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("OMP_NUM_THREADS", "is not NAME=VALUE"),
+        ("=1", "is not NAME=VALUE"),
+        ("OMP_NUM_THREADS=", "is not NAME=VALUE"),
+        ("OMP_NUM_THREAD=1", "did you mean OMP_NUM_THREADS"),
+        ("QQQQ=1", "docs/tune.md lists"),
+        ("MALLOC_ARENA_MAX=2", "unset MALLOC_ARENA_MAX"),
+    ],
+)
+def test_given_settings_that_cannot_be_used(text, said):
+    with pytest.raises(InputError, match=said):
+        parse_settings([text], {"MALLOC_ARENA_MAX": "4"})
+
+
+def test_patterns_select_and_a_useless_one_is_refused():
+    settings = list_settings("graph", "memory", FULL, {})
+    assert select_settings(settings, [], settings) == settings
+    chosen = select_settings(settings, ["OMP_*", "enable_amp*"], settings)
+    assert {s.family for s in chosen} == {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "enable_amp"}
+    with pytest.raises(InputError, match="bench tune --list"):
+        select_settings(settings, ["NOTHING*"], settings)

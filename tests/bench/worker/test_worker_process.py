@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from oneflow_bench.bench.errors import InputError, WorkerError, WorkerTimeout
+from oneflow_bench.bench.worker.process import WorkerProcess, describe_death, describe_exit
+
+# a worker in a few lines: answers, or misbehaves as the request says
+SCRIPT = """
+import json, os, sys, time
+replies = os.fdopen(int(sys.argv[-1]), "w")
+print("ready", flush=True)
+for line in sys.stdin:
+    call = json.loads(line)["call"]
+    if call == "die":
+        print("last words", file=sys.stderr, flush=True); os._exit(7)
+    if call == "abort":
+        os.abort()
+    if call == "hang":
+        time.sleep(600)
+    if call == "trickle":
+        while True:
+            replies.write(" "); replies.flush(); time.sleep(0.05)
+    if call == "halves":
+        replies.write('{"ok": true,'); replies.flush(); time.sleep(0.2)
+        replies.write('"echo": "halves"}\\n'); replies.flush()
+        continue
+    answer = {"ok": True, "echo": call}
+    if call == "refuse":
+        answer = {"ok": False, "kind": "input", "error": "the label 12 is too large"}
+    if call == "fail":
+        answer = {"ok": False, "kind": "failure", "error": "ValueError: no"}
+    replies.write(json.dumps(answer) + "\\n"); replies.flush()
+"""
+
+
+@pytest.fixture
+def worker(tmp_path):
+    process = WorkerProcess(
+        "graph", [sys.executable, "-c", SCRIPT], dict(os.environ), tmp_path / "logs" / "graph.log"
+    )
+    yield process
+    process.kill()
+    process.close()
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_answers_come_back_in_order(worker):
+    assert [worker.ask(call, 10)["echo"] for call in ("a", "b", "c")] == ["a", "b", "c"]
+
+
+def test_a_worker_that_dies_is_named_with_its_last_lines(worker):
+    with pytest.raises(
+        WorkerError, match=r"'graph' died in its die turn \(exit status 7\)"
+    ) as info:
+        worker.ask("die", 10)
+    assert "last words" in info.value.log_tail
+    assert info.value.exit_status == 4
+
+
+def test_an_abort_names_the_signal(worker):
+    with pytest.raises(WorkerError, match="SIGABRT") as info:
+        worker.ask("abort", 10)
+    assert info.value.returncode == -signal.SIGABRT
+
+
+def test_asking_a_dead_worker_is_an_error_and_not_a_broken_pipe(worker):
+    worker.kill()
+    with pytest.raises(WorkerError, match="died"):
+        worker.ask("a", 10)
+
+
+def test_a_worker_that_hangs_is_ended_at_the_timeout(worker):
+    start = time.monotonic()
+    with pytest.raises(WorkerTimeout, match="within 0.5 s .* --timeout"):
+        worker.ask("hang", 0.5)
+    assert time.monotonic() - start < 5
+    assert not alive(worker.pid)
+
+
+def test_an_answer_that_never_ends_is_ended_at_the_timeout(worker):
+    start = time.monotonic()
+    with pytest.raises(WorkerTimeout, match="within 0.5 s"):
+        worker.ask("trickle", 0.5)
+    assert time.monotonic() - start < 5
+
+
+def test_an_answer_that_comes_in_parts_is_one(worker):
+    assert [worker.ask(call, 10)["echo"] for call in ("halves", "a")] == ["halves", "a"]
+
+
+def test_polling_does_not_wait(worker):
+    worker.send("halves")
+    start = time.monotonic()
+    assert worker.poll("halves") is None
+    assert time.monotonic() - start < 0.1
+    assert worker.receive("halves", 10)["echo"] == "halves"
+
+
+def test_what_a_worker_refuses_is_bad_input(worker):
+    with pytest.raises(InputError, match="label 12"):
+        worker.ask("refuse", 10)
+
+
+def test_what_a_worker_fails_at_is_a_worker_error(worker):
+    with pytest.raises(WorkerError, match="ValueError: no"):
+        worker.ask("fail", 10)
+
+
+def test_kill_ends_a_hanging_worker_within_two_seconds(worker):
+    worker.ask("a", 10)
+    start = time.monotonic()
+    worker.kill()
+    assert time.monotonic() - start < 2
+    assert not alive(worker.pid)
+
+
+def test_close_lets_a_worker_end_by_itself(worker):
+    worker.ask("a", 10)
+    worker.close()
+    assert not alive(worker.pid)
+
+
+def test_an_interpreter_that_does_not_exist_is_one_sentence(tmp_path):
+    with pytest.raises(WorkerError, match="could not be started with no-such-python"):
+        WorkerProcess("eager", ["no-such-python"], dict(os.environ), tmp_path / "log")
+
+
+def test_being_killed_for_memory_is_suggested():
+    assert "out of memory" in describe_exit(-9)
+
+
+@pytest.mark.parametrize("status, is_said", [(-11, True), (-6, True), (-9, False), (1, False)])
+def test_what_oneflow_does_to_quick_graphs_is_suggested(status, is_said):
+    said = describe_death("graph", "train", status, Path("graph.log"))
+    assert said.startswith(f"graph died in its train turn ({describe_exit(status)})")
+    assert "the whole log is graph.log" in said
+    assert ("a graph of about a millisecond" in said) == is_said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_while_a_worker_starts_leaves_none(tmp_path, monkeypatch, number):
+    started = []
+
+    def interrupted(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(number)
+        return started[0]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            WorkerProcess(
+                "eager", [sys.executable, "-c", SCRIPT], dict(os.environ), tmp_path / "log"
+            )
+        assert started[0].poll() == -signal.SIGKILL
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        started[0].kill()
