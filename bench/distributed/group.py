@@ -1,8 +1,8 @@
 """A worker of several ranks, with the interface of one of a single process.
 
-A request goes to all ranks, and their answers are merged into one. While they work, all of them
-are watched: one that dies, fails, hangs or does not reach the others ends the group, because
-OneFlow would leave the rest waiting for it without an end.
+A request goes to all ranks, and their answers are merged into one. One rank that dies or fails
+ends the group at once, because OneFlow would leave the others waiting for it forever. A rank that
+hangs ends the group at the timeout of the request.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ import time
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from ..errors import BenchError, InputError, WorkerError, WorkerTimeout
-from .watch import Hang, HangDetector
 
-LOOK_S = 0.5  # between two looks at the ranks
-STACK_S = 0.3  # for a rank to write its stack before it is ended
+POLL_S = 0.5  # between two looks at ranks whose machine may be lost, which ends no connection
 AGREE_S = 0.3  # for the others to refuse what one refused, or to be the cause of an abort
 LAST_CALL = "end"  # a worker exits by itself when it has answered it
 PEER_LOST = "io_event_poller.cpp"  # where OneFlow aborts a rank whose neighbour is gone
@@ -26,8 +24,8 @@ Merge = Callable[[str, Sequence[Dict[str, Any]]], Dict[str, Any]]
 class RankGroup:
     """Ranks that train together; `members` are in their order.
 
-    A member needs what `rank_process.RankProcess` has: `send`, `fileno`, `poll`, `observe`,
-    `write_stack`, `read_log_tail`, `kill`, `close_input`, `close`, `pid` and `title`.
+    A member needs these of `rank_process.RankProcess`: `send`, `fileno`, `poll`, `log_path`,
+    `read_log_tail`, `kill`, `close_input`, `close`, `pid` and `title`.
     """
 
     def __init__(
@@ -35,15 +33,12 @@ class RankGroup:
         name: str,
         members: Sequence[Any],
         merge: Merge,
-        is_listening: Callable[[], bool] = lambda: False,
         release: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_listening`: others can connect to rank 0; `release` gives its port back."""
+        """`release` gives the port of rank 0 back."""
         self.name = name
         self._members, self._merge = list(members), merge
-        self._is_listening, self._release = is_listening, release
-        self._listening = self._connected = False
-        self._detector = HangDetector()
+        self._release = release
         self._answers: List[Optional[Dict[str, Any]]] = []
 
     @property
@@ -59,7 +54,6 @@ class RankGroup:
     def send(self, call: str, **arguments: Any) -> None:
         """Send a request to every rank without waiting."""
         self._answers = [None] * len(self._members)
-        self._detector.begin()
         for member in self._members:
             try:
                 member.send(call, **arguments)
@@ -72,27 +66,17 @@ class RankGroup:
         Raises InputError, WorkerError and WorkerTimeout as `WorkerProcess.ask`.
         """
         deadline = time.monotonic() + timeout_s
-        next_look = time.monotonic() + LOOK_S
         while None in self._answers:
-            until = min(deadline, next_look)
-            if select.select(self._list_awaited(call), [], [], self._left_s(until))[0]:
-                self._collect(call)
-            now = time.monotonic()
-            if None in self._answers and now >= deadline:
+            left_s = deadline - time.monotonic()
+            select.select(self._list_awaited(call), [], [], max(0.0, min(left_s, POLL_S)))
+            self._collect(call)
+            if None in self._answers and left_s <= 0.0:
                 self._fail_late(call, timeout_s)
-            if None in self._answers and now >= next_look:
-                self._look(call)
-                next_look = time.monotonic() + LOOK_S
-        self._connected = True
         try:
             return self._merge(call, [answer for answer in self._answers if answer is not None])
         except WorkerError as error:
             self.kill()
             raise WorkerError(f"the worker '{self.name}': {error}", self.read_log_tail()) from None
-
-    @staticmethod
-    def _left_s(until: float) -> float:
-        return max(0.0, until - time.monotonic())
 
     def _list_awaited(self, call: str) -> List[Any]:
         """Those that must still answer; but for the last call, the others must not end either."""
@@ -137,38 +121,15 @@ class RankGroup:
             str(error) if everywhere else f"{self._members[rank].title}: {error}"
         ) from None
 
-    def _look(self, call: str) -> None:
-        self._collect(call)  # a machine that is lost ends no connection
-        if not self._connected and not self._listening:
-            self._listening = self._is_listening()
-        ranks = [
-            member.observe(answer is not None)
-            for member, answer in zip(self._members, self._answers)
-        ]
-        hang = self._detector.update(time.monotonic(), ranks, self._listening)
-        if hang is not None:
-            self._fail_hung(call, hang)
-
-    def _fail_hung(self, call: str, hang: Hang) -> NoReturn:
-        for member in self._members:
-            member.write_stack()
-        time.sleep(STACK_S)
-        self.kill()
-        first = self._members[hang.ranks[0]]
-        more = "".join(f" and {rank}" for rank in hang.ranks[1:])
-        title = first.title.replace(f"rank {hang.ranks[0]}", f"rank {hang.ranks[0]}{more}", 1)
-        raise WorkerError(
-            f"{title} {hang.verb} in its {call} turn: {hang.reason}; all ranks were ended",
-            first.read_log_tail(),
-        )
-
     def _fail_late(self, call: str, timeout_s: float) -> NoReturn:
         self.kill()
         late = [rank for rank, answer in enumerate(self._answers) if answer is None]
+        ranks = f"rank{'' if len(late) == 1 else 's'} {', '.join(map(str, late))}"
         raise WorkerTimeout(
-            f"the worker '{self.name}' gave no answer to its {call} turn within {timeout_s:g} s "
-            f"and was ended (missing: rank {', '.join(map(str, late))}); "
-            "give a longer --timeout if it needs it",
+            f"{ranks} of the worker '{self.name}' gave no answer to the {call} turn within "
+            f"{timeout_s:g} s, and all {len(self._members)} ranks were ended; one that hangs keeps "
+            f"the others waiting, so compare their logs, beginning with "
+            f"{self._members[late[0]].log_path}; give a longer --timeout if the turn needs it",
             self._members[late[0]].read_log_tail(),
         )
 

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..training.identity import Identity
 
 LOOPBACK = "127.0.0.1"
+CONNECT_S = 120.0  # for rank 0 to import OneFlow on a busy machine
 ATTEMPT_S = 1.0  # longest that one try to connect may take
 PAUSE_S = 0.05  # between two tries
 
@@ -86,12 +87,17 @@ def check_master_port(address: Address) -> None:
             ) from None
 
 
-def wait_for_master(address: Address) -> None:
+def wait_for_master(address: Address, limit_s: float = CONNECT_S) -> None:
     """Return when rank 0 listens.
 
-    OneFlow would try once, wait for ten seconds, and try again without an end. This waits without
-    an end too: the controller knows when rank 0 listens, and ends the group if this rank still
-    waits some seconds later.
+    OneFlow would try once, wait for ten seconds, and try again forever. Raises InputError where
+    rank 0 does not listen within `limit_s` seconds.
     """
+    end = time.monotonic() + limit_s
     while not is_listening(address):
+        if time.monotonic() >= end:
+            raise InputError(
+                f"cannot connect to rank 0 at {address} within {limit_s:g} s; check that address, "
+                "the firewall, and the log of rank 0"
+            )
         time.sleep(PAUSE_S)

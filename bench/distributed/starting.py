@@ -15,7 +15,7 @@ from .group import RankGroup
 from .machines.node_server import NodeServer
 from .merging import merge_answers
 from .rank_process import RankProcess, create_title
-from .rendezvous import PortReservation, is_listening
+from .rendezvous import PortReservation
 from .seat import Seat, create_seat_variables, store_seat
 
 
@@ -27,7 +27,7 @@ def start_group(
     divide_threads: bool,
     nodes: Optional[NodeServer] = None,
 ) -> RankGroup:
-    """The group of a contender; each rank has a log and a progress file of its own in `logs`.
+    """The group of a contender; each rank has a log of its own in `logs`.
 
     `divide_threads`: OMP_NUM_THREADS becomes the number of a rank's cores. With `nodes` as many
     ranks run on each of the machines. Raises WorkerError where a rank cannot be started.
@@ -68,7 +68,6 @@ def start_group(
         contender.name,
         members,
         partial(merge_answers, strategy=contender.strategy, cores=cores, nodes=1 + len(others)),
-        partial(is_listening, reservation.address),
         reservation.release,
     )
 

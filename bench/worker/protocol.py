@@ -19,7 +19,6 @@ import time
 import traceback
 from typing import Any, Callable, Dict, List, Optional
 
-from ..distributed import progress
 from ..distributed.membership import join_group
 from ..errors import InputError, WorkerError
 
@@ -88,7 +87,6 @@ def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], Non
         if not line:
             return
         request = json.loads(line)
-        progress.mark(progress.WORKING)
         answer: Dict[str, Any]
         try:
             answer = {"ok": True, **getattr(session, request["call"])(request)}
@@ -101,7 +99,6 @@ def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], Non
                 "kind": "failure",
                 "error": f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ''}",
             }
-        progress.mark_idle()
         write(json.dumps(answer) + "\n")
         if request["call"] == "end" or not answer["ok"]:
             return

@@ -1,6 +1,6 @@
 """A machine that is not machine 0: it joins the run and does what machine 0 says until the end.
 
-It starts ranks, each on a connection of its own to machine 0, says twice a second how they are,
+It starts ranks, each on a connection of its own to machine 0, says twice a second that it is there,
 and ends them. It judges nothing and records nothing.
 """
 
@@ -15,7 +15,6 @@ from ...errors import BenchError, InputError, WorkerError
 from ..rank_process import RankProcess
 from ..rendezvous import Address
 from .link import Link, LinkEnded, Message, pack, unpack
-from .remote import store_observation
 
 JOIN_S = 60.0  # to reach machine 0, which checks its data first
 ATTEMPT_S = 5.0
@@ -119,8 +118,6 @@ class Agent:
         elif key in self._ranks and message["do"] == "kill":
             self._ranks[key].kill()
             self._report_end(key)
-        elif key in self._ranks and message["do"] == "stack":
-            self._ranks[key].write_stack()
 
     def _start(self, key: int, message: Message) -> None:
         try:
@@ -136,10 +133,9 @@ class Agent:
     def _report(self) -> None:
         for key in [key for key, rank in self._ranks.items() if rank.exit_status is not None]:
             self._report_end(key)
-        seen = {key: store_observation(rank.observe(False)) for key, rank in self._ranks.items()}
         # a machine 0 that is stopped takes nothing, and this one goes on
         if select.select([], [self._link], [], 0.0)[1]:
-            self._link.send({"seen": seen})
+            self._link.send({})  # still here
 
     def _report_end(self, key: int) -> None:
         rank = self._ranks.pop(key)

@@ -80,3 +80,9 @@ def test_a_rank_waits_until_rank_0_listens(reservation):
     wait_for_master(reservation.address)
     assert opened and time.monotonic() - start >= 0.3
     opened[0].close()
+
+
+def test_a_rank_that_does_not_reach_rank_0_says_where_and_what_to_check(reservation):
+    words = f"^cannot connect to rank 0 at {reservation.address} within 0.2 s; .*firewall"
+    with pytest.raises(InputError, match=words):
+        wait_for_master(reservation.address, 0.2)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 
-from test_group import SCRIPT
+import scripted_rank
+from scripted_rank import SCRIPT
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.machines.node_server import NodeServer
@@ -89,12 +90,14 @@ def start_agent(port, folder, node_rank=1, program=sys.executable):
 
 
 def start_script(script, *arguments, prefix=(), host=HOST):
-    here = os.path.dirname(os.path.abspath(__file__))
+    folders = [
+        os.path.dirname(os.path.abspath(path)) for path in (__file__, scripted_rank.__file__)
+    ]
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", script, *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": here, "FAKE_HOST": host},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders), "FAKE_HOST": host},
     )
 
 
