@@ -177,4 +177,4 @@ def test_what_works_on_one_process_refuses_several_ranks(tmp_path, module):
 def test_modules_of_one_process_are_there():
     for module in SINGLE:
         path = Path(*module.split(".")[1:]).with_suffix(".py")
-        assert (BENCHMARKS.parent / "bench" / path).exists()
+        assert (BENCHMARKS.parent / path).exists()
