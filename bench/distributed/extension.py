@@ -28,7 +28,7 @@ class RanksExtension:
         parity: Tuple[str, str],
         accuracy_difference: Optional[float],
     ) -> Optional[Addition]:
-        from .comparison import compare_ranks
+        from .parity import compare_ranks
 
         found, judged = compare_ranks(
             record, baseline, contender, ratio, parity, accuracy_difference

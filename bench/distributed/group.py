@@ -7,24 +7,54 @@ hangs ends the group at the timeout of the request.
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import time
+from pathlib import Path
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from ..errors import BenchError, InputError, WorkerError, WorkerTimeout
+from ..training.identity import Identity
+from ..worker.process import WorkerProcess
+from .membership import PARENT_VARIABLE
 
-POLL_S = 0.5  # between two looks at ranks whose machine may be lost, which ends no connection
-AGREE_S = 0.3  # for the others to refuse what one refused, or to be the cause of an abort
-LAST_CALL = "end"  # a worker exits by itself when it has answered it
-PEER_LOST = "io_event_poller.cpp"  # where OneFlow aborts a rank whose neighbour is gone
+POLL_S = 0.5  # a machine that is lost ends no connection, so ranks are polled too
+AGREE_S = 0.3  # for other ranks to refuse the same request, or to show the cause of an abort
+LAST_CALL = "end"  # a worker exits after its answer to this call
+PEER_LOST = "io_event_poller.cpp"  # OneFlow aborts here in a rank whose neighbour is gone
 
 Merge = Callable[[str, Sequence[Dict[str, Any]]], Dict[str, Any]]
+
+
+class RankProcess(WorkerProcess):
+    """A rank on this machine; its log is in `logs`, and the kernel ends it with the controller."""
+
+    def __init__(
+        self,
+        group: str,
+        identity: Identity,
+        command: List[str],
+        environment: Dict[str, str],
+        logs: Path,
+        connection: Optional[socket.socket] = None,
+    ) -> None:
+        """Another machine asks the rank over `connection`, if given (see `WorkerProcess`)."""
+        name = f"{group}.rank-{identity.rank}"
+        variables = {**environment, PARENT_VARIABLE: str(os.getpid())}
+        title, log = create_title(group, identity), logs / f"{name}.log"
+        super().__init__(name, command, variables, log, title, connection)
+
+
+def create_title(group: str, identity: Identity) -> str:
+    """The name of a rank in errors."""
+    return f"rank {identity.rank} of the worker '{group}'"
 
 
 class RankGroup:
     """Ranks that train together; `members` are in their order.
 
-    A member needs these of `rank_process.RankProcess`: `send`, `fileno`, `poll`, `log_path`,
+    A member has these of `RankProcess`: `send`, `fileno`, `poll`, `log_path`,
     `read_log_tail`, `kill`, `close_input`, `close`, `pid` and `title`.
     """
 
@@ -47,7 +77,7 @@ class RankGroup:
         return int(self._members[0].pid)
 
     def ask(self, call: str, timeout_s: float, **arguments: Any) -> Dict[str, Any]:
-        """As `WorkerProcess.ask`: of all ranks; an error names the rank, and none is left."""
+        """Ask all ranks, as `WorkerProcess.ask`; an error names the rank and leaves no process."""
         self.send(call, **arguments)
         return self.receive(call, timeout_s)
 
@@ -58,10 +88,10 @@ class RankGroup:
             try:
                 member.send(call, **arguments)
             except WorkerError:
-                pass  # `receive` finds it ended, or finds out why it ended
+                pass  # `receive` finds the cause
 
     def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
-        """The merged answer to the request that was sent last.
+        """The merged answer to the last request.
 
         Raises InputError, WorkerError and WorkerTimeout as `WorkerProcess.ask`.
         """
@@ -79,13 +109,13 @@ class RankGroup:
             raise WorkerError(f"the worker '{self.name}': {error}", self.read_log_tail()) from None
 
     def _list_awaited(self, call: str) -> List[Any]:
-        """Those that must still answer; but for the last call, the others must not end either."""
+        """The members to watch: all, as none may die; after the last call those yet to answer."""
         if call != LAST_CALL:
             return self._members
         return [m for m, answer in zip(self._members, self._answers) if answer is None]
 
     def _collect(self, call: str) -> None:
-        """Take the answers that are there."""
+        """Take the answers that have come; raise if a rank has failed."""
         errors = self._poll(call, range(len(self._members)))
         refused = any(isinstance(error, InputError) for error in errors.values())
         if refused or (errors and all(map(is_aborted, errors.values()))):
@@ -96,7 +126,7 @@ class RankGroup:
             self._fail(errors)
 
     def _poll(self, call: str, ranks: Sequence[int]) -> Dict[int, BenchError]:
-        """What went wrong with these ranks; answers are kept."""
+        """Keep the answers of these ranks; return their errors."""
         errors: Dict[int, BenchError] = {}
         for rank in ranks:
             if self._answers[rank] is not None and call == LAST_CALL:
@@ -110,7 +140,7 @@ class RankGroup:
         return errors
 
     def _fail(self, errors: Dict[int, BenchError]) -> NoReturn:
-        """End the group for the rank that failed first, as far as that can be told."""
+        """End the group and raise the error of the rank that probably failed first."""
         self.kill()
         rank = find_culprit(errors)
         error = errors[rank]
@@ -134,18 +164,18 @@ class RankGroup:
         )
 
     def read_log_tail(self) -> str:
-        """The last lines of rank 0, which writes what the user asked for."""
+        """The last lines of rank 0, which writes the checkpoints."""
         return str(self._members[0].read_log_tail())
 
     def kill(self) -> None:
-        """End all ranks and whatever they started, at once."""
+        """End all ranks and the processes that they started, at once."""
         for member in self._members:
             member.kill()
         self._release()
 
     def close(self) -> None:
-        """End all ranks in good order if they do so in time, else by force."""
-        for member in self._members:  # all of them first: they exit together
+        """Let all ranks exit by themselves; kill those that do not exit in time."""
+        for member in self._members:  # first the inputs of all, because ranks exit together
             member.close_input()
         for member in self._members:
             member.close()
@@ -153,15 +183,15 @@ class RankGroup:
 
 
 def is_aborted(error: BenchError) -> bool:
-    """True where OneFlow ended a rank because it had lost another."""
+    """True if OneFlow aborted a rank because it had lost another."""
     return isinstance(error, WorkerError) and PEER_LOST in error.log_tail
 
 
 def find_culprit(errors: Dict[int, BenchError]) -> int:
-    """The rank whose failure came before the others', out of those that were found together.
+    """The rank that probably failed first, out of those whose errors were found together.
 
-    One that says what is wrong comes first, then one that died by itself; a rank that OneFlow
-    aborted because it had lost another is the last that is to blame.
+    A rank with an error message comes first, then a rank that died by itself. A rank that OneFlow
+    aborted because it had lost another comes last.
     """
 
     def order(rank: int) -> int:

@@ -11,7 +11,7 @@ from ..report.blocks import Block, Heading, Table, Text
 from ..report.comparison import Comparison
 from ..report.speed import MISSING
 from ..verdict.statistics import CONFIDENCE, Ratio
-from .comparison import RanksComparison
+from .parity import RanksComparison
 
 _MEGA = 1e6
 _MEBI = 2**20

@@ -11,10 +11,9 @@ from ..config import Contender
 from ..errors import BenchError
 from ..training.identity import Identity
 from . import cores as rank_cores
-from .group import RankGroup
+from .group import RankGroup, RankProcess, create_title
 from .machines.node_server import NodeServer
 from .merging import merge_answers
-from .rank_process import RankProcess, create_title
 from .rendezvous import PortReservation
 from .seat import Seat, create_seat_variables, store_seat
 

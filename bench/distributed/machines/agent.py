@@ -12,7 +12,7 @@ import time
 from typing import Callable, Dict
 
 from ...errors import BenchError, InputError, WorkerError
-from ..rank_process import RankProcess
+from ..group import RankProcess
 from ..rendezvous import Address
 from .link import Link, LinkEnded, Message, pack, unpack
 

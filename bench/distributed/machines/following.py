@@ -16,7 +16,7 @@ from ...record.run import Document
 from ...worker.environment import RuntimeResolver
 from ...worker.launch import TRAINING, divides_threads, python_of
 from ...worker.process import create_worker_command
-from ..rank_process import RankProcess
+from ..group import RankProcess
 from ..rendezvous import Address
 from ..seat import create_seat_variables, find_contender, restore_seat
 from .agent import Agent, join_run

@@ -10,8 +10,7 @@ import time
 import pytest
 from scripted_rank import SCRIPT
 
-from oneflow_bench.bench.distributed.group import PEER_LOST, RankGroup, find_culprit
-from oneflow_bench.bench.distributed.rank_process import RankProcess
+from oneflow_bench.bench.distributed.group import PEER_LOST, RankGroup, RankProcess, find_culprit
 from oneflow_bench.bench.errors import InputError, WorkerError, WorkerTimeout
 from oneflow_bench.bench.training.identity import Identity
 

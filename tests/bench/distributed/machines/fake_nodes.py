@@ -31,7 +31,7 @@ from fake_nodes import HOST, RUN, TOKEN, VERSION, WORKER
 from oneflow_bench.bench.errors import BenchError
 from oneflow_bench.bench.distributed.machines.agent import Agent, join_run
 from oneflow_bench.bench.distributed.machines.handshake import create_hello
-from oneflow_bench.bench.distributed.rank_process import RankProcess
+from oneflow_bench.bench.distributed.group import RankProcess
 from oneflow_bench.bench.distributed.rendezvous import Address
 from oneflow_bench.bench.distributed.seat import create_seat_variables, restore_seat
 
