@@ -17,9 +17,10 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 from ..errors import BenchError, InputError, WorkerError, WorkerTimeout
 from ..training.identity import Identity
 from ..worker.process import WorkerProcess
-from .membership import PARENT_VARIABLE
+from .membership import PARENT_VARIABLE, STACK_SIGNAL
 
 POLL_S = 0.5  # a machine that is lost ends no connection, so ranks are polled too
+STACK_S = 0.3  # for ranks to write their stacks before they are ended
 AGREE_S = 0.3  # for other ranks to refuse the same request, or to show the cause of an abort
 LAST_CALL = "end"  # a worker exits after its answer to this call
 PEER_LOST = "io_event_poller.cpp"  # OneFlow aborts here in a rank whose neighbour is gone
@@ -45,6 +46,11 @@ class RankProcess(WorkerProcess):
         title, log = create_title(group, identity), logs / f"{name}.log"
         super().__init__(name, command, variables, log, title, connection)
 
+    def write_stack(self) -> None:
+        """Make the rank write its Python stack to its log, if it still can."""
+        if self.exit_status is None:
+            os.kill(self.pid, STACK_SIGNAL)
+
 
 def create_title(group: str, identity: Identity) -> str:
     """The name of a rank in errors."""
@@ -55,7 +61,7 @@ class RankGroup:
     """Ranks that train together; `members` are in their order.
 
     A member has these of `RankProcess`: `send`, `fileno`, `poll`, `log_path`,
-    `read_log_tail`, `kill`, `close_input`, `close`, `pid` and `title`.
+    `read_log_tail`, `write_stack`, `kill`, `close_input`, `close`, `pid` and `title`.
     """
 
     def __init__(
@@ -152,13 +158,16 @@ class RankGroup:
         ) from None
 
     def _fail_late(self, call: str, timeout_s: float) -> NoReturn:
-        self.kill()
         late = [rank for rank, answer in enumerate(self._answers) if answer is None]
+        for rank in late:
+            self._members[rank].write_stack()
+        time.sleep(STACK_S)
+        self.kill()
         ranks = f"rank{'' if len(late) == 1 else 's'} {', '.join(map(str, late))}"
         raise WorkerTimeout(
             f"{ranks} of the worker '{self.name}' gave no answer to the {call} turn within "
             f"{timeout_s:g} s, and all {len(self._members)} ranks were ended; one that hangs keeps "
-            f"the others waiting, so compare their logs, beginning with "
+            "the others waiting, so compare the Python stacks at the end of their logs, such as "
             f"{self._members[late[0]].log_path}; give a longer --timeout if the turn needs it",
             self._members[late[0]].read_log_tail(),
         )

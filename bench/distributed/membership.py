@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import resource
 import signal
@@ -13,6 +14,7 @@ from .cores import keep_to_cores
 from .rendezvous import check_master_port, read_master, wait_for_master
 
 PARENT_VARIABLE = "BENCH_RANK_CONTROLLER"  # process id of who started the rank
+STACK_SIGNAL = signal.SIGUSR1  # makes a rank write its Python stack to its log
 _PR_SET_PDEATHSIG = 1
 
 
@@ -28,6 +30,7 @@ def join_group(environment: Mapping[str, str]) -> None:
     _end_with_controller(environment)
     # a rank whose neighbour is gone aborts: a core file would say nothing about the cause
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    faulthandler.register(STACK_SIGNAL, all_threads=False)
     keep_to_cores(environment)
     if identity.rank == 0:
         check_master_port(read_master(environment))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 SCRIPT = """
-import json, os, sys, time
+import faulthandler, json, os, sys, time
+from oneflow_bench.bench.distributed.membership import STACK_SIGNAL
+faulthandler.register(STACK_SIGNAL, all_threads=False)
 rank = int(os.environ["RANK"])
 replies = os.fdopen(int(sys.argv[-1]), "w")
 for line in sys.stdin:

@@ -118,6 +118,8 @@ class Agent:
         elif key in self._ranks and message["do"] == "kill":
             self._ranks[key].kill()
             self._report_end(key)
+        elif key in self._ranks and message["do"] == "stack":
+            self._ranks[key].write_stack()
 
     def _start(self, key: int, message: Message) -> None:
         try:

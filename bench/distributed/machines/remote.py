@@ -155,6 +155,10 @@ class RemoteRank:
             f"machine {self._node.node_rank}, and at the network"
         )
 
+    def write_stack(self) -> None:
+        """As `RankProcess.write_stack`."""
+        self._node.send({"do": "stack", "rank": self._key})
+
     def read_log_tail(self) -> str:
         """The last lines that the rank wrote, once it has ended; it has where it failed."""
         self._node.wait_for(self._has_ended, NEWS_S)

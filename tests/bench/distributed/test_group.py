@@ -120,6 +120,7 @@ def test_the_timeout_names_the_ranks_that_did_not_answer_and_the_remedy(group):
         group.ask("train", 0.5, does=["", "hang", "hang"])
     assert time.monotonic() - start < 3
     assert str(group._members[1].log_path) in str(info.value)
+    assert 'File "<string>", line 13 in <module>' in info.value.log_tail  # where it sleeps
     assert are_ended(group)
 
 

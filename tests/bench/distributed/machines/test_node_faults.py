@@ -119,8 +119,9 @@ def test_what_a_rank_there_refuses_is_bad_input(machines):
 
 
 def test_a_rank_there_that_hangs_is_ended_at_the_timeout(machines):
-    with pytest.raises(WorkerTimeout, match=r"^rank 1 of .*/there/ddp.rank-1.log there"):
+    with pytest.raises(WorkerTimeout, match=r"^rank 1 of .*/there/ddp.rank-1.log there") as info:
         machines.group.ask("save", 1.0, does=["", "hang"])
+    assert 'File "<string>"' in info.value.log_tail
     assert are_gone(machines.pids)
 
 
