@@ -34,11 +34,11 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from faulty_rank_worker import FAULTS
 from study import Row, load_rows, run_study
 
-from oneflow_bench.bench.config import STRATEGIES, Contender
+from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.rendezvous import Address, check_master_port
+from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.errors import BenchError
 from oneflow_bench.bench.worker.environment import RuntimeResolver
-from oneflow_bench.bench.worker.launch import create_launcher
 
 STORED = Path(__file__).resolve().parents[1] / "results" / "distributed" / "faults-by-timeout.jsonl"
 LIMIT_S = 10.0
@@ -124,7 +124,7 @@ def start(folder: Path, case: Case, mark: Path, tag: str) -> Any:
     contender = Contender(
         name="group",
         mode=case.mode,
-        strategy=STRATEGIES[case.mode][0],
+        strategy={"eager": "ddp", "graph": "dp"}[case.mode],
         ranks=RANKS,
         runtime="stock",
         env=variables,

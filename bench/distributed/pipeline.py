@@ -13,7 +13,8 @@ import oneflow as flow
 from oneflow import nn
 
 from ...models.counting import count_macs
-from .sharing import Sharing, refuse
+from ..training.modes import ModeSetting
+from .sharing import refuse
 
 Stages = Dict[str, int]  # path of a part -> its stage
 
@@ -29,16 +30,16 @@ def list_parts(model: nn.Module, prefix: str = "") -> List[str]:
     return parts
 
 
-def assign_stages(model: nn.Module, image_size: int, sharing: Sharing) -> Stages:
+def assign_stages(model: nn.Module, setting: ModeSetting) -> Stages:
     """The stage of each part, so that the stage with the most multiply-adds has least.
 
     Raises InputError for a model of fewer parts than ranks, and for parameters outside of all.
     """
     parts = list_parts(model)
-    name = sharing.workload.model
-    if len(parts) < sharing.ranks:
+    name, ranks = setting.workload.model, setting.contender.ranks
+    if len(parts) < ranks:
         raise refuse(
-            sharing,
+            setting,
             f"{name} has {len(parts)} parts one after the other and each rank needs one; use "
             "graph-dp",
         )
@@ -49,14 +50,14 @@ def assign_stages(model: nn.Module, image_size: int, sharing: Sharing) -> Stages
     ]
     if outside:
         raise refuse(
-            sharing, f"{outside[0]} of {name} belongs to none of its children; use graph-dp"
+            setting, f"{outside[0]} of {name} belongs to none of its children; use graph-dp"
         )
-    macs = count_macs(model, image_size)
+    macs = count_macs(model, setting.workload.image_size)
     work = [
         sum(count for layer, count in macs.items() if f"{layer}.".startswith(f"{part}."))
         for part in parts
     ]
-    return dict(zip(parts, cut(work, sharing.ranks)))
+    return dict(zip(parts, cut(work, ranks)))
 
 
 def cut(work: Sequence[int], stages: int) -> List[int]:

@@ -1,59 +1,38 @@
-"""What a rank knows of the work it shares: the strategy, the group and the job's recipe."""
+"""What the strategies have in common: the check of a rank's share, and an optimizer made anew."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Optional
+from dataclasses import replace
 
-from ..config import Contender, Workload
 from ..errors import InputError
-from ..plan.availability import NOT_AVAILABLE
-from ..training.identity import Identity
+from ..plan.resolve import NOT_AVAILABLE
 from ..training.job import Job
+from ..training.modes import ModeSetting
 from ..training.optimizers import create_optimizer, create_scheduler
 
 
-@dataclass(frozen=True)
-class Sharing:
-    """One training job of several ranks, as one of them sees it."""
-
-    strategy: str  # a value of STRATEGIES
-    identity: Identity
-    workload: Workload
-    steps_per_epoch: int
-
-    @property
-    def ranks(self) -> int:
-        return self.identity.ranks
-
-
-def describe_sharing(
-    contender: Contender, identity: Identity, workload: Workload, steps_per_epoch: int
-) -> Optional[Sharing]:
-    """How this process shares a contender's work; None where it works alone.
-
-    Raises InputError for a process that is not one of as many ranks as the contender has.
-    """
-    if identity.ranks != contender.ranks:
+def check_share(job: Job, setting: ModeSetting) -> None:
+    """Raise InputError where a rank's share of a batch does not divide into the parts asked for."""
+    parts, share, ranks = job.accumulation_steps, job.train_feed.batch_size, setting.identity.ranks
+    if share % parts:
         raise InputError(
-            f"{contender.name} has {contender.ranks} ranks and this process is one of "
-            f"{identity.ranks}; start as many processes as ranks, with WORLD_SIZE and RANK set"
+            f"each of {ranks} ranks has {share} samples of a batch, which do not divide into "
+            f"{parts} parts for one update; give a --batch-size that is a multiple of "
+            f"{ranks * parts}"
         )
-    if contender.strategy is None:
-        return None
-    return Sharing(contender.strategy, identity, workload, steps_per_epoch)
 
 
-def renew_optimizer(job: Job, sharing: Sharing) -> Job:
+def renew_optimizer(job: Job, setting: ModeSetting) -> Job:
     """The job with an optimizer and a schedule over the parameters that its model has by now.
 
     A parameter that becomes a global tensor is another object.
     """
-    optimizer = create_optimizer(sharing.workload, job.model)
-    scheduler = create_scheduler(sharing.workload, optimizer, sharing.steps_per_epoch)
+    optimizer = create_optimizer(setting.workload, job.model)
+    scheduler = create_scheduler(setting.workload, optimizer, setting.steps_per_epoch)
     return replace(job, optimizer=optimizer, scheduler=scheduler)
 
 
-def refuse(sharing: Sharing, reason: str) -> InputError:
+def refuse(setting: ModeSetting, reason: str) -> InputError:
     """The error that a strategy is not available, and why."""
-    return InputError(f"{NOT_AVAILABLE}{sharing.strategy} on {sharing.ranks} ranks: {reason}")
+    name, ranks = setting.contender.strategy, setting.identity.ranks
+    return InputError(f"{NOT_AVAILABLE}{name} on {ranks} ranks: {reason}")

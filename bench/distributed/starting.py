@@ -10,12 +10,47 @@ from typing import Any, Dict, List, Optional, Sequence
 from ..config import Contender
 from ..errors import BenchError
 from ..training.identity import Identity
+from ..worker import launch as single
+from ..worker.environment import TUNED, RuntimeResolver
+from ..worker.messages import Launcher, Worker
+from ..worker.process import create_worker_command
 from . import cores as rank_cores
 from .group import RankGroup, RankProcess, create_title
 from .machines.node_server import NodeServer
 from .merging import merge_answers
 from .rendezvous import PortReservation
-from .seat import Seat, create_seat_variables, store_seat
+from .seat import THREADS, Seat, create_seat_variables, store_seat
+
+RANK = "oneflow_bench.bench.distributed.worker"  # the module that a rank's process runs
+
+
+def create_launcher(
+    folder: Path,
+    environments: RuntimeResolver,
+    module: str = RANK,
+    nodes: Optional[NodeServer] = None,
+) -> Launcher:
+    """As `worker.launch.create_launcher`; a contender of several ranks becomes a `RankGroup`.
+
+    `module` is that of the ranks, which this machine shares with the `nodes` where there are any.
+    """
+    launch_single = single.create_launcher(folder, environments)
+
+    def launch(contender: Contender) -> Worker:
+        if contender.ranks == 1:
+            return launch_single(contender)
+        command = create_worker_command(contender.interpreter, module)
+        environment = environments.resolve(contender, contender.interpreter)
+        divide = divides_threads(contender, environments)
+        return start_group(contender, command, environment, folder / "logs", divide, nodes)
+
+    return launch
+
+
+def divides_threads(contender: Contender, environments: RuntimeResolver) -> bool:
+    """Whether each of its ranks has as many threads as cores: where nobody said otherwise."""
+    given = {**environments.base, **contender.env}
+    return contender.runtime == TUNED and THREADS not in given
 
 
 def start_group(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import oneflow as flow
 from oneflow import nn
 
-from ..training.eager import EagerMode, EvalOutput
+from ..training.eager import EagerMode
 from ..training.graph import device_of
 from ..training.job import Job
+from ..training.modes import EvalOutput, Mode, ModeSetting
 from ..training.tensors import place_on_all
-from .sharing import Sharing, refuse, renew_optimizer
+from .sharing import check_share, refuse, renew_optimizer
 
 
 class DistributedEager(EagerMode):
@@ -18,14 +19,16 @@ class DistributedEager(EagerMode):
     The loss of a step is that of this rank's share.
     """
 
-    def __init__(self, job: Job, sharing: Sharing) -> None:
+    @classmethod
+    def create(cls, job: Job, setting: ModeSetting) -> Mode:
+        check_share(job, setting)
         if any(parameter.dtype != flow.float32 for parameter in job.model.parameters()):
             raise refuse(
-                sharing, "OneFlow's DistributedDataParallel takes float32 alone; use float32"
+                setting, "OneFlow's DistributedDataParallel takes float32 alone; use float32"
             )
         # hooks on the model itself, so that its names stay as the checkpoints know them
         nn.parallel.DistributedDataParallel(job.model)
-        super().__init__(job)
+        return cls(job)
 
     def clear_gradients(self) -> None:
         """To zero. A gradient that is set to None is found in its bucket again as it was, and
@@ -39,10 +42,15 @@ class GlobalEager(EagerMode):
     The loss of a step is a global tensor: that of the whole batch.
     """
 
-    def __init__(self, job: Job, sharing: Sharing) -> None:
+    @classmethod
+    def create(cls, job: Job, setting: ModeSetting) -> Mode:
+        check_share(job, setting)
+        job.objective.to_global(placement=place_on_all(device_of(job)), sbp=flow.sbp.broadcast)
+        return cls(renew_optimizer(job, setting))
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
         self._placement = place_on_all(device_of(job))
-        job.objective.to_global(placement=self._placement, sbp=flow.sbp.broadcast)
-        super().__init__(renew_optimizer(job, sharing))
 
     def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
         return super().compute_loss(self._share(images), self._share(labels))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Tuple
+from typing import Tuple
 
 import oneflow as flow
 
-from ..plan.availability import explain_zero
-from ..plan.graph_options import OptionValue
-from ..training.eager import EvalOutput
+from ..plan.resolve import explain_zero
 from ..training.graph import GraphMode, device_of
 from ..training.job import Job
+from ..training.modes import EvalOutput, Mode, ModeSetting
 from ..training.tensors import place_on_all
 from .pipeline import assign_stages, place_stages, set_stages
-from .sharing import Sharing, refuse, renew_optimizer
+from .sharing import check_share, refuse, renew_optimizer
 from .tensor_parallel import find_pairs, split_pairs
 
 
@@ -24,19 +23,25 @@ class SharedGraph(GraphMode):
     where the parameters are, and in what the graphs are told of it.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        image_size: int,
-        sharing: Sharing,
-        graph_options: Optional[Mapping[str, OptionValue]] = None,
-    ) -> None:
-        self._sharing = sharing
-        self._placement = place_on_all(device_of(job))
-        self.spread(job, image_size)
-        super().__init__(renew_optimizer(job, sharing), image_size, False, graph_options)
+    @classmethod
+    def create(cls, job: Job, setting: ModeSetting) -> Mode:
+        check_share(job, setting)
+        if setting.workload.feed == "graph":
+            raise refuse(
+                setting,
+                "a loader inside the graph would read the same samples on each rank; use --feed "
+                "loader",
+            )
+        return cls(job, setting)
 
-    def spread(self, job: Job, image_size: int) -> None:
+    def __init__(self, job: Job, setting: ModeSetting) -> None:
+        self._setting = setting
+        self._placement = place_on_all(device_of(job))
+        self.spread(job)
+        options = setting.contender.graph_options
+        super().__init__(renew_optimizer(job, setting), setting.workload.image_size, False, options)
+
+    def spread(self, job: Job) -> None:
         """Make the job's tensors global."""
         job.objective.to_global(placement=self._placement, sbp=flow.sbp.broadcast)
 
@@ -55,29 +60,29 @@ class SharedGraph(GraphMode):
 class TensorParallelGraph(SharedGraph):
     """Pairs of wide linear layers are split among the ranks, the rest is data parallel."""
 
-    def spread(self, job: Job, image_size: int) -> None:
-        pairs = find_pairs(job.model, self._sharing.ranks)
+    def spread(self, job: Job) -> None:
+        pairs = find_pairs(job.model, self._setting.contender.ranks)
         if not pairs:
             raise refuse(
-                self._sharing,
-                f"{self._sharing.workload.model} has no pair of linear layers with only "
+                self._setting,
+                f"{self._setting.workload.model} has no pair of linear layers with only "
                 "activations and dropout between them and a width that the ranks can share; "
                 "use graph-dp",
             )
-        super().spread(job, image_size)
+        super().spread(job)
         split_pairs(pairs)
 
 
 class PipelineGraph(SharedGraph):
     """The model's parts in order, cut into a stage for each rank."""
 
-    def spread(self, job: Job, image_size: int) -> None:
-        self._stages = assign_stages(job.model, image_size, self._sharing)
+    def spread(self, job: Job) -> None:
+        self._stages = assign_stages(job.model, self._setting)
         place_stages(job.objective, self._stages, self._placement)
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        last = self._sharing.ranks - 1
+    def __init__(self, job: Job, setting: ModeSetting) -> None:
+        super().__init__(job, setting)
+        last = self._setting.contender.ranks - 1
         device = self._placement.type
         set_stages(self._train_graph.objective.model, self._stages, device)
         set_stages(self._train_graph.objective, {"criterion": last}, device)
@@ -90,9 +95,9 @@ class PipelineGraph(SharedGraph):
         except RuntimeError as error:
             if "same placement" not in str(error):
                 raise
-            model = self._sharing.workload.model
+            model = self._setting.workload.model
             raise refuse(
-                self._sharing,
+                self._setting,
                 f"the forward of {model} joins tensors of different stages outside of its "
                 "children; use graph-dp",
             ) from None
@@ -101,12 +106,12 @@ class PipelineGraph(SharedGraph):
 class ZeroGraph(SharedGraph):
     """Data parallel with the optimizer's state split among the ranks."""
 
-    def spread(self, job: Job, image_size: int) -> None:
+    def spread(self, job: Job) -> None:
         reason = explain_zero(flow.__version__, device_of(job))
         if reason is not None:
-            raise refuse(self._sharing, f"{reason}; use graph-dp")
-        super().spread(job, image_size)
+            raise refuse(self._setting, f"{reason}; use graph-dp")
+        super().spread(job)
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, job: Job, setting: ModeSetting) -> None:
+        super().__init__(job, setting)
         self._train_graph.config.enable_zero(True)  # not run: no GPU was at hand

@@ -18,13 +18,13 @@ from .counters import Counters, subtract_counters
 
 
 def measure_speed_block(
-    step: Callable[[], Any], steps: int, lead_steps: int, counters: Counters
+    step: Callable[[], Any], steps: int, untimed_steps: int, counters: Counters
 ) -> Dict[str, Any]:
     """Wall and processor seconds of `steps` steps, and what they used besides.
 
-    `lead_steps` run before the clock starts, to fill the caches that the others' turns emptied.
+    `untimed_steps` run before the clock starts, to fill the caches that the others' turns emptied.
     """
-    for _ in range(lead_steps):
+    for _ in range(untimed_steps):
         step()
     synchronize()
     before = counters.read()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 SCRIPT = """
-import faulthandler, json, os, sys, time
-from oneflow_bench.bench.distributed.membership import STACK_SIGNAL
-faulthandler.register(STACK_SIGNAL, all_threads=False)
+import faulthandler, json, os, signal, sys, time
+faulthandler.register(signal.SIGUSR1, all_threads=False)  # as every rank, without the imports
 rank = int(os.environ["RANK"])
 replies = os.fdopen(int(sys.argv[-1]), "w")
 for line in sys.stdin:

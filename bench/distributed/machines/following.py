@@ -14,11 +14,11 @@ from ...errors import InputError, WorkerError
 from ...plan.plan import SUBSET_FOLDER, Plan
 from ...record.run import Document
 from ...worker.environment import RuntimeResolver
-from ...worker.launch import TRAINING, divides_threads, python_of
 from ...worker.process import create_worker_command
 from ..group import RankProcess
 from ..rendezvous import Address
 from ..seat import create_seat_variables, find_contender, restore_seat
+from ..starting import RANK, divides_threads
 from .agent import Agent, join_run
 from .handshake import create_hello, describe_run
 from .link import Message
@@ -75,10 +75,9 @@ def create_rank_starter(
 
     def start(message: Message, connection: socket.socket) -> RankProcess:
         contender, seat = find_contender(message, contenders), restore_seat(message)
-        python = python_of(contender)
-        environment = environments.resolve(contender, python)
+        environment = environments.resolve(contender, contender.interpreter)
         variables = create_seat_variables(seat, divides_threads(contender, environments))
-        command = create_worker_command(python, TRAINING)
+        command = create_worker_command(contender.interpreter, RANK)
         together = {**environment, **variables}
         return RankProcess(contender.name, seat.identity, command, together, logs, connection)
 
