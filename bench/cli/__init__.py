@@ -9,29 +9,33 @@ from typing import List, Optional
 import click
 
 from ... import __version__
+from ..distributed.extension import register_extension
 from ..errors import EXIT_INTERRUPTED, BenchError, WorkerError
 
 _COMMANDS = {
-    "eager": ("runs", "Train and validate in eager mode."),
-    "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
-    "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
-    "launch": ("launching", "Print the command of each of several machines."),
+    "eager": ("compare", "Train and validate in eager mode."),
+    "graph": ("compare", "Train and validate as compiled graphs (nn.Graph)."),
+    "compare": ("compare", "Run both modes in turns, or compare two stored runs."),
+    "launch": ("launch", "Print the command of each of several machines."),
     "versions": ("versions", "Compare versions of OneFlow, each in an environment made for it."),
-    "sweep": ("sweeps", "Compare the modes over models, batch sizes and more."),
-    "check": ("checks", "Find where the modes differ; gate on stored baselines."),
-    "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
-    "infer": ("inference", "Say what is on pictures, in either mode or both."),
-    "tune": ("tuning", "Find the fastest faithful runtime of a model here."),
-    "profile": ("profiles", "Time each layer, eagerly or as a graph."),
+    "sweep": ("sweep", "Compare the modes over models, batch sizes and more."),
+    "check": ("check", "Find where the modes differ; gate on stored baselines."),
+    "baseline": ("baseline", "Rewrite stored baselines, with a readable diff."),
+    "infer": ("infer", "Say what is on pictures, in either mode or both."),
+    "tune": ("tune", "Find the fastest faithful runtime of a model here."),
+    "profile": ("profile", "Time each layer, eagerly or as a graph."),
     "limits": ("limits", "Say how far a train step is from the machine's limits."),
     "scaling": ("scaling", "Calculate how training scales to more ranks."),
-    "doctor": ("diagnoses", "Say what slows OneFlow down on this machine."),
-    "plot": ("plots", "Draw the pictures of stored runs."),
-    "history": ("histories", "Say what changed over the stored runs of a machine."),
-    "export": ("exports", "Write stored runs in the formats of other tools."),
-    "models": ("listing", "List the models."),
-    "data": ("datasets", "Make, import and inspect datasets."),
+    "doctor": ("doctor", "Say what slows OneFlow down on this machine."),
+    "plot": ("plot", "Draw the pictures of stored runs."),
+    "history": ("history", "Say what changed over the stored runs of a machine."),
+    "export": ("export", "Write stored runs in the formats of other tools."),
+    "models": ("models", "List the models."),
+    "data": ("data", "Make, import and inspect datasets."),
 }
+
+
+register_extension()
 
 
 class _Commands(click.Group):

@@ -223,5 +223,5 @@ def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], fo
 def judge_parities(comparisons: Sequence[Comparison]) -> int:
     """The exit status of comparisons: that of the worst; what is known and expected is no fault."""
     statuses = {"different": EXIT_DIFFERENT, "inconclusive": EXIT_INCONCLUSIVE}
-    unexplained = [one.parity for one in comparisons if not (one.ranks and one.ranks.expected)]
+    unexplained = [one.parity for one in comparisons if not one.parity_expected]
     return worst_status([EXIT_DONE, *(statuses.get(one, EXIT_DONE) for one in unexplained)])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Dict, List, Optional, Tuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializeAsAny
 
-from ..distributed.comparison import RanksComparison, compare_ranks
 from ..record.run import BlockEvent, EndEvent, EvalEvent, ParametersEvent, RunRecord, SetupEvent
 from ..verdict.break_even import BreakEven, estimate_break_even
 from ..verdict.statistics import Ratio, Summary, paired_log_ratio, summarize, unpaired_ratio
 from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
+from .extension import find_addition
 from .loss_parity import LossDifference, compare_losses, judge_parity
 
 
@@ -59,7 +59,8 @@ class Comparison(BaseModel):
     speed: Optional[SpeedSummary]  # None without a speed phase
     eval_speedup: Optional[Ratio]
     break_even: Optional[BreakEven]
-    ranks: Optional[RanksComparison] = None  # of a contender of several ranks
+    parity_expected: bool = False  # a known difference explains a parity of "different"
+    ranks: Optional[SerializeAsAny[BaseModel]] = None  # what an extension adds
 
 
 def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
@@ -136,11 +137,13 @@ def compare_contenders(
     if speed is not None:
         speedup = speed.ratio
     verdict, why = explain_verdict(speed, speedup)
-    ranks = None
+    addition = None
     if one_run:
-        ranks, judged = compare_ranks(
+        addition = find_addition(
             baseline, baseline_name, contender_name, speedup, judged, accuracy_difference
         )
+    if addition is not None:
+        judged = addition.parity
     return Comparison(
         baseline=left,
         contender=right,
@@ -173,7 +176,8 @@ def compare_contenders(
             one_run,
         ),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
-        ranks=ranks,
+        parity_expected=addition is not None and addition.expected,
+        ranks=addition.payload if addition else None,
     )
 
 

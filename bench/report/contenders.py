@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
-from ..distributed.report import markdown_rank_tables, render_ranks_terminal
+from .blocks import format_markdown, print_blocks
 from .comparison import Comparison, ContenderSummary
+from .extension import list_extension_blocks
 from .speed import MISSING
 from .tables import (
     contender_rows,
@@ -41,7 +42,7 @@ def verdict_rows(comparisons: Sequence[Comparison]) -> List[List[str]]:
     for one in comparisons:
         speedup = dict(difference_rows(one))[SPEEDUP]
         step = _find_own(one.contender, STEP)
-        parity = f"{one.parity} (expected)" if one.ranks and one.ranks.expected else one.parity
+        parity = f"{one.parity} (expected)" if one.parity_expected else one.parity
         rows.append([one.contender.name, step, speedup, one.speed_verdict, parity])
     return rows
 
@@ -121,7 +122,7 @@ def render_contenders_markdown(
     lines += ["", *(note + "  " for note in list_notes(comparisons)), ""]
     lines += [f"| {' | '.join(VERDICTS)} |", "|---|" + "---:|" * (len(VERDICTS) - 1)]
     lines += [f"| {' | '.join(row)} |" for row in verdict_rows(comparisons)]
-    lines += ["", *markdown_rank_tables(comparisons, unavailable)]
+    lines += ["", format_markdown(list_extension_blocks(comparisons, unavailable))]
     lines += ["", *markdown_contender_table(list_summaries(comparisons))]
     for comparison in comparisons:
         lines += ["", *markdown_difference_table(comparison)]
@@ -145,7 +146,7 @@ def render_comparisons(
         render_terminal(comparisons[0], console)
     else:
         render_contenders_terminal(comparisons, console)
-    render_ranks_terminal(comparisons, unavailable or {}, console)
+    print_blocks(list_extension_blocks(comparisons, unavailable or {}), console)
 
 
 def render_report(

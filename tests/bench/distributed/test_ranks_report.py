@@ -79,7 +79,7 @@ def test_the_tables_fit_a_terminal(width):
     assert "…" not in text
     tables = [line for line in text.splitlines() if line[:1] in tuple("┏┃┡│└")]
     assert tables and all(line[-1] in "┓┃┩│┘" and len(line) <= width for line in tables)
-    for title in ("strong scaling against eager", "each rank, a step", "one process in float64"):
+    for title in ("Strong scaling against eager", "Each rank, a step", "one process in float64"):
         assert title in text
 
 
@@ -96,8 +96,8 @@ def test_the_report_and_the_json_hold_the_same():
 
 def test_one_contender_of_ranks_has_the_tables_too():
     comparisons = compare("ddp")
-    assert "strong scaling against eager" in shown(comparisons)
-    assert "Strong scaling against eager:" in render_report(comparisons, [])
+    assert "Strong scaling against eager" in shown(comparisons)
+    assert "# Strong scaling against eager" in render_report(comparisons, [])
 
 
 def test_an_expected_difference_is_shown_with_its_size_and_is_no_fault():

@@ -5,10 +5,12 @@ from records import RANK_PEAKS, create_rank_record, create_speed_events
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.communication import derive_communication
+from oneflow_bench.bench.distributed.extension import register_extension
 from oneflow_bench.bench.distributed.summary import measure_spread, summarize_ranks
 from oneflow_bench.bench.report.comparison import compare_records
 from oneflow_bench.bench.verdict.statistics import Ratio
 
+register_extension()
 RATIO = Ratio(ratio=1.6, low=1.5, high=1.7, count=9, paired=True, smallest_effect=0.01)
 
 
