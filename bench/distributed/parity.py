@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..parity.known import KnownDifference, load_known_differences
 from ..record.run import BlockEvent
-from ..report.loss_parity import ACCURACY_TOLERANCE
+from ..report.comparison import ACCURACY_TOLERANCE
 
 COMPARED_STEPS = 20  # later ones differ by what training makes of any rounding
 MULTIPLIER = 4.0
