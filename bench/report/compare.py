@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
 from ..verdict.estimate import MEDIAN, QUICKEST_QUARTER
 from ..verdict.judge import INCONCLUSIVE
@@ -197,21 +197,21 @@ def _build_costs(summaries: Sequence[ContenderSummary]) -> Table:
 def _build_tables(comparisons: Sequence[Comparison]) -> List[Block]:
     baseline, names = comparisons[0].baseline, [one.contender.name for one in comparisons]
     measurements = [list_measurements(s) for s in (baseline, *(c.contender for c in comparisons))]
-    return [
-        Heading("Measurements"),
-        _build_table([baseline.name, *names], measurements),
-        Heading(f"Speed against {baseline.name}"),
-        _build_table(names, [list_speed(one) for one in comparisons]),
-        Heading(f"Parity with {baseline.name}"),
-        _build_table(names, [list_parity(one) for one in comparisons]),
-    ]
+    tables = {
+        "Measurements": _build_table([baseline.name, *names], measurements),
+        f"Speed against {baseline.name}": _build_table(names, map(list_speed, comparisons)),
+        f"Parity with {baseline.name}": _build_table(names, map(list_parity, comparisons)),
+    }
+    return [b for title, table in tables.items() if table.rows for b in (Heading(title), table)]
 
 
-def _build_table(names: Sequence[str], columns: Sequence[Rows]) -> Table:
-    """A column for each name; a label that a column lacks has no value there."""
+def _build_table(names: Sequence[str], values: Iterable[Rows]) -> Table:
+    """A column for each name, and a line for each label that has a value in some column."""
+    columns = list(values)
     labels = dict.fromkeys(label for rows in columns for label in rows)
-    cells = [[label, *(rows.get(label, MISSING) for rows in columns)] for label in labels]
-    return Table(["", *names], cells, list(names))
+    lines = [[label, *(rows.get(label, MISSING) for rows in columns)] for label in labels]
+    filled = [line for line in lines if set(line[1:]) != {MISSING}]
+    return Table(["", *names], filled, list(names))
 
 
 def list_measurements(summary: ContenderSummary) -> Rows:
@@ -222,7 +222,7 @@ def list_measurements(summary: ContenderSummary) -> Rows:
     losses = [format_number(x, ".4f") for x in (summary.first_loss, summary.last_loss)]
     return {
         "train steps": str(summary.steps),
-        "loss, first to last": " to ".join(losses),
+        "loss, first to last": " to ".join(losses) if summary.steps else MISSING,
         "accuracy by epoch, %": accuracy or MISSING,
         "train step, ms": format_summary_ms(summary.train_step_time_s),
         "validation step, ms": format_summary_ms(summary.eval_step_time_s),

@@ -1,7 +1,4 @@
-"""The comparison of two contenders, computed from records alone.
-
-docs/methodology.md explains the tolerances of the parity of two trainings.
-"""
+"""The comparison of two contenders from records alone; docs/methodology.md has the tolerances."""
 
 from __future__ import annotations
 
@@ -223,6 +220,8 @@ def judge_parity(
     accuracy_difference: Optional[float],
 ) -> Tuple[str, str]:
     """The verdict and its reason; a loss of None is not finite."""
+    if same_weights is None:
+        return "inconclusive", "no training of both contenders was recorded"
     if not same_weights:
         return "inconclusive", "the contenders did not start from the same weights"
     if same_batches is None:

@@ -131,7 +131,10 @@ def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tu
     if speed is not None:
         return speed.judgement.verdict, speed.judgement.reason
     if ratio is None:
-        return INCONCLUSIVE, "no steady blocks of both contenders were measured"
+        return INCONCLUSIVE, (
+            "no steady blocks of both contenders were measured. Give more `--steps-per-epoch`, or "
+            "run without `--no-speed`"
+        )
     if not ratio.paired:
         return INCONCLUSIVE, (
             "the two runs did not take turns, so the machine's drift is part of the ratio. "

@@ -117,6 +117,15 @@ def test_the_values_of_a_contender_have_their_units(several):
     assert speed["processes of each side"] == "4" and speed["interim analyses"] == "1"
 
 
+def test_a_run_without_a_training_has_no_empty_tables():
+    record = create_record(create_events("eager"), create_events("graph"))
+    record.events = create_speed_events(0.12, 0.10, 0.12)
+    text = terminal(compare_records(record, record), 200)
+    assert "Speed against eager" in text and "Speed: faster." in text
+    assert "Parity: inconclusive. No training of both contenders was recorded." in text
+    assert "Parity with eager" not in text and "loss" not in text
+
+
 def test_many_epochs_show_their_last_accuracies():
     summary = summarize_contender(
         create_record(create_events("eager", blocks=2, epochs=7)), "eager"
