@@ -121,9 +121,10 @@ def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
 def _run_single(mode: str, flags: Dict[str, Any]) -> int:
     from rich.console import Console
 
+    from ..report.blocks import print_blocks
+    from ..report.compare import build_run_report
     from ..report.comparison import summarize_contender
     from ..report.pictures import render_pictures
-    from ..report.tables import render_run
 
     spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
     record = execute_specs(mode, [spec], flags, keep_checkpoints=True)
@@ -134,7 +135,7 @@ def _run_single(mode: str, flags: Dict[str, Any]) -> int:
         click.echo(summary.model_dump_json(indent=1))
     else:
         console = Console()
-        render_run(summary, console)
+        print_blocks(build_run_report(summary), console)
         console.print(f"record, checkpoints and pictures: {record.folder}", soft_wrap=True)
     return EXIT_DONE
 
@@ -193,8 +194,9 @@ def report_comparisons(
     """Set every contender of a record against the first of another, or of the same one."""
     from rich.console import Console
 
+    from ..report.blocks import print_blocks
+    from ..report.compare import build_report, dump_comparisons
     from ..report.comparison import compare_records
-    from ..report.contenders import dump_comparisons, render_comparisons
 
     comparisons = compare_records(baseline, contender)
     if folder:
@@ -204,7 +206,8 @@ def report_comparisons(
         click.echo(dump_comparisons(comparisons))
     else:
         console = Console()
-        render_comparisons(comparisons, console, contender.document.unavailable)
+        blocks = build_report(comparisons, contender.document.unavailable, brief=True)
+        print_blocks(blocks, console)
         if folder:
             console.print(f"report, record and pictures: {folder}", soft_wrap=True)
     return judge_parities(comparisons)
@@ -213,13 +216,14 @@ def report_comparisons(
 def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:
     """`comparison.json`, `report.md` and the pictures."""
     from ..record.run import write_atomically
-    from ..report.contenders import dump_comparisons, render_report
+    from ..report.blocks import format_markdown
+    from ..report.compare import build_report, dump_comparisons
     from ..report.pictures import render_pictures
 
     pictures = render_pictures(records, folder)
     write_atomically(folder / "comparison.json", dump_comparisons(comparisons) + "\n")
-    report = render_report(comparisons, pictures, records[-1].document.unavailable)
-    write_atomically(folder / "report.md", report)
+    report = build_report(comparisons, records[-1].document.unavailable, pictures)
+    write_atomically(folder / "report.md", format_markdown(report))
 
 
 def judge_parities(comparisons: Sequence[Comparison]) -> int:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..parity.known import KnownDifference, load_known_differences
 from ..record.run import BlockEvent, RunRecord, SetupEvent
-from ..report.loss_parity import ACCURACY_TOLERANCE
+from ..report.comparison import ACCURACY_TOLERANCE
 from ..verdict.statistics import Ratio
 from .summary import RanksSummary, summarize_ranks
 

@@ -9,7 +9,7 @@ from typing import List, Mapping, NamedTuple, Optional, Sequence
 
 from ..report.blocks import Block, Heading, Table, Text
 from ..report.comparison import Comparison
-from ..report.speed import MISSING
+from ..report.format import MISSING
 from ..verdict.statistics import CONFIDENCE, Ratio
 from .parity import RanksComparison
 

@@ -1,21 +1,16 @@
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
+from golden import shown
 from pydantic import BaseModel
 from records import create_events, create_record
-from rich.console import Console
 
 from oneflow_bench.bench.report import extension
-from oneflow_bench.bench.report.blocks import Heading
+from oneflow_bench.bench.report.blocks import Heading, format_markdown
+from oneflow_bench.bench.report.compare import build_report, dump_comparisons
 from oneflow_bench.bench.report.comparison import compare_records
-from oneflow_bench.bench.report.contenders import (
-    dump_comparisons,
-    render_comparisons,
-    render_report,
-)
 
 
 class Payload(BaseModel):
@@ -56,9 +51,9 @@ def test_an_extension_judges_what_it_knows(comparisons):
 
 
 def test_an_extension_adds_its_blocks(comparisons):
-    stream = io.StringIO()
-    render_comparisons(comparisons, Console(file=stream, width=200), {"zero": "not here"})
-    for text in (stream.getvalue(), render_report(comparisons, [], {"zero": "not here"})):
+    unavailable = {"zero": "not here"}
+    short = shown(build_report(comparisons, unavailable, brief=True), 200)
+    for text in (short, format_markdown(build_report(comparisons, unavailable))):
         assert "Colour of tuned" in text and "Colour of zero" in text
         assert ("different (expected)" in text) == comparisons[1].parity_expected
 
