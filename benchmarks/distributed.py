@@ -30,7 +30,7 @@ from all_reduce import measure_all_reduces
 from distributed_report import ALL_REDUCE, ROWS, list_tables, load_rows, render_picture
 from study import open_study, run_main
 
-from oneflow_bench.bench.distributed.extension import register_extension
+from oneflow_bench.bench.distributed.plugin import register_extension
 from oneflow_bench.bench.errors import BenchError, Interrupted, WorkerError
 from oneflow_bench.bench.record.run import load_record, write_atomically
 from oneflow_bench.bench.report.comparison import Comparison, compare_records

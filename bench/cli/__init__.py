@@ -9,7 +9,7 @@ from typing import List, Optional
 import click
 
 from ... import __version__
-from ..distributed.extension import register_extension
+from ..distributed.plugin import register_extension
 from ..errors import EXIT_INTERRUPTED, BenchError, WorkerError
 
 _COMMANDS = {

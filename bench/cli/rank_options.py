@@ -89,16 +89,16 @@ def open_launcher(
     A machine that is not machine 0 does its part and leaves the command: the record and the report
     are machine 0's.
     """
-    from ..distributed.machines.leading import lead_nodes
+    from ..distributed.machines.coordinator import coordinate_run
     from ..distributed.starting import create_launcher
 
     if nodes.node_rank > 0:
-        from ..distributed.machines.following import follow_machine_0
+        from ..distributed.machines.join_run import join_run
 
         own = folder.with_name(f"{folder.name}-node-{nodes.node_rank}")
-        follow_machine_0(nodes, plan, document, own, environments, _show)
+        join_run(nodes, plan, document, own, environments, _show)
         raise click.exceptions.Exit(EXIT_DONE)
-    with lead_nodes(nodes, document, folder, _show) as others:
+    with coordinate_run(nodes, document, folder, _show) as others:
         yield create_launcher(folder, environments, nodes=others)
 
 

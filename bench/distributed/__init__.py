@@ -3,6 +3,6 @@
 Importing this package registers its strategies as modes; no room below knows of it.
 """
 
-from .modes import register_strategies
+from .plugin import register_strategies
 
 register_strategies()

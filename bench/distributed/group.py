@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 from ..errors import BenchError, InputError, WorkerError, WorkerTimeout
 from ..training.identity import Identity
 from ..worker.process import WorkerProcess
-from .membership import PARENT_VARIABLE, STACK_SIGNAL
+from .rendezvous import PARENT_VARIABLE, STACK_SIGNAL
 
 POLL_S = 0.5  # a machine that is lost ends no connection, so ranks are polled too
 STACK_S = 0.3  # for ranks to write their stacks before they are ended

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..worker.protocol import main
 from ..worker.session import Session
-from .membership import join_group
+from .rendezvous import join_group
 
 
 def serve_rank(session: Any) -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict
 
-from oneflow_bench.bench.distributed.modes import register_strategies
+from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.worker.messages import PrepareRequest, Request, SaveRequest, StepsRequest
 from oneflow_bench.bench.worker.session import Session

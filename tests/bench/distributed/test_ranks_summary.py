@@ -5,7 +5,7 @@ from records import RANK_PEAKS, create_rank_record, create_speed_events
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.communication import derive_communication, sent_bytes
-from oneflow_bench.bench.distributed.extension import register_extension
+from oneflow_bench.bench.distributed.plugin import register_extension
 from oneflow_bench.bench.distributed.summary import measure_spread, summarize_ranks
 from oneflow_bench.bench.report.comparison import compare_records
 from oneflow_bench.bench.verdict.statistics import Ratio

@@ -8,13 +8,11 @@ import time
 
 import pytest
 
+from oneflow_bench.bench.distributed.placement import Address, create_rank_variables, read_master
 from oneflow_bench.bench.distributed.rendezvous import (
-    Address,
     PortReservation,
     check_master_port,
-    create_rank_variables,
     is_listening,
-    read_master,
     wait_for_master,
 )
 from oneflow_bench.bench.errors import InputError

@@ -15,7 +15,8 @@ import pytest
 from rank_faults import is_free, read_address, read_environment, read_pids
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.cores import VARIABLE, divide_cores
+from oneflow_bench.bench.distributed.placement import CORES as CORES_VARIABLE
+from oneflow_bench.bench.distributed.placement import divide_cores
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.worker import launch as single
@@ -149,7 +150,7 @@ def test_each_rank_has_its_place_its_cores_and_as_many_threads(tmp_path, monkeyp
         ("0", "2", "0"),
         ("1", "2", "1"),
     ]
-    assert [rank[VARIABLE] for rank in ranks] == [",".join(map(str, own)) for own in CORES]
+    assert [rank[CORES_VARIABLE] for rank in ranks] == [",".join(map(str, own)) for own in CORES]
     assert [rank["OMP_NUM_THREADS"] for rank in ranks] == [str(len(own)) for own in CORES]
     assert len({rank["MASTER_PORT"] for rank in ranks}) == 1
 
@@ -172,3 +173,10 @@ def test_what_works_on_one_process_refuses_several_ranks(tmp_path):
     with pytest.raises(InputError, match="'ddp' has 2 ranks, and this command works on one"):
         launch(create_contender())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_controller_of_ranks_imports_no_oneflow():
+    modules = ("starting", "plugin", "machines.coordinator", "machines.join_run")
+    code = "".join(f"import oneflow_bench.bench.distributed.{name}\n" for name in modules)
+    code += "import sys; sys.exit('oneflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

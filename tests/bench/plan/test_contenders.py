@@ -5,7 +5,7 @@ import os
 import pytest
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.modes import register_strategies
+from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.plan.contenders import parse_contender, parse_contenders
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from oneflow_bench.bench.config import Contender, Workload, workload_of
-from oneflow_bench.bench.distributed.modes import register_strategies
+from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.plan.contenders import parse_contenders
 from oneflow_bench.bench.plan.modes import MODES, count_ranks, list_strategies, spell_strategy

@@ -1,26 +1,109 @@
-"""Graph mode on several ranks, over global tensors: data, tensor and pipeline parallel, ZeRO."""
+"""The strategies: eager and graph mode on several ranks.
+
+Eager mode uses DistributedDataParallel or global tensors. Graph mode uses global tensors, and is
+data, tensor or pipeline parallel, or splits the optimizer's state (ZeRO).
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Tuple
 
 import oneflow as flow
+from oneflow import nn
 
+from ..errors import InputError
 from ..plan.resolve import explain_zero
+from ..training.eager import EagerMode
 from ..training.graph import GraphMode, device_of
 from ..training.job import Job
 from ..training.modes import EvalOutput, Mode, ModeSetting
+from ..training.optimizers import create_optimizer, create_scheduler
 from ..training.tensors import place_on_all
-from .pipeline import assign_stages, place_stages, set_stages
-from .sharing import check_share, refuse, renew_optimizer
-from .tensor_parallel import find_pairs, split_pairs
+from .splitting import assign_stages, find_pairs, place_stages, refuse, set_stages, split_pairs
+
+
+def check_share(job: Job, setting: ModeSetting) -> None:
+    """Raise InputError if the share of a rank does not divide into the accumulation steps."""
+    parts, share, ranks = job.accumulation_steps, job.train_feed.batch_size, setting.identity.ranks
+    if share % parts:
+        raise InputError(
+            f"each of {ranks} ranks has {share} samples of a batch, which do not divide into "
+            f"{parts} parts for one update; give a --batch-size that is a multiple of "
+            f"{ranks * parts}"
+        )
+
+
+def renew_optimizer(job: Job, setting: ModeSetting) -> Job:
+    """The job with a new optimizer and schedule, for the present parameters of its model.
+
+    A parameter that becomes a global tensor is a new object.
+    """
+    optimizer = create_optimizer(setting.workload, job.model)
+    scheduler = create_scheduler(setting.workload, optimizer, setting.steps_per_epoch)
+    return replace(job, optimizer=optimizer, scheduler=scheduler)
+
+
+class DistributedEager(EagerMode):
+    """Each rank trains on its share; OneFlow averages the gradients during the backward pass.
+
+    The loss of a step is that of this rank's share.
+    """
+
+    @classmethod
+    def create(cls, job: Job, setting: ModeSetting) -> Mode:
+        check_share(job, setting)
+        if any(parameter.dtype != flow.float32 for parameter in job.model.parameters()):
+            raise refuse(
+                setting, "OneFlow's DistributedDataParallel takes float32 alone; use float32"
+            )
+        # puts hooks on the model itself, so that the names in checkpoints stay
+        nn.parallel.DistributedDataParallel(job.model)
+        return cls(job)
+
+    def clear_gradients(self) -> None:
+        """Set gradients to zero. After None, OneFlow 0.9.0 would find the old gradient in its
+        bucket and add the next one to it."""
+        self._job.optimizer.zero_grad(set_to_none=False)
+
+
+class GlobalEager(EagerMode):
+    """The parameters are on every rank and the batch is split; OneFlow exchanges the tensors.
+
+    The loss of a step is a global tensor: that of the whole batch.
+    """
+
+    @classmethod
+    def create(cls, job: Job, setting: ModeSetting) -> Mode:
+        check_share(job, setting)
+        job.objective.to_global(placement=place_on_all(device_of(job)), sbp=flow.sbp.broadcast)
+        return cls(renew_optimizer(job, setting))
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._placement = place_on_all(device_of(job))
+
+    def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
+        return super().compute_loss(self._share(images), self._share(labels))
+
+    def eval_step(self) -> EvalOutput:
+        """As `EagerMode.eval_step`, of this rank's share."""
+        job = self._job
+        job.model.eval()
+        with flow.no_grad():
+            images, labels = job.eval_feed.next_batch()
+            logits = job.model(self._share(images))
+            return logits.to_global(sbp=flow.sbp.split(0)).to_local(), labels
+
+    def _share(self, tensor: flow.Tensor) -> flow.Tensor:
+        return tensor.to_global(placement=self._placement, sbp=flow.sbp.split(0))
 
 
 class SharedGraph(GraphMode):
-    """Data parallel: the parameters on every rank, the batch split among them.
+    """Data parallel: the parameters are on every rank, and the batch is split.
 
-    The loss of a step is a global tensor: that of the whole batch. The other strategies differ in
-    where the parameters are, and in what the graphs are told of it.
+    The loss of a step is a global tensor: that of the whole batch. The other strategies place the
+    parameters otherwise and tell the graphs so.
     """
 
     @classmethod
@@ -58,7 +141,7 @@ class SharedGraph(GraphMode):
 
 
 class TensorParallelGraph(SharedGraph):
-    """Pairs of wide linear layers are split among the ranks, the rest is data parallel."""
+    """Pairs of wide linear layers are split among the ranks; the rest is data parallel."""
 
     def spread(self, job: Job) -> None:
         pairs = find_pairs(job.model, self._setting.contender.ranks)

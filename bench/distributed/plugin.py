@@ -1,12 +1,14 @@
-"""The part of a comparison's report on contenders of several ranks.
+"""Registers ranks with the rooms below: the strategies as modes, and an extension of the report.
 
-Registered by the command line; loads the code of ranks when there is something to compare.
+Both load the code of ranks only when it is needed. A contender that gives a mode and a
+number of ranks alone takes the first strategy of its mode.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Tuple
 
+from ..plan.modes import ModeSpec, find_mode, register_mode, spell_strategy
 from ..report.extension import EXTENSIONS, Addition
 
 if TYPE_CHECKING:
@@ -14,6 +16,30 @@ if TYPE_CHECKING:
     from ..report.blocks import Block
     from ..report.comparison import Comparison
     from ..verdict.statistics import Ratio
+
+
+_CLASSES = {
+    ("eager", "ddp"): "DistributedEager",
+    ("eager", "global"): "GlobalEager",
+    ("graph", "dp"): "SharedGraph",
+    ("graph", "tp"): "TensorParallelGraph",
+    ("graph", "pp"): "PipelineGraph",
+    ("graph", "zero"): "ZeroGraph",
+}
+
+
+def register_strategies() -> None:
+    """Let contenders name a strategy."""
+    for (mode, strategy), name in _CLASSES.items():
+        register_mode(
+            ModeSpec(
+                spell_strategy(mode, strategy),
+                f"{__package__}.strategies:{name}",
+                is_compiled=find_mode(mode).is_compiled,
+                strategy=strategy,
+                shared_mode=mode,
+            )
+        )
 
 
 class RanksExtension:
