@@ -5,7 +5,8 @@ A flag of the command line, its field here and its key in `record.json` are one 
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple, Union
+import sys
+from typing import Dict, List, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -91,7 +92,7 @@ class Contender(_Frozen):
     """One side of a comparison: how the workload is executed."""
 
     name: str
-    mode: str = Field(pattern="^(eager|graph)$")
+    mode: str = Field(min_length=1)  # a name of `plan.modes.MODES`
     runtime: str = Field("tuned", min_length=1)  # tuned, stock, or the path of a runtime profile
     device: str = Field("cpu", pattern="^(cpu|cuda)$")
     dtype: str = Field("float32", pattern="^(float32|float64)$")  # float64: eager, as a reference
@@ -100,10 +101,15 @@ class Contender(_Frozen):
     # switches of nn.Graph's config by name; accumulation is the workload's
     graph_options: Dict[str, Union[bool, int, float, str]] = Field(default_factory=dict)
     ranks: int = Field(1, ge=1)  # processes that train together
-    strategy: Optional[str] = Field(None, pattern="^(ddp|global|dp|tp|pp|zero)$")  # None: one rank
+    strategy: Optional[str] = Field(None, min_length=1)  # how they share it; None: one rank
     accumulation_steps: Optional[int] = Field(None, ge=1)  # None: the workload's
     batch_size: Optional[int] = Field(None, ge=1)  # of one process in weak scaling; else None
     reference: bool = False  # trains for the others' parity, and takes no part in the speed phase
+
+    @property
+    def interpreter(self) -> str:
+        """The path of the Python that its processes run on."""
+        return self.python or sys.executable
 
 
 def workload_of(workload: Workload, contender: Contender) -> Workload:
@@ -111,13 +117,6 @@ def workload_of(workload: Workload, contender: Contender) -> Workload:
     if contender.batch_size is None:
         return workload
     return workload.model_copy(update={"batch_size": contender.batch_size, "readers": 1})
-
-
-# how several ranks share the work, by mode; the first is taken where none is said
-STRATEGIES: Dict[str, Tuple[str, ...]] = {
-    "eager": ("ddp", "global"),
-    "graph": ("dp", "tp", "pp", "zero"),
-}
 
 
 class Measuring(_Frozen):

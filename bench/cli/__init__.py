@@ -9,6 +9,7 @@ from typing import List, Optional
 import click
 
 from ... import __version__
+from ..distributed.plugin import register_extension
 from ..errors import EXIT_INTERRUPTED, BenchError, WorkerError
 
 _COMMANDS = {
@@ -32,6 +33,9 @@ _COMMANDS = {
     "models": ("models", "List the models."),
     "data": ("data", "Make, import and inspect datasets."),
 }
+
+
+register_extension()
 
 
 class _Commands(click.Group):

@@ -12,11 +12,13 @@ import click
 from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError, worst_status
 from .options import find_given_flag, run_options, speed_options
 from .progress import ProgressBar
-from .rank_options import rank_options, take_rank_request, weak_option
+from .rank_options import check_nodes, open_launcher, rank_options, take_rank_flags, weak_option
 
 if TYPE_CHECKING:
-    from ..record.run import RunRecord
+    from ..plan.plan import Plan
+    from ..record.run import Document, RunRecord
     from ..report.comparison import Comparison
+    from ..worker.messages import Launcher
 
 
 @click.command()
@@ -119,9 +121,10 @@ def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
 def _run_single(mode: str, flags: Dict[str, Any]) -> int:
     from rich.console import Console
 
+    from ..report.blocks import print_blocks
+    from ..report.compare import build_run_report
     from ..report.comparison import summarize_contender
     from ..report.pictures import render_pictures
-    from ..report.tables import render_run
 
     spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
     record = execute_specs(mode, [spec], flags, keep_checkpoints=True)
@@ -132,7 +135,7 @@ def _run_single(mode: str, flags: Dict[str, Any]) -> int:
         click.echo(summary.model_dump_json(indent=1))
     else:
         console = Console()
-        render_run(summary, console)
+        print_blocks(build_run_report(summary), console)
         console.print(f"record, checkpoints and pictures: {record.folder}", soft_wrap=True)
     return EXIT_DONE
 
@@ -141,22 +144,22 @@ def execute_specs(
     command: str, specs: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
 ) -> RunRecord:
     """Plan, run and read back: what is reported is what the record says."""
-    from ..distributed.machines.leading import lead_nodes
-    from ..measure.execution import execute_plan, execute_speed
-    from ..plan.arrangement import arrange_ranks, complete_contenders
+    from ..measure.execution import create_document
     from ..plan.contenders import parse_contenders
-    from ..plan.plan import create_document, create_plan, split_flags
-    from ..plan.strategies import count_ranks
+    from ..plan.modes import count_ranks
+    from ..plan.plan import create_plan, split_flags
+    from ..plan.resolve import complete_contenders, resolve_contenders
     from ..worker.environment import RuntimeResolver
     from ..worker.launch import check_contenders, create_launcher
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    request = take_rank_request(flags)
+    request, nodes = take_rank_flags(flags)
     workload, measuring, side = split_flags({**flags, "keep_checkpoints": keep_checkpoints})
     contenders = parse_contenders(specs, {**side, "ranks": request.ranks})
     if request.weak and not measuring.speed:
         raise InputError("--weak measures speed alone and --no-speed was given; leave one out")
-    contenders, unavailable = arrange_ranks(contenders, request, len(os.sched_getaffinity(0)))
+    check_nodes(nodes, contenders)
+    contenders, unavailable = resolve_contenders(contenders, request, len(os.sched_getaffinity(0)))
     ranks = count_ranks(contenders)
     if ranks > 1:
         workload["readers"] = ranks
@@ -168,21 +171,21 @@ def execute_specs(
     document = create_document(command, plan, measuring, contenders, environments)
     document.unavailable = unavailable
     folder = Path(flags["out"] or Path("results") / document.run_id)
-    if request.nodes.node_rank > 0:
-        from ..distributed.machines.following import follow_machine_0
+    if ranks == 1:
+        return _execute(plan, document, folder, create_launcher(folder, environments))
+    with open_launcher(nodes, plan, document, folder, environments) as launch:
+        return _execute(plan, document, folder, launch, request.weak)
 
-        own = folder.with_name(f"{folder.name}-node-{request.nodes.node_rank}")
-        follow_machine_0(request.nodes, plan, document, own, environments, _show)
-        raise click.exceptions.Exit(EXIT_DONE)  # the record and the report are machine 0's
-    with lead_nodes(request.nodes, document, folder, _show) as nodes, ProgressBar("steps") as bar:
-        launch = create_launcher(folder, environments, nodes=nodes)
-        if request.weak:
+
+def _execute(
+    plan: Plan, document: Document, folder: Path, launch: Launcher, speed_alone: bool = False
+) -> RunRecord:
+    from ..measure.execution import execute_plan, execute_speed
+
+    with ProgressBar("steps") as bar:
+        if speed_alone:
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
         return execute_plan(plan, document, folder, launch, bar, bar.seconds)
-
-
-def _show(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def report_comparisons(
@@ -191,8 +194,9 @@ def report_comparisons(
     """Set every contender of a record against the first of another, or of the same one."""
     from rich.console import Console
 
+    from ..report.blocks import print_blocks
+    from ..report.compare import build_report, dump_comparisons
     from ..report.comparison import compare_records
-    from ..report.contenders import dump_comparisons, render_comparisons
 
     comparisons = compare_records(baseline, contender)
     if folder:
@@ -202,7 +206,8 @@ def report_comparisons(
         click.echo(dump_comparisons(comparisons))
     else:
         console = Console()
-        render_comparisons(comparisons, console, contender.document.unavailable)
+        blocks = build_report(comparisons, contender.document.unavailable, brief=True)
+        print_blocks(blocks, console)
         if folder:
             console.print(f"report, record and pictures: {folder}", soft_wrap=True)
     return judge_parities(comparisons)
@@ -211,17 +216,18 @@ def report_comparisons(
 def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:
     """`comparison.json`, `report.md` and the pictures."""
     from ..record.run import write_atomically
-    from ..report.contenders import dump_comparisons, render_report
+    from ..report.blocks import format_markdown
+    from ..report.compare import build_report, dump_comparisons
     from ..report.pictures import render_pictures
 
     pictures = render_pictures(records, folder)
     write_atomically(folder / "comparison.json", dump_comparisons(comparisons) + "\n")
-    report = render_report(comparisons, pictures, records[-1].document.unavailable)
-    write_atomically(folder / "report.md", report)
+    report = build_report(comparisons, records[-1].document.unavailable, pictures)
+    write_atomically(folder / "report.md", format_markdown(report))
 
 
 def judge_parities(comparisons: Sequence[Comparison]) -> int:
     """The exit status of comparisons: that of the worst; what is known and expected is no fault."""
     statuses = {"different": EXIT_DIFFERENT, "inconclusive": EXIT_INCONCLUSIVE}
-    unexplained = [one.parity for one in comparisons if not (one.ranks and one.ranks.expected)]
+    unexplained = [one.parity for one in comparisons if not one.parity_expected]
     return worst_status([EXIT_DONE, *(statuses.get(one, EXIT_DONE) for one in unexplained)])

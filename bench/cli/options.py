@@ -75,12 +75,11 @@ def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments:
     Raises InputError for a runtime that cannot be used.
     """
     from ..plan.contenders import parse_contenders, read_runtime
-    from ..worker.launch import python_of
 
     runtime = flags["runtime"] or "tuned"
     runtime = read_runtime(runtime, f"--runtime {runtime}")
     contenders = parse_contenders(modes, {"runtime": runtime, "device": flags["device"]})
-    return [environments.complete(contender, python_of(contender)) for contender in contenders]
+    return [environments.complete(contender, contender.interpreter) for contender in contenders]
 
 
 _SPEED_OPTIONS = [

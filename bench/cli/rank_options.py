@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, NamedTuple
 
 import click
 
-from ..distributed.machines.nodes import parse_nodes
-from ..plan.arrangement import RankRequest
+from ..distributed.machines.nodes import Nodes, parse_nodes
+from ..distributed.machines.nodes import check_contenders_of_nodes as check_nodes
+from ..errors import EXIT_DONE
+from ..plan.resolve import RankRequest
 from .options import Command, decorated
+
+if TYPE_CHECKING:
+    from ..plan.plan import Plan
+    from ..record.run import Document
+    from ..worker.environment import RuntimeResolver
+    from ..worker.messages import Launcher
+
+__all__ = ["check_nodes"]
 
 ranks_option = click.option(
     "--ranks", type=click.IntRange(1), default=None, metavar="N",
@@ -44,7 +56,14 @@ def rank_options(command: Command) -> Command:
     return decorated(command, _RANK_OPTIONS)
 
 
-def take_rank_request(flags: Dict[str, Any]) -> RankRequest:
+class RankFlags(NamedTuple):
+    """What the flags say of several processes."""
+
+    request: RankRequest
+    nodes: Nodes
+
+
+def take_rank_flags(flags: Dict[str, Any]) -> RankFlags:
     """Take these flags out of the others; a command without them asks for one process.
 
     Raises InputError for machines that do not fit together.
@@ -52,9 +71,36 @@ def take_rank_request(flags: Dict[str, Any]) -> RankRequest:
     nodes = parse_nodes(flags)
     for name in ("nodes", "node_rank", "master", "token"):
         flags.pop(name, None)
-    return RankRequest(
+    request = RankRequest(
         ranks=flags.pop("ranks", None),
         oversubscribe=flags.pop("oversubscribe", False),
         weak=flags.pop("weak", False),
-        nodes=nodes,
+        machines=nodes.nodes,
     )
+    return RankFlags(request, nodes)
+
+
+@contextmanager
+def open_launcher(
+    nodes: Nodes, plan: Plan, document: Document, folder: Path, environments: RuntimeResolver
+) -> Iterator[Launcher]:
+    """How the contenders of several ranks are started, here and on the other machines of the run.
+
+    A machine that is not machine 0 does its part and leaves the command: the record and the report
+    are machine 0's.
+    """
+    from ..distributed.machines.coordinator import coordinate_run
+    from ..distributed.starting import create_launcher
+
+    if nodes.node_rank > 0:
+        from ..distributed.machines.join_run import join_run
+
+        own = folder.with_name(f"{folder.name}-node-{nodes.node_rank}")
+        join_run(nodes, plan, document, own, environments, _show)
+        raise click.exceptions.Exit(EXIT_DONE)
+    with coordinate_run(nodes, document, folder, _show) as others:
+        yield create_launcher(folder, environments, nodes=others)
+
+
+def _show(line: str) -> None:
+    click.echo(line, err=True)

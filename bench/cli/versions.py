@@ -110,11 +110,12 @@ def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[
 def _print(compared: Dict[str, List[Comparison]], folder: Path) -> None:
     from rich.console import Console
 
-    from ..report.contenders import render_comparisons
+    from ..report.blocks import print_blocks
+    from ..report.compare import build_report
 
     console = Console()
     for comparisons in compared.values():
-        render_comparisons(comparisons, console)
+        print_blocks(build_report(comparisons, brief=True), console)
     console.print(
         f"reports, records and pictures: {folder / 'eager'} and {folder / 'graph'}", soft_wrap=True
     )

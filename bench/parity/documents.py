@@ -13,7 +13,6 @@ from ..record.documents import load_document
 from ..record.machine import describe_machine
 from ..record.run import save_text
 from ..worker.environment import RuntimeResolver
-from ..worker.launch import python_of
 from ..worker.runtime_profile import find_oneflow
 from .result import CHECK_NAME, READABLE_VERSIONS, CheckDocument
 
@@ -28,8 +27,8 @@ def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
         run_id=f"check-{subject}-{now:%Y%m%d-%H%M%S}",
         created=now.isoformat(timespec="seconds"),
         machine=describe_machine(),
-        blas_kernel=RuntimeResolver().find_kernel(contender, python_of(contender)),
-        oneflow=find_oneflow(python_of(contender)),
+        blas_kernel=RuntimeResolver().find_kernel(contender, contender.interpreter),
+        oneflow=find_oneflow(contender.interpreter),
     )
 
 

@@ -104,20 +104,15 @@ class ParitySession:
 
     def resume(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """A fresh job goes on from the checkpoint to `steps`, as `bench eager|graph` run it."""
-        from ..training import modes
+        from ..training.modes import ModeSetting, create_mode
         from .collection import finite_losses, mean_loss
 
         steps, done = int(request["steps"]), int(request["checkpoint_step"])
         weights, optimizer = self._checkpoint
         self._job = self._prepare(self._workload)
         load_state(self._job.model, weights)
-        self._mode = modes.create_mode(
-            self._contender.mode,
-            self._job,
-            self._workload.image_size,
-            self._workload.feed,
-            self._contender.graph_options,
-        )
+        setting = ModeSetting(self._workload, self._contender, self._steps_per_epoch)
+        self._mode = create_mode(self._job, setting)
         self.restore_optimizer(optimizer, done)
         self._job.train_feed.skip(done)
         compile_s = self._mode.compile_train()

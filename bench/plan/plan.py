@@ -7,9 +7,8 @@ before a worker sees them; and nothing is written before the plan stands.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from ...data import (
     DataError,
@@ -26,14 +25,17 @@ from ...models import UnknownModelError, get_model_spec
 from ..config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
 from ..errors import InputError
 from ..record.checkpoint import TrainingState, load_training_state
-from ..record.machine import describe_machine
-from ..record.run import Document
-from ..worker.environment import RuntimeResolver
-from ..worker.launch import python_of
-from .checks import check_recipe, fill_loss_arguments, flag_of, validated
+from .checks import (
+    check_batches,
+    check_part_files,
+    check_recipe,
+    choose_val_batch_size,
+    fill_loss_arguments,
+    flag_of,
+    validated,
+)
 from .contenders import read_runtime
 from .recipe import load_recipe, override_recipe
-from .shares import check_batches, check_part_files, choose_val_batch_size
 
 
 def find_dataset(data: str) -> Path:
@@ -229,35 +231,3 @@ def split_flags(flags: Dict[str, Any]) -> Tuple[Dict[str, Any], Measuring, Dict[
         side["runtime"] = read_runtime(side["runtime"], f"--runtime {side['runtime']}")
     workload = {name: value for name, value in given.items() if name not in ("out", "as_json")}
     return workload, validated(Measuring, measuring), side
-
-
-def create_document(
-    command: str,
-    plan: Plan,
-    measuring: Measuring,
-    contenders: List[Contender],
-    environments: RuntimeResolver,
-) -> Document:
-    """The record's document as it stands before the first turn.
-
-    Raises InputError for a runtime profile that a contender cannot use.
-    """
-    contenders = [environments.complete(c, python_of(c)) for c in contenders]
-    now = datetime.now(timezone.utc)
-    model = plan.workload.model.replace(":", "-")
-    return Document(
-        run_id=f"{command}-{model}-{now:%Y%m%d-%H%M%S}",
-        command=command,
-        created=now.isoformat(timespec="seconds"),
-        workload=plan.workload,
-        measuring=measuring,
-        contenders=contenders,
-        train_samples=plan.train_samples,
-        val_samples=plan.val_samples,
-        steps_per_epoch=plan.steps_per_epoch,
-        start_epoch=plan.start_epoch,
-        environment_start={
-            **describe_machine(),
-            "blas_kernel": {c.name: environments.find_kernel(c, python_of(c)) for c in contenders},
-        },
-    )

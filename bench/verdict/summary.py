@@ -60,7 +60,7 @@ class SpeedSummary(BaseModel):
     block_steps: int
     blocks: int  # scored, of the three roles
     duration_s: float  # from the phase's start to the end of its last block
-    mean: Optional[Interval]  # the same ratio by the mean of all blocks: a second opinion
+    mean: Optional[Interval]  # the same ratio by the mean of all blocks: a secondary estimate
     cpu: Optional[Interval]  # and in processor seconds
     instructions: Optional[Interval]
     unreadable: Dict[str, str]  # counter -> why it could not be read
@@ -131,15 +131,18 @@ def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tu
     if speed is not None:
         return speed.judgement.verdict, speed.judgement.reason
     if ratio is None:
-        return INCONCLUSIVE, "no steady blocks of both were measured"
+        return INCONCLUSIVE, (
+            "no steady blocks of both contenders were measured. Give more `--steps-per-epoch`, or "
+            "run without `--no-speed`"
+        )
     if not ratio.paired:
         return INCONCLUSIVE, (
-            "the runs did not take turns, so the machine's own drift is in the ratio; "
-            "run bench compare without stored runs for a verdict"
+            "the two runs did not take turns, so the machine's drift is part of the ratio. "
+            "Run `bench compare` without stored runs for a verdict"
         )
     return INCONCLUSIVE, (
-        "one pair of processes was measured, and what differs from process to process is not in "
-        "its interval; run bench compare with --speed for a verdict"
+        "only one pair of processes was measured, and its interval leaves out the differences "
+        "between processes. Run `bench compare` without `--no-speed` for a verdict"
     )
 
 
@@ -219,9 +222,9 @@ def summarize_speed(
         block_steps=scored[0].steps,
         blocks=len(scored),
         duration_s=max(b.started_s + b.duration_s for b in scored),
-        mean=_second_opinion(blocks, lambda b: b.step_time_s, looks, alpha, mean),
-        cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks, alpha, locate),
-        instructions=_second_opinion(
+        mean=_estimate_secondary(blocks, lambda b: b.step_time_s, looks, alpha, mean),
+        cpu=_estimate_secondary(blocks, lambda b: b.cpu_s / b.steps, looks, alpha, locate),
+        instructions=_estimate_secondary(
             blocks,
             lambda b: None if b.instructions is None else b.instructions / b.steps,
             looks,
@@ -265,7 +268,7 @@ def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:
     return sum(b.steps for b in dropped), sum(b.duration_s for b in dropped)
 
 
-def _second_opinion(
+def _estimate_secondary(
     blocks: Sequence[SpeedBlockEvent],
     value: Value,
     looks: int,

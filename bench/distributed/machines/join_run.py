@@ -1,21 +1,107 @@
 """A machine that is not machine 0: it joins the run and does what machine 0 says until the end.
 
-It starts ranks, each on a connection of its own to machine 0, says twice a second how they are,
+It starts ranks, each on a connection of its own to machine 0, says twice a second that it is there,
 and ends them. It judges nothing and records nothing.
 """
 
 from __future__ import annotations
 
+import os
 import select
+import shutil
 import socket
 import time
-from typing import Callable, Dict
+from pathlib import Path
+from typing import Callable, Dict, List
 
+from .... import __version__
+from ...config import Contender
 from ...errors import BenchError, InputError, WorkerError
-from ..rank_process import RankProcess
-from ..rendezvous import Address
+from ...plan.plan import SUBSET_FOLDER, Plan
+from ...record.run import Document
+from ...worker.environment import RuntimeResolver
+from ...worker.process import create_worker_command
+from ..group import RankProcess
+from ..placement import (
+    Address,
+    create_placement_variables,
+    find_contender,
+    restore_placement,
+)
+from ..starting import RANK, divides_threads
+from .handshake import create_hello, describe_run
 from .link import Link, LinkEnded, Message, pack, unpack
-from .remote import store_observation
+from .nodes import Nodes
+
+
+def join_run(
+    nodes: Nodes,
+    plan: Plan,
+    document: Document,
+    folder: Path,
+    environments: RuntimeResolver,
+    show: Callable[[str], None],
+) -> None:
+    """Take part in the run of machine 0 until it ends it; the logs of the ranks stay in `folder`.
+
+    Raises InputError where machine 0 is not reached or refuses, and then leaves no folder;
+    WorkerError where machine 0 is lost or its run failed.
+    """
+    assert nodes.host is not None and nodes.port is not None
+    master = Address(nodes.host, nodes.port)
+    _create(folder)
+    try:
+        dataset = plan.prepare_dataset(folder)
+        show(f"joining machine 0 at {master} as machine {nodes.node_rank} of {nodes.nodes}")
+        hello = create_hello(
+            nodes.token,
+            __version__,
+            node_rank=nodes.node_rank,
+            nodes=nodes.nodes,
+            run=describe_run(document),
+            cores=sorted(os.sched_getaffinity(0)),
+            machine=document.environment_start,
+            dataset=None if dataset is None else str(dataset.resolve()),
+        )
+        link = connect_to_machine_0(master, hello)
+        show(f"machine 0 runs the benchmark; the logs of the ranks here are in {folder / 'logs'}")
+        start = create_rank_starter(document.contenders, environments, folder / "logs")
+        last_word = Agent(link, master, create_hello(nodes.token, __version__), start).serve()
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
+    if "record" not in last_word:
+        raise WorkerError(f"machine 0 ended the run: {last_word.get('error')}")
+    show(f"done; the record is on machine 0, in {last_word['record']}")
+
+
+def create_rank_starter(
+    contenders: List[Contender], environments: RuntimeResolver, logs: Path
+) -> Callable[[Message, socket.socket], RankProcess]:
+    """Starts the rank that machine 0 asks for, in this machine's environment."""
+
+    def start(message: Message, connection: socket.socket) -> RankProcess:
+        contender, placement = find_contender(message, contenders), restore_placement(message)
+        environment = environments.resolve(contender, contender.interpreter)
+        variables = create_placement_variables(placement, divides_threads(contender, environments))
+        command = create_worker_command(contender.interpreter, RANK)
+        together = {**environment, **variables}
+        return RankProcess(contender.name, placement.identity, command, together, logs, connection)
+
+    return start
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} of this machine cannot be created ({error.strerror}); give "
+            "another --out on all machines"
+        ) from None
+
 
 JOIN_S = 60.0  # to reach machine 0, which checks its data first
 ATTEMPT_S = 5.0
@@ -25,7 +111,7 @@ REPORT_S = 0.5
 StartRank = Callable[[Message, socket.socket], RankProcess]
 
 
-def join_run(master: Address, hello: Message, limit_s: float = JOIN_S) -> Link:
+def connect_to_machine_0(master: Address, hello: Message, limit_s: float = JOIN_S) -> Link:
     """The link to machine 0, once it has let this machine in.
 
     Raises InputError where machine 0 is not reached or refuses.
@@ -136,10 +222,9 @@ class Agent:
     def _report(self) -> None:
         for key in [key for key, rank in self._ranks.items() if rank.exit_status is not None]:
             self._report_end(key)
-        seen = {key: store_observation(rank.observe(False)) for key, rank in self._ranks.items()}
         # a machine 0 that is stopped takes nothing, and this one goes on
         if select.select([], [self._link], [], 0.0)[1]:
-            self._link.send({"seen": seen})
+            self._link.send({})  # still here
 
     def _report_end(self, key: int) -> None:
         rank = self._ranks.pop(key)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from oneflow_bench.bench.distributed.cores import VARIABLE, are_disjoint, divide_cores, format_cores
+from oneflow_bench.bench.distributed.placement import CORES, are_disjoint, divide_cores
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 7, 8, 64])
@@ -33,10 +33,10 @@ def test_neighbouring_cores_stay_together_whatever_their_order():
 def test_a_process_keeps_to_the_cores_it_was_given():
     core = max(os.sched_getaffinity(0))
     code = (
-        "import os; from oneflow_bench.bench.distributed.cores import keep_to_cores; "
+        "import os; from oneflow_bench.bench.distributed.placement import keep_to_cores; "
         "keep_to_cores(os.environ); print(sorted(os.sched_getaffinity(0)))"
     )
-    environment = {**os.environ, VARIABLE: format_cores([core])}
+    environment = {**os.environ, CORES: str(core)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
     )

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from oneflow_bench.bench.distributed.membership import PARENT_VARIABLE, join_group
-from oneflow_bench.bench.distributed.rendezvous import PortReservation, create_rank_variables
+from oneflow_bench.bench.distributed.placement import create_rank_variables
+from oneflow_bench.bench.distributed.rendezvous import PARENT_VARIABLE, PortReservation, join_group
 from oneflow_bench.bench.training.identity import Identity
 
 # a controller whose rank never reads its input; it says which process the rank is
@@ -20,7 +20,7 @@ CONTROLLER = f"""
 import os, subprocess, sys, time
 code = '''
 import os, time
-from oneflow_bench.bench.distributed.membership import join_group
+from oneflow_bench.bench.distributed.rendezvous import join_group
 join_group(os.environ)
 print("joined", flush=True)
 while True: pass
@@ -74,7 +74,7 @@ def test_a_rank_whose_controller_has_ended_before_ends_at_once(variables):
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
     ended.wait()
     code = (
-        "import os; from oneflow_bench.bench.distributed.membership import join_group; "
+        "import os; from oneflow_bench.bench.distributed.rendezvous import join_group; "
         "join_group(os.environ)"
     )
     environment = {**os.environ, **variables, PARENT_VARIABLE: str(ended.pid)}
@@ -88,7 +88,7 @@ def test_a_rank_0_whose_port_is_taken_says_so(variables):
         server.bind(("", int(variables["MASTER_PORT"])))
         server.listen()
         code = (
-            "import os; from oneflow_bench.bench.distributed.membership import join_group\n"
+            "import os; from oneflow_bench.bench.distributed.rendezvous import join_group\n"
             "from oneflow_bench.bench.errors import InputError\n"
             "try: join_group(os.environ)\n"
             "except InputError as error: print(error)"

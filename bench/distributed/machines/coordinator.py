@@ -20,7 +20,7 @@ WAIT_S = 60.0  # for the other machines
 
 
 @contextmanager
-def lead_nodes(
+def coordinate_run(
     nodes: Nodes,
     document: Document,
     folder: Path,
