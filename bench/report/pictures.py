@@ -71,7 +71,7 @@ class Series(NamedTuple):
         return self.record.of_kind(BlockEvent, self.name)
 
     def losses(self) -> Dict[int, float]:
-        """By step; a run that was resumed begins where the one before it ended."""
+        """By step; a resumed run begins at the step where the run before it ended."""
         return {
             step: float("nan") if loss is None else loss
             for block in self.blocks()
@@ -83,7 +83,7 @@ class Series(NamedTuple):
 
 
 def list_series(records: List[RunRecord]) -> List[Series]:
-    """All contenders of all records; the run's folder is added where there is more than one."""
+    """All contenders of all records; with several records a label names the run's folder too."""
     runs = [r.folder.name if r.folder else r.document.run_id for r in records]
     return [
         Series(f"{run}: {name}" if len(records) > 1 else name, record, name)
@@ -93,7 +93,7 @@ def list_series(records: List[RunRecord]) -> List[Series]:
 
 
 def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
-    """Draw every picture into `folder`; the paths written. A record cut short is drawn so far."""
+    """Draw every picture into `folder`; the paths written. A partial record is drawn too."""
     series = list_series(records)
     written: List[Path] = []
     with plt.rc_context(PICTURE_STYLE):
@@ -166,7 +166,7 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
 
 
 def _reference(one: Series, series: List[Series]) -> Optional[Series]:
-    """What a series' losses are compared with; None for the first contender of a run of several."""
+    """The other side of a loss difference; None for the first contender of a run of several."""
     own = [other for other in series if other.record is one.record]
     if len(own) == 1:
         return series[0]
