@@ -37,6 +37,7 @@ PICTURE_STYLE = {
     "axes.spines.right": False,
 }
 DPI = 130
+SHORT_NAME = 8  # letters; longer names would overlap
 
 
 def choose_style(index: int, markers: bool) -> Dict[str, Any]:
@@ -77,9 +78,6 @@ class Series(NamedTuple):
             for block in self.blocks()
             for step, loss in enumerate(block.losses, start=block.first_step)
         }
-
-    def evals(self) -> List[EvalEvent]:
-        return self.record.of_kind(EvalEvent, self.name)
 
 
 def list_series(records: List[RunRecord]) -> List[Series]:
@@ -177,7 +175,8 @@ def draw_accuracy(axes: Any, series: List[Series]) -> None:
     """Validation accuracy of every epoch."""
     axes.set(title="Validation accuracy", xlabel="epoch", ylabel="accuracy (%)")
     for index, one in enumerate(series):
-        points = [(e.epoch + 1, e.accuracy * 100) for e in one.evals()]
+        evals: List[EvalEvent] = one.record.of_kind(EvalEvent, one.name)
+        points = [(e.epoch + 1, e.accuracy * 100) for e in evals]
         if points:
             axes.plot(*zip(*points), label=one.label, **choose_style(index, True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -185,7 +184,7 @@ def draw_accuracy(axes: Any, series: List[Series]) -> None:
 
 
 def draw_step_times(axes: Any, series: List[Series]) -> None:
-    """The step time of each block at its place in the run, and the distributions at the right."""
+    """The step time of each block over the time of the run; at the right the distributions."""
     axes.set(xlabel="time since the start (s)", ylabel="step time (ms)")
     axes.set_title("Train step time (one mark per block of steps)")
     blocks = [[block for block in one.blocks() if block.kind == "steady"] for one in series]
@@ -213,8 +212,10 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
     for index, box in zip(shown, boxes["boxes"]):
         box.set_facecolor(choose_style(index, False)["color"])
         box.set_alpha(0.6)
-    middle = (positions[0] + positions[-1]) / 2
-    axes.set_xticks([*ticks, middle], [*(f"{tick:g}" for tick in ticks), "all blocks"])
+    names = [series[index].name for index in shown]
+    if max(map(len, names)) > SHORT_NAME or len(names) > 2:
+        positions, names = [(positions[0] + positions[-1]) / 2], ["all blocks"]
+    axes.set_xticks([*ticks, *positions], [*(f"{tick:g}" for tick in ticks), *names])
     axes.axvline(end + width * 0.8, color="grey", linewidth=0.8)
     axes.margins(y=0.2)
     _legend(axes)
