@@ -88,11 +88,11 @@ class Comparison(BaseModel):
     eval_speedup: Optional[Ratio]
     break_even: Optional[BreakEven]
     parity_expected: bool = False  # a known difference explains a parity of "different"
-    ranks: Optional[SerializeAsAny[BaseModel]] = None  # what an extension adds
+    ranks: Optional[SerializeAsAny[BaseModel]] = None  # the payload of an extension
 
 
 def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
-    """Everything a record says of one contender; partial records give None where it is silent."""
+    """All that a record holds of one contender; None for the parts that a partial record lacks."""
     document = record.document
     blocks: List[BlockEvent] = record.of_kind(BlockEvent, name)
     evals: List[EvalEvent] = record.of_kind(EvalEvent, name)

@@ -37,10 +37,10 @@ FORMATS: Dict[str, Format] = {
 
 
 def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) -> Optional[str]:
-    """Write `selected` to `out`, whole or not at all; the text itself where `out` is None.
+    """Write `selected` to `out`, whole or not at all; return the text if `out` is None.
 
-    Raises InputError where `out` exists or cannot be written, where a format of files gets none,
-    and for what a format refuses.
+    Raises InputError if `out` exists or cannot be written, if a format that writes a folder gets
+    none, and if a format refuses the selection.
     """
     chosen = FORMATS[format_name]
     module = import_module(f"{__name__}.{chosen.module}")
@@ -73,7 +73,7 @@ def _write_text(text: str, out: Path) -> None:
 
 
 def _write_folder(module: object, selected: Sequence[Selected], out: Path) -> None:
-    """Beside `out` first, then renamed: nobody sees half a folder."""
+    """Write beside `out`, then rename, so that no half-written folder is ever seen."""
     temporary = Path(tempfile.mkdtemp(dir=str(out.parent), prefix=f".{out.name}-"))
     try:
         module.write_folder(selected, temporary)  # type: ignore[attr-defined]

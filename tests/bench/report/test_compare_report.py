@@ -66,7 +66,7 @@ def test_a_report_has_both_answers_and_their_evidence():
     for text in (terminal(compare()), markdown(compare())):
         assert "Parity: identical. The losses of all 240 steps are bitwise equal." in text
         assert "Speed: faster. graph runs at 1." in text
-        assert "whole interval is beyond 1 %" in text.replace("\n", " ")
+        assert "whole 95 % interval is beyond 1 %" in text.replace("\n", " ")
         for label in ("control: the baseline", "sequential interval", "warm-up steps of the cont"):
             assert label in text
         for label in ("train images per second", "peak memory, MiB", "smallest detectable"):
