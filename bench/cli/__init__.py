@@ -9,8 +9,9 @@ from typing import List, Optional
 import click
 
 from ... import __version__
-from ..errors import EXIT_INTERRUPTED, BenchError, WorkerError
+from ..errors import EXIT_INTERRUPTED, BenchError, InputError, WorkerError
 
+# a command is a file of this folder; its help there is longer
 COMMANDS = {
     "eager": "Train and validate in eager mode.",
     "graph": "Train and validate as compiled graphs (nn.Graph).",
@@ -22,15 +23,20 @@ COMMANDS = {
     "baseline": "Rewrite stored baselines, with a readable diff.",
     "infer": "Say what is on pictures, in either mode or both.",
     "tune": "Find the fastest faithful runtime of a model here.",
-    "profile": "Time each layer, eagerly or as a graph.",
-    "limits": "Say how far a train step is from the machine's limits.",
-    "scaling": "Calculate how training scales to more ranks.",
+    "profile": "Time each layer; with --limits beside the machine's limits.",
     "doctor": "Say what slows OneFlow down on this machine.",
     "plot": "Draw the pictures of stored runs.",
     "history": "Say what changed over the stored runs of a machine.",
     "export": "Write stored runs in the formats of other tools.",
     "models": "List the models.",
     "data": "Make, import and inspect datasets.",
+}
+
+# what replaced a command
+REMOVED = {
+    "limits": "`bench limits` is now `bench profile --limits`, which takes its flags",
+    "scaling": "`bench scaling` is now benchmarks/calculate_scaling.py in a checkout of the "
+    "suite, which takes its flags (docs/scaling.md)",
 }
 
 
@@ -41,6 +47,8 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+        if cmd_name in REMOVED:
+            raise InputError(REMOVED[cmd_name])
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"{__name__}.{cmd_name}")

@@ -8,12 +8,12 @@ from typing import Any, Dict, Tuple
 import click
 
 from ..errors import InputError
-from .options import find_given_flag, run_options, speed_options
+from .options import HeadedCommand, find_given_flag, run_options, speed_options
 from .rank_options import rank_options, weak_option
 from .run import execute_specs, report_comparisons
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument("runs", nargs=-1, metavar="[RUN RUN]")
 @click.option("--baseline", default="eager", metavar="SPEC", show_default=True,
               help="What the contenders are set against: MODE[,KEY=VALUE]...")  # fmt: skip

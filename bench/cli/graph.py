@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from .options import run_options
+from .options import HeadedCommand, run_options
 from .rank_options import rank_options
 from .run import run_one_mode
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @run_options
 @rank_options
 def graph(**flags: Any) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 import click
 
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
-from .options import create_contenders, step_options
+from .options import HeadedCommand, create_contenders, step_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PLAN_FLAGS = ("model", "model_args", "batch_size", "image_size", "num_classes")
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @step_options
 @click.option(
     "--mode", type=click.Choice(["eager", "graph", "both"]), default="both", show_default=True

@@ -1,4 +1,4 @@
-"""The flags of a run in several ranks: of eager, graph and compare, and of no other command."""
+"""The flags of a run in several ranks. Only eager, graph and compare have them."""
 
 from __future__ import annotations
 
@@ -8,40 +8,47 @@ import click
 
 from ..distributed.machines.nodes import parse_nodes
 from ..plan.arrangement import RankRequest
-from .options import Command, decorated
+from .options import decorated, field_option
 
-ranks_option = click.option(
-    "--ranks", type=click.IntRange(1), default=None, metavar="N",
-    help="Processes that train together, of all machines; in bench compare of the contenders "
-    "that begin with a strategy, such as ddp. Default: 1.",
-)  # fmt: skip
+ranks_option = field_option("ranks")
 nodes_option = click.option(
     "--nodes", type=click.IntRange(1), default=None, metavar="M", help="Machines. Default: 1."
 )
 master_option = click.option(
-    "--master", default=None, metavar="HOST:PORT", help="Where machine 0 is reached by the others."
+    "--master", default=None, metavar="HOST:PORT", help="Address of machine 0 for the others."
 )
-_RANK_OPTIONS = [
-    ranks_option,
-    click.option("--oversubscribe", is_flag=True,
-                 help="Allow more ranks than this machine has usable cores."),
-    nodes_option,
-    click.option("--node-rank", type=click.IntRange(0), default=None, metavar="K",
-                 help="Which of the machines this is, from 0; see bench launch --plan."),
-    master_option,
-    click.option("--token", default=None, envvar="BENCH_TOKEN", metavar="WORD",
-                 help="Shared by the machines; of BENCH_TOKEN where it is not given."),
-]  # fmt: skip
+# the flags of a run in several ranks
+rank_options = decorated(
+    [
+        ranks_option,
+        click.option(
+            "--oversubscribe",
+            is_flag=True,
+            help="Allow more ranks than this machine has usable cores.",
+        ),
+        nodes_option,
+        click.option(
+            "--node-rank",
+            type=click.IntRange(0),
+            default=None,
+            metavar="K",
+            help="Number of this machine, from 0. See bench launch --plan.",
+        ),
+        master_option,
+        click.option(
+            "--token",
+            default=None,
+            envvar="BENCH_TOKEN",
+            metavar="WORD",
+            help="Word that all machines of the run share. Default: the variable BENCH_TOKEN.",
+        ),
+    ]
+)
 weak_option = click.option(
     "--weak",
     is_flag=True,
-    help="Weak scaling, speed only: one process takes the batch of one rank.",
+    help="Measure weak scaling, speed only. One process takes the batch of one rank.",
 )
-
-
-def rank_options(command: Command) -> Command:
-    """Decorator: the flags of a run in several ranks."""
-    return decorated(command, _RANK_OPTIONS)
 
 
 def take_rank_request(flags: Dict[str, Any]) -> RankRequest:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 import click
 
 from ..errors import EXIT_DONE, InputError
-from .value_list import ValueList
+from .value_types import ValueList
 
 if TYPE_CHECKING:
     from ..tools.scaling.gradients import BucketRule

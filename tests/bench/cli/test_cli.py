@@ -66,7 +66,6 @@ def compared(tmp_path_factory):
         ["versions"],
         ["sweep"],
         ["check"],
-        ["limits"],
         ["baseline"],
         ["baseline", "update"],
         ["plot"],

@@ -1,0 +1,130 @@
+"""What each field of the configuration takes, read from the field itself.
+
+The command line's flags, the messages about bad values and the documentation's tables are made
+from these settings.
+"""
+
+from __future__ import annotations
+
+from typing import (
+    Any,
+    Dict,
+    List,
+    Literal,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ..config import LOSS_ARGUMENTS, Contender, Measuring, Workload
+
+_KIND_WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text",
+               list: "list of whole numbers", dict: "table"}  # fmt: skip
+
+
+class Setting(NamedTuple):
+    """A field as a user sees it. `low` and `high` are None without a bound."""
+
+    name: str
+    flag: str
+    heading: Optional[str]  # of its flag in the help; None: it has no flag of its own
+    description: str
+    default: Any
+    kind: type  # bool, int, float, str, list or dict
+    choices: Tuple[str, ...]
+    low: Optional[float]
+    low_open: bool
+    high: Optional[float]
+    high_open: bool
+    metavar: Optional[str]
+    shown: Optional[str]
+    share: bool
+
+    def describe_default(self, default: Any = None) -> str:
+        """A default as a user reads it, or the field's own; empty where there is none."""
+        if default is None:
+            default = self.default
+            if self.shown is not None:
+                return self.shown.format(default)
+        if default in (None, [], {}):
+            return ""
+        if isinstance(default, bool):
+            return "on" if default else "off"
+        if self.share:
+            return f"{100 * default:g}%"
+        return f"{default:g}" if isinstance(default, float) else str(default)
+
+    def describe_values(self) -> str:
+        """The values that it takes, such as "number above 0, at most 1"."""
+        if self.choices:
+            return ", ".join(f"`{choice}`" for choice in self.choices)
+        bounds = []
+        if self.low is not None:
+            bounds.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
+        if self.high is not None:
+            bounds.append(f"{'below' if self.high_open else 'at most'} {self.high:.10g}")
+        return " ".join([_KIND_WORDS[self.kind], ", ".join(bounds)]).strip()
+
+
+def list_settings(model: Type[BaseModel]) -> List[Setting]:
+    """The settings of a configuration class, in the order of its fields."""
+    return [_read_field(name, field) for name, field in model.model_fields.items()]
+
+
+def _read_field(name: str, field: FieldInfo) -> Setting:
+    extra = cast(Dict[str, Any], field.json_schema_extra or {})
+    kind: Any = field.annotation
+    if get_origin(kind) is Union and type(None) in get_args(kind):
+        kind = get_args(kind)[0]
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    bounds = {
+        bound: getattr(one, bound)
+        for one in field.metadata
+        for bound in ("ge", "gt", "le", "lt")
+        if hasattr(one, bound)
+    }
+    is_time = name.endswith("_s")
+    word = name[:-2] if is_time else name
+    return Setting(
+        name=name,
+        flag=extra.get("flag") or "--" + word.replace("_", "-"),
+        heading=extra.get("heading"),
+        description=field.description or "",
+        default=None if field.is_required() else field.default,
+        kind=str if choices else get_origin(kind) or kind,
+        choices=choices,
+        low=bounds.get("ge", bounds.get("gt")),
+        low_open="gt" in bounds,
+        high=bounds.get("le", bounds.get("lt")),
+        high_open="lt" in bounds,
+        metavar=extra.get("metavar") or ("SECONDS" if is_time else None),
+        shown=extra.get("shown") or _LOSS_DEFAULTS.get(name),
+        share=extra.get("share", False),
+    )
+
+
+_LOSS_DEFAULTS = {
+    name: f"{default:g} with {loss}"
+    for loss, arguments in LOSS_ARGUMENTS.items()
+    for name, default in arguments.items()
+    if default is not None
+}
+# a flag is the workload's where a contender has a field of the same name
+SETTINGS: Dict[str, Setting] = {
+    setting.name: setting
+    for model in (Contender, Measuring, Workload)
+    for setting in list_settings(model)
+}
+
+
+def flag_of(field: str) -> str:
+    """The flag of a field; that of the readers is --ranks, which sets their number."""
+    return "--ranks" if field == "readers" else SETTINGS[field].flag
