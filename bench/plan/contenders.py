@@ -19,12 +19,13 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Uni
 
 from ..config import STRATEGIES, Contender
 from ..errors import InputError
+from .fields import SETTINGS
 from .graph_options import OptionValue, format_option, parse_option, suggest
 from .strategies import WORDS, Strategy, find_word
 
 MODES = ("eager", "graph")
 RUNTIMES = ("tuned", "stock")
-CHOICES = {"device": ("cpu", "cuda"), "dtype": ("float32", "float64")}
+CHOICES = {name: SETTINGS[name].choices for name in ("device", "dtype")}
 COUNTS = ("ranks", "accumulation_steps")
 FIELDS = ["name", "runtime", "device", "dtype", "python", *COUNTS]
 ENV = "env."

@@ -13,6 +13,7 @@ from typing import (
     Literal,
     NamedTuple,
     Optional,
+    Set,
     Tuple,
     Type,
     Union,
@@ -24,10 +25,23 @@ from typing import (
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ..config import LOSS_ARGUMENTS, Contender, Measuring, Workload
+from ..config import (
+    LOSS_ARGUMENTS,
+    LOSS_FIELDS,
+    TEACHER_LOSSES,
+    Contender,
+    Measuring,
+    Workload,
+)
 
-_KIND_WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text",
-               list: "list of whole numbers", dict: "table"}  # fmt: skip
+_KIND_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list of whole numbers",
+    dict: "a table",
+}
 
 
 class Setting(NamedTuple):
@@ -63,15 +77,15 @@ class Setting(NamedTuple):
         return f"{default:g}" if isinstance(default, float) else str(default)
 
     def describe_values(self) -> str:
-        """The values that it takes, such as "number above 0, at most 1"."""
+        """The values that it takes, such as "a number above 0 and at most 1"."""
         if self.choices:
-            return ", ".join(f"`{choice}`" for choice in self.choices)
+            return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
         bounds = []
         if self.low is not None:
             bounds.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
         if self.high is not None:
             bounds.append(f"{'below' if self.high_open else 'at most'} {self.high:.10g}")
-        return " ".join([_KIND_WORDS[self.kind], ", ".join(bounds)]).strip()
+        return f"{_KIND_WORDS[self.kind]} {' and '.join(bounds)}".strip()
 
 
 def list_settings(model: Type[BaseModel]) -> List[Setting]:
@@ -127,4 +141,11 @@ SETTINGS: Dict[str, Setting] = {
 
 def flag_of(field: str) -> str:
     """The flag of a field; that of the readers is --ranks, which sets their number."""
-    return "--ranks" if field == "readers" else SETTINGS[field].flag
+    setting = SETTINGS.get("ranks" if field == "readers" else field)
+    return setting.flag if setting else "--" + field.replace("_", "-")
+
+
+def list_unused_fields(loss: str) -> Set[str]:
+    """The fields that have no effect with a loss, which may be a function of the user's."""
+    unused = set(LOSS_FIELDS) - set(LOSS_ARGUMENTS.get(loss, {}))
+    return unused if loss in TEACHER_LOSSES else {*unused, "teacher", "teacher_checkpoint"}
