@@ -95,7 +95,7 @@ class Workload(_Frozen):
         120, "Images in one validation batch.", shown="{}, or the split if smaller", ge=1
     )
     readers: int = Field(
-        1, ge=1, description="Readers whose batches are joined in order to one. --ranks sets it."
+        1, ge=1, description="Readers of the data. Their batches are joined. --ranks sets it."
     )
     accumulation_steps: int = _training(
         1, "Equal parts of a batch for one update. The loss is their mean.", ge=1

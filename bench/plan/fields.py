@@ -80,6 +80,8 @@ class Setting(NamedTuple):
         """The values that it takes, such as "a number above 0 and at most 1"."""
         if self.choices:
             return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
+        if self.share:
+            return "a share such as 3% or 0.03"
         bounds = []
         if self.low is not None:
             bounds.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
