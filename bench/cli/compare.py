@@ -15,11 +15,20 @@ from .run import execute_specs, report_comparisons
 
 @click.command(cls=HeadedCommand)
 @click.argument("runs", nargs=-1, metavar="[RUN RUN]")
-@click.option("--baseline", default="eager", metavar="SPEC", show_default=True,
-              help="What the contenders are set against: MODE[,KEY=VALUE]...")  # fmt: skip
-@click.option("--contender", "contenders", multiple=True, metavar="SPEC",
-              help="Such as graph,runtime=stock or graph,allow_fuse_add_to_output=true; may be "
-              "given several times. Default: graph.")  # fmt: skip
+@click.option(
+    "--baseline",
+    default="eager",
+    metavar="SPEC",
+    show_default=True,
+    help="Contender that the others are compared with: MODE[,KEY=VALUE]...",
+)
+@click.option(
+    "--contender",
+    "contenders",
+    multiple=True,
+    metavar="SPEC",
+    help="Such as graph,runtime=stock. Repeatable. Default: graph.",
+)
 @run_options
 @rank_options
 @weak_option
@@ -27,17 +36,18 @@ from .run import execute_specs, report_comparisons
 def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     """Run eager and graph in turns on the same batches from the same weights.
 
-    The training gives curves, accuracy and parity. For the speed verdict fresh processes of both
-    take turns afterwards, until it is known or the --budget is used up.
+    The training gives curves, accuracy and parity. Then fresh processes of both take turns until
+    there is a speed verdict or the --budget is used up.
 
-    Other contenders, and any number of them, are set against a baseline by --contender and
-    --baseline: their mode, and whatever else is not as the flags say (runtime, device, dtype,
-    python, env.NAME, switches of nn.Graph's config). One that begins with a strategy (ddp,
-    eager-global, graph-dp, graph-tp, graph-pp, graph-zero) trains in --ranks processes.
+    --baseline and --contender choose other sides than eager and graph. A contender is its mode and
+    its differences from the flags: runtime, device, dtype, python, env.NAME, or a switch of
+    nn.Graph's config. A contender that begins with a strategy (ddp, eager-global, graph-dp,
+    graph-tp, graph-pp, graph-zero) trains in --ranks processes.
 
-    With two stored RUNs nothing is run: they are compared as they are, and the speed of runs that
-    did not take turns is reported with that caveat. Exit status 1 when the modes differ, 3 when
-    that could not be told.
+    Two stored RUNs are compared without a new run. If they took no turns, the report says so beside
+    their speed.
+
+    Exit status: 1 the modes differ, 3 the comparison is inconclusive.
 
     \b
     bench compare
@@ -62,7 +72,7 @@ def _refuse_flags_with_runs(runs: Tuple[str, ...]) -> None:
         raise InputError(f"bench compare takes two stored runs or none, and {len(runs)} were given")
     flag = find_given_flag(("out", "as_json"))
     if flag:
-        raise InputError(f"{flag} steers a new run and two stored runs were given; leave one out")
+        raise InputError(f"{flag} is for a new run, and two stored runs were given; leave one out")
 
 
 def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ from .run import run_one_mode
 @run_options
 @rank_options
 def eager(**flags: Any) -> int:
-    """Train and validate in eager mode; a checkpoint per epoch and the best one are kept.
+    """Train and validate in eager mode. The run keeps the best checkpoint and one per epoch.
 
     \b
     bench eager

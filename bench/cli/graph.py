@@ -15,7 +15,7 @@ from .run import run_one_mode
 @run_options
 @rank_options
 def graph(**flags: Any) -> int:
-    """Train and validate as compiled graphs; a checkpoint per epoch and the best one are kept.
+    """Train and validate as compiled graphs. The run keeps the best checkpoint and one per epoch.
 
     \b
     bench graph

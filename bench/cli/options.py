@@ -12,9 +12,10 @@ import click
 
 from ..config import HEADINGS, Workload
 from ..plan.fields import SETTINGS, Setting, list_settings
-from .value_types import EpochList, Share, parse_pairs
+from .value_types import epochs, parse_pairs, percent
 
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 # of flags that are no fields
 _HEADINGS = {
@@ -46,28 +47,23 @@ def _find_heading(name: str) -> str:
     return _HEADINGS.get(name) or (setting and setting.heading) or "Options"
 
 
-def field_option(name: str, default: Any = None, shown: Any = None) -> Callable[[Command], Command]:
+def field_option(name: str, default: Any = None, shown: Any = None) -> Decorator:
     """Decorator: the flag of a field.
 
-    `default` is the value of a command that has no recipe. `shown` is another default than the
-    field's that a command applies itself.
+    `default` is the value of a command that reads no recipe. `shown` is a default that the command
+    applies itself.
     """
     setting = SETTINGS[name]
-    flag = setting.flag
-    settings: Dict[str, Any] = {}
-    if setting.kind is bool:
-        flag = f"{flag}/--no-{flag[2:]}"
-    elif setting.kind is dict:
-        settings = {"multiple": True, "callback": parse_pairs}
-    else:
-        settings = {"type": _choose_type(setting)}
+    flag = f"{setting.flag}/--no-{setting.flag[2:]}" if setting.kind is bool else setting.flag
     return click.option(
         flag,
         name,
+        type=_choose_type(setting),
         default=default,
+        multiple=setting.kind is dict,
+        callback=parse_pairs if setting.kind is dict else None,
         metavar=setting.metavar,
         help=describe_field(name, default if shown is None else shown),
-        **settings,
     )
 
 
@@ -79,30 +75,31 @@ def describe_field(name: str, default: Any = None) -> str:
     return f"{setting.description}{repeatable}{f' Default: {shown}.' if shown else ''}"
 
 
-def _choose_type(setting: Setting) -> click.ParamType:
+def _choose_type(setting: Setting) -> Any:
+    """As click takes it: a type, or a function of the text."""
     if setting.share:
-        return Share()
+        return percent
     if setting.choices:
         return click.Choice(setting.choices)
-    if setting.kind is list:
-        return EpochList()
-    if setting.kind is str:
-        return click.STRING
-    bounded = click.IntRange if setting.kind is int else click.FloatRange
-    return bounded(setting.low, setting.high, setting.low_open, setting.high_open)
+    if setting.kind not in (int, float):
+        return {bool: click.BOOL, list: epochs}.get(setting.kind, click.STRING)
+    ranged: Any = click.IntRange if setting.kind is int else click.FloatRange
+    bounds = setting.bounds
+    low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
+    return ranged(low, high, "gt" in bounds, "lt" in bounds)
 
 
 def field_options(
     names: Sequence[str],
     defaults: Optional[Mapping[str, Any]] = None,
     shown: Optional[Mapping[str, Any]] = None,
-) -> Callable[[Command], Command]:
+) -> Decorator:
     """Decorator: the flags of several fields, with arguments as those of `field_option`."""
     defaults, shown = defaults or {}, shown or {}
     return decorated([field_option(name, defaults.get(name), shown.get(name)) for name in names])
 
 
-def decorated(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+def decorated(options: Sequence[Decorator]) -> Decorator:
     """Decorator: all of these options, in their order."""
 
     def decorate(command: Command) -> Command:
@@ -163,13 +160,18 @@ step_options = decorated(
 
 def workload_options(
     help_texts: Mapping[str, str], shown: Optional[Mapping[str, Any]] = None
-) -> Callable[[Command], Command]:
+) -> Decorator:
     """Decorator: the flags that say what is trained and where the results go.
 
     `help_texts` replaces the help of flags. `shown` are the defaults that the command applies in
     place of the fields'.
     """
-    options = [_CONFIG, field_options([*_TRAINED, "timeout_s"], shown=shown), _OUT, _JSON]
+    options: List[Decorator] = [
+        _CONFIG,
+        field_options([*_TRAINED, "timeout_s"], shown=shown),
+        _OUT,
+        _JSON,
+    ]
 
     def decorate(command: Command) -> Command:
         command = decorated(options)(command)

@@ -52,7 +52,7 @@ weak_option = click.option(
 
 
 def take_rank_request(flags: Dict[str, Any]) -> RankRequest:
-    """Take these flags out of the others; a command without them asks for one process.
+    """Take these flags out of the others. A command without them asks for one process.
 
     Raises InputError for machines that do not fit together.
     """

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
+    """Train one contender and print its summary; the exit status."""
     from rich.console import Console
 
     from ..report.comparison import summarize_contender
@@ -45,7 +46,7 @@ def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
 def execute_specs(
     command: str, specs: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
 ) -> RunRecord:
-    """Plan, run and read back: what is reported is what the record says."""
+    """Plan, run and read back. The record returned is the only source of the reports."""
     from ..distributed.machines.leading import lead_nodes
     from ..measure.execution import execute_plan, execute_speed
     from ..plan.arrangement import arrange_ranks, complete_contenders
@@ -93,7 +94,7 @@ def _show(line: str) -> None:
 def report_comparisons(
     baseline: RunRecord, contender: RunRecord, as_json: bool, folder: Optional[Path]
 ) -> int:
-    """Set every contender of a record against the first of another, or of the same one."""
+    """Compare every contender of a record with the first of another, or of the same one."""
     from rich.console import Console
 
     from ..report.comparison import compare_records
@@ -126,7 +127,7 @@ def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], fo
 
 
 def judge_parities(comparisons: Sequence[Comparison]) -> int:
-    """The exit status of comparisons: that of the worst; what is known and expected is no fault."""
+    """The exit status of the worst comparison. Known and expected differences count as none."""
     statuses = {"different": EXIT_DIFFERENT, "inconclusive": EXIT_INCONCLUSIVE}
     unexplained = [one.parity for one in comparisons if not (one.ranks and one.ranks.expected)]
     return worst_status([EXIT_DONE, *(statuses.get(one, EXIT_DONE) for one in unexplained)])

@@ -40,40 +40,26 @@ class ValueList(click.ParamType):
         return tuple(dict.fromkeys(converted))
 
 
-class EpochList(click.ParamType):
-    """Epochs, separated by commas."""
-
-    name = "epochs"
-
-    def convert(
-        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
-    ) -> List[int]:
-        try:
-            return [int(part) for part in value.split(",")]
-        except ValueError:
-            self.fail(
-                f"{value} is no list of epochs; give whole numbers such as 60,120,160", param, ctx
-            )
+def percent(text: str) -> float:
+    """A share above 0 and below 1, typed as 3% or 0.03; the type of a flag."""
+    number = text.strip()
+    try:
+        share = float(number[:-1]) / 100 if number.endswith("%") else float(number)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise click.BadParameter(f"{text} is no share between 0 and 1; give one such as 3% or 0.03")
+    return share
 
 
-class Share(click.ParamType):
-    """A share above 0 and below 1, given as 3% or 0.03."""
-
-    name = "percent"
-
-    def convert(
-        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
-    ) -> float:
-        text = str(value).strip()
-        try:
-            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            share = -1.0
-        if not 0 < share < 1:
-            self.fail(
-                f"{value} is no share between 0 and 1; give one such as 3% or 0.03", param, ctx
-            )
-        return share
+def epochs(text: str) -> List[int]:
+    """Epochs, separated by commas; the type of a flag."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{text} is no list of epochs; give whole numbers such as 60,120,160"
+        ) from None
 
 
 def parse_pairs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Type, TypeVar
+from typing import Any, Dict, List, Tuple, Type, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -60,11 +60,71 @@ def fill_loss_arguments(workload: Workload) -> Workload:
 
 def check_recipe(workload: Workload) -> None:
     """Raise InputError for the first part of the recipe that contradicts another."""
+    for is_wrong, message in _list_contradictions(workload):
+        if is_wrong:
+            raise InputError(message)
     _check_teacher(workload)
-    _check_optimizer(workload)
-    _check_schedule(workload)
-    _check_batch(workload)
-    _check_checkpoints(workload)
+    if workload.load_checkpoint is not None:
+        find_checkpoint(Path(workload.load_checkpoint))
+
+
+def _list_contradictions(work: Workload) -> List[Tuple[bool, str]]:
+    """Whether each holds, and its sentence."""
+    epochs, is_multistep = work.lr_milestones, work.schedule == "multistep"
+    is_rising = bool(epochs) and epochs == sorted(set(epochs)) and epochs[0] >= 1
+    return [
+        (
+            work.nesterov and (work.optimizer != "sgd" or work.momentum == 0),
+            "--nesterov needs --optimizer sgd with a momentum above 0; given were "
+            f"{work.optimizer} and {work.momentum:g}",
+        ),
+        (
+            is_multistep and not is_rising,
+            f"--lr-milestones {','.join(map(str, epochs)) or '(none)'} cannot be used; --schedule "
+            "multistep needs rising epochs from 1, such as 60,120,160",
+        ),
+        (
+            bool(epochs) and not is_multistep,
+            f"--lr-milestones has no effect with --schedule {work.schedule}; use --schedule "
+            "multistep",
+        ),
+        (
+            work.warmup_epochs > work.epochs,
+            f"--warmup-epochs {work.warmup_epochs:g} is longer than the run of {work.epochs} "
+            "epochs; give fewer",
+        ),
+        (
+            work.batch_size % work.accumulation_steps > 0,
+            f"--accumulation-steps {work.accumulation_steps} does not divide --batch-size "
+            f"{work.batch_size}; the parts of a batch must be of one size",
+        ),
+        (
+            work.accumulation_steps > 1 and work.feed == "graph",
+            "--accumulation-steps splits a batch outside the graph, and --feed graph reads it "
+            "inside; use --feed loader",
+        ),
+        (
+            work.subset_percent < 100 and work.data == SYNTHETIC_DATA,
+            "--subset-percent needs a dataset; leave it out with --data synthetic",
+        ),
+        (
+            bool(work.resume and work.load_checkpoint),
+            "--resume and --load-checkpoint both give the weights; leave one out",
+        ),
+        (
+            bool(work.resume) and work.feed == "graph",
+            "--resume skips the batches already taken, and a loader inside the graph cannot skip "
+            "any; use --feed loader",
+        ),
+        (
+            work.drop_head and not work.load_checkpoint,
+            "--drop-head has no effect without --load-checkpoint; leave it out",
+        ),
+        (
+            work.trust_checkpoint and not (work.load_checkpoint or work.teacher_checkpoint),
+            "--trust-checkpoint has no effect without a checkpoint; leave it out",
+        ),
+    ]
 
 
 def _check_teacher(workload: Workload) -> None:
@@ -89,63 +149,3 @@ def _check_teacher(workload: Workload) -> None:
             f"--image-size {workload.image_size} is too small for the teacher "
             f"{workload.teacher}; it needs at least {smallest} pixels"
         )
-
-
-def _check_optimizer(workload: Workload) -> None:
-    if workload.nesterov and (workload.optimizer != "sgd" or workload.momentum == 0):
-        raise InputError(
-            "--nesterov needs --optimizer sgd with a momentum above 0; given were "
-            f"{workload.optimizer} and {workload.momentum:g}"
-        )
-
-
-def _check_schedule(workload: Workload) -> None:
-    milestones = workload.lr_milestones
-    if workload.schedule == "multistep":
-        if not milestones or milestones != sorted(set(milestones)) or milestones[0] < 1:
-            raise InputError(
-                f"--lr-milestones {','.join(map(str, milestones)) or '(none)'} cannot be used; "
-                "--schedule multistep needs rising epochs from 1, such as 60,120,160"
-            )
-    elif milestones:
-        raise InputError(
-            f"--lr-milestones has no effect with --schedule {workload.schedule}; "
-            "use --schedule multistep"
-        )
-    if workload.warmup_epochs > workload.epochs:
-        raise InputError(
-            f"--warmup-epochs {workload.warmup_epochs:g} is longer than the run of "
-            f"{workload.epochs} epochs; give fewer"
-        )
-
-
-def _check_batch(workload: Workload) -> None:
-    parts = workload.accumulation_steps
-    if workload.batch_size % parts:
-        raise InputError(
-            f"--accumulation-steps {parts} does not divide --batch-size {workload.batch_size}; "
-            "the parts of a batch must be of one size"
-        )
-    if parts > 1 and workload.feed == "graph":
-        raise InputError(
-            "--accumulation-steps splits a batch outside the graph, and --feed graph reads it "
-            "inside; use --feed loader"
-        )
-    if workload.subset_percent < 100 and workload.data == SYNTHETIC_DATA:
-        raise InputError("--subset-percent needs a dataset; leave it out with --data synthetic")
-
-
-def _check_checkpoints(workload: Workload) -> None:
-    if workload.load_checkpoint is not None:
-        find_checkpoint(Path(workload.load_checkpoint))
-    if workload.resume and workload.load_checkpoint:
-        raise InputError("--resume and --load-checkpoint both give the weights; leave one out")
-    if workload.resume and workload.feed == "graph":
-        raise InputError(
-            "--resume skips the batches already taken, and a loader inside the graph cannot skip "
-            "any; use --feed loader"
-        )
-    if workload.drop_head and not workload.load_checkpoint:
-        raise InputError("--drop-head has no effect without --load-checkpoint; leave it out")
-    if workload.trust_checkpoint and not (workload.load_checkpoint or workload.teacher_checkpoint):
-        raise InputError("--trust-checkpoint has no effect without a checkpoint; leave it out")

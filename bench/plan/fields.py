@@ -42,10 +42,11 @@ _KIND_WORDS = {
     list: "a list of whole numbers",
     dict: "a table",
 }
+_BOUND_WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 class Setting(NamedTuple):
-    """A field as a user sees it. `low` and `high` are None without a bound."""
+    """A field as a user sees it."""
 
     name: str
     flag: str
@@ -54,10 +55,7 @@ class Setting(NamedTuple):
     default: Any
     kind: type  # bool, int, float, str, list or dict
     choices: Tuple[str, ...]
-    low: Optional[float]
-    low_open: bool
-    high: Optional[float]
-    high_open: bool
+    bounds: Dict[str, float]  # by ge, gt, le, lt, as pydantic names them
     metavar: Optional[str]
     shown: Optional[str]
     share: bool
@@ -82,11 +80,7 @@ class Setting(NamedTuple):
             return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
         if self.share:
             return "a share such as 3% or 0.03"
-        bounds = []
-        if self.low is not None:
-            bounds.append(f"{'above' if self.low_open else 'at least'} {self.low:g}")
-        if self.high is not None:
-            bounds.append(f"{'below' if self.high_open else 'at most'} {self.high:.10g}")
+        bounds = [f"{_BOUND_WORDS[name]} {bound:.10g}" for name, bound in self.bounds.items()]
         return f"{_KIND_WORDS[self.kind]} {' and '.join(bounds)}".strip()
 
 
@@ -101,14 +95,7 @@ def _read_field(name: str, field: FieldInfo) -> Setting:
     if get_origin(kind) is Union and type(None) in get_args(kind):
         kind = get_args(kind)[0]
     choices = get_args(kind) if get_origin(kind) is Literal else ()
-    bounds = {
-        bound: getattr(one, bound)
-        for one in field.metadata
-        for bound in ("ge", "gt", "le", "lt")
-        if hasattr(one, bound)
-    }
-    is_time = name.endswith("_s")
-    word = name[:-2] if is_time else name
+    word = name[:-2] if name.endswith("_s") else name  # a time in seconds
     return Setting(
         name=name,
         flag=extra.get("flag") or "--" + word.replace("_", "-"),
@@ -117,11 +104,13 @@ def _read_field(name: str, field: FieldInfo) -> Setting:
         default=None if field.is_required() else field.default,
         kind=str if choices else get_origin(kind) or kind,
         choices=choices,
-        low=bounds.get("ge", bounds.get("gt")),
-        low_open="gt" in bounds,
-        high=bounds.get("le", bounds.get("lt")),
-        high_open="lt" in bounds,
-        metavar=extra.get("metavar") or ("SECONDS" if is_time else None),
+        bounds={
+            bound: getattr(one, bound)
+            for one in field.metadata
+            for bound in _BOUND_WORDS
+            if hasattr(one, bound)
+        },
+        metavar=extra.get("metavar") or ("SECONDS" if word != name else None),
         shown=extra.get("shown") or _LOSS_DEFAULTS.get(name),
         share=extra.get("share", False),
     )
