@@ -90,7 +90,7 @@ class Workload(_Frozen):
     steps_per_epoch: Optional[int] = _training(
         None, "Updates in one epoch.", shown="the whole batches of the data", ge=1
     )
-    batch_size: int = _training(32, "Images in one update.", ge=1)
+    batch_size: int = _training(32, "Images in one batch.", ge=1)
     val_batch_size: int = _data(
         120, "Images in one validation batch.", shown="{}, or the split if smaller", ge=1
     )

@@ -17,37 +17,31 @@ nodes_option = click.option(
 master_option = click.option(
     "--master", default=None, metavar="HOST:PORT", help="Address of machine 0 for the others."
 )
+oversubscribe_option = click.option(
+    "--oversubscribe", is_flag=True, help="Allow more ranks than this machine has usable cores."
+)
+node_rank_option = click.option(
+    "--node-rank", type=click.IntRange(0), default=None, metavar="K",
+    help="Number of this machine, from 0. See bench launch --plan.",
+)  # fmt: skip
+token_option = click.option(
+    "--token", default=None, envvar="BENCH_TOKEN", metavar="WORD",
+    help="Word that all machines of the run share. Default: the variable BENCH_TOKEN.",
+)  # fmt: skip
+weak_option = click.option(
+    "--weak", is_flag=True, help="Measure weak scaling, speed only. One process takes the batch of "
+    "one rank.",
+)  # fmt: skip
 # the flags of a run in several ranks
 rank_options = decorated(
     [
         ranks_option,
-        click.option(
-            "--oversubscribe",
-            is_flag=True,
-            help="Allow more ranks than this machine has usable cores.",
-        ),
+        oversubscribe_option,
         nodes_option,
-        click.option(
-            "--node-rank",
-            type=click.IntRange(0),
-            default=None,
-            metavar="K",
-            help="Number of this machine, from 0. See bench launch --plan.",
-        ),
+        node_rank_option,
         master_option,
-        click.option(
-            "--token",
-            default=None,
-            envvar="BENCH_TOKEN",
-            metavar="WORD",
-            help="Word that all machines of the run share. Default: the variable BENCH_TOKEN.",
-        ),
+        token_option,
     ]
-)
-weak_option = click.option(
-    "--weak",
-    is_flag=True,
-    help="Measure weak scaling, speed only. One process takes the batch of one rank.",
 )
 
 
