@@ -9,6 +9,7 @@ import click
 
 from ..errors import InputError, worst_status
 from .check import check_options, load_stored_check, plan_checks, run_planned_checks
+from .options import HeadedCommand
 
 if TYPE_CHECKING:
     from ..parity.baseline import Baseline
@@ -29,7 +30,7 @@ def baseline() -> None:
     """
 
 
-@baseline.command()
+@baseline.command(cls=HeadedCommand)
 @click.option(
     "--baseline",
     default=_DEFAULT_PLACE,

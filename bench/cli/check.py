@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 import click
 
 from ..errors import InputError, worst_status
-from .options import find_given_flag, workload_options
+from ..parity.defaults import CHECK_DEFAULTS, CHECK_IMAGE_SIZE
+from .options import HeadedCommand, field_options, find_given_flag, workload_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -19,25 +20,18 @@ if TYPE_CHECKING:
     from ..parity.result import CheckDocument
     from ..plan.plan import Plan
 
-DEFAULT_TIMEOUT_S = 600.0
-DEFAULT_BUDGET_S = 60.0
 _NOT_WORKLOAD = (
     "models", "baseline", "from_run", "out", "as_json", "timeout_s", "speed", "budget_s",
 )  # fmt: skip
 _WITH_A_STORED_RUN = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json")
 
-# flags whose default differs from a run's, and why: bench/parity/defaults.py
+_SHOWN = {
+    **CHECK_DEFAULTS,
+    "image_size": f"{CHECK_IMAGE_SIZE['imagenet']}, {CHECK_IMAGE_SIZE['cifar']} for models made "
+    "for that, or the model's smallest",
+}
 _HELP = {
     "model": "One model: a name of `bench models`, or package.module:factory.",
-    "data": "Dataset folder, embedded-digits, or 'synthetic' (default).",
-    "image_size": "Pixels. Default: 64, and 32 for models made for that, or the model's smallest.",
-    "num_classes": "Default: 10 with synthetic data, else as many as the data have.",
-    "epochs": "Default: 3.",
-    "steps_per_epoch": "Default: 2.",
-    "batch_size": "Default: 4.",
-    "val_batch_size": "Default: as the batch size with synthetic data, else 120.",
-    "lr": "Learning rate. Default: 0.01.",
-    "lr_step": "Epochs between two decays of --schedule step. Default: 1.",
     "out": "Run folder to create. Default: results/<run-id>.",
     "as_json": "Print everything as JSON.",
 }
@@ -45,20 +39,8 @@ _HELP = {
 
 def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the flags that say what is checked, or which stored check is taken instead."""
-    command = workload_options(_HELP)(command)
-    command = click.option(
-        "--budget",
-        "budget_s",
-        type=click.FloatRange(0, min_open=True),
-        default=None,
-        metavar="SECONDS",
-        help=f"Most that --speed may take for a model. Default: {DEFAULT_BUDGET_S:g}.",
-    )(command)
-    command = click.option(
-        "--speed",
-        is_flag=True,
-        help="Measure the speed of graph mode too, in fresh processes after each check.",
-    )(command)
+    command = workload_options(_HELP, _SHOWN)(command)
+    command = field_options(["speed", "budget_s"])(command)
     command = click.option(
         "--from",
         "from_run",
@@ -75,7 +57,7 @@ def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.option(
     "--annotations",
     type=click.Choice(["github", "none"]),
@@ -167,13 +149,12 @@ def run_planned_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Any:
     document = create_check_document(plans)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     create_run_folder(folder)
-    timeout_s = flags["timeout_s"] or DEFAULT_TIMEOUT_S
-    if flags["speed"]:
-        budget_s = flags["budget_s"] or DEFAULT_BUDGET_S
-        measuring = Measuring(speed=True, budget_s=budget_s, timeout_s=timeout_s)
+    given = {name: flags[name] for name in ("speed", "budget_s", "timeout_s")}
+    measuring = Measuring(**{name: value for name, value in given.items() if value is not None})
+    if measuring.speed:
         checker = create_speed_checker(check_model, measuring)
     with ProgressBar("") as bar:
-        run_checks(plans, document, folder, timeout_s, bar, checker)
+        run_checks(plans, document, folder, measuring.timeout_s, bar, checker)
     return document, folder
 
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
-from .options import create_contenders, parse_model_arguments, runtime_option
+from ..plan.fields import SETTINGS
+from .options import (
+    HeadedCommand,
+    create_contenders,
+    describe_field,
+    field_options,
+)
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -27,28 +33,15 @@ _PLAN_FLAGS = (
 )
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--model", default=None, help="Default: what the checkpoint says.")
-@click.option(
-    "--model-arg",
-    "model_args",
-    multiple=True,
-    callback=parse_model_arguments,
-    metavar="KEY=VALUE",
-    help="Argument of the model. Repeatable.",
-)
+@click.option("--model", default=None, help="Default: the checkpoint's.")
+@field_options(["model_args", "trust_checkpoint"])
 @click.option(
     "--load-checkpoint",
     required=True,
     metavar="PATH",
-    help="Weights: .safetensors, .npz, a folder of oneflow.save, or a run folder.",
-)
-@click.option(
-    "--trust-checkpoint",
-    is_flag=True,
-    default=None,
-    help="Let OneFlow load a folder of oneflow.save, executing what it holds.",
+    help=describe_field("load_checkpoint"),
 )
 @click.option(
     "--mode", type=click.Choice(["eager", "graph", "both"]), default="eager", show_default=True
@@ -66,24 +59,10 @@ _PLAN_FLAGS = (
     show_default=True,
     help="Classes shown for each picture.",
 )
-@click.option(
-    "--image-size",
-    type=click.IntRange(1),
-    default=None,
-    help="Pixels. Default: the checkpoint's, or the model's own.",
-)
-@click.option(
-    "--num-classes",
-    type=click.IntRange(2),
-    default=None,
-    help="Default: the checkpoint's, or the model's own.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Pictures classified together.",
+@field_options(
+    ["image_size", "num_classes", "batch_size", "device", "runtime", "timeout_s"],
+    {"batch_size": 1, "timeout_s": SETTINGS["timeout_s"].default},
+    {name: "the checkpoint's, or the model's own" for name in ("image_size", "num_classes")},
 )
 @click.option(
     "--iterations",
@@ -91,22 +70,6 @@ _PLAN_FLAGS = (
     default=20,
     show_default=True,
     help="Timed passes after the first.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="CUDA has not been run.",
-)
-@runtime_option
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0, min_open=True),
-    default=600.0,
-    metavar="SECONDS",
-    help="Longest wait for an answer of a worker. Default: 600.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def infer(images: Tuple[str, ...], **flags: Any) -> int:

@@ -20,11 +20,12 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Uni
 
 from ..config import Contender
 from ..errors import InputError
+from .fields import SETTINGS
 from .graph_options import OptionValue, format_option, parse_option, suggest
 from .modes import MODES, ModeSpec, find_mode, list_modes, list_strategies, spell_strategy
 
 RUNTIMES = ("tuned", "stock")
-CHOICES = {"device": ("cpu", "cuda"), "dtype": ("float32", "float64")}
+CHOICES = {name: SETTINGS[name].choices for name in ("device", "dtype")}
 COUNTS = ("ranks", "accumulation_steps")
 FIELDS = ["name", "runtime", "device", "dtype", "python", *COUNTS]
 ENV = "env."

@@ -43,10 +43,8 @@ def find_dataset(data: str) -> Path:
     return default_dataset_path() if data == EMBEDDED_DATA else Path(data)
 
 
-DEFAULT_VAL_BATCH_SIZE = 120
 SYNTHETIC_STEPS_PER_EPOCH = 20
 SYNTHETIC_BATCHES = 8
-OWN_MODEL_IMAGE_SIZE = 32
 SUBSET_FOLDER = "data"  # in the run's folder, while it runs
 
 Progress = Callable[[int, int], None]
@@ -117,7 +115,7 @@ def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Pro
         spec = None if ":" in str(model) else get_model_spec(str(model))
     except UnknownModelError as error:
         raise InputError(str(error)) from None
-    given.setdefault("image_size", spec.default_image_size if spec else OWN_MODEL_IMAGE_SIZE)
+    given.setdefault("image_size", spec.default_image_size if spec else Workload().image_size)
     workload = fill_loss_arguments(validated(Workload, given))
     if spec and workload.image_size < spec.min_image_size:
         raise InputError(
@@ -211,7 +209,7 @@ def _plan_dataset(
     check_part_files(dataset, workload)
     given.setdefault("num_classes", max(2, len(dataset.classes)))
     if given.get("val_batch_size") is None:
-        most = min(DEFAULT_VAL_BATCH_SIZE, val_samples)
+        most = min(Workload().val_batch_size, val_samples)
         given["val_batch_size"] = choose_val_batch_size(most, workload.readers)
     steps = workload.steps_per_epoch or train_samples // workload.batch_size
     return Plan(validated(Workload, given), train_samples, val_samples, steps, dataset=dataset)

@@ -151,4 +151,4 @@ def test_a_runtime_profile_of_this_machine_is_applied_to_each_mode(tmp_path):
 
 def test_stored_runs_bring_their_own_contenders(tmp_path):
     done = bench("compare", tmp_path, tmp_path, "--contender", "graph")
-    refused(done, "--contender steers a new run and two stored runs were given")
+    refused(done, "--contender is for a new run, and two stored runs were given")

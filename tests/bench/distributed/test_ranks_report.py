@@ -6,7 +6,7 @@ import pytest
 from golden import shown
 from records import create_events, create_rank_record, create_record
 
-from oneflow_bench.bench.cli.compare import judge_parities
+from oneflow_bench.bench.cli.run import judge_parities
 from oneflow_bench.bench.distributed.report import (
     describe_parity,
     list_rank_notes,
