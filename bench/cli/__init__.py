@@ -9,28 +9,32 @@ from typing import List, Optional
 import click
 
 from ... import __version__
-from ..errors import EXIT_INTERRUPTED, BenchError, WorkerError
+from ..errors import EXIT_INTERRUPTED, BenchError, InputError, WorkerError
 
-_COMMANDS = {
-    "eager": ("runs", "Train and validate in eager mode."),
-    "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
-    "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
-    "launch": ("launching", "Print the command of each of several machines."),
-    "versions": ("versions", "Compare versions of OneFlow, each in an environment made for it."),
-    "sweep": ("sweeps", "Compare the modes over models, batch sizes and more."),
-    "check": ("checks", "Find where the modes differ; gate on stored baselines."),
-    "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
-    "infer": ("inference", "Say what is on pictures, in either mode or both."),
-    "tune": ("tuning", "Find the fastest faithful runtime of a model here."),
-    "profile": ("profiles", "Time each layer, eagerly or as a graph."),
-    "limits": ("limits", "Say how far a train step is from the machine's limits."),
-    "scaling": ("scaling", "Calculate how training scales to more ranks."),
-    "doctor": ("diagnoses", "Say what slows OneFlow down on this machine."),
-    "plot": ("plots", "Draw the pictures of stored runs."),
-    "history": ("histories", "Say what changed over the stored runs of a machine."),
-    "export": ("exports", "Write stored runs in the formats of other tools."),
-    "models": ("listing", "List the models."),
-    "data": ("datasets", "Make, import and inspect datasets."),
+COMMANDS = {
+    "eager": "Train and validate in eager mode.",
+    "graph": "Train and validate as compiled graphs (nn.Graph).",
+    "compare": "Run both modes in turns, or compare two stored runs.",
+    "launch": "Print the command of each of several machines.",
+    "versions": "Compare versions of OneFlow, each in an environment made for it.",
+    "sweep": "Compare the modes over models, batch sizes and more.",
+    "check": "Find where the modes differ; gate on stored baselines.",
+    "baseline": "Rewrite stored baselines, with a readable diff.",
+    "infer": "Say what is on pictures, in either mode or both.",
+    "tune": "Find the fastest faithful runtime of a model here.",
+    "profile": "Time each layer; with --limits beside the machine's limits.",
+    "doctor": "Say what slows OneFlow down on this machine.",
+    "plot": "Draw the pictures of stored runs.",
+    "history": "Say what changed over the stored runs of a machine.",
+    "export": "Write stored runs in the formats of other tools.",
+    "models": "List the models.",
+    "data": "Make, import and inspect datasets.",
+}
+
+REMOVED = {
+    "limits": "`bench limits` is now `bench profile --limits`, which takes its flags",
+    "scaling": "`bench scaling` is now the study benchmarks/calculate_scaling.py in a checkout of the "
+    "suite, which takes its flags (docs/scaling.md)",
 }
 
 
@@ -38,18 +42,20 @@ class _Commands(click.Group):
     """Loads a command's module when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> List[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
-        if cmd_name not in _COMMANDS:
+        if cmd_name in REMOVED:
+            raise InputError(REMOVED[cmd_name])
+        if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}")
+        module = import_module(f"{__name__}.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

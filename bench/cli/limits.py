@@ -64,8 +64,9 @@ def limits(**flags: Any) -> int:
     """  # fmt: skip
     from ..plan.plan import create_plan
     from ..record.documents import create_run_folder
-    from ..tools.limits.profile_times import check_profile, load_profile
+    from ..tools.limits.profile_times import check_profile
     from ..tools.limits.torch_side import check_torch_python
+    from ..tools.profile.document import load_profile
 
     given = {name: flags[name] for name in _PLAN_FLAGS}
     fixed = {"data": "synthetic", "feed": "memory", "val_batch_size": 1, "schedule": "constant"}

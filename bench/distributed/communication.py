@@ -7,7 +7,6 @@ from typing import Optional
 from pydantic import BaseModel, ConfigDict
 
 from ..config import Contender
-from ..tools.scaling.link import sent_bytes
 
 BYTES_PER_PARAMETER = 4  # float32, which several ranks train in
 _REDUCING = ("ddp", "global", "dp")  # all gradients are summed over the ranks once an update
@@ -27,8 +26,13 @@ class Communication(BaseModel):
     basis: str  # what it follows from, or why it was not derived
 
 
+def sent_bytes(ranks: int, size_bytes: float) -> float:
+    """Bytes that each rank sends in an all-reduce of `size_bytes`, in a ring and in a tree."""
+    return 2 * (ranks - 1) / ranks * size_bytes
+
+
 def derive_communication(contender: Contender, num_params: Optional[int]) -> Communication:
-    """Bytes each rank sends in an update by `scaling.link.sent_bytes`, if the all-reduce is one.
+    """Bytes each rank sends in an update by `sent_bytes`, if the all-reduce is one.
 
     Counted are the gradients of all parameters, none of them frozen; not counted are DDP's
     broadcast of buffers, losses, and padding.

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from ...config import Workload
 from ...errors import InputError
 from ...plan.checks import flag_of
-from ...record.documents import load_document
-from ..profile.document import SCHEMA_VERSION, ProfileDocument, layer_rows
+from ..profile.document import ProfileDocument, layer_rows
 from .document import LayerTime, LimitsDocument
 from .floor import create_roofs, layer_floors
 from .work import LayerWork
-
-
-def load_profile(path: Path) -> ProfileDocument:
-    """Read a profile: a `.json` file, or `profile.json` of a folder.
-
-    Raises RecordError where it cannot be used.
-    """
-    document: ProfileDocument = load_document(
-        path if path.suffix == ".json" else path / "profile.json",
-        ProfileDocument,
-        [SCHEMA_VERSION],
-        "profile",
-        "give the folder of a `bench profile`",
-    )
-    return document
 
 
 def check_profile(profile: ProfileDocument, workload: Workload, modes: Sequence[str]) -> None:

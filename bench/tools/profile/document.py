@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from pydantic import BaseModel, ConfigDict
 
+from ...record.documents import load_document
 from ...verdict.statistics import Summary, summarize
 
 SCHEMA_VERSION = 1
@@ -73,6 +75,21 @@ class ProfileDocument(_Part):
     parts: StepParts
     profiled_step_s: List[float]
     graph: Optional[GraphFacts] = None
+
+
+def load_profile(path: Path) -> ProfileDocument:
+    """Read a profile: a `.json` file, or `profile.json` of a folder.
+
+    Raises RecordError where it cannot be used.
+    """
+    document: ProfileDocument = load_document(
+        path if path.suffix == ".json" else path / "profile.json",
+        ProfileDocument,
+        [SCHEMA_VERSION],
+        "profile",
+        "give the folder of a `bench profile`",
+    )
+    return document
 
 
 class LayerRow(_Part):

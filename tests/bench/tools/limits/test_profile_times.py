@@ -11,8 +11,8 @@ from oneflow_bench.bench.tools.limits.profile_times import (
     check_limits,
     check_profile,
     limit_shares,
-    load_profile,
 )
+from oneflow_bench.bench.tools.profile.document import load_profile
 
 STEP = Workload(model="alexnet", batch_size=4, image_size=32)
 

@@ -1,8 +1,8 @@
 """The calculation: a data-parallel step on N ranks from the step on one and a link.
 
 Every rank computes its step; the gradients' all-reduces go over the link one after the other, each
-when its bucket is ready and the link is free. The update waits for the last. What ends after the
-backward pass is exposed and lengthens the step.
+when its bucket is ready and the link is free. The update waits for the last. The part of them that
+follows the backward pass is exposed and lengthens the step.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from ...errors import InputError
+from oneflow_bench.bench.errors import InputError
+
 from .gradients import Bucket, BucketRule, MeasuredStep, create_buckets
 from .link import Algorithm, Link, LinkFit, all_reduce_time_s, sent_bytes
 
@@ -23,7 +24,7 @@ class _Part(BaseModel):
 
 
 class Timing(_Part):
-    """A step, its communication that nothing hides, and what the ranks make of it.
+    """A step, its exposed communication, and the speedup of the ranks.
 
     `speedup` is images a second over those of one rank, `efficiency` that over the ranks.
     """
@@ -52,7 +53,7 @@ class Prediction(_Part):
 
 
 class Setting(NamedTuple):
-    """What is assumed beside the measured step."""
+    """The assumptions beside the measured step."""
 
     link: Link
     algorithm: Algorithm
@@ -63,7 +64,7 @@ class Setting(NamedTuple):
 
 
 class ScalingDocument(_Part):
-    """What `bench scaling --json` prints. Seconds and bytes."""
+    """The document that `calculate_scaling.py --json` prints. Seconds and bytes."""
 
     schema_version: int = SCHEMA_VERSION
     model: str
@@ -163,3 +164,51 @@ def measure_exposed(
     if not any(times_s):
         return 0.0  # else rounding of the timeline would show as communication
     return max(0.0, free_s - backward_end_s)
+
+
+def describe_assumptions(step: MeasuredStep, setting: Setting, mode: str) -> List[str]:
+    """Those of this step, mode and setting, the weightiest first."""
+    return [
+        "Communication takes nothing from the computation. Ranks that share cores or memory "
+        "bandwidth with it or with one another are slower than this.",
+        "All ranks compute alike: the wait for the slowest rank is not counted.",
+        *_schedule(step, setting, mode),
+        "One all-reduce at a time, at the link's full bandwidth; the additions in it, copies and "
+        "the scaling by 1 / ranks take no time.",
+        _floor(setting),
+        "Input, and the broadcast of buffers that DDP makes before each forward pass, take no "
+        "time beyond what the one rank's step has.",
+    ]
+
+
+def _schedule(step: MeasuredStep, setting: Setting, mode: str) -> List[str]:
+    said = [
+        "Gradients become ready layer by layer, from the last to the first, in the proportions of "
+        "the layers' backward times, scaled to fill the step's backward part."
+    ]
+    if mode == "graph":
+        said.append(
+            "The compiled step has its parts in the eager step's proportions, and starts each "
+            "all-reduce when its gradients are ready."
+        )
+    said.append(f"All-reduces follow one another in that order: {setting.rule.describe()}.")
+    said.append(
+        "Parameters outside the profile's layers are not counted; one that two layers share is "
+        "counted twice."
+    )
+    if not step.has_param_sizes:
+        said.append("The profile does not tell a layer's parameters apart: one a layer.")
+    if step.untimed_layers:
+        said.append(
+            "Layers with parameters but without a backward time take none: "
+            f"{step.untimed_layers} of the profile's."
+        )
+    return said
+
+
+def _floor(setting: Setting) -> str:
+    known = "not given and taken as 0" if setting.floor_s == 0 else f"{setting.floor_s:g} s"
+    return (
+        "Strong scaling: compute time = latency floor + cost per image x images a rank; the floor "
+        f"is {known}."
+    )

@@ -1,16 +1,25 @@
-"""`bench scaling` as a user runs it; in this process, since it starts no worker."""
+"""The calculation as a user runs it; in this process, since it starts no worker."""
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+from calculate_scaling import main
 from scaling_records import create_layer, create_profile
 
-from oneflow_bench.bench.cli import main
 from oneflow_bench.bench.tools.profile.document import GraphFacts
 
 LINK = ["--bandwidth", "1000", "--latency", "0.001"]
+
+
+def call(arguments):
+    try:
+        return main(arguments)
+    except SystemExit as ended:  # of the parser of options
+        return ended.code
 
 
 @pytest.fixture
@@ -20,10 +29,9 @@ def run(capsys, tmp_path):
     def run_command(*arguments, profile=None):
         path = tmp_path / "profile.json"
         path.write_text((profile or create_profile()).model_dump_json())
-        with pytest.raises(SystemExit) as ended:
-            main(["scaling", "--profile", str(path), *map(str, arguments)])
+        status = call(["--profile", str(path), *map(str, arguments)])
         printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
+        return status, printed.out, printed.err
 
     return run_command
 
@@ -84,7 +92,7 @@ def test_a_link_fitted_to_measured_all_reduces(run, tmp_path):
         (["--bandwidth", "-5"], "--bandwidth -5 is no bandwidth"),
         (["--bandwidth", "inf"], "--bandwidth inf is no bandwidth"),
         (["--bandwidth", "1", "--latency", "-1"], "--latency -1 is no latency"),
-        ([*LINK, "--ranks", "0"], "in the list '0'"),
+        ([*LINK, "--ranks", "0"], "0 is not a whole number of 1 or more"),
         ([*LINK, "--ranks", "2,x"], "is not a whole number"),
         ([*LINK, "--ranks", "2,1.5"], "is not a whole number"),
         ([*LINK, "--ranks", "6", "--algorithm", "tree"], "6 ranks were given with the algorithm"),
@@ -110,8 +118,31 @@ def test_a_file_that_is_no_profile_is_refused(capsys, tmp_path, content):
     path = tmp_path / "other.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(SystemExit) as ended:
-        main(["scaling", "--profile", str(path), *LINK])
+    status = call(["--profile", str(path), *LINK])
     err = capsys.readouterr().err
-    assert ended.value.code == 2
+    assert status == 2
     assert err.startswith("error: ") and str(path) in err
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
+COMMANDS = re.findall(
+    r"^python benchmarks/calculate_scaling.py (.*)$", PAGE.read_text(), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_its_page_work(tmp_path, monkeypatch, capsys, command):
+    """On a made-up profile and made-up all-reduces where the page measures them."""
+    monkeypatch.chdir(tmp_path)
+    Path("lenet-eager").mkdir()
+    Path("lenet-eager/profile.json").write_text(create_profile().model_dump_json())
+    samples = [{"size_bytes": size, "time_s": 0.002 + size / 1000} for size in (10, 100, 1000)]
+    Path("two-ranks.json").write_text(
+        json.dumps({"schema_version": 1, "ranks": 2, "samples": samples})
+    )
+    assert call(command.split()) == 0
+    assert "Calculated, not measured" in capsys.readouterr().out
+
+
+def test_the_page_has_commands():
+    assert len(COMMANDS) == 3

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from scaling.gradients import BucketRule, create_buckets, read_step
 from scaling_records import create_layer, create_profile, create_step
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.tools.profile.document import GraphFacts
-from oneflow_bench.bench.tools.scaling.gradients import BucketRule, create_buckets, read_step
 
 
 def test_gradients_are_ready_in_backward_order_by_the_shares_of_the_layers():

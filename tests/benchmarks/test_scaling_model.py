@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from scaling.gradients import BucketRule
+from scaling.model import measure_exposed, predict
 from scaling_records import create_setting, create_step
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.tools.scaling.gradients import BucketRule
-from oneflow_bench.bench.tools.scaling.model import measure_exposed, predict
 
 
 def only(step, setting, ranks):

@@ -3,9 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from oneflow_bench.bench.errors import InputError, RecordError
-from oneflow_bench.bench.tools.scaling.link import (
+from scaling.link import (
     AllReduceDocument,
     AllReduceSample,
     Link,
@@ -15,6 +13,8 @@ from oneflow_bench.bench.tools.scaling.link import (
     load_all_reduce,
     sent_bytes,
 )
+
+from oneflow_bench.bench.errors import InputError, RecordError
 
 LINK = Link(latency_s=0.5, bandwidth_bytes_per_s=100.0)
 

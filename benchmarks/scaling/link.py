@@ -1,4 +1,4 @@
-"""What an all-reduce takes over a link, and a link fitted to measured all-reduces.
+"""The time of an all-reduce over a link, and a link fitted to measured all-reduces.
 
 S bytes over N ranks, latency a and bandwidth b of one link, which each rank has in both directions:
 
@@ -22,9 +22,10 @@ from typing import List, Optional
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from ...errors import InputError
-from ...record.documents import load_document
-from ..sweep.growth import MIN_BATCH_SIZES, LineFit, Point, fit_line
+from oneflow_bench.bench.distributed.communication import sent_bytes
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.record.documents import load_document
+from oneflow_bench.bench.tools.sweep.growth import MIN_BATCH_SIZES, LineFit, Point, fit_line
 
 SCHEMA_VERSION = 1
 Algorithm = Literal["ring", "tree"]
@@ -49,7 +50,7 @@ class AllReduceSample(_Part):
 
 
 class AllReduceDocument(_Part):
-    """Measured all-reduces between a number of ranks: what `--all-reduce FILE` holds."""
+    """Measured all-reduces between a number of ranks: the content of `--all-reduce FILE`."""
 
     schema_version: int = SCHEMA_VERSION
     ranks: int = Field(ge=2)
@@ -86,7 +87,7 @@ def create_link(latency_s: float, bandwidth_bytes_per_s: float) -> Link:
 
 
 def count_messages(algorithm: Algorithm, ranks: int) -> int:
-    """Messages that follow one another in an all-reduce: what the latency is paid for.
+    """Messages that follow one another in an all-reduce. Each costs the latency once.
 
     Raises InputError for a tree of ranks that are no power of two.
     """
@@ -98,11 +99,6 @@ def count_messages(algorithm: Algorithm, ranks: int) -> int:
             "two; give such numbers, or --algorithm ring"
         )
     return 2 * (ranks.bit_length() - 1)
-
-
-def sent_bytes(ranks: int, size_bytes: float) -> float:
-    """Bytes that each rank sends in an all-reduce of `size_bytes`, in a ring and in a tree."""
-    return 2 * (ranks - 1) / ranks * size_bytes
 
 
 def all_reduce_time_s(algorithm: Algorithm, ranks: int, size_bytes: float, link: Link) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from scaling.gradients import BucketRule, Gradient, MeasuredStep
+from scaling.link import Link
+from scaling.model import Setting
+
 from oneflow_bench.bench.tools.profile.document import LayerProfile, ProfileDocument, StepParts
-from oneflow_bench.bench.tools.scaling.gradients import BucketRule, Gradient, MeasuredStep
-from oneflow_bench.bench.tools.scaling.link import Link
-from oneflow_bench.bench.tools.scaling.model import Setting
 
 ALONE = BucketRule(size_bytes=0)
 

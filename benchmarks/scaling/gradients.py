@@ -6,9 +6,9 @@ from typing import List, NamedTuple, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from ...errors import InputError
-from ...verdict.statistics import summarize
-from ..profile.document import LayerRow, ProfileDocument, layer_rows
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.tools.profile.document import LayerRow, ProfileDocument, layer_rows
+from oneflow_bench.bench.verdict.statistics import summarize
 
 # OneFlow 0.9.0, nn/parallel/ddp.py: DistributedDataParallel(..., bucket_size=10), in parameters
 DDP_BUCKET_PARAMETERS = 10
