@@ -33,7 +33,7 @@ COMMANDS = {
 
 REMOVED = {
     "limits": "`bench limits` is now `bench profile --limits`, which takes its flags",
-    "scaling": "`bench scaling` is now the study benchmarks/calculate_scaling.py in a checkout of the "
+    "scaling": "`bench scaling` is now benchmarks/calculate_scaling.py in a checkout of the "
     "suite, which takes its flags (docs/scaling.md)",
 }
 

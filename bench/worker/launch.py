@@ -20,7 +20,6 @@ TRAINING = "oneflow_bench.bench.worker.session"
 # workers that measure or examine one process, and by what command they are known
 SINGLE = {
     "oneflow_bench.bench.tools.inference.worker": "bench infer",
-    "oneflow_bench.bench.tools.limits.worker": "bench limits",
     "oneflow_bench.bench.parity.worker": "bench check",
     "oneflow_bench.bench.tools.profile.worker": "bench profile",
     "oneflow_bench.bench.tools.tune.worker": "bench tune",

@@ -4,7 +4,7 @@ import pytest
 from step_workers import START, Workers
 
 from oneflow_bench.bench.errors import InputError, WorkerError
-from oneflow_bench.bench.tools.limits.steps import compare_steps, time_steps
+from oneflow_bench.bench.tools.profile.steps import compare_steps, time_steps
 
 
 def test_all_take_turns_and_are_closed():

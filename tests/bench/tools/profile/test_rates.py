@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.tools.limits.rates import (
+from oneflow_bench.bench.tools.profile.worker import (
     FEWEST_REPEATS,
     MOST_REPEATS,
     matmul_flops,

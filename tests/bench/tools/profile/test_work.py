@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.tools.limits.work import (
+from oneflow_bench.bench.tools.profile.work import (
     ADAPTIVE_POOL,
     AVG_POOL,
     ELEMENT_WISE,

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from limits_records import GIGA, create_ceilings, create_layer, create_limits
+from limits_records import GIGA, create_ceilings, create_layer
 
-from oneflow_bench.bench.tools.limits.document import LayerTime
-from oneflow_bench.bench.tools.limits.floor import (
+from oneflow_bench.bench.tools.profile.work import (
+    LayerTime,
     Roof,
+    Work,
     create_roof,
     create_roofs,
     layer_floors,
@@ -13,7 +14,6 @@ from oneflow_bench.bench.tools.limits.floor import (
     sum_work,
     uncounted_kinds,
 )
-from oneflow_bench.bench.tools.limits.work import Work
 
 ROOF = Roof(threads=1, peak=1e11, bandwidth=1e10)  # ten operations a byte at the ridge
 
@@ -46,9 +46,9 @@ def test_forward_and_backward_do_not_lend_each_other_time():
 
 def test_the_best_rate_of_any_library_is_the_ceiling():
     assert create_roof(create_ceilings(), 1) == Roof(1, 1e11, 1e10)
-    assert [roof.threads for roof in create_roofs(create_limits())] == [1, 2]
-    assert create_roofs(create_limits())[1].peak == 1.5e11
-    assert len(create_roofs(create_limits(cores=1))) == 1
+    assert [roof.threads for roof in create_roofs(create_ceilings(), 2)] == [1, 2]
+    assert create_roofs(create_ceilings(), 2)[1].peak == 1.5e11
+    assert len(create_roofs(create_ceilings(), 1)) == 1
     with pytest.raises(ValueError, match="up to 2 threads"):
         create_roof(create_ceilings()[:2], 2)
 
@@ -62,10 +62,7 @@ def test_all_cores_can_do_what_one_can():
 
 def test_shares_are_of_what_the_profile_measured():
     layers = [create_layer(name) for name in "abc"]
-    times = [
-        LayerTime(name="a", forward_s=0.02, backward_s=0.04),
-        LayerTime(name="b", forward_s=0.1, backward_s=None),
-    ]
+    times = {"a": LayerTime(0.02, 0.04), "b": LayerTime(0.1, None)}
     found = layer_floors(layers, ROOF, times)
     assert [floor.share for floor in found] == [pytest.approx(0.5), pytest.approx(0.1), None]
     assert found[0].measured_s == pytest.approx(0.06)

@@ -1,13 +1,20 @@
-"""Operations and least bytes of a train step, layer by layer, from the shapes that a step has.
+"""Operations and least bytes of a train step, layer by layer, and the least time for them.
 
 A floating-point operation is an add, a multiply or a comparison; a multiply-add is two. Where an
 operation is counted too low (a sigmoid counts one an element) the floor is too low, never too high.
+
+The floor is the roofline model (Williams, Waterman and Patterson 2009):
+
+    attainable time = max(operations / peak rate, bytes / bandwidth)
+
+taken of each layer's forward, backward and update, which wait for each other, and summed. Layers
+run one after the other. Peak and bandwidth are the best that was measured.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +22,7 @@ FLOAT_BYTES = 4  # float32
 PRODUCT, NORM = "product", "norm"
 MAX_POOL, AVG_POOL, ADAPTIVE_POOL = "max_pool", "avg_pool", "adaptive_pool"
 ELEMENT_WISE, RESHAPE, PARAMETER, OTHER = "element_wise", "reshape", "parameter", "other"
+MATMUL, COPY = "matmul", "copy"
 _NO_TRAFFIC = (ELEMENT_WISE, RESHAPE, PARAMETER)
 
 
@@ -22,7 +30,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class CallShape(_Part):
+class CallShape(NamedTuple):
     """Shapes of one use of a leaf in a step."""
 
     input_shape: List[int]
@@ -30,7 +38,7 @@ class CallShape(_Part):
     needs_input_gradient: bool  # not the first layer's
 
 
-class LayerTrace(_Part):
+class LayerTrace(NamedTuple):
     """A leaf as it was used in a train step."""
 
     name: str
@@ -51,7 +59,7 @@ class Work(_Part):
 
 
 class LayerWork(_Part):
-    """What a leaf has to do in one train step.
+    """The work of a leaf in one train step.
 
     `counted` is False where its operations are not known and count 0.
     """
@@ -107,7 +115,7 @@ _FLOPS: Dict[str, List[_Count]] = {
 _NO_FLOPS: List[_Count] = [lambda s: 0, lambda s: 0, lambda s: 0]
 
 
-def add_work(parts: List[Work]) -> Work:
+def add_work(parts: Sequence[Work]) -> Work:
     """The sum."""
     return Work(flops=sum(p.flops for p in parts), bytes=sum(p.bytes for p in parts))
 
@@ -126,8 +134,8 @@ def count_layer(trace: LayerTrace, rule: UpdateRule) -> LayerWork:
 
     Bytes: a layer writes its output once, in the forward pass; the backward pass reads its input
     once where weights have a gradient, and writes the gradient of the input once; parameters are
-    read forward, and again for the gradient of the inputs; their gradient is written once. What a
-    fused kernel does in passing (element-wise layers, reshapes) moves nothing.
+    read forward, and again for the gradient of the inputs; their gradient is written once. A
+    fused kernel does element-wise layers and reshapes in passing; they move nothing.
     """
     inputs = [math.prod(call.input_shape) for call in trace.calls]
     outputs = [math.prod(call.output_shape) for call in trace.calls]
@@ -171,3 +179,111 @@ def count_update(num_params: int, rule: UpdateRule) -> Work:
     """
     flops = 2 + 2 * rule.momentum + 2 * rule.weight_decay
     return _work(flops * num_params, (3 + 2 * rule.momentum) * num_params)
+
+
+class Ceiling(_Part):
+    """A rate at which the machine was measured."""
+
+    what: str  # MATMUL, in operations a second, or COPY, in bytes a second
+    library: str  # oneflow or numpy
+    threads: int
+    size: int  # rows of the square matrices, or bytes of the buffer
+    rates: List[float]  # run by run
+
+    @property
+    def best(self) -> float:
+        return max(self.rates)
+
+
+class Roof(NamedTuple):
+    """Ceilings on a number of threads: operations and bytes a second."""
+
+    threads: int
+    peak: float
+    bandwidth: float
+
+    def time_s(self, work: Work) -> float:
+        """The least seconds for `work`."""
+        return max(work.flops / self.peak, work.bytes / self.bandwidth)
+
+    def describe(self) -> str:
+        return "one core" if self.threads == 1 else f"{self.threads} cores"
+
+    def attainable(self, intensity: float) -> float:
+        """Operations a second at so many operations a byte."""
+        return min(self.peak, intensity * self.bandwidth)
+
+    def limit_of(self, work: Work) -> str:
+        """Which of the two limits: compute, memory, or none where there is nothing to do."""
+        if not work.flops and not work.bytes:
+            return "-"
+        return "compute" if work.flops / self.peak >= work.bytes / self.bandwidth else "memory"
+
+
+class LayerTime(NamedTuple):
+    """Median seconds of a layer; None where its backward was not measured."""
+
+    forward_s: float
+    backward_s: Optional[float]
+
+
+class LayerFloor(NamedTuple):
+    """Least seconds of one layer's part of a step, beside the measured ones."""
+
+    layer: LayerWork
+    floor_s: float  # forward, backward and update
+    limit: str
+    measured_s: Optional[float] = None
+    share: Optional[float] = None  # floor / measured, of the passes that were measured
+
+
+def create_roof(ceilings: Sequence[Ceiling], threads: int) -> Roof:
+    """The best rates measured on at most `threads` threads, by whichever library and size.
+
+    Raises ValueError where one of the two was not measured.
+    """
+    best: Dict[str, float] = {}
+    for ceiling in ceilings:
+        if ceiling.threads <= threads:
+            best[ceiling.what] = max(best.get(ceiling.what, 0.0), ceiling.best)
+    if {MATMUL, COPY} - set(best):
+        raise ValueError(f"no product or no copy was measured on up to {threads} threads")
+    return Roof(threads, best[MATMUL], best[COPY])
+
+
+def create_roofs(ceilings: Sequence[Ceiling], cores: int) -> List[Roof]:
+    """The roof of one core, and of all `cores` where there are more."""
+    return [create_roof(ceilings, threads) for threads in sorted({1, cores})]
+
+
+def sum_work(layers: Sequence[LayerWork]) -> Work:
+    """The whole step's."""
+    return add_work([layer.total for layer in layers])
+
+
+def layer_floors(
+    layers: Sequence[LayerWork], roof: Roof, times: Optional[Mapping[str, LayerTime]] = None
+) -> List[LayerFloor]:
+    """Floors in the order of `layers`, with shares of the `times` of layers by name."""
+    found = []
+    for layer in layers:
+        forward_s, backward_s = roof.time_s(layer.forward), roof.time_s(layer.backward)
+        floor_s = forward_s + backward_s + roof.time_s(layer.update)
+        time = (times or {}).get(layer.name)
+        measured_s = share = None
+        if time is not None:
+            known = forward_s if time.backward_s is None else forward_s + backward_s
+            measured_s = time.forward_s + (time.backward_s or 0.0)
+            share = known / measured_s if measured_s > 0 else None
+        found.append(LayerFloor(layer, floor_s, roof.limit_of(layer.total), measured_s, share))
+    return found
+
+
+def step_floor_s(layers: Sequence[LayerWork], roof: Roof) -> float:
+    """Least seconds of a step."""
+    return sum(floor.floor_s for floor in layer_floors(layers, roof))
+
+
+def uncounted_kinds(layers: Sequence[LayerWork]) -> List[str]:
+    """Kinds of layers whose operations are not known and count 0."""
+    return sorted({layer.kind for layer in layers if not layer.counted})

@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from step_workers import Workers
 
 from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.tools.limits import torch_side
-from oneflow_bench.bench.tools.limits.torch_side import (
-    MODELS_FOLDER,
+from oneflow_bench.bench.tools.profile import run
+from oneflow_bench.bench.tools.profile.run import (
     WORKER_FILE,
     check_torch_python,
-    create_setup_request,
     create_torch_launcher,
 )
+from oneflow_bench.bench.tools.profile.steps import MODELS_FOLDER, Fleet, TorchStart
 from oneflow_bench.models import list_models
 
 
@@ -55,7 +55,7 @@ def refused(path, *words):
 
 
 def test_an_interpreter_with_both_is_taken(tmp_path):
-    assert check_torch_python(with_modules(tmp_path, "torch", "numpy")) == "2.0"
+    check_torch_python(with_modules(tmp_path, "torch", "numpy"))
 
 
 @pytest.mark.parametrize("there, missing", [([], "torch"), (["torch"], "numpy")])
@@ -73,13 +73,16 @@ def test_what_is_no_interpreter_is_refused(tmp_path, program):
 
 
 def test_an_interpreter_that_hangs_is_given_up(program, monkeypatch):
-    monkeypatch.setattr(torch_side, "CHECK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(run, "CHECK_TIMEOUT_S", 0.2)
     refused(program("#!/bin/sh\nexec sleep 30\n"), "within 0.2 s")
 
 
 def test_the_setup_has_the_recipe_of_the_workload():
-    start = {"weights": "w", "inputs": "i", "aux_weights": [0.3]}
-    request = create_setup_request(Workload(model="lenet", lr=0.5, momentum=0.1), start, True)
+    workers = Workers()
+    fleet = workers.fleet(workload=Workload(model="lenet", lr=0.5, momentum=0.1))
+    fleet.start_torch("eager", "losses", TorchStart("w", "i", [0.3]), dropout=False)
+    ((_, _, request),) = workers.log
+    assert (request["weights"], request["inputs"]) == ("w", "i")
     assert request["lr"] == 0.5 and request["momentum"] == 0.1
     assert request["weight_decay"] == Workload().weight_decay
     assert request["disable_dropout"] and request["aux_weights"] == [0.3]
@@ -156,12 +159,13 @@ def test_pytorch_trains_as_oneflow_does(tmp_path):
         loss.backward()
         optimizer.step()
         expected.append(float(loss.numpy()))
-    worker = create_torch_launcher(os.environ["BENCH_TORCH_PYTHON"], tmp_path)("torch eager")
+    launch = create_torch_launcher(os.environ["BENCH_TORCH_PYTHON"], tmp_path)
+    fleet = Fleet(workload, [], lambda _: None, launch, 120.0, lambda *_: None)
+    worker = fleet.start_torch("eager", "timing", TorchStart(**start, aux_weights=[]), dropout=True)
     try:
-        request = create_setup_request(workload, {**start, "aux_weights": []}, False)
-        assert worker.ask("setup", 120.0, **request)["threads"] >= 1
-        assert worker.ask("train", 60.0, steps=steps)["losses"] == pytest.approx(expected, rel=1e-5)
-        assert worker.ask("measure", 60.0, steps=2, lead_steps=1)["duration_s"] > 0
-        worker.ask("end", 60.0)
+        assert worker.environment["threads"] >= 1
+        assert worker.ask("train", steps=steps)["losses"] == pytest.approx(expected, rel=1e-5)
+        assert worker.ask("measure", steps=2, lead_steps=1)["duration_s"] > 0
+        worker.ask("end")
     finally:
         worker.close()

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-from limits_records import create_layer, create_limits
+from limits_records import create_layer, create_layer_profile, create_limits, create_profile
 
-from oneflow_bench.bench.tools.limits.document import LayerTime
-from oneflow_bench.bench.tools.limits.plot import render_limits_picture
-from oneflow_bench.bench.tools.limits.work import Work
+from oneflow_bench.bench.tools.profile.pictures import render_roofline
+from oneflow_bench.bench.tools.profile.work import Work
 
 
-def draw(document, folder):
+def draw(limits, folder, layers=()):
     folder.mkdir()
-    written = render_limits_picture(document, folder)
+    written = render_roofline(create_profile(list(layers)), limits, folder)
     assert [path.name for path in written] == ["roofline.png", "roofline.svg"]
     assert all(path.stat().st_size > 1000 for path in written)
     return written[1].read_text()
@@ -26,8 +25,8 @@ def test_roofs_layers_and_steps_are_drawn_and_named(tmp_path):
 
 
 def test_profiled_layers_are_drawn(tmp_path):
-    times = [LayerTime(name="conv", forward_s=0.1, backward_s=0.1)]
-    assert "layers, as profiled" in draw(create_limits(layer_times=times), tmp_path / "a")
+    layers = [create_layer_profile(0, 0.1, 0.1)]
+    assert "layers, as profiled" in draw(create_limits(), tmp_path / "a", layers)
 
 
 def test_a_model_that_moves_nothing_has_a_picture_too(tmp_path):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from oneflow_bench.bench.config import Contender, Workload
-from oneflow_bench.bench.tools.limits.steps import Fleet
+from oneflow_bench.bench.tools.profile.steps import Fleet, TorchStart
 
-START = {"weights": "w.npz", "inputs": "i.npz", "aux_weights": []}
+START = TorchStart("w.npz", "i.npz", [])
 
 
 class Worker:
@@ -65,9 +65,9 @@ class Workers:
         self.started.append(Worker(name, self.log, step_s, self.answers))
         return self.started[-1]
 
-    def fleet(self, modes=("eager", "graph"), torch=True):
+    def fleet(self, modes=("eager", "graph"), torch=True, workload=None):
         return Fleet(
-            Workload(),
+            workload or Workload(),
             [Contender(name=mode, mode=mode) for mode in modes],
             lambda contender: self.start(contender.name),
             self.start if torch else None,

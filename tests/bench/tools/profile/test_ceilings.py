@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.errors import WorkerError
-from oneflow_bench.bench.tools.limits.ceilings import MEMORY_BYTES, choose_buffers, measure_ceilings
+from oneflow_bench.bench.tools.profile.run import MEMORY_BYTES, choose_buffers, measure_ceilings
+from oneflow_bench.bench.tools.profile.steps import Fleet
 
 
 class Worker:
@@ -23,11 +25,14 @@ class Worker:
         self.log.append((self.contender, "close", {}))
 
 
+def create_fleet(log, fails):
+    launch = lambda contender: Worker(contender, log, fails)  # noqa: E731
+    return Fleet(Workload(), [], launch, None, 5.0, lambda *_: None)
+
+
 def measure(cores, fails=None):
     log = []
-    found = measure_ceilings(
-        lambda contender: Worker(contender, log, fails), "tuned", cores, 2**22, 5.0, lambda *_: None
-    )
+    found = measure_ceilings(create_fleet(log, fails), "tuned", cores, 2**22)
     return found, log
 
 
@@ -59,10 +64,7 @@ def test_a_single_core_is_measured_once():
 def test_a_worker_that_dies_is_closed_and_its_error_passes():
     log = []
     with pytest.raises(WorkerError, match="it died"):
-        measure_ceilings(
-            lambda contender: Worker(contender, log, "measure_oneflow"),
-            "stock", 2, 2**22, 5.0, lambda *_: None,
-        )  # fmt: skip
+        measure_ceilings(create_fleet(log, "measure_oneflow"), "stock", 2, 2**22)
     assert log[-1][1] == "close"
 
 

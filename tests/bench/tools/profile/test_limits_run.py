@@ -4,22 +4,29 @@ import json
 from pathlib import Path
 
 import pytest
-from test_profile_report import document as create_profile
-from test_profile_report import layer as create_profile_layer
+from limits_records import create_layer_profile, create_profile
 
 from oneflow_bench.bench.config import Contender, Workload
-from oneflow_bench.bench.errors import InputError, WorkerError
-from oneflow_bench.bench.tools.limits.run import Measuring, run_limits
-from oneflow_bench.bench.tools.limits.work import PRODUCT, CallShape, LayerTrace
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.tools.profile.run import measure_limits, run_profile
+from oneflow_bench.bench.tools.profile.steps import Fleet
+from oneflow_bench.bench.tools.profile.work import (
+    PRODUCT,
+    CallShape,
+    LayerTrace,
+    UpdateRule,
+    count_layer,
+)
 
 TRACE = LayerTrace(
     name="features.0",
     kind="Conv2d",
     operation=PRODUCT,
-    calls=[CallShape(input_shape=[4, 3], output_shape=[4, 2], needs_input_gradient=False)],
+    calls=[CallShape([4, 3], [4, 2], needs_input_gradient=False)],
     num_params=10,
     macs_per_output=3,
 )
+WORK = count_layer(TRACE, UpdateRule(momentum=True, weight_decay=True))
 
 
 class Worker:
@@ -33,7 +40,12 @@ class Worker:
             raise WorkerError("it died")
         answers = {
             "prepare": {"environment": {}},
-            "trace": {"layers": [TRACE.model_dump()]},
+            "parts": create_profile([]).parts.model_dump(),
+            "layers": {
+                "layers": [create_layer_profile(0).model_dump()],
+                "profiled_step_s": [0.1],
+                "work": [WORK.model_dump()],
+            },
             "measure_numpy": {"matmul": [[8, [1e9]]], "copy": [[8, [1e9]]]},
             "measure_oneflow": {"matmul": [[8, [1e9]]]},
             "setup": {"torch": "2.0", "threads": 1},
@@ -52,25 +64,24 @@ class Worker:
         self.closed = True
 
 
-def run(torch=False, profile=None, fails=None, modes=("eager",)):
+def run(torch=False, fails=None, modes=("eager",)):
     log, workers = [], []
 
     def start(name):
         workers.append(Worker(name, log, fails))
         return workers[-1]
 
+    fleet = Fleet(
+        Workload(model="alexnet", batch_size=4),
+        [Contender(name=mode, mode=mode) for mode in modes],
+        lambda contender: start(contender.name),
+        start if torch else None,
+        5.0,
+        lambda *_: None,
+    )
     try:
-        return run_limits(
-            Workload(model="alexnet", batch_size=4),
-            [Contender(name=mode, mode=mode) for mode in modes],
-            lambda contender: start(contender.name),
-            start if torch else None,
-            Measuring(blocks=4, witness_steps=3, timeout_s=5.0),
-            "now",
-            profile,
-            None,
-            lambda *_: None,
-        ), log
+        _, work = run_profile(fleet, fleet.contenders[0], 3, 1, "now")
+        return measure_limits(fleet, work, 4, 3, "now"), log
     finally:
         assert workers and all(worker.closed for worker in workers)
 
@@ -81,9 +92,11 @@ def test_everything_is_counted_measured_and_timed():
     assert found.layers[0].update.flops == 60  # momentum and weight decay, as the recipe has them
     assert {c.library for c in found.ceilings} == {"numpy", "oneflow"}
     assert [s.name for s in found.steps] == ["eager"]
-    assert found.witness == [] and found.ratios == []
-    # a graph after an eager pass on the same module would not train
-    assert [name for name, call, _ in log if call == "trace"] == ["count-trace"]
+    assert found.loss_runs == [] and found.ratios == []
+    # the profile's process is counted in, and times no step: a graph after an eager pass on the
+    # same module would not train
+    assert [name for name, call, _ in log if call == "layers"] == ["profile-eager"]
+    assert {name for name, call, _ in log if call == "measure"} == {"timing-eager"}
     assert json.loads(found.model_dump_json())["workload"]["model"] == "alexnet"
 
 
@@ -94,7 +107,7 @@ def test_pytorch_gets_the_files_that_oneflow_wrote_and_they_are_gone_afterwards(
     assert len(read) == 4  # eager and compiled, for the losses and for the times
     assert {r["weights"] for r in read} == {written["weights"]}
     assert [r["disable_dropout"] for r in read] == [True, True, False, False]
-    assert [w.name for w in found.witness] == [
+    assert [w.name for w in found.loss_runs] == [
         "eager",
         "eager float64",
         "torch eager",
@@ -104,19 +117,7 @@ def test_pytorch_gets_the_files_that_oneflow_wrote_and_they_are_gone_afterwards(
     assert not Path(written["weights"]).parent.exists()
 
 
-@pytest.mark.parametrize("fails", ["trace", "measure_oneflow", "export", "measure"])
+@pytest.mark.parametrize("fails", ["layers", "measure_oneflow", "export", "measure"])
 def test_a_worker_of_oneflow_that_dies_leaves_none_behind(fails):
     with pytest.raises(WorkerError, match="it died"):
         run(torch=True, fails=fails)
-
-
-def test_a_profile_gives_the_layers_their_times():
-    found, _ = run(profile=create_profile([create_profile_layer(0)]))
-    assert [(t.name, t.forward_s, t.backward_s) for t in found.layer_times] == [
-        ("features.0", 0.001, 0.002)
-    ]
-
-
-def test_a_profile_of_other_layers_is_refused():
-    with pytest.raises(InputError, match="other layers or parameters"):
-        run(profile=create_profile([create_profile_layer(7)]))

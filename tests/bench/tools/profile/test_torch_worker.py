@@ -11,8 +11,9 @@ import types
 import numpy as np
 import pytest
 
-from oneflow_bench.bench.tools.limits.torch_side import MODELS_FOLDER, WORKER_FILE
-from oneflow_bench.bench.tools.limits.torch_worker import (
+from oneflow_bench.bench.tools.profile.run import WORKER_FILE
+from oneflow_bench.bench.tools.profile.steps import MODELS_FOLDER
+from oneflow_bench.bench.tools.profile.torch_worker import (
     TorchSession,
     Unusable,
     load_batches,
