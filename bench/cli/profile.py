@@ -6,12 +6,12 @@ import json
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 import click
 
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
-from .options import create_contenders, step_options
+from .options import create_contenders, decorated, step_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -19,61 +19,44 @@ if TYPE_CHECKING:
     from ..tools.profile.document import LimitsDocument, ProfileDocument
 
 _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
-_LIMITS_FLAGS = ("torch_python", "blocks", "loss_steps")  # of --limits without a folder
+_LIMITS_FLAGS = {  # of --limits without a folder
+    "torch_python": "--torch-python", "loss_steps": "--loss-steps", "blocks": "--blocks",
+}  # fmt: skip
 _MEASURE = ""  # the value of --limits without a folder
+
+
+_OPTIONS = [
+    click.option("--mode", type=click.Choice(["eager", "graph", "both"]), default=None,
+                 help="Default: eager. With --limits it is both, and the layers are profiled in "
+                 "eager mode."),
+    click.option("--data", default="synthetic", show_default=True,
+                 help="Dataset folder, or 'synthetic'."),
+    click.option("--iterations", type=click.IntRange(1), default=10, show_default=True,
+                 help="Profiled steps."),
+    click.option("--warmup", type=click.IntRange(0), default=2, show_default=True,
+                 help="Steps before."),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+                 help="CUDA has not been run."),
+    click.option("--limits", is_flag=False, flag_value=_MEASURE, default=None, metavar="[DIR]",
+                 help="Measure the machine's limits too, and show the share of them that each "
+                 "layer and step reaches. With DIR: take them from a stored profile of the step."),
+    click.option("--torch-python", default=None, metavar="PATH",
+                 help="With --limits: run the same step by this Python interpreter, which has "
+                 "PyTorch."),
+    click.option("--loss-steps", type=click.IntRange(1), default=None,
+                 help="With --torch-python: steps whose losses are compared. Default: 10."),
+    click.option("--blocks", type=click.IntRange(1), default=None,
+                 help="With --limits: timed blocks of steps of each contender. Default: 12."),
+]  # fmt: skip
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    return decorated(command, _OPTIONS)
 
 
 @click.command()
 @step_options
-@click.option(
-    "--mode",
-    type=click.Choice(["eager", "graph", "both"]),
-    default=None,
-    help="Default: eager. With --limits it is both, and the layers are profiled in eager mode.",
-)
-@click.option(
-    "--data", default="synthetic", show_default=True, help="Dataset folder, or 'synthetic'."
-)
-@click.option(
-    "--iterations", type=click.IntRange(1), default=10, show_default=True, help="Profiled steps."
-)
-@click.option(
-    "--warmup", type=click.IntRange(0), default=2, show_default=True, help="Steps before."
-)
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="CUDA has not been run.",
-)
-@click.option(
-    "--limits",
-    is_flag=False,
-    flag_value=_MEASURE,
-    default=None,
-    metavar="[DIR]",
-    help="Measure the machine's limits too, and show the share of them that each layer and step "
-    "reaches; or take the limits of the same step from the folder of such a profile.",
-)
-@click.option(
-    "--torch-python",
-    default=None,
-    metavar="PATH",
-    help="With --limits: run the same step by this Python interpreter, which has PyTorch.",
-)
-@click.option(
-    "--loss-steps",
-    type=click.IntRange(1),
-    default=None,
-    help="With --torch-python: steps whose losses are compared with PyTorch's. Default: 10.",
-)
-@click.option(
-    "--blocks",
-    type=click.IntRange(1),
-    default=None,
-    help="With --limits: timed blocks of steps of each contender, in turns. Default: 12.",
-)
+@_options
 def profile(**flags: Any) -> int:
     """Time each layer's forward and backward; writes a table, a picture and a Chrome trace.
 
@@ -88,6 +71,7 @@ def profile(**flags: Any) -> int:
     """  # fmt: skip
     from ..plan.plan import create_plan
     from ..record.documents import create_run_folder
+    from ..tools.profile.document import check_limits, load_limits
     from ..tools.profile.run import check_torch_python
 
     measures_limits = flags["limits"] == _MEASURE
@@ -95,7 +79,9 @@ def profile(**flags: Any) -> int:
     given = {name: flags[name] for name in _PLAN_FLAGS}
     fixed = {"feed": "memory", "val_batch_size": 1, "schedule": "constant"}
     plan = create_plan({**given, **fixed})
-    stored = _load_limits(plan, flags["limits"]) if flags["limits"] else None
+    stored = load_limits(Path(flags["limits"])) if flags["limits"] else None
+    if stored is not None:
+        check_limits(stored, plan.workload)
     if flags["torch_python"] is not None:
         check_torch_python(flags["torch_python"])
     now = datetime.now(timezone.utc)
@@ -117,9 +103,8 @@ def profile(**flags: Any) -> int:
 def _check_flags(flags: Dict[str, Any], measures_limits: bool) -> None:
     """Raise InputError for flags that do not go with --limits, or not without it."""
     if not measures_limits:
-        names = [name for name in _LIMITS_FLAGS if flags[name] is not None]
-        given = ["--mode both"] if flags["mode"] == "both" else []
-        given += [f"--{name.replace('_', '-')}" for name in names]
+        given = [flag for name, flag in _LIMITS_FLAGS.items() if flags[name] is not None]
+        given += ["--mode both"] if flags["mode"] == "both" else []
         if given:
             raise InputError(
                 f"{given[0]} was given, which belongs to the measurement of limits; add --limits "
@@ -136,21 +121,6 @@ def _check_flags(flags: Dict[str, Any], measures_limits: bool) -> None:
         raise InputError("--loss-steps was given without --torch-python; give both or neither")
 
 
-def _load_limits(plan: Plan, path: str) -> LimitsDocument:
-    from ..tools.profile.document import check_limits, load_limits
-
-    limits = load_limits(Path(path))
-    check_limits(limits, plan.workload)
-    return limits
-
-
-def _list_modes(mode: Optional[str], measures_limits: bool) -> List[str]:
-    """The modes to time; layers are profiled in the first."""
-    if mode == "both" or (mode is None and measures_limits):
-        return ["eager", "graph"]
-    return [mode or "eager"]
-
-
 def _measure(
     plan: Plan, flags: Dict[str, Any], measures_limits: bool, folder: Path, created: str
 ) -> ProfileDocument:
@@ -160,7 +130,8 @@ def _measure(
     from ..worker.launch import create_launcher
 
     environments, python = RuntimeResolver(), flags["torch_python"]
-    modes = _list_modes(flags["mode"], measures_limits)
+    mode = flags["mode"] or ("both" if measures_limits else "eager")
+    modes = ["eager", "graph"] if mode == "both" else [mode]  # layers are profiled in the first
     with ProgressBar("") as bar:
         fleet = Fleet(
             plan.workload,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import List, Optional
 
 from oneflow_bench.bench.report.blocks import Block, Heading, Table, Text
+from oneflow_bench.bench.report.format import MISSING
 
 from .link import LinkFit
 from .model import Scaling, ScalingDocument
 
-MISSING = "-"
 _MEGA = 1e6
 _TIMES = ["ranks", "step, ms", "exposed, ms", "speedup", "efficiency", "if no overlap"]
 

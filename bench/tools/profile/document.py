@@ -228,6 +228,12 @@ def layer_rows(document: ProfileDocument) -> List[LayerRow]:
     return [row._replace(share=row.total_s / whole_s) for row in rows]
 
 
+def select_rows(rows: Sequence[LayerRow], top: Optional[int]) -> List[LayerRow]:
+    """The `top` layers by time, in the order of the model; all with None."""
+    chosen = sorted(range(len(rows)), key=lambda number: -rows[number].total_s)[:top]
+    return [rows[number] for number in sorted(chosen)]
+
+
 def remainder_rows(document: ProfileDocument) -> List[Tuple[str, float]]:
     """(name, seconds) of the parts of the step outside the layers; may be below 0.
 

@@ -64,8 +64,7 @@ class _Call:
 
     def __init__(self, inputs: Tuple[Any, ...], output: Any) -> None:
         self.inputs = inputs
-        self.is_tensor = isinstance(output, flow.Tensor)
-        self.output_shape = tuple(output.shape) if self.is_tensor else ()
+        self.output_shape = list(output.shape) if isinstance(output, flow.Tensor) else None
         self.gradient: Optional[flow.Tensor] = None
         self.needs_input_gradient = bool(inputs) and _requires_grad(inputs[0])
 
@@ -78,10 +77,9 @@ class _Call:
     @property
     def shape(self) -> Optional[CallShape]:
         """None where the input or the output is no single tensor."""
-        if not (self.inputs and isinstance(self.inputs[0], flow.Tensor) and self.is_tensor):
+        if self.output_shape is None or not isinstance(next(iter(self.inputs), None), flow.Tensor):
             return None
-        input_shape = list(self.inputs[0].shape)
-        return CallShape(input_shape, list(self.output_shape), self.needs_input_gradient)
+        return CallShape(list(self.inputs[0].shape), self.output_shape, self.needs_input_gradient)
 
 
 def _requires_grad(value: Any) -> bool:
@@ -236,7 +234,7 @@ def _describe(leaf: _Leaf) -> LayerProfile:
         name=leaf.name or type(leaf.module).__name__,
         kind=type(leaf.module).__name__,
         calls=len(leaf.calls),
-        output_shape=list(leaf.calls[0].output_shape),
+        output_shape=leaf.calls[0].output_shape or [],
         num_params=sum(p.numel() for p in leaf.module.parameters()),
         param_sizes=[p.numel() for p in leaf.module.parameters() if p.requires_grad],
         forward_s=leaf.forward_s,
@@ -269,7 +267,7 @@ def _time(run: Callable[[], Any]) -> float:
 def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
     """Seconds of a leaf's backward alone, eagerly; the forward before it is not counted."""
     leaf = copy_layer(module)
-    in_place = _is_in_place(leaf)
+    in_place = bool(getattr(leaf, "inplace", False))
     data = call.inputs[0].detach()
     data.requires_grad = call.needs_input_gradient
     wanted = [p for p in leaf.parameters() if p.requires_grad]
@@ -284,17 +282,13 @@ def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
     return _repeat(run)
 
 
-def _is_in_place(leaf: nn.Module) -> bool:
-    return bool(getattr(leaf, "inplace", False))
-
-
 def _measure_graph(module: nn.Module, call: _Call, with_backward: bool) -> List[float]:
     """Seconds of a leaf compiled alone; compiling is not counted."""
     leaf = copy_layer(module)
     if with_backward:
+        in_place = bool(getattr(leaf, "inplace", False))
         needed = [call.needs_input_gradient]
-        alone = LayerAlone(leaf, call.inputs, needed, call.gradient, _is_in_place(leaf))
-        both = GradientGraph(alone)
+        both = GradientGraph(LayerAlone(leaf, call.inputs, needed, call.gradient, in_place))
         return _repeat(lambda: _time(both))
     data = call.inputs[0].detach().clone()
     forward = ForwardGraph(leaf)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from ...report.style import PICTURE_STYLE, plt, save_picture
+from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...verdict.statistics import summarize
-from .document import LayerProfile, LimitsDocument, ProfileDocument, find_floors, layer_rows
-from .report import select_rows
-from .work import LayerWork, Roof, add_work, create_roofs, sum_work
+from .document import (
+    LayerProfile,
+    LimitsDocument,
+    ProfileDocument,
+    find_floors,
+    layer_rows,
+    select_rows,
+)
+from .work import Roof, add_work, create_roofs, sum_work
 
 SHOWN_LAYERS = 30
 _LONGEST_NAME = 34
@@ -73,10 +79,11 @@ def render_roofline(document: ProfileDocument, limits: LimitsDocument, folder: P
         for roof, line in zip(reversed(roofs), ("-", "--")):
             _draw_roof(axes, roof, left, right, line)
         if possible:
-            axes.scatter(*zip(*possible), s=26, facecolors="none", edgecolors="#808080",
-                         label="layers, where they could be")  # fmt: skip
+            axes.plot(*zip(*possible), "o", markersize=5, markerfacecolor="none",
+                      markeredgecolor="#808080", label="layers, where they could be")  # fmt: skip
         if measured:
-            axes.scatter(*zip(*measured), s=18, color="#a02060", label="layers, as profiled")
+            axes.plot(*zip(*measured), "o", markersize=4, color="#a02060",
+                      label="layers, as profiled")  # fmt: skip
         _draw_steps(axes, limits)
         axes.set(xscale="log", yscale="log", xlim=(left, right), ylabel="GFLOP/s",
                  xlabel="operations a byte (FLOP / least bytes moved)",
@@ -100,15 +107,14 @@ def _draw_roof(axes: Any, roof: Roof, left: float, right: float, line: str) -> N
 
 def _list_points(
     document: ProfileDocument, limits: LimitsDocument, roof: Roof
-) -> Tuple[List[Tuple[float, float]], ...]:
+) -> Tuple[List[Tuple[float, float]], List[Tuple[float, float]]]:
     """(operations a byte, GFLOP/s) of the layers that compute and move: measured, attainable.
 
     Of forward and backward, which a profile times; the update is the optimizer's.
     """
     measured, possible = [], []
     for floor in find_floors(document, limits).values():
-        layer: LayerWork = floor.layer
-        work = add_work([layer.forward, layer.backward])
+        work = add_work([floor.layer.forward, floor.layer.backward])
         if work.flops and work.bytes:
             x = work.flops / work.bytes
             possible.append((x, roof.attainable(x) / _GIGA))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Union
 
 from ...record.run import write_atomically
 from ...report.blocks import Block, Heading, Table, Text, print_blocks
-from ...report.speed import MISSING, format_ratio
+from ...report.format import MISSING, format_interval, format_ms, format_number, format_percent
 from ...verdict.statistics import Summary, summarize
 from .document import (
     GraphFacts,
@@ -16,9 +16,11 @@ from .document import (
     LimitsDocument,
     LossRun,
     ProfileDocument,
+    StepTimes,
     find_floors,
     layer_rows,
     remainder_rows,
+    select_rows,
 )
 from .steps import relative_differences
 from .work import (
@@ -28,16 +30,11 @@ from .work import (
     create_roofs,
     step_floor_s,
     sum_work,
-    uncounted_kinds,
 )
 
-WIDE, FULL = 110, 200  # columns of a terminal that shows more of a layer, and of the file
+WIDE, FULL = 110, 160  # columns of a terminal that shows more of a layer, and of the file
 _GIGA, _MEGA, _MIB = 1e9, 1e6, 2**20
-_PASSES = ("forward", "backward", "update")
-_TIMES = ["forward, ms", "backward, ms", "share"]
-_WORK = [*(f"{name}, MFLOP" for name in _PASSES), "MiB"]
-_LIMITS = ["floor, ms", "limit", "share of limit"]
-_LEFT = ("layer", "kind", "limit")
+_LEFT = ("", "layer", "kind", "limit", "rate of", "library")
 
 
 def report_profile(
@@ -52,17 +49,15 @@ def report_profile(
     and its share of it; with its own the ceilings, the steps and PyTorch's losses follow. Of the
     layers the `top` by time are shown, all with None. A narrow `width` shows less of each.
     """
+    size = f"batch {document.batch_size}, {document.image_size} px"
     alone = ", each layer compiled alone" if document.mode == "graph" else ""
     limits = limits or document.limits
     floors = {} if limits is None else find_floors(document, limits)
     blocks: List[Block] = [
-        Heading(
-            f"{document.model}, {document.mode}{alone}; batch {document.batch_size}, "
-            f"{document.image_size} px"
-        ),
+        Heading(f"{document.model}, {document.mode}{alone}; {size}"),
         _layer_table(layer_rows(document), floors, top, _list_columns(width, bool(floors))),
         Heading("The whole step"),
-        Table(["", "ms"], _step_rows(document), right=["ms"]),
+        _table(["", "ms"], _step_rows(document)),
     ]
     if document.graph is not None:
         blocks += [Heading("Its graph"), Text(_graph_lines(document.graph))]
@@ -78,19 +73,13 @@ def save_report(blocks: Sequence[Block], path: Path) -> None:
     write_atomically(path, "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()))
 
 
-def select_rows(rows: Sequence[LayerRow], top: Optional[int]) -> List[LayerRow]:
-    """The `top` layers by time, in the order of the model; all with None."""
-    chosen = sorted(range(len(rows)), key=lambda number: -rows[number].total_s)[:top]
-    return [rows[number] for number in sorted(chosen)]
-
-
 def _list_columns(width: int, has_limits: bool) -> List[str]:
-    if not has_limits:
-        return ["layer", "kind", *(["output", "params"] if width >= WIDE else []), *_TIMES]
-    if width >= FULL:
-        return ["layer", "kind", "output", "params", *_TIMES, *_WORK, *_LIMITS]
-    kind, limit = (["kind"], ["limit"]) if width >= WIDE else ([], [])
-    return ["layer", *kind, *_TIMES, "floor, ms", *limit, "share of limit"]
+    wide, full = width >= WIDE, width >= FULL
+    kind = ["kind"] if wide or not has_limits else []
+    sizes = ["output", "params"] if full or (wide and not has_limits) else []
+    limits = [*(["MFLOP", "MiB"] if full else []), "floor, ms", *(["limit"] if wide else [])]
+    limits = [*limits, "share of limit"] if has_limits else []
+    return ["layer", *kind, *sizes, "forward, ms", "backward, ms", "share", *limits]
 
 
 def _layer_table(
@@ -103,11 +92,11 @@ def _layer_table(
     if others:
         cells.append({**_sum_cells(others, floors), "layer": f"{len(others)} other layers"})
     cells.append({**_sum_cells(rows, floors), "layer": "all layers"})
-    return Table(
-        columns,
-        [[one.get(column, "") for column in columns] for one in cells],
-        right=[column for column in columns if column not in _LEFT],
-    )
+    return _table(columns, [[one.get(column, "") for column in columns] for one in cells])
+
+
+def _table(columns: List[str], rows: List[List[str]]) -> Table:
+    return Table(columns, rows, right=[column for column in columns if column not in _LEFT])
 
 
 def _own_cells(row: LayerRow, floors: Mapping[str, LayerFloor]) -> Dict[str, str]:
@@ -117,8 +106,8 @@ def _own_cells(row: LayerRow, floors: Mapping[str, LayerFloor]) -> Dict[str, str
         "layer": layer.name if layer.calls == 1 else f"{layer.name} ({layer.calls} calls)",
         "kind": layer.kind,
         "output": "x".join(map(str, layer.output_shape)),
-        "forward, ms": format_ms(row.forward),
-        "backward, ms": format_ms(row.backward),
+        "forward, ms": _median(row.forward),
+        "backward, ms": _median(row.backward),
         "limit": floors[layer.name].limit if floors else "",
     }
 
@@ -129,35 +118,34 @@ def _sum_cells(rows: Sequence[LayerRow], floors: Mapping[str, LayerFloor]) -> Di
         "params": f"{sum(row.layer.num_params for row in rows):,}",
         "forward, ms": _ms(sum(row.forward.median for row in rows)),
         "backward, ms": _ms(sum(row.backward.median for row in rows if row.backward)),
-        "share": format_percent(sum(row.share for row in rows)),
+        "share": format_percent(sum(row.share for row in rows), 1),
     }
     if not floors:
         return cells
     found = [floors[row.layer.name] for row in rows]
     measured_s = sum(floor.measured_s or 0.0 for floor in found)
     known_s = sum((floor.share or 0.0) * (floor.measured_s or 0.0) for floor in found)
-    for name, column in zip(_PASSES, _WORK):
-        flops = sum(getattr(floor.layer, name).flops for floor in found)
-        cells[column] = format_short(flops / _MEGA)
+    work = sum_work([floor.layer for floor in found])
     return {
         **cells,
-        "MiB": format_short(sum_work([floor.layer for floor in found]).bytes / _MIB),
+        "MFLOP": format_short(work.flops / _MEGA),
+        "MiB": format_short(work.bytes / _MIB),
         "floor, ms": _ms(sum(floor.floor_s for floor in found)),
-        "share of limit": format_percent(known_s / measured_s) if measured_s else MISSING,
+        "share of limit": format_percent(known_s / measured_s, 1) if measured_s else MISSING,
     }
 
 
 def _step_rows(document: ProfileDocument) -> List[List[str]]:
-    parts, graph = document.parts, document.graph
-    rows = [
-        ["step, eager", format_ms(summarize(parts.step_s))],
-        ["  its forward", format_ms(summarize(parts.forward_s))],
-        ["  its backward", format_ms(summarize(parts.backward_s))],
-        ["step while profiled", format_ms(summarize(document.profiled_step_s))],
-    ]
-    if graph is not None:
-        rows.append(["step, graph", format_ms(summarize(graph.step_s))])
-    return rows + [[name, f"{value * 1e3:.2f}"] for name, value in remainder_rows(document)]
+    measured = {
+        "step, eager": document.parts.step_s,
+        "  its forward": document.parts.forward_s,
+        "  its backward": document.parts.backward_s,
+        "step while profiled": document.profiled_step_s,
+    }
+    if document.graph is not None:
+        measured["step, graph"] = document.graph.step_s
+    rows = [[name, _median(summarize(values))] for name, values in measured.items()]
+    return rows + [[name, format_ms(value, 2)] for name, value in remainder_rows(document)]
 
 
 def _graph_lines(graph: GraphFacts) -> List[str]:
@@ -180,50 +168,36 @@ def report_limits(limits: LimitsDocument) -> List[Block]:
     """The ceilings, the steps of OneFlow and PyTorch beside the floor, and their losses."""
     blocks: List[Block] = [
         Heading(f"Measured ceilings (OneFlow in its {limits.runtime} runtime)"),
-        Table(
+        _table(
             ["rate of", "library", "cores", "best", "median"],
             [_ceiling_row(ceiling) for ceiling in limits.ceilings],
-            right=["cores", "best", "median"],
         ),
         Heading("The step, and the share of its time that the floor is"),
         _floor_table(limits),
     ]
     if limits.ratios:
+        ratios = [(f"{one.baseline} / {one.contender}", one.ratio) for one in limits.ratios]
         blocks += [
             Heading("Times in turns: above 1 the second is faster (one process each, no verdict)"),
-            Table(
-                ["", "ratio"],
-                [
-                    [f"{one.baseline} / {one.contender}",
-                     format_ratio(one.ratio.ratio, one.ratio.low, one.ratio.high)]
-                    for one in limits.ratios
-                ],
-                right=["ratio"],
-            ),
-        ]  # fmt: skip
+            _table(["", "ratio"], [[name, format_interval(ratio)] for name, ratio in ratios]),
+        ]
     if limits.loss_runs:
         reference = limits.loss_runs[0]
-        columns = ["", "first", "last", "difference: step 1", "step 2", "largest"]
         blocks += [
             Heading(f"Losses of {len(reference.losses)} steps from the same weights and batches"),
-            Table(
-                columns,
+            _table(
+                ["", "first", "last", "difference: step 1", "step 2", "largest"],
                 [[one.name, *_loss_cells(one, reference)] for one in limits.loss_runs],
-                right=columns[1:],
             ),
         ]
     return [*blocks, Heading("Notes"), Text(describe_limits(limits))]
 
 
 def _ceiling_row(ceiling: Ceiling) -> List[str]:
-    is_product = ceiling.what == MATMUL
-    name = (
-        f"matrix product, {ceiling.size} x {ceiling.size}"
-        if is_product
-        else f"copy of {ceiling.size / _MIB:.2f} MiB"
-    )
-    rates = (ceiling.best, summarize(ceiling.rates).median)
-    unit = "GFLOP/s" if is_product else "GB/s"
+    name, unit = f"copy of {ceiling.size / _MIB:.2f} MiB", "GB/s"
+    if ceiling.what == MATMUL:
+        name, unit = f"matrix product, {ceiling.size} x {ceiling.size}", "GFLOP/s"
+    rates = [ceiling.best, summarize(ceiling.rates).median]
     shown = [f"{rate / _GIGA:.1f} {unit}" for rate in rates]
     return [name, ceiling.library, str(ceiling.threads), *shown]
 
@@ -238,47 +212,42 @@ def _floor_table(limits: LimitsDocument) -> Table:
         for name, floor_s in floors
     ]
     for step in limits.steps:
-        if not step.step_time_s:
-            rows.append([step.name, "failed", *([""] * (2 + len(floors)))])
-            continue
-        time = summarize(step.step_time_s)
-        compiled = f"{step.compile_s:.2f}" if step.compile_s else MISSING
-        shares = [format_percent(floor_s / time.median) for _, floor_s in floors]
-        rows.append([step.name, format_ms(time), _rate(flops, time.median), compiled, *shares])
-    return Table(columns, rows, right=columns[1:])
+        cells = ["failed", *([""] * (2 + len(floors)))]
+        if step.step_time_s:
+            time = summarize(step.step_time_s)
+            compiled = f"{step.compile_s:.2f}" if step.compile_s else MISSING
+            shares = [format_percent(floor_s / time.median, 1) for _, floor_s in floors]
+            cells = [_median(time), _rate(flops, time.median), compiled, *shares]
+        rows.append([step.name, *cells])
+    return _table(columns, rows)
 
 
 def _loss_cells(run: LossRun, reference: LossRun) -> List[str]:
     if not run.losses:
         return ["failed", *([""] * 4)]
-    ends = [MISSING if x is None else f"{x:.6f}" for x in (run.losses[0], run.losses[-1])]
-    if run is reference:
-        return [*ends, "", "", ""]
-    differences = relative_differences(reference.losses, run.losses)
+    ends = [format_number(loss, ".6f") for loss in (run.losses[0], run.losses[-1])]
+    differences = [] if run is reference else relative_differences(reference.losses, run.losses)
     shown = [*(differences + [None, None])[:2], run.max_relative_difference]
-    return [*ends, *(MISSING if each is None else f"{each:.2g}" for each in shown)]
+    return [*ends, *(format_number(each, ".2g") for each in shown)]
 
 
 def describe_limits(limits: LimitsDocument) -> List[str]:
     """The definition of the floor, its omissions, and the conditions of PyTorch."""
     whole = sum_work(limits.layers)
     said = [
-        f"A step is {whole.flops / _GIGA:.2f} GFLOP and moves at least {whole.bytes / _MIB:.1f} "
-        "MiB.",
+        f"A step is {whole.flops / _GIGA:.2f} GFLOP and at least {whole.bytes / _MIB:.1f} MiB.",
         "The floor is a sum over each layer's forward, backward and update: the longer of "
         "operations / peak and bytes / bandwidth, at the best rates that were measured.",
         "The loss and operators between the layers, such as the sum of a residual branch, are not "
         "counted. So the floor is rather too low.",
     ]
-    unknown = uncounted_kinds(limits.layers)
+    unknown = sorted({layer.kind for layer in limits.layers if not layer.counted})
     if unknown:
         said.append(f"Operations not known and counted 0: layers of kind {', '.join(unknown)}.")
     gain = _oneflow_gain(limits)
     if gain is not None:
-        said.append(
-            f"OneFlow's matrix product on {limits.cores} cores ran at {gain:.2f} times its speed "
-            "on one core."
-        )
+        every = f"on {limits.cores} cores ran at {gain:.2f} times its speed on one core"
+        said.append(f"OneFlow's matrix product {every}.")
     for step in limits.steps:
         if step.mode == "eager" and "torch" in step.environment:
             said.append(
@@ -295,44 +264,34 @@ def describe_limits(limits: LimitsDocument) -> List[str]:
             f"For the losses alone dropout was switched off in {limits.dropout_layers} layers: "
             "the libraries draw other random numbers."
         )
-    errors: List[Tuple[str, Optional[str]]] = [(each.name, each.error) for each in limits.steps]
-    errors += [(each.name, each.error) for each in limits.loss_runs]
-    return said + sorted({f"{name}: {error}" for name, error in errors if error})
+    tried: List[Union[StepTimes, LossRun]] = [*limits.steps, *limits.loss_runs]
+    return said + sorted({f"{one.name}: {one.error}" for one in tried if one.error})
 
 
 def _oneflow_gain(limits: LimitsDocument) -> Optional[float]:
     """Best rate of OneFlow's products on all cores over that on one; None for a single core."""
-    best: Dict[int, float] = {}
-    for one in limits.ceilings:
-        if (one.what, one.library) == (MATMUL, "oneflow"):
-            best[one.threads] = max(best.get(one.threads, 0.0), one.best)
-    if limits.cores == 1 or not {1, limits.cores} <= set(best):
-        return None
-    return best[limits.cores] / best[1]
+    best = {1: 0.0, limits.cores: 0.0}
+    for ceiling in limits.ceilings:
+        if (ceiling.what, ceiling.library) == (MATMUL, "oneflow"):
+            best[ceiling.threads] = max(best.get(ceiling.threads, 0.0), ceiling.best)
+    return best[limits.cores] / best[1] if limits.cores > 1 and all(best.values()) else None
 
 
-def format_ms(value: Optional[Summary]) -> str:
-    """Median in milliseconds and half the width of its interval; a dash where not measured."""
-    if value is None:
-        return MISSING
-    if value.low is None or value.high is None:
-        return f"{value.median * 1e3:.2f}"
-    return f"{value.median * 1e3:.2f} ±{(value.high - value.low) / 2 * 1e3:.2f}"
+def _median(value: Optional[Summary]) -> str:
+    """In milliseconds, with half the width of its interval; a dash where not measured."""
+    if value is None or value.low is None or value.high is None:
+        return MISSING if value is None else format_ms(value.median, 2)
+    return f"{format_ms(value.median, 2)} ±{format_ms((value.high - value.low) / 2, 2)}"
 
 
 def _ms(seconds: float) -> str:
-    """With a third decimal below a millisecond."""
-    return f"{seconds * 1e3:.3f}" if seconds < 1e-3 else f"{seconds * 1e3:.2f}"
+    return format_ms(seconds, 3 if seconds < 1e-3 else 2)
 
 
 def format_short(value: float) -> str:
     """Three digits that count, and no more behind a large number's point."""
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{decimals}f}"
-
-
-def format_percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
 
 
 def _rate(flops: int, duration_s: float) -> str:

@@ -13,7 +13,7 @@ from ...errors import InputError, WorkerError
 from ...record.machine import describe_machine, read_cpu
 from ...worker.foreign_python import create_python_command
 from ...worker.process import WorkerProcess
-from .document import LimitsDocument, ProfileDocument
+from .document import LimitsDocument, LossRun, ProfileDocument
 from .steps import Fleet, Participant, compare_losses, compare_steps, time_steps
 from .work import COPY, MATMUL, Ceiling, LayerWork, sum_work
 
@@ -139,7 +139,8 @@ def measure_limits(
     machine = describe_machine()
     runtime, cores = fleet.contenders[0].runtime, read_cpu()["cores"]
     ceilings = measure_ceilings(fleet, runtime, cores, sum_work(work).bytes)
-    start, loss_runs, dropout_layers = None, [], 0
+    start, dropout_layers = None, 0
+    loss_runs: List[LossRun] = []
     # the weights of a large model are hundreds of megabytes; nobody needs them afterwards
     with tempfile.TemporaryDirectory(prefix="bench-limits-") as scratch:
         if fleet.has_torch:

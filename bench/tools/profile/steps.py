@@ -104,9 +104,8 @@ class Fleet:
         worker = self.launch(contender.model_copy(update={"name": name}))
         if mode not in (None, contender.mode):
             contender = contender.model_copy(update={"mode": mode, "graph_options": {}})
-        participant = Participant(contender.name, ONEFLOW, contender.mode, worker, self.timeout_s)
-        self._set_up(
-            participant,
+        participant = self._start(
+            Participant(contender.name, ONEFLOW, contender.mode, worker, self.timeout_s),
             role,
             "prepare",
             workload=self.workload.model_dump(),
@@ -122,9 +121,8 @@ class Fleet:
         assert self._launch_torch is not None
         name, work = f"torch {mode}", self.workload
         worker = self._launch_torch(f"{role} {name}")
-        participant = Participant(name, TORCH, mode, worker, self.timeout_s)
-        self._set_up(
-            participant,
+        return self._start(
+            Participant(name, TORCH, mode, worker, self.timeout_s),
             role,
             "setup",
             **start._asdict(),
@@ -138,15 +136,15 @@ class Fleet:
             nesterov=work.nesterov,
             disable_dropout=not dropout,
         )
-        return participant
 
-    def _set_up(self, participant: Participant, role: str, call: str, **request: Any) -> None:
+    def _start(self, participant: Participant, role: str, call: str, **request: Any) -> Participant:
         self.observe(f"{role}: start {participant.name}", 0, 0)
         try:
             participant.environment = participant.ask(call, **request)
         except BaseException:
             participant.close()
             raise
+        return participant
 
 
 def time_steps(fleet: Fleet, start: Optional[TorchStart], blocks: int) -> List[StepTimes]:
@@ -158,17 +156,17 @@ def time_steps(fleet: Fleet, start: Optional[TorchStart], blocks: int) -> List[S
     try:
         for contender in fleet.contenders:
             participants.append(fleet.start_oneflow(contender, "timing"))
-        for mode in TORCH_MODES if start is not None else ():
-            assert start is not None
-            participants.append(fleet.start_torch(mode, "timing", start, dropout=True))
+        if start is not None:
+            for mode in TORCH_MODES:
+                participants.append(fleet.start_torch(mode, "timing", start, dropout=True))
         settled_s: List[float] = []
         for participant in participants:
             fleet.observe(f"compile and warm up {participant.name}", 0, 0)
             participant.compile()
             settled_s += _warm_up(participant)
         steps = choose_speed_block_steps(max(settled_s), 0.0, None)
-        times: Dict[str, List[float]] = {participant.name: [] for participant in participants}
         by_name = {participant.name: participant for participant in participants}
+        times: Dict[str, List[float]] = {name: [] for name in by_name}
         orders = generate_orders(list(by_name), fleet.workload.seed)
         for number in range(blocks):
             fleet.observe("blocks of steps", number, blocks)
@@ -292,12 +290,9 @@ def relative_differences(
     """
     if len(losses) != len(reference):
         return []
-    return [_relative_difference(expected, loss) for expected, loss in zip(reference, losses)]
-
-
-def _relative_difference(expected: Optional[float], loss: Optional[float]) -> Optional[float]:
-    if expected is None or loss is None:
-        return None
-    if loss == expected:
-        return 0.0
-    return abs(loss - expected) / abs(expected) if expected else None
+    return [
+        None
+        if expected is None or loss is None or (expected == 0 and loss != 0)
+        else abs(loss - expected) / (abs(expected) or 1.0)
+        for expected, loss in zip(reference, losses)
+    ]

@@ -282,8 +282,3 @@ def layer_floors(
 def step_floor_s(layers: Sequence[LayerWork], roof: Roof) -> float:
     """Least seconds of a step."""
     return sum(floor.floor_s for floor in layer_floors(layers, roof))
-
-
-def uncounted_kinds(layers: Sequence[LayerWork]) -> List[str]:
-    """Kinds of layers whose operations are not known and count 0."""
-    return sorted({layer.kind for layer in layers if not layer.counted})

@@ -12,7 +12,6 @@ from oneflow_bench.bench.tools.profile.work import (
     layer_floors,
     step_floor_s,
     sum_work,
-    uncounted_kinds,
 )
 
 ROOF = Roof(threads=1, peak=1e11, bandwidth=1e10)  # ten operations a byte at the ridge
@@ -67,8 +66,3 @@ def test_shares_are_of_what_the_profile_measured():
     assert [floor.share for floor in found] == [pytest.approx(0.5), pytest.approx(0.1), None]
     assert found[0].measured_s == pytest.approx(0.06)
     assert found[1].measured_s == pytest.approx(0.1)
-
-
-def test_kinds_that_are_not_known_are_named():
-    assert uncounted_kinds([create_layer(), create_layer("b", counted=False)]) == ["Conv2d"]
-    assert uncounted_kinds([create_layer()]) == []
