@@ -1,4 +1,4 @@
-"""The command line. Commands import what they need when they run, so that --help is quick."""
+"""The command line. A command is imported when it is asked for, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ import click
 from ... import __version__
 from ..errors import EXIT_INTERRUPTED, BenchError, InputError, WorkerError
 
+# each command is the file of its name in this folder, which holds its full help
 COMMANDS = {
     "eager": "Train and validate in eager mode.",
     "graph": "Train and validate as compiled graphs (nn.Graph).",
     "compare": "Run both modes in turns, or compare two stored runs.",
     "launch": "Print the command of each of several machines.",
-    "versions": "Compare versions of OneFlow, each in an environment made for it.",
+    "versions": "Compare versions of OneFlow, each in its own environment.",
     "sweep": "Compare the modes over models, batch sizes and more.",
-    "check": "Find where the modes differ; gate on stored baselines.",
-    "baseline": "Rewrite stored baselines, with a readable diff.",
-    "infer": "Say what is on pictures, in either mode or both.",
-    "tune": "Find the fastest faithful runtime of a model here.",
-    "profile": "Time each layer; with --limits beside the machine's limits.",
-    "doctor": "Say what slows OneFlow down on this machine.",
+    "check": "Find the first difference of the modes, or a regression.",
+    "baseline": "Rewrite stored baselines and print the changes.",
+    "infer": "Classify pictures in either mode or both.",
+    "tune": "Find the fastest faithful runtime of a model on this machine.",
+    "profile": "Time each layer, with --limits beside the machine's limits.",
+    "doctor": "Find the causes of slowness on this machine.",
     "plot": "Draw the pictures of stored runs.",
-    "history": "Say what changed over the stored runs of a machine.",
+    "history": "Find changes over the stored runs of a machine.",
     "export": "Write stored runs in the formats of other tools.",
     "models": "List the models.",
     "data": "Make, import and inspect datasets.",
 }
 
+# replacements of former commands
 REMOVED = {
     "limits": "`bench limits` is now `bench profile --limits`, its --witness-steps is "
     "--loss-steps, and --profile is no longer needed",
@@ -76,7 +78,7 @@ def bench() -> None:
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
-    """Entry point of `bench`; turns the suite's errors into a sentence and an exit status."""
+    """Entry point of `bench`. An error of the suite becomes a sentence and an exit status."""
     try:
         status: int = bench(arguments, standalone_mode=False) or 0
     except click.exceptions.Exit as error:

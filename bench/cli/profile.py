@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 import click
 
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
-from .options import create_contenders, decorated, step_options
+from .options import create_contenders, step_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ _OPTIONS = [
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    return decorated(command, _OPTIONS)
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command()
