@@ -26,7 +26,7 @@ from oneflow_bench.bench.tools.profile.document import load_profile
 
 
 class Options(NamedTuple):
-    """What is calculated. The parser below describes each."""
+    """The options of a calculation. The parser below describes each."""
 
     profile: Path
     ranks: Sequence[int]

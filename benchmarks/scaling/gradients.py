@@ -103,7 +103,7 @@ def read_step(profile: ProfileDocument, bytes_per_parameter: int) -> MeasuredSte
 
 
 def _param_sizes(row: LayerRow) -> List[int]:
-    """Elements of each trained parameter; all as one where the profile does not tell them apart."""
+    """Elements of each trained parameter; all as one if the profile does not tell them apart."""
     if row.layer.param_sizes is not None:
         return row.layer.param_sizes
     return [row.layer.num_params] if row.layer.num_params else []

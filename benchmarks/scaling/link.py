@@ -108,7 +108,7 @@ def all_reduce_time_s(algorithm: Algorithm, ranks: int, size_bytes: float, link:
 
 
 def load_all_reduce(path: Path) -> AllReduceDocument:
-    """Read measured all-reduces. Raises RecordError where the file cannot be used."""
+    """Read measured all-reduces. Raises RecordError if the file cannot be used."""
     document: AllReduceDocument = load_document(
         path,
         AllReduceDocument,

@@ -49,7 +49,7 @@ class Prediction(_Part):
     all_reduce_s: float  # all buckets
     sent_bytes: float  # by each rank in a step
     weak: Scaling  # the profile's batch on every rank
-    strong: Optional[Scaling]  # the global batch divided; None where the ranks do not divide it
+    strong: Optional[Scaling]  # the global batch divided; None if the ranks do not divide it
 
 
 class Setting(NamedTuple):
@@ -177,7 +177,7 @@ def describe_assumptions(step: MeasuredStep, setting: Setting, mode: str) -> Lis
         "the scaling by 1 / ranks take no time.",
         _floor(setting),
         "Input, and the broadcast of buffers that DDP makes before each forward pass, take no "
-        "time beyond what the one rank's step has.",
+        "time beyond that in the one rank's step.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""A layer profile and the machine's limits as data: `profile.json`. SI units throughout."""
+"""A layer profile and the machine's limits as data: `profile.json`. Everything in SI units."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Part(BaseModel):
 
 
 class LayerProfile(_Part):
-    """One leaf. Lists have a value for each iteration or repeat; empty where there is none."""
+    """One leaf. Lists have a value for each iteration or repeat; empty for none."""
 
     name: str
     kind: str
@@ -66,7 +66,7 @@ class StepParts(_Part):
 
 
 class StepTimes(_Part):
-    """A contender's train step; no times and an error where it could not run."""
+    """A contender's train step; no times and an error if it could not run."""
 
     name: str
     library: str  # oneflow or torch
@@ -87,9 +87,9 @@ class StepRatio(_Part):
 
 
 class LossRun(_Part):
-    """Losses of the same steps from the same weights; None where a loss is not finite.
+    """Losses of the same steps from the same weights; None for a loss that is not finite.
 
-    `max_relative_difference` is to OneFlow's eager mode; None for that mode itself, and where a
+    `max_relative_difference` is to OneFlow's eager mode; None for that mode itself, and if a
     loss is not finite.
     """
 
@@ -142,7 +142,7 @@ def load_profile(
 ) -> ProfileDocument:
     """Read a profile: a `.json` file, or `profile.json` of a folder.
 
-    Raises RecordError where it cannot be used.
+    Raises RecordError if it cannot be used.
     """
     file = path if path.suffix == ".json" else path / PROFILE_NAME
     document: ProfileDocument = load_document(
@@ -154,7 +154,7 @@ def load_profile(
 def load_limits(folder: Path) -> LimitsDocument:
     """The limits in a folder of `bench profile --limits`, or of the older `bench limits`.
 
-    Raises RecordError or InputError where there are none that can be used.
+    Raises RecordError or InputError if there are none that can be used.
     """
     remedy = "give the folder of a `bench profile --limits`"
     if (folder / LIMITS_NAME).exists():
@@ -182,8 +182,8 @@ def check_limits(limits: LimitsDocument, workload: Workload) -> None:
 def find_floors(profile: ProfileDocument, limits: LimitsDocument) -> Dict[str, LayerFloor]:
     """Floors of the layers by name, on all cores, with their shares of the measured times.
 
-    A share is of the times in the profile: forward, and backward where it is there. Raises
-    InputError where the two have other layers.
+    A share is of the times in the profile: forward, and backward if it has one. Raises
+    InputError if the two have other layers.
     """
     params = {layer.name: layer.num_params for layer in limits.layers}
     if any(params.get(layer.name) != layer.num_params for layer in profile.layers):

@@ -60,7 +60,7 @@ _WARMUP_REPEATS = 2
 
 
 class _Call:
-    """One use of a leaf in an iteration, with what is needed to repeat it."""
+    """One use of a leaf in an iteration, with its tensors, so that it can be repeated."""
 
     def __init__(self, inputs: Tuple[Any, ...], output: Any) -> None:
         self.inputs = inputs
@@ -76,7 +76,7 @@ class _Call:
 
     @property
     def shape(self) -> Optional[CallShape]:
-        """None where the input or the output is no single tensor."""
+        """None if the input or the output is no tensor."""
         if self.output_shape is None or not isinstance(next(iter(self.inputs), None), flow.Tensor):
             return None
         return CallShape(list(self.inputs[0].shape), self.output_shape, self.needs_input_gradient)
@@ -275,7 +275,7 @@ def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
         wanted.append(data)
 
     def run() -> float:
-        # an in-place layer may not overwrite what a gradient is wanted of
+        # an in-place layer may not overwrite a tensor whose gradient is wanted
         output = leaf(data.clone() if in_place else data)
         return _time(lambda: flow.autograd.grad([output], wanted, [call.gradient]))
 

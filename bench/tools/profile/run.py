@@ -47,7 +47,7 @@ class Profiled(NamedTuple):
 
 
 class _Profiler:
-    """The process that profiles; a fresh one where OneFlow ended it."""
+    """The process that profiles; a fresh one if OneFlow ended it."""
 
     def __init__(self, fleet: Fleet, contender: Contender) -> None:
         self._fleet, self._contender = fleet, contender
@@ -132,16 +132,16 @@ def _measure_graphs(
 def measure_limits(
     fleet: Fleet, work: List[LayerWork], blocks: int, loss_steps: int, created: str
 ) -> LimitsDocument:
-    """Measure the ceilings, time the step in turns, and ask PyTorch where it is there.
+    """Measure the ceilings, time the step in turns, and compare with PyTorch if the fleet has it.
 
-    Raises what the workers of OneFlow raise.
+    Errors of OneFlow's workers pass through.
     """
     machine = describe_machine()
     runtime, cores = fleet.contenders[0].runtime, read_cpu()["cores"]
     ceilings = measure_ceilings(fleet, runtime, cores, sum_work(work).bytes)
     start, dropout_layers = None, 0
     loss_runs: List[LossRun] = []
-    # the weights of a large model are hundreds of megabytes; nobody needs them afterwards
+    # the weights of a large model are hundreds of megabytes, and are not needed afterwards
     with tempfile.TemporaryDirectory(prefix="bench-limits-") as scratch:
         if fleet.has_torch:
             weights, inputs = (str(Path(scratch) / f"{n}.npz") for n in ("weights", "inputs"))
@@ -215,7 +215,7 @@ def limit_threads(threads: int) -> Dict[str, str]:
 
 
 def check_torch_python(path: str) -> None:
-    """Raise InputError where `path` is no interpreter that can import PyTorch and NumPy."""
+    """Raise InputError if `path` is no interpreter that can import PyTorch and NumPy."""
     given = f"--torch-python {path or '(nothing)'}"
     remedy = "give the path of a Python interpreter that has PyTorch"
     if not path or not Path(path).exists():

@@ -51,7 +51,7 @@ class Participant:
         self._worker, self._timeout_s = worker, timeout_s
 
     def ask(self, call: str, **arguments: Any) -> Dict[str, Any]:
-        """The answer; an empty one where this participant is PyTorch's and fails or has failed."""
+        """The answer; an empty one if this participant is PyTorch's and fails or has failed."""
         if self.error is not None:
             return {}
         try:
@@ -73,13 +73,13 @@ class Participant:
         self._worker.close()
 
     def abandon(self) -> None:
-        """End the process at once, whatever it does; nothing where it is closed already."""
+        """End the process at once, whatever it does; nothing if it is closed already."""
         self._worker.kill()
         self._worker.close()
 
 
 class Fleet:
-    """Starts participants for the OneFlow modes, and for PyTorch where there is an interpreter."""
+    """Starts participants for the OneFlow modes, and for PyTorch if there is an interpreter."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class Fleet:
 def time_steps(fleet: Fleet, start: Optional[TorchStart], blocks: int) -> List[StepTimes]:
     """Step times of `blocks` blocks of each participant, in randomised ABBA or BAAB turns.
 
-    All are alive and one runs at a time. PyTorch takes part where it has a `start`.
+    All are alive and one runs at a time. PyTorch takes part if it has a `start`.
     """
     participants: List[Participant] = []
     try:
@@ -217,7 +217,7 @@ def _warm_up(participant: Participant) -> List[float]:
 
 
 def compare_steps(steps: Sequence[StepTimes]) -> List[StepRatio]:
-    """OneFlow's time over PyTorch's, and eager's over graph's; of what was timed to the end."""
+    """OneFlow's time over PyTorch's, and eager's over graph's, of the steps that were timed."""
     timed = [each for each in steps if each.step_time_s]
     return [
         StepRatio(
@@ -284,9 +284,9 @@ def _train(participant: Participant, steps: int, reference: Optional[LossRun]) -
 def relative_differences(
     reference: Sequence[Optional[float]], losses: Sequence[Optional[float]]
 ) -> List[Optional[float]]:
-    """|loss - reference| / |reference| step by step; None where one is not finite.
+    """|loss - reference| / |reference| step by step; None if one is not finite.
 
-    None too where a reference of 0 is missed. Empty for unequal numbers of steps.
+    None too if a reference of 0 is missed. Empty for unequal numbers of steps.
     """
     if len(losses) != len(reference):
         return []

@@ -1,9 +1,9 @@
 """The train step in PyTorch, built from the suite's own model sources; run as a file.
 
 The interpreter with PyTorch need not have OneFlow or this package. So this file uses only PyTorch,
-NumPy and the standard library, and speaks the suite's worker protocol itself. The model files use
-of `oneflow` what PyTorch has under the same names; so they are run as they are, with `torch`
-standing in for `oneflow`. What a model uses that PyTorch lacks ends the setup in one sentence.
+NumPy and the standard library, and speaks the suite's worker protocol itself. Most names that the
+model files use of `oneflow` are PyTorch's too. So the files are run as they are, with `torch` in
+place of `oneflow`. A model that uses another name ends the setup in one sentence.
 """
 
 import argparse
@@ -78,7 +78,7 @@ class TorchSession:
     """The suite's train step: cross entropy, SGD, batches that lie in memory."""
 
     def setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Build, load the weights and say what this runs on."""
+        """Build, load the weights and describe the interpreter."""
         import torch
 
         models = stand_in_for_oneflow(torch, Path(request["models_folder"]))

@@ -1,7 +1,7 @@
 """Operations and least bytes of a train step, layer by layer, and the least time for them.
 
-A floating-point operation is an add, a multiply or a comparison; a multiply-add is two. Where an
-operation is counted too low (a sigmoid counts one an element) the floor is too low, never too high.
+A floating-point operation is an add, a multiply or a comparison; a multiply-add is two. Some are
+counted too low (a sigmoid counts one an element). So the floor may be too low, never too high.
 
 The floor is the roofline model (Williams, Waterman and Patterson 2009):
 
@@ -61,7 +61,7 @@ class Work(_Part):
 class LayerWork(_Part):
     """The work of a leaf in one train step.
 
-    `counted` is False where its operations are not known and count 0.
+    `counted` is False if its operations are not known and count 0.
     """
 
     name: str
@@ -125,7 +125,7 @@ def count_layer(trace: LayerTrace, rule: UpdateRule) -> LayerWork:
 
     Products (Chetlur et al. 2014, arXiv:1410.0759, section 2, for convolutions; Goodfellow et al.,
     Deep Learning, 2016, section 6.5, for the gradients): N C_out H_out W_out C_in / groups k_h k_w
-    multiply-adds forward, as many for the gradient of the inputs where one is wanted, and as many
+    multiply-adds forward, as many for the gradient of the inputs if one is wanted, and as many
     for that of the weights. A bias is the first addend of its sum; its gradient is an add for each
     output. Batch norm (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1) as linear forms of a
     channel: 5 operations an element forward, 4 and 3 for the gradients. Pooling: a window of k
@@ -133,7 +133,7 @@ def count_layer(trace: LayerTrace, rule: UpdateRule) -> LayerWork:
     once. Element-wise: one operation an element in each direction.
 
     Bytes: a layer writes its output once, in the forward pass; the backward pass reads its input
-    once where weights have a gradient, and writes the gradient of the input once; parameters are
+    once if the weights have a gradient, and writes the gradient of the input once; parameters are
     read forward, and again for the gradient of the inputs; their gradient is written once. A
     fused kernel does element-wise layers and reshapes in passing; they move nothing.
     """
@@ -214,14 +214,14 @@ class Roof(NamedTuple):
         return min(self.peak, intensity * self.bandwidth)
 
     def limit_of(self, work: Work) -> str:
-        """Which of the two limits: compute, memory, or none where there is nothing to do."""
+        """The name of the longer of the two: compute or memory; a dash for no work."""
         if not work.flops and not work.bytes:
             return "-"
         return "compute" if work.flops / self.peak >= work.bytes / self.bandwidth else "memory"
 
 
 class LayerTime(NamedTuple):
-    """Median seconds of a layer; None where its backward was not measured."""
+    """Median seconds of a layer; None if its backward was not measured."""
 
     forward_s: float
     backward_s: Optional[float]
@@ -240,7 +240,7 @@ class LayerFloor(NamedTuple):
 def create_roof(ceilings: Sequence[Ceiling], threads: int) -> Roof:
     """The best rates measured on at most `threads` threads, by whichever library and size.
 
-    Raises ValueError where one of the two was not measured.
+    Raises ValueError if one of the two was not measured.
     """
     best: Dict[str, float] = {}
     for ceiling in ceilings:
@@ -252,7 +252,7 @@ def create_roof(ceilings: Sequence[Ceiling], threads: int) -> Roof:
 
 
 def create_roofs(ceilings: Sequence[Ceiling], cores: int) -> List[Roof]:
-    """The roof of one core, and of all `cores` where there are more."""
+    """The roof of one core, and of all `cores` if there are more."""
     return [create_roof(ceilings, threads) for threads in sorted({1, cores})]
 
 
