@@ -5,25 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from ...config import Workload
 from ...errors import InputError
 from ...plan.checks import flag_of
 from ...record.documents import load_document
 from ...verdict.statistics import Ratio, Summary, summarize
-from .work import Ceiling, LayerFloor, LayerTime, LayerWork, create_roofs, layer_floors
+from .work import (
+    Ceiling,
+    LayerFloor,
+    LayerTime,
+    LayerWork,
+    Part,
+    create_roofs,
+    layer_floors,
+)
 
 SCHEMA_VERSION = 1
 PROFILE_NAME = "profile.json"
 LIMITS_NAME = "limits.json"  # of the command `bench limits`, whose documents stay readable
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class LayerProfile(_Part):
+class LayerProfile(Part):
     """One leaf. Lists have a value for each iteration or repeat; empty for none."""
 
     name: str
@@ -40,7 +44,7 @@ class LayerProfile(_Part):
     spans_s: List[float] = []
 
 
-class GraphFacts(_Part):
+class GraphFacts(Part):
     """The compiled train step, as far as OneFlow describes it."""
 
     compile_s: float
@@ -55,7 +59,7 @@ class GraphFacts(_Part):
         }
 
 
-class StepParts(_Part):
+class StepParts(Part):
     """Parts of one eager step with nothing wrapped, each synchronised; a value an iteration."""
 
     step_s: List[float]  # without synchronisations between the parts
@@ -65,7 +69,7 @@ class StepParts(_Part):
     update_s: List[float]
 
 
-class StepTimes(_Part):
+class StepTimes(Part):
     """A contender's train step; no times and an error if it could not run."""
 
     name: str
@@ -78,7 +82,7 @@ class StepTimes(_Part):
     error: Optional[str] = None
 
 
-class StepRatio(_Part):
+class StepRatio(Part):
     """Baseline time over contender time."""
 
     baseline: str
@@ -86,7 +90,7 @@ class StepRatio(_Part):
     ratio: Ratio
 
 
-class LossRun(_Part):
+class LossRun(Part):
     """Losses of the same steps from the same weights; None for a loss that is not finite.
 
     `max_relative_difference` is to OneFlow's eager mode; None for that mode itself, and if a
@@ -99,7 +103,7 @@ class LossRun(_Part):
     error: Optional[str] = None
 
 
-class LimitsDocument(_Part):
+class LimitsDocument(Part):
     """A step's work, the machine's ceilings, and the measured steps of OneFlow and PyTorch."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)  # limits.json also held layer times
@@ -118,7 +122,7 @@ class LimitsDocument(_Part):
     dropout_layers: int = 0  # switched off for the losses alone
 
 
-class ProfileDocument(_Part):
+class ProfileDocument(Part):
     """`profile.json`."""
 
     schema_version: int = SCHEMA_VERSION

@@ -26,7 +26,9 @@ MATMUL, COPY = "matmul", "copy"
 _NO_TRAFFIC = (ELEMENT_WISE, RESHAPE, PARAMETER)
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Base of all parts of `profile.json`."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
@@ -51,14 +53,14 @@ class LayerTrace(NamedTuple):
     window: int = 0  # pixels that a pooling looks at for one output
 
 
-class Work(_Part):
+class Work(Part):
     """Floating-point operations, and the bytes that at least move between memory and processor."""
 
     flops: int = 0
     bytes: int = 0
 
 
-class LayerWork(_Part):
+class LayerWork(Part):
     """The work of a leaf in one train step.
 
     `counted` is False if its operations are not known and count 0.
@@ -181,7 +183,7 @@ def count_update(num_params: int, rule: UpdateRule) -> Work:
     return _work(flops * num_params, (3 + 2 * rule.momentum) * num_params)
 
 
-class Ceiling(_Part):
+class Ceiling(Part):
     """A rate at which the machine was measured."""
 
     what: str  # MATMUL, in operations a second, or COPY, in bytes a second

@@ -57,8 +57,9 @@ class ProfileSession(Session):
 
         A graph after an eager pass on the same module silently does not train.
         """
-        compile_s = self._mode.compile_train()
-        built, compiled = self._mode.list_ops()
+        mode: Any = self._mode  # of a graph, which lists its operators
+        compile_s = mode.compile_train()
+        built, compiled = mode.list_ops()
         self._measure_steps(int(request["warmup"]))
         return {
             "compile_s": compile_s,

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from limits_records import create_layer, create_layer_profile, create_limits, create_profile
 
 from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.tools.profile.document import (
     check_limits,
     find_floors,
     load_limits,
     load_profile,
 )
+from oneflow_bench.bench.tools.profile.report import report_profile
 
+RESULTS = Path(__file__).resolve().parents[4] / "results"
 STEP = Workload(model="alexnet", batch_size=4, image_size=32)
 
 
@@ -79,3 +83,11 @@ def test_limits_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "limits.json").write_text("{")
     with pytest.raises(RecordError, match="is not JSON"):
         load_limits(tmp_path)
+
+
+def test_every_stored_profile_is_read_and_reported():
+    paths = list(RESULTS.rglob("profile.json"))
+    assert len(paths) > 10
+    for path in paths:
+        text = format_markdown(report_profile(load_profile(path)))
+        assert "| all layers |" in text
