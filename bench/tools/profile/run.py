@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ...config import Contender
 from ...errors import InputError, WorkerError
@@ -39,13 +39,6 @@ print("both are there")
 """
 
 
-class Profiled(NamedTuple):
-    """A profile, and the work of its layers."""
-
-    document: ProfileDocument
-    work: List[LayerWork]
-
-
 class _Profiler:
     """The process that profiles; a fresh one if OneFlow ended it."""
 
@@ -66,8 +59,11 @@ class _Profiler:
 
 def run_profile(
     fleet: Fleet, contender: Contender, iterations: int, warmup: int, created: str
-) -> Profiled:
-    """Profile the fleet's workload under one contender. Errors of the worker pass through."""
+) -> Tuple[ProfileDocument, List[LayerWork]]:
+    """The profile of the fleet's workload under one contender, and the work of its layers.
+
+    Errors of the worker pass through.
+    """
     workload, observe = fleet.workload, fleet.observe
     profiler = _Profiler(fleet, contender)
     try:
@@ -100,7 +96,7 @@ def run_profile(
         profiled_step_s=found["profiled_step_s"],
         graph=graph,
     )
-    return Profiled(document, [LayerWork.model_validate(one) for one in found["work"]])
+    return document, [LayerWork.model_validate(one) for one in found["work"]]
 
 
 def _measure_graphs(

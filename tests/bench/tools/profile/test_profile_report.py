@@ -143,7 +143,7 @@ def run(deaths):
 
     contender = Contender(name="graph", mode="graph")
     fleet = Fleet(Workload(), [contender], launch, None, 5.0, lambda *_: None)
-    found = run_profile(fleet, contender, 3, 1, "now").document
+    found, _ = run_profile(fleet, contender, 3, 1, "now")
     assert all(worker.closed for worker in workers)
     return found, log, len(workers)
 
