@@ -1,4 +1,4 @@
-"""All-reduces between processes of this machine, in the format of `bench scaling --all-reduce`.
+"""All-reduces between processes of this machine, for `calculate_scaling.py --all-reduce`.
 
     python benchmarks/all_reduce.py --ranks 2 > two-ranks.json
 
@@ -55,7 +55,7 @@ def measure_all_reduces(
     timeout_s: float = TIMEOUT_S,
     command: Optional[Sequence[str]] = None,
 ) -> Dict[str, Any]:
-    """The document of `bench scaling --all-reduce`.
+    """The document of `calculate_scaling.py --all-reduce`.
 
     `command` is what each rank runs. Raises WorkerError where a rank fails or does not answer.
     """

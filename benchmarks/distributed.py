@@ -1,4 +1,4 @@
-"""Several ranks on this machine: the same losses, faster or not, and what `bench scaling` foretold.
+"""Several ranks on this machine: the same losses, faster or not, and what was calculated.
 
     python benchmarks/distributed.py                     # everything that is missing, for hours
     python benchmarks/distributed.py --only parity
@@ -8,11 +8,11 @@ parity       every strategy on 2 ranks against one process in float32 and in flo
 speed        data parallel ranks against one process of the same mode, with the speed verdict
 weak         the same with the whole batch on each rank
 all-reduce   all-reduces between 2 ranks, at several sizes
-profile      a layer profile of one process, from which `bench scaling` predicts the step of 2 ranks
+profile      a layer profile of one process, from which the step of 2 ranks is calculated
 
-Runs `bench compare`, `bench profile` and `bench scaling`. Each result is stored as it ends
-(rows.jsonl), and a second call goes on where the first stopped; a case that failed has a row that
-says so, which is run again with --retry.
+Runs `bench compare` and `bench profile`, and calculates as `calculate_scaling.py` does. Each result
+is stored as it ends (rows.jsonl), and a second call goes on where the first stopped. A case that
+failed has a row that says so. --retry runs it again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from all_reduce import measure_all_reduces
+from calculate_scaling import Options, calculate
 from distributed_report import ALL_REDUCE, ROWS, list_tables, load_rows, render_picture
 from study import open_study, run_main
 
@@ -178,18 +179,16 @@ def describe(comparison: Comparison) -> Dict[str, Any]:
     }
 
 
-def predict(out: Path, model: str, mode: str, run: Run) -> Optional[float]:
-    """The step of 2 ranks that `bench scaling` calculates, seconds; None where a part is missing.
+def predict(out: Path, model: str, mode: str) -> Optional[float]:
+    """The calculated step of 2 ranks in seconds; None where a part is missing.
 
     Strong scaling: the profile's batch is divided among the ranks.
     """
     folder, link = out / "profiles" / f"{model}-{mode}", out / ALL_REDUCE
     if not folder.exists() or not link.exists():
         return None
-    given = ["--profile", str(folder), "--all-reduce", str(link), "--ranks", str(RANKS)]
-    document = json.loads(run(["scaling", *given, "--json"]))
-    strong = document["predictions"][0]["strong"]
-    return None if strong is None else float(strong["overlap"]["step_time_s"])
+    strong = calculate(Options(folder, [RANKS], all_reduce=link)).predictions[0].strong
+    return None if strong is None else strong.overlap.step_time_s
 
 
 def run_study(options: argparse.Namespace, run: Run = run_bench) -> None:
@@ -211,13 +210,13 @@ def run_study(options: argparse.Namespace, run: Run = run_bench) -> None:
         write_atomically(stored, "".join(lines))
 
 
-def write_report(out: Path, run: Run = run_bench) -> str:
+def write_report(out: Path) -> str:
     """The tables and the picture of what is stored."""
     rows = load_rows(out)
     if not rows:
         return f"nothing is stored in {out} yet; run the study without 'report' first\n"
     speeds = [name.split("/") for name in rows if name.startswith("speed/")]
-    predicted = {f"{model}/{mode}": predict(out, model, mode, run) for _, model, mode in speeds}
+    predicted = {f"{model}/{mode}": predict(out, model, mode) for _, model, mode in speeds}
     text = list_tables(rows, predicted)
     write_atomically(out / "table.md", text)
     render_picture(rows, predicted, out)

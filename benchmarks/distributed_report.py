@@ -134,7 +134,7 @@ def render_picture(rows: Mapping[str, Row], predicted: Predicted, folder: Path) 
                 speedup = ranks["baseline_step_time_s"] / foretold
                 axes.plot(speedup, place, "x", color="#a02060", markersize=9, zorder=3)
         axes.plot([], [], "o", color="#103060", label="measured, 95 % interval")
-        axes.plot([], [], "x", color="#a02060", label="predicted by bench scaling")
+        axes.plot([], [], "x", color="#a02060", label="calculated")
         axes.axvline(1, color="#707070", linewidth=1)
         axes.set_yticks(range(len(measured)), [name.replace("/", ", ") for name in measured][::-1])
         axes.set_ylim(-0.6, len(measured) - 0.4)

@@ -3,8 +3,8 @@
     python benchmarks/scaling_study.py           # the profiles that are missing, then the report
     python benchmarks/scaling_study.py report    # tables and picture of what is stored
 
-Profiles one process of this machine, each model in both modes (`bench profile`), and lets
-`bench scaling` calculate from it: over the link measured between two processes here
+Profiles one process of this machine, each model in both modes (`bench profile`), and calculates
+from it as `calculate_scaling.py` does: over the link measured between two processes here
 (results/distributed/all-reduce.json) and over made-up networks. Each profile is stored as it ends,
 and a second call goes on where the first stopped.
 """
@@ -16,9 +16,12 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from calculate_scaling import Options
+from calculate_scaling import calculate as calculate_scaling
 from distributed import Run, run_bench
+from scaling.model import Prediction, ScalingDocument
 from study import load_rows, open_study, run_main, run_study
 
 from oneflow_bench.bench.record.run import write_atomically
@@ -33,18 +36,12 @@ RANKS = tuple(2**power for power in range(1, 11))
 MEASURED = ROOT / "results" / "distributed" / "all-reduce.json"
 
 
-class Link(NamedTuple):
-    """What an all-reduce passes through: its title, and the flags of `bench scaling`."""
-
-    title: str
-    flags: List[str]
-
-
-LINKS = [
-    Link("as measured between 2 processes here", ["--all-reduce", str(MEASURED)]),
-    Link("10 Gbit/s, 50 us", ["--bandwidth", "1.25e9", "--latency", "5e-5"]),
-    Link("100 Gbit/s, 10 us", ["--bandwidth", "1.25e10", "--latency", "1e-5"]),
-]
+# title -> the options of `calculate_scaling.py`
+LINKS: Dict[str, Dict[str, Any]] = {
+    "as measured between 2 processes here": {"all_reduce": MEASURED},
+    "10 Gbit/s, 50 us": {"bandwidth": 1.25e9, "latency": 5e-5},
+    "100 Gbit/s, 10 us": {"bandwidth": 1.25e10, "latency": 1e-5},
+}
 
 
 def profile(out: Path, model: str, mode: str, run: Run) -> Dict[str, Any]:
@@ -59,19 +56,17 @@ def profile(out: Path, model: str, mode: str, run: Run) -> Dict[str, Any]:
     return {"profile": name, "verdict": "profiled", "reason": name}
 
 
-def calculate(out: Path, row: Dict[str, Any], link: Link, run: Run) -> Dict[str, Any]:
-    """The document of `bench scaling` for a stored profile."""
-    ranks = ",".join(map(str, RANKS))
-    given = ["--profile", str(out / row["profile"]), "--ranks", ranks, *link.flags]
-    text = run(["scaling", *given, "--global-batch-size", str(GLOBAL_BATCH_SIZE), "--json"])
-    document: Dict[str, Any] = json.loads(text)
-    return document
+def calculate(out: Path, row: Dict[str, Any], link: Mapping[str, Any]) -> ScalingDocument:
+    """The scaling of a stored profile over a link of `LINKS`."""
+    return calculate_scaling(
+        Options(out / row["profile"], RANKS, global_batch_size=GLOBAL_BATCH_SIZE, **link)
+    )
 
 
-def list_tables(documents: Dict[str, List[Dict[str, Any]]]) -> str:
+def list_tables(documents: Mapping[str, Sequence[ScalingDocument]]) -> str:
     """Markdown: a table for each link, `documents` by its title."""
     lines: List[str] = []
-    columns = [f"{scaling}, {ranks:,}" for scaling in ("weak", "strong") for ranks in TABLE_RANKS]
+    columns = [f"{kind}, {ranks:,}" for kind in ("weak", "strong") for ranks in TABLE_RANKS]
     for title, found in documents.items():
         lines += [
             f"Link {title}; efficiency with overlap (and without), calculated:",
@@ -84,23 +79,27 @@ def list_tables(documents: Dict[str, List[Dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def _row(document: Dict[str, Any]) -> str:
-    by_ranks = {prediction["ranks"]: prediction for prediction in document["predictions"]}
+def _row(document: ScalingDocument) -> str:
+    by_ranks = {prediction.ranks: prediction for prediction in document.predictions}
     cells = [
-        document["model"],
-        document["mode"],
-        f"{document['step_time_s'] * 1e3:.0f}",
-        f"{document['gradient_bytes'] / 1e6:.1f}",
+        document.model,
+        document.mode,
+        f"{document.step_time_s * 1e3:.0f}",
+        f"{document.gradient_bytes / 1e6:.1f}",
     ]
-    for scaling in ("weak", "strong"):
+    for kind in ("weak", "strong"):
         for ranks in TABLE_RANKS:
-            found = by_ranks[ranks][scaling]
-            with_overlap, without = found["overlap"], found["no_overlap"]
-            cells.append(f"{with_overlap['efficiency']:.2f} ({without['efficiency']:.2f})")
+            found = getattr(by_ranks[ranks], kind)
+            overlap, without = found.overlap.efficiency, found.no_overlap.efficiency
+            cells.append(f"{overlap:.2f} ({without:.2f})")
     return f"| {' | '.join(cells)} |"
 
 
-def render_picture(documents: Dict[str, List[Dict[str, Any]]], folder: Path) -> List[Path]:
+def _efficiencies(predictions: Sequence[Prediction], kind: str) -> List[float]:
+    return [getattr(prediction, kind).overlap.efficiency for prediction in predictions]
+
+
+def render_picture(documents: Mapping[str, Sequence[ScalingDocument]], folder: Path) -> List[Path]:
     """Efficiency over ranks, weak above strong, a column for each link."""
     from oneflow_bench.bench.report.pictures import PICTURE_STYLE, plt, save_picture
 
@@ -115,16 +114,12 @@ def render_picture(documents: Dict[str, List[Dict[str, Any]]], folder: Path) -> 
             column[1].set_xlabel("ranks")
             for axes, scaling in zip(column, ("weak", "strong")):
                 for document in found:
-                    predictions = document["predictions"]
                     axes.plot(
-                        [prediction["ranks"] for prediction in predictions],
-                        [
-                            prediction[scaling]["overlap"]["efficiency"]
-                            for prediction in predictions
-                        ],
-                        styles[document["mode"]],
-                        color=colours[document["model"]],
-                        label=f"{document['model']}, {document['mode']}",
+                        [prediction.ranks for prediction in document.predictions],
+                        _efficiencies(document.predictions, scaling),
+                        styles[document.mode],
+                        color=colours[document.model],
+                        label=f"{document.model}, {document.mode}",
                     )
                 axes.set_xscale("log", base=2)
                 axes.set_xticks([2, 8, 64, 1024], ["2", "8", "64", "1,024"])
@@ -136,15 +131,18 @@ def render_picture(documents: Dict[str, List[Dict[str, Any]]], folder: Path) -> 
         return save_picture(figure, folder, "efficiency")
 
 
-def write_report(out: Path, run: Run) -> str:
+def write_report(out: Path) -> str:
     """The tables and the picture of what is stored."""
     rows = [row for row in load_rows(out / "rows.jsonl") if "error" not in row]
     if not rows:
         return f"no profile is stored in {out} yet; run the study without 'report' first\n"
-    documents = {link.title: [calculate(out, row, link, run) for row in rows] for link in LINKS}
+    documents = {
+        title: [calculate(out, row, link) for row in rows] for title, link in LINKS.items()
+    }
     text = list_tables(documents)
     write_atomically(out / "table.md", text)
-    write_atomically(out / "scaling.json", json.dumps(documents, indent=1) + "\n")
+    stored = {title: [one.model_dump() for one in found] for title, found in documents.items()}
+    write_atomically(out / "scaling.json", json.dumps(stored, indent=1) + "\n")
     render_picture(documents, out)
     return text
 
@@ -154,7 +152,7 @@ def measure_and_report(out: Path, only_report: bool, run: Run) -> None:
         open_study(out)
         cases = [(f"{model}/{mode}", (out, model, mode, run)) for model in MODELS for mode in MODES]
         run_study(out / "rows.jsonl", cases, profile)
-    print(write_report(out, run), end="")
+    print(write_report(out), end="")
 
 
 def main(arguments: Optional[Sequence[str]] = None, run: Run = run_bench) -> int:

@@ -3,8 +3,8 @@
     python benchmarks/torch_beside.py --torch-python /path/to/environment/bin/python
     python benchmarks/torch_beside.py report                 # the table of what is stored
 
-Runs `bench limits --torch-python` for each model whose search is stored, at its batch and image
-size and with its runtime profile: the same architecture, weights and batches in OneFlow's two
+Runs `bench profile --limits --torch-python` for each model whose search is stored, at its batch and
+image size and with its runtime profile: the same architecture, weights and batches in OneFlow's two
 modes and in PyTorch, eager and compiled, in turns. A row is stored as it ends (torch.jsonl), and a
 second call goes on where the first stopped.
 """
@@ -23,7 +23,7 @@ from study import append_row, load_rows, run_main
 
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.record.run import write_atomically
-from oneflow_bench.bench.tools.limits.document import LimitsDocument, load_limits
+from oneflow_bench.bench.tools.profile.document import PROFILE_NAME, LimitsDocument, load_limits
 from oneflow_bench.bench.tools.tune.candidates import BOTH
 from oneflow_bench.bench.tools.tune.result import TuneDocument
 from oneflow_bench.bench.tools.tune.run import create_profile
@@ -37,8 +37,8 @@ Run = Callable[[List[str]], int]
 
 
 def run_limits(arguments: List[str]) -> int:
-    """The exit status of `bench limits`, whose output is shown as it comes."""
-    command = [sys.executable, "-m", "oneflow_bench", "limits", *arguments]
+    """The exit status of `bench profile --limits`, whose output is shown as it comes."""
+    command = [sys.executable, "-m", "oneflow_bench", "profile", "--limits", *arguments]
     return subprocess.run(command, stdout=sys.stderr, check=False).returncode
 
 
@@ -57,17 +57,18 @@ def measure(
             "--num-classes": workload.num_classes,
             "--runtime": profile,
             "--torch-python": torch_python,
+            "--iterations": 1,  # of the profile of layers, which is not kept
             "--blocks": blocks,
             "--out": out,
         }
         status = run([str(part) for flag in flags.items() for part in flag])
-        if not (out / "limits.json").exists():
-            raise WorkerError(f"bench limits of {workload.model} ended with status {status}")
+        if not (out / PROFILE_NAME).exists():
+            raise WorkerError(f"bench profile of {workload.model} ended with status {status}")
         return pack_row(load_limits(out))
 
 
 def pack_row(document: LimitsDocument) -> Dict[str, Any]:
-    """What is kept of a run: times of each contender, ratios, and how far the losses lie apart."""
+    """The row of a run: times of each contender, ratios, and how far the losses lie apart."""
     torch = next(s.environment for s in document.steps if s.name == TORCH[0])
     return {
         "created": document.created,
@@ -80,7 +81,7 @@ def pack_row(document: LimitsDocument) -> Dict[str, Any]:
         "compile_s": {s.name: s.compile_s for s in document.steps},
         "errors": {s.name: s.error for s in document.steps if s.error},
         "ratios": [ratio.model_dump() for ratio in document.ratios],
-        "loss_differences": {w.name: w.max_relative_difference for w in document.witness},
+        "loss_differences": {w.name: w.max_relative_difference for w in document.loss_runs},
     }
 
 

@@ -1,4 +1,4 @@
-"""`bench profile`: the time of each layer."""
+"""`bench profile`: the time of each layer, and with --limits the least possible time beside it."""
 
 from __future__ import annotations
 
@@ -6,130 +6,180 @@ import json
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 import click
 
-from ..errors import EXIT_DONE, InputError
+from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
 from .options import HeadedCommand, create_contenders, step_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
     from ..plan.plan import Plan
-    from ..tools.limits.document import LimitsDocument
-    from ..tools.profile.document import ProfileDocument
+    from ..tools.profile.document import LimitsDocument, ProfileDocument
 
 _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
+_LIMITS_FLAGS = {  # of --limits without a folder
+    "torch_python": "--torch-python", "loss_steps": "--loss-steps", "blocks": "--blocks",
+}  # fmt: skip
+_MEASURE = ""  # the value of --limits without a folder
+
+
+_OPTIONS = [
+    click.option("--mode", type=click.Choice(["eager", "graph", "both"]), default=None,
+                 help="Default: eager. With --limits it is both, and the layers are profiled in "
+                 "eager mode."),
+    click.option("--data", default="synthetic", show_default=True,
+                 help="Dataset folder, or 'synthetic'."),
+    click.option("--iterations", type=click.IntRange(1), default=10, show_default=True,
+                 help="Profiled steps."),
+    click.option("--warmup", type=click.IntRange(0), default=2, show_default=True,
+                 help="Steps before."),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+                 help="CUDA has not been run."),
+    click.option("--limits", is_flag=False, flag_value=_MEASURE, default=None, metavar="[DIR]",
+                 help="Measure the machine's limits too, and show the share of them that each "
+                 "layer and step reaches. With DIR: take them from a stored profile of the step."),
+    click.option("--torch-python", default=None, metavar="PATH",
+                 help="With --limits: run the same step by this Python interpreter, which has "
+                 "PyTorch."),
+    click.option("--loss-steps", type=click.IntRange(1), default=None,
+                 help="With --torch-python: steps whose losses are compared. Default: 10."),
+    click.option("--blocks", type=click.IntRange(1), default=None,
+                 help="With --limits: timed blocks of steps of each contender. Default: 12."),
+]  # fmt: skip
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command(cls=HeadedCommand)
 @step_options
-@click.option("--mode", type=click.Choice(["eager", "graph"]), default="eager", show_default=True)
-@click.option(
-    "--data", default="synthetic", show_default=True, help="Dataset folder, or 'synthetic'."
-)
-@click.option(
-    "--iterations", type=click.IntRange(1), default=10, show_default=True, help="Profiled steps."
-)
-@click.option(
-    "--warmup", type=click.IntRange(0), default=2, show_default=True, help="Steps before."
-)
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="CUDA has not been run.",
-)
-@click.option(
-    "--limits",
-    default=None,
-    metavar="DIR",
-    help="Folder of a `bench limits` of the same step: adds each layer's share of the limit.",
-)
+@_options
 def profile(**flags: Any) -> int:
     """Time each layer's forward and backward; writes a table, a picture and a Chrome trace.
 
     With --mode graph each layer is compiled alone, since the whole graph tells no times of its
-    parts on a CPU; operators before and after compiling are counted.
+    parts on a CPU; operators before and after compiling are counted. With --limits the step's
+    operations and least bytes are held to the machine's measured ceilings.
 
     \b
     bench profile --model alexnet
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
+    bench profile --model resnet18 --image-size 64 --limits --torch-python ~/torch/bin/python
     """  # fmt: skip
     from ..plan.plan import create_plan
     from ..record.documents import create_run_folder
-    from ..tools.limits.profile_times import limit_shares
+    from ..tools.profile.document import check_limits, load_limits
+    from ..tools.profile.run import check_torch_python
 
+    measures_limits = flags["limits"] == _MEASURE
+    _check_flags(flags, measures_limits)
     given = {name: flags[name] for name in _PLAN_FLAGS}
-    plan = create_plan({**given, "feed": "memory", "val_batch_size": 1})
-    limits = _load_limits(plan, flags["limits"]) if flags["limits"] is not None else None
+    fixed = {"feed": "memory", "val_batch_size": 1, "schedule": "constant"}
+    plan = create_plan({**given, **fixed})
+    stored = load_limits(Path(flags["limits"])) if flags["limits"] else None
+    if stored is not None:
+        check_limits(stored, plan.workload)
+    if flags["torch_python"] is not None:
+        check_torch_python(flags["torch_python"])
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")
     folder = Path(flags["out"] or f"results/profile-{model}-{now:%Y%m%d-%H%M%S}")
     create_run_folder(folder)
     try:
-        document = _measure(plan, flags, folder, now.isoformat(timespec="seconds"))
-        shares = None if limits is None else limit_shares(document, limits)
-    except InputError:  # refused by the worker: nothing was measured
+        created = now.isoformat(timespec="seconds")
+        document = _measure(plan, flags, measures_limits, folder, created)
+        _report(document, stored, folder, flags["top"], flags["as_json"])
+    except InputError:  # refused by a worker, or limits of other layers
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    _report(document, shares, folder, flags["top"], flags["as_json"])
-    return EXIT_DONE
+    steps = document.limits.steps if document.limits is not None else []
+    failed = any(step.name == "torch eager" and step.error for step in steps)
+    return EXIT_WORKER_FAILED if failed else EXIT_DONE
 
 
-def _load_limits(plan: Plan, path: str) -> LimitsDocument:
-    from ..tools.limits.document import load_limits
-    from ..tools.limits.profile_times import check_limits
+def _check_flags(flags: Dict[str, Any], measures_limits: bool) -> None:
+    """Raise InputError for flags that do not go with --limits, or not without it."""
+    if not measures_limits:
+        given = [flag for name, flag in _LIMITS_FLAGS.items() if flags[name] is not None]
+        given += ["--mode both"] if flags["mode"] == "both" else []
+        if given:
+            raise InputError(
+                f"{given[0]} was given, which belongs to the measurement of limits; add --limits "
+                "without a folder"
+            )
+        return
+    for name, value in (("data", "synthetic"), ("device", "cpu")):
+        if flags[name] != value:
+            raise InputError(
+                f"--{name} {flags[name]} was given with --limits, which measures on --{name} "
+                f"{value}; leave one of the two out"
+            )
+    if flags["loss_steps"] is not None and flags["torch_python"] is None:
+        raise InputError("--loss-steps was given without --torch-python; give both or neither")
 
-    limits = load_limits(Path(path))
-    check_limits(limits, plan.workload)
-    return limits
 
-
-def _measure(plan: Plan, flags: Dict[str, Any], folder: Path, created: str) -> ProfileDocument:
-    from ..tools.profile.run import run_profile
+def _measure(
+    plan: Plan, flags: Dict[str, Any], measures_limits: bool, folder: Path, created: str
+) -> ProfileDocument:
+    from ..tools.profile.run import create_torch_launcher, measure_limits, run_profile
+    from ..tools.profile.steps import Fleet
     from ..worker.environment import RuntimeResolver
     from ..worker.launch import create_launcher
 
-    environments = RuntimeResolver()
-    (contender,) = create_contenders([flags["mode"]], flags, environments)
-    launch = create_launcher(folder, environments, "oneflow_bench.bench.tools.profile.worker")
+    environments, python = RuntimeResolver(), flags["torch_python"]
+    mode = flags["mode"] or ("both" if measures_limits else "eager")
+    modes = ["eager", "graph"] if mode == "both" else [mode]  # layers are profiled in the first
     with ProgressBar("") as bar:
-        return run_profile(
+        fleet = Fleet(
             plan.workload,
-            plan.dataset.root if plan.dataset else None,
-            contender,
-            launch,
-            flags["iterations"],
-            flags["warmup"],
+            create_contenders(modes, flags, environments),
+            create_launcher(folder, environments, "oneflow_bench.bench.tools.profile.worker"),
+            None if python is None else create_torch_launcher(python, folder),
             flags["timeout_s"],
-            created,
             bar,
+            plan.dataset.root if plan.dataset else None,
         )
+        document, work = run_profile(
+            fleet, fleet.contenders[0], flags["iterations"], flags["warmup"], created
+        )
+        if not measures_limits:
+            return document
+        blocks, loss_steps = flags["blocks"] or 12, flags["loss_steps"] or 10
+        limits = measure_limits(fleet, work, blocks, loss_steps, created)
+    return document.model_copy(update={"limits": limits})
 
 
 def _report(
     document: ProfileDocument,
-    shares: Optional[Dict[str, float]],
+    stored: Optional[LimitsDocument],
     folder: Path,
-    top: Optional[int],
+    top: int,
     as_json: bool,
 ) -> None:
     from rich.console import Console
 
     from ..record.run import write_atomically
-    from ..tools.profile.plot import render_profile_picture
-    from ..tools.profile.report import render_profile, save_profile_table
-    from ..tools.profile.trace import create_trace
+    from ..report.blocks import print_blocks
+    from ..tools.profile.document import PROFILE_NAME
+    from ..tools.profile.pictures import create_trace, render_layers, render_roofline
+    from ..tools.profile.report import report_profile, save_report
 
-    write_atomically(folder / "profile.json", document.model_dump_json(indent=1) + "\n")
+    text = document.model_dump_json(indent=1)
+    save_report(report_profile(document, limits=stored), folder / "layers.txt")
+    write_atomically(folder / PROFILE_NAME, text + "\n")
     write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
-    save_profile_table(document, folder / "layers.txt", shares)
-    render_profile_picture(document, folder)
+    render_layers(document, folder)
+    limits = stored or document.limits
+    if limits is not None:
+        render_roofline(document, limits, folder)
     if as_json:
-        click.echo(document.model_dump_json(indent=1))
+        click.echo(text)
         return
     console = Console()
-    render_profile(document, console, top, shares)
-    console.print(f"profile, whole table, trace and picture: {folder}", soft_wrap=True)
+    print_blocks(report_profile(document, top, console.width, stored), console)
+    console.print(f"profile, whole table, trace and pictures: {folder}", soft_wrap=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import runtime_study
 import torch_beside
-from limits_records import create_limits
+from limits_records import create_limits, create_profile
 from runtime_study import parse_options
 from study import load_rows
 from tuning_machine import Machine, variable
 
-from oneflow_bench.bench.tools.limits.document import DOCUMENT_NAME
+from oneflow_bench.bench.tools.profile.document import PROFILE_NAME
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def searched(tmp_path, monkeypatch):
 
 
 class Limits:
-    """In place of `bench limits`: keeps its arguments and writes a made-up document."""
+    """In place of `bench profile --limits`: keeps its arguments and writes a made-up document."""
 
     def __init__(self, document=None, status=0):
         self.document, self.status, self.calls = document, status, []
@@ -36,7 +36,8 @@ class Limits:
         if self.document is not None:
             folder = Path(flags["--out"])
             folder.mkdir()
-            (folder / DOCUMENT_NAME).write_text(self.document.model_dump_json())
+            profile = create_profile([], limits=self.document)
+            (folder / PROFILE_NAME).write_text(profile.model_dump_json())
         return self.status
 
 

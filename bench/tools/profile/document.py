@@ -1,22 +1,34 @@
-"""What a layer profile is as data: `profile.json`. Seconds throughout."""
+"""A layer profile and the machine's limits as data: `profile.json`. Everything in SI units."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, ConfigDict, Field
 
-from ...verdict.statistics import Summary, summarize
+from ...config import Workload
+from ...errors import InputError
+from ...plan.checks import flag_of
+from ...record.documents import load_document
+from ...verdict.statistics import Ratio, Summary, summarize
+from .work import (
+    Ceiling,
+    LayerFloor,
+    LayerTime,
+    LayerWork,
+    Part,
+    create_roofs,
+    layer_floors,
+)
 
 SCHEMA_VERSION = 1
+PROFILE_NAME = "profile.json"
+LIMITS_NAME = "limits.json"  # of the command `bench limits`, whose documents stay readable
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class LayerProfile(_Part):
-    """One leaf. Lists have a value for each iteration or repeat; empty where there is none."""
+class LayerProfile(Part):
+    """One leaf. Lists have a value for each iteration or repeat; empty for none."""
 
     name: str
     kind: str
@@ -32,8 +44,8 @@ class LayerProfile(_Part):
     spans_s: List[float] = []
 
 
-class GraphFacts(_Part):
-    """What OneFlow tells of the compiled train step."""
+class GraphFacts(Part):
+    """The compiled train step, as far as OneFlow describes it."""
 
     compile_s: float
     ops_built: Dict[str, int]  # operators by type, as traced with backward and update
@@ -47,7 +59,7 @@ class GraphFacts(_Part):
         }
 
 
-class StepParts(_Part):
+class StepParts(Part):
     """Parts of one eager step with nothing wrapped, each synchronised; a value an iteration."""
 
     step_s: List[float]  # without synchronisations between the parts
@@ -57,7 +69,60 @@ class StepParts(_Part):
     update_s: List[float]
 
 
-class ProfileDocument(_Part):
+class StepTimes(Part):
+    """A contender's train step; no times and an error if it could not run."""
+
+    name: str
+    library: str  # oneflow or torch
+    mode: str  # eager, graph or compiled
+    block_steps: int = 0
+    step_time_s: List[float] = []  # of each block
+    compile_s: Optional[float] = None
+    environment: Dict[str, Any] = {}
+    error: Optional[str] = None
+
+
+class StepRatio(Part):
+    """Baseline time over contender time."""
+
+    baseline: str
+    contender: str
+    ratio: Ratio
+
+
+class LossRun(Part):
+    """Losses of the same steps from the same weights; None for a loss that is not finite.
+
+    `max_relative_difference` is to OneFlow's eager mode; None for that mode itself, and if a
+    loss is not finite.
+    """
+
+    name: str
+    losses: List[Optional[float]] = []
+    max_relative_difference: Optional[float] = None
+    error: Optional[str] = None
+
+
+class LimitsDocument(Part):
+    """A step's work, the machine's ceilings, and the measured steps of OneFlow and PyTorch."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)  # limits.json also held layer times
+
+    schema_version: int = SCHEMA_VERSION
+    created: str
+    workload: Workload
+    runtime: str
+    machine: Dict[str, Any]
+    cores: int  # usable
+    layers: List[LayerWork]
+    ceilings: List[Ceiling]
+    steps: List[StepTimes]
+    ratios: List[StepRatio] = []
+    loss_runs: List[LossRun] = Field([], validation_alias=AliasChoices("loss_runs", "witness"))
+    dropout_layers: int = 0  # switched off for the losses alone
+
+
+class ProfileDocument(Part):
     """`profile.json`."""
 
     schema_version: int = SCHEMA_VERSION
@@ -73,66 +138,132 @@ class ProfileDocument(_Part):
     parts: StepParts
     profiled_step_s: List[float]
     graph: Optional[GraphFacts] = None
+    limits: Optional[LimitsDocument] = None
 
 
-class LayerRow(_Part):
+def load_profile(
+    path: Path, remedy: str = "give the folder of a `bench profile`"
+) -> ProfileDocument:
+    """Read a profile: a `.json` file, or `profile.json` of a folder.
+
+    Raises RecordError if it cannot be used.
+    """
+    file = path if path.suffix == ".json" else path / PROFILE_NAME
+    document: ProfileDocument = load_document(
+        file, ProfileDocument, [SCHEMA_VERSION], "profile", remedy
+    )
+    return document
+
+
+def load_limits(folder: Path) -> LimitsDocument:
+    """The limits in a folder of `bench profile --limits`, or of the older `bench limits`.
+
+    Raises RecordError or InputError if there are none that can be used.
+    """
+    remedy = "give the folder of a `bench profile --limits`"
+    if (folder / LIMITS_NAME).exists():
+        older: LimitsDocument = load_document(
+            folder / LIMITS_NAME, LimitsDocument, [SCHEMA_VERSION], "document of limits", remedy
+        )
+        return older
+    limits = load_profile(folder, remedy).limits
+    if limits is None:
+        raise InputError(f"the profile in {folder} was made without --limits; {remedy}")
+    return limits
+
+
+def check_limits(limits: LimitsDocument, workload: Workload) -> None:
+    """Raise InputError for limits of another step than that of `workload`."""
+    for field in ("model", "model_args", "batch_size", "image_size", "num_classes"):
+        has, wanted = getattr(limits.workload, field), getattr(workload, field)
+        if has != wanted:
+            raise InputError(
+                f"--limits is of {flag_of(field)} {has} and this run has {wanted}; give one of the "
+                "same step, or --limits without a folder to measure them"
+            )
+
+
+def find_floors(profile: ProfileDocument, limits: LimitsDocument) -> Dict[str, LayerFloor]:
+    """Floors of the layers by name, on all cores, with their shares of the measured times.
+
+    A share is of the times in the profile: forward, and backward if it has one. Raises
+    InputError if the two have other layers.
+    """
+    params = {layer.name: layer.num_params for layer in limits.layers}
+    if any(params.get(layer.name) != layer.num_params for layer in profile.layers):
+        raise InputError(
+            "the profile and the limits have other layers or parameters; make both with the same "
+            "--num-classes and --model-arg"
+        )
+    times = {
+        row.layer.name: LayerTime(
+            row.forward.median, None if row.backward is None else row.backward.median
+        )
+        for row in layer_rows(profile)
+    }
+    roof = create_roofs(limits.ceilings, limits.cores)[-1]
+    return {floor.layer.name: floor for floor in layer_floors(limits.layers, roof, times)}
+
+
+class LayerRow(NamedTuple):
     """A layer as it is shown. In graph mode the times are those of the layer compiled alone."""
 
     layer: LayerProfile
     forward: Summary
     backward: Optional[Summary]
-    total_s: float
     share: float  # of the sum over all layers
+
+    @property
+    def total_s(self) -> float:
+        return self.forward.median + (self.backward.median if self.backward else 0.0)
 
 
 def layer_rows(document: ProfileDocument) -> List[LayerRow]:
     """Rows in the order of the layers' first calls."""
-    is_graph = document.mode == "graph"
-    found = []
+    rows = []
     for layer in document.layers:
-        forward = layer.graph_forward_s if is_graph and layer.graph_forward_s else layer.forward_s
-        backward = layer.backward_s
-        if is_graph and layer.graph_forward_backward_s:
-            base = summarize(forward).median
-            backward = [max(0.0, both - base) for both in layer.graph_forward_backward_s]
-        summaries = summarize(forward), summarize(backward) if backward else None
-        total = summaries[0].median + (summaries[1].median if summaries[1] else 0.0)
-        found.append((layer, summaries, total))
-    whole = sum(total for _, _, total in found) or 1.0
-    return [
-        LayerRow(
-            layer=layer, forward=forward, backward=backward, total_s=total, share=total / whole
-        )
-        for layer, (forward, backward), total in found
-    ]
+        forward, backward = summarize(layer.forward_s), layer.backward_s
+        if document.mode == "graph" and layer.graph_forward_s:
+            forward = summarize(layer.graph_forward_s)
+        if document.mode == "graph" and layer.graph_forward_backward_s:
+            backward = [max(0.0, b - forward.median) for b in layer.graph_forward_backward_s]
+        rows.append(LayerRow(layer, forward, summarize(backward) if backward else None, 0.0))
+    whole_s = sum(row.total_s for row in rows) or 1.0
+    return [row._replace(share=row.total_s / whole_s) for row in rows]
 
 
-def remainder_rows(document: ProfileDocument) -> List[tuple]:
-    """(what, seconds) that no layer accounts for, in the eager step; may be below 0.
+def select_rows(rows: Sequence[LayerRow], top: Optional[int]) -> List[LayerRow]:
+    """The `top` layers by time, in the order of the model; all with None."""
+    chosen = sorted(range(len(rows)), key=lambda number: -rows[number].total_s)[:top]
+    return [rows[number] for number in sorted(chosen)]
 
-    Layers are timed one at a time, which costs a synchronisation each and gains a warm cache; what
-    does not add up is shown and not spread over the layers.
+
+def remainder_rows(document: ProfileDocument) -> List[Tuple[str, float]]:
+    """(name, seconds) of the parts of the step outside the layers; may be below 0.
+
+    Layers are timed one at a time, which costs a synchronisation each and gains a warm cache. The
+    difference is shown and not spread over the layers.
     """
-    rows = layer_rows(document)
-    parts = document.parts
-    medians = {
-        name: summarize(getattr(parts, name)).median
-        for name in ("step_s", "forward_s", "loss_s", "backward_s", "update_s")
-    }
+    rows, parts = layer_rows(document), document.parts
     if document.graph is not None:
-        step = summarize(document.graph.step_s).median
         layers = sum(row.total_s for row in rows)
+        step = _median(document.graph.step_s)
         return [("layers alone, sum", layers), ("the rest of the step", step - layers)]
-    forward = sum(row.forward.median for row in rows)
-    backward = sum(row.backward.median for row in rows if row.backward)
+    forward, loss = _median(parts.forward_s), _median(parts.loss_s)
+    backward, update = _median(parts.backward_s), _median(parts.update_s)
+    layer_forward = sum(row.forward.median for row in rows)
+    layer_backward = sum(row.backward.median for row in rows if row.backward)
     return [
-        ("forward outside the layers", medians["forward_s"] - forward),
-        ("loss", medians["loss_s"]),
-        ("backward outside the layers", medians["backward_s"] - backward),
-        ("optimizer", medians["update_s"]),
+        ("forward outside the layers", forward - layer_forward),
+        ("loss", loss),
+        ("backward outside the layers", backward - layer_backward),
+        ("optimizer", update),
         (
             "overlap (negative: time gained)",
-            medians["step_s"]
-            - sum(medians[k] for k in ("forward_s", "loss_s", "backward_s", "update_s")),
+            _median(parts.step_s) - (forward + loss + backward + update),
         ),
     ]
+
+
+def _median(values: Sequence[float]) -> float:
+    return summarize(values).median

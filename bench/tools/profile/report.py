@@ -1,133 +1,154 @@
-"""Shows a layer profile: tables for the terminal. Seconds become milliseconds here."""
+"""A layer profile, and the limits beside it, as the blocks of a report. Units change here."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Sequence, Union
 
 from ...record.run import write_atomically
+from ...report.blocks import Block, Heading, Table, Text, print_blocks
+from ...report.format import MISSING, format_interval, format_ms, format_number, format_percent
 from ...verdict.statistics import Summary, summarize
-from .document import GraphFacts, LayerRow, ProfileDocument, layer_rows, remainder_rows
+from .document import (
+    GraphFacts,
+    LayerRow,
+    LimitsDocument,
+    LossRun,
+    ProfileDocument,
+    StepTimes,
+    find_floors,
+    layer_rows,
+    remainder_rows,
+    select_rows,
+)
+from .steps import relative_differences
+from .work import (
+    MATMUL,
+    Ceiling,
+    LayerFloor,
+    create_roofs,
+    step_floor_s,
+    sum_work,
+)
 
-if TYPE_CHECKING:
-    from rich.console import Console
+WIDE, FULL = 110, 160  # columns of a terminal that shows more of a layer, and of the file
+_GIGA, _MEGA, _MIB = 1e9, 1e6, 2**20
+_LEFT = ("", "layer", "kind", "limit", "rate of", "library")
 
 
-_WIDE = 110  # columns of a terminal that shows shapes and parameters too
-_FILE_WIDTH = 160  # columns of the table in a file
-
-
-def select_rows(rows: List[LayerRow], top: Optional[int]) -> List[LayerRow]:
-    """The `top` layers by time, in the order of the model; all with None."""
-    if top is None or top >= len(rows):
-        return rows
-    chosen = sorted(rows, key=lambda row: -row.total_s)[:top]
-    return [row for row in rows if row in chosen]
-
-
-def format_ms(value: Optional[Summary]) -> str:
-    """Median in milliseconds and half the width of its interval; a dash where not measured."""
-    if value is None:
-        return "-"
-    median = f"{value.median * 1e3:.2f}"
-    if value.low is None or value.high is None:
-        return median
-    return f"{median} ±{(value.high - value.low) / 2 * 1e3:.2f}"
-
-
-def render_profile(
+def report_profile(
     document: ProfileDocument,
-    console: Console,
-    top: Optional[int],
-    limit_shares: Optional[Mapping[str, float]] = None,
-) -> None:
-    """The table of layers, what no layer accounts for, and in graph mode what was compiled.
+    top: Optional[int] = None,
+    width: int = FULL,
+    limits: Optional[LimitsDocument] = None,
+) -> List[Block]:
+    """The layers, the rest of the step, and in graph mode the compiled operators.
 
-    `limit_shares` has by layer the least possible over the measured time, shown where given.
+    With the document's own limits, or stored `limits` of the same step, each layer has its floor
+    and its share of it; with its own the ceilings, the steps and PyTorch's losses follow. Of the
+    layers the `top` by time are shown, all with None. A narrow `width` shows less of each.
     """
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    rows = layer_rows(document)
-    shown = select_rows(rows, top)
-    alone = ", each compiled alone" if document.mode == "graph" else ""
-    table = Table(
-        title=f"{document.model}, {document.mode}{alone}; batch {document.batch_size}, "
-        f"{document.image_size} px",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    wide = console.width >= _WIDE
-    titles = ["layer", "kind", *(["output", "params"] if wide else [])]
-    titles += ["forward, ms", "backward, ms", "share"]
-    titles += [] if limit_shares is None else ["share of limit"]
-    for number, title in enumerate(titles):
-        table.add_column(title, justify="left" if number < 2 else "right", overflow="fold")
-    for row in shown:
-        layer = row.layer
-        name = layer.name if layer.calls == 1 else f"{layer.name} ({layer.calls} calls)"
-        sizes = ["x".join(map(str, layer.output_shape)), f"{layer.num_params:,}"]
-        table.add_row(
-            escape(name),
-            layer.kind,
-            *(sizes if wide else []),
-            format_ms(row.forward),
-            format_ms(row.backward),
-            f"{row.share * 100:.1f} %",
-            *_limit_cells(layer.name, limit_shares),
-        )
-    others = [row for row in rows if row not in shown]
-    if others:
-        table.add_row(
-            f"{len(others)} other layers",
-            "",
-            *(["", f"{sum(row.layer.num_params for row in others):,}"] if wide else []),
-            f"{sum(row.forward.median for row in others) * 1e3:.2f}",
-            f"{sum(row.backward.median for row in others if row.backward) * 1e3:.2f}",
-            f"{sum(row.share for row in others) * 100:.1f} %",
-        )
-    console.print(table)
-    for name, value in _summary_lines(document):
-        console.print(f"{name:<36}{value}", soft_wrap=True, highlight=False)
+    size = f"batch {document.batch_size}, {document.image_size} px"
+    alone = ", each layer compiled alone" if document.mode == "graph" else ""
+    limits = limits or document.limits
+    floors = {} if limits is None else find_floors(document, limits)
+    blocks: List[Block] = [
+        Heading(f"{document.model}, {document.mode}{alone}; {size}"),
+        _layer_table(layer_rows(document), floors, top, _list_columns(width, bool(floors))),
+        Heading("The whole step"),
+        _table(["", "ms"], _step_rows(document)),
+    ]
+    if document.graph is not None:
+        blocks += [Heading("Its graph"), Text(_graph_lines(document.graph))]
+    return blocks + ([] if document.limits is None else report_limits(document.limits))
 
 
-def _limit_cells(name: str, limit_shares: Optional[Mapping[str, float]]) -> List[str]:
-    if limit_shares is None:
-        return []
-    return [f"{limit_shares[name] * 100:.1f} %" if name in limit_shares else "-"]
-
-
-def save_profile_table(
-    document: ProfileDocument, path: Path, limit_shares: Optional[Mapping[str, float]] = None
-) -> None:
-    """Write what `render_profile` shows as text: all layers, with shapes and parameters."""
+def save_report(blocks: Sequence[Block], path: Path) -> None:
+    """Write the blocks as text."""
     from rich.console import Console
 
     stream = io.StringIO()
-    render_profile(document, Console(file=stream, width=_FILE_WIDTH), None, limit_shares)
+    print_blocks(blocks, Console(file=stream, width=FULL))
     write_atomically(path, "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()))
 
 
-def _summary_lines(document: ProfileDocument) -> List[tuple]:
-    parts = document.parts
-    lines = [
-        ("step, eager, ms", format_ms(summarize(parts.step_s))),
-        ("  forward / backward, ms", f"{format_ms(summarize(parts.forward_s))} / "
-                                     f"{format_ms(summarize(parts.backward_s))}"),
-        ("step while profiled, ms", format_ms(summarize(document.profiled_step_s))),
-    ]  # fmt: skip
-    if document.graph is not None:
-        lines.append(("step, graph, ms", format_ms(summarize(document.graph.step_s))))
-    lines += [(f"{name}, ms", f"{value * 1e3:.2f}") for name, value in remainder_rows(document)]
-    if document.graph is not None:
-        lines += _graph_lines(document.graph)
-    return lines
+def _list_columns(width: int, has_limits: bool) -> List[str]:
+    wide, full = width >= WIDE, width >= FULL
+    kind = ["kind"] if wide or not has_limits else []
+    sizes = ["output", "params"] if full or (wide and not has_limits) else []
+    limits = [*(["MFLOP", "MiB"] if full else []), "floor, ms", *(["limit"] if wide else [])]
+    limits = [*limits, "share of limit"] if has_limits else []
+    return ["layer", *kind, *sizes, "forward, ms", "backward, ms", "share", *limits]
 
 
-def _graph_lines(graph: GraphFacts) -> List[tuple]:
+def _layer_table(
+    rows: List[LayerRow], floors: Mapping[str, LayerFloor], top: Optional[int], columns: List[str]
+) -> Table:
+    """The `top` layers, the sum of the others, and of all."""
+    shown = select_rows(rows, top)
+    others = [row for row in rows if row not in shown]
+    cells = [{**_sum_cells([row], floors), **_own_cells(row, floors)} for row in shown]
+    if others:
+        cells.append({**_sum_cells(others, floors), "layer": f"{len(others)} other layers"})
+    cells.append({**_sum_cells(rows, floors), "layer": "all layers"})
+    return _table(columns, [[one.get(column, "") for column in columns] for one in cells])
+
+
+def _table(columns: List[str], rows: List[List[str]]) -> Table:
+    return Table(columns, rows, right=[column for column in columns if column not in _LEFT])
+
+
+def _own_cells(row: LayerRow, floors: Mapping[str, LayerFloor]) -> Dict[str, str]:
+    """The cells of one layer that a sum of layers has not."""
+    layer = row.layer
+    return {
+        "layer": layer.name if layer.calls == 1 else f"{layer.name} ({layer.calls} calls)",
+        "kind": layer.kind,
+        "output": "x".join(map(str, layer.output_shape)),
+        "forward, ms": _median(row.forward),
+        "backward, ms": _median(row.backward),
+        "limit": floors[layer.name].limit if floors else "",
+    }
+
+
+def _sum_cells(rows: Sequence[LayerRow], floors: Mapping[str, LayerFloor]) -> Dict[str, str]:
+    """Cells by column, summed over the rows."""
+    cells = {
+        "params": f"{sum(row.layer.num_params for row in rows):,}",
+        "forward, ms": _ms(sum(row.forward.median for row in rows)),
+        "backward, ms": _ms(sum(row.backward.median for row in rows if row.backward)),
+        "share": format_percent(sum(row.share for row in rows), 1),
+    }
+    if not floors:
+        return cells
+    found = [floors[row.layer.name] for row in rows]
+    measured_s = sum(floor.measured_s or 0.0 for floor in found)
+    known_s = sum((floor.share or 0.0) * (floor.measured_s or 0.0) for floor in found)
+    work = sum_work([floor.layer for floor in found])
+    return {
+        **cells,
+        "MFLOP": format_short(work.flops / _MEGA),
+        "MiB": format_short(work.bytes / _MIB),
+        "floor, ms": _ms(sum(floor.floor_s for floor in found)),
+        "share of limit": format_percent(known_s / measured_s, 1) if measured_s else MISSING,
+    }
+
+
+def _step_rows(document: ProfileDocument) -> List[List[str]]:
+    measured = {
+        "step, eager": document.parts.step_s,
+        "  its forward": document.parts.forward_s,
+        "  its backward": document.parts.backward_s,
+        "step while profiled": document.profiled_step_s,
+    }
+    if document.graph is not None:
+        measured["step, graph"] = document.graph.step_s
+    rows = [[name, _median(summarize(values))] for name, values in measured.items()]
+    return rows + [[name, format_ms(value, 2)] for name, value in remainder_rows(document)]
+
+
+def _graph_lines(graph: GraphFacts) -> List[str]:
     added = ", ".join(f"{kind} {count}" for kind, count in graph.added_types().items())
     gone = ", ".join(
         f"{kind} {count - graph.ops_compiled.get(kind, 0)}"
@@ -135,9 +156,143 @@ def _graph_lines(graph: GraphFacts) -> List[tuple]:
         if graph.ops_compiled.get(kind, 0) < count
     )
     return [
-        ("compile, s", f"{graph.compile_s:.2f}"),
-        ("operators before the passes", str(sum(graph.ops_built.values()))),
-        ("operators after the passes", str(sum(graph.ops_compiled.values()))),
-        ("types that came in", added or "none"),
-        ("operators that went", gone or "none"),
+        f"compiled in {graph.compile_s:.2f} s",
+        f"operators before the passes: {sum(graph.ops_built.values())}",
+        f"operators after the passes: {sum(graph.ops_compiled.values())}",
+        f"types that came in: {added or 'none'}",
+        f"operators that went: {gone or 'none'}",
     ]
+
+
+def report_limits(limits: LimitsDocument) -> List[Block]:
+    """The ceilings, the steps of OneFlow and PyTorch beside the floor, and their losses."""
+    blocks: List[Block] = [
+        Heading(f"Measured ceilings (OneFlow in its {limits.runtime} runtime)"),
+        _table(
+            ["rate of", "library", "cores", "best", "median"],
+            [_ceiling_row(ceiling) for ceiling in limits.ceilings],
+        ),
+        Heading("The step, and the share of its time that the floor is"),
+        _floor_table(limits),
+    ]
+    if limits.ratios:
+        ratios = [(f"{one.baseline} / {one.contender}", one.ratio) for one in limits.ratios]
+        blocks += [
+            Heading("Times in turns: above 1 the second is faster (one process each, no verdict)"),
+            _table(["", "ratio"], [[name, format_interval(ratio)] for name, ratio in ratios]),
+        ]
+    if limits.loss_runs:
+        reference = limits.loss_runs[0]
+        blocks += [
+            Heading(f"Losses of {len(reference.losses)} steps from the same weights and batches"),
+            _table(
+                ["", "first", "last", "difference: step 1", "step 2", "largest"],
+                [[one.name, *_loss_cells(one, reference)] for one in limits.loss_runs],
+            ),
+        ]
+    return [*blocks, Heading("Notes"), Text(describe_limits(limits))]
+
+
+def _ceiling_row(ceiling: Ceiling) -> List[str]:
+    name, unit = f"copy of {ceiling.size / _MIB:.2f} MiB", "GB/s"
+    if ceiling.what == MATMUL:
+        name, unit = f"matrix product, {ceiling.size} x {ceiling.size}", "GFLOP/s"
+    rates = [ceiling.best, summarize(ceiling.rates).median]
+    shown = [f"{rate / _GIGA:.1f} {unit}" for rate in rates]
+    return [name, ceiling.library, str(ceiling.threads), *shown]
+
+
+def _floor_table(limits: LimitsDocument) -> Table:
+    roofs = create_roofs(limits.ceilings, limits.cores)
+    flops = sum_work(limits.layers).flops
+    floors = [(roof.describe(), step_floor_s(limits.layers, roof)) for roof in roofs]
+    columns = ["", "ms", "GFLOP/s", "compile, s", *(f"share, {name}" for name, _ in floors)]
+    rows = [
+        [f"floor, {name}", _ms(floor_s), _rate(flops, floor_s), *([""] * (1 + len(floors)))]
+        for name, floor_s in floors
+    ]
+    for step in limits.steps:
+        cells = ["failed", *([""] * (2 + len(floors)))]
+        if step.step_time_s:
+            time = summarize(step.step_time_s)
+            compiled = f"{step.compile_s:.2f}" if step.compile_s else MISSING
+            shares = [format_percent(floor_s / time.median, 1) for _, floor_s in floors]
+            cells = [_median(time), _rate(flops, time.median), compiled, *shares]
+        rows.append([step.name, *cells])
+    return _table(columns, rows)
+
+
+def _loss_cells(run: LossRun, reference: LossRun) -> List[str]:
+    if not run.losses:
+        return ["failed", *([""] * 4)]
+    ends = [format_number(loss, ".6f") for loss in (run.losses[0], run.losses[-1])]
+    differences = [] if run is reference else relative_differences(reference.losses, run.losses)
+    shown = [*(differences + [None, None])[:2], run.max_relative_difference]
+    return [*ends, *(format_number(each, ".2g") for each in shown)]
+
+
+def describe_limits(limits: LimitsDocument) -> List[str]:
+    """The definition of the floor, its omissions, and the conditions of PyTorch."""
+    whole = sum_work(limits.layers)
+    said = [
+        f"A step is {whole.flops / _GIGA:.2f} GFLOP and at least {whole.bytes / _MIB:.1f} MiB.",
+        "The floor is a sum over each layer's forward, backward and update: the longer of "
+        "operations / peak and bytes / bandwidth, at the best rates that were measured.",
+        "The loss and operators between the layers, such as the sum of a residual branch, are not "
+        "counted. So the floor is rather too low.",
+    ]
+    unknown = sorted({layer.kind for layer in limits.layers if not layer.counted})
+    if unknown:
+        said.append(f"Operations not known and counted 0: layers of kind {', '.join(unknown)}.")
+    gain = _oneflow_gain(limits)
+    if gain is not None:
+        every = f"on {limits.cores} cores ran at {gain:.2f} times its speed on one core"
+        said.append(f"OneFlow's matrix product {every}.")
+    for step in limits.steps:
+        if step.mode == "eager" and "torch" in step.environment:
+            said.append(
+                f"PyTorch {step.environment['torch']} computes on {step.environment['threads']} "
+                "threads. Compiled is torch.compile of model and loss."
+            )
+    if limits.loss_runs:
+        said.append(
+            "Differences of losses are relative to eager's. Those of eager float64 are rounding "
+            "alone, which training can amplify from step to step."
+        )
+    if limits.dropout_layers:
+        said.append(
+            f"For the losses alone dropout was switched off in {limits.dropout_layers} layers: "
+            "the libraries draw other random numbers."
+        )
+    tried: List[Union[StepTimes, LossRun]] = [*limits.steps, *limits.loss_runs]
+    return said + sorted({f"{one.name}: {one.error}" for one in tried if one.error})
+
+
+def _oneflow_gain(limits: LimitsDocument) -> Optional[float]:
+    """Best rate of OneFlow's products on all cores over that on one; None for a single core."""
+    best = {1: 0.0, limits.cores: 0.0}
+    for ceiling in limits.ceilings:
+        if (ceiling.what, ceiling.library) == (MATMUL, "oneflow"):
+            best[ceiling.threads] = max(best.get(ceiling.threads, 0.0), ceiling.best)
+    return best[limits.cores] / best[1] if limits.cores > 1 and all(best.values()) else None
+
+
+def _median(value: Optional[Summary]) -> str:
+    """In milliseconds, with half the width of its interval; a dash where not measured."""
+    if value is None or value.low is None or value.high is None:
+        return MISSING if value is None else format_ms(value.median, 2)
+    return f"{format_ms(value.median, 2)} ±{format_ms((value.high - value.low) / 2, 2)}"
+
+
+def _ms(seconds: float) -> str:
+    return format_ms(seconds, 3 if seconds < 1e-3 else 2)
+
+
+def format_short(value: float) -> str:
+    """Three digits that count, and no more behind a large number's point."""
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{decimals}f}"
+
+
+def _rate(flops: int, duration_s: float) -> str:
+    return f"{flops / duration_s / _GIGA:.1f}" if duration_s > 0 else MISSING

@@ -1,73 +1,51 @@
-"""A worker that profiles one model in one mode and answers with what `profile.json` holds."""
+"""A worker that profiles one model, measures the machine, and hands its start to PyTorch."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from typing import Any, Dict, List
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, List
 
-from ...config import Contender, Workload
 from ...worker.protocol import main
-from ...worker.session import check_device, describe_environment
+from ...worker.session import Session
+from .work import COPY, MATMUL, UpdateRule, count_layer
+
+WARMUP_S, FEWEST_WARMUPS = 0.2, 2
+MEASURED_S, FEWEST_REPEATS, MOST_REPEATS = 1.0, 5, 25
+COPY_BLOCK_S = 0.02  # copies of a small buffer are timed together for about so long
 
 
-class ProfileSession:
-    """Builds the job eagerly, and for graph mode a second one that is compiled."""
+class ProfileSession(Session):
+    """`Session` with calls for the times of layers, the ceilings and PyTorch's start."""
 
-    def __init__(self) -> None:
-        self._job: Any = None
-        self._profile: Any = None
-        self._workload: Workload
-        self._contender: Contender
+    def _measure_steps(self, count: int) -> List[float]:
+        """Seconds of each of `count` steps."""
+        from ...training.clock import measure_block
 
-    def setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        self._workload = Workload.model_validate(request["workload"])
-        self._contender = Contender.model_validate(request["contender"])
-        import oneflow as flow
-
-        check_device(self._contender.device, flow.cuda.is_available())
-        self._job = self._create_job(request)
-        self._request = request
-        return {"environment": describe_environment(flow)}
-
-    def _create_job(self, request: Dict[str, Any]) -> Any:
-        from pathlib import Path
-
-        from ....data import load_dataset
-        from ...training.job import create_job
-
-        dataset = load_dataset(Path(request["dataset"])) if request.get("dataset") else None
-        return create_job(self._workload, dataset, 1000, self._contender.device)
+        return [measure_block(self._mode.train_step, 1).duration_s for _ in range(count)]
 
     def parts(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Times of whole steps and of their parts, with nothing wrapped."""
-        from ...training import clock as timing
-        from ...training.eager import STEP_PARTS, EagerMode, measure_step_parts
+        """Times of whole eager steps and of their parts, with nothing wrapped."""
+        from ...training.eager import measure_step_parts
 
-        mode = EagerMode(self._job)
-        for _ in range(int(request["warmup"])):
-            mode.train_step()
-        iterations = int(request["iterations"])
-        steps = [timing.measure_block(mode.train_step, 1).duration_s for _ in range(iterations)]
-        parts: Dict[str, List[float]] = {name: [] for name in STEP_PARTS}
-        for _ in range(iterations):
-            for name, duration in measure_step_parts(self._job).items():
-                parts[name].append(duration)
-        return {"step_s": steps, **parts}
+        self._measure_steps(int(request["warmup"]))
+        steps = self._measure_steps(int(request["iterations"]))
+        parts = [measure_step_parts(self._job) for _ in steps]
+        return {"step_s": steps, **{name: [p[name] for p in parts] for name in parts[0]}}
 
     def layers(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """The profile of the eager step."""
-        from ...training import clock as timing
-        from ...training.eager import EagerMode
+        """The profile of the eager step, and the work of its layers."""
         from .layers import profile_layers
 
-        mode = EagerMode(self._job)
-        steps: List[float] = []
-        with profile_layers(self._job.model) as profile:
-            for _ in range(int(request["iterations"])):
-                steps.append(timing.measure_block(mode.train_step, 1).duration_s)
-        self._profile = profile
-        layers = [layer.model_dump() for layer in profile.layers]
-        return {"layers": layers, "profiled_step_s": steps}
+        with profile_layers(self._job.model) as self._profile:
+            steps = self._measure_steps(int(request["iterations"]))
+        rule = UpdateRule(self._workload.momentum > 0, self._workload.weight_decay > 0)
+        return {
+            "layers": [layer.model_dump() for layer in self._profile.layers],
+            "profiled_step_s": steps,
+            "work": [count_layer(trace, rule).model_dump() for trace in self._profile.trace()],
+        }
 
     def layer_graph(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """One layer of the profile compiled alone."""
@@ -75,28 +53,138 @@ class ProfileSession:
         return {"graph_forward_s": forward, "graph_forward_backward_s": both}
 
     def graph(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Compile the train step of a fresh job and say what became of it."""
-        from ...training import clock as timing
-        from ...training.graph import GraphMode
+        """Compile the train step, and describe and time it; for a process of its own.
 
-        job, options = self._create_job(self._request), self._contender.graph_options
-        mode = GraphMode(job, self._workload.image_size, False, options)
+        A graph after an eager pass on the same module silently does not train.
+        """
+        mode: Any = self._mode  # of a graph, which lists its operators
         compile_s = mode.compile_train()
         built, compiled = mode.list_ops()
-        for _ in range(int(request["warmup"])):
-            mode.train_step()
+        self._measure_steps(int(request["warmup"]))
         return {
             "compile_s": compile_s,
             "ops_built": dict(Counter(built)),
             "ops_compiled": dict(Counter(compiled)),
-            "step_s": [
-                timing.measure_block(mode.train_step, 1).duration_s
-                for _ in range(int(request["iterations"]))
-            ],
+            "step_s": self._measure_steps(int(request["iterations"])),
         }
 
-    def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {}
+    def measure_numpy(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Products and copies on `threads` threads, without OneFlow in the process."""
+        threads = int(request["threads"])
+        return {
+            MATMUL: [[size, measure_numpy_matmul(size)] for size in request["sizes"]],
+            COPY: [[size, measure_copy(size, threads)] for size in request["buffer_bytes"]],
+        }
+
+    def measure_oneflow(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Products by OneFlow, in the runtime that this process was started in."""
+        return {MATMUL: [[size, _measure_oneflow_matmul(size)] for size in request["sizes"]]}
+
+    def disable_dropout(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Let dropout drop nothing: another library draws other random numbers."""
+        from oneflow import nn
+
+        active = [m for m in self._job.model.modules() if isinstance(m, nn.Dropout) and m.p > 0]
+        for module in active:
+            module.p = 0.0
+        return {"layers": len(active)}
+
+    def export(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Write weights and the first `batches` batches as `.npz`; the feed goes on behind them."""
+        import numpy as np
+
+        from ...training.job import copy_state
+
+        np.savez(request["weights"], **copy_state(self._job.model))
+        batches: Dict[str, Any] = {}
+        for number in range(int(request["batches"])):
+            images, labels = self._job.train_feed.next_batch()
+            batches[f"images_{number}"] = images.numpy()
+            batches[f"labels_{number}"] = labels.numpy()
+        np.savez(request["inputs"], **batches)
+        return {"aux_weights": list(getattr(self._job.model, "aux_weights", ()))}
+
+
+def repeat_timed(
+    run: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
+) -> List[float]:
+    """Seconds of each of some runs, after a warm-up.
+
+    Warm-up lasts `WARMUP_S` seconds and two runs at least; then 5 to 25 runs, as many as take
+    `MEASURED_S` seconds.
+    """
+    begin, runs = clock(), 0
+    while runs < FEWEST_WARMUPS or clock() - begin < WARMUP_S:
+        run()
+        runs += 1
+    durations: List[float] = []
+    begin = clock()
+    while len(durations) < FEWEST_REPEATS or (
+        len(durations) < MOST_REPEATS and clock() - begin < MEASURED_S
+    ):
+        start = clock()
+        run()
+        durations.append(clock() - start)
+    return durations
+
+
+def matmul_flops(size: int) -> int:
+    """Operations of a product of two (size, size) matrices: `size`^3 multiply-adds."""
+    return 2 * size**3
+
+
+def measure_numpy_matmul(size: int) -> List[float]:
+    """Operations a second of a (size, size) float32 product by NumPy's BLAS, run by run."""
+    import numpy as np
+
+    source = np.random.RandomState(0)
+    left, right = (source.standard_normal((size, size)).astype(np.float32) for _ in range(2))
+    out = np.empty_like(left)
+    durations = repeat_timed(lambda: np.matmul(left, right, out=out))
+    return [matmul_flops(size) / duration for duration in durations]
+
+
+def _measure_oneflow_matmul(size: int) -> List[float]:
+    import oneflow as flow
+
+    from ...training.clock import synchronize
+
+    left, right = flow.randn(size, size), flow.randn(size, size)
+
+    def run() -> None:
+        product = flow.matmul(left, right)
+        synchronize()
+        del product
+
+    synchronize()
+    return [matmul_flops(size) / duration for duration in repeat_timed(run)]
+
+
+def measure_copy(buffer_bytes: int, threads: int) -> List[float]:
+    """Bytes a second of copying `buffer_bytes` by `threads` threads, a part each, run by run.
+
+    A copied byte counts twice, read and written (McCalpin 1995, the STREAM benchmark).
+    """
+    import numpy as np
+
+    length = max(1, buffer_bytes // threads)
+    pairs = [(np.ones(length, np.uint8), np.zeros(length, np.uint8)) for _ in range(threads)]
+
+    def copy(number: int, count: int) -> None:
+        source, target = pairs[number]
+        for _ in range(count):
+            np.copyto(target, source)
+
+    with ThreadPoolExecutor(threads) as pool:
+
+        def run(count: int) -> None:
+            for waiting in [pool.submit(copy, number, count) for number in range(threads)]:
+                waiting.result()
+
+        once = min(repeat_timed(lambda: run(1)))
+        count = max(1, round(COPY_BLOCK_S / once))
+        durations = repeat_timed(lambda: run(count))
+    return [2 * length * threads * count / duration for duration in durations]
 
 
 if __name__ == "__main__":

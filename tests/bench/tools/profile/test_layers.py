@@ -139,7 +139,7 @@ MAX_STARTS = 5
 
 def measure_graphs(function):
     """What `function` of this module prints as JSON, from a process of its own."""
-    program = f"import json, test_profiling; print(json.dumps(test_profiling.{function}()))"
+    program = f"import json, test_layers; print(json.dumps(test_layers.{function}()))"
     for _ in range(MAX_STARTS):
         done = subprocess.run(
             [sys.executable, "-c", program],

@@ -3,74 +3,33 @@ from __future__ import annotations
 import io
 
 import pytest
+from limits_records import GRAPH, create_layer_profile, create_profile
 from rich.console import Console
 
 from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import WorkerError
-from oneflow_bench.bench.tools.profile.document import (
-    GraphFacts,
-    LayerProfile,
-    ProfileDocument,
-    StepParts,
-    layer_rows,
-    remainder_rows,
-)
-from oneflow_bench.bench.tools.profile.plot import SHOWN_LAYERS, render_profile_picture
-from oneflow_bench.bench.tools.profile.report import render_profile, save_profile_table, select_rows
+from oneflow_bench.bench.report.blocks import print_blocks
+from oneflow_bench.bench.tools.profile.document import layer_rows, remainder_rows, select_rows
+from oneflow_bench.bench.tools.profile.pictures import SHOWN_LAYERS, create_trace, render_layers
+from oneflow_bench.bench.tools.profile.report import report_profile, save_report
 from oneflow_bench.bench.tools.profile.run import MAX_RESTARTS, run_profile
-from oneflow_bench.bench.tools.profile.trace import create_trace
-
-
-def layer(number, forward=0.001, backward=0.002, **options):
-    return LayerProfile(
-        name=f"features.{number}",
-        kind="Conv2d",
-        calls=1,
-        output_shape=[4, 8, 2, 2],
-        num_params=10,
-        forward_s=[forward] * 3,
-        backward_s=[backward] * 3 if backward else [],
-        starts_s=[1.0 + number * 0.01],
-        spans_s=[forward],
-        **options,
-    )
-
-
-def document(layers, mode="eager", graph=None):
-    return ProfileDocument(
-        model="alexnet",
-        mode=mode,
-        batch_size=4,
-        image_size=32,
-        iterations=3,
-        created="2026-01-01T00:00:00+00:00",
-        machine={},
-        environment={},
-        layers=layers,
-        parts=StepParts(
-            step_s=[0.1], forward_s=[0.03], loss_s=[0.001], backward_s=[0.05], update_s=[0.02]
-        ),
-        profiled_step_s=[0.11],
-        graph=graph,
-    )
-
-
-GRAPH = GraphFacts(
-    compile_s=1.5,
-    ops_built={"conv2d": 4, "relu": 2, "add": 3},
-    ops_compiled={"conv2d": 4, "fused_relu": 2, "add": 1},
-    step_s=[0.08],
-)
+from oneflow_bench.bench.tools.profile.steps import Fleet
 
 
 def printed(found, width=80, top=None):
     stream = io.StringIO()
-    render_profile(found, Console(file=stream, width=width), top)
+    print_blocks(report_profile(found, top, width), Console(file=stream, width=width))
     return stream.getvalue()
 
 
 def test_shares_add_up_and_the_rest_is_shown():
-    found = document([layer(0), layer(1, backward=0.0), layer(2, forward=0.004)])
+    found = create_profile(
+        [
+            create_layer_profile(0),
+            create_layer_profile(1, backward=0.0),
+            create_layer_profile(2, forward=0.004),
+        ]
+    )
     rows = layer_rows(found)
     assert sum(row.share for row in rows) == pytest.approx(1)
     assert [row.total_s for row in rows] == pytest.approx([0.003, 0.001, 0.006])
@@ -82,7 +41,9 @@ def test_shares_add_up_and_the_rest_is_shown():
 
 def test_a_graph_s_backward_is_what_it_takes_beyond_the_forward():
     alone = {"graph_forward_s": [0.002] * 3, "graph_forward_backward_s": [0.007] * 3}
-    found = document([layer(0, **alone), layer(1)], mode="graph", graph=GRAPH)
+    found = create_profile(
+        [create_layer_profile(0, **alone), create_layer_profile(1)], mode="graph", graph=GRAPH
+    )
     row = layer_rows(found)[0]
     assert (row.forward.median, row.backward.median) == pytest.approx((0.002, 0.005))
     rest = dict(remainder_rows(found))
@@ -90,7 +51,9 @@ def test_a_graph_s_backward_is_what_it_takes_beyond_the_forward():
 
 
 def test_the_table_fits_and_counts_what_it_leaves_out():
-    found = document([layer(n, forward=0.001 * (1 + n % 5)) for n in range(40)])
+    found = create_profile(
+        [create_layer_profile(n, forward=0.001 * (1 + n % 5)) for n in range(40)]
+    )
     for width in (80, 140):
         text = printed(found, width, top=6)
         assert max(map(len, text.splitlines())) <= width
@@ -100,32 +63,24 @@ def test_the_table_fits_and_counts_what_it_leaves_out():
     assert len(select_rows(layer_rows(found), None)) == 40
 
 
-def test_the_share_of_the_limit_stands_where_it_is_known():
-    found = document([layer(0), layer(1)])
-    stream = io.StringIO()
-    render_profile(found, Console(file=stream, width=80), None, {"features.0": 0.125})
-    lines = [line.split() for line in stream.getvalue().splitlines() if "features." in line]
-    assert [line[-2:] for line in lines] == [["12.5", "%"], ["%", "-"]]
-    assert "share of limit" not in printed(found)
-
-
 def test_the_table_in_a_file_has_all_layers_and_columns(tmp_path):
-    save_profile_table(document([layer(n) for n in range(40)]), tmp_path / "layers.txt")
+    found = create_profile([create_layer_profile(n) for n in range(40)])
+    save_report(report_profile(found), tmp_path / "layers.txt")
     lines = (tmp_path / "layers.txt").read_text().splitlines()
     assert sum("4x8x2x2" in line and " 10 " in line for line in lines) == 40
-    assert lines[-1].startswith("overlap (negative: time gained), ms")
+    assert lines[-1].startswith("overlap (negative: time gained)")
 
 
 def test_the_graph_s_operators_are_counted():
-    text = printed(document([layer(0)], mode="graph", graph=GRAPH))
-    assert "operators before the passes         9" in text
-    assert "operators after the passes          7" in text
+    text = printed(create_profile([create_layer_profile(0)], mode="graph", graph=GRAPH))
+    assert "operators before the passes: 9" in text
+    assert "operators after the passes: 7" in text
     assert "fused_relu 2" in text
     assert "relu 2, add 2" in text
 
 
 def test_the_trace_is_complete_and_in_order():
-    found = document([layer(n) for n in range(5)])
+    found = create_profile([create_layer_profile(n) for n in range(5)])
     trace = create_trace(found)
     spans = [e for e in trace["traceEvents"] if e["ph"] == "X"]
     assert trace["displayTimeUnit"] == "ms"
@@ -142,14 +97,14 @@ def test_the_trace_is_complete_and_in_order():
 
 
 def test_the_picture_shows_the_largest_layers(tmp_path):
-    found = document([layer(n) for n in range(SHOWN_LAYERS + 9)])
-    written = render_profile_picture(found, tmp_path)
+    found = create_profile([create_layer_profile(n) for n in range(SHOWN_LAYERS + 9)])
+    written = render_layers(found, tmp_path)
     assert [path.name for path in written] == ["layers.png", "layers.svg"]
     text = written[1].read_text()
     assert "<svg" in text
     again = tmp_path / "again"
     again.mkdir()
-    assert render_profile_picture(found, again)[1].read_text() == text
+    assert render_layers(found, again)[1].read_text() == text
 
 
 class Worker:
@@ -161,13 +116,13 @@ class Worker:
 
     def ask(self, call, timeout_s, **request):
         self.log.append((call, request.get("number")))
-        if call == "setup":
-            return {"environment": {}}
+        if call == "prepare":
+            return {"environment": {"mode": request["contender"]["mode"]}}
         if call == "parts":
-            return document([]).parts.model_dump()
+            return create_profile([]).parts.model_dump()
         if call == "layers":
-            layers = [layer(n).model_dump() for n in range(3)]
-            return {"layers": layers, "profiled_step_s": [0.1]}
+            layers = [create_layer_profile(n).model_dump() for n in range(3)]
+            return {"layers": layers, "profiled_step_s": [0.1], "work": []}
         if call == "layer_graph":
             if self.deaths and self.deaths[0] == request["number"]:
                 self.deaths.pop(0)
@@ -186,10 +141,9 @@ def run(deaths):
         workers.append(Worker(log, deaths))
         return workers[-1]
 
-    found = run_profile(
-        Workload(), None, Contender(name="graph", mode="graph"), launch, 3, 1, 5.0, "now",
-        lambda *_: None,
-    )  # fmt: skip
+    contender = Contender(name="graph", mode="graph")
+    fleet = Fleet(Workload(), [contender], launch, None, 5.0, lambda *_: None)
+    found, _ = run_profile(fleet, contender, 3, 1, "now")
     assert all(worker.closed for worker in workers)
     return found, log, len(workers)
 
@@ -215,12 +169,14 @@ def test_restarts_have_an_end():
         def ask(self, call, timeout_s, **request):
             answer = super().ask(call, timeout_s, **request)
             if call == "layers":
-                answer["layers"] = [layer(n).model_dump() for n in range(MAX_RESTARTS)]
+                answer["layers"] = [
+                    create_layer_profile(n).model_dump() for n in range(MAX_RESTARTS)
+                ]
             return answer
 
     deaths = [number for number in range(MAX_RESTARTS) for _ in range(2)]
+    contender = Contender(name="graph", mode="graph")
+    launch = lambda _: Many(log, deaths)  # noqa: E731
+    fleet = Fleet(Workload(), [contender], launch, None, 5.0, lambda *_: None)
     with pytest.raises(WorkerError, match="it died"):
-        run_profile(
-            Workload(), None, Contender(name="graph", mode="graph"), lambda _: Many(log, deaths),
-            3, 1, 5.0, "now", lambda *_: None,
-        )  # fmt: skip
+        run_profile(fleet, contender, 3, 1, "now")

@@ -1,0 +1,286 @@
+"""Operations and least bytes of a train step, layer by layer, and the least time for them.
+
+A floating-point operation is an add, a multiply or a comparison; a multiply-add is two. Some are
+counted too low (a sigmoid counts one an element). So the floor may be too low, never too high.
+
+The floor is the roofline model (Williams, Waterman and Patterson 2009):
+
+    attainable time = max(operations / peak rate, bytes / bandwidth)
+
+taken of each layer's forward, backward and update, which wait for each other, and summed. Layers
+run one after the other. Peak and bandwidth are the best that was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+FLOAT_BYTES = 4  # float32
+PRODUCT, NORM = "product", "norm"
+MAX_POOL, AVG_POOL, ADAPTIVE_POOL = "max_pool", "avg_pool", "adaptive_pool"
+ELEMENT_WISE, RESHAPE, PARAMETER, OTHER = "element_wise", "reshape", "parameter", "other"
+MATMUL, COPY = "matmul", "copy"
+_NO_TRAFFIC = (ELEMENT_WISE, RESHAPE, PARAMETER)
+
+
+class Part(BaseModel):
+    """Base of all parts of `profile.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class CallShape(NamedTuple):
+    """Shapes of one use of a leaf in a step."""
+
+    input_shape: List[int]
+    output_shape: List[int]
+    needs_input_gradient: bool  # not the first layer's
+
+
+class LayerTrace(NamedTuple):
+    """A leaf as it was used in a train step."""
+
+    name: str
+    kind: str  # the module's class
+    operation: str  # one of the names above
+    calls: List[CallShape]
+    num_params: int  # trainable elements
+    has_bias: bool = False
+    macs_per_output: int = 0  # of a product
+    window: int = 0  # pixels that a pooling looks at for one output
+
+
+class Work(Part):
+    """Floating-point operations, and the bytes that at least move between memory and processor."""
+
+    flops: int = 0
+    bytes: int = 0
+
+
+class LayerWork(Part):
+    """The work of a leaf in one train step.
+
+    `counted` is False if its operations are not known and count 0.
+    """
+
+    name: str
+    kind: str
+    calls: int
+    num_params: int
+    macs: int  # multiply-adds of the forward pass
+    counted: bool
+    forward: Work
+    input_gradient: Work
+    weight_gradient: Work
+    update: Work
+
+    @property
+    def backward(self) -> Work:
+        return add_work([self.input_gradient, self.weight_gradient])
+
+    @property
+    def total(self) -> Work:
+        return add_work([self.forward, self.backward, self.update])
+
+
+class UpdateRule(NamedTuple):
+    """Stochastic gradient descent, as the recipe has it."""
+
+    momentum: bool
+    weight_decay: bool
+
+
+class _Sizes(NamedTuple):
+    """Elements, summed over a leaf's calls."""
+
+    inputs: int
+    outputs: int
+    macs: int
+    window: int
+
+
+# operations of the forward pass, of the gradient of the inputs, and of that of the weights
+_Count = Callable[[_Sizes], int]
+_FLOPS: Dict[str, List[_Count]] = {
+    # y = W x + b, dx = W^T dy, dW = dy x^T: three products of as many multiply-adds each
+    PRODUCT: [lambda s: 2 * s.macs, lambda s: 2 * s.macs, lambda s: 2 * s.macs],
+    # sum and sum of squares, a x + c; then dx = a dy + b x + c; then sum dy and sum dy x
+    NORM: [lambda s: 5 * s.inputs, lambda s: 4 * s.inputs, lambda s: 3 * s.inputs],
+    MAX_POOL: [lambda s: (s.window - 1) * s.outputs, lambda s: s.outputs, lambda s: 0],
+    AVG_POOL: [lambda s: s.window * s.outputs, lambda s: s.outputs, lambda s: 0],
+    ADAPTIVE_POOL: [lambda s: s.inputs, lambda s: s.outputs, lambda s: 0],
+    ELEMENT_WISE: [lambda s: s.outputs, lambda s: s.outputs, lambda s: 0],
+}
+_NO_FLOPS: List[_Count] = [lambda s: 0, lambda s: 0, lambda s: 0]
+
+
+def add_work(parts: Sequence[Work]) -> Work:
+    """The sum."""
+    return Work(flops=sum(p.flops for p in parts), bytes=sum(p.bytes for p in parts))
+
+
+def count_layer(trace: LayerTrace, rule: UpdateRule) -> LayerWork:
+    """Operations and least bytes of one leaf in one train step.
+
+    Products (Chetlur et al. 2014, arXiv:1410.0759, section 2, for convolutions; Goodfellow et al.,
+    Deep Learning, 2016, section 6.5, for the gradients): N C_out H_out W_out C_in / groups k_h k_w
+    multiply-adds forward, as many for the gradient of the inputs if one is wanted, and as many
+    for that of the weights. A bias is the first addend of its sum; its gradient is an add for each
+    output. Batch norm (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1) as linear forms of a
+    channel: 5 operations an element forward, 4 and 3 for the gradients. Pooling: a window of k
+    pixels takes k - 1 comparisons, or k - 1 adds and a multiply; adaptive pooling sees each input
+    once. Element-wise: one operation an element in each direction.
+
+    Bytes: a layer writes its output once, in the forward pass; the backward pass reads its input
+    once if the weights have a gradient, and writes the gradient of the input once; parameters are
+    read forward, and again for the gradient of the inputs; their gradient is written once. A
+    fused kernel does element-wise layers and reshapes in passing; they move nothing.
+    """
+    inputs = [math.prod(call.input_shape) for call in trace.calls]
+    outputs = [math.prod(call.output_shape) for call in trace.calls]
+    macs = sum(outputs) * trace.macs_per_output
+    whole = _Sizes(sum(inputs), sum(outputs), macs, trace.window)
+    wanted = [number for number, call in enumerate(trace.calls) if call.needs_input_gradient]
+    back_inputs, back_outputs = (sum(sizes[n] for n in wanted) for sizes in (inputs, outputs))
+    back = _Sizes(back_inputs, back_outputs, back_outputs * trace.macs_per_output, trace.window)
+    forward, input_gradient, weight_gradient = _FLOPS.get(trace.operation, _NO_FLOPS)
+    moves = trace.operation not in _NO_TRAFFIC
+    is_product, params = trace.operation == PRODUCT, trace.num_params
+    weight_flops = weight_gradient(whole) + (whole.outputs if trace.has_bias else 0)
+    return LayerWork(
+        name=trace.name,
+        kind=trace.kind,
+        calls=len(trace.calls),
+        num_params=params,
+        macs=macs,
+        counted=trace.operation in _FLOPS or trace.operation in _NO_TRAFFIC,
+        forward=_work(forward(whole), (whole.outputs + params) * moves),
+        input_gradient=_work(
+            input_gradient(back),
+            (back.inputs + params * (is_product and bool(wanted))) * moves,
+        ),
+        weight_gradient=_work(
+            weight_flops * bool(params), (whole.inputs + params) * (moves and bool(params))
+        ),
+        update=count_update(params, rule),
+    )
+
+
+def _work(flops: int, elements: int) -> Work:
+    return Work(flops=int(flops), bytes=int(elements) * FLOAT_BYTES)
+
+
+def count_update(num_params: int, rule: UpdateRule) -> Work:
+    """Stochastic gradient descent: g += d w; v = m v + g; w -= lr v (Sutskever et al. 2013).
+
+    Two operations a parameter for each of the three. Gradient and weight are read and the weight is
+    written; with momentum its buffer is read and written too.
+    """
+    flops = 2 + 2 * rule.momentum + 2 * rule.weight_decay
+    return _work(flops * num_params, (3 + 2 * rule.momentum) * num_params)
+
+
+class Ceiling(Part):
+    """A rate at which the machine was measured."""
+
+    what: str  # MATMUL, in operations a second, or COPY, in bytes a second
+    library: str  # oneflow or numpy
+    threads: int
+    size: int  # rows of the square matrices, or bytes of the buffer
+    rates: List[float]  # run by run
+
+    @property
+    def best(self) -> float:
+        return max(self.rates)
+
+
+class Roof(NamedTuple):
+    """Ceilings on a number of threads: operations and bytes a second."""
+
+    threads: int
+    peak: float
+    bandwidth: float
+
+    def time_s(self, work: Work) -> float:
+        """The least seconds for `work`."""
+        return max(work.flops / self.peak, work.bytes / self.bandwidth)
+
+    def describe(self) -> str:
+        return "one core" if self.threads == 1 else f"{self.threads} cores"
+
+    def attainable(self, intensity: float) -> float:
+        """Operations a second at so many operations a byte."""
+        return min(self.peak, intensity * self.bandwidth)
+
+    def limit_of(self, work: Work) -> str:
+        """The name of the longer of the two: compute or memory; a dash for no work."""
+        if not work.flops and not work.bytes:
+            return "-"
+        return "compute" if work.flops / self.peak >= work.bytes / self.bandwidth else "memory"
+
+
+class LayerTime(NamedTuple):
+    """Median seconds of a layer; None if its backward was not measured."""
+
+    forward_s: float
+    backward_s: Optional[float]
+
+
+class LayerFloor(NamedTuple):
+    """Least seconds of one layer's part of a step, beside the measured ones."""
+
+    layer: LayerWork
+    floor_s: float  # forward, backward and update
+    limit: str
+    measured_s: Optional[float] = None
+    share: Optional[float] = None  # floor / measured, of the passes that were measured
+
+
+def create_roof(ceilings: Sequence[Ceiling], threads: int) -> Roof:
+    """The best rates measured on at most `threads` threads, by whichever library and size.
+
+    Raises ValueError if one of the two was not measured.
+    """
+    best: Dict[str, float] = {}
+    for ceiling in ceilings:
+        if ceiling.threads <= threads:
+            best[ceiling.what] = max(best.get(ceiling.what, 0.0), ceiling.best)
+    if {MATMUL, COPY} - set(best):
+        raise ValueError(f"no product or no copy was measured on up to {threads} threads")
+    return Roof(threads, best[MATMUL], best[COPY])
+
+
+def create_roofs(ceilings: Sequence[Ceiling], cores: int) -> List[Roof]:
+    """The roof of one core, and of all `cores` if there are more."""
+    return [create_roof(ceilings, threads) for threads in sorted({1, cores})]
+
+
+def sum_work(layers: Sequence[LayerWork]) -> Work:
+    """The whole step's."""
+    return add_work([layer.total for layer in layers])
+
+
+def layer_floors(
+    layers: Sequence[LayerWork], roof: Roof, times: Optional[Mapping[str, LayerTime]] = None
+) -> List[LayerFloor]:
+    """Floors in the order of `layers`, with shares of the `times` of layers by name."""
+    found = []
+    for layer in layers:
+        forward_s, backward_s = roof.time_s(layer.forward), roof.time_s(layer.backward)
+        floor_s = forward_s + backward_s + roof.time_s(layer.update)
+        time = (times or {}).get(layer.name)
+        measured_s = share = None
+        if time is not None:
+            known = forward_s if time.backward_s is None else forward_s + backward_s
+            measured_s = time.forward_s + (time.backward_s or 0.0)
+            share = known / measured_s if measured_s > 0 else None
+        found.append(LayerFloor(layer, floor_s, roof.limit_of(layer.total), measured_s, share))
+    return found
+
+
+def step_floor_s(layers: Sequence[LayerWork], roof: Roof) -> float:
+    """Least seconds of a step."""
+    return sum(floor.floor_s for floor in layer_floors(layers, roof))

@@ -1,1 +1,0 @@
-"""How data-parallel training scales, calculated from one rank's measured step and a link."""

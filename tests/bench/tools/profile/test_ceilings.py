@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.tools.profile.run import MEMORY_BYTES, choose_buffers, measure_ceilings
+from oneflow_bench.bench.tools.profile.steps import Fleet
+
+
+class Worker:
+    def __init__(self, contender, log, fails):
+        self.contender, self.log, self.fails = contender, log, fails
+
+    def ask(self, call, timeout_s, **request):
+        self.log.append((self.contender, call, request))
+        if self.fails == call:
+            raise WorkerError("it died")
+        return {
+            "matmul": [[size, [1.0 * size, 2.0]] for size in request.get("sizes", [])],
+            "copy": [[size, [3.0]] for size in request.get("buffer_bytes", [])],
+        }
+
+    def close(self):
+        self.log.append((self.contender, "close", {}))
+
+
+def create_fleet(log, fails):
+    launch = lambda contender: Worker(contender, log, fails)  # noqa: E731
+    return Fleet(Workload(), [], launch, None, 5.0, lambda *_: None)
+
+
+def measure(cores, fails=None):
+    log = []
+    found = measure_ceilings(create_fleet(log, fails), "tuned", cores, 2**22)
+    return found, log
+
+
+def test_both_libraries_are_measured_on_one_core_and_on_all():
+    found, log = measure(4)
+    assert {(c.what, c.library, c.threads) for c in found} == {
+        ("matmul", "numpy", 1),
+        ("matmul", "numpy", 4),
+        ("matmul", "oneflow", 1),
+        ("matmul", "oneflow", 4),
+        ("copy", "numpy", 1),
+        ("copy", "numpy", 4),
+    }
+    assert {c.size for c in found if c.what == "copy"} == {2**22, MEMORY_BYTES}
+    started = {contender.name: contender for contender, call, _ in log if call == "close"}
+    assert len(started) == 4
+    # what is forced on OneFlow's BLAS must not be forced on NumPy's
+    assert started["ceilings-numpy-1"].runtime == "stock"
+    assert started["ceilings-oneflow-4"].runtime == "tuned"
+    assert started["ceilings-oneflow-1"].env["OPENBLAS_NUM_THREADS"] == "1"
+    assert started["ceilings-numpy-4"].env["OMP_NUM_THREADS"] == "4"
+
+
+def test_a_single_core_is_measured_once():
+    found, _ = measure(1)
+    assert {c.threads for c in found} == {1}
+
+
+def test_a_worker_that_dies_is_closed_and_its_error_passes():
+    log = []
+    with pytest.raises(WorkerError, match="it died"):
+        measure_ceilings(create_fleet(log, "measure_oneflow"), "stock", 2, 2**22)
+    assert log[-1][1] == "close"
+
+
+@pytest.mark.parametrize(
+    "step_bytes, expected",
+    [(0, [2**16, MEMORY_BYTES]), (2**20, [2**20, MEMORY_BYTES]), (2**40, [MEMORY_BYTES])],
+)
+def test_buffers_are_the_step_s_and_memory_s(step_bytes, expected):
+    assert choose_buffers(step_bytes) == expected
