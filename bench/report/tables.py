@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
-from ..tools.inference.run import ModeTimes
 from ..verdict.break_even import BreakEven
 from ..verdict.statistics import CONFIDENCE, Ratio, Summary
 from .comparison import Comparison, ContenderSummary
@@ -135,24 +134,6 @@ def render_run(summary: ContenderSummary, console: Console) -> None:
     for what, value in contender_rows(summary):
         table.add_row(what, value)
     console.print(table)
-
-
-def inference_time_rows(times: Sequence[ModeTimes]) -> List[List[str]]:
-    """(what, value of each mode), milliseconds."""
-    parts = [
-        ("import, ms", [_ms(t.import_s) for t in times]),
-        ("build, ms", [_ms(t.init_s) for t in times]),
-        ("load weights, ms", [_ms(t.load_s) for t in times]),
-        ("compile, ms", [_ms(t.compile_s) for t in times]),
-        ("first pass, ms", [_ms(t.first_s) for t in times]),
-        ("steady pass, ms", [_summary_ms(t.steady_s) for t in times]),
-    ]
-    return [[what, *values] for what, values in parts]
-
-
-def format_probability(value: Optional[float]) -> str:
-    """A probability in percent; what is not among the best of a mode is missing."""
-    return MISSING if value is None else f"{value * 100:.2f} %"
 
 
 def render_markdown(comparison: Comparison, pictures: List[Path]) -> str:
