@@ -4,8 +4,8 @@
     python benchmarks/doctor_quality.py report
 
 Run it on an idle machine. Each diagnosis is stored as it ends (doctor.jsonl in results/runtime); a
-second call continues. The first case is the machine without a fault: a finding there is true of this
-machine, or invented.
+second call continues. The first case is the machine without a fault: a finding there is true of
+this machine, or invented.
 """
 
 from __future__ import annotations
