@@ -1,4 +1,4 @@
-"""`sweep.json`: a sweep's cells and what became of each. Everything reported is computed from it.
+"""`sweep.json`: a sweep's cells and their results. The whole report is computed from it.
 
 A sweep folder holds
 
@@ -37,7 +37,7 @@ class _Strict(BaseModel):
 
 
 class ModeResult(_Strict):
-    """One mode of a cell. Seconds and bytes; None where the record does not hold it."""
+    """One mode of a cell, in seconds and bytes; None if the record does not hold it."""
 
     step_time_s: Optional[Summary] = None  # of a training step, over steady blocks
     compile_s: Optional[float] = None  # train and eval graph; 0 in eager mode
@@ -46,7 +46,7 @@ class ModeResult(_Strict):
 
 
 class CellResult(_Strict):
-    """What became of a cell. Measured values are there when it is `done`."""
+    """The result of a cell. It has measured values if it is `done`."""
 
     status: CellStatus
     reason: str  # a sentence
@@ -61,7 +61,7 @@ class CellResult(_Strict):
 
 
 class Cell(_Strict):
-    """One comparison of eager and graph: where it stands on the axes, and its configuration."""
+    """One comparison of the modes: its values on the axes, its configuration and its result."""
 
     values: Dict[str, Value]  # model, batch_size, and every other axis
     fingerprint: str  # sha256 of the configuration; a cell with another one is another measurement
@@ -85,18 +85,18 @@ class SweepDocument(_Strict):
 
 
 def name_cell(values: Dict[str, Value]) -> str:
-    """A cell in words: "resnet18 batch_size=4 feed=memory"."""
+    """The name of a cell, such as "resnet18 batch_size=4 feed=memory"."""
     others = [f"{axis}={value}" for axis, value in values.items() if axis != "model"]
     return " ".join([str(values["model"]), *others])
 
 
 def without_batch_size(values: Dict[str, Value]) -> Dict[str, Value]:
-    """Where a cell stands on all axes but the batch size: what its curve is named after."""
+    """The values on all axes but the batch size, which name a curve."""
     return {axis: value for axis, value in values.items() if axis != "batch_size"}
 
 
 def save_sweep(folder: Path, document: SweepDocument) -> None:
-    """Replace `sweep.json`. Raises InputError where it cannot be written."""
+    """Replace `sweep.json`. Raises InputError if it cannot be written."""
     save_text(
         folder / SWEEP_NAME,
         document.model_dump_json(indent=1) + "\n",

@@ -1,4 +1,4 @@
-"""What a whole sweep says: the geometric mean of its speedups, and all that stands beside it.
+"""The result of a whole sweep: the geometric mean of its speedups, and the counts beside it.
 
 Pure functions of a sweep's stored cells.
 """
@@ -12,14 +12,14 @@ from typing import Any, Dict, List, Optional, Sequence
 from pydantic import BaseModel
 
 from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_WORKER_FAILED, worst_status
-from ...verdict.statistics import CONFIDENCE
+from ...verdict.statistics import t_quantile
 from .document import Cell, SweepDocument, Value, name_cell
 
 
 class GeometricMean(BaseModel):
-    """Of speedups, with its 95 % interval; None where one value cannot give one.
+    """Of speedups, with its 95 % interval, which is None for a single value.
 
-    `over` is what the interval speaks of: "models" where there are several, else "cells".
+    `over` is the population of the interval: "models" if there are several, else "cells".
     """
 
     ratio: float
@@ -46,8 +46,10 @@ class SweepSummary(BaseModel):
 
 
 def summarize_sweep(document: SweepDocument) -> SweepSummary:
-    """Everything said of the sweep as a whole. Cells whose modes differ are not in the mean:
-    a graph that computes something else is no faster way to the same result.
+    """The numbers of the sweep as a whole.
+
+    Cells whose modes differ are not in the mean: a graph that computes something else is no faster
+    way to the same result.
     """
     run = [cell for cell in document.cells if cell.result is not None]
     done = [cell for cell in run if cell.result and cell.result.status == "done"]
@@ -93,14 +95,14 @@ def _imputed(logs: Sequence[float], missing: int, value: float) -> float:
 def average_speedups(logs: Dict[Value, List[float]]) -> GeometricMean:
     """The geometric mean over cells, from each model's log speedups.
 
-    Cells of one model resemble each other, so what counts as an observation is a model. The
+    Cells of one model resemble each other, so that a model counts as one observation. The
     interval is that of the mean with cluster-robust variance, G / (G - 1) * sum over the G models
     of (n_g * (mean_g - mean) / N)**2, and a t quantile of G - 1 degrees of freedom (Cameron and
     Miller, A Practitioner's Guide to Cluster-Robust Inference, Journal of Human Resources 50,
     2015); with equally many cells a model that is the t interval over the models' means. A
     bootstrap over models, then cells, is too narrow for the few models a sweep has:
     `benchmarks/sweep_interval.py` prints the coverage of both. With one model the observations are
-    its cells, and the interval speaks of that model alone.
+    its cells, and the interval is about that model alone.
     """
     groups = list(logs.values()) if len(logs) > 1 else [[x] for x in next(iter(logs.values()))]
     cells = sum(map(len, groups))
@@ -117,15 +119,12 @@ def average_speedups(logs: Dict[Value, List[float]]) -> GeometricMean:
 
 
 def _cluster_half_width(groups: List[List[float]], mean: float) -> Optional[float]:
-    from scipy.stats import t as student
-
     count = len(groups)
     if count < 2:
         return None
     cells = sum(map(len, groups))
     squares = sum((sum(value - mean for value in group) / cells) ** 2 for group in groups)
-    quantile = float(student.ppf(0.5 + CONFIDENCE / 2, count - 1))
-    return quantile * math.sqrt(count / (count - 1) * squares)
+    return t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares)
 
 
 def choose_exit_status(summary: SweepSummary) -> int:
