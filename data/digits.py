@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from .errors import DataError
-from .images import convert_to_rgb, encode_jpeg
 from .index import DatasetInfo
+from .pictures import convert_to_rgb, encode_jpeg
 from .writer import Description, Progress, Sample, check_target, write_dataset
 
 IMAGE_SIZE = 32

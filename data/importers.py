@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from .errors import DataError
-from .images import DEFAULT_QUALITY, convert_file, measure_jpeg
 from .index import SPLIT_FOLDERS, DatasetInfo
+from .pictures import DEFAULT_QUALITY, PICTURE_SUFFIXES, convert_file, measure_jpeg
 from .writer import Description, Progress, Sample, check_target, write_dataset
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _SHUFFLE_SEED = 0
 _WINDOW_PER_WORKER = 64  # pictures under way; bounds memory
 _CHUNK = 8
@@ -35,9 +34,9 @@ def import_imagefolder(
 ) -> DatasetInfo:
     """Convert a folder in ImageNet's layout (`validation/` serves for `val/`) into OFRecord.
 
-    Classes are the folders of train/ in sorted order. RGB JPEGs are stored as they are; anything
-    else, and what is above `max_side` pixels, is converted and encoded at `quality`. Pictures are
-    shuffled once with a fixed seed; the result does not depend on `workers` (processes; default:
+    Classes are the folders of train/ in sorted order. RGB JPEGs are stored as they are; any
+    other picture, and one above `max_side` pixels, is converted and encoded at `quality`. Pictures
+    are shuffled once with a fixed seed; the result does not depend on `workers` (processes; default:
     one a core). Raises DataError for a missing split, no pictures, a validation class that
     training lacks, an unreadable picture, a target that is not empty.
     """
@@ -138,12 +137,12 @@ def _shuffled(folder: Path, classes: Sequence[str]) -> List[Labelled]:
         for label, name in enumerate(classes)
         if (folder / name).is_dir()
         for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
     ]
     if not pictures:
         raise DataError(
             f"{folder} holds no pictures; expected {folder.name}/CLASS/ folders with files of type "
-            + ", ".join(_SUFFIXES)
+            + ", ".join(PICTURE_SUFFIXES)
         )
     random.Random(_SHUFFLE_SEED).shuffle(pictures)
     return pictures

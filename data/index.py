@@ -1,4 +1,4 @@
-"""What a dataset on disk is: `index.json` beside `train/` and `val/` with their part files."""
+"""A dataset on disk: `index.json` beside `train/` and `val/` with their part files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PartInfo:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split. Sizes are (width, height) in pixels; None where only a scan could tell."""
+    """One split. Sizes are (width, height) in pixels; None if only a scan can tell."""
 
     folder: Path
     part_files: Tuple[Path, ...]
@@ -73,7 +73,7 @@ def default_dataset_path() -> Path:
 
 
 def load_dataset(path: Path) -> DatasetInfo:
-    """Read the index, or count the records where there is none; looks at no image.
+    """Read the index, or count the records if there is none; looks at no image.
 
     Raises DataError for a missing or empty folder, a missing split or part file, a bad index.
     """

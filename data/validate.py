@@ -1,8 +1,8 @@
 """Checks a whole dataset before OneFlow sees it: OneFlow aborts the process on most damage.
 
-A part file whose size and sha256 are those in the index holds what the writer wrote, and the writer
-decoded every image; so it is not decoded again. Any other part file is read record by record and
-every image decoded.
+A part file whose size and sha256 are those in the index is unchanged since the writer decoded every
+image of it, and so it is not decoded again. Any other part file is read record by record and every
+image decoded. `inspect_dataset` lists all problems; `validate_dataset` raises the first.
 """
 
 from __future__ import annotations
@@ -10,13 +10,83 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .errors import DataError
-from .images import check_jpeg
 from .index import DatasetInfo, SplitInfo, load_dataset
-from .ofrecord_file import parse_record, read_messages
-from .part_writer import combine_checksums
+from .ofrecord_file import combine_checksums, parse_record, read_messages
+from .pictures import check_jpeg
+
+
+def inspect_dataset(path: Path) -> Dict[str, Any]:
+    """A description ready for JSON: counts, image sizes, checksums, and `problems` (sentences).
+
+    Raises DataError if the folder is no dataset at all; damaged parts are listed as problems,
+    each with its first damage. Sizes are [width, height] in pixels.
+    """
+    dataset = load_dataset(path)
+    problems: List[str] = []
+    limit = len(dataset.classes) if dataset.has_index else None
+    splits = {
+        "train": _inspect_split(dataset.train, dataset, limit, problems),
+        "val": _inspect_split(dataset.val, dataset, limit, problems),
+    }
+    return {
+        "name": dataset.name,
+        "path": str(dataset.root),
+        "index": dataset.has_index,
+        "classes": len(dataset.classes)
+        or max(len(split["images_per_class"]) for split in splits.values()),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "random_crop": dataset.random_crop,
+        "horizontal_flip": dataset.horizontal_flip,
+        **splits,
+        "problems": problems,
+    }
+
+
+def _inspect_split(
+    split: SplitInfo, dataset: DatasetInfo, num_classes: Optional[int], problems: List[str]
+) -> Dict[str, Any]:
+    scans = []
+    unchanged = True
+    for position, part in enumerate(split.part_files):
+        try:
+            scans.append(scan_part(part, num_classes))
+            if split.parts and not is_as_written(split, position):
+                unchanged = False
+                problems.append(f"{part} is not the file that index.json describes")
+        except DataError as error:
+            unchanged = False
+            problems.append(str(error))
+    return {
+        "images": sum(scan.num_samples for scan in scans),
+        "parts": len(split.part_files),
+        "bytes": sum(part.stat().st_size for part in split.part_files),
+        "min_image_size": _extreme(scans, min, "min_size"),
+        "max_image_size": _extreme(scans, max, "max_size"),
+        "images_per_class": _counts_by_name(scans, dataset),
+        "checksums_match": unchanged if split.parts else None,
+    }
+
+
+def _extreme(scans: List[PartScan], choose: Any, attribute: str) -> Optional[List[int]]:
+    sizes = [getattr(scan, attribute) for scan in scans if getattr(scan, attribute)]
+    if not sizes:
+        return None
+    return [choose(size[0] for size in sizes), choose(size[1] for size in sizes)]
+
+
+def _counts_by_name(scans: List[PartScan], dataset: DatasetInfo) -> Dict[str, int]:
+    labels = set(range(len(dataset.classes))).union(*(scan.class_counts for scan in scans))
+    return {
+        dataset.classes[label] if label < len(dataset.classes) else str(label): sum(
+            scan.class_counts.get(label, 0) for scan in scans
+        )
+        for label in sorted(labels)
+    }
+
 
 Progress = Callable[[int, int], None]  # (records done, records in all)
 _CHUNK_BYTES = 1 << 20
@@ -24,7 +94,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass
 class PartScan:
-    """What reading a part file in full has found."""
+    """The content of a part file that was read in full."""
 
     num_samples: int = 0
     class_counts: Dict[int, int] = field(default_factory=dict)
@@ -93,7 +163,7 @@ def scan_part(
 
 
 def checksum_file(path: Path) -> str:
-    """sha256 of a file. Raises DataError where it cannot be read."""
+    """sha256 of a file. Raises DataError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -105,7 +175,7 @@ def checksum_file(path: Path) -> str:
 
 
 def is_as_written(split: SplitInfo, position: int) -> bool:
-    """Whether a part file still is, byte for byte, what the index says."""
+    """Whether a part file still has the size and the checksum of the index."""
     path, part = split.part_files[position], split.parts[position]
     try:
         size = path.stat().st_size
@@ -162,7 +232,7 @@ def _validate_written_part(
         count.add(split.parts[position].num_samples)
         return
     path = split.part_files[position]
-    scan_part(path, num_classes)  # says what is wrong where the damage shows
+    scan_part(path, num_classes)  # raises with the damage, if it shows
     raise DataError(
         f"{path} is not the file that index.json describes (its checksum differs); "
         "restore it, import the dataset again, or remove index.json to have the parts scanned"

@@ -26,10 +26,9 @@ from typing import (
 )
 
 from .errors import DataError
-from .images import ImageFacts, measure_jpeg
 from .index import INDEX_NAME, SCHEMA_VERSION, DatasetInfo, load_dataset
-from .ofrecord_file import Record
-from .part_writer import describe_parts, open_parts
+from .ofrecord_file import Record, describe_parts, open_parts
+from .pictures import ImageFacts, measure_jpeg
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 
@@ -45,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Description:
-    """What the index says of a dataset besides what is measured."""
+    """The fields of an index that are not measured."""
 
     name: str
     classes: Sequence[str]
@@ -135,7 +134,7 @@ def write_dataset(
 def new_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` on success and vanishes on any error.
 
-    Raises DataError where the target holds something or cannot be written.
+    Raises DataError if the target holds something or cannot be written.
     """
     check_target(target)
     try:
@@ -156,7 +155,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def check_target(target: Path) -> None:
-    """Raise DataError where a dataset cannot be written to `target`."""
+    """Raise DataError if a dataset cannot be written to `target`."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(
             f"{target} exists already and is not empty; remove it or name another folder"

@@ -27,7 +27,7 @@ def data() -> None:
 
 @data.group()
 def make() -> None:
-    """Make a dataset from what a Python package brings."""
+    """Make a dataset from the data of a Python package."""
 
 
 @data.group("import")
@@ -98,7 +98,7 @@ def import_imagefolder_command(
 @click.argument("folder")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect_command(folder: str, as_json: bool) -> int:
-    """Count, measure and check every record of a dataset. Exit status 2 when it has problems.
+    """Count, measure and check every record of a dataset. The exit status is 2 if it has problems.
 
     \b
     bench data inspect digits
@@ -119,8 +119,8 @@ def inspect_command(folder: str, as_json: bool) -> int:
 def reshard_command(dataset: str, parts: int, out: str, as_json: bool) -> int:
     """Write DATASET again in another number of part files.
 
-    Records stay as they are. Record i goes to part i mod PARTS, so that what PARTS ranks read in a
-    step is together what one process reads of DATASET in that step, where nothing is shuffled.
+    Records stay as they are. Record i goes to part i mod PARTS. Without shuffling, PARTS ranks then
+    read together in a step the records that one process reads of DATASET in that step.
 
     \b
     bench data reshard digits --parts 4 --out digits-4

@@ -28,14 +28,7 @@ from .diagnosis import (
     ThreadMeasurements,
 )
 from .import_checks import check_installation
-from .machine import (
-    ROOT,
-    measure_activity,
-    read_frequency,
-    read_machine,
-    read_moment,
-    watch_others,
-)
+from .machine import ROOT, measure_activity, read_frequency, read_machine, read_moment, watch_others
 from .machine_checks import check_machine
 from .probe import Launch, ProbeProcess, check_interpreter, create_probe_launcher
 from .runtime_checks import check_runtime
