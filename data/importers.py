@@ -36,8 +36,8 @@ def import_imagefolder(
 
     Classes are the folders of train/ in sorted order. RGB JPEGs are stored as they are; any
     other picture, and one above `max_side` pixels, is converted and encoded at `quality`. Pictures
-    are shuffled once with a fixed seed; the result does not depend on `workers` (processes; default:
-    one a core). Raises DataError for a missing split, no pictures, a validation class that
+    are shuffled once with a fixed seed; the result does not depend on `workers` (processes;
+    default: one a core). Raises DataError for a missing split, no pictures, a validation class that
     training lacks, an unreadable picture, a target that is not empty.
     """
     root, target = Path(folder), Path(out_dir)

@@ -73,13 +73,7 @@ LABEL_KEY = "class/label"
 _LENGTH = struct.Struct("<q")
 _REMEDY = "write or import the dataset again"
 # field number, name, protobuf's type number of the values (descriptor.proto, Type)
-_LISTS = (
-    (1, "Bytes", 12),
-    (2, "Float", 2),
-    (3, "Double", 1),
-    (4, "Int32", 5),
-    (5, "Int64", 3),
-)
+_LISTS = ((1, "Bytes", 12), (2, "Float", 2), (3, "Double", 1), (4, "Int32", 5), (5, "Int64", 3))
 _TYPE_STRING, _TYPE_MESSAGE, _OPTIONAL, _REPEATED, _TYPE_BYTES = 9, 11, 1, 3, 12
 
 

@@ -12,18 +12,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import DataError
 from .index import INDEX_NAME, SCHEMA_VERSION, DatasetInfo, load_dataset
@@ -94,10 +83,7 @@ class _SplitTotals:
 
 
 def write_dataset(
-    out_dir: Path,
-    description: Description,
-    splits: Mapping[str, Iterable[Sample]],
-    parts: int = 2,
+    out_dir: Path, description: Description, splits: Mapping[str, Iterable[Sample]], parts: int = 2
 ) -> DatasetInfo:
     """Write `splits` ("train" and "val") as `parts` part files each, with an index.
 

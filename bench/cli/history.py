@@ -27,10 +27,7 @@ DEFAULT_FOLDER = "results"
     help="Show this metric only. Repeatable. Default: all.",
 )
 @click.option(
-    "--out",
-    default=None,
-    metavar="DIR",
-    help="Folder for the pictures. Default: FOLDER/history.",
+    "--out", default=None, metavar="DIR", help="Folder for the pictures. Default: FOLDER/history."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
 def history(

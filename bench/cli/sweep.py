@@ -94,10 +94,7 @@ def _refuse_flags_with_from() -> None:
 
 
 def _run(
-    flags: Dict[str, Any],
-    out: Optional[str],
-    cell_timeout_s: float,
-    retry_failed: bool,
+    flags: Dict[str, Any], out: Optional[str], cell_timeout_s: float, retry_failed: bool
 ) -> Tuple[SweepDocument, Path]:
     from ..record.documents import ensure_folder
     from ..tools.sweep.cell import measure_cell, run_sweep

@@ -188,10 +188,7 @@ class Finding(NamedTuple):
 
 
 def create_check(
-    name: str,
-    evidence: str,
-    measured: Mapping[str, Number],
-    finding: Optional[Finding] = None,
+    name: str, evidence: str, measured: Mapping[str, Number], finding: Optional[Finding] = None
 ) -> Check:
     """A check that could be judged: ok without a finding, else in need of attention."""
     status = ATTENTION if finding else OK
