@@ -7,6 +7,7 @@ import os
 import random
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -56,48 +57,36 @@ def import_imagefolder(
                 on_progress(done, total)
 
     description = Description(root.resolve().name, classes, quality, source="imagefolder")
-    with _Mapper(workers or os.cpu_count() or 1) as mapper:
+    processes = workers or os.cpu_count() or 1
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with OneFlow loaded hangs
+    with ProcessPoolExecutor(processes, spawn) if processes > 1 else nullcontext() as pool:
         splits = {
-            "train": counted(mapper.map(convert, train)),
-            "val": counted(mapper.map(convert, val)),
+            "train": counted(_convert_all(convert, train, pool, processes)),
+            "val": counted(_convert_all(convert, val, pool, processes)),
         }
         return write_dataset(target, description, splits, parts)
 
 
-class _Mapper:
-    """Maps over pictures in order, in this process or in several."""
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool: Optional[ProcessPoolExecutor] = None
-        if workers > 1:
-            # spawn: a fork of a process that has OneFlow loaded hangs
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(workers, mp_context=context)
-
-    def __enter__(self) -> _Mapper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool:
-            self._pool.shutdown()
-
-    def map(
-        self, convert: Callable[[Labelled], Sample], pictures: Sequence[Labelled]
-    ) -> Iterator[Sample]:
-        if self._pool is None:
-            yield from map(convert, pictures)
-            return
-        window = self._workers * _WINDOW_PER_WORKER
-        for start in range(0, len(pictures), window):
-            chosen = pictures[start : start + window]
-            try:
-                yield from self._pool.map(convert, chosen, chunksize=_CHUNK)
-            except BrokenProcessPool:
-                raise DataError(
-                    f"a process converting {chosen[0][0].parent.parent} died, as happens when "
-                    f"memory runs out; give less than --workers {self._workers}"
-                ) from None
+def _convert_all(
+    convert: Callable[[Labelled], Sample],
+    pictures: Sequence[Labelled],
+    pool: Optional[ProcessPoolExecutor],
+    processes: int,
+) -> Iterator[Sample]:
+    """The samples of the pictures in order, made in this process or in those of a pool."""
+    if pool is None:
+        yield from map(convert, pictures)
+        return
+    window = processes * _WINDOW_PER_WORKER
+    for start in range(0, len(pictures), window):
+        chosen = pictures[start : start + window]
+        try:
+            yield from pool.map(convert, chosen, chunksize=_CHUNK)
+        except BrokenProcessPool:
+            raise DataError(
+                f"a process converting {chosen[0][0].parent.parent} died, as happens when "
+                f"memory runs out; give less than --workers {processes}"
+            ) from None
 
 
 def _convert_one(picture: Labelled, quality: int, max_side: Optional[int]) -> Sample:

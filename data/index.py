@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -31,6 +31,48 @@ class PartInfo:
     sha256: str
     num_samples: int
     size_bytes: int
+
+
+@dataclass
+class SampleTotals:
+    """Counts of samples by label, and the extremes of their sizes."""
+
+    num_samples: int = 0
+    class_counts: Dict[int, int] = field(default_factory=dict)
+    min_size: Optional[Size] = None
+    max_size: Optional[Size] = None
+
+    def add(self, label: int, size: Size) -> None:
+        self.num_samples += 1
+        self.class_counts[label] = self.class_counts.get(label, 0) + 1
+        self._extend(size)
+
+    def merge(self, other: SampleTotals) -> None:
+        self.num_samples += other.num_samples
+        for label, samples in other.class_counts.items():
+            self.class_counts[label] = self.class_counts.get(label, 0) + samples
+        for size in (other.min_size, other.max_size):
+            if size:
+                self._extend(size)
+
+    def _extend(self, size: Size) -> None:
+        low, high = self.min_size or size, self.max_size or size
+        self.min_size = (min(low[0], size[0]), min(low[1], size[1]))
+        self.max_size = (max(high[0], size[0]), max(high[1], size[1]))
+
+    def list_counts(self, num_classes: int = 0) -> List[int]:
+        """Samples of each class, up to `num_classes` or the largest label."""
+        classes = max(num_classes, 1 + max(self.class_counts, default=-1))
+        return [self.class_counts.get(label, 0) for label in range(classes)]
+
+    def describe(self, num_classes: int) -> Dict[str, Any]:
+        """The fields of an index."""
+        return {
+            "num_samples": self.num_samples,
+            "class_counts": self.list_counts(num_classes),
+            "min_image_size": list(self.min_size or ()),
+            "max_image_size": list(self.max_size or ()),
+        }
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 from PIL import Image
 
 from .errors import DataError
-from .index import INDEX_NAME, DatasetInfo, SplitInfo, load_dataset
+from .index import INDEX_NAME, DatasetInfo, SampleTotals, SplitInfo, load_dataset
 from .ofrecord_file import (
     PartWriter,
     Record,
@@ -146,7 +146,7 @@ def write_subset(dataset: DatasetInfo, percent: float, seed: int, out_dir: Path)
     return load_dataset(Path(out_dir))
 
 
-def _records(dataset: DatasetInfo) -> Any:
+def _records(dataset: DatasetInfo) -> Iterator[Tuple[Position, Record]]:
     """(position, record) of the training split, in order."""
     for part, path in enumerate(dataset.train.part_files):
         for number, message in enumerate(read_messages(path)):
@@ -168,19 +168,10 @@ def _choose(dataset: DatasetInfo, percent: float, seed: int) -> Set[Position]:
 def _write_train(dataset: DatasetInfo, chosen: Set[Position], folder: Path) -> Dict[str, Any]:
     folder.mkdir()
     parts = min(len(dataset.train.part_files), len(chosen))
-    counts = [0] * max(len(dataset.classes), 1)
-    sizes: List[Tuple[int, int]] = []
+    totals = SampleTotals()
     with open_parts(folder, range(parts)) as writers:
         for position, record in _records(dataset):
             if position in chosen:
-                writers[len(sizes) % parts].write(Record(record.encoded, record.label))
-                sizes.append(Image.open(io.BytesIO(record.encoded)).size)
-                counts += [0] * (record.label + 1 - len(counts))
-                counts[record.label] += 1
-    return {
-        "num_samples": len(sizes),
-        "class_counts": counts,
-        "min_image_size": [min(size[axis] for size in sizes) for axis in (0, 1)],
-        "max_image_size": [max(size[axis] for size in sizes) for axis in (0, 1)],
-        **describe_parts(writers),
-    }
+                writers[totals.num_samples % parts].write(record)
+                totals.add(record.label, Image.open(io.BytesIO(record.encoded)).size)
+    return {**totals.describe(max(len(dataset.classes), 1)), **describe_parts(writers)}

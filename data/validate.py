@@ -8,14 +8,17 @@ image decoded. `inspect_dataset` lists all problems; `validate_dataset` raises t
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
 from .errors import DataError
-from .index import DatasetInfo, SplitInfo, load_dataset
+from .index import DatasetInfo, SampleTotals, SplitInfo, load_dataset
 from .ofrecord_file import combine_checksums, parse_record, read_messages
 from .pictures import check_jpeg
+
+Progress = Callable[[int, int], None]  # (records done, records in all)
+_CHUNK_BYTES = 1 << 20
 
 
 def inspect_dataset(path: Path) -> Dict[str, Any]:
@@ -49,11 +52,11 @@ def inspect_dataset(path: Path) -> Dict[str, Any]:
 def _inspect_split(
     split: SplitInfo, dataset: DatasetInfo, num_classes: Optional[int], problems: List[str]
 ) -> Dict[str, Any]:
-    scans = []
+    totals = SampleTotals()
     unchanged = True
     for position, part in enumerate(split.part_files):
         try:
-            scans.append(scan_part(part, num_classes))
+            totals.merge(scan_part(part, num_classes))
             if split.parts and not is_as_written(split, position):
                 unchanged = False
                 problems.append(f"{part} is not the file that index.json describes")
@@ -61,52 +64,21 @@ def _inspect_split(
             unchanged = False
             problems.append(str(error))
     return {
-        "images": sum(scan.num_samples for scan in scans),
+        "images": totals.num_samples,
         "parts": len(split.part_files),
         "bytes": sum(part.stat().st_size for part in split.part_files),
-        "min_image_size": _extreme(scans, min, "min_size"),
-        "max_image_size": _extreme(scans, max, "max_size"),
-        "images_per_class": _counts_by_name(scans, dataset),
+        "min_image_size": totals.min_size and list(totals.min_size),
+        "max_image_size": totals.max_size and list(totals.max_size),
+        "images_per_class": _counts_by_name(totals, dataset),
         "checksums_match": unchanged if split.parts else None,
     }
 
 
-def _extreme(scans: List[PartScan], choose: Any, attribute: str) -> Optional[List[int]]:
-    sizes = [getattr(scan, attribute) for scan in scans if getattr(scan, attribute)]
-    if not sizes:
-        return None
-    return [choose(size[0] for size in sizes), choose(size[1] for size in sizes)]
-
-
-def _counts_by_name(scans: List[PartScan], dataset: DatasetInfo) -> Dict[str, int]:
-    labels = set(range(len(dataset.classes))).union(*(scan.class_counts for scan in scans))
-    return {
-        dataset.classes[label] if label < len(dataset.classes) else str(label): sum(
-            scan.class_counts.get(label, 0) for scan in scans
-        )
-        for label in sorted(labels)
-    }
-
-
-Progress = Callable[[int, int], None]  # (records done, records in all)
-_CHUNK_BYTES = 1 << 20
-
-
-@dataclass
-class PartScan:
-    """The content of a part file that was read in full."""
-
-    num_samples: int = 0
-    class_counts: Dict[int, int] = field(default_factory=dict)
-    min_size: Optional[Tuple[int, int]] = None
-    max_size: Optional[Tuple[int, int]] = None
-
-    def add(self, label: int, size: Tuple[int, int]) -> None:
-        self.num_samples += 1
-        self.class_counts[label] = self.class_counts.get(label, 0) + 1
-        low, high = self.min_size or size, self.max_size or size
-        self.min_size = (min(low[0], size[0]), min(low[1], size[1]))
-        self.max_size = (max(high[0], size[0]), max(high[1], size[1]))
+def _counts_by_name(totals: SampleTotals, dataset: DatasetInfo) -> Dict[str, int]:
+    """Images of each class of the index, and of each label found without a name."""
+    names = dict(enumerate(dataset.classes))
+    names.update({label: str(label) for label in totals.class_counts if label not in names})
+    return {names[label]: totals.class_counts.get(label, 0) for label in sorted(names)}
 
 
 def validate_dataset(
@@ -146,12 +118,12 @@ def validate_dataset(
 
 def scan_part(
     path: Path, num_classes: Optional[int] = None, on_record: Optional[Callable[[], None]] = None
-) -> PartScan:
+) -> SampleTotals:
     """Read every record of a part file and decode every image.
 
     Raises DataError naming file and record at the first that cannot be used.
     """
-    scan = PartScan()
+    scan = SampleTotals()
     for number, message in enumerate(read_messages(path)):
         where = f"{path}: record {number}"
         record = parse_record(message, where)
@@ -221,8 +193,17 @@ def _validate_split(
             _validate_written_part(split, position, num_classes, count)
         _check_index_labels(split, num_classes)
         return split
-    scans = [scan_part(path, num_classes, count.add) for path in split.part_files]
-    return _described(split, scans)
+    totals = SampleTotals()
+    for path in split.part_files:
+        totals.merge(scan_part(path, num_classes, count.add))
+    return replace(
+        split,
+        num_samples=totals.num_samples,
+        checksum=combine_checksums([checksum_file(path) for path in split.part_files]),
+        min_image_size=totals.min_size,
+        max_image_size=totals.max_size,
+        class_counts=tuple(totals.list_counts()),
+    )
 
 
 def _validate_written_part(
@@ -249,20 +230,3 @@ def _check_index_labels(split: SplitInfo, num_classes: Optional[int]) -> None:
             f"the index of {split.folder} says {split.num_samples} images, its parts {listed} and "
             f"its classes {sum(counts)}; make or import the dataset again"
         )
-
-
-def _described(split: SplitInfo, scans: List[PartScan]) -> SplitInfo:
-    counts: Dict[int, int] = {}
-    for scan in scans:
-        for label, images in scan.class_counts.items():
-            counts[label] = counts.get(label, 0) + images
-    lows = [scan.min_size for scan in scans if scan.min_size]
-    highs = [scan.max_size for scan in scans if scan.max_size]
-    return replace(
-        split,
-        num_samples=sum(scan.num_samples for scan in scans),
-        checksum=combine_checksums([checksum_file(path) for path in split.part_files]),
-        min_image_size=(min(size[0] for size in lows), min(size[1] for size in lows)),
-        max_image_size=(max(size[0] for size in highs), max(size[1] for size in highs)),
-        class_counts=tuple(counts.get(label, 0) for label in range(max(counts) + 1)),
-    )

@@ -194,7 +194,7 @@ def _draw_curve(axes: Any, curve: Curve, places: Dict[str, int], index: int) -> 
     colour = style["color"]
     at = [places[point.run_id] for point in curve.points]
     heights = [
-        VERDICTS.index(str(p.value)) if verdicts else float(p.value) * factor for p in curve.points
+        float(VERDICTS.index(str(p.value)) if verdicts else p.value) * factor for p in curve.points
     ]
     axes.plot(at, heights, label=curve.contender, **style)
     for place, point in zip(at, curve.points):

@@ -49,7 +49,7 @@ class Agreement(BaseModel):
 
 
 class InferenceResult(BaseModel):
-    """What `bench infer` says, and its JSON."""
+    """The answer of `bench infer`, and its JSON."""
 
     model: str
     checkpoint: str
@@ -57,7 +57,7 @@ class InferenceResult(BaseModel):
     times: List[ModeTimes]
     predictions: List[Prediction]
     agreement: Optional[Agreement] = None
-    skipped: List[str] = []  # one sentence for each file that is no picture
+    skipped: List[str] = []  # a sentence for each file that is no picture
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -49,13 +49,14 @@ def report_sweep(
         f"Cells ran in random order in rounds over the models (seed {document.order_seed}). "
         "docs/sweep.md explains how each value is computed.",
     ]
-    return [
+    blocks: List[Block] = [
         Heading(document.sweep_id),
         Text([*describe_summary(summary), *conditions]),
         *build_tables(document, growth),
-        *([Heading("Failures and bad fits"), Text(reasons)] if reasons else []),
-        *(Figure(path.stem, path.name) for path in pictures if path.suffix == ".png"),
     ]
+    if reasons:
+        blocks += [Heading("Failures and bad fits"), Text(reasons)]
+    return blocks + [Figure(p.stem, p.name) for p in pictures if p.suffix == ".png"]
 
 
 def build_tables(document: SweepDocument, growth: Sequence[Growth]) -> List[Block]:
