@@ -209,11 +209,11 @@ def _draw_curve(axes: Any, curve: Curve, places: Dict[str, int], index: int) -> 
             span = [at[start] - 0.4, at[end - 1] + 0.4]
             axes.plot(span, [height, height], color=colour, linewidth=5, alpha=0.25)
     for change in curve.changes:
-        place = at[change.index] - 0.5
-        axes.axvline(place, color=colour, linestyle="--", linewidth=1)
+        between = at[change.index] - 0.5
+        axes.axvline(between, color=colour, linestyle="--", linewidth=1)
         axes.annotate(
             "" if verdicts else format_change(curve.metric, change),
-            (place, 1.0),
+            (between, 1.0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             xytext=(3, -9 - 11 * index),  # of several curves, one below the other

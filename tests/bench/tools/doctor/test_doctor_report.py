@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 
 from doctor_measurements import create_activity, create_machine, create_rounds, create_runtime
 from rich.console import Console
@@ -10,6 +12,8 @@ from oneflow_bench.bench.tools.doctor.diagnosis import Diagnosis, report_diagnos
 from oneflow_bench.bench.tools.doctor.import_checks import check_installation
 from oneflow_bench.bench.tools.doctor.machine_checks import check_machine
 from oneflow_bench.bench.tools.doctor.runtime_checks import check_runtime
+
+RESULTS = Path(__file__).resolve().parents[4] / "results"
 
 
 def create_diagnosis(machine=None, **runtime):
@@ -80,3 +84,14 @@ def test_unknown_checks_are_named():
 def test_a_message_in_brackets_is_shown_as_it_is():
     imported = create_runtime().imported.model_copy(update={"error": "OSError: [Errno 8] [/b]"})
     assert "[Errno 8] [/b]" in render(create_diagnosis(imported=imported), width=110)
+
+
+def test_stored_diagnoses_are_still_read():
+    text = (RESULTS / "runtime/doctor.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert len(rows) > 20
+    for row in rows:
+        stored = row["diagnosis"]  # the study leaves out the paths of its machine
+        (stored["oneflow"]["identity"] or {}).update(executable="/env/bin/python")
+        diagnosis = Diagnosis.model_validate({**stored, "python": "/env/bin/python"})
+        assert sorted(check.name for check in diagnosis.list_attention()) == row["found"]

@@ -113,3 +113,13 @@ def test_the_csv_holds_every_cell_in_seconds_and_bytes():
     assert (failed["status"], failed["reason"]) == ("timeout", "it was timeout for a reason")
     assert failed["speedup"] == failed["eager_step_time_s"] == ""
     assert (waiting["status"], waiting["record"]) == ("not run", "")
+
+
+def test_another_mode_is_not_taken_for_the_graph():
+    result = create_result()
+    result.modes["float64"] = result.modes.pop("graph")
+    document = create_sweep(create_cell(result=result))
+    assert "| lenet | 8 | 10 | - |" in format_markdown(
+        report_sweep(document, summarize_sweep(document), measure_growth(document))
+    )
+    assert [one.mode for one in measure_growth(document) if one.points] == ["eager"] * 2
