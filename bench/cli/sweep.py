@@ -16,10 +16,9 @@ from .progress import ProgressBar
 from .value_list import ValueList
 
 if TYPE_CHECKING:
-    from ..tools.sweep.document import Cell, CellResult, SweepDocument
+    from ..tools.sweep.document import Cell, CellResult, SweepDocument, SweepSummary
     from ..tools.sweep.growth import Growth
     from ..tools.sweep.plan import PlannedCell
-    from ..tools.sweep.summary import SweepSummary
 
 # one value for all cells: lists, names of files, how to measure and to print
 _SHARED = {
@@ -211,8 +210,8 @@ def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
     from rich.console import Console
 
     from ..report.blocks import print_blocks
+    from ..tools.sweep.document import choose_exit_status
     from ..tools.sweep.report import report_sweep
-    from ..tools.sweep.summary import choose_exit_status
 
     summary, growth = _write_reports(document, folder)
     if as_json:
@@ -233,10 +232,10 @@ def _write_reports(document: SweepDocument, folder: Path) -> Tuple[SweepSummary,
     """Compute the report from the stored cells and write pictures, Markdown and CSV."""
     from ..record.run import write_atomically
     from ..report.blocks import format_markdown
+    from ..tools.sweep.document import summarize_sweep
     from ..tools.sweep.growth import measure_growth
     from ..tools.sweep.plot import render_sweep_pictures
     from ..tools.sweep.report import format_csv, report_sweep
-    from ..tools.sweep.summary import summarize_sweep
 
     summary, growth = summarize_sweep(document), measure_growth(document)
     try:

@@ -11,10 +11,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from ...report.style import PICTURE_STYLE, choose_style, plt, save_picture
 from ...verdict.judge import EQUIVALENCE
 from ...verdict.statistics import Ratio
-from .document import MODES, Cell, SweepDocument, name_cell
+from .document import MODES, Cell, GeometricMean, SweepDocument, SweepSummary, name_cell
 from .growth import Growth, LineFit, Quantity
 from .report import format_ratio, name_curve
-from .summary import GeometricMean, SweepSummary
 
 _AXES: Dict[Quantity, Any] = {  # name, scale, unit, label
     "step_time_s": ("step_time", 1e3, "ms", "step time (ms)"),

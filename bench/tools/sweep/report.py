@@ -14,9 +14,18 @@ from ...report.blocks import Block, Figure, Heading, Table, Text
 from ...report.speed import format_short_ratio
 from ...report.tables import MISSING
 from ...verdict.statistics import Ratio
-from .document import MODES, Cell, ModeResult, SweepDocument, Value, name_cell, without_batch_size
+from .document import (
+    MODES,
+    Cell,
+    GeometricMean,
+    ModeResult,
+    SweepDocument,
+    SweepSummary,
+    Value,
+    name_cell,
+    without_batch_size,
+)
 from .growth import Growth, Quantity
-from .summary import GeometricMean, SweepSummary
 
 _SMALLEST = 1e-6  # milliseconds or MiB; a smaller value is the rounding of a fit
 _SCALE: Dict[Quantity, float] = {"step_time_s": 1e3, "peak_rss_bytes": 1 / 2**20}

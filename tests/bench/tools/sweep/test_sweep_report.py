@@ -9,6 +9,7 @@ from rich.console import Console
 from sweep_cells import create_cell, create_mixed_sweep, create_result, create_sweep
 
 from oneflow_bench.bench.report.blocks import format_markdown, print_blocks
+from oneflow_bench.bench.tools.sweep.document import summarize_sweep
 from oneflow_bench.bench.tools.sweep.growth import measure_growth
 from oneflow_bench.bench.tools.sweep.report import (
     describe_failures,
@@ -17,7 +18,6 @@ from oneflow_bench.bench.tools.sweep.report import (
     format_csv,
     report_sweep,
 )
-from oneflow_bench.bench.tools.sweep.summary import summarize_sweep
 
 SIZES = (1, 2, 4, 8)
 
