@@ -32,7 +32,7 @@ AS_IS = "none"
 
 
 class Planting(NamedTuple):
-    """What a fault changes for one diagnosis: variables, and flags of `bench doctor`."""
+    """The variables and flags of `bench doctor` that a fault changes for one diagnosis."""
 
     variables: Dict[str, str] = {}
     flags: Sequence[str] = ()
@@ -177,7 +177,7 @@ def describe_rows(rows: List[Row]) -> str:
     lines += [
         "",
         f"{sum(not row['missed'] for row in planted)} of {len(planted)} planted faults found; "
-        f"{invented} of {len(good)} diagnoses name what was not planted; "
+        f"{invented} of {len(good)} diagnoses name a fault that was not planted; "
         f"{len(rows) - len(good)} failed.",
     ]
     return "\n".join(lines)

@@ -100,7 +100,7 @@ def convert_file(path: Path, quality: int, max_side: Optional[int] = None) -> by
 
 
 def apply_orientation(image: Image.Image) -> Image.Image:
-    """The image as a viewer shows it: turned as its EXIF data say."""
+    """The image as a viewer shows it: turned upright by its EXIF data."""
     return ImageOps.exif_transpose(image) or image
 
 

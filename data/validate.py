@@ -227,6 +227,6 @@ def _check_index_labels(split: SplitInfo, num_classes: Optional[int]) -> None:
     listed = sum(part.num_samples for part in split.parts)
     if not listed == split.num_samples == sum(counts):
         raise DataError(
-            f"the index of {split.folder} says {split.num_samples} images, its parts {listed} and "
+            f"the index of {split.folder} lists {split.num_samples} images, its parts {listed} and "
             f"its classes {sum(counts)}; make or import the dataset again"
         )

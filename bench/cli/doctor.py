@@ -38,7 +38,7 @@ DEFAULT_BUDGET_S = 20.0
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) -> int:
-    """Find what slows OneFlow down on this machine, by how much, and the remedy.
+    """Find the causes that slow OneFlow down on this machine, their costs and remedies.
 
     The doctor measures in processes of the interpreter examined. If OneFlow cannot be imported
     there, it explains why. It times an eager train step of a small network, not of your model.

@@ -1,4 +1,4 @@
-"""Finds what slows OneFlow down on this machine, by how much, and the remedy.
+"""Finds the causes that slow OneFlow down on this machine, their costs and their remedies.
 
 diagnosis       the data: measurements, checks, the diagnosis and its report
 machine         reads the machine, from a folder that stands for /

@@ -1,6 +1,6 @@
-"""What was measured, the checks made of it, and the report; `bench doctor --json` is a `Diagnosis`.
+"""The measurements, the checks made of them, and the report; `--json` prints a `Diagnosis`.
 
-None stands for what could not be read or measured. Units are seconds, bytes and hertz.
+A value that could not be read or measured is None. Units are seconds, bytes and hertz.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Frequency(_Part):
 
 
 class Activity(_Part):
-    """What else the machine did. In a window the doctor itself does nothing."""
+    """Other activity of the machine. In a window the doctor itself does nothing."""
 
     duration_s: float
     steal_s: Optional[float] = None

@@ -39,8 +39,8 @@ from .variants import (
 # OneFlow's kernels without AVX2 were seen at 0.1 (Prescott) and 0.4 (Barcelona)
 MATMUL_SHARE = 0.45
 
-# a thread took part in a reduction if it worked a quarter of what the busiest did: the shares of
-# one reduction are equal; and some of the time at all, which on many cores is little for each
+# a thread took part in a reduction if it worked a quarter as long as the busiest one, since the
+# shares of one reduction are equal; and at least some of the time, which is little on many cores
 TAKING_PART = 0.25
 LEAST_WORK = 0.02
 
