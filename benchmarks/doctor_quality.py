@@ -1,11 +1,11 @@
-"""How good is the doctor: faults planted one by one, which are found, and what is invented.
+"""How good is the doctor? Plants faults one by one and counts those found and those invented.
 
     python benchmarks/doctor_quality.py run [--faults 'blas*'] [--repeats 3]
     python benchmarks/doctor_quality.py report
 
-Run it on a machine that does nothing else. Each diagnosis is stored as it ends (doctor.jsonl in
-results/runtime); a second call goes on where the first stopped. The machine without a fault is the
-first case: what is found there is what the doctor says of this machine, or invents.
+Run it on an idle machine. Each diagnosis is stored as it ends (doctor.jsonl in results/runtime); a
+second call continues. The first case is the machine without a fault: a finding there is true of
+this machine, or invented.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AS_IS = "none"
 
 
 class Planting(NamedTuple):
-    """What a fault changes for one diagnosis: variables, and flags of `bench doctor`."""
+    """The variables and flags of `bench doctor` that a fault changes for one diagnosis."""
 
     variables: Dict[str, str] = {}
     flags: Sequence[str] = ()
@@ -108,7 +108,7 @@ FAULTS = {
 
 
 def examine(name: str, budget_s: float) -> Row:
-    """One diagnosis with the fault planted; what was found beside what had to be."""
+    """One diagnosis with the fault planted, and its findings against the expected ones."""
     fault = FAULTS[name]
     with ExitStack() as stack:
         planting = fault.plant(stack)
@@ -130,7 +130,7 @@ def examine(name: str, budget_s: float) -> Row:
 
 
 def remove_paths(diagnosis: Row) -> Row:
-    """Without where things lie on this machine, which says nothing elsewhere."""
+    """The diagnosis without the paths of this machine."""
     oneflow = dict(diagnosis["oneflow"])
     for part, name in (("identity", "executable"), ("imported", "log_tail")):
         oneflow[part] = {k: v for k, v in (oneflow[part] or {}).items() if k != name}
@@ -177,7 +177,7 @@ def describe_rows(rows: List[Row]) -> str:
     lines += [
         "",
         f"{sum(not row['missed'] for row in planted)} of {len(planted)} planted faults found; "
-        f"{invented} of {len(good)} diagnoses name what was not planted; "
+        f"{invented} of {len(good)} diagnoses name a fault that was not planted; "
         f"{len(rows) - len(good)} failed.",
     ]
     return "\n".join(lines)

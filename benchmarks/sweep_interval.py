@@ -4,7 +4,7 @@
 
 Log speedups are a mean, plus what a model has of its own (sd 0.10), plus what a cell has of its own
 (sd 0.03), four cells a model. Compared: the interval that `bench sweep` prints
-(`average_speedups` in `bench/tools/sweep/summary.py`) and a percentile bootstrap that resamples
+(`average_speedups` in `bench/tools/sweep/document.py`) and a percentile bootstrap that resamples
 models, then the cells of each. Both claim 95 %. Needs no OneFlow; takes seconds.
 """
 
@@ -15,7 +15,7 @@ from typing import Tuple
 
 import numpy as np
 
-from oneflow_bench.bench.tools.sweep.summary import average_speedups
+from oneflow_bench.bench.tools.sweep.document import average_speedups
 
 TRUTH = 0.05
 MODEL_SD, CELL_SD = 0.10, 0.03

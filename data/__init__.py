@@ -12,15 +12,11 @@ from .digits import make_digits
 from .errors import DataError
 from .importers import import_imagefolder
 from .index import DatasetInfo, SplitInfo, default_dataset_path, load_dataset
-from .inspection import inspect_dataset
-from .labels import imagenet_names, load_labels
-from .pictures import InputScale, find_pictures, read_picture
-from .resharding import reshard_dataset
-from .sharding import RankParts, assign_parts
-from .sharing import share_dataset, take_share
-from .subset import count_subset, write_subset
+from .pictures import InputScale, find_pictures, imagenet_names, load_labels, read_picture
+from .rewriting import count_subset, reshard_dataset, write_subset
+from .sharing import RankParts, assign_parts, share_dataset, take_share
 from .synthetic import create_synthetic_batches
-from .validate import validate_dataset
+from .validate import inspect_dataset, validate_dataset
 from .writer import Description, Sample, write_dataset
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from .errors import DataError
-from .images import convert_to_rgb, encode_jpeg
 from .index import DatasetInfo
+from .pictures import convert_to_rgb, encode_jpeg
 from .writer import Description, Progress, Sample, check_target, write_dataset
 
 IMAGE_SIZE = 32
@@ -31,7 +31,7 @@ _SOURCE = (
 
 
 def make_digits(out_dir: Path, on_progress: Optional[Progress] = None) -> DatasetInfo:
-    """Write the digits to `out_dir`: 32 x 32 RGB JPEGs, 1,437 to train on and 360 to validate.
+    """Write the digits to `out_dir`: 32 x 32 RGB JPEGs, 1,438 to train on and 359 to validate.
 
     The split is stratified and fixed, and the files are the same bytes each time (with the Pillow
     of the lock file). Raises DataError without scikit-learn or for a target that is not empty.

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class DataError(ValueError):
-    """Data that cannot be used; the message is one sentence: what, what is needed, what to do."""
+    """Data that cannot be used; the message is one sentence with the fault and the remedy."""

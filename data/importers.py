@@ -7,16 +7,16 @@ import os
 import random
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from .errors import DataError
-from .images import DEFAULT_QUALITY, convert_file, measure_jpeg
 from .index import SPLIT_FOLDERS, DatasetInfo
+from .pictures import DEFAULT_QUALITY, PICTURE_SUFFIXES, convert_file, measure_jpeg
 from .writer import Description, Progress, Sample, check_target, write_dataset
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _SHUFFLE_SEED = 0
 _WINDOW_PER_WORKER = 64  # pictures under way; bounds memory
 _CHUNK = 8
@@ -35,10 +35,10 @@ def import_imagefolder(
 ) -> DatasetInfo:
     """Convert a folder in ImageNet's layout (`validation/` serves for `val/`) into OFRecord.
 
-    Classes are the folders of train/ in sorted order. RGB JPEGs are stored as they are; anything
-    else, and what is above `max_side` pixels, is converted and encoded at `quality`. Pictures are
-    shuffled once with a fixed seed; the result does not depend on `workers` (processes; default:
-    one a core). Raises DataError for a missing split, no pictures, a validation class that
+    Classes are the folders of train/ in sorted order. RGB JPEGs are stored as they are; any
+    other picture, and one above `max_side` pixels, is converted and encoded at `quality`. Pictures
+    are shuffled once with a fixed seed; the result does not depend on `workers` (processes;
+    default: one a core). Raises DataError for a missing split, no pictures, a validation class that
     training lacks, an unreadable picture, a target that is not empty.
     """
     root, target = Path(folder), Path(out_dir)
@@ -57,48 +57,36 @@ def import_imagefolder(
                 on_progress(done, total)
 
     description = Description(root.resolve().name, classes, quality, source="imagefolder")
-    with _Mapper(workers or os.cpu_count() or 1) as mapper:
+    processes = workers or os.cpu_count() or 1
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with OneFlow loaded hangs
+    with ProcessPoolExecutor(processes, spawn) if processes > 1 else nullcontext() as pool:
         splits = {
-            "train": counted(mapper.map(convert, train)),
-            "val": counted(mapper.map(convert, val)),
+            "train": counted(_convert_all(convert, train, pool, processes)),
+            "val": counted(_convert_all(convert, val, pool, processes)),
         }
         return write_dataset(target, description, splits, parts)
 
 
-class _Mapper:
-    """Maps over pictures in order, in this process or in several."""
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool: Optional[ProcessPoolExecutor] = None
-        if workers > 1:
-            # spawn: a fork of a process that has OneFlow loaded hangs
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(workers, mp_context=context)
-
-    def __enter__(self) -> _Mapper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool:
-            self._pool.shutdown()
-
-    def map(
-        self, convert: Callable[[Labelled], Sample], pictures: Sequence[Labelled]
-    ) -> Iterator[Sample]:
-        if self._pool is None:
-            yield from map(convert, pictures)
-            return
-        window = self._workers * _WINDOW_PER_WORKER
-        for start in range(0, len(pictures), window):
-            chosen = pictures[start : start + window]
-            try:
-                yield from self._pool.map(convert, chosen, chunksize=_CHUNK)
-            except BrokenProcessPool:
-                raise DataError(
-                    f"a process converting {chosen[0][0].parent.parent} died, as happens when "
-                    f"memory runs out; give less than --workers {self._workers}"
-                ) from None
+def _convert_all(
+    convert: Callable[[Labelled], Sample],
+    pictures: Sequence[Labelled],
+    pool: Optional[ProcessPoolExecutor],
+    processes: int,
+) -> Iterator[Sample]:
+    """The samples of the pictures in order, made in this process or in those of a pool."""
+    if pool is None:
+        yield from map(convert, pictures)
+        return
+    window = processes * _WINDOW_PER_WORKER
+    for start in range(0, len(pictures), window):
+        chosen = pictures[start : start + window]
+        try:
+            yield from pool.map(convert, chosen, chunksize=_CHUNK)
+        except BrokenProcessPool:
+            raise DataError(
+                f"a process converting {chosen[0][0].parent.parent} died, as happens when "
+                f"memory runs out; give less than --workers {processes}"
+            ) from None
 
 
 def _convert_one(picture: Labelled, quality: int, max_side: Optional[int]) -> Sample:
@@ -138,12 +126,12 @@ def _shuffled(folder: Path, classes: Sequence[str]) -> List[Labelled]:
         for label, name in enumerate(classes)
         if (folder / name).is_dir()
         for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
     ]
     if not pictures:
         raise DataError(
             f"{folder} holds no pictures; expected {folder.name}/CLASS/ folders with files of type "
-            + ", ".join(_SUFFIXES)
+            + ", ".join(PICTURE_SUFFIXES)
         )
     random.Random(_SHUFFLE_SEED).shuffle(pictures)
     return pictures

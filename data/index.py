@@ -1,10 +1,10 @@
-"""What a dataset on disk is: `index.json` beside `train/` and `val/` with their part files."""
+"""A dataset on disk: `index.json` beside `train/` and `val/` with their part files."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -33,9 +33,51 @@ class PartInfo:
     size_bytes: int
 
 
+@dataclass
+class SampleTotals:
+    """Counts of samples by label, and the extremes of their sizes."""
+
+    num_samples: int = 0
+    class_counts: Dict[int, int] = field(default_factory=dict)
+    min_size: Optional[Size] = None
+    max_size: Optional[Size] = None
+
+    def add(self, label: int, size: Size) -> None:
+        self.num_samples += 1
+        self.class_counts[label] = self.class_counts.get(label, 0) + 1
+        self._extend(size)
+
+    def merge(self, other: SampleTotals) -> None:
+        self.num_samples += other.num_samples
+        for label, samples in other.class_counts.items():
+            self.class_counts[label] = self.class_counts.get(label, 0) + samples
+        for size in (other.min_size, other.max_size):
+            if size:
+                self._extend(size)
+
+    def _extend(self, size: Size) -> None:
+        low, high = self.min_size or size, self.max_size or size
+        self.min_size = (min(low[0], size[0]), min(low[1], size[1]))
+        self.max_size = (max(high[0], size[0]), max(high[1], size[1]))
+
+    def list_counts(self, num_classes: int = 0) -> List[int]:
+        """Samples of each class, up to `num_classes` or the largest label."""
+        classes = max(num_classes, 1 + max(self.class_counts, default=-1))
+        return [self.class_counts.get(label, 0) for label in range(classes)]
+
+    def describe(self, num_classes: int) -> Dict[str, Any]:
+        """The fields of an index."""
+        return {
+            "num_samples": self.num_samples,
+            "class_counts": self.list_counts(num_classes),
+            "min_image_size": list(self.min_size or ()),
+            "max_image_size": list(self.max_size or ()),
+        }
+
+
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split. Sizes are (width, height) in pixels; None where only a scan could tell."""
+    """One split. Sizes are (width, height) in pixels; None if only a scan can tell."""
 
     folder: Path
     part_files: Tuple[Path, ...]
@@ -73,7 +115,7 @@ def default_dataset_path() -> Path:
 
 
 def load_dataset(path: Path) -> DatasetInfo:
-    """Read the index, or count the records where there is none; looks at no image.
+    """Read the index, or count the records if there is none; looks at no image.
 
     Raises DataError for a missing or empty folder, a missing split or part file, a bad index.
     """

@@ -11,7 +11,7 @@ from oneflow import nn
 from .index import RESIZE_RATIO, DatasetInfo
 from .ofrecord_file import IMAGE_KEY, LABEL_KEY
 
-# the buffer as a share of the split; docs/data.md has what it does to an epoch, measured
+# the buffer as a share of the split; docs/data.md has its measured effect on an epoch
 SHUFFLE_SHARE = 8
 MAX_SHUFFLE_BUFFER = 1024
 _CROP_SEED_OFFSET, _FLIP_SEED_OFFSET = 1, 2
@@ -22,13 +22,14 @@ class OFRecordDataLoader(nn.Module):
     """Batches of a folder of OFRecord part files, without end.
 
     `loader()` gives (images float32 (B, 3, S, S), labels int32 (B,)), the images normalised per
-    channel as (pixel - mean) / std in units of 0..255. Training shuffles within a buffer and, where
+    channel as (pixel - mean) / std in units of 0..255. Training shuffles within a buffer and, if
     asked, crops and mirrors at random. Validation keeps the order of the files, scales the shorter
-    side (to S * 256 / 224 where the set is one for crops, else to S) and crops the centre.
+    side (to S * 256 / 224 if the set is one for crops, else to S) and crops the centre.
 
     The reader is endless and has no partial batch: behind the last sample comes the first. Count
-    of a validation pass only what `valid_counts` says, and each sample counts exactly once, in
-    every pass. The same arguments give the same batches, bit for bit, in any process and mode.
+    only the samples of a validation pass that `valid_counts` gives. Then each sample counts exactly
+    once, in every pass. The same arguments give the same batches, bit for bit, in any process and
+    mode.
 
     The folder must have passed `validate_dataset`: OneFlow ends the process on damaged files.
     """

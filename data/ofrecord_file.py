@@ -6,26 +6,74 @@ in a pool of its own, so that it can live in one process beside OneFlow's genera
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, NamedTuple, Tuple
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from .errors import DataError
+
+
+class PartWriter:
+    """Appends records to one part file and describes it for the index."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._count = 0
+        self._size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, record: Record) -> None:
+        self.write_message(serialize_record(record))
+
+    def write_message(self, message: bytes) -> None:
+        """Append a record that is serialized already, byte for byte."""
+        framed = frame_message(message)
+        self._file.write(framed)
+        self.digest.update(framed)
+        self._size += len(framed)
+        self._count += 1
+
+    def describe(self) -> Dict[str, Any]:
+        return {
+            "sha256": self.digest.hexdigest(),
+            "num_samples": self._count,
+            "size_bytes": self._size,
+        }
+
+
+@contextmanager
+def open_parts(folder: Path, numbers: Iterable[int]) -> Iterator[List[PartWriter]]:
+    """Writers of the part files of these numbers, in their order."""
+    with ExitStack() as stack:
+        yield [
+            PartWriter(stack.enter_context((folder / f"part-{number:05d}").open("wb")))
+            for number in numbers
+        ]
+
+
+def describe_parts(writers: Sequence[PartWriter]) -> Dict[str, Any]:
+    """The index's fields of all part files of a split: `checksum` and `parts`."""
+    return {
+        "checksum": combine_checksums([writer.digest.hexdigest() for writer in writers]),
+        "parts": [writer.describe() for writer in writers],
+    }
+
+
+def combine_checksums(checksums: Sequence[str]) -> str:
+    """One sha256 for a split: over its parts' sha256, in order."""
+    return hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+
 
 IMAGE_KEY = "encoded"
 LABEL_KEY = "class/label"
 _LENGTH = struct.Struct("<q")
 _REMEDY = "write or import the dataset again"
 # field number, name, protobuf's type number of the values (descriptor.proto, Type)
-_LISTS = (
-    (1, "Bytes", 12),
-    (2, "Float", 2),
-    (3, "Double", 1),
-    (4, "Int32", 5),
-    (5, "Int64", 3),
-)
+_LISTS = ((1, "Bytes", 12), (2, "Float", 2), (3, "Double", 1), (4, "Int32", 5), (5, "Int64", 3))
 _TYPE_STRING, _TYPE_MESSAGE, _OPTIONAL, _REPEATED, _TYPE_BYTES = 9, 11, 1, 3, 12
 
 
@@ -93,7 +141,7 @@ def frame_message(message: bytes) -> bytes:
 def read_messages(path: Path) -> Iterator[bytes]:
     """The serialized messages of a part file, in order.
 
-    Raises DataError where the file cannot be opened, is empty, or ends before a record does.
+    Raises DataError if the file cannot be opened, is empty, or ends before a record does.
     """
     with _opened(path) as (file, size):
         for number, length in _lengths(file, size, path):

@@ -1,19 +1,176 @@
-"""Single pictures for inference: found by path, folder or pattern, brought to a model's input."""
+"""Pictures with Pillow: as RGB JPEGs for a dataset, as a model's input, and the names of classes.
+
+OneFlow 0.9.0 reads a grayscale JPEG wrongly, corrupts its heap on CMYK, ignores EXIF rotation, and
+ends the process on a damaged file. So only whole RGB JPEGs are stored or accepted.
+"""
 
 from __future__ import annotations
 
 import glob
+import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError
-from .images import DECODE_ERRORS, apply_orientation, convert_to_rgb, in_one_line
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+DEFAULT_QUALITY = 90
+_EXIF_ORIENTATION = 0x0112
+_JPEG_FORMATS = ("JPEG", "MPO")
+# that Pillow raises on damaged or oversized files, depending on the format
+DECODE_ERRORS = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)
+
+
+class ImageFacts(NamedTuple):
+    """Width and height in pixels; sums of the channel values (0..255) and of their squares."""
+
+    width: int
+    height: int
+    sums: Tuple[int, int, int]
+    squares: Tuple[int, int, int]
+
+
+def check_jpeg(encoded: bytes, where: str) -> Tuple[int, int]:
+    """Decode a stored image; returns (width, height). `where` names it in errors.
+
+    Raises DataError unless the bytes are a whole JPEG with three channels.
+    """
+    image = _decode_jpeg(encoded, where)
+    return image.size
+
+
+def measure_jpeg(encoded: bytes, where: str) -> ImageFacts:
+    """As `check_jpeg`, with the exact integer sums that mean and deviation are made of."""
+    image = _decode_jpeg(encoded, where)
+    pixels = np.asarray(image, dtype=np.uint32).reshape(-1, 3)
+    sums = pixels.sum(axis=0, dtype=np.uint64).tolist()
+    squares = (pixels * pixels).sum(axis=0, dtype=np.uint64).tolist()
+    return ImageFacts(*image.size, tuple(sums), tuple(squares))
+
+
+def _decode_jpeg(encoded: bytes, where: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(encoded))
+        image.load()
+    except DECODE_ERRORS as error:
+        raise DataError(
+            f"{where} holds an image that cannot be decoded ({in_one_line(error)}); "
+            "write or import the dataset again"
+        ) from None
+    if image.format not in _JPEG_FORMATS or image.mode != "RGB":
+        raise DataError(
+            f"{where} holds a {image.format} image of mode {image.mode} where OneFlow's decoder "
+            "needs an RGB JPEG; import the pictures again with bench data import imagefolder"
+        )
+    return image
+
+
+def convert_file(path: Path, quality: int, max_side: Optional[int] = None) -> bytes:
+    """The picture at `path` as bytes of an upright RGB JPEG.
+
+    An RGB JPEG without rotation, not above `max_side` pixels, is passed through unchanged;
+    transparency is laid on white. Raises DataError if the picture cannot be read.
+    """
+    try:
+        original = path.read_bytes()
+        image = Image.open(io.BytesIO(original))
+        image.load()
+        rotation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        is_plain = image.format == "JPEG" and image.mode == "RGB" and rotation == 1
+        if is_plain and (max_side is None or max(image.size) <= max_side):
+            return original
+        upright = convert_to_rgb(apply_orientation(image))
+    except DECODE_ERRORS as error:
+        raise DataError(
+            f"{path} cannot be read as a picture ({in_one_line(error)}); repair or remove it"
+        ) from None
+    if max_side is not None and max(upright.size) > max_side:
+        upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return encode_jpeg(upright, quality)
+
+
+def apply_orientation(image: Image.Image) -> Image.Image:
+    """The image as a viewer shows it: turned upright by its EXIF data."""
+    return ImageOps.exif_transpose(image) or image
+
+
+def convert_to_rgb(image: Image.Image) -> Image.Image:
+    """RGB from grayscale (8 or 16 bit), CMYK, palette or transparent images (laid on white)."""
+    if image.mode.startswith("I"):
+        samples = np.asarray(image).astype(np.int64) >> 8  # 16-bit samples
+        image = Image.fromarray(np.clip(samples, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        overlay = image.convert("RGBA")
+        ground = Image.new("RGBA", overlay.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(ground, overlay)
+    return image.convert("RGB")
+
+
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """JPEG bytes of an RGB image; the same Pillow gives the same bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error's text without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+_IMAGENET_FILE = Path(__file__).resolve().parent / "imagenet_names.json"
+
+
+def imagenet_names() -> Tuple[str, ...]:
+    """The 1,000 classes of ILSVRC2012 in the order of their labels."""
+    return tuple(json.loads(_IMAGENET_FILE.read_text(encoding="utf-8"))["classes"])
+
+
+def load_labels(path: Path) -> Tuple[str, ...]:
+    """Names from a text file, one a line in the order of the labels, or a JSON list of them.
+
+    Raises DataError for a file that cannot be read or holds no names.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"the labels {path} cannot be read ({reason}); give a text file with a name a line, or "
+            "a JSON list of names"
+        ) from None
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise DataError(f"the labels {path} hold no list of names; give one name a line")
+    while names[-1].strip() == "":
+        names.pop()
+        if not names:
+            raise DataError(f"the labels {path} hold no names; give one name a line")
+    return tuple(name.strip() for name in names)
+
+
+PICTURE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +191,7 @@ def find_pictures(sources: Sequence[str]) -> List[Path]:
     """Files that the arguments name: files as they are, pictures of a folder, matches of a pattern.
 
     A folder gives the files whose suffix is a picture's, in the order of their names. Raises
-    DataError for what does not exist, an empty folder, and a pattern without a match.
+    DataError for a missing file, an empty folder, and a pattern without a match.
     """
     found: List[Path] = []
     for source in sources:
@@ -56,7 +213,7 @@ def find_pictures(sources: Sequence[str]) -> List[Path]:
 
 
 def read_picture(path: Path, scale: InputScale) -> np.ndarray:
-    """The picture as float32 (3, S, S), normalised. Raises DataError for what is no picture."""
+    """The picture as float32 (3, S, S), normalised. Raises DataError if it is none."""
     try:
         with Image.open(path) as opened:
             opened.load()

@@ -1,42 +1,84 @@
 """Checks a whole dataset before OneFlow sees it: OneFlow aborts the process on most damage.
 
-A part file whose size and sha256 are those in the index holds what the writer wrote, and the writer
-decoded every image; so it is not decoded again. Any other part file is read record by record and
-every image decoded.
+A part file whose size and sha256 are those in the index is unchanged since the writer decoded every
+image of it, and so it is not decoded again. Any other part file is read record by record and every
+image decoded. `inspect_dataset` lists all problems; `validate_dataset` raises the first.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
 from .errors import DataError
-from .images import check_jpeg
-from .index import DatasetInfo, SplitInfo, load_dataset
-from .ofrecord_file import parse_record, read_messages
-from .part_writer import combine_checksums
+from .index import DatasetInfo, SampleTotals, SplitInfo, load_dataset
+from .ofrecord_file import combine_checksums, parse_record, read_messages
+from .pictures import check_jpeg
 
 Progress = Callable[[int, int], None]  # (records done, records in all)
 _CHUNK_BYTES = 1 << 20
 
 
-@dataclass
-class PartScan:
-    """What reading a part file in full has found."""
+def inspect_dataset(path: Path) -> Dict[str, Any]:
+    """A description ready for JSON: counts, image sizes, checksums, and `problems` (sentences).
 
-    num_samples: int = 0
-    class_counts: Dict[int, int] = field(default_factory=dict)
-    min_size: Optional[Tuple[int, int]] = None
-    max_size: Optional[Tuple[int, int]] = None
+    Raises DataError if the folder is no dataset at all; damaged parts are listed as problems,
+    each with its first damage. Sizes are [width, height] in pixels.
+    """
+    dataset = load_dataset(path)
+    problems: List[str] = []
+    limit = len(dataset.classes) if dataset.has_index else None
+    splits = {
+        "train": _inspect_split(dataset.train, dataset, limit, problems),
+        "val": _inspect_split(dataset.val, dataset, limit, problems),
+    }
+    return {
+        "name": dataset.name,
+        "path": str(dataset.root),
+        "index": dataset.has_index,
+        "classes": len(dataset.classes)
+        or max(len(split["images_per_class"]) for split in splits.values()),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "random_crop": dataset.random_crop,
+        "horizontal_flip": dataset.horizontal_flip,
+        **splits,
+        "problems": problems,
+    }
 
-    def add(self, label: int, size: Tuple[int, int]) -> None:
-        self.num_samples += 1
-        self.class_counts[label] = self.class_counts.get(label, 0) + 1
-        low, high = self.min_size or size, self.max_size or size
-        self.min_size = (min(low[0], size[0]), min(low[1], size[1]))
-        self.max_size = (max(high[0], size[0]), max(high[1], size[1]))
+
+def _inspect_split(
+    split: SplitInfo, dataset: DatasetInfo, num_classes: Optional[int], problems: List[str]
+) -> Dict[str, Any]:
+    totals = SampleTotals()
+    unchanged = True
+    for position, part in enumerate(split.part_files):
+        try:
+            totals.merge(scan_part(part, num_classes))
+            if split.parts and not is_as_written(split, position):
+                unchanged = False
+                problems.append(f"{part} is not the file that index.json describes")
+        except DataError as error:
+            unchanged = False
+            problems.append(str(error))
+    return {
+        "images": totals.num_samples,
+        "parts": len(split.part_files),
+        "bytes": sum(part.stat().st_size for part in split.part_files),
+        "min_image_size": totals.min_size and list(totals.min_size),
+        "max_image_size": totals.max_size and list(totals.max_size),
+        "images_per_class": _counts_by_name(totals, dataset),
+        "checksums_match": unchanged if split.parts else None,
+    }
+
+
+def _counts_by_name(totals: SampleTotals, dataset: DatasetInfo) -> Dict[str, int]:
+    """Images of each class of the index, and of each label found without a name."""
+    names = dict(enumerate(dataset.classes))
+    names.update({label: str(label) for label in totals.class_counts if label not in names})
+    return {names[label]: totals.class_counts.get(label, 0) for label in sorted(names)}
 
 
 def validate_dataset(
@@ -76,12 +118,12 @@ def validate_dataset(
 
 def scan_part(
     path: Path, num_classes: Optional[int] = None, on_record: Optional[Callable[[], None]] = None
-) -> PartScan:
+) -> SampleTotals:
     """Read every record of a part file and decode every image.
 
     Raises DataError naming file and record at the first that cannot be used.
     """
-    scan = PartScan()
+    scan = SampleTotals()
     for number, message in enumerate(read_messages(path)):
         where = f"{path}: record {number}"
         record = parse_record(message, where)
@@ -93,7 +135,7 @@ def scan_part(
 
 
 def checksum_file(path: Path) -> str:
-    """sha256 of a file. Raises DataError where it cannot be read."""
+    """sha256 of a file. Raises DataError if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -105,7 +147,7 @@ def checksum_file(path: Path) -> str:
 
 
 def is_as_written(split: SplitInfo, position: int) -> bool:
-    """Whether a part file still is, byte for byte, what the index says."""
+    """Whether a part file still has the size and the checksum of the index."""
     path, part = split.part_files[position], split.parts[position]
     try:
         size = path.stat().st_size
@@ -151,8 +193,17 @@ def _validate_split(
             _validate_written_part(split, position, num_classes, count)
         _check_index_labels(split, num_classes)
         return split
-    scans = [scan_part(path, num_classes, count.add) for path in split.part_files]
-    return _described(split, scans)
+    totals = SampleTotals()
+    for path in split.part_files:
+        totals.merge(scan_part(path, num_classes, count.add))
+    return replace(
+        split,
+        num_samples=totals.num_samples,
+        checksum=combine_checksums([checksum_file(path) for path in split.part_files]),
+        min_image_size=totals.min_size,
+        max_image_size=totals.max_size,
+        class_counts=tuple(totals.list_counts()),
+    )
 
 
 def _validate_written_part(
@@ -162,7 +213,7 @@ def _validate_written_part(
         count.add(split.parts[position].num_samples)
         return
     path = split.part_files[position]
-    scan_part(path, num_classes)  # says what is wrong where the damage shows
+    scan_part(path, num_classes)  # raises with the damage, if it shows
     raise DataError(
         f"{path} is not the file that index.json describes (its checksum differs); "
         "restore it, import the dataset again, or remove index.json to have the parts scanned"
@@ -176,23 +227,6 @@ def _check_index_labels(split: SplitInfo, num_classes: Optional[int]) -> None:
     listed = sum(part.num_samples for part in split.parts)
     if not listed == split.num_samples == sum(counts):
         raise DataError(
-            f"the index of {split.folder} says {split.num_samples} images, its parts {listed} and "
+            f"the index of {split.folder} lists {split.num_samples} images, its parts {listed} and "
             f"its classes {sum(counts)}; make or import the dataset again"
         )
-
-
-def _described(split: SplitInfo, scans: List[PartScan]) -> SplitInfo:
-    counts: Dict[int, int] = {}
-    for scan in scans:
-        for label, images in scan.class_counts.items():
-            counts[label] = counts.get(label, 0) + images
-    lows = [scan.min_size for scan in scans if scan.min_size]
-    highs = [scan.max_size for scan in scans if scan.max_size]
-    return replace(
-        split,
-        num_samples=sum(scan.num_samples for scan in scans),
-        checksum=combine_checksums([checksum_file(path) for path in split.part_files]),
-        min_image_size=(min(size[0] for size in lows), min(size[1] for size in lows)),
-        max_image_size=(max(size[0] for size in highs), max(size[1] for size in highs)),
-        class_counts=tuple(counts.get(label, 0) for label in range(max(counts) + 1)),
-    )

@@ -12,24 +12,12 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import DataError
-from .images import ImageFacts, measure_jpeg
-from .index import INDEX_NAME, SCHEMA_VERSION, DatasetInfo, load_dataset
-from .ofrecord_file import Record
-from .part_writer import describe_parts, open_parts
+from .index import INDEX_NAME, SCHEMA_VERSION, DatasetInfo, SampleTotals, load_dataset
+from .ofrecord_file import Record, describe_parts, open_parts
+from .pictures import ImageFacts, measure_jpeg
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 
@@ -45,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Description:
-    """What the index says of a dataset besides what is measured."""
+    """The fields of an index that are not measured."""
 
     name: str
     classes: Sequence[str]
@@ -56,28 +44,14 @@ class Description:
 
 
 @dataclass
-class _SplitTotals:
-    num_classes: int
-    class_counts: List[int] = field(init=False)
-    sizes: Optional[Tuple[int, int, int, int]] = None
+class _PixelTotals(SampleTotals):
     pixels: int = 0
     sums: List[int] = field(default_factory=lambda: [0, 0, 0])
     squares: List[int] = field(default_factory=lambda: [0, 0, 0])
 
-    def __post_init__(self) -> None:
-        self.class_counts = [0] * self.num_classes
-
-    def add(self, label: int, facts: ImageFacts) -> None:
-        self.class_counts[label] += 1
-        width, height = facts.width, facts.height
-        low_w, low_h, high_w, high_h = self.sizes or (width, height, width, height)
-        self.sizes = (
-            min(low_w, width),
-            min(low_h, height),
-            max(high_w, width),
-            max(high_h, height),
-        )
-        self.pixels += width * height
+    def add_image(self, label: int, facts: ImageFacts) -> None:
+        self.add(label, (facts.width, facts.height))
+        self.pixels += facts.width * facts.height
         for channel in range(3):
             self.sums[channel] += facts.sums[channel]
             self.squares[channel] += facts.squares[channel]
@@ -95,10 +69,7 @@ class _SplitTotals:
 
 
 def write_dataset(
-    out_dir: Path,
-    description: Description,
-    splits: Mapping[str, Iterable[Sample]],
-    parts: int = 2,
+    out_dir: Path, description: Description, splits: Mapping[str, Iterable[Sample]], parts: int = 2
 ) -> DatasetInfo:
     """Write `splits` ("train" and "val") as `parts` part files each, with an index.
 
@@ -107,11 +78,12 @@ def write_dataset(
     names no class, an image that is no RGB JPEG, and fewer samples than parts.
     """
     with new_folder(Path(out_dir)) as folder:
-        totals: Dict[str, _SplitTotals] = {}
-        stored: Dict[str, Any] = {}
-        for split in ("train", "val"):
-            totals[split] = _SplitTotals(len(description.classes))
-            stored[split] = _write_split(folder / split, splits[split], parts, totals[split])
+        classes = len(description.classes)
+        totals = {"train": _PixelTotals(), "val": _PixelTotals()}
+        stored = {
+            split: _write_split(folder / split, splits[split], parts, classes, counted)
+            for split, counted in totals.items()
+        }
         mean, std = totals["train"].mean_and_std()
         index = {
             "schema_version": SCHEMA_VERSION,
@@ -135,7 +107,7 @@ def write_dataset(
 def new_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` on success and vanishes on any error.
 
-    Raises DataError where the target holds something or cannot be written.
+    Raises DataError if the target holds something or cannot be written.
     """
     check_target(target)
     try:
@@ -156,7 +128,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def check_target(target: Path) -> None:
-    """Raise DataError where a dataset cannot be written to `target`."""
+    """Raise DataError if a dataset cannot be written to `target`."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(
             f"{target} exists already and is not empty; remove it or name another folder"
@@ -170,34 +142,26 @@ def _cannot_write(target: Path, error: OSError) -> DataError:
 
 
 def _write_split(
-    folder: Path, samples: Iterable[Sample], parts: int, totals: _SplitTotals
+    folder: Path, samples: Iterable[Sample], parts: int, classes: int, totals: _PixelTotals
 ) -> Dict[str, Any]:
     folder.mkdir()
+    count = 0
     with open_parts(folder, range(parts)) as writers:
-        count = 0
-        for sample in samples:
-            where = f"sample {count} of {folder.name}"
-            if not 0 <= sample.label < totals.num_classes:
+        for count, sample in enumerate(samples, start=1):
+            where = f"sample {count - 1} of {folder.name}"
+            if not 0 <= sample.label < classes:
                 raise DataError(
-                    f"{where} has label {sample.label} and there are {totals.num_classes} classes; "
-                    f"labels go from 0 to {totals.num_classes - 1}"
+                    f"{where} has label {sample.label} and there are {classes} classes; "
+                    f"labels go from 0 to {classes - 1}"
                 )
-            totals.add(sample.label, sample.facts or measure_jpeg(sample.encoded, where))
-            writers[count % parts].write(Record(sample.encoded, sample.label))
-            count += 1
+            totals.add_image(sample.label, sample.facts or measure_jpeg(sample.encoded, where))
+            writers[(count - 1) % parts].write(Record(sample.encoded, sample.label))
     if count < parts:
         raise DataError(
             f"{folder.name} has {count} images for {parts} part files; "
             f"give --parts {max(count, 1)} or less, or more images"
         )
-    assert totals.sizes is not None
-    return {
-        "num_samples": count,
-        "class_counts": totals.class_counts,
-        "min_image_size": list(totals.sizes[:2]),
-        "max_image_size": list(totals.sizes[2:]),
-        **describe_parts(writers),
-    }
+    return {**totals.describe(classes), **describe_parts(writers)}
 
 
 def save_index(folder: Path, index: Mapping[str, Any]) -> None:

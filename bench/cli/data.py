@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Iterator, Optional
 
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from .progress import ProgressBar
+
+out_option = click.option("--out", required=True, metavar="DIR", help="Folder to create.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -27,7 +31,7 @@ def data() -> None:
 
 @data.group()
 def make() -> None:
-    """Make a dataset from what a Python package brings."""
+    """Make a dataset from the data of a Python package."""
 
 
 @data.group("import")
@@ -46,32 +50,29 @@ def _data_errors() -> Iterator[None]:
 
 
 @make.command("digits")
-@click.option("--out", required=True, metavar="DIR", help="Folder to create.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@out_option
+@json_option
 def make_digits_command(out: str, as_json: bool) -> int:
     """scikit-learn's 1,797 handwritten digits as JPEG in OFRecord, split into train and val.
 
     \b
     bench data make digits --out digits
     """
-    from ...data import inspect_dataset, make_digits
+    from ...data import make_digits
 
     with _data_errors(), ProgressBar("images") as bar:
-        make_digits(Path(out), on_progress=lambda done, total: bar("digits", done, total))
-    with _data_errors():
-        return _show(inspect_dataset(Path(out)), as_json)
+        make_digits(Path(out), on_progress=partial(bar, "digits"))
+    return _inspect(out, as_json)
 
 
 @import_group.command("imagefolder")
 @click.argument("folder")
-@click.option("--out", required=True, metavar="DIR", help="Folder to create.")
-@click.option(
-    "--parts", type=click.IntRange(1), default=4, show_default=True, help="Part files per split."
-)
-@click.option(
-    "--workers", type=click.IntRange(1), default=None, help="Processes. Default: one a core."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")  # fmt: skip
+@out_option
+@click.option("--parts", type=click.IntRange(1), default=4, show_default=True,
+              help="Part files per split.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), default=None,
+              help="Processes. Default: one a core.")  # fmt: skip
+@json_option
 def import_imagefolder_command(
     folder: str, out: str, parts: int, workers: Optional[int], as_json: bool
 ) -> int:
@@ -80,47 +81,37 @@ def import_imagefolder_command(
     \b
     bench data import imagefolder imagenette2 --out imagenette-ofrecord --parts 8
     """
-    from ...data import import_imagefolder, inspect_dataset
+    from ...data import import_imagefolder
 
     with _data_errors(), ProgressBar("images") as bar:
-        import_imagefolder(
-            Path(folder),
-            Path(out),
-            parts=parts,
-            workers=workers,
-            on_progress=lambda done, total: bar("pictures", done, total),
-        )
-    with _data_errors():
-        return _show(inspect_dataset(Path(out)), as_json)
+        report = partial(bar, "pictures")
+        import_imagefolder(Path(folder), Path(out), parts, workers, on_progress=report)
+    return _inspect(out, as_json)
 
 
 @data.command("inspect")
 @click.argument("folder")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def inspect_command(folder: str, as_json: bool) -> int:
-    """Count, measure and check every record of a dataset. Exit status 2 when it has problems.
+    """Count, measure and check every record of a dataset. The exit status is 2 if it has problems.
 
     \b
     bench data inspect digits
     """
-    from ...data import inspect_dataset
-
-    with _data_errors():
-        return _show(inspect_dataset(Path(folder)), as_json)
+    return _inspect(folder, as_json)
 
 
 @data.command("reshard")
 @click.argument("dataset")
-@click.option(
-    "--parts", type=click.IntRange(1), required=True, help="Part files per split: one a rank."
-)
-@click.option("--out", required=True, metavar="DIR", help="Folder to create.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--parts", type=click.IntRange(1), required=True,
+              help="Part files per split: one a rank.")  # fmt: skip
+@out_option
+@json_option
 def reshard_command(dataset: str, parts: int, out: str, as_json: bool) -> int:
     """Write DATASET again in another number of part files.
 
-    Records stay as they are. Record i goes to part i mod PARTS, so that what PARTS ranks read in a
-    step is together what one process reads of DATASET in that step, where nothing is shuffled.
+    Records stay as they are. Record i goes to part i mod PARTS. Without shuffling, PARTS ranks then
+    read together in a step the records that one process reads of DATASET in that step.
 
     \b
     bench data reshard digits --parts 4 --out digits-4
@@ -141,14 +132,19 @@ def reshard_command(dataset: str, parts: int, out: str, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _show(description: Dict[str, Any], as_json: bool) -> int:
-    problems = description.get("problems", [])
+def _inspect(folder: str, as_json: bool) -> int:
+    """Print the description of a dataset, and its problems."""
+    from ...data import inspect_dataset
+
+    with _data_errors():
+        description = inspect_dataset(Path(folder))
+    problems = description["problems"]
     if as_json:
         click.echo(json.dumps(description, indent=1))
-    else:
-        for key, value in description.items():
-            if key != "problems":
-                click.echo(f"{key:12} {json.dumps(value) if isinstance(value, dict) else value}")
-        for problem in problems:
-            click.echo(f"problem: {problem}", err=True)
+        return EXIT_BAD_INPUT if problems else EXIT_DONE
+    for key, value in description.items():
+        if key != "problems":
+            click.echo(f"{key:12} {json.dumps(value) if isinstance(value, dict) else value}")
+    for problem in problems:
+        click.echo(f"problem: {problem}", err=True)
     return EXIT_BAD_INPUT if problems else EXIT_DONE

@@ -25,7 +25,7 @@ DEFAULT_BUDGET_S = 20.0
     type=click.Choice(["tuned", "stock"]),
     default="tuned",
     show_default=True,
-    help="The suite's variables where you have set none, or OneFlow's environment as it is.",
+    help="tuned sets the suite's variables unless you have set them; stock sets none.",
 )
 @click.option(
     "--budget",
@@ -34,17 +34,17 @@ DEFAULT_BUDGET_S = 20.0
     default=DEFAULT_BUDGET_S,
     show_default=True,
     metavar="SECONDS",
-    help="Time for everything; what it does not suffice for is said to be unknown.",
+    help="Time for everything. Checks that do not fit into it are unknown.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) -> int:
-    """Say what slows OneFlow down on this machine, by how much, and what to do.
+    """Find the causes that slow OneFlow down on this machine, their costs and remedies.
 
-    Measures in processes of the interpreter examined; works where OneFlow cannot be imported, and
-    says why. A train step of a small network, in eager mode, stands for yours.
+    The doctor measures in processes of the interpreter examined. If OneFlow cannot be imported
+    there, it explains why. It times an eager train step of a small network, not of your model.
 
-    Exit status: 0 nothing needs attention, 1 something does, 2 bad input, 3 nothing was found, and
-    not everything could be found out (time was up, or the machine too unsteady).
+    Exit status: 0 nothing needs attention, 1 something does, 2 bad input, 3 inconclusive: nothing
+    was found, but time was up or the machine was too unsteady for some checks.
 
     \b
     bench doctor
@@ -61,7 +61,8 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     else:
         from rich.console import Console
 
-        from ..tools.doctor.report import render_diagnosis
+        from ..report.blocks import print_blocks
+        from ..tools.doctor.diagnosis import report_diagnosis
 
-        render_diagnosis(diagnosis, Console())
+        print_blocks(report_diagnosis(diagnosis), Console())
     return diagnosis.exit_status

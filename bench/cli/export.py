@@ -17,7 +17,7 @@ from ..report.export import FORMATS
     "--contender",
     default=None,
     metavar="NAME",
-    help="That contender alone, and its name left out of the benchmark's.",
+    help="Export this contender only, and leave its name out of the benchmark's.",
 )
 @click.option(
     "--out",

@@ -24,23 +24,20 @@ DEFAULT_FOLDER = "results"
     "metrics",
     type=click.Choice(list(METRICS)),
     multiple=True,
-    help="That one alone. Repeatable. Default: all.",
+    help="Show this metric only. Repeatable. Default: all.",
 )
 @click.option(
-    "--out",
-    default=None,
-    metavar="DIR",
-    help="Folder of the pictures. Default: FOLDER/history.",
+    "--out", default=None, metavar="DIR", help="Folder for the pictures. Default: FOLDER/history."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
 def history(
     folders: Tuple[str, ...], metrics: Tuple[str, ...], out: Optional[str], as_json: bool
 ) -> int:
-    """Say what changed over stored runs; needs no OneFlow.
+    """Show the changes over stored runs; needs no OneFlow.
 
-    A FOLDER is a run, or holds runs; the default is results. Runs of another machine, OneFlow,
-    workload or setting are never joined: each series stands apart, with what differs in words.
-    Exit status 2 when a record could not be read; the others are shown all the same.
+    A FOLDER is a run or holds runs; the default is results. Runs of another machine, OneFlow,
+    workload or setting are another series, and the report names the differences. The exit status is
+    2 if a record could not be read; the other records are shown all the same.
 
     \b
     bench history
@@ -59,7 +56,14 @@ def history(
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
-        _print(found, pictures)
+        from rich.console import Console
+
+        from ..report.blocks import print_blocks
+        from ..tools.history.report import report_history
+
+        console = Console()
+        print_blocks(report_history(found, console.encoding), console)
+        console.print(f"pictures: {pictures[0].parent}", soft_wrap=True)
     return EXIT_BAD_INPUT if found.skipped else EXIT_DONE
 
 
@@ -72,7 +76,7 @@ def _default_folder(folder: Path) -> Path:
 
 
 def _draw(found: History, folder: Path) -> List[Path]:
-    from ..tools.history.plot import render_history_pictures
+    from ..tools.history.report import render_history_pictures
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,13 +85,3 @@ def _draw(found: History, folder: Path) -> List[Path]:
         raise InputError(
             f"cannot write pictures to {folder} ({error.strerror}); give --out another folder"
         ) from None
-
-
-def _print(found: History, pictures: List[Path]) -> None:
-    from rich.console import Console
-
-    from ..tools.history.report import render_history
-
-    console = Console()
-    render_history(found, console)
-    console.print(f"pictures: {pictures[0].parent}", soft_wrap=True)

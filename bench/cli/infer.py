@@ -73,9 +73,9 @@ _PLAN_FLAGS = (
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def infer(images: Tuple[str, ...], **flags: Any) -> int:
-    """Say what is on pictures: files, folders, or patterns.
+    """Classify pictures, given as files, folders or patterns.
 
-    With --mode both the two modes take turns and are compared; exit status 1 when they do not
+    With --mode both the modes take turns and are compared; the exit status is 1 if they do not
     agree. A file that is no picture is named and left out, and the exit status is 2.
 
     \b

@@ -17,6 +17,10 @@ COLUMNS = (
     "num_classes",
     "paper",
 )
+CAPTION = (
+    "parameters at the default number of classes; MACs (multiply-adds) for one image of the "
+    "default size; sizes in pixels"
+)
 
 
 @click.command()
@@ -40,27 +44,24 @@ def models(pattern: str, as_json: bool) -> None:
         raise InputError(f"no model's name fits '{pattern}'; bench models lists them all")
     specs = [get_model_spec(name) for name in names]
     if as_json:
-        rows = [{column: getattr(spec, column) for column in COLUMNS} for spec in specs]
-        click.echo(json.dumps(rows, indent=1))
+        found = [{column: getattr(spec, column) for column in COLUMNS} for spec in specs]
+        click.echo(json.dumps(found, indent=1))
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(
-        caption="parameters at the default number of classes; MACs (multiply-adds) for one image "
-        "of the default size; sizes in pixels"
-    )
-    for title in ("model", "stem"):
-        table.add_column(title, no_wrap=True)
-    for title in ("parameters", "MACs, M", "size", "smallest"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for spec in specs:
-        table.add_row(
+    from ..report.blocks import Table, Text, print_blocks
+
+    numbers = ["parameters", "MACs, M", "size", "smallest"]
+    rows = [
+        [
             spec.name,
             spec.stem,
             f"{spec.num_params:,}",
             f"{spec.num_macs / 1e6:,.1f}",
             str(spec.default_image_size),
             str(spec.min_image_size),
-        )
-    Console().print(table)
+        ]
+        for spec in specs
+    ]
+    table = Table(["model", "stem", *numbers], rows, right=numbers)
+    print_blocks([table, Text([CAPTION])], Console())

@@ -17,12 +17,11 @@ from .progress import ProgressBar
 from .value_types import ValueList
 
 if TYPE_CHECKING:
-    from ..tools.sweep.document import Cell, CellResult, SweepDocument
+    from ..tools.sweep.document import Cell, CellResult, SweepDocument, SweepSummary
     from ..tools.sweep.growth import Growth
     from ..tools.sweep.plan import PlannedCell
-    from ..tools.sweep.summary import SweepSummary
 
-# one value for all cells: what is no single value, what names files, how to measure and to print
+# one value for all cells: lists, names of files, how to measure and to print
 _SHARED = {
     "config", "model_args", "lr_milestones", "load_checkpoint", "teacher_checkpoint", "block_steps",
     "timeout_s", "out", "as_json", "cell_timeout_s", "from_folder",
@@ -31,7 +30,7 @@ _HELP = {
     "model": "Names or wildcards of `bench models`, or package.module:factory. "
     "Default: alexnet_cifar.",
     **{name: describe_field(name, value) for name, value in SHORT_TRAINING.items()},
-    "out": "Folder of the sweep; one that is there goes on. Default: results/sweep-<time>.",
+    "out": "Folder of the sweep; a stored sweep there goes on. Default: results/sweep-<time>.",
     "as_json": "Print the results as JSON.",
 }
 
@@ -54,21 +53,21 @@ def _take_lists(command: click.Command) -> click.Command:
 @click.option("--cell-timeout", "cell_timeout_s", type=click.FloatRange(0, min_open=True),
               default=1800.0, metavar="SECONDS",
               help="Longest a whole cell may take. Default: 1800.")  # fmt: skip
-@click.option("--retry-failed", is_flag=True, help="Run cells again that had no measurement.")
+@click.option("--retry-failed", is_flag=True, help="Run the cells without a measurement again.")
 @run_options
 def sweep(**flags: Any) -> int:
     """Compare eager and graph over models, batch sizes and any other listed fields.
 
-    Each combination is a cell, measured as by `bench compare` in processes of its own; a crash, a
-    timeout or a refusal is that cell's result. Started again with the same --out it goes on.
+    Each combination is a cell, measured as by `bench compare` in processes of its own. A crash, a
+    timeout or a refusal is the result of its cell. The same command with the same --out goes on.
 
     \b
     bench sweep --model 'resnet*' --batch-size 1,2,4,8 --image-size 32
     bench sweep --model lenet --batch-size 8,32 --feed loader,memory --out mine
     bench sweep --from mine
 
-    Exit status: 1 a cell's modes differ, else 4 a cell has no measurement, else 3 inconclusive,
-    else 0; 2 bad input, 130 ended by Ctrl-C.
+    Exit status: 1 the modes of a cell differ, else 4 a cell has no measurement, else 3
+    inconclusive, else 0; 2 bad input, 130 Ctrl-C.
     """
     own = {name: flags.pop(name) for name in ("from_folder", "cell_timeout_s", "retry_failed")}
     out, as_json = flags.pop("out"), flags.pop("as_json")
@@ -89,20 +88,16 @@ def _refuse_flags_with_from() -> None:
     flag = find_given_flag(("from_folder", "out", "as_json"))
     if flag:
         raise InputError(
-            f"{flag} steers a new sweep and --from reports a stored one; leave one out"
+            f"{flag} is for a new sweep and --from reports a stored one; leave one out"
         )
 
 
 def _run(
-    flags: Dict[str, Any],
-    out: Optional[str],
-    cell_timeout_s: float,
-    retry_failed: bool,
+    flags: Dict[str, Any], out: Optional[str], cell_timeout_s: float, retry_failed: bool
 ) -> Tuple[SweepDocument, Path]:
     from ..record.documents import ensure_folder
-    from ..tools.sweep.cell import measure_cell
+    from ..tools.sweep.cell import measure_cell, run_sweep
     from ..tools.sweep.plan import find_stored_sweep, order_cells
-    from ..tools.sweep.run import run_sweep
     from ..worker.environment import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -171,7 +166,7 @@ def _go_on(
     kept = sum(cell.result is not None for cell in document.cells)
     click.echo(
         f"going on: {kept} of {len(document.cells)} cells are done and not run again"
-        + (f", {changed} are run again for their configuration changed" if changed else ""),
+        + (f", {changed} run again, since their configuration changed" if changed else ""),
         err=True,
     )
 
@@ -186,7 +181,7 @@ class _CellProgress:
         self._bar(f"{self._where} | {message}", done, total)
 
     def show_cell(self, cell: Cell, done: int, total: int, left_s: Optional[float]) -> None:
-        from ..tools.sweep.document import name_cell
+        from ..tools.sweep.document import MODES, name_cell
 
         name = name_cell(cell.values)
         left = f", about {_duration(left_s)} left" if left_s else ""
@@ -194,10 +189,12 @@ class _CellProgress:
             self._where = f"{done}/{total} cells done{left} | {name}"
             return
         result = cell.result
-        said: str = result.status
+        outcome: str = result.status
         if result.status == "done" and result.speedup:
-            said = f"graph at {result.speedup.ratio:.3f} times eager's speed, {result.parity}"
-        line = f"[{done}/{total}] {name}: {said}, in {_duration(result.duration_s)}{left}"
+            baseline, contender = MODES
+            ratio = f"{result.speedup.ratio:.3f} times {baseline}'s speed"
+            outcome = f"{contender} at {ratio}, {result.parity}"
+        line = f"[{done}/{total}] {name}: {outcome}, in {_duration(result.duration_s)}{left}"
         self._bar.print(line)
 
 
@@ -212,8 +209,9 @@ def _duration(seconds: float) -> str:
 def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
     from rich.console import Console
 
-    from ..tools.sweep.report import render_terminal
-    from ..tools.sweep.summary import choose_exit_status
+    from ..report.blocks import print_blocks
+    from ..tools.sweep.document import choose_exit_status
+    from ..tools.sweep.report import report_sweep
 
     summary, growth = _write_reports(document, folder)
     if as_json:
@@ -225,26 +223,26 @@ def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
         click.echo(json.dumps(everything, indent=1))
     else:
         console = Console()
-        render_terminal(document, summary, growth, console)
+        print_blocks(report_sweep(document, summary, growth), console)
         console.print(f"report, table, pictures and records: {folder}", soft_wrap=True)
     return choose_exit_status(summary)
 
 
 def _write_reports(document: SweepDocument, folder: Path) -> Tuple[SweepSummary, List[Growth]]:
-    """Compute what the stored cells say and write it to the folder: pictures, Markdown, CSV."""
+    """Compute the report from the stored cells and write pictures, Markdown and CSV."""
     from ..record.run import write_atomically
-    from ..tools.sweep.csv_report import render_csv
+    from ..report.blocks import format_markdown
+    from ..tools.sweep.document import summarize_sweep
     from ..tools.sweep.growth import measure_growth
     from ..tools.sweep.plot import render_sweep_pictures
-    from ..tools.sweep.report import render_markdown
-    from ..tools.sweep.summary import summarize_sweep
+    from ..tools.sweep.report import format_csv, report_sweep
 
     summary, growth = summarize_sweep(document), measure_growth(document)
     try:
         pictures = render_sweep_pictures(document, summary, growth, folder)
-        report = render_markdown(document, summary, growth, pictures)
+        report = format_markdown(report_sweep(document, summary, growth, pictures))
         write_atomically(folder / "report.md", report)
-        write_atomically(folder / "cells.csv", render_csv(document))
+        write_atomically(folder / "cells.csv", format_csv(document))
     except OSError as error:
         raise InputError(
             f"the report cannot be written to {folder} ({error.strerror}); give --out another "

@@ -29,17 +29,17 @@ _LONGEST_LINE = 70
 def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     """Compare versions of OneFlow: speed and parity of both modes.
 
-    An environment for each version is made by pip in the cache folder, about 2 GB, and kept. Each
+    pip makes an environment for each version in the cache folder, about 2 GB, which is kept. Each
     mode of the first version is the baseline for the same mode of the others, in a run of its own;
-    --budget is for each of the two. All train from the first version's weights, on preloaded
-    batches of the embedded digits unless --data or --feed says otherwise.
+    --budget is for each of the two. All train from the first version's weights. The default data
+    are preloaded batches of the embedded digits; --data and --feed change that.
 
     \b
     bench versions 0.8.0 0.9.0
     bench versions 0.8.0 0.9.0 --model resnet18 --data synthetic --image-size 64 --epochs 1
 
-    Exit status: 1 some mode differs between versions, 3 that could not be told, 2 bad input, such
-    as a version that pip cannot install.
+    Exit status: 1 a mode differs between versions, 3 inconclusive, 2 bad input, such as a version
+    that pip cannot install.
     """
     _check(versions, flags)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -71,31 +71,31 @@ def _check(versions: Tuple[str, ...], flags: Dict[str, Any]) -> None:
         check_version(version)
     if flags["out"] and Path(flags["out"]).exists():
         raise InputError(f"--out {flags['out']} exists already; give another folder")
-    create_plan(split_flags(flags)[0])  # what cannot be run is refused before pip is
+    create_plan(split_flags(flags)[0])  # a plan that cannot be run is refused before pip runs
 
 
 def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
-    """The interpreter of each version; the ones that are not there yet are made."""
+    """The interpreter of each version; missing environments are made."""
     from ..worker.virtualenvs import ensure_environment, locate_environment
 
     with ProgressBar("versions") as bar:
         pythons: Dict[str, str] = {}
         for done, version in enumerate(versions):
 
-            def say(line: str, done: int = done) -> None:
+            def show(line: str, done: int = done) -> None:
                 bar(line[:_LONGEST_LINE], done, len(versions))
 
             place = locate_environment(version)
             if not place.exists():
                 bar.print(f"OneFlow {version}: pip makes {place}, a download of up to 2 GB")
-            say(f"OneFlow {version}")
-            pythons[version] = ensure_environment(version, say)
+            show(f"OneFlow {version}")
+            pythons[version] = ensure_environment(version, show)
             bar.print(f"OneFlow {version}: runs on {pythons[version]}")
     return pythons
 
 
 def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[Comparison]:
-    """One run of a mode on all versions; what each of the others is against the first."""
+    """One run of a mode on all versions; the comparison of each with the first."""
     from ..report.comparison import compare_records
 
     specs = [

@@ -103,16 +103,20 @@ def paired_log_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) 
 
 
 def _t_interval(values: List[float], mean: float) -> Tuple[Optional[float], Optional[float]]:
-    # the inverse of Student's distribution; scipy.stats has it too and takes longer to import
-    from scipy.special import stdtrit
-
     count = len(values)
     if count < 2:
         return None, None
     error = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1) / count)
-    quantile = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2))
-    power = float(stdtrit(count - 1, POWER))
+    quantile, power = t_quantile(count - 1), t_quantile(count - 1, POWER)
     return quantile * error, math.expm1((quantile + power) * error)
+
+
+def t_quantile(freedom: float, probability: float = 0.5 + CONFIDENCE / 2) -> float:
+    """Quantile of Student's t distribution; that of a two-sided 95 % interval by default."""
+    # scipy.stats has it too and takes longer to import
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))
 
 
 def unpaired_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) -> Ratio:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from doctor_readings import OPERATORS_S, create_block, create_identity, create_import
-from doctor_readings import create_threads as threads
+from doctor_measurements import OPERATORS_S, create_block, create_identity, create_import
+from doctor_measurements import create_threads as threads
 from fakes import Clock
 
 from oneflow_bench.bench.worker.environment import RuntimeResolver

@@ -69,7 +69,7 @@ def test_a_table_counts_the_found_and_the_invented(found):
     assert "| onednn-on | 1 | 1 | steal | 12.0 |" in table
     assert "| one-core | 1 | 0 | onednn, steal | 12.0 |" in table
     assert "1 of 2 planted faults found" in table
-    assert "3 of 3 diagnoses name what was not planted; 1 failed" in table
+    assert "3 of 3 diagnoses name a fault that was not planted; 1 failed" in table
 
 
 def test_neighbours_run_only_while_the_fault_is_planted(monkeypatch):

@@ -9,8 +9,8 @@ import sys
 
 from PIL import Image
 
-from oneflow_bench.data.images import encode_jpeg
 from oneflow_bench.data.ofrecord_file import Record, frame_message, ofrecord_class, serialize_record
+from oneflow_bench.data.pictures import encode_jpeg
 
 
 def create_jpeg(value=0, size=(8, 8)):

@@ -4,8 +4,8 @@ from PIL import Image
 from test_writer import list_files
 
 from oneflow_bench.data import DataError, import_imagefolder, validate_dataset
-from oneflow_bench.data.images import convert_file
 from oneflow_bench.data.ofrecord_file import parse_record, read_messages
+from oneflow_bench.data.pictures import convert_file
 
 ORIENTATION = 0x0112
 

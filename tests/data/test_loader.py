@@ -8,8 +8,8 @@ from data_samples import create_part, run_python
 from PIL import Image
 
 from oneflow_bench.data import default_dataset_path, load_dataset, validate_dataset
-from oneflow_bench.data.images import encode_jpeg
 from oneflow_bench.data.ofrecord_file import parse_record, read_messages
+from oneflow_bench.data.pictures import encode_jpeg
 
 pytestmark = pytest.mark.oneflow
 

@@ -4,8 +4,14 @@ import hashlib
 
 from data_samples import create_jpeg, create_message, create_part
 
-from oneflow_bench.data.ofrecord_file import Record, read_messages, serialize_record
-from oneflow_bench.data.part_writer import combine_checksums, describe_parts, open_parts
+from oneflow_bench.data.ofrecord_file import (
+    Record,
+    combine_checksums,
+    describe_parts,
+    open_parts,
+    read_messages,
+    serialize_record,
+)
 
 
 def test_a_part_is_described_as_it_lies_on_the_disk(tmp_path):

@@ -6,7 +6,7 @@ from data_samples import create_jpeg
 from PIL import Image
 
 from oneflow_bench.data import DataError, Description, Sample, write_dataset
-from oneflow_bench.data.images import convert_to_rgb
+from oneflow_bench.data.pictures import convert_to_rgb
 
 DESCRIPTION = Description("made", ["x", "y"], quality=90)
 

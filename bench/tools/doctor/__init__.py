@@ -1,14 +1,10 @@
-"""What slows OneFlow down on this machine: readings, measurements, and what follows from them.
+"""Finds the causes that slow OneFlow down on this machine, their costs and their remedies.
 
-readings        what was read and measured, as data
-machine_probes  the machine's own readings, from a folder that stands for /
+diagnosis       the data: measurements, checks, the diagnosis and its report
+machine         reads the machine, from a folder that stands for /
 worker          measures inside the interpreter examined; needs nothing of this package
-measuring       starts workers, takes turns between them, survives their end
-thresholds      every number that turns evidence into a status, and where it comes from
-machine_checks  readings of the machine -> checks; pure
-runtime_checks  measurements of OneFlow -> checks; pure
-import_failure  why OneFlow cannot be imported, and what to do
-result          checks and the whole diagnosis, as data
-run             all of it together
-report          the diagnosis for the terminal
+probe           starts a worker, asks it, survives its end
+variants        the settings worth a turn, and their gain
+machine_checks, import_checks, runtime_checks   measurements in, checks out; pure
+run             one diagnosis: turns between the environment examined and its variants, checks
 """

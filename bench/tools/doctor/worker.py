@@ -3,16 +3,19 @@
     PYTHON worker.py --reply-fd N
 
 It reads one JSON request a line from standard input and writes one JSON answer a line to
-descriptor N, as the suite's other workers do. That interpreter may be any Python from 3.7 on, may
-lack OneFlow, NumPy or both, and may be ended by any of the calls: so each is one measurement.
-Times in seconds, by the monotonic clock; processor times are of all threads.
+descriptor N, as the suite's other workers do. The interpreter may be any Python from 3.7 on and may
+lack OneFlow, NumPy or both. Each call is one measurement, since any of them may end the process.
+Times are in seconds, by the monotonic clock; processor times are of all threads.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -25,6 +28,7 @@ LEAST_REPEATS = 3
 REDUCTION_SHAPE = (64, 64, 56, 56)  # 51 MB: enough for OneFlow to split it over its threads
 BATCH_SIZE = 16
 FAULT_BYTES = 32 << 20  # touched to time a page fault
+RELEVANT = re.compile(r"oneflow$|numpy$|oneflow-nightly|nvidia-cu")  # names on PyPI
 
 
 class Session:
@@ -34,7 +38,7 @@ class Session:
         self._flow: Any = None
         self._step: Any = None
 
-    def identify(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def identify(self) -> Dict[str, Any]:
         """The interpreter and the versions installed for it; imports neither NumPy nor OneFlow."""
         return {
             "executable": sys.executable,
@@ -43,15 +47,14 @@ class Session:
             "installed": list_installed(),
         }
 
-    def measure_numpy(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def measure_numpy(self) -> Dict[str, Any]:
         """Rate of NumPy's matrix product of float32 matrices, in operations a second."""
         import numpy as np
 
         left = np.random.RandomState(0).rand(MATMUL_SIZE, MATMUL_SIZE).astype(np.float32)
-        best_s = min(repeat(lambda: left.dot(left)))
-        return {"flops_per_s": 2.0 * MATMUL_SIZE**3 / best_s}
+        return measure_product(lambda: left.dot(left))
 
-    def load(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def load(self) -> Dict[str, Any]:
         """Import OneFlow. A Python exception is an answer; anything worse ends the process."""
         start = time.perf_counter()
         try:
@@ -71,17 +74,15 @@ class Session:
             "gpus": flow.cuda.device_count() if flow.cuda.is_available() else 0,
         }
 
-    def measure_matmul(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def measure_matmul(self) -> Dict[str, Any]:
         """As `measure_numpy`, of OneFlow's matrix product, which runs on one core."""
         left = self._flow.randn(MATMUL_SIZE, MATMUL_SIZE)
-        best_s = min(repeat(self._synchronised(lambda: self._flow.matmul(left, left))))
-        return {"flops_per_s": 2.0 * MATMUL_SIZE**3 / best_s}
+        return measure_product(self._synchronised(lambda: self._flow.matmul(left, left)))
 
-    def measure_threads(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def measure_threads(self) -> Dict[str, Any]:
         """Processor time of each thread in a reduction, which OneFlow splits, and in a product.
 
-        The threads that worked in the reduction and not in the product are the pool's: the
-        product keeps only the computing thread busy, and the scheduler's.
+        A product keeps only the computing and the scheduler's thread busy; the others are a pool.
         """
         left = self._flow.randn(2 * MATMUL_SIZE, 2 * MATMUL_SIZE)
         images = self._flow.randn(*REDUCTION_SHAPE)
@@ -98,7 +99,7 @@ class Session:
         used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in after.items()}
         return {"wall_s": wall_s, "threads_s": used}
 
-    def measure_operators(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def measure_operators(self) -> Dict[str, Any]:
         """Shortest time of each operator that oneDNN and OneFlow's own kernels both offer."""
         flow = self._flow
         images, rows = flow.randn(8, 64, 28, 28), flow.randn(512, 784)
@@ -112,24 +113,20 @@ class Session:
             "relu": lambda: flow.relu(images),
             "softmax": lambda: flow.softmax(rows, dim=1),
         }
-        return {
-            "operators_s": {
-                name: min(repeat(self._synchronised(call), 0.1)) for name, call in operators.items()
-            }
-        }
+        calls = {name: self._synchronised(call) for name, call in operators.items()}
+        return {"operators_s": {name: min(repeat(call, 0.1)) for name, call in calls.items()}}
 
-    def build(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Build the train step that the others time, and take the first few."""
+    def build(self) -> Dict[str, Any]:
+        """Build the train step that other calls time, and take the first few."""
         self._step = self._synchronised(create_train_step(self._flow))
-        for _ in range(LEAST_REPEATS):
-            self._step()
+        repeat(self._step, 0.0)
         return {}
 
-    def measure_steps(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def measure_steps(self, block_s: float) -> Dict[str, Any]:
         """One block of whole train steps, synchronised at each end; of at least `block_s`."""
         start, cpu_start, used = time.perf_counter(), time.process_time(), read_usage()
         steps = 0
-        while not steps or time.perf_counter() - start < request["block_s"]:
+        while not steps or time.perf_counter() - start < block_s:
             self._step()
             steps += 1
         return {
@@ -139,8 +136,8 @@ class Session:
             **{name: count - used[name] for name, count in read_usage().items()},
         }
 
-    def measure_memory(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """What a page fault costs here, and what this process holds after its train steps."""
+    def measure_memory(self) -> Dict[str, Any]:
+        """The cost of a page fault, and the memory of this process after its train steps."""
         return {
             "page_fault_s": measure_page_fault(),
             "peak_rss_bytes": read_status_bytes("/proc/self/status", "VmHWM:"),
@@ -161,18 +158,11 @@ class Session:
 def create_train_step(flow: Any) -> Callable[[], None]:
     """One eager update of a small convolutional network: convolutions, pooling, linear layers."""
     nn = flow.nn
-    model = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4096, 512),
-        nn.ReLU(),
-        nn.Linear(512, 10),
-    )
+    layers = []
+    for channels, features in ((3, 32), (32, 64)):
+        layers += [nn.Conv2d(channels, features, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), nn.Linear(4096, 512), nn.ReLU(), nn.Linear(512, 10)]
+    model = nn.Sequential(*layers)
     loss = nn.CrossEntropyLoss()
     optimizer = flow.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     images = flow.randn(BATCH_SIZE, 3, 32, 32)
@@ -184,6 +174,11 @@ def create_train_step(flow: Any) -> Callable[[], None]:
         optimizer.step()
 
     return step
+
+
+def measure_product(call: Callable[[], Any]) -> Dict[str, Any]:
+    """Rate of a matrix product, from the shortest repeat."""
+    return {"flops_per_s": 2.0 * MATMUL_SIZE**3 / min(repeat(call))}
 
 
 def repeat(call: Callable[[], Any], seconds: float = REPEATS_S) -> List[float]:
@@ -200,12 +195,9 @@ def repeat(call: Callable[[], Any], seconds: float = REPEATS_S) -> List[float]:
 
 def measure_page_fault() -> float:
     """Seconds for the first touch of one page of fresh memory."""
-    import mmap
-
-    page_bytes = resource.getpagesize()
     with mmap.mmap(-1, FAULT_BYTES) as memory:
         faults, start = read_usage()["minor_faults"], time.perf_counter()
-        for offset in range(0, FAULT_BYTES, page_bytes):
+        for offset in range(0, FAULT_BYTES, resource.getpagesize()):
             memory[offset] = 1
         duration_s = time.perf_counter() - start
         return duration_s / max(1, read_usage()["minor_faults"] - faults)
@@ -221,83 +213,72 @@ def read_usage() -> Dict[str, int]:
 
 
 def read_thread_seconds() -> Dict[str, float]:
-    """Processor seconds of every thread of this process so far; none where Linux doesn't say."""
-    seconds = {}
-    try:
-        for thread in os.listdir("/proc/self/task"):
-            with open("/proc/self/task/" + thread + "/schedstat") as file:
-                seconds[thread] = int(file.read().split()[0]) * 1e-9
-    except (OSError, ValueError, IndexError):
-        pass
-    return seconds
+    """Processor seconds of every thread of this process so far; empty if Linux does not tell."""
+    threads = os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else []
+    counts = {thread: read_text(f"/proc/self/task/{thread}/schedstat") for thread in threads}
+    return {thread: int(text.split()[0]) * 1e-9 for thread, text in counts.items() if text}
 
 
 def read_status_bytes(path: str, name: str) -> Any:
-    """The number of KiB behind `name`, in bytes; None where it is not there."""
+    """The number of KiB behind `name`, in bytes; None if it is not there."""
+    rows = [line.split() for line in read_text(path).splitlines() if line.startswith(name)]
+    return int(rows[0][1]) * 1024 if rows else None
+
+
+def read_text(path: str) -> str:
+    """The content of a file of /proc; empty if it cannot be read."""
     try:
         with open(path) as file:
-            for line in file:
-                if line.startswith(name):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
+            return file.read()
+    except OSError:
+        return ""
 
 
 def list_installed() -> Dict[str, str]:
-    """Versions of the packages that must fit each other, by their names on PyPI."""
+    """Versions of the packages that must fit each other."""
     try:
         from importlib import metadata
     except ImportError:  # Python 3.7
         import pkg_resources
 
-        return {d.key: d.version for d in pkg_resources.working_set if is_relevant(d.key)}
-    found: Dict[str, str] = {}
-    for distribution in metadata.distributions():
-        name = (distribution.metadata["Name"] or "").lower()
-        if is_relevant(name):
-            found.setdefault(name, distribution.version)  # the first is the one imported
-    return found
-
-
-def is_relevant(name: str) -> bool:
-    return name in ("oneflow", "numpy") or name.startswith(("oneflow-nightly", "nvidia-cu"))
+        found = {d.key: d.version for d in pkg_resources.working_set}
+    else:
+        every = reversed(list(metadata.distributions()))  # of two, the first is the one imported
+        found = {(d.metadata["Name"] or "").lower(): d.version for d in every}
+    return {name: version for name, version in found.items() if RELEVANT.match(name)}
 
 
 def list_loaded_libraries() -> List[str]:
-    try:
-        with open("/proc/self/maps") as maps:
-            return sorted({line.split(None, 5)[5].strip() for line in maps if ".so" in line})
-    except (OSError, IndexError):
-        return []
+    lines = read_text("/proc/self/maps").splitlines()
+    return sorted({line.split(None, 5)[5].strip() for line in lines if ".so" in line})
 
 
 def read_cudnn_version(libraries: List[str]) -> Any:
     """Version as cuDNN numbers it, such as 8600, and that of its CUDA, such as 11080; or None."""
-    import ctypes
-
-    for path in libraries:
-        if "libcudnn_ops_infer" in path:
-            library = ctypes.CDLL(path)
-            library.cudnnGetVersion.restype = ctypes.c_size_t
-            library.cudnnGetCudartVersion.restype = ctypes.c_size_t
-            return [int(library.cudnnGetVersion()), int(library.cudnnGetCudartVersion())]
-    return None
+    library = open_library(libraries, "libcudnn_ops_infer")
+    if library is None:
+        return None
+    calls = (library.cudnnGetVersion, library.cudnnGetCudartVersion)
+    for call in calls:
+        call.restype = ctypes.c_size_t
+    return [int(call()) for call in calls]
 
 
 def read_cublas_version(libraries: List[str]) -> Any:
     """Major, minor and patch number of cuBLAS, or None."""
-    import ctypes
+    library = open_library(libraries, "libcublas.so")
+    if library is None:
+        return None
+    numbers = [ctypes.c_int() for _ in range(3)]
+    for part, number in enumerate(numbers):
+        library.cublasGetProperty(part, ctypes.byref(number))
+    return [number.value for number in numbers]
 
-    for path in libraries:
-        if "libcublas.so" in path:
-            library, numbers = ctypes.CDLL(path), []
-            for part in range(3):
-                number = ctypes.c_int()
-                library.cublasGetProperty(part, ctypes.byref(number))
-                numbers.append(number.value)
-            return numbers
-    return None
+
+def open_library(libraries: List[str], name: str) -> Any:
+    """The first loaded library with `name` in its path, or None."""
+    path = next((path for path in libraries if name in path), None)
+    return None if path is None else ctypes.CDLL(path)
 
 
 def serve(session: Any, requests: Any, replies: Any) -> None:
@@ -305,7 +286,7 @@ def serve(session: Any, requests: Any, replies: Any) -> None:
     for line in requests:
         request = json.loads(line)
         try:
-            answer = dict(getattr(session, request["call"])(request), ok=True)
+            answer = dict(getattr(session, request.pop("call"))(**request), ok=True)
         except Exception as error:
             traceback.print_exc()
             answer = {"ok": True, "error": type(error).__name__ + ": " + str(error).strip()}

@@ -1,1 +1,1 @@
-"""Says what changed over the stored runs of a machine."""
+"""Shows the changes over the stored runs of a machine."""

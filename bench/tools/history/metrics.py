@@ -1,4 +1,4 @@
-"""The metrics of a history: when one has changed, and how its values are said."""
+"""The metrics of a history: the smallest change that counts, and the format of the values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Dict, NamedTuple, Optional
 
 class Metric(NamedTuple):
     """`min_step` is the smallest change that counts: a share of the level with `relative`, else in
-    the metric's own unit; None for a verdict, where every other one is a change.
+    the metric's own unit. It is None for a verdict, whose every other value is a change.
 
-    Values are said multiplied by `factor`, in `unit`, formatted with `form`.
+    Values are shown multiplied by `factor`, in `unit`, formatted with `form`.
     """
 
     title: str

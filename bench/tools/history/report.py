@@ -1,25 +1,92 @@
-"""Says a history in the terminal: a line a curve, its changes below. Units change here."""
+"""Shows a history: the blocks of its report, and its pictures. Units change here."""
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
-from textwrap import wrap
-from typing import TYPE_CHECKING, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
+from ...report.blocks import Block, Heading, Table, Text
+from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
 from .metrics import METRICS, Metric
 from .series import Change, Curve, History, Series, Value
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-SHOWN_POINTS = 30  # the newest; the pictures have them all
-_BARS = "▁▂▃▄▅▆▇█"
-_ASCII_BARS = "_.-=+*#@"
-_ROUNDING = 1e-6  # of a bar: equal values have equal bars
+SHOWN_POINTS = 30  # the newest in a line; the pictures show all
+SHOWN_SERIES = 10  # in a picture: those with the newest runs
+SHOWN_DATES = 8
 CHANGE_MARK = "|"
 SPANNED_STEPS = 4
 VERDICT_MARKS = {"identical": "=", "equal within rounding": "~", "different": "x"}
 OTHER_VERDICT_MARK = "?"
+VERDICTS = ("different", "inconclusive", "equal within rounding", "identical")
+_BARS = "▁▂▃▄▅▆▇█"
+_ASCII_BARS = "_.-=+*#@"
+_ROUNDING = 1e-6  # of a bar: equal values have equal bars
+
+
+def report_history(history: History, encoding: str) -> List[Block]:
+    """Every series with its curves and their changes, and the runs left out.
+
+    The bars of the curves are ASCII if `encoding` has no others.
+    """
+    blocks: List[Block] = []
+    many = len(history.series)
+    for number, series in enumerate(history.series, start=1):
+        count = len(series.runs)
+        days = f"{series.first[:10]} to {series.last[:10]}"
+        plural = "run" if count == 1 else "runs"
+        blocks += [
+            Heading(f"series {number} of {many}: {count} {plural}, {days}"),
+            Text(describe_series(series, number)),
+            *_report_curves(series, encoding),
+        ]
+        if count == 1 and series.curves:
+            blocks.append(Text(["One run: there is no other to compare it with yet."]))
+    if any(curve.metric == "parity" for series in history.series for curve in series.curves):
+        legend = ", ".join(f"{mark} {verdict}" for verdict, mark in VERDICT_MARKS.items())
+        blocks.append(Text([f"parity: {legend}, {OTHER_VERDICT_MARK} inconclusive"]))
+    return blocks + [Text([f"left out: {reason}"]) for reason in history.left_out]
+
+
+def describe_series(series: Series, number: int) -> List[str]:
+    """The workload, the machine, and the differences from the series before."""
+    key = series.key
+    variants = {value for name, value in key.items() if name.endswith(".oneflow")}
+    lines = [
+        f"{key['model']} on {Path(key['data']).name}, batch {key['batch_size']}, "
+        f"{key['image_size']} px; contenders: {key['contenders']}",
+        f"{key['processor']}, {key['cores']} cores, {key['memory']}; "
+        f"OneFlow {' and '.join(sorted(variants))}",
+    ]
+    if series.differences:
+        lines.append(f"not joined with series {number - 1}: {'; '.join(series.differences)}")
+    return lines
+
+
+def _report_curves(series: Series, encoding: str) -> List[Block]:
+    """A row a curve, then a line a change."""
+    if not series.curves:
+        return [Text(["These runs hold none of the metrics asked for."])]
+    rows, changes = [], []
+    for curve in series.curves:
+        heading = METRICS[curve.metric].heading
+        ends = [_format_end(curve, 0), _format_end(curve, -1)]
+        rows.append([heading, curve.contender, *ends, draw_line(curve, encoding)])
+        changes += [
+            f"changed: {heading} of {curve.contender}, {format_change(curve.metric, change)} "
+            f"from {change.run_id} on"
+            for change in curve.changes
+        ]
+    columns = ["metric", "contender", "first", "last", "runs, oldest first"]
+    blocks: List[Block] = [Table(columns, rows, right=["first", "last"])]
+    return [*blocks, Text(changes)] if changes else blocks
+
+
+def _format_end(curve: Curve, index: int) -> str:
+    value = curve.points[index].value
+    if isinstance(value, str):
+        return VERDICT_MARKS.get(value, OTHER_VERDICT_MARK)
+    return format_value(curve.metric, value)
 
 
 def format_value(metric: str, value: Value) -> str:
@@ -28,7 +95,7 @@ def format_value(metric: str, value: Value) -> str:
 
 
 def format_change(metric: str, change: Change) -> str:
-    """`131.1 to 140.2 (+6.9 %)`; accuracy in points, verdicts in words."""
+    """`131.1 to 140.2 (+6.9 %)`; accuracy in points, verdicts by name."""
     text = f"{format_value(metric, change.before)} to {format_value(metric, change.after)}"
     if isinstance(change.before, str) or isinstance(change.after, str):
         return text
@@ -37,11 +104,8 @@ def format_change(metric: str, change: Change) -> str:
     return text if change.relative is None else f"{text} ({change.relative * 100:+.1f} %)"
 
 
-def render_sparkline(curve: Curve, encoding: str) -> str:
-    """A character a run, with a mark before each change; the newest runs of a long curve.
-
-    Plain ASCII where `encoding` has no bars.
-    """
+def draw_line(curve: Curve, encoding: str) -> str:
+    """A character a run, with a mark before each change; the newest runs of a long curve."""
     first = max(0, len(curve.points) - SHOWN_POINTS)
     values = [point.value for point in curve.points[first:]]
     if curve.metric == "parity":
@@ -71,74 +135,99 @@ def _draw_bars(metric: Metric, values: Sequence[float], encoding: str) -> List[s
     return [bars[min(height, len(bars) - 1)] for height in heights]
 
 
-def describe_series(series: Series) -> List[str]:
-    """Two lines: what ran, and on what."""
-    key = series.key
-    variants = {value for name, value in key.items() if name.endswith(".oneflow")}
-    return [
-        f"{key['model']} on {Path(key['data']).name}, batch {key['batch_size']}, "
-        f"{key['image_size']} px; contenders: {key['contenders']}",
-        f"{key['processor']}, {key['cores']} cores, {key['memory']}; "
-        f"OneFlow {' and '.join(sorted(variants))}",
-    ]
-
-
-def render_history(history: History, console: Console) -> None:
-    """Every series with its curves, what changed, and what was left out."""
-    from rich.markup import escape
-
-    def say(text: str) -> None:
-        console.print(escape(text), soft_wrap=True, highlight=False)
-
-    many = len(history.series)
-    for number, series in enumerate(history.series, start=1):
-        days = f"{series.first[:10]} to {series.last[:10]}"
-        count = len(series.runs)
-        say(f"series {number} of {many}: {count} {'run' if count == 1 else 'runs'}, {days}")
-        for line in describe_series(series):
-            say(f"  {line}")
-        if series.differences:
-            words = f"not joined with series {number - 1}: {'; '.join(series.differences)}"
-            lines = wrap(words, console.width - 4, subsequent_indent="  ")
-            say("\n".join(f"  {line}" for line in lines))
-        for line in render_curves(series.curves, console.encoding):
-            say(f"  {line}")
-        if count == 1 and series.curves:
-            say("  one run: there is nothing to compare it with yet")
-        say("")
-    if any(curve.metric == "parity" for series in history.series for curve in series.curves):
-        legend = ", ".join(f"{mark} {verdict}" for verdict, mark in VERDICT_MARKS.items())
-        say(f"parity: {legend}, {OTHER_VERDICT_MARK} inconclusive")
-    for reason in history.left_out:
-        say(f"left out: {reason}")
-
-
-def render_curves(curves: Sequence[Curve], encoding: str) -> List[str]:
-    """The heading, a line a curve, and a line a change."""
-    if not curves:
-        return ["these runs hold none of the metrics asked for"]
-    rows = [["metric", "contender", "first", "last", "runs, oldest first"]]
-    changes: Dict[int, List[str]] = {}
-    for curve in curves:
-        changes[len(rows)] = [
-            f"    changed: {format_change(curve.metric, change)} from {change.run_id} on"
-            for change in curve.changes
+def render_history_pictures(history: History, folder: Path) -> List[Path]:
+    """Draw `history-<metric>.png` and `.svg` for every metric that some series has."""
+    written = []
+    for metric in METRICS:
+        numbered = [
+            (number, one)
+            for number, one in enumerate(history.series, start=1)
+            if any(curve.metric == metric for curve in one.curves)
         ]
-        ends = [_end(curve, 0), _end(curve, -1)]
-        line = render_sparkline(curve, encoding)
-        rows.append([METRICS[curve.metric].heading, curve.contender, *ends, line])
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = []
-    for number, row in enumerate(rows):
-        cells = [text.ljust(width) for text, width in zip(row[:2], widths)]
-        cells += [text.rjust(width) for text, width in zip(row[2:4], widths[2:])]
-        lines.append("  ".join([*cells, row[4]]).rstrip())
-        lines += changes.get(number, [])
-    return lines
+        newest = sorted(numbered, key=lambda pair: pair[1].last)[-SHOWN_SERIES:]
+        if newest:
+            with plt.rc_context({**PICTURE_STYLE, "font.size": 9}):
+                shown = [pair for pair in numbered if pair in newest]
+                figure = draw_metric(metric, shown, len(numbered))
+                written += save_picture(figure, folder, f"history-{metric}")
+    return written
 
 
-def _end(curve: Curve, index: int) -> str:
-    value = curve.points[index].value
-    if isinstance(value, str):
-        return VERDICT_MARKS.get(value, OTHER_VERDICT_MARK)
-    return format_value(curve.metric, value)
+def draw_metric(metric: str, shown: Sequence[Tuple[int, Series]], of: int) -> Any:
+    """A panel for each series with its number; `of` is the number of series with that metric."""
+    height = 0.6 + 3.1 * len(shown)
+    figure, grid = plt.subplots(
+        len(shown), 1, figsize=(10, height), layout="constrained", squeeze=False
+    )
+    hidden = f" (the {len(shown)} newest of {of} series)" if len(shown) < of else ""
+    figure.suptitle(f"{METRICS[metric].heading}{hidden}", fontsize=12)
+    for axes, (number, series) in zip(grid.flat, shown):
+        draw_series(axes, metric, number, series)
+    return figure
+
+
+def draw_series(axes: Any, metric: str, number: int, series: Series) -> None:
+    """One panel: the runs at equal distances, a curve a contender, changes as broken lines."""
+    first, *others = describe_series(series, number)
+    lines = [f"series {number}: {first}", *others]
+    wrapped = [line for text in lines for line in textwrap.wrap(text, 125)]
+    axes.set_title("\n".join(wrapped), fontsize=8, loc="left")
+    axes.set_ylabel(METRICS[metric].heading)
+    places = {run: index for index, run in enumerate(series.runs)}
+    contenders = series.key["contenders"].split(", ")
+    for curve in series.curves:
+        if curve.metric == metric:  # a contender has the same colour in every picture
+            _draw_curve(axes, curve, places, contenders.index(curve.contender))
+    axes.margins(y=0.25)
+    if metric == "parity":
+        axes.set_yticks(range(len(VERDICTS)), VERDICTS)
+        axes.set_ylim(-0.5, len(VERDICTS) - 0.5)
+    _label_runs(axes, series)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _draw_curve(axes: Any, curve: Curve, places: Dict[str, int], index: int) -> None:
+    """Values with their intervals and levels, or verdicts."""
+    verdicts, factor = curve.metric == "parity", METRICS[curve.metric].factor
+    style = choose_style(index, markers=True)
+    style.update(markersize=5, linewidth=0.8, linestyle="none" if verdicts else "-")
+    colour = style["color"]
+    at = [places[point.run_id] for point in curve.points]
+    heights = [
+        float(VERDICTS.index(str(p.value)) if verdicts else p.value) * factor for p in curve.points
+    ]
+    axes.plot(at, heights, label=curve.contender, **style)
+    for place, point in zip(at, curve.points):
+        if point.low is not None and point.high is not None:
+            bounds = [point.low * factor, point.high * factor]
+            axes.plot([place, place], bounds, color=colour, linewidth=2.5, alpha=0.35)
+    if curve.changes and not verdicts:
+        ends = [0, *(change.index for change in curve.changes), len(at)]
+        levels = [curve.changes[0].before, *(change.after for change in curve.changes)]
+        for start, end, level in zip(ends, ends[1:], levels):
+            height = float(level) * factor
+            span = [at[start] - 0.4, at[end - 1] + 0.4]
+            axes.plot(span, [height, height], color=colour, linewidth=5, alpha=0.25)
+    for change in curve.changes:
+        between = at[change.index] - 0.5
+        axes.axvline(between, color=colour, linestyle="--", linewidth=1)
+        axes.annotate(
+            "" if verdicts else format_change(curve.metric, change),
+            (between, 1.0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            xytext=(3, -9 - 11 * index),  # of several curves, one below the other
+            fontsize=8,
+            color=colour,
+        )
+
+
+def _label_runs(axes: Any, series: Series) -> None:
+    """Dates at the first, the last and some runs between."""
+    dates = {point.run_id: point.created for curve in series.curves for point in curve.points}
+    count = len(series.runs)
+    step = max(1, -(-count // SHOWN_DATES))
+    shown = list(range(0, count, step))
+    labels = [dates.get(series.runs[i], "")[:16].replace("T", "\n") for i in shown]
+    axes.set_xticks(shown, labels, fontsize=7)
+    axes.set_xlim(-0.7, count - 0.3)

@@ -1,20 +1,24 @@
-"""The runs of a machine as series of numbers, with the changes in them; from records alone."""
+"""The runs that may be compared with each other, and the changes of their metrics over time."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
 
 from pydantic import BaseModel
 
+from ...config import Contender
 from ...errors import InputError, RecordError
-from ...record.run import DOCUMENT_NAME, RunRecord, load_record
+from ...record.run import DOCUMENT_NAME, RunRecord, SetupEvent, load_record
 from ...report.comparison import compare_contenders, summarize_contender
 from ...verdict.change_points import find_changes
-from .key import create_series_key, list_differences
 from .metrics import METRICS
 
+UNKNOWN = "unknown"  # not in the record
+NONE = "none"  # a setting that is not set
+NOT_PART_OF_A_SERIES = {"seed", "resume"}  # of the workload: they change from run to run
+Key = Dict[str, str]
 Value = Union[float, str]
 Progress = Callable[[int, int], None]
 
@@ -50,18 +54,18 @@ class Curve(BaseModel):
 
 
 class Series(BaseModel):
-    """Runs that may be compared with each other, and in what they differ from the series before."""
+    """Runs that may be compared with each other, and their differences from the series before."""
 
     key: Dict[str, str]
     differences: List[str]  # from the series before this one; empty for the first
     runs: List[str]  # run ids, oldest first
-    first: str  # when the oldest and the newest were made
+    first: str  # creation of the oldest and of the newest run
     last: str
     curves: List[Curve]
 
 
 class History(BaseModel):
-    """Everything the report and the pictures show."""
+    """The content of the report and the pictures."""
 
     series: List[Series]
     left_out: List[str]  # runs that are no points, each with the reason
@@ -96,7 +100,7 @@ def find_runs(folders: Sequence[Path]) -> List[Path]:
 def load_history(
     folders: Sequence[Path], metrics: Sequence[str], on_progress: Optional[Progress] = None
 ) -> History:
-    """Read the runs and build their history. Raises InputError where no complete run is left."""
+    """Read the runs and build their history. Raises InputError if no complete run is left."""
     runs = find_runs(folders)
     records, skipped = [], []
     for number, run in enumerate(runs, start=1):
@@ -114,7 +118,7 @@ def load_history(
 
 
 def build_history(records: Sequence[RunRecord], metrics: Sequence[str]) -> History:
-    """Group complete runs by what must match; series of like keys are neighbours."""
+    """Group complete runs by the fields that must match; series of like keys are neighbours."""
     groups: Dict[str, List[RunRecord]] = {}
     left_out = []
     seen = set()
@@ -148,14 +152,12 @@ def _build_curves(records: Sequence[RunRecord], metrics: Sequence[str]) -> List[
     points: Dict[Tuple[str, str], List[Point]] = {}
     for record in records:
         document = record.document
-        for metric, contender, value, low, high in _measure(record):
+        for metric, contender, *values in _measure(record):
             point = Point(
                 run_id=document.run_id,
                 created=document.created,
                 git_commit=document.environment_start.get("git_commit"),
-                value=value,
-                low=low,
-                high=high,
+                **dict(zip(("value", "low", "high"), values)),
             )
             points.setdefault((metric, contender), []).append(point)
     return [
@@ -166,8 +168,8 @@ def _build_curves(records: Sequence[RunRecord], metrics: Sequence[str]) -> List[
     ]
 
 
-def _measure(record: RunRecord) -> Iterator[Tuple[str, str, Value, Any, Any]]:
-    """(metric, contender, value, low, high) of whatever the record holds."""
+def _measure(record: RunRecord) -> Iterator[Tuple[Any, ...]]:
+    """(metric, contender, value), or with low and high, for the metrics that the record holds."""
     names = record.contender_names()
     for name in names:
         summary = summarize_contender(record, name)
@@ -176,17 +178,17 @@ def _measure(record: RunRecord) -> Iterator[Tuple[str, str, Value, Any, Any]]:
             yield "train_step_time_s", name, step.median, step.low, step.high
         compile_s = (summary.compile_train_s or 0.0) + (summary.compile_eval_s or 0.0)
         if compile_s > 0:  # eager compiles nothing
-            yield "compile_s", name, compile_s, None, None
+            yield "compile_s", name, compile_s
         if summary.peak_rss_bytes is not None:
-            yield "peak_rss_bytes", name, float(summary.peak_rss_bytes), None, None
+            yield "peak_rss_bytes", name, float(summary.peak_rss_bytes)
         if summary.accuracy:
-            yield "accuracy", name, summary.accuracy[-1], None, None
+            yield "accuracy", name, summary.accuracy[-1]
     for name in record.racing_names()[1:]:
         comparison = compare_contenders(record, names[0], record, name)
         speedup = comparison.speedup
         if speedup is not None:
             yield "speedup", name, speedup.ratio, speedup.low, speedup.high
-        yield "parity", name, comparison.parity, None, None
+        yield "parity", name, comparison.parity
 
 
 def mark_changes(metric: str, points: Sequence[Point]) -> List[Change]:
@@ -209,4 +211,90 @@ def mark_changes(metric: str, points: Sequence[Point]) -> List[Change]:
             relative=change.after / change.before - 1 if change.before else None,
         )
         for change in found
+    ]
+
+
+def create_series_key(record: RunRecord) -> Key:
+    """The fields that must match in a series, as text; those of a contender are `contender.field`.
+
+    They are the workload without its seed, the data sizes and the machine, and for each contender
+    its settings, OneFlow's version, the environment variables in effect and the BLAS kernel. The
+    suite's own commit is not among them, since a history shows its effect.
+    """
+    document = record.document
+    key = {
+        name: _format_field(value, NONE)
+        for name, value in document.workload.model_dump().items()
+        if name not in NOT_PART_OF_A_SERIES
+    }
+    for name in ("train_samples", "val_samples", "start_epoch"):
+        key[name] = str(getattr(document, name))
+    cpu = document.environment_start.get("cpu") or {}
+    key["processor"] = _format_field(cpu.get("model"))
+    key["cores"] = _format_field(cpu.get("cores"))
+    memory = document.environment_start.get("memory_bytes")
+    # in whole GiB: kernels keep some of the memory for themselves
+    key["memory"] = UNKNOWN if memory is None else f"{memory / 2**30:.0f} GiB"
+    key["contenders"] = ", ".join(record.contender_names())
+    for contender in document.contenders:
+        facts = _describe_contender(record, contender)
+        key.update({f"{contender.name}.{name}": value for name, value in facts.items()})
+    return key
+
+
+def _describe_contender(record: RunRecord, contender: Contender) -> Key:
+    setups: List[SetupEvent] = record.of_kind(SetupEvent, contender.name)
+    software = setups[0].environment if setups else {}
+    kernels = record.document.environment_start.get("blas_kernel") or {}
+    settings = contender.model_dump(exclude={"name"})
+    facts = {name: _format_field(value, NONE) for name, value in settings.items()}
+    facts.update({name: _format_field(software.get(name)) for name in ("oneflow", "variables")})
+    facts["blas_kernel"] = _format_field(kernels.get(contender.name))
+    return facts
+
+
+def _format_field(value: Any, missing: str = UNKNOWN) -> str:
+    if value is None or value == "":
+        return missing
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def list_differences(before: Key, after: Key) -> List[str]:
+    """The differences, a phrase for each field: `batch_size 64 rather than 32`.
+
+    The same difference of several contenders is one phrase. Fields of a contender that only one key
+    has are left out, since the field `contenders` differs then.
+    """
+    phrases: Dict[Tuple[str, str, str], List[str]] = {}
+    shared = _names(before) & _names(after)
+    for field in [*after, *(name for name in before if name not in after)]:
+        contender, dot, name = field.rpartition(".")
+        if dot and contender not in shared:
+            continue
+        ours, theirs = before.get(field, UNKNOWN), after.get(field, UNKNOWN)
+        if ours != theirs:
+            phrases.setdefault((name, ours, theirs), []).append(contender)
+    words: List[str] = []
+    for (name, ours, theirs), contenders in phrases.items():
+        whose = "" if set(contenders) in ({""}, shared) else f" of {' and '.join(contenders)}"
+        if name == "variables":
+            words += [f"{part}{whose}" for part in _list_variables(ours, theirs)]
+        else:
+            words.append(f"{name}{whose} {theirs} rather than {ours}")
+    return words
+
+
+def _names(key: Key) -> Set[str]:
+    return set(key.get("contenders", "").split(", "))
+
+
+def _list_variables(before: str, after: str) -> List[str]:
+    """The environment variables that differ, one by one."""
+    if UNKNOWN in (before, after):
+        return [f"environment variables {after} rather than {before}"]
+    ours, theirs = json.loads(before), json.loads(after)
+    return [
+        f"{name} {theirs.get(name, 'unset')} rather than {ours.get(name, 'unset')}"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
     ]

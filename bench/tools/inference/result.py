@@ -49,7 +49,7 @@ class Agreement(BaseModel):
 
 
 class InferenceResult(BaseModel):
-    """What `bench infer` says, and its JSON."""
+    """The answer of `bench infer`, and its JSON."""
 
     model: str
     checkpoint: str
@@ -57,7 +57,7 @@ class InferenceResult(BaseModel):
     times: List[ModeTimes]
     predictions: List[Prediction]
     agreement: Optional[Agreement] = None
-    skipped: List[str] = []  # one sentence for each file that is no picture
+    skipped: List[str] = []  # a sentence for each file that is no picture
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -150,10 +150,11 @@ def _describe_steady(summary: Summary) -> str:
 
 
 def _describe_agreement(found: Agreement) -> str:
-    said = "agree" if found.agrees else "do not agree"
+    verdict = "agree" if found.agrees else "do not agree"
     if found.bitwise_equal:
-        return f"The modes {said}. All outputs are bitwise equal."
+        return f"The modes {verdict}. All outputs are bitwise equal."
+    same, most = found.same_top1, found.max_probability_difference
     return (
-        f"The modes {said}. The best class is the same for {found.same_top1} of {found.pictures} "
-        f"pictures. Probabilities differ by at most {found.max_probability_difference:.3g}."
+        f"The modes {verdict}. The best class is the same for {same} of {found.pictures} pictures. "
+        f"Probabilities differ by at most {most:.3g}."
     )

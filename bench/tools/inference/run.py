@@ -1,4 +1,4 @@
-"""Classification of pictures in one or both modes: what is asked of the workers, and the answer."""
+"""Classifies pictures in one or more modes, whose workers take turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...verdict.statistics import summarize
 from .result import InferenceResult, ModeTimes, compare_logits, predict
 
 IMAGENET_CLASSES = 1000
-_TURNS = 4  # that the steady passes are taken in, so that drift meets both modes alike
+_TURNS = 4  # of the steady passes, so that drift meets the modes alike
 # 0..255, per channel: the scale of torchvision's pretrained weights
 TORCHVISION_MEAN = (123.675, 116.28, 103.53)
 TORCHVISION_STD = (58.395, 57.12, 57.375)
@@ -31,7 +31,7 @@ Observer = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class InferencePlan:
-    """A checked request: the workload says model, checkpoint and batch."""
+    """A checked request; the workload holds model, checkpoint and batch size."""
 
     workload: Workload
     scale: InputScale
@@ -41,7 +41,7 @@ class InferencePlan:
 def create_inference_plan(
     flags: Dict[str, Any], labels: Optional[Tuple[str, ...]]
 ) -> InferencePlan:
-    """Resolve flags; what is not given is what the checkpoint says of itself, then the model.
+    """Complete the flags by the values that the checkpoint stores, then by the model's own.
 
     Raises InputError for an unknown model, a missing checkpoint, sizes and labels that do not fit.
     """
@@ -50,24 +50,19 @@ def create_inference_plan(
     model = str(given.get("model") or about.get("model") or "")
     if not model:
         raise InputError(
-            f"the checkpoint {given['load_checkpoint']} does not say which model it is of; "
-            "give --model"
+            f"the checkpoint {given['load_checkpoint']} does not name its model; give --model"
         )
     try:
         spec = None if ":" in model else get_model_spec(model)
     except UnknownModelError as error:
         raise InputError(str(error)) from None
-    from_spec = (
-        {"num_classes": spec.num_classes, "image_size": spec.default_image_size}
-        if (spec)
-        else {"num_classes": IMAGENET_CLASSES, "image_size": 224}
-    )
-    for name, default in from_spec.items():
-        given.setdefault(name, about.get(name, default))
-    given.setdefault(
-        "model_args", about.get("model_args", {}) if model == about.get("model") else {}
-    )
-    workload = validated(Workload, {**given, "model": model})
+    defaults = {"num_classes": IMAGENET_CLASSES, "image_size": 224}
+    if spec:
+        defaults = {"num_classes": spec.num_classes, "image_size": spec.default_image_size}
+    stored = {name: about.get(name, default) for name, default in defaults.items()}
+    if model == about.get("model"):
+        stored["model_args"] = about.get("model_args", {})
+    workload = validated(Workload, {**stored, **given, "model": model})
     if spec and workload.image_size < spec.min_image_size:
         raise InputError(
             f"--image-size {workload.image_size} is too small for {model}; "
@@ -105,7 +100,7 @@ def read_pictures(
 ) -> Tuple[List[Path], np.ndarray, List[str]]:
     """(pictures that could be read, float32 (N, 3, S, S), a sentence for each that could not).
 
-    Raises InputError where none could.
+    Raises InputError if none could.
     """
     kept: List[Path] = []
     arrays: List[np.ndarray] = []

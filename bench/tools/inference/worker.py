@@ -41,10 +41,7 @@ class InferenceSession:
         built = time.perf_counter()
         assert workload.load_checkpoint is not None
         load_weights(
-            model,
-            workload.load_checkpoint,
-            "--load-checkpoint",
-            trust=workload.trust_checkpoint,
+            model, workload.load_checkpoint, "--load-checkpoint", trust=workload.trust_checkpoint
         )
         model = model.to(contender.device)
         timing.synchronize()

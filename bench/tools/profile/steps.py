@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 from ...config import Contender, Workload
 from ...errors import InputError, WorkerError
 from ...measure.order import (
-    choose_untimed_steps,
     choose_speed_block_steps,
+    choose_untimed_steps,
     choose_warmup_blocks,
     generate_orders,
 )

@@ -1,10 +1,10 @@
-"""One cell: a comparison of eager and graph that ends in a result, whatever happens in it.
+"""Runs the cells of a sweep: each is a comparison of two modes that always ends in a result.
 
-The run is steered from this process and not by a `bench compare` of its own. OneFlow lives in the
-workers alone, each in a session of its own, so that no crash of it reaches this process; a limit on
-the whole cell can be put on every answer waited for, and ending a worker ends its whole session. A
-`bench compare` in between would have to be ended from outside, which can leave its workers behind,
-and would hand back a sentence on stderr in place of the kind of error.
+This process runs a cell by itself and not by a `bench compare` in between. OneFlow lives in the
+workers alone, each in a session of its own, so that no crash of it reaches this process. Every wait
+for an answer is limited by the time of the cell, and ending a worker ends its whole session. A
+`bench compare` would have to be ended from outside, which can leave its workers behind, and would
+return a sentence on stderr in place of the kind of error.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import statistics
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ...config import Contender
-from ...errors import InputError, WorkerError, WorkerTimeout
+from ...errors import BenchError, InputError, Interrupted, WorkerError, WorkerTimeout
 from ...measure.execution import create_document, execute_plan
 from ...measure.training_phase import Observer
 from ...plan.checks import validated
@@ -28,7 +29,17 @@ from ...report.comparison import ContenderSummary, compare_contenders
 from ...worker.environment import RuntimeResolver
 from ...worker.launch import create_launcher
 from ...worker.messages import Launcher
-from .document import CELLS_FOLDER, MODES, Cell, CellResult, CellStatus, ModeResult, name_cell
+from .document import (
+    CELLS_FOLDER,
+    MODES,
+    Cell,
+    CellResult,
+    CellStatus,
+    ModeResult,
+    SweepDocument,
+    name_cell,
+    save_sweep,
+)
 from .plan import PlannedCell
 
 _NO_MEMORY = re.compile(r"out of memory|bad_alloc|MemoryError|cannot allocate memory", re.I)
@@ -36,6 +47,10 @@ _SHOWN_DIGITS = 8
 
 Clock = Callable[[], float]
 LauncherFactory = Callable[[Path, RuntimeResolver], Launcher]
+# position of a cell in the document -> its result
+Execute = Callable[[int], CellResult]
+# (cell that is starting or has ended, cells done, cells in all, seconds left or None)
+CellObserver = Callable[[Cell, int, int, Optional[float]], None]
 
 
 class DeadlineWorker:
@@ -82,7 +97,7 @@ def limit_launcher(launch: Launcher, limit_s: float, clock: Clock) -> Launcher:
 
 
 def record_path(cell: Cell) -> str:
-    """Where a cell's record goes, relative to the sweep: another configuration goes elsewhere."""
+    """Folder of a cell's record, relative to the sweep; another configuration has another."""
     name = re.sub(r"[^A-Za-z0-9._=-]+", "-", name_cell(cell.values))
     return f"{CELLS_FOLDER}/{name}-{cell.fingerprint[:_SHOWN_DIGITS]}"
 
@@ -149,8 +164,8 @@ def describe_failure(
 ) -> Tuple[CellStatus, str]:
     """Whether a worker failed for want of memory, and the sentence for it.
 
-    SIGKILL alone is no proof: it is one where the kernel counted a kill for want of memory
-    meanwhile, or where that count cannot be read.
+    SIGKILL alone is no proof. It counts if the kernel counted a kill for want of memory meanwhile,
+    or if that count cannot be read.
     """
     if error.returncode == -signal.SIGKILL:
         if kills_before is None or kills_after is None:
@@ -165,7 +180,7 @@ def describe_failure(
 
 
 def judge_cell(record: RunRecord) -> Dict[str, Any]:
-    """What a cell's record says, as fields of CellResult: the one place that asks the judges."""
+    """Speedup and parity of a cell's record, as fields of CellResult."""
     comparison = compare_contenders(record, MODES[0], record, MODES[1])
     sides = zip(MODES, (comparison.baseline, comparison.contender))
     return {
@@ -186,3 +201,51 @@ def _summarize_mode(side: ContenderSummary) -> ModeResult:
         first_step_s=side.first_step_s,
         peak_rss_bytes=side.peak_rss_bytes,
     )
+
+
+def run_sweep(
+    document: SweepDocument,
+    folder: Path,
+    order: Sequence[int],
+    execute: Execute,
+    observe: CellObserver = lambda cell, done, total, left_s: None,
+) -> None:
+    """Run the cells that have no result, in `order`. `sweep.json` is written after every cell.
+
+    `observe` is called for each cell before it starts and after it ended (then it has a result).
+    Raises Interrupted on Ctrl-C, and InputError if the folder cannot be written to.
+    """
+    durations_s: List[float] = []
+    waiting = [position for position in order if document.cells[position].result is None]
+    total = len(document.cells)
+    document.status = "running"
+    save_sweep(folder, document)
+    try:
+        for count, position in enumerate(waiting):
+            cell, left = document.cells[position], len(waiting) - count
+            observe(cell, total - left, total, estimate_remaining_s(durations_s, left))
+            cell.result = execute(position)
+            durations_s.append(cell.result.duration_s)
+            save_sweep(folder, document)
+            observe(cell, total - left + 1, total, estimate_remaining_s(durations_s, left - 1))
+        document.status = "complete"
+    except (Interrupted, KeyboardInterrupt):
+        document.status = "interrupted"
+        done = sum(cell.result is not None for cell in document.cells)
+        raise Interrupted(
+            f"ended by the user; {done} of {total} cells are done and kept in {folder}; to go on, "
+            f"run the same command with --out {folder}"
+        ) from None
+    except BenchError:
+        document.status = "failed"
+        raise
+    finally:
+        if document.status != "failed":
+            save_sweep(folder, document)
+
+
+def estimate_remaining_s(durations_s: Sequence[float], left: int) -> Optional[float]:
+    """Seconds that `left` cells will take: the mean of those done, since the order is random."""
+    if not left:
+        return 0.0
+    return statistics.mean(durations_s) * left if durations_s else None

@@ -1,27 +1,30 @@
-"""`sweep.json`: a sweep's cells and what became of each. Everything reported is computed from it.
+"""`sweep.json`: a sweep's cells and their results, and the summary of all cells.
 
 A sweep folder holds
 
     sweep.json           this document, replaced atomically after every cell
     cells/<name>/        the record of a cell, as `bench compare` writes it
 
-Schema history:
+The whole report is computed from the document. Schema history:
 
     1   first version
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
 from ...config import Measuring, Workload
+from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_WORKER_FAILED, worst_status
 from ...record.documents import load_document
 from ...record.run import save_text
-from ...verdict.statistics import Ratio, Summary
+from ...verdict.statistics import Ratio, Summary, t_quantile
 
 SWEEP_SCHEMA_VERSION = 1
 SWEEP_NAME = "sweep.json"
@@ -37,7 +40,7 @@ class _Strict(BaseModel):
 
 
 class ModeResult(_Strict):
-    """One mode of a cell. Seconds and bytes; None where the record does not hold it."""
+    """One mode of a cell, in seconds and bytes; None if the record does not hold it."""
 
     step_time_s: Optional[Summary] = None  # of a training step, over steady blocks
     compile_s: Optional[float] = None  # train and eval graph; 0 in eager mode
@@ -46,7 +49,7 @@ class ModeResult(_Strict):
 
 
 class CellResult(_Strict):
-    """What became of a cell. Measured values are there when it is `done`."""
+    """The result of a cell. It has measured values if it is `done`."""
 
     status: CellStatus
     reason: str  # a sentence
@@ -61,7 +64,7 @@ class CellResult(_Strict):
 
 
 class Cell(_Strict):
-    """One comparison of eager and graph: where it stands on the axes, and its configuration."""
+    """One comparison of the modes: its values on the axes, its configuration and its result."""
 
     values: Dict[str, Value]  # model, batch_size, and every other axis
     fingerprint: str  # sha256 of the configuration; a cell with another one is another measurement
@@ -85,18 +88,18 @@ class SweepDocument(_Strict):
 
 
 def name_cell(values: Dict[str, Value]) -> str:
-    """A cell in words: "resnet18 batch_size=4 feed=memory"."""
+    """The name of a cell, such as "resnet18 batch_size=4 feed=memory"."""
     others = [f"{axis}={value}" for axis, value in values.items() if axis != "model"]
     return " ".join([str(values["model"]), *others])
 
 
 def without_batch_size(values: Dict[str, Value]) -> Dict[str, Value]:
-    """Where a cell stands on all axes but the batch size: what its curve is named after."""
+    """The values on all axes but the batch size, which name a curve."""
     return {axis: value for axis, value in values.items() if axis != "batch_size"}
 
 
 def save_sweep(folder: Path, document: SweepDocument) -> None:
-    """Replace `sweep.json`. Raises InputError where it cannot be written."""
+    """Replace `sweep.json`. Raises InputError if it cannot be written."""
     save_text(
         folder / SWEEP_NAME,
         document.model_dump_json(indent=1) + "\n",
@@ -114,3 +117,126 @@ def load_sweep(folder: Path) -> SweepDocument:
         path, SweepDocument, (SWEEP_SCHEMA_VERSION,), "sweep", "give a folder made by bench sweep"
     )
     return document
+
+
+class GeometricMean(BaseModel):
+    """Of speedups, with its 95 % interval, which is None for a single value.
+
+    `over` is the population of the interval: "models" if there are several, else "cells".
+    """
+
+    ratio: float
+    low: Optional[float]
+    high: Optional[float]
+    over: str
+    models: int
+    cells: int
+
+
+class SweepSummary(BaseModel):
+    """Counts of cells add up to `cells`: done + failed (by status) + waiting."""
+
+    cells: int
+    done: int
+    waiting: int  # not run yet
+    failed: Dict[str, int]  # status -> cells
+    parity: Dict[str, int]  # verdict -> cells, of those done
+    mean: Optional[GeometricMean]
+    left_out: List[str]  # run, but not in the mean: failed, modes differ, or no speedup
+    worst: Optional[float]  # smallest speedup in the mean
+    mean_if_one: Optional[float]  # the mean if those left out counted as 1.0
+    mean_if_worst: Optional[float]  # or as the smallest measured
+
+
+def summarize_sweep(document: SweepDocument) -> SweepSummary:
+    """The numbers of the sweep as a whole.
+
+    Cells whose modes differ are not in the mean: a graph that computes something else is no faster
+    way to the same result.
+    """
+    run = [cell for cell in document.cells if cell.result is not None]
+    done = [cell for cell in run if cell.result and cell.result.status == "done"]
+    logs: Dict[Value, List[float]] = {}
+    left_out: List[str] = []
+    for cell in run:
+        speedup = _counted_speedup(cell)
+        if speedup is None:
+            left_out.append(name_cell(cell.values))
+        else:
+            logs.setdefault(cell.values["model"], []).append(math.log(speedup))
+    counted = [value for values in logs.values() for value in values]
+    mean = average_speedups(logs) if counted else None
+    return SweepSummary(
+        cells=len(document.cells),
+        done=len(done),
+        waiting=len(document.cells) - len(run),
+        failed=_count([c.result.status for c in run if c.result and c.result.status != "done"]),
+        parity=_count([c.result.parity for c in done if c.result]),
+        mean=mean,
+        left_out=left_out,
+        worst=math.exp(min(counted)) if counted else None,
+        mean_if_one=_imputed(counted, len(left_out), 0.0) if counted else None,
+        mean_if_worst=_imputed(counted, len(left_out), min(counted)) if counted else None,
+    )
+
+
+def _counted_speedup(cell: Cell) -> Optional[float]:
+    result = cell.result
+    if result is None or result.status != "done" or result.parity == "different":
+        return None
+    return result.speedup.ratio if result.speedup else None
+
+
+def _count(words: Sequence[Any]) -> Dict[str, int]:
+    return dict(Counter(str(word) for word in words))
+
+
+def _imputed(logs: Sequence[float], missing: int, value: float) -> float:
+    return math.exp((sum(logs) + missing * value) / (len(logs) + missing))
+
+
+def average_speedups(logs: Dict[Value, List[float]]) -> GeometricMean:
+    """The geometric mean over cells, from each model's log speedups.
+
+    Cells of one model resemble each other, so that a model counts as one observation. The
+    interval is that of the mean with cluster-robust variance, G / (G - 1) * sum over the G models
+    of (n_g * (mean_g - mean) / N)**2, and a t quantile of G - 1 degrees of freedom (Cameron and
+    Miller, A Practitioner's Guide to Cluster-Robust Inference, Journal of Human Resources 50,
+    2015); with equally many cells a model that is the t interval over the models' means. A
+    bootstrap over models, then cells, is too narrow for the few models a sweep has:
+    `benchmarks/sweep_interval.py` prints the coverage of both. With one model the observations are
+    its cells, and the interval is about that model alone.
+    """
+    groups = list(logs.values()) if len(logs) > 1 else [[x] for x in next(iter(logs.values()))]
+    cells = sum(map(len, groups))
+    mean = sum(map(sum, groups)) / cells
+    half = _cluster_half_width(groups, mean)
+    return GeometricMean(
+        ratio=math.exp(mean),
+        low=None if half is None else math.exp(mean - half),
+        high=None if half is None else math.exp(mean + half),
+        over="models" if len(logs) > 1 else "cells",
+        models=len(logs),
+        cells=cells,
+    )
+
+
+def _cluster_half_width(groups: List[List[float]], mean: float) -> Optional[float]:
+    count = len(groups)
+    if count < 2:
+        return None
+    cells = sum(map(len, groups))
+    squares = sum((sum(value - mean for value in group) / cells) ** 2 for group in groups)
+    return t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares)
+
+
+def choose_exit_status(summary: SweepSummary) -> int:
+    """That of the worst cell: its modes differ, it has no measurement, or its parity is unknown."""
+    statuses = [EXIT_DONE]
+    if summary.parity.get("different"):
+        statuses.append(EXIT_DIFFERENT)
+    if summary.failed:
+        statuses.append(EXIT_WORKER_FAILED)
+    if summary.parity.get("inconclusive") or summary.waiting:
+        statuses.append(EXIT_INCONCLUSIVE)
+    return worst_status(statuses)

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from pydantic import BaseModel
 from typing_extensions import Literal
 
-from ...verdict.statistics import CONFIDENCE
+from ...verdict.statistics import t_quantile
 from .document import MODES, Cell, ModeResult, SweepDocument, Value, without_batch_size
 
 MIN_BATCH_SIZES = 3
@@ -22,7 +22,7 @@ QUANTITIES: Sequence[Quantity] = ("step_time_s", "peak_rss_bytes")
 
 
 class Point(BaseModel):
-    """A measured value at a batch size; low and high where it has an interval."""
+    """A measured value at a batch size; low and high are None without an interval."""
 
     batch_size: int
     value: float
@@ -61,7 +61,7 @@ class Growth(BaseModel):
     quantity: Quantity
     points: List[Point]
     fit: Optional[LineFit]
-    note: str  # why there is no fit, or what is wrong with it; empty where it is good
+    note: str  # why there is no fit, or its flaw; empty if it is good
 
 
 def measure_growth(document: SweepDocument) -> List[Growth]:
@@ -112,15 +112,14 @@ def _read_point(cell: Cell, mode: str, quantity: Quantity) -> Optional[Point]:
 def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
     """Weighted least squares with the floor at 0 or above; None below three batch sizes.
 
-    Each point weighs 1 / value**2: what scatters between cells (drift, one process or another) is
-    a share of the value, and an unweighted fit would leave the floor to the largest batch. The
-    scatter is estimated from the fit's own residuals, so that what the line cannot follow widens
-    the intervals too; they are t intervals with n - 2 degrees of freedom (Draper and Smith, Applied
-    Regression Analysis, 1998, chapters 1 and 9). Intervals are those of the free fit, cut at a
-    floor of 0 and, where the floor is held, widened to the value shown.
+    Each point weighs 1 / value**2. The scatter between cells (drift, one process or another) is a
+    share of the value, and an unweighted fit would leave the floor to the largest batch. The
+    scatter is estimated from the fit's own residuals, so that a misfit of the line widens the
+    intervals too. They are t intervals with n - 2 degrees of freedom (Draper and Smith, Applied
+    Regression Analysis, 1998, chapters 1 and 9): those of the free fit, cut at a floor of 0 and, if
+    the floor is held there, widened to the value shown.
     """
     import numpy as np
-    from scipy.stats import t as student
 
     if len({point.batch_size for point in points}) < MIN_BATCH_SIZES:
         return None
@@ -131,7 +130,7 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
     free = covariance @ design.sum(axis=0)
     freedom = len(points) - 2
     scatter = float(np.sum((design @ free - 1) ** 2)) / freedom
-    half = student.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(scatter * np.diag(covariance))
+    half = t_quantile(freedom) * np.sqrt(scatter * np.diag(covariance))
     low, high = free - half, free + half
     held = bool(free[0] < 0)
     slope = float(design[:, 1].sum() / (design[:, 1] ** 2).sum()) if held else float(free[1])
@@ -153,7 +152,7 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
 
 
 def _r_squared(values: Any, residuals: Any) -> float:
-    """1 - weighted residual over weighted total sum of squares; 1 where the values are equal."""
+    """1 - weighted residual over weighted total sum of squares; 1 if the values are equal."""
     weights = 1 / values**2
     mean = float((weights * values).sum() / weights.sum())
     total = float((weights * (values - mean) ** 2).sum())
@@ -165,7 +164,7 @@ def _note(points: Sequence[Point], fit: Optional[LineFit]) -> str:
         count = len({point.batch_size for point in points})
         return f"no fit: {count} of the {MIN_BATCH_SIZES} batch sizes that it needs were measured"
     if fit.faster_than_linear:
-        return "bad fit: it grows faster than in proportion to the batch size"
+        return "bad fit: growth is faster than in proportion to the batch size"
     if fit.is_bad:
         return f"bad fit: the line misses a point by {fit.worst_residual * 100:.0f} % of it"
     return ""

@@ -1,12 +1,12 @@
 """From lists of values to cells, and which of them are still to be run.
 
-Order of the cells. Each cell takes its own turns, so drift of the machine cancels out of a cell's
-speedup; it does not cancel between cells. Were the models run one after the other, or the batch
-sizes upwards, a machine that slows down would look like a slow model or like a steep cost per
-image. So the cells are run in rounds: a round takes one cell of each model, models in random order,
-and each model meets its own cells in random order (a randomised block design, with time as the
-block). The order comes from the seed and is stored. It also makes the mean duration of the cells
-done a fair estimate for the cells left, and gives every model some cells early.
+Order of the cells. The modes of a cell take turns, so that drift of the machine cancels out of its
+speedup. It does not cancel between cells. If the models ran one after the other, or the batch sizes
+upwards, a machine that slows down would look like a slow model or like a steep cost per image. So
+the cells run in rounds. A round takes one cell of each model, in random order, and each model takes
+its own cells in random order (a randomised block design, with time as the block). The order comes
+from the seed and is stored. It also makes the mean duration of the cells done a fair estimate for
+the cells left, and gives every model some cells early.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ...worker.environment import STOCK, TUNED
 from ...worker.runtime_profile import find_oneflow
 from .document import SWEEP_NAME, Cell, SweepDocument, Value, load_sweep, name_cell
 
-# where neither a flag nor the recipe says how long to train
+# unless a flag or the recipe sets the length of the training
 SHORT_TRAINING = {"epochs": 2, "steps_per_epoch": 60}
 
 # the memory is left out: a kernel's own share of it changes from one start to the next
@@ -51,9 +51,9 @@ class PlannedCell:
 def create_axes(
     lists: Mapping[str, Sequence[Any]], config: Optional[str]
 ) -> Dict[str, List[Value]]:
-    """Axes from the flags that were given: model and batch size always, others with two values.
+    """Axes from the given flags: model and batch size always, others if they have two values.
 
-    Raises InputError where no model fits a pattern.
+    Raises InputError if no model fits a pattern.
     """
     recipe = load_recipe(Path(config)) if config else {}
     defaults = Workload()
@@ -92,8 +92,8 @@ def plan_cells(
 ) -> List[PlannedCell]:
     """Every combination of the axes with the flags that all cells share.
 
-    A combination that cannot be run is a cell that was refused. Raises InputError, with the first
-    reason, where all of them were.
+    A combination that cannot be run is a refused cell. Raises InputError, with the first reason, if
+    all of them are.
     """
     shared = {**_short_training(flags), **{k: v for k, v in flags.items() if v is not None}}
     places = [dict(zip(axes, combination)) for combination in itertools.product(*axes.values())]
@@ -139,7 +139,7 @@ def _plan_cell(values: Dict[str, Value], flags: Dict[str, Any]) -> PlannedCell:
 
 
 def _digest(path: Path) -> Optional[str]:
-    """sha256 of a file's content; None for one that cannot be read, which its cell will say."""
+    """sha256 of a file's content; None if it cannot be read, which its cell reports later."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -168,7 +168,7 @@ def order_cells(cells: Sequence[Cell], seed: int) -> List[int]:
 
 
 def describe_sweep_machine() -> Dict[str, Any]:
-    """What a sweep is measured on; `SAME_MACHINE` names what all its cells have to share."""
+    """The machine of a sweep; all its cells have to share the values named in `SAME_MACHINE`."""
     cpu = read_cpu()
     return {
         "cpu": cpu["model"],
@@ -199,8 +199,9 @@ def carry_results(
 ) -> int:
     """Give the cells of `wanted` the results that `stored` has for the same configuration.
 
-    Returns how many stored results are of another configuration and so are left behind. A sweep may
-    grow by cells and may not lose any; raises InputError for that and for another machine.
+    Returns the number of stored results that are dropped, since their configuration changed. A
+    sweep may grow by cells and may not lose any. Raises InputError for that, and for another
+    machine.
     """
     differing = [k for k in SAME_MACHINE if stored.machine.get(k) != wanted.machine.get(k)]
     if differing:
@@ -209,9 +210,7 @@ def carry_results(
             f"{', '.join(differing)}); give --out a new folder"
         )
     by_name = {name_cell(cell.values): cell for cell in wanted.cells}
-    lost = [
-        name for name in map(name_cell, (c.values for c in stored.cells)) if name not in by_name
-    ]
+    lost = [name_cell(c.values) for c in stored.cells if name_cell(c.values) not in by_name]
     if lost:
         raise InputError(
             f"{folder} holds another sweep, with {len(lost)} cells that were not asked for now "
@@ -230,7 +229,7 @@ def carry_results(
 
 
 def _stands(cell: Cell, cell_timeout_s: float, retry_failed: bool) -> bool:
-    """Whether a stored result is the answer still: a longer limit may change a timeout."""
+    """Whether a stored result still holds: a longer limit may change a timeout."""
     assert cell.result is not None
     if cell.result.status == "done":
         return True

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ...report.pictures import PICTURE_STYLE, plt, save_picture
+from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
 from ...verdict.judge import EQUIVALENCE
-from .document import Cell, SweepDocument, name_cell
+from ...verdict.statistics import Ratio
+from .document import MODES, Cell, GeometricMean, SweepDocument, SweepSummary, name_cell
 from .growth import Growth, LineFit, Quantity
 from .report import format_ratio, name_curve
-from .summary import SweepSummary
 
-_STYLES: Dict[str, Dict[str, Any]] = {
-    "eager": {"color": "#c87800", "marker": "o", "markersize": 8, "markerfacecolor": "#f0a030"},
-    "graph": {"color": "#103060", "marker": "x", "markersize": 7},
-}
-_LINES = {"eager": {"linewidth": 3.5, "alpha": 0.6}, "graph": {"linewidth": 1.4}}
 _AXES: Dict[Quantity, Any] = {  # name, scale, unit, label
     "step_time_s": ("step_time", 1e3, "ms", "step time (ms)"),
     "peak_rss_bytes": ("peak_memory", 1 / 2**20, "MiB", "peak memory (MiB)"),
@@ -73,14 +68,13 @@ def _draw_curve(axes: Any, one: Growth, quantity: Quantity) -> None:
     below = [(p.value - (p.value if p.low is None else p.low)) * scale for p in one.points]
     above = [((p.value if p.high is None else p.high) - p.value) * scale for p in one.points]
     label = f"{one.mode}: {_describe_fit(one.fit, scale, unit)}"
-    style = _STYLES[one.mode]
+    style = choose_style(MODES.index(one.mode), markers=True)
+    line = {name: style.pop(name) for name in ("linewidth", "linestyle")}
     axes.errorbar(sizes, values, [below, above], linestyle="none", capsize=3, label=label, **style)
     if one.fit:
         ends = [0, max(sizes)]
-        color = style["color"]
-        dashes = ":" if one.fit.is_bad else "-" if one.mode == "eager" else "--"
-        line = [one.fit.at(end) * scale for end in ends]
-        axes.plot(ends, line, color=color, linestyle=dashes, **_LINES[one.mode])
+        line["linestyle"] = ":" if one.fit.is_bad else line["linestyle"]
+        axes.plot(ends, [one.fit.at(end) * scale for end in ends], color=style["color"], **line)
     axes.margins(x=0.05, y=0.35)
 
 
@@ -94,7 +88,7 @@ def _describe_fit(fit: Optional[LineFit], scale: float, unit: str) -> str:
 
 
 def draw_speedups(document: SweepDocument, summary: SweepSummary) -> Any:
-    """A line a cell: its speedup with its interval, or what became of it; the mean at the end."""
+    """A line a cell: its speedup with its interval, or its failure; the mean at the end."""
     cells = document.cells
     figure, axes = plt.subplots(figsize=(9, 1.8 + 0.3 * (len(cells) + 1)), layout="constrained")
     axes.axvspan(1 / (1 + EQUIVALENCE), 1 + EQUIVALENCE, color="grey", alpha=0.18, linewidth=0)
@@ -103,21 +97,19 @@ def draw_speedups(document: SweepDocument, summary: SweepSummary) -> Any:
         _draw_cell(axes, place, cell)
     mean = summary.mean
     if mean:
-        interval = None
-        if mean.low is not None and mean.high is not None:
-            interval = [[mean.ratio - mean.low], [mean.high - mean.ratio]]
         axes.axhline(len(cells) - 0.5, color="grey", linewidth=0.8)
-        axes.errorbar([mean.ratio], [len(cells)], xerr=interval, fmt="D", color="#a02060",
+        axes.errorbar([mean.ratio], [len(cells)], xerr=_find_bars(mean), fmt="D", color="#a02060",
                       markersize=8, capsize=4, linewidth=2)  # fmt: skip
     names = [name_cell(cell.values) for cell in cells]
-    if mean:
-        names.append(
-            f"geometric mean {format_ratio(mean)}"
-        )  # its interval may be cut in the picture
+    if mean:  # its interval may be cut in the picture
+        names.append(f"geometric mean {format_ratio(mean)}")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(cells) + 0.6, -0.6)
     _scale_speedups(axes, document, summary)
-    axes.set_xlabel("speedup: eager time / graph time (right of 1: graph is faster)")
+    baseline, contender = MODES
+    axes.set_xlabel(
+        f"speedup: {baseline} time / {contender} time (right of 1: {contender} is faster)"
+    )
     left = len(summary.left_out)
     axes.set_title(
         f"{summary.done} of {summary.cells} cells done"
@@ -137,18 +129,22 @@ def _draw_cell(axes: Any, place: int, cell: Cell) -> None:
                   style="italic", color="grey" if result is None else "#a02020")  # fmt: skip
         return
     different = result.parity == "different"
-    interval = None
-    if speedup.low is not None and speedup.high is not None:
-        interval = [[speedup.ratio - speedup.low], [speedup.high - speedup.ratio]]
-    axes.errorbar([speedup.ratio], [place], xerr=interval, fmt="x" if different else "o",
+    axes.errorbar([speedup.ratio], [place], xerr=_find_bars(speedup), fmt="x" if different else "o",
                   color="#a02020" if different else "#103060", capsize=3)  # fmt: skip
     if different:
         axes.annotate("modes differ", (speedup.ratio, place), xytext=(0, 5), ha="center",
                       textcoords="offset points", fontsize=8, color="#a02020")  # fmt: skip
 
 
+def _find_bars(ratio: Union[Ratio, GeometricMean]) -> Optional[List[List[float]]]:
+    """Lengths of an interval's bars to the left and to the right."""
+    if ratio.low is None or ratio.high is None:
+        return None
+    return [[ratio.ratio - ratio.low], [ratio.high - ratio.ratio]]
+
+
 def _scale_speedups(axes: Any, document: SweepDocument, summary: SweepSummary) -> None:
-    """A log scale, on which 2 and 1/2 are equally far from 1. The cells set its ends."""
+    """A log scale, on which 2 and 1/2 are equally far from 1; it spans the cells."""
     ends = [1 / 1.1, 1.1]
     for cell in document.cells:
         speedup = cell.result.speedup if cell.result else None
@@ -163,7 +159,7 @@ def _scale_speedups(axes: Any, document: SweepDocument, summary: SweepSummary) -
 
 
 def _choose_ticks(low: float, high: float) -> List[float]:
-    """Even steps where at most nine fit, else 1, 2, 5, 10, ..., or powers of ten alone."""
+    """Even steps if at most nine fit, else 1, 2, 5, 10, ..., or powers of ten alone."""
     for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
         if (high - low) / step <= 9:
             first, last = math.ceil(low / step), math.floor(high / step)

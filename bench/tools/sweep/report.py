@@ -1,31 +1,39 @@
-"""Says a sweep in words and tables: terminal (80 columns) and Markdown.
+"""The report of a sweep as blocks, for the terminal (80 columns) and Markdown, and its CSV.
 
-One list of tables serves terminal and Markdown, so that they cannot disagree. Units change here:
-seconds to milliseconds, bytes to MiB.
+Units change here: seconds to milliseconds, bytes to MiB. The CSV keeps seconds and bytes.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Union
+from typing import Any, Dict, List, Sequence, Union
 
+from ...report.blocks import Block, Figure, Heading, Table, Text
 from ...report.format import MISSING, format_short_ratio
 from ...verdict.statistics import Ratio
-from .document import MODES, Cell, ModeResult, SweepDocument, Value, name_cell, without_batch_size
+from .document import (
+    MODES,
+    Cell,
+    GeometricMean,
+    ModeResult,
+    SweepDocument,
+    SweepSummary,
+    Value,
+    name_cell,
+    without_batch_size,
+)
 from .growth import Growth, Quantity
-from .summary import GeometricMean, SweepSummary
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-_SMALLEST = 1e-6  # milliseconds or MiB; what is below is the rounding of a fit, not a measurement
+_SMALLEST = 1e-6  # milliseconds or MiB; a smaller value is the rounding of a fit
 _SCALE: Dict[Quantity, float] = {"step_time_s": 1e3, "peak_rss_bytes": 1 / 2**20}
 _UNIT: Dict[Quantity, str] = {"step_time_s": "ms", "peak_rss_bytes": "MiB"}
 _TITLE: Dict[Quantity, str] = {
     "step_time_s": "Step time = latency floor + cost per image x batch size (misfit: worst miss)",
     "peak_rss_bytes": "Peak memory = floor + cost per image x batch size (misfit: worst miss)",
 }
-# a speedup counts where the modes agree; the next table has the parity itself
+# a speedup counts if the modes agree; the next table has the parity itself
 _AGREEMENT = {
     "identical": "agree",
     "equal within rounding": "agree",
@@ -34,49 +42,66 @@ _AGREEMENT = {
 }
 
 
-class ReportTable(NamedTuple):
-    """A title, headers, rows of text; the first `left` columns are words, the others numbers."""
+def report_sweep(
+    document: SweepDocument,
+    summary: SweepSummary,
+    growth: Sequence[Growth],
+    pictures: Sequence[Path] = (),
+) -> List[Block]:
+    """The result in sentences, the tables, and the reasons of failures; PNG pictures as links."""
+    reasons = [*describe_growth(growth), *describe_failures(document)]
+    machine = document.machine
+    conditions = [
+        f"Machine: {machine.get('cpu')}, {machine.get('cores')} cores, OneFlow "
+        f"{machine.get('oneflow')}.",
+        f"Cells ran in random order in rounds over the models (seed {document.order_seed}). "
+        "docs/sweep.md explains how each value is computed.",
+    ]
+    blocks: List[Block] = [
+        Heading(document.sweep_id),
+        Text([*describe_summary(summary), *conditions]),
+        *build_tables(document, growth),
+    ]
+    if reasons:
+        blocks += [Heading("Failures and bad fits"), Text(reasons)]
+    return blocks + [Figure(p.stem, p.name) for p in pictures if p.suffix == ".png"]
 
-    title: str
-    headers: List[str]
-    rows: List[List[str]]
-    left: int = 1
 
-
-def report_tables(document: SweepDocument, growth: Sequence[Growth]) -> List[ReportTable]:
-    """All tables of the report; that of a growth where any curve of it has a fit."""
-    fitted = {one.quantity for one in growth if one.fit}
-    return [
-        ReportTable(
-            "Speed (speedup: eager time / graph time, 95 % interval)",
-            ["cell", "batch", "eager ms", "graph ms", "speedup", "modes"],
-            [_speed_row(cell) for cell in document.cells],
+def build_tables(document: SweepDocument, growth: Sequence[Growth]) -> List[Block]:
+    """All tables with their titles; that of a growth if any curve of it has a fit."""
+    baseline, contender = MODES
+    times, memory = [f"{mode} ms" for mode in MODES], [f"{mode} MiB" for mode in MODES]
+    blocks: List[Block] = [
+        Heading(f"Speed (speedup: {baseline} time / {contender} time, 95 % interval)"),
+        Table(
+            ["cell", "batch", *times, "speedup", "modes"],
+            [_list_speed(cell) for cell in document.cells],
+            right=["batch", *times, "speedup", "modes"],
         ),
-        ReportTable(
-            "Parity, compile time and peak memory",
-            ["cell", "batch", "parity", "compile s", "eager MiB", "graph MiB"],
-            [_cost_row(cell) for cell in document.cells],
-        ),
-        *(
-            ReportTable(
-                _TITLE[quantity],
-                ["curve", "mode", f"floor {unit}", f"{unit} an image", "misfit"],
-                [_growth_row(one) for one in growth if one.quantity == quantity],
-                left=2,
-            )
-            for quantity, unit in _UNIT.items()
-            if quantity in fitted
+        Heading("Parity, compile time and peak memory"),
+        Table(
+            ["cell", "batch", "parity", "compile s", *memory],
+            [_list_cost(cell) for cell in document.cells],
+            right=["batch", "parity", "compile s", *memory],
         ),
     ]
+    for quantity in dict.fromkeys(one.quantity for one in growth if one.fit):
+        numbers = [f"floor {_UNIT[quantity]}", f"{_UNIT[quantity]} an image", "misfit"]
+        rows = [_list_fit(one) for one in growth if one.quantity == quantity]
+        blocks += [
+            Heading(_TITLE[quantity]),
+            Table(["curve", "mode", *numbers], rows, right=numbers),
+        ]
+    return blocks
 
 
 def name_curve(values: Dict[str, Value]) -> str:
-    """A cell in words, without the batch size."""
+    """The name of a cell without the batch size."""
     return name_cell(without_batch_size(values))
 
 
-def _speed_row(cell: Cell) -> List[str]:
-    times = [_mode(cell, mode).step_time_s for mode in MODES]
+def _list_speed(cell: Cell) -> List[str]:
+    times = [_get_mode(cell, mode).step_time_s for mode in MODES]
     shown = [MISSING if time is None else f"{time.median * 1e3:.3g}" for time in times]
     result = cell.result
     if result is None or result.status != "done":
@@ -93,11 +118,11 @@ def format_ratio(ratio: Union[Ratio, GeometricMean, None]) -> str:
     return format_short_ratio(ratio.ratio, ratio.low, ratio.high)
 
 
-def _cost_row(cell: Cell) -> List[str]:
+def _list_cost(cell: Cell) -> List[str]:
     result = cell.result
     parity = result.parity if result and result.parity else MISSING
-    compile_s = _mode(cell, "graph").compile_s
-    memory = [_mode(cell, mode).peak_rss_bytes for mode in MODES]
+    compile_s = _get_mode(cell, MODES[1]).compile_s
+    memory = [_get_mode(cell, mode).peak_rss_bytes for mode in MODES]
     return [
         name_curve(cell.values),
         str(cell.values["batch_size"]),
@@ -107,11 +132,11 @@ def _cost_row(cell: Cell) -> List[str]:
     ]
 
 
-def _mode(cell: Cell, mode: str) -> ModeResult:
+def _get_mode(cell: Cell, mode: str) -> ModeResult:
     return (cell.result.modes if cell.result else {}).get(mode, ModeResult())
 
 
-def _growth_row(growth: Growth) -> List[str]:
+def _list_fit(growth: Growth) -> List[str]:
     start = [name_curve(growth.values), growth.mode]
     fit, scale = growth.fit, _SCALE[growth.quantity]
     if fit is None:
@@ -130,43 +155,45 @@ def _estimate(value: float, low: float, high: float, scale: float) -> str:
     return f"{shown} ({lower} to {upper})"
 
 
-def growth_notes(growth: Sequence[Growth]) -> List[str]:
-    """What is missing or wrong with the fits; curves with the same note stand together."""
-    what = {"step_time_s": "step time", "peak_rss_bytes": "peak memory"}
+def describe_growth(growth: Sequence[Growth]) -> List[str]:
+    """The missing and the bad fits; curves with the same note stand together."""
+    quantities = {"step_time_s": "step time", "peak_rss_bytes": "peak memory"}
     notes: Dict[str, List[str]] = {}
     for one in growth:
         if one.note:
-            place = f"{name_curve(one.values)} {one.mode} {what[one.quantity]}"
-            notes.setdefault(one.note, []).append(place)
+            curve = f"{name_curve(one.values)} {one.mode} {quantities[one.quantity]}"
+            notes.setdefault(one.note, []).append(curve)
     lines = []
-    for note, places in notes.items():
-        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        lines.append(f"{', '.join(places[:3])}{more}: {note}.")
+    for note, curves in notes.items():
+        more = f" and {len(curves) - 3} more" if len(curves) > 3 else ""
+        lines.append(f"{', '.join(curves[:3])}{more}: {note}.")
     return lines
 
 
-def summary_lines(summary: SweepSummary) -> List[str]:
-    """The answer, and what stands beside it, in sentences."""
+def describe_summary(summary: SweepSummary) -> List[str]:
+    """The answer, and the counts beside it, in sentences."""
+    failed = sum(summary.failed.values())
+    kinds = f" ({_list_counts(summary.failed)})" if failed else ""
     lines = [
-        f"Cells: {summary.done} of {summary.cells} done; "
-        f"{sum(summary.failed.values())} without a measurement{_in_words(summary.failed)}; "
-        f"{summary.waiting} not run yet."
+        f"Cells: {summary.done} of {summary.cells} done; {failed} without a measurement{kinds}; "
+        f"{summary.waiting} not run yet.",
+        f"Parity of the cells done: {_list_counts(summary.parity)}.",
     ]
-    lines.append(f"Parity of the cells done: {_list(summary.parity)}.")
     mean = summary.mean
     if mean is None:
-        return [*lines, "Geometric mean of the speedups: none, for no cell has one."]
+        return [*lines, "Geometric mean of the speedups: none, since no cell has one."]
     interval = (
-        "no interval, for one cell cannot give one"
+        "no interval, since one cell cannot give one"
         if mean.low is None or mean.high is None
         else f"95 % {mean.low:.3f} to {mean.high:.3f}"
     )
     basis = {"models": "for models like these", "cells": "for this model alone"}[mean.over]
-    lines.append(
+    lines += [
         f"Geometric mean of the speedups: {mean.ratio:.3f} ({interval}, {basis}), over "
-        f"{_plural(mean.cells, 'cell')} of {_plural(mean.models, 'model')}. A cell is one pair of "
-        "processes, which gives a speedup and no speed verdict; bench compare gives one."
-    )
+        f"{_plural(mean.cells, 'cell')} of {_plural(mean.models, 'model')}.",
+        "A cell is one pair of processes. It gives a speedup and no speed verdict; bench compare "
+        "gives one.",
+    ]
     count = len(summary.left_out)
     if not count:
         lines.append("No cell that was run is left out of the mean.")
@@ -183,15 +210,11 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}" + ("" if count == 1 else "s")
 
 
-def _list(counts: Dict[str, int]) -> str:
+def _list_counts(counts: Dict[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) or "none"
 
 
-def _in_words(counts: Dict[str, int]) -> str:
-    return f" ({_list(counts)})" if counts else ""
-
-
-def failure_lines(document: SweepDocument) -> List[str]:
+def describe_failures(document: SweepDocument) -> List[str]:
     """Cells without a measurement, and those whose modes differ, with the reason of each."""
     lines = []
     for cell in document.cells:
@@ -203,53 +226,36 @@ def failure_lines(document: SweepDocument) -> List[str]:
     return lines
 
 
-def render_terminal(
-    document: SweepDocument, summary: SweepSummary, growth: Sequence[Growth], console: Console
-) -> None:
-    """Tables that fit 80 columns, the reasons of failures, and the summary."""
-    from rich import box
-    from rich.table import Table
-
-    for one in report_tables(document, growth):
-        console.print(one.title, style="italic", highlight=False)  # a title would wrap at the table
-        table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-        for position, header in enumerate(one.headers):
-            words = position < one.left
-            table.add_column(header, justify="left" if words else "right", overflow="fold")
-        for row in one.rows:
-            table.add_row(*row)
-        console.print(table, "")
-    for line in [*growth_notes(growth), *failure_lines(document), *summary_lines(summary)]:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+def format_csv(document: SweepDocument) -> str:
+    """One row a cell, in seconds and bytes; empty if nothing was measured."""
+    rows = [_list_values(cell) for cell in document.cells]
+    fields = [*document.axes, "status", "reason", "record", "duration_s", "speedup"]
+    fields += ["speedup_low", "speedup_high", "parity"]
+    for mode in MODES:
+        fields += [f"{mode}_step_time_s", f"{mode}_step_time_low_s", f"{mode}_step_time_high_s"]
+        fields += [f"{mode}_compile_s", f"{mode}_first_step_s", f"{mode}_peak_rss_bytes"]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
-def render_markdown(
-    document: SweepDocument,
-    summary: SweepSummary,
-    growth: Sequence[Growth],
-    pictures: Sequence[Path],
-) -> str:
-    """The report as Markdown; pictures are linked by their names, PNG only."""
-    machine = document.machine
-    lines = [f"# {document.sweep_id}", ""]
-    lines += [line + "  " for line in summary_lines(summary)]
-    for table in report_tables(document, growth):
-        rule = ["---" if i < table.left else "---:" for i in range(len(table.headers))]
-        lines += ["", f"## {table.title}", "", _markdown_row(table.headers), f"|{'|'.join(rule)}|"]
-        lines += [_markdown_row(row) for row in table.rows]
-    reasons = [*growth_notes(growth), *failure_lines(document)]
-    if reasons:
-        lines += ["", "## What is missing or wrong", "", *(f"- {line}" for line in reasons)]
-    lines += [
-        "",
-        f"Machine: {machine.get('cpu')}, {machine.get('cores')} cores, OneFlow "
-        f"{machine.get('oneflow')}. Cells ran in random order in rounds over the models (seed "
-        f"{document.order_seed}). How everything is computed: docs/sweep.md.",
-        "",
-    ]
-    lines += [f"![{p.stem}]({p.name})\n" for p in pictures if p.suffix == ".png"]
-    return "\n".join(lines)
-
-
-def _markdown_row(texts: Sequence[str]) -> str:
-    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
+def _list_values(cell: Cell) -> Dict[str, Any]:
+    result = cell.result
+    row: Dict[str, Any] = {**cell.values, "status": result.status if result else "not run"}
+    if result is None:
+        return row
+    row.update(result.model_dump(include={"reason", "record", "duration_s", "parity"}))
+    if result.speedup:
+        row["speedup"] = result.speedup.ratio
+        row["speedup_low"], row["speedup_high"] = result.speedup.low, result.speedup.high
+    for mode in MODES:
+        side = _get_mode(cell, mode)
+        for name in ("compile_s", "first_step_s", "peak_rss_bytes"):
+            row[f"{mode}_{name}"] = getattr(side, name)
+        time = side.step_time_s
+        if time:
+            row[f"{mode}_step_time_s"] = time.median
+            row[f"{mode}_step_time_low_s"], row[f"{mode}_step_time_high_s"] = time.low, time.high
+    return row

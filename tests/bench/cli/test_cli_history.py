@@ -38,7 +38,7 @@ def test_the_default_folder_is_results_and_pictures_stand_beside_the_runs(result
     assert "pictures: results/history" in done.stdout
     assert len(list((results / "history").glob("*.png"))) == len(METRICS)
     again = bench_history(results / "run-00", "--metric", "accuracy", cwd=results)
-    assert "one run: there is nothing to compare it with yet" in again.stdout
+    assert "One run: there is no other to compare it with yet" in again.stdout
     assert sorted(path.name for path in (results / "run-00").iterdir()) == [
         "record.json",
         "samples.jsonl",

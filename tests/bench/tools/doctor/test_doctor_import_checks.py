@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from doctor_readings import create_identity, create_import, create_machine, create_runtime
+from doctor_measurements import create_identity, create_import, create_machine, create_runtime
 
-from oneflow_bench.bench.tools.doctor.import_checks import check_gpu, check_installation
-from oneflow_bench.bench.tools.doctor.import_failure import explain_import
-from oneflow_bench.bench.tools.doctor.readings import Failure
+from oneflow_bench.bench.tools.doctor.diagnosis import Failure
+from oneflow_bench.bench.tools.doctor.import_checks import (
+    check_gpu,
+    check_installation,
+    explain_import,
+)
 
 NOT_FOUND = "ImportError: {}: cannot open shared object file: No such file or directory"
 NUMPY_2 = {"oneflow": "0.9.0", "numpy": "2.0.1"}

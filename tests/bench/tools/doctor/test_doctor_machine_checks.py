@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from doctor_readings import create_activity, create_machine
+from doctor_measurements import create_activity, create_machine
 
+from oneflow_bench.bench.tools.doctor.diagnosis import CgroupLimits, Frequency
 from oneflow_bench.bench.tools.doctor.machine_checks import check_cores, check_machine
-from oneflow_bench.bench.tools.doctor.readings import CgroupReading, FrequencyReading
 
 WORKER_BYTES = 400 << 20
 
@@ -31,7 +31,7 @@ FREQUENCY = {"governors": ["performance"], "busy_hz": 2.9e9, "highest_hz": 3e9}
         ("steal", {}, {"steal_s": 12.0}, "took 20.0 %", 1.25, "not shared"),
         (
             "frequency",
-            {"frequency": FrequencyReading(**{**FREQUENCY, "governors": ["powersave"]})},
+            {"frequency": Frequency(**{**FREQUENCY, "governors": ["powersave"]})},
             {},
             "governor powersave; 2.90 of 3.00 GHz",
             3 / 2.9,
@@ -39,7 +39,7 @@ FREQUENCY = {"governors": ["performance"], "busy_hz": 2.9e9, "highest_hz": 3e9}
         ),
         (
             "frequency",
-            {"frequency": FrequencyReading(**{**FREQUENCY, "busy_hz": 1.2e9})},
+            {"frequency": Frequency(**{**FREQUENCY, "busy_hz": 1.2e9})},
             {},
             "1.20 of 3.00 GHz",
             2.5,
@@ -47,7 +47,7 @@ FREQUENCY = {"governors": ["performance"], "busy_hz": 2.9e9, "highest_hz": 3e9}
         ),
         (
             "frequency",
-            {"frequency": FrequencyReading(**FREQUENCY, temperature_c=95.0)},
+            {"frequency": Frequency(**FREQUENCY, temperature_c=95.0)},
             {},
             "95 degrees C",
             3 / 2.9,
@@ -64,7 +64,7 @@ FREQUENCY = {"governors": ["performance"], "busy_hz": 2.9e9, "highest_hz": 3e9}
         ),
         (
             "cgroup",
-            {"cgroup": CgroupReading(cores=1.5)},
+            {"cgroup": CgroupLimits(cores=1.5)},
             {"throttled_s": 0.5},
             "1.50 cores of processor time, stopped for 0.50 s",
             2 / 1.5,
@@ -72,7 +72,7 @@ FREQUENCY = {"governors": ["performance"], "busy_hz": 2.9e9, "highest_hz": 3e9}
         ),
         (
             "cgroup",
-            {"cgroup": CgroupReading(memory_bytes=2 << 30, memory_used_bytes=(2 << 30) - 1)},
+            {"cgroup": CgroupLimits(memory_bytes=2 << 30, memory_used_bytes=(2 << 30) - 1)},
             {},
             "0.0 of 2.0 GiB memory left",
             None,
@@ -102,14 +102,14 @@ def test_a_planted_fault_is_found_and_no_other(name, machine, activity, evidence
         ({}, {"others_cores": [2.0, 0.05]}),  # something passed by
         ({"usable_cores": 8, "physical_cores": 4, "online_cores": 8}, {}),
         ({"physical_cores": None}, {}),
-        ({"cgroup": CgroupReading(cores=4.0)}, {}),
-        ({"cgroup": CgroupReading(memory_bytes=8 << 30, memory_used_bytes=1 << 30)}, {}),
+        ({"cgroup": CgroupLimits(cores=4.0)}, {}),
+        ({"cgroup": CgroupLimits(memory_bytes=8 << 30, memory_used_bytes=1 << 30)}, {}),
         ({"swap_total_bytes": 4 << 30, "swap_used_bytes": 1 << 30}, {}),  # in use, and at rest
         ({"swap_total_bytes": 4 << 30}, {"swapped_pages": 100}),  # of somebody's, now and then
         ({}, {"steal_s": 0.3}),  # 0.5 %
         (  # a governor that is dynamic by that driver
             {
-                "frequency": FrequencyReading(
+                "frequency": Frequency(
                     **{**FREQUENCY, "governors": ["powersave"]}, drivers=["intel_pstate"]
                 )
             },
@@ -123,7 +123,7 @@ def test_what_is_only_unusual_is_no_finding(machine, activity):
 
 def test_what_cannot_be_read_is_unknown_and_no_finding():
     found = check(
-        {"frequency": FrequencyReading(), "swap_total_bytes": None},
+        {"frequency": Frequency(), "swap_total_bytes": None},
         {"steal_s": None, "others_cores": [], "swapped_pages": None},
     )
     unknown = sorted(c.name for c in found.values() if c.status == "unknown")

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from doctor_readings import create_machine
+from doctor_measurements import create_machine
 from doctor_workers import FakeDoctor, FakeResolver
 
 from oneflow_bench.bench.errors import WorkerError, WorkerTimeout
-from oneflow_bench.bench.tools.doctor.measuring import MOST_ROUNDS, Measurement
-from oneflow_bench.bench.tools.doctor.planning import WORKER_BYTES
+from oneflow_bench.bench.tools.doctor.run import MOST_ROUNDS, Measurement
+from oneflow_bench.bench.tools.doctor.variants import WORKER_BYTES
 
 AVX2 = create_machine(usable_cores=2)
 

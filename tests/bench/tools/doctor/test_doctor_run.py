@@ -4,12 +4,13 @@ import os
 import sys
 
 import pytest
-from doctor_readings import create_machine
+from doctor_measurements import create_machine
 from doctor_workers import FakeDoctor, FakeResolver
 
 from oneflow_bench.bench.errors import InputError, WorkerError
-from oneflow_bench.bench.tools.doctor import run
-from oneflow_bench.bench.tools.doctor.run import check_interpreter, create_doctor_launcher, diagnose
+from oneflow_bench.bench.tools.doctor import probe, run
+from oneflow_bench.bench.tools.doctor.probe import check_interpreter, create_probe_launcher
+from oneflow_bench.bench.tools.doctor.run import diagnose
 
 
 @pytest.fixture
@@ -42,8 +43,8 @@ def test_an_interpreter_that_is_not_there_or_says_nothing_is_refused(script, mon
         check_interpreter(str(tmp_path / "none"))
     with pytest.raises(InputError, match="Permission denied"):
         check_interpreter(str(tmp_path))
-    monkeypatch.setattr(run, "STARTING_S", 0.05)
-    with pytest.raises(InputError, match="did not say its version within"):
+    monkeypatch.setattr(probe, "STARTING_S", 0.05)
+    with pytest.raises(InputError, match="did not print its version within"):
         check_interpreter(script("exec sleep 5"))
 
 
@@ -86,7 +87,7 @@ def test_the_exit_status_says_what_was_found(quick, tmp_path, monkeypatch, fail,
 
 def test_a_real_worker_without_oneflow_says_so(script, tmp_path):
     bare = script(f'exec {sys.executable} -S "$@"')
-    worker = create_doctor_launcher(bare, tmp_path / "logs")("bare", {"PATH": "/bin"})
+    worker = create_probe_launcher(bare, tmp_path / "logs")("bare", {"PATH": "/bin"})
     try:
         assert worker.ask("identify", 30.0)["executable"]
         assert "No module named 'oneflow'" in worker.ask("load", 30.0)["error"]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from doctor_readings import (
+from doctor_measurements import (
     create_import,
     create_machine,
     create_rounds,
@@ -9,8 +9,9 @@ from doctor_readings import (
     create_threads,
 )
 
-from oneflow_bench.bench.tools.doctor.readings import MemoryReading
-from oneflow_bench.bench.tools.doctor.runtime_checks import check_runtime, is_set
+from oneflow_bench.bench.tools.doctor.diagnosis import MemoryMeasurements
+from oneflow_bench.bench.tools.doctor.runtime_checks import check_runtime
+from oneflow_bench.bench.tools.doctor.variants import is_set
 
 
 def check(machine=None, **changes):
@@ -102,7 +103,9 @@ def test_what_is_too_unsteady_to_tell_is_unknown_and_marked():
 
 
 def test_page_faults_are_a_finding_where_they_fill_the_step():
-    found = check(rounds=create_rounds(minor_faults=6000), memory=MemoryReading(page_fault_s=1e-6))
+    found = check(
+        rounds=create_rounds(minor_faults=6000), memory=MemoryMeasurements(page_fault_s=1e-6)
+    )
     assert attention(found) == ["allocator"]
     assert found["allocator"].step_time_factor == pytest.approx(1.25, rel=0.01)
     assert "6000.0 page faults a step" in found["allocator"].evidence

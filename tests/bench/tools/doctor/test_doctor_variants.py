@@ -1,17 +1,62 @@
 from __future__ import annotations
 
 import pytest
-from doctor_readings import create_rounds
+from doctor_measurements import create_identity, create_machine, create_rounds
 
-from oneflow_bench.bench.tools.doctor.readings import SCHEDULER
-from oneflow_bench.bench.tools.doctor.variants import summarize_gain
+from oneflow_bench.bench.tools.doctor.diagnosis import SCHEDULER, CgroupLimits
+from oneflow_bench.bench.tools.doctor.variants import (
+    WORKER_BYTES,
+    count_affordable,
+    plan_variants,
+    summarize_gain,
+)
+
+
+@pytest.mark.parametrize(
+    "environment, kernel, machine, identity, expected",
+    [
+        ({}, "Haswell", {}, {}, {"onednn": "0", "scheduler": "0", "huge_pages": "hugetlb=1"}),
+        ({"ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD": "0"}, None, {}, {}, {"scheduler": None}),
+        ({"GLIBC_TUNABLES": "x=1"}, None, {}, {}, {"huge_pages": None}),
+        ({}, None, {"huge_pages": "always"}, {}, {"huge_pages": None}),
+        ({}, None, {}, {"libc": "glibc 2.31"}, {"huge_pages": None}),
+        ({}, "Barcelona", {"cpu_flags": ["sse2"]}, {}, {"blas": None}),
+        ({"OMP_NUM_THREADS": "4"}, None, {}, {}, {"threads": None}),
+        ({"OMP_NUM_THREADS": "many"}, None, {}, {}, {"threads": None}),
+    ],
+)
+def test_only_what_may_help_is_tried(environment, kernel, machine, identity, expected):
+    planned = plan_variants(
+        environment, kernel, create_machine(**machine), create_identity(**identity)
+    )
+    assert planned["control"] == {}
+    for name, value in expected.items():
+        if value is None:
+            assert name not in planned
+        else:
+            assert next(iter(planned[name].values())).endswith(value)
+
+
+def test_the_control_comes_first():
+    planned = plan_variants({}, "Barcelona", create_machine(), create_identity())
+    assert list(planned) == ["control", "blas", "onednn", "scheduler", "huge_pages"]
+
+
+def test_workers_fit_into_the_tighter_of_machine_and_group():
+    assert count_affordable(create_machine()) is None
+    machine = create_machine(
+        available_bytes=9 * WORKER_BYTES,
+        cgroup=CgroupLimits(memory_bytes=5 * WORKER_BYTES, memory_used_bytes=WORKER_BYTES),
+    )
+    assert count_affordable(machine) == 4
+    assert count_affordable(create_machine(available_bytes=2 * WORKER_BYTES + 1)) == 2
 
 
 def test_a_gain_is_the_median_ratio_over_rounds():
     gain = summarize_gain(create_rounds(step_s=0.03, scheduler=0.02), SCHEDULER)
     assert gain.factor == pytest.approx(1.504, abs=0.001) and gain.rounds == 6
     assert gain.lowest < gain.factor < gain.highest and gain.material
-    assert gain.describe() == "1.50 (1.50 to 1.51)"
+    assert "1.50 (1.50 to 1.51) times as long" in gain.describe()
 
 
 @pytest.mark.parametrize(

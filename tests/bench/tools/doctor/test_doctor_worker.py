@@ -13,14 +13,14 @@ import pytest
 
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.tools.doctor import worker
-from oneflow_bench.bench.tools.doctor.readings import (
-    IdentityReading,
-    ImportReading,
-    MemoryReading,
+from oneflow_bench.bench.tools.doctor.diagnosis import (
+    Identity,
+    ImportOutcome,
+    MemoryMeasurements,
     StepBlock,
-    ThreadReading,
+    ThreadMeasurements,
 )
-from oneflow_bench.bench.tools.doctor.run import create_doctor_launcher
+from oneflow_bench.bench.tools.doctor.probe import create_probe_launcher
 
 
 def test_an_exception_is_answered_and_the_next_request_served(capsys):
@@ -29,7 +29,7 @@ def test_an_exception_is_answered_and_the_next_request_served(capsys):
     worker.serve(worker.Session(), requests, replies)
     failed, done = map(json.loads, replies.getvalue().splitlines())
     assert failed["ok"] and failed["error"].startswith("AttributeError")
-    assert IdentityReading(**{k: v for k, v in done.items() if k != "ok"}).installed["numpy"]
+    assert Identity(**{k: v for k, v in done.items() if k != "ok"}).installed["numpy"]
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -68,7 +68,7 @@ def start(tmp_path):
             (tmp_path / "oneflow").mkdir()
             (tmp_path / "oneflow" / "__init__.py").write_text(code)
             environment["PYTHONPATH"] = str(tmp_path)
-        workers.append(create_doctor_launcher(sys.executable, tmp_path / "logs")("w", environment))
+        workers.append(create_probe_launcher(sys.executable, tmp_path / "logs")("w", environment))
         return workers[-1]
 
     yield launch
@@ -89,16 +89,16 @@ def test_an_import_that_ends_the_process_is_seen(start):
 @pytest.mark.oneflow
 def test_oneflow_is_measured(start):
     started = start()
-    loaded = ImportReading(**started.ask("load", 120))
+    loaded = ImportOutcome(**started.ask("load", 120))
     assert loaded.error is None and loaded.oneflow and loaded.oneflow_cuda
     assert loaded.cudnn[0] // 1000 == 8 and loaded.cublas[0] == 11
     assert started.ask("measure_matmul", 120)["flops_per_s"] > 1e8
-    threads = ThreadReading(**started.ask("measure_threads", 120))
+    threads = ThreadMeasurements(**started.ask("measure_threads", 120))
     assert sum(threads.reduction.threads_s.values()) > 0
     operators = started.ask("measure_operators", 120)["operators_s"]
     assert "bias add" in operators and all(duration > 0 for duration in operators.values())
     assert started.ask("build", 120) == {}
     block = StepBlock(**started.ask("measure_steps", 120, block_s=0.01))
     assert block.steps >= 1 and block.wall_s >= 0.01 and block.cpu_s > 0
-    memory = MemoryReading(**started.ask("measure_memory", 120))
+    memory = MemoryMeasurements(**started.ask("measure_memory", 120))
     assert memory.peak_rss_bytes > 50 << 20

@@ -109,7 +109,7 @@ def test_a_checkpoint_that_says_nothing_is_taken_for_imagenet_s(tmp_path):
 @pytest.mark.parametrize(
     "about, labels, flags, message",
     [
-        ({}, None, {}, "does not say which model it is of; give --model"),
+        ({}, None, {}, "does not name its model; give --model"),
         (None, None, {"model": "lenets"}, "did you mean lenet"),
         (None, ("a", "b"), {}, "--labels has 2 names and the model 3 classes"),
         (None, None, {"image_size": 8}, "--image-size 8 is too small for lenet"),

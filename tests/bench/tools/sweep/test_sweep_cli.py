@@ -103,7 +103,7 @@ def test_the_same_folder_goes_on_and_a_changed_configuration_is_run_again(cells,
     assert cells.ran[3:] == ["lenet batch_size=8"]
     assert bench(*BASE[:2], "--batch-size", "1,2,4,8", *BASE[4:], "--lr", "0.5", "--out", "s") == 0
     assert len(cells.ran) == 8
-    assert "4 are run again for their configuration changed" in capsys.readouterr().err
+    assert "4 run again, since their configuration changed" in capsys.readouterr().err
 
 
 def test_failures_are_run_again_when_asked_and_timeouts_with_a_longer_limit(cells):
@@ -163,7 +163,7 @@ def test_a_stored_sweep_is_reported_again_from_what_is_stored(cells, tmp_path, c
         (["--out", "full"], "holds no sweep"),
         (["--out", "file"], "holds no sweep"),
         (["--from", "full"], "no sweep at"),
-        (["--from", "full", "--lr", "1"], "--lr steers a new sweep"),
+        (["--from", "full", "--lr", "1"], "--lr is for a new sweep"),
         (["--resume", "full"], "--resume"),
         (["--cell-timeout", "0"], "--cell-timeout"),
     ],

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 from sweep_cells import create_cell, create_result, create_sweep
 
+from oneflow_bench.bench.tools.sweep.document import summarize_sweep
 from oneflow_bench.bench.tools.sweep.growth import measure_growth
 from oneflow_bench.bench.tools.sweep.plot import (
     draw_growth,
@@ -11,7 +12,6 @@ from oneflow_bench.bench.tools.sweep.plot import (
     plt,
     render_sweep_pictures,
 )
-from oneflow_bench.bench.tools.sweep.summary import summarize_sweep
 
 SIZES = (1, 2, 4, 8)
 

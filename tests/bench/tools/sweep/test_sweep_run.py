@@ -4,8 +4,8 @@ import pytest
 from sweep_cells import create_cell, create_result, create_sweep
 
 from oneflow_bench.bench.errors import InputError, Interrupted
+from oneflow_bench.bench.tools.sweep.cell import estimate_remaining_s, run_sweep
 from oneflow_bench.bench.tools.sweep.document import load_sweep
-from oneflow_bench.bench.tools.sweep.run import estimate_remaining_s, run_sweep
 
 
 def sweep_of(count):

@@ -6,7 +6,7 @@ import random
 import pytest
 from sweep_cells import create_cell, create_result, create_sweep
 
-from oneflow_bench.bench.tools.sweep.summary import (
+from oneflow_bench.bench.tools.sweep.document import (
     average_speedups,
     choose_exit_status,
     summarize_sweep,

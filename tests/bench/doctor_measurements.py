@@ -1,23 +1,23 @@
-"""Made-up readings of a machine with everything right, to be spoilt one at a time."""
+"""Made-up measurements of a machine without a fault, to be spoilt one at a time."""
 
 from __future__ import annotations
 
-from oneflow_bench.bench.tools.doctor.readings import (
+from oneflow_bench.bench.tools.doctor.diagnosis import (
     CONTROL,
     HUGE_PAGES,
     ONEDNN,
     SCHEDULER,
-    ActivityReading,
-    CgroupReading,
-    FrequencyReading,
-    IdentityReading,
-    ImportReading,
-    MachineReading,
-    MemoryReading,
+    Activity,
+    CgroupLimits,
+    Frequency,
+    Identity,
+    ImportOutcome,
+    Machine,
+    MemoryMeasurements,
     Round,
-    RuntimeReading,
+    RuntimeMeasurements,
     StepBlock,
-    ThreadReading,
+    ThreadMeasurements,
     ThreadTimes,
 )
 
@@ -31,8 +31,8 @@ def create_machine(**changes):
         "online_cores": 4,
         "usable_cores": 4,
         "physical_cores": 4,
-        "cgroup": CgroupReading(),
-        "frequency": FrequencyReading(
+        "cgroup": CgroupLimits(),
+        "frequency": Frequency(
             governors=["performance"],
             drivers=["acpi-cpufreq"],
             busy_hz=2.9e9,
@@ -43,7 +43,7 @@ def create_machine(**changes):
         "swap_used_bytes": 0,
         "swap_total_bytes": 0,
     }
-    return MachineReading(**{**given, **changes})
+    return Machine(**{**given, **changes})
 
 
 def create_activity(**changes):
@@ -55,7 +55,7 @@ def create_activity(**changes):
         "others_cores": [0.02, 0.03],
         "load": 0.4,
     }
-    return ActivityReading(**{**given, **changes})
+    return Activity(**{**given, **changes})
 
 
 def create_block(step_s=0.03, steps=2, cpu_s=None, minor_faults=0):
@@ -88,7 +88,7 @@ def create_identity(**changes):
         "libc": "glibc 2.36",
         "installed": {"oneflow": "0.9.0", "numpy": "1.26.4"},
     }
-    return IdentityReading(**{**given, **changes})
+    return Identity(**{**given, **changes})
 
 
 def create_import(**changes):
@@ -99,13 +99,13 @@ def create_import(**changes):
         "cudnn": [8600, 11080],
         "cublas": [11, 10, 3],
     }
-    return ImportReading(**{**given, **changes})
+    return ImportOutcome(**{**given, **changes})
 
 
 def create_threads(pool=2):
     """A product on thread 1 with the scheduler's spinning beside it; a reduction on a pool."""
     busy = {"1": 0.3, "2": 0.29, "main": 0.001}
-    return ThreadReading(
+    return ThreadMeasurements(
         product=ThreadTimes(wall_s=0.3, threads_s={**busy, **{f"p{n}": 0.0 for n in range(pool)}}),
         reduction=ThreadTimes(
             wall_s=0.3, threads_s={**busy, "1": 0.1, **{f"p{n}": 0.2 for n in range(pool)}}
@@ -126,7 +126,9 @@ def create_runtime(**changes):
         "matmul_flops_per_s": 9e10,
         "threads": create_threads(),
         "operators_s": {"examined": OPERATORS_S, ONEDNN: {"bias add": 0.01, "softmax": 0.001}},
-        "memory": MemoryReading(page_fault_s=1e-6, peak_rss_bytes=400 << 20, huge_page_bytes=0),
+        "memory": MemoryMeasurements(
+            page_fault_s=1e-6, peak_rss_bytes=400 << 20, huge_page_bytes=0
+        ),
         "rounds": create_rounds(),
     }
-    return RuntimeReading(**{**given, **changes})
+    return RuntimeMeasurements(**{**given, **changes})

@@ -1,6 +1,6 @@
-"""Reads the machine from a folder that stands for /, so that tests can plant any machine.
+"""Reads the machine from a folder that stands for /, so that a test can make up any machine.
 
-Every function gives None, or leaves out, what the kernel does not say.
+A value that the kernel does not show is None or is left out.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 from ...record.machine import (
     read_available_bytes,
@@ -18,9 +18,9 @@ from ...record.machine import (
     read_kib_bytes,
     read_steal_seconds,
 )
-from ...training.counters import read_busy_s
+from ...training.counters import read_busy_s, subtract_counters
 from ...verdict.conditions import read_temperature_c
-from .readings import ActivityReading, CgroupReading, FrequencyReading, MachineReading
+from .diagnosis import Activity, CgroupLimits, Frequency, Machine
 
 ROOT = Path("/")
 CPUS = "sys/devices/system/cpu"
@@ -28,13 +28,13 @@ CGROUPS = "sys/fs/cgroup"
 NO_LIMIT_BYTES = 1 << 60  # control groups of version 1 write a huge number for "no limit"
 
 
-def read_machine(root: Path = ROOT) -> MachineReading:
-    """All that does not change while the doctor works, and the frequency of this moment."""
+def read_machine(root: Path = ROOT) -> Machine:
+    """The fixed properties of the machine, and its frequency now."""
     cpu = read_cpu(root / "proc/cpuinfo")
     usable = os.sched_getaffinity(0)
     meminfo = root / "proc/meminfo"
     swap_total, swap_free = (read_kib_bytes(meminfo, name) for name in ("SwapTotal:", "SwapFree:"))
-    return MachineReading(
+    return Machine(
         cpu_model=cpu["model"],
         cpu_flags=cpu["flags"],
         online_cores=os.cpu_count() or len(usable),
@@ -51,17 +51,17 @@ def read_machine(root: Path = ROOT) -> MachineReading:
 
 
 def count_physical_cores(usable: Set[int], root: Path = ROOT) -> Optional[int]:
-    """How many cores the usable processors are threads of."""
+    """The number of cores that have these processors as their threads."""
     siblings = {
         _read(root / CPUS / f"cpu{number}" / "topology/thread_siblings_list") for number in usable
     }
     return None if None in siblings or not siblings else len(siblings)
 
 
-def read_cgroup(root: Path = ROOT) -> CgroupReading:
+def read_cgroup(root: Path = ROOT) -> CgroupLimits:
     """The tightest processor and memory limits, of control groups of either version."""
     cores: List[float] = []
-    memory: List[tuple] = []
+    memory: List[Tuple[int, Optional[int]]] = []
     for folder in list_cgroup_folders(root):
         quota = (_read(folder / "cpu.max") or "").split()
         if not quota:
@@ -71,13 +71,11 @@ def read_cgroup(root: Path = ROOT) -> CgroupReading:
             cores.append(int(quota[0]) / int(quota[1]))
         if limit is not None:
             memory.append((limit, used))
-    tightest = min(memory, key=lambda found: found[0], default=(None, None))
-    return CgroupReading(
-        cores=min(cores, default=None), memory_bytes=tightest[0], memory_used_bytes=tightest[1]
-    )
+    limit, used = min(memory, key=lambda found: found[0], default=(None, None))
+    return CgroupLimits(cores=min(cores, default=None), memory_bytes=limit, memory_used_bytes=used)
 
 
-def _read_limit(folder: Path) -> tuple:
+def _read_limit(folder: Path) -> Tuple[Optional[int], Optional[int]]:
     """Limit and use of a group's memory in bytes."""
     for limit_name, used_name in (
         ("memory.max", "memory.current"),
@@ -115,10 +113,10 @@ def read_throttled_s(root: Path = ROOT) -> Optional[float]:
     return max(found) if found else None
 
 
-def read_frequency(root: Path = ROOT) -> FrequencyReading:
+def read_frequency(root: Path = ROOT) -> Frequency:
     """Governors, drivers and frequencies of the cores, and the temperature."""
     folders = sorted((root / CPUS).glob("cpu[0-9]*/cpufreq"))
-    return FrequencyReading(
+    return Frequency(
         governors=_read_all(folders, "scaling_governor"),
         drivers=_read_all(folders, "scaling_driver"),
         busy_hz=_read_highest_hz(folders, "scaling_cur_freq"),
@@ -138,59 +136,43 @@ def _read_highest_hz(folders: List[Path], name: str) -> Optional[float]:
 
 
 def read_huge_pages(root: Path = ROOT) -> Optional[str]:
-    """The mode of transparent huge pages: the word in brackets."""
+    """The mode of transparent huge pages, which the kernel puts in brackets."""
     text = _read(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""
     chosen = re.search(r"\[(\w+)\]", text)
     return chosen.group(1) if chosen else None
 
 
 def read_nvidia_driver(root: Path = ROOT) -> Optional[str]:
-    """Version of the NVIDIA kernel driver; None where none is loaded."""
+    """Version of the NVIDIA kernel driver; None if none is loaded."""
     found = re.search(r"(\d+\.\d+[\d.]*)", _read(root / "proc/driver/nvidia/version") or "")
     return found.group(1) if found else None
 
 
-class Moment(NamedTuple):
-    """Counts that only grow, to be subtracted."""
-
-    clock_s: float
-    steal_s: Optional[float]
-    swapped_pages: Optional[int]
-    throttled_s: Optional[float]
-
-
-def read_moment(root: Path = ROOT) -> Moment:
+def read_moment(root: Path = ROOT) -> Dict[str, Optional[float]]:
+    """Counts that only grow, by the fields of `Activity` that their differences are."""
     swapped = [read_count(root / "proc/vmstat", name) for name in ("pswpin", "pswpout")]
-    return Moment(
-        time.monotonic(),
-        read_steal_seconds(root / "proc/stat"),
-        None if None in swapped else sum(count or 0 for count in swapped),
-        read_throttled_s(root),
-    )
+    return {
+        "duration_s": time.monotonic(),
+        "steal_s": read_steal_seconds(root / "proc/stat"),
+        "swapped_pages": None if None in swapped else sum(count or 0 for count in swapped),
+        "throttled_s": read_throttled_s(root),
+    }
 
 
 def watch_others(duration_s: float, root: Path = ROOT) -> Optional[float]:
-    """Cores that other processes used while this one slept; None where the kernel does not say."""
+    """Cores that other processes used while this one slept; None if the kernel does not tell."""
     before, start = read_busy_s(root / "proc/stat"), time.monotonic()
     time.sleep(duration_s)
     after, end = read_busy_s(root / "proc/stat"), time.monotonic()
     return None if before is None or after is None else max(0.0, (after - before) / (end - start))
 
 
-def subtract_moments(before: Moment, after: Moment, others_cores: List[float]) -> ActivityReading:
-    """What went on between two moments."""
-    changes: Dict[str, Optional[float]] = {
-        name: None if old is None or new is None or new < old else new - old
-        for name, old, new in zip(Moment._fields, before, after)
-    }
-    return ActivityReading(
-        duration_s=after.clock_s - before.clock_s,
-        steal_s=changes["steal_s"],
-        swapped_pages=None if changes["swapped_pages"] is None else int(changes["swapped_pages"]),
-        throttled_s=changes["throttled_s"],
-        others_cores=others_cores,
-        load=os.getloadavg()[0],
-    )
+def measure_activity(
+    before: Dict[str, Optional[float]], after: Dict[str, Optional[float]], others_cores: List[float]
+) -> Activity:
+    """The machine's activity between two moments."""
+    changes: Dict[str, Any] = subtract_counters(after, before)
+    return Activity(**changes, others_cores=others_cores, load=os.getloadavg()[0])
 
 
 def _read(path: Path) -> Optional[str]:

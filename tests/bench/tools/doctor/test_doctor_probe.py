@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from oneflow_bench.bench.errors import WorkerError, WorkerTimeout
-from oneflow_bench.bench.tools.doctor.subject import Subject
+from oneflow_bench.bench.tools.doctor.probe import ProbeProcess
 
 
 class Worker:
@@ -41,8 +41,8 @@ def examine():
             workers.append(Worker(script))
             return workers[-1]
 
-        subject = Subject("examined", {}, launch, lambda: 1.0, failures, **flags)
-        return subject, workers, failures
+        probe = ProbeProcess("examined", {}, launch, lambda: 1.0, failures, **flags)
+        return probe, workers, failures
 
     return create
 
@@ -51,19 +51,19 @@ DIED = WorkerError("died", "last words", -11)
 
 
 def test_a_worker_is_started_once_and_builds_before_it_is_asked(examine):
-    subject, workers, failures = examine({"measure_steps": [{"steps": 3}, {"steps": 4}]})
-    assert subject.ask("measure_steps", block_s=1.0) == {"steps": 3}
-    assert subject.ask("measure_steps", block_s=1.0) == {"steps": 4}
+    probe, workers, failures = examine({"measure_steps": [{"steps": 3}, {"steps": 4}]})
+    assert probe.ask("measure_steps", block_s=1.0) == {"steps": 3}
+    assert probe.ask("measure_steps", block_s=1.0) == {"steps": 4}
     (worker,) = workers
     assert [call for call, _ in worker.sent] == ["load", "build", "measure_steps", "measure_steps"]
-    subject.close()
+    probe.close()
     assert worker.killed and not failures
 
 
 def test_after_a_crash_another_worker_goes_on(examine):
-    subject, workers, failures = examine({"measure_matmul": [DIED]})
-    assert subject.ask("measure_matmul") is None
-    assert subject.ask("measure_threads") == {}
+    probe, workers, failures = examine({"measure_matmul": [DIED]})
+    assert probe.ask("measure_matmul") is None
+    assert probe.ask("measure_threads") == {}
     assert len(workers) == 2 and workers[0].killed
     (failure,) = failures
     assert failure.crashed and failure.measurement == "matrix product"
@@ -71,26 +71,26 @@ def test_after_a_crash_another_worker_goes_on(examine):
 
 
 def test_after_two_crashes_no_more_is_asked(examine):
-    subject, workers, failures = examine({"measure_steps": [DIED, DIED, {"steps": 1}]})
-    assert [subject.ask("measure_steps") for _ in range(3)] == [None, None, None]
+    probe, workers, failures = examine({"measure_steps": [DIED, DIED, {"steps": 1}]})
+    assert [probe.ask("measure_steps") for _ in range(3)] == [None, None, None]
     assert len(workers) == 2 and len(failures) == 1  # the same failure is said once
 
 
 def test_an_exception_is_a_failure_and_the_worker_goes_on(examine):
-    subject, workers, failures = examine({"measure_matmul": [{"error": "RuntimeError: no"}]})
-    assert subject.ask("measure_matmul") is None and subject.ask("measure_threads") == {}
+    probe, workers, failures = examine({"measure_matmul": [{"error": "RuntimeError: no"}]})
+    assert probe.ask("measure_matmul") is None and probe.ask("measure_threads") == {}
     assert len(workers) == 1 and failures[0].reason == "RuntimeError: no"
 
 
 def test_a_crash_of_what_was_only_tried_is_not_held_against_the_user(examine):
-    subject, _, failures = examine({"build": [DIED]}, guilty=False)
-    subject.ask("measure_steps")
+    probe, _, failures = examine({"build": [DIED]}, counts=False)
+    probe.ask("measure_steps")
     assert not failures[0].crashed and failures[0].measurement == "building a model (examined)"
 
 
 def test_want_of_time_is_no_crash(examine):
-    subject, _, failures = examine({"measure_steps": [WorkerTimeout("late")]})
-    assert subject.ask("measure_steps") is None
+    probe, _, failures = examine({"measure_steps": [WorkerTimeout("late")]})
+    assert probe.ask("measure_steps") is None
     assert (failures[0].reason, failures[0].crashed) == ("the time was up", False)
 
 
@@ -102,13 +102,13 @@ def test_want_of_time_is_no_crash(examine):
     ],
 )
 def test_a_failed_import_is_read_and_ends_the_questions(examine, answer, error):
-    subject, workers, failures = examine({"load": [answer]}, builds=False)
-    reading = subject.load()
+    probe, workers, failures = examine({"load": [answer]}, preparation=("load",))
+    reading = probe.load()
     assert reading.error == error
-    assert subject.ask("measure_matmul") is None and len(workers) == 1 and not failures
+    assert probe.ask("measure_matmul") is None and len(workers) == 1 and not failures
 
 
 def test_an_import_without_end_is_none(examine):
-    subject, _, failures = examine({"load": [WorkerTimeout("late")]}, builds=False)
-    assert subject.load() is None
+    probe, _, failures = examine({"load": [WorkerTimeout("late")]}, preparation=("load",))
+    assert probe.load() is None
     assert failures[0].measurement == "import" and not failures[0].crashed

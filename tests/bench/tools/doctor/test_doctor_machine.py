@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from oneflow_bench.bench.tools.doctor.machine_probes import (
+from oneflow_bench.bench.tools.doctor.machine import (
     CPUS,
     count_physical_cores,
+    measure_activity,
     read_cgroup,
     read_frequency,
     read_huge_pages,
@@ -14,7 +15,6 @@ from oneflow_bench.bench.tools.doctor.machine_probes import (
     read_moment,
     read_nvidia_driver,
     read_throttled_s,
-    subtract_moments,
     watch_others,
 )
 
@@ -124,7 +124,7 @@ def test_moments_are_subtracted_and_what_went_backwards_is_unknown(plant):
     root = plant(files={"proc/stat": stat.format(100), "proc/vmstat": "pswpin 5\npswpout 1"})
     before = read_moment(root)
     plant(files={"proc/stat": stat.format(50), "proc/vmstat": "pswpin 7\npswpout 2"})
-    activity = subtract_moments(before, read_moment(root), [0.5])
+    activity = measure_activity(before, read_moment(root), [0.5])
     assert activity.swapped_pages == 3 and activity.steal_s is None
     assert activity.others_cores == [0.5] and activity.duration_s > 0
 

@@ -1,0 +1,260 @@
+"""The measurements, the checks made of them, and the report; `--json` prints a `Diagnosis`.
+
+A value that could not be read or measured is None. Units are seconds, bytes and hertz.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, NamedTuple, Optional, Union
+
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import Literal
+
+from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
+from ...report.blocks import Block, Heading, Table, Text
+
+SCHEMA_VERSION = 1
+
+# variants of the examined environment that take turns with it
+CONTROL = "control"  # the same environment again
+ONEDNN = "onednn"  # oneDNN switched the other way
+SCHEDULER = "scheduler"  # the scheduler thread computes by itself
+BLAS = "blas"  # a BLAS kernel with AVX2
+THREADS = "threads"  # as many threads as usable cores
+HUGE_PAGES = "huge_pages"  # malloc asks the kernel for huge pages
+
+OK = "ok"
+ATTENTION = "attention"
+UNKNOWN = "unknown"
+NOT_IMPORTED = "OneFlow was not imported"
+OUT_OF_TIME = "the time was up"
+
+Number = Union[int, float, str, None]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CgroupLimits(_Part):
+    """The tightest limits of this process's control groups; None means no limit."""
+
+    cores: Optional[float] = None
+    memory_bytes: Optional[int] = None
+    memory_used_bytes: Optional[int] = None  # of the group with that limit
+
+
+class Frequency(_Part):
+    governors: List[str] = []
+    drivers: List[str] = []
+    busy_hz: Optional[float] = None  # the fastest core's, just after a measurement
+    highest_hz: Optional[float] = None
+    temperature_c: Optional[float] = None
+
+
+class Activity(_Part):
+    """Other activity of the machine. In a window the doctor itself does nothing."""
+
+    duration_s: float
+    steal_s: Optional[float] = None
+    swapped_pages: Optional[int] = None
+    throttled_s: Optional[float] = None
+    others_cores: List[float] = []  # used by other processes, a value a window
+    load: float = 0.0
+
+
+class Machine(_Part):
+    cpu_model: Optional[str] = None
+    cpu_flags: List[str] = []
+    online_cores: int
+    usable_cores: int
+    physical_cores: Optional[int] = None  # of the usable ones
+    cgroup: CgroupLimits = CgroupLimits()
+    frequency: Frequency = Frequency()
+    available_bytes: Optional[int] = None  # memory for new processes, without swapping
+    huge_pages: Optional[str] = None  # always, madvise or never
+    swap_used_bytes: Optional[int] = None
+    swap_total_bytes: Optional[int] = None
+    nvidia_driver: Optional[str] = None  # present even if OneFlow cannot use it
+
+
+class Identity(_Part):
+    """An interpreter and the packages installed for it."""
+
+    executable: str
+    python: str
+    libc: str
+    installed: Dict[str, str]
+
+
+class ImportOutcome(_Part):
+    """How the import of OneFlow ended; `error` is None when it worked."""
+
+    error: Optional[str] = None
+    log_tail: str = ""
+    import_s: Optional[float] = None
+    oneflow: Optional[str] = None
+    oneflow_cuda: Optional[int] = None  # such as 11070
+    cudnn: Optional[List[int]] = None  # its version and that of its CUDA, such as 8600, 11080
+    cublas: Optional[List[int]] = None  # major, minor, patch
+    gpus: int = 0
+
+
+class ThreadTimes(_Part):
+    wall_s: float
+    threads_s: Dict[str, float]
+
+
+class ThreadMeasurements(_Part):
+    product: ThreadTimes
+    reduction: ThreadTimes
+
+
+class MemoryMeasurements(_Part):
+    page_fault_s: float
+    peak_rss_bytes: Optional[int] = None
+    swapped_bytes: Optional[int] = None
+    huge_page_bytes: Optional[int] = None
+
+
+class StepBlock(_Part):
+    """Train steps timed together between two full synchronisations."""
+
+    steps: int
+    wall_s: float
+    cpu_s: float
+    minor_faults: int
+    major_faults: int
+    involuntary_switches: int
+
+    @property
+    def step_s(self) -> float:
+        return self.wall_s / self.steps
+
+
+class Round(_Part):
+    """A block of the examined environment and one of each variant, one after the other."""
+
+    examined: StepBlock
+    variants: Dict[str, StepBlock]
+
+
+class Failure(_Part):
+    """A measurement that was not made. `crashed`: it ended the process, or raised there."""
+
+    measurement: str
+    reason: str
+    crashed: bool
+
+
+class RuntimeMeasurements(_Part):
+    """OneFlow in the environment examined."""
+
+    runtime: str
+    variables: Dict[str, str]  # those that steer the runtime
+    changes: Dict[str, Dict[str, str]] = {}  # the variables that each variant changes
+    identity: Optional[Identity] = None
+    imported: Optional[ImportOutcome] = None
+    kernel: Optional[str] = None  # of OneFlow's BLAS
+    stock_kernel: Optional[str] = None
+    numpy_flops_per_s: Optional[float] = None  # one core; NumPy chooses the kernel
+    matmul_flops_per_s: Optional[float] = None
+    threads: Optional[ThreadMeasurements] = None
+    operators_s: Dict[str, Dict[str, float]] = {}  # by "examined" and ONEDNN
+    memory: Optional[MemoryMeasurements] = None
+    rounds: List[Round] = []
+    failures: List[Failure] = []
+
+
+class Check(_Part):
+    """One line of the diagnosis. `remedy` is empty unless something needs attention."""
+
+    name: str
+    status: Literal["ok", "attention", "unknown"]
+    evidence: str
+    measured: Dict[str, Number] = {}  # the numbers of the evidence, units in their names
+    consequence: str = ""
+    step_time_factor: Optional[float] = None  # step time now over that with the remedy
+    remedy: str = ""  # a variable, flag or command
+    inconclusive: bool = False  # unknown because the measurements were too unsteady
+
+
+class Finding(NamedTuple):
+    """Why a check needs attention."""
+
+    consequence: str
+    remedy: str
+    step_time_factor: Optional[float] = None
+
+
+def create_check(
+    name: str, evidence: str, measured: Mapping[str, Number], finding: Optional[Finding] = None
+) -> Check:
+    """A check that could be judged: ok without a finding, else in need of attention."""
+    status = ATTENTION if finding else OK
+    found = finding._asdict() if finding else {}
+    return Check(name=name, status=status, evidence=evidence, measured=dict(measured), **found)
+
+
+def create_unknown(
+    name: str,
+    reason: str,
+    measured: Optional[Mapping[str, Number]] = None,
+    inconclusive: bool = False,
+) -> Check:
+    """A check that cannot be judged, and why."""
+    return Check(
+        name=name,
+        status=UNKNOWN,
+        evidence=reason,
+        measured=dict(measured or {}),
+        inconclusive=inconclusive,
+    )
+
+
+class Diagnosis(_Part):
+    """Everything: the checks and the measurements that they judge."""
+
+    schema_version: int = SCHEMA_VERSION
+    created: str
+    python: str  # the interpreter examined
+    runtime: str
+    duration_s: float
+    checks: List[Check]
+    machine: Machine
+    activity: Activity
+    oneflow: RuntimeMeasurements
+
+    def list_attention(self) -> List[Check]:
+        return [check for check in self.checks if check.status == ATTENTION]
+
+    @property
+    def exit_status(self) -> int:
+        """1 if something needs attention, 3 if that could not be found out, else 0."""
+        if self.list_attention():
+            return EXIT_DIFFERENT
+        unsure = self.oneflow.failures or any(check.inconclusive for check in self.checks)
+        return EXIT_INCONCLUSIVE if unsure else EXIT_DONE
+
+
+def report_diagnosis(diagnosis: Diagnosis) -> List[Block]:
+    """The table of checks, then the cost and the remedy of each finding."""
+    return [
+        Heading(f"{diagnosis.python}, runtime {diagnosis.runtime}"),
+        Table(
+            ["check", "status", "evidence"],
+            [[c.name, c.status, c.evidence] for c in diagnosis.checks],
+        ),
+        Text(_describe_findings(diagnosis)),
+        Text([f"{len(diagnosis.checks)} checks in {diagnosis.duration_s:.0f} s"]),
+    ]
+
+
+def _describe_findings(diagnosis: Diagnosis) -> List[str]:
+    lines = []
+    for check in diagnosis.list_attention():
+        lines += [f"{check.name}: {check.consequence}", f"  remedy: {check.remedy}"]
+    if lines:
+        return lines
+    unknown = [check.name for check in diagnosis.checks if check.status == UNKNOWN]
+    return ["Nothing needs attention."] + ([f"Not known: {', '.join(unknown)}."] if unknown else [])
