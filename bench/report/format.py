@@ -57,10 +57,12 @@ def format_yes(value: Optional[bool]) -> str:
     return MISSING if value is None else ("yes" if value else "no")
 
 
-def format_ratio(ratio: float, low: Optional[float], high: Optional[float]) -> str:
+def format_ratio(
+    ratio: float, low: Optional[float], high: Optional[float], label: str = f"{INTERVAL} "
+) -> str:
     if low is None or high is None:
         return f"{ratio:.3f}"
-    return f"{ratio:.3f} ({INTERVAL} {low:.3f} to {high:.3f})"
+    return f"{ratio:.3f} ({label}{low:.3f} to {high:.3f})"
 
 
 def format_interval(value: Union[Interval, Ratio, None]) -> str:
@@ -73,6 +75,11 @@ def format_short_ratio(ratio: float, low: Optional[float], high: Optional[float]
     if low is None or high is None:
         return f"{ratio:.3f} (no interval)"
     return f"{ratio:.3f} ({low:.3f}-{high:.3f})"
+
+
+def format_short_interval(value: Union[Interval, Ratio, None]) -> str:
+    """For a column whose title names the interval."""
+    return MISSING if value is None else format_ratio(value.ratio, value.low, value.high, "")
 
 
 def format_sequential(interval: Interval) -> str:
