@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Dict, List, Sequence, Union
+from typing import TYPE_CHECKING, Dict, List, Literal, Sequence, Union
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +45,7 @@ class Figure:
     path: str
 
 
+UNCUT = 12  # letters; a column of such words is not cut in a narrow terminal
 Block = Union[Heading, Text, Table, Figure]
 
 
@@ -80,10 +81,11 @@ def _print_table(block: Table, console: Console) -> None:
     table = rich_table.Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False
     )
-    for title in block.columns:
-        table.add_column(
-            title, justify="right" if title in block.right else "left", overflow="fold"
-        )
+    for index, title in enumerate(block.columns):
+        cells = [title, *(row[index] for row in block.rows)]
+        whole = all(len(cell) <= UNCUT and " " not in cell for cell in cells)
+        justify: Literal["left", "right"] = "right" if title in block.right else "left"
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=whole)
     for row in block.rows:
         table.add_row(*(Prose(strip_controls(cell)) for cell in row))
     console.print(table)

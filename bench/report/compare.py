@@ -26,6 +26,7 @@ from .format import (
     format_points,
     format_sentence,
     format_sequential,
+    format_short_interval,
     format_summary_ms,
     format_yes,
     round_up,
@@ -162,19 +163,18 @@ def list_notes(comparisons: Sequence[Comparison]) -> List[str]:
 def _build_overview(comparisons: Sequence[Comparison]) -> Table:
     """A line for each contender, and the baseline's above them."""
     baseline = comparisons[0].baseline
-    step = format_median_ms(baseline.train_step_time_s)
-    rows = [[baseline.name, step, MISSING, MISSING, MISSING]]
+    rows = [[baseline.name, format_median_ms(baseline.train_step_time_s), *[MISSING] * 3]]
     rows += [
         [
             one.contender.name,
             format_median_ms(one.contender.train_step_time_s),
-            format_interval(one.speedup),
+            format_short_interval(one.speedup),
             one.speed_verdict,
             f"{one.parity} (expected)" if one.parity_expected else one.parity,
         ]
         for one in comparisons
     ]
-    columns = ["", "train step, ms", "speedup", "speed", "parity"]
+    columns = ["", "train step, ms", "speedup (95 % interval)", "speed", "parity"]
     return Table(columns, rows, columns[1:3])
 
 

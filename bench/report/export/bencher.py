@@ -1,7 +1,7 @@
 """Bencher Metric Format: https://bencher.dev/docs/reference/bencher-metric-format.
 
 `latency` (nanoseconds) and `throughput` (a second) are measures that every project there has; the
-others are made at the first upload and carry their unit in the name.
+others are created by the first upload, with their unit in the name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .selection import Selected, list_scalars
 
 
 def render(selected: Sequence[Selected]) -> str:
-    """A benchmark for each contender. Raises InputError for one of which nothing was measured."""
+    """A benchmark for each contender. Raises InputError for a contender without measurements."""
     content = {one.benchmark_name(): _create_measures(one) for one in selected}
     return json.dumps(content, indent=1) + "\n"
 

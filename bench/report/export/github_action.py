@@ -1,6 +1,6 @@
 """The JSON of github-action-benchmark's `customSmallerIsBetter`.
 
-Its alert is on the ratio to the point before, and smaller is better throughout: so accuracy goes
+Its alert compares a point with the one before, and smaller is always better. So accuracy goes
 out as validation error.
 """
 
