@@ -40,7 +40,7 @@ def _field(
     flag: Optional[str] = None,
     metavar: Optional[str] = None,
     share: bool = False,
-    **bounds: float,
+    **bounds: Any,
 ) -> Any:
     """A field that has a flag.
 
@@ -48,7 +48,8 @@ def _field(
     in it stands for the field's default. `flag` replaces the flag that the field's name gives.
     `metavar` says what to type if the type does not. A `share` may be typed as a percentage.
     """
-    extra = {"heading": heading, "shown": shown, "flag": flag, "metavar": metavar, "share": share}
+    extra: Dict[str, Any] = {"heading": heading, "shown": shown, "flag": flag}
+    extra.update(metavar=metavar, share=share)
     return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 

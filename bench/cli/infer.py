@@ -10,12 +10,7 @@ import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
 from ..plan.fields import SETTINGS
-from .options import (
-    HeadedCommand,
-    create_contenders,
-    describe_field,
-    field_options,
-)
+from .options import HeadedCommand, create_contenders, describe_field, field_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:

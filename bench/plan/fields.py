@@ -1,7 +1,7 @@
-"""What each field of the configuration takes, read from the field itself.
+"""The settings that a user can make, read from the fields of the configuration.
 
-The command line's flags, the messages about bad values and the documentation's tables are made
-from these settings.
+The command line's flags, the recipe reader's messages and the documentation's tables are made from
+them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,7 @@ from typing import (
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ..config import (
-    LOSS_ARGUMENTS,
-    LOSS_FIELDS,
-    TEACHER_LOSSES,
-    Contender,
-    Measuring,
-    Workload,
-)
+from ..config import LOSS_ARGUMENTS, LOSS_FIELDS, TEACHER_LOSSES, Contender, Measuring, Workload
 
 _KIND_WORDS = {
     bool: "true or false",
