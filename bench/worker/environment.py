@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from ..config import Contender
+from ..plan.modes import find_mode
 from ..record.machine import read_cpu
 from .blas_kernel import find_blas_kernel
 from .foreign_python import add_sources
@@ -89,7 +90,7 @@ class RuntimeResolver:
 
         Its own options win. Raises InputError as `resolve`.
         """
-        if contender.runtime in (TUNED, STOCK) or contender.mode != "graph":
+        if contender.runtime in (TUNED, STOCK) or not find_mode(contender.mode).is_compiled:
             return contender
         options = self._load_profile(contender.runtime, python).graph_options
         merged = {**options, **contender.graph_options}
