@@ -6,10 +6,9 @@ import oneflow as flow
 from oneflow import nn
 
 from ..training.eager import EagerMode
-from ..training.graph import device_of
 from ..training.job import Job
 from ..training.modes import EvalOutput, Mode, ModeSetting
-from ..training.tensors import place_on_all
+from ..training.oneflow_compat import device_of, place_on_all
 from .sharing import check_share, refuse, renew_optimizer
 
 
@@ -45,12 +44,14 @@ class GlobalEager(EagerMode):
     @classmethod
     def create(cls, job: Job, setting: ModeSetting) -> Mode:
         check_share(job, setting)
-        job.objective.to_global(placement=place_on_all(device_of(job)), sbp=flow.sbp.broadcast)
+        job.objective.to_global(
+            placement=place_on_all(device_of(job.model)), sbp=flow.sbp.broadcast
+        )
         return cls(renew_optimizer(job, setting))
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self._placement = place_on_all(device_of(job))
+        self._placement = place_on_all(device_of(job.model))
 
     def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
         return super().compute_loss(self._share(images), self._share(labels))

@@ -7,10 +7,10 @@ from typing import Tuple
 import oneflow as flow
 
 from ..plan.resolve import explain_zero
-from ..training.graph import GraphMode, device_of
+from ..training.graph import GraphMode
 from ..training.job import Job
 from ..training.modes import EvalOutput, Mode, ModeSetting
-from ..training.tensors import place_on_all
+from ..training.oneflow_compat import device_of, place_on_all
 from .pipeline import assign_stages, place_stages, set_stages
 from .sharing import check_share, refuse, renew_optimizer
 from .tensor_parallel import find_pairs, split_pairs
@@ -36,7 +36,7 @@ class SharedGraph(GraphMode):
 
     def __init__(self, job: Job, setting: ModeSetting) -> None:
         self._setting = setting
-        self._placement = place_on_all(device_of(job))
+        self._placement = place_on_all(device_of(job.model))
         self.spread(job)
         options = setting.contender.graph_options
         super().__init__(renew_optimizer(job, setting), setting.workload.image_size, False, options)
@@ -107,7 +107,7 @@ class ZeroGraph(SharedGraph):
     """Data parallel with the optimizer's state split among the ranks."""
 
     def spread(self, job: Job) -> None:
-        reason = explain_zero(flow.__version__, device_of(job))
+        reason = explain_zero(flow.__version__, device_of(job.model))
         if reason is not None:
             raise refuse(self._setting, f"{reason}; use graph-dp")
         super().spread(job)
