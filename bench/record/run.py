@@ -9,8 +9,8 @@ so that a run that is killed can be read up to the kill. Schema history:
 
     1   first version
     2   recipes in the workload; where a resumed run starts; digests of a teacher
-    3   the contenders' dtype; the speed phase: replicates of three roles, blocks in pairs, looks,
-        conditions, and its settings
+    3   the contenders' dtype; the speed phase: replicates of three roles, blocks in pairs, interim
+        analyses, conditions, and its settings
     4   the contenders' graph options and runtime profiles; whose initial weights a contender has
     5   contenders of several ranks: their strategy, their cores, times and memory of each rank; a
         reference; batches of a contender's own; which strategies were not available
@@ -35,7 +35,7 @@ from .events import (
     ConditionsEvent,
     EndEvent,
     EvalEvent,
-    LookEvent,
+    InterimAnalysisEvent,
     ParametersEvent,
     SetupEvent,
     SpeedBlockEvent,
@@ -61,7 +61,7 @@ SAMPLES_NAME = "samples.jsonl"
 Event = Annotated[
     Union[
         SetupEvent, BlockEvent, EvalEvent, ParametersEvent, EndEvent,
-        SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, LookEvent, ConditionsEvent,
+        SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, InterimAnalysisEvent, ConditionsEvent,
     ],
     Field(discriminator="event"),
 ]  # fmt: skip

@@ -38,12 +38,12 @@ def speed_rows(speed: SpeedSummary) -> List[Tuple[str, str]]:
     name = baseline.contender
     rows = [
         (f"control, {name} against {name}", format_interval(judgement.control)),
-        ("strict interval (99 %, all looks)", _strict(judgement.speedup)),
-        ("replicates, looks", f"{judgement.replicates}, {judgement.looks}"),
+        ("sequential interval (99 %)", _strict(judgement.speedup)),
+        ("replicates, analyses", f"{judgement.replicates}, {judgement.analyses}"),
         ("blocks, steps of each", f"{speed.blocks}, {speed.block_steps}"),
         ("measured for, s", f"{speed.duration_s:.0f}"),
         ("spread of equal processes", _percent(judgement.process_spread)),
-        ("a process is located by", f"{judgement.location} of its blocks"),
+        ("a process is summarised by", f"{judgement.process_estimate} of its blocks"),
         ("speedup, mean of all blocks", format_interval(speed.mean)),
         ("speedup, processor time", format_interval(speed.cpu)),
     ]
@@ -79,9 +79,9 @@ def speed_notes(speed: SpeedSummary) -> List[str]:
 
 
 def _strict(interval: Interval) -> str:
-    if interval.strict_low is None or interval.strict_high is None:
+    if interval.sequential_low is None or interval.sequential_high is None:
         return MISSING
-    return f"{interval.strict_low:.3f} to {interval.strict_high:.3f}"
+    return f"{interval.sequential_low:.3f} to {interval.sequential_high:.3f}"
 
 
 def _percent(share: Optional[float]) -> str:

@@ -62,7 +62,7 @@ def _mean(paths: Any, scale: float) -> Optional[float]:
 def find_warnings(
     conditions: Sequence[ConditionsEvent], scored: Sequence[SpeedBlockEvent]
 ) -> List[str]:
-    """Sentences, each with cause and remedy; none for a quiet machine."""
+    """Sentences, each with cause and remedy; none for an idle machine."""
     checks: List[Callable[[], Optional[str]]] = [
         lambda: _check_load(conditions),
         lambda: _check_steal(conditions),

@@ -88,7 +88,7 @@ def paired_log_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) 
         )
     logs = [math.log(b / c) for b, c in zip(baseline_s, contender_s)]
     observations = [sum(logs[i : i + 2]) / len(logs[i : i + 2]) for i in range(0, len(logs), 2)]
-    if len(logs) % 2 and len(observations) > 1:  # a half double pair would weigh as a whole one
+    if len(logs) % 2 and len(observations) > 1:  # a half ABBA pair would weigh as a whole one
         observations.pop()
     mean = sum(observations) / len(observations)
     half, effect = _t_interval(observations, mean)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from ..record.events import (
     ROLES,
     ConditionsEvent,
-    LookEvent,
+    InterimAnalysisEvent,
     ProcessEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
@@ -23,7 +23,7 @@ from ..record.events import (
 from ..record.run import RunRecord
 from .break_even import BreakEven, estimate_break_even
 from .conditions import find_warnings, measure_controller_share
-from .estimate import LOCATIONS, Locate, Wave, estimate_speedup, mean
+from .estimate import PROCESS_ESTIMATES, ProcessEstimate, Wave, estimate_speedup, mean
 from .judge import (
     DIFFERENCE_ALPHA,
     INCONCLUSIVE,
@@ -60,7 +60,7 @@ class SpeedSummary(BaseModel):
     block_steps: int
     blocks: int  # scored, of the three roles
     duration_s: float  # from the phase's start to the end of its last block
-    mean: Optional[Interval]  # the same ratio by the mean of all blocks: a second opinion
+    mean: Optional[Interval]  # the same ratio by the mean of all blocks: a secondary estimate
     cpu: Optional[Interval]  # and in processor seconds
     instructions: Optional[Interval]
     unreadable: Dict[str, str]  # counter -> why it could not be read
@@ -99,7 +99,7 @@ def summarize_record_speed(
 
 
 def share_alpha(contenders: int) -> float:
-    """The error that each contender's strict intervals may make, for all of them to keep to 1 %.
+    """The error of each contender's sequential intervals, for all of them to keep to 1 %.
 
     By the union bound, as their verdicts share the baseline's processes and so depend on each
     other.
@@ -144,7 +144,7 @@ def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tu
 
 
 def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]:
-    """Log values in the shape the judge takes; double rounds that were not finished are left out.
+    """Log values in the shape the judge takes; ABBA pairs that were not finished are left out.
 
     `value` gives a block's positive quantity per step; None leaves the whole quantity out.
     """
@@ -176,27 +176,27 @@ def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]
 
 def judge_blocks(
     blocks: Sequence[SpeedBlockEvent],
-    looks: int,
+    analyses: int,
     margins: Margins,
     alpha: float = DIFFERENCE_ALPHA,
 ) -> Optional[Judgement]:
-    """The verdict on wall time; None before the first double round is finished.
+    """The verdict on wall time; None before the first ABBA pair is finished.
 
     `blocks` are those of one contender, of the baseline and of the control.
     """
     waves = collect_waves(blocks, lambda block: block.step_time_s)
-    return judge(waves, looks, margins, alpha) if waves else None
+    return judge(waves, analyses, margins, alpha) if waves else None
 
 
-def count_looks(events: Sequence[Any]) -> int:
-    """Looks at something new of the contender, and one more for blocks measured behind the last."""
-    looks, new = 0, False
+def count_analyses(events: Sequence[Any]) -> int:
+    """Analyses of new blocks of the contender, and one more for blocks behind the last."""
+    analyses, new = 0, False
     for event in events:
         if isinstance(event, SpeedBlockEvent):
             new = new or (event.kind == "scored" and event.role == "contender")
-        elif isinstance(event, LookEvent) and new:
-            looks, new = looks + 1, False
-    return looks + new
+        elif isinstance(event, InterimAnalysisEvent) and new:
+            analyses, new = analyses + 1, False
+    return analyses + new
 
 
 def summarize_speed(
@@ -204,14 +204,14 @@ def summarize_speed(
 ) -> Optional[SpeedSummary]:
     """Everything the speed phase says of one contender; None where nothing was finished."""
     blocks = [e for e in events if isinstance(e, SpeedBlockEvent)]
-    looks = count_looks(events)
-    judgement = judge_blocks(blocks, looks, margins, alpha)
+    analyses = count_analyses(events)
+    judgement = judge_blocks(blocks, analyses, margins, alpha)
     if judgement is None:
         return None
     scored = [block for block in blocks if block.kind == "scored"]
     setups = [e for e in events if isinstance(e, SpeedSetupEvent)]
     ends = [e for e in events if isinstance(e, SpeedEndEvent)]
-    locate = LOCATIONS[judgement.location]
+    summarise = PROCESS_ESTIMATES[judgement.process_estimate]
     conditions = [e for e in events if isinstance(e, ConditionsEvent)]
     return SpeedSummary(
         judgement=judgement,
@@ -219,18 +219,18 @@ def summarize_speed(
         block_steps=scored[0].steps,
         blocks=len(scored),
         duration_s=max(b.started_s + b.duration_s for b in scored),
-        mean=_second_opinion(blocks, lambda b: b.step_time_s, looks, alpha, mean),
-        cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks, alpha, locate),
-        instructions=_second_opinion(
+        mean=_secondary_estimate(blocks, lambda b: b.step_time_s, analyses, alpha, mean),
+        cpu=_secondary_estimate(blocks, lambda b: b.cpu_s / b.steps, analyses, alpha, summarise),
+        instructions=_secondary_estimate(
             blocks,
             lambda b: None if b.instructions is None else b.instructions / b.steps,
-            looks,
+            analyses,
             alpha,
-            locate,
+            summarise,
         ),
         unreadable={k: v for setup in setups for k, v in setup.unreadable.items() if v},
         energy_per_step_j=_energy(scored),
-        break_even=_break_even(blocks, setups, locate),
+        break_even=_break_even(blocks, setups, summarise),
         warnings=find_warnings(conditions, scored),
         controller_share=measure_controller_share(conditions),
     )
@@ -265,15 +265,15 @@ def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:
     return sum(b.steps for b in dropped), sum(b.duration_s for b in dropped)
 
 
-def _second_opinion(
+def _secondary_estimate(
     blocks: Sequence[SpeedBlockEvent],
     value: Value,
-    looks: int,
+    analyses: int,
     alpha: float,
-    locate: Locate,
+    summarise: ProcessEstimate,
 ) -> Optional[Interval]:
     waves = collect_waves(blocks, value)
-    return form_interval(estimate_speedup(waves, locate), looks, alpha) if waves else None
+    return form_interval(estimate_speedup(waves, summarise), analyses, alpha) if waves else None
 
 
 def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
@@ -286,7 +286,7 @@ def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
 
 
 def _break_even(
-    blocks: Sequence[SpeedBlockEvent], setups: Sequence[SpeedSetupEvent], locate: Locate
+    blocks: Sequence[SpeedBlockEvent], setups: Sequence[SpeedSetupEvent], summarise: ProcessEstimate
 ) -> Optional[BreakEven]:
     compile_s = {(s.role, s.replicate): s.compile_train_s + s.compile_eval_s for s in setups}
     overheads = [
@@ -297,7 +297,7 @@ def _break_even(
     waves = collect_waves(blocks, lambda block: block.step_time_s)
     if not overheads:
         return None
-    estimate = estimate_speedup(waves, locate)
+    estimate = estimate_speedup(waves, summarise)
     step = summarize(
         [b.step_time_s for b in blocks if b.role == "baseline" and b.kind == "scored"]
     ).median

@@ -38,7 +38,7 @@ def test_the_terminal_says_both_answers():
     assert "Parity: identical; the losses of all 240 steps are bitwise equal." in text
     assert re.search(r"Speed: faster; graph runs at 1\.(19|20)\d", text)
     assert "the whole interval is beyond 1 %" in text
-    for row in ("control, eager against eager", "strict interval", "warm-up steps of graph"):
+    for row in ("control, eager against eager", "sequential interval", "warm-up steps of graph"):
         assert row in text
     for row in ("train images/s", "peak memory, MiB", "break-even", "smallest speed effect"):
         assert row in text
