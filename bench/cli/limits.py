@@ -63,7 +63,7 @@ def limits(**flags: Any) -> int:
     bench limits --model resnet18 --image-size 64 --torch-python ~/torch/bin/python
     """  # fmt: skip
     from ..plan.plan import create_plan
-    from ..record.documents import create_run_folder
+    from ..record.run import create_run_folder
     from ..tools.limits.profile_times import check_profile, load_profile
     from ..tools.limits.torch_side import check_torch_python
 

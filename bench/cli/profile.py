@@ -58,7 +58,7 @@ def profile(**flags: Any) -> int:
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
     """  # fmt: skip
     from ..plan.plan import create_plan
-    from ..record.documents import create_run_folder
+    from ..record.run import create_run_folder
     from ..tools.limits.profile_times import limit_shares
 
     given = {name: flags[name] for name in _PLAN_FLAGS}

@@ -73,7 +73,7 @@ def sweep(**flags: Any) -> int:
     own = {name: flags.pop(name) for name in ("from_folder", "cell_timeout_s", "retry_failed")}
     out, as_json = flags.pop("out"), flags.pop("as_json")
     if own["from_folder"] is not None:
-        from ..record.documents import ensure_folder
+        from ..record.run import ensure_folder
         from ..tools.sweep.document import load_sweep
 
         _refuse_flags_with_from()
@@ -99,7 +99,7 @@ def _run(
     cell_timeout_s: float,
     retry_failed: bool,
 ) -> Tuple[SweepDocument, Path]:
-    from ..record.documents import ensure_folder
+    from ..record.run import ensure_folder
     from ..tools.sweep.cell import measure_cell
     from ..tools.sweep.plan import find_stored_sweep, order_cells
     from ..tools.sweep.run import run_sweep

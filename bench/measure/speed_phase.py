@@ -35,10 +35,10 @@ from ..verdict.stopping import (
     Aims,
     choose_first_abba_pairs,
     combine_actions,
+    is_settled,
     next_action,
 )
 from ..verdict.summary import judge_blocks, select_contender, share_alpha
-from ..verdict.warmup import is_settled
 from ..worker.messages import Launcher, StepsRequest
 from .order import (
     choose_speed_block_steps,

@@ -10,12 +10,7 @@ import oneflow as flow
 from oneflow import nn
 
 from ..training.clock import synchronize
-from ..training.layer_graph import (
-    ForwardGraph,
-    GradientGraph,
-    LayerAlone,
-    copy_layer,
-)
+from ..training.layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer
 from ..training.oneflow_compat import create_padding_operator
 
 

@@ -9,8 +9,15 @@ from pydantic import BaseModel
 
 from ..distributed.comparison import RanksComparison, compare_ranks
 from ..record.run import BlockEvent, EndEvent, EvalEvent, ParametersEvent, RunRecord, SetupEvent
-from ..verdict.break_even import BreakEven, estimate_break_even
-from ..verdict.statistics import Ratio, Summary, paired_log_ratio, summarize, unpaired_ratio
+from ..verdict.statistics import (
+    BreakEven,
+    Ratio,
+    Summary,
+    estimate_break_even,
+    paired_log_ratio,
+    summarize,
+    unpaired_ratio,
+)
 from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
 from .loss_parity import LossDifference, compare_losses, judge_parity
 

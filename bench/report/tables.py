@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from ..tools.inference.run import ModeTimes
-from ..verdict.break_even import BreakEven
-from ..verdict.statistics import CONFIDENCE, Ratio, Summary
+from ..verdict.statistics import CONFIDENCE, BreakEven, Ratio, Summary
 from .comparison import Comparison, ContenderSummary
 from .speed import MISSING, format_ratio, speed_notes, speed_rows
 

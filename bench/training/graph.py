@@ -18,12 +18,7 @@ from .feeds import Feed
 from .job import Job
 from .layer_graph import ForwardGraph
 from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
-from .oneflow_compat import (
-    compile_without_running,
-    device_of,
-    list_built_ops,
-    list_compiled_ops,
-)
+from .oneflow_compat import compile_without_running, device_of, list_built_ops, list_compiled_ops
 from .optimizers import capture_graph_state, restore_graph_state
 
 # how the model's variables begin in the train graph's own state

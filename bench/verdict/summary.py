@@ -21,7 +21,6 @@ from ..record.events import (
     SpeedSetupEvent,
 )
 from ..record.run import RunRecord
-from .break_even import BreakEven, estimate_break_even
 from .conditions import find_warnings, measure_controller_share
 from .estimate import PROCESS_ESTIMATES, ProcessEstimate, Wave, estimate_speedup, mean
 from .judge import (
@@ -33,8 +32,8 @@ from .judge import (
     form_interval,
     judge,
 )
-from .statistics import Ratio, Summary, summarize
-from .warmup import find_warmup
+from .statistics import BreakEven, Ratio, Summary, estimate_break_even, summarize
+from .stopping import measure_warmup
 
 Value = Callable[[SpeedBlockEvent], Optional[float]]
 
@@ -256,13 +255,6 @@ def _summarize_role(
         loader_step_time_s=summarize([s.loader_step_time_s for s in started]).median,
         peak_rss_bytes=summarize(peaks).median if peaks else None,
     )
-
-
-def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:
-    """(steps, seconds) of one process before its step time settled, by its change points."""
-    warmup = [b for b in blocks if b.kind == "warmup"]
-    dropped = warmup[: find_warmup([b.step_time_s for b in warmup])]
-    return sum(b.steps for b in dropped), sum(b.duration_s for b in dropped)
 
 
 def _secondary_estimate(

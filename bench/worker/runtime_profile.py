@@ -20,9 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
 from ..errors import InputError
-from ..record.documents import load_document
 from ..record.machine import read_cpu
-from ..record.run import save_text
+from ..record.run import load_document, save_text
 from .foreign_python import create_python_command
 
 SCHEMA_VERSION = 1

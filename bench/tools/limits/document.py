@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional
 from pydantic import BaseModel, ConfigDict
 
 from ...config import Workload
-from ...record.documents import load_document
+from ...record.run import load_document
 from ...verdict.statistics import Ratio
 from .work import LayerWork
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Sequence
 from ...config import Workload
 from ...errors import InputError
 from ...plan.checks import flag_of
-from ...record.documents import load_document
+from ...record.run import load_document
 from ..profile.document import SCHEMA_VERSION, ProfileDocument, layer_rows
 from .document import LayerTime, LimitsDocument
 from .floor import create_roofs, layer_floors

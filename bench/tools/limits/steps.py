@@ -17,7 +17,7 @@ from ...measure.order import (
     generate_orders,
 )
 from ...verdict.statistics import paired_log_ratio, summarize
-from ...verdict.warmup import is_settled
+from ...verdict.stopping import is_settled
 from .document import StepRatio, StepTimes
 from .torch_side import create_setup_request
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
 from ...errors import InputError
-from ...record.documents import load_document
+from ...record.run import load_document
 from ..sweep.growth import MIN_BATCH_SIZES, LineFit, Point, fit_line
 
 SCHEMA_VERSION = 1

@@ -19,8 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
 from ...config import Measuring, Workload
-from ...record.documents import load_document
-from ...record.run import save_text
+from ...record.run import load_document, save_text
 from ...verdict.statistics import Ratio, Summary
 
 SWEEP_SCHEMA_VERSION = 1
