@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..errors import WorkerError
-from ..training.feeds import join_digests
+from ..training.identity import join_digests
 from .cores import are_disjoint
 
 Answer = Dict[str, Any]

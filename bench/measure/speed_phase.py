@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..record.events import (
-    ROLES,
     Compiled,
     ConditionsEvent,
     InterimAnalysisEvent,
@@ -46,7 +45,7 @@ from .order import (
     choose_warmup_blocks,
     generate_orders,
 )
-from .speed_processes import ProcessKey, SpeedProcesses
+from .speed_processes import ProcessKey, SpeedProcesses, list_keys
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
@@ -164,20 +163,11 @@ class SpeedRun:
 
         They import and build side by side; from compiling on, one at a time has its turn.
         """
-        keys = [key for replicate in replicates for key in self._list_keys(replicate)]
+        keys = list_keys(self._baseline, self._racing, replicates)
         self._show(f"speed: start replicate {', '.join(str(number + 1) for number in replicates)}")
         prepared = self._processes.start(keys)
         self._replicates += len(replicates)
         return [self._make_ready(key, answer) for key, answer in prepared.items()]
-
-    def _list_keys(self, replicate: int) -> List[ProcessKey]:
-        """The processes of a replicate."""
-        names = {
-            "baseline": [self._baseline],
-            "contender": self._racing,
-            "control": [self._baseline],
-        }
-        return [ProcessKey(role, name, replicate) for role in ROLES for name in names[role]]
 
     def _make_ready(self, key: ProcessKey, prepared: Prepared) -> _Ready:
         self._show(f"speed: compile and warm up replicate {key.replicate + 1}")
