@@ -5,8 +5,8 @@
 
 Reads the comparisons of a program with itself that `verdict_quality.py` stored, and takes the first
 rounds of each wave: their blocks, as they are or less the median of their round (centred), are
-located in several ways. What a location does not scatter, a comparison need not measure away. Also
-printed is the bias of each location on two made-up machines, where the contender takes 10 % longer:
+summarised in several ways. The less a process estimate scatters, the less a comparison must
+measure. Also printed is its bias on two made-up machines, where the contender takes 10 % longer:
 on one other work takes time from 40 % of the blocks, on the other a twentieth of the contender's
 blocks is 14 % quicker by itself.
 """
@@ -28,7 +28,7 @@ from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.events import SpeedBlockEvent
 from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.tools.tune.race import hodges_lehmann
-from oneflow_bench.bench.verdict.estimate import Locate, mean, median, quickest_quarter
+from oneflow_bench.bench.verdict.estimate import ProcessEstimate, mean, median, quickest_quarter
 from oneflow_bench.bench.verdict.summary import collect_waves, select_contender
 
 
@@ -37,17 +37,17 @@ def centre(values: np.ndarray) -> np.ndarray:
     return np.asarray(values - np.median(values, axis=0, keepdims=True))
 
 
-def quickest(share: float) -> Locate:
+def quickest(share: float) -> ProcessEstimate:
     """The mean of the quickest blocks, one at least."""
 
-    def locate(values: np.ndarray) -> np.ndarray:
+    def summarise(values: np.ndarray) -> np.ndarray:
         count = max(1, round(share * values.shape[1]))
         return np.asarray(np.sort(values, axis=1)[:, :count].mean(axis=1))
 
-    return locate
+    return summarise
 
 
-LOCATIONS: Dict[str, Locate] = {
+PROCESS_ESTIMATES: Dict[str, ProcessEstimate] = {
     "mean": mean,
     "Hodges-Lehmann, centred": lambda values: hodges_lehmann(centre(values)),
     "median, centred": lambda values: np.median(centre(values), axis=1),
@@ -65,20 +65,20 @@ EFFECT = 0.1
 MACHINES: Dict[str, Dict[str, float]] = {"busy": {"busy": 0.4}, "lucky": {"lucky": 0.05}}
 
 
-def measure_scatter(groups: List[np.ndarray], rounds: int, locate: Locate) -> float:
+def measure_scatter(groups: List[np.ndarray], rounds: int, summarise: ProcessEstimate) -> float:
     """Standard deviation among processes of one program; a group (processes, rounds) for a wave."""
-    variances = [locate(group[:, :rounds]).var(ddof=1) for group in groups]
+    variances = [summarise(group[:, :rounds]).var(ddof=1) for group in groups]
     return float(np.sqrt(np.mean(variances)))
 
 
-def measure_bias(locate: Locate, **machine_fields: float) -> float:
+def measure_bias(summarise: ProcessEstimate, **machine_fields: float) -> float:
     """Mean error of the log ratio on a made-up machine."""
     errors = []
     for seed in range(SIMULATED_RUNS):
         machine = Machine(effect=EFFECT, spread=0.0, seed=seed, **machine_fields)
         times = machine.measure(machine.start(3), ROUNDS[-1] // 2)
-        located = np.split(locate(np.concatenate(times)), 3)
-        ratio = located[1].mean() - (located[0].mean() + located[2].mean()) / 2
+        summaries = np.split(summarise(np.concatenate(times)), 3)
+        ratio = summaries[1].mean() - (summaries[0].mean() + summaries[2].mean()) / 2
         errors.append(ratio - np.log1p(EFFECT))
     return float(np.mean(errors))
 
@@ -117,9 +117,9 @@ def print_table(groups: Dict[str, List[np.ndarray]]) -> None:
           + " | ".join(f"{c}: {n} rounds of {len(w)} waves" for c, n, w in cells)
           + " | " + " | ".join(f"bias, {m}" for m in MACHINES) + " |")  # fmt: skip
     print("|---|" + "---:|" * (len(cells) + len(MACHINES)))
-    for name, locate in LOCATIONS.items():
-        row = [f"{100 * measure_scatter(w, n, locate):.2f}" for _, n, w in cells]
-        row += [f"{100 * measure_bias(locate, **fields):+.2f}" for fields in MACHINES.values()]
+    for name, summarise in PROCESS_ESTIMATES.items():
+        row = [f"{100 * measure_scatter(w, n, summarise):.2f}" for _, n, w in cells]
+        row += [f"{100 * measure_bias(summarise, **fields):+.2f}" for fields in MACHINES.values()]
         print(f"| {name} | {' | '.join(row)} |")
 
 

@@ -27,7 +27,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "launch-race"
 GRAPHS = {
     "one addition of 2 numbers": (2,),
     "one addition of a million": (1_000_000,),
-    "one addition of 2 numbers, with ballast": (2,),
+    "one addition of 2 numbers, with a padding operator": (2,),
     "one addition of 2 numbers, batch scheduling": (2,),
     "one addition of a million, batch scheduling": (1_000_000,),
 }
@@ -42,11 +42,13 @@ def call_for(name: str, seconds: float) -> None:
     from oneflow import nn
 
     from oneflow_bench.bench.training.clock import synchronize
-    from oneflow_bench.bench.training.layer_graph import create_ballast
+    from oneflow_bench.bench.training.oneflow_compat import create_padding_operator
 
     class Addition(nn.Graph):
         def build(self, x: flow.Tensor) -> Any:
-            return (x + 1, create_ballast()) if name.endswith("ballast") else x + 1
+            return (
+                (x + 1, create_padding_operator()) if name.endswith("padding operator") else x + 1
+            )
 
     graph, x = Addition(), flow.zeros(*GRAPHS[name])
     start, calls = time.perf_counter(), 0

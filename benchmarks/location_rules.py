@@ -1,4 +1,4 @@
-"""What the verdict's choice of a location is worth: its parts, one after the other.
+"""What the verdict's choice of a process estimate is worth: its parts, one after the other.
 
     python benchmarks/location_rules.py results/verdict-quality-lower-third/comparisons.jsonl ...
     python benchmarks/location_rules.py --runs 1000
@@ -28,35 +28,37 @@ from oneflow_bench.bench.verdict.judge import (
     SLOWER,
     Judgement,
     Margins,
-    choose_location,
-    estimate_locations,
+    choose_process_estimate,
+    estimate_each_way,
     judge,
     judge_at,
 )
 from oneflow_bench.bench.verdict.summary import collect_waves
 
 
-def at(location: str) -> Rule:
-    """Always that location."""
+def at(process_estimate: str) -> Rule:
+    """Always that process estimate."""
 
-    def rule(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) -> Judgement:
-        return judge_at(location, waves, estimate_locations(waves), looks, margins or Margins())
+    def rule(waves: Sequence[Wave], analyses: int, margins: Optional[Margins] = None) -> Judgement:
+        return judge_at(
+            process_estimate, waves, estimate_each_way(waves), analyses, margins or Margins()
+        )
 
     return rule
 
 
 def at_smaller_error(
-    waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None
+    waves: Sequence[Wave], analyses: int, margins: Optional[Margins] = None
 ) -> Judgement:
-    estimates = estimate_locations(waves)
-    location = min(estimates, key=lambda name: estimates[name].std_error or 0.0)
-    return judge_at(location, waves, estimates, looks, margins or Margins())
+    estimates = estimate_each_way(waves)
+    process_estimate = min(estimates, key=lambda name: estimates[name].std_error or 0.0)
+    return judge_at(process_estimate, waves, estimates, analyses, margins or Margins())
 
 
-def at_chosen(waves: Sequence[Wave], looks: int, margins: Optional[Margins] = None) -> Judgement:
-    estimates = estimate_locations(waves)
-    location = choose_location(waves, estimates, looks)
-    return judge_at(location, waves, estimates, looks, margins or Margins())
+def at_chosen(waves: Sequence[Wave], analyses: int, margins: Optional[Margins] = None) -> Judgement:
+    estimates = estimate_each_way(waves)
+    process_estimate = choose_process_estimate(waves, estimates, analyses)
+    return judge_at(process_estimate, waves, estimates, analyses, margins or Margins())
 
 
 RULES: Dict[str, Rule] = {

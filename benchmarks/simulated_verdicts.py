@@ -27,16 +27,16 @@ from oneflow_bench.bench.verdict.judge import (
     SLOWER,
     Judgement,
     Margins,
-    is_look_due,
+    is_analysis_due,
     judge,
 )
 from oneflow_bench.bench.verdict.stopping import (
-    FRESH,
-    LONGER,
+    MEASURE_LONGER,
+    START_FRESH,
     STOP,
     Aims,
-    choose_first_double_rounds,
-    next_move,
+    choose_first_abba_pairs,
+    next_action,
 )
 
 VERDICTS = (FASTER, SLOWER, EQUIVALENT, INCONCLUSIVE)
@@ -73,10 +73,10 @@ class Machine:
         own[1] += np.log1p(self.effect)
         return own
 
-    def measure(self, processes: np.ndarray, double_rounds: int) -> np.ndarray:
+    def measure(self, processes: np.ndarray, abba_pairs: int) -> np.ndarray:
         """(3, replicates, rounds) log step times; every second round is the one before reversed."""
         count = processes.size
-        orders = [self.source.permutation(count) for _ in range(double_rounds)]
+        orders = [self.source.permutation(count) for _ in range(abba_pairs)]
         who = np.concatenate([np.concatenate([o, o[::-1]]) for o in orders])
         times = processes.ravel()[who] + self._drift_path(len(who))
         times += self.source.normal(0, self.noise, len(who))
@@ -86,9 +86,9 @@ class Machine:
         times += np.log1p(busy * self.source.exponential(self.busy_mean, len(who)))
         lucky = (who // processes.shape[1] == 1) & (self.source.random(len(who)) < self.lucky)
         times += np.log1p(-self.lucky_gain * lucky)
-        result = np.zeros((count, 2 * double_rounds))
-        result[who, np.repeat(np.arange(2 * double_rounds), count)] = times
-        return result.reshape(*processes.shape, 2 * double_rounds)
+        result = np.zeros((count, 2 * abba_pairs))
+        result[who, np.repeat(np.arange(2 * abba_pairs), count)] = times
+        return result.reshape(*processes.shape, 2 * abba_pairs)
 
     def _drift_path(self, blocks: int) -> np.ndarray:
         keep = np.exp(-self.block_s / self.drift_time_s)
@@ -108,25 +108,25 @@ def run(
 ) -> Tuple[Judgement, float]:
     """The last judgement and the block seconds it took."""
     aims = aims or Aims(replicates=99)
-    cost = 2 * 3 * per_wave * machine.block_s  # of a double round
+    cost = 2 * 3 * per_wave * machine.block_s  # of an ABBA pair
     processes = machine.start(per_wave)
-    first = choose_first_double_rounds(cost)
+    first = choose_first_abba_pairs(cost)
     waves = [machine.measure(processes, first)]
-    spent, looks, seen = first * cost, 0, 0
-    move = FRESH
+    spent, analyses, seen = first * cost, 0, 0
+    action = START_FRESH
     while True:
         data = sum(w.shape[1] * w.shape[2] for w in waves)
         rounds = waves[0].shape[2] // 2
         fit = min(rounds, int((budget_s - spent) / cost))
         last = fit < max(2, rounds // 2)
-        if last or is_look_due(data, seen):
-            looks, seen = looks + 1, data
-            judgement = rule([Wave(w[0], w[1], w[2]) for w in waves], looks, margins)
-            move = next_move(judgement, aims, len(waves), rounds * cost, START_S)
-        if last or move == STOP:
+        if last or is_analysis_due(data, seen):
+            analyses, seen = analyses + 1, data
+            judgement = rule([Wave(w[0], w[1], w[2]) for w in waves], analyses, margins)
+            action = next_action(judgement, aims, len(waves), rounds * cost, START_S)
+        if last or action == STOP:
             return judgement, spent
         spent += fit * cost
-        if move == LONGER:
+        if action == MEASURE_LONGER:
             waves[0] = np.concatenate([waves[0], machine.measure(processes, fit)], axis=2)
         else:
             processes = machine.start(per_wave)

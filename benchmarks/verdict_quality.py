@@ -33,10 +33,10 @@ from oneflow_bench.bench.config import Contender, Measuring, Workload
 from oneflow_bench.bench.errors import BenchError
 from oneflow_bench.bench.measure.execution import execute_speed
 from oneflow_bench.bench.plan.plan import create_plan
-from oneflow_bench.bench.record.events import LookEvent, SpeedBlockEvent, SpeedSetupEvent
+from oneflow_bench.bench.record.events import InterimAnalysisEvent, SpeedBlockEvent, SpeedSetupEvent
 from oneflow_bench.bench.record.machine import describe_load
 from oneflow_bench.bench.record.run import Document
-from oneflow_bench.bench.verdict.summary import count_looks, summarize_record_speed
+from oneflow_bench.bench.verdict.summary import count_analyses, summarize_record_speed
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 
 COUNTS = {"aa": 100, "aa-graph": 50, "3": 20, "5": 20, "10": 20}  # for each condition
@@ -108,10 +108,10 @@ def run_comparison(
         "model": workload.model,
         "mode": mode,
         "wall_s": round(wall_s, 2),
-        "verdict_s": round(record.of_kind(LookEvent)[-1].started_s, 2),
+        "verdict_s": round(record.of_kind(InterimAnalysisEvent)[-1].started_s, 2),
         "controller_cpu_s": round(cpu_s, 2),
         "load": load["load"][0],
-        "looks": count_looks(record.events),
+        "looks": count_analyses(record.events),
         "truth": [json.loads(line) for line in _read_lines(truth)],
         "warnings": len(summary.warnings),
         "warmup_steps": {role: each.warmup_steps for role, each in summary.roles.items()},

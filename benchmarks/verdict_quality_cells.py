@@ -51,7 +51,7 @@ class Cell(BaseModel):
     coverage: Rate  # of our 95 % interval: 1, or the planted ratio
     truth: float  # planted time over plain time
     truth_error: float  # its standard error
-    median_verdict_s: float  # from the first start of a process to the last look
+    median_verdict_s: float  # from the first start of a process to the last analysis
     worst_verdict_s: float
     wrong_direction: int  # ours, planted kinds
 
@@ -116,8 +116,8 @@ def judge_ours(comparison: Dict[str, Any]) -> Judgement:
     return _judge(unpack_blocks(comparison["processes"]), comparison["looks"])
 
 
-def _judge(blocks: Sequence[SpeedBlockEvent], looks: int) -> Judgement:
-    judgement = judge_blocks(blocks, looks, Margins())
+def _judge(blocks: Sequence[SpeedBlockEvent], analyses: int) -> Judgement:
+    judgement = judge_blocks(blocks, analyses, Margins())
     assert judgement is not None
     return judgement
 

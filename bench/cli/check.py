@@ -142,7 +142,7 @@ def run_planned_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Any:
     from ..parity.run import check_model
     from ..parity.series import CheckModel, run_checks
     from ..parity.speed import create_speed_checker
-    from ..record.documents import create_run_folder
+    from ..record.run import create_run_folder
 
     checker: CheckModel = check_model
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -72,7 +72,7 @@ def profile(**flags: Any) -> int:
     bench profile --model resnet18 --image-size 64 --limits --torch-python ~/torch/bin/python
     """  # fmt: skip
     from ..plan.plan import create_plan
-    from ..record.documents import create_run_folder
+    from ..record.run import create_run_folder
     from ..tools.profile.document import check_limits, load_limits
     from ..tools.profile.run import check_torch_python
 

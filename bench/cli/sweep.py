@@ -72,7 +72,7 @@ def sweep(**flags: Any) -> int:
     own = {name: flags.pop(name) for name in ("from_folder", "cell_timeout_s", "retry_failed")}
     out, as_json = flags.pop("out"), flags.pop("as_json")
     if own["from_folder"] is not None:
-        from ..record.documents import ensure_folder
+        from ..record.run import ensure_folder
         from ..tools.sweep.document import load_sweep
 
         _refuse_flags_with_from()
@@ -95,7 +95,7 @@ def _refuse_flags_with_from() -> None:
 def _run(
     flags: Dict[str, Any], out: Optional[str], cell_timeout_s: float, retry_failed: bool
 ) -> Tuple[SweepDocument, Path]:
-    from ..record.documents import ensure_folder
+    from ..record.run import ensure_folder
     from ..tools.sweep.cell import measure_cell, run_sweep
     from ..tools.sweep.plan import find_stored_sweep, order_cells
     from ..worker.environment import RuntimeResolver

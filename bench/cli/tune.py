@@ -107,7 +107,7 @@ def tune(**flags: Any) -> int:
 
 
 def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
-    from ..record.documents import ensure_folder
+    from ..record.run import ensure_folder
     from ..tools.tune.result import load_tuning
 
     flag = find_given_flag(("from_folder", "out", "as_json"))
@@ -135,7 +135,7 @@ def _search(
     own: Dict[str, Any], flags: Dict[str, Any], out: Optional[str]
 ) -> Tuple[TuneDocument, Path]:
     from ..plan.contenders import read_python
-    from ..record.documents import create_run_folder
+    from ..record.run import create_run_folder
     from ..tools.tune.result import NOT_TRIED, PROFILE_NAME
     from ..tools.tune.run import TuneRequest, check_request, run_search
 

@@ -15,11 +15,11 @@ from oneflow import nn
 from ..errors import InputError
 from ..plan.resolve import explain_zero
 from ..training.eager import EagerMode
-from ..training.graph import GraphMode, device_of
+from ..training.graph import GraphMode
 from ..training.job import Job
 from ..training.modes import EvalOutput, Mode, ModeSetting
+from ..training.oneflow_compat import device_of, place_on_all
 from ..training.optimizers import create_optimizer, create_scheduler
-from ..training.tensors import place_on_all
 from .splitting import assign_stages, find_pairs, place_stages, refuse, set_stages, split_pairs
 
 
@@ -76,12 +76,14 @@ class GlobalEager(EagerMode):
     @classmethod
     def create(cls, job: Job, setting: ModeSetting) -> Mode:
         check_share(job, setting)
-        job.objective.to_global(placement=place_on_all(device_of(job)), sbp=flow.sbp.broadcast)
+        job.objective.to_global(
+            placement=place_on_all(device_of(job.model)), sbp=flow.sbp.broadcast
+        )
         return cls(renew_optimizer(job, setting))
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self._placement = place_on_all(device_of(job))
+        self._placement = place_on_all(device_of(job.model))
 
     def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
         return super().compute_loss(self._share(images), self._share(labels))
@@ -119,7 +121,7 @@ class SharedGraph(GraphMode):
 
     def __init__(self, job: Job, setting: ModeSetting) -> None:
         self._setting = setting
-        self._placement = place_on_all(device_of(job))
+        self._placement = place_on_all(device_of(job.model))
         self.spread(job)
         options = setting.contender.graph_options
         super().__init__(renew_optimizer(job, setting), setting.workload.image_size, False, options)
@@ -190,7 +192,7 @@ class ZeroGraph(SharedGraph):
     """Data parallel with the optimizer's state split among the ranks."""
 
     def spread(self, job: Job) -> None:
-        reason = explain_zero(flow.__version__, device_of(job))
+        reason = explain_zero(flow.__version__, device_of(job.model))
         if reason is not None:
             raise refuse(self._setting, f"{reason}; use graph-dp")
         super().spread(job)

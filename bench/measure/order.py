@@ -8,7 +8,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 
 WARMUP_STEPS = 4  # after the first step; the first steps of a process ran up to 1.6x slower
 MIN_BLOCKS_PER_EPOCH = 6
-SPEED_BLOCK_S = 0.05  # thousands of times the clock's resolution; a tenth of a double round's drift
+SPEED_BLOCK_S = 0.05  # thousands of times the clock's resolution; a tenth of an ABBA pair's drift
 SYNC_SHARE = 200  # a block is so many times longer than the synchronisation it ends with
 UNTIMED_BELOW_S = 0.1
 WARMUP_S = 0.24
@@ -19,7 +19,7 @@ def generate_orders(names: Sequence[str], seed: int) -> Iterator[List[str]]:
     """Endless orders of the contenders, one order a block.
 
     Orders come two by two: a random one, then its reverse, so that with two contenders every
-    double pair is ABBA or BAAB and a linear drift of the machine cancels out of it.
+    ABBA pair is ABBA or BAAB and a linear drift of the machine cancels out of it.
     """
     source = random.Random(seed)
     while True:
@@ -58,7 +58,7 @@ def choose_untimed_steps(step_time_s: float) -> int:
 
 
 def choose_warmup_blocks(step_time_s: float) -> Tuple[int, int]:
-    """(blocks, steps of each) that a fresh worker runs before the next look at its warm-up."""
+    """(blocks, steps of each) that a fresh worker runs before its warm-up is judged again."""
     blocks = min(MOST_WARMUP_BLOCKS, max(FEWEST_WARMUP_BLOCKS, round(WARMUP_S / step_time_s)))
     return blocks, max(1, round(WARMUP_S / MOST_WARMUP_BLOCKS / step_time_s))
 

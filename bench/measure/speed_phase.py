@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..record.events import (
-    ROLES,
     Compiled,
     ConditionsEvent,
-    LookEvent,
+    InterimAnalysisEvent,
     Prepared,
     Probed,
     SpeedBlockEvent,
@@ -25,20 +24,20 @@ from ..record.events import (
 from ..record.machine import read_available_bytes
 from ..record.run import RecordWriter
 from ..verdict.conditions import read_conditions
-from ..verdict.judge import Margins, is_look_due
+from ..verdict.judge import Margins, is_analysis_due
 from ..verdict.statistics import summarize
 from ..verdict.stopping import (
     FEWEST_REPLICATES,
-    FRESH,
-    REST,
+    START_FRESH,
     STOP,
+    USE_REMAINING,
     Aims,
-    choose_first_double_rounds,
-    combine_moves,
-    next_move,
+    choose_first_abba_pairs,
+    combine_actions,
+    is_settled,
+    next_action,
 )
 from ..verdict.summary import judge_blocks, select_contender, share_alpha
-from ..verdict.warmup import is_settled
 from ..worker.messages import Launcher, StepsRequest
 from .order import (
     choose_speed_block_steps,
@@ -46,7 +45,7 @@ from .order import (
     choose_warmup_blocks,
     generate_orders,
 )
-from .speed_processes import ProcessKey, SpeedProcesses
+from .speed_processes import ProcessKey, SpeedProcesses, list_keys
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
@@ -87,7 +86,7 @@ class SpeedRun:
         self._document, self._measuring = document, document.measuring
         self._baseline, *others = [c.name for c in document.racing]
         self._racing = others or [self._baseline]  # still without a verdict
-        self._looks_of = dict.fromkeys(self._racing, 0)
+        self._analyses_of = dict.fromkeys(self._racing, 0)
         self._alpha = share_alpha(len(others))
         self._margins = Margins(
             margin=self._measuring.margin, equivalence=self._measuring.equivalence
@@ -95,28 +94,28 @@ class SpeedRun:
         self._aims = Aims(replicates=self._measuring.replicates, until=self._measuring.until)
         self._blocks: List[SpeedBlockEvent] = []
         self._measured: List[Tuple[ProcessKey, Dict[str, Any]]] = []  # that is not stored yet
-        self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
+        self._turn = self._replicates = self._pairs = self._analyses = self._seen = 0
         self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
         self._steps = self._untimed = 0
         self._block_s = 0.0
-        self._start_s = self._round_s = 0.0  # of a wave; of a double round
+        self._start_s = self._round_s = 0.0  # of a wave; of an ABBA pair
 
     def run(self) -> None:
         """Measure until a verdict, the budget or the most replicates; workers are gone after it."""
         self._start = self._clock()
         self._write_conditions("before")
         try:
-            rounds, move = 0, FRESH
-            while move != STOP:
-                if move == FRESH:
+            rounds, action = 0, START_FRESH
+            while action != STOP:
+                if action == START_FRESH:
                     self._open_wave()
                 rounds = rounds or self._choose_first_rounds()
                 done = self._measure_rounds(rounds)
-                move = self._look(last=done < rounds)
+                action = self._analyse(last=done < rounds)
                 rounds = self._pairs // 2  # of a fresh wave, or as many again of this one
-                if move == REST:
+                if action == USE_REMAINING:
                     rounds = sys.maxsize
-                if move in (FRESH, STOP):
+                if action in (START_FRESH, STOP):
                     for event in self._processes.end():
                         self._writer.append(event)
             self._write_conditions("after")
@@ -139,11 +138,11 @@ class SpeedRun:
         self._start_s = max(self._start_s, self._now() - started_s)
 
     def _choose_first_rounds(self) -> int:
-        """Double rounds of the first wave before anything is judged."""
+        """ABBA pairs of the first wave before anything is judged."""
         expected_s = 2 * len(self._processes) * self._block_s
         if self._aims.replicates < FEWEST_REPLICATES:  # an interval is not asked for
-            return choose_first_double_rounds(expected_s)
-        return choose_first_double_rounds(expected_s, self._alive, self._left_s(), self._start_s)
+            return choose_first_abba_pairs(expected_s)
+        return choose_first_abba_pairs(expected_s, self._alive, self._left_s(), self._start_s)
 
     def _open_first(self, wanted: int) -> int:
         """Start one replicate, which says how long blocks are and how many more may join it."""
@@ -164,20 +163,11 @@ class SpeedRun:
 
         They import and build side by side; from compiling on, one at a time has its turn.
         """
-        keys = [key for replicate in replicates for key in self._list_keys(replicate)]
+        keys = list_keys(self._baseline, self._racing, replicates)
         self._show(f"speed: start replicate {', '.join(str(number + 1) for number in replicates)}")
         prepared = self._processes.start(keys)
         self._replicates += len(replicates)
         return [self._make_ready(key, answer) for key, answer in prepared.items()]
-
-    def _list_keys(self, replicate: int) -> List[ProcessKey]:
-        """The processes of a replicate."""
-        names = {
-            "baseline": [self._baseline],
-            "contender": self._racing,
-            "control": [self._baseline],
-        }
-        return [ProcessKey(role, name, replicate) for role in ROLES for name in names[role]]
 
     def _make_ready(self, key: ProcessKey, prepared: Prepared) -> _Ready:
         self._show(f"speed: compile and warm up replicate {key.replicate + 1}")
@@ -201,9 +191,9 @@ class SpeedRun:
                 break
         return summarize(step_times_s[-count:]).median
 
-    def _measure_rounds(self, double_rounds: int) -> int:
-        """Double rounds that were done before the budget was used up; the first is always done."""
-        for done in range(double_rounds):
+    def _measure_rounds(self, abba_pairs: int) -> int:
+        """ABBA pairs that were done before the budget was used up; the first is always done."""
+        for done in range(abba_pairs):
             if self._round_s > self._left_s() and (self._seen or self._pairs):
                 return done
             started = self._clock()
@@ -216,42 +206,47 @@ class SpeedRun:
                 self._pairs += 1
             self._store()
             self._round_s = self._clock() - started
-        return double_rounds
+        return abba_pairs
 
-    def _look(self, last: bool) -> str:
+    def _analyse(self, last: bool) -> str:
         """Judge what there is, if that is worth its price, and say what to do next."""
         data = sum(block.kind == "scored" for block in self._blocks)
         last = last or self._left_s() < self._round_s
         measured_s = self._pairs // 2 * self._round_s
         fits = self._start_s + measured_s / 2 <= self._left_s()
         fresh = fits and self._replicates < self._aims.replicates
-        if not last and fresh and not is_look_due(data, self._seen):
-            return FRESH
+        if not last and fresh and not is_analysis_due(data, self._seen):
+            return START_FRESH
         if data == self._seen:
-            return STOP  # nothing new since the last look
-        self._looks, self._seen = self._looks + 1, data
-        moves = {name: self._judge(name, measured_s) for name in self._racing}
-        move = combine_moves(list(moves.values()))
-        if move == FRESH:
-            self._racing = [name for name in self._racing if moves[name] != STOP]
-        if move == FRESH and not fits:
-            move = REST
-        move = STOP if last else move
+            return STOP  # nothing new since the last analysis
+        self._analyses, self._seen = self._analyses + 1, data
+        actions = {name: self._judge(name, measured_s) for name in self._racing}
+        action = combine_actions(list(actions.values()))
+        if action == START_FRESH:
+            self._racing = [name for name in self._racing if actions[name] != STOP]
+        if action == START_FRESH and not fits:
+            action = USE_REMAINING
+        action = STOP if last else action
         self._write_conditions("during")
         self._writer.append(
-            LookEvent(
-                look=self._looks, replicates=self._replicates, started_s=self._now(), move=move
+            InterimAnalysisEvent(
+                number=self._analyses,
+                replicates=self._replicates,
+                started_s=self._now(),
+                action=action,
             )
         )
-        return move
+        return action
 
     def _judge(self, contender: str, measured_s: float) -> str:
-        """The move that a contender asks for, by all its blocks so far."""
-        self._looks_of[contender] += 1
+        """The action that a contender asks for, by all its blocks so far."""
+        self._analyses_of[contender] += 1
         blocks = select_contender(self._blocks, contender)
-        judgement = judge_blocks(blocks, self._looks_of[contender], self._margins, self._alpha)
+        judgement = judge_blocks(blocks, self._analyses_of[contender], self._margins, self._alpha)
         assert judgement is not None
-        return next_move(judgement, self._aims, self._processes.wave + 1, measured_s, self._start_s)
+        return next_action(
+            judgement, self._aims, self._processes.wave + 1, measured_s, self._start_s
+        )
 
     def _measure(self, key: ProcessKey, kind: str, steps: int, untimed_steps: int) -> float:
         """Give a process its turn; its step time."""
@@ -273,8 +268,8 @@ class SpeedRun:
     def _store(self) -> None:
         """Put what was measured since the last time into the record.
 
-        A double round at once: one by one, between turns that leave the caches cold, blocks take
-        several times as long. What a kill takes away is part of a double round, and counts for
+        A ABBA pair at once: one by one, between turns that leave the caches cold, blocks take
+        several times as long. What a kill takes away is part of an ABBA pair, and counts for
         nothing.
         """
         measured, self._measured = self._measured, []

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Type
 
-from ..record.events import Ended, Prepared, Role, SpeedEndEvent
+from ..record.events import ROLES, Ended, Prepared, Role, SpeedEndEvent
 from ..record.run import Document
 from ..worker import messages
 from ..worker.messages import NOTHING, Answer, Launcher, Request, Worker
@@ -18,6 +18,12 @@ class ProcessKey(NamedTuple):
     role: Role
     contender: str  # whose program it runs
     replicate: int
+
+
+def list_keys(baseline: str, racing: List[str], replicates: range) -> List[ProcessKey]:
+    """The processes of these replicates, by role."""
+    names = {"baseline": [baseline], "contender": racing, "control": [baseline]}
+    return [ProcessKey(r, name, n) for n in replicates for r in ROLES for name in names[r]]
 
 
 class SpeedProcesses:

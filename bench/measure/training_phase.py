@@ -15,7 +15,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple, Type
 from ..config import Contender, Measuring, Workload
 from ..errors import BenchError, InputError, Interrupted, WorkerError
 from ..plan.resolve import is_unavailable
-from ..record.checkpoint import LAST_NAME, training_path
+from ..record.checkpoint import LAST_NAME, compare_weights, training_path
 from ..record.events import (
     BlockEvent,
     Ended,
@@ -27,7 +27,6 @@ from ..record.events import (
 )
 from ..record.machine import describe_load
 from ..record.run import RecordWriter
-from ..record.weight_difference import compare_weights
 from ..worker import messages
 from ..worker.messages import (
     NOTHING,

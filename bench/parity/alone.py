@@ -10,13 +10,8 @@ import oneflow as flow
 from oneflow import nn
 
 from ..training.clock import synchronize
-from ..training.layer_graph import (
-    ForwardGraph,
-    GradientGraph,
-    LayerAlone,
-    copy_layer,
-    create_ballast,
-)
+from ..training.layer_graph import ForwardGraph, GradientGraph, LayerAlone, copy_layer
+from ..training.oneflow_compat import create_padding_operator
 
 
 @dataclass(frozen=True)
@@ -104,15 +99,15 @@ def _create_graph(alone: LayerAlone) -> nn.Graph:
 
 
 class _SteadyForward(ForwardGraph):
-    """With ballast: a layer alone may be over before its launch is, and that is fatal."""
+    """With a padding operator: a layer that ends before its launch does ends the process."""
 
     def build(self, *inputs: flow.Tensor) -> Any:
-        return super().build(*inputs), create_ballast()
+        return super().build(*inputs), create_padding_operator()
 
 
 class _SteadyGradients(GradientGraph):
     def build(self) -> Any:
-        return super().build(), create_ballast()
+        return super().build(), create_padding_operator()
 
 
 def _run(alone: LayerAlone, graph: Optional[nn.Graph]) -> Tuple[Any, Dict[str, flow.Tensor]]:

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..config import Workload
 from ..errors import InputError
-from ..record.documents import load_document
-from ..record.run import save_text
+from ..record.run import load_document, save_text
 from .result import CheckDocument, ModelCheck, SideFacts, Speedup, Verdict
 
 BASELINE_SCHEMA_VERSION = 2

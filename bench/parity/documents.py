@@ -9,9 +9,8 @@ from typing import Sequence
 from ..config import Contender
 from ..errors import InputError
 from ..plan.plan import Plan
-from ..record.documents import load_document
 from ..record.machine import describe_machine
-from ..record.run import save_text
+from ..record.run import load_document, save_text
 from ..worker.environment import RuntimeResolver
 from ..worker.runtime_profile import find_oneflow
 from .result import CHECK_NAME, READABLE_VERSIONS, CheckDocument

@@ -18,7 +18,8 @@ from ..plan.graph_options import OptionValue, apply_graph_options
 from ..training.eager import EagerMode
 from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
 from ..training.job import Job
-from ..training.layer_graph import ForwardGraph, create_ballast, replace_forwards
+from ..training.layer_graph import ForwardGraph, replace_forwards
+from ..training.oneflow_compat import create_padding_operator
 from ..training.optimizers import State, capture_graph_state
 
 OUTPUT = "output"  # how the model's own output is called among its modules'
@@ -159,7 +160,7 @@ class _ObservedTrainGraph(TrainGraph):
             "loss": loss,
             "outputs": [tensor for _, _, tensor in self._taps.outputs],
             "gradients": {name: g for name, g in gradients.items() if g is not None},
-            "ballast": create_ballast(),  # somebody's model may be a single layer
+            "padding": create_padding_operator(),  # somebody's model may be a single layer
         }
 
 
@@ -234,7 +235,7 @@ class _ObservedForward(ForwardGraph):
         self._taps.clear()
         super().build(images)
         self.tapped = [(name, kind) for name, kind, _ in self._taps.outputs]
-        return [tensor for _, _, tensor in self._taps.outputs], create_ballast()
+        return [tensor for _, _, tensor in self._taps.outputs], create_padding_operator()
 
 
 def list_backward(outputs: List[Tuple[str, str, Any]], parameters: List[str]) -> List[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -21,7 +22,64 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import InputError
+from .events import ParametersEvent
 from .flow_checkpoint import PICKLE_NAME, read_flow_folder
+
+
+def compare_weights(
+    epoch: int,
+    baseline: str,
+    contender: str,
+    baseline_path: Path,
+    contender_path: Path,
+    digests: Dict[str, str],
+) -> ParametersEvent:
+    """Compare the floating-point tensors of two safetensors files, in float64.
+
+    `max_abs` and `mean_abs` are over all elements, `relative_l2` is
+    ||contender - baseline|| / ||baseline|| (0 where both are zero). Integer buffers are left out:
+    OneFlow 0.9.0 does not advance `num_batches_tracked` of batch norm in graph mode.
+    """
+    import numpy as np
+    from safetensors import safe_open
+
+    max_abs, largest_in = 0.0, ""
+    sum_abs = sum_square = reference_square = 0.0
+    count = 0
+    with safe_open(str(baseline_path), framework="numpy") as left, safe_open(
+        str(contender_path), framework="numpy"
+    ) as right:
+        for name in left.keys():  # noqa: SIM118
+            reference = left.get_tensor(name)
+            if not np.issubdtype(reference.dtype, np.floating) or reference.size == 0:
+                continue
+            reference = reference.astype(np.float64)
+            difference = np.abs(right.get_tensor(name).astype(np.float64) - reference)
+            largest = float(difference.max())
+            if not largest_in or largest > max_abs or math.isnan(largest):
+                max_abs, largest_in = largest, name
+            sum_abs += float(difference.sum())
+            sum_square += float((difference**2).sum())
+            reference_square += float((reference**2).sum())
+            count += reference.size
+    relative = (
+        math.sqrt(sum_square / reference_square) if reference_square else math.sqrt(sum_square)
+    )
+    return ParametersEvent(
+        epoch=epoch,
+        baseline=baseline,
+        contender=contender,
+        max_abs=_finite(max_abs),
+        mean_abs=_finite(sum_abs / max(count, 1)),
+        relative_l2=_finite(relative),
+        largest_in=largest_in,
+        digests={name: digests[name] for name in (baseline, contender)},
+    )
+
+
+def _finite(value: float) -> Optional[float]:
+    return value if math.isfinite(value) else None
+
 
 State = Dict[str, np.ndarray]
 METADATA_KEY = "oneflow_bench"

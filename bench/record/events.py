@@ -3,8 +3,8 @@
 A *replicate* is one fresh process for each role: the baseline, the contender, and the control,
 which is the baseline's program a second time. Where there are several contenders, each has a
 process of the role `contender`, and all of them share the baseline's and the control's. Blocks of
-one replicate with one `pair` number were measured side by side; pairs 2 i and 2 i + 1 are a double
-round, in which the second visits all processes in the reverse order of the first.
+one replicate with one `pair` number were measured side by side; pairs 2 i and 2 i + 1 are an ABBA
+pair, in which the second visits all processes in the reverse order of the first.
 """
 
 from __future__ import annotations
@@ -215,14 +215,15 @@ class SpeedEndEvent(ProcessEvent):
     rank_peak_rss_bytes: Optional[List[int]] = None
 
 
-class LookEvent(RecordEvent):
-    """The data so far were judged, and the run might have stopped; looks have a price."""
+class InterimAnalysisEvent(RecordEvent):
+    """The data so far were judged, and the run might have stopped. Each analysis has a price."""
 
     event: Literal["look"] = "look"
-    look: int  # from 1
+    number: int = Field(validation_alias=AliasChoices("number", "look"))  # from 1
     replicates: int
     started_s: float
-    move: str  # what the run did next: stop | longer | fresh | rest
+    # of the run after it: stop | longer | fresh | rest
+    action: str = Field(validation_alias=AliasChoices("action", "move"))
 
 
 class ConditionsEvent(RecordEvent):

@@ -8,11 +8,12 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from pydantic import BaseModel, SerializeAsAny
 
 from ..record.run import BlockEvent, EndEvent, EvalEvent, ParametersEvent, RunRecord, SetupEvent
-from ..verdict.break_even import BreakEven, estimate_break_even
 from ..verdict.statistics import (
+    BreakEven,
     Ratio,
     Summary,
     correlation,
+    estimate_break_even,
     paired_log_ratio,
     summarize,
     unpaired_ratio,

@@ -6,9 +6,8 @@ import math
 from typing import TYPE_CHECKING, Optional, Union
 
 if TYPE_CHECKING:
-    from ..verdict.break_even import BreakEven
     from ..verdict.judge import Interval
-    from ..verdict.statistics import Ratio, Summary
+    from ..verdict.statistics import BreakEven, Ratio, Summary
 
 MISSING = "-"
 INTERVAL = "95 %"
@@ -84,9 +83,9 @@ def format_short_interval(value: Union[Interval, Ratio, None]) -> str:
 
 def format_sequential(interval: Interval) -> str:
     """The 99 % interval over all interim analyses."""
-    if interval.strict_low is None or interval.strict_high is None:
+    if interval.sequential_low is None or interval.sequential_high is None:
         return MISSING
-    return f"{interval.strict_low:.3f} to {interval.strict_high:.3f}"
+    return f"{interval.sequential_low:.3f} to {interval.sequential_high:.3f}"
 
 
 def format_break_even(value: Optional[BreakEven]) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List
 
 import oneflow as flow
-from oneflow._oneflow_internal import eager
 
 from .counters import Counters, subtract_counters
+from .oneflow_compat import wait_for_submitted
 
 
 def measure_speed_block(
@@ -55,7 +55,7 @@ class BlockTiming:
 
 def synchronize() -> None:
     """Wait until everything submitted so far, eager or graph, has been computed."""
-    eager.Sync()
+    wait_for_submitted()
     if flow.cuda.is_available():  # not run: no GPU was at hand
         flow.cuda.synchronize()
 

@@ -13,6 +13,7 @@ from ..plan.graph_options import OptionValue
 from .clock import synchronize
 from .job import Job
 from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
+from .oneflow_compat import clips_gradients
 from .optimizers import capture_eager_state, restore_eager_state
 
 STEP_PARTS = ("forward_s", "loss_s", "backward_s", "update_s")
@@ -25,7 +26,7 @@ class EagerMode:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._clips = "clip_grad_max_norm" in job.optimizer.param_groups[0]._options
+        self._clips = clips_gradients(job.optimizer)
 
     @classmethod
     def create(cls, job: Job, setting: ModeSetting) -> Mode:

@@ -18,6 +18,7 @@ from ..config import SYNTHETIC_DATA, Workload
 from ..errors import InputError
 from .clock import synchronize
 from .identity import ALONE, Identity, join_digests
+from .oneflow_compat import reads_alone
 
 
 class BatchDigests:
@@ -114,15 +115,6 @@ class LoaderFeed(Feed):
         if self._device != "cpu":  # not run: no GPU was at hand
             images, labels = images.to(self._device), labels.to(self._device)
         return images, labels
-
-
-def reads_alone(version: str) -> bool:
-    """Whether this OneFlow's reader must not run beside other eager operators.
-
-    OneFlow 0.8.0 ends in a segmentation fault where it does, unless one thread does all the work
-    (ONEFLOW_VM_WORKLOAD_ON_SCHEDULER_THREAD=1), so they race; 0.9.0 does not.
-    """
-    return tuple(int(part) for part in version.split(".")[:2]) < (0, 9)
 
 
 class MemoryFeed(Feed):

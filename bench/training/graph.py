@@ -18,6 +18,7 @@ from .feeds import Feed
 from .job import Job
 from .layer_graph import ForwardGraph
 from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
+from .oneflow_compat import compile_without_running, device_of, list_built_ops, list_compiled_ops
 from .optimizers import capture_graph_state, restore_graph_state
 
 # how the model's variables begin in the train graph's own state
@@ -83,7 +84,7 @@ class GraphMode:
         self._job = job
         self._image_size = image_size
         self._inside = loader_inside
-        self._device = device_of(job)
+        self._device = device_of(job.model)
         self._train_graph = TrainGraph(job, job.train_feed.loader if loader_inside else None)
         self._eval_graph = EvalGraph(job, job.eval_feed.loader if loader_inside else None)
         for graph in (self._train_graph, self._eval_graph):
@@ -110,7 +111,7 @@ class GraphMode:
         self._job.model.train()
         inputs = () if self._inside else self._example(self._job.train_feed)
         duration = compile_graph(self._train_graph, inputs)
-        self.graph_ops = len(self._train_graph._compiled_graph_proto.net.op)
+        self.graph_ops = len(list_compiled_ops(self._train_graph))
         return duration
 
     def compile_eval(self) -> float:
@@ -144,12 +145,11 @@ class GraphMode:
 
     def list_ops(self) -> Tuple[List[str], List[str]]:
         """Types of the train graph's operators as built, with backward and update, and compiled."""
-        graph = self._train_graph
-        built, compiled = graph._full_graph_proto.net.op, graph._compiled_graph_proto.net.op
-        return [_op_type(op) for op in built], [_op_type(op) for op in compiled]
+        compiled = [kind for _, kind in list_compiled_ops(self._train_graph)]
+        return list_built_ops(self._train_graph), compiled
 
     def list_op_names(self) -> List[str]:
-        names = [str(op.name) for op in self._train_graph._compiled_graph_proto.net.op]
+        names = [name for name, _ in list_compiled_ops(self._train_graph)]
         return [name[len(MODEL_PREFIX) :] for name in names if name.startswith(MODEL_PREFIX)]
 
     def _example(self, feed: Feed) -> Tuple[flow.Tensor, ...]:
@@ -160,21 +160,10 @@ class GraphMode:
         return self.place(images, labels)
 
 
-def device_of(job: Job) -> str:
-    """The type of device, cpu or cuda, of a job's parameters."""
-    parameter = next(job.model.parameters())
-    return str(parameter.placement.type if parameter.is_global else parameter.device.type)
-
-
-def _op_type(op: Any) -> str:
-    kind = str(op.WhichOneof("op_type"))
-    return str(op.user_conf.op_type_name) if kind == "user_conf" else kind.replace("_conf", "")
-
-
 def compile_graph(graph: nn.Graph, inputs: Tuple[flow.Tensor, ...]) -> float:
     """Compile for inputs of these shapes and types; seconds."""
     synchronize()
     start = time.perf_counter()
-    graph._compile(*inputs)
+    compile_without_running(graph, inputs)
     synchronize()
     return time.perf_counter() - start

@@ -21,8 +21,8 @@ from ..record.checkpoint import find_checkpoint, fit_state, read_about, read_sta
 from .feeds import CastFeed, Feed, create_feeds
 from .identity import ALONE, Identity
 from .losses import Objective, TrainingLoss, create_loss, freeze
+from .oneflow_compat import gather
 from .optimizers import create_optimizer, create_scheduler
-from .tensors import gather
 
 
 def score_batches(batches: List[Any], reader_samples: Sequence[int]) -> Tuple[int, float]:

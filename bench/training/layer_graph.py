@@ -15,8 +15,6 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 import oneflow as flow
 from oneflow import nn
 
-BALLAST_SIZE = 768  # rows and columns of the ballast's matrices
-
 
 def copy_layer(module: nn.Module) -> nn.Module:
     """A deep copy that also keeps what OneFlow's own loses: hooks, and which parameters are frozen.
@@ -109,19 +107,6 @@ class LayerAlone(nn.Module):
         """Names of what gets a gradient: trainable parameters and inputs that need one."""
         named = self.named_parameters()
         return [name for name, tensor in named if tensor.requires_grad and name != "unused"]
-
-
-def create_ballast() -> flow.Tensor:
-    """Work of some 20 ms, to be built into a graph of next to nothing and returned from it.
-
-    OneFlow 0.9.0 starts a graph and only then enters it in the queue that the graph's end takes
-    it from. One that has ended by then is taken from an empty queue, and of that the process dies,
-    which graphs of a millisecond do once in some 10,000 calls (benchmarks/launch_race.py). The
-    heavier a graph, the longer its launch may be held up by other work. Under SCHED_BATCH
-    (`chrt --batch 0`) the threads that a launch wakes do not put it off, and few processes die.
-    """
-    square = flow.ones(BALLAST_SIZE, BALLAST_SIZE)
-    return flow.matmul(square, square).sum()
 
 
 class ForwardGraph(nn.Graph):

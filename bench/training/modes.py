@@ -7,14 +7,14 @@ asks which mode it holds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 from typing_extensions import Protocol
 
+from ...models.own_code import OwnCodeError, import_attribute
 from ..config import Contender, Workload
 from ..errors import InputError
 from ..plan.graph_options import OptionValue
@@ -112,6 +112,8 @@ def create_forward(
 
 
 def _load(implementation: str) -> ModeClass:
-    module, _, name = implementation.partition(":")
-    found: Any = getattr(import_module(module), name)
-    return found  # type: ignore[no-any-return]
+    try:
+        found: ModeClass = import_attribute(implementation, "the mode")
+    except OwnCodeError as error:
+        raise InputError(str(error)) from error
+    return found

@@ -6,7 +6,6 @@ An optimizer's tensors are called `parameter/slot`, the slots `momentum` (SGD), 
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Dict, Optional
 
 import numpy as np
@@ -17,17 +16,18 @@ from oneflow.optim import lr_scheduler
 from ..config import Workload
 from ..errors import InputError
 from ..plan.lr_schedule import base_learning_rate, warmup_steps
-from .tensors import gather, place_everywhere, place_like
+from .oneflow_compat import (
+    GRAPH_STEP,
+    OPTIMIZER_SLOTS,
+    continue_schedule,
+    gather,
+    has_nesterov,
+    place_everywhere,
+    place_like,
+)
 
 State = Dict[str, np.ndarray]
 
-# slot -> (key in an eager optimizer's state, suffix of a graph's variable)
-_SLOTS = {
-    "momentum": ("momentum_buf", "-momentum"),
-    "exp_avg": ("exp_avg", "-m"),
-    "exp_avg_sq": ("exp_avg_sq", "-v"),
-}
-_GRAPH_STEP = "System-Train-TrainStep"  # the variable that counts a graph's updates
 _CLIP_NORM_TYPE = 2.0
 
 
@@ -59,7 +59,7 @@ def _list_nesterov(workload: Workload) -> Dict[str, Any]:
     """SGD's argument where it is asked for; OneFlow 0.8.0 does not have it."""
     if not workload.nesterov:
         return {}
-    if "nesterov" not in inspect.signature(flow.optim.SGD.__init__).parameters:
+    if not has_nesterov():
         raise InputError(
             f"--nesterov was given and OneFlow {flow.__version__} has no such SGD; leave it out, "
             "or use OneFlow 0.9.0 or newer"
@@ -101,7 +101,7 @@ def capture_eager_state(optimizer: flow.optim.Optimizer, model: nn.Module) -> St
     state = optimizer.state_dict()["state"]
     captured: State = {}
     for number, (name, _) in enumerate(model.named_parameters()):
-        for slot, (key, _) in _SLOTS.items():
+        for slot, (key, _) in OPTIMIZER_SLOTS.items():
             if key in state.get(number, {}):
                 captured[f"{name}/{slot}"] = gather(state[number][key])
     return captured
@@ -116,15 +116,14 @@ def restore_eager_state(
     for number, (name, parameter) in enumerate(model.named_parameters()):
         slots = {
             key: place_like(state[f"{name}/{slot}"], parameter)
-            for slot, (key, _) in _SLOTS.items()
+            for slot, (key, _) in OPTIMIZER_SLOTS.items()
             if f"{name}/{slot}" in state
         }
         if slots:
             stored["state"][number] = slots
     optimizer.load_state_dict(stored)
     if scheduler is not None:
-        scheduler.last_step = step - 1
-        scheduler.step()
+        continue_schedule(scheduler, step)
 
 
 def capture_graph_state(graph: nn.Graph, prefix: str) -> State:
@@ -132,7 +131,7 @@ def capture_graph_state(graph: nn.Graph, prefix: str) -> State:
     captured: State = {}
     # sorted: where tensors are global all ranks must gather the same one at a time
     for variable, value in sorted(graph.state_dict().items()):
-        for slot, (_, suffix) in _SLOTS.items():
+        for slot, (_, suffix) in OPTIMIZER_SLOTS.items():
             if variable.startswith(prefix) and variable.endswith(suffix):
                 name = variable[len(prefix) : -len(suffix)]
                 captured[f"{name}/{slot}"] = gather(value)
@@ -147,8 +146,8 @@ def restore_graph_state(
     parameters = dict(model.named_parameters())
     for name, value in state.items():
         parameter, _, slot = name.rpartition("/")
-        variable = f"{prefix}{parameter}{_SLOTS[slot][1]}"
+        variable = f"{prefix}{parameter}{OPTIMIZER_SLOTS[slot][1]}"
         variables[variable] = place_like(value, parameters[parameter])
     count = np.array([step], dtype=np.int64)
-    variables[_GRAPH_STEP] = place_everywhere(count, next(iter(parameters.values())))
+    variables[GRAPH_STEP] = place_everywhere(count, next(iter(parameters.values())))
     graph.load_state_dict(variables)

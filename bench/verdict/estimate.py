@@ -6,9 +6,9 @@ one process share that, so blocks are not the observations; processes are (Kalib
 
 1. x[r, p]: mean log step time of process p in round r. A round visits all processes of a wave in a
    random order, the next one in its reverse, so that none is always early or late.
-2. z[p]: one number for all of p's x, by a location (`location.py`). The values are not centred on
-   their round first: among processes of one program that scattered more with every location
-   (docs/adr/0012-quickest-quarter-of-the-blocks.md).
+2. z[p]: one number for all of p's x, the process estimate. It is the mean of the quickest quarter,
+   or the median. The values are not centred on their round first: that made processes of one
+   program scatter more (docs/adr/0012-quickest-quarter-of-the-blocks.md).
 3. log ratio: mean z of the baseline's processes less that of the contender's. The control runs the
    baseline's program, so its processes are the baseline's too: twice as many on one side.
 4. its variance: scatter of z among processes of one program, the two programs apart, with
@@ -31,7 +31,7 @@ import numpy as np
 QUICKEST_SHARE = 1 / 4  # of a process's blocks, the quickest of them; one block at least
 QUICKEST_QUARTER, MEDIAN = "quickest quarter", "median"
 
-Locate = Callable[[np.ndarray], np.ndarray]  # (processes, rounds) -> (processes,)
+ProcessEstimate = Callable[[np.ndarray], np.ndarray]  # (processes, rounds) -> (processes,)
 
 
 def quickest_quarter(values: np.ndarray) -> np.ndarray:
@@ -51,7 +51,10 @@ def mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(values.mean(axis=-1))
 
 
-LOCATIONS: Dict[str, Locate] = {QUICKEST_QUARTER: quickest_quarter, MEDIAN: median}
+PROCESS_ESTIMATES: Dict[str, ProcessEstimate] = {
+    QUICKEST_QUARTER: quickest_quarter,
+    MEDIAN: median,
+}
 
 
 FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
@@ -86,12 +89,12 @@ def _stack(wave: Wave) -> np.ndarray:
     return np.concatenate([wave.baseline, wave.contender, wave.control])
 
 
-def estimate_speedup(waves: Sequence[Wave], locate: Locate) -> Estimate:
+def estimate_speedup(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estimate:
     """The contender against the baseline, from at least one wave."""
     stacked = [_stack(wave) for wave in waves]
-    located = [np.split(locate(values), 3) for values in stacked]
-    left = [np.concatenate([z[0], z[2]]) for z in located]
-    right = [z[1] for z in located]
+    summaries = [np.split(summarise(values), 3) for values in stacked]
+    left = [np.concatenate([z[0], z[2]]) for z in summaries]
+    right = [z[1] for z in summaries]
     (left_variance, left_df), (right_variance, right_df) = _scatter(left), _scatter(right)
     parts = [left_variance / 2, right_variance]  # of the log ratio, times the replicates
     df = 0.0
@@ -101,20 +104,20 @@ def estimate_speedup(waves: Sequence[Wave], locate: Locate) -> Estimate:
         pooled = (left_variance * left_df + right_variance * right_df) / (left_df + right_df)
         parts[1] = max(right_variance, pooled)
     within = _variance_within(
-        stacked, {"baseline": 0.25, "control": 0.25, "contender": 1.0}, locate
+        stacked, {"baseline": 0.25, "control": 0.25, "contender": 1.0}, summarise
     )
     spread = float(np.sqrt((left_variance + right_variance) / 2))
     replicates = sum(len(group) for group in right)
     return _estimate(left, right, sum(parts) / replicates, df, spread, within)
 
 
-def estimate_control(waves: Sequence[Wave], locate: Locate) -> Estimate:
+def estimate_control(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estimate:
     """The control against the baseline: the same program on both sides, so truly 0."""
     stacked = [_stack(wave) for wave in waves]
-    located = [np.split(locate(values), 3) for values in stacked]
-    left, right = [z[0] for z in located], [z[2] for z in located]
+    summaries = [np.split(summarise(values), 3) for values in stacked]
+    left, right = [z[0] for z in summaries], [z[2] for z in summaries]
     variance, df = _scatter(left + right)  # one program, one scatter
-    within = _variance_within(stacked, {"baseline": 1.0, "control": 1.0}, locate)
+    within = _variance_within(stacked, {"baseline": 1.0, "control": 1.0}, summarise)
     replicates = sum(len(group) for group in right)
     known_df = float(df) if df >= 2 * FEWEST_DF else 0.0
     return _estimate(left, right, 2 * variance / replicates, known_df, variance**0.5, within)
@@ -150,7 +153,7 @@ def _scatter(groups: Sequence[np.ndarray]) -> Tuple[float, int]:
 
 
 def _variance_within(
-    stacked: Sequence[np.ndarray], shares: Dict[str, float], locate: Locate
+    stacked: Sequence[np.ndarray], shares: Dict[str, float], summarise: ProcessEstimate
 ) -> float:
     """What the blocks add to a replicate's log ratio, averaged over the waves.
 
@@ -164,7 +167,7 @@ def _variance_within(
         half = values.shape[1] // 2
         if half < 2:
             return float("inf")
-        changes = locate(values[:, :half]) - locate(values[:, -half:])
+        changes = summarise(values[:, :half]) - summarise(values[:, -half:])
         own = (changes - changes.mean()) ** 2 * len(changes) / (len(changes) - 1)
         by_role = dict(zip(("baseline", "contender", "control"), np.split(own / 4, 3)))
         parts.append(sum(share * float(by_role[role].mean()) for role, share in shares.items()))

@@ -14,16 +14,15 @@ from pydantic import BaseModel
 from ..record.events import (
     ROLES,
     ConditionsEvent,
-    LookEvent,
+    InterimAnalysisEvent,
     ProcessEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
 )
 from ..record.run import RunRecord
-from .break_even import BreakEven, estimate_break_even
 from .conditions import find_warnings, measure_controller_share
-from .estimate import LOCATIONS, Locate, Wave, estimate_speedup, mean
+from .estimate import PROCESS_ESTIMATES, ProcessEstimate, Wave, estimate_speedup, mean
 from .judge import (
     DIFFERENCE_ALPHA,
     INCONCLUSIVE,
@@ -33,8 +32,8 @@ from .judge import (
     form_interval,
     judge,
 )
-from .statistics import Ratio, Summary, summarize
-from .warmup import find_warmup
+from .statistics import BreakEven, Ratio, Summary, estimate_break_even, summarize
+from .stopping import measure_warmup
 
 Value = Callable[[SpeedBlockEvent], Optional[float]]
 
@@ -181,7 +180,7 @@ def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]
 
 def judge_blocks(
     blocks: Sequence[SpeedBlockEvent],
-    looks: int,
+    analyses: int,
     margins: Margins,
     alpha: float = DIFFERENCE_ALPHA,
 ) -> Optional[Judgement]:
@@ -190,18 +189,18 @@ def judge_blocks(
     `blocks` are those of one contender, of the baseline and of the control.
     """
     waves = collect_waves(blocks, lambda block: block.step_time_s)
-    return judge(waves, looks, margins, alpha) if waves else None
+    return judge(waves, analyses, margins, alpha) if waves else None
 
 
-def count_looks(events: Sequence[Any]) -> int:
+def count_analyses(events: Sequence[Any]) -> int:
     """Interim analyses of new data of the contender, and one more for blocks after the last."""
-    looks, new = 0, False
+    analyses, new = 0, False
     for event in events:
         if isinstance(event, SpeedBlockEvent):
             new = new or (event.kind == "scored" and event.role == "contender")
-        elif isinstance(event, LookEvent) and new:
-            looks, new = looks + 1, False
-    return looks + new
+        elif isinstance(event, InterimAnalysisEvent) and new:
+            analyses, new = analyses + 1, False
+    return analyses + new
 
 
 def summarize_speed(
@@ -209,19 +208,19 @@ def summarize_speed(
 ) -> Optional[SpeedSummary]:
     """All results of the speed phase for one contender; None if no pair of rounds is complete."""
     blocks = [e for e in events if isinstance(e, SpeedBlockEvent)]
-    looks = count_looks(events)
-    judgement = judge_blocks(blocks, looks, margins, alpha)
+    analyses = count_analyses(events)
+    judgement = judge_blocks(blocks, analyses, margins, alpha)
     if judgement is None:
         return None
     scored = [block for block in blocks if block.kind == "scored"]
     setups = [e for e in events if isinstance(e, SpeedSetupEvent)]
     ends = [e for e in events if isinstance(e, SpeedEndEvent)]
-    locate = LOCATIONS[judgement.location]
+    summarise = PROCESS_ESTIMATES[judgement.process_estimate]
     conditions = [e for e in events if isinstance(e, ConditionsEvent)]
 
-    def estimate(value: Value, by: Locate) -> Optional[Interval]:
+    def estimate(value: Value, by: ProcessEstimate) -> Optional[Interval]:
         waves = collect_waves(blocks, value)
-        return form_interval(estimate_speedup(waves, by), looks, alpha) if waves else None
+        return form_interval(estimate_speedup(waves, by), analyses, alpha) if waves else None
 
     return SpeedSummary(
         judgement=judgement,
@@ -230,13 +229,13 @@ def summarize_speed(
         blocks=len(scored),
         duration_s=max(b.started_s + b.duration_s for b in scored),
         mean=estimate(lambda b: b.step_time_s, mean),
-        cpu=estimate(lambda b: b.cpu_s / b.steps, locate),
+        cpu=estimate(lambda b: b.cpu_s / b.steps, summarise),
         instructions=estimate(
-            lambda b: None if b.instructions is None else b.instructions / b.steps, locate
+            lambda b: None if b.instructions is None else b.instructions / b.steps, summarise
         ),
         unreadable={k: v for setup in setups for k, v in setup.unreadable.items() if v},
         energy_per_step_j=_energy(scored),
-        break_even=_break_even(blocks, setups, locate),
+        break_even=_break_even(blocks, setups, summarise),
         warnings=find_warnings(conditions, scored),
         controller_share=measure_controller_share(conditions),
     )
@@ -264,13 +263,6 @@ def _summarize_role(
     )
 
 
-def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:
-    """(steps, seconds) of one process before its step time settled, by its change points."""
-    warmup = [b for b in blocks if b.kind == "warmup"]
-    dropped = warmup[: find_warmup([b.step_time_s for b in warmup])]
-    return sum(b.steps for b in dropped), sum(b.duration_s for b in dropped)
-
-
 def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
     energy: Dict[str, float] = {}
     for role in ROLES:
@@ -281,7 +273,7 @@ def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
 
 
 def _break_even(
-    blocks: Sequence[SpeedBlockEvent], setups: Sequence[SpeedSetupEvent], locate: Locate
+    blocks: Sequence[SpeedBlockEvent], setups: Sequence[SpeedSetupEvent], summarise: ProcessEstimate
 ) -> Optional[BreakEven]:
     compile_s = {(s.role, s.replicate): s.compile_train_s + s.compile_eval_s for s in setups}
     overheads = [
@@ -292,7 +284,7 @@ def _break_even(
     waves = collect_waves(blocks, lambda block: block.step_time_s)
     if not overheads:
         return None
-    estimate = estimate_speedup(waves, locate)
+    estimate = estimate_speedup(waves, summarise)
     step = summarize(
         [b.step_time_s for b in blocks if b.role == "baseline" and b.kind == "scored"]
     ).median

@@ -17,9 +17,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
-from ..record.documents import find_cache_folder
 from ..record.machine import read_cpuinfo
-from ..record.run import write_atomically
+from ..record.run import find_cache_folder, write_atomically
 from .foreign_python import create_python_command, keep_logs_away
 
 PROBE_TIMEOUT_S = 120.0

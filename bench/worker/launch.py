@@ -7,11 +7,10 @@ from typing import Dict, Sequence
 
 from ..config import Contender
 from ..errors import InputError
-from .environment import RuntimeResolver
+from .environment import RuntimeResolver, check_variables
 from .foreign_python import Interpreter, check_interpreter, check_options
 from .messages import Launcher
 from .process import WorkerProcess, create_worker_command
-from .variables import check_variables
 
 TRAINING = "oneflow_bench.bench.worker.session"
 

@@ -213,7 +213,7 @@ def describe_exit(status: int) -> str:
 def describe_death(title: str, call: str, status: int, log: Union[str, Path]) -> str:
     """The sentence for a worker that died in a turn."""
     hint = ""
-    if -status in (signal.SIGSEGV, signal.SIGABRT):  # `layer_graph.create_ballast` says why
+    if -status in (signal.SIGSEGV, signal.SIGABRT):  # the launch race
         hint = (
             "; if the log gives no cause: OneFlow 0.9.0 does this now and then to a graph of about "
             "a millisecond, run it again under `chrt --batch 0` or with a larger --batch-size"

@@ -20,9 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
 from ..errors import InputError
-from ..record.documents import load_document
 from ..record.machine import read_cpu
-from ..record.run import save_text
+from ..record.run import load_document, save_text
 from .foreign_python import create_python_command
 
 SCHEMA_VERSION = 1
@@ -60,8 +59,15 @@ class RuntimeProfile(_Part):
     graph_options: Dict[str, Union[bool, int, float, str]] = Field(default_factory=dict)
 
     def variables_of(self, mode: str) -> Dict[str, str]:
-        """The variables of `eager` or `graph`."""
-        return self.variables.eager if mode == "eager" else self.variables.graph
+        """The variables of a mode. Raises InputError for one that the profile was not made for."""
+        found: Optional[Dict[str, str]] = getattr(self.variables, mode, None)
+        if found is None:
+            made_for = " and ".join(ProfileVariables.model_fields)
+            raise InputError(
+                f"a runtime profile has variables for {made_for} and none for {mode}; use "
+                "--runtime tuned or stock"
+            )
+        return found
 
 
 def load_runtime_profile(path: Path) -> RuntimeProfile:

@@ -135,7 +135,7 @@ class Session:
         """Time a block of train steps; losses and digests are fetched after the clock stopped."""
         from ..plan.lr_schedule import learning_rate
         from ..training.clock import measure_block
-        from ..training.tensors import gather
+        from ..training.oneflow_compat import gather
 
         timed = measure_block(self._mode.train_step, request.steps)
         first = self._step

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Callable, Deque, List, Optional, Tuple
 
 from ..errors import InputError
-from ..record.documents import find_cache_folder
+from ..record.run import find_cache_folder
 from .foreign_python import check_interpreter
 
 FOLDER = "environments"

@@ -24,7 +24,7 @@ from typing_extensions import Literal
 
 from oneflow_bench.bench.distributed.communication import sent_bytes
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record.documents import load_document
+from oneflow_bench.bench.record.run import load_document
 from oneflow_bench.bench.tools.sweep.growth import MIN_BATCH_SIZES, LineFit, Point, fit_line
 
 SCHEMA_VERSION = 1

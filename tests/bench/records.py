@@ -11,7 +11,7 @@ from fakes import create_document
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.record.events import (
     ConditionsEvent,
-    LookEvent,
+    InterimAnalysisEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
@@ -104,7 +104,7 @@ def create_speed_events(
     contender: float = 0.1,
     control: float = 0.1,
     replicates: int = 4,
-    double_rounds: int = 4,
+    abba_pairs: int = 4,
     spread: float = 0.002,
     compile_s: float = 0.5,
     seed: int = 0,
@@ -132,14 +132,16 @@ def create_speed_events(
                     loader_step_time_s=0.001,
                 )
             )
-    for pair in range(2 * double_rounds):
+    for pair in range(2 * abba_pairs):
         for turn, (who, step_time_s) in enumerate(processes.values()):
             events.append(
                 _create_speed_block(
                     who, "scored", step_time_s, pair=pair, turn=turn, started_s=1.0 + pair, **block
                 )
             )
-    events.append(LookEvent(look=1, replicates=replicates, started_s=9.0, move="stop"))
+    events.append(
+        InterimAnalysisEvent(number=1, replicates=replicates, started_s=9.0, action="stop")
+    )
     events += [SpeedEndEvent(**who, peak_rss_bytes=2**28) for who, _ in processes.values()]
     return [*events, _create_conditions("after", 10.0)]
 

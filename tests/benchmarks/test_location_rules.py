@@ -47,4 +47,6 @@ def test_every_rule_says_what_its_location_was(name):
 
     machine = Machine(lucky=0.1)
     judgement = RULES[name]([Wave(*machine.measure(machine.start(3), 8))], 1, None)
-    assert judgement.location == ("quickest quarter" if name == "quickest quarter" else "median")
+    assert judgement.process_estimate == (
+        "quickest quarter" if name == "quickest quarter" else "median"
+    )

@@ -10,7 +10,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 from ...config import Workload
 from ...errors import InputError
 from ...plan.checks import flag_of
-from ...record.documents import load_document
+from ...record.run import load_document
 from ...verdict.statistics import Ratio, Summary, summarize
 from .work import (
     Ceiling,

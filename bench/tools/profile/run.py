@@ -18,7 +18,7 @@ from .steps import Fleet, Participant, compare_losses, compare_steps, time_steps
 from .work import COPY, MATMUL, Ceiling, LayerWork, sum_work
 
 # fresh workers for the layers as graphs: small ones now and then end their process
-# (`layer_graph.create_ballast` says why; here a ballast would be timed too)
+# (`oneflow_compat.create_padding_operator` says why; here one would be timed too)
 MAX_RESTARTS = 12
 MAX_FAILURES = 2  # of one layer, after which it is left without times as a graph
 

@@ -19,7 +19,7 @@ from ...measure.order import (
 )
 from ...plan.lr_schedule import base_learning_rate
 from ...verdict.statistics import paired_log_ratio, summarize
-from ...verdict.warmup import is_settled
+from ...verdict.stopping import is_settled
 from .document import LossRun, StepRatio, StepTimes
 
 ONEFLOW, TORCH = "oneflow", "torch"

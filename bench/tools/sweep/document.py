@@ -22,8 +22,7 @@ from typing_extensions import Literal
 
 from ...config import Measuring, Workload
 from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_WORKER_FAILED, worst_status
-from ...record.documents import load_document
-from ...record.run import save_text
+from ...record.run import load_document, save_text
 from ...verdict.statistics import Ratio, Summary, t_quantile
 
 SWEEP_SCHEMA_VERSION = 1

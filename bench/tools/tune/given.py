@@ -8,7 +8,7 @@ from typing import Dict, List, Mapping, Sequence
 from ...errors import InputError
 from ...plan.contenders import OPTION_PREFIXES
 from ...plan.graph_options import parse_option, suggest
-from ...worker.variables import KNOWN_VARIABLES
+from ...worker.environment import KNOWN_VARIABLES
 from .candidates import Setting, create_option, create_variable
 
 _WHY = "given by --try"

@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
 from ...config import Workload
-from ...record.documents import load_document
-from ...record.run import save_text
+from ...record.run import load_document, save_text
 from ...verdict.judge import Interval, Judgement
 from .candidates import Setting
 from .fidelity import Fidelity

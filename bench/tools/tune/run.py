@@ -16,7 +16,7 @@ from ...config import Contender
 from ...errors import BenchError, Interrupted
 from ...plan.plan import Plan
 from ...record.machine import describe_machine, read_available_bytes
-from ...worker.environment import STOCK, RuntimeResolver
+from ...worker.environment import KNOWN_VARIABLES, STOCK, RuntimeResolver
 from ...worker.foreign_python import check_interpreter, check_options
 from ...worker.launch import create_launcher
 from ...worker.runtime_profile import (
@@ -25,7 +25,6 @@ from ...worker.runtime_profile import (
     describe_profile_machine,
     save_runtime_profile,
 )
-from ...worker.variables import KNOWN_VARIABLES
 from .candidates import GRAPH, Setting, merge_graph_options, merge_variables
 from .confirm import Confirmer
 from .contest import Contest

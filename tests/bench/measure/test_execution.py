@@ -7,7 +7,7 @@ from oneflow_bench.bench.config import Contender, Measuring
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.measure.execution import execute_plan, execute_speed
 from oneflow_bench.bench.plan.plan import SUBSET_FOLDER, create_plan
-from oneflow_bench.bench.record.events import LookEvent, SpeedBlockEvent
+from oneflow_bench.bench.record.events import InterimAnalysisEvent, SpeedBlockEvent
 from oneflow_bench.bench.record.run import BlockEvent, Document, load_record
 
 
@@ -117,7 +117,7 @@ def test_the_speed_phase_follows_the_training_where_it_is_asked_for(tmp_path, sp
         plan, document, tmp_path / "run", launch, lambda *at: None, lambda *at: shown.append(at)
     )
     assert record.document.status == "complete"
-    assert bool(record.of_kind(LookEvent)) == bool(shown) == speed
+    assert bool(record.of_kind(InterimAnalysisEvent)) == bool(shown) == speed
     kinds = [type(e) for e in record.events if isinstance(e, (BlockEvent, SpeedBlockEvent))]
     assert kinds == sorted(kinds, key=lambda kind: kind is SpeedBlockEvent)
     assert (SpeedBlockEvent in kinds) == speed
@@ -142,7 +142,7 @@ def test_the_speed_phase_alone_is_read_back_and_its_subset_gone(tmp_path):
     record = execute_speed_alone(tmp_path / "run")
     assert record.events == load_record(tmp_path / "run").events
     assert record.document.status == "complete" and record.document.finished
-    assert record.of_kind(LookEvent) and not record.of_kind(BlockEvent)
+    assert record.of_kind(InterimAnalysisEvent) and not record.of_kind(BlockEvent)
     assert not (tmp_path / "run" / SUBSET_FOLDER).exists()
 
 

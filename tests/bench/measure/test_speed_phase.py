@@ -10,7 +10,7 @@ from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.measure.speed_phase import SpeedRun
 from oneflow_bench.bench.record.events import (
     ConditionsEvent,
-    LookEvent,
+    InterimAnalysisEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
@@ -111,9 +111,9 @@ def test_the_budget_ends_the_phase(tmp_path):
     world = World(tmp_path / "run", {"contender": 1.013}, noise=0.3, budget_s=30)
     record = world.run()
     assert world.clock.now < 33
-    looks = record.of_kind(LookEvent)
-    assert looks[-1].move == "stop"
-    assert [look.look for look in looks] == list(range(1, len(looks) + 1))
+    analyses = record.of_kind(InterimAnalysisEvent)
+    assert analyses[-1].action == "stop"
+    assert [analysis.number for analysis in analyses] == list(range(1, len(analyses) + 1))
 
 
 @pytest.mark.parametrize("budget_s, most", [(30, 5), (3000, 13)])
@@ -180,7 +180,7 @@ def test_memory_limits_how_many_are_alive_together(tmp_path):
 def test_where_memory_holds_two_processes_of_a_side_a_second_wave_gives_an_interval(
     tmp_path, monkeypatch
 ):
-    """Steps of 2 s: the rounds of a first look would use up the whole budget."""
+    """Steps of 2 s: the rounds of a first analysis would use up the whole budget."""
     monkeypatch.setattr(
         "oneflow_bench.bench.measure.speed_phase.read_available_bytes", lambda: 600 * 2**20
     )
@@ -265,17 +265,20 @@ def test_a_contender_whose_verdict_is_known_leaves_the_race(several):
         name: of_contender(several, name).roles["contender"].processes for name in NAMES[1:]
     }
     assert processes["slow"] < processes["close"]
-    # what it is judged by are the processes it was measured beside, and its own looks
+    # what it is judged by are the processes it was measured beside, and its own analyses
     slow = of_contender(several, "slow")
     assert slow.roles["baseline"].processes == processes["slow"] == slow.judgement.replicates
-    assert slow.judgement.looks < of_contender(several, "close").judgement.looks
+    assert slow.judgement.analyses < of_contender(several, "close").judgement.analyses
 
 
 def test_the_error_rate_is_shared_between_the_contenders(several):
     alone = summarize_speed(select_contender(several.events, "same"), Margins()).judgement.speedup
     shared = of_contender(several, "same").judgement.speedup
     assert (shared.low, shared.high) == (alone.low, alone.high)
-    assert shared.strict_low < alone.strict_low and shared.strict_high > alone.strict_high
+    assert (
+        shared.sequential_low < alone.sequential_low
+        and shared.sequential_high > alone.sequential_high
+    )
 
 
 def test_a_contender_may_be_called_like_a_role(tmp_path):

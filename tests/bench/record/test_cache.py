@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from oneflow_bench.bench.record.documents import find_cache_folder
+from oneflow_bench.bench.record.run import find_cache_folder
 
 
 @pytest.mark.parametrize(

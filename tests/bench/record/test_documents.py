@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from oneflow_bench.bench.errors import InputError, RecordError
-from oneflow_bench.bench.record.documents import create_run_folder, load_document
+from oneflow_bench.bench.record.run import create_run_folder, load_document
 
 
 class Note(BaseModel):

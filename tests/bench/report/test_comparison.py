@@ -114,7 +114,7 @@ def test_the_speed_phase_says_nothing_of_contenders_that_were_not_in_it():
 
 def test_every_prefix_of_a_run_can_be_compared():
     sides = create_events("eager", epochs=1, blocks=3), create_events("graph")
-    whole = create_record(*sides, more=create_speed_events(replicates=2, double_rounds=1))
+    whole = create_record(*sides, more=create_speed_events(replicates=2, abba_pairs=1))
     for length in range(len(whole.events)):
         partial = RunRecord(whole.document, whole.events[:length])
         compare_contenders(partial, "eager", partial, "graph").model_dump_json()

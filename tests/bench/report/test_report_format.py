@@ -14,9 +14,8 @@ from oneflow_bench.bench.report.format import (
     format_summary_ms,
     round_up,
 )
-from oneflow_bench.bench.verdict.break_even import BreakEven
 from oneflow_bench.bench.verdict.judge import Interval
-from oneflow_bench.bench.verdict.statistics import Summary
+from oneflow_bench.bench.verdict.statistics import BreakEven, Summary
 
 BOUNDS = {"low": 1.1, "high": 1.3, "strict_low": 1.05, "strict_high": 1.35}
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.oneflow
      ("1.0.0", False)],
 )  # fmt: skip
 def test_the_reader_of_an_old_oneflow_runs_alone(version, alone):
-    from oneflow_bench.bench.training.feeds import reads_alone
+    from oneflow_bench.bench.training.oneflow_compat import reads_alone
 
     assert reads_alone(version) is alone
 

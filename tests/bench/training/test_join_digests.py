@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneflow_bench.bench.training.feeds import join_digests
+from oneflow_bench.bench.training.identity import join_digests
 
 
 def test_the_digest_of_one_reader_is_its_own() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from oneflow_bench.bench.verdict.break_even import estimate_break_even
+from oneflow_bench.bench.verdict.statistics import estimate_break_even
 
 
 def test_the_overhead_is_paid_by_the_gain_of_so_many_steps():

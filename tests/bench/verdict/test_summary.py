@@ -22,19 +22,19 @@ def summarize(share):
         changed = {"duration_s": event.duration_s * factor, "cpu_s": event.cpu_s * factor}
         return event.model_copy(update=changed)
 
-    events = create_speed_events(double_rounds=8, compile_s=5.0, contender=0.09)
+    events = create_speed_events(abba_pairs=8, compile_s=5.0, contender=0.09)
     return summarize_speed([speed_up(event) for event in events], Margins())
 
 
-@pytest.mark.parametrize("share, location", [(0.0, "quickest quarter"), (0.12, "median")])
-def test_all_of_a_summary_goes_by_the_location_of_its_verdict(share, location):
+@pytest.mark.parametrize("share, process_estimate", [(0.0, "quickest quarter"), (0.12, "median")])
+def test_all_of_a_summary_goes_by_the_location_of_its_verdict(share, process_estimate):
     speed = summarize(share)
-    assert speed.judgement.location == location
+    assert speed.judgement.process_estimate == process_estimate
     assert speed.judgement.verdict == "faster"
     assert speed.judgement.speedup.ratio == pytest.approx(1 / 0.9, rel=0.004)
     assert speed.cpu.ratio == pytest.approx(speed.judgement.speedup.ratio)
     assert speed.break_even.steps == pytest.approx(5.0 / 0.01, rel=0.1)
-    assert location in SUMMARISED_BY
+    assert process_estimate in SUMMARISED_BY
 
 
 def test_the_mean_of_all_blocks_does_not():

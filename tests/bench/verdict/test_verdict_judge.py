@@ -8,13 +8,19 @@ from oneflow_bench.bench.verdict.estimate import quickest_quarter as quickest
 from oneflow_bench.bench.verdict.judge import (
     Interval,
     Margins,
+    analysis_alpha,
     decide,
-    is_look_due,
+    is_analysis_due,
     judge,
-    look_alpha,
     smallest_effect,
 )
-from oneflow_bench.bench.verdict.stopping import FRESH, LONGER, STOP, Aims, next_move
+from oneflow_bench.bench.verdict.stopping import (
+    MEASURE_LONGER,
+    START_FRESH,
+    STOP,
+    Aims,
+    next_action,
+)
 
 
 def create_wave(
@@ -112,7 +118,7 @@ def test_a_disturbance_that_lasts_for_some_blocks_counts_as_noise_within_a_proce
 
 
 @pytest.mark.parametrize(
-    "low, high, strict_low, strict_high, verdict",
+    "low, high, sequential_low, sequential_high, verdict",
     [
         (1.02, 1.10, 1.001, 1.12, "faster"),
         (1.02, 1.10, 0.99, 1.13, "inconclusive"),
@@ -123,15 +129,21 @@ def test_a_disturbance_that_lasts_for_some_blocks_counts_as_noise_within_a_proce
         (None, None, None, None, "inconclusive"),
     ],
 )
-def test_the_verdict_is_where_both_intervals_lie(low, high, strict_low, strict_high, verdict):
+def test_the_verdict_is_where_both_intervals_lie(
+    low, high, sequential_low, sequential_high, verdict
+):
     interval = Interval(
-        ratio=1.0, low=low, high=high, strict_low=strict_low, strict_high=strict_high
+        ratio=1.0,
+        low=low,
+        high=high,
+        sequential_low=sequential_low,
+        sequential_high=sequential_high,
     )
     assert decide(interval, Margins())[0] == verdict
 
 
 def test_margins_move_the_verdict():
-    interval = Interval(ratio=1.05, low=1.03, high=1.07, strict_low=1.02, strict_high=1.08)
+    interval = Interval(ratio=1.05, low=1.03, high=1.07, sequential_low=1.02, sequential_high=1.08)
     assert decide(interval, Margins(margin=0.05))[0] == "inconclusive"
     assert decide(interval, Margins(margin=0.05, equivalence=0.1))[0] == "equivalent"
 
@@ -144,14 +156,14 @@ def test_a_control_that_differs_makes_the_verdict_inconclusive():
 
 
 def test_looks_are_paid_for():
-    assert sum(look_alpha(j) for j in range(1, 1000)) == pytest.approx(0.01, rel=0.01)
+    assert sum(analysis_alpha(j) for j in range(1, 1000)) == pytest.approx(0.01, rel=0.01)
     with pytest.raises(ValueError, match="numbered from 1"):
-        look_alpha(0)
+        analysis_alpha(0)
     wave = create_wave(effect=0.1)
     first, tenth = judge([wave], 1), judge([wave], 10)
-    assert tenth.speedup.strict_low < first.speedup.strict_low
+    assert tenth.speedup.sequential_low < first.speedup.sequential_low
     assert tenth.speedup.low < first.speedup.low
-    assert is_look_due(6, 4) and not is_look_due(5, 4)
+    assert is_analysis_due(6, 4) and not is_analysis_due(5, 4)
 
 
 def test_the_smallest_effect_shrinks_with_processes():
@@ -168,12 +180,12 @@ def test_moves():
     spread = judge([create_wave(effect=0.02, noise=1e-3, spread=0.03)], 1)
     assert noisy.verdict == spread.verdict == "inconclusive"
     aims = Aims(replicates=9)
-    assert next_move(noisy, aims, 1, measured_s=1, start_s=5) == LONGER
-    assert next_move(noisy, aims, 1, measured_s=6, start_s=5) == FRESH
-    assert next_move(noisy, aims, 2, measured_s=1, start_s=5) == FRESH
-    assert next_move(spread, aims, 1, measured_s=1, start_s=5) == FRESH
-    assert next_move(spread, Aims(replicates=3), 1, measured_s=1, start_s=5) == STOP
+    assert next_action(noisy, aims, 1, measured_s=1, start_s=5) == MEASURE_LONGER
+    assert next_action(noisy, aims, 1, measured_s=6, start_s=5) == START_FRESH
+    assert next_action(noisy, aims, 2, measured_s=1, start_s=5) == START_FRESH
+    assert next_action(spread, aims, 1, measured_s=1, start_s=5) == START_FRESH
+    assert next_action(spread, Aims(replicates=3), 1, measured_s=1, start_s=5) == STOP
     loose = Aims(until=spread.smallest_effect + 0.01)
-    assert next_move(spread, loose, 1, measured_s=1, start_s=5) == STOP
+    assert next_action(spread, loose, 1, measured_s=1, start_s=5) == STOP
     known = judge([create_wave(effect=0.1)], 1)
-    assert next_move(known, aims, 1, measured_s=1, start_s=5) == STOP
+    assert next_action(known, aims, 1, measured_s=1, start_s=5) == STOP

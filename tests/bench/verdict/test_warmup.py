@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from oneflow_bench.bench.verdict.warmup import find_change_points, find_warmup, is_settled
+from oneflow_bench.bench.verdict.stopping import find_change_points, find_warmup, is_settled
 
 
 def noisy(levels, noise=0.01, seed=0):

@@ -124,3 +124,12 @@ def test_the_version_of_this_interpreter_is_the_one_it_imports():
     import oneflow
 
     assert find_oneflow(sys.executable) == oneflow.__version__
+
+
+def test_a_mode_that_a_profile_was_not_made_for_is_refused():
+    profile = RuntimeProfile(
+        machine={"processor": "p", "cores": 1, "oneflow": "0.9.0"}, variables={"graph": {"A": "1"}}
+    )
+    assert (profile.variables_of("graph"), profile.variables_of("eager")) == ({"A": "1"}, {})
+    with pytest.raises(InputError, match="for eager and graph and none for wide; use --runtime"):
+        profile.variables_of("wide")

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.record.checkpoint import compare_weights
 from oneflow_bench.bench.record.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
-from oneflow_bench.bench.record.weight_difference import compare_weights
 from oneflow_bench.bench.worker.messages import PrepareRequest, SaveRequest
 from oneflow_bench.bench.worker.session import Session, check_device
 
@@ -71,3 +73,9 @@ def test_weights_that_another_drew_are_started_from(tmp_path):
     drew.save(SaveRequest(path=path))
     assert prepare(2)[1] != digest
     assert prepare(2, initial_weights=path)[1] == digest
+
+
+@pytest.mark.parametrize("module", ["worker.session", "distributed.worker", "distributed.starting"])
+def test_oneflow_is_not_imported_before_a_worker_times_it(module):
+    code = f"import sys, oneflow_bench.bench.{module}; sys.exit('oneflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -10,7 +10,7 @@ from typing import List, Tuple
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.worker.variables import KNOWN_VARIABLES, check_variables
+from oneflow_bench.bench.worker.environment import KNOWN_VARIABLES, check_variables
 
 
 @pytest.fixture

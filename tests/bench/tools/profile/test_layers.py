@@ -132,7 +132,7 @@ def test_an_iteration_inside_a_graph_is_refused():
         Graph()(flow.zeros(1, 3, 8, 8))
 
 
-# Graphs this quick can end their process (`create_ballast` says why), and a profile has no ballast
+# Graphs this quick can end their process (`create_padding_operator` says why). A profile has none,
 # as it would be timed too: `bench profile` starts a fresh worker then, and so do these tests.
 MAX_STARTS = 5
 

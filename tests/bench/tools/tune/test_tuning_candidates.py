@@ -13,7 +13,7 @@ from oneflow_bench.bench.tools.tune.candidates import (
     read_facts,
 )
 from oneflow_bench.bench.tools.tune.given import parse_settings, select_settings
-from oneflow_bench.bench.worker.variables import KNOWN_VARIABLES
+from oneflow_bench.bench.worker.environment import KNOWN_VARIABLES
 
 AVX512 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
 FULL = Facts(["avx2", "fma", *AVX512], 4, (2, 36), ["libjemalloc.so.2"])

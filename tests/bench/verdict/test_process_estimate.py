@@ -34,23 +34,23 @@ def test_or_at_the_median_of_its_blocks_or_their_mean():
 
 
 def test_beside_other_work_processes_are_located_by_their_quickest_blocks():
-    chosen = [judge([measure(busy=0.4, seed=seed)], 1).location for seed in range(20)]
+    chosen = [judge([measure(busy=0.4, seed=seed)], 1).process_estimate for seed in range(20)]
     assert chosen.count(QUICKEST_QUARTER) >= 16
 
 
 def test_a_program_whose_own_steps_vary_is_located_by_its_median():
-    chosen = [judge([measure(lucky=0.1, seed=seed)], 1).location for seed in range(20)]
+    chosen = [judge([measure(lucky=0.1, seed=seed)], 1).process_estimate for seed in range(20)]
     assert chosen.count(MEDIAN) >= 16
 
 
 def test_without_an_interval_the_quickest_blocks_are_taken():
-    assert judge([measure(processes=1, lucky=0.1)], 1).location == QUICKEST_QUARTER
+    assert judge([measure(processes=1, lucky=0.1)], 1).process_estimate == QUICKEST_QUARTER
 
 
 def test_the_control_is_located_as_the_speedup_is():
     wave = measure(lucky=0.1, spread=0.01)
     judgement = judge([wave], 1)
-    assert judgement.location == MEDIAN
+    assert judgement.process_estimate == MEDIAN
     assert judgement.speedup.ratio == pytest.approx(
         np.exp(estimate_speedup([wave], median).log_ratio)
     )
@@ -72,7 +72,7 @@ def test_quick_blocks_that_are_certain_to_be_the_programs_own_do_not_stand_for_i
         < estimate_speedup([wave], median).std_error
     )
     judgement = judge([wave], 1)
-    assert judgement.location == MEDIAN and judgement.verdict != FASTER
+    assert judgement.process_estimate == MEDIAN and judgement.verdict != FASTER
 
 
 def test_what_the_typical_block_does_not_show_is_not_called():
@@ -83,8 +83,8 @@ def test_what_the_typical_block_does_not_show_is_not_called():
     for side in values:
         side[:, 7:] += 0.3 * np.random.default_rng(1).random(side[:, 7:].shape)
     judgement = judge([Wave(*values)], 1)
-    assert judgement.location == QUICKEST_QUARTER
-    assert judgement.speedup.low > 1.03 and judgement.speedup.strict_low > 1
+    assert judgement.process_estimate == QUICKEST_QUARTER
+    assert judgement.speedup.low > 1.03 and judgement.speedup.sequential_low > 1
     assert judgement.verdict == INCONCLUSIVE
     assert "the fastest blocks say faster, but the ratio of the medians" in judgement.reason
 

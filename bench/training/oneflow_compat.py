@@ -1,0 +1,133 @@
+"""Everything that this suite takes from OneFlow beside its documented interface.
+
+Tried on OneFlow 0.8.0 and 0.9.0 on a CPU. For a new version run this room's tests, mend this file,
+and see docs/architecture.md. Three facts about versions stand elsewhere, where OneFlow is not
+imported: `plan.resolve.explain_zero`, the hint of `worker.process.describe_death`, and the
+variables of `worker.environment`. The doctor's worker runs without the suite and has its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, List, Tuple
+
+import numpy as np
+import oneflow as flow
+from oneflow import nn
+from oneflow._oneflow_internal import eager
+
+# slot of an optimizer -> (key in an eager optimizer's state, suffix of a graph's variable)
+OPTIMIZER_SLOTS = {
+    "momentum": ("momentum_buf", "-momentum"),
+    "exp_avg": ("exp_avg", "-m"),
+    "exp_avg_sq": ("exp_avg_sq", "-v"),
+}
+GRAPH_STEP = "System-Train-TrainStep"  # the variable that counts a graph's updates
+PADDING_SIZE = 768  # rows and columns of the padding operator's matrices
+
+
+def wait_for_submitted() -> None:
+    """Wait until what was submitted to the CPU, eager or graph, has been computed.
+
+    `flow.cuda.synchronize` does nothing on a CPU, and `loss.numpy()` waits for that tensor alone.
+    """
+    eager.Sync()
+
+
+def compile_without_running(graph: nn.Graph, inputs: Tuple[flow.Tensor, ...]) -> None:
+    """Compile for inputs of these shapes and types; the first call does not compile again."""
+    graph._compile(*inputs)
+
+
+def list_built_ops(graph: nn.Graph) -> List[str]:
+    """Types of the operators of a graph as it was built, with backward and update."""
+    return [_op_type(op) for op in graph._full_graph_proto.net.op]
+
+
+def list_compiled_ops(graph: nn.Graph) -> List[Tuple[str, str]]:
+    """(name, type) of the operators of a compiled graph."""
+    return [(str(op.name), _op_type(op)) for op in graph._compiled_graph_proto.net.op]
+
+
+def _op_type(op: Any) -> str:
+    kind = str(op.WhichOneof("op_type"))
+    return str(op.user_conf.op_type_name) if kind == "user_conf" else kind.replace("_conf", "")
+
+
+def clips_gradients(optimizer: flow.optim.Optimizer) -> bool:
+    """Whether the optimizer's group asks for clipping, which an eager step must call itself."""
+    return "clip_grad_max_norm" in optimizer.param_groups[0]._options
+
+
+def has_nesterov() -> bool:
+    """OneFlow 0.8.0 has no SGD with Nesterov's momentum."""
+    return "nesterov" in inspect.signature(flow.optim.SGD.__init__).parameters
+
+
+def continue_schedule(scheduler: Any, step: int) -> None:
+    """Make `step` the next update of a schedule that has not been stepped."""
+    scheduler.last_step = step - 1
+    scheduler.step()
+
+
+def reads_alone(version: str) -> bool:
+    """Whether this OneFlow's reader must not run beside other eager operators.
+
+    OneFlow 0.8.0 ends in a segmentation fault where it does, unless one thread does all the work
+    (ONEFLOW_VM_WORKLOAD_ON_SCHEDULER_THREAD=1), so they race; 0.9.0 does not.
+    """
+    return tuple(int(part) for part in version.split(".")[:2]) < (0, 9)
+
+
+def create_padding_operator() -> flow.Tensor:
+    """Work of some 20 ms, to be built into a graph of next to nothing and returned from it.
+
+    OneFlow 0.9.0 starts a graph and only then enters it in the queue that the graph's end takes
+    it from. One that has ended by then is taken from an empty queue, and of that the process dies,
+    which graphs of a millisecond do once in some 10,000 calls (benchmarks/launch_race.py). The
+    heavier a graph, the longer its launch may be held up by other work. Under SCHED_BATCH
+    (`chrt --batch 0`) the threads that a launch wakes do not put it off, and few processes die.
+    """
+    square = flow.ones(PADDING_SIZE, PADDING_SIZE)
+    return flow.matmul(square, square).sum()
+
+
+def place_on_all(device: str) -> Any:
+    """The placement of every rank of the group; `device` is cpu or cuda."""
+    return flow.placement(device, list(range(flow.env.get_world_size())))
+
+
+def gather(tensor: flow.Tensor) -> np.ndarray:
+    """An array of its own with the whole of a tensor, on each rank (`Tensor.numpy` aliases it).
+
+    A global tensor is gathered by all ranks of the group together: each must ask, in the same
+    order.
+    """
+    if tensor.is_global:
+        everywhere = place_on_all(tensor.placement.type)
+        tensor = tensor.to_global(placement=everywhere, sbp=flow.sbp.broadcast).to_local()
+    return np.array(tensor.numpy())
+
+
+def place_like(array: np.ndarray, like: flow.Tensor) -> flow.Tensor:
+    """`array` as a tensor that is spread over the ranks as `like` is."""
+    tensor = flow.tensor(array)
+    if not like.is_global:
+        return tensor
+    return tensor.to_global(placement=like.placement, sbp=flow.sbp.broadcast).to_global(
+        sbp=like.sbp
+    )
+
+
+def place_everywhere(array: np.ndarray, like: flow.Tensor) -> flow.Tensor:
+    """`array` as a tensor that every rank holds, global where `like` is."""
+    tensor = flow.tensor(array)
+    if not like.is_global:
+        return tensor
+    return tensor.to_global(placement=place_on_all(like.placement.type), sbp=flow.sbp.broadcast)
+
+
+def device_of(module: nn.Module) -> str:
+    """The type of device, cpu or cuda, of a module's parameters."""
+    parameter = next(module.parameters())
+    return str(parameter.placement.type if parameter.is_global else parameter.device.type)
