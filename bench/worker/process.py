@@ -227,6 +227,5 @@ def create_worker_command(
     python: str, module: str = "oneflow_bench.bench.worker.session"
 ) -> List[str]:
     """Command line of a worker under the interpreter `python`; `module` holds its session."""
-    return create_python_command(
-        python, f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
-    )
+    run = f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    return create_python_command(python, f"import runpy; {run}")
