@@ -9,7 +9,6 @@ from typing import List, Optional
 import click
 
 from ... import __version__
-from ..distributed.plugin import register_extension
 from ..errors import EXIT_INTERRUPTED, BenchError, WorkerError
 
 _COMMANDS = {
@@ -35,9 +34,6 @@ _COMMANDS = {
 }
 
 
-register_extension()
-
-
 class _Commands(click.Group):
     """Loads a command's module when the command is asked for."""
 
@@ -47,6 +43,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
         if cmd_name not in _COMMANDS:
             return None
+        import_module("..distributed", __name__)  # registers the strategies of several ranks
         module = import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command
