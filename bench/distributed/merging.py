@@ -120,7 +120,8 @@ def _weigh_losses(answers: Sequence[Answer]) -> Optional[float]:
     if any(answer["loss"] is None for answer in answers):
         return None
     total: float = sum(answer["loss"] * answer["samples"] for answer in answers)
-    return total / sum(answer["samples"] for answer in answers)
+    samples: int = sum(answer["samples"] for answer in answers)
+    return total / samples
 
 
 def _have_own_cores(cores: Sequence[Sequence[int]], nodes: int) -> bool:
