@@ -11,7 +11,7 @@ import pytest
 from rank_processes import run_cases
 from safetensors.numpy import load_file
 
-from oneflow_bench.bench.training.feeds import join_digests
+from oneflow_bench.bench.training.identity import join_digests
 from oneflow_bench.data import default_dataset_path, load_dataset, reshard_dataset, share_dataset
 
 pytestmark = pytest.mark.oneflow
