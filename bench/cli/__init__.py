@@ -9,7 +9,6 @@ from typing import List, Optional
 import click
 
 from ... import __version__
-from ..distributed.plugin import register_extension
 from ..errors import EXIT_INTERRUPTED, BenchError, InputError, WorkerError
 
 # each command is the file of its name in this folder, which holds its full help
@@ -42,9 +41,6 @@ REMOVED = {
 }
 
 
-register_extension()
-
-
 class _Commands(click.Group):
     """Loads a command's module when the command is asked for."""
 
@@ -56,6 +52,7 @@ class _Commands(click.Group):
             raise InputError(REMOVED[cmd_name])
         if cmd_name not in COMMANDS:
             return None
+        import_module("..distributed", __name__)  # registers the strategies of several ranks
         module = import_module(f"{__name__}.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command

@@ -23,7 +23,8 @@ POLL_S = 0.5  # a machine that is lost ends no connection, so ranks are polled t
 STACK_S = 0.3  # for ranks to write their stacks before they are ended
 AGREE_S = 0.3  # for other ranks to refuse the same request, or to show the cause of an abort
 LAST_CALL = "end"  # a worker exits after its answer to this call
-PEER_LOST = "io_event_poller.cpp"  # OneFlow aborts here in a rank whose neighbour is gone
+# where OneFlow aborts a rank whose neighbour is gone: in its connections, or in its heartbeat
+PEER_LOST = ("io_event_poller.cpp", "ctrl_client.cpp")
 
 Merge = Callable[[str, Sequence[Dict[str, Any]]], Dict[str, Any]]
 
@@ -193,7 +194,7 @@ class RankGroup:
 
 def is_aborted(error: BenchError) -> bool:
     """True if OneFlow aborted a rank because it had lost another."""
-    return isinstance(error, WorkerError) and PEER_LOST in error.log_tail
+    return isinstance(error, WorkerError) and any(place in error.log_tail for place in PEER_LOST)
 
 
 def find_culprit(errors: Dict[int, BenchError]) -> int:

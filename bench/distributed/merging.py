@@ -1,8 +1,8 @@
-"""One answer of a group out of its ranks' answers, of the shape that a single process gives.
+"""Merges the answers of all ranks into one answer, of the shape that a single process gives.
 
-A group is as slow as its slowest rank: the others wait for it. What was used is used by all
-together. The loss is that of the whole batch: under DDP the mean of the ranks' losses, which are
-means over equal shares; with global tensors each rank knows it already.
+A group is as slow as its slowest rank, because the others wait for it. The ranks use resources
+together, so these are summed. The loss is that of the whole batch. Under DDP it is the mean of the
+ranks' losses, which are means over equal shares. With global tensors each rank knows it already.
 """
 
 from __future__ import annotations
@@ -14,15 +14,52 @@ from ..training.identity import join_digests
 from .placement import are_disjoint
 
 Answer = Dict[str, Any]
+Rule = Callable[[List[Any]], Any]  # of the ranks' values of a field
 OWN_LOSSES = "ddp"  # the strategy in which a rank knows only the loss of its own share
-TIMES = ("import_s", "build_s", "compile_train_s", "compile_eval_s")
-SUMMED_COUNTERS = (
-    "minor_faults",
-    "major_faults",
-    "voluntary_switches",
-    "involuntary_switches",
-    "instructions",
+EQUAL = ("initial_digest", "teacher_digest", "first_step")  # of ranks that begin to train
+
+
+def _sum(values: List[Any]) -> Any:
+    """None if a rank could not read its value."""
+    return None if None in values else sum(values)
+
+
+def _mean(values: Sequence[Optional[float]]) -> Optional[float]:
+    """In float64; None if a rank's value is not finite."""
+    known: List[float] = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _join(digests: List[Any]) -> Optional[str]:
+    return None if None in digests else join_digests(digests)
+
+
+_START: Dict[str, Rule] = dict.fromkeys(
+    ("import_s", "build_s", "compile_train_s", "compile_eval_s"), max
 )
+_STEPS: Dict[str, Rule] = {"duration_s": max, "cpu_s": _sum}
+_COUNTERS: Dict[str, Rule] = dict.fromkeys(
+    (
+        "minor_faults",
+        "major_faults",
+        "voluntary_switches",
+        "involuntary_switches",
+        "instructions",
+    ),
+    _sum,
+)
+# the fields of each call that are merged; the others, such as energy, are those of rank 0
+_RULES: Dict[str, Dict[str, Rule]] = {
+    "setup": _START,
+    "prepare": _START,
+    "compile": _START,
+    "train": {**_STEPS, "labels_digest": _join, "images_digest": _join},
+    "measure": {**_STEPS, **_COUNTERS},
+    "eval": {"duration_s": max, "correct": _sum, "samples": sum},
+    "save": {},
+    "probe": {"sync_s": max, "loader_step_time_s": max, "peak_rss_bytes": _sum},
+    "end": {"peak_rss_bytes": sum},
+}
 
 
 def merge_answers(
@@ -32,36 +69,43 @@ def merge_answers(
     cores: Sequence[Sequence[int]] = (),
     nodes: int = 1,
 ) -> Answer:
-    """The group's answer to `call`; `answers` and `cores` by rank, as many on each of `nodes`.
+    """The answer of a group to `call`.
 
-    Raises WorkerError where the ranks contradict each other.
+    `answers` and `cores` are ordered by rank. Each of the `nodes` has the same number of ranks.
+    Raises WorkerError if the ranks contradict each other.
     """
-    if call in _OF_STEPS:
-        each = len(cores) // nodes
-        disjoint = all(are_disjoint(cores[n * each : (n + 1) * each]) for n in range(nodes))
-        return _OF_STEPS[call](answers, strategy, disjoint)
-    merge = _OF_CALL.get(call)
-    if merge is None:
+    if call not in _RULES:
         raise WorkerError(f"the call {call} cannot be asked of a group of ranks")
-    merged = merge(answers)
+    merged = dict(answers[0])
+    for name, rule in _RULES[call].items():
+        if name in merged:
+            merged[name] = rule([answer[name] for answer in answers])
+    if _RULES[call] is _START:
+        for name in EQUAL:
+            _check_equal(answers, name)
     if call in ("prepare", "setup"):
         merged["rank_cores"] = [list(part) for part in cores]
-    return merged
+    elif call == "measure" and _have_own_cores(cores, nodes) and "machine_busy_s" in merged:
+        merged["machine_busy_s"] = _sum([answer["machine_busy_s"] for answer in answers])
+    return {**merged, **_list_more(call, answers, strategy)}
 
 
-def _merge_start(answers: Sequence[Answer]) -> Answer:
-    """Of `prepare`, `compile` and both together, `setup`."""
-    merged = dict(answers[0])
-    for name in TIMES:
-        if name in merged:
-            merged[name] = _slowest(answers, name)
-    for name in ("initial_digest", "teacher_digest", "first_step"):
-        _check_equal(answers, name)
-    return merged
+def _list_more(call: str, answers: Sequence[Answer], strategy: Optional[str]) -> Answer:
+    """Fields that follow from more than the ranks' values of the same field."""
+    more: Answer = {}
+    if call in ("train", "measure"):
+        more["rank_durations_s"] = [answer["duration_s"] for answer in answers]
+    elif call == "eval":
+        more["loss"] = _weigh_losses(answers)
+    elif call == "end":
+        more["rank_peak_rss_bytes"] = [answer["peak_rss_bytes"] for answer in answers]
+    if call == "train" and strategy == OWN_LOSSES:
+        more["losses"] = [_mean(step) for step in zip(*(answer["losses"] for answer in answers))]
+    return more
 
 
 def _check_equal(answers: Sequence[Answer], name: str) -> None:
-    """Raise WorkerError where a rank begins from something else than rank 0."""
+    """Raise WorkerError if a rank begins with another value than rank 0."""
     values = [answer.get(name) for answer in answers]
     for rank, value in enumerate(values):
         if value != values[0]:
@@ -71,100 +115,16 @@ def _check_equal(answers: Sequence[Answer], name: str) -> None:
             )
 
 
-def _merge_train(answers: Sequence[Answer], strategy: Optional[str], disjoint: bool) -> Answer:
-    merged = {
-        **answers[0],
-        **_merge_times(answers),
-        "labels_digest": _join(answers, "labels_digest"),
-        "images_digest": _join(answers, "images_digest"),
-    }
-    if strategy == OWN_LOSSES:
-        by_step = zip(*(answer["losses"] for answer in answers))
-        merged["losses"] = [_mean(losses) for losses in by_step]
-    return merged
+def _weigh_losses(answers: Sequence[Answer]) -> Optional[float]:
+    """The mean loss over all samples; None if a rank's loss is not finite."""
+    if any(answer["loss"] is None for answer in answers):
+        return None
+    total: float = sum(answer["loss"] * answer["samples"] for answer in answers)
+    samples: int = sum(answer["samples"] for answer in answers)
+    return total / samples
 
 
-def _merge_measure(answers: Sequence[Answer], strategy: Optional[str], disjoint: bool) -> Answer:
-    """Each rank reads how busy its own cores were, which no other has where they are `disjoint`.
-
-    Energy cannot be divided and is rank 0's.
-    """
-    merged = {**answers[0], **_merge_times(answers)}
-    summed = SUMMED_COUNTERS + (("machine_busy_s",) if disjoint else ())
-    for name in summed:
-        if name in merged:
-            merged[name] = _sum(answers, name)
-    return merged
-
-
-def _merge_times(answers: Sequence[Answer]) -> Answer:
-    return {
-        "duration_s": _slowest(answers, "duration_s"),
-        "cpu_s": _sum(answers, "cpu_s"),
-        "rank_durations_s": [answer["duration_s"] for answer in answers],
-    }
-
-
-def _merge_eval(answers: Sequence[Answer]) -> Answer:
-    losses = [answer["loss"] for answer in answers]
-    samples = [answer["samples"] for answer in answers]
-    weighted: Optional[float] = None
-    if None not in losses:
-        weighted = sum(loss * count for loss, count in zip(losses, samples)) / sum(samples)
-    return {
-        **answers[0],
-        "duration_s": _slowest(answers, "duration_s"),
-        "correct": _sum(answers, "correct"),
-        "samples": sum(samples),
-        "loss": weighted,
-    }
-
-
-def _merge_probe(answers: Sequence[Answer]) -> Answer:
-    merged = dict(answers[0])
-    for name in ("sync_s", "loader_step_time_s"):
-        merged[name] = _slowest(answers, name)
-    merged["peak_rss_bytes"] = _sum(answers, "peak_rss_bytes")
-    return merged
-
-
-def _merge_end(answers: Sequence[Answer]) -> Answer:
-    peaks = [answer["peak_rss_bytes"] for answer in answers]
-    return {**answers[0], "peak_rss_bytes": sum(peaks), "rank_peak_rss_bytes": peaks}
-
-
-def _take_rank_0(answers: Sequence[Answer]) -> Answer:
-    return dict(answers[0])
-
-
-def _slowest(answers: Sequence[Answer], name: str) -> Any:
-    return max(answer[name] for answer in answers)
-
-
-def _sum(answers: Sequence[Answer], name: str) -> Any:
-    """None where a rank could not read it."""
-    values = [answer[name] for answer in answers]
-    return None if None in values else sum(values)
-
-
-def _mean(values: Sequence[Optional[float]]) -> Optional[float]:
-    """In float64; None where a rank's is not finite."""
-    known: List[float] = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
-
-
-def _join(answers: Sequence[Answer], name: str) -> Optional[str]:
-    digests = [answer[name] for answer in answers]
-    return None if None in digests else join_digests(digests)
-
-
-_OF_STEPS: Dict[str, Callable[..., Answer]] = {"train": _merge_train, "measure": _merge_measure}
-_OF_CALL: Dict[str, Callable[[Sequence[Answer]], Answer]] = {
-    "setup": _merge_start,
-    "prepare": _merge_start,
-    "compile": _merge_start,
-    "eval": _merge_eval,
-    "save": _take_rank_0,
-    "probe": _merge_probe,
-    "end": _merge_end,
-}
+def _have_own_cores(cores: Sequence[Sequence[int]], nodes: int) -> bool:
+    """True if no two ranks of a machine share a core, so that each reads how busy its own were."""
+    each = len(cores) // nodes
+    return all(are_disjoint(cores[n * each : (n + 1) * each]) for n in range(nodes))

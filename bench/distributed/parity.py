@@ -97,7 +97,7 @@ def compare_ranks(
     known = []
     for setup in record.of_kind(SetupEvent, contender)[:1]:
         oneflow = setup.environment.get("oneflow")
-        known = find_known(setup.module_kinds or [], summary.word, oneflow)
+        known = find_known(setup.module_kinds or [], summary.strategy, oneflow)
     size = _measure_size(ours, theirs)
     judged = judge_ranks(verdict, errors, size, accuracy_difference, known)
     compared = RanksComparison(**fields, errors=errors, expected=judged.expected)
@@ -184,11 +184,13 @@ def _judge_errors(errors: ReferenceErrors, accuracy_difference: Optional[float])
     return "equal within rounding", said
 
 
-def find_known(kinds: Sequence[str], word: str, oneflow: Optional[str]) -> List[KnownDifference]:
+def find_known(
+    kinds: Sequence[str], strategy: str, oneflow: Optional[str]
+) -> List[KnownDifference]:
     """The entries that explain differences of a strategy for a model with modules of `kinds`."""
     present = [*kinds, _GRADIENT]
     return [
         entry
         for entry in load_known_differences()
-        if any(entry.explains(LEVEL, word, kind, oneflow) for kind in present)
+        if any(entry.explains(LEVEL, strategy, kind, oneflow) for kind in present)
     ]

@@ -1,11 +1,11 @@
-"""Says what several ranks make of a step: tables for the terminal and for Markdown.
+"""The blocks of a report on contenders of several ranks.
 
-One list of tables serves both. Units change here: seconds to milliseconds, bytes to MB and MiB.
+Units change here: seconds to milliseconds, bytes to MB and MiB.
 """
 
 from __future__ import annotations
 
-from typing import List, Mapping, NamedTuple, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 from ..report.blocks import Block, Heading, Table, Text
 from ..report.comparison import Comparison
@@ -18,27 +18,26 @@ _MEBI = 2**20
 _INTERVAL = f"{CONFIDENCE * 100:.0f} %"
 
 
-class RankTable(NamedTuple):
-    """A row for each contender of several ranks; the first column is its name."""
+def list_rank_blocks(
+    comparisons: Sequence[Comparison], unavailable: Mapping[str, str]
+) -> List[Block]:
+    """Tables of scaling, costs and parity, and notes; none if no contender has several ranks.
 
-    title: str
-    columns: List[str]
-    rows: List[List[str]]
-
-
-def list_rank_tables(
-    comparisons: Sequence[Comparison], unavailable: Optional[Mapping[str, str]] = None
-) -> List[RankTable]:
-    """Scaling, what a rank costs, and parity; none where no contender has ranks.
-
-    `unavailable` are contenders that were left out, with the reason.
+    `unavailable` maps contenders that were left out of the run to the reason.
     """
     ranked = [one for one in comparisons if one.ranks is not None]
     if not ranked:
         return []
-    tables = [_scaling_table(ranked, unavailable or {}), _costs_table(ranked)]
+    blocks = [*_list_scaling(ranked, unavailable), *_list_costs(ranked)]
     judged = [one for one in ranked if not _of(one).weak]
-    return [*tables, _parity_table(judged)] if judged else tables
+    if judged:
+        blocks += _list_parity(judged)
+    return [*blocks, Text(_list_notes(ranked, unavailable))]
+
+
+def _create_table(title: str, columns: List[str], rows: List[List[str]]) -> Tuple[Block, Block]:
+    """A row for each contender; the first column is its name."""
+    return Heading(title), Table(["", *columns], rows, columns)
 
 
 def _of(comparison: Comparison) -> RanksComparison:
@@ -46,9 +45,11 @@ def _of(comparison: Comparison) -> RanksComparison:
     return comparison.ranks
 
 
-def _scaling_table(ranked: Sequence[Comparison], unavailable: Mapping[str, str]) -> RankTable:
+def _list_scaling(
+    ranked: Sequence[Comparison], unavailable: Mapping[str, str]
+) -> Tuple[Block, Block]:
     first = _of(ranked[0])
-    kind = "weak" if first.weak else "strong"
+    kind = "Weak" if first.weak else "Strong"
     baseline = ranked[0].baseline.name
     rows = [[baseline, "1", _ms(first.baseline_step_time_s), MISSING, MISSING]]
     if first.efficiency is None:
@@ -65,11 +66,11 @@ def _scaling_table(ranked: Sequence[Comparison], unavailable: Mapping[str, str])
             ]
         )
     rows += [[name, MISSING, MISSING, "not available here", MISSING] for name in unavailable]
-    columns = ["", "ranks", "step, ms", "speedup", "efficiency"]
-    return RankTable(f"{kind} scaling against {baseline}", columns, rows)
+    columns = ["ranks", "step, ms", "speedup", "efficiency"]
+    return _create_table(f"{kind} scaling against {baseline}", columns, rows)
 
 
-def _costs_table(ranked: Sequence[Comparison]) -> RankTable:
+def _list_costs(ranked: Sequence[Comparison]) -> Tuple[Block, Block]:
     rows = []
     for one in ranked:
         ranks = _of(one)
@@ -84,11 +85,11 @@ def _costs_table(ranked: Sequence[Comparison]) -> RankTable:
                 _cores(ranks.rank_cores),
             ]
         )
-    columns = ["", "sent, MB", "memory, MiB", "slowest/fastest", "worst", "cores"]
-    return RankTable("each rank, a step", columns, rows)
+    columns = ["sent, MB", "memory, MiB", "slowest/fastest", "worst", "cores"]
+    return _create_table("Each rank, a step", columns, rows)
 
 
-def _parity_table(judged: Sequence[Comparison]) -> RankTable:
+def _list_parity(judged: Sequence[Comparison]) -> Tuple[Block, Block]:
     rows = []
     for one in judged:
         errors = _of(one).errors
@@ -100,29 +101,24 @@ def _parity_table(judged: Sequence[Comparison]) -> RankTable:
                 describe_parity(one),
             ]
         )
-    columns = ["", "loss error", "the baseline's", "parity"]
-    return RankTable("losses against one process in float64", columns, rows)
+    columns = ["loss error", "the baseline's", "parity"]
+    return _create_table("Losses against one process in float64", columns, rows)
 
 
 def describe_parity(comparison: Comparison) -> str:
-    """The verdict, with the known difference that explains it and its size."""
+    """The verdict, with the name and size of the known difference that explains it."""
     expected = _of(comparison).expected
     if expected is None:
         return comparison.parity
     return f"{comparison.parity} (expected: {expected.id}, {expected.size:.1e})"
 
 
-def list_rank_notes(
-    comparisons: Sequence[Comparison], unavailable: Optional[Mapping[str, str]] = None
-) -> List[str]:
-    """What the tables cannot say, each once."""
-    ranked = [one for one in comparisons if one.ranks is not None]
-    if not ranked:
-        return []
+def _list_notes(ranked: Sequence[Comparison], unavailable: Mapping[str, str]) -> List[str]:
+    """The explanations of the tables, each once."""
     notes = [_explain_scaling(ranked[0])]
     for one in ranked:
         notes += _list_own_notes(one)
-    notes += [f"{name} is not available here: {why}." for name, why in (unavailable or {}).items()]
+    notes += [f"{name} is not available here: {why}." for name, why in unavailable.items()]
     return list(dict.fromkeys(notes))
 
 
@@ -130,11 +126,11 @@ def _explain_scaling(comparison: Comparison) -> str:
     ranks, name = _of(comparison), comparison.baseline.name
     if ranks.speedup is None:
         return (
-            "No steady steps of both were measured, so neither speedup nor efficiency follows; "
-            "leave --no-speed out, or give more --steps-per-epoch."
+            "Speedup and efficiency are not known, because no steady steps of both contenders were "
+            "measured. Leave --no-speed out, or give more --steps-per-epoch."
         )
     if ranks.efficiency is None:
-        return f"{name} has several ranks itself, so no efficiency against one rank follows."
+        return f"{name} has several ranks itself, so there is no efficiency against one rank."
     batches = (
         f"One process takes {ranks.baseline_batch_size} images a step, as each rank does, and all "
         f"ranks together {ranks.batch_size}."
@@ -142,8 +138,8 @@ def _explain_scaling(comparison: Comparison) -> str:
         else f"One process takes {ranks.batch_size} images a step, as all ranks together do."
     )
     return (
-        f"speedup: images a second over those of {name} in one process, {_INTERVAL} interval in "
-        f"brackets; efficiency: that over the ranks. {batches}"
+        f"Speedup is images a second over those of {name} in one process, with the {_INTERVAL} "
+        f"interval. Efficiency is speedup over ranks. {batches}"
     )
 
 
@@ -153,8 +149,8 @@ def _list_own_notes(comparison: Comparison) -> List[str]:
     if ranks.efficiency is not None and ranks.baseline_mode != comparison.contender.mode:
         notes.append(
             f"The efficiency of {comparison.contender.mode} contenders is against "
-            f"{ranks.baseline_mode} mode in one process, so what the mode gains is in it; "
-            f"--baseline {comparison.contender.mode} takes that out."
+            f"{ranks.baseline_mode} mode in one process, so it includes the gain of the mode. "
+            f"--baseline {comparison.contender.mode} excludes that gain."
         )
     if ranks.communication.sent_bytes is None:
         notes.append(f"{name}: bytes sent not derived: {ranks.communication.basis}.")
@@ -171,18 +167,6 @@ def _list_own_notes(comparison: Comparison) -> List[str]:
     return notes
 
 
-def list_rank_blocks(
-    comparisons: Sequence[Comparison], unavailable: Mapping[str, str]
-) -> List[Block]:
-    """The tables, each under its title, and the notes."""
-    blocks: List[Block] = []
-    for one in list_rank_tables(comparisons, unavailable):
-        title = f"{one.title[0].upper()}{one.title[1:]}"
-        blocks += [Heading(title), Table(one.columns, one.rows, one.columns[1:])]
-    notes = list_rank_notes(comparisons, unavailable)
-    return [*blocks, Text(notes)] if notes else blocks
-
-
 def _ms(seconds: Optional[float]) -> str:
     return MISSING if seconds is None else f"{seconds * 1e3:.1f}"
 
@@ -196,7 +180,7 @@ def _ratio(ratio: Optional[Ratio]) -> str:
 
 
 def _memory(peaks: Optional[Sequence[int]]) -> str:
-    """Of each rank, or the range where there are many."""
+    """The peak of all ranks, or its range."""
     if not peaks:
         return MISSING
     low, high = (f"{value / _MEBI:.0f}" for value in (min(peaks), max(peaks)))
@@ -204,7 +188,7 @@ def _memory(peaks: Optional[Sequence[int]]) -> str:
 
 
 def _cores(cores: Optional[Sequence[Sequence[int]]]) -> str:
-    """How many each rank may use."""
+    """The number of cores of each rank, or its range."""
     if not cores:
         return MISSING
     counts = sorted({len(each) for each in cores})

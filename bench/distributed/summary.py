@@ -1,4 +1,4 @@
-"""What several ranks make of a step, computed from a record alone."""
+"""The speed, memory and communication of several ranks, computed from a record alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Part(BaseModel):
 
 
 class RankSpread(_Part):
-    """How far the ranks are apart, over blocks of steps: the slowest's time over the fastest's."""
+    """The ratio of the slowest rank's time to the fastest's, over blocks of steps."""
 
     blocks: int
     median: float
@@ -31,11 +31,11 @@ class RankSpread(_Part):
 class RanksSummary(_Part):
     """A contender of several ranks, beside one process. Seconds and bytes.
 
-    speedup is images a second over the baseline's; efficiency is that over the ranks, None where
+    speedup is images a second over the baseline's. efficiency is speedup over ranks; it is None if
     the baseline has several ranks itself.
     """
 
-    word: str
+    strategy: str  # its name, such as graph-dp
     ranks: int
     accumulation_steps: int
     weak: bool  # the baseline takes the batch of one rank
@@ -55,7 +55,7 @@ class RanksSummary(_Part):
 def summarize_ranks(
     record: RunRecord, baseline: str, contender: str, ratio: Optional[Ratio]
 ) -> Optional[RanksSummary]:
-    """What a record says of a contender of several ranks; None for one of a single process.
+    """The summary of a contender of several ranks; None for one of a single process.
 
     `ratio` is that of the step times, baseline over contender.
     """
@@ -67,7 +67,7 @@ def summarize_ranks(
     ours, theirs = (workload_of(workload, side).batch_size for side in (left, right))
     speedup = _scale(ratio, theirs / ours)
     return RanksSummary(
-        word=spell_strategy(right.mode, right.strategy),
+        strategy=spell_strategy(right.mode, right.strategy),
         ranks=right.ranks,
         accumulation_steps=right.accumulation_steps or workload.accumulation_steps,
         weak=ours != theirs,
@@ -99,7 +99,7 @@ def _scale(ratio: Optional[Ratio], factor: float) -> Optional[Ratio]:
 
 
 def _find_step_time(record: RunRecord, name: str) -> Optional[float]:
-    """The median of the speed phase, where it was in it; else of the training."""
+    """The median of the speed phase, or of the training for a run without one."""
     scored = [
         block.step_time_s
         for block in record.of_kind(SpeedBlockEvent, name)
@@ -111,7 +111,7 @@ def _find_step_time(record: RunRecord, name: str) -> Optional[float]:
 
 
 def _count(record: RunRecord) -> Optional[int]:
-    """Parameters of the model: of the baseline, as a rank may hold a part of them only."""
+    """Parameters of the baseline's model: a rank may hold only a part of them."""
     name = record.document.contenders[0].name
     events = [*record.of_kind(SetupEvent, name), *record.of_kind(SpeedSetupEvent, name)]
     counts = [event.num_params for event in events if event.num_params is not None]
@@ -119,7 +119,7 @@ def _count(record: RunRecord) -> Optional[int]:
 
 
 def _find_peaks(record: RunRecord, name: str) -> Optional[List[int]]:
-    """The peaks of each rank in the training, else the largest of the speed phase."""
+    """The peak of each rank in the training, or the largest in a speed phase alone."""
     for kind in (EndEvent, SpeedEndEvent):
         ends = record.of_kind(kind, name)
         peaks = [end.rank_peak_rss_bytes for end in ends if end.rank_peak_rss_bytes]

@@ -1,7 +1,4 @@
-"""The rank of a process, read from the environment as OneFlow does, and digests over ranks.
-
-Imports no OneFlow, because the controller needs both.
-"""
+"""Which rank a process is, and the digest of what all ranks read. OneFlow is not imported here."""
 
 from __future__ import annotations
 
@@ -29,9 +26,9 @@ def read_identity(environment: Mapping[str, str]) -> Identity:
 
 
 def join_digests(digests: Sequence[str]) -> str:
-    """The digest of a batch from those of its readers, in their order; one reader's is the batch's.
+    """The digest of the readers' own ones in their order; of one reader it is its own.
 
-    A process that holds the whole batch and the ranks that hold a part each get the same digest.
+    A process that holds the whole batch and the ranks that hold a part each come to the same.
     """
     if len(digests) == 1:
         return digests[0]

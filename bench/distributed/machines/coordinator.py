@@ -1,4 +1,4 @@
-"""Machine 0 of several: waits for the others before the run, and tells them how it ended."""
+"""Machine 0 of several: waits for the others before the run, and tells them its result."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def coordinate_run(
     show: Callable[[str], None],
     limit_s: float = WAIT_S,
 ) -> Iterator[Optional[NodeServer]]:
-    """The other machines of a run while it lasts, all of them there; None with one machine.
+    """The other machines of a run, after all have joined; None with one machine.
 
-    They stand in the document's environment. Raises InputError where one does not come.
+    Adds them to the document's environment. Raises InputError if one does not join.
     """
     if nodes.host is None or nodes.port is None:
         yield None
@@ -58,9 +58,9 @@ def coordinate_run(
 
 
 def resolve_host(host: str) -> str:
-    """The IPv4 address of machine 0, which OneFlow takes and no name.
+    """The IPv4 address of machine 0; OneFlow takes no name.
 
-    Raises InputError for a name that is not known, or that means this machine only to itself.
+    Raises InputError for an unknown name, and for a name that other machines cannot use.
     """
     try:
         address = socket.gethostbyname(host)

@@ -1,4 +1,4 @@
-"""What a machine says of itself when it joins a run, and why machine 0 refuses it."""
+"""The first message of a machine that joins a run, and the checks of it by machine 0."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ REMEDY = "start every machine with the command that bench launch --plan prints f
 
 
 def describe_run(document: Document) -> Dict[str, Any]:
-    """What all machines of a run must agree on.
+    """The fields on which all machines of a run must agree.
 
-    Not where the data are: only how many there are.
+    They hold the numbers of samples but not the path of the data.
     """
     workload = document.workload.model_dump(mode="json")
     if workload["data"] not in (EMBEDDED_DATA, SYNTHETIC_DATA):
@@ -29,12 +29,12 @@ def describe_run(document: Document) -> Dict[str, Any]:
 
 
 def create_hello(token: str, version: str, **more: Any) -> Message:
-    """The first line of a connection to machine 0; `more` says whose it is."""
+    """The first line of a connection to machine 0; `more` describes the caller."""
     return {"protocol": PROTOCOL, "version": version, "token": token, **more}
 
 
 def refuse_caller(hello: Mapping[str, Any], token: str, version: str) -> Optional[str]:
-    """Why a caller is refused whoever it is: a sentence; None where it is not."""
+    """A sentence that refuses any caller without the token or the version; None for others."""
     if not hmac.compare_digest(str(hello.get("token")).encode(), token.encode()):
         return f"its --token is not that of machine 0; {REMEDY}"
     if hello.get("protocol") != PROTOCOL or hello.get("version") != version:
@@ -46,7 +46,7 @@ def refuse_caller(hello: Mapping[str, Any], token: str, version: str) -> Optiona
 
 
 def refuse_run(theirs: Any, ours: Mapping[str, Any]) -> Optional[str]:
-    """Why a machine with another run is refused, by the first thing that differs."""
+    """A sentence that names the first difference of another run; None if there is none."""
     if not isinstance(theirs, dict):
         return f"it does not say what it runs; {REMEDY}"
     for name in [*ours, *theirs]:

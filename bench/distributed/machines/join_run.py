@@ -1,7 +1,7 @@
-"""A machine that is not machine 0: it joins the run and does what machine 0 says until the end.
+"""A machine other than machine 0: it joins the run and obeys machine 0 until the end.
 
-It starts ranks, each on a connection of its own to machine 0, says twice a second that it is there,
-and ends them. It judges nothing and records nothing.
+It starts ranks, each with a connection of its own to machine 0, and ends them. It sends a message
+twice a second, so that machine 0 notices its loss. It judges nothing and records nothing.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def join_run(
     environments: RuntimeResolver,
     show: Callable[[str], None],
 ) -> None:
-    """Take part in the run of machine 0 until it ends it; the logs of the ranks stay in `folder`.
+    """Take part in the run of machine 0 until its end; the logs of the ranks stay in `folder`.
 
-    Raises InputError where machine 0 is not reached or refuses, and then leaves no folder;
-    WorkerError where machine 0 is lost or its run failed.
+    Raises InputError if machine 0 is not reached or refuses this machine, and then leaves no
+    folder. Raises WorkerError if machine 0 is lost or its run failed.
     """
     assert nodes.host is not None and nodes.port is not None
     master = Address(nodes.host, nodes.port)
@@ -80,7 +80,7 @@ def join_run(
 def create_rank_starter(
     contenders: List[Contender], environments: RuntimeResolver, logs: Path
 ) -> Callable[[Message, socket.socket], RankProcess]:
-    """Starts the rank that machine 0 asks for, in this machine's environment."""
+    """A function that starts the rank of a message, in this machine's environment."""
 
     def start(message: Message, connection: socket.socket) -> RankProcess:
         contender, placement = find_contender(message, contenders), restore_placement(message)
@@ -112,9 +112,9 @@ StartRank = Callable[[Message, socket.socket], RankProcess]
 
 
 def connect_to_machine_0(master: Address, hello: Message, limit_s: float = JOIN_S) -> Link:
-    """The link to machine 0, once it has let this machine in.
+    """The link to machine 0, after it has admitted this machine.
 
-    Raises InputError where machine 0 is not reached or refuses.
+    Raises InputError if machine 0 is not reached or refuses.
     """
     connection = _reach(master, limit_s)
     try:
@@ -135,7 +135,7 @@ def connect_to_machine_0(master: Address, hello: Message, limit_s: float = JOIN_
 
 
 def _read_line(connection: socket.socket) -> bytes:
-    """To the end of the line and no further; what follows is the link's."""
+    """One line and no more: the following bytes belong to the link."""
     line = b""
     while not line.endswith(b"\n"):
         byte = connection.recv(1)
@@ -160,20 +160,20 @@ def _reach(master: Address, limit_s: float) -> socket.socket:
 
 
 class Agent:
-    """The ranks of this machine. Used from the main thread alone: its end is that of the ranks."""
+    """The ranks of this machine. For the main thread alone, because the ranks end with it."""
 
     def __init__(
         self, link: Link, master: Address, rank_hello: Message, start_rank: StartRank
     ) -> None:
-        """`rank_hello` without its key opens the connection of a rank."""
+        """`rank_hello`, with a key, is the first message of a rank's connection."""
         self._link, self._master, self._hello = link, master, rank_hello
         self._start_rank = start_rank
         self._ranks: Dict[int, RankProcess] = {}
 
     def serve(self) -> Message:
-        """Do what machine 0 says; its last word. No rank is left, whatever happens.
+        """Obey machine 0 and return its last message. No rank is left in any case.
 
-        Raises WorkerError where machine 0 is gone without a word.
+        Raises WorkerError if machine 0 is lost.
         """
         try:
             next_s = time.monotonic()
@@ -222,7 +222,7 @@ class Agent:
     def _report(self) -> None:
         for key in [key for key, rank in self._ranks.items() if rank.exit_status is not None]:
             self._report_end(key)
-        # a machine 0 that is stopped takes nothing, and this one goes on
+        # a machine 0 that is stopped reads nothing, and this machine must not wait for it
         if select.select([], [self._link], [], 0.0)[1]:
             self._link.send({})  # still here
 

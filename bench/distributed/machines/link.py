@@ -6,9 +6,9 @@ import json
 import socket
 from typing import Any, Dict, List
 
-PROTOCOL = 1  # of what is said over it; both ends must speak the same
+PROTOCOL = 1  # version of the messages, equal at both ends
 LONGEST_LINE = 1 << 20  # bytes
-DEAD_AFTER_S = 8  # a machine that answers no packet for so long is gone
+DEAD_AFTER_S = 8  # a machine that answers no packet for this time is gone
 SEND_LIMIT_S = 5.0
 
 Message = Dict[str, Any]
@@ -19,13 +19,13 @@ class LinkEnded(Exception):
 
 
 class LineBuffer:
-    """Puts the pieces that a connection gives together to messages."""
+    """Joins the pieces that a connection receives into messages."""
 
     def __init__(self, longest: int = LONGEST_LINE) -> None:
         self._longest, self.rest = longest, b""
 
     def add(self, received: bytes) -> List[Message]:
-        """The messages that are whole now; ValueError for what is none."""
+        """The messages that are complete now. Raises ValueError for an invalid one."""
         *lines, self.rest = (self.rest + received).split(b"\n")
         if max(map(len, [*lines, self.rest])) > self._longest:
             raise ValueError("a line that is too long")
@@ -37,7 +37,7 @@ def pack(message: Message) -> bytes:
 
 
 def unpack(line: bytes) -> Message:
-    """The message of a line; ValueError where it is none."""
+    """The message of a line. Raises ValueError if it is invalid."""
     try:
         message = json.loads(line)
     except RecursionError:
@@ -48,9 +48,9 @@ def unpack(line: bytes) -> Message:
 
 
 def watch_connection(connection: socket.socket) -> None:
-    """Let the kernel find out that the other machine is gone, also while nothing is sent.
+    """Let the kernel notice that the other machine is gone, even while nothing is sent.
 
-    A machine whose programs are merely stopped still answers and is not gone.
+    A machine whose programs are stopped still answers, so it does not count as gone.
     """
     tcp = socket.IPPROTO_TCP
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -74,14 +74,14 @@ class Link:
         return self._connection.fileno()
 
     def send(self, message: Message) -> None:
-        """Raises LinkEnded where the other end is gone or takes nothing any more."""
+        """Raises LinkEnded if the other end is gone or reads nothing any more."""
         try:
             self._connection.sendall(pack(message))
         except OSError as error:
             raise LinkEnded(str(error)) from None
 
     def receive(self) -> List[Message]:
-        """What is there, once `select` has said so. Raises LinkEnded, also for nonsense."""
+        """The messages that have come, after `select`. Raises LinkEnded, for invalid ones too."""
         try:
             received = self._connection.recv(65536)
             if not received:
@@ -91,7 +91,7 @@ class Link:
             raise LinkEnded(str(error)) from None
 
     def cut(self) -> None:
-        """Let the other end know at once; whoever reads here finds the end too."""
+        """End the connection at once for both ends."""
         try:
             self._connection.shutdown(socket.SHUT_RDWR)
         except OSError:  # it was cut before

@@ -1,7 +1,7 @@
-"""Where the other machines of a run come to: machine 0's port, open as long as the run.
+"""Machine 0's port for the other machines, open as long as the run.
 
-One thread listens to all of them, so that a machine that falls silent is noticed whatever the
-controller is doing. Anyone can connect: who says nothing, too much or nonsense is sent away.
+One thread listens to all machines, so that it notices a silent one while the controller is busy.
+Anyone can connect. A connection that sends no valid handshake is closed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .handshake import refuse_caller, refuse_run
 from .link import LineBuffer, Link, LinkEnded, Message, pack, watch_connection
 from .remote import SILENT_S, RankState, RemoteNode, RemoteRank
 
-HELLO_S = 5.0  # for a caller to say who it is
+HELLO_S = 5.0  # for the handshake of a caller
 HELLO_BYTES = 1 << 16
-MOST_CALLERS = 64  # that have not said who they are yet
+MOST_CALLERS = 64  # before their handshake
 TICK_S = 0.5
-PAUSE_S = 3.0  # between two ticks: more, and this process was stopped itself
+PAUSE_S = 3.0  # after a longer pause between two ticks, this process was stopped itself
 START_S = 15.0  # for a machine to start a rank
 
 
@@ -38,14 +38,14 @@ class Incoming(NamedTuple):
 
 
 class NodeServer:
-    """The other machines of a run, those that have come and those that are waited for."""
+    """The other machines of a run: those that have joined, and those that are awaited."""
 
     def __init__(
         self, host: str, port: int, nodes: int, token: str, version: str, run: Dict[str, Any]
     ) -> None:
         """`host` is an IPv4 address of this machine; `run` from `handshake.describe_run`.
 
-        Raises InputError where the port cannot be had.
+        Raises InputError if the port cannot be used.
         """
         self.host, self.count = host, nodes
         self._token, self._version, self._run = token, version, run
@@ -61,7 +61,7 @@ class NodeServer:
         self._thread.start()
 
     def wait_for_nodes(self, limit_s: float, show: Callable[[str], None]) -> List[RemoteNode]:
-        """All other machines by their rank. Raises InputError that names those that do not come."""
+        """All other machines by their rank. Raises InputError that names the missing ones."""
         shown = 0
         end = time.monotonic() + limit_s
         with self._changed:
@@ -76,7 +76,7 @@ class NodeServer:
 
     @property
     def others(self) -> List[RemoteNode]:
-        """The machines that have come, by their rank."""
+        """The machines that have joined, by their rank."""
         with self._changed:
             return [self._nodes[node_rank] for node_rank in sorted(self._nodes)]
 
@@ -92,9 +92,9 @@ class NodeServer:
     def start_ranks(
         self, titles: Sequence[str], nodes: Sequence[RemoteNode], starts: Sequence[Message]
     ) -> List[RemoteRank]:
-        """Start a rank for each of `starts` on the machine beside it, all at once.
+        """Start a rank for each of `starts` on its machine in `nodes`, all at once.
 
-        Raises WorkerError where one cannot be started; those that were are ended then.
+        Raises WorkerError if one cannot be started, and then ends the others.
         """
         keys = []
         for node, start in zip(nodes, starts):
@@ -137,7 +137,7 @@ class NodeServer:
         return RemoteRank(title, key, node, *incoming)
 
     def close(self, last_word: Message) -> None:
-        """Tell the others how the run ended, and give the port back."""
+        """Tell the others the result of the run, and release the port."""
         for node in self.others:
             if node.lost is None:
                 node.send(last_word)
@@ -190,7 +190,7 @@ class NodeServer:
         lines = self._callers[connection].lines
         try:
             received = connection.recv(65536)
-            # what a rank says at once stands behind its hello
+            # the first answers of a rank may follow its handshake at once
             line, end, rest = (lines.rest + received).partition(b"\n")
             messages = lines.add(received if not end else line[len(lines.rest) :] + end)
             if received and not messages:
@@ -203,7 +203,7 @@ class NodeServer:
             connection.close()
 
     def _admit(self, connection: socket.socket, hello: Message, rest: bytes) -> bool:
-        """False where the connection is of no use."""
+        """False if the connection is to be closed."""
         refusal = refuse_caller(hello, self._token, self._version)
         if refusal is None and "key" in hello:
             return self._admit_rank(connection, int(hello["key"]), rest)

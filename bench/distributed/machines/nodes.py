@@ -1,4 +1,4 @@
-"""Several machines: what was said of them, and the command that each of them is started with."""
+"""Several machines: their flags, and the command that starts each of them."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _LAST_PORT = 65535
 
 
 class Nodes(NamedTuple):
-    """The machines of a run and which of them this is; one machine has no master."""
+    """The machines of a run, and the rank of this one; one machine alone has no master."""
 
     nodes: int
     node_rank: int  # from 0
     host: Optional[str]  # of the master, which is machine 0
     port: Optional[int]
-    token: str = ""  # that all machines of a run share
+    token: str = ""  # the same on all machines of a run
 
 
 class Start(NamedTuple):
-    """How one machine is started."""
+    """The start of one machine."""
 
     node_rank: int
-    ranks: List[int]  # that run there
+    ranks: List[int]  # of that machine
     command: List[str]
 
 
 def parse_nodes(flags: Mapping[str, Any]) -> Nodes:
-    """The machines that these flags say, and `ranks`; None means "not given".
+    """The machines from the flags of the command line; None means "not given".
 
-    Raises InputError for what cannot be or does not fit together.
+    Raises InputError for flags that are impossible or do not fit together.
     """
     nodes, node_rank = flags.get("nodes") or 1, flags.get("node_rank")
     master, ranks = flags.get("master"), flags.get("ranks")
@@ -108,9 +108,9 @@ def check_contenders_of_nodes(nodes: Nodes, contenders: Sequence[Contender]) -> 
 def plan_starts(
     nodes: int, ranks: int, master: str, command: Sequence[str], token: str
 ) -> List[Start]:
-    """The command of each machine, machine 0 first. `command` is what stands behind `bench`.
+    """The command of each machine, machine 0 first; `command` is the words after `bench`.
 
-    Raises InputError for a command that does not run in ranks or that says itself where it runs.
+    Raises InputError for a command that does not run in ranks, or that has flags of machines.
     """
     if not command or command[0] not in COMMANDS:
         given = f"'{command[0]}'" if command else "nothing"
@@ -139,7 +139,7 @@ def plan_starts(
 
 
 def render_starts(starts: Sequence[Start]) -> str:
-    """A line for each machine, as a shell takes it, and what it is above it."""
+    """A shell command for each machine, below a comment that describes the machine."""
     lines = []
     for start in starts:
         held = ", ".join(map(str, start.ranks))

@@ -1,4 +1,4 @@
-"""Machine 0's side of the others: what is known of each, and of the ranks that run there."""
+"""Machine 0's view of the other machines and of the ranks there."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ...worker.process import END_GRACE_S, describe_death
 from ...worker.protocol import AnswerStream, open_answer
 from .link import Link, LinkEnded, Message
 
-SILENT_S = 8.0  # an agent says something every half second
-NEWS_S = 2.0  # for the agent's word on why a connection has ended
-KILL_S = 3.0  # for the agent's word that a rank has ended
+SILENT_S = 8.0  # an agent sends a message every half second
+NEWS_S = 2.0  # for the agent's message on the end of a connection
+KILL_S = 3.0  # for the agent's message that a rank has ended
 
 
 @dataclass
 class RankState:
-    """What an agent has said of one rank."""
+    """The state of one rank, from the messages of its agent."""
 
-    log: Optional[str] = None  # where it is on the agent's machine; None: not started yet
+    log: Optional[str] = None  # its path on the agent's machine; None: not started yet
     pid: int = 0
     exit_status: Optional[int] = None
     log_tail: str = ""
@@ -50,7 +50,7 @@ class RemoteNode:
         return f"machine {self.node_rank} ({self.address})"
 
     def send(self, message: Message) -> None:
-        """Without an error where the machine is lost, which whoever waits for it finds out."""
+        """Send a message; a lost machine raises no error here, but in `wait_for`'s callers."""
         try:
             self.link.send(message)
         except LinkEnded as error:
@@ -63,7 +63,7 @@ class RemoteNode:
         self.link.cut()
 
     def hear(self, message: Message) -> None:
-        """Take what the agent says; ValueError, KeyError or TypeError for nonsense."""
+        """Take a message. Raises ValueError, KeyError or TypeError for an invalid one."""
         with self.changed:
             self.heard_s = time.monotonic()
             if "rank" in message:
@@ -73,14 +73,14 @@ class RemoteNode:
             self.changed.notify_all()
 
     def wait_for(self, is_there: Callable[[], bool], limit_s: float) -> bool:
-        """False where the limit or the machine's loss came first."""
+        """Wait for a condition; False if the limit or the machine's loss came first."""
         with self.changed:
             self.changed.wait_for(lambda: is_there() or self.lost is not None, limit_s)
             return is_there()
 
 
 class RemoteRank:
-    """A member of a group on another machine: asked over a connection to its own process.
+    """A member of a group on another machine, with a connection to its process.
 
     Its agent ends it.
     """
@@ -93,7 +93,7 @@ class RemoteRank:
         connection: socket.socket,
         received: bytes = b"",
     ) -> None:
-        """`key` is what machine and controller call it; `received` came on the connection."""
+        """`key` names the rank in messages; `received` has come on the connection already."""
         self.title = f"{title} on {node.title}"
         self._key, self._node, self._state = key, node, node.ranks[key]
         self._connection = connection
@@ -101,7 +101,7 @@ class RemoteRank:
 
     @property
     def pid(self) -> int:
-        """On its own machine."""
+        """The process id on its own machine."""
         return self._state.pid
 
     def fileno(self) -> int:
@@ -118,7 +118,7 @@ class RemoteRank:
             raise self._died(call) from None
 
     def poll(self, call: str) -> Optional[Dict[str, Any]]:
-        """As `WorkerProcess.poll`; WorkerError too where the machine is lost."""
+        """As `WorkerProcess.poll`; raises WorkerError too if the machine is lost."""
         if self._node.lost is not None:
             raise self._lost(call)
         try:
@@ -131,7 +131,7 @@ class RemoteRank:
 
     @property
     def log_path(self) -> str:
-        """Where the whole log is, for an error."""
+        """The path of the whole log, for errors."""
         return f"{self._state.log} there"
 
     def _has_ended(self) -> bool:
@@ -160,12 +160,12 @@ class RemoteRank:
         self._node.send({"do": "stack", "rank": self._key})
 
     def read_log_tail(self) -> str:
-        """The last lines that the rank wrote, once it has ended; it has where it failed."""
+        """The last lines of the rank's log, after its end."""
         self._node.wait_for(self._has_ended, NEWS_S)
         return self._state.log_tail
 
     def kill(self) -> None:
-        """End the rank at once. One on a machine that is lost is ended by its agent."""
+        """End the rank at once. The agent of a lost machine ends its ranks by itself."""
         if self._has_ended() or self._node.lost is not None:
             return
         self._node.send({"do": "kill", "rank": self._key})

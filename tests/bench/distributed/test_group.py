@@ -174,11 +174,14 @@ def died(tail="", returncode=-6):
 @pytest.mark.parametrize(
     ("errors", "rank"),
     [
-        ({0: died(f"F2026 {PEER_LOST}:95] Check failed"), 1: died("", -9)}, 1),
+        *(
+            ({0: died(f"F2026 {place}:95] Check failed"), 1: died("", -9)}, 1)
+            for place in PEER_LOST
+        ),
         ({0: died("", -9), 1: WorkerError("failed")}, 1),
         ({0: died("", -9), 2: InputError("no")}, 2),
         ({1: died("", -9), 2: died("", -9)}, 1),
-        ({0: died(PEER_LOST)}, 0),
+        ({0: died(PEER_LOST[0])}, 0),
     ],
 )
 def test_the_rank_that_failed_first_is_to_blame(errors, rank):

@@ -7,12 +7,8 @@ from golden import shown
 from records import create_events, create_rank_record, create_record
 
 from oneflow_bench.bench.cli.run import judge_parities
-from oneflow_bench.bench.distributed.report import (
-    describe_parity,
-    list_rank_notes,
-    list_rank_tables,
-)
-from oneflow_bench.bench.report.blocks import format_markdown
+from oneflow_bench.bench.distributed.report import describe_parity, list_rank_blocks
+from oneflow_bench.bench.report.blocks import Heading, Table, Text, format_markdown
 from oneflow_bench.bench.report.compare import build_report, dump_comparisons
 from oneflow_bench.bench.report.comparison import compare_records
 
@@ -24,14 +20,27 @@ def compare(*names, **given):
     return compare_records(record, record)
 
 
+def list_tables(comparisons, unavailable=None):
+    return [b for b in list_rank_blocks(comparisons, unavailable or {}) if isinstance(b, Table)]
+
+
+def list_titles(comparisons):
+    return [b.text for b in list_rank_blocks(comparisons, {}) if isinstance(b, Heading)]
+
+
+def show_notes(comparisons, unavailable=None):
+    (notes,) = [b for b in list_rank_blocks(comparisons, unavailable or {}) if isinstance(b, Text)]
+    return "\n".join(notes.lines)
+
+
 def terminal(comparisons, width=80, unavailable=None):
     return shown(build_report(comparisons, unavailable, brief=True), width)
 
 
 def test_every_contender_of_ranks_has_a_row_in_every_table():
-    scaling, costs, parity = list_rank_tables(compare(), ZERO)
+    scaling, costs, parity = list_tables(compare(), ZERO)
     names = ["ddp", "graph-dp", "graph-tp"]
-    assert scaling.title == "strong scaling against eager"
+    assert list_titles(compare())[0] == "Strong scaling against eager"
     assert [row[0] for row in scaling.rows] == ["eager", *names, "graph-zero"]
     assert scaling.rows[-1][3] == "not available here"
     assert [row[0] for row in costs.rows] == [row[0] for row in parity.rows] == names
@@ -40,7 +49,7 @@ def test_every_contender_of_ranks_has_a_row_in_every_table():
 
 
 def test_the_cells_have_their_units():
-    scaling, costs, parity = list_rank_tables(compare("ddp"))
+    scaling, costs, parity = list_tables(compare("ddp"))
     assert scaling.rows[1][1] == "2" and float(scaling.rows[1][2]) == pytest.approx(100, rel=0.02)
     assert scaling.rows[1][4].startswith("0.50 (")
     # 10 parameters of 4 bytes, each of 2 ranks sends half of them twice
@@ -49,21 +58,19 @@ def test_the_cells_have_their_units():
 
 
 def test_what_was_not_derived_or_is_not_alike_is_said():
-    notes = "\n".join(list_rank_notes(compare(), ZERO))
+    notes = show_notes(compare(), ZERO)
     assert "graph-tp: bytes sent not derived: the sizes of the activations" in notes
     assert "efficiency of graph contenders is against eager mode" in notes
     assert "ddp: rank 1 was the slowest in 100 % of" in notes
     assert "graph-zero is not available here: OneFlow 0.9.0 aborts." in notes
-    assert "no reference in float64 was trained" in "\n".join(
-        list_rank_notes(compare("ddp", reference=False))
-    )
+    assert "no reference in float64 was trained" in show_notes(compare("ddp", reference=False))
 
 
 def test_a_run_too_short_for_a_speedup_says_so():
     record = create_rank_record(["ddp"], noise=0.01)
     record.events = [e for e in record.events if getattr(e, "kind", "steady") != "steady"]
-    notes = "\n".join(list_rank_notes(compare_records(record, record)))
-    assert "neither speedup nor efficiency follows" in notes
+    notes = show_notes(compare_records(record, record))
+    assert "Speedup and efficiency are not known" in notes
     assert "several ranks itself" not in notes
 
 
@@ -105,14 +112,13 @@ def test_weak_scaling_has_no_table_of_parity_and_no_fault():
     contenders = record.document.contenders
     contenders[0] = contenders[0].model_copy(update={"batch_size": 16})
     comparisons = compare_records(record, record)
-    tables = list_rank_tables(comparisons)
-    assert [table.title for table in tables] == ["weak scaling against eager", "each rank, a step"]
-    assert "One process takes 16 images" in "\n".join(list_rank_notes(comparisons))
+    assert list_titles(comparisons) == ["Weak scaling against eager", "Each rank, a step"]
+    assert "One process takes 16 images" in show_notes(comparisons)
     assert judge_parities(comparisons) == 0
 
 
 def test_without_ranks_nothing_is_added():
     record = create_record(create_events("eager"), create_events("graph"))
     comparisons = compare_records(record, record)
-    assert list_rank_tables(comparisons, {}) == [] and list_rank_notes(comparisons) == []
+    assert list_rank_blocks(comparisons, {}) == []
     assert "scaling" not in terminal(comparisons)

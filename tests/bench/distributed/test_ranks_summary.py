@@ -24,7 +24,7 @@ def side(strategy, mode="graph", ranks=4, **fields):
 
 def test_strong_scaling_divides_the_speedup_by_the_ranks():
     found = summarize(create_rank_record())
-    assert (found.word, found.ranks, found.weak) == ("ddp", 2, False)
+    assert (found.strategy, found.ranks, found.weak) == ("ddp", 2, False)
     assert (found.speedup.ratio, found.efficiency.ratio) == (1.6, 0.8)
     assert (found.efficiency.low, found.efficiency.high) == (0.75, 0.85)
     assert found.batch_size == found.baseline_batch_size == 32
