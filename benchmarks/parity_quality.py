@@ -26,9 +26,9 @@ from faulty_worker import VARIABLE
 from study import Row, load_rows, run_study
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.parity.defaults import create_check_flags
 from oneflow_bench.bench.parity.result import ModelCheck
 from oneflow_bench.bench.parity.run import GRAPH, check_model, create_check_launcher
+from oneflow_bench.bench.plan.check_plan import create_check_flags
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record.machine import describe_machine
 from oneflow_bench.bench.record.run import write_atomically
@@ -79,7 +79,7 @@ def plant(fault: Fault) -> Row:
         and level in fault.levels
         and fnmatch.fnmatchcase(name, fault.names),
         "expected": [list(fault.levels), fault.names],
-        "alone": origin.alone if origin else None,
+        "isolated_layer": origin.isolated_layer if origin else None,
         "error_ratio": _first_ratio(check),
         "reason": check.reason,
         "duration_s": check.duration_s,

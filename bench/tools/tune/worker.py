@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from ...config import Workload
-from ...parity.witness import move_clip_norm, move_learning_rate, move_weights
+from ...parity.difference import move_clip_norm, move_learning_rate, move_weights
 from ...record.machine import read_peak_rss_bytes
 from ...worker.session import Session, main
 
