@@ -1,11 +1,11 @@
-"""How good is the parity check: what it finds, what it names, whether it cries wolf, what it costs.
+"""How good is the parity check: faults found and named, false alarms, and time.
 
     python benchmarks/parity_quality.py faults [--kinds 'batch*']    plants faults, one by one
     python benchmarks/parity_quality.py zoo [--models 'resnet*']     every model, three seeds
     python benchmarks/parity_quality.py report                       tables and pictures
 
-Each check is stored as it ends (faults.jsonl, zoo.jsonl in results/parity-quality); a second call
-goes on where the first stopped.
+Each check is stored when it ends (faults.jsonl, zoo.jsonl in results/parity-quality). A second call
+continues after the last stored check.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BENCHMARKS = Path(__file__).resolve().parent
 
 
 def create_faulty_launcher(folder: Path, fault: Fault) -> Any:
-    """Workers as ever, and for the graph one that has the fault."""
+    """Usual workers, and for the graph one that has the fault."""
     usual = create_check_launcher(folder)
     faulty = create_launcher(folder, RuntimeResolver(), "faulty_worker")
     environment = {"PYTHONPATH": str(BENCHMARKS), VARIABLE: fault.name}
@@ -56,7 +56,7 @@ def create_faulty_launcher(folder: Path, fault: Fault) -> Any:
 
 
 def plant(fault: Fault) -> Row:
-    """Check with the fault planted; what was found beside what had to be."""
+    """Check with the fault planted; the result beside the expected one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         recipe = dict(fault.recipe)

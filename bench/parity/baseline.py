@@ -17,23 +17,21 @@ from ..config import Workload
 from ..errors import InputError
 from ..record.documents import load_document
 from ..record.run import save_text
-from .result import CheckDocument, ModelCheck, Speedup, Verdict
+from .result import CheckDocument, ModeFacts, ModelCheck, Speedup, Verdict
 
 BASELINE_SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)  # later fields have defaults
-BASELINE_FOLDER = Path("results/baselines")
 REMEDY = "make one with bench baseline update"
 
+STRICT = ConfigDict(extra="forbid", frozen=True)
 # workload fields that are paths; folders belong to a machine, so only the names are kept
 _PATH_FIELDS = ("data", "load_checkpoint", "teacher_checkpoint")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Machine(_Strict):
+class Machine(BaseModel):
     """Times and memory depend on it."""
+
+    model_config = STRICT
 
     processor: Optional[str] = None
     cores: Optional[int] = None
@@ -42,21 +40,10 @@ class Machine(_Strict):
         return f"{self.processor or 'an unknown processor'}, {self.cores or '?'} cores"
 
 
-class ModeBaseline(_Strict):
-    """One mode. Losses are float32 values at full precision, None if not finite."""
-
-    losses: List[Optional[float]]  # of every step
-    resumed_losses: List[Optional[float]]
-    accuracy: Optional[float]  # of the validation pass after training, 0 to 1
-    validation_loss: Optional[float]
-    parameters_digest: str  # sha256 over parameters and buffers after the last step
-    graph_ops: Optional[int]  # operators of the compiled train graph
-    compile_s: Optional[float]
-    peak_rss_bytes: Optional[int]
-
-
-class Baseline(_Strict):
+class Baseline(BaseModel):
     """A stored baseline, or the results of a check in the same terms."""
+
+    model_config = STRICT
 
     schema_version: int = BASELINE_SCHEMA_VERSION
     model: str
@@ -66,8 +53,8 @@ class Baseline(_Strict):
     machine: Machine
     verdict: Verdict
     workload: Workload
-    eager: ModeBaseline
-    graph: ModeBaseline
+    eager: ModeFacts
+    graph: ModeFacts
     speedup: Optional[Speedup] = None
 
 
@@ -77,8 +64,7 @@ def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Base
         return None
     cpu = document.machine.get("cpu", {})
     eager, graph = (
-        ModeBaseline(**side.model_dump(include=set(ModeBaseline.model_fields)))
-        for side in (check.eager, check.graph)
+        ModeFacts(**side.model_dump(exclude={"environment"})) for side in (check.eager, check.graph)
     )
     return Baseline(
         model=check.model,

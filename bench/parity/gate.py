@@ -249,7 +249,7 @@ def _judge_cost(factor: float, floor: float, found: float, baseline: float) -> J
     return ("improvement" if baseline > factor * found + floor else "same"), ratio
 
 
-# metric, field of ModeBaseline, the ground that must be the same, judge(found, baseline)
+# metric, field of ModeFacts, the ground that must be the same, judge(found, baseline)
 _NUMBERS: Sequence[Tuple[str, str, Optional[str], Callable[..., Judgement]]] = (
     ("accuracy", "accuracy", None, _judge_accuracy),
     ("operators", "graph_ops", "version", _judge_operators),

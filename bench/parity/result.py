@@ -130,17 +130,25 @@ class Origin(_Strict):
     script_confirms: Optional[bool] = None  # its exit status said that the modes differ
 
 
-class SideFacts(_Strict):
-    """Results of one mode apart from tensors. Seconds and bytes."""
+class ModeFacts(_Strict):
+    """Results of one mode apart from tensors, for a check and for its baseline.
 
-    losses: List[Optional[float]]  # of every step, float32 values at full precision
-    resumed_losses: List[Optional[float]] = Field(default_factory=list)
-    accuracy: Optional[float] = None  # of the validation pass after training
-    validation_loss: Optional[float] = None
-    parameters_digest: str = ""  # sha256 over parameters and buffers after the last step
-    graph_ops: Optional[int] = None  # operators of the compiled train graph
-    compile_s: Optional[float] = None  # of the train graph without observation; None in eager mode
-    peak_rss_bytes: Optional[int] = None
+    Seconds and bytes. Losses are float32 values at full precision, None if not finite.
+    """
+
+    losses: List[Optional[float]]  # of every step
+    resumed_losses: List[Optional[float]]
+    accuracy: Optional[float]  # of the validation pass after training, 0 to 1
+    validation_loss: Optional[float]
+    parameters_digest: str  # sha256 over parameters and buffers after the last step
+    graph_ops: Optional[int]  # operators of the compiled train graph
+    compile_s: Optional[float]  # of the train graph without observation; None in eager mode
+    peak_rss_bytes: Optional[int]
+
+
+class SideFacts(ModeFacts):
+    """Results of one mode in a check."""
+
     environment: Dict[str, Any] = Field(default_factory=dict)
 
 

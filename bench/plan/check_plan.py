@@ -76,11 +76,11 @@ def choose_models(
 ) -> List[str]:
     """The models to check: those named by --models or --model, else the recipe's.
 
-    Without any of these, the models that have a stored baseline, and where there is none the
-    suite's default model. Raises InputError where --model and --models are both given.
+    Without any of these, the models that have a stored baseline. If there is none, the suite's
+    default model. Raises InputError if --model and --models are both given.
     """
     if models is not None and flags.get("model") is not None:
-        raise InputError("--model and --models both say what to check; leave one out")
+        raise InputError("--model and --models both name models to check; leave one out")
     if models is not None:
         return select_models(models)
     if flags.get("model") is not None:
@@ -97,6 +97,6 @@ def create_check_plans(
 ) -> List[Plan]:
     """A plan for each model. All are made before any is run, so that bad input stops all.
 
-    Raises InputError for whatever cannot be run.
+    Raises InputError for a workload that cannot be run.
     """
     return [create_plan(create_check_flags(name, flags), on_progress) for name in names]

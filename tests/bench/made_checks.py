@@ -29,6 +29,8 @@ def create_side(**changes: Any) -> SideFacts:
         "accuracy": 0.25,
         "validation_loss": 1.5,
         "parameters_digest": "a" * 64,
+        "graph_ops": None,
+        "compile_s": None,
         "peak_rss_bytes": 400 * 2**20,
     }
     return SideFacts(**{**values, **changes})
