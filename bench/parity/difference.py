@@ -162,35 +162,33 @@ def measure_difference(
     return TensorDifference(
         **_identify(entry),
         verdict="different" if note else verdict,
-        reference_rms=_finite(scale),
-        eager_error=_finite(eager_error),
-        graph_error=_finite(graph_error),
-        difference_rms=_finite(rms_difference(graph, eager)),
+        reference_rms=scale,
+        eager_error=eager_error,
+        graph_error=graph_error,
+        difference_rms=rms_difference(graph, eager),
         error_ratio=ratio,
-        max_abs=_finite(largest.difference),
+        max_abs=largest.difference,
         max_ulp=max_ulp_distance(eager, graph),
         cosine=cosine(eager, graph),
         largest_at=largest.index,
-        eager_value=_finite(largest.left),
-        graph_value=_finite(largest.right),
-        reference_value=None
-        if reference is None
-        else _finite(float(reference[tuple(largest.index)])),
+        eager_value=largest.left,
+        graph_value=largest.right,
+        reference_value=None if reference is None else float(reference[tuple(largest.index)]),
         note=note,
     )
 
 
 def _judge(
-    level: str, scale: float, explained_error: float, graph_error: float
+    level: str, scale: float, eager_error: float, graph_error: float
 ) -> Tuple[Optional[float], Verdict]:
     """(error_ratio, verdict); a ratio that is not finite is None."""
     if level in EXACT_LEVELS:
         return None, "different"
     multiplier = LATER_MULTIPLIER if level in LATER_LEVELS else MULTIPLIER
-    explained = multiplier * explained_error + FLOOR * _EPS * scale
-    if explained == 0 or not math.isfinite(explained):
+    limit = multiplier * eager_error + FLOOR * _EPS * scale
+    if limit == 0 or not math.isfinite(limit):
         return None, "equal within rounding" if graph_error == 0 else "different"
-    ratio = graph_error / explained
+    ratio = graph_error / limit
     return ratio, "equal within rounding" if ratio <= 1 else "different"
 
 
@@ -214,10 +212,6 @@ def _mask_infinite(
     masked = [None if x is None else np.where(finite, x, 0) for x in (eager, graph, reference)]
     assert masked[0] is not None and masked[1] is not None
     return masked[0], masked[1], masked[2]
-
-
-def _finite(value: float) -> Optional[float]:
-    return value if math.isfinite(value) else None
 
 
 def describe_error(difference: TensorDifference) -> str:

@@ -10,10 +10,11 @@ history:
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import Literal
 
 from ..config import Workload
@@ -75,7 +76,7 @@ class TensorDifference(_Strict):
     eager_error: Optional[float] = None
     graph_error: Optional[float] = None
     difference_rms: Optional[float] = None  # graph - eager
-    error_ratio: Optional[float] = None  # graph_error over the explained error; above 1: different
+    error_ratio: Optional[float] = None  # graph_error over the rounding limit; above 1: different
     max_abs: Optional[float] = None  # largest |graph - eager|
     max_ulp: Optional[int] = None  # largest distance in representable float32 values
     cosine: Optional[float] = None  # of graph and eager; None if one is zero
@@ -84,6 +85,11 @@ class TensorDifference(_Strict):
     graph_value: Optional[float] = None
     reference_value: Optional[float] = None
     note: Optional[str] = None  # in words: missing, another shape, not finite
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _keep_finite(cls, value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class KnownHit(_Strict):
