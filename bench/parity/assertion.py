@@ -94,7 +94,7 @@ def _run(
     collector.note_first_step(job)
     collector.note_training(job, steps, 0)
     observer.write(folder)
-    return [Entry.model_validate(entry) for entry in observer.take()]
+    return observer.take()
 
 
 class _Criterion(nn.Module):

@@ -29,7 +29,7 @@ from .result import (
     Origin,
     TensorDifference,
 )
-from .tensors import Entry, Pair
+from .tensors import Entry, LayerRequest, Pair
 
 LAYER_LEVELS = (EVAL_FORWARD, FORWARD, GRADIENTS)
 _NO_LAYER = {
@@ -50,8 +50,8 @@ _NO_LAYER = {
 class Isolation:
     """Runs a layer in fresh workers, and has the facts that its script tells."""
 
-    # name of a run (eager, graph, reference), calls of its worker -> the answers
-    ask: Callable[[str, Sequence[Dict[str, Any]]], List[Dict[str, Any]]]
+    # name of a run (eager, graph, reference), calls of its worker, layer -> the answers
+    ask: Callable[[str, Sequence[str], LayerRequest], List[Dict[str, Any]]]
     run_folder: Path
     values_folder: Path
     environment: Mapping[str, str]  # of the graph's worker
@@ -131,15 +131,13 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_round
     """Record the layer in an eager run, run it in both modes and in float64, and judge."""
     training = origin.level != EVAL_FORWARD
     recording = isolation.values_folder / "recording.npz"
-    request = {"name": layer, "training": training, "path": str(recording)}
     recorded: Dict[str, Any] = {}
     outputs: Dict[str, Dict[str, np.ndarray]] = {}
     for run in ("eager", "graph", "reference"):
         path = isolation.values_folder / f"{run}.npz"
-        calls = [{"call": "run_isolated", **request, "output": str(path)}]
-        if not recorded:
-            calls.insert(0, {"call": "record", **request})
-        answers = isolation.ask(run, calls)
+        request = LayerRequest(name=layer, training=training, path=recording, output=path)
+        calls = ["run_isolated"] if recorded else ["record", "run_isolated"]
+        answers = isolation.ask(run, calls, request)
         recorded = recorded or answers[0]
         refused = [answer["refused"] for answer in answers if answer["refused"]]
         if refused:

@@ -26,7 +26,7 @@ from ..worker.runtime_profile import find_oneflow
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .locate import Isolation, locate_difference
 from .result import CheckDocument, ModelCheck, SideFacts, save_check
-from .tensors import Entry, SideRequest
+from .tensors import Entry, LayerRequest, SideRequest
 
 PARALLEL = 2  # a parity check times nothing, so both modes may run at once
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
@@ -192,15 +192,18 @@ class _Checker:
             perturbation_seed=PERTURBED_SEEDS.get(name),
         )
 
-    def _ask_isolated(self, name: str, calls: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
-        """Answers of a fresh worker of the run `name` to `calls`, after its `start`."""
+    def _ask_isolated(
+        self, name: str, calls: Sequence[str], layer: LayerRequest
+    ) -> List[Dict[str, Any]]:
+        """Answers of a fresh worker of the run `name` to `calls` of a layer, after its `start`."""
         contender = _create_contender(name)
         message = f"{self._plan.workload.model}, {name}: the layer in isolation"
         self._observe(message, self._turns_done, self._turns_planned + 1)
         worker = self._start_worker(contender)
         request = self._request(contender, ISOLATED, {})
         worker.ask("start", self._timeout_s, **request.model_dump(mode="json"))
-        answers = [worker.ask(timeout_s=self._timeout_s, **call) for call in calls]
+        given = layer.model_dump(mode="json")
+        answers = [worker.ask(call, self._timeout_s, **given) for call in calls]
         self._end_worker(worker)
         return answers
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -38,6 +38,15 @@ class SideRequest(BaseModel):
     checkpoint_step: int  # the step after which a checkpoint is kept and resumed
     wanted: Dict[str, List[str]]  # level -> names
     perturbation_seed: Optional[int] = None  # of a perturbed run, see difference.py
+
+
+class LayerRequest(BaseModel):
+    """The `record` or `run_isolated` of a worker that serves one layer."""
+
+    name: str
+    training: bool
+    path: Path  # of the recording
+    output: Path  # for the tensors of the run
 
 
 class Entry(BaseModel):
@@ -113,10 +122,10 @@ class Observer:
                 self._values.setdefault(level, {})[name] = np.array(value)
         self._entries.append(entry)
 
-    def take(self) -> List[Dict[str, Any]]:
-        """The entries since the last call, as JSON values."""
+    def take(self) -> List[Entry]:
+        """The entries since the last call."""
         entries, self._entries = self._entries, []
-        return [entry.model_dump() for entry in entries]
+        return entries
 
     def write(self, folder: Path) -> None:
         """Write the wanted values to the files of their levels in `folder`, and forget them.

@@ -9,7 +9,6 @@ its levels and with facts of `SideFacts`. A worker that serves one layer takes `
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, Dict, Optional
 
 import numpy as np
@@ -29,7 +28,7 @@ from .difference import move_clip_norm, move_learning_rate, move_weights
 from .isolated_layer import find_module, record_layer, run_isolated
 from .observe import Collector, mean_loss
 from .reproduction import LayerCall
-from .tensors import Observer, SideRequest
+from .tensors import LayerRequest, Observer, SideRequest
 
 
 class ParitySession:
@@ -147,19 +146,23 @@ class ParitySession:
         )
 
     def record(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Record the call of the layer `name` in the first pass to `path`; only after `start`."""
+        """Record the call of a layer in the first pass. The request is a `LayerRequest`."""
+        layer = LayerRequest.model_validate(request)
         try:
-            call = record_layer(self._job, request["name"], request["training"])
+            call = record_layer(self._job, layer.name, layer.training)
         except ValueError as error:
             return {"refused": str(error)}
-        call.save(Path(request["path"]))
+        call.save(layer.path)
         return {"refused": None, "kind": call.kind, "constructor": call.constructor,
                 "training": call.training}  # fmt: skip
 
     def run_isolated(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Run the layer `name` in isolation on a recorded call; writes its tensors to `output`."""
-        call = LayerCall.load(Path(request["path"]), training=request["training"])
-        module, _ = find_module(self._job, request["name"])
+        """Run a layer in isolation on its recorded call. The request is a `LayerRequest`."""
+        layer = LayerRequest.model_validate(request)
+        if not layer.path.is_file():  # `record` refused it
+            return {"refused": f"{layer.name} was not recorded"}
+        call = LayerCall.load(layer.path, training=layer.training)
+        module, _ = find_module(self._job, layer.name)
         contender = self._side.contender
         try:
             run = run_isolated(
@@ -168,7 +171,7 @@ class ParitySession:
             )  # fmt: skip
         except ValueError as error:
             return {"refused": str(error)}
-        np.savez(request["output"], **run.tensors())
+        np.savez(layer.output, **run.tensors())
         return {"refused": None}
 
     def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
@@ -176,7 +179,7 @@ class ParitySession:
 
     def _answer(self, **facts: Optional[Any]) -> Dict[str, Any]:
         self._observer.write(self._side.folder)
-        return {"entries": self._observer.take(), **facts}
+        return {"entries": [e.model_dump() for e in self._observer.take()], **facts}
 
 
 def finite(value: Any) -> Optional[float]:

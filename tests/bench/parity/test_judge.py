@@ -51,7 +51,7 @@ class Sides:
             for tensor in tensors:
                 observer.add(*tensor)
             observer.write(self._folder / side)
-            entries[side] = [Entry.model_validate(entry) for entry in observer.take()]
+            entries[side] = observer.take()
         evidence = Evidence(
             *(self._folder / side for side in ("eager", "graph", "reference")),
             [self._folder / side for side in perturbed],

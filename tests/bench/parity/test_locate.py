@@ -58,16 +58,16 @@ class Workers:
         self.refused = None
         self.asked = []
 
-    def ask(self, run, calls):
+    def ask(self, run, calls, layer):
         answers = []
         for call in calls:
-            self.asked.append((run, call["call"], call["training"]))
-            if call["call"] == "record":
-                np.savez(call["path"], input_0=INPUT)
+            self.asked.append((run, call, layer.training))
+            if call == "record":
+                np.savez(layer.path, input_0=INPUT)
                 answers.append({"refused": self.refused, "kind": "ReLU", "training": True,
                                 "constructor": self.constructor})  # fmt: skip
             else:
-                np.savez(call["output"], output=self.arrays[run])
+                np.savez(layer.output, output=self.arrays[run])
                 answers.append({"refused": None})
         return answers
 
