@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 # a set-up is done when the stamp of this lock file and this setup.py is there
 STAMP := $(VENV)/installed-$(shell cat requirements.lock setup.py | cksum | cut -d' ' -f1)
 
+# the package under its name, whatever the folder of this clone is called
+LINT := build/lint
+
 .DEFAULT_GOAL := compare
-.PHONY: compare check test lint setup lock clean help
+.PHONY: compare check test test-all lint setup lock clean help
 
 compare: setup ## run eager and graph in turns on the embedded digits (ARGS: more flags)
 	@$(BIN)/bench compare $(ARGS)
@@ -14,14 +17,19 @@ compare: setup ## run eager and graph in turns on the embedded digits (ARGS: mor
 check: setup ## hold the models with a stored baseline to it (ARGS: more flags)
 	@$(BIN)/bench check --baseline results/baselines $(ARGS)
 
-test: setup ## run the tests (ARGS: for pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## run the tests, below 6 minutes on 2 cores (ARGS: for pytest)
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-lint: setup ## ruff and mypy
+test-all: setup ## run the long tests that `make test` leaves out (ARGS: for pytest)
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: setup ## ruff, mypy, and imports that an editor could not follow
 	@$(BIN)/ruff check .
-	@rm -rf build/typecheck
-	@$(BIN)/python setup.py -q build --build-base build/typecheck --build-lib build/typecheck/lib
-	@$(BIN)/mypy build/typecheck/lib/oneflow_bench
+	@$(BIN)/ruff format --check -q .
+	@mkdir -p $(LINT) && ln -sfn ../.. $(LINT)/oneflow_bench
+	@cd $(LINT) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
+		-p oneflow_bench.bench -p oneflow_bench.models -p oneflow_bench.data
+	@$(BIN)/basedpyright
 
 setup: $(STAMP)
 
@@ -40,4 +48,4 @@ clean: ## remove the environment and what was built
 	rm -rf $(VENV) build *.egg-info
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12

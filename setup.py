@@ -60,6 +60,10 @@ setup(
         "matplotlib>=3.6",
         "pillow>=9",
     ],
-    extras_require={"tensorboard": TENSORBOARD, "test": TEST, "dev": [*TEST, "ruff", "mypy"]},
+    extras_require={
+        "tensorboard": TENSORBOARD,
+        "test": TEST,
+        "dev": [*TEST, "ruff", "mypy", "basedpyright"],
+    },
     entry_points={"console_scripts": ["bench = oneflow_bench.bench.cli:main"]},
 )

@@ -1,78 +1,20 @@
-"""What is run: one workload, the contenders that run it, and how it is measured.
+"""What is run: one workload, the contenders that run it, and how they are measured.
 
-A flag of the command line, its field here and its key in `record.json` are one word.
+A field holds its default, its bounds and its help. The command line's flags, the recipe reader and
+the tables of the documentation are made from them (`bench/plan/fields.py`). A flag, its field and
+its key in `record.json` are one word.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple, Union
+import sys
+from functools import partial
+from typing import Any, Dict, List, Literal, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
 SYNTHETIC_DATA = "synthetic"
 EMBEDDED_DATA = "embedded-digits"  # the dataset that comes with the suite
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
-    )
-
-
-class Workload(_Frozen):
-    """One training job, the same for every contender. Sizes in pixels and samples.
-
-    Everything a recipe file may say stands here; docs/recipes.md explains each field.
-    """
-
-    model: str = "alexnet_cifar"
-    model_args: Dict[str, Union[bool, int, float, str]] = Field(default_factory=dict)
-    dropout: Optional[float] = Field(None, ge=0, lt=1)  # None: the model's own
-    data: str = EMBEDDED_DATA  # that, SYNTHETIC_DATA, or a dataset folder
-    feed: str = Field("loader", pattern="^(loader|graph|memory)$")
-    subset_percent: float = Field(100.0, gt=0, le=100)  # of the training split, per class
-    augmentation: bool = True  # crops and flips as the dataset's index asks for them
-    num_classes: int = Field(10, ge=2)
-    image_size: int = Field(32, ge=1)
-    epochs: int = Field(5, ge=1)
-    steps_per_epoch: Optional[int] = Field(None, ge=1)  # None: as many as the data gives
-    batch_size: int = Field(32, ge=1)
-    val_batch_size: int = Field(120, ge=1)
-    readers: int = Field(1, ge=1)  # of the data; their batches, joined in order, are the batch
-    accumulation_steps: int = Field(1, ge=1)  # parts a batch is split in for one update
-
-    loss: str = "cross_entropy"  # a name of LOSS_ARGUMENTS, or package.module:function
-    label_smoothing: Optional[float] = Field(None, ge=0, lt=1)
-    alpha: Optional[float] = Field(None, ge=0, le=1)
-    temperature: Optional[float] = Field(None, gt=0)
-    multiplier: Optional[float] = Field(None, gt=0)
-    reg_alpha: Optional[float] = Field(None, ge=0, le=1)
-    reg_temperature: Optional[float] = Field(None, gt=0)
-    teacher: Optional[str] = None
-    teacher_checkpoint: Optional[str] = None
-
-    optimizer: str = Field("sgd", pattern="^(sgd|adam|adamw)$")
-    lr: float = Field(0.02, gt=0)
-    scale_lr: bool = False  # lr times batch_size / 128
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = False
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    clip_norm: Optional[float] = Field(None, gt=0)  # largest 2-norm of all gradients together
-
-    schedule: str = Field("step", pattern="^(constant|step|multistep|cosine)$")
-    lr_step: int = Field(3, ge=1)  # epochs between two decays
-    lr_milestones: List[int] = Field(default_factory=list)  # epochs after which the rate decays
-    lr_gamma: float = Field(0.1, gt=0, le=1)
-    warmup_epochs: float = Field(0.0, ge=0)
-
-    seed: int = Field(0, ge=0, lt=2**31)
-    load_checkpoint: Optional[str] = None
-    drop_head: bool = False
-    trust_checkpoint: bool = False
-    resume: Optional[str] = None
-
 
 # what each loss takes, all of it required unless a default is given here
 LOSS_ARGUMENTS: Dict[str, Dict[str, Optional[float]]] = {
@@ -86,24 +28,189 @@ LOSS_ARGUMENTS: Dict[str, Dict[str, Optional[float]]] = {
 LOSS_FIELDS = sorted({name for arguments in LOSS_ARGUMENTS.values() for name in arguments})
 TEACHER_LOSSES = ("distillation", "self_distillation")
 
+# headings of the flags in a command's help, in their order there
+HEADINGS = ("Model", "Data", "Training", "Loss", "Measuring", "Several processes", "Output")
+
+
+def _field(
+    heading: str,
+    default: Any,
+    description: str,
+    shown: Optional[str] = None,
+    flag: Optional[str] = None,
+    metavar: Optional[str] = None,
+    share: bool = False,
+    **bounds: float,
+) -> Any:
+    """A field that has a flag.
+
+    `heading` groups it in a command's help. `shown` describes a default that the plan chooses; {}
+    in it stands for the field's default. `flag` replaces the flag that the field's name gives.
+    `metavar` says what to type if the type does not. A `share` may be typed as a percentage.
+    """
+    extra = {"heading": heading, "shown": shown, "flag": flag, "metavar": metavar, "share": share}
+    return Field(default, description=description, json_schema_extra=extra, **bounds)
+
+
+_model, _data, _training, _loss, _measuring, _processes = (
+    partial(_field, heading) for heading in HEADINGS[:6]
+)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+
+class Workload(_Frozen):
+    """One training job, the same for every contender. A recipe file may set every field."""
+
+    model: str = _model("alexnet_cifar", "A name of `bench models`, or package.module:factory.")
+    model_args: Dict[str, Union[bool, int, float, str]] = _model(
+        {}, "Argument of the model, such as depth=40.", flag="--model-arg", metavar="KEY=VALUE"
+    )
+    dropout: Optional[float] = _model(
+        None, "Probability of the dropout layers.", shown="the model's own", ge=0, lt=1
+    )
+    data: str = _data(EMBEDDED_DATA, f"Dataset folder, {EMBEDDED_DATA}, or {SYNTHETIC_DATA}.")
+    feed: Literal["loader", "graph", "memory"] = _data(
+        "loader", "Batches come from a loader outside the graph, inside it, or from memory."
+    )
+    subset_percent: float = _data(
+        100.0, "Percentage of each class's training images to train on.", gt=0, le=100
+    )
+    augmentation: bool = _data(True, "Crop and flip images as the dataset's index asks for it.")
+    num_classes: int = _model(
+        10, "Number of classes.", shown="the dataset's, or {} of synthetic data", ge=2
+    )
+    image_size: int = _model(
+        32, "Height and width of the images, in pixels.", shown="the model's own", ge=1
+    )
+    epochs: int = _training(5, "Passes over the training images.", ge=1)
+    steps_per_epoch: Optional[int] = _training(
+        None, "Updates in one epoch.", shown="the whole batches of the data", ge=1
+    )
+    batch_size: int = _training(32, "Images in one batch.", ge=1)
+    val_batch_size: int = _data(
+        120, "Images in one validation batch.", shown="{}, or the split if smaller", ge=1
+    )
+    readers: int = Field(
+        1, ge=1, description="Readers of the data. Their batches are joined. --ranks sets it."
+    )
+    accumulation_steps: int = _training(
+        1, "Equal parts of a batch for one update. The loss is their mean.", ge=1
+    )
+
+    loss: str = _loss("cross_entropy", f"{', '.join(LOSS_ARGUMENTS)}, or package.module:function.")
+    label_smoothing: Optional[float] = _loss(
+        None, "Share of the target that goes to the other classes.", ge=0, lt=1
+    )
+    alpha: Optional[float] = _loss(
+        None, "Weight of the teacher's term in a distillation.", ge=0, le=1
+    )
+    temperature: Optional[float] = _loss(
+        None, "Temperature that softens the logits in a distillation.", gt=0
+    )
+    multiplier: Optional[float] = _loss(
+        None, "Factor of the soft term in self_distillation and teacher_free.", gt=0
+    )
+    reg_alpha: Optional[float] = _loss(
+        None, "Weight of the virtual teacher's term in teacher_free.", ge=0, le=1
+    )
+    reg_temperature: Optional[float] = _loss(
+        None, "Temperature of the virtual teacher in teacher_free.", gt=0
+    )
+    teacher: Optional[str] = _loss(None, "Model that teaches in a distillation.", metavar="MODEL")
+    teacher_checkpoint: Optional[str] = _loss(
+        None, "Weights of the teacher: a checkpoint or a run folder.", metavar="PATH"
+    )
+
+    optimizer: Literal["sgd", "adam", "adamw"] = _training("sgd", "Optimizer.")
+    lr: float = _training(0.02, "Learning rate before any decay.", gt=0)
+    scale_lr: bool = _training(False, "Multiply the learning rate by batch size / 128.")
+    momentum: float = _training(0.9, "Momentum of sgd.", ge=0, lt=1)
+    nesterov: bool = _training(False, "Use Nesterov's momentum in sgd.")
+    beta1: float = _training(0.9, "Decay of the first moment in adam and adamw.", ge=0, lt=1)
+    beta2: float = _training(0.999, "Decay of the second moment in adam and adamw.", ge=0, lt=1)
+    weight_decay: float = _training(5e-4, "Weight decay of every optimizer.", ge=0)
+    clip_norm: Optional[float] = _training(
+        None, "Scale all gradients together down to this 2-norm.", shown="no clipping", gt=0
+    )
+
+    schedule: Literal["constant", "step", "multistep", "cosine"] = _training(
+        "step", "Schedule of the learning rate. cosine ends at 0."
+    )
+    lr_step: int = _training(3, "Epochs between two decays of --schedule step.", ge=1)
+    lr_milestones: List[int] = _training(
+        [], "Epochs after which --schedule multistep decays.", metavar="E1,E2,..."
+    )
+    lr_gamma: float = _training(0.1, "Factor of a decay in step and multistep.", gt=0, le=1)
+    warmup_epochs: float = _training(
+        0.0, "Epochs in which the learning rate rises from 0, step by step.", ge=0
+    )
+
+    seed: int = _training(
+        0, "Seed of the weights, the data and the order of turns.", ge=0, le=2**31 - 1
+    )
+    load_checkpoint: Optional[str] = _model(
+        None,
+        "Weights to start from: .safetensors, .npz, a folder of oneflow.save, or a run folder.",
+        metavar="PATH",
+    )
+    drop_head: bool = _model(
+        False, "Leave out the checkpoint's last layer if its number of classes differs."
+    )
+    trust_checkpoint: bool = _model(
+        False, "Let OneFlow load a folder of oneflow.save. That executes its code."
+    )
+    resume: Optional[str] = _training(
+        None, "Continue a run: its folder or one of its checkpoints.", metavar="PATH"
+    )
+
 
 class Contender(_Frozen):
     """One side of a comparison: how the workload is executed."""
 
-    name: str
-    mode: str = Field(pattern="^(eager|graph)$")
-    runtime: str = Field("tuned", min_length=1)  # tuned, stock, or the path of a runtime profile
-    device: str = Field("cpu", pattern="^(cpu|cuda)$")
-    dtype: str = Field("float32", pattern="^(float32|float64)$")  # float64: eager, as a reference
-    env: Dict[str, str] = Field(default_factory=dict)  # set over the runtime's own variables
-    python: Optional[str] = None  # None: the interpreter that runs the suite
-    # switches of nn.Graph's config by name; accumulation is the workload's
-    graph_options: Dict[str, Union[bool, int, float, str]] = Field(default_factory=dict)
-    ranks: int = Field(1, ge=1)  # processes that train together
-    strategy: Optional[str] = Field(None, pattern="^(ddp|global|dp|tp|pp|zero)$")  # None: one rank
-    accumulation_steps: Optional[int] = Field(None, ge=1)  # None: the workload's
-    batch_size: Optional[int] = Field(None, ge=1)  # of one process in weak scaling; else None
-    reference: bool = False  # trains for the others' parity, and takes no part in the speed phase
+    name: str = Field(description="Name in reports, records and file names.")
+    mode: str = Field(min_length=1, description="Mode that trains, such as eager or graph.")
+    runtime: str = _measuring(
+        "tuned",
+        "Environment variables: set for speed, left untouched, or taken from a runtime profile.",
+        metavar="tuned|stock|FILE",
+        min_length=1,
+    )
+    device: Literal["cpu", "cuda"] = _measuring(
+        "cpu", "Device that trains. cuda has never been run."
+    )
+    dtype: Literal["float32", "float64"] = Field(
+        "float32", description="Floating-point type. float64 needs eager mode and is a reference."
+    )
+    env: Dict[str, str] = Field(
+        {}, description="Environment variable of its processes. It wins over the runtime's."
+    )
+    python: Optional[str] = Field(
+        None, description="Path of another Python interpreter, which has its own OneFlow."
+    )
+    graph_options: Dict[str, Union[bool, int, float, str]] = Field(
+        {}, description="Switch of nn.Graph's config, for graph mode."
+    )
+    ranks: int = _processes(1, "Processes that train together, of all machines.", metavar="N", ge=1)
+    strategy: Optional[str] = Field(None, min_length=1, description="How its ranks share the work.")
+    accumulation_steps: Optional[int] = Field(
+        None, ge=1, description="Equal parts of its batch for one update, if not the workload's."
+    )
+    batch_size: Optional[int] = Field(
+        None, ge=1, description="Batch of one process in weak scaling. Other contenders have none."
+    )
+    reference: bool = Field(
+        False, description="Trains for the others' parity and is left out of the speed phase."
+    )
+
+    @property
+    def interpreter(self) -> str:
+        """The path of the Python that its processes run on."""
+        return self.python or sys.executable
 
 
 def workload_of(workload: Workload, contender: Contender) -> Workload:
@@ -113,25 +220,34 @@ def workload_of(workload: Workload, contender: Contender) -> Workload:
     return workload.model_copy(update={"batch_size": contender.batch_size, "readers": 1})
 
 
-# how several ranks share the work, by mode; the first is taken where none is said
-STRATEGIES: Dict[str, Tuple[str, ...]] = {
-    "eager": ("ddp", "global"),
-    "graph": ("dp", "tp", "pp", "zero"),
-}
-
-
 class Measuring(_Frozen):
     """How the turns are taken. Times in seconds."""
 
-    block_steps: Optional[int] = Field(None, ge=1)  # None: chosen from the first steps' time
-    block_target_s: float = Field(1.0, gt=0)  # the block length aimed at, when chosen
-    timeout_s: float = Field(600.0, gt=0)  # longest a worker may take to answer
-    keep_checkpoints: bool = False  # one per epoch and the best; else none
+    block_steps: Optional[int] = _measuring(
+        None, "Steps timed together.", shown="about a second's worth", ge=1
+    )
+    block_target_s: float = Field(
+        1.0, gt=0, description="Length of a block that is aimed at, in seconds."
+    )
+    timeout_s: float = _measuring(600.0, "Longest wait for a worker's answer, in seconds.", gt=0)
+    keep_checkpoints: bool = Field(
+        False, description="Keep a checkpoint of each epoch and the best one."
+    )
 
     # the speed phase of bench compare: fresh processes, measured for a verdict
-    speed: bool = False
-    budget_s: float = Field(60.0, gt=0)  # of the whole phase, start of the processes included
-    until: Optional[float] = Field(None, gt=0)  # relative effect that must be resolvable
-    replicates: int = Field(24, ge=1)  # most; a replicate is a fresh process for each role
-    margin: float = Field(0.01, ge=0)  # faster or slower: the whole interval is beyond it
-    equivalence: float = Field(0.02, gt=0)  # equivalent: the whole interval is within it
+    speed: bool = _measuring(
+        False, "Measure fresh processes after the training, for a speed verdict."
+    )
+    budget_s: float = _measuring(
+        60.0, "Longest speed phase, start of its processes included, in seconds.", gt=0
+    )
+    until: Optional[float] = _measuring(
+        None, "Stop once an effect of this size, such as 3%, would be seen.", share=True, gt=0
+    )
+    replicates: int = _measuring(24, "Most fresh processes of each side.", ge=1)
+    margin: float = _measuring(
+        0.01, "faster and slower lie wholly beyond this effect.", share=True, ge=0
+    )
+    equivalence: float = _measuring(
+        0.02, "equivalent lies wholly within this effect.", share=True, gt=0
+    )

@@ -30,6 +30,7 @@ from all_reduce import measure_all_reduces
 from distributed_report import ALL_REDUCE, ROWS, list_tables, load_rows, render_picture
 from study import open_study, run_main
 
+from oneflow_bench.bench.distributed.plugin import register_extension
 from oneflow_bench.bench.errors import BenchError, Interrupted, WorkerError
 from oneflow_bench.bench.record.run import load_record, write_atomically
 from oneflow_bench.bench.report.comparison import Comparison, compare_records
@@ -125,6 +126,7 @@ def run_case(case: Case, options: argparse.Namespace, run: Run) -> Dict[str, Any
         arguments = parity_of(case) if case.part == "parity" else speed_of(case, options)
         run([*arguments, "--out", str(out)])
         record = load_record(out)
+        register_extension()
         (comparison,) = compare_records(record, record)
     return describe(comparison)
 

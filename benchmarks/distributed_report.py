@@ -116,7 +116,7 @@ def _interval(ratio: Optional[Mapping[str, Any]]) -> str:
 
 def render_picture(rows: Mapping[str, Row], predicted: Predicted, folder: Path) -> List[Path]:
     """The speedup of each model and mode with its interval, and what was predicted."""
-    from oneflow_bench.bench.report.style import PICTURE_STYLE, plt, save_picture
+    from oneflow_bench.bench.report.pictures import PICTURE_STYLE, plt, save_picture
 
     measured = {
         name.partition("/")[2]: row["ranks"]

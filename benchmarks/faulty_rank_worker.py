@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict
 
+from oneflow_bench.bench.distributed.worker import serve_rank
 from oneflow_bench.bench.training.identity import read_identity
-from oneflow_bench.bench.worker.protocol import main
 
 WIDTH, BATCH = 64, 16
 
@@ -154,4 +154,4 @@ if __name__ == "__main__":
     planted = Fault(read_identity(os.environ).rank)
     if planted.name == "cannot connect":
         planted.strike()
-    main(FaultyRankSession(planted))
+    serve_rank(FaultyRankSession(planted))

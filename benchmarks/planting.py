@@ -19,7 +19,6 @@ from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.record.run import write_atomically
 from oneflow_bench.bench.worker.environment import RuntimeResolver
-from oneflow_bench.bench.worker.launch import python_of
 from oneflow_bench.bench.worker.process import WorkerProcess
 
 PLANTED_WORKER = Path(__file__).with_name("planted_worker.py")
@@ -33,7 +32,7 @@ def create_planted_launcher(folder: Path, environments: RuntimeResolver) -> Any:
     """Starts `planted_worker.py` for a contender; logs go to `folder`/logs."""
 
     def launch(contender: Contender) -> WorkerProcess:
-        python = python_of(contender)
+        python = contender.interpreter
         environment = environments.resolve(contender, python)
         command = [python, str(PLANTED_WORKER)]
         log = folder / "logs" / f"{contender.name}.log"

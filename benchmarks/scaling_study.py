@@ -102,7 +102,7 @@ def _row(document: Dict[str, Any]) -> str:
 
 def render_picture(documents: Dict[str, List[Dict[str, Any]]], folder: Path) -> List[Path]:
     """Efficiency over ranks, weak above strong, a column for each link."""
-    from oneflow_bench.bench.report.style import PICTURE_STYLE, plt, save_picture
+    from oneflow_bench.bench.report.pictures import PICTURE_STYLE, plt, save_picture
 
     colours = dict(zip(MODELS, ("#103060", "#a02060", "#207040")))
     styles = dict(zip(MODES, ("-", "--")))

@@ -91,7 +91,7 @@ def unpack_blocks(processes: Sequence[Dict[str, Any]]) -> List[SpeedBlockEvent]:
             pair=pair,
             turn=turn,
             steps=entry["steps"],
-            lead_steps=0,
+            untimed_steps=0,
             started_s=0.0,
             duration_s=micros * 1e-6 * entry["steps"],
             cpu_s=cpu * 1e-6 * entry["steps"],

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from oneflow_bench.bench.distributed.rendezvous import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.distributed.placement import LOOPBACK, Address, create_rank_variables
 from oneflow_bench.bench.training.identity import Identity
 
 _POLL_S = 0.1

@@ -142,9 +142,10 @@ def test_a_wheel_holds_one_package_and_the_digits(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"oneflow_bench"}
-    for name in ("cli/runs.py", "models/alexnet.py", "data/loader.py", "data/digits/index.json",
-                 "parity/reproduction.template"):  # fmt: skip
+    for name in ("py.typed", "bench/cli/compare.py", "models/alexnet.py", "data/loader.py",
+                 "data/digits/index.json", "bench/parity/reproduction.template"):  # fmt: skip
         assert f"oneflow_bench/{name}" in names
+    assert not [name for name in names if "/tests/" in name or "/benchmarks/" in name]
     assert sum("digits/train/part-" in name for name in names) >= 2
 
 
@@ -162,3 +163,39 @@ def copy_sources(target):
             destination.parent.mkdir(parents=True, exist_ok=True)
             destination.write_bytes((ROOT / name).read_bytes())
     return target
+
+
+SHADOWS = ("numpy", "json", "random", "models", "data", "bench", "types", "click")
+
+
+def test_files_of_the_current_folder_shadow_no_library(tmp_path):
+    """Neither in the controller nor in the workers; the user's own model is still found there."""
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('{name}.py was imported')\n")
+    (tmp_path / "mine.py").write_text(
+        "from helper import nn\n"
+        "def factory(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))\n"
+    )
+    (tmp_path / "helper.py").write_text("from oneflow import nn\n")
+    bench = Path(sys.executable).parent / "bench"
+    done = subprocess.run(
+        [str(bench), "compare", "--model", "mine:factory", "--epochs", "1", "--steps-per-epoch"]
+        + ["2", "--no-speed", "--out", "run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "identical" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["-m", "oneflow_bench"], ["-I", "-m", "oneflow_bench"]])
+def test_the_package_runs_as_a_module_beside_files_named_like_libraries(tmp_path, command):
+    for name in ("numpy", "json", "random", "click", "bench"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported')\n")
+    done = subprocess.run(
+        [sys.executable, *command, "--version"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

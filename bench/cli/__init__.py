@@ -1,4 +1,4 @@
-"""The command line. Commands import what they need when they run, so that --help is quick."""
+"""The command line. A command is imported when it is asked for, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -9,47 +9,59 @@ from typing import List, Optional
 import click
 
 from ... import __version__
-from ..errors import EXIT_INTERRUPTED, BenchError, WorkerError
+from ..distributed.plugin import register_extension
+from ..errors import EXIT_INTERRUPTED, BenchError, InputError, WorkerError
 
-_COMMANDS = {
-    "eager": ("runs", "Train and validate in eager mode."),
-    "graph": ("runs", "Train and validate as compiled graphs (nn.Graph)."),
-    "compare": ("runs", "Run both modes in turns, or compare two stored runs."),
-    "launch": ("launching", "Print the command of each of several machines."),
-    "versions": ("versions", "Compare versions of OneFlow, each in an environment made for it."),
-    "sweep": ("sweeps", "Compare the modes over models, batch sizes and more."),
-    "check": ("checks", "Find where the modes differ; gate on stored baselines."),
-    "baseline": ("baselines", "Rewrite stored baselines, with a readable diff."),
-    "infer": ("inference", "Say what is on pictures, in either mode or both."),
-    "tune": ("tuning", "Find the fastest faithful runtime of a model here."),
-    "profile": ("profiles", "Time each layer, eagerly or as a graph."),
-    "limits": ("limits", "Say how far a train step is from the machine's limits."),
-    "scaling": ("scaling", "Calculate how training scales to more ranks."),
-    "doctor": ("diagnoses", "Say what slows OneFlow down on this machine."),
-    "plot": ("plots", "Draw the pictures of stored runs."),
-    "history": ("histories", "Say what changed over the stored runs of a machine."),
-    "export": ("exports", "Write stored runs in the formats of other tools."),
-    "models": ("listing", "List the models."),
-    "data": ("datasets", "Make, import and inspect datasets."),
+# each command is the file of its name in this folder, which holds its full help
+COMMANDS = {
+    "eager": "Train and validate in eager mode.",
+    "graph": "Train and validate as compiled graphs (nn.Graph).",
+    "compare": "Run both modes in turns, or compare two stored runs.",
+    "launch": "Print the command of each of several machines.",
+    "versions": "Compare versions of OneFlow, each in its own environment.",
+    "sweep": "Compare the modes over models, batch sizes and more.",
+    "check": "Find the first difference of the modes, or a regression.",
+    "baseline": "Rewrite stored baselines and print the changes.",
+    "infer": "Classify pictures in either mode or both.",
+    "tune": "Find the fastest faithful runtime of a model on this machine.",
+    "profile": "Time each layer, with --limits beside the machine's limits.",
+    "doctor": "Find the causes of slowness on this machine.",
+    "plot": "Draw the pictures of stored runs.",
+    "history": "Find changes over the stored runs of a machine.",
+    "export": "Write stored runs in the formats of other tools.",
+    "models": "List the models.",
+    "data": "Make, import and inspect datasets.",
 }
+
+# replacements of former commands
+REMOVED = {
+    "limits": "`bench limits` is now `bench profile --limits`, which takes its flags",
+    "scaling": "`bench scaling` is now benchmarks/calculate_scaling.py in a checkout of the "
+    "suite, which takes its flags (docs/scaling.md)",
+}
+
+
+register_extension()
 
 
 class _Commands(click.Group):
     """Loads a command's module when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> List[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
-        if cmd_name not in _COMMANDS:
+        if cmd_name in REMOVED:
+            raise InputError(REMOVED[cmd_name])
+        if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"{__name__}.{_COMMANDS[cmd_name][0]}")
+        module = import_module(f"{__name__}.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,7 +81,7 @@ def bench() -> None:
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
-    """Entry point of `bench`; turns the suite's errors into a sentence and an exit status."""
+    """Entry point of `bench`. An error of the suite becomes a sentence and an exit status."""
     try:
         status: int = bench(arguments, standalone_mode=False) or 0
     except click.exceptions.Exit as error:

@@ -9,6 +9,7 @@ import click
 
 from ..errors import InputError, RecordError, worst_status
 from .check import check_options, obtain_check
+from .options import HeadedCommand
 
 if TYPE_CHECKING:
     from ..config import Workload
@@ -30,7 +31,7 @@ def baseline() -> None:
     """
 
 
-@baseline.command()
+@baseline.command(cls=HeadedCommand)
 @click.option(
     "--baseline",
     default=_DEFAULT_PLACE,

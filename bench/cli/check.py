@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 import click
 
 from ..errors import InputError, WorkerError, worst_status
-from .options import decorated, find_given_flag, workload_options
+from ..plan.check_plan import CHECK_DEFAULTS, CHECK_IMAGE_SIZE
+from .options import (
+    HeadedCommand,
+    decorated,
+    field_options,
+    find_given_flag,
+    workload_options,
+)
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -22,24 +29,17 @@ if TYPE_CHECKING:
     from ..parity.run import CheckModel, Observe
     from ..plan.plan import Plan
 
-DEFAULT_TIMEOUT_S = 600.0
-DEFAULT_BUDGET_S = 60.0
 SPEED_FOLDER = "speed"  # in the model's folder: a record as bench compare writes it
 _OUTPUT = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json")
 _STEERING = ("models", "out", "timeout_s", "speed", "budget_s")
 
-# flags whose default differs from that of a run, and why: bench/plan/check_plan.py
+_SHOWN = {
+    **CHECK_DEFAULTS,
+    "image_size": f"{CHECK_IMAGE_SIZE['imagenet']}, {CHECK_IMAGE_SIZE['cifar']} for models made "
+    "for that, or the model's smallest",
+}
 _HELP = {
     "model": "One model: a name of `bench models`, or package.module:factory.",
-    "data": "Dataset folder, embedded-digits, or 'synthetic' (default).",
-    "image_size": "Pixels. Default: 64, and 32 for models made for that, or the model's smallest.",
-    "num_classes": "Default: 10 with synthetic data, else as many as the data have.",
-    "epochs": "Default: 3.",
-    "steps_per_epoch": "Default: 2.",
-    "batch_size": "Default: 4.",
-    "val_batch_size": "Default: as the batch size with synthetic data, else 120.",
-    "lr": "Learning rate. Default: 0.01.",
-    "lr_step": "Epochs between two decays of --schedule step. Default: 1.",
     "out": "Run folder to create. Default: results/<run-id>.",
     "as_json": "Print everything as JSON.",
 }
@@ -48,20 +48,16 @@ _CHECK_OPTIONS = [
                  "lenet,'resnet*'. Default: those with a baseline, or alexnet_cifar."),
     click.option("--from", "from_run", default=None, metavar="RUN",
                  help="Take a stored check (its folder, or check.json) and run nothing."),
-    click.option("--speed", is_flag=True, help="Measure the speed of graph mode too, in fresh "
-                 "processes after each check."),
-    click.option("--budget", "budget_s", type=click.FloatRange(0, min_open=True), default=None,
-                 metavar="SECONDS", help="Longest time of --speed for a model. Default: "
-                 f"{DEFAULT_BUDGET_S:g}."),
 ]  # fmt: skip
 
 
 def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the flags that choose the models and the workload, or a stored check instead."""
-    return decorated(workload_options(_HELP)(command), _CHECK_OPTIONS)
+    command = field_options(["speed", "budget_s"])(workload_options(_HELP, _SHOWN)(command))
+    return decorated(_CHECK_OPTIONS)(command)
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.option(
     "--annotations",
     type=click.Choice(["github", "none"]),
@@ -165,14 +161,11 @@ def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocu
     document = create_check_document(plans)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     create_run_folder(folder)
-    timeout_s = flags["timeout_s"] or DEFAULT_TIMEOUT_S
-    checker: CheckModel = check_model
-    if flags["speed"]:
-        budget_s = flags["budget_s"] or DEFAULT_BUDGET_S
-        measuring = Measuring(speed=True, budget_s=budget_s, timeout_s=timeout_s)
-        checker = add_speed(check_model, measuring)
+    given = {name: flags[name] for name in ("speed", "budget_s", "timeout_s")}
+    measuring = Measuring(**{name: value for name, value in given.items() if value is not None})
+    checker: CheckModel = add_speed(check_model, measuring) if measuring.speed else check_model
     with ProgressBar("") as bar:
-        run_checks(plans, document, folder, timeout_s, bar, checker)
+        run_checks(plans, document, folder, measuring.timeout_s, bar, checker)
     return document, folder
 
 

@@ -1,58 +1,34 @@
-"""`bench eager`, `bench graph` and `bench compare`."""
+"""`bench compare`."""
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Tuple
 
 import click
 
-from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError, worst_status
-from .options import find_given_flag, run_options, speed_options
-from .progress import ProgressBar
-from .rank_options import rank_options, take_rank_request, weak_option
-
-if TYPE_CHECKING:
-    from ..record.run import RunRecord
-    from ..report.comparison import Comparison
+from ..errors import InputError
+from .options import HeadedCommand, find_given_flag, run_options, speed_options
+from .rank_options import rank_options, weak_option
+from .run import execute_specs, report_comparisons
 
 
-@click.command()
-@run_options
-@rank_options
-def eager(**flags: Any) -> int:
-    """Train and validate in eager mode; a checkpoint per epoch and the best one are kept.
-
-    \b
-    bench eager
-    bench eager --model resnet18 --data synthetic --image-size 64 --steps-per-epoch 5
-    bench eager --ranks 2
-    """
-    return _run_single("eager", flags)
-
-
-@click.command()
-@run_options
-@rank_options
-def graph(**flags: Any) -> int:
-    """Train and validate as compiled graphs; a checkpoint per epoch and the best one are kept.
-
-    \b
-    bench graph
-    bench graph --feed graph --epochs 1
-    """
-    return _run_single("graph", flags)
-
-
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument("runs", nargs=-1, metavar="[RUN RUN]")
-@click.option("--baseline", default="eager", metavar="SPEC", show_default=True,
-              help="What the contenders are set against: MODE[,KEY=VALUE]...")  # fmt: skip
-@click.option("--contender", "contenders", multiple=True, metavar="SPEC",
-              help="Such as graph,runtime=stock or graph,allow_fuse_add_to_output=true; may be "
-              "given several times. Default: graph.")  # fmt: skip
+@click.option(
+    "--baseline",
+    default="eager",
+    metavar="SPEC",
+    show_default=True,
+    help="Contender that the others are compared with: MODE[,KEY=VALUE]...",
+)
+@click.option(
+    "--contender",
+    "contenders",
+    multiple=True,
+    metavar="SPEC",
+    help="Such as graph,runtime=stock. Repeatable. Default: graph.",
+)
 @run_options
 @rank_options
 @weak_option
@@ -60,17 +36,18 @@ def graph(**flags: Any) -> int:
 def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     """Run eager and graph in turns on the same batches from the same weights.
 
-    The training gives curves, accuracy and parity. For the speed verdict fresh processes of both
-    take turns afterwards, until it is known or the --budget is used up.
+    The training gives curves, accuracy and parity. Then fresh processes of both take turns until
+    there is a speed verdict or the --budget is used up.
 
-    Other contenders, and any number of them, are set against a baseline by --contender and
-    --baseline: their mode, and whatever else is not as the flags say (runtime, device, dtype,
-    python, env.NAME, switches of nn.Graph's config). One that begins with a strategy (ddp,
-    eager-global, graph-dp, graph-tp, graph-pp, graph-zero) trains in --ranks processes.
+    --baseline and --contender choose other sides than eager and graph. A contender is its mode and
+    its differences from the flags: runtime, device, dtype, python, env.NAME, or a switch of
+    nn.Graph's config. A contender that begins with a strategy (ddp, eager-global, graph-dp,
+    graph-tp, graph-pp, graph-zero) trains in --ranks processes.
 
-    With two stored RUNs nothing is run: they are compared as they are, and the speed of runs that
-    did not take turns is reported with that caveat. Exit status 1 when the modes differ, 3 when
-    that could not be told.
+    Two stored RUNs are compared without a new run. If they took no turns, the report says so beside
+    their speed.
+
+    Exit status: 1 the modes differ, 3 the comparison is inconclusive.
 
     \b
     bench compare
@@ -95,7 +72,7 @@ def _refuse_flags_with_runs(runs: Tuple[str, ...]) -> None:
         raise InputError(f"bench compare takes two stored runs or none, and {len(runs)} were given")
     flag = find_given_flag(("out", "as_json"))
     if flag:
-        raise InputError(f"{flag} steers a new run and two stored runs were given; leave one out")
+        raise InputError(f"{flag} is for a new run, and two stored runs were given; leave one out")
 
 
 def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
@@ -114,114 +91,3 @@ def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
                 f"--out {folder} cannot be created ({error.strerror}); give a new folder"
             ) from None
     return report_comparisons(baseline, contender, flags["as_json"], folder)
-
-
-def _run_single(mode: str, flags: Dict[str, Any]) -> int:
-    from rich.console import Console
-
-    from ..report.comparison import summarize_contender
-    from ..report.pictures import render_pictures
-    from ..report.tables import render_run
-
-    spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
-    record = execute_specs(mode, [spec], flags, keep_checkpoints=True)
-    summary = summarize_contender(record, record.contender_names()[0])
-    assert record.folder is not None
-    render_pictures([record], record.folder)
-    if flags["as_json"]:
-        click.echo(summary.model_dump_json(indent=1))
-    else:
-        console = Console()
-        render_run(summary, console)
-        console.print(f"record, checkpoints and pictures: {record.folder}", soft_wrap=True)
-    return EXIT_DONE
-
-
-def execute_specs(
-    command: str, specs: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
-) -> RunRecord:
-    """Plan, run and read back: what is reported is what the record says."""
-    from ..distributed.machines.leading import lead_nodes
-    from ..measure.execution import execute_plan, execute_speed
-    from ..plan.arrangement import arrange_ranks, complete_contenders
-    from ..plan.contenders import parse_contenders
-    from ..plan.plan import create_document, create_plan, split_flags
-    from ..plan.strategies import count_ranks
-    from ..worker.environment import RuntimeResolver
-    from ..worker.launch import check_contenders, create_launcher
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    request = take_rank_request(flags)
-    workload, measuring, side = split_flags({**flags, "keep_checkpoints": keep_checkpoints})
-    contenders = parse_contenders(specs, {**side, "ranks": request.ranks})
-    if request.weak and not measuring.speed:
-        raise InputError("--weak measures speed alone and --no-speed was given; leave one out")
-    contenders, unavailable = arrange_ranks(contenders, request, len(os.sched_getaffinity(0)))
-    ranks = count_ranks(contenders)
-    if ranks > 1:
-        workload["readers"] = ranks
-    with ProgressBar("images") as bar:
-        plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
-    contenders = complete_contenders(contenders, plan.workload, request.weak, command == "compare")
-    environments = RuntimeResolver()
-    check_contenders(contenders, environments)
-    document = create_document(command, plan, measuring, contenders, environments)
-    document.unavailable = unavailable
-    folder = Path(flags["out"] or Path("results") / document.run_id)
-    if request.nodes.node_rank > 0:
-        from ..distributed.machines.following import follow_machine_0
-
-        own = folder.with_name(f"{folder.name}-node-{request.nodes.node_rank}")
-        follow_machine_0(request.nodes, plan, document, own, environments, _show)
-        raise click.exceptions.Exit(EXIT_DONE)  # the record and the report are machine 0's
-    with lead_nodes(request.nodes, document, folder, _show) as nodes, ProgressBar("steps") as bar:
-        launch = create_launcher(folder, environments, nodes=nodes)
-        if request.weak:
-            return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
-        return execute_plan(plan, document, folder, launch, bar, bar.seconds)
-
-
-def _show(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def report_comparisons(
-    baseline: RunRecord, contender: RunRecord, as_json: bool, folder: Optional[Path]
-) -> int:
-    """Set every contender of a record against the first of another, or of the same one."""
-    from rich.console import Console
-
-    from ..report.comparison import compare_records
-    from ..report.contenders import dump_comparisons, render_comparisons
-
-    comparisons = compare_records(baseline, contender)
-    if folder:
-        records = [baseline] if baseline is contender else [baseline, contender]
-        write_report(comparisons, records, folder)
-    if as_json:
-        click.echo(dump_comparisons(comparisons))
-    else:
-        console = Console()
-        render_comparisons(comparisons, console, contender.document.unavailable)
-        if folder:
-            console.print(f"report, record and pictures: {folder}", soft_wrap=True)
-    return judge_parities(comparisons)
-
-
-def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:
-    """`comparison.json`, `report.md` and the pictures."""
-    from ..record.run import write_atomically
-    from ..report.contenders import dump_comparisons, render_report
-    from ..report.pictures import render_pictures
-
-    pictures = render_pictures(records, folder)
-    write_atomically(folder / "comparison.json", dump_comparisons(comparisons) + "\n")
-    report = render_report(comparisons, pictures, records[-1].document.unavailable)
-    write_atomically(folder / "report.md", report)
-
-
-def judge_parities(comparisons: Sequence[Comparison]) -> int:
-    """The exit status of comparisons: that of the worst; what is known and expected is no fault."""
-    statuses = {"different": EXIT_DIFFERENT, "inconclusive": EXIT_INCONCLUSIVE}
-    unexplained = [one.parity for one in comparisons if not (one.ranks and one.ranks.expected)]
-    return worst_status([EXIT_DONE, *(statuses.get(one, EXIT_DONE) for one in unexplained)])

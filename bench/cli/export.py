@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 import click
 
-from ..report.export.formats import FORMATS
+from ..report.export import FORMATS
 
 
 @click.command()
@@ -38,7 +38,7 @@ def export(
     bench export results/RUN --format tensorboard --out events
     """
     from ..record.run import load_record
-    from ..report.export.formats import export as write_export
+    from ..report.export import export as write_export
     from ..report.export.selection import select_contenders
 
     records = [load_record(Path(run)) for run in runs]

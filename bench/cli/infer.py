@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
-from .options import create_contenders, parse_model_arguments, runtime_option
+from ..plan.fields import SETTINGS
+from .options import (
+    HeadedCommand,
+    create_contenders,
+    describe_field,
+    field_options,
+)
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from ..tools.inference.run import InferencePlan, InferenceResult
+    from ..tools.inference.result import InferenceResult
+    from ..tools.inference.run import InferencePlan
 
 _PLAN_FLAGS = (
     "model",
@@ -26,28 +33,15 @@ _PLAN_FLAGS = (
 )
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--model", default=None, help="Default: what the checkpoint says.")
-@click.option(
-    "--model-arg",
-    "model_args",
-    multiple=True,
-    callback=parse_model_arguments,
-    metavar="KEY=VALUE",
-    help="Argument of the model. Repeatable.",
-)
+@click.option("--model", default=None, help="Default: the checkpoint's.")
+@field_options(["model_args", "trust_checkpoint"])
 @click.option(
     "--load-checkpoint",
     required=True,
     metavar="PATH",
-    help="Weights: .safetensors, .npz, a folder of oneflow.save, or a run folder.",
-)
-@click.option(
-    "--trust-checkpoint",
-    is_flag=True,
-    default=None,
-    help="Let OneFlow load a folder of oneflow.save, executing what it holds.",
+    help=describe_field("load_checkpoint"),
 )
 @click.option(
     "--mode", type=click.Choice(["eager", "graph", "both"]), default="eager", show_default=True
@@ -65,24 +59,10 @@ _PLAN_FLAGS = (
     show_default=True,
     help="Classes shown for each picture.",
 )
-@click.option(
-    "--image-size",
-    type=click.IntRange(1),
-    default=None,
-    help="Pixels. Default: the checkpoint's, or the model's own.",
-)
-@click.option(
-    "--num-classes",
-    type=click.IntRange(2),
-    default=None,
-    help="Default: the checkpoint's, or the model's own.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Pictures classified together.",
+@field_options(
+    ["image_size", "num_classes", "batch_size", "device", "runtime", "timeout_s"],
+    {"batch_size": 1, "timeout_s": SETTINGS["timeout_s"].default},
+    {name: "the checkpoint's, or the model's own" for name in ("image_size", "num_classes")},
 )
 @click.option(
     "--iterations",
@@ -90,22 +70,6 @@ _PLAN_FLAGS = (
     default=20,
     show_default=True,
     help="Timed passes after the first.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="CUDA has not been run.",
-)
-@runtime_option
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0, min_open=True),
-    default=600.0,
-    metavar="SECONDS",
-    help="Longest wait for an answer of a worker. Default: 600.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def infer(images: Tuple[str, ...], **flags: Any) -> int:
@@ -131,7 +95,12 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     if flags["as_json"]:
         click.echo(result.model_dump_json(indent=1))
     else:
-        _print(result)
+        from rich.console import Console
+
+        from ..report.blocks import print_blocks
+        from ..tools.inference.result import report_inference
+
+        print_blocks(report_inference(result), Console())
     for sentence in result.skipped:
         click.echo(f"skipped: {sentence}", err=True)
     if result.skipped:
@@ -162,48 +131,3 @@ def _run(plan: InferencePlan, paths: List[Path], flags: Dict[str, Any]) -> Infer
             flags["timeout_s"],
             bar,
         )
-
-
-def _print(result: InferenceResult) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from ..report.tables import format_probability, inference_time_rows
-
-    console = Console()
-    table = Table(title=f"{result.model}: what is on the pictures", title_justify="left")
-    modes = [times.mode for times in result.times]
-    table.add_column("picture", overflow="fold")
-    table.add_column("class", overflow="fold")
-    for mode in modes:
-        table.add_column(mode, justify="right")
-    for start in range(0, len(result.predictions), len(modes)):
-        of_picture = result.predictions[start : start + len(modes)]
-        by_mode = [dict(zip(p.classes, p.probabilities)) for p in of_picture]
-        for rank, (number, name) in enumerate(zip(of_picture[0].classes, of_picture[0].names)):
-            shown = [format_probability(values.get(number)) for values in by_mode]
-            picture = escape(of_picture[0].picture) if rank == 0 else ""
-            table.add_row(picture, escape(name), *shown)
-    console.print(table)
-    timing = Table(title=f"Times, {result.batch_size} picture(s) a pass", title_justify="left")
-    timing.add_column("")
-    for mode in modes:
-        timing.add_column(mode, justify="right")
-    for row in inference_time_rows(result.times):
-        timing.add_row(*row)
-    console.print(timing)
-    if result.agreement is not None:
-        console.print(_say_agreement(result), soft_wrap=True)
-
-
-def _say_agreement(result: InferenceResult) -> Optional[str]:
-    found = result.agreement
-    assert found is not None
-    said = "agree" if found.agrees else "do not agree"
-    if found.bitwise_equal:
-        return f"The modes {said}: all outputs are bitwise equal."
-    return (
-        f"The modes {said}: the best class is the same for {found.same_top1} of {found.pictures} "
-        f"pictures; probabilities differ by at most {found.max_probability_difference:.3g}."
-    )

@@ -26,9 +26,9 @@ def launch(
 ) -> int:
     """Print the exact command to run on each of several machines. Nothing is started.
 
-    They share a token made for this run, which keeps others out of it.
+    The commands share a new token, which keeps other processes out of the run.
 
-    COMMAND is bench eager, graph or compare without `bench`, with its own flags; it stands last.
+    COMMAND is eager, graph or compare with its own flags. It stands last.
 
     \b
     bench launch --plan --nodes 2 --ranks 4 --master 10.0.0.1:29500 eager
@@ -38,8 +38,8 @@ def launch(
 
     if not plan:
         raise InputError(
-            "bench launch starts nothing by itself; give --plan, and run what it prints on each "
-            "machine"
+            "bench launch starts nothing by itself; give --plan, and run the printed commands on "
+            "the machines"
         )
     if ranks is None or nodes is None:
         flag = "--ranks" if ranks is None else "--nodes"

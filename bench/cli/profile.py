@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 import click
 
 from ..errors import EXIT_DONE, InputError
-from .options import create_contenders, step_options
+from .options import HeadedCommand, create_contenders, step_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @step_options
 @click.option("--mode", type=click.Choice(["eager", "graph"]), default="eager", show_default=True)
 @click.option(

@@ -1,7 +1,6 @@
-"""Progress on the terminal: a bar with the time left, and nothing where there is no terminal.
+"""Progress on the terminal: a bar with the time left. Without a terminal nothing is drawn.
 
-It is drawn when it is told something, never by a thread of its own: that would draw while a worker
-is measured.
+The bar is drawn only when it is called. A thread of its own would draw while a worker is measured.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class ProgressBar:
         self._update(message, done, total, self._unit)
 
     def seconds(self, message: str, done: int, total: int) -> None:
-        """As a call, for a part of the job that is counted in seconds."""
+        """The same as a call, for a part of the job that is counted in seconds."""
         self._update(message, done, total, "s")
 
     def _update(self, message: str, done: int, total: int, unit: str) -> None:
@@ -52,7 +51,7 @@ class ProgressBar:
             self._progress.refresh()
 
     def print(self, line: str) -> None:
-        """A line that stays, above the bar; also where there is no terminal."""
+        """Print a line that stays above the bar, also without a terminal."""
         self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def __enter__(self) -> ProgressBar:

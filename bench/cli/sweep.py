@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 import click
 
 from ..errors import InputError, Interrupted
-from .options import find_given_flag, run_options
+from ..tools.sweep.plan import SHORT_TRAINING
+from .options import HeadedCommand, describe_field, find_given_flag, run_options
 from .progress import ProgressBar
-from .value_list import ValueList
+from .value_types import ValueList
 
 if TYPE_CHECKING:
     from ..tools.sweep.document import Cell, CellResult, SweepDocument
@@ -29,8 +30,7 @@ _SHARED = {
 _HELP = {
     "model": "Names or wildcards of `bench models`, or package.module:factory. "
     "Default: alexnet_cifar.",
-    "epochs": "Default: 2.",
-    "steps_per_epoch": "Default: 60.",
+    **{name: describe_field(name, value) for name, value in SHORT_TRAINING.items()},
     "out": "Folder of the sweep; one that is there goes on. Default: results/sweep-<time>.",
     "as_json": "Print the results as JSON.",
 }
@@ -48,7 +48,7 @@ def _take_lists(command: click.Command) -> click.Command:
 
 
 @_take_lists
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.option("--from", "from_folder", default=None, metavar="DIR",
               help="Report a stored sweep again; runs nothing and needs no OneFlow.")  # fmt: skip
 @click.option("--cell-timeout", "cell_timeout_s", type=click.FloatRange(0, min_open=True),

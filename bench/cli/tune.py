@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 import click
 
 from ..errors import EXIT_DONE, InputError
-from .options import find_given_flag, workload_options
+from .options import HeadedCommand, find_given_flag, workload_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _HELP = {
 }
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.option(
     "--mode",
     type=click.Choice(["eager", "graph"]),

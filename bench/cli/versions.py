@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 import click
 
 from ..errors import InputError
-from .compare import execute_specs, judge_parities, write_report
-from .options import run_options, speed_options
+from .options import HeadedCommand, run_options, speed_options
 from .progress import ProgressBar
+from .run import execute_specs, judge_parities, write_report
 
 if TYPE_CHECKING:
     from ..report.comparison import Comparison
@@ -22,7 +22,7 @@ MODES = ("eager", "graph")
 _LONGEST_LINE = 70
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @click.argument("versions", nargs=-1, metavar="VERSION VERSION...")
 @run_options
 @speed_options
@@ -110,11 +110,12 @@ def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[
 def _print(compared: Dict[str, List[Comparison]], folder: Path) -> None:
     from rich.console import Console
 
-    from ..report.contenders import render_comparisons
+    from ..report.blocks import print_blocks
+    from ..report.compare import build_report
 
     console = Console()
     for comparisons in compared.values():
-        render_comparisons(comparisons, console)
+        print_blocks(build_report(comparisons, brief=True), console)
     console.print(
         f"reports, records and pictures: {folder / 'eager'} and {folder / 'graph'}", soft_wrap=True
     )

@@ -1,4 +1,9 @@
-"""Bytes that each rank sends in a step, as far as they follow from the model and the strategy."""
+"""Bytes that each rank sends in a step, as far as they follow from the model and the strategy.
+
+An all-reduce of S bytes over N ranks makes each rank send 2 (N - 1) / N S bytes. That is the least
+that any algorithm needs, and a ring reaches it: Patarasuk and Yuan, Bandwidth optimal all-reduce
+algorithms for clusters of workstations, J. Parallel Distrib. Comput. 69, 2009.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ from typing import Optional
 from pydantic import BaseModel, ConfigDict
 
 from ..config import Contender
-from ..tools.scaling.link import sent_bytes
 
 BYTES_PER_PARAMETER = 4  # float32, which several ranks train in
 _REDUCING = ("ddp", "global", "dp")  # all gradients are summed over the ranks once an update
@@ -18,20 +22,25 @@ _WHY_NOT = {
 }
 
 
+def sent_bytes(ranks: int, size_bytes: float) -> float:
+    """Bytes that each rank sends in an all-reduce of `size_bytes`, in a ring and in a tree."""
+    return 2 * (ranks - 1) / ranks * size_bytes
+
+
 class Communication(BaseModel):
-    """What each rank sends in a step; None with the reason where it was not derived."""
+    """The bytes that each rank sends in a step; None, with the reason, if they do not follow."""
 
     model_config = ConfigDict(frozen=True)
 
     sent_bytes: Optional[float]
-    basis: str  # what it follows from, or why it was not derived
+    basis: str  # the formula, or the reason why there is none
 
 
 def derive_communication(contender: Contender, num_params: Optional[int]) -> Communication:
-    """Bytes each rank sends in an update by `scaling.link.sent_bytes`, if the all-reduce is one.
+    """Bytes that each rank sends in an update, for strategies with one all-reduce of gradients.
 
-    Counted are the gradients of all parameters, none of them frozen; not counted are DDP's
-    broadcast of buffers, losses, and padding.
+    The gradients of all parameters count, as if none were frozen. DDP's broadcast of buffers, the
+    losses and padding do not count.
     """
     strategy = contender.strategy or ""
     if strategy not in _REDUCING:

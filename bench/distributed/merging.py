@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..errors import WorkerError
-from ..training.feeds import join_digests
-from .cores import are_disjoint
+from ..training.identity import join_digests
+from .placement import are_disjoint
 
 Answer = Dict[str, Any]
 OWN_LOSSES = "ddp"  # the strategy in which a rank knows only the loss of its own share

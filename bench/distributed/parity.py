@@ -4,29 +4,32 @@ With r the losses of the reference and, over the first COMPARED_STEPS steps,
 
     e = max |baseline - r| / |r|        g = max |ranks - r| / |r|
 
-the losses are *equal within rounding* where g <= MULTIPLIER e + FLOOR and *different* where not. It
-is the rule of bench check for what several steps gave (`parity/difference.py`), with the largest
-relative error instead of the RMS and a wider floor, as the ranks add in another order. A loss
-nearer to 0 than SMALLEST_LOSS is taken as that.
+the losses are *equal within rounding* if g <= MULTIPLIER e + FLOOR, else *different*. `bench check`
+uses the same rule for several steps (`parity/difference.py`), with the RMS in place of the largest
+relative error, and with a smaller floor: ranks add in another order. A loss nearer to 0 than
+SMALLEST_LOSS counts as SMALLEST_LOSS.
 """
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from pydantic import BaseModel, ConfigDict
 
 from ..parity.judge import KnownDifference, load_known_differences
-from ..record.run import BlockEvent
-from ..report.loss_parity import ACCURACY_TOLERANCE
+from ..record.run import BlockEvent, RunRecord, SetupEvent
+from ..report.comparison import ACCURACY_TOLERANCE
+from ..verdict.statistics import Ratio
+from .summary import RanksSummary, summarize_ranks
 
-COMPARED_STEPS = 20  # later ones differ by what training makes of any rounding
+NOT_JUDGED = "not judged"
+COMPARED_STEPS = 20  # training amplifies any rounding, so later losses differ anyway
 MULTIPLIER = 4.0
 FLOOR = 1e-6
 SMALLEST_LOSS = 1e-3
 LEVEL = "ranks"  # of the known differences
 _GRADIENT = "gradient"  # kind of the entry that explains rounding
-_JUDGED = ("identical", "equal within rounding", "different")  # by batches and weights
+_JUDGED = ("identical", "equal within rounding", "different")  # with equal batches and weights
 
 
 class ReferenceErrors(BaseModel):
@@ -41,7 +44,7 @@ class ReferenceErrors(BaseModel):
 
 
 class Expected(BaseModel):
-    """A known difference that the model and the strategy have, and the size it has here."""
+    """A known difference that the model and the strategy have, and its size in this run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,15 +54,64 @@ class Expected(BaseModel):
     size: float  # largest relative difference of the losses from the baseline's
 
 
-class RanksParity(BaseModel):
-    """The verdict, what it rests on, and the known difference that explains it."""
+class RanksComparison(RanksSummary):
+    """The summary, with the numbers behind the parity."""
 
-    model_config = ConfigDict(frozen=True)
+    errors: Optional[ReferenceErrors]  # None without a reference
+    expected: Optional[Expected]  # the known difference behind a parity of "different"
+
+
+class RanksParity(NamedTuple):
+    """The verdict, its reason, and the known difference that explains it."""
 
     parity: str
     reason: str
-    errors: Optional[ReferenceErrors]  # None without a reference
-    expected: Optional[Expected]  # of a difference
+    expected: Optional[Expected] = None
+
+
+def compare_ranks(
+    record: RunRecord,
+    baseline: str,
+    contender: str,
+    ratio: Optional[Ratio],
+    verdict: Tuple[str, str],
+    accuracy_difference: Optional[float],
+) -> Tuple[Optional[RanksComparison], Tuple[str, str]]:
+    """The comparison, with the parity and its reason.
+
+    A contender of one rank has no comparison and keeps `verdict`, the parity by weights, batches
+    and losses of the two alone. In weak scaling the batches differ, so parity is not judged.
+    """
+    summary = summarize_ranks(record, baseline, contender, ratio)
+    if summary is None:
+        return None, verdict
+    fields = summary.model_dump()
+    if summary.weak:
+        reason = "in weak scaling the batches of one process and of all ranks are of two sizes"
+        return RanksComparison(**fields, errors=None, expected=None), (NOT_JUDGED, reason)
+    ours, theirs = (record.of_kind(BlockEvent, name) for name in (baseline, contender))
+    reference = next((one for one in record.document.contenders if one.reference), None)
+    errors = None
+    if reference is not None:
+        errors = measure_errors(ours, theirs, record.of_kind(BlockEvent, reference.name))
+    known = []
+    for setup in record.of_kind(SetupEvent, contender)[:1]:
+        oneflow = setup.environment.get("oneflow")
+        known = find_known(setup.module_kinds or [], summary.word, oneflow)
+    size = _measure_size(ours, theirs)
+    judged = judge_ranks(verdict, errors, size, accuracy_difference, known)
+    compared = RanksComparison(**fields, errors=errors, expected=judged.expected)
+    return compared, (judged.parity, judged.reason)
+
+
+def _measure_size(baseline: Sequence[BlockEvent], contender: Sequence[BlockEvent]) -> float:
+    """The largest relative difference of the first losses; 0 without common losses."""
+    sides = ([loss for block in side for loss in block.losses] for side in (baseline, contender))
+    both = [(a, b) for a, b in zip(*sides) if a is not None and b is not None]
+    if not both:
+        return 0.0
+    left, right = zip(*both[:COMPARED_STEPS])
+    return measure_relative(right, left)
 
 
 def measure_errors(
@@ -67,8 +119,11 @@ def measure_errors(
     contender: Sequence[BlockEvent],
     reference: Sequence[BlockEvent],
 ) -> Optional[ReferenceErrors]:
-    """None where no steps of all three are there, or a loss of theirs is not finite."""
-    sides = [_list_losses(side) for side in (baseline, contender, reference)]
+    """None if the three have no common steps, or if one of their losses is not finite."""
+    sides = [
+        [loss for block in side for loss in block.losses][:COMPARED_STEPS]
+        for side in (baseline, contender, reference)
+    ]
     steps = min(map(len, sides))
     ours, theirs, true = ([x for x in side[:steps] if x is not None] for side in sides)
     if not steps or min(len(ours), len(theirs), len(true)) < steps:
@@ -87,10 +142,6 @@ def measure_relative(losses: Sequence[float], reference: Sequence[float]) -> flo
     return max(abs(x - r) / max(abs(r), SMALLEST_LOSS) for x, r in zip(losses, reference))
 
 
-def _list_losses(blocks: Sequence[BlockEvent]) -> List[Optional[float]]:
-    return [loss for block in blocks for loss in block.losses][:COMPARED_STEPS]
-
-
 def judge_ranks(
     verdict: Tuple[str, str],
     errors: Optional[ReferenceErrors],
@@ -98,26 +149,26 @@ def judge_ranks(
     accuracy_difference: Optional[float],
     known: Sequence[KnownDifference],
 ) -> RanksParity:
-    """The verdict on ranks, from that of two contenders and the errors against the reference.
+    """Judge ranks from the verdict on the two contenders and the errors against the reference.
 
-    `size` is the largest relative difference from the baseline's losses; `known` are the entries
-    that fit the model and the strategy. Without a reference, or without the same weights and
-    batches, the verdict stays what it was.
+    `size` is the largest relative difference from the baseline's losses. `known` are the entries
+    that fit the model and the strategy. The verdict stays if there is no reference, or if the
+    weights or the batches differ.
     """
     parity, reason = verdict
     if errors is not None and parity in _JUDGED[1:]:
         parity, reason = _judge_errors(errors, accuracy_difference)
-    expected = None
     if parity == "different":
         entry = next((one for one in known if one.kind != _GRADIENT), None)
         if entry is not None:
             expected = Expected(id=entry.id, reason=entry.reason, link=entry.link, size=size)
             reason = f"{reason}; expected, by {size:.1e} of the baseline's: {entry.reason}"
+            return RanksParity(parity, reason, expected)
     elif parity == "equal within rounding":
         entry = next((one for one in known if one.kind == _GRADIENT), None)
         if entry is not None:
             reason = f"{reason}; {entry.reason}"
-    return RanksParity(parity=parity, reason=reason, errors=errors, expected=expected)
+    return RanksParity(parity, reason)
 
 
 def _judge_errors(errors: ReferenceErrors, accuracy_difference: Optional[float]) -> Tuple[str, str]:

@@ -1,36 +1,35 @@
-"""How the ranks of a group find each other: OneFlow's own variables, without its launcher.
+"""How the ranks of a group find each other, without OneFlow's launcher.
 
-`import oneflow` reads MASTER_ADDR, MASTER_PORT, WORLD_SIZE, RANK and LOCAL_RANK. With them, rank 0
-listens on MASTER_PORT while it is imported, the others connect to it, and none of them comes back
-before all are there; then the port is closed again and the ranks talk over ports of their own.
+While OneFlow is imported in rank 0, it listens on MASTER_PORT. The import in the other ranks
+connects to that port. No import returns before all ranks are connected. Then the port is closed
+again, and the ranks talk over ports of their own.
 """
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
+import os
+import resource
+import signal
 import socket
 import time
-from typing import Dict, Mapping, NamedTuple
+from typing import Mapping
 
 from ..errors import InputError
-from ..training.identity import Identity
+from ..training.identity import read_identity
+from .placement import LOOPBACK, Address, keep_to_cores, read_master
 
-LOOPBACK = "127.0.0.1"
-ATTEMPT_S = 1.0  # longest that one try to connect may take
-PAUSE_S = 0.05  # between two tries
-
-
-class Address(NamedTuple):
-    """Where rank 0 listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+PARENT_VARIABLE = "BENCH_RANK_CONTROLLER"  # the process id of the controller of a rank
+STACK_SIGNAL = signal.SIGUSR1  # makes a rank write its Python stack to its log
+_PR_SET_PDEATHSIG = 1
+CONNECT_S = 120.0  # rank 0 may take long to import OneFlow on a busy machine
+ATTEMPT_S = 1.0  # limit of one attempt to connect
+PAUSE_S = 0.05  # between two attempts
 
 
 class PortReservation:
-    """A free port of this machine, kept from other programs until it is released.
+    """A free port of this machine that no other program is given until it is released.
 
     The socket is bound and does not listen. Rank 0 can still listen on its port, because OneFlow
     and this socket both allow the address to be used again (SO_REUSEADDR).
@@ -46,24 +45,8 @@ class PortReservation:
         self._socket.close()
 
 
-def create_rank_variables(identity: Identity, master: Address, local_rank: int) -> Dict[str, str]:
-    """What OneFlow reads in a rank's environment; `local_rank` counts on the rank's machine."""
-    return {
-        "MASTER_ADDR": master.host,
-        "MASTER_PORT": str(master.port),
-        "WORLD_SIZE": str(identity.ranks),
-        "RANK": str(identity.rank),
-        "LOCAL_RANK": str(local_rank),
-    }
-
-
-def read_master(environment: Mapping[str, str]) -> Address:
-    """Where this process's rank 0 listens."""
-    return Address(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
-
-
 def is_listening(address: Address) -> bool:
-    """True where a connection to `address` is accepted now."""
+    """True if `address` accepts a connection now."""
     try:
         socket.create_connection(address, ATTEMPT_S).close()
     except OSError:
@@ -72,7 +55,7 @@ def is_listening(address: Address) -> bool:
 
 
 def check_master_port(address: Address) -> None:
-    """Raise InputError where rank 0 could not listen; OneFlow would abort the process."""
+    """Raise InputError if rank 0 cannot listen; OneFlow would abort the process."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -86,12 +69,47 @@ def check_master_port(address: Address) -> None:
             ) from None
 
 
-def wait_for_master(address: Address) -> None:
+def wait_for_master(address: Address, limit_s: float = CONNECT_S) -> None:
     """Return when rank 0 listens.
 
-    OneFlow would try once, wait for ten seconds, and try again without an end. This waits without
-    an end too: the controller knows when rank 0 listens, and ends the group if this rank still
-    waits some seconds later.
+    OneFlow would try once, wait for ten seconds, and try again forever. Raises InputError if rank
+    0 does not listen within `limit_s` seconds.
     """
+    end = time.monotonic() + limit_s
     while not is_listening(address):
+        if time.monotonic() >= end:
+            raise InputError(
+                f"cannot connect to rank 0 at {address} within {limit_s:g} s; check that address, "
+                "the firewall, and the log of rank 0"
+            )
         time.sleep(PAUSE_S)
+
+
+def join_group(environment: Mapping[str, str]) -> None:
+    """Prepare this rank before it imports OneFlow, and return when rank 0 can be reached.
+
+    The rank keeps to its cores, and the kernel ends it with its controller. Does nothing in a
+    process that is alone. Raises InputError if rank 0's port is taken or rank 0 is not reached.
+    """
+    identity = read_identity(environment)
+    if identity.ranks == 1:
+        return
+    _end_with_controller(environment)
+    # OneFlow aborts a rank whose neighbour is gone, and a core file would not show the cause
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    faulthandler.register(STACK_SIGNAL, all_threads=False)
+    keep_to_cores(environment)
+    if identity.rank == 0:
+        check_master_port(read_master(environment))
+    else:
+        wait_for_master(read_master(environment))
+
+
+def _end_with_controller(environment: Mapping[str, str]) -> None:
+    """Let the kernel end this rank: inside a collective call it does not see its input end."""
+    parent = environment.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it ended before the call
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -5,20 +5,17 @@ One list of tables serves both. Units change here: seconds to milliseconds, byte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
+from typing import List, Mapping, NamedTuple, Optional, Sequence
 
+from ..report.blocks import Block, Heading, Table, Text
 from ..report.comparison import Comparison
-from ..report.speed import MISSING
+from ..report.format import MISSING
 from ..verdict.statistics import CONFIDENCE, Ratio
-from .comparison import RanksComparison
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from .parity import RanksComparison
 
 _MEGA = 1e6
 _MEBI = 2**20
 _INTERVAL = f"{CONFIDENCE * 100:.0f} %"
-SHOWN_NAME = 20  # letters of a name that stay together in a narrow terminal
 
 
 class RankTable(NamedTuple):
@@ -30,7 +27,7 @@ class RankTable(NamedTuple):
 
 
 def list_rank_tables(
-    comparisons: Sequence[Comparison], unavailable: Optional[Dict[str, str]] = None
+    comparisons: Sequence[Comparison], unavailable: Optional[Mapping[str, str]] = None
 ) -> List[RankTable]:
     """Scaling, what a rank costs, and parity; none where no contender has ranks.
 
@@ -40,16 +37,16 @@ def list_rank_tables(
     if not ranked:
         return []
     tables = [_scaling_table(ranked, unavailable or {}), _costs_table(ranked)]
-    judged = [one for one in ranked if one.ranks and not one.ranks.weak]
+    judged = [one for one in ranked if not _of(one).weak]
     return [*tables, _parity_table(judged)] if judged else tables
 
 
 def _of(comparison: Comparison) -> RanksComparison:
-    assert comparison.ranks is not None
+    assert isinstance(comparison.ranks, RanksComparison)
     return comparison.ranks
 
 
-def _scaling_table(ranked: Sequence[Comparison], unavailable: Dict[str, str]) -> RankTable:
+def _scaling_table(ranked: Sequence[Comparison], unavailable: Mapping[str, str]) -> RankTable:
     first = _of(ranked[0])
     kind = "weak" if first.weak else "strong"
     baseline = ranked[0].baseline.name
@@ -109,14 +106,14 @@ def _parity_table(judged: Sequence[Comparison]) -> RankTable:
 
 def describe_parity(comparison: Comparison) -> str:
     """The verdict, with the known difference that explains it and its size."""
-    ranks = comparison.ranks
-    if ranks is None or ranks.expected is None:
+    expected = _of(comparison).expected
+    if expected is None:
         return comparison.parity
-    return f"{comparison.parity} (expected: {ranks.expected.id}, {ranks.expected.size:.1e})"
+    return f"{comparison.parity} (expected: {expected.id}, {expected.size:.1e})"
 
 
 def list_rank_notes(
-    comparisons: Sequence[Comparison], unavailable: Optional[Dict[str, str]] = None
+    comparisons: Sequence[Comparison], unavailable: Optional[Mapping[str, str]] = None
 ) -> List[str]:
     """What the tables cannot say, each once."""
     ranked = [one for one in comparisons if one.ranks is not None]
@@ -174,35 +171,16 @@ def _list_own_notes(comparison: Comparison) -> List[str]:
     return notes
 
 
-def render_ranks_terminal(
-    comparisons: Sequence[Comparison], unavailable: Dict[str, str], console: Console
-) -> None:
-    """The tables and the notes."""
-    from rich.table import Table
-
+def list_rank_blocks(
+    comparisons: Sequence[Comparison], unavailable: Mapping[str, str]
+) -> List[Block]:
+    """The tables, each under its title, and the notes."""
+    blocks: List[Block] = []
     for one in list_rank_tables(comparisons, unavailable):
-        table = Table(title=one.title, title_justify="left")
-        longest = max(len(row[0]) for row in one.rows)
-        table.add_column("", overflow="fold", width=min(longest, SHOWN_NAME))
-        for column in one.columns[1:]:
-            table.add_column(column, justify="right", overflow="fold")
-        for row in one.rows:
-            table.add_row(*row)
-        console.print(table)
-    for note in list_rank_notes(comparisons, unavailable):
-        console.print(note, soft_wrap=True, markup=False)
-
-
-def markdown_rank_tables(
-    comparisons: Sequence[Comparison], unavailable: Dict[str, str]
-) -> List[str]:
-    """Lines of the tables and the notes."""
-    lines: List[str] = []
-    for one in list_rank_tables(comparisons, unavailable):
-        lines += [f"{one.title[0].upper()}{one.title[1:]}:", ""]
-        lines += [f"| {' | '.join(one.columns)} |", "|---|" + "---:|" * (len(one.columns) - 1)]
-        lines += [*(f"| {' | '.join(row)} |" for row in one.rows), ""]
-    return lines + [note + "  " for note in list_rank_notes(comparisons, unavailable)]
+        title = f"{one.title[0].upper()}{one.title[1:]}"
+        blocks += [Heading(title), Table(one.columns, one.rows, one.columns[1:])]
+    notes = list_rank_notes(comparisons, unavailable)
+    return [*blocks, Text(notes)] if notes else blocks
 
 
 def _ms(seconds: Optional[float]) -> str:

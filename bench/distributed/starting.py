@@ -1,4 +1,4 @@
-"""Starts all ranks of a contender, on this machine and on the others of the run."""
+"""Starts all ranks of a contender, on this machine and on the other machines of the run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,52 @@ from typing import Any, Dict, List, Optional, Sequence
 from ..config import Contender
 from ..errors import BenchError
 from ..training.identity import Identity
-from . import cores as rank_cores
-from .group import RankGroup
+from ..worker import launch as single
+from ..worker.environment import TUNED, RuntimeResolver
+from ..worker.messages import Launcher, Worker
+from ..worker.process import create_worker_command
+from .group import RankGroup, RankProcess, create_title
 from .machines.node_server import NodeServer
 from .merging import merge_answers
-from .rank_process import RankProcess, create_title
-from .rendezvous import PortReservation, is_listening
-from .seat import Seat, create_seat_variables, store_seat
+from .placement import (
+    THREADS,
+    Placement,
+    create_placement_variables,
+    divide_cores,
+    store_placement,
+)
+from .rendezvous import PortReservation
+
+RANK = "oneflow_bench.bench.distributed.worker"  # the module that a rank's process runs
+
+
+def create_launcher(
+    folder: Path,
+    environments: RuntimeResolver,
+    module: str = RANK,
+    nodes: Optional[NodeServer] = None,
+) -> Launcher:
+    """As `worker.launch.create_launcher`; a contender of several ranks becomes a `RankGroup`.
+
+    Each rank runs `module`. The ranks are divided among this machine and the `nodes`.
+    """
+    launch_single = single.create_launcher(folder, environments)
+
+    def launch(contender: Contender) -> Worker:
+        if contender.ranks == 1:
+            return launch_single(contender)
+        command = create_worker_command(contender.interpreter, module)
+        environment = environments.resolve(contender, contender.interpreter)
+        divide = divides_threads(contender, environments)
+        return start_group(contender, command, environment, folder / "logs", divide, nodes)
+
+    return launch
+
+
+def divides_threads(contender: Contender, environments: RuntimeResolver) -> bool:
+    """Whether each rank gets as many threads as cores: if nobody has set the number of threads."""
+    given = {**environments.base, **contender.env}
+    return contender.runtime == TUNED and THREADS not in given
 
 
 def start_group(
@@ -27,36 +66,32 @@ def start_group(
     divide_threads: bool,
     nodes: Optional[NodeServer] = None,
 ) -> RankGroup:
-    """The group of a contender; each rank has a log and a progress file of its own in `logs`.
+    """The group of a contender; each rank has a log of its own in `logs`.
 
-    `divide_threads`: OMP_NUM_THREADS becomes the number of a rank's cores. With `nodes` as many
-    ranks run on each of the machines. Raises WorkerError where a rank cannot be started.
+    `divide_threads` sets OMP_NUM_THREADS to the number of a rank's cores. With `nodes`, each
+    machine runs the same number of ranks. Raises WorkerError if a rank cannot be started.
     """
     others = [] if nodes is None else nodes.others
     each = contender.ranks // (1 + len(others))
     machines = [sorted(os.sched_getaffinity(0)), *(node.cores for node in others)]
-    cores = [own for usable in machines for own in rank_cores.divide_cores(usable, each)]
+    cores = [own for usable in machines for own in divide_cores(usable, each)]
     reservation = PortReservation() if nodes is None else PortReservation(nodes.host)
     hosts = [reservation.address.host, *(node.address for node in others)]
-    places = count_local_ranks([host for host in hosts for _ in range(each)])
-    seats = [
-        Seat(Identity(rank, contender.ranks), places[rank], reservation.address, own)
+    local_ranks = count_local_ranks([host for host in hosts for _ in range(each)])
+    placements = [
+        Placement(Identity(rank, contender.ranks), local_ranks[rank], reservation.address, own)
         for rank, own in enumerate(cores)
     ]
     members: List[Any] = []
     try:
-        for seat in seats[:each]:
-            variables = create_seat_variables(seat, divide_threads)
-            members.append(
-                RankProcess(
-                    contender.name, seat.identity, command, {**environment, **variables}, logs
-                )
-            )
+        for one in placements[:each]:
+            variables = {**environment, **create_placement_variables(one, divide_threads)}
+            members.append(RankProcess(contender.name, one.identity, command, variables, logs))
         if nodes is not None:
             members += nodes.start_ranks(
-                [create_title(contender.name, seat.identity) for seat in seats[each:]],
+                [create_title(contender.name, one.identity) for one in placements[each:]],
                 [node for node in others for _ in range(each)],
-                [store_seat(seat, contender) for seat in seats[each:]],
+                [store_placement(one, contender) for one in placements[each:]],
             )
     except (BenchError, OSError, KeyboardInterrupt):
         for member in members:
@@ -68,7 +103,6 @@ def start_group(
         contender.name,
         members,
         partial(merge_answers, strategy=contender.strategy, cores=cores, nodes=1 + len(others)),
-        partial(is_listening, reservation.address),
         reservation.release,
     )
 
@@ -76,6 +110,6 @@ def start_group(
 def count_local_ranks(hosts: Sequence[str]) -> List[int]:
     """Each rank's number on its host, as OneFlow counts: by the address that rank 0 sees.
 
-    With other numbers the ranks wait for each other without an end.
+    With other numbers the ranks would wait for each other forever.
     """
     return [hosts[:rank].count(host) for rank, host in enumerate(hosts)]

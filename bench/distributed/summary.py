@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from ..config import Contender, workload_of
-from ..plan.strategies import find_word
+from ..plan.modes import spell_strategy
 from ..record.events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
 from ..record.run import BlockEvent, EndEvent, RunRecord, SetupEvent
 from ..verdict.statistics import Ratio, summarize
@@ -67,7 +67,7 @@ def summarize_ranks(
     ours, theirs = (workload_of(workload, side).batch_size for side in (left, right))
     speedup = _scale(ratio, theirs / ours)
     return RanksSummary(
-        word=find_word(right.mode, right.strategy),
+        word=spell_strategy(right.mode, right.strategy),
         ranks=right.ranks,
         accumulation_steps=right.accumulation_steps or workload.accumulation_steps,
         weak=ours != theirs,

@@ -6,13 +6,49 @@ import shutil
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, List, Optional
 
+from ..config import Contender, Measuring
 from ..errors import InputError, WorkerError
 from ..plan.plan import SUBSET_FOLDER, Plan
+from ..record.machine import describe_machine
 from ..record.run import BlockEvent, Document, RecordWriter, RunRecord, load_record
+from ..worker.environment import RuntimeResolver
+from ..worker.messages import Launcher
 from .speed_phase import SpeedRun
-from .training_phase import Launcher, Observer, Runner
+from .training_phase import Observer, Runner
+
+
+def create_document(
+    command: str,
+    plan: Plan,
+    measuring: Measuring,
+    contenders: List[Contender],
+    environments: RuntimeResolver,
+) -> Document:
+    """The record's document as it stands before the first turn.
+
+    Raises InputError for a runtime profile that a contender cannot use.
+    """
+    contenders = [environments.complete(c, c.interpreter) for c in contenders]
+    now = datetime.now(timezone.utc)
+    model = plan.workload.model.replace(":", "-")
+    return Document(
+        run_id=f"{command}-{model}-{now:%Y%m%d-%H%M%S}",
+        command=command,
+        created=now.isoformat(timespec="seconds"),
+        workload=plan.workload,
+        measuring=measuring,
+        contenders=contenders,
+        train_samples=plan.train_samples,
+        val_samples=plan.val_samples,
+        steps_per_epoch=plan.steps_per_epoch,
+        start_epoch=plan.start_epoch,
+        environment_start={
+            **describe_machine(),
+            "blas_kernel": {c.name: environments.find_kernel(c, c.interpreter) for c in contenders},
+        },
+    )
 
 
 def execute_plan(

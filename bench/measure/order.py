@@ -10,7 +10,7 @@ WARMUP_STEPS = 4  # after the first step; the first steps of a process ran up to
 MIN_BLOCKS_PER_EPOCH = 6
 SPEED_BLOCK_S = 0.05  # thousands of times the clock's resolution; a tenth of a double round's drift
 SYNC_SHARE = 200  # a block is so many times longer than the synchronisation it ends with
-LEAD_BELOW_S = 0.1
+UNTIMED_BELOW_S = 0.1
 WARMUP_S = 0.24
 MOST_WARMUP_BLOCKS, FEWEST_WARMUP_BLOCKS = 12, 4
 
@@ -52,9 +52,9 @@ def choose_speed_block_steps(step_time_s: float, sync_s: float, block_steps: Opt
     return max(1, math.ceil(max(SPEED_BLOCK_S, SYNC_SHARE * sync_s) / max(step_time_s, 1e-9)))
 
 
-def choose_lead_steps(step_time_s: float) -> int:
+def choose_untimed_steps(step_time_s: float) -> int:
     """Steps run before a block's clock starts; none where a step is long against filling caches."""
-    return 1 if step_time_s < LEAD_BELOW_S else 0
+    return 1 if step_time_s < UNTIMED_BELOW_S else 0
 
 
 def choose_warmup_blocks(step_time_s: float) -> Tuple[int, int]:

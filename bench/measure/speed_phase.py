@@ -12,8 +12,16 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from ..config import Contender
-from ..record.events import ROLES, ConditionsEvent, LookEvent, SpeedBlockEvent, create_speed_setup
+from ..record.events import (
+    ROLES,
+    Compiled,
+    ConditionsEvent,
+    LookEvent,
+    Prepared,
+    Probed,
+    SpeedBlockEvent,
+    create_speed_setup,
+)
 from ..record.machine import read_available_bytes
 from ..record.run import RecordWriter
 from ..verdict.conditions import read_conditions
@@ -31,9 +39,10 @@ from ..verdict.stopping import (
 )
 from ..verdict.summary import judge_blocks, select_contender, share_alpha
 from ..verdict.warmup import is_settled
+from ..worker.messages import Launcher, StepsRequest
 from .order import (
-    choose_lead_steps,
     choose_speed_block_steps,
+    choose_untimed_steps,
     choose_warmup_blocks,
     generate_orders,
 )
@@ -67,7 +76,7 @@ class SpeedRun:
     def __init__(
         self,
         writer: RecordWriter,
-        launch: Callable[[Contender], Any],
+        launch: Launcher,
         dataset: Optional[Path] = None,
         observe: Observer = lambda message, done, total: None,
         clock: Callable[[], float] = time.perf_counter,
@@ -88,7 +97,7 @@ class SpeedRun:
         self._measured: List[Tuple[ProcessKey, Dict[str, Any]]] = []  # that is not stored yet
         self._turn = self._replicates = self._pairs = self._looks = self._seen = 0
         self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
-        self._steps = self._lead = 0
+        self._steps = self._untimed = 0
         self._block_s = 0.0
         self._start_s = self._round_s = 0.0  # of a wave; of a double round
 
@@ -142,8 +151,8 @@ class SpeedRun:
         step_time_s = max(each.step_time_s for each in ready)
         sync_s = max(each.sync_s for each in ready)
         self._steps = choose_speed_block_steps(step_time_s, sync_s, self._measuring.block_steps)
-        self._lead = choose_lead_steps(step_time_s)
-        self._block_s = (self._steps + self._lead) * step_time_s
+        self._untimed = choose_untimed_steps(step_time_s)
+        self._block_s = (self._steps + self._untimed) * step_time_s
         peak_bytes = sum(each.peak_rss_bytes for each in ready)
         by_memory = int(MEMORY_SHARE * (read_available_bytes() or 0) / peak_bytes)
         by_time = int(START_SHARE * max(0.0, self._left_s()) / max(self._now(), 1e-9))
@@ -170,16 +179,16 @@ class SpeedRun:
         }
         return [ProcessKey(role, name, replicate) for role in ROLES for name in names[role]]
 
-    def _make_ready(self, key: ProcessKey, prepared: Dict[str, Any]) -> _Ready:
+    def _make_ready(self, key: ProcessKey, prepared: Prepared) -> _Ready:
         self._show(f"speed: compile and warm up replicate {key.replicate + 1}")
-        compiled = self._processes.ask(key, "compile")
+        compiled = self._processes.ask(key, "compile", Compiled)
         step_time_s = self._warm_up(key)
         self._store()
-        probed = self._processes.ask(key, "probe", steps=PROBE_STEPS)
+        probed = self._processes.ask(key, "probe", Probed, StepsRequest(steps=PROBE_STEPS))
         self._writer.append(
             create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
         )
-        return _Ready(step_time_s, probed["sync_s"], probed["peak_rss_bytes"])
+        return _Ready(step_time_s, probed.sync_s, probed.peak_rss_bytes)
 
     def _warm_up(self, key: ProcessKey) -> float:
         """Run until the step time has settled, as far as the budget allows; that step time."""
@@ -203,7 +212,7 @@ class SpeedRun:
                     self._show(
                         f"speed: wave {self._processes.wave + 1}, round {self._pairs // 2 + 1}"
                     )
-                    self._measure(self._by_name[name], "scored", self._steps, self._lead)
+                    self._measure(self._by_name[name], "scored", self._steps, self._untimed)
                 self._pairs += 1
             self._store()
             self._round_s = self._clock() - started
@@ -244,16 +253,16 @@ class SpeedRun:
         assert judgement is not None
         return next_move(judgement, self._aims, self._processes.wave + 1, measured_s, self._start_s)
 
-    def _measure(self, key: ProcessKey, kind: str, steps: int, lead_steps: int) -> float:
+    def _measure(self, key: ProcessKey, kind: str, steps: int, untimed_steps: int) -> float:
         """Give a process its turn; its step time."""
         started_s = self._now()
-        answer = self._processes.ask(key, "measure", steps=steps, lead_steps=lead_steps)
+        answer = self._processes.measure(key, steps, untimed_steps)
         fields = {
             "kind": kind,
             "pair": self._pairs if kind == "scored" else None,
             "turn": self._turn,
             "steps": steps,
-            "lead_steps": lead_steps,
+            "untimed_steps": untimed_steps,
             "started_s": started_s,
             **answer,
         }

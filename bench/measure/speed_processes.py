@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Type
 
-from ..config import Contender, workload_of
-from ..record.events import Role, SpeedEndEvent
+from ..record.events import Ended, Prepared, Role, SpeedEndEvent
 from ..record.run import Document
+from ..worker import messages
+from ..worker.messages import NOTHING, Answer, Launcher, Request, Worker
 
 
 class ProcessKey(NamedTuple):
@@ -20,19 +21,14 @@ class ProcessKey(NamedTuple):
 
 
 class SpeedProcesses:
-    """Those that are alive together. One at a time is asked, and only that one runs.
+    """Those that are alive together. One at a time is asked, and only that one runs."""
 
-    A worker needs `send`, `receive`, `ask`, `kill` and `close` of `worker_process.WorkerProcess`.
-    """
-
-    def __init__(
-        self, document: Document, launch: Callable[[Contender], Any], dataset: Optional[Path]
-    ) -> None:
+    def __init__(self, document: Document, launch: Launcher, dataset: Optional[Path]) -> None:
         self._document, self._launch = document, launch
         self._dataset = None if dataset is None else str(dataset)
         self._contenders = {c.name: c for c in document.racing}
         self._source = random.Random(document.workload.seed)
-        self._workers: Dict[ProcessKey, Any] = {}
+        self._workers: Dict[ProcessKey, Worker] = {}
         self.wave = 0  # number of the one that is alive, or comes next
 
     def __len__(self) -> int:
@@ -42,7 +38,7 @@ class SpeedProcesses:
     def keys(self) -> List[ProcessKey]:
         return list(self._workers)
 
-    def start(self, keys: Sequence[ProcessKey]) -> Dict[ProcessKey, Dict[str, Any]]:
+    def start(self, keys: Sequence[ProcessKey]) -> Dict[ProcessKey, Prepared]:
         """Start these in a random order; they import and build side by side. Their answers."""
         shuffled = list(keys)
         self._source.shuffle(shuffled)  # no role is always first to start and to compile
@@ -51,19 +47,28 @@ class SpeedProcesses:
             name = f"speed-{key.role}-{key.contender}-{key.replicate + 1}"
             worker = self._launch(contender.model_copy(update={"name": name}))
             self._workers[key] = worker
-            worker.send(
-                "prepare",
-                workload=workload_of(self._document.workload, contender).model_dump(),
-                contender=contender.model_dump(),
-                steps_per_epoch=self._document.steps_per_epoch,
-                dataset=self._dataset,
+            request = messages.create_prepare_request(
+                self._document.workload, contender, self._document.steps_per_epoch, self._dataset
             )
+            worker.send("prepare", **request.model_dump(mode="json"))
         timeout_s = self._document.measuring.timeout_s
-        return {key: self._workers[key].receive("prepare", timeout_s) for key in shuffled}
+        received = {key: self._workers[key].receive("prepare", timeout_s) for key in shuffled}
+        return {key: Prepared.model_validate(answer) for key, answer in received.items()}
 
-    def ask(self, key: ProcessKey, call: str, **arguments: Any) -> Dict[str, Any]:
+    def ask(
+        self, key: ProcessKey, call: str, answer: Type[Answer], request: Request = NOTHING
+    ) -> Answer:
         timeout_s = self._document.measuring.timeout_s
-        answer: Dict[str, Any] = self._workers[key].ask(call, timeout_s, **arguments)
+        return messages.ask(self._workers[key], call, timeout_s, answer, request)
+
+    def measure(self, key: ProcessKey, steps: int, untimed_steps: int) -> Dict[str, Any]:
+        """The fields of a `TimedBlock`, not checked yet: only this lies between two turns."""
+        answer: Dict[str, Any] = self._workers[key].ask(
+            "measure",
+            self._document.measuring.timeout_s,
+            steps=steps,
+            untimed_steps=untimed_steps,
+        )
         return answer
 
     def identify(self, key: ProcessKey) -> Dict[str, Any]:
@@ -73,11 +78,11 @@ class SpeedProcesses:
     def end(self) -> Iterator[SpeedEndEvent]:
         """End all in good order, one after the other; what each says of itself as it ends."""
         for key in self._workers:
-            answer = self.ask(key, "end")
+            ended = self.ask(key, "end", Ended)
             yield SpeedEndEvent(
                 **self.identify(key),
-                peak_rss_bytes=answer["peak_rss_bytes"],
-                rank_peak_rss_bytes=answer.get("rank_peak_rss_bytes"),
+                peak_rss_bytes=ended.peak_rss_bytes,
+                rank_peak_rss_bytes=ended.rank_peak_rss_bytes,
             )
         for worker in self._workers.values():  # all have begun to exit, side by side
             worker.close()

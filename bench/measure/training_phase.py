@@ -10,15 +10,37 @@ import shutil
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional, Tuple, Type
 
-from ..config import Contender, Measuring, Workload, workload_of
+from ..config import Contender, Measuring, Workload
 from ..errors import BenchError, InputError, Interrupted, WorkerError
-from ..plan.availability import is_unavailable
+from ..plan.resolve import is_unavailable
 from ..record.checkpoint import LAST_NAME, training_path
+from ..record.events import (
+    BlockEvent,
+    Ended,
+    EndEvent,
+    EvalEvent,
+    SetupEvent,
+    TrainedBlock,
+    Validated,
+)
 from ..record.machine import describe_load
-from ..record.run import BlockEvent, EndEvent, EvalEvent, RecordWriter, SetupEvent
+from ..record.run import RecordWriter
 from ..record.weight_difference import compare_weights
+from ..worker import messages
+from ..worker.messages import (
+    NOTHING,
+    Answer,
+    Launcher,
+    Request,
+    Saved,
+    SaveRequest,
+    Setup,
+    StepsRequest,
+    Worker,
+    create_prepare_request,
+)
 from .order import WARMUP_STEPS, choose_block_steps, generate_orders, split_steps
 
 CHECKPOINTS = "checkpoints"
@@ -27,8 +49,6 @@ INITIAL_WEIGHTS = "initial.safetensors"  # of the baseline, in the run's folder 
 
 # (what is going on, steps done by all contenders, steps to do)
 Observer = Callable[[str, int, int], None]
-# name of the contender -> a started worker (see `worker_process.WorkerProcess`)
-Launcher = Callable[[Contender], Any]
 
 
 class Runner:
@@ -56,7 +76,7 @@ class Runner:
         self._contenders: List[Contender] = document.contenders
         self._steps_per_epoch = document.steps_per_epoch
         self._first_epoch = document.start_epoch
-        self._workers: Dict[str, Any] = {}
+        self._workers: Dict[str, Worker] = {}
         self._orders = generate_orders([c.name for c in self._contenders], self._workload.seed)
         self._block = 0
         self._turn = 0
@@ -77,7 +97,8 @@ class Runner:
                 self._evaluate(epoch)
                 self._keep_weights(epoch)
             for name, worker in self._workers.items():
-                self._writer.append(EndEvent(contender=name, **self._ask(worker, "end")))
+                ended = self._ask(worker, "end", Ended)
+                self._writer.append(EndEvent(contender=name, **dict(ended)))
             self._kill_workers(gently=True)
             self._afterwards()
             document.status = "complete"
@@ -111,24 +132,19 @@ class Runner:
             worker = self._workers[name] = self._launch(by_name[name])
             given = None if weights is None or name == baseline else str(weights)
             try:
-                answer = self._ask(
-                    worker,
-                    "setup",
-                    workload=workload_of(self._workload, by_name[name]).model_dump(),
-                    contender=by_name[name].model_dump(),
-                    steps_per_epoch=self._steps_per_epoch,
-                    dataset=self._dataset,
-                    initial_weights=given,
+                request = create_prepare_request(
+                    self._workload, by_name[name], self._steps_per_epoch, self._dataset, given
                 )
+                ready = self._ask(worker, "setup", Setup, request)
             except InputError as error:
                 if not is_unavailable(by_name[name], error):
                     raise
                 self._leave_out(name, error)
                 continue
-            weights_of = None if given is None else baseline
-            self._writer.append(SetupEvent(contender=name, initial_weights=weights_of, **answer))
+            drawn_by = None if given is None else baseline
+            self._writer.append(SetupEvent(contender=name, initial_weights=drawn_by, **dict(ready)))
             if weights is not None and name == baseline:
-                self._ask(worker, "save", path=str(weights), training=False, epoch=0)
+                self._ask(worker, "save", Saved, SaveRequest(path=str(weights)))
         if weights is not None:
             weights.unlink()
 
@@ -155,7 +171,7 @@ class Runner:
         drawn = self._workload.load_checkpoint is None and self._workload.resume is None
         return drawn and len({contender.python for contender in self._contenders}) > 1
 
-    def _plan_epoch(self, epoch: int) -> Iterator[Any]:
+    def _plan_epoch(self, epoch: int) -> Iterator[Tuple[str, int]]:
         """(kind, steps) of the blocks of an epoch; the run's first begins with the warm-up."""
         steps = self._steps_per_epoch
         if epoch == self._first_epoch:
@@ -178,8 +194,9 @@ class Runner:
         for name in next(self._orders):
             self._show(f"epoch {epoch + 1}/{self._workload.epochs}, {name}")
             started = self._clock() - self._start
-            answer = self._ask(self._workers[name], "train", steps=steps)
-            slowest = max(slowest, answer["duration_s"] / steps)
+            request = StepsRequest(steps=steps)
+            block = self._ask(self._workers[name], "train", TrainedBlock, request)
+            slowest = max(slowest, block.duration_s / steps)
             self._done += steps
             self._writer.append(
                 BlockEvent(
@@ -190,7 +207,7 @@ class Runner:
                     kind=kind,
                     steps=steps,
                     started_s=started,
-                    **answer,
+                    **dict(block),
                 )
             )
             self._turn += 1
@@ -200,8 +217,8 @@ class Runner:
     def _evaluate(self, epoch: int) -> None:
         for name in next(self._orders):
             self._show(f"epoch {epoch + 1}/{self._workload.epochs}, {name}: validation")
-            answer = self._ask(self._workers[name], "eval")
-            event = EvalEvent(contender=name, epoch=epoch, **answer)
+            validated = self._ask(self._workers[name], "eval", Validated)
+            event = EvalEvent(contender=name, epoch=epoch, **dict(validated))
             self._writer.append(event)
             if event.accuracy > self._best_accuracy.get(name, -1.0):
                 self._best_accuracy[name] = event.accuracy
@@ -217,14 +234,12 @@ class Runner:
         for contender in self._contenders:
             name = contender.name
             paths[name] = folder / name / f"epoch-{epoch + 1:03d}.safetensors"
-            answer = self._ask(
-                self._workers[name],
-                "save",
+            request = SaveRequest(
                 path=str(paths[name].resolve()),
                 training=self._measuring.keep_checkpoints,
                 epoch=epoch + 1,
             )
-            digests[name] = answer["digest"]
+            digests[name] = self._ask(self._workers[name], "save", Saved, request).digest
         baseline = self._contenders[0].name
         for contender in self._contenders[1:]:
             self._writer.append(
@@ -240,9 +255,10 @@ class Runner:
         else:
             shutil.rmtree(folder)
 
-    def _ask(self, worker: Any, call: str, **arguments: Any) -> Dict[str, Any]:
-        answer: Dict[str, Any] = worker.ask(call, self._measuring.timeout_s, **arguments)
-        return answer
+    def _ask(
+        self, worker: Worker, call: str, answer: Type[Answer], request: Request = NOTHING
+    ) -> Answer:
+        return messages.ask(worker, call, self._measuring.timeout_s, answer, request)
 
     def _show(self, message: str) -> None:
         epochs = self._workload.epochs - self._first_epoch

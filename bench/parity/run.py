@@ -21,7 +21,8 @@ from ..errors import BenchError, InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
 from ..record.machine import describe_machine
 from ..worker.environment import RuntimeResolver
-from ..worker.launch import create_launcher, python_of
+from ..worker.launch import create_launcher
+from ..worker.messages import Launcher, Worker
 from ..worker.runtime_profile import find_oneflow
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .locate import Isolation, locate_difference
@@ -35,15 +36,13 @@ ISOLATED = "isolated-layer"  # its values, in that folder
 
 # message, done, to do
 Observe = Callable[[str, int, int], None]
-# contender -> a started worker
-Launch = Callable[[Contender], Any]
 # plan, folder of the model, longest wait in seconds, observer -> the result
 CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]
 
 _TURNS = ("start", "eval_forward", "first_step", "train", "resume", "validate")
 
 
-def create_check_launcher(folder: Path) -> Launch:
+def create_check_launcher(folder: Path) -> Launcher:
     """Starts the workers of a check; logs go to `folder`/logs."""
     return create_launcher(folder, RuntimeResolver(), WORKER_MODULE)
 
@@ -53,7 +52,7 @@ def check_model(
     folder: Path,
     timeout_s: float,
     observe: Observe = lambda message, done, total: None,
-    launch: Optional[Launch] = None,
+    launch: Optional[Launcher] = None,
 ) -> ModelCheck:
     """Check one planned workload, and write scripts and logs to `folder`.
 
@@ -74,7 +73,7 @@ def check_model(
 
 class _Checker:
     def __init__(
-        self, plan: Plan, folder: Path, timeout_s: float, observe: Observe, launch: Launch
+        self, plan: Plan, folder: Path, timeout_s: float, observe: Observe, launch: Launcher
     ) -> None:
         self._plan = plan
         self._folder = folder
@@ -82,7 +81,7 @@ class _Checker:
         self._timeout_s = timeout_s
         self._observe = observe
         self._launch = launch
-        self._workers: List[Any] = []
+        self._workers: List[Worker] = []
         self._turns_done = self._turns_planned = 0
         self._facts: Dict[str, Dict[str, Any]] = {}  # by run, apart from tensors
 
@@ -168,12 +167,12 @@ class _Checker:
         self._end_worker(worker)
         return entries
 
-    def _start_worker(self, contender: Contender) -> Any:
+    def _start_worker(self, contender: Contender) -> Worker:
         worker = self._launch(contender)
         self._workers.append(worker)
         return worker
 
-    def _end_worker(self, worker: Any) -> None:
+    def _end_worker(self, worker: Worker) -> None:
         worker.ask("end", self._timeout_s)
         worker.close()
 
@@ -225,8 +224,8 @@ def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
         run_id=f"check-{subject}-{now:%Y%m%d-%H%M%S}",
         created=now.isoformat(timespec="seconds"),
         machine=describe_machine(),
-        blas_kernel=RuntimeResolver().find_kernel(contender, python_of(contender)),
-        oneflow=find_oneflow(python_of(contender)),
+        blas_kernel=RuntimeResolver().find_kernel(contender, contender.interpreter),
+        oneflow=find_oneflow(contender.interpreter),
     )
 
 

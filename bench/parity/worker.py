@@ -19,8 +19,8 @@ from ..config import Workload
 from ..record.checkpoint import digest_state
 from ..record.machine import read_peak_rss_bytes
 from ..training import job as jobs
-from ..training import modes
 from ..training.job import copy_state, score_batches
+from ..training.modes import ModeSetting, create_mode
 from ..worker.protocol import main
 from ..worker.session import check_device, describe_environment
 from . import result as levels
@@ -95,22 +95,17 @@ class ParitySession:
 
     def resume(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """A fresh job resumes from the checkpoint and runs as `bench eager|graph` run it."""
-        done, contender = self._side.checkpoint_step, self._side.contender
+        side, done = self._side, self._side.checkpoint_step
         weights, optimizer = self._checkpoint
         self._job = self._prepare(self._workload)
         load_state(self._job.model, weights)
-        self._mode = modes.create_mode(
-            contender.mode,
-            self._job,
-            self._workload.image_size,
-            self._workload.feed,
-            contender.graph_options,
-        )
+        setting = ModeSetting(self._workload, side.contender, side.steps_per_epoch)
+        self._mode = create_mode(self._job, setting)
         self.restore_optimizer(optimizer, done)
         self._job.train_feed.skip(done)
         compile_s = self._mode.compile_train()
         losses = []
-        for step in range(done + 1, self._side.steps + 1):
+        for step in range(done + 1, side.steps + 1):
             loss, labels, images = self._mode.train_step()
             self._collector.note_batch(f"resumed step {step}", images, labels)
             losses.append(mean_loss(loss))

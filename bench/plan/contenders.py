@@ -2,10 +2,11 @@
 
     MODE|STRATEGY[,KEY=VALUE]...
 
-The mode is `eager` or `graph`; a strategy (`ddp`, `graph-dp`, ...) is a mode in several ranks. Keys
-are the fields of a contender (name, runtime, device, dtype, python, ranks, accumulation_steps),
-`env.NAME` for a variable of its processes, and the switches of `nn.Graph`'s `config`. A value that
-holds a comma stands in double quotes. docs/contenders.md and docs/distributed.md explain each.
+The mode is one of `modes.MODES`, such as `eager` and `graph`. A strategy (`ddp`, `graph-dp`, ...)
+is a mode in several ranks. Keys are the fields of a contender (name, runtime, device, dtype,
+python, ranks, accumulation_steps), `env.NAME` for a variable of its processes, and the switches of
+`nn.Graph`'s `config`. A value that holds a comma stands in double quotes. docs/contenders.md and
+docs/distributed.md explain each.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-from ..config import STRATEGIES, Contender
+from ..config import Contender
 from ..errors import InputError
+from .fields import SETTINGS
 from .graph_options import OptionValue, format_option, parse_option, suggest
-from .strategies import WORDS, Strategy, find_word
+from .modes import MODES, ModeSpec, find_mode, list_modes, list_strategies, spell_strategy
 
-MODES = ("eager", "graph")
 RUNTIMES = ("tuned", "stock")
-CHOICES = {"device": ("cpu", "cuda"), "dtype": ("float32", "float64")}
+CHOICES = {name: SETTINGS[name].choices for name in ("device", "dtype")}
 COUNTS = ("ranks", "accumulation_steps")
 FIELDS = ["name", "runtime", "device", "dtype", "python", *COUNTS]
 ENV = "env."
@@ -85,33 +86,35 @@ def _parse(text: str, defaults: Dict[str, Any]) -> _Spec:
     fields: Dict[str, Any] = {**defaults, "mode": first.mode, "env": {}, "graph_options": {}}
     for key, value in given.items():
         _set(fields, key, value, text)
-    _check_mode(fields, text)
-    _set_strategy(fields, parts[0], usual_ranks, text)
+    _check_mode(fields, first, text)
+    _set_strategy(fields, first, usual_ranks, text)
     return _Spec(fields.pop("name", None), fields)
 
 
-def _read_first(word: str, text: str) -> Strategy:
-    """A mode or a strategy; the default strategy of a mode, which counts with ranks only."""
-    if word in WORDS:
-        return WORDS[word]
+def _read_first(word: str, text: str) -> ModeSpec:
+    """A mode or a strategy."""
     if word in MODES:
-        return Strategy(word, STRATEGIES[word][0])
-    close = difflib.get_close_matches(word, [*MODES, *WORDS], n=1)
+        return MODES[word]
+    close = difflib.get_close_matches(word, MODES, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
+    several = f" or with a strategy of several ranks ({', '.join(list_strategies())})"
     raise InputError(
-        f"contender '{text}' begins with '{word}' and is expected to begin with a strategy of "
-        f"several ranks ({', '.join(WORDS)}) or with a mode, eager or graph{hint}"
+        f"contender '{text}' begins with '{word}' and is expected to begin with a mode "
+        f"({', '.join(list_modes())}){several if list_strategies() else ''}{hint}"
     )
 
 
-def _set_strategy(fields: Dict[str, Any], word: str, usual_ranks: Optional[int], text: str) -> None:
-    """Complete the fields of a contender of several ranks; `word` is what its text begins with."""
-    ranks = fields.pop("ranks", usual_ranks if word in WORDS else 1)
-    if word in WORDS and ranks in (None, 1):
+def _set_strategy(
+    fields: Dict[str, Any], first: ModeSpec, usual_ranks: Optional[int], text: str
+) -> None:
+    """Complete the fields of a contender of several ranks; `first` is what its text begins with."""
+    ranks = fields.pop("ranks", 1 if first.strategy is None else usual_ranks)
+    if first.strategy is not None and ranks in (None, 1):
         given = "one rank" if ranks else "no number of ranks"
         raise InputError(
-            f"contender '{text}': {word} is a way for several ranks to train together and {given} "
-            f"was given; give --ranks 2 (or {word},ranks=2), or begin with {fields['mode']}"
+            f"contender '{text}': {first.name} is a way for several ranks to train together and "
+            f"{given} was given; give --ranks 2 (or {first.name},ranks=2), or begin with "
+            f"{first.mode}"
         )
     if ranks == 1:
         return
@@ -125,8 +128,13 @@ def _set_strategy(fields: Dict[str, Any], word: str, usual_ranks: Optional[int],
             f"contender '{text}': dtype=float64 is the reference of one process and {ranks} ranks "
             "were given; leave one of the two out"
         )
-    fields["ranks"] = ranks
-    fields["strategy"] = _read_first(word, text).strategy
+    strategies = [first.name] if first.strategy else list_strategies(first.mode)
+    if not strategies:
+        raise InputError(
+            f"contender '{text}': {first.name} runs in one process and {ranks} ranks were given; "
+            "leave them out"
+        )
+    fields["ranks"], fields["strategy"] = ranks, find_mode(strategies[0]).strategy
 
 
 def _count_places(text: str) -> int:
@@ -194,17 +202,18 @@ def read_python(value: str) -> str:
     return os.path.abspath(found or os.path.expanduser(value))
 
 
-def _check_mode(fields: Dict[str, Any], text: str) -> None:
-    if fields["mode"] == "eager" and fields["graph_options"]:
+def _check_mode(fields: Dict[str, Any], first: ModeSpec, text: str) -> None:
+    if fields["graph_options"] and not first.is_compiled:
         name = next(iter(fields["graph_options"]))
         raise InputError(
-            f"contender '{text}': {name} is a switch of nn.Graph and has no effect on eager; "
-            "leave it out, or begin with graph"
+            f"contender '{text}': {name} is a switch of nn.Graph and has no effect on "
+            f"{first.mode}; leave it out, or begin with graph"
         )
-    if fields["mode"] == "graph" and fields.get("dtype") == "float64":
+    dtype = fields.get("dtype", "float32")
+    if dtype not in find_mode(first.mode).dtypes:
         raise InputError(
-            f"contender '{text}': dtype=float64 cannot be trained as a graph, whose optimizers "
-            "have no float64 kernel; use eager"
+            f"contender '{text}': dtype={dtype} cannot be trained as {first.mode}, which has no "
+            f"{dtype} kernel; use eager"
         )
 
 
@@ -220,7 +229,7 @@ def _choose_names(specs: Sequence[_Spec]) -> List[str]:
     names: List[str] = []
     for spec, each in zip(specs, facts):
         labels = [_label(key, each[key]) for key in apart if key in each]
-        word = find_word(spec.fields["mode"], spec.fields.get("strategy"))
+        word = spell_strategy(spec.fields["mode"], spec.fields.get("strategy"))
         names.append(spec.name or _make_unique(_join_labels(word, labels), [*given, *names]))
     return names
 

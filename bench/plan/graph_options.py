@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, Iterable, Mapping, Optional, Union
 
 from ..errors import InputError
 
@@ -86,12 +86,13 @@ def format_option(value: OptionValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def suggest(name: str, known: List[str]) -> str:
-    """A sentence part that names the nearest known words, all of them where none is near."""
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A sentence part that names the nearest known words; `otherwise`, or all, if none is near."""
+    words = sorted(known)
+    close = difflib.get_close_matches(name, words, n=2, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"known are {', '.join(sorted(known))}"
+    return otherwise or f"known are {', '.join(words)}"
 
 
 def _find_type(method: Any) -> Optional[type]:

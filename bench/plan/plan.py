@@ -7,9 +7,8 @@ before a worker sees them; and nothing is written before the plan stands.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from ...data import (
     DataError,
@@ -26,14 +25,17 @@ from ...models import UnknownModelError, get_model_spec
 from ..config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
 from ..errors import InputError
 from ..record.checkpoint import TrainingState, load_training_state
-from ..record.machine import describe_machine
-from ..record.run import Document
-from ..worker.environment import RuntimeResolver
-from ..worker.launch import python_of
-from .checks import check_recipe, fill_loss_arguments, flag_of, validated
+from .checks import (
+    check_batches,
+    check_part_files,
+    check_recipe,
+    choose_val_batch_size,
+    fill_loss_arguments,
+    flag_of,
+    validated,
+)
 from .contenders import read_runtime
 from .recipe import load_recipe, override_recipe
-from .shares import check_batches, check_part_files, choose_val_batch_size
 
 
 def find_dataset(data: str) -> Path:
@@ -41,10 +43,8 @@ def find_dataset(data: str) -> Path:
     return default_dataset_path() if data == EMBEDDED_DATA else Path(data)
 
 
-DEFAULT_VAL_BATCH_SIZE = 120
 SYNTHETIC_STEPS_PER_EPOCH = 20
 SYNTHETIC_BATCHES = 8
-OWN_MODEL_IMAGE_SIZE = 32
 SUBSET_FOLDER = "data"  # in the run's folder, while it runs
 
 Progress = Callable[[int, int], None]
@@ -115,7 +115,7 @@ def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Pro
         spec = None if ":" in str(model) else get_model_spec(str(model))
     except UnknownModelError as error:
         raise InputError(str(error)) from None
-    given.setdefault("image_size", spec.default_image_size if spec else OWN_MODEL_IMAGE_SIZE)
+    given.setdefault("image_size", spec.default_image_size if spec else Workload().image_size)
     workload = fill_loss_arguments(validated(Workload, given))
     if spec and workload.image_size < spec.min_image_size:
         raise InputError(
@@ -209,7 +209,7 @@ def _plan_dataset(
     check_part_files(dataset, workload)
     given.setdefault("num_classes", max(2, len(dataset.classes)))
     if given.get("val_batch_size") is None:
-        most = min(DEFAULT_VAL_BATCH_SIZE, val_samples)
+        most = min(Workload().val_batch_size, val_samples)
         given["val_batch_size"] = choose_val_batch_size(most, workload.readers)
     steps = workload.steps_per_epoch or train_samples // workload.batch_size
     return Plan(validated(Workload, given), train_samples, val_samples, steps, dataset=dataset)
@@ -229,35 +229,3 @@ def split_flags(flags: Dict[str, Any]) -> Tuple[Dict[str, Any], Measuring, Dict[
         side["runtime"] = read_runtime(side["runtime"], f"--runtime {side['runtime']}")
     workload = {name: value for name, value in given.items() if name not in ("out", "as_json")}
     return workload, validated(Measuring, measuring), side
-
-
-def create_document(
-    command: str,
-    plan: Plan,
-    measuring: Measuring,
-    contenders: List[Contender],
-    environments: RuntimeResolver,
-) -> Document:
-    """The record's document as it stands before the first turn.
-
-    Raises InputError for a runtime profile that a contender cannot use.
-    """
-    contenders = [environments.complete(c, python_of(c)) for c in contenders]
-    now = datetime.now(timezone.utc)
-    model = plan.workload.model.replace(":", "-")
-    return Document(
-        run_id=f"{command}-{model}-{now:%Y%m%d-%H%M%S}",
-        command=command,
-        created=now.isoformat(timespec="seconds"),
-        workload=plan.workload,
-        measuring=measuring,
-        contenders=contenders,
-        train_samples=plan.train_samples,
-        val_samples=plan.val_samples,
-        steps_per_epoch=plan.steps_per_epoch,
-        start_epoch=plan.start_epoch,
-        environment_start={
-            **describe_machine(),
-            "blas_kernel": {c.name: environments.find_kernel(c, python_of(c)) for c in contenders},
-        },
-    )

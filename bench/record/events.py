@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
 Role = Literal["baseline", "contender", "control"]
@@ -21,7 +21,141 @@ ROLES: List[Role] = ["baseline", "contender", "control"]
 class RecordEvent(BaseModel):
     """Base of all events of a record."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True
+    )
+
+
+class Prepared(RecordEvent):
+    """A worker's answer to `prepare`: OneFlow is imported, the job is built."""
+
+    import_s: float  # importing oneflow
+    build_s: float  # model, optimizer and feed
+    initial_digest: str  # sha256 over the initial parameters and buffers
+    num_params: int
+    first_step: int = 0  # updates done before, in the run that this one resumes
+    dropped: Optional[List[str]] = None  # tensors of the checkpoint that were not loaded
+    teacher_digest: Optional[str] = None  # sha256 over the teacher's parameters and buffers
+    environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
+    rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
+    module_kinds: Optional[List[str]] = None  # classes of the model's modules, each once
+
+
+class Compiled(RecordEvent):
+    """A worker's answer to `compile`."""
+
+    compile_train_s: float  # 0 in eager mode
+    compile_eval_s: float
+    graph_ops: Optional[int] = None  # operators of the compiled train graph
+
+
+class TrainedBlock(RecordEvent):
+    """A worker's answer to `train`: steps timed together, with their losses."""
+
+    duration_s: float  # of several ranks that of the slowest
+    cpu_s: float  # processor time of the whole worker process, of all ranks together
+    rank_durations_s: Optional[List[float]] = None  # of each rank; None: one process
+    first_step: int  # from 0, over the run
+    losses: List[Optional[float]]  # float32 values at full precision; None where not finite
+    lr: List[float]
+    labels_digest: str
+    images_digest: Optional[str] = None  # None when the loader is inside the graph
+
+
+class TimedBlock(RecordEvent):
+    """A worker's answer to `measure`: steps timed together, and the resources they used."""
+
+    duration_s: float  # of several ranks that of the slowest
+    cpu_s: float  # processor time of the whole process, of all ranks together
+    rank_durations_s: Optional[List[float]] = None  # of each rank; None: one process
+    minor_faults: Optional[float] = None
+    major_faults: Optional[float] = None
+    voluntary_switches: Optional[float] = None
+    involuntary_switches: Optional[float] = None
+    instructions: Optional[float] = None  # outside the kernel
+    energy_j: Optional[float] = None  # of the processor package, by whoever used it
+    machine_busy_s: Optional[float] = None  # of the usable cores, by this process and all others
+
+
+class Validated(RecordEvent):
+    """A worker's answer to `eval`."""
+
+    duration_s: float
+    steps: int
+    samples: int
+    correct: int
+    loss: Optional[float]  # None where not finite
+
+
+class Probed(RecordEvent):
+    """A worker's answer to `probe`: the cost of measuring, the loader alone, and the memory."""
+
+    sync_s: float  # a synchronisation with nothing to wait for
+    loader_step_time_s: float  # batches taken and nothing done with them
+    peak_rss_bytes: int
+    unreadable: Dict[str, Optional[str]] = Field(default_factory=dict)  # counter -> why
+
+
+class Ended(RecordEvent):
+    """A worker's answer to `end`."""
+
+    peak_rss_bytes: int  # of all ranks together
+    rank_peak_rss_bytes: Optional[List[int]] = None
+    teacher_digest: Optional[str] = None
+
+
+class SetupEvent(Prepared, Compiled):
+    """A worker is ready: the times it took, the state it starts from, the software it runs on."""
+
+    event: Literal["setup"] = "setup"
+    contender: str
+    initial_weights: Optional[str] = None  # contender that drew them, where it is another
+
+
+class BlockEvent(TrainedBlock):
+    """Train steps timed together between two full synchronisations."""
+
+    event: Literal["block"] = "block"
+    contender: str
+    epoch: int  # from 0
+    block: int  # from 0, over the run; the same number of both contenders form a pair
+    turn: int  # position in the run's order of turns, from 0
+    kind: Literal["first", "warmup", "steady"]  # first: one step; only steady enters speed
+    steps: int
+    started_s: float  # since the run's start
+
+
+class EvalEvent(Validated):
+    """One pass over the validation split, every sample once."""
+
+    event: Literal["eval"] = "eval"
+    contender: str
+    epoch: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.samples
+
+
+class ParametersEvent(RecordEvent):
+    """Difference of the parameters and buffers of two contenders after an epoch."""
+
+    event: Literal["parameters"] = "parameters"
+    epoch: int
+    baseline: str
+    contender: str
+    max_abs: Optional[float]  # None where not finite, in all three
+    mean_abs: Optional[float]
+    relative_l2: Optional[float]  # ||contender - baseline|| / ||baseline||
+    largest_in: str  # the tensor with the largest difference
+    digests: Dict[str, str]
+
+
+class EndEvent(Ended):
+    """A worker has ended in good order."""
+
+    event: Literal["end"] = "end"
+    contender: str
 
 
 class ProcessEvent(RecordEvent):
@@ -49,15 +183,15 @@ class SpeedSetupEvent(ProcessEvent):
 
 
 def create_speed_setup(
-    who: Dict[str, Any], prepared: Dict[str, Any], compiled: Dict[str, Any], probed: Dict[str, Any]
+    who: Dict[str, Any], prepared: Prepared, compiled: Compiled, probed: Probed
 ) -> SpeedSetupEvent:
-    """From a worker's answers to `prepare`, `compile` and `probe`; `who` is the process."""
-    answers = {**prepared, **compiled, **probed}
-    taken = set(SpeedSetupEvent.model_fields) - {"event"}
-    return SpeedSetupEvent(**who, **{key: answers[key] for key in taken if key in answers})
+    """From a worker's answers; `who` is the process."""
+    answers = {**dict(prepared), **dict(compiled), **dict(probed)}
+    taken = set(SpeedSetupEvent.model_fields) & set(answers)
+    return SpeedSetupEvent(**who, **{key: answers[key] for key in taken})
 
 
-class SpeedBlockEvent(ProcessEvent):
+class SpeedBlockEvent(ProcessEvent, TimedBlock):
     """Train steps timed together between two full synchronisations."""
 
     event: Literal["speed_block"] = "speed_block"
@@ -65,18 +199,8 @@ class SpeedBlockEvent(ProcessEvent):
     pair: Optional[int] = None  # of the wave, from 0; None in warm-up
     turn: int  # position in the order of all turns of the phase
     steps: int
-    lead_steps: int  # run before the clock started
+    untimed_steps: int = Field(validation_alias=AliasChoices("untimed_steps", "lead_steps"))
     started_s: float  # since the phase's start
-    duration_s: float  # of several ranks that of the slowest
-    cpu_s: float  # processor time of the whole process, of all ranks together
-    rank_durations_s: Optional[List[float]] = None  # of each rank; None: one process
-    minor_faults: Optional[float] = None
-    major_faults: Optional[float] = None
-    voluntary_switches: Optional[float] = None
-    involuntary_switches: Optional[float] = None
-    instructions: Optional[float] = None  # outside the kernel
-    energy_j: Optional[float] = None  # of the processor package, by whoever used it
-    machine_busy_s: Optional[float] = None  # of the usable cores, by this process and all others
 
     @property
     def step_time_s(self) -> float:

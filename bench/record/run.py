@@ -31,101 +31,31 @@ from ..config import Contender, Measuring, Workload
 from ..errors import InputError, RecordError
 from .documents import create_run_folder, load_document
 from .events import (
+    BlockEvent,
     ConditionsEvent,
+    EndEvent,
+    EvalEvent,
     LookEvent,
-    RecordEvent,
+    ParametersEvent,
+    SetupEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
 )
 
+# what other rooms take from here
+__all__ = [
+    "BlockEvent",
+    "EndEvent",
+    "EvalEvent",
+    "ParametersEvent",
+    "SetupEvent",
+]
+
 SCHEMA_VERSION = 5
 READABLE_VERSIONS = (1, 2, 3, 4, 5)  # what came later has defaults
 DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
-
-
-class SetupEvent(RecordEvent):
-    """A worker is ready: the times it took, what it starts from, what it runs on."""
-
-    event: Literal["setup"] = "setup"
-    contender: str
-    import_s: float  # importing oneflow
-    build_s: float  # model, optimizer and feed
-    compile_train_s: float  # 0 in eager mode
-    compile_eval_s: float
-    initial_digest: str  # sha256 over the initial parameters and buffers
-    initial_weights: Optional[str] = None  # contender that drew them, where it is another
-    num_params: int
-    graph_ops: Optional[int] = None  # operators of the compiled train graph
-    first_step: int = 0  # updates done before, in the run that this one resumes
-    dropped: Optional[List[str]] = None  # tensors of the checkpoint that were not loaded
-    teacher_digest: Optional[str] = None  # sha256 over the teacher's parameters and buffers
-    environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
-    rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
-    module_kinds: Optional[List[str]] = None  # classes of the model's modules, each once
-
-
-class BlockEvent(RecordEvent):
-    """Train steps timed together between two full synchronisations."""
-
-    event: Literal["block"] = "block"
-    contender: str
-    epoch: int  # from 0
-    block: int  # from 0, over the run; the same number of both contenders form a pair
-    turn: int  # position in the run's order of turns, from 0
-    kind: Literal["first", "warmup", "steady"]  # first: one step; only steady enters speed
-    first_step: int  # from 0, over the run
-    steps: int
-    duration_s: float  # of several ranks that of the slowest
-    cpu_s: float  # processor time of the whole worker process, of all ranks together
-    started_s: float  # since the run's start
-    rank_durations_s: Optional[List[float]] = None  # of each rank; None: one process
-    losses: List[Optional[float]]  # float32 values at full precision; None where not finite
-    lr: List[float]
-    labels_digest: str
-    images_digest: Optional[str] = None  # None when the loader is inside the graph
-
-
-class EvalEvent(RecordEvent):
-    """One pass over the validation split, every sample once."""
-
-    event: Literal["eval"] = "eval"
-    contender: str
-    epoch: int
-    duration_s: float
-    steps: int
-    samples: int
-    correct: int
-    loss: Optional[float]
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.samples
-
-
-class ParametersEvent(RecordEvent):
-    """Difference of the parameters and buffers of two contenders after an epoch."""
-
-    event: Literal["parameters"] = "parameters"
-    epoch: int
-    baseline: str
-    contender: str
-    max_abs: Optional[float]  # None where not finite, in all three
-    mean_abs: Optional[float]
-    relative_l2: Optional[float]  # ||contender - baseline|| / ||baseline||
-    largest_in: str  # the tensor with the largest difference
-    digests: Dict[str, str]
-
-
-class EndEvent(RecordEvent):
-    """A worker has ended in good order."""
-
-    event: Literal["end"] = "end"
-    contender: str
-    peak_rss_bytes: int  # of all ranks together
-    rank_peak_rss_bytes: Optional[List[int]] = None
-    teacher_digest: Optional[str] = None
 
 
 Event = Annotated[

@@ -23,7 +23,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Text:
-    """Lines of prose; each is a sentence or more, wrapped where it is too long."""
+    """Lines of prose, each a sentence or more; `words` between backticks are code."""
 
     lines: List[str]
 
@@ -59,7 +59,7 @@ def print_blocks(blocks: Sequence[Block], console: Console) -> None:
     from rich.text import Text as Prose
 
     for previous, block in zip([None, *blocks], blocks):
-        if previous is not None and not isinstance(previous, Heading):
+        if previous and (isinstance(block, Heading) or not isinstance(previous, Heading)):
             console.print()
         if isinstance(block, Heading):
             console.print(Prose(strip_controls(block.text), style="bold"))
@@ -98,11 +98,11 @@ def format_markdown(blocks: Sequence[Block]) -> str:
             parts.append(f"{level} {_escape(block.text)}")
             level = "##"
         elif isinstance(block, Text):
-            parts.append("\n".join(f"{_escape(line)}  " for line in block.lines))
+            parts.append("\n".join(f"{_escape_prose(line)}  " for line in block.lines))
         elif isinstance(block, Figure):
             parts.append(f"![{_escape(block.title)}]({block.path})")
         else:
-            head = [_row(block.columns)]
+            head = [_row([_escape(name) for name in block.columns])]
             head.append(_row(["---:" if name in block.right else "---" for name in block.columns]))
             parts.append("\n".join(head + [_row([_escape(c) for c in row]) for row in block.rows]))
     return "\n\n".join(parts) + "\n"
@@ -115,6 +115,12 @@ def list_blocks(blocks: Sequence[Block]) -> List[Dict[str, object]]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _escape_prose(text: str) -> str:
+    """Code stays code, as no character is markup within it."""
+    parts = re.split(r"(`[^`\n]+`)", strip_controls(text))
+    return "".join(part if index % 2 else _escape(part) for index, part in enumerate(parts))
 
 
 def _escape(text: str) -> str:

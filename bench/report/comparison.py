@@ -1,18 +1,29 @@
-"""What two contenders have in common and what sets them apart, computed from records alone."""
+"""The comparison of two contenders from records alone; docs/methodology.md has the tolerances."""
 
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializeAsAny
 
-from ..distributed.comparison import RanksComparison, compare_ranks
 from ..record.run import BlockEvent, EndEvent, EvalEvent, ParametersEvent, RunRecord, SetupEvent
 from ..verdict.break_even import BreakEven, estimate_break_even
-from ..verdict.statistics import Ratio, Summary, paired_log_ratio, summarize, unpaired_ratio
+from ..verdict.statistics import (
+    Ratio,
+    Summary,
+    correlation,
+    paired_log_ratio,
+    summarize,
+    unpaired_ratio,
+)
 from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
-from .loss_parity import LossDifference, compare_losses, judge_parity
+from .extension import find_addition
+
+EARLY_STEPS = 10
+EARLY_TOLERANCE = 1e-4  # of max(1, |loss|), over the first EARLY_STEPS steps
+ACCURACY_TOLERANCE = 0.02  # of the last epoch's accuracy
+PREPARATION = ("import_s", "build_s", "compile_train_s", "compile_eval_s")
 
 
 class ContenderSummary(BaseModel):
@@ -38,9 +49,26 @@ class ContenderSummary(BaseModel):
     oneflow: Optional[str] = None  # versions that it ran on
     python: Optional[str] = None
 
+    @property
+    def compile_s(self) -> Optional[float]:
+        """Of the training and the evaluation graph."""
+        if self.compile_train_s is None:
+            return None
+        return self.compile_train_s + (self.compile_eval_s or 0.0)
+
+
+class LossDifference(BaseModel):
+    """Differences of the losses over the common steps, at full precision."""
+
+    steps: int
+    max_abs: float
+    mean_abs: float
+    first_different_step: Optional[int]  # None: bitwise equal
+    correlation: Optional[float]
+
 
 class Comparison(BaseModel):
-    """Everything the report says."""
+    """All values of the report."""
 
     baseline: ContenderSummary
     contender: ContenderSummary
@@ -59,26 +87,22 @@ class Comparison(BaseModel):
     speed: Optional[SpeedSummary]  # None without a speed phase
     eval_speedup: Optional[Ratio]
     break_even: Optional[BreakEven]
-    ranks: Optional[RanksComparison] = None  # of a contender of several ranks
+    parity_expected: bool = False  # a known difference explains a parity of "different"
+    ranks: Optional[SerializeAsAny[BaseModel]] = None  # the payload of an extension
 
 
 def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
-    """Everything a record says of one contender; partial records give None where it is silent."""
+    """All that a record holds of one contender; None for the parts that a partial record lacks."""
     document = record.document
     blocks: List[BlockEvent] = record.of_kind(BlockEvent, name)
     evals: List[EvalEvent] = record.of_kind(EvalEvent, name)
-    setups: List[SetupEvent] = record.of_kind(SetupEvent, name)
-    ends: List[EndEvent] = record.of_kind(EndEvent, name)
-    setup = setups[0] if setups else None
-    losses = [loss for block in blocks for loss in block.losses]
-    steady = [block.duration_s / block.steps for block in blocks if block.kind == "steady"]
+    setup: Optional[SetupEvent] = next(iter(record.of_kind(SetupEvent, name)), None)
+    end: Optional[EndEvent] = next(iter(record.of_kind(EndEvent, name)), None)
+    losses = _list_losses(blocks)
+    steady = list(_steady(blocks).values())
     train = summarize(steady) if steady else None
     first = blocks[0].duration_s if blocks else None
-    preparation = (
-        setup.import_s + setup.build_s + setup.compile_train_s + setup.compile_eval_s
-        if setup
-        else None
-    )
+    times: Dict[str, float] = {key: getattr(setup, key) for key in PREPARATION} if setup else {}
     return ContenderSummary(
         name=name,
         mode=next(c.mode for c in document.contenders if c.name == name),
@@ -90,13 +114,10 @@ def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
         train_step_time_s=train,
         eval_step_time_s=summarize([e.duration_s / e.steps for e in evals]) if evals else None,
         images_per_s=document.workload.batch_size / train.median if train else None,
-        import_s=setup.import_s if setup else None,
-        build_s=setup.build_s if setup else None,
-        compile_train_s=setup.compile_train_s if setup else None,
-        compile_eval_s=setup.compile_eval_s if setup else None,
+        **{key: times.get(key) for key in PREPARATION},
         first_step_s=first,
-        time_to_first_step_s=None if preparation is None or first is None else preparation + first,
-        peak_rss_bytes=ends[0].peak_rss_bytes if ends else None,
+        time_to_first_step_s=sum(times.values()) + first if times and first is not None else None,
+        peak_rss_bytes=end.peak_rss_bytes if end else None,
         oneflow=setup.environment.get("oneflow") if setup else None,
         python=setup.environment.get("python") if setup else None,
     )
@@ -107,73 +128,56 @@ def compare_contenders(
 ) -> Comparison:
     """Compare two contenders, of one record or of two.
 
-    Speed is compared pair by pair where both took turns in one run; from two records only medians
-    can be set side by side, and there is no verdict.
+    Speed is compared pair by pair where both took turns in one run. Of two records only the medians
+    are set side by side, and there is no verdict.
     """
-    left = summarize_contender(baseline, baseline_name)
-    right = summarize_contender(contender, contender_name)
-    blocks = (
-        baseline.of_kind(BlockEvent, baseline_name),
-        contender.of_kind(BlockEvent, contender_name),
-    )
-    evals = (
-        baseline.of_kind(EvalEvent, baseline_name),
-        contender.of_kind(EvalEvent, contender_name),
-    )
-    same_weights = _compare_weights(baseline, baseline_name, contender, contender_name)
-    same_batches, batches_by = _compare_batches(*blocks)
-    loss, finite = compare_losses(*blocks)
-    common_epochs = min(len(left.accuracy), len(right.accuracy))
-    accuracy_difference = (
-        right.accuracy[common_epochs - 1] - left.accuracy[common_epochs - 1]
-        if common_epochs
-        else None
-    )
+    sides = [(baseline, baseline_name), (contender, contender_name)]
+    left, right = (summarize_contender(*side) for side in sides)
+    blocks = [record.of_kind(BlockEvent, name) for record, name in sides]
+    passes = [
+        {e.epoch: e.duration_s / e.steps for e in record.of_kind(EvalEvent, name)}
+        for record, name in sides
+    ]
     one_run = baseline is contender
-    judged = judge_parity(same_weights, same_batches, loss, finite, accuracy_difference, blocks)
-    speed = summarize_record_speed(baseline, baseline_name, contender_name) if one_run else None
+    same_weights = _compare_weights(*(record.of_kind(SetupEvent, name) for record, name in sides))
+    same_batches, batches_by = _compare_batches(*blocks)
+    losses = [_list_losses(side) for side in blocks]
+    loss = compare_losses(*losses)
+    accuracies = list(zip(left.accuracy, right.accuracy))
+    accuracy_difference = accuracies[-1][1] - accuracies[-1][0] if accuracies else None
+    parity = judge_parity(same_weights, same_batches, loss, losses, accuracy_difference)
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
-    if speed is not None:
-        speedup = speed.ratio
-    verdict, why = explain_verdict(speed, speedup)
-    ranks = None
+    speed = addition = None
+    parameters: List[ParametersEvent] = []
     if one_run:
-        ranks, judged = compare_ranks(
-            baseline, baseline_name, contender_name, speedup, judged, accuracy_difference
+        speed = summarize_record_speed(baseline, baseline_name, contender_name)
+        speedup = speed.ratio if speed else speedup
+        addition = find_addition(
+            baseline, baseline_name, contender_name, speedup, parity, accuracy_difference
         )
+        parameters = baseline.of_kind(ParametersEvent, contender_name)
+    parity = addition.parity if addition else parity
+    verdict, why = explain_verdict(speed, speedup)
     return Comparison(
         baseline=left,
         contender=right,
-        status=[
-            record.document.status for record in ([baseline] if one_run else [baseline, contender])
-        ],
+        status=[record.document.status for record, _ in sides[: 1 if one_run else 2]],
         same_weights=same_weights,
         same_batches=same_batches,
         batches_by=batches_by,
         loss=loss,
         accuracy_difference=accuracy_difference,
-        parameter_difference=(
-            [
-                e
-                for e in baseline.of_kind(ParametersEvent, contender_name)
-                if e.baseline == baseline_name
-            ]
-            if one_run
-            else []
-        ),
-        parity=judged[0],
-        parity_reason=judged[1],
+        parameter_difference=[e for e in parameters if e.baseline == baseline_name],
+        parity=parity[0],
+        parity_reason=parity[1],
+        parity_expected=addition is not None and addition.expected,
         speedup=speedup,
         speed_verdict=verdict,
         speed_reason=why,
         speed=speed,
-        eval_speedup=_compare_times(
-            {e.epoch: e.duration_s / e.steps for e in evals[0]},
-            {e.epoch: e.duration_s / e.steps for e in evals[1]},
-            one_run,
-        ),
+        eval_speedup=_compare_times(passes[0], passes[1], one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
-        ranks=ranks,
+        ranks=addition.payload if addition else None,
     )
 
 
@@ -190,6 +194,69 @@ def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Compariso
     return [compare_contenders(baseline, name, contender, other) for other in others]
 
 
+def compare_losses(
+    ours: Sequence[Optional[float]], theirs: Sequence[Optional[float]]
+) -> Optional[LossDifference]:
+    """The difference over the common steps; None where no step has two finite losses."""
+    steps = list(zip(ours, theirs))
+    pairs = [(a, b) for a, b in steps if a is not None and b is not None]
+    if not pairs:
+        return None
+    differences = [abs(a - b) for a, b in pairs]
+    return LossDifference(
+        steps=len(steps),
+        max_abs=max(differences),
+        mean_abs=sum(differences) / len(differences),
+        first_different_step=next((i for i, (a, b) in enumerate(steps) if a != b), None),
+        correlation=correlation(*(list(side) for side in zip(*pairs))),
+    )
+
+
+def judge_parity(
+    same_weights: Optional[bool],
+    same_batches: Optional[bool],
+    loss: Optional[LossDifference],
+    losses: Sequence[Sequence[Optional[float]]],
+    accuracy_difference: Optional[float],
+) -> Tuple[str, str]:
+    """The verdict and its reason; a loss of None is not finite."""
+    if same_weights is None:
+        return "inconclusive", "no training of both contenders was recorded"
+    if not same_weights:
+        return "inconclusive", "the contenders did not start from the same weights"
+    if same_batches is None:
+        return "inconclusive", "the contenders have no blocks of the same steps"
+    if not same_batches:
+        return "inconclusive", "the contenders did not see the same batches"
+    steps = list(zip(*losses))
+    if any((a is None) != (b is None) for a, b in steps):
+        return "different", "the losses of only one contender became infinite or not a number"
+    if loss is None or any(a is None for a, _ in steps):
+        return "inconclusive", "the losses of both contenders became infinite or not a number"
+    if loss.first_different_step is None:
+        return "identical", f"the losses of all {loss.steps} steps are bitwise equal"
+    first = [(a, b) for a, b in steps[:EARLY_STEPS] if a is not None and b is not None]
+    early = max(abs(a - b) / max(1.0, abs(a)) for a, b in first)
+    if early > EARLY_TOLERANCE:
+        return "different", (
+            f"the losses of the first {EARLY_STEPS} steps differ by up to {early:.1e}, and "
+            f"{EARLY_TOLERANCE:.0e} is allowed. Run `bench check` to find the first operation that "
+            "differs, and whether rounding explains it"
+        )
+    if accuracy_difference is not None and abs(accuracy_difference) > ACCURACY_TOLERANCE:
+        return "different", (
+            f"the last accuracies differ by {abs(accuracy_difference) * 100:.1f} points, and "
+            f"{ACCURACY_TOLERANCE * 100:.0f} are allowed"
+        )
+    return "equal within rounding", (
+        f"the losses differ from step {loss.first_different_step} on, by at most {loss.max_abs:.1e}"
+    )
+
+
+def _list_losses(blocks: List[BlockEvent]) -> List[Optional[float]]:
+    return [loss for block in blocks for loss in block.losses]
+
+
 def _steady(blocks: List[BlockEvent]) -> Dict[int, float]:
     return {b.block: b.duration_s / b.steps for b in blocks if b.kind == "steady"}
 
@@ -200,28 +267,18 @@ def _compare_times(
     if not one_run:
         both = left and right
         return unpaired_ratio(list(left.values()), list(right.values())) if both else None
-    common = sorted(set(left) & set(right))
-    if not common:
-        return None
-    return paired_log_ratio([left[key] for key in common], [right[key] for key in common])
+    keys = sorted(set(left) & set(right))
+    return paired_log_ratio([left[k] for k in keys], [right[k] for k in keys]) if keys else None
 
 
-def _compare_weights(
-    baseline: RunRecord, baseline_name: str, contender: RunRecord, contender_name: str
-) -> Optional[bool]:
-    left = baseline.of_kind(SetupEvent, baseline_name)
-    right = contender.of_kind(SetupEvent, contender_name)
-    if not left or not right:
-        return None
-    return bool(left[0].initial_digest == right[0].initial_digest)
+def _compare_weights(left: List[SetupEvent], right: List[SetupEvent]) -> Optional[bool]:
+    return left[0].initial_digest == right[0].initial_digest if left and right else None
 
 
 def _compare_batches(left: List[BlockEvent], right: List[BlockEvent]) -> Tuple[Optional[bool], str]:
     """Whether blocks of the same steps saw the same batches; None where no blocks line up."""
-    theirs = {(b.first_step, b.steps): b for b in right}
-    pairs = [
-        (b, theirs[(b.first_step, b.steps)]) for b in left if (b.first_step, b.steps) in theirs
-    ]
+    ours, theirs = ({(b.first_step, b.steps): b for b in side} for side in (left, right))
+    pairs = [(block, theirs[steps]) for steps, block in ours.items() if steps in theirs]
     if not pairs:
         return None, "unknown"
     same = all(a.labels_digest == b.labels_digest for a, b in pairs)
@@ -235,12 +292,7 @@ def _break_even(
     left: ContenderSummary, right: ContenderSummary, speedup: Optional[Ratio]
 ) -> Optional[BreakEven]:
     """Of one compilation of each side, so without an interval."""
-    if left.train_step_time_s is None or speedup is None:
+    step, ours, theirs = left.train_step_time_s, left.compile_s, right.compile_s
+    if step is None or speedup is None or ours is None or theirs is None:
         return None
-    if left.compile_train_s is None or right.compile_train_s is None:
-        return None
-    overhead = (right.compile_train_s + (right.compile_eval_s or 0.0)) - (
-        left.compile_train_s + (left.compile_eval_s or 0.0)
-    )
-    step, ratio = left.train_step_time_s.median, math.log(speedup.ratio)
-    return estimate_break_even([overhead], step, ratio, None, 0.0)
+    return estimate_break_even([theirs - ours], step.median, math.log(speedup.ratio), None, 0.0)

@@ -1,15 +1,64 @@
-"""Pictures of stored runs, PNG and SVG, readable in grayscale."""
+"""Pictures of stored runs as PNG and SVG, readable in grayscale, and the style of all pictures."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from matplotlib.ticker import MaxNLocator
+import matplotlib
 
-from ..record.run import BlockEvent, EvalEvent, ParametersEvent, RunRecord
-from .style import PICTURE_STYLE, choose_style, plt, save_picture
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+from ..record.run import BlockEvent, EvalEvent, ParametersEvent, RunRecord  # noqa: E402
+
+# Curves that lie on each other must both be seen: broad and light below, thin and dark above.
+# (colour, line width, line, mark, size of the mark)
+_STYLES: List[Tuple[str, float, Any, str, int]] = [
+    ("#f0a030", 5.0, "-", "o", 9),
+    ("#103060", 1.4, "--", "x", 6),
+    ("#308040", 1.4, ":", "s", 5),
+    ("#a02060", 1.4, "-.", "^", 5),
+    ("#707070", 1.4, (0, (6, 1)), "D", 4),
+    ("#00a0a0", 1.4, (0, (1, 3)), "v", 5),
+    ("#c05000", 1.4, (2, (4, 4)), "+", 6),
+    ("#5050d0", 1.4, (4, (8, 4)), "*", 5),
+]
+PICTURE_STYLE = {
+    "svg.hashsalt": "oneflow-bench",
+    "font.size": 10,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+DPI = 130
+SHORT_NAME = 8  # letters; longer names would overlap
+
+
+def choose_style(index: int, markers: bool) -> Dict[str, Any]:
+    """How curve number `index` is drawn; the first eight look different without colours too."""
+    color, width, line, marker, size = _STYLES[index % len(_STYLES)]
+    style: Dict[str, Any] = {"color": color, "linewidth": width, "linestyle": line}
+    return {**style, "marker": marker, "markersize": size} if markers else style
+
+
+def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
+    """Write `name`.png and `name`.svg and close the figure; the paths written.
+
+    The layout is found once for both files: `savefig` would lay out and draw twice for each.
+    """
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(paths[0])
+    figure.set_layout_engine("none")
+    FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None})
+    plt.close(figure)
+    return paths
 
 
 class Series(NamedTuple):
@@ -23,33 +72,26 @@ class Series(NamedTuple):
         return self.record.of_kind(BlockEvent, self.name)
 
     def losses(self) -> Dict[int, float]:
-        """By step; a run that was resumed begins where the one before it ended."""
+        """By step; a resumed run begins at the step where the run before it ended."""
         return {
             step: float("nan") if loss is None else loss
             for block in self.blocks()
             for step, loss in enumerate(block.losses, start=block.first_step)
         }
 
-    def evals(self) -> List[EvalEvent]:
-        return self.record.of_kind(EvalEvent, self.name)
-
 
 def list_series(records: List[RunRecord]) -> List[Series]:
-    """All contenders of all records; the run's folder is added where there is more than one."""
-    many = len(records) > 1
+    """All contenders of all records; with several records a label names the run's folder too."""
+    runs = [r.folder.name if r.folder else r.document.run_id for r in records]
     return [
-        Series(f"{_run_name(record)}: {name}" if many else name, record, name)
-        for record in records
+        Series(f"{run}: {name}" if len(records) > 1 else name, record, name)
+        for run, record in zip(runs, records)
         for name in record.contender_names()
     ]
 
 
-def _run_name(record: RunRecord) -> str:
-    return record.folder.name if record.folder else record.document.run_id
-
-
 def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
-    """Draw every picture into `folder`; the paths written. A record cut short is drawn so far."""
+    """Draw every picture into `folder`; the paths written. A partial record is drawn too."""
     series = list_series(records)
     written: List[Path] = []
     with plt.rc_context(PICTURE_STYLE):
@@ -60,15 +102,11 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
         figure, grid = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
         for axes, draw in zip(grid.flat, [*_PICTURES.values(), draw_facts]):
             draw(axes, series)
-        figure.suptitle(_title(records), fontsize=14)
+        job = records[0].document.workload
+        size = f"batch size {job.batch_size}, {job.image_size} px"
+        figure.suptitle(f"{job.model} on {Path(job.data).name}, {size}", fontsize=14)
         written += save_picture(figure, folder, "overview")
     return written
-
-
-def _title(records: List[RunRecord]) -> str:
-    workload = records[0].document.workload
-    data = Path(workload.data).name
-    return f"{workload.model} on {data}, batch {workload.batch_size}, {workload.image_size} px"
 
 
 def draw_loss(axes: Any, series: List[Series]) -> None:
@@ -85,48 +123,48 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
     """Absolute difference of the losses to those of the run's first contender, log scale.
 
     Runs of one contender each are set against the first run's. Steps without a finite difference,
-    as of a training that diverged, are not drawn and said to be there.
+    as of a training that diverged, have no mark, and the title says so.
     """
     axes.set(title="Loss difference", xlabel="step", ylabel="absolute difference (nats)")
-    if len(series) < 2:
-        _say(axes, "one contender: nothing to compare")
-        return
-    shown = False
-    not_finite: List[int] = []  # first such step of each pair
-    counts: List[int] = []  # steps of each pair
-    for index, one in enumerate(series[1:], start=1):
-        reference = _reference(one, series)
+    pairs = [(index, one, _reference(one, series)) for index, one in enumerate(series) if index]
+    counts: List[int] = []  # common steps of each pair
+    marks: List[float] = []
+    infinite: List[int] = []  # the first such step of each pair
+    for index, one, reference in pairs:
         if reference is None:
             continue
         ours, theirs = reference.losses(), one.losses()
         common = [step for step in ours if step in theirs]
         counts.append(len(common))
-        pairs = [(step, ours[step], theirs[step]) for step in common]
-        steps = [(step, abs(a - b)) for step, a, b in pairs if a != b]
-        not_finite += [step for step, size in steps if not math.isfinite(size)][:1]
-        steps = [(step, size) for step, size in steps if math.isfinite(size)]
-        if steps:
-            shown = True
+        different = {s: abs(ours[s] - theirs[s]) for s in common if ours[s] != theirs[s]}
+        infinite += [step for step, size in different.items() if not math.isfinite(size)][:1]
+        shown = {step: size for step, size in different.items() if math.isfinite(size)}
+        marks += shown.values()
+        if shown:
             # equal differences are nested: the later, the smaller
             size = 4 + 2 * (len(series) - index)
             style = {**choose_style(index, True), "linestyle": "none", "markersize": size}
-            axes.plot(*zip(*steps), label=f"{one.label} against {reference.name}", **style)
-    all_steps = {step for one in series for step in one.losses()} or {0}
-    axes.set_xlim(min(all_steps) - 1, max(max(all_steps) + 1, 2))
-    if shown:
-        axes.set_yscale("log")
-        not_drawn = "bitwise equal, or not finite" if not_finite else "bitwise equal"
-        axes.set_title(f"Loss difference (steps not drawn: {not_drawn})")
+            label = f"{one.label} against {reference.name}"
+            axes.plot(list(shown), list(shown.values()), label=label, **style)
+    steps = {step for one in series for step in one.losses()} or {0}
+    axes.set_xlim(min(steps) - 1, max(max(steps) + 1, 2))
+    if marks:
+        unmarked = "bitwise equal or not finite" if infinite else "bitwise equal"
+        axes.set_title(f"Loss difference (steps without a mark are {unmarked})")
+        _scale_by_decades(axes, marks)
         _legend(axes)
-    elif not_finite:
-        _say(axes, f"bitwise equal up to step {min(not_finite)}, where losses stop being finite")
+    elif infinite:
+        _say(axes, f"bitwise equal up to step {min(infinite)}, where losses stop being finite")
+    elif counts:
+        _say(
+            axes, f"bitwise equal in all {min(counts)} steps" if min(counts) else "no common steps"
+        )
     else:
-        least = min(counts, default=0)
-        _say(axes, f"bitwise equal in all {least} steps" if least else "no common steps")
+        _say(axes, "one contender: nothing to compare")
 
 
 def _reference(one: Series, series: List[Series]) -> Optional[Series]:
-    """What a series' losses are compared with; None for the first contender of a run of several."""
+    """The other side of a loss difference; None for the first contender of a run of several."""
     own = [other for other in series if other.record is one.record]
     if len(own) == 1:
         return series[0]
@@ -137,7 +175,8 @@ def draw_accuracy(axes: Any, series: List[Series]) -> None:
     """Validation accuracy of every epoch."""
     axes.set(title="Validation accuracy", xlabel="epoch", ylabel="accuracy (%)")
     for index, one in enumerate(series):
-        points = [(e.epoch + 1, e.accuracy * 100) for e in one.evals()]
+        evals: List[EvalEvent] = one.record.of_kind(EvalEvent, one.name)
+        points = [(e.epoch + 1, e.accuracy * 100) for e in evals]
         if points:
             axes.plot(*zip(*points), label=one.label, **choose_style(index, True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -145,96 +184,78 @@ def draw_accuracy(axes: Any, series: List[Series]) -> None:
 
 
 def draw_step_times(axes: Any, series: List[Series]) -> None:
-    """Each block's step time where it stands in the run, and the distribution at the right."""
-    axes.set(title="Train step time", xlabel="time in the run (s)", ylabel="step time (ms)")
-    end = 0.0
-    steady: List[List[float]] = []
-    for index, one in enumerate(series):
-        style = choose_style(index, True)
-        blocks = [b for b in one.blocks() if b.kind == "steady"]
-        times = [b.duration_s / b.steps * 1e3 for b in blocks]
-        starts = [b.started_s for b in blocks]
-        axes.plot(
-            starts,
-            times,
-            linestyle="none",
-            marker=style["marker"],
-            markersize=5,
-            color=style["color"],
-            label=f"{one.label} (a mark a block)",
-        )
-        steady.append(times)
-        end = max([end, *starts])
-    shown = [(index, times) for index, times in enumerate(steady) if times]
+    """The step time of each block over the time of the run; at the right the distributions."""
+    axes.set(xlabel="time since the start (s)", ylabel="step time (ms)")
+    axes.set_title("Train step time (one mark per block of steps)")
+    blocks = [[block for block in one.blocks() if block.kind == "steady"] for one in series]
+    times = [[b.duration_s / b.steps * 1e3 for b in each] for each in blocks]
+    shown = [index for index, each in enumerate(times) if each]
     if not shown:
         _say(axes, "no steady blocks")
         return
+    for index in shown:
+        style = {**choose_style(index, True), "linestyle": "none", "markersize": 5}
+        starts = [block.started_s for block in blocks[index]]
+        axes.plot(starts, times[index], label=series[index].label, **style)
+    end = max(block.started_s for each in blocks for block in each)
     width = max(end, 1.0) * 0.05
     positions = [end + width * (2 + 2 * rank) for rank, _ in enumerate(shown)]
+    ticks = [tick for tick in MaxNLocator(6).tick_values(0, end) if 0 <= tick <= end]
     boxes = axes.boxplot(
-        [times for _, times in shown],
+        [times[index] for index in shown],
         positions=positions,
         widths=width,
         manage_ticks=False,
         patch_artist=True,
+        medianprops={"color": "black"},
     )
-    for (index, _), box in zip(shown, boxes["boxes"]):
+    for index, box in zip(shown, boxes["boxes"]):
         box.set_facecolor(choose_style(index, False)["color"])
         box.set_alpha(0.6)
-    for (index, times), position in zip(shown if len(series) < 3 else [], positions):
-        axes.annotate(
-            series[index].name,
-            (position, max(times)),
-            textcoords="offset points",
-            xytext=(0, 6),
-            ha="center",
-            fontsize=8,
-        )
+    names = [series[index].name for index in shown]
+    if max(map(len, names)) > SHORT_NAME or len(names) > 2:
+        positions, names = [(positions[0] + positions[-1]) / 2], ["all blocks"]
+    axes.set_xticks([*ticks, *positions], [*(f"{tick:g}" for tick in ticks), *names])
     axes.axvline(end + width * 0.8, color="grey", linewidth=0.8)
     axes.margins(y=0.2)
     _legend(axes)
 
 
 def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
-    """Difference of the parameters after every epoch: largest and relative, or largest alone.
+    """Difference of the parameters after every epoch, log scale.
 
-    The largest alone of several contenders, each in its own style.
+    Of one contender the largest element and the relative norm, of several the largest alone.
     """
     axes.set(title="Parameter difference", xlabel="epoch", ylabel="difference after the epoch")
-    pairs = [
-        (index, one, found)
-        for index, one in enumerate(series)
-        for found in [one.record.of_kind(ParametersEvent, one.name)]
-        if found
-    ]
-    events = [event for _, _, found in pairs for event in found]
-    if not events:
+    found = {i: one.record.of_kind(ParametersEvent, one.name) for i, one in enumerate(series)}
+    pairs = {index: events for index, events in found.items() if events}
+    if not pairs:
         _say(axes, "no two contenders of one run")
         return
-    curves = []
-    for index, one, found in pairs:
+    marks: List[float] = []
+    for index, events in pairs.items():
         measures = {"max_abs": "largest element", "relative_l2": "relative L2 norm"}
         if len(pairs) > 1:
-            measures = {"max_abs": f"{one.label}: largest element"}
+            measures = {"max_abs": f"{series[index].label}: largest element"}
         for shift, (measure, label) in enumerate(measures.items()):
-            values = [(e.epoch + 1, getattr(e, measure)) for e in found if getattr(e, measure)]
-            curves.append((index + shift, label, values))
-    drawn = [curve for curve in curves if curve[2]]
-    for index, label, values in drawn:
-        axes.plot(*zip(*values), label=label, **choose_style(index, True))
-    axes.set_xlim(0.5, max(e.epoch for e in events) + 1.5)
+            points = {e.epoch + 1: getattr(e, measure) for e in events if getattr(e, measure)}
+            marks += points.values()
+            if points:
+                style = choose_style(index + shift, True)
+                axes.plot(list(points), list(points.values()), label=label, **style)
+    epochs = {(id(series[i].record), e.epoch) for i, events in pairs.items() for e in events}
+    axes.set_xlim(0.5, max(epoch for _, epoch in epochs) + 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if drawn:
-        axes.set_yscale("log")
-        axes.set_title("Parameter difference (epochs not drawn: bitwise equal)")
+    if marks:
+        axes.set_title("Parameter difference (epochs without a mark are bitwise equal)")
+        _scale_by_decades(axes, marks)
         _legend(axes)
     else:
-        epochs = len({(id(one.record), e.epoch) for _, one, found in pairs for e in found})
-        _say(axes, f"bitwise equal after each of {epochs} epochs")
+        _say(axes, f"bitwise equal after each of {len(epochs)} epochs")
 
 
 def draw_facts(axes: Any, series: List[Series]) -> None:
-    """What the run was, in words, for the overview's last place."""
+    """The run in words, for the overview's last place."""
     axes.axis("off")
     lines = []
     for record in {id(one.record): one.record for one in series}.values():
@@ -242,8 +263,8 @@ def draw_facts(axes: Any, series: List[Series]) -> None:
         cpu = document.environment_start.get("cpu", {})
         lines += [
             f"run: {document.run_id} ({document.status})",
-            "contenders:",
-            *(f"    {c.name} ({c.mode}, {Path(c.runtime).name})" for c in document.contenders),
+            "contenders, with mode and runtime:",
+            *(f"    {c.name}: {c.mode}, {Path(c.runtime).name}" for c in document.contenders),
             f"{document.workload.epochs} epochs of {document.steps_per_epoch} steps, "
             f"seed {document.workload.seed}",
             f"{document.train_samples} training and {document.val_samples} validation samples",
@@ -251,6 +272,13 @@ def draw_facts(axes: Any, series: List[Series]) -> None:
             "",
         ]
     axes.text(0.02, 0.95, "\n".join(lines), va="top", fontsize=11, transform=axes.transAxes)
+
+
+def _scale_by_decades(axes: Any, values: Sequence[float]) -> None:
+    """A log scale of whole decades: shorter ones may have a single labelled tick."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    axes.set_yscale("log")
+    axes.set_ylim(10.0**low / 1.2, 10.0 ** max(high, low + 1) * 1.2)
 
 
 def _say(axes: Any, text: str) -> None:

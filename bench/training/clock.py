@@ -14,18 +14,17 @@ from typing import Any, Callable, Dict, List
 import oneflow as flow
 from oneflow._oneflow_internal import eager
 
-from ..distributed import progress
 from .counters import Counters, subtract_counters
 
 
 def measure_speed_block(
-    step: Callable[[], Any], steps: int, lead_steps: int, counters: Counters
+    step: Callable[[], Any], steps: int, untimed_steps: int, counters: Counters
 ) -> Dict[str, Any]:
     """Wall and processor seconds of `steps` steps, and what they used besides.
 
-    `lead_steps` run before the clock starts, to fill the caches that the others' turns emptied.
+    `untimed_steps` run before the clock starts, to fill the caches that the others' turns emptied.
     """
-    for _ in range(lead_steps):
+    for _ in range(untimed_steps):
         step()
     synchronize()
     before = counters.read()
@@ -66,11 +65,7 @@ def measure_block(step: Callable[[], Any], steps: int) -> BlockTiming:
     synchronize()
     cpu_start = time.process_time()
     start = time.perf_counter()
-    outputs = []
-    for _ in range(steps):
-        progress.mark(progress.STEPPING)
-        outputs.append(step())
-    progress.mark(progress.STEPPING)  # a rank that waits for others gets to here
+    outputs = [step() for _ in range(steps)]
     synchronize()
     duration = time.perf_counter() - start
     return BlockTiming(duration, time.process_time() - cpu_start, outputs)

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+import time
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
+from oneflow import nn
 
+from ..plan.graph_options import OptionValue
+from .clock import synchronize
 from .job import Job
+from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
 from .optimizers import capture_eager_state, restore_eager_state
 
-# images are None where the loader is inside the graph and they never leave it
-TrainOutput = Tuple[flow.Tensor, flow.Tensor, Optional[flow.Tensor]]
-EvalOutput = Tuple[flow.Tensor, flow.Tensor]
+STEP_PARTS = ("forward_s", "loss_s", "backward_s", "update_s")
 
 
 class EagerMode:
-    """Operators run as Python reaches them."""
+    """A `Mode` without anything compiled. The loader is outside whatever the feed."""
 
     graph_ops: Optional[int] = None
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._clips = "clip_grad_max_norm" in job.optimizer.param_groups[0]._options
+
+    @classmethod
+    def create(cls, job: Job, setting: ModeSetting) -> Mode:
+        return cls(job)
+
+    @staticmethod
+    def create_forward(
+        model: nn.Module,
+        example: flow.Tensor,
+        graph_options: Optional[Mapping[str, OptionValue]] = None,
+    ) -> Tuple[Forward, float]:
+        """As `modes.create_forward`."""
+
+        def forward(images: flow.Tensor) -> flow.Tensor:
+            with flow.no_grad():
+                return model(images)
+
+        return forward, 0.0
 
     def compile_train(self) -> float:
         return 0.0
@@ -34,10 +55,6 @@ class EagerMode:
         return []
 
     def train_step(self) -> TrainOutput:
-        """One update; returns the loss, labels (B,) and images (B, 3, H, W).
-
-        The loss is a scalar, or (n,) with the batch split in n parts: the loss of each part.
-        """
         job = self._job
         job.model.train()
         images, labels = job.train_feed.next_batch()
@@ -80,18 +97,37 @@ class EagerMode:
         return flow.stack(losses)
 
     def capture_optimizer(self) -> Dict[str, np.ndarray]:
-        """The optimizer's tensors as `parameter/slot`."""
         return capture_eager_state(self._job.optimizer, self._job.model)
 
     def restore_optimizer(self, state: Dict[str, np.ndarray], step: int) -> None:
-        """Continue at update `step`; only before anything is compiled."""
         job = self._job
         restore_eager_state(job.optimizer, job.scheduler, job.model, state, step)
 
     def eval_step(self) -> EvalOutput:
-        """Forward pass of one validation batch; returns logits (B, K) and labels (B,)."""
         job = self._job
         job.model.eval()
         with flow.no_grad():
             images, labels = job.eval_feed.next_batch()
             return job.model(images), labels
+
+
+def measure_step_parts(job: Job) -> Dict[str, float]:
+    """Seconds of the parts of one eager step, each between two full synchronisations."""
+    job.model.train()
+    images, labels = job.train_feed.next_batch()
+    job.optimizer.zero_grad(set_to_none=True)
+    marks = [_mark()]
+    outputs = job.model(images)
+    marks.append(_mark())
+    loss = job.criterion(outputs, labels)
+    marks.append(_mark())
+    loss.backward()
+    marks.append(_mark())
+    job.optimizer.step()
+    marks.append(_mark())
+    return {name: end - start for name, start, end in zip(STEP_PARTS, marks, marks[1:])}
+
+
+def _mark() -> float:
+    synchronize()
+    return time.perf_counter()

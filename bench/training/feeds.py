@@ -17,17 +17,7 @@ from ...data.loader import SEEDS_PER_LOADER, JoinedLoader, OFRecordDataLoader
 from ..config import SYNTHETIC_DATA, Workload
 from ..errors import InputError
 from .clock import synchronize
-from .identity import ALONE, Identity
-
-
-def join_digests(digests: Sequence[str]) -> str:
-    """The digest of the readers' own ones in their order; of one reader it is its own.
-
-    A process that holds the whole batch and the ranks that hold a part each come to the same.
-    """
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+from .identity import ALONE, Identity, join_digests
 
 
 class BatchDigests:

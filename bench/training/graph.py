@@ -14,9 +14,10 @@ from oneflow import nn
 
 from ..plan.graph_options import OptionValue, apply_graph_options
 from .clock import synchronize
-from .eager import EvalOutput, TrainOutput
 from .feeds import Feed
 from .job import Job
+from .layer_graph import ForwardGraph
+from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
 from .optimizers import capture_graph_state, restore_graph_state
 
 # how the model's variables begin in the train graph's own state
@@ -68,7 +69,7 @@ class EvalGraph(nn.Graph):
 
 
 class GraphMode:
-    """Train step and eval step as two compiled graphs over one set of weights."""
+    """A `Mode` of two compiled graphs, train step and eval step, over one set of weights."""
 
     graph_ops: Optional[int] = None
 
@@ -88,8 +89,24 @@ class GraphMode:
         for graph in (self._train_graph, self._eval_graph):
             apply_graph_options(graph, graph_options)
 
+    @classmethod
+    def create(cls, job: Job, setting: ModeSetting) -> Mode:
+        work = setting.workload
+        inside = work.feed == "graph"
+        return cls(job, work.image_size, inside, setting.contender.graph_options)
+
+    @staticmethod
+    def create_forward(
+        model: nn.Module,
+        example: flow.Tensor,
+        graph_options: Optional[Mapping[str, OptionValue]] = None,
+    ) -> Tuple[Forward, float]:
+        """As `modes.create_forward`."""
+        graph = ForwardGraph(model)
+        apply_graph_options(graph, graph_options)
+        return graph, compile_graph(graph, (example,))
+
     def compile_train(self) -> float:
-        """Compile the train graph; seconds."""
         self._job.model.train()
         inputs = () if self._inside else self._example(self._job.train_feed)
         duration = compile_graph(self._train_graph, inputs)
@@ -97,13 +114,11 @@ class GraphMode:
         return duration
 
     def compile_eval(self) -> float:
-        """Compile the eval graph; seconds."""
         self._job.model.eval()
         inputs = () if self._inside else self._example(self._job.eval_feed)[:1]
         return compile_graph(self._eval_graph, inputs)
 
     def train_step(self) -> TrainOutput:
-        """As `EagerMode.train_step`; images are None where the loader is inside."""
         if self._inside:
             loss, labels = self._train_graph()
             return loss, labels, None
@@ -111,7 +126,6 @@ class GraphMode:
         return self._train_graph(*self.place(images, labels)), labels, images
 
     def eval_step(self) -> EvalOutput:
-        """As `EagerMode.eval_step`."""
         if self._inside:
             logits, labels = self._eval_graph()
             return logits, labels
@@ -123,11 +137,9 @@ class GraphMode:
         return batch
 
     def capture_optimizer(self) -> Dict[str, np.ndarray]:
-        """As `EagerMode.capture_optimizer`."""
         return capture_graph_state(self._train_graph, MODEL_PREFIX)
 
     def restore_optimizer(self, state: Dict[str, np.ndarray], step: int) -> None:
-        """As `EagerMode.restore_optimizer`."""
         restore_graph_state(self._train_graph, MODEL_PREFIX, self._job.model, state, step)
 
     def list_ops(self) -> Tuple[List[str], List[str]]:
@@ -137,7 +149,6 @@ class GraphMode:
         return [_op_type(op) for op in built], [_op_type(op) for op in compiled]
 
     def list_op_names(self) -> List[str]:
-        """Names of the compiled train graph's operators; they begin with their module's path."""
         names = [str(op.name) for op in self._train_graph._compiled_graph_proto.net.op]
         return [name[len(MODEL_PREFIX) :] for name in names if name.startswith(MODEL_PREFIX)]
 

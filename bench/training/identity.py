@@ -1,8 +1,12 @@
-"""Which rank a process is, read where OneFlow reads it: from the environment."""
+"""The rank of a process, read from the environment as OneFlow does, and digests over ranks.
+
+Imports no OneFlow, because the controller needs both.
+"""
 
 from __future__ import annotations
 
-from typing import Mapping, NamedTuple
+import hashlib
+from typing import Mapping, NamedTuple, Sequence
 
 
 class Identity(NamedTuple):
@@ -22,3 +26,13 @@ def read_identity(environment: Mapping[str, str]) -> Identity:
     """
     ranks = int(environment.get("WORLD_SIZE", "1"))
     return ALONE if ranks == 1 else Identity(int(environment.get("RANK", "0")), ranks)
+
+
+def join_digests(digests: Sequence[str]) -> str:
+    """The digest of a batch from those of its readers, in their order; one reader's is the batch's.
+
+    A process that holds the whole batch and the ranks that hold a part each get the same digest.
+    """
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

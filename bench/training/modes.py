@@ -1,24 +1,100 @@
-"""The executions of one job: eager and compiled as `nn.Graph`, alone or shared among ranks.
+"""The interface of a mode, and from a contender to the mode that executes it.
 
-All offer the same calls, so that nothing above this module asks which one it holds.
+`plan.modes.MODES` says where the class of each mode is; this imports it. Nothing above this module
+asks which mode it holds.
 """
 
 from __future__ import annotations
 
-import time
-from typing import Any, Dict, Mapping, Optional, Tuple
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+import numpy as np
 import oneflow as flow
 from oneflow import nn
+from typing_extensions import Protocol
 
-from ..distributed.creation import create_shared_mode
-from ..distributed.sharing import Sharing
-from ..plan.graph_options import OptionValue, apply_graph_options
-from .clock import synchronize
-from .eager import EagerMode
-from .graph import GraphMode, compile_graph
+from ..config import Contender, Workload
+from ..errors import InputError
+from ..plan.graph_options import OptionValue
+from ..plan.modes import find_mode, find_mode_of
+from .identity import ALONE, Identity
 from .job import Job
-from .layer_graph import ForwardGraph
+
+# loss, labels (B,) and images (B, 3, H, W); no images where the loader is inside a graph
+TrainOutput = Tuple[flow.Tensor, flow.Tensor, Optional[flow.Tensor]]
+EvalOutput = Tuple[flow.Tensor, flow.Tensor]  # logits (B, K) and labels (B,)
+Forward = Callable[[flow.Tensor], flow.Tensor]  # images (N, 3, H, W) to logits (N, K)
+
+
+@dataclass(frozen=True)
+class ModeSetting:
+    """What a mode may know besides the job: how it is to be executed, and by which process."""
+
+    workload: Workload
+    contender: Contender
+    steps_per_epoch: int
+    identity: Identity = ALONE
+
+
+class Mode(Protocol):
+    """A job that can be trained and evaluated."""
+
+    graph_ops: Optional[int]  # operators of the compiled train step; None: nothing is compiled
+
+    def compile_train(self) -> float:
+        """Compile the train step; seconds."""
+
+    def compile_eval(self) -> float:
+        """Compile the validation step; seconds."""
+
+    def train_step(self) -> TrainOutput:
+        """One update. The loss is a scalar, or (n,) with the batch split in n parts."""
+
+    def eval_step(self) -> EvalOutput:
+        """Forward pass of one validation batch."""
+
+    def capture_optimizer(self) -> Dict[str, np.ndarray]:
+        """The optimizer's tensors as `parameter/slot`."""
+
+    def restore_optimizer(self, state: Dict[str, np.ndarray], step: int) -> None:
+        """Continue at update `step`; only before anything is compiled."""
+
+    def list_op_names(self) -> List[str]:
+        """Names of the compiled operators; they begin with their module's path."""
+
+
+class ModeClass(Protocol):
+    """The class that a mode's entry in `plan.modes.MODES` names."""
+
+    def create(self, job: Job, setting: ModeSetting) -> Mode:
+        """Raises InputError for what the mode cannot execute."""
+
+    def create_forward(
+        self,
+        model: nn.Module,
+        example: flow.Tensor,
+        graph_options: Optional[Mapping[str, OptionValue]] = None,
+    ) -> Tuple[Forward, float]:
+        """The forward of a model in eval mode, and compile seconds."""
+
+
+def create_mode(job: Job, setting: ModeSetting, implementation: Optional[str] = None) -> Mode:
+    """The mode that executes the contender; of several ranks this rank's part of it.
+
+    `implementation` is the class as package.module:class, where this process may not know the
+    contender's mode. Raises InputError for an unknown mode, graph options that this OneFlow does
+    not have, a strategy that the model or the feed does not allow, and a process that is not one
+    of as many ranks as the contender has.
+    """
+    contender, ranks = setting.contender, setting.identity.ranks
+    if ranks != contender.ranks:
+        raise InputError(
+            f"{contender.name} has {contender.ranks} ranks and this process is one of {ranks}; "
+            "start as many processes as ranks, with WORLD_SIZE and RANK set"
+        )
+    return _load(implementation or find_mode_of(contender).implementation).create(job, setting)
 
 
 def create_forward(
@@ -26,65 +102,16 @@ def create_forward(
     model: nn.Module,
     example: flow.Tensor,
     graph_options: Optional[Mapping[str, OptionValue]] = None,
-) -> Tuple[Any, float]:
-    """A callable from images (N, 3, H, W) to logits (N, K) in eval mode, and compile seconds.
+) -> Tuple[Forward, float]:
+    """The forward of a model in eval mode, and compile seconds.
 
-    As a graph it takes images of the shape and type of `example` alone.
+    A compiled one takes images of the shape and type of `example` alone.
     """
     model.eval()
-    if mode == "graph":
-        graph = ForwardGraph(model)
-        apply_graph_options(graph, graph_options)
-        return graph, compile_graph(graph, (example,))
-
-    def forward(images: flow.Tensor) -> flow.Tensor:
-        with flow.no_grad():
-            return model(images)
-
-    return forward, 0.0
+    return _load(find_mode(mode).implementation).create_forward(model, example, graph_options)
 
 
-STEP_PARTS = ("forward_s", "loss_s", "backward_s", "update_s")
-
-
-def measure_step_parts(job: Job) -> Dict[str, float]:
-    """Seconds of the parts of one eager step, each between two full synchronisations."""
-    job.model.train()
-    images, labels = job.train_feed.next_batch()
-    job.optimizer.zero_grad(set_to_none=True)
-    marks = [_mark()]
-    outputs = job.model(images)
-    marks.append(_mark())
-    loss = job.criterion(outputs, labels)
-    marks.append(_mark())
-    loss.backward()
-    marks.append(_mark())
-    job.optimizer.step()
-    marks.append(_mark())
-    return {name: end - start for name, start, end in zip(STEP_PARTS, marks, marks[1:])}
-
-
-def _mark() -> float:
-    synchronize()
-    return time.perf_counter()
-
-
-def create_mode(
-    mode: str,
-    job: Job,
-    image_size: int,
-    feed: str,
-    graph_options: Optional[Mapping[str, OptionValue]] = None,
-    sharing: Optional[Sharing] = None,
-) -> Any:
-    """`EagerMode` or `GraphMode`; eager takes the loader outside whatever the feed.
-
-    With `sharing` it is this rank's part of one that several processes execute together, and the
-    job's model is spread over them. Raises InputError for graph options that this OneFlow does not
-    have, and for a strategy that the model, the feed or this OneFlow does not allow.
-    """
-    if sharing is not None:
-        return create_shared_mode(mode, job, image_size, feed, graph_options, sharing)
-    if mode == "eager":
-        return EagerMode(job)
-    return GraphMode(job, image_size, feed == "graph", graph_options)
+def _load(implementation: str) -> ModeClass:
+    module, _, name = implementation.partition(":")
+    found: Any = getattr(import_module(module), name)
+    return found  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
-"""What the machine did while it measured, and what to do about it.
+"""Disturbances of the machine during a measurement, and their remedies.
 
 `read_conditions` is called before, during and after; `find_warnings` reads the record. A warning
-is one sentence: the cause, its number, and the remedy. None of them changes a verdict: what they
-disturb is in the interval already.
+is a sentence with the cause and its number, and one with the remedy. It changes no verdict, because
+the interval already includes the disturbance.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _mean(paths: Any, scale: float) -> Optional[float]:
 def find_warnings(
     conditions: Sequence[ConditionsEvent], scored: Sequence[SpeedBlockEvent]
 ) -> List[str]:
-    """Sentences, each with cause and remedy; none for a quiet machine."""
+    """Each with cause and remedy; none for an idle machine."""
     checks: List[Callable[[], Optional[str]]] = [
         lambda: _check_load(conditions),
         lambda: _check_steal(conditions),
@@ -91,8 +91,8 @@ def _check_load(events: Sequence[ConditionsEvent]) -> Optional[str]:
     if not load or not cores or load[0] <= cores[0] + 1:  # + 1: the training before it
         return None
     return (
-        f"the machine was busy before the measuring (load {load[0]:.1f} on {cores[0]:.0f} cores); "
-        "end other work, or give a longer --budget"
+        f"the machine was busy beforehand (load {load[0]:.1f} on {cores[0]:.0f} cores). "
+        "End other work, or give a longer `--budget`"
     )
 
 
@@ -105,8 +105,8 @@ def _check_steal(events: Sequence[ConditionsEvent]) -> Optional[str]:
     if share <= STEAL_SHARE:
         return None
     return (
-        f"the hypervisor took {share * 100:.1f} % of the processor time for other guests; "
-        "measure at another hour, or on a machine that is not shared"
+        f"the hypervisor took {share * 100:.1f} % of the processor time for other guests. "
+        "Measure at another hour, or on a machine that is not shared"
     )
 
 
@@ -116,7 +116,7 @@ def _check_frequency(events: Sequence[ConditionsEvent]) -> Optional[str]:
         return None
     return (
         f"the processor's frequency went from {min(values) / 1e9:.2f} to "
-        f"{max(values) / 1e9:.2f} GHz; fix it with the performance governor, or turn the boost off"
+        f"{max(values) / 1e9:.2f} GHz. Fix it with the performance governor, or turn the boost off"
     )
 
 
@@ -124,7 +124,7 @@ def _check_temperature(events: Sequence[ConditionsEvent]) -> Optional[str]:
     values = _read(events, "temperature_c")
     if not values or max(values) < HOT_C:
         return None
-    return f"the processor reached {max(values):.0f} degrees and may throttle; let it cool"
+    return f"the processor reached {max(values):.0f} degrees Celsius and may throttle. Let it cool"
 
 
 def _check_faults(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
@@ -132,8 +132,8 @@ def _check_faults(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
     if rate <= MAJOR_FAULTS_PER_S:
         return None
     return (
-        f"pages were read from disk while the clock ran ({rate:.0f} major faults a second); "
-        "memory is short: use a smaller --batch-size, or fewer --replicates"
+        f"pages were read from disk while the clock ran ({rate:.0f} major faults a second). "
+        "Memory is short: use a smaller `--batch-size`, or fewer `--replicates`"
     )
 
 
@@ -144,8 +144,8 @@ def _check_others(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
     if not seconds or others_s <= OTHERS_CORES * seconds:
         return None
     return (
-        f"other processes used {others_s / seconds:.1f} cores while the clock ran; "
-        "end them, or give a longer --budget"
+        f"other processes used {others_s / seconds:.1f} cores while the clock ran. "
+        "End them, or give a longer `--budget`"
     )
 
 

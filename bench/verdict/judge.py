@@ -122,8 +122,8 @@ def judge(
     verdict = judgement.verdict
     if verdict in (FASTER, SLOWER) and not is_beyond(typical, verdict, margins):
         reason = (
-            f"the quickest blocks say {verdict} and the median of the blocks does not "
-            f"({typical:.3f}); measure longer, or on a quieter machine"
+            f"the fastest blocks say {verdict}, but the ratio of the medians ({typical:.3f}) "
+            "does not"
         )
         return judgement.model_copy(update={"verdict": INCONCLUSIVE, "reason": reason})
     return judgement
@@ -145,8 +145,8 @@ def judge_at(
     if control_verdict in (FASTER, SLOWER):
         verdict = INCONCLUSIVE
         reason = (
-            f"the control, the baseline against itself, came out {control_verdict} "
-            f"({own.ratio:.3f}), so this run's differences cannot be trusted"
+            f"the control, the baseline against itself, was judged {control_verdict} "
+            f"({own.ratio:.3f}), so no difference in this run can be trusted"
         )
     return Judgement(
         verdict=verdict,
@@ -229,25 +229,24 @@ def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
     strict_low, strict_high = interval.strict_low, interval.strict_high
     if low is None or high is None or strict_low is None or strict_high is None:
         return INCONCLUSIVE, (
-            "too few processes were measured to know how they differ among themselves; "
-            "give a longer --budget, or three --replicates at least"
+            "too few processes were measured to estimate how identical processes differ. "
+            "Give a longer `--budget`, or at least `--replicates 3`"
         )
     beyond = 1 + margins.margin
     within = 1 + margins.equivalence
     if low > beyond and strict_low > 1:
-        return FASTER, f"the whole interval is beyond {margins.margin * 100:g} %"
+        return FASTER, f"the whole 95 % interval is beyond {margins.margin * 100:g} %"
     if high < 1 / beyond and strict_high < 1:
-        return SLOWER, f"the whole interval is beyond {margins.margin * 100:g} %"
+        return SLOWER, f"the whole 95 % interval is beyond {margins.margin * 100:g} %"
     if low > 1 / within and high < within:
-        return EQUIVALENT, f"the whole interval is within {margins.equivalence * 100:g} %"
+        return EQUIVALENT, f"the whole 95 % interval is within {margins.equivalence * 100:g} %"
     if low > beyond or high < 1 / beyond:
         return INCONCLUSIVE, (
-            f"the interval that pays for the looks, {strict_low:.3f} to {strict_high:.3f}, "
-            "still holds 1"
+            f"the sequential interval, {strict_low:.3f} to {strict_high:.3f}, still contains 1"
         )
     return INCONCLUSIVE, (
-        f"the interval is neither beyond {margins.margin * 100:g} % "
-        f"nor within {margins.equivalence * 100:g} %"
+        f"the 95 % interval is neither wholly beyond {margins.margin * 100:g} % "
+        f"nor wholly within {margins.equivalence * 100:g} %"
     )
 
 

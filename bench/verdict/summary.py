@@ -40,7 +40,7 @@ Value = Callable[[SpeedBlockEvent], Optional[float]]
 
 
 class RoleSummary(BaseModel):
-    """The processes of one role. Seconds, bytes; medians over the processes where nothing else."""
+    """The processes of one role. Seconds, bytes; medians over the processes unless noted."""
 
     contender: str
     processes: int
@@ -60,11 +60,11 @@ class SpeedSummary(BaseModel):
     block_steps: int
     blocks: int  # scored, of the three roles
     duration_s: float  # from the phase's start to the end of its last block
-    mean: Optional[Interval]  # the same ratio by the mean of all blocks: a second opinion
+    mean: Optional[Interval]  # the same ratio by the mean of all blocks: a secondary estimate
     cpu: Optional[Interval]  # and in processor seconds
     instructions: Optional[Interval]
     unreadable: Dict[str, str]  # counter -> why it could not be read
-    energy_per_step_j: Dict[str, float]  # by role; empty where it cannot be read
+    energy_per_step_j: Dict[str, float]  # by role; empty if it cannot be read
     break_even: Optional[BreakEven]
     warnings: List[str]
     controller_share: Optional[float] = None  # its processor time over the time of the phase
@@ -86,9 +86,9 @@ class SpeedSummary(BaseModel):
 def summarize_record_speed(
     record: RunRecord, baseline: str, contender: str
 ) -> Optional[SpeedSummary]:
-    """What the speed phase of a run says of two contenders, by the margins the run was given.
+    """The speed phase of two contenders of a run, judged by the run's margins.
 
-    None where it did not set this contender against this baseline.
+    None if the phase did not measure this contender against this baseline.
     """
     measuring = record.document.measuring
     margins = Margins(margin=measuring.margin, equivalence=measuring.equivalence)
@@ -99,18 +99,19 @@ def summarize_record_speed(
 
 
 def share_alpha(contenders: int) -> float:
-    """The error that each contender's strict intervals may make, for all of them to keep to 1 %.
+    """The error that the sequential intervals of each contender may make; 1 % for all together.
 
-    By the union bound, as their verdicts share the baseline's processes and so depend on each
+    By the union bound, because the verdicts share the baseline's processes and so depend on each
     other.
     """
     return DIFFERENCE_ALPHA / max(1, contenders)
 
 
 def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
-    """What of the speed phase concerns one contender.
+    """The events of the speed phase that concern one contender.
 
-    That is its own processes, and the baseline's and the control's of the waves it was measured in.
+    These are its own processes, and the baseline's and the control's of the waves in which it was
+    measured.
     """
 
     def is_own(event: Any) -> bool:
@@ -127,26 +128,30 @@ def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
 
 
 def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tuple[str, str]:
-    """(verdict, reason); without a speed phase there is a ratio at most, and no verdict."""
+    """(verdict, reason); without a speed phase there is at most a ratio, and no verdict."""
     if speed is not None:
         return speed.judgement.verdict, speed.judgement.reason
     if ratio is None:
-        return INCONCLUSIVE, "no steady blocks of both were measured"
+        return INCONCLUSIVE, (
+            "no steady blocks of both contenders were measured. Give more `--steps-per-epoch`, or "
+            "run without `--no-speed`"
+        )
     if not ratio.paired:
         return INCONCLUSIVE, (
-            "the runs did not take turns, so the machine's own drift is in the ratio; "
-            "run bench compare without stored runs for a verdict"
+            "the two runs did not take turns, so the machine's drift is part of the ratio. "
+            "Run `bench compare` without stored runs for a verdict"
         )
     return INCONCLUSIVE, (
-        "one pair of processes was measured, and what differs from process to process is not in "
-        "its interval; run bench compare with --speed for a verdict"
+        "only one pair of processes was measured, and its interval leaves out the differences "
+        "between processes. Run `bench compare` without `--no-speed` for a verdict"
     )
 
 
 def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]:
-    """Log values in the shape the judge takes; double rounds that were not finished are left out.
+    """Log values in the shape that the judge takes, without pairs of rounds that are incomplete.
 
-    `value` gives a block's positive quantity per step; None leaves the whole quantity out.
+    `value` gives a block's positive quantity per step. If it is None for a block, there are no
+    waves.
     """
     import numpy as np
 
@@ -180,7 +185,7 @@ def judge_blocks(
     margins: Margins,
     alpha: float = DIFFERENCE_ALPHA,
 ) -> Optional[Judgement]:
-    """The verdict on wall time; None before the first double round is finished.
+    """The verdict on wall time; None before the first pair of rounds is complete.
 
     `blocks` are those of one contender, of the baseline and of the control.
     """
@@ -189,7 +194,7 @@ def judge_blocks(
 
 
 def count_looks(events: Sequence[Any]) -> int:
-    """Looks at something new of the contender, and one more for blocks measured behind the last."""
+    """Interim analyses of new data of the contender, and one more for blocks after the last."""
     looks, new = 0, False
     for event in events:
         if isinstance(event, SpeedBlockEvent):
@@ -202,7 +207,7 @@ def count_looks(events: Sequence[Any]) -> int:
 def summarize_speed(
     events: Sequence[Any], margins: Margins, alpha: float = DIFFERENCE_ALPHA
 ) -> Optional[SpeedSummary]:
-    """Everything the speed phase says of one contender; None where nothing was finished."""
+    """All results of the speed phase for one contender; None if no pair of rounds is complete."""
     blocks = [e for e in events if isinstance(e, SpeedBlockEvent)]
     looks = count_looks(events)
     judgement = judge_blocks(blocks, looks, margins, alpha)
@@ -213,20 +218,21 @@ def summarize_speed(
     ends = [e for e in events if isinstance(e, SpeedEndEvent)]
     locate = LOCATIONS[judgement.location]
     conditions = [e for e in events if isinstance(e, ConditionsEvent)]
+
+    def estimate(value: Value, by: Locate) -> Optional[Interval]:
+        waves = collect_waves(blocks, value)
+        return form_interval(estimate_speedup(waves, by), looks, alpha) if waves else None
+
     return SpeedSummary(
         judgement=judgement,
         roles={role: _summarize_role(role, blocks, setups, ends) for role in ROLES},
         block_steps=scored[0].steps,
         blocks=len(scored),
         duration_s=max(b.started_s + b.duration_s for b in scored),
-        mean=_second_opinion(blocks, lambda b: b.step_time_s, looks, alpha, mean),
-        cpu=_second_opinion(blocks, lambda b: b.cpu_s / b.steps, looks, alpha, locate),
-        instructions=_second_opinion(
-            blocks,
-            lambda b: None if b.instructions is None else b.instructions / b.steps,
-            looks,
-            alpha,
-            locate,
+        mean=estimate(lambda b: b.step_time_s, mean),
+        cpu=estimate(lambda b: b.cpu_s / b.steps, locate),
+        instructions=estimate(
+            lambda b: None if b.instructions is None else b.instructions / b.steps, locate
         ),
         unreadable={k: v for setup in setups for k, v in setup.unreadable.items() if v},
         energy_per_step_j=_energy(scored),
@@ -263,17 +269,6 @@ def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:
     warmup = [b for b in blocks if b.kind == "warmup"]
     dropped = warmup[: find_warmup([b.step_time_s for b in warmup])]
     return sum(b.steps for b in dropped), sum(b.duration_s for b in dropped)
-
-
-def _second_opinion(
-    blocks: Sequence[SpeedBlockEvent],
-    value: Value,
-    looks: int,
-    alpha: float,
-    locate: Locate,
-) -> Optional[Interval]:
-    waves = collect_waves(blocks, value)
-    return form_interval(estimate_speedup(waves, locate), looks, alpha) if waves else None
 
 
 def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:

@@ -41,7 +41,8 @@ def _measure_costs(x: np.ndarray) -> np.ndarray:
     squares = np.concatenate([[0.0], np.cumsum(x**2)])
     lengths = np.arange(len(x) + 1)[None] - np.arange(len(x))[:, None]
     totals = sums[None] - sums[:-1, None]
-    return squares[None] - squares[:-1, None] - totals**2 / np.maximum(lengths, 1)
+    costs: np.ndarray = squares[None] - squares[:-1, None] - totals**2 / np.maximum(lengths, 1)
+    return costs
 
 
 def find_warmup(times: Sequence[float]) -> int:

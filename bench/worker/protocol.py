@@ -3,8 +3,10 @@
 A worker reads one JSON request a line from standard input and writes one JSON answer a line to the
 descriptor that it was given; what OneFlow prints goes to the log. Without a request it waits, and
 an idle process uses no processor time. The end of standard input is the end of the worker, also in
-the middle of a turn, so that it never outlives its controller; a rank of a group joins the group
-before it serves.
+the middle of a turn, so that it never outlives its controller.
+
+A session is an object with a method for each call. A method gets the request as the model that
+the annotation of its only argument names, or as a dict; it returns a model or a dict.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, List, Optional
+from functools import lru_cache
+from typing import Any, Callable, Dict, List, Optional, Type, get_type_hints
 
-from ..distributed import progress
-from ..distributed.membership import join_group
+from pydantic import BaseModel
+
 from ..errors import InputError, WorkerError
 
 _DECODER = json.JSONDecoder()  # fewer calls than json.loads, which counts between two turns
@@ -88,10 +91,10 @@ def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], Non
         if not line:
             return
         request = json.loads(line)
-        progress.mark(progress.WORKING)
+        call = request["call"]
         answer: Dict[str, Any]
         try:
-            answer = {"ok": True, **getattr(session, request["call"])(request)}
+            answer = {"ok": True, **_answer(session, call, request)}
         except _known_input_errors() as error:
             answer = {"ok": False, "kind": "input", "error": str(error)}
         except Exception as error:
@@ -101,10 +104,23 @@ def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], Non
                 "kind": "failure",
                 "error": f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ''}",
             }
-        progress.mark_idle()
         write(json.dumps(answer) + "\n")
-        if request["call"] == "end" or not answer["ok"]:
+        if call == "end" or not answer["ok"]:
             return
+
+
+def _answer(session: Any, call: str, request: Dict[str, Any]) -> Dict[str, Any]:
+    method = getattr(session, call)
+    kind = _find_model(method)
+    answer = method(request if kind is None else kind.model_validate(request))
+    return answer.model_dump(mode="json") if isinstance(answer, BaseModel) else dict(answer)
+
+
+@lru_cache(maxsize=None)
+def _find_model(method: Callable[..., Any]) -> Optional[Type[BaseModel]]:
+    """The model that a method's argument is annotated with, if it is one."""
+    kind = next((kind for name, kind in get_type_hints(method).items() if name != "return"), None)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _end_with(input_fd: int) -> None:
@@ -121,8 +137,15 @@ def _end_with(input_fd: int) -> None:
     os._exit(1)
 
 
-def main(session: Any, arguments: Optional[List[str]] = None) -> None:
-    """Serve `session` on standard input and the descriptor given as --reply-fd."""
+def main(
+    session: Any,
+    arguments: Optional[List[str]] = None,
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve `session` on standard input and the descriptor given as --reply-fd.
+
+    `prepare` runs before that; its InputError is the answer to whatever is asked first.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--reply-fd", type=int, required=True)
     options = parser.parse_args(arguments)
@@ -134,8 +157,8 @@ def main(session: Any, arguments: Optional[List[str]] = None) -> None:
             replies.flush()
 
         try:
-            join_group(os.environ)
-        except InputError as error:  # the answer to whatever is asked first
+            prepare()
+        except InputError as error:
             write(json.dumps({"ok": False, "kind": "input", "error": str(error)}) + "\n")
             return
         serve(session, sys.stdin.readline, write)

@@ -1,6 +1,7 @@
-"""A worker process: builds one contender and does what the controller says, turn by turn.
+"""A worker process: builds one contender and takes its turns.
 
-`process.create_worker_command` starts it. `protocol.py` says how it is asked and how it answers.
+`process.create_worker_command` starts it, `protocol.py` serves it, and `messages.py` has its
+requests. OneFlow is imported by `prepare`, which times the import.
 """
 
 from __future__ import annotations
@@ -10,16 +11,30 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
-from ..config import SYNTHETIC_DATA, Contender, Workload
+from ..config import SYNTHETIC_DATA, Workload
 from ..errors import InputError
+from ..record.events import Compiled, Ended, Prepared, Probed, TimedBlock, TrainedBlock, Validated
 from ..record.machine import RECORDED_VARIABLES, read_peak_rss_bytes
 from ..training.counters import Counters
-from ..training.feeds import BatchDigests
 from ..training.identity import ALONE, read_identity
-from ..training.job import score_batches
+from .messages import (
+    MeasureRequest,
+    PrepareRequest,
+    Request,
+    Saved,
+    SaveRequest,
+    Setup,
+    StepsRequest,
+)
 from .protocol import main
+
+if TYPE_CHECKING:
+    from ...data import DatasetInfo
+    from ..training.feeds import BatchDigests
+    from ..training.job import Job
+    from ..training.modes import Mode
 
 
 class Session:
@@ -29,38 +44,34 @@ class Session:
         self._workload: Workload
         self._steps_per_epoch = 0
         self._step = 0
-        self._job: Any = None
-        self._mode: Any = None
-        self._dataset: Any = None
-        self._digests: Any = None
+        self._job: Job
+        self._mode: Mode
+        self._digests: BatchDigests
+        self._dataset: Optional[DatasetInfo] = None
         self._identity = ALONE
 
-    def setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def setup(self, request: PrepareRequest) -> Setup:
         """Import OneFlow, build and compile; every part timed apart."""
-        return {**self.prepare(request), **self.compile(request)}
+        return Setup(**dict(self.prepare(request)), **dict(self.compile(Request())))
 
-    def prepare(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def prepare(self, request: PrepareRequest) -> Prepared:
         """Import OneFlow and build, which several workers may do at once."""
         self._counters = Counters()  # before OneFlow starts the threads it counts
         self._identity = read_identity(os.environ)
-        self._workload = Workload.model_validate(request["workload"])
-        contender = Contender.model_validate(request["contender"])
-        self._steps_per_epoch = int(request["steps_per_epoch"])
+        self._workload, contender = request.workload, request.contender
+        self._steps_per_epoch = request.steps_per_epoch
         start = time.perf_counter()
         import oneflow as flow
 
         imported = time.perf_counter()
         from ...data import load_dataset
-        from ..distributed.sharing import describe_sharing
         from ..record.checkpoint import digest_state
-        from ..training import job as workload
-        from ..training import modes
+        from ..training import job as jobs
+        from ..training.modes import ModeSetting, create_mode
 
         check_device(contender.device, flow.cuda.is_available())
-        folder = request.get("dataset")
-        sharing = describe_sharing(contender, self._identity, self._workload, self._steps_per_epoch)
-        self._dataset = load_dataset(Path(folder)) if folder else None
-        self._job = workload.create_job(
+        self._dataset = load_dataset(Path(request.dataset)) if request.dataset else None
+        self._job = job = jobs.create_job(
             self._workload,
             self._dataset,
             self._steps_per_epoch,
@@ -69,40 +80,33 @@ class Session:
             self._identity,
             contender.accumulation_steps,
         )
-        if request.get("initial_weights"):
-            workload.load_weights(self._job.model, request["initial_weights"], "initial weights")
-        initial = digest_state(workload.copy_state(self._job.model))
-        self._mode = modes.create_mode(
-            contender.mode,
-            self._job,
-            self._workload.image_size,
-            self._workload.feed,
-            contender.graph_options,
-            sharing,
-        )
+        if request.initial_weights:
+            jobs.load_weights(job.model, request.initial_weights, "initial weights")
+        initial = digest_state(jobs.copy_state(job.model))
+        setting = ModeSetting(self._workload, contender, self._steps_per_epoch, self._identity)
+        self._mode = create_mode(job, setting, request.implementation)
         self._digests = self._create_digests()
         if self._workload.resume:
             self._resume(Path(self._workload.resume))
-        built = time.perf_counter()
-        return {
-            "import_s": imported - start,
-            "build_s": built - imported,
-            "initial_digest": initial,
-            "num_params": sum(p.numel() for p in self._job.model.parameters()),
-            "module_kinds": workload.list_module_kinds(self._job.model),
-            "first_step": self._step,
-            "dropped": self._job.dropped,
-            "teacher_digest": self._digest_teacher(),
-            "environment": describe_environment(flow),
-        }
+        return Prepared(
+            import_s=imported - start,
+            build_s=time.perf_counter() - imported,
+            initial_digest=initial,
+            num_params=sum(p.numel() for p in job.model.parameters()),
+            module_kinds=jobs.list_module_kinds(job.model),
+            first_step=self._step,
+            dropped=job.dropped,
+            teacher_digest=self._digest_teacher(),
+            environment=describe_environment(flow),
+        )
 
-    def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Compile the graphs, on this worker's turn alone: these seconds are reported."""
-        return {
-            "compile_train_s": self._mode.compile_train(),
-            "compile_eval_s": self._mode.compile_eval(),
-            "graph_ops": self._mode.graph_ops,
-        }
+    def compile(self, request: Request) -> Compiled:
+        """Compile the mode, on this worker's turn alone: these seconds are reported."""
+        return Compiled(
+            compile_train_s=self._mode.compile_train(),
+            compile_eval_s=self._mode.compile_eval(),
+            graph_ops=self._mode.graph_ops,
+        )
 
     def _resume(self, path: Path) -> None:
         """Optimizer, schedule and feeds as they were; the weights were loaded with the job."""
@@ -115,106 +119,107 @@ class Session:
         self._job.eval_feed.skip(stored.epoch * self._job.eval_feed.steps_per_pass)
 
     def _create_digests(self) -> BatchDigests:
+        from ..training.feeds import BatchDigests
+
         preloaded = self._workload.feed == "memory" or self._workload.data == SYNTHETIC_DATA
         return BatchDigests(len(self._job.train_feed.reader_samples), preloaded)
 
     def _digest_teacher(self) -> Optional[str]:
         from ..record.checkpoint import digest_state
-        from ..training import job as workload
+        from ..training.job import copy_state
 
         teacher = self._job.teacher
-        return None if teacher is None else digest_state(workload.copy_state(teacher))
+        return None if teacher is None else digest_state(copy_state(teacher))
 
-    def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def train(self, request: StepsRequest) -> TrainedBlock:
         """Time a block of train steps; losses and digests are fetched after the clock stopped."""
         from ..plan.lr_schedule import learning_rate
-        from ..training import clock as timing
+        from ..training.clock import measure_block
         from ..training.tensors import gather
 
-        steps = int(request["steps"])
-        timed = timing.measure_block(self._mode.train_step, steps)
+        timed = measure_block(self._mode.train_step, request.steps)
         first = self._step
-        self._step += steps
+        self._step += request.steps
         losses = [float(gather(loss).mean()) for loss, _, _ in timed.outputs]
         images = [batch for _, _, batch in timed.outputs]
-        return {
-            "duration_s": timed.duration_s,
-            "cpu_s": timed.cpu_s,
-            "first_step": first,
-            "losses": [loss if math.isfinite(loss) else None for loss in losses],
-            "lr": [
+        return TrainedBlock(
+            duration_s=timed.duration_s,
+            cpu_s=timed.cpu_s,
+            first_step=first,
+            losses=[loss if math.isfinite(loss) else None for loss in losses],
+            lr=[
                 learning_rate(self._workload, self._steps_per_epoch, step)
                 for step in range(first, self._step)
             ],
-            "labels_digest": self._digests.digest([labels for _, labels, _ in timed.outputs]),
-            "images_digest": None if images[0] is None else self._digests.digest(images),
-        }
+            labels_digest=self._digests.digest([labels for _, labels, _ in timed.outputs]),
+            images_digest=None if images[0] is None else self._digests.digest(images),
+        )
 
-    def measure(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def measure(self, request: MeasureRequest) -> TimedBlock:
         """Time a block of train steps for the speed verdict: no losses, no digests."""
         from ..training.clock import measure_speed_block
 
-        steps, lead_steps = int(request["steps"]), int(request["lead_steps"])
-        self._step += lead_steps + steps
-        return measure_speed_block(self._timed_step, steps, lead_steps, self._counters)
+        steps, untimed_steps = request.steps, request.untimed_steps
+        self._step += untimed_steps + steps
+        used = measure_speed_block(self._timed_step, steps, untimed_steps, self._counters)
+        return TimedBlock(**used)
 
     def _timed_step(self) -> Any:
         return self._mode.train_step()
 
-    def probe(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """What measuring itself costs, what the loader alone takes, and what cannot be read."""
+    def probe(self, request: StepsRequest) -> Probed:
+        """Measure a synchronisation and the loader; say which counters cannot be read."""
         from ..training.clock import measure_step_time, measure_synchronization
 
-        return {
-            "sync_s": measure_synchronization(),
-            "loader_step_time_s": measure_step_time(
-                self._job.train_feed.next_batch, int(request["steps"])
-            ),
-            "peak_rss_bytes": read_peak_rss_bytes(),
-            "unreadable": self._counters.describe(),
-        }
+        return Probed(
+            sync_s=measure_synchronization(),
+            loader_step_time_s=measure_step_time(self._job.train_feed.next_batch, request.steps),
+            peak_rss_bytes=read_peak_rss_bytes(),
+            unreadable=self._counters.describe(),
+        )
 
-    def eval(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def eval(self, request: Request) -> Validated:
         """Time one pass over the validation split; the score counts every sample once."""
-        from ..training import clock as timing
+        from ..training.clock import measure_block
+        from ..training.job import score_batches
 
         feed = self._job.eval_feed
-        timed = timing.measure_block(self._mode.eval_step, feed.steps_per_pass)
+        timed = measure_block(self._mode.eval_step, feed.steps_per_pass)
         correct, loss = score_batches(
             [(logits.numpy(), labels.numpy()) for logits, labels in timed.outputs],
             feed.reader_samples,
         )
-        return {
-            "duration_s": timed.duration_s,
-            "steps": feed.steps_per_pass,
-            "samples": feed.num_samples,
-            "correct": correct,
-            "loss": loss if math.isfinite(loss) else None,
-        }
+        return Validated(
+            duration_s=timed.duration_s,
+            steps=feed.steps_per_pass,
+            samples=feed.num_samples,
+            correct=correct,
+            loss=loss if math.isfinite(loss) else None,
+        )
 
-    def save(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def save(self, request: SaveRequest) -> Saved:
         """Write the weights to `path`, and with `training` the optimizer's state beside them.
 
         All ranks gather what is spread over them, and the first writes it.
         """
         from ..record import checkpoint
-        from ..training import job as workload
+        from ..training.job import copy_state
 
-        state = workload.copy_state(self._job.model)
-        optimizer = self._mode.capture_optimizer() if request.get("training") else None
+        state = copy_state(self._job.model)
+        optimizer = self._mode.capture_optimizer() if request.training else None
         if self._identity.rank == 0:
-            path = Path(request["path"])
+            path = Path(request.path)
             checkpoint.save_weights(state, path, self._describe_weights())
             if optimizer is not None:
                 training = checkpoint.TrainingState(
                     optimizer=optimizer,
                     step=self._step,
-                    epoch=int(request["epoch"]),
+                    epoch=request.epoch,
                     workload=self._workload.model_dump(),
                     steps_per_epoch=self._steps_per_epoch,
                 )
                 checkpoint.save_training_state(training, path)
-        return {"digest": checkpoint.digest_state(state)}
+        return Saved(digest=checkpoint.digest_state(state))
 
     def _describe_weights(self) -> Dict[str, Any]:
         """What is needed to use the weights: the model, and the pictures' classes and scale."""
@@ -231,11 +236,12 @@ class Session:
             about["random_crop"] = self._dataset.random_crop
         return about
 
-    def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {
-            "peak_rss_bytes": read_peak_rss_bytes(),
-            "teacher_digest": None if self._job is None else self._digest_teacher(),
-        }
+    def end(self, request: Request) -> Ended:
+        prepared = hasattr(self, "_job")
+        return Ended(
+            peak_rss_bytes=read_peak_rss_bytes(),
+            teacher_digest=self._digest_teacher() if prepared else None,
+        )
 
 
 def check_device(device: str, cuda_available: bool) -> None:

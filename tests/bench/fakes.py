@@ -154,14 +154,14 @@ class FakeSpeedWorker(ScriptedWorker):
 
     def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
         self._clock.now += 0.5
-        return {"import_s": 1.0, "build_s": 0.3}
+        return {"import_s": 1.0, "build_s": 0.3, "initial_digest": "d" * 64, "num_params": 10}
 
     def _compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
         self._clock.now += self._compile_s
         return {"compile_train_s": self._compile_s, "compile_eval_s": 0.0, "graph_ops": None}
 
     def _measure(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        self._clock.now += sum(self._step_time_s() for _ in range(request["lead_steps"]))
+        self._clock.now += sum(self._step_time_s() for _ in range(request["untimed_steps"]))
         duration = sum(self._step_time_s() for _ in range(request["steps"]))
         self._clock.now += duration
         return {"duration_s": duration, "cpu_s": duration, "major_faults": 0}

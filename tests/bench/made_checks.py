@@ -43,7 +43,7 @@ def create_speedup(ratio: float = 1.2, **changes: Any) -> Speedup:
         "low": ratio / 1.02,
         "high": ratio * 1.02,
         "verdict": "faster",
-        "reason": "the whole interval is beyond 1 %",
+        "reason": "the whole 95 % interval is beyond 1 %",
         "control_verdict": "equivalent",
         "replicates": 6,
         "duration_s": 25.0,

@@ -159,7 +159,7 @@ def _create_warmup(who: Any, step_time_s: float) -> List[SpeedBlockEvent]:
 
 def _create_speed_block(who: Any, kind: Any, step_time_s: float, **fields: Any) -> SpeedBlockEvent:
     duration_s = BLOCK_STEPS * step_time_s
-    given = {"turn": 0, "steps": BLOCK_STEPS, "lead_steps": 1, "cpu_s": duration_s, **fields}
+    given = {"turn": 0, "steps": BLOCK_STEPS, "untimed_steps": 1, "cpu_s": duration_s, **fields}
     return SpeedBlockEvent(**who, kind=kind, duration_s=duration_s, **given)
 
 

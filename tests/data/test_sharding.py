@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from data_samples import create_jpeg, create_part
 
-from oneflow_bench.bench.distributed.rendezvous import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.distributed.placement import LOOPBACK, Address, create_rank_variables
 from oneflow_bench.bench.training.identity import Identity
 from oneflow_bench.data import DataError, assign_parts, load_dataset, reshard_dataset
 

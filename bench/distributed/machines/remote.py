@@ -6,14 +6,12 @@ import json
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional
 
 from ...errors import WorkerError
 from ...worker.process import END_GRACE_S, describe_death
 from ...worker.protocol import AnswerStream, open_answer
-from ..observation import Observation
-from ..progress import Progress
 from .link import Link, LinkEnded, Message
 
 SILENT_S = 8.0  # an agent says something every half second
@@ -27,7 +25,6 @@ class RankState:
 
     log: Optional[str] = None  # where it is on the agent's machine; None: not started yet
     pid: int = 0
-    seen: Optional[Observation] = None
     exit_status: Optional[int] = None
     log_tail: str = ""
     failed: Optional[str] = None  # why it could not be started
@@ -69,8 +66,6 @@ class RemoteNode:
         """Take what the agent says; ValueError, KeyError or TypeError for nonsense."""
         with self.changed:
             self.heard_s = time.monotonic()
-            for key, seen in message.get("seen", {}).items():
-                self.ranks[int(key)].seen = None if seen is None else restore_observation(seen)
             if "rank" in message:
                 state = self.ranks[message["rank"]]
                 for name in ("log", "pid", "exit_status", "log_tail", "failed"):
@@ -84,20 +79,10 @@ class RemoteNode:
             return is_there()
 
 
-def store_observation(seen: Optional[Observation]) -> Optional[Dict[str, Any]]:
-    """As it is sent."""
-    return None if seen is None else asdict(seen)
-
-
-def restore_observation(stored: Dict[str, Any]) -> Observation:
-    """Raises TypeError where it is none."""
-    return Observation(**{**stored, "progress": Progress(*stored["progress"])})
-
-
 class RemoteRank:
     """A member of a group on another machine: asked over a connection to its own process.
 
-    Its agent watches it and ends it.
+    Its agent ends it.
     """
 
     def __init__(
@@ -142,10 +127,11 @@ class RemoteRank:
             raise self._died(call) from None
         if line is None:
             return None
-        return open_answer(line, call, self.title, self._log, self.read_log_tail)
+        return open_answer(line, call, self.title, self.log_path, self.read_log_tail)
 
     @property
-    def _log(self) -> str:
+    def log_path(self) -> str:
+        """Where the whole log is, for an error."""
         return f"{self._state.log} there"
 
     def _has_ended(self) -> bool:
@@ -157,7 +143,7 @@ class RemoteRank:
         status = self._state.exit_status
         assert status is not None
         return WorkerError(
-            describe_death(self.title, call, status, self._log),
+            describe_death(self.title, call, status, self.log_path),
             self._state.log_tail,
             status,
         )
@@ -169,13 +155,8 @@ class RemoteRank:
             f"machine {self._node.node_rank}, and at the network"
         )
 
-    def observe(self, answered: bool) -> Optional[Observation]:
-        """The rank as its agent saw it last."""
-        seen = self._state.seen
-        return None if seen is None else replace(seen, answered=answered)
-
     def write_stack(self) -> None:
-        """Make the rank write to its log where its Python is, if it still can."""
+        """As `RankProcess.write_stack`."""
         self._node.send({"do": "stack", "rank": self._key})
 
     def read_log_tail(self) -> str:

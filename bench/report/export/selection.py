@@ -1,4 +1,4 @@
-"""Which contenders of which records are exported, and what every format says of them."""
+"""The contenders to export, and the facts about them that every format holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...verdict.statistics import Summary
 from ..comparison import ContenderSummary, summarize_contender
 
 TRAIN_STEP = "train_step"
-# settings of a contender that most do without, and then have no word of in any format
+# settings of few contenders; a format leaves out those that a contender does not have
 SETTINGS = ("ranks", "strategy", "accumulation_steps", "env", "graph_options")
 
 
@@ -31,9 +31,9 @@ class Scalar(NamedTuple):
 class Selected:
     """One contender of one record.
 
-    `run` is set where several runs are exported and tells them apart. `named` says that this
-    contender alone was asked for: its name then stays out of the benchmark's, so that the files of
-    two contenders hold the same benchmarks and can be compared by tools that match them by name.
+    `run` tells several exported runs apart. `named` means that only this contender was asked for.
+    The benchmark's name then leaves the contender out, so that tools which match benchmarks by
+    name can compare the files of two contenders.
     """
 
     record: RunRecord
@@ -51,12 +51,12 @@ class Selected:
         return "/".join(part for part in parts if part)
 
     def blocks(self, *kinds: str) -> List[BlockEvent]:
-        """The blocks of these kinds, of all kinds without any, in the order measured."""
+        """The blocks of these kinds, or of all if none is given, in the order measured."""
         found: List[BlockEvent] = self.record.of_kind(BlockEvent, self.contender.name)
         return [block for block in found if not kinds or block.kind in kinds]
 
     def steady_blocks(self) -> List[BlockEvent]:
-        """At least one steady block; InputError where there is none."""
+        """The steady blocks. Raises InputError if there is none."""
         blocks = self.blocks("steady")
         if not blocks:
             raise InputError(
@@ -73,7 +73,7 @@ class Selected:
 def select_contenders(records: Sequence[RunRecord], contender: Optional[str]) -> List[Selected]:
     """The contenders to export: all of them, or the one of that name of every record.
 
-    Raises InputError where a record has no such contender, and where a run was given twice.
+    Raises InputError if a record has no such contender, or if a run was given twice.
     """
     selected = []
     for record, run in zip(records, _label_runs(records)):
@@ -92,7 +92,7 @@ def select_contenders(records: Sequence[RunRecord], contender: Optional[str]) ->
 
 
 def _label_runs(records: Sequence[RunRecord]) -> List[Optional[str]]:
-    """The runs' folders' names, or their ids where folders are named alike; None for one run."""
+    """The names of the runs' folders, or their ids if names are not unique; None for one run."""
     if len(records) == 1:
         return [None]
     ids = [record.document.run_id for record in records]
@@ -109,15 +109,14 @@ def step_time_s(block: BlockEvent) -> float:
 
 
 def list_scalars(selected: Selected) -> List[Scalar]:
-    """Times in seconds and memory in bytes, as far as the record holds them; smaller is better."""
+    """Times in seconds and memory in bytes, as far as the record has them; smaller is better."""
     summary = selected.summary
     scalars = [
         *_summary_scalars("train_step_time_s", summary.train_step_time_s),
         *_summary_scalars("eval_step_time_s", summary.eval_step_time_s),
     ]
-    if summary.compile_train_s is not None:
-        compile_s = summary.compile_train_s + (summary.compile_eval_s or 0.0)
-        scalars.append(Scalar("compile_s", compile_s, "s"))
+    if summary.compile_s is not None:
+        scalars.append(Scalar("compile_s", summary.compile_s, "s"))
     if summary.time_to_first_step_s is not None:
         scalars.append(Scalar("time_to_first_step_s", summary.time_to_first_step_s, "s"))
     if summary.peak_rss_bytes is not None:
@@ -134,7 +133,7 @@ def _summary_scalars(name: str, summary: Optional[Summary]) -> List[Scalar]:
 
 
 def describe_machine_of(selected: Selected) -> Dict[str, Any]:
-    """What the record says of the machine and the software; what it does not say is left out."""
+    """Facts about machine and software, as far as the record has them."""
     environment = selected.record.document.environment_start
     cpu = environment.get("cpu") or {}
     setup = selected.setup()
@@ -152,10 +151,10 @@ def describe_machine_of(selected: Selected) -> Dict[str, Any]:
 
 
 def describe_job_of(selected: Selected) -> Dict[str, Any]:
-    """What was run: the workload's main fields and the contender's.
+    """The main fields of the workload and of the contender.
 
-    Of SETTINGS there is what the contender has; `env` and `graph_options` are NAME=VALUE words in
-    the order of their names.
+    SETTINGS that the contender does not have are left out. `env` and `graph_options` are NAME=VALUE
+    words, sorted by name.
     """
     workload, contender = selected.record.document.workload, selected.contender
     settings = {

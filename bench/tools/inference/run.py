@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-from pydantic import BaseModel
 
 from ....data import DataError, InputScale, imagenet_names, read_picture
 from ....models import UnknownModelError, get_model_spec
@@ -17,11 +16,10 @@ from ...errors import InputError
 from ...measure.order import generate_orders
 from ...plan.checks import validated
 from ...record.checkpoint import find_checkpoint, read_about
-from ...verdict.statistics import Summary, summarize
+from ...verdict.statistics import summarize
+from .result import InferenceResult, ModeTimes, compare_logits, predict
 
 IMAGENET_CLASSES = 1000
-# probabilities of the two modes that differ by more are called different
-PROBABILITY_TOLERANCE = 1e-4
 _TURNS = 4  # that the steady passes are taken in, so that drift meets both modes alike
 # 0..255, per channel: the scale of torchvision's pretrained weights
 TORCHVISION_MEAN = (123.675, 116.28, 103.53)
@@ -29,51 +27,6 @@ TORCHVISION_STD = (58.395, 57.12, 57.375)
 TORCHVISION_RESIZE = 256 / 224
 
 Observer = Callable[[str, int, int], None]
-
-
-class ModeTimes(BaseModel):
-    """Seconds that one mode took; steady passes are of one batch."""
-
-    mode: str
-    import_s: float
-    init_s: float
-    load_s: float
-    compile_s: float
-    first_s: float
-    steady_s: Summary
-
-
-class Prediction(BaseModel):
-    """The most probable classes of one picture in one mode, best first."""
-
-    picture: str
-    mode: str
-    classes: List[int]
-    names: List[str]
-    probabilities: List[float]
-
-
-class Agreement(BaseModel):
-    """How far the second mode is from the first, over all pictures and classes."""
-
-    agrees: bool
-    same_top1: int
-    pictures: int
-    max_probability_difference: float
-    max_logit_difference: float
-    bitwise_equal: bool
-
-
-class InferenceResult(BaseModel):
-    """What `bench infer` says, and its JSON."""
-
-    model: str
-    checkpoint: str
-    batch_size: int
-    times: List[ModeTimes]
-    predictions: List[Prediction]
-    agreement: Optional[Agreement] = None
-    skipped: List[str] = []  # one sentence for each file that is no picture
 
 
 @dataclass(frozen=True)
@@ -248,41 +201,4 @@ def _describe_times(
 ) -> ModeTimes:
     parts = {key: answer[key] for key in ("import_s", "init_s", "load_s", "compile_s")}
     steady = summarize(durations[1:])
-    return ModeTimes(mode=contender.mode, first_s=durations[0], steady_s=steady, **parts)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (..., K) in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    return probabilities
-
-
-def predict(
-    path: Path, mode: str, logits: np.ndarray, names: Sequence[str], top: int
-) -> Prediction:
-    """The `top` classes of one picture from its logits (K,); equal ones by their number."""
-    probabilities = softmax(logits)
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    return Prediction(
-        picture=str(path),
-        mode=mode,
-        classes=[int(number) for number in best],
-        names=[names[number] for number in best],
-        probabilities=[float(probabilities[number]) for number in best],
-    )
-
-
-def compare_logits(baseline: np.ndarray, contender: np.ndarray) -> Agreement:
-    """Of logits (N, K): they agree with equal best classes and probabilities within 1e-4."""
-    difference = float(np.abs(softmax(baseline) - softmax(contender)).max())
-    same = int((baseline.argmax(axis=1) == contender.argmax(axis=1)).sum())
-    return Agreement(
-        agrees=bool(same == len(baseline) and difference <= PROBABILITY_TOLERANCE),
-        same_top1=same,
-        pictures=len(baseline),
-        max_probability_difference=difference,
-        max_logit_difference=float(np.abs(baseline.astype(np.float64) - contender).max()),
-        bitwise_equal=bool(np.array_equal(baseline, contender)),
-    )
+    return ModeTimes(mode=contender.name, first_s=durations[0], steady_s=steady, **parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
-from ...report.speed import MISSING
+from ...report.format import MISSING
 from .document import LimitsDocument
 from .floor import LayerFloor, Roof, sum_work
 

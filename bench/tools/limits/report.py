@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
 from ...record.run import write_atomically
-from ...report.speed import MISSING, format_ratio
+from ...report.format import MISSING, format_ratio
 from ...verdict.statistics import summarize
 from ..profile.report import format_ms
 from .document import MATMUL, Ceiling, LimitsDocument, Witness

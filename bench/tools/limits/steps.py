@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from ...config import Contender, Workload
 from ...errors import InputError, WorkerError
 from ...measure.order import (
-    choose_lead_steps,
     choose_speed_block_steps,
+    choose_untimed_steps,
     choose_warmup_blocks,
     generate_orders,
 )
@@ -154,7 +154,7 @@ def time_steps(fleet: Fleet, start: Optional[Dict[str, Any]], blocks: int) -> Li
             participant.compile()
             settled_s += _warm_up(participant)
         steps = choose_speed_block_steps(max(settled_s), 0.0, None)
-        lead = choose_lead_steps(max(settled_s))
+        lead = choose_untimed_steps(max(settled_s))
         times = _take_turns(fleet, participants, blocks, steps, lead)
         for participant in participants:
             participant.ask("end")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
-from ...report.style import plt, save_picture
+from ...report.pictures import plt, save_picture
 from .document import ProfileDocument, layer_rows
 from .report import select_rows
 

@@ -41,26 +41,26 @@ class ProfileSession:
     def parts(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Times of whole steps and of their parts, with nothing wrapped."""
         from ...training import clock as timing
-        from ...training import modes
+        from ...training.eager import STEP_PARTS, EagerMode, measure_step_parts
 
-        mode = modes.EagerMode(self._job)
+        mode = EagerMode(self._job)
         for _ in range(int(request["warmup"])):
             mode.train_step()
         iterations = int(request["iterations"])
         steps = [timing.measure_block(mode.train_step, 1).duration_s for _ in range(iterations)]
-        parts: Dict[str, List[float]] = {name: [] for name in modes.STEP_PARTS}
+        parts: Dict[str, List[float]] = {name: [] for name in STEP_PARTS}
         for _ in range(iterations):
-            for name, duration in modes.measure_step_parts(self._job).items():
+            for name, duration in measure_step_parts(self._job).items():
                 parts[name].append(duration)
         return {"step_s": steps, **parts}
 
     def layers(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """The profile of the eager step."""
         from ...training import clock as timing
-        from ...training import modes
+        from ...training.eager import EagerMode
         from .layers import profile_layers
 
-        mode = modes.EagerMode(self._job)
+        mode = EagerMode(self._job)
         steps: List[float] = []
         with profile_layers(self._job.model) as profile:
             for _ in range(int(request["iterations"])):
@@ -77,10 +77,10 @@ class ProfileSession:
     def graph(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Compile the train step of a fresh job and say what became of it."""
         from ...training import clock as timing
-        from ...training import modes
+        from ...training.graph import GraphMode
 
         job, options = self._create_job(self._request), self._contender.graph_options
-        mode = modes.GraphMode(job, self._workload.image_size, False, options)
+        mode = GraphMode(job, self._workload.image_size, False, options)
         compile_s = mode.compile_train()
         built, compiled = mode.list_ops()
         for _ in range(int(request["warmup"])):

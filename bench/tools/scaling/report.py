@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, List, Optional
 
-from ...report.speed import MISSING
+from ...report.format import MISSING
 from ..limits.layer_table import create_table, format_milliseconds, format_percent, format_short
 from .link import LinkFit
 from .model import Scaling, ScalingDocument

@@ -19,15 +19,15 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 from ...config import Contender
 from ...errors import InputError, WorkerError, WorkerTimeout
-from ...measure.execution import execute_plan
-from ...measure.training_phase import Launcher, Observer
+from ...measure.execution import create_document, execute_plan
+from ...measure.training_phase import Observer
 from ...plan.checks import validated
-from ...plan.plan import create_document
 from ...record.machine import read_oom_kills
 from ...record.run import RunRecord
 from ...report.comparison import ContenderSummary, compare_contenders
 from ...worker.environment import RuntimeResolver
 from ...worker.launch import create_launcher
+from ...worker.messages import Launcher
 from .document import CELLS_FOLDER, MODES, Cell, CellResult, CellStatus, ModeResult, name_cell
 from .plan import PlannedCell
 
@@ -61,6 +61,12 @@ class DeadlineWorker:
             f"the cell was not done within {self._limit_s:g} s and was ended in a {call} turn; "
             "give a longer --cell-timeout if it needs it"
         )
+
+    def send(self, call: str, **arguments: Any) -> None:
+        self._worker.send(call, **arguments)
+
+    def receive(self, call: str, timeout_s: float) -> Any:
+        return self._worker.receive(call, timeout_s)
 
     def kill(self) -> None:
         self._worker.kill()

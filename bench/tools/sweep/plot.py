@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ...report.style import PICTURE_STYLE, plt, save_picture
+from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...verdict.judge import EQUIVALENCE
 from .document import Cell, SweepDocument, name_cell
 from .growth import Growth, LineFit, Quantity

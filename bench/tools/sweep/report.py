@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Union
 
-from ...report.speed import format_short_ratio
-from ...report.tables import MISSING
+from ...report.format import MISSING, format_short_ratio
 from ...verdict.statistics import Ratio
 from .document import MODES, Cell, ModeResult, SweepDocument, Value, name_cell, without_batch_size
 from .growth import Growth, Quantity

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 from ...config import Contender, Workload
-from ...measure.order import choose_lead_steps, choose_speed_block_steps
+from ...measure.order import choose_speed_block_steps, choose_untimed_steps
 from .fidelity import Trained
 from .race import choose_double_rounds
 
@@ -109,7 +109,7 @@ class FirstSteps:
             worker.close()
         step_time_s = parts[-1]["duration_s"] / (steps - 2)
         block_steps = choose_speed_block_steps(step_time_s, probed["sync_s"], None)
-        lead_steps = choose_lead_steps(step_time_s)
+        lead_steps = choose_untimed_steps(step_time_s)
         double_round_s = 2 * (block_steps + lead_steps) * step_time_s
         self._scouted = Scouted(
             trained=trained,

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from ...report.style import PICTURE_STYLE, plt, save_picture
+from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...verdict.judge import EQUIVALENCE, Interval
 from .report import label_candidates
 from .result import NOT_TRIED, ModeResult, TuneDocument

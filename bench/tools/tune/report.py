@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence
 
-from ...report.speed import MISSING, format_short_ratio
+from ...report.format import MISSING, format_short_ratio
 from ...verdict.judge import FASTER, Interval
 from .candidates import Setting, find_feed
 from .fidelity import Fidelity

@@ -10,32 +10,47 @@ import hashlib
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from ...config import Workload
 from ...parity.difference import move_clip_norm, move_learning_rate, move_weights
+from ...record.events import Compiled, Prepared
 from ...record.machine import read_peak_rss_bytes
-from ...worker.session import Session, main
+from ...worker.messages import PrepareRequest, Request
+from ...worker.protocol import main
+from ...worker.session import Session
+
+
+class TuningRequest(PrepareRequest):
+    """As the training worker's, with the seed of a witness."""
+
+    witness: Optional[int] = None
+
+
+class TuningCompiled(Compiled):
+    """As the training worker's, with a digest of the compiled operators."""
+
+    operators_digest: Optional[str] = None
 
 
 class TuningSession(Session):
     """The state of one process between requests."""
 
-    def prepare(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def prepare(self, request: TuningRequest) -> Prepared:  # type: ignore[override]
         """As `Session.prepare`; `witness` is the seed of a witness (see `parity/witness.py`)."""
-        seed = request.get("witness")
+        seed = request.witness
         if seed is None:
             return super().prepare(request)
-        workload = move_learning_rate(Workload.model_validate(request["workload"]), seed)
-        answer = super().prepare({**request, "workload": workload.model_dump()})
+        workload = move_learning_rate(request.workload, seed)
+        answer = super().prepare(request.model_copy(update={"workload": workload}))
         move_weights(self._job.model, seed)
         move_clip_norm(self._job.optimizer, seed)
         return answer
 
-    def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def compile(self, request: Request) -> TuningCompiled:
         """Compile the train step alone; no heat evaluates."""
-        return {
-            "compile_train_s": self._mode.compile_train(),
-            "operators_digest": self._digest_operators(),
-        }
+        return TuningCompiled(
+            compile_train_s=self._mode.compile_train(),
+            compile_eval_s=0.0,
+            operators_digest=self._digest_operators(),
+        )
 
     def _digest_operators(self) -> Optional[str]:
         """sha256 over the compiled operators, names and types, in order; None in eager mode."""

@@ -66,7 +66,6 @@ def compared(tmp_path_factory):
         ["versions"],
         ["sweep"],
         ["check"],
-        ["limits"],
         ["baseline"],
         ["baseline", "update"],
         ["plot"],
@@ -288,7 +287,7 @@ def test_records_that_cannot_be_read_or_compared_are_refused(tmp_path):
     refused(bench("plot", tmp_path), "no record at")
     refused(bench("compare", tmp_path), "two stored runs or none, and 1 were given")
     for flag in (["--lr", "0.1"], ["--budget", "9"], ["--no-speed"]):
-        refused(bench("compare", tmp_path, tmp_path, *flag), f"{flag[0]} steers a new run")
+        refused(bench("compare", tmp_path, tmp_path, *flag), f"{flag[0]} is for a new run")
 
 
 def test_models_as_table_and_json():

@@ -26,7 +26,8 @@ def test_every_contender_runs_as_it_was_typed(tmp_path):
     out = tmp_path / "run"
     done = bench("compare", *QUICK, "--baseline", "eager,runtime=stock", *given, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "graph-OMP_NUM_THREADS=1. Parity: " in done.stdout and "fused. Parity: " in done.stdout
+    for name in ("graph-OMP_NUM_THREADS=1", "fused"):
+        assert f"Parity of {name}: " in done.stdout
     record = load_record(out)
     assert record.contender_names() == ["eager-stock", "graph-OMP_NUM_THREADS=1", "fused"]
     variables = {s.contender: s.environment["variables"] for s in record.of_kind(SetupEvent)}
@@ -150,4 +151,4 @@ def test_a_runtime_profile_of_this_machine_is_applied_to_each_mode(tmp_path):
 
 def test_stored_runs_bring_their_own_contenders(tmp_path):
     done = bench("compare", tmp_path, tmp_path, "--contender", "graph")
-    refused(done, "--contender steers a new run and two stored runs were given")
+    refused(done, "--contender is for a new run, and two stored runs were given")

@@ -96,10 +96,10 @@ def test_a_stored_run_of_ranks_is_reported_again(tmp_path):
     run = save_record(create_rank_record(("ddp", "graph-tp")), tmp_path / "run")
     done = bench("compare", run, run, "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr
-    assert "strong scaling against eager" in done.stdout
+    assert "Strong scaling against eager" in done.stdout
     stored = json.loads((tmp_path / "report" / "comparison.json").read_text())
     assert [one["ranks"]["ranks"] for one in stored] == [2, 2]
-    assert "Strong scaling against eager:" in (tmp_path / "report" / "report.md").read_text()
+    assert "## Strong scaling against eager" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_a_weak_run_has_speed_alone_and_is_no_fault(tmp_path):
@@ -115,5 +115,5 @@ def test_a_weak_run_has_speed_alone_and_is_no_fault(tmp_path):
     run = save_record(record, tmp_path / "run")
     done = bench("compare", run, run, "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr
-    assert "weak scaling against eager" in done.stdout and "0.80 (" in done.stdout
-    assert "Parity: not judged; in weak scaling" in done.stdout
+    assert "Weak scaling against eager" in done.stdout and "0.80 (" in done.stdout
+    assert "Parity: not judged. In weak scaling" in done.stdout

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from oneflow_bench.bench.distributed.rendezvous import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.distributed.placement import LOOPBACK, Address, create_rank_variables
 from oneflow_bench.bench.training.identity import Identity
 
 PROGRAM = Path(__file__).with_name("rank_program.py")

@@ -11,10 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any, Dict
 
+from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.worker.messages import PrepareRequest, Request, SaveRequest, StepsRequest
 from oneflow_bench.bench.worker.session import Session
 
+register_strategies()
 STEPS_PER_EPOCH = 4
+REQUESTS = {"train": StepsRequest, "eval": Request, "save": SaveRequest}
 
 
 def answer_case(case: Dict[str, Any], folder: Path) -> Dict[str, Any]:
@@ -22,15 +26,16 @@ def answer_case(case: Dict[str, Any], folder: Path) -> Dict[str, Any]:
     answers: Dict[str, Any] = {}
     try:
         answers["setup"] = session.setup(
-            {
-                "workload": case["workload"],
-                "contender": {"name": case["name"], **case["contender"]},
-                "steps_per_epoch": STEPS_PER_EPOCH,
-                "dataset": case.get("dataset"),
-            }
-        )
+            PrepareRequest(
+                workload=case["workload"],
+                contender={"name": case["name"], **case["contender"]},
+                steps_per_epoch=STEPS_PER_EPOCH,
+                dataset=case.get("dataset"),
+            )
+        ).model_dump()
         for name, arguments in case.get("calls", []):
-            answers.setdefault(name, []).append(getattr(session, name)(arguments))
+            answer = getattr(session, name)(REQUESTS[name].model_validate(arguments))
+            answers.setdefault(name, []).append(answer.model_dump())
         if case.get("keeps_batches"):
             keep_batches(session, folder / f"{case['name']}.npz")
     except InputError as error:

@@ -128,7 +128,7 @@ def test_what_ranks_used_is_summed_and_what_cannot_be_divided_is_rank_0s():
     assert merged["instructions"] is None
     assert merged["energy_j"] == 50.0
     place = {"contender": "ddp", "role": "contender", "replicate": 0, "wave": 0, "turn": 0}
-    SpeedBlockEvent(**place, kind="scored", steps=1, lead_steps=0, started_s=0.0, **merged)
+    SpeedBlockEvent(**place, kind="scored", steps=1, untimed_steps=0, started_s=0.0, **merged)
 
 
 def test_how_busy_the_cores_were_is_summed_only_over_cores_of_ones_own():

@@ -13,7 +13,7 @@ from oneflow_bench.bench.distributed.parity import (
     measure_relative,
 )
 from oneflow_bench.bench.parity.judge import load_known_differences
-from oneflow_bench.bench.plan.strategies import WORDS
+from oneflow_bench.bench.plan.modes import list_strategies
 from oneflow_bench.bench.record.run import BlockEvent
 
 ROUNDING = ("equal within rounding", "the losses differ from step 1 on")
@@ -108,7 +108,7 @@ def test_no_cause_is_made_up(kinds):
     assert judge(found=errors(3e-2), kinds=kinds).expected is None
 
 
-@pytest.mark.parametrize("word", [word for word in WORDS if word != "graph-pp"])
+@pytest.mark.parametrize("word", [word for word in list_strategies() if word != "graph-pp"])
 def test_a_pipeline_alone_takes_batch_norm_over_the_whole_batch(word):
     assert "batch-norm-shards" in {one.id for one in find_known(["BatchNorm2d"], word, "0.9.0")}
     others = find_known(["BatchNorm2d"], "graph-pp", "0.9.0")

@@ -1,24 +1,20 @@
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
+from golden import shown
 from records import create_events, create_rank_record, create_record
-from rich.console import Console
 
-from oneflow_bench.bench.cli.compare import judge_parities
+from oneflow_bench.bench.cli.run import judge_parities
 from oneflow_bench.bench.distributed.report import (
     describe_parity,
     list_rank_notes,
     list_rank_tables,
 )
+from oneflow_bench.bench.report.blocks import format_markdown
+from oneflow_bench.bench.report.compare import build_report, dump_comparisons
 from oneflow_bench.bench.report.comparison import compare_records
-from oneflow_bench.bench.report.contenders import (
-    dump_comparisons,
-    render_comparisons,
-    render_report,
-)
 
 ZERO = {"graph-zero": "OneFlow 0.9.0 aborts"}
 
@@ -28,10 +24,8 @@ def compare(*names, **given):
     return compare_records(record, record)
 
 
-def shown(comparisons, width=80, unavailable=None):
-    stream = io.StringIO()
-    render_comparisons(comparisons, Console(file=stream, width=width), unavailable)
-    return stream.getvalue()
+def terminal(comparisons, width=80, unavailable=None):
+    return shown(build_report(comparisons, unavailable, brief=True), width)
 
 
 def test_every_contender_of_ranks_has_a_row_in_every_table():
@@ -75,17 +69,15 @@ def test_a_run_too_short_for_a_speedup_says_so():
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_tables_fit_a_terminal(width):
-    text = shown(compare(shift=3e-2, kinds=["BatchNorm2d"]), width, ZERO)
-    assert "…" not in text
-    tables = [line for line in text.splitlines() if line[:1] in tuple("┏┃┡│└")]
-    assert tables and all(line[-1] in "┓┃┩│┘" and len(line) <= width for line in tables)
-    for title in ("strong scaling against eager", "each rank, a step", "one process in float64"):
+    text = terminal(compare(shift=3e-2, kinds=["BatchNorm2d"]), width, ZERO)
+    assert "…" not in text and max(map(len, text.splitlines())) <= width
+    for title in ("Strong scaling against eager", "Each rank, a step", "one process in float64"):
         assert title in text
 
 
 def test_the_report_and_the_json_hold_the_same():
     comparisons = compare()
-    text = render_report(comparisons, [], ZERO)
+    text = format_markdown(build_report(comparisons, ZERO))
     for line in ("| ddp | 2 |", "| graph-zero | - | - | not available here |", "| ddp | 1.0e-07 |"):
         assert line in text
     stored = json.loads(dump_comparisons(comparisons))
@@ -96,8 +88,8 @@ def test_the_report_and_the_json_hold_the_same():
 
 def test_one_contender_of_ranks_has_the_tables_too():
     comparisons = compare("ddp")
-    assert "strong scaling against eager" in shown(comparisons)
-    assert "Strong scaling against eager:" in render_report(comparisons, [])
+    assert "Strong scaling against eager" in terminal(comparisons)
+    assert "## Strong scaling against eager" in format_markdown(build_report(comparisons))
 
 
 def test_an_expected_difference_is_shown_with_its_size_and_is_no_fault():
@@ -123,4 +115,4 @@ def test_without_ranks_nothing_is_added():
     record = create_record(create_events("eager"), create_events("graph"))
     comparisons = compare_records(record, record)
     assert list_rank_tables(comparisons, {}) == [] and list_rank_notes(comparisons) == []
-    assert "scaling" not in shown(comparisons)
+    assert "scaling" not in terminal(comparisons)

@@ -4,11 +4,13 @@ import pytest
 from records import RANK_PEAKS, create_rank_record, create_speed_events
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.communication import derive_communication
+from oneflow_bench.bench.distributed.communication import derive_communication, sent_bytes
+from oneflow_bench.bench.distributed.plugin import register_extension
 from oneflow_bench.bench.distributed.summary import measure_spread, summarize_ranks
 from oneflow_bench.bench.report.comparison import compare_records
 from oneflow_bench.bench.verdict.statistics import Ratio
 
+register_extension()
 RATIO = Ratio(ratio=1.6, low=1.5, high=1.7, count=9, paired=True, smallest_effect=0.01)
 
 
@@ -61,6 +63,11 @@ def test_memory_and_cores_are_those_of_the_ranks():
     found = summarize(create_rank_record())
     assert found.rank_peak_rss_bytes == RANK_PEAKS
     assert found.rank_cores == [[0], [1]]
+
+
+@pytest.mark.parametrize("ranks, share", [(1, 0.0), (2, 1.0), (4, 1.5), (1024, 2046 / 1024)])
+def test_an_all_reduce_sends_almost_twice_its_bytes(ranks, share):
+    assert sent_bytes(ranks, 1000) == pytest.approx(share * 1000)
 
 
 @pytest.mark.parametrize("strategy, mode", [("ddp", "eager"), ("global", "eager"), ("dp", "graph")])

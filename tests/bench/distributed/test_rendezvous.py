@@ -8,13 +8,11 @@ import time
 
 import pytest
 
+from oneflow_bench.bench.distributed.placement import Address, create_rank_variables, read_master
 from oneflow_bench.bench.distributed.rendezvous import (
-    Address,
     PortReservation,
     check_master_port,
-    create_rank_variables,
     is_listening,
-    read_master,
     wait_for_master,
 )
 from oneflow_bench.bench.errors import InputError
@@ -80,3 +78,9 @@ def test_a_rank_waits_until_rank_0_listens(reservation):
     wait_for_master(reservation.address)
     assert opened and time.monotonic() - start >= 0.3
     opened[0].close()
+
+
+def test_a_rank_that_does_not_reach_rank_0_says_where_and_what_to_check(reservation):
+    words = f"^cannot connect to rank 0 at {reservation.address} within 0.2 s; .*firewall"
+    with pytest.raises(InputError, match=words):
+        wait_for_master(reservation.address, 0.2)

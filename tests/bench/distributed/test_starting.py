@@ -15,10 +15,12 @@ import pytest
 from rank_faults import is_free, read_address, read_environment, read_pids
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.cores import VARIABLE, divide_cores
+from oneflow_bench.bench.distributed.placement import CORES as CORES_VARIABLE
+from oneflow_bench.bench.distributed.placement import divide_cores
+from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.worker import launch as single
 from oneflow_bench.bench.worker.environment import RuntimeResolver
-from oneflow_bench.bench.worker.launch import SINGLE, create_launcher
 
 BENCHMARKS = Path(faulty_rank_worker.__file__).resolve().parent
 CORES = divide_cores(sorted(os.sched_getaffinity(0)), 2)
@@ -28,7 +30,7 @@ CONTROLLER = """
 import sys
 from pathlib import Path
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.worker.launch import create_launcher
+from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 contender = Contender.model_validate_json(sys.argv[1])
 group = create_launcher(Path(sys.argv[2]), RuntimeResolver(), "faulty_rank_worker")(contender)
@@ -148,7 +150,7 @@ def test_each_rank_has_its_place_its_cores_and_as_many_threads(tmp_path, monkeyp
         ("0", "2", "0"),
         ("1", "2", "1"),
     ]
-    assert [rank[VARIABLE] for rank in ranks] == [",".join(map(str, own)) for own in CORES]
+    assert [rank[CORES_VARIABLE] for rank in ranks] == [",".join(map(str, own)) for own in CORES]
     assert [rank["OMP_NUM_THREADS"] for rank in ranks] == [str(len(own)) for own in CORES]
     assert len({rank["MASTER_PORT"] for rank in ranks}) == 1
 
@@ -166,15 +168,15 @@ def test_a_number_of_threads_that_was_given_stays(tmp_path, monkeypatch, whose):
     assert [rank["OMP_NUM_THREADS"] for rank in ranks] == ["7", "7"]
 
 
-@pytest.mark.parametrize("module", sorted(SINGLE))
-def test_what_works_on_one_process_refuses_several_ranks(tmp_path, module):
-    launch = create_launcher(tmp_path, RuntimeResolver(), module)
-    with pytest.raises(InputError, match=f"'ddp' has 2 ranks, and {SINGLE[module]} works on one"):
+def test_what_works_on_one_process_refuses_several_ranks(tmp_path):
+    launch = single.create_launcher(tmp_path, RuntimeResolver())
+    with pytest.raises(InputError, match="'ddp' has 2 ranks, and this command works on one"):
         launch(create_contender())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_modules_of_one_process_are_there():
-    for module in SINGLE:
-        path = Path(*module.split(".")[1:]).with_suffix(".py")
-        assert (BENCHMARKS.parent / "bench" / path).exists()
+def test_the_controller_of_ranks_imports_no_oneflow():
+    modules = ("starting", "plugin", "machines.coordinator", "machines.join_run")
+    code = "".join(f"import oneflow_bench.bench.distributed.{name}\n" for name in modules)
+    code += "import sys; sys.exit('oneflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,11 +7,11 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.parity.hooks import hook_modules, list_tensors, name_in_model
 from oneflow_bench.bench.parity.observe import create_observed, list_backward, observe_eval
 from oneflow_bench.bench.training.job import copy_state, create_job
-from oneflow_bench.bench.training.modes import create_mode
+from oneflow_bench.bench.training.modes import ModeSetting, create_mode
 
 pytestmark = pytest.mark.oneflow
 
@@ -32,7 +32,8 @@ def test_observed_steps_are_the_plain_steps_of_both_modes(model):
         losses.append([float(step.loss.numpy()) for step in steps])
         states.append(copy_state(observed._job.model))
     job = create(model)
-    plain = create_mode("graph", job, 32, "memory")
+    workload, graph = Workload(), Contender(name="graph", mode="graph")
+    plain = create_mode(job, ModeSetting(workload, graph, 2))
     plain.compile_train()
     losses.append([float(plain.train_step()[0].numpy()) for _ in range(2)])
     states.append(copy_state(job.model))

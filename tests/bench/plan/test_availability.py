@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.plan.availability import explain_zero, split_available
 from oneflow_bench.bench.plan.contenders import parse_contenders
+from oneflow_bench.bench.plan.resolve import explain_zero, split_available
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import os
 import pytest
 
 from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.plan.contenders import parse_contender, parse_contenders
 
+register_strategies()
 TWO = {"ranks": 2}
 
 
@@ -110,7 +112,7 @@ def test_names_say_what_sets_contenders_apart(texts, expected):
         ("eager,,name=x", "empty place"),
         ("eager,", "empty place"),
         ('eager,env.A="x', "open quote"),
-        ("eagre", "begins with 'eagre' .*eager or graph; did you mean eager"),
+        ("eagre", "begins with 'eagre' .*a mode .eager, graph. or with a .*; did you mean eager"),
         ("runtime=stock,eager", "begins with 'runtime=stock'"),
         ("eager,stock", "'stock' is not KEY=VALUE"),
         ("eager,runtime=", "'runtime=' is not KEY=VALUE"),

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from oneflow_bench.bench.config import Contender, Workload, workload_of
-from oneflow_bench.bench.distributed.machines.nodes import Nodes
+from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.plan.arrangement import RankRequest, arrange_ranks, complete_contenders
 from oneflow_bench.bench.plan.contenders import parse_contenders
-from oneflow_bench.bench.plan.strategies import WORDS, count_ranks, find_word
+from oneflow_bench.bench.plan.modes import MODES, count_ranks, list_strategies, spell_strategy
+from oneflow_bench.bench.plan.resolve import RankRequest, complete_contenders, resolve_contenders
 
-ONE = Nodes(1, 0, None, None)
+register_strategies()
 
 
 def parse(*texts):
@@ -17,13 +17,16 @@ def parse(*texts):
 
 
 def request(**given):
-    usual = {"ranks": 2, "oversubscribe": False, "weak": False, "nodes": ONE}
+    usual = {"ranks": 2, "oversubscribe": False, "weak": False}
     return RankRequest(**{**usual, **given})
 
 
 def test_every_word_is_found_again():
-    assert [find_word(*strategy) for strategy in WORDS.values()] == list(WORDS)
-    assert find_word("graph", None) == "graph"
+    names = list_strategies()
+    specs = [MODES[name] for name in names]
+    assert [spell_strategy(spec.mode, spec.strategy) for spec in specs] == names
+    assert list_strategies("eager") == ["ddp", "eager-global"]
+    assert spell_strategy("graph", None) == "graph"
 
 
 def test_a_run_has_one_number_of_ranks():
@@ -34,7 +37,7 @@ def test_a_run_has_one_number_of_ranks():
 
 
 def test_what_is_not_available_is_left_out_and_said():
-    found = arrange_ranks(parse("eager", "ddp", "graph-zero"), request(), 2)
+    found = resolve_contenders(parse("eager", "ddp", "graph-zero"), request(), 2)
     assert [one.name for one in found.contenders] == ["eager", "ddp"]
     assert "aborts the process" in found.unavailable["graph-zero"]
 
@@ -52,7 +55,7 @@ def test_what_is_not_available_is_left_out_and_said():
 )
 def test_what_cannot_be_had_is_refused_in_one_sentence(texts, given, words):
     with pytest.raises(InputError, match=words) as info:
-        arrange_ranks(parse(*texts), request(**given), 2)
+        resolve_contenders(parse(*texts), request(**given), 2)
     assert "\n" not in str(info.value)
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.plan.checks import check_accumulation, check_cores, choose_val_batch_size
 from oneflow_bench.bench.plan.plan import create_plan
-from oneflow_bench.bench.plan.shares import check_accumulation, check_cores, choose_val_batch_size
 from oneflow_bench.data import default_dataset_path, load_dataset, reshard_dataset
 
 SMALL = {"model": "lenet", "readers": 2}

@@ -14,9 +14,9 @@ from oneflow_bench.bench.report.blocks import (
 
 
 def test_markdown_takes_names_and_errors_as_text():
-    text = format_markdown([Heading("a_b"), Text(["<x> | `y`"]), Table(["n"], [["1|2\n[3]"]])])
+    text = format_markdown([Heading("a_b"), Text(["<x> | `y_z` `"]), Table(["n"], [["1|2\n[3]"]])])
     assert text.splitlines() == [
-        "# a\\_b", "", "\\<x\\> \\| \\`y\\`  ", "", "| n |", "| --- |", "| 1\\|2 \\[3\\] |",
+        "# a\\_b", "", "\\<x\\> \\| `y_z` \\`  ", "", "| n |", "| --- |", "| 1\\|2 \\[3\\] |",
     ]  # fmt: skip
 
 

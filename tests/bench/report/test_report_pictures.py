@@ -6,12 +6,12 @@ from records import create_events, create_record
 
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.pictures import (
+    choose_style,
     draw_loss_difference,
     list_series,
     plt,
     render_pictures,
 )
-from oneflow_bench.bench.report.style import choose_style
 
 NAMES = [
     "accuracy",

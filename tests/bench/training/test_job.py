@@ -7,11 +7,11 @@ import oneflow as flow
 import pytest
 from safetensors.numpy import save_file
 
-from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.checkpoint import save_weights
 from oneflow_bench.bench.training.job import copy_state, create_job
-from oneflow_bench.bench.training.modes import create_forward, create_mode
+from oneflow_bench.bench.training.modes import ModeSetting, create_forward, create_mode
 from oneflow_bench.bench.training.optimizers import create_optimizer
 
 pytestmark = pytest.mark.oneflow
@@ -30,7 +30,12 @@ STEPS = 5
 def create(mode, **recipe):
     workload = Workload(**{**BASE, **recipe})
     job = create_job(workload, None, STEPS, "cpu")
-    return job, create_mode(mode, job, 32, "memory")
+    return job, make_mode(job, mode)
+
+
+def make_mode(job, mode, graph_options=None):
+    contender = Contender(name=mode, mode=mode, graph_options=graph_options or {})
+    return create_mode(job, ModeSetting(Workload(**BASE), contender, STEPS))
 
 
 def train(mode, steps=STEPS, **recipe):
@@ -158,7 +163,7 @@ def test_graph_options_change_the_compiled_graph_and_not_the_training():
     def compile_with(options):
         workload = Workload(**{**BASE, "model": "resnet20"})
         job = create_job(workload, None, STEPS, "cpu")
-        mode = create_mode("graph", job, 32, "memory", options)
+        mode = make_mode(job, "graph", options)
         mode.compile_train()
         return mode.graph_ops, [mode.train_step()[0].numpy().tolist() for _ in range(3)]
 
@@ -166,7 +171,7 @@ def test_graph_options_change_the_compiled_graph_and_not_the_training():
     assert fused[0] < plain[0]
     assert fused[1] == plain[1]
     with pytest.raises(InputError, match="did you mean allow_fuse_add_to_output"):
-        create_mode("graph", create("eager")[0], 32, "memory", {"fuse_add_to_output": True})
+        make_mode(create("eager")[0], "graph", {"fuse_add_to_output": True})
     model, images = create("eager")[0].model, flow.zeros(2, 3, 32, 32)
     assert create_forward("graph", model, images, {"enable_amp": False})[0](images).shape == (2, 10)
     with pytest.raises(InputError, match="unknown graph option 'amp'"):

@@ -32,10 +32,10 @@ def test_a_quiet_machine_gives_no_warning():
 @pytest.mark.parametrize(
     "case, cause, remedy",
     [
-        ({"before": {"load": 9.0}}, "load 9.0 on 2 cores", "end other work"),
+        ({"before": {"load": 9.0}}, "load 9.0 on 2 cores", "End other work"),
         ({"after": {"steal_s": 4.0}}, "took 20.0 %", "not shared"),
         ({"after": {"frequency_hz": 2e9}}, "2.00 to 3.00 GHz", "governor"),
-        ({"after": {"temperature_c": 97.0}}, "97 degrees", "let it cool"),
+        ({"after": {"temperature_c": 97.0}}, "97 degrees", "Let it cool"),
         ({"major_faults": 50}, "major faults", "--batch-size"),
         ({"machine_busy_s": 0.95}, "used 0.9 cores", "--budget"),
     ],

@@ -59,14 +59,14 @@ def test_the_end_of_the_input_is_the_end_of_the_worker():
 
 BUSY = """
 import sys
-from oneflow_bench import serving
+from oneflow_bench.bench.worker import protocol
 class Busy:
     def train(self, request):
         sys.stderr.write("busy\\n")
         while True:
             pass
-serving.LINGER_S = float(sys.argv.pop(1))
-serving.main(Busy())
+protocol.LINGER_S = float(sys.argv.pop(1))
+protocol.main(Busy())
 """
 
 

@@ -8,6 +8,7 @@ import pytest
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
 from oneflow_bench.bench.record.weight_difference import compare_weights
+from oneflow_bench.bench.worker.messages import PrepareRequest, SaveRequest
 from oneflow_bench.bench.worker.session import Session, check_device
 
 
@@ -50,10 +51,10 @@ def test_weights_are_compared_by_their_floating_point_tensors(tmp_path):
 @pytest.mark.oneflow
 def test_a_rank_without_its_group_is_refused():
     workload = {"model": "lenet", "data": "synthetic", "feed": "memory", "readers": 2}
-    about = {"name": "ddp", "mode": "eager", "strategy": "ddp", "ranks": 2}
+    about = {"name": "eager", "mode": "eager", "ranks": 2}
     request = {"workload": workload, "contender": about, "steps_per_epoch": 2}
-    with pytest.raises(InputError, match="ddp has 2 ranks and this process is one of 1; start"):
-        Session().prepare(request)
+    with pytest.raises(InputError, match="eager has 2 ranks and this process is one of 1; start"):
+        Session().prepare(PrepareRequest(**request))
 
 
 @pytest.mark.oneflow
@@ -63,10 +64,10 @@ def test_weights_that_another_drew_are_started_from(tmp_path):
         session = Session()
         about = {"name": "eager", "mode": "eager"}
         request = {"workload": workload, "contender": about, "steps_per_epoch": 2, **more}
-        return session, session.prepare(request)["initial_digest"]
+        return session, session.prepare(PrepareRequest(**request)).initial_digest
 
     drew, digest = prepare(1)
     path = str(tmp_path / "initial.safetensors")
-    drew.save({"path": path})
+    drew.save(SaveRequest(path=path))
     assert prepare(2)[1] != digest
     assert prepare(2, initial_weights=path)[1] == digest

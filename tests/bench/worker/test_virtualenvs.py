@@ -27,9 +27,9 @@ class FakePip:
     def __call__(self, command, on_line):
         self.commands.append(command)
         on_line("Collecting oneflow")
-        if command[1:3] == ["-m", "venv"]:
-            (Path(command[3]) / "bin").mkdir(parents=True)
-            (Path(command[3]) / "bin" / "python").write_text("")
+        if command[1:4] == ["-I", "-m", "venv"]:
+            (Path(command[4]) / "bin").mkdir(parents=True)
+            (Path(command[4]) / "bin" / "python").write_text("")
             return 0, []
         if self.fails_with is not None:
             return 1, self.fails_with
@@ -48,9 +48,9 @@ def test_an_environment_is_made_once_and_moved_to_its_place(cache):
     python = ensure_environment("0.9.0", said.append, pip)
     assert Path(python).exists() and Path(python).parent.parent == locate_environment("0.9.0")
     venv, install = pip.commands
-    assert venv[:3] == [sys.executable, "-m", "venv"]
-    assert ".building-" in venv[3] and not Path(venv[3]).exists()
-    assert install[1:4] == ["-m", "pip", "install"] and "oneflow==0.9.0" in install
+    assert venv[:4] == [sys.executable, "-I", "-m", "venv"]
+    assert ".building-" in venv[4] and not Path(venv[4]).exists()
+    assert install[1:5] == ["-I", "-m", "pip", "install"] and "oneflow==0.9.0" in install
     assert "OneFlow 0.9.0: Collecting oneflow" in said
     assert ensure_environment("0.9.0", said.append, pip) == python and len(pip.commands) == 2
     assert ensure_environment("0.8.0", said.append, pip) != python

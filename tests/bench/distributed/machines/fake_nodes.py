@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 
-from test_group import SCRIPT
+import scripted_rank
+from scripted_rank import SCRIPT
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.machines.node_server import NodeServer
@@ -16,7 +17,7 @@ from oneflow_bench.bench.distributed.starting import start_group
 TOKEN, VERSION, RUN = "secret", "1.2.3", {"batch_size": 8, "contender 0": {"mode": "eager"}}
 END_WITH_PARENT = """
 import os
-from oneflow_bench.bench.distributed.membership import _end_with_controller
+from oneflow_bench.bench.distributed.rendezvous import _end_with_controller
 _end_with_controller(os.environ)
 """
 WORKER = [sys.executable, "-c", END_WITH_PARENT + SCRIPT]
@@ -28,26 +29,28 @@ import os, signal, sys
 from pathlib import Path
 from fake_nodes import HOST, RUN, TOKEN, VERSION, WORKER
 from oneflow_bench.bench.errors import BenchError
-from oneflow_bench.bench.distributed.machines.agent import Agent, join_run
+from oneflow_bench.bench.distributed.machines.join_run import Agent, connect_to_machine_0
 from oneflow_bench.bench.distributed.machines.handshake import create_hello
-from oneflow_bench.bench.distributed.rank_process import RankProcess
-from oneflow_bench.bench.distributed.rendezvous import Address
-from oneflow_bench.bench.distributed.seat import create_seat_variables, restore_seat
+from oneflow_bench.bench.distributed.group import RankProcess
+from oneflow_bench.bench.distributed.placement import (
+    Address, create_placement_variables, restore_placement
+)
 
 port, node_rank, logs, program = sys.argv[1:]
 
 def start(message, connection):
-    seat = restore_seat(message)
-    environment = {**os.environ, **create_seat_variables(seat, False)}
-    command = [program, *WORKER[1:]]
-    return RankProcess(message["name"], seat.identity, command, environment, Path(logs), connection)
+    placement = restore_placement(message)
+    environment = {**os.environ, **create_placement_variables(placement, False)}
+    command, name, logs_folder = [program, *WORKER[1:]], message["name"], Path(logs)
+    return RankProcess(name, placement.identity, command, environment, logs_folder, connection)
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 master = Address(HOST, int(port))
 hello = create_hello(TOKEN, VERSION, node_rank=int(node_rank), nodes=2, run=RUN, cores=[0],
                      machine={}, dataset="/theirs")
 try:
-    last = Agent(join_run(master, hello), master, create_hello(TOKEN, VERSION), start).serve()
+    link = connect_to_machine_0(master, hello)
+    last = Agent(link, master, create_hello(TOKEN, VERSION), start).serve()
 except BenchError as error:
     print(error, flush=True)
     sys.exit(error.exit_status)
@@ -89,12 +92,14 @@ def start_agent(port, folder, node_rank=1, program=sys.executable):
 
 
 def start_script(script, *arguments, prefix=(), host=HOST):
-    here = os.path.dirname(os.path.abspath(__file__))
+    folders = [
+        os.path.dirname(os.path.abspath(path)) for path in (__file__, scripted_rank.__file__)
+    ]
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", script, *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": here, "FAKE_HOST": host},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders), "FAKE_HOST": host},
     )
 
 

@@ -23,11 +23,11 @@ from fake_nodes import (
 )
 
 from oneflow_bench.bench.distributed.machines import node_server
-from oneflow_bench.bench.distributed.machines.agent import join_run
 from oneflow_bench.bench.distributed.machines.handshake import create_hello
+from oneflow_bench.bench.distributed.machines.join_run import connect_to_machine_0
 from oneflow_bench.bench.distributed.machines.link import pack
-from oneflow_bench.bench.distributed.rendezvous import Address
-from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.distributed.placement import Address
+from oneflow_bench.bench.errors import InputError, WorkerError, WorkerTimeout
 
 LIMIT_S = 10.0  # for a fault to be noticed
 
@@ -118,9 +118,11 @@ def test_what_a_rank_there_refuses_is_bad_input(machines):
         machines.group.ask("save", 60, does=["hang", "refuse"])
 
 
-def test_a_rank_there_that_hangs_shows_where_it_is(machines):
-    error = fail(machines, ["step", "hang"], "^rank 1 .* on machine 1 .* hangs .* rank 0 is")
-    assert 'File "<string>"' in error.log_tail
+def test_a_rank_there_that_hangs_is_ended_at_the_timeout(machines):
+    machines.group.ask("save", 20, does=["", ""])
+    with pytest.raises(WorkerTimeout, match=r"^rank 1 of .*/there/ddp.rank-1.log there") as info:
+        machines.group.ask("save", 1.0, does=["", "hang"])
+    assert 'File "<string>"' in info.value.log_tail
     assert are_gone(machines.pids)
 
 
@@ -212,11 +214,11 @@ def test_a_machine_that_does_not_fit_is_refused_in_a_sentence(fields, words):
     server = open_server()
     try:
         with pytest.raises(InputError, match=f"^machine 0 refuses machine .: .*{words}") as info:
-            join_run(Address("127.0.0.1", server.port), hello(**fields), 5)
+            connect_to_machine_0(Address("127.0.0.1", server.port), hello(**fields), 5)
         assert "\n" not in str(info.value)
-        link = join_run(Address("127.0.0.1", server.port), hello(), 5)
+        link = connect_to_machine_0(Address("127.0.0.1", server.port), hello(), 5)
         with pytest.raises(InputError, match="machine 1 has come already"):
-            join_run(Address("127.0.0.1", server.port), hello(), 5)
+            connect_to_machine_0(Address("127.0.0.1", server.port), hello(), 5)
         link.close()
     finally:
         server.close({"do": "end"})
@@ -227,12 +229,12 @@ def test_machine_0_that_is_not_there_or_another_program_is_said():
         bound.bind(("127.0.0.1", 0))
         address = Address(*bound.getsockname())
         with pytest.raises(InputError, match=f"was not reached at --master {address} within 0.1 s"):
-            join_run(address, hello(), 0.1)
+            connect_to_machine_0(address, hello(), 0.1)
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = Address(*other.getsockname())
         threading.Thread(target=answer_otherwise, args=(other,), daemon=True).start()
         with pytest.raises(InputError, match="does not answer as machine 0"):
-            join_run(address, hello(), 5)
+            connect_to_machine_0(address, hello(), 5)
 
 
 def answer_otherwise(listener):
@@ -268,6 +270,6 @@ def test_a_stranger_is_sent_away_and_disturbs_nobody(monkeypatch, words):
         except ConnectionResetError:
             pass
         stranger.close()
-        join_run(Address("127.0.0.1", server.port), hello(), 5).close()
+        connect_to_machine_0(Address("127.0.0.1", server.port), hello(), 5).close()
     finally:
         server.close({"do": "end"})

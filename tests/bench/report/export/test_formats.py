@@ -7,8 +7,7 @@ import json
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.report.export import formats
-from oneflow_bench.bench.report.export.formats import FORMATS, export
+from oneflow_bench.bench.report.export import FORMATS, export
 from oneflow_bench.bench.report.export.selection import select_contenders
 
 TEXT = [name for name, chosen in FORMATS.items() if not chosen.is_folder]
@@ -69,7 +68,7 @@ def test_a_failure_half_way_leaves_no_folder(record, tmp_path, monkeypatch):
             (folder / "half").write_text("x")
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(formats, "import_module", lambda name: Failing)
+    monkeypatch.setattr("oneflow_bench.bench.report.export.import_module", lambda name: Failing)
     with pytest.raises(InputError, match="No space left on device"):
         export(select_contenders([record], None), "tensorboard", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,13 +12,14 @@ from PIL import Image
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.record.checkpoint import save_weights
-from oneflow_bench.bench.tools.inference.run import (
+from oneflow_bench.bench.report.blocks import Table, format_markdown
+from oneflow_bench.bench.tools.inference.result import (
     compare_logits,
-    create_inference_plan,
     predict,
-    run_inference,
+    report_inference,
     softmax,
 )
+from oneflow_bench.bench.tools.inference.run import create_inference_plan, run_inference
 from oneflow_bench.bench.tools.inference.worker import split_padded
 
 ABOUT = {
@@ -147,6 +149,19 @@ def test_modes_that_differ_are_said_to(tmp_path):
     assert not near.bitwise_equal
 
 
+def test_the_report_shows_every_picture_in_both_modes(tmp_path):
+    paths = [picture(tmp_path / "a.png", 200), picture(tmp_path / "b.png", 0)]
+    blocks = report_inference(run(tmp_path, paths, biases=(0.0, 9.0), top=1)[0])
+    classes, times = (block for block in blocks if isinstance(block, Table))
+    assert classes.columns == ["picture", "class", "eager", "graph"]
+    assert [row[:2] for row in classes.rows] == [[str(paths[0]), "cat"], [str(paths[1]), "dog"]]
+    assert classes.rows[1][3] == "-"  # the graph's best class is another
+    assert ["compile", "125.0", "125.0"] in times.rows
+    assert times.rows[-1] == ["steady pass", *["10.0 (10.0 to 10.0)"] * 2]
+    text = format_markdown(blocks)
+    assert "do not agree. The best class is the same for 1 of 2 pictures." in text
+
+
 def test_what_is_no_picture_is_left_out_and_named(tmp_path):
     (tmp_path / "x.png").write_text("no")
     result, _ = run(tmp_path, [tmp_path / "x.png", picture(tmp_path / "a.png")], biases=(0.0,))
@@ -174,6 +189,7 @@ def test_the_last_batch_is_filled():
 def bench(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "oneflow_bench", *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "200"},  # no path is folded
         capture_output=True,
         text=True,
         timeout=240,
@@ -202,7 +218,7 @@ def test_a_trained_run_says_what_is_on_a_picture(tmp_path):
                  trained, "--iterations", "2", "--top", "2")  # fmt: skip
     assert done.returncode == 2
     assert "broken.png cannot be read as a picture" in done.stderr
-    assert "p0.png" in done.stdout.replace("\n", "")
+    assert "p0.png" in done.stdout
 
 
 @pytest.mark.oneflow

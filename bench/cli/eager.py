@@ -1,0 +1,25 @@
+"""`bench eager`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import HeadedCommand, run_options
+from .rank_options import rank_options
+from .run import run_one_mode
+
+
+@click.command(cls=HeadedCommand)
+@run_options
+@rank_options
+def eager(**flags: Any) -> int:
+    """Train and validate in eager mode. The run keeps the best checkpoint and one per epoch.
+
+    \b
+    bench eager
+    bench eager --model resnet18 --data synthetic --image-size 64 --steps-per-epoch 5
+    bench eager --ranks 2
+    """
+    return run_one_mode("eager", flags)

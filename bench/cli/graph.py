@@ -1,0 +1,24 @@
+"""`bench graph`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import HeadedCommand, run_options
+from .rank_options import rank_options
+from .run import run_one_mode
+
+
+@click.command(cls=HeadedCommand)
+@run_options
+@rank_options
+def graph(**flags: Any) -> int:
+    """Train and validate as compiled graphs. The run keeps the best checkpoint and one per epoch.
+
+    \b
+    bench graph
+    bench graph --feed graph --epochs 1
+    """
+    return run_one_mode("graph", flags)

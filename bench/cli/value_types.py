@@ -1,0 +1,75 @@
+"""Types of values on the command line that click does not bring."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import click
+
+from ..plan.graph_options import parse_option
+
+# what click says of a part, in plain words
+_WORDS = {"a valid integer range": "a whole number", "a valid float range": "a number"}
+
+
+class ValueList(click.ParamType):
+    """Values of another type, separated by commas."""
+
+    def __init__(self, inner: click.ParamType) -> None:
+        self.inner = inner
+        self.name = f"{inner.name} list"
+
+    def get_metavar(self, *arguments: Any, **named: Any) -> str:
+        return "V1,V2,..."
+
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> Tuple[Any, ...]:
+        if not isinstance(value, str):
+            return tuple(value)
+        parts = [part.strip() for part in value.split(",")]
+        if not all(parts):
+            self.fail(f"'{value}' has an empty place; give values separated by commas", param, ctx)
+        try:
+            converted = [self.inner.convert(part, param, ctx) for part in parts]
+        except click.BadParameter as error:
+            said = error.message
+            for jargon, word in _WORDS.items():
+                said = said.replace(jargon, word)
+            self.fail(f"in the list '{value}', {said}", param, ctx)
+        return tuple(dict.fromkeys(converted))
+
+
+def percent(text: str) -> float:
+    """A share above 0 and below 1, typed as 3% or 0.03; the type of a flag."""
+    number = text.strip()
+    try:
+        share = float(number[:-1]) / 100 if number.endswith("%") else float(number)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise click.BadParameter(f"{text} is no share between 0 and 1; give one such as 3% or 0.03")
+    return share
+
+
+def epochs(text: str) -> List[int]:
+    """Epochs, separated by commas; the type of a flag."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{text} is no list of epochs; give whole numbers such as 60,120,160"
+        ) from None
+
+
+def parse_pairs(
+    context: click.Context, parameter: click.Parameter, values: Tuple[str, ...]
+) -> Optional[Dict[str, Any]]:
+    """KEY=VALUE pairs; the value is a number, true or false where it looks like one."""
+    arguments: Dict[str, Any] = {}
+    for pair in values:
+        key, separator, text = pair.partition("=")
+        if not separator or not key.isidentifier():
+            raise click.BadParameter(f"{pair} is not KEY=VALUE, such as depth=40")
+        arguments[key] = parse_option(text)
+    return arguments or None

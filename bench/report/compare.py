@@ -1,0 +1,300 @@
+"""The report of a comparison, and of a run of one mode, as blocks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
+
+from ..verdict.estimate import MEDIAN, QUICKEST_QUARTER
+from ..verdict.judge import INCONCLUSIVE
+from ..verdict.summary import SpeedSummary
+from .blocks import Block, Figure, Heading, Table, Text
+from .comparison import Comparison, ContenderSummary
+from .extension import list_extension_blocks
+from .format import (
+    INTERVAL,
+    MISSING,
+    format_break_even,
+    format_exact,
+    format_interval,
+    format_median_ms,
+    format_mib,
+    format_ms,
+    format_number,
+    format_percent,
+    format_points,
+    format_sentence,
+    format_sequential,
+    format_summary_ms,
+    format_yes,
+    round_up,
+)
+
+SHOWN_EPOCHS = 5  # the last ones; the picture has them all
+LONGER_BUDGET = 10  # times the seconds of an inconclusive run: a third of its detectable difference
+SUMMARISED_BY = {
+    QUICKEST_QUARTER: "the mean of its fastest 25 % of blocks",
+    MEDIAN: "the median of its blocks",
+}
+COUNTERS = {"instructions": "Instructions were", "energy_j": "Energy was"}
+EXPLANATION = [
+    f"A time is a median with its {INTERVAL} interval, over blocks of steps between two full "
+    "synchronisations.",
+    "A speedup is the baseline's time over the contender's: above 1 the contender is faster. The "
+    "processes of both take turns, block by block.",
+    "docs/methodology.md explains the method. samples.jsonl holds the samples.",
+]
+SHARED = (
+    "The contenders share the processes of the baseline and of the control. They also share the "
+    "1 % error of the sequential intervals."
+)
+Rows = Dict[str, str]  # label -> value with unit
+
+
+def build_report(
+    comparisons: Sequence[Comparison],
+    unavailable: Optional[Mapping[str, str]] = None,
+    pictures: Sequence[Path] = (),
+    brief: bool = False,
+) -> List[Block]:
+    """One contender or several against their baseline; `unavailable` was left out of the run.
+
+    A brief report is for a terminal: it ends with the verdict, which is then what the reader sees,
+    and several contenders have a line each in place of the long tables. Pictures are linked by
+    their names, PNG only.
+    """
+    several = len(comparisons) > 1
+    summaries = [comparisons[0].baseline, *(one.contender for one in comparisons)]
+    names = ", ".join(one.name for one in summaries[1:])
+    title = Heading(f"{summaries[0].model}: {names} against {summaries[0].name}")
+    conclusion = Text([line for one in comparisons for line in conclude(one, several)])
+    noted = [Text(notes) for notes in [list_notes(comparisons)] if notes]
+    added = list_extension_blocks(comparisons, unavailable or {})
+    overview = [_build_overview(comparisons)] if several or added else []
+    if brief:
+        tables = [_build_costs(summaries)] if overview else _build_tables(comparisons)
+        return [title, *overview, *tables, *added, *noted, conclusion]
+    shared = [SHARED] if several and any(one.speed for one in comparisons) else []
+    return [
+        title,
+        conclusion,
+        *noted,
+        *overview,
+        *added,
+        *_build_tables(comparisons),
+        Heading("How to read this report"),
+        Text([*EXPLANATION, *shared]),
+        *(Figure(p.stem.replace("_", " "), p.name) for p in pictures if p.suffix == ".png"),
+    ]
+
+
+def build_run_report(summary: ContenderSummary) -> List[Block]:
+    """A run of one mode."""
+    title = Heading(f"{summary.model}: {summary.name}")
+    return [title, _build_table([summary.name], [list_measurements(summary)])]
+
+
+def dump_comparisons(comparisons: Sequence[Comparison]) -> str:
+    """JSON: the comparison of one contender, a list of them for several."""
+    dumped = [one.model_dump() for one in comparisons]
+    return json.dumps(dumped if len(dumped) > 1 else dumped[0], indent=1)
+
+
+def conclude(comparison: Comparison, several: bool = False) -> List[str]:
+    """The two answers, each with its reason: is it faithful, and is it faster.
+
+    With several contenders each answer names its own.
+    """
+    contender, baseline = comparison.contender.name, comparison.baseline.name
+    ratio, of = comparison.speedup, f" of {contender}" if several else ""
+    parity = f"Parity{of}: {comparison.parity}. {format_sentence(comparison.parity_reason)}"
+    speed = [f"Speed{of}: {comparison.speed_verdict}."]
+    if ratio is not None:
+        interval = ""
+        if ratio.low is not None and ratio.high is not None:
+            interval = f" ({INTERVAL} interval {ratio.low:.3f} to {ratio.high:.3f})"
+        speed.append(
+            f"{contender} runs at {ratio.ratio:.3f} times the speed of {baseline}{interval}."
+        )
+    speed.append(format_sentence(comparison.speed_reason))
+    if comparison.speed is not None and comparison.speed_verdict == INCONCLUSIVE:
+        speed += _advise(comparison.speed)
+    return [parity, " ".join(speed)]
+
+
+def _advise(speed: SpeedSummary) -> List[str]:
+    """The least difference that an inconclusive run could have shown, and how to see less."""
+    judgement = speed.judgement
+    if judgement.smallest_effect is None or judgement.process_spread is None:
+        return []
+    budget = round_up(LONGER_BUDGET * speed.duration_s)
+    return [
+        f"Identical processes differ by {format_percent(judgement.process_spread, 1)}, so only a "
+        f"difference above {format_percent(judgement.smallest_effect, 1)} would have been "
+        f"detected. Rerun with `--budget {budget}` or on an idle machine."
+    ]
+
+
+def list_notes(comparisons: Sequence[Comparison]) -> List[str]:
+    """Facts that qualify the verdicts, each once: the machine disturbs all contenders alike."""
+    notes = []
+    statuses = {status for one in comparisons for status in one.status} - {"complete"}
+    if statuses:
+        notes.append(
+            f"Not every run is complete ({', '.join(sorted(statuses))}). The comparison covers the "
+            "steps that were measured."
+        )
+    for one in comparisons:
+        sides = (one.baseline, one.contender)
+        if len({(side.oneflow, side.python) for side in sides}) > 1:
+            notes += [f"{s.name}: OneFlow {s.oneflow}, Python {s.python}." for s in sides]
+        if one.speed:
+            notes += [f"Warning: {warning}." for warning in one.speed.warnings]
+            notes += [
+                f"{COUNTERS[name]} not measured: {reason}."
+                for name, reason in one.speed.unreadable.items()
+                if name in COUNTERS
+            ]
+    return list(dict.fromkeys(notes))
+
+
+def _build_overview(comparisons: Sequence[Comparison]) -> Table:
+    """A line for each contender, and the baseline's above them."""
+    baseline = comparisons[0].baseline
+    step = format_median_ms(baseline.train_step_time_s)
+    rows = [[baseline.name, step, MISSING, MISSING, MISSING]]
+    rows += [
+        [
+            one.contender.name,
+            format_median_ms(one.contender.train_step_time_s),
+            format_interval(one.speedup),
+            one.speed_verdict,
+            f"{one.parity} (expected)" if one.parity_expected else one.parity,
+        ]
+        for one in comparisons
+    ]
+    columns = ["", "train step, ms", "speedup", "speed", "parity"]
+    return Table(columns, rows, columns[1:3])
+
+
+def _build_costs(summaries: Sequence[ContenderSummary]) -> Table:
+    """A line for each contender; the columns that tell contenders apart."""
+    columns = ["", "validation step, ms", "compile, s", "accuracy, %", "peak memory, MiB"]
+    rows = [
+        [
+            summary.name,
+            format_median_ms(summary.eval_step_time_s),
+            format_number(summary.compile_s, ".2f"),
+            f"{summary.accuracy[-1] * 100:.1f}" if summary.accuracy else MISSING,
+            format_mib(summary.peak_rss_bytes),
+        ]
+        for summary in summaries
+    ]
+    return Table(columns, rows, columns[1:])
+
+
+def _build_tables(comparisons: Sequence[Comparison]) -> List[Block]:
+    baseline, names = comparisons[0].baseline, [one.contender.name for one in comparisons]
+    measurements = [list_measurements(s) for s in (baseline, *(c.contender for c in comparisons))]
+    tables = {
+        "Measurements": _build_table([baseline.name, *names], measurements),
+        f"Speed against {baseline.name}": _build_table(names, map(list_speed, comparisons)),
+        f"Parity with {baseline.name}": _build_table(names, map(list_parity, comparisons)),
+    }
+    return [b for title, table in tables.items() if table.rows for b in (Heading(title), table)]
+
+
+def _build_table(names: Sequence[str], values: Iterable[Rows]) -> Table:
+    """A column for each name, and a line for each label that has a value in some column."""
+    columns = list(values)
+    labels = dict.fromkeys(label for rows in columns for label in rows)
+    lines = [[label, *(rows.get(label, MISSING) for rows in columns)] for label in labels]
+    filled = [line for line in lines if set(line[1:]) != {MISSING}]
+    return Table(["", *names], filled, list(names))
+
+
+def list_measurements(summary: ContenderSummary) -> Rows:
+    """The measurements of one contender."""
+    accuracy = " ".join(f"{x * 100:.1f}" for x in summary.accuracy[-SHOWN_EPOCHS:])
+    if len(summary.accuracy) > SHOWN_EPOCHS:
+        accuracy = "... " + accuracy
+    losses = [format_number(x, ".4f") for x in (summary.first_loss, summary.last_loss)]
+    return {
+        "train steps": str(summary.steps),
+        "loss, first to last": " to ".join(losses) if summary.steps else MISSING,
+        "accuracy by epoch, %": accuracy or MISSING,
+        "train step, ms": format_summary_ms(summary.train_step_time_s),
+        "validation step, ms": format_summary_ms(summary.eval_step_time_s),
+        "train images per second": format_number(summary.images_per_s, ".1f"),
+        "compile, s": format_number(summary.compile_s, ".2f"),
+        "first step, ms": format_ms(summary.first_step_s),
+        "time to first step, s": format_number(summary.time_to_first_step_s, ".2f"),
+        "peak memory, MiB": format_mib(summary.peak_rss_bytes),
+    }
+
+
+def list_speed(comparison: Comparison) -> Rows:
+    """Ratios of times, and the evidence behind the speed verdict."""
+    ratio, speed = comparison.speedup, comparison.speed
+    rows = {
+        "speedup, training": format_interval(ratio),
+        "speedup, validation": format_interval(comparison.eval_speedup),
+        "smallest detectable difference": format_percent(
+            ratio.smallest_effect if ratio else None, 1
+        ),
+        "compilation pays for itself": format_break_even(comparison.break_even),
+    }
+    return rows if speed is None else {**rows, **_list_speed_phase(speed)}
+
+
+def _list_speed_phase(speed: SpeedSummary) -> Rows:
+    """The phase's estimates, its size and its costs."""
+    judgement = speed.judgement
+    rows = {
+        "control: the baseline against itself": format_interval(judgement.control),
+        "sequential interval, 99 %": format_sequential(judgement.speedup),
+        "secondary estimate: mean of all blocks": format_interval(speed.mean),
+        "secondary estimate: processor time": format_interval(speed.cpu),
+        "each process is summarised by": SUMMARISED_BY[judgement.location],
+        "spread of identical processes": format_percent(judgement.process_spread),
+        "processes of each side": str(judgement.replicates),
+        "interim analyses": str(judgement.looks),
+        "blocks": str(speed.blocks),
+        "steps of a block": str(speed.block_steps),
+        "duration, s": f"{speed.duration_s:.0f}",
+    }
+    if speed.instructions is not None:
+        rows["secondary estimate: instructions"] = format_interval(speed.instructions)
+    for name in ("baseline", "contender"):
+        role = speed.roles[name]
+        rows[f"warm-up steps of the {name}"] = f"{role.warmup_steps:.0f} ({role.warmup_s:.2f} s)"
+        if name in speed.energy_per_step_j:
+            rows[f"energy of the {name}, J a step"] = f"{speed.energy_per_step_j[name]:.3g}"
+    rows["loader alone, ms a step"] = format_ms(speed.roles["baseline"].loader_step_time_s, 2)
+    if speed.controller_share is not None:
+        share = format_percent(speed.controller_share)
+        rows["processor time of the controller"] = f"{share} of the duration"
+    return rows
+
+
+def list_parity(comparison: Comparison) -> Rows:
+    """The differences of the two trainings."""
+    loss = comparison.loss
+    batches = format_yes(comparison.same_batches)
+    if comparison.same_batches is not None:
+        batches += f" (compared by {comparison.batches_by})"
+    rows = {
+        "same initial weights": format_yes(comparison.same_weights),
+        "same batches": batches,
+        "largest loss difference": format_exact(loss.max_abs if loss else None),
+        "mean loss difference": format_exact(loss.mean_abs if loss else None),
+        "correlation of losses": format_number(loss.correlation if loss else None, ".12g"),
+        "accuracy difference, points": format_points(comparison.accuracy_difference),
+    }
+    for event in comparison.parameter_difference:
+        value = format_exact(event.max_abs)
+        if event.max_abs:
+            value += f" largest, {format_exact(event.relative_l2)} relative"
+        rows[f"parameter difference, epoch {event.epoch + 1}"] = value
+    return rows

@@ -1,0 +1,105 @@
+"""The texts of numbers in reports. Seconds become milliseconds here, and bytes MiB."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Optional, Union
+
+if TYPE_CHECKING:
+    from ..verdict.break_even import BreakEven
+    from ..verdict.judge import Interval
+    from ..verdict.statistics import Ratio, Summary
+
+MISSING = "-"
+INTERVAL = "95 %"
+
+
+def format_number(value: Optional[float], form: str) -> str:
+    return MISSING if value is None else format(value, form)
+
+
+def format_ms(seconds: Optional[float], digits: int = 1) -> str:
+    return MISSING if seconds is None else f"{seconds * 1e3:.{digits}f}"
+
+
+def format_median_ms(summary: Optional[Summary]) -> str:
+    return MISSING if summary is None else format_ms(summary.median)
+
+
+def format_summary_ms(summary: Optional[Summary]) -> str:
+    """The median with its interval."""
+    if summary is None or summary.low is None or summary.high is None:
+        return format_median_ms(summary)
+    return f"{format_ms(summary.median)} ({format_ms(summary.low)} to {format_ms(summary.high)})"
+
+
+def format_mib(value: Optional[float]) -> str:
+    return MISSING if value is None else f"{value / 2**20:.0f}"
+
+
+def format_percent(share: Optional[float], digits: int = 2) -> str:
+    return MISSING if share is None else f"{share * 100:.{digits}f} %"
+
+
+def format_points(share: Optional[float]) -> str:
+    """A difference of two shares, in percentage points."""
+    return MISSING if share is None else f"{share * 100:+.2f}"
+
+
+def format_exact(value: Optional[float]) -> str:
+    """Three digits of any size: 3e-9 is not 0, and 0 means equal bits."""
+    if value is None:
+        return MISSING
+    return "0 (bitwise equal)" if value == 0 else f"{value:.3g}"
+
+
+def format_yes(value: Optional[bool]) -> str:
+    return MISSING if value is None else ("yes" if value else "no")
+
+
+def format_ratio(ratio: float, low: Optional[float], high: Optional[float]) -> str:
+    if low is None or high is None:
+        return f"{ratio:.3f}"
+    return f"{ratio:.3f} ({INTERVAL} {low:.3f} to {high:.3f})"
+
+
+def format_interval(value: Union[Interval, Ratio, None]) -> str:
+    """The ratio with its 95 % interval."""
+    return MISSING if value is None else format_ratio(value.ratio, value.low, value.high)
+
+
+def format_short_ratio(ratio: float, low: Optional[float], high: Optional[float]) -> str:
+    """A ratio with its interval for a table, as in 1.052 (0.981-1.104)."""
+    if low is None or high is None:
+        return f"{ratio:.3f} (no interval)"
+    return f"{ratio:.3f} ({low:.3f}-{high:.3f})"
+
+
+def format_sequential(interval: Interval) -> str:
+    """The 99 % interval over all interim analyses."""
+    if interval.strict_low is None or interval.strict_high is None:
+        return MISSING
+    return f"{interval.strict_low:.3f} to {interval.strict_high:.3f}"
+
+
+def format_break_even(value: Optional[BreakEven]) -> str:
+    """The steps with their interval."""
+    if value is None:
+        return MISSING
+    if value.steps is None:
+        return "never at this speedup"
+    if value.low is None:
+        return f"after {value.steps:.0f} steps"
+    high = "never" if value.high is None else f"{value.high:.0f}"
+    return f"after {value.steps:.0f} steps ({value.low:.0f} to {high})"
+
+
+def format_sentence(text: str) -> str:
+    """A reason as a sentence of its own."""
+    return text if not text else f"{text[0].upper()}{text[1:].rstrip('.')}."
+
+
+def round_up(value: float) -> int:
+    """To one significant digit, and to 1 at least."""
+    digits: int = 10 ** math.floor(math.log10(max(value, 1.0)))
+    return math.ceil(max(value, 1.0) / digits) * digits

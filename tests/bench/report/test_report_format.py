@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench.bench.report.format import (
+    format_break_even,
+    format_exact,
+    format_interval,
+    format_percent,
+    format_points,
+    format_sentence,
+    format_sequential,
+    format_short_ratio,
+    format_summary_ms,
+    round_up,
+)
+from oneflow_bench.bench.verdict.break_even import BreakEven
+from oneflow_bench.bench.verdict.judge import Interval
+from oneflow_bench.bench.verdict.statistics import Summary
+
+BOUNDS = {"low": 1.1, "high": 1.3, "strict_low": 1.05, "strict_high": 1.35}
+
+
+def test_times_are_milliseconds_with_their_interval():
+    assert format_summary_ms(Summary(median=0.1, low=0.09, high=0.2, count=9)) == (
+        "100.0 (90.0 to 200.0)"
+    )
+    assert format_summary_ms(Summary(median=0.1, low=None, high=None, count=2)) == "100.0"
+    assert format_summary_ms(None) == "-"
+
+
+def test_ratios_have_both_intervals():
+    interval = Interval(ratio=1.2, **BOUNDS)
+    assert format_interval(interval) == "1.200 (95 % 1.100 to 1.300)"
+    assert format_sequential(interval) == "1.050 to 1.350"
+    alone = Interval(ratio=1.2, **dict.fromkeys(BOUNDS))
+    assert (format_interval(alone), format_sequential(alone)) == ("1.200", "-")
+    assert format_short_ratio(1.2, 1.1, 1.3) == "1.200 (1.100-1.300)"
+    assert format_short_ratio(1.2, None, None) == "1.200 (no interval)"
+
+
+def test_only_equal_bits_are_0():
+    assert format_exact(0.0) == "0 (bitwise equal)" and format_exact(3e-9) == "3e-09"
+
+
+def test_shares_are_percent_and_points():
+    assert format_percent(0.0726) == "7.26 %" and format_percent(None) == "-"
+    assert format_points(-0.1) == "-10.00"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "-"),
+        (BreakEven(steps=None, low=None, high=None), "never at this speedup"),
+        (BreakEven(steps=65.4, low=None, high=None), "after 65 steps"),
+        (BreakEven(steps=65.4, low=15, high=None), "after 65 steps (15 to never)"),
+        (BreakEven(steps=65.4, low=15, high=90), "after 65 steps (15 to 90)"),
+    ],
+)
+def test_a_compilation_pays_after_some_steps_or_never(value, text):
+    assert format_break_even(value) == text
+
+
+def test_a_reason_becomes_a_sentence():
+    assert format_sentence("the losses differ") == "The losses differ."
+    assert format_sentence("Rerun it.") == "Rerun it." and format_sentence("") == ""
+
+
+@pytest.mark.parametrize(
+    "value, rounded", [(0.2, 1), (9.1, 10), (560, 600), (600, 600), (601, 700)]
+)
+def test_budgets_are_rounded_up_to_one_digit(value, rounded):
+    assert round_up(value) == rounded
