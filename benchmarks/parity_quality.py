@@ -1,11 +1,11 @@
-"""How good is the parity check: what it finds, what it names, whether it cries wolf, what it costs.
+"""How good is the parity check: faults found and named, false alarms, and time.
 
     python benchmarks/parity_quality.py faults [--kinds 'batch*']    plants faults, one by one
     python benchmarks/parity_quality.py zoo [--models 'resnet*']     every model, three seeds
     python benchmarks/parity_quality.py report                       tables and pictures
 
-Each check is stored as it ends (faults.jsonl, zoo.jsonl in results/parity-quality); a second call
-goes on where the first stopped.
+Each check is stored when it ends (faults.jsonl, zoo.jsonl in results/parity-quality). A second call
+continues after the last stored check.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from faulty_worker import VARIABLE
 from study import Row, load_rows, run_study
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.parity.defaults import create_check_flags
 from oneflow_bench.bench.parity.result import ModelCheck
 from oneflow_bench.bench.parity.run import GRAPH, check_model, create_check_launcher
+from oneflow_bench.bench.plan.check_plan import create_check_flags
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record.machine import describe_machine
 from oneflow_bench.bench.record.run import write_atomically
@@ -42,7 +42,7 @@ BENCHMARKS = Path(__file__).resolve().parent
 
 
 def create_faulty_launcher(folder: Path, fault: Fault) -> Any:
-    """Workers as ever, and for the graph one that has the fault."""
+    """Usual workers, and for the graph one that has the fault."""
     usual = create_check_launcher(folder)
     faulty = create_launcher(folder, RuntimeResolver(), "faulty_worker")
     environment = {"PYTHONPATH": str(BENCHMARKS), VARIABLE: fault.name}
@@ -56,7 +56,7 @@ def create_faulty_launcher(folder: Path, fault: Fault) -> Any:
 
 
 def plant(fault: Fault) -> Row:
-    """Check with the fault planted; what was found beside what had to be."""
+    """Check with the fault planted; the result beside the expected one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         recipe = dict(fault.recipe)
@@ -79,7 +79,7 @@ def plant(fault: Fault) -> Row:
         and level in fault.levels
         and fnmatch.fnmatchcase(name, fault.names),
         "expected": [list(fault.levels), fault.names],
-        "alone": origin.alone if origin else None,
+        "isolated_layer": origin.isolated_layer if origin else None,
         "error_ratio": _first_ratio(check),
         "reason": check.reason,
         "duration_s": check.duration_s,

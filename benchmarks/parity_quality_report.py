@@ -1,4 +1,4 @@
-"""Tables and pictures of `parity_quality.py`, from its stored rows alone."""
+"""Tables and pictures of `parity_quality.py`, from its stored rows."""
 
 from __future__ import annotations
 
@@ -147,10 +147,10 @@ def draw_separation(faults: Sequence[Row], zoo: Sequence[Row], path: Path) -> No
     axes.axvline(1.0, color="black", linewidth=1)
     axes.annotate("different", (1.15, 0.97), xycoords=("data", "axes fraction"), va="top")
     axes.set_xscale("log")
-    axes.set_xlabel("error of the graph / what rounding explains")
+    axes.set_xlabel("error of the graph / rounding limit")
     axes.set_ylabel("count")
-    title = f"{exact} more faults were found by bits or by what is missing; faults left of 1 by "
-    figure.suptitle(title + "running the layer alone", fontsize=9)
+    title = f"{exact} more faults were found by bits or by a missing tensor; faults left of 1 by "
+    figure.suptitle(title + "running the layer in isolation", fontsize=9)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=120)
 

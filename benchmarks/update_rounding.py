@@ -17,7 +17,7 @@ import oneflow as flow
 from oneflow import nn
 
 from oneflow_bench.bench.config import Workload
-from oneflow_bench.bench.parity.observation import create_observed
+from oneflow_bench.bench.parity.observe import create_observed
 from oneflow_bench.bench.training.job import create_job
 
 MODEL, CLIP_NORM = "cnn", 1.0  # its largest layer has 262,144 weights

@@ -35,7 +35,7 @@ def test_a_planted_fault_is_found_where_it_is(study):
     fault = next(f for f in study.FAULTS if f.name == "ReLU with a slope/lenet/classifier.3/0.0001")
     row = study.plant(fault)
     assert row["detected"] and row["right_name"] and row["name"] == "classifier.3"
-    assert row["alone"] == "reproduced"
+    assert row["isolated_layer"] == "reproduced"
 
 
 def test_a_study_goes_on_where_it_stopped_and_keeps_failures(study, tmp_path):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 import click
 
-from ..errors import InputError, worst_status
-from .check import check_options, load_stored_check, plan_checks, run_planned_checks
+from ..errors import InputError, RecordError, worst_status
+from .check import check_options, obtain_check
 from .options import HeadedCommand
 
 if TYPE_CHECKING:
+    from ..config import Workload
     from ..parity.baseline import Baseline
     from ..parity.result import CheckDocument
     from ..report.blocks import Block
@@ -40,10 +41,10 @@ def baseline() -> None:
 )
 @check_options
 def update(**flags: Any) -> int:
-    """Check models and write what they gave as their baselines, showing what changes.
+    """Check models, store the results as their baselines, and show the changes.
 
     Each file is replaced in one move. A model whose check is different, inconclusive or failed
-    keeps the baseline it has, and the exit status is that check's.
+    keeps its baseline, and the exit status is that of the check.
 
     \b
     bench baseline update
@@ -53,38 +54,33 @@ def update(**flags: Any) -> int:
     from ..parity.baseline import list_baselines
 
     place = Path(flags["baseline"])
-    if flags["from_run"] is not None:
-        document = load_stored_check(flags["from_run"], _WITH_A_STORED_RUN)
-        _require_place(place, [found.model for found in document.checks])
-    else:
-        plans = plan_checks(flags, lambda: list_baselines(place) if _holds_any(place) else [])
-        _require_place(place, [plan.workload.model for plan in plans])
-        document, folder = run_planned_checks(plans, flags)
+
+    def list_stored() -> Sequence[str]:
+        return list_baselines(place) if place.is_file() or any(place.glob("*.json")) else []
+
+    def require_place(workloads: Sequence[Workload]) -> None:
+        if place.suffix == ".json" and len(workloads) > 1:
+            raise InputError(
+                f"--baseline {place} is one file and {len(workloads)} models were given; give a "
+                "folder"
+            )
+        if place.suffix != ".json" and place.exists() and not place.is_dir():
+            raise InputError(f"--baseline {place} is neither a folder nor a .json file; give one")
+
+    document, folder = obtain_check(flags, _WITH_A_STORED_RUN, list_stored, require_place)
+    if folder is not None:
         click.echo(f"check: {folder}", err=flags["as_json"])
     return _write_baselines(document, place, flags["as_json"])
 
 
-def _holds_any(place: Path) -> bool:
-    return place.is_file() or any(place.glob("*.json"))
-
-
-def _require_place(place: Path, models: Sequence[str]) -> None:
-    if place.suffix == ".json" and len(models) > 1:
-        raise InputError(
-            f"--baseline {place} is one file and {len(models)} models were given; give a folder"
-        )
-    if place.suffix != ".json" and place.exists() and not place.is_dir():
-        raise InputError(f"--baseline {place} is neither a folder nor a .json file; give one")
-
-
 def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int:
-    """Write what is good, say what is not; the exit status."""
+    """Store the good results and name the others; the exit status."""
     from rich.console import Console
 
     from ..parity.baseline import baseline_path, create_baseline, save_baseline
     from ..parity.gate import judge_checks
-    from ..report.baseline_update import report_update
     from ..report.blocks import print_blocks
+    from ..report.check import report_update
 
     written: Dict[Path, Baseline] = {}
     blocks: List[Block] = []
@@ -92,13 +88,10 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
         path = baseline_path(place, found.model)
         new = create_baseline(document, found)
         if new is None or found.verdict not in _GOOD:
-            said = "failed" if found.error is not None else found.verdict
-            click.echo(f"{found.model}: the check is {said}; its baseline stays as it is", err=True)
+            verdict = "failed" if found.error is not None else found.verdict
+            click.echo(f"{found.model}: the check is {verdict}; its baseline is kept", err=True)
             continue
-        old, problem = _load_old(path)
-        if problem:
-            click.echo(f"the old baseline could not be read: {problem}", err=True)
-        blocks += report_update(old, new, path)
+        blocks += report_update(_load_old(path), new, path)
         written[path] = new
     print_blocks(blocks, Console(stderr=as_json))
     for path, new in written.items():
@@ -110,14 +103,12 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
     return worst_status([one.exit_status for one in judge_checks(document)])
 
 
-def _load_old(path: Path) -> Tuple[Optional[Baseline], Optional[str]]:
-    """What is rewritten; one that is damaged or of another schema is no reason not to."""
-    from ..errors import RecordError
+def _load_old(path: Path) -> Optional[Baseline]:
+    """The baseline before; None, and a note, for one that is damaged or of another schema."""
     from ..parity.baseline import load_baseline
 
-    if not path.exists():
-        return None, None
     try:
-        return load_baseline(path), None
+        return load_baseline(path) if path.exists() else None
     except RecordError as error:
-        return None, str(error)
+        click.echo(f"the old baseline could not be read: {error}", err=True)
+        return None

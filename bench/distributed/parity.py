@@ -16,7 +16,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ..parity.known import KnownDifference, load_known_differences
+from ..parity.judge import KnownDifference, load_known_differences
 from ..record.run import BlockEvent, RunRecord, SetupEvent
 from ..report.comparison import ACCURACY_TOLERANCE
 from ..verdict.statistics import Ratio

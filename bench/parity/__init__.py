@@ -1,17 +1,17 @@
-"""Is the graph the same model as the eager one, and if not, where does it begin to differ?
+"""Is the graph the same model as the eager one, and if not, at which tensor does it differ first?
 
-result.py      what a check found, as data; everything that shows or gates reads only this
-
-observation.py, collection.py, tensors.py   looks into a job; what is noted, under which name
-worker.py, witness.py                       one side of a check; what rounding grows to
-run.py, case.py                             the course of a check
-pairs.py, measures.py, difference.py,
-judge.py, known.py                          the judgement, pure
-recording.py, alone.py, locate.py           the layer at which it begins, run alone
-constructor.py, reproduction.py             its standalone script
-assertion.py                                all this in somebody's own tests
-defaults.py, planning.py, series.py         many models at once
-baseline.py, findings.py, gate.py           stored baselines, and the exit status
-documents.py, blocks.py, report.py,
-update_report.py, junit.py, annotations.py  stored, shown, and read by CI servers
+result.py           the result of a check, as data, and `check.json`
+run.py              the course of a check: `check_model`, and `run_checks` of many models
+worker.py           one side of a check, in a process of its own
+hooks.py            copies of every module's output
+observe.py          the levels of a check on one side
+tensors.py          the observed tensors: digests, wanted values, pairs of both modes
+judge.py            the verdict on each level; known differences
+difference.py       the distance of two tensors, and is it rounding? perturbed runs
+locate.py           the layer at which the modes begin to differ
+isolated_layer.py   that layer recorded and run in isolation
+reproduction.py     its standalone script
+baseline.py         stored baselines
+gate.py             a check beside its baseline; the exit status
+assertion.py        `assert_parity`, for your own tests
 """

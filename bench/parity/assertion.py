@@ -1,4 +1,4 @@
-"""`assert_parity`: a parity check of one's own model in one's own tests.
+"""`assert_parity`: a parity check of your own model in your own tests.
 
 from oneflow_bench import assert_parity
 
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 import oneflow as flow
 from oneflow import nn
@@ -20,22 +19,18 @@ from oneflow import nn
 from ..training.feeds import CastFeed, MemoryFeed
 from ..training.job import Job
 from ..training.losses import Objective
-from .collection import Collector
-from .judge import Evidence, judge_levels, list_inexact
-from .known import KnownTally, load_known_differences
-from .pairs import pair_entries
+from .difference import move_optimizer, move_weights
+from .judge import EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
+from .observe import Collector
 from .result import LevelResult
 from .tensors import Entry, Observer
-from .witness import move_optimizer, move_weights
 
 Batch = Tuple[flow.Tensor, flow.Tensor]
 CreateOptimizer = Callable[[nn.Module], flow.optim.Optimizer]
-_EAGER, _GRAPH, _REFERENCE = "eager", "graph", "reference"
-_WITNESSES = {"witness-1": 1, "witness-2": 2}  # with their seeds
 
 
 class ParityError(AssertionError):
-    """The modes differ; `levels` holds all that was found."""
+    """The modes differ, or one does not repeat itself; `levels` has the result of each level."""
 
     def __init__(self, message: str, levels: List[LevelResult]) -> None:
         super().__init__(message)
@@ -49,79 +44,57 @@ def assert_parity(
     steps: int = 2,
     create_optimizer: Optional[CreateOptimizer] = None,
 ) -> List[LevelResult]:
-    """Raise ParityError, naming the first tensor, where `model` as a graph is not the eager model.
+    """Raise ParityError, naming the first tensor, if `model` as a graph is not the eager model.
 
-    `model` is left as it is: copies are trained. `loss(outputs, labels)` gives a scalar tensor and
+    `model` stays as it is: copies are trained. `loss(outputs, labels)` gives a scalar tensor and
     may be a module. `batch` is (inputs (N, ...), labels (N, ...)); every step takes it.
     `create_optimizer(model)` defaults to SGD with lr 0.01 and momentum 0.9. The levels and the
-    judge are those of `bench check`, without resumption and validation; all runs in this process.
-    Returns the levels. Raises ValueError for fewer than one step, and what OneFlow raises where the
-    model cannot be compiled.
+    judge are those of `bench check`, without resumption and validation; all runs are in this
+    process. Returns the levels. Raises ValueError for fewer than one step, and OneFlow's own errors
+    if the model cannot be compiled.
     """
     if steps < 1:
         raise ValueError(f"steps={steps} was given; a parity check takes at least 1")
-    runs = _Runs(model, loss, batch, steps, create_optimizer or _create_default_optimizer)
-    with tempfile.TemporaryDirectory() as folder:
-        levels = runs.judge(Path(folder))
-    different = [level for level in levels if level.verdict == "different"]
-    if different:
+    make = create_optimizer or _create_default_optimizer
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+
+        def run(names: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> List[List[Entry]]:
+            jobs = ((name, _create_job(model, loss, batch, make, name)) for name in names)
+            return [_run(name, job, steps, wanted, folder / name) for name, job in jobs]
+
+        eager, graph = run([EAGER, GRAPH], {})
+        comparison = Comparison(eager, graph, str(flow.__version__))
+        comparison.settle(run, folder)
+    verdict, reason = comparison.conclude()
+    if verdict == "inconclusive":
+        raise ParityError(f"parity cannot be told, since {reason}", comparison.levels)
+    different = next((lev for lev in comparison.levels if lev.verdict == "different"), None)
+    if different is not None:
         raise ParityError(
-            f"the graph is not the eager model; at the level '{different[0].level}' "
-            f"{different[0].reason}",
-            levels,
+            f"the graph is not the eager model; at the level '{different.level}' "
+            f"{different.reason}",
+            comparison.levels,
         )
-    return levels
+    return comparison.levels
 
 
 def _create_default_optimizer(model: nn.Module) -> flow.optim.Optimizer:
     return flow.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 
-class _Runs:
-    """The runs of one assertion, each on copies of its own."""
-
-    def __init__(
-        self, model: nn.Module, loss: Any, batch: Batch, steps: int, make: CreateOptimizer
-    ) -> None:
-        self._model = model
-        self._loss = loss
-        self._batch = batch
-        self._steps = steps
-        self._make = make
-
-    def judge(self, folder: Path) -> List[LevelResult]:
-        known, version = load_known_differences(), str(flow.__version__)
-        pairs = pair_entries(
-            self._run(_EAGER, {}, folder / _EAGER), self._run(_GRAPH, {}, folder / _GRAPH)
-        )
-        wanted = list_inexact(pairs, KnownTally(known, version))
-        if not wanted:
-            return judge_levels(pairs, None, KnownTally(known, version))
-        evidence = Evidence(folder / _EAGER, folder / _GRAPH, folder / _REFERENCE)
-        for side in (_EAGER, _GRAPH, _REFERENCE):
-            self._run(side, wanted, folder / side)
-        levels = judge_levels(pairs, evidence, KnownTally(known, version))
-        if all(level.verdict != "different" for level in levels):
-            return levels
-        for side in _WITNESSES:
-            self._run(side, wanted, folder / side)
-        evidence = replace(evidence, witnesses=[folder / side for side in _WITNESSES])
-        return judge_levels(pairs, evidence, KnownTally(known, version))
-
-    def _run(self, side: str, wanted: Any, folder: Path) -> List[Entry]:
-        observer = Observer(wanted)
-        wide = side == _REFERENCE
-        job = _create_job(self._model, self._loss, self._batch, self._make, wide)
-        if side in _WITNESSES:
-            move_weights(job.model, _WITNESSES[side])
-            move_optimizer(job.optimizer, _WITNESSES[side])
-        collector = Collector(observer, "graph" if side == _GRAPH else "eager")
-        collector.note_initial(job)
-        collector.note_eval_forward(job)
-        collector.note_first_step(job)
-        collector.note_training(job, self._steps, 0)
-        observer.write(folder)
-        return [Entry.model_validate(entry) for entry in observer.take()]
+def _run(
+    name: str, job: Job, steps: int, wanted: Mapping[str, Sequence[str]], folder: Path
+) -> List[Entry]:
+    """One run of the comparison; wanted values go to `folder`."""
+    observer = Observer(wanted)
+    collector = Collector(observer, GRAPH if name.startswith(GRAPH) else EAGER)
+    collector.note_initial(job)
+    collector.note_eval_forward(job)
+    collector.note_first_step(job)
+    collector.note_training(job, steps, 0)
+    observer.write(folder)
+    return observer.take()
 
 
 class _Criterion(nn.Module):
@@ -135,17 +108,15 @@ class _Criterion(nn.Module):
         return self.loss(outputs, labels)
 
 
-def _create_job(
-    model: nn.Module, loss: Any, batch: Batch, make: CreateOptimizer, wide: bool
-) -> Job:
-    """A job of its own: an eager step and a graph on one module would not both train."""
+def _create_job(model: nn.Module, loss: Any, batch: Batch, make: CreateOptimizer, name: str) -> Job:
+    """The job of the run `name`, on copies: an eager step and a graph cannot share a module."""
     criterion = _Criterion(copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss)
     objective = Objective(copy.deepcopy(model), criterion)
     feeds: List[Any] = [MemoryFeed([batch], len(batch[0]), [len(batch[0])]) for _ in range(2)]
-    if wide:
+    if name == REFERENCE:
         objective = objective.to(flow.float64)
         feeds = [CastFeed(feed, flow.float64) for feed in feeds]
-    return Job(
+    job = Job(
         model=objective.model,
         criterion=criterion,
         objective=objective,
@@ -154,3 +125,7 @@ def _create_job(
         train_feed=feeds[0],
         eval_feed=feeds[1],
     )
+    if name in PERTURBED_SEEDS:
+        move_weights(job.model, PERTURBED_SEEDS[name])
+        move_optimizer(job.optimizer, PERTURBED_SEEDS[name])
+    return job

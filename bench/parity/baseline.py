@@ -1,38 +1,36 @@
-"""Stored baselines: what a model gave when it was last found right, one readable file a model.
+"""Stored baselines: the results of a model when it was last found right, one readable file each.
 
 Schema history:
 
     1   first version
-    2   the speedup, where it was measured
+    2   the speedup, if it was measured
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from ..config import Workload
 from ..errors import InputError
 from ..record.run import load_document, save_text
-from .result import CheckDocument, ModelCheck, SideFacts, Speedup, Verdict
+from .result import CheckDocument, ModeFacts, ModelCheck, Speedup, Verdict
 
 BASELINE_SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # what came later has defaults
-BASELINE_FOLDER = Path("results/baselines")
+READABLE_VERSIONS = (1, 2)  # later fields have defaults
 REMEDY = "make one with bench baseline update"
 
-# workload fields that are paths; where they lie is a matter of the machine, so the name is kept
+STRICT = ConfigDict(extra="forbid", frozen=True)
+# workload fields that are paths; folders belong to a machine, so only the names are kept
 _PATH_FIELDS = ("data", "load_checkpoint", "teacher_checkpoint")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+class Machine(BaseModel):
+    """Times and memory depend on it."""
 
-
-class Machine(_Strict):
-    """What times and memory depend on."""
+    model_config = STRICT
 
     processor: Optional[str] = None
     cores: Optional[int] = None
@@ -41,21 +39,10 @@ class Machine(_Strict):
         return f"{self.processor or 'an unknown processor'}, {self.cores or '?'} cores"
 
 
-class ModeBaseline(_Strict):
-    """One mode. Losses are float32 values at full precision, None where not finite."""
+class Baseline(BaseModel):
+    """A stored baseline, or the results of a check in the same terms."""
 
-    losses: List[Optional[float]]  # of every step
-    resumed_losses: List[Optional[float]]
-    accuracy: Optional[float]  # of the validation pass after training, 0 to 1
-    validation_loss: Optional[float]
-    parameters_digest: str  # sha256 over parameters and buffers after the last step
-    graph_ops: Optional[int]  # operators of the compiled train graph
-    compile_s: Optional[float]
-    peak_rss_bytes: Optional[int]
-
-
-class Baseline(_Strict):
-    """A stored baseline; also what a check gave, in the same terms."""
+    model_config = STRICT
 
     schema_version: int = BASELINE_SCHEMA_VERSION
     model: str
@@ -65,16 +52,19 @@ class Baseline(_Strict):
     machine: Machine
     verdict: Verdict
     workload: Workload
-    eager: ModeBaseline
-    graph: ModeBaseline
+    eager: ModeFacts
+    graph: ModeFacts
     speedup: Optional[Speedup] = None
 
 
 def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Baseline]:
-    """What a check gave, in the terms of a baseline; None where it did not come to its end."""
+    """The results of a check as a baseline; None if the check did not finish."""
     if check.error is not None or check.eager is None or check.graph is None:
         return None
     cpu = document.machine.get("cpu", {})
+    eager, graph = (
+        ModeFacts(**side.model_dump(exclude={"environment"})) for side in (check.eager, check.graph)
+    )
     return Baseline(
         model=check.model,
         created=document.created,
@@ -83,14 +73,10 @@ def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Base
         machine=Machine(processor=cpu.get("model"), cores=cpu.get("cores")),
         verdict=check.verdict,
         workload=_without_folders(check.workload),
-        eager=_mode_baseline(check.eager),
-        graph=_mode_baseline(check.graph),
+        eager=eager,
+        graph=graph,
         speedup=check.speedup,
     )
-
-
-def _mode_baseline(facts: SideFacts) -> ModeBaseline:
-    return ModeBaseline(**{name: getattr(facts, name) for name in ModeBaseline.model_fields})
 
 
 def _without_folders(workload: Workload) -> Workload:
@@ -101,16 +87,16 @@ def _without_folders(workload: Workload) -> Workload:
 
 
 def baseline_path(place: Path, model: str) -> Path:
-    """The file of a model: `place` itself where it is a JSON file, else in that folder."""
+    """The file of a model: `place` itself if it is a JSON file, else a file in that folder."""
     return place if place.suffix == ".json" else place / f"{model.replace(':', '-')}.json"
 
 
 def save_baseline(baseline: Baseline, path: Path) -> None:
-    """Write a baseline in one move. Raises InputError where that cannot be done."""
+    """Write a baseline in one move. Raises InputError if that cannot be done."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError:
-        pass  # writing says what is wrong
+        pass  # the write below reports the error
     remedy = "give --baseline a folder you may write to"
     save_text(path, baseline.model_dump_json(indent=1) + "\n", remedy)
 
@@ -124,7 +110,7 @@ def load_baseline(path: Path) -> Baseline:
 def list_baselines(place: Path) -> List[str]:
     """Names of the models that have a baseline in a folder, or in one file; sorted.
 
-    Raises RecordError where one cannot be read, and InputError where there is none.
+    Raises RecordError if one cannot be read, and InputError if there is none.
     """
     paths = [place] if place.suffix == ".json" else sorted(place.glob("*.json"))
     if not paths:
@@ -132,11 +118,16 @@ def list_baselines(place: Path) -> List[str]:
     return [load_baseline(path).model for path in paths]
 
 
+def find_baselines(place: Path, workloads: Sequence[Workload]) -> List[Baseline]:
+    """The baseline of each. Raises as `find_baseline` for the first that cannot be used."""
+    return [find_baseline(place, workload) for workload in workloads]
+
+
 def find_baseline(place: Path, workload: Workload) -> Baseline:
     """The baseline that a check of `workload` is compared with.
 
-    Raises RecordError for one that cannot be read, and InputError for another model's or another
-    workload's, naming what is different.
+    Raises RecordError for one that cannot be read, and InputError for that of another model or
+    another workload, which names the difference.
     """
     path = baseline_path(place, workload.model)
     baseline = load_baseline(path)

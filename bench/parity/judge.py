@@ -1,21 +1,98 @@
-"""The judge: every level's tensors, from digests alone or with values where they differ.
+"""The judge: a verdict on each level, from digests alone or with values where these differ.
 
-Pure functions over what workers observed. A tensor is *identical* by its digest; what becomes of
-one that is not is said in `difference.py`.
+A tensor is *identical* if its digests are equal. `difference.py` judges a tensor that is not.
+Differences of OneFlow that are known and explained do not count: `known_differences.json`.
 """
 
 from __future__ import annotations
 
+import fnmatch
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from .difference import describe_error, measure_difference, note_difference
-from .known import KnownTally
-from .pairs import Pair
-from .result import BATCHES, LEVELS, LevelResult, TensorDifference, Verdict
-from .tensors import MISSING_DIGEST, load_values
+from .result import BATCHES, LEVELS, KnownHit, LevelResult, TensorDifference, Verdict
+from .tensors import MISSING_DIGEST, Entry, Pair, load_values, pair_entries
+
+PATH = Path(__file__).with_name("known_differences.json")
+DECISIVE_RATIO = 1000.0  # an error_ratio that no perturbed run has come near
+
+# the runs of a comparison, by name; seeds of the perturbed ones
+EAGER, GRAPH = "eager", "graph"
+REFERENCE = "reference"  # eager mode in float64
+AGAIN = "-again"  # behind a mode's name: its second run, with values
+PERTURBED_SEEDS = {"perturbed-1": 1, "perturbed-2": 2}
+
+# names of runs, level -> names of the tensors whose values are wanted: the entries of each run
+RunSides = Callable[[Sequence[str], Mapping[str, Sequence[str]]], List[List[Entry]]]
+
+
+class KnownDifference(BaseModel):
+    """One known difference: its tensors, levels and versions of OneFlow, and the reason."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    kind: str  # wildcard: buffer, parameter, gradient, a module's class
+    name: str  # wildcard over tensor names; at the level of ranks over strategies
+    levels: List[str]
+    oneflow: List[str]
+    reason: str
+    link: str
+
+    def explains(self, level: str, name: str, kind: str, oneflow: Optional[str]) -> bool:
+        """True if a difference of this tensor, or of ranks by this module, is expected."""
+        return (
+            oneflow in self.oneflow
+            and level in self.levels
+            and fnmatch.fnmatchcase(kind, self.kind)
+            and fnmatch.fnmatchcase(name, self.name)
+        )
+
+
+def load_known_differences(path: Path = PATH) -> List[KnownDifference]:
+    """All entries of the data file."""
+    return TypeAdapter(List[KnownDifference]).validate_python(
+        json.loads(path.read_text(encoding="utf-8"))
+    )
+
+
+class KnownTally:
+    """Counts the tensors of known differences: those that differ, and those that no longer do."""
+
+    def __init__(self, known: Iterable[KnownDifference], oneflow: Optional[str]) -> None:
+        self._known = list(known)
+        self._oneflow = oneflow
+        self._differing: Dict[str, int] = {}  # by id, of the entries whose tensors exist
+
+    def split(self, pairs: Sequence[Pair]) -> Tuple[List[Pair], int]:
+        """(the pairs that differ for no known reason, the number of those with a known reason)."""
+        inexact, known = [], 0
+        for pair in pairs:
+            at, differs = pair.entry, not pair.is_identical
+            reasons = [
+                e for e in self._known if e.explains(at.level, at.name, at.kind, self._oneflow)
+            ]
+            for entry in reasons:
+                self._differing[entry.id] = self._differing.get(entry.id, 0) + differs
+            known += bool(differs and reasons)
+            if differs and not reasons:
+                inexact.append(pair)
+        return inexact, known
+
+    def hits(self) -> List[KnownHit]:
+        """The entries whose tensors exist; outdated if none of these differs."""
+        found = [(entry, self._differing[entry.id]) for entry in self._known
+                 if entry.id in self._differing]  # fmt: skip
+        return [
+            KnownHit(id=e.id, reason=e.reason, link=e.link, tensors=count, outdated=count == 0)
+            for e, count in found
+        ]
 
 
 @dataclass(frozen=True)
@@ -25,64 +102,138 @@ class Evidence:
     eager: Path
     graph: Path
     reference: Path
-    witnesses: Sequence[Path] = ()
+    perturbed: Sequence[Path] = ()
 
 
-def list_inexact(pairs: Sequence[Pair], tally: KnownTally) -> Dict[str, List[str]]:
-    """Level -> names of the tensors that are neither identical nor known to differ."""
-    wanted: Dict[str, List[str]] = {}
-    for pair in pairs:
-        entry = pair.entry
-        known = tally.note(entry.level, entry.name, entry.kind, not pair.is_identical)
-        if not known and not pair.is_identical:
-            wanted.setdefault(entry.level, []).append(entry.name)
-    return wanted
+class Comparison:
+    """The tensors of both modes, and the verdict, which is renewed as evidence arrives.
 
-
-def judge_levels(
-    pairs: Sequence[Pair],
-    evidence: Optional[Evidence],
-    tally: KnownTally,
-    convicted: Optional[Mapping[Tuple[str, str], str]] = None,
-) -> List[LevelResult]:
-    """One result for each level that was observed. `evidence` is None where all are identical.
-
-    `convicted` has tensors by level and name that are different on other grounds, and the grounds.
+    `oneflow` is the version that both modes ran on; `known` defaults to the data file.
     """
-    results = []
-    for level in LEVELS:
-        ours = [pair for pair in pairs if pair.entry.level == level]
-        if ours:
-            results.append(_judge_level(level, ours, evidence, tally, convicted or {}))
-    return results
+
+    def __init__(
+        self,
+        eager: Sequence[Entry],
+        graph: Sequence[Entry],
+        oneflow: Optional[str],
+        known: Optional[Sequence[KnownDifference]] = None,
+    ) -> None:
+        self.pairs = pair_entries(eager, graph)
+        self.levels: List[LevelResult] = []
+        self.hits: List[KnownHit] = []
+        self._known = load_known_differences() if known is None else known
+        self._oneflow = oneflow
+        self._unrepeated: Optional[Tuple[str, Entry]] = None
+        self.reproducible: Optional[bool] = None  # each mode repeats itself; None: not tested
+
+    def settle(self, run: RunSides, folder: Path) -> Optional[Evidence]:
+        """Judge, with as many more runs as that takes; returns the evidence that they gave.
+
+        No more runs if all tensors are identical. If not, both modes again, which shows whether
+        they repeat themselves, and the reference; and perturbed runs if these may explain a
+        difference. A run writes its values to the folder in `folder` that has its name.
+        """
+        wanted: Dict[str, List[str]] = {}
+        for pair in KnownTally(self._known, self._oneflow).split(self.pairs)[0]:
+            wanted.setdefault(pair.entry.level, []).append(pair.entry.name)
+        if not wanted:
+            self.judge()
+            return None
+        names = [EAGER + AGAIN, GRAPH + AGAIN, REFERENCE]
+        eager, graph, _ = run(names, wanted)
+        self._drop_unrepeated(eager, graph)
+        evidence = Evidence(folder / names[0], folder / names[1], folder / names[2])
+        self.judge(evidence)
+        if self._may_be_rounding():
+            run(list(PERTURBED_SEEDS), wanted)
+            evidence = replace(evidence, perturbed=[folder / name for name in PERTURBED_SEEDS])
+            self.judge(evidence)
+        return evidence
+
+    def _drop_unrepeated(self, eager: Sequence[Entry], graph: Sequence[Entry]) -> None:
+        """Find the first tensor that a mode's second run did not repeat; drop its level and later.
+
+        After it a comparison of the modes tells nothing.
+        """
+        for mode, second in ((EAGER, eager), (GRAPH, graph)):
+            digests = {entry.key: entry.digest for entry in second}
+            first = [getattr(pair, mode) for pair in self.pairs]
+            unrepeated = next((e for e in first if e and digests.get(e.key) != e.digest), None)
+            if unrepeated is not None:
+                limit = LEVELS.index(unrepeated.level)
+                self.pairs = [p for p in self.pairs if LEVELS.index(p.entry.level) < limit]
+                self._unrepeated = mode, unrepeated
+                break
+        self.reproducible = self._unrepeated is None
+
+    def judge(
+        self,
+        evidence: Optional[Evidence] = None,
+        flagged: Optional[Mapping[Tuple[str, str], str]] = None,
+    ) -> None:
+        """Set `levels`, a result for each observed level. Identical tensors need no `evidence`.
+
+        `flagged` has tensors, by level and name, that are different for another reason, with the
+        reason.
+        """
+        tally = KnownTally(self._known, self._oneflow)
+        by_level = [[p for p in self.pairs if p.entry.level == level] for level in LEVELS]
+        self.levels = [
+            _judge_level(pairs, evidence, tally, flagged or {}) for pairs in by_level if pairs
+        ]
+        self.hits = tally.hits()
+
+    def _may_be_rounding(self) -> bool:
+        """True if a level is different and perturbed runs might still explain it."""
+        first = next((lev.first_different for lev in self.levels if lev.first_different), None)
+        ratio = None if first is None else first.error_ratio
+        return ratio is not None and ratio < DECISIVE_RATIO
+
+    def find_known_reason(self, level: str, name: str) -> Optional[str]:
+        """The reason why a buffer is known to differ."""
+        explaining = (e for e in self._known if e.explains(level, name, "buffer", self._oneflow))
+        return next((entry.reason for entry in explaining), None)
+
+    def conclude(self) -> Tuple[Verdict, str]:
+        """The verdict on the model, and its reason as a sentence without a full stop."""
+        first = {level.verdict: level for level in reversed(self.levels)}
+        if "different" in first:
+            return "different", f"{first['different'].level}: {first['different'].reason}"
+        if self._unrepeated is not None:
+            mode, entry = self._unrepeated
+            return "inconclusive", (
+                f"{mode} mode does not repeat itself: {entry.name} at the level '{entry.level}' "
+                "differed between two runs"
+            )
+        if "equal within rounding" in first:
+            inexact = first["equal within rounding"]
+            return "equal within rounding", f"from {inexact.level} on: {inexact.reason}"
+        tensors = sum(level.tensors for level in self.levels)
+        return "identical", f"all {tensors} tensors are bitwise equal"
 
 
 def _judge_level(
-    level: str,
     pairs: Sequence[Pair],
     evidence: Optional[Evidence],
     tally: KnownTally,
-    convicted: Mapping[Tuple[str, str], str],
+    flagged: Mapping[Tuple[str, str], str],
 ) -> LevelResult:
-    inexact: List[Pair] = []
-    known = 0
-    for pair in pairs:
-        entry = pair.entry
-        if tally.note(level, entry.name, entry.kind, not pair.is_identical):
-            known += 1
-        elif not pair.is_identical:
-            inexact.append(pair)
-    found = [
-        _convict(judge_tensor(pair, evidence), convicted.get(pair.entry.key)) for pair in inexact
-    ]
+    inexact, known = tally.split(pairs)
+    found = []
+    for pair in inexact:
+        difference = judge_tensor(pair, evidence)
+        if pair.entry.key in flagged:
+            note = flagged[pair.entry.key]
+            difference = difference.model_copy(update={"verdict": "different", "note": note})
+        found.append(difference)
     different = [d for d in found if d.verdict == "different"]
-    worst = max(found, key=_badness, default=None)
-    verdict: Verdict = (
-        "different" if different else "equal within rounding" if inexact else "identical"
+    worst = max(
+        found, key=lambda d: math.inf if d.error_ratio is None else d.error_ratio, default=None
     )
+    verdict: Verdict = "equal within rounding" if inexact else "identical"
     return LevelResult(
-        level=level,
-        verdict=verdict,
+        level=pairs[0].entry.level,
+        verdict="different" if different else verdict,
         reason=_describe_level(len(pairs), known, found, different, worst),
         tensors=len(pairs),
         identical=len(pairs) - len(inexact) - known,
@@ -95,16 +246,6 @@ def _judge_level(
     )
 
 
-def _convict(difference: TensorDifference, grounds: Optional[str]) -> TensorDifference:
-    if grounds is None:
-        return difference
-    return difference.model_copy(update={"verdict": "different", "note": grounds})
-
-
-def _badness(difference: TensorDifference) -> float:
-    return math.inf if difference.error_ratio is None else difference.error_ratio
-
-
 def _describe_level(
     count: int,
     known: int,
@@ -112,35 +253,32 @@ def _describe_level(
     different: Sequence[TensorDifference],
     worst: Optional[TensorDifference],
 ) -> str:
-    if not found or worst is None:
+    if worst is None:
         all_equal = "1 tensor is" if count == 1 else f"all {count} tensors are"
         return f"{all_equal} bitwise equal" + (f", {known} known differences apart" * bool(known))
     if different:
-        first = different[0]
-        others = len(different) - 1
-        return f"{first.name} differs, {first.note or describe_error(first)}" + (
-            f"; so do {others} of the {count - 1} others" * bool(others)
+        first, others = different[0], len(different) - 1
+        return f"{first.name} differs: {first.note or describe_error(first)}" + (
+            f"; {others} of the other {count - 1} tensors differ too" * bool(others)
         )
     return (
         f"{len(found)} of {count} tensors differ in their last bits; the largest error is "
-        f"{worst.error_ratio:.2g} of what rounding explains, in {worst.name}"
+        f"{worst.error_ratio:.2g} of the rounding limit, in {worst.name}"
     )
 
 
 def judge_tensor(pair: Pair, evidence: Optional[Evidence]) -> TensorDifference:
-    """A tensor that is not identical. Without values it is different, and the note says why."""
+    """A tensor that is not identical. Without values it is different; the note tells the reason."""
     entry = pair.entry
     note = _find_mismatch(pair)
     if note is None and evidence is not None and entry.level != BATCHES:
-        sides = [
-            load_values(folder, entry.level, entry.name)
-            for folder in (evidence.eager, evidence.graph, evidence.reference)
-        ]
-        if sides[0] is not None and sides[1] is not None:
-            witnesses = [load_values(f, entry.level, entry.name) for f in evidence.witnesses]
-            return measure_difference(
-                entry, sides[0], sides[1], sides[2], [w for w in witnesses if w is not None]
-            )
+        folders = (evidence.eager, evidence.graph, evidence.reference, *evidence.perturbed)
+        eager, graph, reference, *perturbed = (
+            load_values(folder, entry.level, entry.name) for folder in folders
+        )
+        if eager is not None and graph is not None:
+            given = [run for run in perturbed if run is not None]
+            return measure_difference(entry, eager, graph, reference, given)
         note = "the second run of a mode did not give it"
     return note_difference(entry, note or "other bits")
 

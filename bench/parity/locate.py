@@ -1,9 +1,8 @@
-"""Where two modes begin to differ, and whether that layer alone does so too."""
+"""The layer at which two modes begin to differ, and whether it does so in isolation too."""
 
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
@@ -12,8 +11,8 @@ import numpy as np
 
 from ..errors import BenchError
 from .difference import measure_difference
-from .pairs import Pair
-from .reproduction import LayerCase, run_reproduction, write_reproduction
+from .judge import Comparison, Evidence
+from .reproduction import LayerCall, ReproducedLayer, run_reproduction, write_reproduction
 from .result import (
     BATCHES,
     EVAL_FORWARD,
@@ -30,7 +29,7 @@ from .result import (
     Origin,
     TensorDifference,
 )
-from .tensors import Entry, load_recording
+from .tensors import Entry, LayerRequest, Pair
 
 LAYER_LEVELS = (EVAL_FORWARD, FORWARD, GRADIENTS)
 _NO_LAYER = {
@@ -38,43 +37,52 @@ _NO_LAYER = {
     BATCHES: "no layer had run yet: the modes were given other data",
     LOSS: "every module's output agrees; look at the loss",
     FIRST_UPDATE: "outputs, loss and gradients agree; look at the optimizer and its options",
-    LOSS_CURVE: "the whole first step agrees; look at what a step leaves to the next: the "
-    "optimizer's state, the schedule, buffers, gradients that are not zeroed",
-    TRAINED: "the first step and the losses agree; look at what a step leaves to the next",
-    RESUMED: "the run agrees until it goes on from a checkpoint; look at what was restored",
-    VALIDATION: "what was trained agrees; look at the evaluation",
+    LOSS_CURVE: "the whole first step agrees; look at the state that a step leaves to the next: "
+    "the optimizer's, the schedule, buffers, gradients that are not zeroed",
+    TRAINED: "the first step and the losses agree; look at the state that a step leaves to the "
+    "next",
+    RESUMED: "the run agrees until it resumes from a checkpoint; look at the restored state",
+    VALIDATION: "the trained weights agree; look at the evaluation",
 }
-# the last sentence of a reproduction's refusal, when the layer's class is not OneFlow's own
-_NOT_ALONE = "its class is not one of OneFlow's own leaves, so no script stands alone"
 
 
 @dataclass(frozen=True)
-class Alone:
-    """Runs turns of a fresh worker; where recordings and scripts go."""
+class Isolation:
+    """Runs a layer in fresh workers, and has the facts that its script tells."""
 
-    ask: Callable[[str, str, Sequence[Dict[str, Any]]], List[Dict[str, Any]]]
+    # name of a run (eager, graph, reference), calls of its worker, layer -> the answers
+    ask: Callable[[str, Sequence[str], LayerRequest], List[Dict[str, Any]]]
     run_folder: Path
     values_folder: Path
     environment: Mapping[str, str]  # of the graph's worker
     versions: Mapping[str, str]
-    known: Callable[[str, str], Optional[str]]  # level, name of a tensor -> a known reason
+    op_names: Sequence[str]  # of the compiled graph
+    find_known_reason: Callable[[str, str], Optional[str]]  # level, name of a tensor
 
 
-def find_origin(
-    levels: Sequence[LevelResult], op_names: Sequence[str], alone: Optional[Alone]
+def locate_difference(
+    comparison: Comparison, evidence: Evidence, isolation: Isolation
 ) -> Optional[Origin]:
-    """The first tensor of the first level that differs; its layer run alone where it has one."""
-    first = next((level for level in levels if level.verdict == "different"), None)
-    if first is None or first.first_different is None:
-        return None
-    return examine(first.first_different, op_names, alone)
+    """The tensor at which the modes begin to differ; None if rounding explains everything.
+
+    First the layer of the first mismatch is run in isolation. If it differs there, `comparison` is
+    judged again with that tensor flagged as different.
+    """
+    mismatch = find_first_mismatch(comparison.pairs, comparison.levels)
+    if mismatch is not None:
+        origin = examine(mismatch, isolation, passed_as_rounding=True)
+        if origin.isolated_layer == "reproduced":
+            comparison.judge(evidence, {mismatch.key: origin.isolated_layer_reason})
+            return origin
+    first = next((lev.first_different for lev in comparison.levels if lev.first_different), None)
+    return None if first is None else examine(first, isolation)
 
 
-def find_suspect(pairs: Sequence[Pair], levels: Sequence[LevelResult]) -> Optional[Entry]:
-    """The first tensor of all with a bit that differs, if it is a layer's and passed as rounding.
+def find_first_mismatch(pairs: Sequence[Pair], levels: Sequence[LevelResult]) -> Optional[Entry]:
+    """The first tensor of all with a differing bit, if it is a layer's and passed as rounding.
 
-    Everything before it is bitwise equal, so its layer was given the same: run alone, what rounding
-    explains is that of one layer, and a smaller fault can be told from it.
+    Everything before it is bitwise equal, so its layer had the same inputs in both modes. In
+    isolation the rounding is that of one layer, and a smaller fault can be told from it.
     """
     first = next((level for level in levels if level.first_inexact is not None), None)
     if first is None or first.level not in LAYER_LEVELS:
@@ -86,28 +94,27 @@ def find_suspect(pairs: Sequence[Pair], levels: Sequence[LevelResult]) -> Option
 
 
 def examine(
-    found: Union[Entry, TensorDifference],
-    op_names: Sequence[str],
-    alone: Optional[Alone],
-    is_suspect: bool = False,
+    found: Union[Entry, TensorDifference], isolation: Isolation, passed_as_rounding: bool = False
 ) -> Origin:
-    """Run one tensor's layer alone; that of a mere suspect gets a script only if it differs."""
+    """Run the layer of one tensor in isolation.
+
+    A layer whose tensor `passed_as_rounding` gets a script only if it differs in isolation.
+    """
     origin = Origin(level=found.level, name=found.name, kind=found.kind, shape=found.shape)
     layer = find_layer(found.level, found.name, found.kind)
     if layer is None:
-        origin.alone_reason = _NO_LAYER.get(found.level, "")
+        origin.isolated_layer_reason = _NO_LAYER.get(found.level, "")
         return origin
-    origin.operator = describe_operators(layer, op_names)
-    if alone is not None:
-        try:
-            _run_layer(origin, layer, alone, is_suspect)
-        except BenchError as error:  # the layer's own trouble must not hide the difference
-            origin.alone_reason = f"the layer could not be run alone: {error}"
+    origin.operator = describe_operators(layer, isolation.op_names)
+    try:
+        _run_layer(origin, layer, isolation, passed_as_rounding)
+    except BenchError as error:  # an error of the isolated run must not hide the difference
+        origin.isolated_layer_reason = f"the layer could not be run in isolation: {error}"
     return origin
 
 
 def find_layer(level: str, name: str, kind: str) -> Optional[str]:
-    """The module that a tensor belongs to, by its tapped name; None where there is none."""
+    """The module that a tensor belongs to, by its hooked name; None if there is none."""
     if level == GRADIENTS or (level == FIRST_UPDATE and kind == "buffer"):
         return name.rpartition(".")[0] or "output"
     return name if level in LAYER_LEVELS else None
@@ -115,107 +122,78 @@ def find_layer(level: str, name: str, kind: str) -> Optional[str]:
 
 def describe_operators(layer: str, op_names: Sequence[str]) -> Optional[str]:
     """Operators of the compiled graph that carry the layer's name; a fused layer has none."""
-    path = re.sub(r"( \(call \d+\))?(\[.*\])?$", "", layer)
-    kinds = [
-        re.sub(r"-\d+$", "", name[len(path) + 1 :])
-        for name in op_names
-        if name.startswith(f"{path}-")
-    ]
-    if not kinds:
-        return None
-    return ", ".join(dict.fromkeys(kinds))
+    path = re.sub(r"( \(call \d+\))?(\[.*\])?$", "", layer) + "-"
+    kinds = [re.sub(r"-\d+$", "", op[len(path) :]) for op in op_names if op.startswith(path)]
+    return ", ".join(dict.fromkeys(kinds)) or None
 
 
-def _run_layer(origin: Origin, layer: str, alone: Alone, is_suspect: bool) -> None:
-    """Record the layer in an eager run, run it alone in both modes and in float64, and judge."""
+def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_rounding: bool) -> None:
+    """Record the layer in an eager run, run it in both modes and in float64, and judge."""
     training = origin.level != EVAL_FORWARD
-    recording = alone.values_folder / "recording.npz"
-    request = {"name": layer, "training": training, "path": str(recording)}
-    outputs = {side: alone.values_folder / f"alone-{side}.npz" for side in
-               ("eager", "graph", "float64")}  # fmt: skip
-
-    def run(side: str) -> Dict[str, Any]:
-        return {"call": "run_alone", **request, "output": str(outputs[side])}
-
-    recorded, ran = alone.ask("eager", "float32", [{"call": "record", **request}, run("eager")])
-    refused = recorded["refused"] or ran["refused"]
-    if not refused:
-        (ran,) = alone.ask("graph", "float32", [run("graph")])
-        refused = ran["refused"]
-    if not refused:
-        (ran,) = alone.ask("eager", "float64", [run("float64")])
-        refused = ran["refused"]
-    if refused:
-        origin.alone_reason = refused
-        return
-    origin.kind = recorded["kind"] if origin.level != GRADIENTS else origin.kind
-    known = _find_known(alone, layer, outputs["eager"])
-    different = _compare_alone(origin.level, outputs, known)
-    origin.alone = "reproduced" if different else "agrees"
-    origin.alone_reason = (
-        f"alone, on the same input, the modes differ in its {', '.join(different)}"
+    recording = isolation.values_folder / "recording.npz"
+    recorded: Dict[str, Any] = {}
+    outputs: Dict[str, Dict[str, np.ndarray]] = {}
+    for run in ("eager", "graph", "reference"):
+        path = isolation.values_folder / f"{run}.npz"
+        request = LayerRequest(name=layer, training=training, path=recording, output=path)
+        calls = ["run_isolated"] if recorded else ["record", "run_isolated"]
+        answers = isolation.ask(run, calls, request)
+        recorded = recorded or answers[0]
+        refused = [answer["refused"] for answer in answers if answer["refused"]]
+        if refused:
+            origin.isolated_layer_reason = refused[0]
+            return
+        outputs[run] = dict(np.load(path, allow_pickle=False))
+    if origin.level != GRADIENTS:
+        origin.kind = recorded["kind"]
+    reasons = {
+        name: isolation.find_known_reason(FIRST_UPDATE, f"{layer}.{name}")
+        for name in outputs["eager"]
+    }
+    known = {name: reason for name, reason in reasons.items() if reason is not None}
+    different = _list_different(origin.level, outputs, known)
+    origin.isolated_layer = "reproduced" if different else "agrees"
+    origin.isolated_layer_reason = (
+        f"in isolation, on the same input, the modes differ in its {', '.join(different)}"
         if different
-        else "alone, on the same input, both modes agree within rounding: what differs is what it "
-        "is given, or how the model uses it"
+        else "in isolation, on the same input, both modes agree within rounding: its input "
+        "differs, or the model's use of it"
     )
-    if different or not is_suspect:
-        _write_script(origin, layer, recorded, recording, known, alone)
-
-
-def _find_known(alone: Alone, layer: str, output: Path) -> Dict[str, str]:
-    with np.load(output, allow_pickle=False) as stored:
-        names = list(stored.files)
-    reasons = {name: alone.known(FIRST_UPDATE, f"{layer}.{name}") for name in names}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
-
-
-def _compare_alone(level: str, outputs: Mapping[str, Path], known: Mapping[str, str]) -> List[str]:
-    """Names of the tensors that rounding does not explain."""
-    loaded = {side: dict(np.load(path, allow_pickle=False)) for side, path in outputs.items()}
-    different = []
-    for name, eager in loaded["eager"].items():
-        graph = loaded["graph"].get(name)
-        if name in known or (graph is not None and np.array_equal(eager, graph, equal_nan=True)):
-            continue
-        entry = Entry(level=level, name=name, kind="", shape=list(eager.shape), digest="")
-        if (
-            graph is None
-            or graph.shape != eager.shape
-            or (
-                measure_difference(entry, eager, graph, loaded["float64"].get(name)).verdict
-                == "different"
-            )
-        ):
-            different.append(name)
-    return different
-
-
-def _write_script(
-    origin: Origin,
-    layer: str,
-    recorded: Mapping[str, Any],
-    recording: Path,
-    known: Mapping[str, str],
-    alone: Alone,
-) -> None:
-    """The standalone reproduction, and what it says when it is run here."""
-    if recorded["constructor"] is None:
-        origin.alone_reason += f"; {_NOT_ALONE}"
+    if passed_as_rounding and not different:
         return
-    inputs, state, gradient = load_recording(recording)
-    case = LayerCase(
+    if recorded["constructor"] is None:
+        origin.isolated_layer_reason += (
+            "; its class is not a leaf of OneFlow's own, so there is no standalone script"
+        )
+        return
+    facts = {name: recorded[name] for name in ("kind", "constructor", "training")}
+    layer_call = ReproducedLayer(
+        **vars(LayerCall.load(recording, **facts)),
         name=layer,
-        constructor=recorded["constructor"],
-        training=bool(recorded["training"]),
-        inputs=inputs,
-        state=state,
-        output_gradient=gradient,
-        environment=alone.environment,
-        versions=alone.versions,
+        environment=isolation.environment,
+        versions=isolation.versions,
         origin=f"level '{origin.level}', first different tensor {origin.name}",
         known=known,
     )
-    script = write_reproduction(alone.run_folder, case)
+    script = write_reproduction(isolation.run_folder, layer_call)
     origin.script = script.name
-    # a bit that differs within rounding is not what was found
-    origin.script_confirms = run_reproduction(script, sys.executable, tolerance=1e-6).confirms
+    # a bit that differs within rounding does not confirm the difference
+    origin.script_confirms = run_reproduction(script, tolerance=1e-6).confirms
+
+
+def _list_different(
+    level: str, outputs: Mapping[str, Mapping[str, np.ndarray]], known: Mapping[str, str]
+) -> List[str]:
+    """Names of the tensors that rounding does not explain."""
+    different = []
+    for name, eager in outputs["eager"].items():
+        graph, reference = (outputs[run].get(name) for run in ("graph", "reference"))
+        if name in known or (graph is not None and np.array_equal(eager, graph, equal_nan=True)):
+            continue
+        if graph is not None and graph.shape == eager.shape:
+            entry = Entry(level=level, name=name, kind="", shape=list(eager.shape), digest="")
+            found = measure_difference(entry, eager, graph, reference)
+            if found.verdict != "different":
+                continue
+        different.append(name)
+    return different

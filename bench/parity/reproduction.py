@@ -1,7 +1,7 @@
-"""A script of its own that runs one layer in both modes, for a bug report and as a confirmation.
+"""A standalone script that runs one layer in both modes, for a bug report and as a confirmation.
 
-`reproduction.template` is the script; here it gets its layer and its data. What is written runs
-with OneFlow and NumPy alone. Imports no OneFlow.
+`reproduction.template` is the script; this module fills in the layer and its data. The script needs
+OneFlow and NumPy alone. Imports no OneFlow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -30,22 +30,60 @@ _AGREE, _DIFFER = 0, 1
 
 
 @dataclass(frozen=True)
-class LayerCase:
-    """A layer at the moment it was recorded.
+class LayerCall:
+    """A layer at one call: its inputs, its state before, and the gradient of its output.
 
-    `constructor` is an expression over `nn` (`find_constructor`), None where there is none.
-    `state` has parameters and buffers as they were before the forward, by the layer's own names.
-    With an `output_gradient` the backward is run too. `environment` has the variables to set before
-    OneFlow is imported, `versions` what it was recorded with, `origin` a phrase saying where.
-    `known` maps tensors that are expected to differ (named as by `LayerRun.tensors`) to the reason.
+    `state` has parameters and buffers by the layer's own names. `constructor` is an expression over
+    `nn` (`isolated_layer.find_constructor`), None if there is none; `kind` is the layer's class.
     """
 
-    name: str
+    kind: str
     constructor: Optional[str]
     training: bool
     inputs: Sequence[np.ndarray]
     state: Mapping[str, np.ndarray]
     output_gradient: Optional[np.ndarray]
+
+    def arrays(self) -> Dict[str, np.ndarray]:
+        """All arrays, by the names that the script reads."""
+        arrays = {f"input_{number}": np.asarray(value) for number, value in enumerate(self.inputs)}
+        arrays.update((f"state/{name}", np.asarray(value)) for name, value in self.state.items())
+        if self.output_gradient is not None:
+            arrays["output_gradient"] = np.asarray(self.output_gradient)
+        return arrays
+
+    def save(self, path: Path) -> None:
+        """Write the arrays as .npz."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **self.arrays())
+
+    @staticmethod
+    def load(
+        path: Path, training: bool, kind: str = "", constructor: Optional[str] = None
+    ) -> LayerCall:
+        """A call with the arrays of `save`."""
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return LayerCall(
+            kind=kind,
+            constructor=constructor,
+            training=training,
+            inputs=[value for name, value in arrays.items() if name.startswith("input_")],
+            state={n[len("state/") :]: v for n, v in arrays.items() if n.startswith("state/")},
+            output_gradient=arrays.get("output_gradient"),
+        )
+
+
+@dataclass(frozen=True)
+class ReproducedLayer(LayerCall):
+    """A recorded call with all that its script tells.
+
+    With an `output_gradient` the backward is run too. `environment` has the variables to set before
+    OneFlow is imported, `versions` those of the recording, `origin` a phrase that names the place.
+    `known` maps tensors that are expected to differ (named as by `LayerRun.tensors`) to the reason.
+    """
+
+    name: str
     environment: Mapping[str, str]
     versions: Mapping[str, str]
     origin: str
@@ -55,23 +93,22 @@ class LayerCase:
 
 @dataclass(frozen=True)
 class ReproductionRun:
-    """`confirms`: the script found that the modes differ; None where it could not tell."""
+    """`confirms`: the script found that the modes differ; None if it could not tell."""
 
     confirms: Optional[bool]
     output: str
 
 
-def write_reproduction(folder: Path, layer: LayerCase) -> Path:
+def write_reproduction(folder: Path, layer: ReproducedLayer) -> Path:
     """Write `reproduce-<layer>.py` and, before it, the `.npz` of its data; return the script.
 
     Raises ValueError for a layer without a constructor expression or with arrays of objects, and
-    InputError where the folder cannot be written.
+    InputError if the folder cannot be written.
     """
-    constructor = _check(layer)
-    stem = f"reproduce-{_create_file_name(layer.name)}"
-    arrays = _collect_arrays(layer)
-    script = folder / f"{stem}.py"
-    data = folder / f"{stem}.npz"
+    arrays = layer.arrays()
+    constructor = _check(layer, arrays)
+    script = folder / f"reproduce-{_create_file_name(layer.name)}.py"
+    data = script.with_name(f"{script.name[:-3]}.npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replace_atomically(data) as stream:
@@ -119,12 +156,12 @@ def run_reproduction(
     return ReproductionRun({_AGREE: False, _DIFFER: True}.get(done.returncode), output)
 
 
-def _check(layer: LayerCase) -> str:
-    """The constructor expression, if all of the case can be written."""
+def _check(layer: ReproducedLayer, arrays: Mapping[str, np.ndarray]) -> str:
+    """The constructor expression, if all of the layer can be written."""
     if layer.constructor is None:
         raise ValueError(
-            f"layer {layer.name!r} has no constructor expression, and a script that stands alone "
-            "builds its layer by one; run the layer alone inside the suite instead"
+            f"layer {layer.name!r} has no constructor expression, and a standalone script builds "
+            "its layer by one; run the layer in isolation inside the suite instead"
         )
     constructor = layer.constructor.strip()
     try:
@@ -134,7 +171,7 @@ def _check(layer: LayerCase) -> str:
             f"layer {layer.name!r} was given the constructor {layer.constructor!r}, which is not "
             "one Python expression; give one over nn, such as nn.ReLU()"
         ) from None
-    for name, array in _collect_arrays(layer).items():
+    for name, array in arrays.items():
         if array.dtype.hasobject:
             raise ValueError(
                 f"layer {layer.name!r} was given {name} as an array of Python objects; give numbers"
@@ -142,17 +179,8 @@ def _check(layer: LayerCase) -> str:
     return constructor
 
 
-def _collect_arrays(layer: LayerCase) -> Dict[str, np.ndarray]:
-    """The arrays of the `.npz` by the names the script reads."""
-    arrays = {f"input_{number}": np.asarray(value) for number, value in enumerate(layer.inputs)}
-    arrays.update((f"state/{name}", np.asarray(value)) for name, value in layer.state.items())
-    if layer.output_gradient is not None:
-        arrays["output_gradient"] = np.asarray(layer.output_gradient)
-    return arrays
-
-
-def _render(layer: LayerCase, constructor: str, script: str, data: str) -> str:
-    """The script. What comes from outside gets in as a literal or as a one-line comment."""
+def _render(layer: ReproducedLayer, constructor: str, script: str, data: str) -> str:
+    """The script. Names and other texts enter it as literals or as one-line comments."""
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=_comment(layer.name),
         origin=_comment(layer.origin),
@@ -174,7 +202,7 @@ def _render(layer: LayerCase, constructor: str, script: str, data: str) -> str:
 def _render_environment(environment: Mapping[str, str]) -> str:
     if not environment:
         return ""
-    lines = ["", "# read when OneFlow and NumPy are imported; what is set already stays"]
+    lines = ["", "# read when OneFlow and NumPy are imported; variables that are set already stay"]
     lines += [
         f"os.environ.setdefault({ascii(str(name))}, {ascii(str(value))})"
         for name, value in sorted(environment.items())
@@ -182,13 +210,9 @@ def _render_environment(environment: Mapping[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _find_dtype(layer: LayerCase) -> str:
-    """The floating type the layer was recorded in; float32 where nothing is of a floating type."""
-    floating: List[np.ndarray] = [
-        array
-        for array in _collect_arrays(layer).values()
-        if np.issubdtype(array.dtype, np.floating)
-    ]
+def _find_dtype(layer: LayerCall) -> str:
+    """The floating type of the recording; float32 if nothing is of a floating type."""
+    floating = [a for a in layer.arrays().values() if np.issubdtype(a.dtype, np.floating)]
     return str(floating[0].dtype) if floating else "float32"
 
 
@@ -199,10 +223,10 @@ def _comment(text: str) -> str:
 
 
 def _create_file_name(name: str) -> str:
-    """A name for files that says which layer; no two layers of a model share one.
+    """A file name for a layer; no two layers of a model share one.
 
-    Letters, digits, dots, hyphens and underscores stay. Where anything else had to go, a digest of
-    the whole name is put behind.
+    Letters, digits, dots, hyphens and underscores stay. If anything else was removed, a digest of
+    the whole name follows.
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_LONGEST_NAME].strip("-") or "layer"
     if safe == name:

@@ -1,23 +1,28 @@
-"""What a parity check found, as data. Reports, baselines and gates read this and nothing else.
+"""The results of a parity check, as data. Reports, baselines and the gate read nothing else.
 
-`check.json` in the run's folder is a `CheckDocument`: one `ModelCheck` for each model. Schema
+`check.json` in the run's folder is a `CheckDocument` with one `ModelCheck` for each model. Schema
 history:
 
     1   first version
-    2   the speedup, where it was asked for
+    2   the speedup, if it was asked for
+    3   `isolated_layer` of an origin, called `alone` before
 """
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import Literal
 
 from ..config import Workload
+from ..errors import InputError
+from ..record.run import load_document, save_text
 
-CHECK_SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # what came later has defaults
+CHECK_SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)  # later fields have defaults
 CHECK_NAME = "check.json"
 
 # the levels of a check, in the order in which a training run meets them
@@ -30,7 +35,7 @@ GRADIENTS = "gradients"  # the first step's, parameter by parameter
 FIRST_UPDATE = "first update"  # parameters, buffers and optimizer state after one step
 LOSS_CURVE = "loss curve"  # the losses of all steps
 TRAINED = "trained"  # parameters, buffers and optimizer state after the last step
-RESUMED = "resumed"  # losses and state of a run that went on from a checkpoint
+RESUMED = "resumed"  # losses and state of a run that was resumed from a checkpoint
 VALIDATION = "validation"  # logits of the validation pass after training
 LEVELS = (
     INITIAL_WEIGHTS,
@@ -57,8 +62,8 @@ class _Strict(BaseModel):
 class TensorDifference(_Strict):
     """One tensor that is not bitwise equal. Errors are root mean squares over its elements.
 
-    `reference` is eager in float64; the two errors are each side's distance from it. Values that
-    are not finite are None.
+    The reference is eager mode in float64. An error is the distance of one mode from it. Values
+    that are not finite, and measures that could not be taken, are None.
     """
 
     level: str
@@ -66,19 +71,24 @@ class TensorDifference(_Strict):
     kind: str  # class of the module, or parameter, buffer, optimizer state, loss, gradient, batch
     shape: List[int]
     verdict: Verdict
-    reference_rms: Optional[float]
-    eager_error: Optional[float]
-    graph_error: Optional[float]
-    difference_rms: Optional[float]  # graph - eager
-    error_ratio: Optional[float]  # graph_error over what rounding explains; above 1 is different
-    max_abs: Optional[float]  # largest |graph - eager|
-    max_ulp: Optional[int]  # largest distance in representable float32 values
-    cosine: Optional[float]  # of graph and eager; None where one is zero
-    largest_at: List[int]  # index of the largest difference
-    eager_value: Optional[float]  # there
-    graph_value: Optional[float]
-    reference_value: Optional[float]
-    note: Optional[str] = None  # what cannot be said in numbers: missing, another shape, not finite
+    reference_rms: Optional[float] = None
+    eager_error: Optional[float] = None
+    graph_error: Optional[float] = None
+    difference_rms: Optional[float] = None  # graph - eager
+    error_ratio: Optional[float] = None  # graph_error over the rounding limit; above 1: different
+    max_abs: Optional[float] = None  # largest |graph - eager|
+    max_ulp: Optional[int] = None  # largest distance in representable float32 values
+    cosine: Optional[float] = None  # of graph and eager; None if one is zero
+    largest_at: List[int] = Field(default_factory=list)  # index of the largest difference
+    eager_value: Optional[float] = None  # there
+    graph_value: Optional[float] = None
+    reference_value: Optional[float] = None
+    note: Optional[str] = None  # in words: missing, another shape, not finite
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _keep_finite(cls, value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class KnownHit(_Strict):
@@ -88,7 +98,7 @@ class KnownHit(_Strict):
     reason: str
     link: str
     tensors: int  # how many tensors it explains
-    outdated: bool = False  # the tensors are there and do not differ any more
+    outdated: bool = False  # the tensors exist and no longer differ
 
 
 class LevelResult(_Strict):
@@ -108,37 +118,49 @@ class LevelResult(_Strict):
 
 
 class Origin(_Strict):
-    """Where the two modes begin to differ, and what running that layer alone showed."""
+    """The first tensor at which the modes differ, and the result of its layer in isolation."""
 
     level: str
     name: str
     kind: str
     shape: List[int]
-    operator: Optional[str] = None  # of the compiled graph, where it can be told
-    alone: Literal["reproduced", "agrees", "not run"] = "not run"
-    alone_reason: str = ""  # what running it alone in both modes showed, or why it was not run
+    operator: Optional[str] = None  # of the compiled graph, if it can be told
+    isolated_layer: Literal["reproduced", "agrees", "not run"] = Field(
+        default="not run", validation_alias=AliasChoices("isolated_layer", "alone")
+    )
+    isolated_layer_reason: str = Field(  # the tensors that differ, or why the layer was not run
+        default="", validation_alias=AliasChoices("isolated_layer_reason", "alone_reason")
+    )
     script: Optional[str] = None  # the standalone reproduction, relative to the run's folder
     script_confirms: Optional[bool] = None  # its exit status said that the modes differ
 
 
-class SideFacts(_Strict):
-    """What one mode gave, apart from tensors. Seconds and bytes."""
+class ModeFacts(_Strict):
+    """Results of one mode apart from tensors, for a check and for its baseline.
 
-    losses: List[Optional[float]]  # of every step, float32 values at full precision
-    resumed_losses: List[Optional[float]] = Field(default_factory=list)
-    accuracy: Optional[float] = None  # of the validation pass after training
-    validation_loss: Optional[float] = None
-    parameters_digest: str = ""  # sha256 over parameters and buffers after the last step
-    graph_ops: Optional[int] = None  # operators of the compiled train graph
-    compile_s: Optional[float] = None  # of the train graph without observation; None in eager mode
-    peak_rss_bytes: Optional[int] = None
+    Seconds and bytes. Losses are float32 values at full precision, None if not finite.
+    """
+
+    losses: List[Optional[float]]  # of every step
+    resumed_losses: List[Optional[float]]
+    accuracy: Optional[float]  # of the validation pass after training, 0 to 1
+    validation_loss: Optional[float]
+    parameters_digest: str  # sha256 over parameters and buffers after the last step
+    graph_ops: Optional[int]  # operators of the compiled train graph
+    compile_s: Optional[float]  # of the train graph without observation; None in eager mode
+    peak_rss_bytes: Optional[int]
+
+
+class SideFacts(ModeFacts):
+    """Results of one mode in a check."""
+
     environment: Dict[str, Any] = Field(default_factory=dict)
 
 
 class Speedup(_Strict):
-    """Eager time over graph time of a train step, as the speed verdict found it (bench/speed.py).
+    """Eager time over graph time of a train step, by the suite's speed verdict.
 
-    The interval is of 95 %; None where too few processes were measured, or none.
+    The interval is of 95 %. It is None if too few processes were measured.
     """
 
     ratio: Optional[float] = None
@@ -153,14 +175,14 @@ class Speedup(_Strict):
 
 
 class ModelCheck(_Strict):
-    """Everything a check says of one model."""
+    """All results of one model."""
 
     model: str
     workload: Workload
     steps: int
     verdict: Verdict
     reason: str
-    reproducible: Optional[bool]  # each mode repeated itself bit for bit; None: not asked
+    reproducible: Optional[bool]  # each mode repeated itself bit for bit; None: not tested
     levels: List[LevelResult] = Field(default_factory=list)
     origin: Optional[Origin] = None
     known: List[KnownHit] = Field(default_factory=list)
@@ -181,3 +203,24 @@ class CheckDocument(_Strict):
     blas_kernel: Optional[str] = None
     oneflow: Optional[str] = None
     checks: List[ModelCheck] = Field(default_factory=list)
+
+
+def save_check(document: CheckDocument, folder: Path) -> None:
+    """Write `check.json` into `folder`; a reader sees the old document or the new one."""
+    text = document.model_dump_json(indent=1) + "\n"
+    save_text(folder / CHECK_NAME, text, "give --out a folder you may write to")
+
+
+def load_check(run: Path) -> CheckDocument:
+    """Read a check's folder, or the `check.json` in it.
+
+    Raises RecordError for a missing or damaged file or another schema version, and InputError for
+    one without a model.
+    """
+    path = run if run.name == CHECK_NAME else run / CHECK_NAME
+    document: CheckDocument = load_document(
+        path, CheckDocument, READABLE_VERSIONS, "check", "give a folder made by bench check"
+    )
+    if not document.checks:
+        raise InputError(f"{path} holds no finished model; run bench check again")
+    return document

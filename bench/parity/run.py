@@ -1,10 +1,10 @@
-"""Runs a parity check: two modes beside each other, and a third witness only where they disagree.
+"""Runs a parity check: two modes beside each other, and more runs only if they disagree.
 
-The whole check can be read in `check_model`. First eager and graph mode, digests alone. Where they
-agree bit for bit nothing more is asked. Where not, both run again, which shows that each repeats
-itself, with eager in float64 as the reference, and the tensors that differ are written out and
-judged. Where something is different, eager runs from slightly moved weights say how far rounding
-alone carries, and the layer at which it begins is run alone.
+`check_model` is the whole check. First eager and graph mode run, which answer with digests alone.
+If these agree bit for bit, the check is over. If not, both run again, which shows whether each
+repeats itself, together with eager mode in float64 as the reference; the values of the tensors that
+differ are judged. If a tensor is different, perturbed eager runs show how far rounding alone
+carries, and the layer of the first mismatch is run in isolation.
 """
 
 from __future__ import annotations
@@ -12,45 +12,37 @@ from __future__ import annotations
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ..config import Contender
-from ..errors import InputError
+from ..errors import BenchError, InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
+from ..record.machine import describe_machine
 from ..worker.environment import RuntimeResolver
 from ..worker.launch import create_launcher
-from .case import Case, conclude, may_be_rounding
-from .judge import Evidence
-from .known import load_known_differences
-from .locate import Alone, examine, find_origin, find_suspect
-from .pairs import find_unrepeated, pair_entries
-from .result import ModelCheck, Origin, SideFacts
-from .tensors import Entry
+from ..worker.messages import Launcher, Worker
+from ..worker.runtime_profile import find_oneflow
+from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
+from .locate import Isolation, locate_difference
+from .result import CheckDocument, ModelCheck, SideFacts, save_check
+from .tensors import Entry, LayerRequest, SideRequest
 
-EAGER, GRAPH, REFERENCE = "eager", "graph", "reference"
-WITNESSES = 2
 PARALLEL = 2  # a parity check times nothing, so both modes may run at once
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
 VALUES_FOLDER = "values"  # in the run's folder, while it runs
+ISOLATED = "isolated-layer"  # its values, in that folder
 
+# message, done, to do
 Observe = Callable[[str, int, int], None]
-# contender, name of the run -> a started worker
-Launch = Callable[[Contender], Any]
+# plan, folder of the model, longest wait in seconds, observer -> the result
+CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]
 
-_TURNS: Tuple[str, ...] = ("start", "eval_forward", "first_step", "train", "resume", "validate")
-
-
-@dataclass
-class Side:
-    """What one run of one contender gave."""
-
-    entries: List[Entry] = field(default_factory=list)
-    facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)  # by turn
+_TURNS = ("start", "eval_forward", "first_step", "train", "resume", "validate")
 
 
-def create_check_launcher(folder: Path) -> Launch:
+def create_check_launcher(folder: Path) -> Launcher:
     """Starts the workers of a check; logs go to `folder`/logs."""
     return create_launcher(folder, RuntimeResolver(), WORKER_MODULE)
 
@@ -60,11 +52,11 @@ def check_model(
     folder: Path,
     timeout_s: float,
     observe: Observe = lambda message, done, total: None,
-    launch: Optional[Launch] = None,
+    launch: Optional[Launcher] = None,
 ) -> ModelCheck:
-    """Check one planned workload; what is written goes to `folder`.
+    """Check one planned workload, and write scripts and logs to `folder`.
 
-    Raises InputError for a plan of a single step, and WorkerError where a worker fails.
+    Raises InputError for a plan of a single step, and WorkerError if a worker fails.
     """
     steps = plan.steps_per_epoch * plan.workload.epochs
     if steps < 2:
@@ -81,15 +73,17 @@ def check_model(
 
 class _Checker:
     def __init__(
-        self, plan: Plan, folder: Path, timeout_s: float, observe: Observe, launch: Launch
+        self, plan: Plan, folder: Path, timeout_s: float, observe: Observe, launch: Launcher
     ) -> None:
         self._plan = plan
         self._folder = folder
+        self._values = folder.resolve() / VALUES_FOLDER
         self._timeout_s = timeout_s
         self._observe = observe
         self._launch = launch
-        self._workers: List[Any] = []
+        self._workers: List[Worker] = []
         self._turns_done = self._turns_planned = 0
+        self._facts: Dict[str, Dict[str, Any]] = {}  # by run, apart from tensors
 
     def __enter__(self) -> _Checker:
         self._dataset = self._plan.prepare_dataset(self._folder)
@@ -104,180 +98,189 @@ class _Checker:
 
     def check(self, steps: int) -> ModelCheck:
         self._steps = steps
-        self._checkpoint_step = max(1, steps // 2)
-        eager, graph = self._run_sides(
-            [(_contender(EAGER, "eager"), "eager"), (_contender(GRAPH, "graph"), "graph")], {}
-        )
-        case = Case(
-            pair_entries(eager.entries, graph.entries),
-            load_known_differences(),
-            eager.facts["start"]["environment"].get("oneflow"),
-        )
-        wanted = case.list_inexact()
-        unrepeated: Optional[Tuple[str, Entry]] = None
-        origin: Optional[Origin] = None
-        if wanted:
-            evidence, unrepeated = self._gather(eager, graph, wanted)
-            case.keep_levels_before(unrepeated)
-            case.judge(evidence)
-            if may_be_rounding(case.levels):
-                evidence = self._call_witnesses(evidence, wanted)
-                case.judge(evidence)
-            origin = self._locate(case, evidence, graph)
-        else:
-            case.judge(None)
-        verdict, reason = conclude(case.levels, unrepeated)
+        eager, graph = self._run_sides([EAGER, GRAPH], {})
+        environment = self._facts[GRAPH]["environment"]
+        comparison = Comparison(eager, graph, self._facts[EAGER]["environment"].get("oneflow"))
+        evidence = comparison.settle(self._run_sides, self._values)
+        origin = None
+        if evidence is not None:
+            isolation = Isolation(
+                ask=self._ask_isolated,
+                run_folder=self._folder,
+                values_folder=self._values / ISOLATED,
+                environment=environment.get("variables", {}),
+                versions={name: environment[name] for name in ("oneflow", "numpy", "python")
+                          if name in environment},
+                op_names=self._facts[GRAPH]["op_names"],
+                find_known_reason=comparison.find_known_reason,
+            )  # fmt: skip
+            origin = locate_difference(comparison, evidence, isolation)
+        verdict, reason = comparison.conclude()
         return ModelCheck(
             model=self._plan.workload.model,
             workload=self._plan.workload,
             steps=steps,
             verdict=verdict,
             reason=reason,
-            reproducible=unrepeated is None if wanted else None,
-            levels=case.levels,
+            reproducible=comparison.reproducible,
+            levels=comparison.levels,
             origin=origin,
-            known=case.hits,
-            eager=_side_facts(eager),
-            graph=_side_facts(graph),
+            known=comparison.hits,
+            eager=self._side_facts(EAGER),
+            graph=self._side_facts(GRAPH),
         )
 
-    def _locate(self, case: Case, evidence: Evidence, graph: Side) -> Optional[Origin]:
-        """Where the modes begin to differ; may find a layer that had passed as rounding."""
-        op_names = graph.facts["resume"].get("op_names", [])
-        alone = self._create_alone(case, graph.facts["start"]["environment"])
-        suspect = find_suspect(case.pairs, case.levels)
-        if suspect is not None:
-            origin = examine(suspect, op_names, alone, is_suspect=True)
-            if origin.alone == "reproduced":
-                case.judge(evidence, {suspect.key: origin.alone_reason})
-                return origin
-        return find_origin(case.levels, op_names, alone)
-
-    def _create_alone(self, case: Case, environment: Mapping[str, Any]) -> Alone:
-        return Alone(
-            ask=self._ask_alone,
-            run_folder=self._folder,
-            values_folder=self._values("alone"),
-            environment=environment.get("variables", {}),
-            versions={k: environment[k] for k in ("oneflow", "numpy", "python")
-                      if k in environment},
-            known=case.find_reason,
-        )  # fmt: skip
-
-    def _gather(
-        self, eager: Side, graph: Side, wanted: Mapping[str, Sequence[str]]
-    ) -> Tuple[Evidence, Optional[Tuple[str, Entry]]]:
-        """Both modes again and the reference, with values; what was not repeated, if anything."""
-        again = self._run_sides(
-            [
-                (_contender(EAGER, "eager"), "eager-again"),
-                (_contender(GRAPH, "graph"), "graph-again"),
-                (_contender(REFERENCE, "eager", "float64"), "reference"),
-            ],
-            wanted,
-        )
-        evidence = Evidence(
-            self._values("eager-again"), self._values("graph-again"), self._values("reference")
-        )
-        for name, first, second in ((EAGER, eager, again[0]), (GRAPH, graph, again[1])):
-            entry = find_unrepeated(first.entries, second.entries)
-            if entry is not None:
-                return evidence, (name, entry)
-        return evidence, None
-
-    def _call_witnesses(self, evidence: Evidence, wanted: Mapping[str, Sequence[str]]) -> Evidence:
-        names = [f"witness-{number}" for number in range(1, WITNESSES + 1)]
-        self._run_sides([(_contender(name, "eager"), name) for name in names], wanted)
-        return replace(evidence, witnesses=[self._values(name) for name in names])
-
-    def _values(self, name: str) -> Path:
-        return self._folder.resolve() / VALUES_FOLDER / name
+    def _side_facts(self, name: str) -> SideFacts:
+        facts = self._facts[name]
+        return SideFacts.model_validate({field: facts[field] for field in SideFacts.model_fields})
 
     def _run_sides(
-        self, sides: Sequence[Tuple[Contender, str]], wanted: Mapping[str, Sequence[str]]
-    ) -> List[Side]:
-        """Run contenders through all their turns, PARALLEL at a time."""
-        self._turns_planned += len(sides) * len(_TURNS)
+        self, names: Sequence[str], wanted: Mapping[str, Sequence[str]]
+    ) -> List[List[Entry]]:
+        """Run each through all its turns, PARALLEL at a time."""
+        self._turns_planned += len(names) * len(_TURNS)
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
-                pending = [pool.submit(self._run_side, c, name, wanted) for c, name in sides]
+                pending = [pool.submit(self._run_side, name, wanted) for name in names]
                 return [future.result() for future in pending]
             except BaseException:
                 for future in pending:
                     future.cancel()
                 for worker in self._workers:
-                    worker.kill()  # what still waits for an answer is told that it died
+                    worker.kill()  # a thread that waits for its answer is told that it died
                 raise
 
-    def _run_side(
-        self, contender: Contender, name: str, wanted: Mapping[str, Sequence[str]]
-    ) -> Side:
-        worker = self._start_worker(contender)
-        side = Side()
-        request = self._request(contender, name)
-        request["wanted"] = {level: list(names) for level, names in wanted.items()}
-        if name.startswith("witness-"):
-            request["witness"] = int(name.rpartition("-")[2])
+    def _run_side(self, name: str, wanted: Mapping[str, Sequence[str]]) -> List[Entry]:
+        request = self._request(_create_contender(name), name, wanted)
+        worker = self._start_worker(request.contender)
+        entries: List[Entry] = []
+        facts: Dict[str, Any] = {}
         for turn in _TURNS:
-            self._observe(
-                f"{self._plan.workload.model}, {name}: {turn.replace('_', ' ')}",
-                self._turns_done,
-                self._turns_planned,
-            )
-            answer = worker.ask(turn, self._timeout_s, **request)
-            side.entries += [Entry.model_validate(entry) for entry in answer.pop("entries")]
-            side.facts[turn] = answer
+            message = f"{self._plan.workload.model}, {name}: {turn.replace('_', ' ')}"
+            self._observe(message, self._turns_done, self._turns_planned)
+            given = request.model_dump(mode="json") if turn == "start" else {}
+            answer = worker.ask(turn, self._timeout_s, **given)
+            entries += [Entry.model_validate(entry) for entry in answer.pop("entries")]
+            facts.update(answer)
             self._turns_done += 1
-        worker.ask("end", self._timeout_s)
-        worker.close()
-        return side
+        self._facts[name] = facts
+        self._end_worker(worker)
+        return entries
 
-    def _start_worker(self, contender: Contender) -> Any:
+    def _start_worker(self, contender: Contender) -> Worker:
         worker = self._launch(contender)
         self._workers.append(worker)
         return worker
 
-    def _request(self, contender: Contender, name: str) -> Dict[str, Any]:
-        return {
-            "workload": self._plan.workload.model_dump(),
-            "contender": contender.model_dump(),
-            "steps_per_epoch": self._plan.steps_per_epoch,
-            "dataset": None if self._dataset is None else str(self._dataset),
-            "folder": str(self._values(name)),
-            "steps": self._steps,
-            "checkpoint_step": self._checkpoint_step,
-        }
-
-    def _ask_alone(
-        self, mode: str, dtype: str, calls: Sequence[Dict[str, Any]]
-    ) -> List[Dict[str, Any]]:
-        """Answers of a fresh worker to `start` and then `calls`."""
-        names = {"float64": REFERENCE, "float32": GRAPH if mode == "graph" else EAGER}
-        contender = _contender(names[dtype], mode, dtype)
-        self._observe(f"{self._plan.workload.model}, {mode}: the layer alone",
-                      self._turns_done, self._turns_planned + 1)  # fmt: skip
-        worker = self._start_worker(contender)
-        worker.ask("start", self._timeout_s, **self._request(contender, "alone"), wanted={})
-        answers = [worker.ask(timeout_s=self._timeout_s, **call) for call in calls]
+    def _end_worker(self, worker: Worker) -> None:
         worker.ask("end", self._timeout_s)
         worker.close()
+
+    def _request(
+        self, contender: Contender, name: str, wanted: Mapping[str, Sequence[str]]
+    ) -> SideRequest:
+        return SideRequest(
+            workload=self._plan.workload,
+            contender=contender,
+            steps_per_epoch=self._plan.steps_per_epoch,
+            dataset=self._dataset,
+            folder=self._values / name,
+            steps=self._steps,
+            checkpoint_step=max(1, self._steps // 2),
+            wanted={level: list(names) for level, names in wanted.items()},
+            perturbation_seed=PERTURBED_SEEDS.get(name),
+        )
+
+    def _ask_isolated(
+        self, name: str, calls: Sequence[str], layer: LayerRequest
+    ) -> List[Dict[str, Any]]:
+        """Answers of a fresh worker of the run `name` to `calls` of a layer, after its `start`."""
+        contender = _create_contender(name)
+        message = f"{self._plan.workload.model}, {name}: the layer in isolation"
+        self._observe(message, self._turns_done, self._turns_planned + 1)
+        worker = self._start_worker(contender)
+        request = self._request(contender, ISOLATED, {})
+        worker.ask("start", self._timeout_s, **request.model_dump(mode="json"))
+        given = layer.model_dump(mode="json")
+        answers = [worker.ask(call, self._timeout_s, **given) for call in calls]
+        self._end_worker(worker)
         return answers
 
 
-def _contender(name: str, mode: str, dtype: str = "float32") -> Contender:
-    return Contender(name=name, mode=mode, dtype=dtype)
+def _create_contender(run: str) -> Contender:
+    """The contender of a run; a second run of a mode has the same name and log."""
+    name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run
+    mode = GRAPH if name == GRAPH else EAGER
+    return Contender(name=name, mode=mode, dtype="float64" if name == REFERENCE else "float32")
 
 
-def _side_facts(side: Side) -> SideFacts:
-    validated, resumed = side.facts["validate"], side.facts["resume"]
-    return SideFacts(
-        losses=side.facts["train"]["losses"],
-        resumed_losses=resumed["losses"],
-        accuracy=validated["accuracy"],
-        validation_loss=validated["validation_loss"],
-        parameters_digest=validated["parameters_digest"],
-        graph_ops=resumed["graph_ops"],
-        compile_s=resumed["compile_s"] if resumed["graph_ops"] else None,
-        peak_rss_bytes=validated["peak_rss_bytes"],
-        environment=side.facts["start"]["environment"],
+def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
+    """The document before the first model; asks OneFlow's BLAS for its kernel."""
+    now = datetime.now(timezone.utc)
+    models = [plan.workload.model.replace(":", "-") for plan in plans]
+    subject = models[0] if len(models) == 1 else f"{len(models)}-models"
+    contender = Contender(name="eager", mode="eager")
+    return CheckDocument(
+        run_id=f"check-{subject}-{now:%Y%m%d-%H%M%S}",
+        created=now.isoformat(timespec="seconds"),
+        machine=describe_machine(),
+        blas_kernel=RuntimeResolver().find_kernel(contender, contender.interpreter),
+        oneflow=find_oneflow(contender.interpreter),
+    )
+
+
+def run_checks(
+    plans: Sequence[Plan],
+    document: CheckDocument,
+    folder: Path,
+    timeout_s: float,
+    observe: Observe,
+    check_model: CheckModel,
+) -> None:
+    """Check each plan, append the result to `document`, and save that to `folder` after each.
+
+    Each model gets a folder named after it. If its worker fails or it turns out unusable, the error
+    is noted and the next model is checked. Raises the first InputError if no model could be used,
+    and Interrupted on Ctrl-C.
+    """
+    save_check(document, folder)
+    refused: List[InputError] = []
+    for number, plan in enumerate(plans, start=1):
+
+        def show(message: str, done: int, total: int, number: int = number) -> None:
+            observe(f"({number}/{len(plans)}) {message}", done, total)
+
+        name = plan.workload.model.replace(":", "-")
+        model_folder = folder / name
+        try:
+            model_folder.mkdir(exist_ok=True)
+            check = check_model(plan, model_folder, timeout_s, show)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"ended by the user; the models checked until then are in {folder}"
+            ) from None
+        except Interrupted:
+            raise
+        except (BenchError, OSError) as error:
+            if isinstance(error, InputError):
+                refused.append(error)
+            check = _failed(plan, error)
+        if check.origin is not None and check.origin.script is not None:
+            check.origin.script = f"{name}/{check.origin.script}"
+        document.checks.append(check)
+        if len(refused) == len(plans):
+            raise refused[0]
+        save_check(document, folder)
+
+
+def _failed(plan: Plan, error: Exception) -> ModelCheck:
+    tail = error.log_tail if isinstance(error, WorkerError) else ""
+    return ModelCheck(
+        model=plan.workload.model,
+        workload=plan.workload,
+        steps=plan.steps_per_epoch * plan.workload.epochs,
+        verdict="inconclusive",
+        reason="the check did not finish",
+        reproducible=None,
+        error=f"{error}\n{tail}".rstrip(),
     )

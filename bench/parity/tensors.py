@@ -1,24 +1,52 @@
-"""What a worker observed: each tensor's place, shape and digest, and values where asked for.
+"""Observed tensors: place, shape and digest of each, and its values on request.
 
-A worker answers with entries and writes values only where it is told to, so that two modes that
-agree bit for bit exchange nothing but digests, whatever the size of the model.
+A worker answers with entries and writes the values of the tensors that it is told to. So two modes
+that agree bit for bit exchange digests alone, whatever the size of the model.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from ..config import Contender, Workload
 from .result import BATCHES
 
+MISSING_DIGEST = ""
 # level -> names of tensors
 Wanted = Mapping[str, Iterable[str]]
+
+
+class SideRequest(BaseModel):
+    """The `start` of a worker that takes one side of a comparison."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workload: Workload
+    contender: Contender
+    steps_per_epoch: int
+    dataset: Optional[Path]
+    folder: Path  # for the values of the `wanted` tensors
+    steps: int
+    checkpoint_step: int  # the step after which a checkpoint is kept and resumed
+    wanted: Dict[str, List[str]]  # level -> names
+    perturbation_seed: Optional[int] = None  # of a perturbed run, see difference.py
+
+
+class LayerRequest(BaseModel):
+    """The `record` or `run_isolated` of a worker that serves one layer."""
+
+    name: str
+    training: bool
+    path: Path  # of the recording
+    output: Path  # for the tensors of the run
 
 
 class Entry(BaseModel):
@@ -30,14 +58,41 @@ class Entry(BaseModel):
     name: str
     kind: str
     shape: List[int]
-    digest: str  # sha256 over type, shape and values; "" where there is no such tensor
+    digest: str  # sha256 over type, shape and values; "" if there is no such tensor
 
     @property
     def key(self) -> Tuple[str, str]:
         return self.level, self.name
 
 
-MISSING_DIGEST = ""
+@dataclass(frozen=True)
+class Pair:
+    """One tensor of both modes."""
+
+    eager: Optional[Entry]
+    graph: Optional[Entry]
+
+    @property
+    def entry(self) -> Entry:
+        found = self.eager or self.graph
+        assert found is not None
+        return found
+
+    @property
+    def is_identical(self) -> bool:
+        return (
+            self.eager is not None
+            and self.graph is not None
+            and self.eager.digest == self.graph.digest
+        )
+
+
+def pair_entries(eager: Sequence[Entry], graph: Sequence[Entry]) -> List[Pair]:
+    """Both sides' entries by level and name, in eager's order; those of graph alone come last."""
+    theirs = {entry.key: entry for entry in graph}
+    known = {entry.key for entry in eager}
+    pairs = [Pair(entry, theirs.get(entry.key)) for entry in eager]
+    return pairs + [Pair(None, entry) for entry in graph if entry.key not in known]
 
 
 def digest_array(value: np.ndarray) -> str:
@@ -48,7 +103,7 @@ def digest_array(value: np.ndarray) -> str:
 
 
 class Observer:
-    """Collects entries level by level; keeps the values that are wanted until they are written."""
+    """Collects entries level by level, and keeps the wanted values until they are written."""
 
     def __init__(self, wanted: Optional[Wanted] = None) -> None:
         self._wanted = {level: frozenset(names) for level, names in (wanted or {}).items()}
@@ -56,31 +111,26 @@ class Observer:
         self._values: Dict[str, Dict[str, np.ndarray]] = {}
 
     def add(self, level: str, name: str, kind: str, value: Optional[np.ndarray]) -> None:
-        """Note a tensor; None where this side has none of that name (a missing gradient)."""
+        """Note a tensor; None if this side has none of that name (a missing gradient)."""
         if value is None:
             entry = Entry(level=level, name=name, kind=kind, shape=[], digest=MISSING_DIGEST)
         else:
-            entry = Entry(
-                level=level,
-                name=name,
-                kind=kind,
-                shape=list(value.shape),
-                digest=digest_array(value),
-            )
-            # batches are judged by their digests, and come in several turns
+            shape, digest = list(value.shape), digest_array(value)
+            entry = Entry(level=level, name=name, kind=kind, shape=shape, digest=digest)
+            # batches are judged by their digests, and arrive in several turns
             if level != BATCHES and name in self._wanted.get(level, ()):
                 self._values.setdefault(level, {})[name] = np.array(value)
         self._entries.append(entry)
 
-    def take(self) -> List[Dict[str, Any]]:
-        """The entries since the last call, as JSON values."""
+    def take(self) -> List[Entry]:
+        """The entries since the last call."""
         entries, self._entries = self._entries, []
-        return [entry.model_dump() for entry in entries]
+        return entries
 
     def write(self, folder: Path) -> None:
-        """Add the wanted values so far to the files of their levels in `folder`, and forget them.
+        """Write the wanted values to the files of their levels in `folder`, and forget them.
 
-        Every level comes in one turn, so that a file is written once.
+        All tensors of a level arrive in one turn, so a file is written once.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for level, values in self._values.items():
@@ -94,7 +144,7 @@ def level_path(folder: Path, level: str) -> Path:
 
 
 def load_values(folder: Path, level: str, name: str) -> Optional[np.ndarray]:
-    """A tensor that was wanted, or None where the side had none of that name."""
+    """A wanted tensor, or None if the side had none of that name."""
     path = level_path(folder, level)
     if not path.is_file():
         return None
@@ -103,32 +153,3 @@ def load_values(folder: Path, level: str, name: str) -> Optional[np.ndarray]:
             return None
         value: np.ndarray = file.get_tensor(name)
         return value
-
-
-_INPUT, _STATE, _GRADIENT = "input_", "state/", "output_gradient"  # keys of a recording
-
-
-def save_recording(
-    path: Path,
-    inputs: Sequence[np.ndarray],
-    state: Mapping[str, np.ndarray],
-    output_gradient: Optional[np.ndarray],
-) -> None:
-    """Write what one layer was given, as .npz."""
-    arrays = {f"{_INPUT}{number}": value for number, value in enumerate(inputs)}
-    arrays.update((_STATE + name, value) for name, value in state.items())
-    if output_gradient is not None:
-        arrays[_GRADIENT] = output_gradient
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
-
-
-def load_recording(
-    path: Path,
-) -> Tuple[List[np.ndarray], Dict[str, np.ndarray], Optional[np.ndarray]]:
-    """(inputs, state, output gradient or None) of `save_recording`."""
-    with np.load(path, allow_pickle=False) as stored:
-        count = sum(name.startswith(_INPUT) for name in stored.files)
-        inputs = [stored[f"{_INPUT}{number}"] for number in range(count)]
-        state = {n[len(_STATE) :]: stored[n] for n in stored.files if n.startswith(_STATE)}
-        return inputs, state, stored[_GRADIENT] if _GRADIENT in stored.files else None

@@ -1,4 +1,4 @@
-"""All planted faults, with places, sizes, and where each must be found."""
+"""All planted faults, with places, sizes, and the level and tensor that the check must name."""
 
 from __future__ import annotations
 

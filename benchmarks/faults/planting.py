@@ -1,4 +1,4 @@
-"""What a fault is, and how it gets into a job."""
+"""A fault, and how it is planted in a job."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, Tuple
 class Fault:
     """One fault of a kind, at a place and of a size. `plant(fault, job)` changes the graph's job.
 
-    What is expected is one of `levels`, and a tensor that fits the wildcard `names`. A data or
-    optimizer fault has no layer of its own; its stage is what must be named.
+    The check must name one of `levels`, and a tensor that fits the wildcard `names`. A data or
+    optimizer fault has no layer of its own; the check must name its stage.
     """
 
     kind: str

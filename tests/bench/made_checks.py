@@ -29,6 +29,8 @@ def create_side(**changes: Any) -> SideFacts:
         "accuracy": 0.25,
         "validation_loss": 1.5,
         "parameters_digest": "a" * 64,
+        "graph_ops": None,
+        "compile_s": None,
         "peak_rss_bytes": 400 * 2**20,
     }
     return SideFacts(**{**values, **changes})
@@ -50,7 +52,7 @@ def create_speedup(ratio: float = 1.2, **changes: Any) -> Speedup:
 
 
 def create_failed_speedup(error: str = "it died") -> Speedup:
-    return Speedup(verdict="inconclusive", reason="its measuring failed", error=error)
+    return Speedup(verdict="inconclusive", reason="the measurement failed", error=error)
 
 
 def create_difference(level: str, name: str, verdict: str, **changes: Any) -> TensorDifference:
@@ -108,8 +110,8 @@ def create_rounding_check(model: str = "resnet18") -> ModelCheck:
     """Gradients that differ in their last bits, and a known difference, one of them outdated."""
     worst = create_difference("gradients", "layer1.0.bn1.weight", "equal within rounding")
     reason = (
-        "1 of 10 tensors differ in their last bits; the largest error is 0.4 of what rounding "
-        "explains, in layer1.0.bn1.weight"
+        "1 of 10 tensors differ in their last bits; the largest error is 0.4 of the rounding "
+        "limit, in layer1.0.bn1.weight"
     )
     gradients = create_level(
         "gradients",
@@ -139,11 +141,14 @@ def create_rounding_check(model: str = "resnet18") -> ModelCheck:
 
 
 def create_different_check(model: str = "vgg11") -> ModelCheck:
-    """A convolution that differs, confirmed alone and by a script."""
+    """A convolution that differs, confirmed in isolation and by a script."""
     first = create_difference(
         "forward", "features.3", "different", error_ratio=1234.5, graph_value=0.25
     )
-    reason = "features.3 is the first of 7 of 10 that differ: error 1.2e-04 where eager's is 1e-08"
+    reason = (
+        "features.3 differs: graph error 1.20e-04, eager error 1.00e-08, values of 5.00e-01; "
+        "6 of the other 9 tensors differ too"
+    )
     forward = create_level(
         "forward",
         "different",
@@ -165,8 +170,8 @@ def create_different_check(model: str = "vgg11") -> ModelCheck:
             kind="Conv2d",
             shape=[4, 8, 16, 16],
             operator="conv2d",
-            alone="reproduced",
-            alone_reason="the layer alone differs by 1.2e-04 on the recorded input",
+            isolated_layer="reproduced",
+            isolated_layer_reason="in isolation, on the same input, the modes differ in its output",
             script=f"{model}/reproduce.py",
             script_confirms=True,
         ),
@@ -187,7 +192,7 @@ def create_failed_check(model: str = "mnasnet1_0") -> ModelCheck:
     return create_check(
         model,
         verdict="inconclusive",
-        reason="the check did not come to its end",
+        reason="the check did not finish",
         reproducible=None,
         levels=[],
         eager=None,

@@ -17,8 +17,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ...parity.case import DECISIVE_RATIO
 from ...parity.difference import measure_difference, note_difference
+from ...parity.judge import DECISIVE_RATIO
 from ...parity.result import LOSS_CURVE, TRAINED, TensorDifference
 from ...parity.tensors import Entry
 from ...record.checkpoint import read_state

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from ...parity.witness import move_clip_norm, move_learning_rate, move_weights
+from ...parity.difference import move_clip_norm, move_learning_rate, move_weights
 from ...record.events import Compiled, Prepared
 from ...record.machine import read_peak_rss_bytes
 from ...worker.messages import PrepareRequest, Request

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
-import types
 
 import pytest
 from made_checks import (
@@ -20,9 +18,9 @@ from made_checks import (
 
 from oneflow_bench.bench.cli import main
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.parity import documents
+from oneflow_bench.bench.parity import run as parity_run
 from oneflow_bench.bench.parity.baseline import load_baseline
-from oneflow_bench.bench.parity.documents import load_check, save_check
+from oneflow_bench.bench.parity.result import load_check, save_check
 
 GOOD = {"graph_ops": 50, "compile_s": 0.5, "peak_rss_bytes": 450 * 2**20}
 
@@ -51,11 +49,9 @@ def bench(tmp_path, monkeypatch, capsys):
         return end.value.code, printed.out, printed.err
 
     run.checks, run.ran = {}, []
-    module = types.ModuleType("oneflow_bench.bench.parity.run")
-    module.check_model = check_model
-    monkeypatch.setitem(sys.modules, "oneflow_bench.bench.parity.run", module)
-    monkeypatch.setattr(documents, "RuntimeResolver", Resolver)
-    monkeypatch.setattr(documents, "describe_machine", lambda: create_check_document().machine)
+    monkeypatch.setattr(parity_run, "check_model", check_model)
+    monkeypatch.setattr(parity_run, "RuntimeResolver", Resolver)
+    monkeypatch.setattr(parity_run, "describe_machine", lambda: create_check_document().machine)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
@@ -112,7 +108,7 @@ def test_a_single_model_that_turns_out_unusable_is_bad_input(bench):
 def test_ctrl_c_keeps_what_was_checked(bench, tmp_path):
     bench.checks = {"vgg11": KeyboardInterrupt()}
     status, _, err = bench("check", "--models", "lenet,vgg11", "--out", "run")
-    assert status == 130 and "what was checked until then is in run" in err
+    assert status == 130 and "the models checked until then are in run" in err
     assert [found.model for found in load_check(tmp_path / "run").checks] == ["lenet"]
 
 
@@ -123,7 +119,7 @@ def test_an_update_and_a_check_against_it_agree(bench, tmp_path):
     bench.ran.clear()
     status, out, _ = bench("check", "--baseline", "results/baselines", "--out", "again")
     assert (status, bench.ran) == (0, ["lenet", "vgg11"])
-    assert "As in the baseline: 30 metrics of 2 models." in out
+    assert "Same as the baseline: 30 metrics of 2 models." in out
 
 
 def test_a_regression_is_exit_status_1_and_an_update_shows_and_takes_it(bench, tmp_path):
@@ -155,7 +151,7 @@ def test_no_baseline_is_made_of_what_is_not_right(bench, tmp_path, check, status
     bench.checks = {"lenet": check}
     found, _, err = bench("baseline", "update", "--out", "b")
     assert found == status
-    assert f"lenet: the check {word}; its baseline stays as it is" in err
+    assert f"lenet: the check {word}; its baseline is kept" in err
     assert (tmp_path / "results" / "baselines" / "lenet.json").read_bytes() == before
 
 
@@ -254,7 +250,7 @@ def test_speed_is_measured_with_its_budget_only_where_it_is_asked_for(bench, mon
         budgets.append((plan.workload.model, measuring.budget_s, measuring.timeout_s))
         return create_speedup()
 
-    monkeypatch.setattr("oneflow_bench.bench.parity.speed.measure_speedup", measure)
+    monkeypatch.setattr("oneflow_bench.bench.cli.check.measure_speedup", measure)
     status, out, _ = bench("check", "--model", "lenet")
     assert status == 0 and not budgets and "Speed of graph" not in out
     status, out, _ = bench("check", "--models", "lenet,cnn", "--speed", "--budget", 7)

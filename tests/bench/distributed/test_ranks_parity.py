@@ -12,7 +12,7 @@ from oneflow_bench.bench.distributed.parity import (
     measure_errors,
     measure_relative,
 )
-from oneflow_bench.bench.parity.known import load_known_differences
+from oneflow_bench.bench.parity.judge import load_known_differences
 from oneflow_bench.bench.plan.modes import list_strategies
 from oneflow_bench.bench.record.run import BlockEvent
 

@@ -17,8 +17,9 @@ from made_checks import (
 )
 
 from oneflow_bench.bench.errors import InputError, worst_status
-from oneflow_bench.bench.parity.baseline import save_baseline
-from oneflow_bench.bench.parity.gate import create_result, find_baselines, judge_checks
+from oneflow_bench.bench.parity.baseline import find_baselines, save_baseline
+from oneflow_bench.bench.parity.gate import judge_checks
+from oneflow_bench.bench.report.ci import create_result
 
 
 def status_of(*checks, baselines=()):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oneflow_bench.bench.parity.judge import Evidence, judge_levels, list_inexact
-from oneflow_bench.bench.parity.known import KnownDifference, KnownTally
-from oneflow_bench.bench.parity.pairs import find_unrepeated, pair_entries
+from oneflow_bench.bench.parity.judge import Comparison, Evidence, KnownDifference
 from oneflow_bench.bench.parity.result import (
     BATCHES,
     FIRST_UPDATE,
@@ -46,20 +44,21 @@ class Sides:
         for side, value in values.items():
             self._sides.setdefault(side, []).append((level, name, kind, value))
 
-    def judge(self, witnesses=(), known=()):
+    def judge(self, perturbed=(), known=()):
         entries = {}
         for side, tensors in self._sides.items():
             observer = Observer({level: [n for _, n, _, _ in tensors] for level, *_ in tensors})
             for tensor in tensors:
                 observer.add(*tensor)
             observer.write(self._folder / side)
-            entries[side] = [Entry.model_validate(entry) for entry in observer.take()]
+            entries[side] = observer.take()
         evidence = Evidence(
             *(self._folder / side for side in ("eager", "graph", "reference")),
-            [self._folder / side for side in witnesses],
+            [self._folder / side for side in perturbed],
         )
-        pairs = pair_entries(entries["eager"], entries["graph"])
-        return judge_levels(pairs, evidence, KnownTally(known, "0.9.0"))
+        comparison = Comparison(entries["eager"], entries["graph"], "0.9.0", known)
+        comparison.judge(evidence)
+        return comparison.levels
 
 
 @pytest.fixture
@@ -69,7 +68,9 @@ def sides(tmp_path):
 
 def test_equal_digests_need_no_values():
     entry = Entry(level=FORWARD, name="a", kind="Conv2d", shape=[2], digest="d")
-    (level,) = judge_levels(pair_entries([entry], [entry]), None, KnownTally([], "0.9.0"))
+    comparison = Comparison([entry], [entry], "0.9.0", [])
+    comparison.judge()
+    (level,) = comparison.levels
     assert (level.verdict, level.identical, level.worst) == ("identical", 1, None)
 
 
@@ -102,16 +103,16 @@ def test_the_first_different_tensor_is_named_and_the_worst(sides):
     assert (level.identical, level.within_rounding, level.different) == (1, 1, 3)
     assert level.first_inexact == "layer1"
     assert level.first_different.name == "layer2" and level.worst.name == "layer3"
-    assert "layer2 differs" in level.reason and "2 of the 4 others" in level.reason
+    assert "layer2 differs" in level.reason and "2 of the other 4" in level.reason
 
 
-def test_witnesses_widen_what_rounding_explains(sides):
+def test_perturbed_runs_widen_the_explained_error(sides):
     eager = rounded(1e-7, 1)
     moved = (eager + 1e-4 * SOURCE.randn(400)).astype(np.float32)
     graph = (eager + 1e-4 * SOURCE.randn(400)).astype(np.float32)
-    sides.add(FORWARD, "a", eager=eager, graph=graph, reference=TRUTH, witness=moved)
+    sides.add(FORWARD, "a", eager=eager, graph=graph, reference=TRUTH, perturbed=moved)
     assert sides.judge()[0].verdict == "different"
-    assert sides.judge(witnesses=["witness"])[0].verdict == "equal within rounding"
+    assert sides.judge(perturbed=["perturbed"])[0].verdict == "equal within rounding"
 
 
 def test_a_few_units_in_the_last_place_are_rounding_where_eager_is_exact(sides):
@@ -170,13 +171,26 @@ def test_values_that_are_not_finite(sides):
     assert "1 elements are finite in one mode" in level.reason
 
 
-def test_the_tensors_whose_values_are_needed():
+def test_more_runs_are_asked_for_the_tensors_that_differ_alone(tmp_path):
     def entry(name, digest, level=FORWARD, kind="Conv2d"):
         return Entry(level=level, name=name, kind=kind, shape=[1], digest=digest)
 
     eager = [entry("a", "1"), entry("b", "2"), entry("x.counter", "3", FIRST_UPDATE, "buffer")]
     graph = [entry("a", "1"), entry("b", "0"), entry("x.counter", "0", FIRST_UPDATE, "buffer")]
-    pairs = pair_entries(eager, graph)
-    assert list_inexact(pairs, KnownTally([COUNTER], "0.9.0")) == {FORWARD: ["b"]}
-    assert find_unrepeated(eager, eager) is None
-    assert find_unrepeated(eager, graph).name == "b"
+    asked = []
+
+    def run(names, wanted):
+        asked.append((names, wanted))
+        return [eager, graph, eager]
+
+    comparison = Comparison(eager, graph, "0.9.0", [COUNTER])
+    comparison.settle(run, tmp_path)
+    assert asked == [(["eager-again", "graph-again", "reference"], {FORWARD: ["b"]})]
+    assert comparison.reproducible is True
+    same = Comparison(eager, eager, "0.9.0", [COUNTER])
+    assert same.settle(run, tmp_path) is None and same.reproducible is None
+    assert len(asked) == 1
+    restless = Comparison(eager, graph, "0.9.0", [COUNTER])
+    restless.settle(lambda names, wanted: [graph, graph, eager], tmp_path)
+    assert restless.reproducible is False and restless.conclude()[0] == "inconclusive"
+    assert [level.level for level in restless.levels] == []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from oneflow_bench.bench.distributed.parity import LEVEL
-from oneflow_bench.bench.parity.known import KnownDifference, KnownTally, load_known_differences
+from oneflow_bench.bench.parity.judge import KnownDifference, KnownTally, load_known_differences
 from oneflow_bench.bench.parity.result import FIRST_UPDATE, FORWARD, LEVELS
+from oneflow_bench.bench.parity.tensors import Entry, Pair
 
 ENTRY = KnownDifference(
     id="counter",
@@ -34,18 +35,26 @@ def test_an_entry_explains_its_own_tensors_only():
     assert not ENTRY.explains(FIRST_UPDATE, "bn.counter", "buffer", None)
 
 
+def pair(name, kind, differs):
+    sides = (
+        Entry(level=FIRST_UPDATE, name=name, kind=kind, shape=[], digest=digest)
+        for digest in ("e", "g" if differs else "e")
+    )
+    return Pair(*sides)
+
+
 def test_differences_are_counted_and_equal_tensors_are_not():
     tally = KnownTally([ENTRY], "0.9.0")
-    assert tally.note(FIRST_UPDATE, "a.counter", "buffer", True)
-    assert not tally.note(FIRST_UPDATE, "b.counter", "buffer", False)
-    assert not tally.note(FIRST_UPDATE, "a.weight", "parameter", True)
+    weight = pair("a.weight", "parameter", True)
+    pairs = [pair("a.counter", "buffer", True), pair("b.counter", "buffer", False), weight]
+    assert tally.split(pairs) == ([weight], 1)
     (hit,) = tally.hits()
     assert (hit.id, hit.tensors, hit.outdated) == ("counter", 1, False)
 
 
 def test_an_entry_that_no_longer_occurs_is_outdated():
     tally = KnownTally([ENTRY], "0.9.0")
-    assert not tally.note(FIRST_UPDATE, "a.counter", "buffer", False)
+    assert tally.split([pair("a.counter", "buffer", False)]) == ([], 0)
     (hit,) = tally.hits()
     assert hit.outdated and hit.tensors == 0
 

@@ -10,14 +10,12 @@ import pytest
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.parity import locate
 from oneflow_bench.bench.parity.locate import (
-    Alone,
+    Isolation,
     describe_operators,
     examine,
+    find_first_mismatch,
     find_layer,
-    find_origin,
-    find_suspect,
 )
-from oneflow_bench.bench.parity.pairs import Pair
 from oneflow_bench.bench.parity.reproduction import ReproductionRun
 from oneflow_bench.bench.parity.result import (
     BATCHES,
@@ -28,7 +26,7 @@ from oneflow_bench.bench.parity.result import (
     LevelResult,
     TensorDifference,
 )
-from oneflow_bench.bench.parity.tensors import Entry
+from oneflow_bench.bench.parity.tensors import Entry, Pair
 
 OP_NAMES = ["conv1-conv2d-0", "conv1-bias_add-1", "conv1.weight", "conv10-conv2d-7"]
 INPUT = np.ones((2, 3), np.float32)
@@ -55,28 +53,27 @@ class Workers:
 
     def __init__(self, folder: Path, graph=INPUT, constructor="nn.ReLU()") -> None:
         self.folder = folder
-        self.arrays = {"eager": INPUT, "graph": graph, "float64": INPUT.astype(np.float64)}
+        self.arrays = {"eager": INPUT, "graph": graph, "reference": INPUT.astype(np.float64)}
         self.constructor = constructor
         self.refused = None
         self.asked = []
 
-    def ask(self, mode, dtype, calls):
+    def ask(self, run, calls, layer):
         answers = []
         for call in calls:
-            self.asked.append((mode, dtype, call["call"], call["training"]))
-            if call["call"] == "record":
-                np.savez(call["path"], input_0=INPUT)
+            self.asked.append((run, call, layer.training))
+            if call == "record":
+                np.savez(layer.path, input_0=INPUT)
                 answers.append({"refused": self.refused, "kind": "ReLU", "training": True,
                                 "constructor": self.constructor})  # fmt: skip
             else:
-                side = "float64" if dtype == "float64" else mode
-                np.savez(call["output"], output=self.arrays[side])
+                np.savez(layer.output, output=self.arrays[run])
                 answers.append({"refused": None})
         return answers
 
     def create(self):
-        return Alone(self.ask, self.folder, self.folder, {}, {"oneflow": "0.9.0"},
-                     lambda level, name: None)  # fmt: skip
+        return Isolation(self.ask, self.folder, self.folder, {}, {"oneflow": "0.9.0"}, OP_NAMES,
+                         lambda level, name: None)  # fmt: skip
 
 
 @pytest.fixture
@@ -84,7 +81,7 @@ def script_says(monkeypatch):
     said = {"confirms": True}
     monkeypatch.setattr(
         locate, "run_reproduction",
-        lambda script, python, tolerance: ReproductionRun(said["confirms"], ""),
+        lambda script, tolerance: ReproductionRun(said["confirms"], ""),
     )  # fmt: skip
     return said
 
@@ -104,43 +101,48 @@ def test_operators_carry_the_very_layers_name():
     assert describe_operators("relu", OP_NAMES) is None
 
 
-def test_a_stage_without_a_layer_says_where_to_look():
-    origin = find_origin([create_level(BATCHES, "step 2 images")], OP_NAMES, None)
-    assert (origin.level, origin.name, origin.alone) == (BATCHES, "step 2 images", "not run")
-    assert "other data" in origin.alone_reason
-    assert find_origin([], OP_NAMES, None) is None
+def test_a_stage_without_a_layer_says_where_to_look(tmp_path):
+    origin = examine(create_difference(BATCHES, "step 2 images"), Workers(tmp_path).create())
+    assert (origin.level, origin.name, origin.isolated_layer) == (
+        BATCHES,
+        "step 2 images",
+        "not run",
+    )
+    assert "other data" in origin.isolated_layer_reason
 
 
-def test_a_layer_that_differs_alone_is_reproduced_and_gets_a_script(tmp_path, script_says):
+def test_a_layer_that_differs_in_isolation_is_reproduced_and_gets_a_script(tmp_path, script_says):
     workers = Workers(tmp_path, graph=INPUT * np.float32(1.1))
-    origin = find_origin([create_level(EVAL_FORWARD, "conv1")], OP_NAMES, workers.create())
-    assert origin.alone == "reproduced" and "differ in its output" in origin.alone_reason
+    origin = examine(create_difference(EVAL_FORWARD, "conv1"), workers.create())
+    assert origin.isolated_layer == "reproduced"
+    assert "differ in its output" in origin.isolated_layer_reason
     assert origin.kind == "ReLU" and origin.operator == "conv2d, bias_add"
     assert (tmp_path / origin.script).is_file() and origin.script_confirms is True
-    assert [(m, d, c) for m, d, c, _ in workers.asked] == [
-        ("eager", "float32", "record"), ("eager", "float32", "run_alone"),
-        ("graph", "float32", "run_alone"), ("eager", "float64", "run_alone"),
+    assert [asked[:2] for asked in workers.asked] == [
+        ("eager", "record"), ("eager", "run_isolated"), ("graph", "run_isolated"),
+        ("reference", "run_isolated"),
     ]  # fmt: skip
     assert not any(training for *_, training in workers.asked)
 
 
-def test_a_layer_that_agrees_alone_is_used_differently(tmp_path, script_says):
+def test_a_layer_that_agrees_in_isolation_is_used_differently(tmp_path, script_says):
     script_says["confirms"] = False
     workers = Workers(tmp_path, graph=np.nextafter(INPUT, np.float32(2)))
-    origin = find_origin([create_level(FORWARD, "conv1")], OP_NAMES, workers.create())
-    assert origin.alone == "agrees" and "how the model uses it" in origin.alone_reason
+    origin = examine(create_difference(FORWARD, "conv1"), workers.create())
+    assert origin.isolated_layer == "agrees"
+    assert "the model's use of it" in origin.isolated_layer_reason
     assert origin.script_confirms is False
     assert all(training for *_, training in workers.asked)
 
 
 def test_a_class_of_ones_own_has_no_script(tmp_path):
     workers = Workers(tmp_path, graph=INPUT * 2, constructor=None)
-    origin = find_origin([create_level(FORWARD, "block")], OP_NAMES, workers.create())
-    assert origin.alone == "reproduced" and origin.script is None
-    assert "no script stands alone" in origin.alone_reason
+    origin = examine(create_difference(FORWARD, "block"), workers.create())
+    assert origin.isolated_layer == "reproduced" and origin.script is None
+    assert "no standalone script" in origin.isolated_layer_reason
 
 
-def test_the_first_tensor_with_other_bits_is_suspected_if_it_is_a_layers():
+def test_the_first_mismatch_is_the_first_tensor_with_other_bits_if_it_is_a_layers():
     def pair(level, name, graph="e"):
         entries = [
             Entry(level=level, name=name, kind="Conv2d", shape=[2], digest=digest)
@@ -150,30 +152,30 @@ def test_the_first_tensor_with_other_bits_is_suspected_if_it_is_a_layers():
 
     pairs = [pair(FORWARD, "a"), pair(FORWARD, "b", "g"), pair(FORWARD, "c", "g")]
     passed = create_level(FORWARD, "c").model_copy(update={"first_inexact": "b"})
-    assert find_suspect(pairs, [passed]).name == "b"
+    assert find_first_mismatch(pairs, [passed]).name == "b"
     caught = passed.model_copy(update={"first_inexact": "c"})
-    assert find_suspect(pairs, [caught]) is None
+    assert find_first_mismatch(pairs, [caught]) is None
     later = create_level(FIRST_UPDATE, "w").model_copy(update={"first_inexact": "w"})
-    assert find_suspect(pairs, [later]) is None
-    assert find_suspect(pairs, []) is None
+    assert find_first_mismatch(pairs, [later]) is None
+    assert find_first_mismatch(pairs, []) is None
 
 
-def test_a_suspect_that_agrees_alone_leaves_no_script(tmp_path):
-    suspect = Entry(level=FORWARD, name="conv1", kind="Conv2d", shape=[2], digest="d")
+def test_a_first_mismatch_that_agrees_in_isolation_leaves_no_script(tmp_path):
+    mismatch = Entry(level=FORWARD, name="conv1", kind="Conv2d", shape=[2], digest="d")
     workers = Workers(tmp_path)
-    assert examine(suspect, OP_NAMES, workers.create(), is_suspect=True).alone == "agrees"
+    assert examine(mismatch, workers.create(), passed_as_rounding=True).isolated_layer == "agrees"
     assert not list(tmp_path.glob("reproduce-*"))
 
 
 def test_trouble_with_the_layer_does_not_hide_the_difference(tmp_path):
     workers = Workers(tmp_path)
-    workers.refused = "block takes more than tensors, and cannot be run alone"
-    origin = find_origin([create_level(FORWARD, "block")], OP_NAMES, workers.create())
-    assert (origin.alone, origin.alone_reason) == ("not run", workers.refused)
+    workers.refused = "block takes more than tensors, and cannot be run in isolation"
+    origin = examine(create_difference(FORWARD, "block"), workers.create())
+    assert (origin.isolated_layer, origin.isolated_layer_reason) == ("not run", workers.refused)
 
     def dies(*call):
         raise WorkerError("the worker 'graph' died")
 
-    alone = Alone(dies, tmp_path, tmp_path, {}, {}, lambda level, name: None)
-    origin = find_origin([create_level(FORWARD, "block")], OP_NAMES, alone)
-    assert origin.name == "block" and "died" in origin.alone_reason
+    isolation = Isolation(dies, tmp_path, tmp_path, {}, {}, [], lambda level, name: None)
+    origin = examine(create_difference(FORWARD, "block"), isolation)
+    assert origin.name == "block" and "died" in origin.isolated_layer_reason

@@ -13,14 +13,19 @@ import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.parity.reproduction import LayerCase, run_reproduction, write_reproduction
+from oneflow_bench.bench.parity.reproduction import (
+    ReproducedLayer,
+    run_reproduction,
+    write_reproduction,
+)
 
 
 def draw(*shape, seed=0):
     return np.random.RandomState(seed).randn(*shape).astype(np.float32)
 
 
-CONV = LayerCase(
+CONV = ReproducedLayer(
+    kind="Conv2d",
     name="features.0",
     constructor="nn.Conv2d(3, 4, kernel_size=(3, 3), padding=(1, 1))",
     training=True,
@@ -136,10 +141,10 @@ def test_without_a_gradient_the_forward_alone_is_compared(tmp_path):
 def test_tensors_are_called_what_the_suite_calls_them(tmp_path):
     from oneflow import nn
 
-    from oneflow_bench.bench.parity.alone import run_alone
+    from oneflow_bench.bench.parity.isolated_layer import run_isolated
 
     layer = nn.BatchNorm2d(3)
-    alone = run_alone(layer, NORM.inputs, NORM.output_gradient, True, "graph", state=NORM.state)
+    alone = run_isolated(layer, NORM.inputs, NORM.output_gradient, True, "graph", state=NORM.state)
     run = run_reproduction(write_reproduction(tmp_path, NORM))
     rows = re.findall(r"^(\S.*?)  +(?:yes|no) ", run.output, re.MULTILINE)
     assert rows == list(alone.tensors())
@@ -152,7 +157,7 @@ def test_tensors_are_called_what_the_suite_calls_them(tmp_path):
 def test_a_layer_recorded_in_a_model_agrees(tmp_path, model_name, kind):
     import oneflow as flow
 
-    from oneflow_bench.bench.parity.constructor import find_constructor
+    from oneflow_bench.bench.parity.isolated_layer import find_constructor
     from oneflow_bench.models import create_model
 
     model = create_model(model_name).train()

@@ -37,7 +37,7 @@ class Script:
         self.runs: List[str] = []
         self.closed = 0
         self.fail: Any = None
-        self.alone: Any = None  # outputs of a layer alone: eager, graph, float64
+        self.isolated: Any = None  # outputs of an isolated layer: eager, graph, reference
 
     def value(self, key: Any, run: str) -> Any:
         given = self.values[key]
@@ -61,8 +61,8 @@ class Worker:
             self._folder = request["folder"]
         if self._script.fail == (self._run, call):
             raise WorkerError(f"the worker '{self._run}' died", "its last words")
-        if call in ("record", "run_alone"):
-            return self._run_alone(call, request)
+        if call in ("record", "run_isolated"):
+            return self._run_isolated(call, request)
         if call == "end":
             return {}
         from pathlib import Path
@@ -76,7 +76,7 @@ class Worker:
         facts = {
             "start": {"environment": {"oneflow": "0.9.0"}},
             "train": {"losses": [2.0, 1.0]},
-            "resume": {"losses": [1.0], "compile_s": 0.5, "graph_ops": 7, "op_names": []},
+            "resume": {"resumed_losses": [1.0], "compile_s": 0.5, "graph_ops": 7, "op_names": []},
             "validate": {
                 "accuracy": 0.5,
                 "validation_loss": 1.5,
@@ -86,13 +86,13 @@ class Worker:
         }
         return {"entries": self._observer.take(), **facts.get(call, {})}
 
-    def _run_alone(self, call: str, request: Dict[str, Any]) -> Dict[str, Any]:
-        if self._script.alone is None:
+    def _run_isolated(self, call: str, request: Dict[str, Any]) -> Dict[str, Any]:
+        if self._script.isolated is None:
             return {"refused": "a made-up worker has no layers"}
         if call == "record":
             return {"refused": None, "kind": "Conv2d", "constructor": None, "training": True}
-        side = request["output"].rpartition("alone-")[2][: -len(".npz")]
-        np.savez(request["output"], output=self._script.alone[side])
+        side = request["output"].rpartition("/")[2][: -len(".npz")]
+        np.savez(request["output"], output=self._script.isolated[side])
         return {"refused": None}
 
     def kill(self) -> None:
@@ -130,45 +130,47 @@ def test_a_difference_brings_the_reference_and_both_modes_again(tmp_path):
     script = Script(forward__conv=dict(eager=EAGER, graph=NEAR, reference=TRUTH))
     found = check(tmp_path, script)
     assert sorted(script.runs[2:5]) == ["eager-again", "graph-again", "reference"]
-    assert set(script.runs[5:]) == {"alone"}
+    assert set(script.runs[5:]) == {"isolated-layer"}
     assert found.verdict == "equal within rounding" and found.reproducible is True
     assert found.reason.startswith("from forward on")
 
 
-def test_a_layer_that_passes_as_rounding_is_convicted_when_it_differs_alone(tmp_path):
+def test_a_layer_that_passes_as_rounding_is_flagged_when_it_differs_in_isolation(tmp_path):
     script = Script(forward__conv=dict(eager=EAGER, graph=NEAR, reference=TRUTH))
-    script.alone = {"eager": EAGER, "graph": FAR, "float64": TRUTH}
+    script.isolated = {"eager": EAGER, "graph": FAR, "reference": TRUTH}
     found = check(tmp_path, script)
-    assert found.verdict == "different" and found.reason.startswith("forward: conv differs, alone")
-    assert (found.origin.name, found.origin.alone) == ("conv", "reproduced")
-    script.alone["graph"] = EAGER
+    assert found.verdict == "different" and found.reason.startswith(
+        "forward: conv differs: in isolation"
+    )
+    assert (found.origin.name, found.origin.isolated_layer) == ("conv", "reproduced")
+    script.isolated["graph"] = EAGER
     (tmp_path / "second").mkdir()
     found = check(tmp_path / "second", script)
     assert (found.verdict, found.origin) == ("equal within rounding", None)
 
 
-def test_a_difference_that_rounding_does_not_explain_brings_the_witnesses(tmp_path):
+def test_a_difference_that_rounding_does_not_explain_brings_the_perturbed_runs(tmp_path):
     script = Script(
         forward__conv=dict(eager=EAGER, graph=FAR, reference=TRUTH),
         end__w=dict(eager=EAGER, graph=FAR, reference=TRUTH),
     )
     found = check(tmp_path, script)
-    assert sorted(set(script.runs[5:]) - {"alone"}) == ["witness-1", "witness-2"]
+    assert sorted(set(script.runs[5:]) - {"isolated-layer"}) == ["perturbed-1", "perturbed-2"]
     assert found.verdict == "different"
     assert (found.origin.level, found.origin.name) == (FORWARD, "conv")
     assert found.reason.startswith("forward: conv differs")
 
 
-def test_a_difference_that_is_past_all_rounding_needs_no_witnesses(tmp_path):
+def test_a_difference_that_is_past_all_rounding_needs_no_perturbed_runs(tmp_path):
     script = Script(forward__conv=dict(eager=EAGER, graph=VERY_FAR, reference=TRUTH))
     assert check(tmp_path, script).verdict == "different"
-    assert not any(run.startswith("witness") for run in script.runs)
+    assert not any(run.startswith("perturbed") for run in script.runs)
 
 
 def test_a_training_run_that_rounding_alone_carries_as_far_is_rounding(tmp_path):
     moved = EAGER * np.float32(0.9999)
     script = Script(
-        end__w={"eager": EAGER, "graph": FAR, "reference": TRUTH, "witness-1": moved},
+        end__w={"eager": EAGER, "graph": FAR, "reference": TRUTH, "perturbed-1": moved},
     )
     assert check(tmp_path, script).verdict == "equal within rounding"
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from golden import assert_golden, shown
 from made_checks import (
@@ -17,7 +19,7 @@ from made_checks import (
 
 from oneflow_bench.bench.parity.gate import judge_checks
 from oneflow_bench.bench.report.blocks import format_markdown
-from oneflow_bench.bench.report.check import conclude, format_value, report_check
+from oneflow_bench.bench.report.check import conclude, format_value, report_check, report_update
 
 
 def create_report():
@@ -59,7 +61,7 @@ def test_the_origin_shows_both_values_the_reference_and_the_script():
         "eager at [0, 3, 2, 1]  0.123456789",
         "graph at [0, 3, 2, 1]  0.25",
         "reference there        0.12345679",
-        "reproduced: the layer alone",
+        "reproduced: in isolation",
         "vgg11/reproduce.py (shows the difference)",
     ):
         assert words in text
@@ -90,7 +92,7 @@ def test_the_conclusion_names_the_models_that_it_is_due_to():
     document = create_check_document(create_failed_check(), create_inconclusive_check())
     assert conclude(judge_checks(document)) == [
         "Exit status 4: a worker failed (1 of 2 models).",
-        "That is so for mnasnet1_0.",
+        "Models with this status: mnasnet1_0.",
     ]
 
 
@@ -125,3 +127,29 @@ def test_the_speed_has_a_row_where_it_was_asked_for():
 
 def judge(checks):
     return judge_checks(create_check_document(*checks))
+
+
+def test_an_update_shows_old_and_new():
+    old = create_stored(create_check(graph=create_side(graph_ops=60)), oneflow="0.8.0")
+    text = shown(report_update(old, create_stored(create_check()), Path("b/lenet.json")), width=120)
+    assert "b/lenet.json" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["OneFlow", "0.8.0", "0.9.0"] in rows
+    assert any(row[:4] == ["graph", "operators", "60", "50"] for row in rows)
+    assert "losses" not in text
+
+
+def test_an_update_of_the_workload_shows_the_fields():
+    check = create_check()
+    old = create_check(workload=check.workload.model_copy(update={"lr": 0.5}))
+    text = shown(report_update(create_stored(old), create_stored(check), Path("lenet.json")))
+    assert ["lr", "0.5", "0.02"] in [line.split() for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "old, words",
+    [(None, "The first baseline: identical, 50 graph operators."), (1, "Only the date changes.")],
+)
+def test_an_update_without_a_difference_says_so(old, words):
+    new = create_stored(create_check())
+    assert words in shown(report_update(new if old else None, new, Path("lenet.json")))

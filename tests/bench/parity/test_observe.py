@@ -8,14 +8,8 @@ import pytest
 from oneflow import nn
 
 from oneflow_bench.bench.config import Contender, Workload
-from oneflow_bench.bench.parity.observation import (
-    create_observed,
-    list_backward,
-    list_tensors,
-    name_in_model,
-    observe_eval,
-    tap_modules,
-)
+from oneflow_bench.bench.parity.hooks import hook_modules, list_tensors, name_in_model
+from oneflow_bench.bench.parity.observe import create_observed, list_backward, observe_eval
 from oneflow_bench.bench.training.job import copy_state, create_job
 from oneflow_bench.bench.training.modes import ModeSetting, create_mode
 
@@ -79,7 +73,7 @@ def test_a_module_called_twice_has_two_outputs_and_a_later_overwrite_is_not_seen
 
 def test_modules_are_as_before_also_after_an_error():
     model = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(RuntimeError), tap_modules(model, name_in_model):
+    with pytest.raises(RuntimeError), hook_modules(model, name_in_model):
         assert "forward" in model[0].__dict__
         raise RuntimeError
     assert "forward" not in model[0].__dict__ and "forward" not in model.__dict__

@@ -6,11 +6,11 @@ import pytest
 from fakes import Clock, FakeSpeedWorker
 from made_checks import create_check
 
+from oneflow_bench.bench.cli import check as command
+from oneflow_bench.bench.cli.check import add_speed, measure_speedup
 from oneflow_bench.bench.config import Measuring
 from oneflow_bench.bench.errors import WorkerError
-from oneflow_bench.bench.parity import speed
-from oneflow_bench.bench.parity.planning import create_check_plans
-from oneflow_bench.bench.parity.speed import create_speed_checker, measure_speedup
+from oneflow_bench.bench.plan.check_plan import create_check_plans
 from oneflow_bench.bench.record.run import load_record
 
 BUDGET_S = 40.0
@@ -40,7 +40,8 @@ def world():
 
 def test_a_faster_graph_is_called_so_and_the_record_is_kept(tmp_path, plan, world):
     measuring = Measuring(speed=True, budget_s=BUDGET_S)
-    found = measure_speedup(plan, tmp_path, measuring, lambda *_: None, world.launch, world.clock)
+    found = measure_speedup(plan, tmp_path, measuring, lambda *_: None,
+                            launch=world.launch, clock=world.clock)  # fmt: skip
     assert found.verdict == "faster" and found.error is None
     assert found.low <= found.ratio <= found.high and found.ratio == pytest.approx(1.25, rel=0.01)
     assert found.control_verdict != "faster" and found.replicates >= 3
@@ -50,7 +51,8 @@ def test_a_faster_graph_is_called_so_and_the_record_is_kept(tmp_path, plan, worl
 def test_a_worker_that_dies_is_a_result_with_its_message(tmp_path, plan, world):
     world.fail_at = ("measure", 3, WorkerError("the worker died", "its last line"))
     measuring = Measuring(speed=True, budget_s=BUDGET_S)
-    found = measure_speedup(plan, tmp_path, measuring, lambda *_: None, world.launch, world.clock)
+    found = measure_speedup(plan, tmp_path, measuring, lambda *_: None,
+                            launch=world.launch, clock=world.clock)  # fmt: skip
     assert found.verdict == "inconclusive" and found.ratio is None
     assert "the worker died" in found.error and found.error.endswith("its last line")
     assert load_record(tmp_path / "speed").document.status == "failed"
@@ -66,7 +68,7 @@ def test_the_speed_is_measured_after_the_check_with_the_flags_given(tmp_path, pl
     def measure(plan, folder, measuring, observe):
         done.append((Path(folder), measuring.budget_s))
 
-    monkeypatch.setattr(speed, "measure_speedup", measure)
-    checker = create_speed_checker(check_model, Measuring(speed=True, budget_s=7.0))
+    monkeypatch.setattr(command, "measure_speedup", measure)
+    checker = add_speed(check_model, Measuring(speed=True, budget_s=7.0))
     assert checker(plan, tmp_path, 60.0, lambda *_: None).model == "lenet"
     assert done == ["check", (tmp_path, 7.0)]

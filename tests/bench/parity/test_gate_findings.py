@@ -13,7 +13,7 @@ from made_checks import (
 )
 
 from oneflow_bench.bench.parity.baseline import create_baseline
-from oneflow_bench.bench.parity.findings import (
+from oneflow_bench.bench.parity.gate import (
     ACCURACY_TOLERANCE,
     COMPILE_FACTOR,
     COMPILE_FLOOR_S,

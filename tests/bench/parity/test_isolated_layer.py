@@ -9,7 +9,10 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.bench.parity.alone import run_alone
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.parity.isolated_layer import find_module, record_layer, run_isolated
+from oneflow_bench.bench.parity.reproduction import LayerCall
+from oneflow_bench.bench.training.job import create_job
 
 pytestmark = pytest.mark.oneflow
 
@@ -60,7 +63,7 @@ def test_a_true_layer_is_bitwise_the_same_in_both_modes(name, training, with_gra
     before = {key: value.numpy().copy() for key, value in layer.state_dict().items()}
     gradient = draw(*IMAGE, seed=1) if with_gradient else None
     runs = [
-        run_alone(layer, [draw(*IMAGE)], gradient, training, mode) for mode in ("eager", "graph")
+        run_isolated(layer, [draw(*IMAGE)], gradient, training, mode) for mode in ("eager", "graph")
     ]
     eager, graph = (run.tensors() for run in runs)
     wanted = ["output"] + [f"{n} gradient" for n in differentiated if with_gradient]
@@ -80,7 +83,7 @@ def test_gradients_are_those_of_plain_autograd():
     x = flow.tensor(draw(*IMAGE), requires_grad=True)
     output = layer(x)
     output.backward(flow.tensor(gradient))
-    run = run_alone(layer, [draw(*IMAGE)], gradient, True, "eager")
+    run = run_isolated(layer, [draw(*IMAGE)], gradient, True, "eager")
     assert run.outputs[0].tobytes() == output.numpy().tobytes()
     assert run.input_gradients[0].tobytes() == x.grad.numpy().tobytes()
     assert run.parameter_gradients["weight"].tobytes() == layer.weight.grad.numpy().tobytes()
@@ -89,7 +92,7 @@ def test_gradients_are_those_of_plain_autograd():
 def test_running_statistics_move_in_both_modes():
     layer = nn.BatchNorm2d(4)
     for mode in ("eager", "graph"):
-        buffers = run_alone(layer, [draw(*IMAGE)], None, True, mode).buffers
+        buffers = run_isolated(layer, [draw(*IMAGE)], None, True, mode).buffers
         assert np.abs(buffers["running_mean"]).min() > 0
     assert np.abs(layer.running_mean.numpy()).max() == 0
 
@@ -99,7 +102,7 @@ def test_weights_come_from_a_state_and_a_reference_in_float64():
     state = {"weight": draw(2, 3), "bias": draw(2)}
     x, gradient = draw(5, 3, seed=1), draw(5, 2, seed=2)
     for mode in ("eager", "graph"):
-        run = run_alone(layer, [x], gradient, True, mode, state=state, dtype="float64")
+        run = run_isolated(layer, [x], gradient, True, mode, state=state, dtype="float64")
         assert {array.dtype for array in run.tensors().values()} == {np.dtype(np.float64)}
         exact = x.astype(np.float64) @ state["weight"].T.astype(np.float64) + state["bias"]
         assert np.allclose(run.outputs[0], exact, rtol=1e-14, atol=1e-14)
@@ -111,14 +114,14 @@ def test_a_frozen_parameter_has_no_gradient():
     layer = nn.Linear(3, 2)
     layer.weight.requires_grad = False
     for mode in ("eager", "graph"):
-        run = run_alone(layer, [draw(5, 3)], draw(5, 2), True, mode)
+        run = run_isolated(layer, [draw(5, 3)], draw(5, 2), True, mode)
         assert list(run.parameter_gradients) == ["bias"]
 
 
 def test_several_inputs_and_outputs():
     index = np.array([2, 0])
     for mode in ("eager", "graph"):
-        run = run_alone(Sum(), [draw(3, 2), index], None, True, mode)
+        run = run_isolated(Sum(), [draw(3, 2), index], None, True, mode)
         assert list(run.tensors()) == ["output 0", "output 1"]
         assert np.array_equal(run.outputs[0], draw(3, 2)[index])
         assert np.array_equal(run.outputs[1], index + 1)
@@ -127,7 +130,7 @@ def test_several_inputs_and_outputs():
 def test_a_layer_that_differs_is_seen():
     x, gradient = draw(3, 4), draw(3, 4, seed=1)
     eager, graph = (
-        run_alone(Drift(), [x], gradient, True, mode).tensors() for mode in ("eager", "graph")
+        run_isolated(Drift(), [x], gradient, True, mode).tensors() for mode in ("eager", "graph")
     )
     assert list(eager) == ["output", "input gradient", "weight gradient"]
     for name in eager:
@@ -143,7 +146,7 @@ def test_a_forward_put_on_the_instance_is_part_of_the_copy():
 
     object.__setattr__(layer, "forward", types.MethodType(forward, layer))
     x, gradient = draw(3, 4), draw(3, 4, seed=1)
-    eager, graph = (run_alone(layer, [x], gradient, True, mode) for mode in ("eager", "graph"))
+    eager, graph = (run_isolated(layer, [x], gradient, True, mode) for mode in ("eager", "graph"))
     assert eager.outputs[0].tobytes() == graph.outputs[0].tobytes()
     assert np.allclose(eager.outputs[0], 2 * x @ layer.weight.numpy().T, atol=1e-5)
     assert np.allclose(graph.parameter_gradients["weight"], 2 * gradient.T @ x, atol=1e-5)
@@ -152,7 +155,7 @@ def test_a_forward_put_on_the_instance_is_part_of_the_copy():
 def test_a_hook_fires_alone_as_it_does_in_the_model():
     layer = nn.ReLU()
     layer.register_forward_hook(lambda module, inputs, output: output + 1.0)
-    eager, graph = (run_alone(layer, [draw(4)], None, True, mode) for mode in ("eager", "graph"))
+    eager, graph = (run_isolated(layer, [draw(4)], None, True, mode) for mode in ("eager", "graph"))
     assert np.array_equal(eager.outputs[0], graph.outputs[0] + 1.0)  # hooks do not fire in a graph
 
 
@@ -160,8 +163,8 @@ def test_a_seeded_dropout_starts_over_from_its_seed():
     layer, ones = nn.Dropout(0.5), np.ones((8, 8), np.float32)
     layer.generator.manual_seed(7)
     first = layer(flow.tensor(ones)).numpy().copy()
-    assert np.array_equal(run_alone(layer, [ones], None, True, "eager").outputs[0], first)
-    assert not np.array_equal(run_alone(layer, [ones], None, True, "graph").outputs[0], first)
+    assert np.array_equal(run_isolated(layer, [ones], None, True, "eager").outputs[0], first)
+    assert not np.array_equal(run_isolated(layer, [ones], None, True, "graph").outputs[0], first)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,7 @@ def test_a_seeded_dropout_starts_over_from_its_seed():
 def test_bad_input_is_one_sentence(arguments, words):
     complete = {"output_gradient": None, "mode": "eager", **arguments}
     with pytest.raises(ValueError, match=words):
-        run_alone(nn.Linear(3, 2), [draw(5, 3)], training=True, **complete)
+        run_isolated(nn.Linear(3, 2), [draw(5, 3)], training=True, **complete)
 
 
 def test_an_output_that_is_no_tensor_is_refused():
@@ -184,5 +187,60 @@ def test_an_output_that_is_no_tensor_is_refused():
         def forward(self, x):
             return "x"
 
-    with pytest.raises(ValueError, match="Named returned a str"):
-        run_alone(Named(), [draw(2)], None, True, "eager")
+    with pytest.raises(ValueError, match="Named returned a str without tensors"):
+        run_isolated(Named(), [draw(2)], None, True, "eager")
+
+
+RECIPE = {"data": "synthetic", "feed": "memory", "batch_size": 4, "val_batch_size": 4}
+
+
+@pytest.fixture
+def job():
+    recipe = {**RECIPE, "loss": "distillation", "alpha": 0.5, "temperature": 2.0}
+    workload = Workload(model="cnn", teacher="lenet", image_size=32, **recipe)
+    return create_job(workload, None, 4, "cpu")
+
+
+def test_names_of_hooked_outputs_lead_to_their_modules(job):
+    assert find_module(job, "bn1") == (job.model.bn1, 1)
+    assert find_module(job, "relu (call 3)") == (job.model.relu, 3)
+    assert find_module(job, "output[0]") == (job.model, 1)
+    assert find_module(job, "teacher.features.0")[0] is job.teacher.features[0]
+
+
+def test_the_recorded_call_runs_in_isolation_to_the_same_output(job, tmp_path):
+    recording = record_layer(job, "conv2", training=True)
+    assert recording.kind == "Conv2d" and recording.training
+    assert recording.constructor.startswith("nn.Conv2d(32, 64")
+    assert recording.inputs[0].shape == (4, 32, 16, 16)
+    assert recording.output_gradient.shape == (4, 64, 16, 16)
+    recording.save(tmp_path / "recording.npz")
+    call = LayerCall.load(tmp_path / "recording.npz", training=True)
+    assert np.array_equal(call.inputs[0], recording.inputs[0])
+    assert set(call.state) == {"weight", "bias"}
+    assert np.array_equal(call.output_gradient, recording.output_gradient)
+    eager, graph = (
+        run_isolated(
+            job.model.conv2, call.inputs, call.output_gradient, True, mode, state=call.state
+        ).tensors()
+        for mode in ("eager", "graph")
+    )
+    assert eager.keys() == graph.keys() and len(eager) == 4
+    assert all(np.array_equal(eager[name], graph[name]) for name in eager)
+
+
+def test_a_later_call_and_evaluation_without_gradient(job):
+    second = record_layer(job, "relu (call 2)", training=False)
+    assert second.inputs[0].shape == (4, 64, 8, 8) and second.output_gradient is None
+    assert not second.training
+    assert "forward" not in job.model.relu.__dict__
+
+
+def test_batch_norms_state_is_from_before_the_call(job):
+    recording = record_layer(job, "bn1", training=True)
+    assert (recording.state["running_mean"] == 0).all()
+
+
+def test_a_module_that_is_not_called_is_refused(job):
+    with pytest.raises(ValueError, match="was not called"):
+        record_layer(job, "relu (call 9)", training=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oneflow_bench.bench.parity.measures import (
+from oneflow_bench.bench.parity.difference import (
     cosine,
     find_largest,
     max_ulp_distance,

@@ -6,9 +6,11 @@ import pytest
 from made_checks import create_check, create_check_document, create_different_check
 
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
-from oneflow_bench.bench.parity.documents import load_check
-from oneflow_bench.bench.parity.planning import create_check_plans
-from oneflow_bench.bench.parity.series import run_checks
+from oneflow_bench.bench.parity import run as parity_run
+from oneflow_bench.bench.parity.result import load_check
+from oneflow_bench.bench.parity.run import create_check_document as create_empty
+from oneflow_bench.bench.parity.run import run_checks
+from oneflow_bench.bench.plan.check_plan import create_check_plans
 
 MODELS = ("lenet", "vgg11", "resnet18")
 
@@ -89,3 +91,18 @@ def test_the_script_is_named_from_the_runs_folder(tmp_path):
     check.origin.script = "reproduce.py"
     document, _ = run(tmp_path, vgg11=check)
     assert document.checks[1].origin.script == "vgg11/reproduce.py"
+
+
+def test_a_new_document_says_what_it_was_made_on(monkeypatch):
+    class Resolver:
+        def find_kernel(self, contender, python):
+            return "Haswell"
+
+    monkeypatch.setattr(parity_run, "RuntimeResolver", Resolver)
+    plans = create_check_plans(["lenet", "vgg11"], {})
+    document = create_empty(plans[:1])
+    assert document.run_id.startswith("check-lenet-")
+    assert create_empty(plans).run_id.startswith("check-2-models-")
+    assert (document.blas_kernel, document.oneflow, document.checks) == ("Haswell", "0.9.0", [])
+    assert document.machine["cpu"]["cores"] >= 1
+    json.loads(document.model_dump_json())

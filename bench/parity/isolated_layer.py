@@ -1,0 +1,300 @@
+"""One layer in isolation: its call in an eager run is recorded, and run again in either mode."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import oneflow as flow
+from oneflow import nn
+
+from ..training.clock import synchronize
+from ..training.job import Job, copy_state
+from ..training.layer_graph import (
+    ForwardGraph,
+    GradientGraph,
+    LayerAlone,
+    copy_layer,
+    replace_forwards,
+)
+from ..training.oneflow_compat import create_padding_operator
+from .hooks import OUTPUT, list_tensors
+from .reproduction import LayerCall
+
+_CALL = re.compile(r"^(?P<module>.*?)(?: \(call (?P<call>\d+)\))?(?:\[.*\])?$")
+# an expression builds OneFlow's own leaves, whose attributes have the names of their arguments
+_MODULES = frozenset(
+    f"oneflow.nn.modules.{name}"
+    for name in ("activation", "batchnorm", "conv", "dropout", "flatten", "linear",
+                 "normalization", "pooling")
+)  # fmt: skip
+_TENSORS = frozenset(("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))
+_NAMED = ("kernel_size", "p")  # arguments that are always written, with their names
+# arguments that change no result here, or that another argument has replaced
+_SKIPPED = ("self", "args", "kwargs", "device", "dtype", "generator", "init",
+            "min_value", "max_value")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """The results of a layer, as copies in NumPy.
+
+    `input_gradients` has an entry for each input, None if the input is not of a floating type or
+    nothing was differentiated. `parameter_gradients` and `buffers` go by the layer's own names;
+    buffers are as the pass left them.
+    """
+
+    outputs: List[np.ndarray]
+    input_gradients: List[Optional[np.ndarray]]
+    parameter_gradients: Dict[str, np.ndarray]
+    buffers: Dict[str, np.ndarray]
+
+    def tensors(self) -> Dict[str, np.ndarray]:
+        """All of it, by the names that the standalone script uses too."""
+        found = dict(zip(_number("output", "", len(self.outputs)), self.outputs))
+        names = _number("input", " gradient", len(self.input_gradients))
+        found.update((n, g) for n, g in zip(names, self.input_gradients) if g is not None)
+        found.update((f"{n} gradient", g) for n, g in self.parameter_gradients.items())
+        return {**found, **self.buffers}
+
+
+def _number(word: str, suffix: str, count: int) -> Sequence[str]:
+    return [f"{word}{suffix}"] if count == 1 else [f"{word} {i}{suffix}" for i in range(count)]
+
+
+def find_module(job: Job, name: str) -> Tuple[nn.Module, int]:
+    """The module behind the name of a hooked output, and the number of its call, from 1."""
+    found = _CALL.match(name)
+    assert found is not None
+    path = found["module"]
+    if path == OUTPUT:
+        path = "model"
+    elif path.split(".")[0] != "teacher":
+        path = f"model.{path}"
+    return dict(job.objective.named_modules())[path], int(found["call"] or 1)
+
+
+def record_layer(job: Job, name: str, training: bool) -> LayerCall:
+    """Run the job's first batch eagerly, forward and if `training` backward, and keep one call.
+
+    Raises ValueError for a call whose inputs are not all tensors, or that did not happen.
+    """
+    module, wanted = find_module(job, name)
+    kept: Dict[str, Any] = {}
+    calls = 0
+    original = module.forward
+
+    def forward(*inputs: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != wanted:
+            return original(*inputs, **named)
+        if named or not all(isinstance(value, flow.Tensor) for value in inputs):
+            raise ValueError(f"{name} takes more than tensors, and cannot be run in isolation")
+        kept["inputs"] = [np.array(value.numpy()) for value in inputs]
+        kept["state"] = copy_state(module)
+        output = original(*inputs)
+        if isinstance(output, flow.Tensor) and output.requires_grad:
+            output.register_hook(lambda gradient: kept.update(gradient=np.array(gradient.numpy())))
+        return output
+
+    job.model.train(training)
+    with replace_forwards() as replace:
+        replace(module, forward)
+        if training:
+            job.objective(*job.train_feed.next_batch()).backward()
+        else:
+            with flow.no_grad():
+                job.model(job.eval_feed.next_batch()[0])
+    if "inputs" not in kept:
+        raise ValueError(f"{name} was not called")
+    return LayerCall(
+        kind=type(module).__name__,
+        constructor=find_constructor(module),
+        training=module.training,
+        inputs=kept["inputs"],
+        state=kept["state"],
+        output_gradient=kept.get("gradient"),
+    )
+
+
+def run_isolated(
+    module: nn.Module,
+    inputs: Sequence[np.ndarray],
+    output_gradient: Optional[np.ndarray],
+    training: bool,
+    mode: str,
+    *,
+    state: Optional[Mapping[str, np.ndarray]] = None,
+    dtype: Optional[str] = None,
+    device: str = "cpu",
+) -> LayerRun:
+    """Run a copy of `module` on `inputs`, forward, and backward from `output_gradient` if given.
+
+    `mode` is eager or graph. Weights and buffers are the module's, or those of `state`. `dtype`
+    (float32, float64) converts everything of a floating type, for a reference; None converts
+    nothing. The module stays as it is; a `forward` put on the instance is part of the copy if it is
+    a bound method, so take recorders off first. Random layers start over from their seed.
+
+    Raises ValueError for another mode, for a state that does not fit, for an output without
+    tensors, and for an output gradient of another shape than the output.
+    """
+    if mode not in ("eager", "graph"):
+        raise ValueError(
+            f"mode {mode!r} was given; a layer runs in isolation as 'eager' or 'graph'"
+        )
+    layer = copy_layer(module)
+    if state is not None:
+        _load(layer, state)
+    if layer.training != training:
+        layer.train(training)
+    layer = layer.to(device) if dtype is None else layer.to(device, getattr(flow, dtype))
+    tensors = [_create_tensor(array, dtype, device) for array in inputs]
+    gradient = None if output_gradient is None else _create_tensor(output_gradient, dtype, device)
+    # an integer has no gradient
+    needed = [tensor.is_floating_point() and gradient is not None for tensor in tensors]
+    alone = LayerAlone(layer, tensors, needed, gradient, guards_inputs=True).to(device)
+    alone.training = training  # of the wrapper; the layer has its own
+    output, gradients = _run_graph(alone) if mode == "graph" else _run_eager(alone)
+    outputs = [tensor.numpy().copy() for _, tensor in list_tensors(output)]
+    if not outputs:
+        raise ValueError(
+            f"{type(module).__name__} returned a {type(output).__name__} without tensors; a layer "
+            "that runs in isolation returns tensors, or tuples, lists or dicts of them"
+        )
+    arrays = {name: tensor.numpy().copy() for name, tensor in gradients.items()}
+    own = {name[len("layer.") :]: a for name, a in arrays.items() if name.startswith("layer.")}
+    return LayerRun(
+        outputs=outputs,
+        input_gradients=[arrays.get(name) for name in alone.input_names],
+        parameter_gradients=own,
+        buffers={name: tensor.numpy().copy() for name, tensor in layer.named_buffers()},
+    )
+
+
+class _PaddedForward(ForwardGraph):
+    """With a padding operator: a single layer may end before its launch does, which is fatal."""
+
+    def build(self, *inputs: flow.Tensor) -> Any:
+        return super().build(*inputs), create_padding_operator()
+
+
+class _PaddedGradients(GradientGraph):
+    def build(self) -> Any:
+        return super().build(), create_padding_operator()
+
+
+def _run_graph(alone: LayerAlone) -> Tuple[Any, Dict[str, flow.Tensor]]:
+    """(output, gradients by name). The graph must live until it has run."""
+    if alone.has_backward:
+        graph: nn.Graph = _PaddedGradients(alone, returns_output=True)
+        given, _ = graph()
+    else:
+        graph = _PaddedForward(alone)
+        with flow.no_grad():
+            given = graph()[0], {}
+    synchronize()
+    return given  # type: ignore[no-any-return]
+
+
+def _run_eager(alone: LayerAlone) -> Tuple[Any, Dict[str, flow.Tensor]]:
+    if not alone.has_backward:
+        with flow.no_grad():
+            return alone(), {}
+    output, loss = alone()
+    loss.backward()
+    wanted, named = alone.wanted_parameters(), dict(alone.named_parameters())
+    return output, {n: named[n].grad for n in wanted if named[n].grad is not None}
+
+
+def _load(layer: nn.Module, state: Mapping[str, np.ndarray]) -> None:
+    own = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
+    given = {name: array.shape for name, array in state.items()}
+    if own != given:
+        name = min(name for name in {*own, *given} if own.get(name) != given.get(name))
+        raise ValueError(
+            f"the state given for {type(layer).__name__} does not fit: {name} has shape "
+            f"{given.get(name, 'none')} and the layer's has {own.get(name, 'none')}; give the "
+            "parameters and buffers of this very layer"
+        )
+    layer.load_state_dict({name: flow.tensor(array) for name, array in state.items()})
+
+
+def _create_tensor(array: np.ndarray, dtype: Optional[str], device: str) -> flow.Tensor:
+    if dtype is not None and np.issubdtype(array.dtype, np.floating):
+        array = array.astype(dtype)
+    return flow.tensor(array, device=device)
+
+
+def find_constructor(module: Any) -> Optional[str]:
+    """A Python expression over `nn` that builds a layer equal to `module` up to its tensors.
+
+    Arguments that have the default of the class are left out. Parameters and buffers are not part
+    of it; the random state of a Dropout is OneFlow's default. None if no such expression exists: a
+    class that is not a leaf of OneFlow's own, a module with children, hooks or a `forward` put on
+    the instance, with parameters or buffers beyond its class's, a seeded Dropout, or a layout of
+    channels last. Reads attributes and not the printed form, which leaves some of them out
+    (ceil_mode of a pool).
+    """
+    cls = type(module)
+    if cls.__module__ not in _MODULES or _is_altered(module):
+        return None
+    arguments = []
+    try:
+        for name, parameter in inspect.signature(cls.__init__).parameters.items():
+            if name in _SKIPPED:
+                continue
+            value = module.bias is not None if name == "bias" else getattr(module, name)
+            if parameter.default is parameter.empty and name not in _NAMED:
+                arguments.append(_write_literal(value))
+            elif name in _NAMED or not _equals(value, parameter.default):
+                arguments.append(f"{name}={_write_literal(value)}")
+    except (AttributeError, ValueError):
+        return None
+    return f"nn.{cls.__name__}({', '.join(arguments)})"
+
+
+def _equals(value: Any, default: Any) -> bool:
+    """True for the default; a module keeps `(1, 1)` if its constructor says 1."""
+    if isinstance(value, (tuple, list)) and not isinstance(default, (tuple, list)):
+        return all(item == default for item in value)
+    return bool(value == default)
+
+
+def _is_altered(module: Any) -> bool:
+    """True if the instance has something beyond its class and arguments."""
+    tensors = set(module._parameters) | set(module._buffers)
+    return (
+        "forward" in vars(module)
+        or next(module.children(), None) is not None
+        or bool(module._forward_hooks)
+        or bool(module._forward_pre_hooks)
+        or not tensors <= _TENSORS
+        or getattr(module, "channel_pos", "channels_first") != "channels_first"
+        or getattr(module, "channel_axis", 1) != 1
+        or _has_own_seed(module)
+    )
+
+
+def _has_own_seed(module: Any) -> bool:
+    """True if its random numbers begin with another seed than those of every fresh layer."""
+    if not hasattr(module, "generator"):
+        return False
+    seeds = [one.generator.initial_seed() for one in (module, type(module)())]
+    return bool(seeds[0] != seeds[1])
+
+
+def _write_literal(value: Any) -> str:
+    """Raises ValueError for a value without a literal."""
+    if isinstance(value, (tuple, list)):
+        items = [_write_literal(item) for item in value]
+        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    if value is None or isinstance(value, (bool, int, str)):
+        return repr(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
+    raise ValueError(f"{value!r} has no literal")

@@ -1,0 +1,248 @@
+"""Observes a job as it trains, eagerly or as a graph, without changing its computation.
+
+In a graph the outputs of the modules and the gradients are outputs of the compiled graph.
+`Collector` goes through the levels of a check on one side. The worker of a check and
+`assert_parity` both use it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import oneflow as flow
+from oneflow import nn
+
+from ..plan.graph_options import OptionValue, apply_graph_options
+from ..training.eager import EagerMode
+from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
+from ..training.job import Job, copy_state
+from ..training.layer_graph import ForwardGraph
+from ..training.oneflow_compat import create_padding_operator
+from ..training.optimizers import State, capture_graph_state
+from . import result as levels
+from .hooks import OUTPUT, Hooks, Output, hook_modules, name_in_model, name_in_objective
+from .tensors import Observer
+
+PARAMETER, BUFFER, OPTIMIZER, GRADIENT = "parameter", "buffer", "optimizer state", "gradient"
+
+GraphOptions = Optional[Mapping[str, OptionValue]]
+# weights and the optimizer's tensors after some step
+Checkpoint = Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]
+
+
+@dataclass
+class Observed:
+    """The results of one train step: arrays by name, in the order of the forward pass."""
+
+    loss: Any
+    labels: Any
+    images: Any
+    outputs: List[Output] = field(default_factory=list)
+    gradients: Dict[str, Optional[np.ndarray]] = field(default_factory=dict)
+
+
+class ObservedEager(EagerMode):
+    """Observed eager train steps."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._gradients: Dict[str, Optional[np.ndarray]] = {}
+
+    def update(self) -> None:
+        named = self._job.model.named_parameters()
+        self._gradients = _read_gradients({name: p.grad for name, p in named})
+        super().update()
+
+    def observe_step(self, with_outputs: bool) -> Observed:
+        """One update; the modules' outputs and the gradients only on request."""
+        if not with_outputs:
+            return Observed(*self.train_step())
+        with hook_modules(self._job.objective, name_in_objective) as hooks:
+            return Observed(*self.train_step(), hooks.read(), self._gradients)
+
+
+def _read_gradients(gradients: Mapping[str, Any]) -> Dict[str, Optional[np.ndarray]]:
+    return {n: None if g is None else np.array(g.numpy()) for n, g in gradients.items()}
+
+
+class _ObservedTrainGraph(TrainGraph):
+    def __init__(self, job: Job, hooks: Hooks) -> None:
+        super().__init__(job)
+        self._hooks = hooks
+        self._parameters_by_name = dict(job.model.named_parameters())
+
+    def build(self, *batch: flow.Tensor) -> Any:
+        self._hooks.clear()  # a graph may be traced more than once
+        return super().build(*batch)
+
+    def give(self, loss: flow.Tensor, labels: flow.Tensor) -> Any:
+        gradients = {name: p.grad for name, p in self._parameters_by_name.items()}
+        return {
+            "loss": loss,
+            "outputs": list(self._hooks.tensors),
+            "gradients": {name: g for name, g in gradients.items() if g is not None},
+            "padding": create_padding_operator(),  # a user's model may be a single layer
+        }
+
+
+class ObservedGraph:
+    """Train steps of a compiled graph that returns its modules' outputs and its gradients too."""
+
+    def __init__(self, job: Job, graph_options: GraphOptions = None) -> None:
+        self._job = job
+        job.model.train()
+        self._batch = job.train_feed.next_batch()
+        with hook_modules(job.objective, name_in_objective) as self._hooks:
+            self._graph = _ObservedTrainGraph(job, self._hooks)
+            apply_graph_options(self._graph, graph_options)
+            compile_graph(self._graph, self._batch)
+
+    def observe_step(self, with_outputs: bool) -> Observed:
+        """As `ObservedEager.observe_step`."""
+        images, labels = self._batch
+        given = self._graph(images, labels)
+        observed = Observed(given["loss"], labels, images)
+        if with_outputs:
+            observed.outputs = self._hooks.read(given["outputs"])
+            names = [name for name, _ in self._job.model.named_parameters()]
+            observed.gradients = _read_gradients({n: given["gradients"].get(n) for n in names})
+        self._batch = self._job.train_feed.next_batch()
+        return observed
+
+    def capture_optimizer(self) -> State:
+        return capture_graph_state(self._graph, MODEL_PREFIX)
+
+
+def create_observed(mode: str, job: Job, graph_options: GraphOptions = None) -> Any:
+    """`ObservedEager` or `ObservedGraph` over a job that has not taken a step."""
+    return ObservedEager(job) if mode == "eager" else ObservedGraph(job, graph_options)
+
+
+def observe_eval(
+    mode: str, model: nn.Module, images: flow.Tensor, graph_options: GraphOptions = None
+) -> List[Output]:
+    """Every module's output in eval mode for images (N, 3, H, W)."""
+    model.eval()
+    with hook_modules(model, name_in_model) as hooks:
+        if mode == "eager":
+            with flow.no_grad():
+                model(images)
+            return hooks.read()
+        graph = _ObservedForward(model, hooks)
+        apply_graph_options(graph, graph_options)
+        outputs, _ = graph(images)
+        return hooks.read(outputs)
+
+
+class _ObservedForward(ForwardGraph):
+    def __init__(self, model: nn.Module, hooks: Hooks) -> None:
+        super().__init__(model)
+        self._hooks = hooks
+
+    def build(self, images: flow.Tensor) -> Any:
+        self._hooks.clear()
+        super().build(images)
+        return list(self._hooks.tensors), create_padding_operator()
+
+
+def list_backward(outputs: Sequence[Tuple[str, str, Any]], parameters: Sequence[str]) -> List[str]:
+    """Parameters in the order in which the backward pass reaches their modules.
+
+    This is the reverse of the order in which the modules' forward passes ended. Parameters of
+    modules that were not called come last.
+    """
+    ended = {name: number for number, (name, _, _) in enumerate(outputs)}
+    ended[""] = ended.get(OUTPUT, -1)  # a parameter of the model itself
+    return sorted(parameters, key=lambda name: ended.get(name.rpartition(".")[0], -1), reverse=True)
+
+
+class Collector:
+    """Notes the levels of one side, in the order of its methods."""
+
+    def __init__(self, observer: Observer, mode: str, graph_options: GraphOptions = None) -> None:
+        self._observer = observer
+        self._mode, self._graph_options = mode, graph_options
+        self._observed: Any = None
+        self.losses: List[Any] = []
+
+    def note_initial(self, job: Job) -> None:
+        """The weights before the first step, the teacher's too."""
+        self.note_state(levels.INITIAL_WEIGHTS, job.model, {})
+        if job.teacher is not None:
+            self.note_state(levels.INITIAL_WEIGHTS, job.teacher, {}, "teacher.")
+
+    def note_eval_forward(self, job: Job) -> None:
+        """Every module's output in eval mode, on the first validation batch."""
+        images, _ = job.eval_feed.next_batch()
+        for output in observe_eval(self._mode, job.model, images, self._graph_options):
+            self._observer.add(levels.EVAL_FORWARD, *output)
+
+    def note_first_step(self, job: Job) -> None:
+        """The first step: outputs, loss, gradients, and the state after the update."""
+        self._observed = create_observed(self._mode, job, self._graph_options)
+        step = self._take_step(1, with_outputs=True)
+        for output in step.outputs:
+            self._observer.add(levels.FORWARD, *output)
+        self._observer.add(levels.LOSS, "loss", "loss", np.array(self.losses[0]))
+        for name in list_backward(step.outputs, list(step.gradients)):
+            self._observer.add(levels.GRADIENTS, name, GRADIENT, step.gradients[name])
+        self.note_state(levels.FIRST_UPDATE, job.model, self._observed.capture_optimizer())
+
+    def note_training(self, job: Job, steps: int, checkpoint_step: int) -> Optional[Checkpoint]:
+        """The steps up to `steps`; returns the content of a checkpoint at `checkpoint_step`."""
+        checkpoint = None
+        for step in range(1, steps + 1):
+            if step > 1:
+                self._take_step(step, with_outputs=False)
+            if step == checkpoint_step:
+                checkpoint = copy_state(job.model), self._observed.capture_optimizer()
+        self.note_losses(levels.LOSS_CURVE, self.losses)
+        self.note_state(levels.TRAINED, job.model, self._observed.capture_optimizer())
+        self._observed = None  # releases its graph
+        return checkpoint
+
+    def note_losses(self, level: str, losses: List[Any], first: int = 1) -> None:
+        """The losses of a run up to each step, from step `first` on.
+
+        Not each alone: one number may come close to the reference by luck.
+        """
+        for step in range(first, len(losses) + 1):
+            self._observer.add(level, f"losses to step {step}", "loss", np.array(losses[:step]))
+
+    def note_batch(self, name: str, images: Any, labels: Any) -> None:
+        """A batch, in float32 as it came; a graph that holds the loader gives no images."""
+        if images is not None:
+            value = np.asarray(images.numpy(), dtype=np.float32)
+            self._observer.add(levels.BATCHES, f"{name} images", "images", value)
+        self._observer.add(levels.BATCHES, f"{name} labels", "labels", np.array(labels.numpy()))
+
+    def note_logits(self, number: int, logits: np.ndarray, labels: np.ndarray) -> None:
+        """One batch of the validation pass."""
+        self._observer.add(levels.VALIDATION, f"batch {number} logits", "logits", logits)
+        self._observer.add(levels.BATCHES, f"validation batch {number} labels", "labels", labels)
+
+    def note_state(
+        self, level: str, model: Any, optimizer: Dict[str, np.ndarray], prefix: str = ""
+    ) -> None:
+        """Buffers, the optimizer's tensors and parameters, each in the order of the model."""
+        state = copy_state(model)
+        trained = {name for name, _ in model.named_parameters()}
+        buffers = [(name, BUFFER, state[name]) for name in state if name not in trained]
+        moments = [(name, OPTIMIZER, value) for name, value in optimizer.items()]
+        weights = [(name, PARAMETER, state[name]) for name in state if name in trained]
+        for name, kind, value in [*buffers, *moments, *weights]:
+            self._observer.add(level, prefix + name, kind, value)
+
+    def _take_step(self, step: int, with_outputs: bool) -> Any:
+        observed = self._observed.observe_step(with_outputs)
+        self.note_batch(f"step {step}", observed.images, observed.labels)
+        self.losses.append(mean_loss(observed.loss))
+        return observed
+
+
+def mean_loss(loss: Any) -> Any:
+    """The loss as one number of its own type; that of a split batch is the mean of its parts."""
+    value = loss.numpy()
+    return value.dtype.type(value.mean())
