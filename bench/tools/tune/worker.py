@@ -1,7 +1,7 @@
-"""A worker of a heat: it trains its first steps for their result, then is timed as any other.
+"""The worker of a parity check: it trains its first steps and gives what they trained.
 
-Started like any worker (`bench/worker.py`). Its turns: `prepare`, `compile`, `train`, `weights`,
-`probe`, `measure`.
+Started like any worker (`bench/worker/launch.py`). Its turns: `prepare`, `compile`, `train`,
+`weights`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class TuningSession(Session):
     """The state of one process between requests."""
 
     def prepare(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """As `Session.prepare`; `witness` is the seed of a witness (see `parity/witness.py`)."""
-        seed = request.get("witness")
+        """As `Session.prepare`; with a `perturbed_seed` the run is off by one rounding."""
+        seed = request.get("perturbed_seed")
         if seed is None:
             return super().prepare(request)
         workload = move_learning_rate(Workload.model_validate(request["workload"]), seed)
@@ -31,7 +31,7 @@ class TuningSession(Session):
         return answer
 
     def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Compile the train step alone; no heat evaluates."""
+        """Compile the train step alone; a parity check does not evaluate."""
         return {
             "compile_train_s": self._mode.compile_train(),
             "operators_digest": self._digest_operators(),
@@ -45,7 +45,7 @@ class TuningSession(Session):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def weights(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """The digest of what was trained; the tensors go to `path` where it is not `expected`."""
+        """The digest of the trained tensors; they go to `path` unless it is the `expected` one."""
         from ...record.checkpoint import digest_state, save_weights
         from ...training.job import copy_state
 
@@ -54,11 +54,8 @@ class TuningSession(Session):
         written = digest != request.get("expected")
         if written:
             save_weights(state, Path(request["path"]), {})
-        return {
-            "digest": digest,
-            "written": written,
-            "peak_rss_bytes": read_peak_rss_bytes(),
-        }
+        peak = read_peak_rss_bytes()
+        return {"digest": digest, "written": written, "peak_rss_bytes": peak}
 
 
 if __name__ == "__main__":
