@@ -67,7 +67,6 @@ class SimulatedWorker:
         noise = 1 + abs(machine.source.normal(0, machine.noise))
         step_time_s = self._step_time_s * drift * noise
         machine.now += steps * step_time_s
-        duration_s = request.get("steps", 0) * step_time_s
         timed = {"duration_s": request.get("steps", 0) * step_time_s, "cpu_s": 0.0}
         memory = {"peak_rss_bytes": 2**20}
         digests = {"labels_digest": "", "images_digest": ""}

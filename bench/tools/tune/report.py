@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from typing_extensions import Literal
@@ -27,7 +27,7 @@ from ...record.run import save_text
 from ...report.blocks import Block, Figure, Heading, Table, Text
 from ...report.speed import MISSING, format_short_ratio
 from ...verdict.judge import EQUIVALENCE, FASTER, Interval, Judgement
-from .candidates import Setting, find_feed
+from .candidates import BOTH, Setting
 from .fidelity import ROUNDING, Fidelity
 
 SCHEMA_VERSION = 2
@@ -45,9 +45,8 @@ class _Strict(BaseModel):
 class CandidateResult(_Strict):
     """One candidate in one phase of a search.
 
-    `alone`: a setting against stock. `round N`: a setting joined to `base`, against `base`. In
-    schema 1 there is `together`, several settings against stock, and `left out`: the combination
-    without `left_out`, against the whole combination.
+    `alone`: a setting against stock. `round N`: a setting joined to `base`, against `base`. Schema
+    1 has `together`, several settings against stock, and `left out`: the whole without one.
     """
 
     phase: str
@@ -141,7 +140,7 @@ def format_interval(interval: Optional[Interval]) -> str:
 
 
 def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[Block]:
-    """The report: the result, then each mode with its phases, then the reasons for the settings."""
+    """The report: the result, the phases of each mode, the reasons for the settings."""
     work, cpu = document.workload, document.machine.get("cpu", {})
     setup = (
         f"{work.model}, batch {work.batch_size}, {work.image_size} px, data {work.data}; "
@@ -151,14 +150,13 @@ def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[B
     lines = [format_result(mode) for mode in document.modes]
     blocks: List[Block] = [Heading(document.run_id)]
     blocks.append(Text([*lines, *_list_advice(document), setup]))
-    if picture is not None:
-        blocks.append(Figure("gain of each setting", picture))
+    blocks += [Figure("speedup in each phase", picture)] if picture else []
+    why: Dict[str, str] = {}
     for mode in document.modes:
         blocks += _list_mode(mode)
-    settings = {s.name: s.why for mode in document.modes for c in mode.candidates
-                for s in c.settings}  # fmt: skip
-    if settings:
-        rows = [[name, why] for name, why in settings.items()]
+        why.update({s.name: s.why for c in mode.candidates for s in c.settings})
+    if why:
+        rows = [[name, reason] for name, reason in why.items()]
         blocks += [Heading("Why a setting may help"), Table(["setting", "why"], rows)]
     return blocks
 
@@ -194,10 +192,10 @@ def _list_advice(document: TuneDocument) -> List[str]:
         shown = " ".join(f"{name}={value}" for name, value in document.environment.items())
         lines.append(f"Set in this shell, so in stock too and not searched: {shown}")
     if document.profile is not None and any(mode.settings for mode in document.modes):
-        missing = [mode for mode in ("eager", "graph") if mode not in searched]
+        missing = [mode for mode in BOTH if mode not in searched]
         note = f" ({missing[0]} was not searched: stock)" if missing else ""
-        feeds = [f for mode in document.modes for f in [find_feed(mode.settings)] if f]
-        feed = f" --feed {feeds[0]}" if feeds else ""
+        feeds = [f" --feed {s.feed}" for m in document.modes for s in m.settings if s.feed]
+        feed = "".join(feeds[:1])
         lines.append(f"profile{note}, for bench ... --runtime {document.profile}{feed}")
     elif document.profile is not None:
         lines.append(f"profile: {document.profile}; it sets nothing, which is stock")
@@ -206,30 +204,22 @@ def _list_advice(document: TuneDocument) -> List[str]:
 
 
 def _list_mode(mode: ModeResult) -> List[Block]:
-    """A table of each phase, and the settings that are missing in them with the reason."""
+    """A table of each phase, and the reasons that it does not show."""
+    tables: Dict[str, List[List[str]]] = {}
+    for c in mode.candidates:
+        base = c.base or ("the whole" if c.left_out else "stock")
+        row = [label_candidate(c), format_interval(c.speedup), c.verdict, _name_parity(c.fidelity)]
+        tables.setdefault(f"{c.phase}: against {base}", []).append(row)
+    for one in mode.confirmations:
+        speedup = one.judgement.speedup if one.judgement else None
+        row = [one.name, format_interval(speedup), one.verdict, _name_parity(one.fidelity)]
+        tables.setdefault("confirmation: against stock in fresh processes", []).append(row)
     blocks: List[Block] = []
-    for phase in dict.fromkeys(candidate.phase for candidate in mode.candidates):
-        members = mode.of_phase(phase)
-        base = members[0].base or ("the whole" if phase == "left out" else "stock")
-        rows = [
-            [label_candidate(c), format_interval(c.speedup), c.verdict, _name_parity(c.fidelity)]
-            for c in members
-        ]
-        blocks += [Heading(f"{mode.mode}, {phase}: against {base}"), _create_table(rows)]
-    if mode.confirmations:
-        rows = [
-            [c.name, format_interval(c.judgement and c.judgement.speedup), c.verdict,
-             _name_parity(c.fidelity)]
-            for c in mode.confirmations
-        ]  # fmt: skip
-        blocks += [Heading(f"{mode.mode}, confirmation: against stock in fresh processes")]
-        blocks.append(_create_table(rows))
+    for title, rows in tables.items():
+        columns = ["setting", "speedup (95 %)", "verdict", "parity"]
+        blocks += [Heading(f"{mode.mode}, {title}"), Table(columns, rows)]
     reasons = list_reasons(mode)
     return blocks + ([Text(reasons)] if reasons else [])
-
-
-def _create_table(rows: List[List[str]]) -> Table:
-    return Table(["setting", "speedup (95 %)", "verdict", "parity"], rows)
 
 
 def _name_parity(fidelity: Optional[Fidelity]) -> str:
@@ -242,29 +232,24 @@ def label_candidate(candidate: CandidateResult) -> str:
     """Its name in a table of its phase."""
     if candidate.left_out:
         return f"without {candidate.left_out}"
-    return (
-        f"+ {candidate.name}" if candidate.base and len(candidate.settings) > 1 else candidate.name
-    )
+    joined = candidate.base is not None and len(candidate.settings) > 1
+    return f"+ {candidate.name}" if joined else candidate.name
 
 
 def list_reasons(mode: ModeResult) -> List[str]:
     """Why settings were rejected or are not judged, if their interval does not say it."""
-    untried = [c.name for c in mode.candidates if c.verdict == NOT_TRIED]
     lines = [
         f"{label_candidate(c)}: {c.verdict}; {c.reason}"
         for c in mode.candidates
         if c.speedup is None and c.verdict != NOT_TRIED
     ]
-    by_reason: Dict[str, List[str]] = {}
-    for name, reason in mode.dropped.items():
-        if " " in reason and reason != NOT_TRIED:  # more than a verdict
-            by_reason.setdefault(reason, []).append(name)
-    lines += [f"left the search: {', '.join(n)}; {reason}" for reason, n in by_reason.items()]
+    lines += [f"{name} left the search: {reason}" for name, reason in mode.dropped.items()]
     lines += [
         f"{c.name}: not confirmed, {c.verdict}; {c.reason}"
         for c in mode.confirmations
         if c.verdict != FASTER
     ]
+    untried = [c.name for c in mode.candidates if c.verdict == NOT_TRIED]
     if mode.unfinished:
         beside = mode.chosen or "stock"
         lines.append(f"not timed beside {beside}, for lack of time: {', '.join(mode.unfinished)}")
@@ -273,10 +258,18 @@ def list_reasons(mode: ModeResult) -> List[str]:
     return lines
 
 
+def list_bars(mode: ModeResult) -> List[Tuple[str, str, Interval]]:
+    """(phase, label, interval) of everything that was timed, from top to bottom."""
+    bars = [(c.phase, label_candidate(c), c.speedup) for c in mode.candidates]
+    judged = [(c.name, c.judgement.speedup) for c in mode.confirmations if c.judgement]
+    bars += [("confirmation", name, speedup) for name, speedup in judged]
+    return [(phase, label, interval) for phase, label, interval in bars if interval is not None]
+
+
 def draw_gain(document: TuneDocument, folder: Path) -> List[Path]:
     """Draw `gain` into `folder`: the ratios of every phase, a panel for each mode.
 
-    Bars are 95 % intervals; a point without one was only screened. None are written without times.
+    Bars are 95 % intervals; a point without one was only screened. Nothing is drawn without times.
     """
     from ...report.style import PICTURE_STYLE, choose_style, plt, save_picture
 
@@ -292,20 +285,17 @@ def draw_gain(document: TuneDocument, folder: Path) -> List[Path]:
         for axes, (mode, bars) in zip(grid[:, 0], drawn):
             axes.axvspan(1 / (1 + EQUIVALENCE), 1 + EQUIVALENCE, color="grey", alpha=0.18)
             axes.axvline(1, color="black", linewidth=0.8)
-            groups = list(dict.fromkeys(group for group, _, _ in bars))
-            for place, (group, _, interval) in enumerate(bars):
-                low, high = interval.low or interval.ratio, interval.high or interval.ratio
-                spread = [[max(0, interval.ratio - low)], [max(0, high - interval.ratio)]]
-                style = {**choose_style(groups.index(group) + 1, True), "linestyle": "none"}
-                first = place == [g for g, _, _ in bars].index(group)
-                axes.errorbar(
-                    [interval.ratio], [place], xerr=spread, capsize=3,
-                    label=group if first else None, **{**style, "linewidth": 1.2},
-                )  # fmt: skip
-            labels = [
-                "\n".join(wrap(label, _LONGEST_LABEL, max_lines=2, placeholder=" ..."))
-                for _, label, _ in bars
-            ]
+            for number, phase in enumerate(dict.fromkeys(phase for phase, _, _ in bars), start=1):
+                places = [place for place, bar in enumerate(bars) if bar[0] == phase]
+                mine = [bars[place][2] for place in places]
+                spread = [
+                    [i.ratio - (i.low or i.ratio) for i in mine],
+                    [(i.high or i.ratio) - i.ratio for i in mine],
+                ]
+                style = {**choose_style(number, True), "linestyle": "none", "linewidth": 1.2}
+                ratios = [i.ratio for i in mine]
+                axes.errorbar(ratios, places, xerr=spread, capsize=3, label=phase, **style)
+            labels = ["\n".join(wrap(label, _LONGEST_LABEL)[:2]) for _, label, _ in bars]
             axes.set_yticks(range(len(bars)), labels, fontsize=8)
             axes.set_ylim(len(bars) - 0.4, -0.6)
             axes.legend(loc="best", fontsize=8)
@@ -313,13 +303,3 @@ def draw_gain(document: TuneDocument, folder: Path) -> List[Path]:
             axes.set_title("\n".join(wrap(f"{mode.mode} ({chosen})", 100)), fontsize=10)
             axes.set_xlabel("speedup over the base of the phase (grey: within 2 %; bars: 95 %)")
         return save_picture(figure, folder, "gain")
-
-
-def list_bars(mode: ModeResult) -> List[Any]:
-    """(phase, label, interval) of everything that was timed, from top to bottom."""
-    timed = [(c.phase, label_candidate(c), c.speedup) for c in mode.candidates]
-    timed += [
-        ("confirmation", c.name, c.judgement.speedup if c.judgement else None)
-        for c in mode.confirmations
-    ]
-    return [bar for bar in timed if bar[2] is not None]

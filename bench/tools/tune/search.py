@@ -12,7 +12,8 @@ For each mode, in its share of the budget:
    are contenders in one speed phase against that combination. Of the settings that are `faster`
    the one with the highest ratio is taken; other values of its family leave. A setting that is
    `slower` or `equivalent` leaves too. A combination is checked for parity before it is timed. If
-   none is faster, the next settings follow, until all were timed or the time is up.
+   none is faster, those that look faster by 2 % have a second round, and the next settings follow,
+   until all were timed or the time is up.
 4. Confirmation. The selected settings against stock, in fresh processes. Only `faster` gets into
    the profile.
 
@@ -39,7 +40,8 @@ from .phase import SpeedPhases
 from .report import NO_TIME, NOT_TRIED, SCREENED, CandidateResult, Confirmation, ModeResult
 
 SCREENING_SHARES = 0.3, 0.45  # of a mode's time, at least and at most
-CONFIRMATION_COST = 1.3  # times the estimate, as processes may start slower than before
+# of the confirmation: its share of a mode's time, and at least this times the fewest processes
+CONFIRMATION_SHARE, CONFIRMATION_COST = 0.25, 1.3
 MOST_CONTENDERS = 6  # of a round
 WANTED_REPLICATES, MOST_REPLICATES = 6, 24  # of a round; of any phase
 MEMORY_SHARE = 0.7  # of the available memory, for processes that are alive together
@@ -69,35 +71,37 @@ class ModeSearch:
         show: Callable[[CandidateResult], None],
         clock: Callable[[], float],
     ) -> None:
-        self._mode, self._request, self._end_s = mode, request, end_s
+        self._mode, self._request = mode, request
+        self._begin_s, self._end_s = clock(), end_s
         self._check, self._phases, self._show, self._clock = check, phases, show, clock
         self._waiting = list(request.settings[mode])  # not checked yet
         self._gains: Dict[str, float] = {}  # newest ratio of each setting that was timed
+        self._out: Set[str] = set()  # settings that are taken or are no candidates any more
         self.result = ModeResult(mode=mode, stock_step_time_s=0.0, trained_steps=0)
 
     def run(self) -> None:
         """Search. Raises WorkerError or InputError if stock itself cannot be run."""
-        begin_s, phases = self._clock(), self._phases
+        phases = self._phases
         try:
             stock = self._check.run_baseline(self._join([]))
             self.result.trained_steps = len(stock.losses)
             self.result.stock_step_time_s = phases.step_time_s = stock.step_time_s
             phases.process_s, phases.wait_s = self._check.start_s, self._check.find_wait_s()
-            sound = self._check_alone(begin_s)
+            sound = self._check_alone()
             self._screen(sound)
             self._confirm(self._select(sound))
         finally:
             for setting in self._waiting:
                 self._note("alone", setting, self._join([setting]), Outcome(NOT_TRIED, NO_TIME))
-            self.result.phases, self.result.duration_s = phases.count, self._clock() - begin_s
+            self.result.phases, self.result.duration_s = phases.count, self._clock() - self._begin_s
 
     def _join(self, settings: Sequence[Setting]) -> Program:
         plan, python = self._request.plan, self._request.python
         return create_program(self._mode, settings, plan.workload, python)
 
-    def _check_alone(self, begin_s: float) -> List[Setting]:
+    def _check_alone(self) -> List[Setting]:
         """The settings that compute what stock computes, as many as can be screened in time."""
-        span_s, sound, together = self._end_s - begin_s, [], len(os.sched_getaffinity(0))
+        span_s, sound, together = self._end_s - self._begin_s, [], len(os.sched_getaffinity(0))
         stock = [self._join([])]  # again: does it repeat itself?
         while self._waiting:
             batch = self._waiting[:together]
@@ -106,7 +110,7 @@ class ModeSearch:
                 planned_s += self._phases.estimate_s(len(sound) + len(batch), 1)
             reserved_s = self._find_reserve_s() + self._phases.estimate_s(1)
             least_s, most_s = (share * span_s for share in SCREENING_SHARES)
-            until_s = begin_s + max(least_s, min(most_s, span_s - reserved_s))
+            until_s = self._begin_s + max(least_s, min(most_s, span_s - reserved_s))
             if self._clock() + planned_s > until_s:
                 break
             started_s = self._clock() - self._check.extra_s
@@ -124,7 +128,9 @@ class ModeSearch:
         return sound
 
     def _find_reserve_s(self) -> float:
-        return CONFIRMATION_COST * self._phases.estimate_s(1)
+        """The time of the confirmation."""
+        least_s = CONFIRMATION_COST * self._phases.estimate_s(1)
+        return max(least_s, CONFIRMATION_SHARE * (self._end_s - self._begin_s))
 
     def _screen(self, settings: Sequence[Setting]) -> None:
         """The expected gain of each, unless one round takes them all."""
@@ -145,29 +151,32 @@ class ModeSearch:
     def _select(self, settings: Sequence[Setting]) -> List[Setting]:
         """The settings that forward selection took, in the order in which it took them."""
         best: List[Setting] = []
-        measured: Set[str] = set()  # against the best so far
+        tries: Dict[str, int] = {}  # of each setting joined to the best so far
         number = 0
         while True:
-            remaining = [s for s in settings if s.name not in self.result.dropped and s not in best]
-            fresh = [s for s in remaining if s.name not in measured]
-            batch = self._choose_batch(fresh)
+            remaining = [s for s in settings if s.name not in self._out]
+            fresh = [s for s in remaining if s.name not in tries]
+            again = [s for s in remaining if tries.get(s.name) == 1 and self._looks_faster(s)]
+            batch = self._choose_batch(again or fresh)
             if not batch:
                 break
             number += 1
-            outcomes = self._run_round(number, best, batch)
-            measured |= set(outcomes)
-            faster = [s for s in batch if outcomes[s.name].verdict == FASTER]
+            faster = self._run_round(number, best, batch)
+            tries.update({s.name: tries.get(s.name, 0) + 1 for s in batch})
             if faster:
-                taken = max(faster, key=lambda setting: self._gains[setting.name])
-                best, measured = [*best, taken], set()
-                for other in remaining:
-                    if other.family == taken.family and other is not taken:
+                taken = min(faster, key=self._rank)
+                best, tries = [*best, taken], {}
+                for other in (s for s in remaining if s.family == taken.family):
+                    self._out.add(other.name)
+                    if other is not taken:
                         self.result.dropped[other.name] = f"{taken.name} was taken in its place"
         if not number:
-            likely = [s for s in fresh if self._gains.get(s.name, 0.0) > 1 + EQUIVALENCE]
-            best = sorted(likely, key=self._rank)[:1]
+            best = sorted(filter(self._looks_faster, fresh), key=self._rank)[:1]
         self.result.unfinished = [setting.name for setting in fresh if setting not in best]
         return best
+
+    def _looks_faster(self, setting: Setting) -> bool:
+        return self._gains.get(setting.name, 0.0) > 1 + EQUIVALENCE
 
     def _rank(self, setting: Setting) -> float:
         return -self._gains.get(setting.name, 0.0)
@@ -197,8 +206,8 @@ class ModeSearch:
 
     def _run_round(
         self, number: int, best: Sequence[Setting], batch: Sequence[Setting]
-    ) -> Dict[str, Outcome]:
-        """The outcome of each setting joined to the best so far, by its name."""
+    ) -> List[Setting]:
+        """The settings that make the best combination so far faster."""
         base, programs = self._join(best), {s.name: self._join([*best, s]) for s in batch}
         rejected = self._check.check(list(programs.values()))
         sound = [p for p in programs.values() if rejected[p.name] is None]
@@ -207,11 +216,11 @@ class ModeSearch:
         budget_s = max(left_s / 2, min(left_s, wanted_s))
         title = f"round-{number}"
         found = self._phases.measure(title, base, sound, budget_s, MOST_REPLICATES)
-        found.update({name: outcome for name, outcome in rejected.items() if outcome})
-        for setting in batch:
+        outcomes = [rejected[p.name] or found[p.name] for p in programs.values()]
+        for setting, outcome in zip(batch, outcomes):
             program = programs[setting.name]
-            self._note(f"round {number}", setting, program, found[program.name], base.name)
-        return {name: found[program.name] for name, program in programs.items()}
+            self._note(f"round {number}", setting, program, outcome, base.name)
+        return [s for s, outcome in zip(batch, outcomes) if outcome.verdict == FASTER]
 
     def _confirm(self, settings: Sequence[Setting]) -> None:
         """Against stock in fresh processes; what is confirmed is chosen."""
@@ -246,7 +255,7 @@ class ModeSearch:
         if judgement is not None:
             self._gains[setting.name] = judgement.speedup.ratio
         if outcome.verdict not in (FASTER, INCONCLUSIVE, SCREENED):
-            self.result.dropped[setting.name] = outcome.verdict
+            self._out.add(setting.name)
         candidate = CandidateResult(
             phase=phase,
             name=setting.name,

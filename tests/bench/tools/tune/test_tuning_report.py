@@ -58,7 +58,7 @@ def test_the_terminal_says_the_result_and_why_the_others_left(document):
     assert "WRONG=1: parity failed; loss curve: losses to step 1" in text
     assert "CRASH=1: crashed; the worker died; it said: Illegal instruction" in text
     assert "enable_amp=true: no effect" in text
-    assert "C=2; C=1 was taken in its place" in text
+    assert "C=2 left the search: C=1 was taken in its place" in join(text)
     assert "for bench ... --runtime" in join(text) and "not searched" not in text
     assert max(map(len, text.splitlines())) <= 80
     alone = document.model_copy(update={"modes": document.modes[:1]})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import simulated_searches
 from tuning_machine import Machine, create_request, list_files, option, variable
 
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError, WorkerTimeout
@@ -106,7 +107,7 @@ def test_a_setting_that_adds_nothing_to_the_others_is_not_taken(tmp_path):
     machine = Machine({"A=1": 1.5, "B=1": 1.2}, joint=both)
     mode = search_eager(machine, tmp_path / "run", [A, B])
     assert mode.chosen == "A=1"
-    assert find(mode, "B=1").verdict == "equivalent" and mode.dropped["B=1"] == "equivalent"
+    assert find(mode, "B=1", "round 2").verdict == "equivalent"
 
 
 def test_a_setting_that_harms_the_others_is_not_taken(tmp_path):
@@ -366,3 +367,16 @@ def test_places_follow_the_memory(tmp_path, monkeypatch):
     names = [n for n in list_files(tmp_path / "run") if "screening" in n]
     sizes = [len(load_record(tmp_path / "run" / n).contender_names()) - 1 for n in names]
     assert sizes == [6, 6]  # of 8.4 processes, two are the base's and the control's
+
+
+def test_equal_settings_do_not_get_into_the_profile():
+    """In a simulation with all that `bench tune` decides; docs/tune.md has more of it."""
+    equal = dict.fromkeys(simulated_searches.EQUAL, 1.0)
+    rates = simulated_searches.measure_rates(10, equal, budget_s=180.0)
+    assert rates["wrong"] == 0 and rates["selected"] <= 0.1
+
+
+def test_a_gain_is_found_among_equal_settings():
+    speedups = {**dict.fromkeys(simulated_searches.EQUAL, 1.0), "FAST": 1.08}
+    rates = simulated_searches.measure_rates(5, speedups, spread=0.005)
+    assert rates == {"selected": 0, "wrong": 0, "found": 1, "slower": 0}
