@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from runtime_study_report import LOSSES, SEARCHES, WITNESSES, load_searches, render_report
+from runtime_study_report import LOSSES, PERTURBED, SEARCHES, load_searches, render_report
 from study import append_row, load_rows, open_study, run_main
 
 from oneflow_bench.bench.plan.plan import Plan, create_plan
@@ -51,7 +51,7 @@ class Unit(NamedTuple):
     """A search of a model, the losses of one mode of it, or its perturbed runs."""
 
     model: str
-    stored: str  # SEARCHES, LOSSES or WITNESSES
+    stored: str  # SEARCHES, LOSSES or PERTURBED
     mode: Optional[str]  # None: the search of both
 
 
@@ -146,14 +146,14 @@ def list_missing(models: Sequence[str], out: Path) -> List[Unit]:
     """What is to be done, in order."""
     searches = load_searches(out)
     done = {(line["model"], line["mode"]) for line in load_rows(out / LOSSES)}
-    witnessed = {line["model"] for line in load_rows(out / WITNESSES)}
+    perturbed_models = {line["model"] for line in load_rows(out / PERTURBED)}
     units: List[Unit] = []
     for model in models:
         if model not in searches:
             units.append(Unit(model, SEARCHES, None))
         units += [Unit(model, LOSSES, mode) for mode in BOTH if (model, mode) not in done]
-        if model not in witnessed:
-            units.append(Unit(model, WITNESSES, EAGER))
+        if model not in perturbed_models:
+            units.append(Unit(model, PERTURBED, EAGER))
     return units
 
 
@@ -171,7 +171,7 @@ def run_unit(unit: Unit, options: argparse.Namespace, launchers: Launchers) -> D
     if unit.stored == SEARCHES:
         return search(unit.model, options, launchers)
     found = load_searches(options.out)[unit.model]
-    if unit.stored == WITNESSES:
+    if unit.stored == PERTURBED:
         return train_perturbed(found, options, launchers)
     mode = next(mode for mode in found.modes if mode.mode == unit.mode)
     return train_losses(found, mode, options, launchers)

@@ -11,7 +11,7 @@ from oneflow_bench.bench.tools.tune.candidates import STOCK_NAME
 from oneflow_bench.bench.tools.tune.fidelity import Trained, measure_loss_difference
 from oneflow_bench.bench.tools.tune.report import ModeResult, TuneDocument, format_interval
 
-SEARCHES, LOSSES, WITNESSES = "searches.jsonl", "losses.jsonl", "witnesses.jsonl"
+SEARCHES, LOSSES, PERTURBED = "searches.jsonl", "losses.jsonl", "witnesses.jsonl"
 
 
 def load_searches(out: Path) -> Dict[str, TuneDocument]:
@@ -52,8 +52,8 @@ def render_report(out: Path) -> str:
         "| model | mode | steps | stock and searched | stock, moved by a rounding | same weights |",
         "|---|---|---:|---:|---:|---|",
     ]
-    witnesses = {line["model"]: line for line in load_rows(out / WITNESSES)}
-    lines += [_loss_row(line, witnesses.get(line["model"])) for line in losses]
+    perturbed = {line["model"]: line for line in load_rows(out / PERTURBED)}
+    lines += [_loss_row(line, perturbed.get(line["model"])) for line in losses]
     return "\n".join(lines) + "\n"
 
 
@@ -82,12 +82,12 @@ def _setting_rows(model: str, mode: ModeResult) -> List[str]:
     ]
 
 
-def _loss_row(line: Dict[str, Any], witness: Optional[Dict[str, Any]]) -> str:
+def _loss_row(line: Dict[str, Any], perturbed: Optional[Dict[str, Any]]) -> str:
     shown = _format_difference([_measure_difference(line["stock"], line["tuned"])])
     moved = "-"
-    if witness is not None:
-        rows = witness["witnesses"]
-        moved = _format_difference([_measure_difference(witness["stock"], row) for row in rows])
+    if perturbed is not None:
+        rows = perturbed["witnesses"]
+        moved = _format_difference([_measure_difference(perturbed["stock"], row) for row in rows])
     same = "bitwise" if line["same_weights"] else "no"
     return f"| {line['model']} | {line['mode']} | {line['steps']} | {shown} | {moved} | {same} |"
 

@@ -83,7 +83,10 @@ def tune(
     """  # fmt: skip
     if from_folder is not None:
         return _report_stored(Path(from_folder), out, as_json)
-    plan = _plan(flags)
+    from ..plan.plan import create_plan
+
+    with ProgressBar("images") as bar:
+        plan = create_plan(flags, lambda done, total: bar("checking the data", done, total))
     settings = _choose_settings(mode, tried, only, plan)
     if listing:
         return _list_settings(settings)
@@ -135,16 +138,9 @@ def _list_settings(settings: Dict[str, List[Setting]]) -> int:
     from ..report.blocks import print_blocks
     from ..tools.tune.report import list_settings_blocks
 
-    for mode, listed in settings.items():
-        print_blocks(list_settings_blocks(mode, listed), Console())
+    blocks = [list_settings_blocks(mode, listed) for mode, listed in settings.items()]
+    print_blocks([block for listed in blocks for block in listed], Console())
     return EXIT_DONE
-
-
-def _plan(flags: Dict[str, Any]) -> Plan:
-    from ..plan.plan import create_plan
-
-    with ProgressBar("images") as bar:
-        return create_plan(flags, lambda done, total: bar("checking the data", done, total))
 
 
 def _choose_settings(

@@ -69,33 +69,18 @@ def create_program(
     mode: str, settings: Sequence[Setting], workload: Workload, python: Optional[str] = None
 ) -> Program:
     """The stock runtime of a mode with `settings` over it; its contender has the mode's name."""
-    feed = find_feed(settings)
+    feeds = [setting.feed for setting in settings if setting.feed]
     contender = Contender(
         name=mode,
         mode=mode,
         runtime=STOCK_NAME,
-        env=merge_variables(settings),
-        graph_options=merge_graph_options(settings),
+        env={k: v for setting in settings for k, v in setting.variables.items()},
+        graph_options={k: v for setting in settings for k, v in setting.graph_options.items()},
         python=python,
     )
     name = " ".join(setting.name for setting in settings) or STOCK_NAME
-    fed = workload.model_copy(update={"feed": feed} if feed else {})
+    fed = workload.model_copy(update={"feed": feeds[0]} if feeds else {})
     return Program(name, list(settings), contender, fed)
-
-
-def merge_variables(settings: Sequence[Setting]) -> Dict[str, str]:
-    """The variables of a combination."""
-    return {k: v for setting in settings for k, v in setting.variables.items()}
-
-
-def merge_graph_options(settings: Sequence[Setting]) -> Dict[str, OptionValue]:
-    """The graph options of a combination."""
-    return {k: v for setting in settings for k, v in setting.graph_options.items()}
-
-
-def find_feed(settings: Sequence[Setting]) -> Optional[str]:
-    """The feed of a combination, if one of its settings chooses it."""
-    return next((setting.feed for setting in settings if setting.feed), None)
 
 
 def create_variable(
@@ -135,85 +120,65 @@ def list_settings(
     has are left out: they are the user's, for stock and for a profile.
     """
     taken = set(os.environ if environment is None else environment)
-    values = [*_list_blas(facts), *_list_runtime(facts)]
+    values = _list_variables(facts)
     families = [setting.family for setting in values]
-    further = [setting for i, setting in enumerate(values) if families[i] in families[:i]]
-    every = [
-        *(setting for setting in values if setting not in further),
-        *further,
-        *_list_graph(feed),
-        *_list_allocators(facts),
-        *_list_doubtful(),
-    ]
+    further = [setting for i, setting in enumerate(values) if setting.family in families[:i]]
+    values.sort(key=lambda setting: setting in further)
+    every = [*values, *_list_graph(feed), *_list_allocators(facts), *_list_doubtful()]
     return [s for s in every if mode in s.modes and not taken & set(s.variables)]
 
 
-def _list_blas(facts: Facts) -> List[Setting]:
-    kernels = [
-        ("Haswell", _AVX2, "AVX2 kernels, if OpenBLAS does not know the processor"),
-        ("Zen", _AVX2, "AVX2 kernels with block sizes for AMD's caches"),
-        ("SkylakeX", _AVX512, "AVX-512 kernels"),
-    ]
-    return [
-        create_variable("OPENBLAS_CORETYPE", kernel, why)
-        for kernel, needed, why in kernels
-        if needed <= set(facts.cpu_flags)
-    ]
-
-
-def _list_runtime(facts: Facts) -> List[Setting]:
-    cores = str(facts.cores)
-    rows: List[Tuple[str, str, str, Tuple[str, ...]]] = [
-        ("ONEFLOW_ENABLE_ONEDNN_OPTS", "0", "no slow reference path in element-wise operators",
-         BOTH),
-        ("OMP_NUM_THREADS", cores, "threads on all cores; OneFlow takes two fewer by itself", BOTH),
-        ("ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD", "0", "operators computed without a change of "
-         "thread", (EAGER,)),
-        ("ONEFLOW_VM_ENABLE_SCHEDULE_YIELD", "0", "the scheduler waits without yielding",
-         (EAGER,)),
-        ("OMP_WAIT_POLICY", "PASSIVE", "threads that wait leave their core to others", BOTH),
+def _list_variables(facts: Facts) -> List[Setting]:
+    flags, cores, several = set(facts.cpu_flags), str(facts.cores), facts.cores > 1
+    rows: List[Tuple[bool, str, str, Tuple[str, ...], str]] = [
+        (flags >= _AVX2, "OPENBLAS_CORETYPE", "Haswell", BOTH,
+         "AVX2 kernels, if OpenBLAS does not know the processor"),
+        (flags >= _AVX2, "OPENBLAS_CORETYPE", "Zen", BOTH,
+         "AVX2 kernels with block sizes for AMD's caches"),
+        (flags >= _AVX512, "OPENBLAS_CORETYPE", "SkylakeX", BOTH, "AVX-512 kernels"),
+        (True, "ONEFLOW_ENABLE_ONEDNN_OPTS", "0", BOTH,
+         "no slow reference path in element-wise operators"),
+        (True, "OMP_NUM_THREADS", cores, BOTH,
+         "threads on all cores; OneFlow takes two fewer by itself"),
+        (True, "ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD", "0", (EAGER,),
+         "operators computed without a change of thread"),
+        (True, "ONEFLOW_VM_ENABLE_SCHEDULE_YIELD", "0", (EAGER,),
+         "the scheduler waits without yielding"),
+        (True, "OMP_WAIT_POLICY", "PASSIVE", BOTH, "threads that wait leave their core to others"),
+        (several, "OMP_NUM_THREADS", "1", BOTH, "no threads to start and to wait for"),
+        (several, "OPENBLAS_NUM_THREADS", cores, BOTH, "matrix products on all cores"),
     ]  # fmt: skip
-    if facts.cores > 1:
-        rows += [
-            ("OMP_NUM_THREADS", "1", "no threads to start and to wait for", BOTH),
-            ("OPENBLAS_NUM_THREADS", cores, "matrix products on all cores", BOTH),
-        ]
-    return [create_variable(name, value, why, modes) for name, value, why, modes in rows]
+    return [create_variable(name, value, why, m) for here, name, value, m, why in rows if here]
 
 
 def _list_graph(feed: str) -> List[Setting]:
     def variable(name: str, why: str, compiles: bool = False) -> Setting:
         return create_variable(name, "1", why, (GRAPH,), compiles)
 
-    settings = [
+    why = "the loader inside the graph, which may read ahead"
+    inside = Setting(name="--feed graph", family="feed", why=why, feed="graph", modes=(GRAPH,))
+    return [
         create_option("allow_fuse_add_to_output", True, "additions made into their result"),
         variable("ONEFLOW_MLIR_ENABLE_ROUND_TRIP", "the passes of MLIR drop operators", True),
         variable("ONEFLOW_KERNEL_DISABLE_BLOB_ACCESS_CHECKER", "no checks around each kernel"),
         variable("ONEFLOW_THREAD_ENABLE_LOCAL_MESSAGE_QUEUE", "messages within a thread"),
         variable("ONEFLOW_ACTOR_ENABLE_LIGHT_ACTOR", "less work between two operators"),
         create_option("set_outputs_buffer_size", 3, "more results in flight", compiles=False),
+        *([inside] if feed == "loader" else []),
     ]
-    if feed == "loader":
-        why = "the loader inside the graph, which may read ahead"
-        settings.append(
-            Setting(name="--feed graph", family="feed", why=why, feed="graph", modes=(GRAPH,))
-        )
-    return settings
 
 
 def _list_allocators(facts: Facts) -> List[Setting]:
     kept = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
     why = "freed memory is kept, so that its pages need not be mapped and cleared again"
     name = " ".join(f"{k}={v}" for k, v in kept.items())
-    settings = [
+    pages = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", "large pages for what malloc gives")
+    return [
         Setting(name=name, family="MALLOC_MMAP_MAX_", why=why, variables=kept),
         create_variable("MALLOC_ARENA_MAX", "1", "one heap for all threads"),
+        *([create_variable(*pages)] if facts.glibc >= _HUGE_PAGES_GLIBC else []),
+        *(create_variable("LD_PRELOAD", one, "another allocator") for one in facts.allocators),
     ]
-    if facts.glibc >= _HUGE_PAGES_GLIBC:
-        pages = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", "large pages for what malloc gives")
-        settings.append(create_variable(*pages))
-    found = facts.allocators
-    return settings + [create_variable("LD_PRELOAD", one, "another allocator") for one in found]
 
 
 def _list_doubtful() -> List[Setting]:
@@ -280,8 +245,7 @@ def select_settings(
 
     for pattern in patterns:
         if not any(matches(setting, pattern) for setting in known):
-            raise InputError(
-                f"--only {pattern} fits no setting; bench tune --list shows those of this machine"
-            )
+            shown = "bench tune --list shows those of this machine"
+            raise InputError(f"--only {pattern} fits no setting; {shown}")
     chosen = [s for s in settings if any(matches(s, pattern) for pattern in patterns)]
     return chosen if patterns else list(settings)

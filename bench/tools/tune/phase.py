@@ -71,10 +71,12 @@ class SpeedPhases:
             sound = {f"setting-{i}": p for i, p in enumerate(programs) if p.name not in failed}
             self.count += 1
             folder = self._folder / f"{base.contender.mode}-{self.count}-{title}"
-            document = self._create_document(folder.name, base, sound, replicates)
+            document = self._create_document(folder.name, {BASE: base, **sound})
             left_s = max(until_s - self._clock(), 1e-3)
-            measuring = document.measuring.model_copy(update={"budget_s": left_s})
-            document.measuring = measuring
+            document.measuring = Measuring(
+                speed=True, budget_s=left_s, replicates=replicates,
+                timeout_s=self.wait_s + FEWEST_REPLICATES * (len(sound) + 2) * self.process_s,
+            )  # fmt: skip
             launch = partial(self._start, {**sound, BASE: base}, failed)
             try:
                 record = execute_speed(
@@ -91,18 +93,14 @@ class SpeedPhases:
             return {**failed, **{p.name: _read(record, name) for name, p in sound.items()}}
         return failed
 
-    def _create_document(
-        self, run_id: str, base: Program, programs: Mapping[str, Program], replicates: int
-    ) -> Document:
-        named = {BASE: base, **programs}
-        wait_s = self.wait_s + len(named) * self.process_s  # they start side by side
+    def _create_document(self, run_id: str, programs: Mapping[str, Program]) -> Document:
         return Document(
             run_id=run_id,
             command="tune",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             workload=self._plan.workload,
-            measuring=Measuring(speed=True, timeout_s=wait_s, replicates=replicates),
-            contenders=[p.contender.model_copy(update={"name": n}) for n, p in named.items()],
+            measuring=Measuring(),
+            contenders=[p.contender.model_copy(update={"name": n}) for n, p in programs.items()],
             train_samples=0,
             val_samples=0,
             steps_per_epoch=self._plan.steps_per_epoch,

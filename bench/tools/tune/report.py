@@ -6,10 +6,8 @@ A search's folder holds
     runtime.json   the profile for --runtime
     eager-1-*/     a record of each speed phase, of either mode
 
-Schema history:
-
-    1   races: settings alone, together, one left out; two confirmations; raw times in heats.jsonl
-    2   forward selection: screening, rounds, one confirmation; a record of every speed phase
+Schema 1 is of searches by racing: settings alone, together, one left out, two confirmations. Schema
+2 is of forward selection.
 """
 
 from __future__ import annotations
@@ -86,7 +84,7 @@ class ModeResult(_Strict):
     chosen: Optional[str] = None  # name of the confirmed combination; None: stock stays
     settings: List[Setting] = Field(default_factory=list)  # of the chosen
     reason: str = ""  # why it was chosen, or why none
-    dropped: Dict[str, str] = Field(default_factory=dict)  # setting -> why it is no candidate
+    dropped: Dict[str, str] = Field(default_factory=dict)  # setting -> why it left the search
     unfinished: List[str] = Field(default_factory=list)  # not timed beside the last selection
     phases: int = Field(0, validation_alias=AliasChoices("phases", "heats"))  # of speed
     duration_s: float = 0.0
@@ -207,12 +205,12 @@ def _list_mode(mode: ModeResult) -> List[Block]:
     """A table of each phase, and the reasons that it does not show."""
     tables: Dict[str, List[List[str]]] = {}
     for c in mode.candidates:
-        base = c.base or ("the whole" if c.left_out else "stock")
-        row = [label_candidate(c), format_interval(c.speedup), c.verdict, _name_parity(c.fidelity)]
-        tables.setdefault(f"{c.phase}: against {base}", []).append(row)
+        title = f"{c.phase}: against {c.base or ('the whole' if c.left_out else 'stock')}"
+        row = _create_row(label_candidate(c), c.speedup, c.verdict, c.fidelity)
+        tables.setdefault(title, []).append(row)
     for one in mode.confirmations:
         speedup = one.judgement.speedup if one.judgement else None
-        row = [one.name, format_interval(speedup), one.verdict, _name_parity(one.fidelity)]
+        row = _create_row(one.name, speedup, one.verdict, one.fidelity)
         tables.setdefault("confirmation: against stock in fresh processes", []).append(row)
     blocks: List[Block] = []
     for title, rows in tables.items():
@@ -222,10 +220,11 @@ def _list_mode(mode: ModeResult) -> List[Block]:
     return blocks + ([Text(reasons)] if reasons else [])
 
 
-def _name_parity(fidelity: Optional[Fidelity]) -> str:
-    if fidelity is None:
-        return MISSING
-    return "rounding" if fidelity.verdict == ROUNDING else fidelity.verdict
+def _create_row(
+    name: str, speedup: Optional[Interval], verdict: str, fidelity: Optional[Fidelity]
+) -> List[str]:
+    parity = MISSING if fidelity is None else fidelity.verdict
+    return [name, format_interval(speedup), verdict, "rounding" if parity == ROUNDING else parity]
 
 
 def label_candidate(candidate: CandidateResult) -> str:

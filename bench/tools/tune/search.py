@@ -20,8 +20,8 @@ For each mode, in its share of the budget:
 The cost is the number of processes, as each takes seconds before its first timed step: a check and
 a screening take one for each setting, a round of n settings takes 3 (n + 2). So the confirmation's
 time is reserved first, then that of one round. A round has as many settings as may have six
-replicates and leave the time for another round; if the time is short, it has one. If no round fits,
-the setting that looked best in the screening is confirmed directly.
+replicates and leave the time for another round; if the time is short, it has one. If no setting was
+taken when the time for rounds is over, the one that looks fastest is confirmed directly.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ from .phase import SpeedPhases
 from .report import NO_TIME, NOT_TRIED, SCREENED, CandidateResult, Confirmation, ModeResult
 
 SCREENING_SHARES = 0.3, 0.45  # of a mode's time, at least and at most
-# of the confirmation: its share of a mode's time, and at least this times the fewest processes
-CONFIRMATION_SHARE, CONFIRMATION_COST = 0.25, 1.3
+CONFIRMATION_SHARE = 0.25  # of a mode's time, at least
 MOST_CONTENDERS = 6  # of a round
 WANTED_REPLICATES, MOST_REPLICATES = 6, 24  # of a round; of any phase
 MEMORY_SHARE = 0.7  # of the available memory, for processes that are alive together
@@ -101,22 +100,19 @@ class ModeSearch:
 
     def _check_alone(self) -> List[Setting]:
         """The settings that compute what stock computes, as many as can be screened in time."""
-        span_s, sound, together = self._end_s - self._begin_s, [], len(os.sched_getaffinity(0))
-        stock = [self._join([])]  # again: does it repeat itself?
-        while self._waiting:
+        sound: List[Setting] = []
+        together, stock = len(os.sched_getaffinity(0)), [self._join([])]
+        while self._waiting:  # with stock again: does it repeat itself?
             batch = self._waiting[:together]
             planned_s = len(batch) * self._phases.process_s
             if len(sound) + len(batch) > self._count_contenders():
                 planned_s += self._phases.estimate_s(len(sound) + len(batch), 1)
-            reserved_s = self._find_reserve_s() + self._phases.estimate_s(1)
-            least_s, most_s = (share * span_s for share in SCREENING_SHARES)
-            until_s = self._begin_s + max(least_s, min(most_s, span_s - reserved_s))
-            if self._clock() + planned_s > until_s:
+            if self._clock() + planned_s > self._find_screening_end_s():
                 break
-            started_s = self._clock() - self._check.extra_s
             programs = [self._join([setting]) for setting in batch]
+            begin_s = self._clock() - self._check.extra_s
             rejected = self._check.check([*stock, *programs])
-            checked_s = self._clock() - self._check.extra_s - started_s
+            checked_s = self._clock() - self._check.extra_s - begin_s
             self._phases.process_s = checked_s / len([*stock, *programs])
             self._waiting, stock = self._waiting[together:], []
             for setting, program in zip(batch, programs):
@@ -127,10 +123,16 @@ class ModeSearch:
                     self._note("alone", setting, program, outcome)
         return sound
 
+    def _find_screening_end_s(self) -> float:
+        span_s = self._end_s - self._begin_s
+        least_s, most_s = (share * span_s for share in SCREENING_SHARES)
+        left_s = span_s - self._find_reserve_s() - self._phases.estimate_s(1)
+        return self._begin_s + max(least_s, min(most_s, left_s))
+
     def _find_reserve_s(self) -> float:
         """The time of the confirmation."""
-        least_s = CONFIRMATION_COST * self._phases.estimate_s(1)
-        return max(least_s, CONFIRMATION_SHARE * (self._end_s - self._begin_s))
+        share_s = CONFIRMATION_SHARE * (self._end_s - self._begin_s)
+        return max(share_s, self._phases.estimate_s(1))
 
     def _screen(self, settings: Sequence[Setting]) -> None:
         """The expected gain of each, unless one round takes them all."""
@@ -170,8 +172,8 @@ class ModeSearch:
                     self._out.add(other.name)
                     if other is not taken:
                         self.result.dropped[other.name] = f"{taken.name} was taken in its place"
-        if not number:
-            best = sorted(filter(self._looks_faster, fresh), key=self._rank)[:1]
+        if not best:
+            best = sorted(filter(self._looks_faster, remaining), key=self._rank)[:1]
         self.result.unfinished = [setting.name for setting in fresh if setting not in best]
         return best
 
