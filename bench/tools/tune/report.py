@@ -1,10 +1,7 @@
 """The result of a search as data, as the blocks of a report, and as a picture.
 
-A search's folder holds
-
-    tune.json      the document below, replaced atomically
-    runtime.json   the profile for --runtime
-    eager-1-*/     a record of each speed phase, of either mode
+A search's folder holds `tune.json`, the document below, `runtime.json`, the profile for --runtime,
+and a record of each speed phase, such as `eager-1-screening`.
 
 Schema 1 is of searches by racing: settings alone, together, one left out, two confirmations. Schema
 2 is of forward selection.
@@ -30,8 +27,7 @@ from .fidelity import ROUNDING, Fidelity
 
 SCHEMA_VERSION = 2
 DOCUMENT_NAME, PROFILE_NAME = "tune.json", "runtime.json"
-# verdicts on a candidate that was not judged
-NOT_TRIED, SCREENED = "not tried", "screened"
+NOT_TRIED, SCREENED = "not tried", "screened"  # verdicts on a candidate that was not judged
 NO_TIME = "no time was left for it; give a longer --budget"
 _LONGEST_LABEL = 46
 
@@ -132,9 +128,8 @@ def load_tuning(path: Path) -> TuneDocument:
 
 def format_interval(interval: Optional[Interval]) -> str:
     """Base time over time with its 95 % interval; a dash if it was not timed."""
-    if interval is None:
-        return MISSING
-    return format_short_ratio(interval.ratio, interval.low, interval.high)
+    short = interval and format_short_ratio(interval.ratio, interval.low, interval.high)
+    return short or MISSING
 
 
 def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[Block]:
@@ -153,17 +148,15 @@ def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[B
     for mode in document.modes:
         blocks += _list_mode(mode)
         why.update({s.name: s.why for c in mode.candidates for s in c.settings})
-    if why:
-        rows = [[name, reason] for name, reason in why.items()]
-        blocks += [Heading("Why a setting may help"), Table(["setting", "why"], rows)]
-    return blocks
+    rows = [[name, reason] for name, reason in why.items()]
+    table = Table(["setting", "why"], rows)
+    return blocks + ([Heading("Why a setting may help"), table] if rows else [])
 
 
 def list_settings_blocks(mode: str, settings: Sequence[Setting]) -> List[Block]:
     """The settings that a search of `mode` would try, and why each may help."""
-    rows = [[setting.name, setting.why] for setting in settings]
-    title = f"{mode}: settings, in the order of the search"
-    return [Heading(title), Table(["setting", "why it may help"], rows)]
+    table = Table(["setting", "why it may help"], [[s.name, s.why] for s in settings])
+    return [Heading(f"{mode}: settings, in the order of the search"), table]
 
 
 def format_result(mode: ModeResult) -> str:
@@ -250,8 +243,8 @@ def list_reasons(mode: ModeResult) -> List[str]:
     ]
     untried = [c.name for c in mode.candidates if c.verdict == NOT_TRIED]
     if mode.unfinished:
-        beside = mode.chosen or "stock"
-        lines.append(f"not timed beside {beside}, for lack of time: {', '.join(mode.unfinished)}")
+        shown = f"{mode.chosen or 'stock'}, for lack of time: {', '.join(mode.unfinished)}"
+        lines.append(f"not timed beside {shown}")
     if untried:
         lines.append(f"not tried, for lack of time (a longer --budget): {', '.join(untried)}")
     return lines
