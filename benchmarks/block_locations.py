@@ -27,7 +27,6 @@ from verdict_quality_cells import SAME, unpack_blocks
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.events import SpeedBlockEvent
 from oneflow_bench.bench.record.run import load_record
-from oneflow_bench.bench.tools.tune.race import hodges_lehmann
 from oneflow_bench.bench.verdict.estimate import ProcessEstimate, mean, median, quickest_quarter
 from oneflow_bench.bench.verdict.summary import collect_waves, select_contender
 
@@ -35,6 +34,12 @@ from oneflow_bench.bench.verdict.summary import collect_waves, select_contender
 def centre(values: np.ndarray) -> np.ndarray:
     """Values (processes, rounds) less the median of their round."""
     return np.asarray(values - np.median(values, axis=0, keepdims=True))
+
+
+def hodges_lehmann(values: np.ndarray) -> np.ndarray:
+    """Median of the averages of all pairs, with themselves, along the last axis."""
+    left, right = np.triu_indices(values.shape[-1])
+    return np.asarray(np.median((values[..., left] + values[..., right]) / 2, axis=-1))
 
 
 def quickest(share: float) -> ProcessEstimate:

@@ -7,9 +7,9 @@
 For each model both modes are searched by `bench tune`, and what it chose is trained beside stock
 for 50 steps. The step time ratios are those of the speed verdict in fresh processes that the search
 ends with; the losses are compared step by step. How far rounding alone drives losses apart in so
-many steps is told by witnesses: stock again, eagerly, with every weight moved by one rounding. Each
-result is stored as it ends (searches.jsonl, losses.jsonl, witnesses.jsonl), and a second call goes
-on where the first stopped.
+many steps is told by perturbed runs: stock again, eagerly, with every weight moved by one rounding.
+Each result is stored as it ends (searches.jsonl, losses.jsonl, witnesses.jsonl), and a second call
+goes on where the first stopped.
 """
 
 from __future__ import annotations
@@ -21,30 +21,26 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from runtime_study_report import LOSSES, SEARCHES, WITNESSES, load_searches, render_report
+from runtime_study_report import LOSSES, PERTURBED, SEARCHES, load_searches, render_report
 from study import append_row, load_rows, open_study, run_main
 
-from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.plan.plan import Plan, create_plan
 from oneflow_bench.bench.record.run import write_atomically
+from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.tools.tune.candidates import (
     BOTH,
     EAGER,
-    find_feed,
+    create_program,
     list_settings,
-    merge_graph_options,
-    merge_variables,
     read_facts,
 )
-from oneflow_bench.bench.tools.tune.fidelity import Trained
-from oneflow_bench.bench.tools.tune.first_steps import Entrant, FirstSteps
-from oneflow_bench.bench.tools.tune.plot import render_tuning_picture
-from oneflow_bench.bench.tools.tune.report import render_markdown
-from oneflow_bench.bench.tools.tune.result import ModeResult, TuneDocument
-from oneflow_bench.bench.tools.tune.run import TuneRequest, create_launchers, run_search
+from oneflow_bench.bench.tools.tune.parity_check import ParityCheck
+from oneflow_bench.bench.tools.tune.report import ModeResult, TuneDocument, draw_gain, list_report
+from oneflow_bench.bench.tools.tune.run import create_launchers, run_search
+from oneflow_bench.bench.tools.tune.search import TuneRequest
 
 MODELS = ("alexnet", "resnet18", "mobilenet_v2", "vgg11_bn", "densenet121")
-STEPS, WITNESS_SEEDS = 50, (1, 2)
+STEPS, PERTURBED_SEEDS = 50, (1, 2)
 IMAGE_SIZE, CLASSES = 224, 1000
 LR = 0.001  # untrained deep models without warm-up do not diverge at this rate
 TIMEOUT_S = 1800.0
@@ -52,10 +48,10 @@ Launchers = Callable[[Path], Any]
 
 
 class Unit(NamedTuple):
-    """A search of a model, the losses of one mode of it, or its witnesses."""
+    """A search of a model, the losses of one mode of it, or its perturbed runs."""
 
     model: str
-    stored: str  # SEARCHES, LOSSES or WITNESSES
+    stored: str  # SEARCHES, LOSSES or PERTURBED
     mode: Optional[str]  # None: the search of both
 
 
@@ -98,37 +94,26 @@ def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dic
         ),
     )
     shutil.rmtree(folder / "logs", ignore_errors=True)
-    report = render_markdown(document, render_tuning_picture(document, folder))
-    write_atomically(folder / "report.md", report)
+    drawn = draw_gain(document, folder)
+    blocks = list_report(document, drawn[0].name if drawn else None)
+    write_atomically(folder / "report.md", format_markdown(blocks))
     return {"model": model, "document": document.model_dump()}
 
 
-def create_first_steps(
-    options: argparse.Namespace, launchers: Launchers, folder: Path
-) -> FirstSteps:
+def create_check(options: argparse.Namespace, launchers: Launchers, folder: Path) -> ParityCheck:
     steps = options.steps
-    return FirstSteps(launchers(folder).heat, steps, None, folder, TIMEOUT_S, trained_steps=steps)
-
-
-def create_stock(mode: str, search: TuneDocument) -> Entrant:
-    return Entrant("stock", Contender(name=mode, mode=mode, runtime="stock"), search.workload)
+    return ParityCheck(launchers(folder).check, steps, None, folder, TIMEOUT_S, trained_steps=steps)
 
 
 def train_losses(
     search: TuneDocument, mode: ModeResult, options: argparse.Namespace, launchers: Launchers
 ) -> Dict[str, Any]:
     """Losses and weights of stock and of what was chosen, over the same steps."""
-    stock = create_stock(mode.mode, search)
-    variables, graph_options = merge_variables(mode.settings), merge_graph_options(mode.settings)
-    contender = stock.contender.model_copy(
-        update={"env": variables, "graph_options": graph_options}
-    )
-    feed = find_feed(mode.settings)
-    workload = search.workload.model_copy(update={"feed": feed} if feed else {})
+    stock = create_program(mode.mode, [], search.workload)
+    tuned = create_program(mode.mode, mode.settings, search.workload)
     with tempfile.TemporaryDirectory() as temporary:
-        first = create_first_steps(options, launchers, Path(temporary))
-        ours: Trained = first.scout(stock).trained
-        theirs: Trained = first.train_alone(Entrant("tuned", contender, workload))
+        check = create_check(options, launchers, Path(temporary))
+        ours, theirs = check.run_baseline(stock), check.train(tuned)
         return {
             "model": search.workload.model,
             "mode": mode.mode,
@@ -140,15 +125,15 @@ def train_losses(
         }
 
 
-def train_witnesses(
+def train_perturbed(
     search: TuneDocument, options: argparse.Namespace, launchers: Launchers
 ) -> Dict[str, Any]:
     """Losses of stock in eager mode, and of the same from weights moved by one rounding."""
-    stock = create_stock(EAGER, search)
+    stock = create_program(EAGER, [], search.workload)
     with tempfile.TemporaryDirectory() as temporary:
-        first = create_first_steps(options, launchers, Path(temporary))
-        ours: Trained = first.scout(stock).trained
-        moved = [first.train_alone(stock, seed).losses for seed in WITNESS_SEEDS]
+        check = create_check(options, launchers, Path(temporary))
+        ours = check.run_baseline(stock)
+        moved = [check.train(stock, seed).losses for seed in PERTURBED_SEEDS]
         return {
             "model": search.workload.model,
             "mode": EAGER,
@@ -161,14 +146,14 @@ def list_missing(models: Sequence[str], out: Path) -> List[Unit]:
     """What is to be done, in order."""
     searches = load_searches(out)
     done = {(line["model"], line["mode"]) for line in load_rows(out / LOSSES)}
-    witnessed = {line["model"] for line in load_rows(out / WITNESSES)}
+    perturbed_models = {line["model"] for line in load_rows(out / PERTURBED)}
     units: List[Unit] = []
     for model in models:
         if model not in searches:
             units.append(Unit(model, SEARCHES, None))
         units += [Unit(model, LOSSES, mode) for mode in BOTH if (model, mode) not in done]
-        if model not in witnessed:
-            units.append(Unit(model, WITNESSES, EAGER))
+        if model not in perturbed_models:
+            units.append(Unit(model, PERTURBED, EAGER))
     return units
 
 
@@ -186,8 +171,8 @@ def run_unit(unit: Unit, options: argparse.Namespace, launchers: Launchers) -> D
     if unit.stored == SEARCHES:
         return search(unit.model, options, launchers)
     found = load_searches(options.out)[unit.model]
-    if unit.stored == WITNESSES:
-        return train_witnesses(found, options, launchers)
+    if unit.stored == PERTURBED:
+        return train_perturbed(found, options, launchers)
     mode = next(mode for mode in found.modes if mode.mode == unit.mode)
     return train_losses(found, mode, options, launchers)
 

@@ -7,11 +7,11 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from study import load_rows
 
+from oneflow_bench.bench.tools.tune.candidates import STOCK_NAME
 from oneflow_bench.bench.tools.tune.fidelity import Trained, measure_loss_difference
-from oneflow_bench.bench.tools.tune.report import format_interval, label_candidates
-from oneflow_bench.bench.tools.tune.result import ModeResult, TuneDocument, find_confirmation
+from oneflow_bench.bench.tools.tune.report import ModeResult, TuneDocument, format_interval
 
-SEARCHES, LOSSES, WITNESSES = "searches.jsonl", "losses.jsonl", "witnesses.jsonl"
+SEARCHES, LOSSES, PERTURBED = "searches.jsonl", "losses.jsonl", "witnesses.jsonl"
 
 
 def load_searches(out: Path) -> Dict[str, TuneDocument]:
@@ -35,10 +35,10 @@ def render_report(out: Path) -> str:
         lines += [_gain_row(model, mode) for mode in document.modes]
     lines += [
         "",
-        "Which setting gave what, alone and missed (ratios to stock; in the last column the whole "
-        "over the combination without it):",
+        "The gain of each setting, alone and joined to others (ratios to stock; in the last column "
+        "of the combination with it to the same without it):",
         "",
-        "| model | mode | setting | alone | verdict | missed |",
+        "| model | mode | setting | alone | verdict | joined |",
         "|---|---|---|---:|---|---:|",
     ]
     for model, document in searches.items():
@@ -52,13 +52,13 @@ def render_report(out: Path) -> str:
         "| model | mode | steps | stock and searched | stock, moved by a rounding | same weights |",
         "|---|---|---:|---:|---:|---|",
     ]
-    witnesses = {line["model"]: line for line in load_rows(out / WITNESSES)}
-    lines += [_loss_row(line, witnesses.get(line["model"])) for line in losses]
+    perturbed = {line["model"]: line for line in load_rows(out / PERTURBED)}
+    lines += [_loss_row(line, perturbed.get(line["model"])) for line in losses]
     return "\n".join(lines) + "\n"
 
 
 def _gain_row(model: str, mode: ModeResult) -> str:
-    found = find_confirmation(mode)
+    found = mode.confirmed
     if found is None or found.judgement is None:
         return f"| {model} | {mode.mode} | 1 | stock stays | {mode.reason} |"
     interval = format_interval(found.judgement.speedup)
@@ -66,25 +66,28 @@ def _gain_row(model: str, mode: ModeResult) -> str:
 
 
 def _setting_rows(model: str, mode: ModeResult) -> List[str]:
-    missed = {}
-    for candidate in mode.of_phase("left out"):
-        if candidate.speedup is not None and candidate.speedup.ratio:
-            missed[candidate.left_out] = f"{1 / candidate.speedup.ratio:.3f}"
-    alone = mode.of_phase("alone")
+    timed = [c for c in mode.candidates if c.speedup is not None]
+    joined = {}
+    for candidate in timed:
+        if candidate.left_out and candidate.speedup:  # of a search by racing
+            joined[candidate.left_out] = f"{1 / candidate.speedup.ratio:.3f}"
+        elif candidate.base not in (None, STOCK_NAME):
+            joined[candidate.name] = format_interval(candidate.speedup)
+    alone = {c.name: c for c in timed if c.phase == "alone"}
+    alone.update({c.name: c for c in timed if c.base == STOCK_NAME})  # with an interval
     return [
-        f"| {model} | {mode.mode} | {label} | {format_interval(c.speedup)} | {c.verdict} "
-        f"| {missed.get(c.name, '-')} |"
-        for c, label in zip(alone, label_candidates(alone))
-        if c.speedup is not None or c.name in missed
+        f"| {model} | {mode.mode} | {name} | {format_interval(c.speedup)} | {c.verdict} "
+        f"| {joined.get(name, '-')} |"
+        for name, c in alone.items()
     ]
 
 
-def _loss_row(line: Dict[str, Any], witness: Optional[Dict[str, Any]]) -> str:
+def _loss_row(line: Dict[str, Any], perturbed: Optional[Dict[str, Any]]) -> str:
     shown = _format_difference([_measure_difference(line["stock"], line["tuned"])])
     moved = "-"
-    if witness is not None:
-        rows = witness["witnesses"]
-        moved = _format_difference([_measure_difference(witness["stock"], row) for row in rows])
+    if perturbed is not None:
+        rows = perturbed["witnesses"]
+        moved = _format_difference([_measure_difference(perturbed["stock"], row) for row in rows])
     same = "bitwise" if line["same_weights"] else "no"
     return f"| {line['model']} | {line['mode']} | {line['steps']} | {shown} | {moved} | {same} |"
 

@@ -1,6 +1,5 @@
-"""The search for the fastest faithful runtime of a model, a setting at a time.
+"""The search for the fastest faithful runtime of a model.
 
-`candidates` are the settings, `race` decides on them from times alone, `heat` measures them in
-fresh processes, `fidelity` holds what they compute to stock, `search` puts these in order, and
-`result` is what is stored of it.
+`candidates` are the settings, `parity_check` and `fidelity` compare what they compute with stock,
+`phase` times them, `search` selects, `run` stores the result, and `report` is the result.
 """

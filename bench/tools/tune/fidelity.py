@@ -1,10 +1,9 @@
-"""Whether a setting computes what stock computes: losses of the first steps, and what they trained.
+"""Whether a program computes what stock computes: its first losses, and the weights they trained.
 
-Every process of a heat trains the same steps from the same weights before it is timed. Equal
-digests are *identical*. Where a bit differs, stock's and the setting's tensors are judged as those
-of two modes are in `bench check` (`parity/difference.py`): beside eager mode in float64 and, where
-that finds a difference, beside eager runs whose weights were moved by one rounding
-(`parity/witness.py`). Stock takes the place of eager, the setting that of the graph.
+Equal digests are *identical*. Otherwise the tensors of stock and of the program are judged as those
+of two modes are in `bench check` (`parity/difference.py`), stock in the place of eager mode: beside
+eager mode in float64 and, if that finds a difference, beside eager runs that were perturbed by one
+rounding.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -25,34 +24,37 @@ from ...record.checkpoint import read_state
 
 BATCHES_LEVEL = "batches"
 IDENTICAL, ROUNDING, DIFFERENT = "identical", "equal within rounding", "different"
+LOSSES = "losses to step"  # begins the name of a tensor of losses
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a process computed in its first steps."""
+    """The first steps of a process."""
 
-    losses: Sequence[Optional[float]]  # of each step, float32 values; None where not finite
+    losses: Sequence[Optional[float]]  # of each step, float32 values; None if not finite
     labels_digest: str
-    images_digest: Optional[str]  # None where the loader is inside the graph
+    images_digest: Optional[str]  # None with the loader inside the graph
     digest: str  # over parameters and buffers
-    weights: Optional[Path] = None  # None where they are stock's, bit for bit
+    weights: Optional[Path] = None  # None if they are stock's, bit for bit
+    operators_digest: Optional[str] = None  # of the compiled graph
+    step_time_s: float = 0.0
 
 
 class Fidelity(BaseModel):
-    """The parity of a setting with stock."""
+    """The parity of a program with stock."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     verdict: str  # identical | equal within rounding | different
-    level: Optional[str]  # the first that is not identical; where different, that fails
+    level: Optional[str]  # the first that is not identical; for `different` the one that fails
     reason: str  # a sentence part
     steps: int
-    loss_difference: Optional[float]  # largest, relative; None where one is not finite
-    error_ratio: Optional[float]  # largest error over what rounding explains; above 1 is different
+    loss_difference: Optional[float]  # largest, relative; None if a loss is not finite
+    error_ratio: Optional[float]  # largest error over the share of rounding; above 1 is different
 
 
 def is_identical(stock: Trained, other: Trained) -> bool:
-    """Whether every bit is the same, and no reference need be asked."""
+    """Whether every bit is the same, so that no reference is needed."""
     return list(stock.losses) == list(other.losses) and stock.digest == other.digest
 
 
@@ -60,40 +62,39 @@ def judge_fidelity(
     stock: Trained,
     other: Trained,
     reference: Optional[Trained] = None,
-    witnesses: Sequence[Trained] = (),
+    perturbed: Sequence[Trained] = (),
 ) -> Fidelity:
-    """The verdict on a setting. Without a reference only the float32 grid explains a difference."""
-    steps, loss_difference = len(stock.losses), measure_loss_difference(stock, other)
-    if not _same_batches(stock, other):
-        reason = "it did not see stock's batches"
-        return _conclude(DIFFERENT, BATCHES_LEVEL, reason, steps, loss_difference, [])
-    if is_identical(stock, other):
-        reason = f"losses and weights of {steps} steps are bitwise equal"
-        return _conclude(IDENTICAL, None, reason, steps, loss_difference, [])
-    found = [
-        *_judge_losses(stock, other, reference, witnesses),
-        *_judge_weights(stock, other, reference, witnesses),
-    ]
-    wrong = next((difference for difference in found if difference.verdict == DIFFERENT), None)
-    if wrong is not None:
-        reason = f"{wrong.name}: {wrong.note or _describe(wrong)}"
-        return _conclude(DIFFERENT, wrong.level, reason, steps, loss_difference, found)
-    worst = max(found, key=lambda difference: difference.error_ratio or 0.0)
-    reason = (
-        f"{len(found)} tensors differ in their last bits; the largest error is "
-        f"{worst.error_ratio or 0.0:.2g} of what rounding explains, in {worst.name}"
+    """The verdict on a program. Without a reference only the float32 grid explains a difference."""
+    steps = len(stock.losses)
+    found: List[TensorDifference] = []
+    verdict, level = IDENTICAL, None
+    reason = f"losses and weights of {steps} steps are bitwise equal"
+    images = {stock.images_digest, other.images_digest} - {None}
+    if stock.labels_digest != other.labels_digest or len(images) > 1:
+        verdict, level, reason = DIFFERENT, BATCHES_LEVEL, "it did not see stock's batches"
+    elif not is_identical(stock, other):
+        found = _measure_differences(stock, other, reference, perturbed)
+        wrong = next((d for d in found if d.verdict == DIFFERENT), None)
+        worst = wrong or max(found, key=lambda d: d.error_ratio or 0.0)
+        verdict, level = (ROUNDING, found[0].level) if wrong is None else (DIFFERENT, wrong.level)
+        reason = (
+            f"{len(found)} tensors differ in their last bits; the largest error is "
+            f"{worst.error_ratio or 0.0:.2g} of what rounding explains, in {worst.name}"
+            if wrong is None
+            else f"{wrong.name}: {wrong.note or _describe(wrong)}"
+        )
+    return Fidelity(
+        verdict=verdict,
+        level=level,
+        reason=reason,
+        steps=steps,
+        loss_difference=measure_loss_difference(stock, other),
+        error_ratio=max((d.error_ratio for d in found if d.error_ratio is not None), default=None),
     )
-    return _conclude(ROUNDING, found[0].level, reason, steps, loss_difference, found)
-
-
-def needs_witnesses(fidelity: Fidelity) -> bool:
-    """Whether what was found different might yet be rounding that has grown."""
-    ratio = fidelity.error_ratio
-    return fidelity.verdict == DIFFERENT and ratio is not None and ratio < DECISIVE_RATIO
 
 
 def measure_loss_difference(stock: Trained, other: Trained) -> Optional[float]:
-    """Largest |other - stock| / |stock| over the steps; None where a loss is not finite."""
+    """Largest |other - stock| / |stock| over the steps; None if a loss is not finite."""
     largest = 0.0
     for ours, theirs in zip(stock.losses, other.losses):
         if ours is None or theirs is None:
@@ -102,83 +103,44 @@ def measure_loss_difference(stock: Trained, other: Trained) -> Optional[float]:
     return largest
 
 
-def _same_batches(stock: Trained, other: Trained) -> bool:
-    if stock.labels_digest != other.labels_digest:
-        return False
-    if stock.images_digest is None or other.images_digest is None:
-        return True
-    return stock.images_digest == other.images_digest
+def needs_perturbed_runs(fidelity: Fidelity) -> bool:
+    """Whether the difference may be a rounding error that has grown."""
+    ratio = fidelity.error_ratio
+    return fidelity.verdict == DIFFERENT and ratio is not None and ratio < DECISIVE_RATIO
 
 
-def _judge_losses(
-    stock: Trained, other: Trained, reference: Optional[Trained], witnesses: Sequence[Trained]
+def _measure_differences(
+    stock: Trained, other: Trained, reference: Optional[Trained], perturbed: Sequence[Trained]
 ) -> List[TensorDifference]:
-    """The losses up to each step, as `bench check` takes them: one may meet stock's by luck."""
-    ours, theirs = _to_array(stock), _to_array(other)
-    wide = None if reference is None else _to_array(reference, np.float64)
-    moved = [_to_array(witness) for witness in witnesses]
-    found = []
-    for step in range(1, len(ours) + 1):
-        if not _is_equal(ours[:step], theirs[:step]):
-            entry = Entry(
-                level=LOSS_CURVE,
-                name=f"losses to step {step}",
-                kind="loss",
-                shape=[step],
-                digest="",
-            )
-            until = None if wide is None else wide[:step]
-            found.append(
-                measure_difference(
-                    entry, ours[:step], theirs[:step], until, [values[:step] for values in moved]
-                )
-            )
-    return found
-
-
-def _to_array(trained: Trained, dtype: Any = np.float32) -> np.ndarray:
-    return np.array([math.nan if x is None else x for x in trained.losses], dtype=dtype)
-
-
-def _judge_weights(
-    stock: Trained, other: Trained, reference: Optional[Trained], witnesses: Sequence[Trained]
-) -> List[TensorDifference]:
-    if stock.digest == other.digest:
-        return []
-    ours, theirs = _read(stock), _read(other)
-    wide = {} if reference is None else _read(reference)
-    moved = [_read(witness) for witness in witnesses]
+    """Of each tensor that is not bitwise equal, the losses first."""
+    ours, theirs = _list_tensors(stock), _list_tensors(other)
+    wide = {} if reference is None else _list_tensors(reference, np.float64)
+    moved = [_list_tensors(one) for one in perturbed]
+    if other.digest == stock.digest:  # equal weights were not written
+        ours = {name: value for name, value in ours.items() if name.startswith(LOSSES)}
     found = []
     for name, value in ours.items():
-        entry = Entry(
-            level=TRAINED, name=name, kind="parameter", shape=list(value.shape), digest=""
-        )
-        if name not in theirs or theirs[name].shape != value.shape:
+        mine, is_loss = theirs.get(name), name.startswith(LOSSES)
+        level, kind = (LOSS_CURVE, "loss") if is_loss else (TRAINED, "parameter")
+        entry = Entry(level=level, kind=kind, name=name, shape=list(value.shape), digest="")
+        if mine is None or mine.shape != value.shape:
             found.append(note_difference(entry, "it has another shape, or is not there"))
-        elif not _is_equal(value, theirs[name]):
-            found.append(_measure(entry, value, theirs[name], wide.get(name), moved))
+        elif (value.dtype, value.tobytes()) == (mine.dtype, mine.tobytes()):
+            continue
+        elif value.dtype.kind != "f" or mine.dtype != value.dtype:
+            note = f"other values of {value.dtype} and {mine.dtype}"
+            found.append(note_difference(entry, note))
+        else:
+            beside = [tensors[name] for tensors in moved if name in tensors]
+            found.append(measure_difference(entry, value, mine, wide.get(name), beside))
     return found
 
 
-def _measure(
-    entry: Entry,
-    ours: np.ndarray,
-    theirs: np.ndarray,
-    reference: Optional[np.ndarray],
-    witnesses: Sequence[Mapping[str, np.ndarray]],
-) -> TensorDifference:
-    if ours.dtype.kind != "f" or theirs.dtype != ours.dtype:
-        return note_difference(entry, f"other values of {ours.dtype} and {theirs.dtype}")
-    moved = [witness[entry.name] for witness in witnesses if entry.name in witness]
-    return measure_difference(entry, ours, theirs, reference, moved)
-
-
-def _is_equal(left: np.ndarray, right: np.ndarray) -> bool:
-    return left.dtype == right.dtype and left.tobytes() == right.tobytes()
-
-
-def _read(trained: Trained) -> Dict[str, np.ndarray]:
-    return {} if trained.weights is None else read_state(trained.weights)
+def _list_tensors(trained: Trained, dtype: Any = np.float32) -> Dict[str, np.ndarray]:
+    """The losses up to each step, as one alone may meet stock's by luck, and the weights."""
+    losses = np.array([math.nan if x is None else x for x in trained.losses], dtype=dtype)
+    tensors = {f"{LOSSES} {step}": losses[:step] for step in range(1, len(losses) + 1)}
+    return {**tensors, **(read_state(trained.weights) if trained.weights else {})}
 
 
 def _describe(difference: TensorDifference) -> str:
@@ -186,22 +148,3 @@ def _describe(difference: TensorDifference) -> str:
     if ours is None or theirs is None:
         return "a value that is not finite"
     return f"error {theirs:.2e} where stock's is {ours:.2e}"
-
-
-def _conclude(
-    verdict: str,
-    level: Optional[str],
-    reason: str,
-    steps: int,
-    loss_difference: Optional[float],
-    found: Sequence[TensorDifference],
-) -> Fidelity:
-    ratios = [d.error_ratio for d in found if d.error_ratio is not None]
-    return Fidelity(
-        verdict=verdict,
-        level=level,
-        reason=reason,
-        steps=steps,
-        loss_difference=loss_difference,
-        error_ratio=max(ratios, default=None),
-    )

@@ -1,297 +1,275 @@
-"""The search of one mode: settings alone, the winners together, each left out, the best confirmed.
+"""The search: forward selection over the speed phase and the verdict of `bench compare`.
 
-The whole search can be read in `ModeSearch.run`. Each phase may last until a share of the mode's
-time is gone; what it does not need is left to the next.
+For each mode, in its share of the budget:
+
+1. Baseline run. One process of stock gives the losses and weights to match, and the times that the
+   rest is planned by.
+2. Checks and screening. Each setting trains its first steps in a process of its own. A setting is
+   rejected if it fails, computes something else, or compiles to stock's operators. The others
+   share a speed phase of one process each. Its ratios have no intervals. They order the settings
+   by expected gain and decide nothing else. If one round takes all settings, none is screened.
+3. Rounds. The settings of the highest expected gain, each joined to the best combination so far,
+   are contenders in one speed phase against that combination. Of the settings that are `faster`
+   the one with the highest ratio is taken; other values of its family leave. A setting that is
+   `slower` or `equivalent` leaves too. A combination is checked for parity before it is timed. If
+   none is faster, those that look faster by 2 % have a second round, and the next settings follow,
+   until all were timed or the time is up.
+4. Confirmation. The selected settings against stock, in fresh processes. Only `faster` gets into
+   the profile.
+
+The cost is the number of processes, as each takes seconds before its first timed step: a check and
+a screening take one for each setting, a round of n settings takes 3 (n + 2). So the confirmation's
+time is reserved first, then that of one round. A round has as many settings as may have six
+replicates and leave the time for another round; if the time is short, it has one. If no setting was
+taken when the time for rounds is over, the one that looks fastest is confirmed directly.
 """
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+import os
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
 
-from ...config import Contender, Workload
-from ...verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE, SLOWER, Interval
-from .candidates import Setting, find_feed, merge_graph_options, merge_variables, name_together
-from .confirm import Confirmer
-from .contest import Contest, Outcome
-from .finals import Finals, choose_confirmed, explain_none
-from .first_steps import Entrant
-from .race import NO_TIME, Standing, choose_kept
-from .result import NOT_TRIED, PARITY_FAILED, CandidateResult, ModeResult, Phase
-from .screening import Screening
+from ...errors import InputError, WorkerError
+from ...plan.plan import Plan
+from ...record.machine import read_available_bytes
+from ...verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE
+from .candidates import Program, Setting, create_program
+from .parity_check import Outcome, ParityCheck, describe_failure
+from .phase import SpeedPhases
+from .report import NO_TIME, NOT_TRIED, SCREENED, CandidateResult, Confirmation, ModeResult
 
-# shares of a mode's time at whose end a phase stops; the rest is for confirming
-ALONE_UNTIL, TOGETHER_UNTIL, LEFT_OUT_UNTIL = 0.5, 0.62, 0.75
-SHORTEST = 0.8  # of its share, that a phase has however much a confirmation would take
-CONFIRM_PROCESSES = 9  # three of each role
-CONFIRM_COST = 1.5  # of a confirmation's process over a heat's: it compiles the evaluation too
-LADDER_HEATS, LEFT_OUT_HEATS = 2, 4
-MOST_TOGETHER = 8  # settings of a combination; each needs a process of every heat of its phases
-MOST_LIKELY = 3  # of them that were not surely faster alone; on a noisy machine half of all look so
+SCREENING_SHARES = 0.3, 0.45  # of a mode's time, at least and at most
+CONFIRMATION_SHARE = 0.25  # of a mode's time, at least
+MOST_CONTENDERS = 6  # of a round
+WANTED_REPLICATES, MOST_REPLICATES = 6, 24  # of a round; of any phase
+MEMORY_SHARE = 0.7  # of the available memory, for processes that are alive together
 
 
-class Span(NamedTuple):
-    """When a mode's search starts and must end, on the search's clock."""
+@dataclass(frozen=True)
+class TuneRequest:
+    """The search to run."""
 
-    start_s: float
-    end_s: float
-
-    def at(self, share: float) -> float:
-        return self.start_s + share * (self.end_s - self.start_s)
+    plan: Plan
+    settings: Mapping[str, Sequence[Setting]]  # by mode, in the order of the search
+    budget_s: float
+    timeout_s: float
+    python: Optional[str] = None  # None: the interpreter that runs the suite
 
 
 class ModeSearch:
-    """Searches one mode; `result` is true at any time, also after an interruption."""
+    """Searches one mode until `end_s` of `clock`; `result` is true at any time."""
 
     def __init__(
         self,
         mode: str,
-        settings: Sequence[Setting],
-        workload: Workload,
-        first: Any,
-        create_contest: Callable[[Screening, float, int], Contest],
-        confirmer: Confirmer,
-        folder: Path,
-        span: Span,
+        request: TuneRequest,
+        end_s: float,
+        check: ParityCheck,
+        phases: SpeedPhases,
+        show: Callable[[CandidateResult], None],
         clock: Callable[[], float],
-        python: Optional[str] = None,
-        on_change: Callable[[CandidateResult], None] = lambda candidate: None,
     ) -> None:
-        self._mode, self._workload, self._python = mode, workload, python
-        self._settings = list(settings)
-        self._first, self._create_contest = first, create_contest
-        self._confirmer, self._folder = confirmer, folder
-        self._span, self._clock, self._on_change = span, clock, on_change
-        self._settings_of: Dict[str, Sequence[Setting]] = {}
-        self._stock = self._enter([])
-        self._screening: Screening
-        self._contest: Contest
+        self._mode, self._request = mode, request
+        self._begin_s, self._end_s = clock(), end_s
+        self._check, self._phases, self._show, self._clock = check, phases, show, clock
+        self._waiting = list(request.settings[mode])  # not checked yet
+        self._gains: Dict[str, float] = {}  # newest ratio of each setting that was timed
+        self._out: Set[str] = set()  # settings that are taken or are no candidates any more
         self.result = ModeResult(mode=mode, stock_step_time_s=0.0, trained_steps=0)
-        self.environment: Dict[str, Any] = {}
 
-    def run(self) -> ModeResult:
-        """Search; raises WorkerError or InputError where stock itself cannot be run."""
-        self._scout()
-        taken, sure = self._race_alone()
-        taken = self._climb(taken)
-        best, whole = self._leave_out(taken, sure)
-        self._confirm(best, whole)
-        return self.result
+    def run(self) -> None:
+        """Search. Raises WorkerError or InputError if stock itself cannot be run."""
+        phases = self._phases
+        try:
+            stock = self._check.run_baseline(self._join([]))
+            self.result.trained_steps = len(stock.losses)
+            self.result.stock_step_time_s = phases.step_time_s = stock.step_time_s
+            # two at least start side by side; the checks tell how much that saves
+            phases.process_s = self._check.start_s / min(2, len(os.sched_getaffinity(0)))
+            phases.wait_s = self._check.find_wait_s()
+            sound = self._check_alone()
+            self._screen(sound)
+            self._confirm(self._select(sound))
+        finally:
+            for setting in self._waiting:
+                self._note("alone", setting, self._join([setting]), Outcome(NOT_TRIED, NO_TIME))
+            self.result.phases, self.result.duration_s = phases.count, self._clock() - self._begin_s
 
-    def _scout(self) -> None:
-        scouted = self._first.scout(self._stock)
-        self.environment = scouted.environment
-        self.result.stock_step_time_s = scouted.step_time_s
-        self.result.trained_steps = scouted.trained_steps
-        self._screening = Screening(
-            self._first,
-            self._workload,
-            scouted.trained,
-            scouted.operators_digest,
-            self._settings_of,
-            self._python,
-        )
-        self._contest = self._create_contest(
-            self._screening, scouted.process_s, scouted.peak_rss_bytes
-        )
+    def _join(self, settings: Sequence[Setting]) -> Program:
+        plan, python = self._request.plan, self._request.python
+        return create_program(self._mode, settings, plan.workload, python)
 
-    def _race_alone(self) -> Tuple[List[Setting], List[str]]:
-        """The settings to go on with, fastest first, and the names of those that surely won."""
-        by_name = {setting.name: setting for setting in self._settings}
-        outcomes = self._measure_alone(self._settings, ALONE_UNTIL)
-        if not any(o.verdict == FASTER or _is_likely(o) for o in outcomes.values()):
-            # nothing to combine and to confirm: the time for that goes to those who waited in vain
-            late = [by_name[name] for name, o in outcomes.items() if o.verdict == NOT_TRIED]
-            outcomes.update(self._measure_alone(late, LEFT_OUT_UNTIL))
-        for name, outcome in outcomes.items():
-            self._note("alone", [by_name[name]], outcome)
-        sure = [name for name, outcome in outcomes.items() if outcome.verdict == FASTER]
-        likely = [name for name, outcome in outcomes.items() if _is_likely(outcome)]
-        ranked = sorted(
-            [*sure, *likely], key=lambda name: (name in likely, -_ratio(outcomes[name]))
-        )
-        taken: List[Setting] = []
-        room = MOST_LIKELY
-        for name in ranked:
-            rival = next((s for s in taken if s.family == by_name[name].family), None)
-            if rival is not None:
-                self.result.dropped[name] = f"{rival.name} is faster by the estimate"
-            elif len(taken) < MOST_TOGETHER and (name in sure or room > 0):
-                taken.append(by_name[name])
-                room -= name in likely
-            else:
-                self.result.dropped[name] = "others were faster alone, or surer"
-        return taken, sure
+    def _check_alone(self) -> List[Setting]:
+        """The settings that compute what stock computes, as many as can be screened in time."""
+        sound: List[Setting] = []
+        together, stock = len(os.sched_getaffinity(0)), [self._join([])]
+        while self._waiting:  # with stock again: does it repeat itself?
+            batch = self._waiting[:together]
+            planned_s = len(batch) * self._phases.process_s
+            if len(sound) + len(batch) > self._count_contenders():
+                planned_s += self._phases.estimate_s(len(sound) + len(batch), 1)
+            if self._clock() + planned_s > self._find_screening_end_s():
+                break
+            programs = [self._join([setting]) for setting in batch]
+            begin_s = self._clock() - self._check.extra_s
+            rejected = self._check.check([*stock, *programs])
+            checked_s = self._clock() - self._check.extra_s - begin_s
+            self._phases.process_s = checked_s / len([*stock, *programs])
+            self._waiting, stock = self._waiting[together:], []
+            for setting, program in zip(batch, programs):
+                outcome = rejected[program.name]
+                if outcome is None:
+                    sound.append(setting)
+                else:
+                    self._note("alone", setting, program, outcome)
+        return sound
 
-    def _measure_alone(self, settings: Sequence[Setting], share: float) -> Dict[str, Outcome]:
-        entrants = [self._enter([setting]) for setting in settings]
-        families = {setting.name: setting.family for setting in self._settings}
-        count = len(self._settings)
-        until_s = self._until(share)
-        return self._contest.race(self._stock, entrants, families, until_s, comparisons=count)
+    def _find_screening_end_s(self) -> float:
+        span_s = self._end_s - self._begin_s
+        least_s, most_s = (share * span_s for share in SCREENING_SHARES)
+        left_s = span_s - self._find_reserve_s() - self._phases.estimate_s(1)
+        return self._begin_s + max(least_s, min(most_s, left_s))
 
-    def _climb(self, taken: Sequence[Setting]) -> List[Setting]:
-        """Add the winners one by one, fastest first; one that surely makes it slower is left out.
+    def _find_reserve_s(self) -> float:
+        """The time of the confirmation."""
+        share_s = CONFIRMATION_SHARE * (self._end_s - self._begin_s)
+        return max(share_s, self._phases.estimate_s(1))
 
-        With two, the whole and each alone are what the next phase measures anyway.
-        """
-        if len(taken) < 3:
-            return list(taken)
-        rungs = [self._enter(taken[:count]) for count in range(1, len(taken) + 1)]
-        until_s = self._until(TOGETHER_UNTIL)
-        outcomes = self._contest.race(self._stock, rungs, {}, until_s, LADDER_HEATS)
-        kept = [taken[0]]
-        for count in range(2, len(taken) + 1):
-            setting, below, rung = taken[count - 1], rungs[count - 2].name, rungs[count - 1].name
-            self._note("together", taken[:count], outcomes[rung])
-            step = self._compare(below, rung, len(taken) - 1)
-            if outcomes[rung].verdict == PARITY_FAILED:
-                self.result.dropped[setting.name] = "with it the combination fails parity"
-            elif step is not None and step.verdict == SLOWER:
-                self.result.dropped[setting.name] = "with it the combination is slower"
-            else:
-                kept.append(setting)
-        return kept
-
-    def _compare(self, below: str, rung: str, comparisons: int) -> Optional[Standing]:
-        """A rung against the one below; None where they were not both timed."""
-        return self._contest.compare(below, [rung], LADDER_HEATS, comparisons).get(rung)
-
-    def _leave_out(
-        self, taken: Sequence[Setting], sure: Sequence[str]
-    ) -> Tuple[List[Setting], List[Setting]]:
-        """(what stays, what was the whole) after each setting has been left out in turn."""
-        if len(taken) < 2:
-            return list(taken), list(taken)
-        whole = self._enter(taken)
-        without = {
-            setting.name: self._enter([s for s in taken if s is not setting]) for setting in taken
-        }
-        until_s = self._until(LEFT_OUT_UNTIL)
-        field = [*without.values(), self._stock]
-        outcomes = self._contest.race(whole, field, {}, until_s, LEFT_OUT_HEATS)
-        standings: Dict[str, Standing] = {}
-        for name, entrant in without.items():
-            outcome = outcomes[entrant.name]
-            settings = self._settings_of[entrant.name]
-            over_stock = self._find_over_stock(entrant.name, len(taken))
-            self._note("left out", list(settings), outcome, name, over_stock)
-            if outcome.interval is not None:
-                standings[name] = Standing(outcome.interval, outcome.verdict, outcome.reason)
-        self._note_whole(taken, outcomes[self._stock.name])
-        kept, dropped = choose_kept(standings, sure)
-        for setting in taken:
-            if setting.name not in standings and setting.name in sure:
-                kept.append(setting.name)
-            elif setting.name not in standings:
-                dropped[setting.name] = "it was not sure alone, and could not be left out in time"
-        best = [s for s in taken if s.name in kept] or list(taken[:1])
-        self.result.dropped.update(
-            {name: why for name, why in dropped.items() if name not in map(_name, best)}
-        )
-        return best, list(taken)
-
-    def _find_over_stock(self, name: str, comparisons: int) -> Optional[Interval]:
-        if not self._contest.heats:
-            return None
-        compared = self._contest.compare(self._stock.name, [name], LEFT_OUT_HEATS, comparisons)
-        return compared[name].interval if name in compared else None
-
-    def _note_whole(self, taken: Sequence[Setting], stock: Outcome) -> None:
-        """The whole against stock, where the climb has not measured it already."""
-        name = name_together(taken)
-        if any(c.name == name and c.phase == "together" for c in self.result.candidates):
+    def _screen(self, settings: Sequence[Setting]) -> None:
+        """The expected gain of each, unless one round takes them all."""
+        if len(settings) <= self._count_contenders():
             return
-        looks = max(1, stock.heats)
-        standing = self._contest.compare(self._stock.name, [name], looks, 1).get(name)
-        if standing is None:
-            self._note("together", taken, Outcome(NOT_TRIED, NO_TIME, None, 0))
+        places = self._count_places()
+        for first in range(0, len(settings), places):
+            batch = settings[first : first + places]
+            programs = [self._join([setting]) for setting in batch]
+            budget_s = self._phases.estimate_s(len(batch), 1)
+            found = self._phases.measure("screening", self._join([]), programs, budget_s, 1)
+            for setting, program in zip(batch, programs):
+                outcome = found[program.name]
+                if outcome.judgement is not None:
+                    outcome = outcome._replace(verdict=SCREENED)
+                self._note("alone", setting, program, outcome)
+
+    def _select(self, settings: Sequence[Setting]) -> List[Setting]:
+        """The settings that forward selection took, in the order in which it took them."""
+        best: List[Setting] = []
+        tries: Dict[str, int] = {}  # of each setting joined to the best so far
+        number = 0
+        while True:
+            remaining = [s for s in settings if s.name not in self._out]
+            fresh = [s for s in remaining if s.name not in tries]
+            again = [s for s in remaining if tries.get(s.name) == 1 and self._looks_faster(s)]
+            batch = self._choose_batch(again or fresh)
+            if not batch:
+                break
+            number += 1
+            faster = self._run_round(number, best, batch)
+            tries.update({s.name: tries.get(s.name, 0) + 1 for s in batch})
+            if faster:
+                taken = min(faster, key=self._rank)
+                best, tries = [*best, taken], {}
+                for other in (s for s in remaining if s.family == taken.family):
+                    self._out.add(other.name)
+                    if other is not taken:
+                        self.result.dropped[other.name] = f"{taken.name} was taken in its place"
+        if not best:
+            best = sorted(filter(self._looks_faster, remaining), key=self._rank)[:1]
+        self.result.unfinished = [setting.name for setting in fresh if setting not in best]
+        return best
+
+    def _looks_faster(self, setting: Setting) -> bool:
+        return self._gains.get(setting.name, 0.0) > 1 + EQUIVALENCE
+
+    def _rank(self, setting: Setting) -> float:
+        return -self._gains.get(setting.name, 0.0)
+
+    def _count_places(self) -> int:
+        """Contenders whose processes fit into the memory beside the base and the control."""
+        available = MEMORY_SHARE * (read_available_bytes() or 0)
+        return max(1, int(available / max(1, self._check.peak_rss_bytes)) - 2)
+
+    def _count_contenders(self) -> int:
+        """Contenders of the next round: as many as may have WANTED_REPLICATES each; else one."""
+        left_s = self._end_s - self._find_reserve_s() - self._clock()
+        numbers = range(1, min(MOST_CONTENDERS, self._count_places()) + 1)
+        one_s = self._phases.estimate_s(1)
+        wanted = [self._phases.estimate_s(n, WANTED_REPLICATES) for n in numbers]
+        fitting = [n for n, wanted_s in zip(numbers, wanted) if wanted_s <= left_s - one_s]
+        return max(fitting, default=int(one_s <= left_s))
+
+    def _choose_batch(self, settings: Sequence[Setting]) -> List[Setting]:
+        """The contenders of a round; of a family that was screened the most promising one."""
+        batch: List[Setting] = []
+        for setting in sorted(settings, key=self._rank):
+            rival = any(setting.family == other.family for other in batch)
+            if not rival or setting.name not in self._gains:
+                batch.append(setting)
+        return batch[: self._count_contenders()]
+
+    def _run_round(
+        self, number: int, best: Sequence[Setting], batch: Sequence[Setting]
+    ) -> List[Setting]:
+        """The settings that make the best combination so far faster."""
+        base, programs = self._join(best), {s.name: self._join([*best, s]) for s in batch}
+        rejected = self._check.check(list(programs.values()))
+        sound = [p for p in programs.values() if rejected[p.name] is None]
+        left_s = self._end_s - self._find_reserve_s() - self._clock()
+        wanted_s = self._phases.estimate_s(len(sound), WANTED_REPLICATES)
+        budget_s = max(left_s / 2, min(left_s, wanted_s))
+        title = f"round-{number}"
+        found = self._phases.measure(title, base, sound, budget_s, MOST_REPLICATES)
+        outcomes = [rejected[p.name] or found[p.name] for p in programs.values()]
+        for setting, outcome in zip(batch, outcomes):
+            program = programs[setting.name]
+            self._note(f"round {number}", setting, program, outcome, base.name)
+        return [s for s, outcome in zip(batch, outcomes) if outcome.verdict == FASTER]
+
+    def _confirm(self, settings: Sequence[Setting]) -> None:
+        """Against stock in fresh processes; what is confirmed is chosen."""
+        result, left_s = self.result, self._end_s - self._clock()
+        if not settings:
+            result.reason = "no setting was faster than stock"
             return
-        outcome = Outcome(standing.verdict, standing.reason, standing.interval, stock.heats)
-        self._note("together", taken, outcome)
-
-    def _until(self, share: float) -> float:
-        """When a phase stops: at its share of the time, or earlier to leave a finalist its own."""
-        latest_s = max(self._span.end_s - self._find_confirm_s(), self._span.at(share * SHORTEST))
-        return min(self._span.at(share), latest_s)
-
-    def _find_confirm_s(self) -> float:
-        """What the fewest processes take of which the speed verdict gives an interval."""
-        return CONFIRM_PROCESSES * CONFIRM_COST * self._contest.process_s
-
-    def _confirm(self, best: Sequence[Setting], whole: Sequence[Setting]) -> None:
-        """The combination that was left, and a second: the whole, or the fastest setting alone."""
-        finalists = [list(best)] if best else []
-        second = list(whole) if list(whole) != list(best) else list(best[:1])
-        if second and second not in finalists:
-            finalists.append(second)
-        finals = Finals(self._first, self._screening, self._confirmer, self._folder, self._clock)
-        entrants = [self._enter(settings) for settings in finalists]
-        result = self.result
-        result.confirmations = finals.run(
-            list(zip(entrants, finalists)), self._span.end_s, self._find_confirm_s()
-        )
-        for candidate in result.candidates:  # the whole is a base in heats, and screened for this
-            candidate.fidelity = candidate.fidelity or self._screening.find(candidate.name)
-        result.heats = self._contest.run_heats
-        result.duration_s = self._clock() - self._span.start_s
-        chosen = choose_confirmed(result.confirmations)
-        if chosen is None:
-            result.reason = explain_none(result)
-        else:
-            result.chosen, result.settings = chosen.name, chosen.settings
+        program, outcome = self._join(settings), Outcome(NOT_TRIED, NO_TIME)
+        if left_s > 0:
+            phase = "confirmation", self._join([]), [program], left_s, MOST_REPLICATES
+            try:
+                outcome = self._phases.measure(*phase)[program.name]
+            except (WorkerError, InputError) as error:  # of stock
+                outcome = describe_failure(error)
+        result.reason = f"the selected settings were not confirmed faster ({outcome.verdict})"
+        if outcome.verdict == FASTER:
+            result.chosen, result.settings = program.name, list(settings)
             result.reason = "confirmed faster than stock in fresh processes"
-
-    def _enter(self, settings: Sequence[Setting]) -> Entrant:
-        """A program that can run in a heat."""
-        name = name_together(settings)
-        self._settings_of[name] = list(settings)
-        contender = Contender(
-            name=self._mode,
-            mode=self._mode,
-            runtime="stock",
-            env=merge_variables(settings),
-            graph_options=merge_graph_options(settings),
-            python=self._python,
+        confirmation = Confirmation(
+            name=program.name,
+            settings=list(settings),
+            **{**outcome._asdict(), "warnings": list(outcome.warnings)},
+            fidelity=self._check.find(program.name),
         )
-        feed = find_feed(settings)
-        workload = self._workload.model_copy(update={"feed": feed} if feed else {})
-        return Entrant(name, contender, workload)
+        result.confirmations.append(confirmation)
 
     def _note(
-        self,
-        phase: Phase,
-        settings: Sequence[Setting],
-        outcome: Outcome,
-        left_out: Optional[str] = None,
-        over_stock: Optional[Interval] = None,
+        self, phase: str, setting: Setting, program: Program, outcome: Outcome, base: str = ""
     ) -> None:
-        name = name_together(settings)
+        """Keep the outcome of a setting; one that is neither faster nor unsure is dropped."""
+        judgement = outcome.judgement
+        if judgement is not None:
+            self._gains[setting.name] = judgement.speedup.ratio
+        if outcome.verdict not in (FASTER, INCONCLUSIVE, SCREENED):
+            self._out.add(setting.name)
         candidate = CandidateResult(
             phase=phase,
-            name=name,
-            settings=list(settings),
-            left_out=left_out,
-            speedup=outcome.interval,
-            over_stock=over_stock,
+            name=setting.name,
+            settings=list(program.settings),
+            base=base or None,
+            speedup=judgement.speedup if judgement else None,
             verdict=outcome.verdict,
             reason=outcome.reason,
-            heats=outcome.heats,
-            fidelity=self._screening.find(name),
+            replicates=judgement.replicates if judgement else 0,
+            fidelity=self._check.find(program.name),
         )
         self.result.candidates.append(candidate)
-        self._on_change(candidate)
-
-
-def _name(setting: Setting) -> str:
-    return setting.name
-
-
-def _ratio(outcome: Outcome) -> float:
-    return outcome.interval.ratio if outcome.interval else -math.inf
-
-
-def _is_likely(outcome: Outcome) -> bool:
-    """Not sure, but it looks faster by more than nobody would care about."""
-    return outcome.verdict == INCONCLUSIVE and _ratio(outcome) > 1 + EQUIVALENCE
+        self._show(candidate)

@@ -1,7 +1,7 @@
-"""A worker of a heat: it trains its first steps for their result, then is timed as any other.
+"""The worker of a parity check: it trains its first steps and gives what they trained.
 
-Started like any worker (`bench/worker.py`). Its turns: `prepare`, `compile`, `train`, `weights`,
-`probe`, `measure`.
+Started like any worker (`bench/worker/launch.py`). Its turns: `prepare`, `compile`, `train`,
+`weights`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ...worker.session import Session
 
 
 class TuningRequest(PrepareRequest):
-    """As the training worker's, with the seed of a witness."""
+    """As the training worker's, with the seed of a perturbed run."""
 
-    witness: Optional[int] = None
+    perturbed_seed: Optional[int] = None
 
 
 class TuningCompiled(Compiled):
@@ -34,8 +34,8 @@ class TuningSession(Session):
     """The state of one process between requests."""
 
     def prepare(self, request: TuningRequest) -> Prepared:  # type: ignore[override]
-        """As `Session.prepare`; `witness` is the seed of a witness (see `parity/witness.py`)."""
-        seed = request.witness
+        """As `Session.prepare`; with a `perturbed_seed` the run is off by one rounding."""
+        seed = request.perturbed_seed
         if seed is None:
             return super().prepare(request)
         workload = move_learning_rate(request.workload, seed)
@@ -45,7 +45,7 @@ class TuningSession(Session):
         return answer
 
     def compile(self, request: Request) -> TuningCompiled:
-        """Compile the train step alone; no heat evaluates."""
+        """Compile the train step alone; a parity check does not evaluate."""
         return TuningCompiled(
             compile_train_s=self._mode.compile_train(),
             compile_eval_s=0.0,
@@ -60,7 +60,7 @@ class TuningSession(Session):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def weights(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """The digest of what was trained; the tensors go to `path` where it is not `expected`."""
+        """The digest of the trained tensors; they go to `path` unless it is the `expected` one."""
         from ...record.checkpoint import digest_state, save_weights
         from ...training.job import copy_state
 
@@ -69,11 +69,8 @@ class TuningSession(Session):
         written = digest != request.get("expected")
         if written:
             save_weights(state, Path(request["path"]), {})
-        return {
-            "digest": digest,
-            "written": written,
-            "peak_rss_bytes": read_peak_rss_bytes(),
-        }
+        peak = read_peak_rss_bytes()
+        return {"digest": digest, "written": written, "peak_rss_bytes": peak}
 
 
 if __name__ == "__main__":

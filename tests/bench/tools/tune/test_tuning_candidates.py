@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import pytest
 
+from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.tools.tune.candidates import (
     Facts,
-    find_feed,
+    create_program,
     list_settings,
-    merge_graph_options,
-    merge_variables,
-    name_together,
+    parse_settings,
     read_facts,
+    select_settings,
 )
-from oneflow_bench.bench.tools.tune.given import parse_settings, select_settings
 from oneflow_bench.bench.worker.environment import KNOWN_VARIABLES
 
 AVX512 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
@@ -65,10 +64,13 @@ def test_combinations():
     settings = [s for s in list_settings("graph", "loader", FULL, {})]
     chosen = [s for s in settings if s.name in ("OMP_NUM_THREADS=4", "enable_amp=true")]
     chosen += [s for s in settings if s.feed]
-    assert merge_variables(chosen) == {"OMP_NUM_THREADS": "4"}
-    assert merge_graph_options(chosen) == {"enable_amp": True}
-    assert find_feed(chosen) == "graph" and find_feed(chosen[:1]) is None
-    assert name_together([]) == "stock" and "enable_amp=true" in name_together(chosen)
+    program = create_program("graph", chosen, Workload(feed="loader"), "python3")
+    assert program.contender.env == {"OMP_NUM_THREADS": "4"}
+    assert program.contender.graph_options == {"enable_amp": True}
+    assert program.contender.python == "python3" and program.contender.runtime == "stock"
+    assert program.workload.feed == "graph" and "enable_amp=true" in program.name
+    stock = create_program("graph", [], Workload(feed="loader"))
+    assert stock.name == "stock" and stock.workload.feed == "loader"
 
 
 def test_this_machine_can_be_read():
@@ -76,7 +78,7 @@ def test_this_machine_can_be_read():
     assert facts.cores >= 1 and list_settings("eager", "memory", facts)
 
 
-def test_given_settings_are_variables_or_options():
+def test_user_settings_are_variables_or_options():
     threads, fuse = parse_settings(["OMP_NUM_THREADS=1", "allow_fuse_add_to_output=true"], {})
     assert threads.variables == {"OMP_NUM_THREADS": "1"} and "eager" in threads.modes
     assert fuse.graph_options == {"allow_fuse_add_to_output": True} and fuse.modes == ("graph",)
@@ -93,7 +95,7 @@ def test_given_settings_are_variables_or_options():
         ("MALLOC_ARENA_MAX=2", "unset MALLOC_ARENA_MAX"),
     ],
 )
-def test_given_settings_that_cannot_be_used(text, said):
+def test_user_settings_that_cannot_be_used(text, said):
     with pytest.raises(InputError, match=said):
         parse_settings([text], {"MALLOC_ARENA_MAX": "4"})
 

@@ -8,7 +8,7 @@ from oneflow_bench.bench.tools.tune.fidelity import (
     Trained,
     judge_fidelity,
     measure_loss_difference,
-    needs_witnesses,
+    needs_perturbed_runs,
 )
 
 LOSSES = (1.0, 0.5, 0.25)
@@ -49,16 +49,16 @@ def test_weights_that_are_off_are_different_and_the_level_is_named(tmp_path, wit
     reference = train(tmp_path, "reference", dtype="float64") if with_reference else None
     found = judge_fidelity(stock, other, reference)
     assert found.verdict == "different" and found.level == "trained"
-    assert found.reason.startswith("w: error") and needs_witnesses(found)
+    assert found.reason.startswith("w: error") and needs_perturbed_runs(found)
 
 
-def test_what_rounding_grows_to_in_a_witness_is_no_difference(tmp_path):
+def test_a_rounding_that_grows_in_a_perturbed_run_too_is_no_difference(tmp_path):
     stock = train(tmp_path, "stock", 1e-7, seed=1)
     other = train(tmp_path, "other", 1e-5, seed=2)
     reference = train(tmp_path, "reference", dtype="float64")
-    witness = train(tmp_path, "witness", 1e-5, seed=3)
+    perturbed = train(tmp_path, "perturbed", 1e-5, seed=3)
     assert judge_fidelity(stock, other, reference).verdict == "different"
-    assert judge_fidelity(stock, other, reference, [witness]).verdict == "equal within rounding"
+    assert judge_fidelity(stock, other, reference, [perturbed]).verdict == "equal within rounding"
 
 
 def test_the_losses_come_before_the_weights(tmp_path):

@@ -1,45 +1,39 @@
-"""The first steps of real processes."""
+"""The parity check with real processes."""
 
 from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.plan.plan import create_plan
+from oneflow_bench.bench.tools.tune.candidates import create_program
 from oneflow_bench.bench.tools.tune.fidelity import judge_fidelity
-from oneflow_bench.bench.tools.tune.first_steps import Entrant, FirstSteps
+from oneflow_bench.bench.tools.tune.parity_check import ParityCheck
 from oneflow_bench.bench.tools.tune.run import create_launchers
 
 
 @pytest.mark.oneflow
-def test_stock_repeats_itself_and_reference_and_witness_are_a_rounding_away(tmp_path):
+def test_stock_repeats_itself_and_reference_and_perturbed_run_are_a_rounding_away(tmp_path):
     plan = create_plan({"model": "lenet", "steps_per_epoch": 5, "batch_size": 8})
     assert plan.dataset is not None
-    first = FirstSteps(
-        create_launchers(tmp_path).heat, 5, plan.dataset.root, tmp_path, 240.0, trained_steps=4
+    check = ParityCheck(
+        create_launchers(tmp_path).check, 5, plan.dataset.root, tmp_path, 240.0, trained_steps=4
     )
-
-    def enter(mode, **more):
-        contender = Contender(name=mode, mode=mode, runtime="stock", **more)
-        return Entrant(mode, contender, plan.workload)
-
-    scouted = first.scout(enter("graph"))
-    stock = scouted.trained
-    assert len(stock.losses) == scouted.trained_steps == 4
-    assert scouted.operators_digest and scouted.environment["oneflow"] == "0.9.0"
-    assert scouted.start_s > scouted.prepare_s > 0 and scouted.peak_rss_bytes > 2**20
-    again = first.train_alone(enter("graph"))
-    assert judge_fidelity(stock, again).verdict == "identical"
-    reference = first.train_alone(enter("eager", dtype="float64"))
-    witness = first.train_alone(enter("eager"), witness=1)
-    assert len({stock.digest, reference.digest, witness.digest}) == 3
-    for other in (reference, witness):
+    graph, eager = (create_program(mode, [], plan.workload) for mode in ("graph", "eager"))
+    stock = check.run_baseline(graph)
+    assert len(stock.losses) == 4 and stock.operators_digest and stock.step_time_s > 0
+    assert check.environment["oneflow"] == "0.9.0"
+    assert check.start_s > 0 and check.peak_rss_bytes > 2**20
+    assert judge_fidelity(stock, check.train(graph)).verdict == "identical"
+    wide = eager.contender.model_copy(update={"dtype": "float64"})
+    reference = check.train(eager._replace(contender=wide))
+    perturbed = check.train(eager, perturbed_seed=1)
+    assert len({stock.digest, reference.digest, perturbed.digest}) == 3
+    for other in (reference, perturbed):
         assert other.labels_digest == stock.labels_digest
         assert other.losses == pytest.approx(stock.losses, rel=1e-4)
     assert reference.losses != stock.losses  # in float64
-    moved = judge_fidelity(stock, witness, reference, [witness])
+    moved = judge_fidelity(stock, perturbed, reference, [perturbed])
     assert moved.verdict == "equal within rounding"
-    wrong = first.train_alone(
-        Entrant("graph", enter("graph").contender, plan.workload.model_copy(update={"lr": 0.021}))
-    )
-    assert judge_fidelity(stock, wrong, reference, [witness]).verdict == "different"
+    off = graph._replace(name="off", workload=plan.workload.model_copy(update={"lr": 0.021}))
+    assert judge_fidelity(stock, check.train(off), reference, [perturbed]).verdict == "different"
+    assert check.check([off])["off"].verdict == "parity failed"
