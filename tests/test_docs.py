@@ -51,6 +51,7 @@ def running(request, tmp_path_factory):
             future.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_work(page, running):

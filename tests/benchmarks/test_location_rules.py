@@ -29,6 +29,7 @@ def test_a_store_with_nothing_in_it_is_refused(tmp_path, monkeypatch, capsys):
     assert "no comparison is stored in" in told.err and not told.out
 
 
+@pytest.mark.slow
 def test_a_lucky_contender_fools_the_quickest_quarter_and_not_the_whole_rule(monkeypatch, capsys):
     lucky = {"lucky": {"noise": 0.03, "spread": 0.005, "lucky": 0.05}}
     monkeypatch.setattr("location_rules.MACHINES", lucky)

@@ -35,6 +35,7 @@ def test_practical_thresholds_hide_what_is_below_them():
         assert rule(*draw(1.005, noise=0.002, count=200)) == "slower"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [pyperf, google_benchmark, hyperfine])
 def test_tests_at_5_percent_are_wrong_in_about_5_percent_of_independent_samples(rule):
     wrong = sum(rule(*draw(seed=seed)) != "same" for seed in range(400))

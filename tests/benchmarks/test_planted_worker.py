@@ -13,6 +13,7 @@ from oneflow_bench.bench.worker.environment import RuntimeResolver
 PRODUCTS = 4000  # so many that other work on the machine cannot hide them
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_planted_worker_does_extra_work_and_says_what_it_cost(tmp_path):
     truth = tmp_path / "truth.jsonl"

@@ -69,6 +69,7 @@ def study(tmp_path):
     return lambda bench, *words: main([*words, "--out", str(tmp_path)], bench)
 
 
+@pytest.mark.slow
 def test_each_model_is_profiled_once_in_both_modes(study, tmp_path, capsys):
     bench = Bench()
     assert study(bench) == 0

@@ -7,6 +7,7 @@ from oneflow_bench.data import DataError, default_dataset_path, load_dataset, ma
 from oneflow_bench.data.digits import split_stratified
 
 
+@pytest.mark.slow
 def test_the_embedded_digits_can_be_rebuilt(tmp_path):
     seen = []
     make_digits(tmp_path / "digits", on_progress=lambda done, total: seen.append((done, total)))

@@ -132,6 +132,7 @@ def read_with_ranks(split, ranks, batch_size, steps):
     return [json.loads(out.splitlines()[-1]) for out, _ in answers]
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 @pytest.mark.parametrize("sizes", [[3, 2], [2, 2, 2, 2]])
 def test_oneflow_reads_part_after_part_and_each_rank_its_assigned_ones(tmp_path, sizes):
@@ -149,6 +150,7 @@ def test_oneflow_reads_part_after_part_and_each_rank_its_assigned_ones(tmp_path,
         assert read[: len(rank)] == rank
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 @pytest.mark.parametrize(("sizes", "exact_steps"), [([5, 3], 6), ([5, 4], 2)])
 def test_the_batches_of_two_ranks_are_the_batch_of_one_process(tmp_path, sizes, exact_steps):

@@ -29,6 +29,7 @@ def test_parts_that_cannot_be_shared_are_refused_and_nothing_is_written(tmp_path
         take_share(two, 0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_reader_gives_the_same_samples_in_one_process_and_in_either_rank(tmp_path):
     source = load_dataset(create_dataset(tmp_path / "in", [3, 2, 1, 4]))

@@ -38,6 +38,7 @@ def find_smallest_of_each_family():
     return sorted(spec.name for spec in smallest.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", GOLDEN)
 def test_parameter_counts_are_the_published_ones(row, no_initialisation):
     expected = GOLDEN[row]
@@ -54,6 +55,7 @@ def test_the_table_says_what_is_published(name):
     assert row["num_classes"] == spec.num_classes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_state_dicts_of_imagenet_models_are_torchvisions(name, no_initialisation):
     spec = get_model_spec(name)
@@ -71,6 +73,7 @@ def test_every_torchvision_row_has_its_model():
     assert set(TORCHVISION) <= set(list_models())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", find_smallest_of_each_family())
 def test_the_same_seed_gives_the_same_weights(name):
     states = []
@@ -81,6 +84,7 @@ def test_the_same_seed_gives_the_same_weights(name):
         assert np.array_equal(value.numpy(), states[1][key].numpy()), key
 
 
+@pytest.mark.slow
 def test_he_initialisation_has_the_published_spread():
     flow.manual_seed(0)
     weight = create_model("resnet18").layer4[1].conv2.weight.numpy()
@@ -89,6 +93,7 @@ def test_he_initialisation_has_the_published_spread():
     assert fan_in.numpy().std() == pytest.approx((2 / fan_in.shape[1]) ** 0.5, rel=0.02)
 
 
+@pytest.mark.slow
 def test_truncated_normal_initialisation_has_no_pile_at_its_bounds():
     flow.manual_seed(0)
     model = create_model("inception_v3_noaux", num_classes=5)

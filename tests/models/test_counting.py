@@ -45,6 +45,7 @@ def test_multiply_adds_are_counted_layer_by_layer():
     assert count_parameters(Small()) == 6 * 15 + 6 + 12 + 56
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_counting_leaves_the_model_as_it_was(training):
     model = Small().train(training)
@@ -74,6 +75,7 @@ def test_the_smallest_image_fills_every_window(ceil_mode, smallest):
         check_image_size(model, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_the_table_has_the_counted_multiply_adds(name, no_initialisation):
     spec = get_model_spec(name)
@@ -81,6 +83,7 @@ def test_the_table_has_the_counted_multiply_adds(name, no_initialisation):
     assert sum(count_macs(model, spec.default_image_size).values()) == spec.num_macs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [row for row in GOLDEN if "gflops" in GOLDEN[row]])
 def test_multiply_adds_are_torchvisions(name):
     # torchvision gives thousandths of 10^9

@@ -7,7 +7,7 @@ from oneflow import nn
 
 from oneflow_bench.models.efficientnet import StochasticDepth
 
-pytestmark = pytest.mark.oneflow
+pytestmark = [pytest.mark.oneflow, pytest.mark.slow]
 
 BATCH = 4000
 
@@ -18,6 +18,7 @@ def draw(layer, calls=1):
     return [layer(ones).numpy().copy() for _ in range(calls)]
 
 
+@pytest.mark.slow
 def test_samples_are_left_out_as_often_as_said_and_the_others_scaled():
     (output,) = draw(StochasticDepth(0.2, 3, 16))
     assert output.shape == (BATCH, 2, 1, 1)

@@ -19,7 +19,14 @@ LOSS_TOLERANCE = 1e-6  # relative, of the first step
 UPDATE_TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module", params=list_models())
+FAST_MODELS = ["alexnet_cifar", "lenet", "resnet20"]  # the others have a tier of their own
+
+
+def mark_slow(name):
+    return name if name in FAST_MODELS else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[mark_slow(name) for name in list_models()])
 def case(request, examined):
     return examined(request.param)
 

@@ -54,6 +54,7 @@ def measured(tmp_path_factory):
     return folder / "run", done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_step_is_counted_timed_and_held_to_the_floor(measured):
     folder, printed = measured

@@ -33,6 +33,7 @@ def test_a_folder_that_is_there_is_refused(tmp_path):
     refused(bench("versions", "0.8.0", "0.9.0", "--out", tmp_path), "exists already")
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_each_mode_is_compared_between_the_versions(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(

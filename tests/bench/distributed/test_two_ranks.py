@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from oneflow_bench.bench.training.identity import join_digests
 from oneflow_bench.data import default_dataset_path, load_dataset, reshard_dataset, share_dataset
 
-pytestmark = pytest.mark.oneflow
+pytestmark = [pytest.mark.oneflow, pytest.mark.slow]
 
 RANKS = 2
 STEPS = 3

@@ -96,6 +96,7 @@ def test_contenders_of_several_runs_carry_the_runs_name():
     assert [s.label for s in list_series([record, record])][0] == "test: eager"
 
 
+@pytest.mark.slow
 def test_nine_contenders_are_drawn_with_all_their_names(tmp_path):
     names = [f"graph-fuse_add_to_output-{number}" for number in range(9)]
     sides = [create_events(name, noise=0.02, loss_shift=n * 1e-8) for n, name in enumerate(names)]

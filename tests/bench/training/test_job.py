@@ -76,6 +76,7 @@ def test_clipping_accumulation_and_decay_change_the_training(mode):
     np.testing.assert_allclose(parts.mean(axis=1), plain, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_the_teacher_is_used_and_stays_as_it_is(mode, tmp_path):
     flow.manual_seed(5)

@@ -70,6 +70,7 @@ protocol.main(Busy())
 """
 
 
+@pytest.mark.slow
 def test_a_busy_worker_ends_with_a_controller_that_was_killed(tmp_path):
     request = json.dumps({"call": "train"})
     controller = f"""

@@ -67,6 +67,7 @@ def test_where_an_interpreter_does_not_say_nothing_is_refused(tmp_path: Path, sa
     check_variables(["ONEFLOW_NOWHERE"], str(python), {})
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_the_real_oneflow_reads_what_it_reads() -> None:
     check_variables(["ONEFLOW_DEBUG_KERNEL_SYNC_CHECK"], sys.executable, os.environ)

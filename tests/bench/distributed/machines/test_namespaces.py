@@ -44,6 +44,7 @@ def namespaces():
             ip("netns", "del", name, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_run_across_two_network_namespaces_is_that_of_one_process(namespaces, tmp_path):
     names, _ = namespaces

@@ -14,6 +14,7 @@ def find_free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_run_on_two_machines_is_that_of_one(tmp_path):
     commands = plan_commands(f"127.0.0.1:{find_free_port()}", "--data", "synthetic")

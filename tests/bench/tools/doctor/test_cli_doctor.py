@@ -57,6 +57,7 @@ def test_bad_input_is_refused_with_status_2(arguments, said):
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_this_interpreter_is_examined():
     done = bench_doctor("--json", "--budget", "90")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from histories import create_run, create_runs
 from PIL import Image
 
@@ -48,6 +49,7 @@ def test_a_single_run_and_only_what_there_is_is_drawn(tmp_path):
     assert names == {"history-train_step_time_s", "history-peak_rss_bytes", "history-accuracy"}
 
 
+@pytest.mark.slow
 def test_of_very_many_series_the_newest_are_drawn(tmp_path):
     runs = [create_run(day, cores=day + 1) for day in range(SHOWN_SERIES + 2)]
     render_history_pictures(build_history(runs, ["accuracy"]), tmp_path)

@@ -196,6 +196,7 @@ def bench(*arguments):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_trained_run_says_what_is_on_a_picture(tmp_path):
     trained = tmp_path / "run"

@@ -206,6 +206,7 @@ def bench(*arguments):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_the_command_leaves_a_profile_a_picture_and_a_trace(tmp_path, mode):
     out = tmp_path / "run"

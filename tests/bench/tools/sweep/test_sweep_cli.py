@@ -187,6 +187,7 @@ def test_a_folder_of_another_sweep_is_refused(cells, capsys):
 CRASHING = "import os\ndef boom(num_classes):\n    os.abort()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_real_sweep_survives_a_crash_and_is_reported_where_oneflow_is_not(tmp_path):
     (tmp_path / "crashing.py").write_text(CRASHING)

@@ -21,6 +21,7 @@ from oneflow_bench.bench.worker.runtime_profile import load_runtime_profile
 LENET = ["--model", "lenet", "--data", "synthetic"]
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_search_with_oneflow_itself(tmp_path):
     """A tiny budget: what matters is that every candidate is judged against stock."""
