@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timezone
 from typing import Optional
 
 import click
@@ -53,9 +52,8 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     """
     from ..tools.doctor.run import diagnose
 
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with ProgressBar("") as bar:
-        diagnosis = diagnose(python or sys.executable, runtime, budget_s, now, bar)
+        diagnosis = diagnose(python or sys.executable, runtime, budget_s, bar)
     if as_json:
         click.echo(diagnosis.model_dump_json(indent=1))
     else:

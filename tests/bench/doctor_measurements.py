@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from oneflow_bench.bench.tools.doctor.diagnosis import (
-    CONTROL,
-    HUGE_PAGES,
-    ONEDNN,
-    SCHEDULER,
     Activity,
     CgroupLimits,
     Frequency,
     Identity,
     ImportOutcome,
     Machine,
+    Measured,
     MemoryMeasurements,
     Round,
     RuntimeMeasurements,
     StepBlock,
     ThreadMeasurements,
     ThreadTimes,
+    judge,
 )
+from oneflow_bench.bench.tools.doctor.runtime_checks import CONTROL, HUGE_PAGES, ONEDNN, SCHEDULER
 
 OPERATORS_S = {"bias add": 0.001, "softmax": 0.002}
 
@@ -132,3 +131,17 @@ def create_runtime(**changes):
         "rounds": create_rounds(),
     }
     return RuntimeMeasurements(**{**given, **changes})
+
+
+def create_measured(machine=None, activity=None, runtime=None):
+    return Measured(
+        create_machine(**(machine or {})),
+        create_activity(**(activity or {})),
+        create_runtime(**(runtime or {})),
+    )
+
+
+def ask(checks, machine=None, activity=None, runtime=None):
+    """The checks by their names, of made-up measurements with these changes."""
+    measured = create_measured(machine, activity, runtime)
+    return {check.name: check for check in judge(checks, measured)}

@@ -40,13 +40,13 @@ class FakeDoctorWorker:
     def _answer(self, call):
         return {
             "identify": create_identity().model_dump(),
-            "load": create_import().model_dump(exclude={"log_tail"}),
-            "build": {},
-            "measure_numpy": {"flops_per_s": 1e11},
-            "measure_matmul": {"flops_per_s": 9e10},
-            "measure_threads": threads().model_dump(),
+            "import_oneflow": create_import().model_dump(exclude={"log_tail"}),
+            "build_model": {},
+            "measure_numpy_product": {"flops_per_s": 1e11},
+            "measure_matrix_product": {"flops_per_s": 9e10},
+            "measure_reduction": threads().model_dump(),
             "measure_operators": {"operators_s": OPERATORS_S},
-            "measure_steps": create_block(self._step_s).model_dump(),
+            "measure_train_steps": create_block(self._step_s).model_dump(),
             "measure_memory": {"page_fault_s": 1e-7, "peak_rss_bytes": 400 << 20},
         }[call]
 

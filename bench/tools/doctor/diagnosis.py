@@ -5,7 +5,8 @@ A value that could not be read or measured is None. Units are seconds, bytes and
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Union
+import re
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Literal
@@ -14,20 +15,10 @@ from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
 from ...report.blocks import Block, Heading, Table, Text
 
 SCHEMA_VERSION = 1
-
-# variants of the examined environment that take turns with it
-CONTROL = "control"  # the same environment again
-ONEDNN = "onednn"  # oneDNN switched the other way
-SCHEDULER = "scheduler"  # the scheduler thread computes by itself
-BLAS = "blas"  # a BLAS kernel with AVX2
-THREADS = "threads"  # as many threads as usable cores
-HUGE_PAGES = "huge_pages"  # malloc asks the kernel for huge pages
-
-OK = "ok"
-ATTENTION = "attention"
-UNKNOWN = "unknown"
+OK, ATTENTION, UNKNOWN = "ok", "attention", "unknown"
 NOT_IMPORTED = "OneFlow was not imported"
 OUT_OF_TIME = "the time was up"
+EXAMINED = "examined"  # the environment; its variants are in `runtime_checks`
 
 Number = Union[int, float, str, None]
 
@@ -144,7 +135,7 @@ class Failure(_Part):
 
     measurement: str
     reason: str
-    crashed: bool
+    crashed: bool = False
 
 
 class RuntimeMeasurements(_Part):
@@ -160,10 +151,51 @@ class RuntimeMeasurements(_Part):
     numpy_flops_per_s: Optional[float] = None  # one core; NumPy chooses the kernel
     matmul_flops_per_s: Optional[float] = None
     threads: Optional[ThreadMeasurements] = None
-    operators_s: Dict[str, Dict[str, float]] = {}  # by "examined" and ONEDNN
+    operators_s: Dict[str, Dict[str, float]] = {}  # by EXAMINED and the variant of oneDNN
     memory: Optional[MemoryMeasurements] = None
     rounds: List[Round] = []
     failures: List[Failure] = []
+
+    @property
+    def is_imported(self) -> bool:
+        return self.imported is not None and self.imported.error is None
+
+
+class Measured(NamedTuple):
+    """Everything that the checks judge."""
+
+    machine: Machine
+    activity: Activity
+    oneflow: RuntimeMeasurements
+
+
+class Answer(NamedTuple):
+    """The answer of a check. Consequence, remedy and factor count only with `attention`."""
+
+    evidence: str
+    measured: Mapping[str, Number] = {}  # the numbers of the evidence, units in their names
+    attention: Optional[bool] = False  # None: it cannot be judged
+    consequence: str = ""
+    remedy: str = ""
+    step_time_factor: Optional[float] = None
+    inconclusive: bool = False
+
+
+def unknown(
+    reason: str, measured: Optional[Mapping[str, Number]] = None, inconclusive: bool = False
+) -> Answer:
+    """The answer of a check that cannot be judged."""
+    return Answer(reason, measured or {}, attention=None, inconclusive=inconclusive)
+
+
+def search(pattern: str, text: str) -> Optional[str]:
+    """The first group of a pattern; None without a match."""
+    found = re.search(pattern, text)
+    return found.group(1) if found else None
+
+
+# A check is a function. Its name is the check's, and its docstring the question.
+Question = Callable[[Measured], Answer]
 
 
 class Check(_Part):
@@ -172,44 +204,25 @@ class Check(_Part):
     name: str
     status: Literal["ok", "attention", "unknown"]
     evidence: str
-    measured: Dict[str, Number] = {}  # the numbers of the evidence, units in their names
+    measured: Dict[str, Number] = {}
     consequence: str = ""
     step_time_factor: Optional[float] = None  # step time now over that with the remedy
     remedy: str = ""  # a variable, flag or command
     inconclusive: bool = False  # unknown because the measurements were too unsteady
 
 
-class Finding(NamedTuple):
-    """Why a check needs attention."""
-
-    consequence: str
-    remedy: str
-    step_time_factor: Optional[float] = None
+def judge(questions: Sequence[Question], measured: Measured) -> List[Check]:
+    """The check of each question."""
+    return [_create_check(question.__name__, question(measured)) for question in questions]
 
 
-def create_check(
-    name: str, evidence: str, measured: Mapping[str, Number], finding: Optional[Finding] = None
-) -> Check:
-    """A check that could be judged: ok without a finding, else in need of attention."""
-    status = ATTENTION if finding else OK
-    found = finding._asdict() if finding else {}
-    return Check(name=name, status=status, evidence=evidence, measured=dict(measured), **found)
-
-
-def create_unknown(
-    name: str,
-    reason: str,
-    measured: Optional[Mapping[str, Number]] = None,
-    inconclusive: bool = False,
-) -> Check:
-    """A check that cannot be judged, and why."""
-    return Check(
-        name=name,
-        status=UNKNOWN,
-        evidence=reason,
-        measured=dict(measured or {}),
-        inconclusive=inconclusive,
-    )
+def _create_check(name: str, answer: Answer) -> Check:
+    fields = answer._asdict()
+    attention = fields.pop("attention")
+    if not attention:
+        fields.update(consequence="", remedy="", step_time_factor=None)
+    status = UNKNOWN if attention is None else ATTENTION if attention else OK
+    return Check(name=name, status=status, **fields)
 
 
 class Diagnosis(_Part):
@@ -225,13 +238,13 @@ class Diagnosis(_Part):
     activity: Activity
     oneflow: RuntimeMeasurements
 
-    def list_attention(self) -> List[Check]:
-        return [check for check in self.checks if check.status == ATTENTION]
+    def list_checks(self, status: str) -> List[Check]:
+        return [check for check in self.checks if check.status == status]
 
     @property
     def exit_status(self) -> int:
         """1 if something needs attention, 3 if that could not be found out, else 0."""
-        if self.list_attention():
+        if self.list_checks(ATTENTION):
             return EXIT_DIFFERENT
         unsure = self.oneflow.failures or any(check.inconclusive for check in self.checks)
         return EXIT_INCONCLUSIVE if unsure else EXIT_DONE
@@ -239,22 +252,16 @@ class Diagnosis(_Part):
 
 def report_diagnosis(diagnosis: Diagnosis) -> List[Block]:
     """The table of checks, then the cost and the remedy of each finding."""
+    lines = []
+    for check in diagnosis.list_checks(ATTENTION):
+        lines += [f"{check.name}: {check.consequence}", f"  remedy: {check.remedy}"]
+    unknown = ", ".join(check.name for check in diagnosis.list_checks(UNKNOWN))
+    if not lines:
+        lines = ["Nothing needs attention."] + ([f"Not known: {unknown}."] if unknown else [])
+    rows = [[check.name, check.status, check.evidence] for check in diagnosis.checks]
     return [
         Heading(f"{diagnosis.python}, runtime {diagnosis.runtime}"),
-        Table(
-            ["check", "status", "evidence"],
-            [[c.name, c.status, c.evidence] for c in diagnosis.checks],
-        ),
-        Text(_describe_findings(diagnosis)),
+        Table(["check", "status", "evidence"], rows),
+        Text(lines),
         Text([f"{len(diagnosis.checks)} checks in {diagnosis.duration_s:.0f} s"]),
     ]
-
-
-def _describe_findings(diagnosis: Diagnosis) -> List[str]:
-    lines = []
-    for check in diagnosis.list_attention():
-        lines += [f"{check.name}: {check.consequence}", f"  remedy: {check.remedy}"]
-    if lines:
-        return lines
-    unknown = [check.name for check in diagnosis.checks if check.status == UNKNOWN]
-    return ["Nothing needs attention."] + ([f"Not known: {', '.join(unknown)}."] if unknown else [])

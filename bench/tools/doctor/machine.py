@@ -1,12 +1,12 @@
-"""Reads the machine from a folder that stands for /, so that a test can make up any machine.
+"""Reads the machine and judges it.
 
-A value that the kernel does not show is None or is left out.
+It is read from a folder that stands for /, so that a test can make up any machine. A value that the
+kernel does not show is None or is left out. The checks are pure.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Set, Tuple
@@ -19,13 +19,30 @@ from ...record.machine import (
     read_steal_seconds,
 )
 from ...training.counters import read_busy_s, subtract_counters
-from ...verdict.conditions import read_temperature_c
-from .diagnosis import Activity, CgroupLimits, Frequency, Machine
+from ...verdict.conditions import HOT_C, OTHERS_CORES, STEAL_SHARE, read_temperature_c
+from .diagnosis import Activity, Answer, CgroupLimits, Frequency, Machine, Measured, search, unknown
 
 ROOT = Path("/")
 CPUS = "sys/devices/system/cpu"
 CGROUPS = "sys/fs/cgroup"
 NO_LIMIT_BYTES = 1 << 60  # control groups of version 1 write a huge number for "no limit"
+
+OWN_THREADS = 2  # that OneFlow keeps busy: the computing one and the scheduler's
+
+# of the highest clock, with a core busy: without boost many processors run at 0.6 to 0.8 of it, and
+# that is no fault
+FREQUENCY_SHARE = 0.5
+
+# governors that hold the clock down by themselves; intel_pstate and amd-pstate in active mode call
+# their dynamic governor powersave (kernel documentation, admin-guide/pm)
+SLOW_GOVERNORS = {"powersave", "conservative"}
+DYNAMIC_DRIVERS = {"intel_pstate", "amd-pstate-epp", "amd_pstate_epp"}
+
+# a page from a fast disk takes about 0.1 ms, so that these are 1 % of the time
+SWAPPED_PAGES_PER_S = 100.0
+
+# memory left below the limit, in sizes of the doctor's own worker
+HEADROOM_WORKERS = 2.0
 
 
 def read_machine(root: Path = ROOT) -> Machine:
@@ -43,10 +60,11 @@ def read_machine(root: Path = ROOT) -> Machine:
         cgroup=read_cgroup(root),
         frequency=read_frequency(root),
         available_bytes=read_available_bytes(meminfo),
-        huge_pages=read_huge_pages(root),
+        # the kernel puts its mode in brackets
+        huge_pages=search(r"\[(\w+)\]", _read(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         swap_total_bytes=swap_total,
         swap_used_bytes=None if swap_total is None else swap_total - (swap_free or 0),
-        nvidia_driver=read_nvidia_driver(root),
+        nvidia_driver=search(r"(\d+\.\d+[\d.]*)", _read(root / "proc/driver/nvidia/version")),
     )
 
 
@@ -55,7 +73,7 @@ def count_physical_cores(usable: Set[int], root: Path = ROOT) -> Optional[int]:
     siblings = {
         _read(root / CPUS / f"cpu{number}" / "topology/thread_siblings_list") for number in usable
     }
-    return None if None in siblings or not siblings else len(siblings)
+    return len(siblings) if all(siblings) else None
 
 
 def read_cgroup(root: Path = ROOT) -> CgroupLimits:
@@ -63,38 +81,30 @@ def read_cgroup(root: Path = ROOT) -> CgroupLimits:
     cores: List[float] = []
     memory: List[Tuple[int, Optional[int]]] = []
     for folder in list_cgroup_folders(root):
-        quota = (_read(folder / "cpu.max") or "").split()
-        if not quota:
-            quota = [_read(folder / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
-        limit, used = _read_limit(folder)
+        quota = _read(folder / "cpu.max").split()
+        quota = quota or [_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
         if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
             cores.append(int(quota[0]) / int(quota[1]))
-        if limit is not None:
-            memory.append((limit, used))
-    limit, used = min(memory, key=lambda found: found[0], default=(None, None))
-    return CgroupLimits(cores=min(cores, default=None), memory_bytes=limit, memory_used_bytes=used)
-
-
-def _read_limit(folder: Path) -> Tuple[Optional[int], Optional[int]]:
-    """Limit and use of a group's memory in bytes."""
-    for limit_name, used_name in (
-        ("memory.max", "memory.current"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        limit, used = _read(folder / limit_name), _read(folder / used_name)
-        if limit and limit.isdigit() and int(limit) < NO_LIMIT_BYTES:
-            return int(limit), int(used) if used and used.isdigit() else None
-    return None, None
+        for limit_name, used_name in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            limit, used = _read(folder / limit_name), _read(folder / used_name)
+            if limit.isdigit() and int(limit) < NO_LIMIT_BYTES:
+                memory.append((int(limit), int(used) if used.isdigit() else None))
+    least, used_bytes = min(memory, key=lambda found: found[0], default=(None, None))
+    return CgroupLimits(
+        cores=min(cores, default=None), memory_bytes=least, memory_used_bytes=used_bytes
+    )
 
 
 def list_cgroup_folders(root: Path = ROOT) -> List[Path]:
     """The folders of this process's groups and of the groups above them, of every controller."""
     folders = []
-    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+    for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
         tops = [controllers, *controllers.split(",")] if controllers else ["", "unified"]
-        for top in dict.fromkeys(tops):
-            base = root / CGROUPS / top
+        for base in (root / CGROUPS / top for top in tops):
             group = base / path.lstrip("/")
             folders += [base, group, *(up for up in group.parents if base in up.parents)]
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
@@ -102,50 +112,29 @@ def list_cgroup_folders(root: Path = ROOT) -> List[Path]:
 
 def read_throttled_s(root: Path = ROOT) -> Optional[float]:
     """Seconds for which a processor limit has stopped this process's groups."""
-    found = []
-    for folder in list_cgroup_folders(root):
-        microseconds = read_count(folder / "cpu.stat", "throttled_usec")
-        nanoseconds = read_count(folder / "cpu.stat", "throttled_time")
-        if microseconds is not None:
-            found.append(microseconds * 1e-6)
-        elif nanoseconds is not None:
-            found.append(nanoseconds * 1e-9)
-    return max(found) if found else None
+    units = {"throttled_usec": 1e-6, "throttled_time": 1e-9}  # of version 2 and of version 1
+    files = [folder / "cpu.stat" for folder in list_cgroup_folders(root)]
+    counts = [(read_count(file, name), unit) for file in files for name, unit in units.items()]
+    return max((count * unit for count, unit in counts if count is not None), default=None)
 
 
 def read_frequency(root: Path = ROOT) -> Frequency:
     """Governors, drivers and frequencies of the cores, and the temperature."""
-    folders = sorted((root / CPUS).glob("cpu[0-9]*/cpufreq"))
+    read = {
+        name: sorted(set(filter(None, map(_read, (root / CPUS).glob(f"cpu[0-9]*/cpufreq/{name}")))))
+        for name in ("scaling_governor", "scaling_driver", "scaling_cur_freq", "cpuinfo_max_freq")
+    }
+    busy_hz, highest_hz = (
+        max((int(khz) * 1e3 for khz in read[name] if khz.isdigit()), default=None)
+        for name in ("scaling_cur_freq", "cpuinfo_max_freq")
+    )
     return Frequency(
-        governors=_read_all(folders, "scaling_governor"),
-        drivers=_read_all(folders, "scaling_driver"),
-        busy_hz=_read_highest_hz(folders, "scaling_cur_freq"),
-        highest_hz=_read_highest_hz(folders, "cpuinfo_max_freq"),
+        governors=read["scaling_governor"],
+        drivers=read["scaling_driver"],
+        busy_hz=busy_hz,
+        highest_hz=highest_hz,
         temperature_c=read_temperature_c(root / "sys/class/thermal"),
     )
-
-
-def _read_all(folders: List[Path], name: str) -> List[str]:
-    """The different contents of a file in each folder."""
-    return sorted({text for folder in folders for text in [_read(folder / name)] if text})
-
-
-def _read_highest_hz(folders: List[Path], name: str) -> Optional[float]:
-    values = [int(text) for text in _read_all(folders, name) if text.isdigit()]
-    return max(values) * 1e3 if values else None
-
-
-def read_huge_pages(root: Path = ROOT) -> Optional[str]:
-    """The mode of transparent huge pages, which the kernel puts in brackets."""
-    text = _read(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""
-    chosen = re.search(r"\[(\w+)\]", text)
-    return chosen.group(1) if chosen else None
-
-
-def read_nvidia_driver(root: Path = ROOT) -> Optional[str]:
-    """Version of the NVIDIA kernel driver; None if none is loaded."""
-    found = re.search(r"(\d+\.\d+[\d.]*)", _read(root / "proc/driver/nvidia/version") or "")
-    return found.group(1) if found else None
 
 
 def read_moment(root: Path = ROOT) -> Dict[str, Optional[float]]:
@@ -159,14 +148,6 @@ def read_moment(root: Path = ROOT) -> Dict[str, Optional[float]]:
     }
 
 
-def watch_others(duration_s: float, root: Path = ROOT) -> Optional[float]:
-    """Cores that other processes used while this one slept; None if the kernel does not tell."""
-    before, start = read_busy_s(root / "proc/stat"), time.monotonic()
-    time.sleep(duration_s)
-    after, end = read_busy_s(root / "proc/stat"), time.monotonic()
-    return None if before is None or after is None else max(0.0, (after - before) / (end - start))
-
-
 def measure_activity(
     before: Dict[str, Optional[float]], after: Dict[str, Optional[float]], others_cores: List[float]
 ) -> Activity:
@@ -175,8 +156,167 @@ def measure_activity(
     return Activity(**changes, others_cores=others_cores, load=os.getloadavg()[0])
 
 
-def _read(path: Path) -> Optional[str]:
+def watch_others(duration_s: float, root: Path = ROOT) -> List[float]:
+    """Cores that other processes used while this one slept; empty if the kernel does not tell."""
+    before, start = read_busy_s(root / "proc/stat"), time.monotonic()
+    time.sleep(duration_s)
+    after, end = read_busy_s(root / "proc/stat"), time.monotonic()
+    if before is None or after is None:
+        return []
+    return [max(0.0, (after - before) / (end - start))]
+
+
+def _read(path: Path) -> str:
+    """The content of a file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
-        return None
+        return ""
+
+
+def neighbours(m: Measured) -> Answer:
+    """Do other processes compute? The quietest window counts, so that a passing one does not."""
+    if not m.activity.others_cores:
+        return unknown("/proc/stat cannot be read")
+    others, cores, load = min(m.activity.others_cores), m.machine.usable_cores, m.activity.load
+    factor = max(1.0, (others + min(OWN_THREADS, cores)) / cores)
+    return Answer(
+        f"other processes use {others:.2f} of {cores} cores; load {load:.1f}",
+        {"others_cores": others, "cores": cores, "load": load},
+        attention=others > OTHERS_CORES,
+        consequence=f"a step takes up to {factor:.2f} times as long, and runs differ",
+        remedy="end the other processes (top shows them), or keep cores apart with taskset",
+        step_time_factor=factor,
+    )
+
+
+def steal(m: Measured) -> Answer:
+    """Does the hypervisor take processor time?"""
+    duration_s = m.activity.duration_s * m.machine.usable_cores
+    if m.activity.steal_s is None or not duration_s:
+        return unknown("/proc/stat shows no steal time")
+    share = m.activity.steal_s / duration_s
+    factor = 1 / (1 - min(share, 0.99))
+    return Answer(
+        f"the hypervisor took {share * 100:.1f} % of the processor time",
+        {"steal_share": share},
+        attention=share > STEAL_SHARE,
+        consequence=f"steps take {factor:.2f} times as long, and runs differ from each other",
+        remedy="measure at another hour, or on a machine that is not shared",
+        step_time_factor=factor,
+    )
+
+
+def frequency(m: Measured) -> Answer:
+    """Do the governor, the clock under load or the temperature slow the processor?"""
+    read = m.machine.frequency
+    if not read.governors and read.temperature_c is None:
+        return unknown(
+            "the kernel shows neither governor nor temperature, as usual in a virtual machine"
+        )
+    share = None
+    evidence = [f"governor {', '.join(read.governors)}"] if read.governors else []
+    if read.busy_hz and read.highest_hz:
+        share = read.busy_hz / read.highest_hz
+        evidence.append(f"{read.busy_hz / 1e9:.2f} of {read.highest_hz / 1e9:.2f} GHz under load")
+    if read.temperature_c is not None:
+        evidence.append(f"{read.temperature_c:.0f} degrees C")
+    is_held = bool(SLOW_GOVERNORS & set(read.governors) and not DYNAMIC_DRIVERS & set(read.drivers))
+    is_hot = read.temperature_c is not None and read.temperature_c >= HOT_C
+    fast = "cpupower frequency-set -g performance"
+    return Answer(
+        "; ".join(evidence),
+        read.model_dump(include={"busy_hz", "highest_hz", "temperature_c"}),
+        attention=is_held or is_hot or (share is not None and share < FREQUENCY_SHARE),
+        consequence=f"a step takes up to {1 / share:.2f} times as long"
+        if share
+        else "not measurable here",
+        remedy="let the processor cool, clean its fans" if is_hot and not is_held else fast,
+        step_time_factor=1 / share if share else None,
+    )
+
+
+def cores(m: Measured) -> Answer:
+    """Have the scheduler's thread and the computing one a core each?"""
+    usable, physical = m.machine.usable_cores, m.machine.physical_cores
+    if physical is None:
+        sharing = "the kernel does not show whether they share cores"
+    elif physical == usable:
+        sharing = "none shares a core"
+    else:
+        sharing = f"hyper-threads of {physical} core{'s' if physical > 1 else ''}"
+    evidence = f"{usable} of {m.machine.online_cores} processors usable, {sharing}"
+    apart = min(usable, physical or usable)
+    if apart > 1:  # no setting changes it, so it is no finding
+        evidence += (
+            f"; a process multiplies matrices on one of them, and bench compare --ranks {apart} "
+            f"--contender ddp measures the speed of {apart} processes"
+        )
+    return Answer(
+        evidence,
+        m.machine.model_dump(include={"usable_cores", "online_cores", "physical_cores"}),
+        attention=usable < OWN_THREADS or physical == 1,
+        consequence="OneFlow's scheduler thread takes time from the thread that computes",
+        remedy="taskset -c 0-1, or a machine with two cores; else "
+        "ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD=0",
+    )
+
+
+def cgroup(m: Measured) -> Answer:
+    """Do the control groups limit processors or memory?"""
+    limits, throttled_s = m.machine.cgroup, m.activity.throttled_s
+    usable, memory = m.machine.usable_cores, m.oneflow.memory
+    parts, consequences, remedies, factor = [], [], [], None
+    if limits.cores is not None:
+        parts.append(f"{limits.cores:.2f} cores of processor time")
+        if limits.cores < usable:
+            factor = max(1.0, min(OWN_THREADS, usable) / limits.cores)
+            consequences.append(
+                "the limit stops OneFlow while it computes, and a step takes up to "
+                f"{factor:.2f} times as long"
+            )
+            remedies.append("raise the container's processor limit (docker --cpus)")
+    if throttled_s:
+        parts.append(f"stopped for {throttled_s:.2f} s just now")
+    if limits.memory_bytes is not None:
+        left = limits.memory_bytes - (limits.memory_used_bytes or 0)
+        limit_gib = limits.memory_bytes / 2**30
+        parts.append(f"{left / 2**30:.1f} of {limit_gib:.1f} GiB memory left")
+        worker_bytes = memory and memory.peak_rss_bytes
+        if worker_bytes is not None and left < HEADROOM_WORKERS * worker_bytes:
+            consequences.append(
+                "the kernel may end one of two modes side by side for want of memory"
+            )
+            remedies.append("raise the container's memory limit (docker --memory)")
+    return Answer(
+        "limits: " + ", ".join(parts) if parts else "no limits",
+        {
+            "limit_cores": limits.cores,
+            "throttled_s": throttled_s,
+            "limit_bytes": limits.memory_bytes,
+            "used_bytes": limits.memory_used_bytes,
+        },
+        attention=bool(remedies),
+        consequence="; ".join(consequences),
+        remedy="; ".join(remedies),
+        step_time_factor=factor,
+    )
+
+
+def swap(m: Measured) -> Answer:
+    """Did pages go to or come from the swap while the doctor worked?"""
+    moved, total = m.activity.swapped_pages, m.machine.swap_total_bytes
+    if moved is None or total is None:
+        return unknown("/proc/vmstat and /proc/meminfo do not show it")
+    used = m.machine.swap_used_bytes or 0
+    shown = f"{used / 2**30:.1f} of {total / 2**30:.1f} GiB used"
+    return Answer(
+        f"{moved} pages moved while measuring, {shown}" if total else "there is none",
+        {"swapped_pages": moved, "swap_used_bytes": used, "swap_total_bytes": total},
+        attention=moved > SWAPPED_PAGES_PER_S * m.activity.duration_s,
+        consequence="steps wait for the disk",
+        remedy="end the processes that hold the memory, use a smaller --batch-size, or swapoff -a",
+    )
+
+
+MACHINE_CHECKS = (neighbours, steal, frequency, cores, cgroup, swap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -11,54 +12,40 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from ...errors import InputError, WorkerError, WorkerTimeout
 from ...worker.foreign_python import create_python_command
 from ...worker.process import WorkerProcess, describe_exit
-from .diagnosis import OUT_OF_TIME, Failure, ImportOutcome
-from .import_checks import parse_version
+from .diagnosis import OUT_OF_TIME, Failure
+from .installation import parse_version
 
 WORKER = Path(__file__).with_name("worker.py")
 LOWEST_PYTHON = (3, 7)  # that the worker runs on
 STARTING_S = 10.0  # longest that an interpreter may take to print its version
 MOST_CRASHES = 2  # of one probe process; after these it is not started again
-PREPARATION = ("load", "build")  # import OneFlow, then build a model
-_SHOWN = {
-    "identify": "versions",
-    "load": "import",
-    "build": "building a model",
-    "measure_numpy": "NumPy's matrix product",
-    "measure_matmul": "matrix product",
-    "measure_threads": "reduction",
-    "measure_operators": "operators",
-    "measure_steps": "train steps",
-    "measure_memory": "page faults",
-}
+PREPARATION = ("import_oneflow", "build_model")
 
 Launch = Callable[[str, Dict[str, str]], Any]  # name and environment -> WorkerProcess
 
 
 def check_interpreter(python: str) -> None:
     """Raises InputError unless `python` starts and is a Python that the worker runs on."""
-    lowest = ".".join(map(str, LOWEST_PYTHON))
-    remedy = f"give --python the path of a Python {lowest} or later, such as {sys.executable}"
+    printed, problem = "", "is no Python interpreter"
     code = "import platform; print(platform.python_version())"
     try:
         done = subprocess.run(
             create_python_command(python, code),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             timeout=STARTING_S,
         )
+        printed = "" if done.returncode else done.stdout.decode("utf-8", "replace").strip()
     except OSError as error:
-        raise InputError(f"{python} cannot be started ({error.strerror}); {remedy}") from None
+        problem = f"cannot be started ({error.strerror})"
     except subprocess.TimeoutExpired:
-        raise InputError(
-            f"{python} did not print its version within {STARTING_S:g} s; {remedy}"
-        ) from None
-    printed = done.stdout.decode("utf-8", "replace").strip()
+        problem = f"did not print its version within {STARTING_S:g} s"
     version = parse_version(printed)
-    if done.returncode or len(version) < 2:
-        raise InputError(f"{python} is no Python interpreter; {remedy}")
-    if version < LOWEST_PYTHON:
-        raise InputError(f"{python} is Python {printed}; {remedy}")
+    if len(version) < 2 or version < LOWEST_PYTHON:
+        raise InputError(
+            f"{python} {problem if len(version) < 2 else f'is Python {printed}'}; "
+            f"give --python the path of a Python 3.7 or later, such as {sys.executable}"
+        )
 
 
 def create_probe_launcher(python: str, folder: Path) -> Launch:
@@ -72,6 +59,7 @@ def create_probe_launcher(python: str, folder: Path) -> Launch:
     return launch
 
 
+@dataclass
 class ProbeProcess:
     """Asks a worker in one environment for measurements, each of which may end it.
 
@@ -81,60 +69,31 @@ class ProbeProcess:
     calls in `preparation` before the first question.
     """
 
-    def __init__(
-        self,
-        name: str,
-        environment: Dict[str, str],
-        launch: Launch,
-        time_left: Callable[[], float],
-        failures: List[Failure],
-        counts: bool = True,
-        preparation: Sequence[str] = PREPARATION,
-    ) -> None:
-        self.name = name
-        self._environment, self._launch = environment, launch
-        self._time_left, self._failures, self._counts = time_left, failures, counts
-        self._preparation = preparation
-        self._worker: Any = None
-        self._pending = self._hopeless = False
-        self._crashes = 0
+    name: str
+    environment: Dict[str, str]
+    launch: Launch
+    time_left: Callable[[], float]
+    failures: List[Failure]
+    counts: bool = True
+    preparation: Sequence[str] = PREPARATION
+    log_tail: str = ""  # when the last answer came
+    _worker: Any = None
+    _pending: List[str] = field(default_factory=list)  # calls of the preparation
+    _crashes: int = 0
 
     def begin(self) -> None:
         """Start the worker and its preparation, without waiting."""
-        self._worker = self._launch(self.name, self._environment)
-        self._pending = True
-        for call in self._preparation:
+        self._worker = self.launch(self.name, self.environment)
+        self._pending = list(self.preparation)
+        for call in self.preparation:
             self._send(call)
-
-    def load(self) -> Optional[ImportOutcome]:
-        """How the import ended; None when there was no time for it."""
-        if self._worker is None:
-            self.begin()
-        self._pending = False
-        outcome: Optional[ImportOutcome] = None
-        try:
-            answer = self._worker.receive("load", self._time_left())
-            outcome = ImportOutcome(log_tail=self._worker.read_log_tail(), **answer)
-        except WorkerTimeout:
-            self._fail("load", OUT_OF_TIME, crashed=False)
-        except WorkerError as error:
-            outcome = ImportOutcome(error=describe_end(error), log_tail=error.log_tail)
-        if outcome is None or outcome.error is not None:
-            self._hopeless = True
-            self.close()
-        return outcome
 
     def wait(self) -> None:
         """Wait until the worker is prepared, so that all are idle before a clock starts."""
-        if not self._pending:
-            return
-        self._pending = False
-        if "load" in self._preparation:
-            outcome = self.load()
-            if outcome is not None and outcome.error is not None:
-                self._fail("load", outcome.error, crashed=True)
-        if "build" in self._preparation and not self._hopeless:
-            self._hopeless = self._receive("build") is None
+        while self._pending:
+            if self._receive(self._pending.pop(0)) is None:
+                self._crashes = MOST_CRASHES
+                self.close()
 
     def ask(
         self, call: str, meanwhile: Callable[[], None] = lambda: None, **arguments: Any
@@ -143,10 +102,10 @@ class ProbeProcess:
 
         `meanwhile` is called while the worker measures.
         """
-        if self._worker is None and not self._hopeless:
+        if self._worker is None and self._crashes < MOST_CRASHES:
             self.begin()
         self.wait()
-        if self._hopeless:
+        if self._worker is None:
             return None
         self._send(call, **arguments)
         meanwhile()
@@ -161,38 +120,37 @@ class ProbeProcess:
     def _receive(self, call: str) -> Optional[Dict[str, Any]]:
         """The answer to a call that was sent. After a death the next call starts a new worker."""
         try:
-            answer: Dict[str, Any] = self._worker.receive(call, self._time_left())
-        except WorkerTimeout:
-            self._fail(call, OUT_OF_TIME, crashed=False)
+            answer: Dict[str, Any] = self._worker.receive(call, self.time_left())
         except WorkerError as error:
-            self._fail(call, describe_end(error), crashed=True)
-        else:
-            if answer.get("error") is None:
-                return answer
-            self._fail(call, answer["error"], crashed=True)
+            late = isinstance(error, WorkerTimeout)
+            self._fail(call, OUT_OF_TIME if late else describe_end(error), crashed=not late)
+            self._crashes += 1
+            self.log_tail = error.log_tail
+            self.close()
             return None
-        self._crashes += 1
-        self._hopeless = self._crashes >= MOST_CRASHES
-        self.close()
+        self.log_tail = self._worker.read_log_tail()
+        if answer.get("error") is None:
+            return answer
+        self._fail(call, answer["error"], crashed=True)
         return None
 
     def _fail(self, call: str, reason: str, crashed: bool) -> None:
-        tried = not self._counts and self._preparation
+        tried = not self.counts and self.preparation
+        shown = call.replace("measure_", "").replace("_", " ")
         failure = Failure(
-            measurement=_SHOWN.get(call, call) + (f" ({self.name})" if tried else ""),
+            measurement=f"{shown} ({self.name})" if tried else shown,
             reason=reason,
-            crashed=crashed and self._counts,
+            crashed=crashed and self.counts,
         )
-        if failure not in self._failures:
-            self._failures.append(failure)
+        if failure not in self.failures:
+            self.failures.append(failure)
 
     def close(self) -> None:
         """End the worker, at once since it has nothing to keep; the next call starts another."""
         if self._worker is not None:
             self._worker.kill()
             self._worker.close()
-            self._worker = None
-        self._pending = False
+        self._worker, self._pending = None, []
 
 
 def describe_end(error: WorkerError) -> str:
@@ -200,6 +158,5 @@ def describe_end(error: WorkerError) -> str:
     if error.returncode is None:
         return str(error)
     lines = error.log_tail.strip().splitlines()
-    return f"the process died ({describe_exit(error.returncode)})" + (
-        f"; its last line: {lines[-1].strip()}" if lines else ""
-    )
+    last = f"; its last line: {lines[-1].strip()}" if lines else ""
+    return f"the process died ({describe_exit(error.returncode)}){last}"

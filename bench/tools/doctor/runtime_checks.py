@@ -1,39 +1,52 @@
-"""Judges OneFlow at work: measurements in, checks out; pure.
+"""Judges OneFlow at work, and plans the variants of its environment that this needs; pure.
 
-A setting is judged by its gain over turns (`variants`). A cause that cannot be timed is flagged
-only if the kernel counted it, and often.
+A setting is judged by the time it costs: a variant with it changed takes turns with the environment
+examined. The variant must win every round, by more than `MATERIAL_FACTOR` and by more than twice
+the deviation of a control, which is the same environment again. A cause that cannot be timed is
+flagged only if the kernel counted it, and often.
 """
 
 from __future__ import annotations
 
 from statistics import median
-from typing import Dict, List, Mapping
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ...worker.environment import needs_core_type
 from .diagnosis import (
-    BLAS,
-    HUGE_PAGES,
+    EXAMINED,
     NOT_IMPORTED,
-    ONEDNN,
-    SCHEDULER,
-    THREADS,
-    Check,
-    Finding,
+    Answer,
+    Identity,
     Machine,
+    Measured,
     Number,
-    RuntimeMeasurements,
-    create_check,
-    create_unknown,
+    Round,
+    unknown,
 )
-from .variants import (
-    CORE_TYPE,
-    ONEDNN_VARIABLE,
-    SCHEDULER_VARIABLE,
-    THREADS_VARIABLE,
-    Gain,
-    is_set,
-    summarize_gain,
-)
+from .diagnosis import RuntimeMeasurements as Runtime
+from .installation import parse_version
+
+# variants of the examined environment that take turns with it
+CONTROL = "control"  # the same environment again
+BLAS = "blas"  # a BLAS kernel with AVX2
+THREADS = "threads"  # as many threads as usable cores
+ONEDNN = "onednn"  # oneDNN switched the other way
+SCHEDULER = "scheduler"  # the scheduler thread computes by itself
+HUGE_PAGES = "huge_pages"  # malloc asks the kernel for huge pages
+
+CORE_TYPE = "OPENBLAS_CORETYPE"
+ONEDNN_VARIABLE = "ONEFLOW_ENABLE_ONEDNN_OPTS"
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+SCHEDULER_VARIABLE = "ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD"
+
+# of step times: five times the spread of equal processes, 1.8 % in results/example, and the
+# smallest gain that pays for changing an environment
+MATERIAL_FACTOR = 1.10
+CONTROL_MULTIPLE = 2.0
+LEAST_ROUNDS = 5  # winning all of five by chance alone: 1 in 32, without the factor
+
+HUGE_PAGES_LIBC = (2, 35)  # glibc's release notes: malloc.hugetlb came with it
+WORKER_BYTES = 500 << 20  # peak of a worker's resident memory, as `bench doctor --json` shows it
 
 # AVX2 against NumPy's AVX-512 is 0.5 at least, by the width; on a processor with both (Zen 4),
 # OneFlow's kernels without AVX2 were seen at 0.1 (Prescott) and 0.4 (Barcelona)
@@ -49,70 +62,127 @@ FAULT_SHARE = 0.05
 
 _EXTENSIONS = {"avx2": "AVX2", "fma": "FMA", "avx512f": "AVX-512", "asimd": "NEON", "sve": "SVE"}
 
-
-def check_runtime(machine: Machine, runtime: RuntimeMeasurements) -> List[Check]:
-    """All checks of OneFlow at work; unknown, with the reason, if it was not measured."""
-    return [
-        check_blas_kernel(machine, runtime),
-        check_matmul_rate(machine, runtime),
-        check_threads(machine, runtime),
-        check_scheduler(runtime),
-        check_onednn(runtime),
-        check_allocator(runtime),
-        check_huge_pages(machine, runtime),
-    ]
+Changes = Dict[str, Dict[str, str]]  # the variables that each variant changes
 
 
-def check_blas_kernel(machine: Machine, runtime: RuntimeMeasurements) -> Check:
-    """The kernel family against the processor's abilities."""
-    if runtime.kernel is None:
-        return _unknown("blas_kernel", runtime, "OneFlow's BLAS does not name its kernel")
-    able = [extension for flag, extension in _EXTENSIONS.items() if flag in machine.cpu_flags]
-    evidence = f"{runtime.kernel}; the processor has {', '.join(able) or 'no vector extension'}"
-    if runtime.stock_kernel not in (None, runtime.kernel):
-        evidence += f"; stock would use {runtime.stock_kernel}"
-    finding = None
-    if needs_core_type(runtime.kernel, machine.cpu_flags):
-        remedy = f"{CORE_TYPE}=Haswell"
-        if runtime.runtime == "stock":
-            remedy += " (--runtime tuned sets it)"
-        finding = _find(runtime, BLAS, "matrix products run without AVX2", remedy)
-    measured = {"kernel": runtime.kernel, "stock_kernel": runtime.stock_kernel}
-    return create_check("blas_kernel", evidence, measured, finding)
+def plan_variants(
+    environment: Dict[str, str],
+    kernel: Optional[str],
+    machine: Machine,
+    identity: Optional[Identity],
+) -> Changes:
+    """The control and the remedies worth a turn, with the variables that each changes.
+
+    If memory is short, variants are dropped from the end of this order.
+    """
+    threads, libc = environment.get(THREADS_VARIABLE, ""), identity.libc if identity else ""
+    has_tunable = libc.startswith("glibc") and parse_version(libc) >= HUGE_PAGES_LIBC
+    can_ask = machine.huge_pages == "madvise" and "GLIBC_TUNABLES" not in environment
+    is_limited = threads.isdigit() and int(threads) < machine.usable_cores
+    onednn = "0" if is_set(environment, ONEDNN_VARIABLE) else "1"
+    spins = is_set(environment, SCHEDULER_VARIABLE)
+    planned = {
+        CONTROL: (True, {}),
+        BLAS: (needs_core_type(kernel, machine.cpu_flags), {CORE_TYPE: "Haswell"}),
+        THREADS: (is_limited, {THREADS_VARIABLE: str(machine.usable_cores)}),
+        ONEDNN: (True, {ONEDNN_VARIABLE: onednn}),
+        SCHEDULER: (spins, {SCHEDULER_VARIABLE: "0"}),
+        HUGE_PAGES: (has_tunable and can_ask, {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
+    }
+    return {name: changes for name, (may_help, changes) in planned.items() if may_help}
 
 
-def check_matmul_rate(machine: Machine, runtime: RuntimeMeasurements) -> Check:
-    """OneFlow's matrix product against NumPy's, one core each."""
-    ours, theirs = runtime.matmul_flops_per_s, runtime.numpy_flops_per_s
-    if ours is None or theirs is None:
-        return _unknown("matmul_rate", runtime, "not measured")
-    share, finding = ours / theirs, None
-    if share < MATMUL_SHARE:
-        gain = summarize_gain(runtime.rounds, BLAS)
-        finding = Finding(
-            f"a matrix product takes {1 / share:.1f} times as long as NumPy's",
-            f"{CORE_TYPE}=Haswell"
-            if needs_core_type(runtime.kernel, machine.cpu_flags)
-            else f"set {CORE_TYPE} to a kernel for this processor, such as Zen or SkylakeX",
-            gain.factor if gain else None,
-        )
-    return create_check(
-        "matmul_rate",
-        f"OneFlow {ours / 1e9:.1f}, NumPy {theirs / 1e9:.1f} billion operations/s on one core",
-        {"oneflow_flops_per_s": ours, "numpy_flops_per_s": theirs, "share": share},
-        finding,
+def count_affordable(machine: Machine) -> Optional[int]:
+    """Workers that fit into the memory at once; None if that is not known."""
+    limit, used = machine.cgroup.memory_bytes, machine.cgroup.memory_used_bytes or 0
+    left = [machine.available_bytes, None if limit is None else limit - used]
+    known = [size for size in left if size is not None]
+    return min(known) // WORKER_BYTES if known else None
+
+
+def is_set(variables: Mapping[str, str], name: str) -> bool:
+    """A switch of OneFlow as OneFlow reads it; those here are on by default."""
+    return variables.get(name, "1").lower() in ("1", "true", "on", "yes", "y")
+
+
+class Gain(NamedTuple):
+    """Step time of the environment examined over that of a variant: above 1, the variant wins."""
+
+    factor: float  # median over rounds
+    lowest: float
+    highest: float
+    rounds: int
+    material: bool  # large enough, sure enough, and beyond the deviation of the control
+
+    def describe(self) -> str:
+        interval = f"({self.lowest:.2f} to {self.highest:.2f})"
+        return f"a train step takes {self.factor:.2f} {interval} times as long as otherwise"
+
+
+def summarize_gain(rounds: Sequence[Round], variant: str) -> Optional[Gain]:
+    """The gain of a variant; None if it had fewer turns than `LEAST_ROUNDS`."""
+    ratios, control = (
+        [r.examined.step_s / r.variants[name].step_s for r in rounds if name in r.variants]
+        for name in (variant, CONTROL)
+    )
+    if len(ratios) < LEAST_ROUNDS:
+        return None
+    factor, lowest = median(ratios), min(ratios)
+    deviation = abs(median(control) - 1) if control else 0.0
+    least = max(MATERIAL_FACTOR, 1 + CONTROL_MULTIPLE * deviation)
+    material = bool(control) and lowest > 1 and factor > least
+    return Gain(factor, lowest, max(ratios), len(ratios), material)
+
+
+def blas_kernel(m: Measured) -> Answer:
+    """Does OneFlow's BLAS use the processor's abilities?"""
+    kernel, stock = m.oneflow.kernel, m.oneflow.stock_kernel
+    if kernel is None:
+        return _not_known(m, "OneFlow's BLAS does not name its kernel")
+    able = [extension for flag, extension in _EXTENSIONS.items() if flag in m.machine.cpu_flags]
+    evidence = f"{kernel}; the processor has {', '.join(able) or 'no vector extension'}"
+    if stock not in (None, kernel):
+        evidence += f"; stock would use {stock}"
+    consequence, factor = _describe_gain(m, BLAS, "matrix products run without AVX2")
+    hint = " (--runtime tuned sets it)" if m.oneflow.runtime == "stock" else ""
+    return Answer(
+        evidence,
+        {"kernel": kernel, "stock_kernel": stock},
+        needs_core_type(kernel, m.machine.cpu_flags),
+        consequence,
+        f"{CORE_TYPE}=Haswell{hint}",
+        factor,
     )
 
 
-def check_threads(machine: Machine, runtime: RuntimeMeasurements) -> Check:
-    """The threads that work in a reduction, and whether a variable holds them back."""
-    asked, cores = runtime.variables.get(THREADS_VARIABLE), machine.usable_cores
+def matmul_rate(m: Measured) -> Answer:
+    """Is OneFlow's matrix product as fast as NumPy's, one core each?"""
+    ours, theirs = m.oneflow.matmul_flops_per_s, m.oneflow.numpy_flops_per_s
+    if ours is None or theirs is None:
+        return _not_known(m, "not measured")
+    share = ours / theirs
+    remedy = f"set {CORE_TYPE} to a kernel for this processor, such as Zen or SkylakeX"
+    if needs_core_type(m.oneflow.kernel, m.machine.cpu_flags):
+        remedy = f"{CORE_TYPE}=Haswell"
+    return Answer(
+        f"OneFlow {ours / 1e9:.1f}, NumPy {theirs / 1e9:.1f} billion operations/s on one core",
+        {"oneflow_flops_per_s": ours, "numpy_flops_per_s": theirs, "share": share},
+        share < MATMUL_SHARE,
+        f"a matrix product takes {1 / share:.1f} times as long as NumPy's",
+        remedy,
+        _describe_gain(m, BLAS, "")[1],
+    )
+
+
+def threads(m: Measured) -> Answer:
+    """Do all cores work in a reduction, and does no variable hold threads back?"""
+    asked, cores = m.oneflow.variables.get(THREADS_VARIABLE), m.machine.usable_cores
+    limited = asked is not None and asked.isdigit() and int(asked) < cores
     evidence = f"{THREADS_VARIABLE} is {asked or 'not set'} on {cores} usable cores"
     measured: Dict[str, Number] = {"omp_num_threads": asked, "usable_cores": cores}
-    limited = asked is not None and asked.isdigit() and int(asked) < cores
     idle = False
-    if runtime.threads is not None:
-        working, reduction = count_working_threads(runtime, cores), runtime.threads.reduction
+    if m.oneflow.threads is not None:
+        working, reduction = count_working_threads(m.oneflow, cores), m.oneflow.threads.reduction
         busy = sum(reduction.threads_s.values()) / reduction.wall_s
         evidence = (
             f"a reduction ran on {working} thread{'s' if working != 1 else ''}, "
@@ -121,123 +191,110 @@ def check_threads(machine: Machine, runtime: RuntimeMeasurements) -> Check:
         measured.update(working_threads=working, cpu_s_per_s=busy)
         idle = working == 1 and cores > 1
     elif not limited:
-        return _unknown("threads", runtime, f"{evidence}; not measured")
-    finding = None
-    if limited or idle:
-        idle_cores = "cores stay idle in libraries that obey it"
-        finding = _find(runtime, THREADS, idle_cores, f"{THREADS_VARIABLE}={cores}")
-    return create_check("threads", evidence, measured, finding)
+        return _not_known(m, f"{evidence}; not measured")
+    consequence, factor = _describe_gain(m, THREADS, "cores stay idle in libraries that obey it")
+    remedy = f"{THREADS_VARIABLE}={cores}"
+    return Answer(evidence, measured, limited or idle, consequence, remedy, factor)
 
 
-def count_working_threads(runtime: RuntimeMeasurements, cores: int) -> int:
+def count_working_threads(runtime: Runtime, cores: int) -> int:
     """Threads that took part in the reduction and none in a matrix product, which runs on one.
 
     At most the `cores`: on a busy machine the scheduler's thread may rest during the product.
     """
     assert runtime.threads is not None
-    product, reduction = runtime.threads.product, runtime.threads.reduction
-    busy_s = TAKING_PART * max(product.threads_s.values(), default=0.0)
-    pool = [
-        seconds
-        for thread, seconds in reduction.threads_s.items()
-        if product.threads_s.get(thread, 0.0) < busy_s
-    ]
+    product, reduction = runtime.threads.product.threads_s, runtime.threads.reduction
+    busy_s = TAKING_PART * max(product.values(), default=0.0)
+    pool = [s for thread, s in reduction.threads_s.items() if product.get(thread, 0.0) < busy_s]
     least = max(TAKING_PART * max(pool, default=0.0), LEAST_WORK * reduction.wall_s)
     return max(1, min(cores, sum(seconds >= least for seconds in pool)))
 
 
-def check_scheduler(runtime: RuntimeMeasurements) -> Check:
-    """Processor time of a step against a step in which the scheduler's thread computes."""
-    if not is_set(runtime.variables, SCHEDULER_VARIABLE, True):
-        evidence = f"{SCHEDULER_VARIABLE} is off: the scheduler's thread computes, none spins"
-        return create_check("scheduler", evidence, {})
-    gain = summarize_gain(runtime.rounds, SCHEDULER)
+def scheduler(m: Measured) -> Answer:
+    """Is a step faster if the scheduler's thread computes, and does not spin?"""
+    if not is_set(m.oneflow.variables, SCHEDULER_VARIABLE):
+        return Answer(f"{SCHEDULER_VARIABLE} is off: the scheduler's thread computes, none spins")
+    rounds = m.oneflow.rounds
+    gain = summarize_gain(rounds, SCHEDULER)
     if gain is None:
-        return _unknown("scheduler", runtime, "it had too few turns")
-    examined = [round_.examined for round_ in runtime.rounds]
-    other = [r.variants[SCHEDULER] for r in runtime.rounds if SCHEDULER in r.variants]
-    used_s, needed_s = (median(b.cpu_s / b.steps for b in blocks) for blocks in (examined, other))
+        return _not_known(m, "it had too few turns")
+    examined = [r.examined for r in rounds]
+    others = [r.variants[SCHEDULER] for r in rounds if SCHEDULER in r.variants]
+    used_s, needed_s = (median(b.cpu_s / b.steps for b in blocks) for blocks in (examined, others))
     switches = median(block.involuntary_switches / block.steps for block in examined)
     evidence = (
         f"a step uses {used_s * 1e3:.1f} ms of processor time, {needed_s * 1e3:.1f} without the "
         f"spinning; {switches:.0f} involuntary switches a step"
     )
-    measured = {
+    measured: Dict[str, Number] = {
         "step_cpu_s": used_s,
         "step_cpu_needed_s": needed_s,
         "involuntary_switches_per_step": switches,
     }
-    return _judge_gain("scheduler", evidence, measured, gain, f"{SCHEDULER_VARIABLE}=0")
+    return _judge_gain(evidence, measured, gain, f"{SCHEDULER_VARIABLE}=0")
 
 
-def check_onednn(runtime: RuntimeMeasurements) -> Check:
-    """oneDNN on against off, in fresh processes: operators, and the step that decides."""
-    gain = summarize_gain(runtime.rounds, ONEDNN)
-    on = is_set(runtime.variables, ONEDNN_VARIABLE, True)
-    state = "on" if on else "off"
-    ours, others = runtime.operators_s.get("examined"), runtime.operators_s.get(ONEDNN)
+def onednn(m: Measured) -> Answer:
+    """Is a step faster with oneDNN switched the other way?"""
+    on = is_set(m.oneflow.variables, ONEDNN_VARIABLE)
+    state, gain = "on" if on else "off", summarize_gain(m.oneflow.rounds, ONEDNN)
+    ours, others = m.oneflow.operators_s.get(EXAMINED), m.oneflow.operators_s.get(ONEDNN)
     if gain is None or not ours or not others:
-        return _unknown("onednn", runtime, f"{state}; the other setting had too few turns")
+        return _not_known(m, f"{state}; the other setting had too few turns")
     times_on, times_off = (ours, others) if on else (others, ours)
     ratios = {name: times_on[name] / times_off[name] for name in times_on}
-    shown = ", ".join(f"{name} {format_ratio(ratio)}" for name, ratio in ratios.items())
+    shown = ", ".join(f"{k} {r:.0f}" if r >= 10 else f"{k} {r:.2g}" for k, r in ratios.items())
     evidence = f"{state}; time with it over time without it: {shown}"
     measured = {f"on_over_off_{name.replace(' ', '_')}": ratio for name, ratio in ratios.items()}
-    return _judge_gain("onednn", evidence, measured, gain, f"{ONEDNN_VARIABLE}={0 if on else 1}")
+    return _judge_gain(evidence, measured, gain, f"{ONEDNN_VARIABLE}={0 if on else 1}")
 
 
-def check_allocator(runtime: RuntimeMeasurements) -> Check:
-    """Time of a step in page faults, for memory that is freed and asked for again."""
-    if runtime.memory is None or not runtime.rounds:
-        return _unknown("allocator", runtime, "not measured")
-    blocks, fault_s = [round_.examined for round_ in runtime.rounds], runtime.memory.page_fault_s
+def allocator(m: Measured) -> Answer:
+    """Does a step spend time in page faults, for memory that is freed and asked for again?"""
+    if m.oneflow.memory is None or not m.oneflow.rounds:
+        return _not_known(m, "not measured")
+    fault_s, blocks = m.oneflow.memory.page_fault_s, [r.examined for r in m.oneflow.rounds]
     faults = median(block.minor_faults / block.steps for block in blocks)
     share = min(0.99, faults * fault_s / median(block.step_s for block in blocks))
-    finding = None
-    if share > FAULT_SHARE:
-        factor = 1 / (1 - share)
-        finding = Finding(
-            f"a train step takes about {factor:.2f} times as long as without them",
-            "MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824",
-            factor,
-        )
-    return create_check(
-        "allocator",
-        f"{faults:.1f} page faults a step, {fault_s * 1e6:.2f} us each, "
-        f"{share * 100:.1f} % of its time",
+    factor = 1 / (1 - share)
+    return Answer(
+        f"{faults:.1f} page faults a step, {fault_s * 1e6:.2f} us each, {share * 100:.1f} % of its "
+        "time",
         {"minor_faults_per_step": faults, "page_fault_s": fault_s, "share": share},
-        finding,
+        share > FAULT_SHARE,
+        f"a train step takes about {factor:.2f} times as long as without them",
+        "MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=1073741824",
+        factor,
     )
 
 
-def check_huge_pages(machine: Machine, runtime: RuntimeMeasurements) -> Check:
-    """Transparent huge pages: the kernel's mode, and the gain of asking for them."""
-    mode = machine.huge_pages
+def huge_pages(m: Measured) -> Answer:
+    """Is a step faster with transparent huge pages?"""
+    mode, memory = m.machine.huge_pages, m.oneflow.memory
     if mode is None:
-        return create_unknown("huge_pages", "the kernel does not show its mode")
-    held = runtime.memory.huge_page_bytes if runtime.memory else None
+        return unknown("the kernel does not show its mode")
+    held = memory.huge_page_bytes if memory else None
     measured: Dict[str, Number] = {"mode": mode, "huge_page_bytes": held}
-    evidence = f"mode {mode}"
-    if held is not None:
-        evidence += f", {held / 2**20:.0f} MiB of OneFlow's memory in them"
-    gain = summarize_gain(runtime.rounds, HUGE_PAGES)
+    shown = "" if held is None else f", {held / 2**20:.0f} MiB of OneFlow's memory in them"
+    evidence, gain = f"mode {mode}{shown}", summarize_gain(m.oneflow.rounds, HUGE_PAGES)
     if gain is not None:
-        remedy = " ".join(f"{k}={v}" for k, v in runtime.changes[HUGE_PAGES].items())
-        return _judge_gain("huge_pages", evidence, measured, gain, remedy)
+        remedy = " ".join(f"{k}={v}" for k, v in m.oneflow.changes[HUGE_PAGES].items())
+        return _judge_gain(evidence, measured, gain, remedy)
     if mode == "always":
-        return create_check("huge_pages", evidence, measured)
-    return create_unknown("huge_pages", f"{evidence}; their gain was not measured", measured)
+        return Answer(evidence, measured)
+    return unknown(f"{evidence}; their gain was not measured", measured)
 
 
-def _find(runtime: RuntimeMeasurements, variant: str, unmeasured: str, remedy: str) -> Finding:
-    """A finding with the gain of a variant, or `unmeasured` if it had too few turns."""
-    gain = summarize_gain(runtime.rounds, variant)
-    return Finding(gain.describe(), remedy, gain.factor) if gain else Finding(unmeasured, remedy)
+RUNTIME_CHECKS = (blas_kernel, matmul_rate, threads, scheduler, onednn, allocator, huge_pages)
 
 
-def _judge_gain(
-    name: str, evidence: str, measured: Mapping[str, Number], gain: Gain, remedy: str
-) -> Check:
+def _describe_gain(m: Measured, variant: str, unmeasured: str) -> Tuple[str, Optional[float]]:
+    """A variant's gain in words and as a factor, or `unmeasured` if it had too few turns."""
+    gain = summarize_gain(m.oneflow.rounds, variant)
+    return (gain.describe(), gain.factor) if gain else (unmeasured, None)
+
+
+def _judge_gain(evidence: str, measured: Mapping[str, Number], gain: Gain, remedy: str) -> Answer:
     """The check of a setting whose other value had its turns; the ratio is always kept."""
     kept = {
         **measured,
@@ -246,18 +303,11 @@ def _judge_gain(
         "lowest_ratio": gain.lowest,
         "highest_ratio": gain.highest,
     }
-    if gain.unsure:
+    if gain.factor > MATERIAL_FACTOR and not gain.material:  # large, and not sure
         reason = f"{evidence}; {gain.describe()}: too unsteady to tell"
-        return create_unknown(name, reason, kept, inconclusive=True)
-    finding = Finding(gain.describe(), remedy, gain.factor) if gain.material else None
-    return create_check(name, evidence, kept, finding)
+        return unknown(reason, kept, inconclusive=True)
+    return Answer(evidence, kept, gain.material, gain.describe(), remedy, gain.factor)
 
 
-def _unknown(name: str, runtime: RuntimeMeasurements, reason: str) -> Check:
-    imported = runtime.imported is not None and runtime.imported.error is None
-    return create_unknown(name, reason if imported else NOT_IMPORTED)
-
-
-def format_ratio(ratio: float) -> str:
-    """Two digits."""
-    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
+def _not_known(m: Measured, reason: str) -> Answer:
+    return unknown(reason if m.oneflow.is_imported else NOT_IMPORTED)

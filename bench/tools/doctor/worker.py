@@ -47,39 +47,36 @@ class Session:
             "installed": list_installed(),
         }
 
-    def measure_numpy(self) -> Dict[str, Any]:
+    def measure_numpy_product(self) -> Dict[str, Any]:
         """Rate of NumPy's matrix product of float32 matrices, in operations a second."""
         import numpy as np
 
         left = np.random.RandomState(0).rand(MATMUL_SIZE, MATMUL_SIZE).astype(np.float32)
         return measure_product(lambda: left.dot(left))
 
-    def load(self) -> Dict[str, Any]:
-        """Import OneFlow. A Python exception is an answer; anything worse ends the process."""
+    def import_oneflow(self) -> Dict[str, Any]:
+        """Import OneFlow. A failure may be one of its dependencies, such as NumPy 2."""
         start = time.perf_counter()
-        try:
-            import oneflow as flow
-        except Exception as error:
-            # OneFlow's own failures are also ones of its dependencies, such as NumPy 2
-            return {"error": type(error).__name__ + ": " + (str(error) or "no message")}
+        import oneflow as flow
+
         self._flow = flow
         libraries = list_loaded_libraries()
         return {
-            "error": None,
             "import_s": time.perf_counter() - start,
             "oneflow": flow.__version__,
+            # a name of OneFlow's own, as this file runs without the suite's oneflow_compat
             "oneflow_cuda": int(flow._oneflow_internal.flags.cuda_version() or 0),
             "cudnn": read_cudnn_version(libraries),
             "cublas": read_cublas_version(libraries),
             "gpus": flow.cuda.device_count() if flow.cuda.is_available() else 0,
         }
 
-    def measure_matmul(self) -> Dict[str, Any]:
-        """As `measure_numpy`, of OneFlow's matrix product, which runs on one core."""
+    def measure_matrix_product(self) -> Dict[str, Any]:
+        """As `measure_numpy_product`, of OneFlow's matrix product, which runs on one core."""
         left = self._flow.randn(MATMUL_SIZE, MATMUL_SIZE)
         return measure_product(self._synchronised(lambda: self._flow.matmul(left, left)))
 
-    def measure_threads(self) -> Dict[str, Any]:
+    def measure_reduction(self) -> Dict[str, Any]:
         """Processor time of each thread in a reduction, which OneFlow splits, and in a product.
 
         A product keeps only the computing and the scheduler's thread busy; the others are a pool.
@@ -116,15 +113,15 @@ class Session:
         calls = {name: self._synchronised(call) for name, call in operators.items()}
         return {"operators_s": {name: min(repeat(call, 0.1)) for name, call in calls.items()}}
 
-    def build(self) -> Dict[str, Any]:
+    def build_model(self) -> Dict[str, Any]:
         """Build the train step that other calls time, and take the first few."""
         self._step = self._synchronised(create_train_step(self._flow))
         repeat(self._step, 0.0)
         return {}
 
-    def measure_steps(self, block_s: float) -> Dict[str, Any]:
+    def measure_train_steps(self, block_s: float) -> Dict[str, Any]:
         """One block of whole train steps, synchronised at each end; of at least `block_s`."""
-        start, cpu_start, used = time.perf_counter(), time.process_time(), read_usage()
+        before, start = read_usage(), time.perf_counter()
         steps = 0
         while not steps or time.perf_counter() - start < block_s:
             self._step()
@@ -132,12 +129,11 @@ class Session:
         return {
             "steps": steps,
             "wall_s": time.perf_counter() - start,
-            "cpu_s": time.process_time() - cpu_start,
-            **{name: count - used[name] for name, count in read_usage().items()},
+            **{name: count - before[name] for name, count in read_usage().items()},
         }
 
     def measure_memory(self) -> Dict[str, Any]:
-        """The cost of a page fault, and the memory of this process after its train steps."""
+        """The cost of a page fault, and the memory of this process."""
         return {
             "page_fault_s": measure_page_fault(),
             "peak_rss_bytes": read_status_bytes("/proc/self/status", "VmHWM:"),
@@ -203,9 +199,10 @@ def measure_page_fault() -> float:
         return duration_s / max(1, read_usage()["minor_faults"] - faults)
 
 
-def read_usage() -> Dict[str, int]:
+def read_usage() -> Dict[str, float]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
+        "cpu_s": time.process_time(),
         "minor_faults": usage.ru_minflt,
         "major_faults": usage.ru_majflt,
         "involuntary_switches": usage.ru_nivcsw,
@@ -258,27 +255,23 @@ def read_cudnn_version(libraries: List[str]) -> Any:
     library = open_library(libraries, "libcudnn_ops_infer")
     if library is None:
         return None
-    calls = (library.cudnnGetVersion, library.cudnnGetCudartVersion)
-    for call in calls:
-        call.restype = ctypes.c_size_t
-    return [int(call()) for call in calls]
+    library.cudnnGetVersion.restype = library.cudnnGetCudartVersion.restype = ctypes.c_size_t
+    return [int(library.cudnnGetVersion()), int(library.cudnnGetCudartVersion())]
 
 
 def read_cublas_version(libraries: List[str]) -> Any:
     """Major, minor and patch number of cuBLAS, or None."""
     library = open_library(libraries, "libcublas.so")
-    if library is None:
-        return None
-    numbers = [ctypes.c_int() for _ in range(3)]
-    for part, number in enumerate(numbers):
-        library.cublasGetProperty(part, ctypes.byref(number))
-    return [number.value for number in numbers]
+    numbers = (ctypes.c_int * 3)()
+    for part in range(3 if library else 0):
+        library.cublasGetProperty(part, ctypes.byref(numbers, part * ctypes.sizeof(ctypes.c_int)))
+    return list(numbers) if library else None
 
 
 def open_library(libraries: List[str], name: str) -> Any:
     """The first loaded library with `name` in its path, or None."""
     path = next((path for path in libraries if name in path), None)
-    return None if path is None else ctypes.CDLL(path)
+    return path and ctypes.CDLL(path)
 
 
 def serve(session: Any, requests: Any, replies: Any) -> None:
@@ -289,7 +282,8 @@ def serve(session: Any, requests: Any, replies: Any) -> None:
             answer = dict(getattr(session, request.pop("call"))(**request), ok=True)
         except Exception as error:
             traceback.print_exc()
-            answer = {"ok": True, "error": type(error).__name__ + ": " + str(error).strip()}
+            message = str(error).strip() or "no message"
+            answer = {"ok": True, "error": type(error).__name__ + ": " + message}
         replies.write(json.dumps(answer) + "\n")
         replies.flush()
 

@@ -10,10 +10,8 @@ from oneflow_bench.bench.tools.doctor.machine import (
     measure_activity,
     read_cgroup,
     read_frequency,
-    read_huge_pages,
     read_machine,
     read_moment,
-    read_nvidia_driver,
     read_throttled_s,
     watch_others,
 )
@@ -45,7 +43,7 @@ def test_an_empty_machine_is_read_as_unknown(tmp_path):
     assert machine.huge_pages is None and machine.swap_total_bytes is None
     assert machine.frequency.governors == [] and machine.frequency.busy_hz is None
     assert machine.cgroup.cores is None and machine.cgroup.memory_bytes is None
-    assert watch_others(0.01, tmp_path) is None and read_throttled_s(tmp_path) is None
+    assert watch_others(0.01, tmp_path) == [] and read_throttled_s(tmp_path) is None
 
 
 def test_hyper_threads_are_counted_once(plant):
@@ -114,8 +112,8 @@ def test_the_mode_in_brackets_and_the_driver_are_read(plant):
             "proc/meminfo": "SwapTotal: 100 kB\nSwapFree: 60 kB",
         }
     )
-    assert read_huge_pages(root) == "madvise" and read_nvidia_driver(root) == "470.57.02"
     machine = read_machine(root)
+    assert (machine.huge_pages, machine.nvidia_driver) == ("madvise", "470.57.02")
     assert (machine.swap_total_bytes, machine.swap_used_bytes) == (102400, 40960)
 
 
@@ -130,5 +128,5 @@ def test_moments_are_subtracted_and_what_went_backwards_is_unknown(plant):
 
 
 def test_work_of_others_is_seen_while_this_process_sleeps():
-    cores = watch_others(0.05)
-    assert cores is not None and cores >= 0
+    (cores,) = watch_others(0.05)
+    assert cores >= 0

@@ -1,19 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from doctor_measurements import create_activity, create_machine
+from doctor_measurements import ask
 
 from oneflow_bench.bench.tools.doctor.diagnosis import CgroupLimits, Frequency
-from oneflow_bench.bench.tools.doctor.machine_checks import check_cores, check_machine
-
-WORKER_BYTES = 400 << 20
+from oneflow_bench.bench.tools.doctor.machine import MACHINE_CHECKS
 
 
 def check(machine=None, activity=None):
-    found = check_machine(
-        create_machine(**(machine or {})), create_activity(**(activity or {})), WORKER_BYTES
-    )
-    return {check.name: check for check in found}
+    return ask(MACHINE_CHECKS, machine, activity)
 
 
 def test_a_machine_with_everything_right_has_no_finding():
@@ -136,6 +131,6 @@ def test_what_cannot_be_read_is_unknown_and_no_finding():
     [(4, 4, "4"), (8, 4, "4"), (4, None, "4"), (1, 1, None), (2, 1, None)],
 )
 def test_cores_that_one_process_leaves_idle_point_to_ranks(usable, physical, ranks):
-    found = check_cores(create_machine(usable_cores=usable, physical_cores=physical))
+    found = check({"usable_cores": usable, "physical_cores": physical})["cores"]
     pointed = f"--ranks {ranks} --contender ddp" if ranks else "--ranks"
     assert (pointed in found.evidence) is bool(ranks)

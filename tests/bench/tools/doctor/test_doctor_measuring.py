@@ -6,7 +6,7 @@ from doctor_workers import FakeDoctor, FakeResolver
 
 from oneflow_bench.bench.errors import WorkerError, WorkerTimeout
 from oneflow_bench.bench.tools.doctor.run import MOST_ROUNDS, Measurement
-from oneflow_bench.bench.tools.doctor.variants import WORKER_BYTES
+from oneflow_bench.bench.tools.doctor.runtime_checks import WORKER_BYTES
 
 AVX2 = create_machine(usable_cores=2)
 
@@ -22,9 +22,10 @@ def measure(doctor, base=None, runtime="tuned", machine=AVX2, deadline_s=100.0, 
         FakeResolver(base, stock),
         deadline_s,
         lambda *progress: None,
+        lambda: busy.append(doctor.clock.now),
         doctor.clock,
     )
-    reading = measurement.run(machine, lambda: busy.append(doctor.clock.now))
+    reading = measurement.run(machine)
     assert len(busy) <= 1
     return reading
 
@@ -39,7 +40,7 @@ def test_everything_is_measured_and_every_variant_has_its_turns():
     assert reading.matmul_flops_per_s == 9e10 and reading.numpy_flops_per_s == 1e11
     assert set(reading.operators_s) == {"examined", "onednn"}
     assert reading.memory is not None and reading.threads is not None
-    assert doctor.order[:3] == ["identity", "import", "numpy"]
+    assert doctor.order[:2] == ["import", "numpy"]
 
 
 def test_each_process_has_its_own_environment():
@@ -70,15 +71,32 @@ def test_stock_is_examined_as_it_is():
 
 
 def test_without_oneflow_nothing_else_is_started():
-    doctor = FakeDoctor(fail={"import": {"load": {"error": "ImportError: no"}}})
+    doctor = FakeDoctor(fail={"import": {"import_oneflow": {"error": "ImportError: no"}}})
     reading = measure(doctor)
     assert reading.imported.error == "ImportError: no" and reading.kernel is None
-    assert doctor.order == ["identity", "import"] and not reading.failures
+    assert doctor.order == ["import"] and not reading.failures
+
+
+@pytest.mark.parametrize(
+    "answer, error, crashed",
+    [
+        ({"error": "ImportError: x"}, "ImportError: x", False),
+        (
+            WorkerError("died", "last words", -11),
+            "the process died (ended by SIGSEGV); its last line: last words",
+            True,
+        ),
+    ],
+)
+def test_a_failed_import_is_read(answer, error, crashed):
+    reading = measure(FakeDoctor(fail={"import": {"import_oneflow": answer}}))
+    assert reading.imported.error == error and not reading.failures
+    assert reading.imported.log_tail == ("last words" if crashed else "")
 
 
 def test_a_crash_leaves_the_other_measurements():
     died = WorkerError("died", "illegal instruction", -4)
-    doctor = FakeDoctor(fail={"examined": {"measure_matmul": died}})
+    doctor = FakeDoctor(fail={"examined": {"measure_matrix_product": died}})
     reading = measure(doctor)
     assert reading.matmul_flops_per_s is None and len(reading.rounds) == MOST_ROUNDS
     (failure,) = reading.failures
@@ -87,7 +105,7 @@ def test_a_crash_leaves_the_other_measurements():
 
 
 def test_a_variant_that_does_not_run_only_misses_its_turns():
-    doctor = FakeDoctor(fail={"huge_pages": {"build": WorkerError("died", "", -6)}})
+    doctor = FakeDoctor(fail={"huge_pages": {"build_model": WorkerError("died", "", -6)}})
     reading = measure(doctor)
     assert "huge_pages" not in reading.rounds[0].variants
     assert not any(failure.crashed for failure in reading.failures)
@@ -97,16 +115,18 @@ def test_when_time_is_up_the_rest_is_unknown():
     reading = measure(FakeDoctor(), deadline_s=3.0)
     assert 0 < len(reading.rounds) < MOST_ROUNDS
     assert "train steps in 5 rounds" in {failure.measurement for failure in reading.failures}
-    late = FakeDoctor(fail={"import": {"load": WorkerTimeout("late")}})
-    assert measure(late).imported is None
+    late = FakeDoctor(fail={"import": {"import_oneflow": WorkerTimeout("late")}})
+    reading = measure(late)
+    assert reading.imported is None
+    assert [(f.measurement, f.crashed) for f in reading.failures] == [("import oneflow", False)]
 
 
 def test_an_interpreter_that_cannot_say_its_versions_is_examined_all_the_same():
-    reading = measure(FakeDoctor(fail={"identity": {"identify": WorkerError("died")}}))
+    reading = measure(FakeDoctor(fail={"import": {"identify": WorkerError("died")}}))
     assert reading.identity is None and reading.rounds
-    reading = measure(FakeDoctor(fail={"identity": {"identify": {"error": "KeyError"}}}))
+    reading = measure(FakeDoctor(fail={"import": {"identify": {"error": "KeyError"}}}))
     assert reading.identity is None and reading.failures[0].reason == "KeyError"
-    reading = measure(FakeDoctor(fail={"numpy": {"measure_numpy": WorkerError("died")}}))
+    reading = measure(FakeDoctor(fail={"numpy": {"measure_numpy_product": WorkerError("died")}}))
     assert reading.numpy_flops_per_s is None and reading.rounds
 
 

@@ -4,34 +4,25 @@ import io
 import json
 from pathlib import Path
 
-from doctor_measurements import create_activity, create_machine, create_rounds, create_runtime
+from doctor_measurements import create_measured, create_rounds, create_runtime
 from rich.console import Console
 
 from oneflow_bench.bench.report.blocks import Text, format_markdown, print_blocks
-from oneflow_bench.bench.tools.doctor.diagnosis import Diagnosis, report_diagnosis
-from oneflow_bench.bench.tools.doctor.import_checks import check_installation
-from oneflow_bench.bench.tools.doctor.machine_checks import check_machine
-from oneflow_bench.bench.tools.doctor.runtime_checks import check_runtime
+from oneflow_bench.bench.tools.doctor.diagnosis import Diagnosis, judge, report_diagnosis
+from oneflow_bench.bench.tools.doctor.run import CHECKS
 
 RESULTS = Path(__file__).resolve().parents[4] / "results"
 
 
 def create_diagnosis(machine=None, **runtime):
-    machine, runtime = create_machine(**(machine or {})), create_runtime(**runtime)
-    activity = create_activity()
+    measured = create_measured(machine, runtime=runtime)
     return Diagnosis(
         created="now",
         python="/env/bin/python",
         runtime="tuned",
         duration_s=12.3,
-        checks=[
-            *check_installation(machine, runtime),
-            *check_runtime(machine, runtime),
-            *check_machine(machine, activity, None),
-        ],
-        machine=machine,
-        activity=activity,
-        oneflow=runtime,
+        checks=judge(CHECKS, measured),
+        **measured._asdict(),
     )
 
 
@@ -94,4 +85,4 @@ def test_stored_diagnoses_are_still_read():
         stored = row["diagnosis"]  # the study leaves out the paths of its machine
         (stored["oneflow"]["identity"] or {}).update(executable="/env/bin/python")
         diagnosis = Diagnosis.model_validate({**stored, "python": "/env/bin/python"})
-        assert sorted(check.name for check in diagnosis.list_attention()) == row["found"]
+        assert sorted(check.name for check in diagnosis.list_checks("attention")) == row["found"]

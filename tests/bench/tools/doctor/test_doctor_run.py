@@ -9,8 +9,10 @@ from doctor_workers import FakeDoctor, FakeResolver
 
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.tools.doctor import probe, run
+from oneflow_bench.bench.tools.doctor.installation import INSTALLATION_CHECKS
 from oneflow_bench.bench.tools.doctor.probe import check_interpreter, create_probe_launcher
 from oneflow_bench.bench.tools.doctor.run import diagnose
+from oneflow_bench.bench.tools.doctor.runtime_checks import RUNTIME_CHECKS
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def quick(monkeypatch):
 
 def examine(doctor, root, **flags):
     return diagnose(
-        sys.executable, "tuned", 20.0, "now", lambda *progress: None, root, doctor.launch,
+        sys.executable, "tuned", 20.0, lambda *progress: None, root, doctor.launch,
         FakeResolver({}, "Haswell"), **flags,
     )  # fmt: skip
 
@@ -72,16 +74,16 @@ def test_a_diagnosis_holds_every_check_once(quick, tmp_path):
     "fail, status",
     [
         ({}, 0),
-        ({"import": {"load": {"error": "ImportError: no"}}}, 1),
+        ({"import": {"import_oneflow": {"error": "ImportError: no"}}}, 1),
         ({"examined": {"measure_memory": WorkerError("died", "", -11)}}, 1),
-        ({"huge_pages": {"build": WorkerError("died", "", -11)}}, 3),
+        ({"huge_pages": {"build_model": WorkerError("died", "", -11)}}, 3),
     ],
 )
 def test_the_exit_status_says_what_was_found(quick, tmp_path, monkeypatch, fail, status):
     cores = len(os.sched_getaffinity(0))  # of which tuned sets as many threads
     machine = create_machine(online_cores=cores, usable_cores=cores, physical_cores=max(2, cores))
     monkeypatch.setattr(run, "read_machine", lambda root: machine)
-    monkeypatch.setattr(run, "check_machine", lambda *readings: [])  # judged elsewhere
+    monkeypatch.setattr(run, "CHECKS", [*INSTALLATION_CHECKS, *RUNTIME_CHECKS])  # judged elsewhere
     assert examine(FakeDoctor(fail=fail), tmp_path).exit_status == status
 
 
@@ -90,8 +92,8 @@ def test_a_real_worker_without_oneflow_says_so(script, tmp_path):
     worker = create_probe_launcher(bare, tmp_path / "logs")("bare", {"PATH": "/bin"})
     try:
         assert worker.ask("identify", 30.0)["executable"]
-        assert "No module named 'oneflow'" in worker.ask("load", 30.0)["error"]
-        assert "numpy" in worker.ask("measure_numpy", 30.0)["error"]
+        assert "No module named 'oneflow'" in worker.ask("import_oneflow", 30.0)["error"]
+        assert "numpy" in worker.ask("measure_numpy_product", 30.0)["error"]
         assert worker.ask("no_such_call", 30.0)["error"].startswith("AttributeError")
     finally:
         worker.close()

@@ -1,22 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from doctor_measurements import (
-    create_import,
-    create_machine,
-    create_rounds,
-    create_runtime,
-    create_threads,
-)
+from doctor_measurements import ask, create_import, create_rounds, create_threads
 
 from oneflow_bench.bench.tools.doctor.diagnosis import MemoryMeasurements
-from oneflow_bench.bench.tools.doctor.runtime_checks import check_runtime
-from oneflow_bench.bench.tools.doctor.variants import is_set
+from oneflow_bench.bench.tools.doctor.runtime_checks import RUNTIME_CHECKS, is_set
 
 
 def check(machine=None, **changes):
-    found = check_runtime(create_machine(**(machine or {})), create_runtime(**changes))
-    return {check.name: check for check in found}
+    return ask(RUNTIME_CHECKS, machine, runtime=changes)
 
 
 def attention(found):
@@ -141,4 +133,4 @@ def test_without_oneflow_all_is_unknown_and_says_why():
     "value, expected", [(None, True), ("1", True), ("true", True), ("0", False), ("off", False)]
 )
 def test_switches_are_read_as_oneflow_reads_them(value, expected):
-    assert is_set({} if value is None else {"X": value}, "X", True) is expected
+    assert is_set({} if value is None else {"X": value}, "X") is expected

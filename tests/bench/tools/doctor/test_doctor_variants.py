@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from doctor_measurements import create_identity, create_machine, create_rounds
 
-from oneflow_bench.bench.tools.doctor.diagnosis import SCHEDULER, CgroupLimits
-from oneflow_bench.bench.tools.doctor.variants import (
+from oneflow_bench.bench.tools.doctor.diagnosis import CgroupLimits
+from oneflow_bench.bench.tools.doctor.runtime_checks import (
+    SCHEDULER,
     WORKER_BYTES,
     count_affordable,
     plan_variants,

@@ -25,7 +25,7 @@ from oneflow_bench.bench.tools.doctor.probe import create_probe_launcher
 
 def test_an_exception_is_answered_and_the_next_request_served(capsys):
     replies = io.StringIO()
-    requests = io.StringIO('{"call": "build"}\n{"call": "identify"}\n')
+    requests = io.StringIO('{"call": "build_model"}\n{"call": "identify"}\n')
     worker.serve(worker.Session(), requests, replies)
     failed, done = map(json.loads, replies.getvalue().splitlines())
     assert failed["ok"] and failed["error"].startswith("AttributeError")
@@ -77,28 +77,30 @@ def start(tmp_path):
 
 
 def test_an_import_that_raises_is_an_answer(start):
-    answer = start("raise ImportError('libz.so.1: cannot open shared object file')").ask("load", 60)
+    answer = start("raise ImportError('libz.so.1: cannot open shared object file')").ask(
+        "import_oneflow", 60
+    )
     assert answer == {"error": "ImportError: libz.so.1: cannot open shared object file"}
 
 
 def test_an_import_that_ends_the_process_is_seen(start):
     with pytest.raises(WorkerError, match="SIGABRT"):
-        start("import os; os.abort()").ask("load", 60)
+        start("import os; os.abort()").ask("import_oneflow", 60)
 
 
 @pytest.mark.oneflow
 def test_oneflow_is_measured(start):
     started = start()
-    loaded = ImportOutcome(**started.ask("load", 120))
+    loaded = ImportOutcome(**started.ask("import_oneflow", 120))
     assert loaded.error is None and loaded.oneflow and loaded.oneflow_cuda
     assert loaded.cudnn[0] // 1000 == 8 and loaded.cublas[0] == 11
-    assert started.ask("measure_matmul", 120)["flops_per_s"] > 1e8
-    threads = ThreadMeasurements(**started.ask("measure_threads", 120))
+    assert started.ask("measure_matrix_product", 120)["flops_per_s"] > 1e8
+    threads = ThreadMeasurements(**started.ask("measure_reduction", 120))
     assert sum(threads.reduction.threads_s.values()) > 0
     operators = started.ask("measure_operators", 120)["operators_s"]
     assert "bias add" in operators and all(duration > 0 for duration in operators.values())
-    assert started.ask("build", 120) == {}
-    block = StepBlock(**started.ask("measure_steps", 120, block_s=0.01))
+    assert started.ask("build_model", 120) == {}
+    block = StepBlock(**started.ask("measure_train_steps", 120, block_s=0.01))
     assert block.steps >= 1 and block.wall_s >= 0.01 and block.cpu_s > 0
     memory = MemoryMeasurements(**started.ask("measure_memory", 120))
     assert memory.peak_rss_bytes > 50 << 20

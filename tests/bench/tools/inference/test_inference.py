@@ -113,7 +113,7 @@ def test_a_checkpoint_that_says_nothing_is_taken_for_imagenet_s(tmp_path):
         (None, None, {"model": "lenets"}, "did you mean lenet"),
         (None, ("a", "b"), {}, "--labels has 2 names and the model 3 classes"),
         (None, None, {"image_size": 8}, "--image-size 8 is too small for lenet"),
-        ({**ABOUT, "model_args": 3}, None, {}, "--model-args 3 cannot be used"),
+        ({**ABOUT, "model_args": 3}, None, {}, "--model-arg 3 cannot be used"),
         ({**ABOUT, "image_size": "big"}, None, {}, "--image-size big cannot be used"),
     ],
 )

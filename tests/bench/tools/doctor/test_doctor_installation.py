@@ -1,22 +1,17 @@
 from __future__ import annotations
 
 import pytest
-from doctor_measurements import create_identity, create_import, create_machine, create_runtime
+from doctor_measurements import ask, create_identity, create_import
 
 from oneflow_bench.bench.tools.doctor.diagnosis import Failure
-from oneflow_bench.bench.tools.doctor.import_checks import (
-    check_gpu,
-    check_installation,
-    explain_import,
-)
+from oneflow_bench.bench.tools.doctor.installation import INSTALLATION_CHECKS, explain_import
 
 NOT_FOUND = "ImportError: {}: cannot open shared object file: No such file or directory"
 NUMPY_2 = {"oneflow": "0.9.0", "numpy": "2.0.1"}
 
 
 def check(machine=None, **changes):
-    found = check_installation(create_machine(**(machine or {})), create_runtime(**changes))
-    return {check.name: check for check in found}
+    return ask(INSTALLATION_CHECKS, machine, runtime=changes)
 
 
 def attention(found):
@@ -98,11 +93,13 @@ def test_a_cpu_build_needs_no_cudnn():
 
 
 def test_a_gpu_that_oneflow_does_not_see_is_found():
-    machine = create_machine(nvidia_driver="390.157")
-    unseen = check_gpu(machine, create_import())
+    def check_gpu(**changes):
+        return check({"nvidia_driver": "390.157"}, imported=create_import(**changes))["gpu"]
+
+    unseen = check_gpu()
     assert unseen.status == "attention" and "built for CUDA 11.7" in unseen.evidence
-    assert check_gpu(machine, create_import(gpus=2)).evidence == "OneFlow sees 2, driver 390.157"
-    assert "CUDA build" in check_gpu(machine, create_import(oneflow_cuda=0)).remedy
+    assert check_gpu(gpus=2).evidence == "OneFlow sees 2, driver 390.157"
+    assert "CUDA build" in check_gpu(oneflow_cuda=0).remedy
 
 
 def test_a_crash_is_a_finding_and_want_of_time_is_not():
