@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
@@ -144,13 +145,12 @@ def _measure(
             bar,
             plan.dataset.root if plan.dataset else None,
         )
-        document, work = run_profile(
-            fleet, fleet.contenders[0], flags["iterations"], flags["warmup"], created
-        )
-        if not measures_limits:
-            return document
-        blocks, loss_steps = flags["blocks"] or 12, flags["loss_steps"] or 10
-        limits = measure_limits(fleet, work, blocks, loss_steps, created)
+        with closing(fleet):
+            document, work = run_profile(fleet, flags["iterations"], flags["warmup"], created)
+            if not measures_limits:
+                return document
+            blocks, loss_steps = flags["blocks"] or 12, flags["loss_steps"] or 10
+            limits = measure_limits(fleet, work, blocks, loss_steps, created)
     return document.model_copy(update={"limits": limits})
 
 
@@ -165,8 +165,8 @@ def _report(
 
     from ..record.run import write_atomically
     from ..report.blocks import print_blocks
-    from ..tools.profile.document import PROFILE_NAME
-    from ..tools.profile.pictures import create_trace, render_layers, render_roofline
+    from ..tools.profile.document import PROFILE_NAME, create_trace
+    from ..tools.profile.pictures import render_layers, render_roofline
     from ..tools.profile.report import report_profile, save_report
 
     text = document.model_dump_json(indent=1)

@@ -12,19 +12,17 @@ from ...errors import InputError
 from ...plan.checks import flag_of
 from ...record.run import load_document
 from ...verdict.statistics import Ratio, Summary, summarize
-from .work import (
-    Ceiling,
-    LayerFloor,
-    LayerTime,
-    LayerWork,
-    Part,
-    create_roofs,
-    layer_floors,
-)
+from .work import Ceiling, LayerWork, Part, create_roof
 
 SCHEMA_VERSION = 1
 PROFILE_NAME = "profile.json"
 LIMITS_NAME = "limits.json"  # of the command `bench limits`, whose documents stay readable
+_MICROSECONDS = 1e6
+_FORWARD, _BACKWARD = 1, 2  # threads of the trace
+_PASSES = {
+    _FORWARD: "forward, as it ran in the step",
+    _BACKWARD: "backward, each layer alone, in reverse order",
+}
 
 
 class LayerProfile(Part):
@@ -52,12 +50,6 @@ class GraphFacts(Part):
     ops_compiled: Dict[str, int]  # after OneFlow's passes
     step_s: List[float]
 
-    def added_types(self) -> Dict[str, int]:
-        """Types that only the passes brought in: fused operators, transfers and the like."""
-        return {
-            kind: count for kind, count in self.ops_compiled.items() if kind not in self.ops_built
-        }
-
 
 class StepParts(Part):
     """Parts of one eager step with nothing wrapped, each synchronised; a value an iteration."""
@@ -71,6 +63,8 @@ class StepParts(Part):
 
 class StepTimes(Part):
     """A contender's train step; no times and an error if it could not run."""
+
+    model_config = ConfigDict(frozen=False)  # filled in while it is measured
 
     name: str
     library: str  # oneflow or torch
@@ -101,6 +95,23 @@ class LossRun(Part):
     losses: List[Optional[float]] = []
     max_relative_difference: Optional[float] = None
     error: Optional[str] = None
+
+
+def relative_differences(
+    reference: Sequence[Optional[float]], losses: Sequence[Optional[float]]
+) -> List[Optional[float]]:
+    """|loss - reference| / |reference| step by step; None if one is not finite.
+
+    None too if a reference of 0 is missed. Empty for unequal numbers of steps.
+    """
+    if len(losses) != len(reference):
+        return []
+    return [
+        None
+        if expected is None or loss is None or (expected == 0 and loss != 0)
+        else abs(loss - expected) / (abs(expected) or 1.0)
+        for expected, loss in zip(reference, losses)
+    ]
 
 
 class LimitsDocument(Part):
@@ -183,26 +194,13 @@ def check_limits(limits: LimitsDocument, workload: Workload) -> None:
             )
 
 
-def find_floors(profile: ProfileDocument, limits: LimitsDocument) -> Dict[str, LayerFloor]:
-    """Floors of the layers by name, on all cores, with their shares of the measured times.
+class LayerFloor(NamedTuple):
+    """Least seconds of one layer's part of a step, on all cores."""
 
-    A share is of the times in the profile: forward, and backward if it has one. Raises
-    InputError if the two have other layers.
-    """
-    params = {layer.name: layer.num_params for layer in limits.layers}
-    if any(params.get(layer.name) != layer.num_params for layer in profile.layers):
-        raise InputError(
-            "the profile and the limits have other layers or parameters; make both with the same "
-            "--num-classes and --model-arg"
-        )
-    times = {
-        row.layer.name: LayerTime(
-            row.forward.median, None if row.backward is None else row.backward.median
-        )
-        for row in layer_rows(profile)
-    }
-    roof = create_roofs(limits.ceilings, limits.cores)[-1]
-    return {floor.layer.name: floor for floor in layer_floors(limits.layers, roof, times)}
+    work: LayerWork
+    floor_s: float  # of forward, backward and update
+    timed_s: float  # of the passes that the profile timed
+    limit: str  # compute or memory
 
 
 class LayerRow(NamedTuple):
@@ -211,15 +209,26 @@ class LayerRow(NamedTuple):
     layer: LayerProfile
     forward: Summary
     backward: Optional[Summary]
-    share: float  # of the sum over all layers
+    share: float = 0.0  # of the sum over all layers
+    floor: Optional[LayerFloor] = None
+
+    @property
+    def backward_s(self) -> float:
+        """The median, 0 where it was not measured."""
+        return self.backward.median if self.backward else 0.0
 
     @property
     def total_s(self) -> float:
-        return self.forward.median + (self.backward.median if self.backward else 0.0)
+        return self.forward.median + self.backward_s
 
 
-def layer_rows(document: ProfileDocument) -> List[LayerRow]:
-    """Rows in the order of the layers' first calls."""
+def layer_rows(
+    document: ProfileDocument, limits: Optional[LimitsDocument] = None
+) -> List[LayerRow]:
+    """Rows in the order of the layers' first calls, with floors if there are `limits`.
+
+    Raises InputError if the limits have other layers.
+    """
     rows = []
     for layer in document.layers:
         forward, backward = summarize(layer.forward_s), layer.backward_s
@@ -227,9 +236,27 @@ def layer_rows(document: ProfileDocument) -> List[LayerRow]:
             forward = summarize(layer.graph_forward_s)
         if document.mode == "graph" and layer.graph_forward_backward_s:
             backward = [max(0.0, b - forward.median) for b in layer.graph_forward_backward_s]
-        rows.append(LayerRow(layer, forward, summarize(backward) if backward else None, 0.0))
+        rows.append(LayerRow(layer, forward, summarize(backward) if backward else None))
     whole_s = sum(row.total_s for row in rows) or 1.0
-    return [row._replace(share=row.total_s / whole_s) for row in rows]
+    rows = [row._replace(share=row.total_s / whole_s) for row in rows]
+    return rows if limits is None else _add_floors(rows, limits)
+
+
+def _add_floors(rows: List[LayerRow], limits: LimitsDocument) -> List[LayerRow]:
+    works = {work.name: work for work in limits.layers}
+    params = {name: work.num_params for name, work in works.items()}
+    if any(params.get(row.layer.name) != row.layer.num_params for row in rows):
+        raise InputError(
+            "the profile and the limits have other layers or parameters; make both with the same "
+            "--num-classes and --model-arg"
+        )
+    roof, found = create_roof(limits.ceilings, limits.cores), []
+    for row in rows:
+        work = works[row.layer.name]
+        timed_s = roof.time_s(work.forward) + (roof.time_s(work.backward) if row.backward else 0.0)
+        floor = LayerFloor(work, roof.floor_s([work]), timed_s, roof.limit_of(work.total))
+        found.append(row._replace(floor=floor))
+    return found
 
 
 def select_rows(rows: Sequence[LayerRow], top: Optional[int]) -> List[LayerRow]:
@@ -244,26 +271,60 @@ def remainder_rows(document: ProfileDocument) -> List[Tuple[str, float]]:
     Layers are timed one at a time, which costs a synchronisation each and gains a warm cache. The
     difference is shown and not spread over the layers.
     """
-    rows, parts = layer_rows(document), document.parts
+    rows = layer_rows(document)
     if document.graph is not None:
         layers = sum(row.total_s for row in rows)
-        step = _median(document.graph.step_s)
+        step = summarize(document.graph.step_s).median
         return [("layers alone, sum", layers), ("the rest of the step", step - layers)]
-    forward, loss = _median(parts.forward_s), _median(parts.loss_s)
-    backward, update = _median(parts.backward_s), _median(parts.update_s)
-    layer_forward = sum(row.forward.median for row in rows)
-    layer_backward = sum(row.backward.median for row in rows if row.backward)
+    parts = {name: summarize(values).median for name, values in document.parts}
+    forward, loss, backward, update = (
+        parts[f"{name}_s"] for name in ("forward", "loss", "backward", "update")
+    )
     return [
-        ("forward outside the layers", forward - layer_forward),
+        ("forward outside the layers", forward - sum(row.forward.median for row in rows)),
         ("loss", loss),
-        ("backward outside the layers", backward - layer_backward),
+        ("backward outside the layers", backward - sum(row.backward_s for row in rows)),
         ("optimizer", update),
         (
             "overlap (negative: time gained)",
-            _median(parts.step_s) - (forward + loss + backward + update),
+            parts["step_s"] - (forward + loss + backward + update),
         ),
     ]
 
 
-def _median(values: Sequence[float]) -> float:
-    return summarize(values).median
+def create_trace(document: ProfileDocument) -> Dict[str, Any]:
+    """Complete events ("ph": "X") of the Trace Event Format, for chrome://tracing or Perfetto.
+
+    Times are in microseconds from the start of the step. Forward calls stand where they ran in the
+    last profiled iteration. Backward times were measured one layer at a time, so they are laid end
+    to end behind it.
+    """
+    rows = layer_rows(document)
+    begin = min((start for row in rows for start in row.layer.starts_s), default=0.0)
+    spans = [
+        (_FORWARD, row.layer, start - begin, span)
+        for row in rows
+        for start, span in zip(row.layer.starts_s, row.layer.spans_s)
+    ]
+    end = max((start + span for _, _, start, span in spans), default=0.0)
+    for row in reversed(rows):
+        if row.backward is not None:
+            spans.append((_BACKWARD, row.layer, end, row.backward_s))
+            end += row.backward_s
+    events: List[Dict[str, Any]] = [
+        {
+            "name": layer.name,
+            "cat": _PASSES[thread].split(",")[0],
+            "ph": "X",
+            "ts": start * _MICROSECONDS,
+            "dur": span * _MICROSECONDS,
+            "pid": 1,
+            "tid": thread,
+            "args": layer.model_dump(include={"kind", "output_shape", "num_params"}),
+        }
+        for thread, layer, start, span in spans
+    ]
+    for thread, name in _PASSES.items():
+        about = {"name": f"{document.model}: {name}"}
+        events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": thread, "args": about})
+    return {"traceEvents": events, "displayTimeUnit": "ms"}

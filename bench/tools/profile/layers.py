@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 import types
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import oneflow as flow
@@ -59,14 +60,19 @@ ALONE_REPEATS = 7  # a median has an interval from six values on
 _WARMUP_REPEATS = 2
 
 
+@dataclass
 class _Call:
     """One use of a leaf in an iteration, with its tensors, so that it can be repeated."""
 
-    def __init__(self, inputs: Tuple[Any, ...], output: Any) -> None:
-        self.inputs = inputs
-        self.output_shape = list(output.shape) if isinstance(output, flow.Tensor) else None
-        self.gradient: Optional[flow.Tensor] = None
-        self.needs_input_gradient = bool(inputs) and _requires_grad(inputs[0])
+    inputs: Tuple[Any, ...]
+    output: Optional[List[int]]  # its shape; None if it is no tensor
+    start_s: float  # since the profile began
+    span_s: float
+    gradient: Optional[flow.Tensor] = None  # of the output
+
+    @property
+    def needs_input_gradient(self) -> bool:
+        return bool(self.inputs) and _requires_grad(self.inputs[0])
 
     @property
     def can_be_repeated(self) -> bool:
@@ -74,26 +80,21 @@ class _Call:
         one = len(self.inputs) == 1 and isinstance(self.inputs[0], flow.Tensor)
         return one and self.gradient is not None
 
-    @property
-    def shape(self) -> Optional[CallShape]:
-        """None if the input or the output is no tensor."""
-        if self.output_shape is None or not isinstance(next(iter(self.inputs), None), flow.Tensor):
-            return None
-        return CallShape(list(self.inputs[0].shape), self.output_shape, self.needs_input_gradient)
-
 
 def _requires_grad(value: Any) -> bool:
     return isinstance(value, flow.Tensor) and bool(value.requires_grad)
 
 
+@dataclass
 class _Leaf:
-    def __init__(self, name: str, module: nn.Module) -> None:
-        self.name = name
-        self.module = module
-        self.forward_s: List[float] = []  # one an iteration: the sum over its calls
-        self.starts_s: List[float] = []  # of the last iteration's calls
-        self.spans_s: List[float] = []
-        self.calls: List[_Call] = []
+    name: str
+    module: Any
+    forward_s: List[float] = field(default_factory=list)  # one an iteration: the sum over its calls
+    calls: List[_Call] = field(default_factory=list)  # of the last iteration
+
+    @property
+    def kind(self) -> str:
+        return type(self.module).__name__
 
 
 class Profile:
@@ -105,15 +106,16 @@ class Profile:
 
     def __init__(self, model: nn.Module) -> None:
         self.layers: List[LayerProfile] = []
-        self._model = model
         self.iterations = 0
+        self._model = model
         self._alone: Dict[str, List[float]] = {}
-        self._leaves: Dict[int, _Leaf] = {}
+        leaves = [each for each in model.named_modules() if next(each[1].children(), None) is None]
+        self._leaves = [_Leaf(name or type(module).__name__, module) for name, module in leaves]
         self._start = time.perf_counter()
 
-    def _wrap(self, module: nn.Module) -> Any:
+    def _wrap(self, module: nn.Module, leaf: Optional[_Leaf]) -> Any:
         """A forward that is bound to the module, as nn.Graph expects of every forward."""
-        original, leaf = module.forward, self._leaves.get(id(module))
+        original = module.forward
 
         def forward(_: nn.Module, *inputs: Any, **named: Any) -> Any:
             if module is self._model:
@@ -131,30 +133,28 @@ class Profile:
                 "of their own; run the model eagerly, or use bench profile --mode graph"
             )
         self.iterations += 1
-        for leaf in self._leaves.values():
+        for leaf in self._leaves:
             leaf.forward_s.append(0.0)
-            leaf.calls, leaf.starts_s, leaf.spans_s = [], [], []
+            leaf.calls = []
 
     def _record(self, leaf: _Leaf, original: Callable[..., Any], inputs: Any, named: Any) -> Any:
         synchronize()
         start = time.perf_counter()
         output = original(*inputs, **named)
         synchronize()
-        duration = time.perf_counter() - start
-        leaf.forward_s[-1] += duration
-        leaf.starts_s.append(start - self._start)
-        leaf.spans_s.append(duration)
-        call = _Call(tuple(inputs), output)
+        span_s = time.perf_counter() - start
+        leaf.forward_s[-1] += span_s
+        shape = list(output.shape) if isinstance(output, flow.Tensor) else None
+        call = _Call(tuple(inputs), shape, start - self._start, span_s)
         leaf.calls.append(call)
         if _requires_grad(output):
             output.register_hook(lambda gradient: setattr(call, "gradient", gradient))
         return output
 
     def _finish(self) -> None:
-        order = [leaf for leaf in self._leaves.values() if leaf.calls]
-        order.sort(key=lambda leaf: leaf.starts_s[0])
-        self.layers = [_describe(leaf) for leaf in order]
-        self._leaves = {number: leaf for number, leaf in enumerate(order)}
+        self._leaves = [leaf for leaf in self._leaves if leaf.calls]
+        self._leaves.sort(key=lambda leaf: leaf.calls[0].start_s)
+        self.layers = [_describe(leaf) for leaf in self._leaves]
 
     def trace(self) -> List[LayerTrace]:
         """The leaves as the last iteration used them, in the order of `layers`.
@@ -162,7 +162,7 @@ class Profile:
         A module that has children and parameters of its own follows as one without calls: its
         parameters are updated, and its computation with them is not counted.
         """
-        found = [_trace_leaf(leaf) for leaf in self._leaves.values()]
+        found = [_trace_leaf(leaf) for leaf in self._leaves]
         for name, module in self._model.named_modules():
             own = [p.numel() for p in module.parameters(recurse=False) if p.requires_grad]
             if own and next(module.children(), None) is not None:
@@ -197,33 +197,34 @@ def profile_layers(model: nn.Module) -> Iterator[Profile]:
     Raises ValueError for an iteration inside `nn.Graph`, whose leaves run at no time of their own.
     """
     profile = Profile(model)
+    leaves: Dict[nn.Module, Optional[_Leaf]] = {leaf.module: leaf for leaf in profile._leaves}
     with replace_forwards() as replace:
-        for name, module in model.named_modules():
-            if next(module.children(), None) is None:
-                profile._leaves[id(module)] = _Leaf(name, module)
-            if id(module) in profile._leaves or module is model:
-                replace(module, profile._wrap(module))
+        for module, leaf in {model: None, **leaves}.items():
+            replace(module, profile._wrap(module, leaf))
         yield profile
     profile._finish()
 
 
 def _trace_leaf(leaf: _Leaf) -> LayerTrace:
-    module: Any = leaf.module
-    kinds = [kind for kind, classes in _OPERATIONS.items() if isinstance(module, classes)]
-    operation = kinds[0] if kinds else OTHER
+    module, shapes = leaf.module, []
+    operation = next((op for op, kinds in _OPERATIONS.items() if isinstance(module, kinds)), OTHER)
     window = 0
     if operation in (MAX_POOL, AVG_POOL):
         size = module.kernel_size
         window = size * size if isinstance(size, int) else size[0] * size[1]
+    for call in leaf.calls:
+        if call.output is not None and isinstance(next(iter(call.inputs), None), flow.Tensor):
+            taken = list(call.inputs[0].shape)
+            shapes.append(CallShape(taken, call.output, call.needs_input_gradient))
     return LayerTrace(
-        name=leaf.name or type(module).__name__,
-        kind=type(module).__name__,
+        name=leaf.name,
+        kind=leaf.kind,
         operation=operation,
-        calls=[call.shape for call in leaf.calls if call.shape is not None],
+        calls=shapes,
         num_params=sum(p.numel() for p in module.parameters() if p.requires_grad),
         has_bias=operation == PRODUCT and module.bias is not None,
         macs_per_output=count_macs_per_output(module),
-        window=int(window),
+        window=window,
     )
 
 
@@ -231,16 +232,16 @@ def _describe(leaf: _Leaf) -> LayerProfile:
     """The forward times of a leaf, and its backward, measured now."""
     repeated = [call for call in leaf.calls if call.can_be_repeated]
     return LayerProfile(
-        name=leaf.name or type(leaf.module).__name__,
-        kind=type(leaf.module).__name__,
+        name=leaf.name,
+        kind=leaf.kind,
         calls=len(leaf.calls),
-        output_shape=leaf.calls[0].output_shape or [],
+        output_shape=leaf.calls[0].output or [],
         num_params=sum(p.numel() for p in leaf.module.parameters()),
         param_sizes=[p.numel() for p in leaf.module.parameters() if p.requires_grad],
         forward_s=leaf.forward_s,
         backward_s=_sum([_measure_backward(leaf.module, call) for call in repeated]),
-        starts_s=leaf.starts_s,
-        spans_s=leaf.spans_s,
+        starts_s=[call.start_s for call in leaf.calls],
+        spans_s=[call.span_s for call in leaf.calls],
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence
+
+from rich.console import Console
 
 from ...record.run import write_atomically
 from ...report.blocks import Block, Heading, Table, Text, print_blocks
@@ -16,21 +19,12 @@ from .document import (
     LimitsDocument,
     LossRun,
     ProfileDocument,
-    StepTimes,
-    find_floors,
     layer_rows,
+    relative_differences,
     remainder_rows,
     select_rows,
 )
-from .steps import relative_differences
-from .work import (
-    MATMUL,
-    Ceiling,
-    LayerFloor,
-    create_roofs,
-    step_floor_s,
-    sum_work,
-)
+from .work import MATMUL, Ceiling, create_roofs, sum_work
 
 WIDE, FULL = 110, 160  # columns of a terminal that shows more of a layer, and of the file
 _GIGA, _MEGA, _MIB = 1e9, 1e6, 2**20
@@ -52,10 +46,10 @@ def report_profile(
     size = f"batch {document.batch_size}, {document.image_size} px"
     alone = ", each layer compiled alone" if document.mode == "graph" else ""
     limits = limits or document.limits
-    floors = {} if limits is None else find_floors(document, limits)
+    rows = layer_rows(document, limits)
     blocks: List[Block] = [
         Heading(f"{document.model}, {document.mode}{alone}; {size}"),
-        _layer_table(layer_rows(document), floors, top, _list_columns(width, bool(floors))),
+        _layer_table(rows, top, _list_columns(width, limits is not None)),
         Heading("The whole step"),
         _table(["", "ms"], _step_rows(document)),
     ]
@@ -66,8 +60,6 @@ def report_profile(
 
 def save_report(blocks: Sequence[Block], path: Path) -> None:
     """Write the blocks as text."""
-    from rich.console import Console
-
     stream = io.StringIO()
     print_blocks(blocks, Console(file=stream, width=FULL))
     write_atomically(path, "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()))
@@ -82,56 +74,50 @@ def _list_columns(width: int, has_limits: bool) -> List[str]:
     return ["layer", *kind, *sizes, "forward, ms", "backward, ms", "share", *limits]
 
 
-def _layer_table(
-    rows: List[LayerRow], floors: Mapping[str, LayerFloor], top: Optional[int], columns: List[str]
-) -> Table:
+def _layer_table(rows: List[LayerRow], top: Optional[int], columns: List[str]) -> Table:
     """The `top` layers, the sum of the others, and of all."""
     shown = select_rows(rows, top)
     others = [row for row in rows if row not in shown]
-    cells = [{**_sum_cells([row], floors), **_own_cells(row, floors)} for row in shown]
+    cells = [_list_cells([row], row.layer.name) for row in shown]
     if others:
-        cells.append({**_sum_cells(others, floors), "layer": f"{len(others)} other layers"})
-    cells.append({**_sum_cells(rows, floors), "layer": "all layers"})
-    return _table(columns, [[one.get(column, "") for column in columns] for one in cells])
+        cells.append(_list_cells(others, f"{len(others)} other layers"))
+    cells.append(_list_cells(rows, "all layers"))
+    return _table(columns, [[each.get(column, "") for column in columns] for each in cells])
 
 
 def _table(columns: List[str], rows: List[List[str]]) -> Table:
     return Table(columns, rows, right=[column for column in columns if column not in _LEFT])
 
 
-def _own_cells(row: LayerRow, floors: Mapping[str, LayerFloor]) -> Dict[str, str]:
-    """The cells of one layer that a sum of layers has not."""
-    layer = row.layer
-    return {
-        "layer": layer.name if layer.calls == 1 else f"{layer.name} ({layer.calls} calls)",
-        "kind": layer.kind,
-        "output": "x".join(map(str, layer.output_shape)),
-        "forward, ms": _median(row.forward),
-        "backward, ms": _median(row.backward),
-        "limit": floors[layer.name].limit if floors else "",
-    }
-
-
-def _sum_cells(rows: Sequence[LayerRow], floors: Mapping[str, LayerFloor]) -> Dict[str, str]:
-    """Cells by column, summed over the rows."""
+def _list_cells(rows: Sequence[LayerRow], name: str) -> Dict[str, str]:
+    """Cells by column: the sums over the rows, and more of a layer that has the `name`."""
+    total_s = sum(row.total_s for row in rows)
     cells = {
+        "layer": name,
         "params": f"{sum(row.layer.num_params for row in rows):,}",
         "forward, ms": _ms(sum(row.forward.median for row in rows)),
-        "backward, ms": _ms(sum(row.backward.median for row in rows if row.backward)),
+        "backward, ms": _ms(sum(row.backward_s for row in rows)),
         "share": format_percent(sum(row.share for row in rows), 1),
     }
-    if not floors:
-        return cells
-    found = [floors[row.layer.name] for row in rows]
-    measured_s = sum(floor.measured_s or 0.0 for floor in found)
-    known_s = sum((floor.share or 0.0) * (floor.measured_s or 0.0) for floor in found)
-    work = sum_work([floor.layer for floor in found])
+    floors = [row.floor for row in rows if row.floor is not None]
+    if floors:
+        work = sum_work(floor.work for floor in floors)
+        share = sum(floor.timed_s for floor in floors) / total_s if total_s else None
+        cells["MFLOP"] = format_short(work.flops / _MEGA)
+        cells["MiB"] = format_short(work.bytes / _MIB)
+        cells["floor, ms"] = _ms(sum(floor.floor_s for floor in floors))
+        cells["limit"] = floors[0].limit
+        cells["share of limit"] = format_percent(share, 1)
+    layer = rows[0].layer if rows else None
+    if layer is None or layer.name != name:
+        return {**cells, "limit": ""}
     return {
         **cells,
-        "MFLOP": format_short(work.flops / _MEGA),
-        "MiB": format_short(work.bytes / _MIB),
-        "floor, ms": _ms(sum(floor.floor_s for floor in found)),
-        "share of limit": format_percent(known_s / measured_s, 1) if measured_s else MISSING,
+        "layer": name if layer.calls == 1 else f"{name} ({layer.calls} calls)",
+        "kind": layer.kind,
+        "output": "x".join(map(str, layer.output_shape)),
+        "forward, ms": _median(rows[0].forward),
+        "backward, ms": _median(rows[0].backward),
     }
 
 
@@ -149,16 +135,13 @@ def _step_rows(document: ProfileDocument) -> List[List[str]]:
 
 
 def _graph_lines(graph: GraphFacts) -> List[str]:
-    added = ", ".join(f"{kind} {count}" for kind, count in graph.added_types().items())
-    gone = ", ".join(
-        f"{kind} {count - graph.ops_compiled.get(kind, 0)}"
-        for kind, count in graph.ops_built.items()
-        if graph.ops_compiled.get(kind, 0) < count
-    )
+    built, compiled = Counter(graph.ops_built), Counter(graph.ops_compiled)
+    added = ", ".join(f"{kind} {n}" for kind, n in compiled.items() if kind not in built)
+    gone = ", ".join(f"{kind} {n}" for kind, n in (built - compiled).items())
     return [
         f"compiled in {graph.compile_s:.2f} s",
-        f"operators before the passes: {sum(graph.ops_built.values())}",
-        f"operators after the passes: {sum(graph.ops_compiled.values())}",
+        f"operators before the passes: {sum(built.values())}",
+        f"operators after the passes: {sum(compiled.values())}",
         f"types that came in: {added or 'none'}",
         f"operators that went: {gone or 'none'}",
     ]
@@ -205,7 +188,7 @@ def _ceiling_row(ceiling: Ceiling) -> List[str]:
 def _floor_table(limits: LimitsDocument) -> Table:
     roofs = create_roofs(limits.ceilings, limits.cores)
     flops = sum_work(limits.layers).flops
-    floors = [(roof.describe(), step_floor_s(limits.layers, roof)) for roof in roofs]
+    floors = [(roof.describe(), roof.floor_s(limits.layers)) for roof in roofs]
     columns = ["", "ms", "GFLOP/s", "compile, s", *(f"share, {name}" for name, _ in floors)]
     rows = [
         [f"floor, {name}", _ms(floor_s), _rate(flops, floor_s), *([""] * (1 + len(floors)))]
@@ -264,7 +247,7 @@ def describe_limits(limits: LimitsDocument) -> List[str]:
             f"For the losses alone dropout was switched off in {limits.dropout_layers} layers: "
             "the libraries draw other random numbers."
         )
-    tried: List[Union[StepTimes, LossRun]] = [*limits.steps, *limits.loss_runs]
+    tried: List[Any] = [*limits.steps, *limits.loss_runs]
     return said + sorted({f"{one.name}: {one.error}" for one in tried if one.error})
 
 

@@ -6,16 +6,16 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from ...config import Contender
 from ...errors import InputError, WorkerError
 from ...record.machine import describe_machine, read_cpu
 from ...worker.foreign_python import create_python_command
 from ...worker.process import WorkerProcess
-from .document import LimitsDocument, LossRun, ProfileDocument
+from .document import LimitsDocument, ProfileDocument
 from .steps import Fleet, Participant, compare_losses, compare_steps, time_steps
-from .work import COPY, MATMUL, Ceiling, LayerWork, sum_work
+from .work import Ceiling, LayerWork, sum_work
 
 # fresh workers for the layers as graphs: small ones now and then end their process
 # (`oneflow_compat.create_padding_operator` says why; here one would be timed too)
@@ -28,60 +28,30 @@ SMALLEST_BUFFER_BYTES = 64 * 2**10
 
 WORKER_FILE = Path(__file__).resolve().parent / "torch_worker.py"
 CHECK_TIMEOUT_S = 120.0  # the first import of PyTorch reads hundreds of megabytes
-_TORCH_PROGRAM = """
-import sys
-for name in ("torch", "numpy"):
-    try:
-        __import__(name)
-    except ImportError as error:
-        sys.exit(f"missing {name} {error}")
-print("both are there")
-"""
-
-
-class _Profiler:
-    """The process that profiles; a fresh one if OneFlow ended it."""
-
-    def __init__(self, fleet: Fleet, contender: Contender) -> None:
-        self._fleet, self._contender = fleet, contender
-        self._participant: Optional[Participant] = None
-
-    def start(self, mode: str) -> Participant:
-        self.close()
-        self._participant = self._fleet.start_oneflow(self._contender, "profile", mode)
-        return self._participant
-
-    def close(self) -> None:
-        if self._participant is not None:
-            self._participant.close()
-            self._participant = None
+_IMPORTED = "both are there"
+_TORCH_PROGRAM = f"import torch, numpy; print({_IMPORTED!r})"
 
 
 def run_profile(
-    fleet: Fleet, contender: Contender, iterations: int, warmup: int, created: str
+    fleet: Fleet, iterations: int, warmup: int, created: str
 ) -> Tuple[ProfileDocument, List[LayerWork]]:
-    """The profile of the fleet's workload under one contender, and the work of its layers.
+    """The profile of the fleet's workload under its first contender, and the work of its layers.
 
     Errors of the worker pass through.
     """
-    workload, observe = fleet.workload, fleet.observe
-    profiler = _Profiler(fleet, contender)
-    try:
-        worker = profiler.start("eager")
-        environment = worker.environment
-        observe("steps", 0, 0)
-        parts = worker.ask("parts", iterations=iterations, warmup=warmup)
-        observe("layers", 0, 0)
-        found = worker.ask("layers", iterations=iterations)
-        graph = None
-        if contender.mode == "graph":
-            worker = _measure_graphs(profiler, worker, found["layers"], fleet)
-            worker.ask("end")
-            worker = profiler.start("graph")
-            graph = worker.ask("graph", iterations=iterations, warmup=warmup)
-        worker.ask("end")
-    finally:
-        profiler.close()
+    contender, workload = fleet.contenders[0], fleet.workload
+    worker = fleet.start_oneflow(contender, "profile", "eager")
+    environment, graph = worker.step.environment, None
+    fleet.observe("steps", 0, 0)
+    parts = worker.ask("parts", steps=iterations, untimed_steps=warmup)
+    fleet.observe("layers", 0, 0)
+    found = worker.ask("layers", steps=iterations)
+    if contender.mode == "graph":
+        _measure_graphs(fleet, worker, found["layers"]).close()
+        # a graph after an eager pass on the same module silently does not train
+        worker = fleet.start_oneflow(contender, "profile")
+        graph = worker.ask("graph", steps=iterations, untimed_steps=warmup)
+    worker.close()
     document = ProfileDocument(
         model=workload.model,
         mode=contender.mode,
@@ -99,29 +69,24 @@ def run_profile(
     return document, [LayerWork.model_validate(one) for one in found["work"]]
 
 
-def _measure_graphs(
-    profiler: _Profiler, worker: Participant, layers: List[Dict[str, Any]], fleet: Fleet
-) -> Participant:
+def _measure_graphs(fleet: Fleet, worker: Participant, layers: List[Dict[str, Any]]) -> Participant:
     """Add each layer's times as a graph; a layer that ends its worker twice stays without.
 
     Returns the worker that is alive at the end.
     """
-    number = failures = restarts = 0
-    while number < len(layers):
-        fleet.observe("layers as graphs", number, len(layers))
-        try:
-            layers[number].update(worker.ask("layer_graph", number=number))
-        except WorkerError:
-            restarts += 1
-            if restarts > MAX_RESTARTS:
-                raise
-            failures += 1
-            worker = profiler.start("eager")
-            worker.ask("layers", iterations=1)
-            if failures < MAX_FAILURES:
-                continue
-        number += 1
-        failures = 0
+    restarts = 0
+    for number, layer in enumerate(layers):
+        for _ in range(MAX_FAILURES):
+            fleet.observe("layers as graphs", number, len(layers))
+            try:
+                layer.update(worker.ask("layer_graph", number=number))
+                break
+            except WorkerError:
+                restarts += 1
+                if restarts > MAX_RESTARTS:
+                    raise
+                worker = fleet.start_oneflow(fleet.contenders[0], "profile", "eager")
+                worker.ask("layers", steps=1)
     return worker
 
 
@@ -132,21 +97,19 @@ def measure_limits(
 
     Errors of OneFlow's workers pass through.
     """
-    machine = describe_machine()
-    runtime, cores = fleet.contenders[0].runtime, read_cpu()["cores"]
-    ceilings = measure_ceilings(fleet, runtime, cores, sum_work(work).bytes)
-    start, dropout_layers = None, 0
-    loss_runs: List[LossRun] = []
+    machine, cores = describe_machine(), read_cpu()["cores"]
+    ceilings = measure_ceilings(fleet, cores, sum_work(work).bytes)
+    start, loss_runs, dropout_layers = None, [], 0
     # the weights of a large model are hundreds of megabytes, and are not needed afterwards
     with tempfile.TemporaryDirectory(prefix="bench-limits-") as scratch:
-        if fleet.has_torch:
+        if fleet.launch_torch is not None:
             weights, inputs = (str(Path(scratch) / f"{n}.npz") for n in ("weights", "inputs"))
             start, loss_runs, dropout_layers = compare_losses(fleet, loss_steps, weights, inputs)
         steps = time_steps(fleet, start, blocks)
     return LimitsDocument(
         created=created,
         workload=fleet.workload,
-        runtime=runtime,
+        runtime=fleet.contenders[0].runtime,
         machine=machine,
         cores=cores,
         layers=work,
@@ -167,60 +130,44 @@ def choose_buffers(step_bytes: int) -> List[int]:
     return [MEMORY_BYTES] if own >= MEMORY_BYTES else [own, MEMORY_BYTES]
 
 
-def measure_ceilings(fleet: Fleet, runtime: str, cores: int, step_bytes: int) -> List[Ceiling]:
-    """Products by NumPy's BLAS and OneFlow's in `runtime`, and copies; worker errors pass through.
+def measure_ceilings(fleet: Fleet, cores: int, step_bytes: int) -> List[Ceiling]:
+    """Products by NumPy's BLAS and by OneFlow's in its runtime, and copies.
 
     On one core, then on all. NumPy's run in a process of its own without the runtime's variables:
-    a kernel that is forced on OneFlow's BLAS would be forced on NumPy's too.
+    a kernel that is forced on OneFlow's BLAS would be forced on NumPy's too. Worker errors pass.
     """
     found: List[Ceiling] = []
-    counts = sorted({1, cores})
-    for number, threads in enumerate(counts):
-        requests: Dict[str, Dict[str, Any]] = {
-            "numpy": {"threads": threads, "buffer_bytes": choose_buffers(step_bytes)},
-            "oneflow": {},
-        }
-        for library, request in requests.items():
-            fleet.observe("ceilings", 2 * number + (library == "oneflow"), 2 * len(counts))
-            contender = Contender(
-                name=f"ceilings-{library}-{threads}",
-                mode="eager",
-                runtime=runtime if library == "oneflow" else "stock",
-                env=limit_threads(threads),
-            )
-            worker = fleet.launch(contender)
-            try:
-                answer = worker.ask(
-                    f"measure_{library}", fleet.timeout_s, sizes=MATMUL_SIZES, **request
-                )
-                worker.ask("end", fleet.timeout_s)
-            finally:
-                worker.close()
-            found += [
-                Ceiling(what=what, library=library, threads=threads, size=size, rates=rates)
-                for what in (MATMUL, COPY)
-                for size, rates in answer.get(what, [])
-            ]
+    runtimes = {"numpy": "stock", "oneflow": fleet.contenders[0].runtime}
+    cases = [(threads, library) for threads in sorted({1, cores}) for library in runtimes]
+    for number, (threads, library) in enumerate(cases):
+        fleet.observe("ceilings", number, len(cases))
+        contender = Contender(
+            name=f"{library}-{threads}",
+            mode="eager",
+            runtime=runtimes[library],
+            env={f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")},
+        )
+        worker = fleet.start(contender, "ceilings")
+        request = {"sizes": MATMUL_SIZES, "threads": threads}
+        if library == "numpy":
+            request["buffer_bytes"] = choose_buffers(step_bytes)
+        answer = worker.ask(f"measure_{library}", **request)
+        worker.close()
+        found += [
+            Ceiling(what=what, library=library, threads=threads, size=size, rates=rates)
+            for what, measured in answer.items()
+            for size, rates in measured
+        ]
     return found
-
-
-def limit_threads(threads: int) -> Dict[str, str]:
-    """Variables that keep every BLAS to so many threads; set before it is loaded."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return {name: str(threads) for name in names}
 
 
 def check_torch_python(path: str) -> None:
     """Raise InputError if `path` is no interpreter that can import PyTorch and NumPy."""
     given = f"--torch-python {path or '(nothing)'}"
-    remedy = "give the path of a Python interpreter that has PyTorch"
-    if not path or not Path(path).exists():
-        raise InputError(f"{given} does not exist; {remedy}")
-    if not os.path.isfile(path) or not os.access(path, os.X_OK):
-        raise InputError(f"{given} cannot be executed; {remedy}")
+    remedy = "give the path of a Python interpreter that has PyTorch and NumPy"
     try:
         done = subprocess.run(
-            create_python_command(path, _TORCH_PROGRAM),
+            create_python_command(path or os.devnull, _TORCH_PROGRAM),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -234,19 +181,12 @@ def check_torch_python(path: str) -> None:
             f"{given} did not import PyTorch within {CHECK_TIMEOUT_S:g} s; try `import torch` with "
             "it, or give another interpreter"
         ) from None
-    if done.returncode == 0 and "both are there" in done.stdout:
-        return
-    said = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
-    if said[-1].startswith("missing "):
-        _, name, *reason = said[-1].split(" ")
+    if done.returncode != 0 or _IMPORTED not in done.stdout:
+        said = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
         raise InputError(
-            f"{given} has no {name} that can be imported ({' '.join(reason)}); install it there, "
-            "or give the python of an environment that has it"
+            f"{given} cannot import PyTorch and NumPy (exit status {done.returncode}: "
+            f"{said[-1][:200]}); install them there, or {remedy}"
         )
-    raise InputError(
-        f"{given} does not run Python as expected (exit status {done.returncode}: "
-        f"{said[-1][:200]}); {remedy}"
-    )
 
 
 def create_torch_launcher(python: str, folder: Path) -> Callable[[str], WorkerProcess]:

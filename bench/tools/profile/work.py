@@ -7,14 +7,14 @@ The floor is the roofline model (Williams, Waterman and Patterson 2009):
 
     attainable time = max(operations / peak rate, bytes / bandwidth)
 
-taken of each layer's forward, backward and update, which wait for each other, and summed. Layers
-run one after the other. Peak and bandwidth are the best that was measured.
+of each layer's forward, backward and update, which wait for each other, summed over the layers,
+which run one after the other. Peak and bandwidth are the best measured rates.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -59,6 +59,9 @@ class Work(Part):
     flops: int = 0
     bytes: int = 0
 
+    def __add__(self, other: Work) -> Work:
+        return Work(flops=self.flops + other.flops, bytes=self.bytes + other.bytes)
+
 
 class LayerWork(Part):
     """The work of a leaf in one train step.
@@ -79,11 +82,11 @@ class LayerWork(Part):
 
     @property
     def backward(self) -> Work:
-        return add_work([self.input_gradient, self.weight_gradient])
+        return self.input_gradient + self.weight_gradient
 
     @property
     def total(self) -> Work:
-        return add_work([self.forward, self.backward, self.update])
+        return self.forward + self.backward + self.update
 
 
 class UpdateRule(NamedTuple):
@@ -117,11 +120,6 @@ _FLOPS: Dict[str, List[_Count]] = {
 _NO_FLOPS: List[_Count] = [lambda s: 0, lambda s: 0, lambda s: 0]
 
 
-def add_work(parts: Sequence[Work]) -> Work:
-    """The sum."""
-    return Work(flops=sum(p.flops for p in parts), bytes=sum(p.bytes for p in parts))
-
-
 def count_layer(trace: LayerTrace, rule: UpdateRule) -> LayerWork:
     """Operations and least bytes of one leaf in one train step.
 
@@ -139,38 +137,34 @@ def count_layer(trace: LayerTrace, rule: UpdateRule) -> LayerWork:
     read forward, and again for the gradient of the inputs; their gradient is written once. A
     fused kernel does element-wise layers and reshapes in passing; they move nothing.
     """
-    inputs = [math.prod(call.input_shape) for call in trace.calls]
-    outputs = [math.prod(call.output_shape) for call in trace.calls]
-    macs = sum(outputs) * trace.macs_per_output
-    whole = _Sizes(sum(inputs), sum(outputs), macs, trace.window)
-    wanted = [number for number, call in enumerate(trace.calls) if call.needs_input_gradient]
-    back_inputs, back_outputs = (sum(sizes[n] for n in wanted) for sizes in (inputs, outputs))
-    back = _Sizes(back_inputs, back_outputs, back_outputs * trace.macs_per_output, trace.window)
+    whole = _sum_sizes(trace, trace.calls)
+    wanted = _sum_sizes(trace, [call for call in trace.calls if call.needs_input_gradient])
     forward, input_gradient, weight_gradient = _FLOPS.get(trace.operation, _NO_FLOPS)
-    moves = trace.operation not in _NO_TRAFFIC
-    is_product, params = trace.operation == PRODUCT, trace.num_params
+    moves, params = trace.operation not in _NO_TRAFFIC, trace.num_params
+    read_again = params if trace.operation == PRODUCT and wanted.inputs else 0
     weight_flops = weight_gradient(whole) + (whole.outputs if trace.has_bias else 0)
     return LayerWork(
         name=trace.name,
         kind=trace.kind,
         calls=len(trace.calls),
         num_params=params,
-        macs=macs,
+        macs=whole.macs,
         counted=trace.operation in _FLOPS or trace.operation in _NO_TRAFFIC,
-        forward=_work(forward(whole), (whole.outputs + params) * moves),
-        input_gradient=_work(
-            input_gradient(back),
-            (back.inputs + params * (is_product and bool(wanted))) * moves,
-        ),
-        weight_gradient=_work(
-            weight_flops * bool(params), (whole.inputs + params) * (moves and bool(params))
-        ),
+        forward=_work(forward(whole), moves * (whole.outputs + params)),
+        input_gradient=_work(input_gradient(wanted), moves * (wanted.inputs + read_again)),
+        weight_gradient=_work(weight_flops, moves * (whole.inputs + params)) if params else Work(),
         update=count_update(params, rule),
     )
 
 
+def _sum_sizes(trace: LayerTrace, calls: Sequence[CallShape]) -> _Sizes:
+    inputs = sum(math.prod(call.input_shape) for call in calls)
+    outputs = sum(math.prod(call.output_shape) for call in calls)
+    return _Sizes(inputs, outputs, outputs * trace.macs_per_output, trace.window)
+
+
 def _work(flops: int, elements: int) -> Work:
-    return Work(flops=int(flops), bytes=int(elements) * FLOAT_BYTES)
+    return Work(flops=flops, bytes=elements * FLOAT_BYTES)
 
 
 def count_update(num_params: int, rule: UpdateRule) -> Work:
@@ -205,8 +199,13 @@ class Roof(NamedTuple):
     bandwidth: float
 
     def time_s(self, work: Work) -> float:
-        """The least seconds for `work`."""
+        """The least seconds for `work`, which is done at once."""
         return max(work.flops / self.peak, work.bytes / self.bandwidth)
+
+    def floor_s(self, layers: Iterable[LayerWork]) -> float:
+        """The least seconds for the forward, backward and update of each layer in turn."""
+        times = [map(self.time_s, (each.forward, each.backward, each.update)) for each in layers]
+        return sum(map(sum, times))
 
     def describe(self) -> str:
         return "one core" if self.threads == 1 else f"{self.threads} cores"
@@ -216,41 +215,22 @@ class Roof(NamedTuple):
         return min(self.peak, intensity * self.bandwidth)
 
     def limit_of(self, work: Work) -> str:
-        """The name of the longer of the two: compute or memory; a dash for no work."""
+        """The longer of the two, compute or memory; a dash for no work."""
         if not work.flops and not work.bytes:
             return "-"
         return "compute" if work.flops / self.peak >= work.bytes / self.bandwidth else "memory"
 
 
-class LayerTime(NamedTuple):
-    """Median seconds of a layer; None if its backward was not measured."""
-
-    forward_s: float
-    backward_s: Optional[float]
-
-
-class LayerFloor(NamedTuple):
-    """Least seconds of one layer's part of a step, beside the measured ones."""
-
-    layer: LayerWork
-    floor_s: float  # forward, backward and update
-    limit: str
-    measured_s: Optional[float] = None
-    share: Optional[float] = None  # floor / measured, of the passes that were measured
-
-
 def create_roof(ceilings: Sequence[Ceiling], threads: int) -> Roof:
-    """The best rates measured on at most `threads` threads, by whichever library and size.
+    """The best rates on at most `threads` threads, of any library and size.
 
     Raises ValueError if one of the two was not measured.
     """
-    best: Dict[str, float] = {}
-    for ceiling in ceilings:
-        if ceiling.threads <= threads:
-            best[ceiling.what] = max(best.get(ceiling.what, 0.0), ceiling.best)
-    if {MATMUL, COPY} - set(best):
+    measured = [ceiling for ceiling in ceilings if ceiling.threads <= threads]
+    if {MATMUL, COPY} - {ceiling.what for ceiling in measured}:
         raise ValueError(f"no product or no copy was measured on up to {threads} threads")
-    return Roof(threads, best[MATMUL], best[COPY])
+    best = [max(c.best for c in measured if c.what == what) for what in (MATMUL, COPY)]
+    return Roof(threads, *best)
 
 
 def create_roofs(ceilings: Sequence[Ceiling], cores: int) -> List[Roof]:
@@ -258,29 +238,6 @@ def create_roofs(ceilings: Sequence[Ceiling], cores: int) -> List[Roof]:
     return [create_roof(ceilings, threads) for threads in sorted({1, cores})]
 
 
-def sum_work(layers: Sequence[LayerWork]) -> Work:
+def sum_work(layers: Iterable[LayerWork]) -> Work:
     """The whole step's."""
-    return add_work([layer.total for layer in layers])
-
-
-def layer_floors(
-    layers: Sequence[LayerWork], roof: Roof, times: Optional[Mapping[str, LayerTime]] = None
-) -> List[LayerFloor]:
-    """Floors in the order of `layers`, with shares of the `times` of layers by name."""
-    found = []
-    for layer in layers:
-        forward_s, backward_s = roof.time_s(layer.forward), roof.time_s(layer.backward)
-        floor_s = forward_s + backward_s + roof.time_s(layer.update)
-        time = (times or {}).get(layer.name)
-        measured_s = share = None
-        if time is not None:
-            known = forward_s if time.backward_s is None else forward_s + backward_s
-            measured_s = time.forward_s + (time.backward_s or 0.0)
-            share = known / measured_s if measured_s > 0 else None
-        found.append(LayerFloor(layer, floor_s, roof.limit_of(layer.total), measured_s, share))
-    return found
-
-
-def step_floor_s(layers: Sequence[LayerWork], roof: Roof) -> float:
-    """Least seconds of a step."""
-    return sum(floor.floor_s for floor in layer_floors(layers, roof))
+    return sum((layer.total for layer in layers), Work())

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List
 
+from ...worker.messages import MeasureRequest, Request, StepsRequest
 from ...worker.protocol import main
 from ...worker.session import Session
+from .document import GraphFacts, StepParts
 from .work import COPY, MATMUL, UpdateRule, count_layer
 
 WARMUP_S, FEWEST_WARMUPS = 0.2, 2
 MEASURED_S, FEWEST_REPEATS, MOST_REPEATS = 1.0, 5, 25
 COPY_BLOCK_S = 0.02  # copies of a small buffer are timed together for about so long
+
+
+class LayerRequest(Request):
+    """One layer, by its place in the profile."""
+
+    number: int
+
+
+class RatesRequest(Request):
+    """Rows of the matrices to multiply, and sizes of the buffers to copy."""
+
+    sizes: List[int]
+    buffer_bytes: List[int] = []
+    threads: int = 1
+
+
+class ExportRequest(Request):
+    """Files for the weights and for so many batches, as `.npz`."""
+
+    weights: str
+    inputs: str
+    batches: int
 
 
 class ProfileSession(Session):
@@ -25,21 +50,21 @@ class ProfileSession(Session):
 
         return [measure_block(self._mode.train_step, 1).duration_s for _ in range(count)]
 
-    def parts(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def parts(self, request: MeasureRequest) -> StepParts:
         """Times of whole eager steps and of their parts, with nothing wrapped."""
         from ...training.eager import measure_step_parts
 
-        self._measure_steps(int(request["warmup"]))
-        steps = self._measure_steps(int(request["iterations"]))
+        self._measure_steps(request.untimed_steps)
+        steps = self._measure_steps(request.steps)
         parts = [measure_step_parts(self._job) for _ in steps]
-        return {"step_s": steps, **{name: [p[name] for p in parts] for name in parts[0]}}
+        return StepParts(step_s=steps, **{name: [p[name] for p in parts] for name in parts[0]})
 
-    def layers(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def layers(self, request: StepsRequest) -> Dict[str, Any]:
         """The profile of the eager step, and the work of its layers."""
         from .layers import profile_layers
 
         with profile_layers(self._job.model) as self._profile:
-            steps = self._measure_steps(int(request["iterations"]))
+            steps = self._measure_steps(request.steps)
         rule = UpdateRule(self._workload.momentum > 0, self._workload.weight_decay > 0)
         return {
             "layers": [layer.model_dump() for layer in self._profile.layers],
@@ -47,40 +72,34 @@ class ProfileSession(Session):
             "work": [count_layer(trace, rule).model_dump() for trace in self._profile.trace()],
         }
 
-    def layer_graph(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def layer_graph(self, request: LayerRequest) -> Dict[str, List[float]]:
         """One layer of the profile compiled alone."""
-        forward, both = self._profile.measure_graph(int(request["number"]))
+        forward, both = self._profile.measure_graph(request.number)
         return {"graph_forward_s": forward, "graph_forward_backward_s": both}
 
-    def graph(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Compile the train step, and describe and time it; for a process of its own.
-
-        A graph after an eager pass on the same module silently does not train.
-        """
+    def graph(self, request: MeasureRequest) -> GraphFacts:
+        """Compile the train step, and describe and time it; for a process of its own."""
         mode: Any = self._mode  # of a graph, which lists its operators
         compile_s = mode.compile_train()
         built, compiled = mode.list_ops()
-        self._measure_steps(int(request["warmup"]))
-        return {
-            "compile_s": compile_s,
-            "ops_built": dict(Counter(built)),
-            "ops_compiled": dict(Counter(compiled)),
-            "step_s": self._measure_steps(int(request["iterations"])),
-        }
+        self._measure_steps(request.untimed_steps)
+        return GraphFacts(
+            compile_s=compile_s,
+            ops_built=Counter(built),
+            ops_compiled=Counter(compiled),
+            step_s=self._measure_steps(request.steps),
+        )
 
-    def measure_numpy(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Products and copies on `threads` threads, without OneFlow in the process."""
-        threads = int(request["threads"])
-        return {
-            MATMUL: [[size, measure_numpy_matmul(size)] for size in request["sizes"]],
-            COPY: [[size, measure_copy(size, threads)] for size in request["buffer_bytes"]],
-        }
+    def measure_numpy(self, request: RatesRequest) -> Dict[str, Any]:
+        """Products and copies on so many threads, without OneFlow in the process."""
+        copies = [[size, measure_copy(size, request.threads)] for size in request.buffer_bytes]
+        return {MATMUL: [[n, measure_numpy_matmul(n)] for n in request.sizes], COPY: copies}
 
-    def measure_oneflow(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def measure_oneflow(self, request: RatesRequest) -> Dict[str, Any]:
         """Products by OneFlow, in the runtime that this process was started in."""
-        return {MATMUL: [[size, _measure_oneflow_matmul(size)] for size in request["sizes"]]}
+        return {MATMUL: [[size, _measure_oneflow_matmul(size)] for size in request.sizes]}
 
-    def disable_dropout(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def disable_dropout(self, request: Request) -> Dict[str, int]:
         """Let dropout drop nothing: another library draws other random numbers."""
         from oneflow import nn
 
@@ -89,19 +108,17 @@ class ProfileSession(Session):
             module.p = 0.0
         return {"layers": len(active)}
 
-    def export(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Write weights and the first `batches` batches as `.npz`; the feed goes on behind them."""
+    def export(self, request: ExportRequest) -> Dict[str, Any]:
+        """Write weights and the first batches; the feed goes on behind them."""
         import numpy as np
 
         from ...training.job import copy_state
 
-        np.savez(request["weights"], **copy_state(self._job.model))
-        batches: Dict[str, Any] = {}
-        for number in range(int(request["batches"])):
-            images, labels = self._job.train_feed.next_batch()
-            batches[f"images_{number}"] = images.numpy()
-            batches[f"labels_{number}"] = labels.numpy()
-        np.savez(request["inputs"], **batches)
+        np.savez(request.weights, **copy_state(self._job.model))
+        batches = [self._job.train_feed.next_batch() for _ in range(request.batches)]
+        named = {f"images_{n}": images.numpy() for n, (images, _) in enumerate(batches)}
+        named.update({f"labels_{n}": labels.numpy() for n, (_, labels) in enumerate(batches)})
+        np.savez(request.inputs, **named)
         return {"aux_weights": list(getattr(self._job.model, "aux_weights", ()))}
 
 
@@ -113,19 +130,18 @@ def repeat_timed(
     Warm-up lasts `WARMUP_S` seconds and two runs at least; then 5 to 25 runs, as many as take
     `MEASURED_S` seconds.
     """
-    begin, runs = clock(), 0
-    while runs < FEWEST_WARMUPS or clock() - begin < WARMUP_S:
-        run()
-        runs += 1
-    durations: List[float] = []
-    begin = clock()
-    while len(durations) < FEWEST_REPEATS or (
-        len(durations) < MOST_REPEATS and clock() - begin < MEASURED_S
-    ):
-        start = clock()
-        run()
-        durations.append(clock() - start)
-    return durations
+
+    def repeat(fewest: int, most: float, seconds: float) -> List[float]:
+        durations: List[float] = []
+        begin = clock()
+        while len(durations) < fewest or (len(durations) < most and clock() - begin < seconds):
+            start = clock()
+            run()
+            durations.append(clock() - start)
+        return durations
+
+    repeat(FEWEST_WARMUPS, math.inf, WARMUP_S)
+    return repeat(FEWEST_REPEATS, MOST_REPEATS, MEASURED_S)
 
 
 def matmul_flops(size: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.tools.profile.steps import Fleet, TorchStart
 
@@ -74,3 +76,8 @@ class Workers:
             5.0,
             lambda *_: None,
         )
+
+    def run(self, function, *arguments, **fleet):
+        """The result of `function` with a fleet, which is closed afterwards."""
+        with closing(self.fleet(**fleet)) as opened:
+            return function(opened, *arguments)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
-from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.tools.profile.run import MEMORY_BYTES, choose_buffers, measure_ceilings
 from oneflow_bench.bench.tools.profile.steps import Fleet
@@ -21,23 +23,25 @@ class Worker:
             "copy": [[size, [3.0]] for size in request.get("buffer_bytes", [])],
         }
 
+    def kill(self):
+        pass
+
     def close(self):
         self.log.append((self.contender, "close", {}))
 
 
-def create_fleet(log, fails):
-    launch = lambda contender: Worker(contender, log, fails)  # noqa: E731
-    return Fleet(Workload(), [], launch, None, 5.0, lambda *_: None)
+def measure(cores, log, fails=None):
+    def launch(contender):
+        return Worker(contender, log, fails)
 
-
-def measure(cores, fails=None):
-    log = []
-    found = measure_ceilings(create_fleet(log, fails), "tuned", cores, 2**22)
-    return found, log
+    tuned = Contender(name="eager", mode="eager", runtime="tuned")
+    with closing(Fleet(Workload(), [tuned], launch, None, 5.0, lambda *_: None)) as fleet:
+        return measure_ceilings(fleet, cores, 2**22)
 
 
 def test_both_libraries_are_measured_on_one_core_and_on_all():
-    found, log = measure(4)
+    log = []
+    found = measure(4, log)
     assert {(c.what, c.library, c.threads) for c in found} == {
         ("matmul", "numpy", 1),
         ("matmul", "numpy", 4),
@@ -57,14 +61,13 @@ def test_both_libraries_are_measured_on_one_core_and_on_all():
 
 
 def test_a_single_core_is_measured_once():
-    found, _ = measure(1)
-    assert {c.threads for c in found} == {1}
+    assert {c.threads for c in measure(1, [])} == {1}
 
 
 def test_a_worker_that_dies_is_closed_and_its_error_passes():
     log = []
     with pytest.raises(WorkerError, match="it died"):
-        measure_ceilings(create_fleet(log, "measure_oneflow"), "stock", 2, 2**22)
+        measure(2, log, "measure_oneflow")
     assert log[-1][1] == "close"
 
 

@@ -4,13 +4,10 @@ import pytest
 from limits_records import GIGA, create_ceilings, create_layer
 
 from oneflow_bench.bench.tools.profile.work import (
-    LayerTime,
     Roof,
     Work,
     create_roof,
     create_roofs,
-    layer_floors,
-    step_floor_s,
     sum_work,
 )
 
@@ -29,7 +26,7 @@ def test_the_longer_of_the_two_counts():
 def test_a_step_s_floor_is_the_sum_over_layers_and_passes():
     compute = create_layer("a", flops=GIGA, moved=GIGA // 1000)  # 0.01 s a part
     memory = create_layer("b", flops=GIGA // 10, moved=GIGA)  # 0.1 s a part
-    assert step_floor_s([compute, memory], ROOF) == pytest.approx(0.03 + 0.3)
+    assert ROOF.floor_s([compute, memory]) == pytest.approx(0.03 + 0.3)
     assert sum_work([compute, memory]) == Work(flops=33 * GIGA // 10, bytes=3003 * GIGA // 1000)
 
 
@@ -40,7 +37,7 @@ def test_forward_and_backward_do_not_lend_each_other_time():
             "input_gradient": Work(flops=0, bytes=10**10),
         }
     )
-    assert step_floor_s([layer], ROOF) == 2.0
+    assert ROOF.floor_s([layer]) == 2.0
 
 
 def test_the_best_rate_of_any_library_is_the_ceiling():
@@ -57,12 +54,3 @@ def test_all_cores_can_do_what_one_can():
     slow = [c.model_copy(update={"rates": [1.0]}) for c in create_ceilings() if c.threads == 2]
     fast = [c for c in create_ceilings() if c.threads == 1]
     assert create_roof(fast + slow, 2) == create_roof(fast, 1)._replace(threads=2)
-
-
-def test_shares_are_of_what_the_profile_measured():
-    layers = [create_layer(name) for name in "abc"]
-    times = {"a": LayerTime(0.02, 0.04), "b": LayerTime(0.1, None)}
-    found = layer_floors(layers, ROOF, times)
-    assert [floor.share for floor in found] == [pytest.approx(0.5), pytest.approx(0.1), None]
-    assert found[0].measured_s == pytest.approx(0.06)
-    assert found[1].measured_s == pytest.approx(0.1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,9 @@ def run(torch=False, fails=None, modes=("eager",)):
         lambda *_: None,
     )
     try:
-        _, work = run_profile(fleet, fleet.contenders[0], 3, 1, "now")
-        return measure_limits(fleet, work, 4, 3, "now"), log
+        with closing(fleet):
+            _, work = run_profile(fleet, 3, 1, "now")
+            return measure_limits(fleet, work, 4, 3, "now"), log
     finally:
         assert workers and all(worker.closed for worker in workers)
 

@@ -3,14 +3,15 @@ from __future__ import annotations
 import pytest
 from step_workers import Workers
 
-from oneflow_bench.bench.tools.profile.steps import compare_losses, relative_differences
+from oneflow_bench.bench.tools.profile.document import relative_differences
+from oneflow_bench.bench.tools.profile.steps import compare_losses
 
 NAMES = ["eager", "eager float64", "graph", "torch eager", "torch compiled"]
 
 
 def test_all_have_the_same_start_and_no_dropout():
     workers = Workers()
-    start, runs, dropout_layers = compare_losses(workers.fleet(), 3, "w.npz", "i.npz")
+    start, runs, dropout_layers = workers.run(compare_losses, 3, "w.npz", "i.npz")
     assert (start.weights, start.aux_weights, dropout_layers) == ("w.npz", [0.3], 2)
     assert [run.name for run in runs] == NAMES
     assert [run.max_relative_difference for run in runs] == [None, 0.0, 0.0, 0.0, 0.0]
@@ -24,7 +25,7 @@ def test_all_have_the_same_start_and_no_dropout():
 
 def test_the_reference_is_eager_also_where_only_the_graph_is_timed():
     workers = Workers({("losses torch compiled", "train"): {"losses": [2.0, None, 1.0]}})
-    _, runs, _ = compare_losses(workers.fleet(("graph",)), 3, "w.npz", "i.npz")
+    _, runs, _ = workers.run(compare_losses, 3, "w.npz", "i.npz", modes=("graph",))
     assert [run.name for run in runs] == NAMES
     prepared = {n: r["contender"] for n, call, r in workers.log if call == "prepare"}
     assert {n: (c["mode"], c["dtype"]) for n, c in prepared.items()} == {
@@ -53,7 +54,7 @@ def test_the_largest_difference_is_relative(reference, losses, expected):
         ("losses-eager", "train"): {"losses": reference},
         ("losses torch eager", "train"): {"losses": losses},
     }
-    _, runs, _ = compare_losses(Workers(answers).fleet(("eager",)), 2, "w.npz", "i.npz")
+    _, runs, _ = Workers(answers).run(compare_losses, 2, "w.npz", "i.npz", modes=("eager",))
     found = next(run for run in runs if run.name == "torch eager").max_relative_difference
     assert found == (None if expected is None else pytest.approx(expected))
 

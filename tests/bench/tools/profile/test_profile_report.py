@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 
 import pytest
 from limits_records import GRAPH, create_layer_profile, create_profile
@@ -9,8 +10,13 @@ from rich.console import Console
 from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.report.blocks import print_blocks
-from oneflow_bench.bench.tools.profile.document import layer_rows, remainder_rows, select_rows
-from oneflow_bench.bench.tools.profile.pictures import SHOWN_LAYERS, create_trace, render_layers
+from oneflow_bench.bench.tools.profile.document import (
+    create_trace,
+    layer_rows,
+    remainder_rows,
+    select_rows,
+)
+from oneflow_bench.bench.tools.profile.pictures import SHOWN_LAYERS, render_layers
 from oneflow_bench.bench.tools.profile.report import report_profile, save_report
 from oneflow_bench.bench.tools.profile.run import MAX_RESTARTS, run_profile
 from oneflow_bench.bench.tools.profile.steps import Fleet
@@ -130,6 +136,9 @@ class Worker:
             return {"graph_forward_s": [0.1], "graph_forward_backward_s": [0.3]}
         return GRAPH.model_dump() if call == "graph" else {}
 
+    def kill(self):
+        pass
+
     def close(self):
         self.closed = True
 
@@ -143,7 +152,8 @@ def run(deaths):
 
     contender = Contender(name="graph", mode="graph")
     fleet = Fleet(Workload(), [contender], launch, None, 5.0, lambda *_: None)
-    found, _ = run_profile(fleet, contender, 3, 1, "now")
+    with closing(fleet):
+        found, _ = run_profile(fleet, 3, 1, "now")
     assert all(worker.closed for worker in workers)
     return found, log, len(workers)
 
@@ -178,5 +188,5 @@ def test_restarts_have_an_end():
     contender = Contender(name="graph", mode="graph")
     launch = lambda _: Many(log, deaths)  # noqa: E731
     fleet = Fleet(Workload(), [contender], launch, None, 5.0, lambda *_: None)
-    with pytest.raises(WorkerError, match="it died"):
-        run_profile(fleet, contender, 3, 1, "now")
+    with pytest.raises(WorkerError, match="it died"), closing(fleet):
+        run_profile(fleet, 3, 1, "now")

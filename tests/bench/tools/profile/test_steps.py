@@ -10,7 +10,7 @@ from oneflow_bench.bench.tools.profile.steps import compare_steps, time_steps
 def test_all_take_turns_and_are_closed():
     times = {"torch compiled": 0.1, "torch eager": 0.2, "-graph": 0.3, "-eager": 0.4}
     workers = Workers(times=times)
-    steps = time_steps(workers.fleet(), START, 4)
+    steps = workers.run(time_steps, START, 4)
     assert [s.name for s in steps] == ["eager", "graph", "torch eager", "torch compiled"]
     for step, expected in zip(steps, (0.4, 0.3, 0.2, 0.1)):
         assert step.step_time_s == pytest.approx([expected] * 4)
@@ -23,7 +23,7 @@ def test_all_take_turns_and_are_closed():
 
 def test_ratios_are_oneflow_s_time_over_the_other_s():
     times = {"torch compiled": 0.1, "torch eager": 0.2, "-graph": 0.3, "-eager": 0.4}
-    ratios = compare_steps(time_steps(Workers(times=times).fleet(), START, 4))
+    ratios = compare_steps(Workers(times=times).run(time_steps, START, 4))
     found = {(r.baseline, r.contender): r.ratio.ratio for r in ratios}
     assert found == {
         ("eager", "graph"): pytest.approx(4 / 3),
@@ -36,7 +36,7 @@ def test_ratios_are_oneflow_s_time_over_the_other_s():
 
 
 def test_without_an_interpreter_only_oneflow_is_timed():
-    steps = time_steps(Workers().fleet(("graph",), torch=False), None, 3)
+    steps = Workers().run(time_steps, None, 3, modes=("graph",), torch=False)
     assert [s.name for s in steps] == ["graph"]
     assert compare_steps(steps) == []
 
@@ -51,7 +51,7 @@ def test_without_an_interpreter_only_oneflow_is_timed():
 )
 def test_a_failure_of_pytorch_is_the_result_of_its_cell(call, failure, said):
     workers = Workers({("timing torch compiled", call): failure})
-    steps = {s.name: s for s in time_steps(workers.fleet(), START, 3)}
+    steps = {s.name: s for s in workers.run(time_steps, START, 3)}
     assert said in steps["torch compiled"].error
     assert steps["torch compiled"].step_time_s == []
     assert len(steps["torch eager"].step_time_s) == len(steps["eager"].step_time_s) == 3
@@ -63,12 +63,12 @@ def test_a_failure_of_pytorch_is_the_result_of_its_cell(call, failure, said):
 def test_a_failure_of_oneflow_ends_the_command_and_leaves_no_worker(call):
     workers = Workers({("timing-graph", call): WorkerError("it died")})
     with pytest.raises(WorkerError, match="it died"):
-        time_steps(workers.fleet(), START, 3)
+        workers.run(time_steps, START, 3)
     assert all(worker.closed for worker in workers.started)
 
 
 def test_ctrl_c_waits_for_no_worker_that_is_busy():
     workers = Workers({("timing-graph", "measure"): KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
-        time_steps(workers.fleet(), START, 3)
+        workers.run(time_steps, START, 3)
     assert all(worker.killed and worker.closed for worker in workers.started)

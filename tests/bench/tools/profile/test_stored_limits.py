@@ -11,7 +11,7 @@ from oneflow_bench.bench.errors import InputError, RecordError
 from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.tools.profile.document import (
     check_limits,
-    find_floors,
+    layer_rows,
     load_limits,
     load_profile,
 )
@@ -34,12 +34,13 @@ def test_the_share_is_of_what_was_measured():
     # each of three parts takes 1 GFLOP, 1 / 150 s on two cores
     layers = [create_layer_profile(0, 0.1, 0.1), create_layer_profile(1, 0.1, backward=0.0)]
     limits = create_limits([create_layer(f"features.{number}") for number in range(3)])
-    floors = find_floors(create_profile(layers), limits)
-    assert {name: floor.share for name, floor in floors.items()} == {
+    rows = layer_rows(create_profile(layers), limits)
+    assert {row.layer.name: row.floor.timed_s / row.total_s for row in rows} == {
         "features.0": pytest.approx(3 / 150 / 0.2),
         "features.1": pytest.approx(1 / 150 / 0.1),
-        "features.2": None,
     }
+    assert [row.floor.floor_s for row in rows] == [pytest.approx(3 / 150)] * 2
+    assert [row.floor.limit for row in rows] == ["compute"] * 2
 
 
 def test_other_layers_and_other_parameters_are_refused():
@@ -49,7 +50,7 @@ def test_other_layers_and_other_parameters_are_refused():
         create_layer_profile(0).model_copy(update={"num_params": 11}),
     ):
         with pytest.raises(InputError, match="the same --num-classes and --model-arg"):
-            find_floors(create_profile([layer]), limits)
+            layer_rows(create_profile([layer]), limits)
 
 
 def test_a_folder_without_a_profile_is_refused(tmp_path):

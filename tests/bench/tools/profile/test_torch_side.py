@@ -60,15 +60,16 @@ def test_an_interpreter_with_both_is_taken(tmp_path):
 
 @pytest.mark.parametrize("there, missing", [([], "torch"), (["torch"], "numpy")])
 def test_what_is_missing_is_named(tmp_path, there, missing):
-    refused(with_modules(tmp_path, *there), f"has no {missing}", "install it there")
+    words = f"No module named '{missing}'", "install them there"
+    refused(with_modules(tmp_path, *there), "cannot import PyTorch and NumPy", *words)
 
 
 def test_what_is_no_interpreter_is_refused(tmp_path, program):
-    refused(str(tmp_path / "nowhere"), "does not exist")
-    refused(str(tmp_path), "cannot be executed")
-    refused(program("print()", mode=stat.S_IRUSR | stat.S_IWUSR), "cannot be executed")
+    refused(str(tmp_path / "nowhere"), "cannot be started (No such file")
+    refused(str(tmp_path), "cannot be started (Permission denied)")
+    refused(program("print()", mode=stat.S_IRUSR | stat.S_IWUSR), "cannot be started (Permission")
     refused(program("\x7fELF nonsense"), "cannot be started")
-    refused(program("#!/bin/sh\nexit 0\n"), "does not run Python", "exit status 0")
+    refused(program("#!/bin/sh\nexit 0\n"), "cannot import PyTorch", "exit status 0")
     refused(program("#!/bin/sh\necho no such flag >&2\nexit 9\n"), "exit status 9: no such flag")
 
 
@@ -83,8 +84,9 @@ def test_the_setup_has_the_recipe_of_the_workload():
     fleet.start_torch("eager", "losses", TorchStart("w", "i", [0.3]), dropout=False)
     ((_, _, request),) = workers.log
     assert (request["weights"], request["inputs"]) == ("w", "i")
-    assert request["lr"] == 0.5 and request["momentum"] == 0.1
-    assert request["weight_decay"] == Workload().weight_decay
+    workload = request["workload"]
+    assert request["lr"] == 0.5 and workload["momentum"] == 0.1
+    assert workload["weight_decay"] == Workload().weight_decay
     assert request["disable_dropout"] and request["aux_weights"] == [0.3]
     assert (Path(request["models_folder"]) / "lenet.py").is_file()
     assert MODELS_FOLDER.is_dir() and WORKER_FILE.is_file()
@@ -163,9 +165,9 @@ def test_pytorch_trains_as_oneflow_does(tmp_path):
     fleet = Fleet(workload, [], lambda _: None, launch, 120.0, lambda *_: None)
     worker = fleet.start_torch("eager", "timing", TorchStart(**start, aux_weights=[]), dropout=True)
     try:
-        assert worker.environment["threads"] >= 1
+        assert worker.step.environment["threads"] >= 1
         assert worker.ask("train", steps=steps)["losses"] == pytest.approx(expected, rel=1e-5)
-        assert worker.ask("measure", steps=2, lead_steps=1)["duration_s"] > 0
+        assert worker.ask("measure", steps=2, untimed_steps=1)["duration_s"] > 0
         worker.ask("end")
     finally:
         worker.close()
