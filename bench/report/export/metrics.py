@@ -25,8 +25,10 @@ def render_bencher(selected: Sequence[Selected]) -> str:
 def _create_measures(selected: Selected) -> Dict[str, Any]:
     measures = {
         scalar.name: _create_metric(scalar.value, scalar.low, scalar.high)
-        for scalar in _list_scalars(selected)
+        for scalar in list_scalars(selected)
     }
+    if not measures:
+        raise _refuse(selected)
     train = selected.summary.train_step_time_s
     if train is not None:
         del measures["train_step_time_s"]
@@ -38,14 +40,11 @@ def _create_measures(selected: Selected) -> Dict[str, Any]:
     return measures
 
 
-def _list_scalars(selected: Selected) -> Sequence[Scalar]:
-    scalars = list_scalars(selected)
-    if not scalars:
-        raise InputError(
-            f"run {selected.record.document.run_id} measured nothing of {selected.contender.name}, "
-            "so there is nothing to export; run it again"
-        )
-    return scalars
+def _refuse(selected: Selected) -> InputError:
+    return InputError(
+        f"run {selected.record.document.run_id} measured nothing of {selected.contender.name}, "
+        "so there is nothing to export; run it again"
+    )
 
 
 def _create_metric(
@@ -63,7 +62,7 @@ def render_github_action(selected: Sequence[Selected]) -> str:
     """
     entries = [_create_entry(one, scalar) for one in selected for scalar in list_scalars(one)]
     if not entries:
-        _list_scalars(selected[0])
+        raise _refuse(selected[0])
     return json.dumps(entries, indent=1) + "\n"
 
 
