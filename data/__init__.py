@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .digits import make_digits
 from .errors import DataError
-from .importers import import_imagefolder
+from .importers import import_imagefolder, make_digits
 from .index import DatasetInfo, SplitInfo, default_dataset_path, load_dataset
 from .pictures import InputScale, find_pictures, imagenet_names, load_labels, read_picture
-from .rewriting import count_subset, reshard_dataset, write_subset
-from .sharing import RankParts, assign_parts, share_dataset, take_share
+from .rewriting import (
+    RankParts,
+    assign_parts,
+    count_subset,
+    reshard_dataset,
+    share_dataset,
+    take_share,
+    write_subset,
+)
 from .synthetic import create_synthetic_batches
 from .validate import inspect_dataset, validate_dataset
 from .writer import Description, Sample, write_dataset

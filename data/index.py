@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Counter, Dict, List, Mapping, Optional, Tuple
 
 from .errors import DataError
 from .ofrecord_file import count_records
@@ -22,6 +22,19 @@ _PART = re.compile(r"part-(\d+)$")
 
 Triple = Tuple[float, float, float]
 Size = Tuple[int, int]
+Progress = Callable[[int, int], None]  # (records done, records in all)
+
+
+class RecordCounter:
+    """Reports progress as records are done; `add` never reports more than there are."""
+
+    def __init__(self, total: int, on_progress: Optional[Progress]) -> None:
+        self._done, self._total, self._report = 0, total, on_progress
+
+    def add(self, records: int = 1) -> None:
+        self._done += records
+        if self._report:
+            self._report(min(self._done, self._total), self._total)
 
 
 @dataclass(frozen=True)
@@ -38,19 +51,18 @@ class SampleTotals:
     """Counts of samples by label, and the extremes of their sizes."""
 
     num_samples: int = 0
-    class_counts: Dict[int, int] = field(default_factory=dict)
+    class_counts: Counter[int] = field(default_factory=Counter)
     min_size: Optional[Size] = None
     max_size: Optional[Size] = None
 
     def add(self, label: int, size: Size) -> None:
         self.num_samples += 1
-        self.class_counts[label] = self.class_counts.get(label, 0) + 1
+        self.class_counts[label] += 1
         self._extend(size)
 
     def merge(self, other: SampleTotals) -> None:
         self.num_samples += other.num_samples
-        for label, samples in other.class_counts.items():
-            self.class_counts[label] = self.class_counts.get(label, 0) + samples
+        self.class_counts.update(other.class_counts)
         for size in (other.min_size, other.max_size):
             if size:
                 self._extend(size)
@@ -63,7 +75,7 @@ class SampleTotals:
     def list_counts(self, num_classes: int = 0) -> List[int]:
         """Samples of each class, up to `num_classes` or the largest label."""
         classes = max(num_classes, 1 + max(self.class_counts, default=-1))
-        return [self.class_counts.get(label, 0) for label in range(classes)]
+        return [self.class_counts[label] for label in range(classes)]
 
     def describe(self, num_classes: int) -> Dict[str, Any]:
         """The fields of an index."""
@@ -108,6 +120,11 @@ class DatasetInfo:
     horizontal_flip: bool = True
     has_index: bool = False
 
+    @property
+    def num_classes(self) -> Optional[int]:
+        """Those of the index; None without one."""
+        return len(self.classes) if self.has_index else None
+
 
 def default_dataset_path() -> Path:
     """The embedded handwritten digits."""
@@ -133,10 +150,12 @@ def load_dataset(path: Path) -> DatasetInfo:
         ) from None
     if is_empty:
         raise DataError(f"dataset folder {root} is empty; it needs train/ and val/ with part files")
-    index_file = root / INDEX_NAME
-    if index_file.exists():
-        return _load_indexed(root, index_file)
-    train, val = _find_split(root, "train"), _find_split(root, "val")
+    if (root / INDEX_NAME).exists():
+        return _load_indexed(root)
+    train, val = (
+        replace(split, num_samples=sum(count_records(part) for part in split.part_files))
+        for split in (_find_split(root, "train"), _find_split(root, "val"))
+    )
     return DatasetInfo(root, root.resolve().name, (), train, val, IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -145,12 +164,8 @@ def find_parts(folder: Path) -> Tuple[Tuple[Path, ...], int]:
 
     Raises DataError for no part file or a gap: the reader would abort the process on it.
     """
-    numbered: List[Tuple[int, str]] = []
-    for entry in folder.iterdir():
-        match = _PART.match(entry.name)
-        if match and entry.is_file():
-            numbered.append((int(match.group(1)), match.group(1)))
-    numbered.sort()
+    matches = [_PART.match(entry.name) for entry in folder.iterdir() if entry.is_file()]
+    numbered = sorted((int(match.group(1)), match.group(1)) for match in matches if match)
     if not numbered:
         raise DataError(f"{folder} holds no part files; expected part-00000, part-00001 and so on")
     first = numbered[0][1]
@@ -168,22 +183,36 @@ def find_parts(folder: Path) -> Tuple[Tuple[Path, ...], int]:
 
 
 def _find_split(root: Path, split: str) -> SplitInfo:
-    folder = _split_folder(root, split)
-    files, padded = find_parts(folder)
-    return SplitInfo(folder, files, padded, sum(count_records(file) for file in files))
+    """The part files of a split, without its counts."""
+    folder = find_split_folder(root, split)
+    return SplitInfo(folder, *find_parts(folder), num_samples=0)
 
 
-def _split_folder(root: Path, split: str) -> Path:
+def find_split_folder(root: Path, split: str) -> Path:
+    """Raises DataError for a split that is missing."""
     for name in SPLIT_FOLDERS[split]:
         if (root / name).is_dir():
             return root / name
     names = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
-    raise DataError(f"dataset folder {root} has no {names}; it needs both train/ and val/")
+    raise DataError(f"folder {root} has no {names}; a dataset needs both train/ and val/")
 
 
-def _load_indexed(root: Path, index_file: Path) -> DatasetInfo:
+def read_index(root: Path) -> Dict[str, Any]:
+    """The index of a dataset as JSON, not checked."""
+    index: Dict[str, Any] = json.loads((root / INDEX_NAME).read_text(encoding="utf-8"))
+    return index
+
+
+def save_index(root: Path, index: Mapping[str, Any]) -> None:
+    """Write a dataset's index into its folder."""
+    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    (root / INDEX_NAME).write_text(text, encoding="utf-8")
+
+
+def _load_indexed(root: Path) -> DatasetInfo:
+    index_file = root / INDEX_NAME
     try:
-        index = json.loads(index_file.read_text(encoding="utf-8"))
+        index = read_index(root)
         if index["schema_version"] != SCHEMA_VERSION:
             raise DataError(
                 f"{index_file} has schema version {index['schema_version']} and this program reads "
@@ -211,21 +240,18 @@ def _load_indexed(root: Path, index_file: Path) -> DatasetInfo:
 
 
 def _load_split(root: Path, split: str, stored: Dict[str, Any]) -> SplitInfo:
-    folder = _split_folder(root, split)
-    files, padded = find_parts(folder)
+    found = _find_split(root, split)
     parts = tuple(
         PartInfo(str(part["sha256"]), int(part["num_samples"]), int(part["size_bytes"]))
         for part in stored["parts"]
     )
-    if len(parts) != len(files):
+    if len(parts) != len(found.part_files):
         raise DataError(
-            f"{folder} holds {len(files)} part files and {root / INDEX_NAME} lists {len(parts)}; "
-            "restore the missing ones or import the dataset again"
+            f"{found.folder} holds {len(found.part_files)} part files and {root / INDEX_NAME} "
+            f"lists {len(parts)}; restore the missing ones or import the dataset again"
         )
-    return SplitInfo(
-        folder=folder,
-        part_files=files,
-        part_name_suffix_length=padded,
+    return replace(
+        found,
         num_samples=int(stored["num_samples"]),
         checksum=str(stored["checksum"]),
         min_image_size=_size(stored["min_image_size"]),

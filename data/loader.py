@@ -48,7 +48,6 @@ class OFRecordDataLoader(nn.Module):
         seed: int,
         random_crop: bool = True,
         horizontal_flip: bool = True,
-        part_name_prefix: str = "part-",
         part_name_suffix_length: int = 5,
         shuffle_buffer_size: Optional[int] = None,
     ) -> None:
@@ -60,7 +59,7 @@ class OFRecordDataLoader(nn.Module):
             str(part_folder),
             batch_size=batch_size,
             data_part_num=num_parts,
-            part_name_prefix=part_name_prefix,
+            part_name_prefix="part-",
             part_name_suffix_length=part_name_suffix_length,
             random_shuffle=train,
             shuffle_buffer_size=shuffle_buffer_size or default_shuffle_buffer(num_samples),

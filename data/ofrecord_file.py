@@ -11,6 +11,7 @@ import os
 import struct
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
@@ -22,8 +23,7 @@ class PartWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._count = 0
-        self._size = 0
+        self._count = self._size = 0
         self.digest = hashlib.sha256()
 
     def write(self, record: Record) -> None:
@@ -38,11 +38,8 @@ class PartWriter:
         self._count += 1
 
     def describe(self) -> Dict[str, Any]:
-        return {
-            "sha256": self.digest.hexdigest(),
-            "num_samples": self._count,
-            "size_bytes": self._size,
-        }
+        digest = self.digest.hexdigest()
+        return {"sha256": digest, "num_samples": self._count, "size_bytes": self._size}
 
 
 @contextmanager
@@ -143,8 +140,8 @@ def read_messages(path: Path) -> Iterator[bytes]:
 
     Raises DataError if the file cannot be opened, is empty, or ends before a record does.
     """
-    with _opened(path) as (file, size):
-        for number, length in _lengths(file, size, path):
+    with open_to_read(path) as file:
+        for number, length in _lengths(file, path):
             message = file.read(length)
             if len(message) != length:
                 raise DataError(f"{path}: record {number} could not be read in full; {_REMEDY}")
@@ -153,37 +150,31 @@ def read_messages(path: Path) -> Iterator[bytes]:
 
 def count_records(path: Path) -> int:
     """How many records a part file holds; hops over the messages. Errors as `read_messages`."""
-    count = 0
-    with _opened(path) as (file, size):
-        for _, length in _lengths(file, size, path):
+    records = 0
+    with open_to_read(path) as file:
+        for _, length in _lengths(file, path):
             file.seek(length, os.SEEK_CUR)
-            count += 1
-    return count
+            records += 1
+    return records
 
 
-class _opened:  # noqa: N801 - reads as a statement: with _opened(path)
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Tuple[BinaryIO, int]:
-        try:
-            size = self._path.stat().st_size
-            self._file = self._path.open("rb")
-        except OSError as error:
-            raise DataError(f"{self._path} cannot be read ({error.strerror}); {_REMEDY}") from None
-        return self._file, size
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+@contextmanager
+def open_to_read(path: Path) -> Iterator[BinaryIO]:
+    """A file of a dataset. Raises DataError if it cannot be opened."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); {_REMEDY}") from None
+    with file:
+        yield file
 
 
-def _lengths(file: BinaryIO, size: int, path: Path) -> Iterator[Tuple[int, int]]:
+def _lengths(file: BinaryIO, path: Path) -> Iterator[Tuple[int, int]]:
     """(record number, its length); the caller moves the file past each message."""
-    if size == 0:
+    left = os.fstat(file.fileno()).st_size
+    if left == 0:
         raise DataError(f"{path} is empty, a part file needs at least one record; {_REMEDY}")
-    number = 0
-    while True:
-        left = size - file.tell()
+    for number in count():
         if left == 0:
             return
         header = file.read(_LENGTH.size)
@@ -191,13 +182,13 @@ def _lengths(file: BinaryIO, size: int, path: Path) -> Iterator[Tuple[int, int]]
             raise DataError(f"{path}: record {number} is cut off within its length; {_REMEDY}")
         (length,) = _LENGTH.unpack(header)
         left -= _LENGTH.size
-        if length <= 0 or length > left:
+        if not 0 < length <= left:
             raise DataError(
                 f"{path}: record {number} has a length of {length} bytes where 1 to {left} are "
                 f"possible, so the file is truncated or no OFRecord file; {_REMEDY}"
             )
         yield number, length
-        number += 1
+        left -= length
 
 
 def parse_record(message: bytes, where: str) -> Record:

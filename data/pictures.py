@@ -9,12 +9,13 @@ from __future__ import annotations
 import glob
 import io
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from .errors import DataError
 
@@ -22,13 +23,7 @@ DEFAULT_QUALITY = 90
 _EXIF_ORIENTATION = 0x0112
 _JPEG_FORMATS = ("JPEG", "MPO")
 # that Pillow raises on damaged or oversized files, depending on the format
-DECODE_ERRORS = (
-    UnidentifiedImageError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class ImageFacts(NamedTuple):
@@ -45,8 +40,7 @@ def check_jpeg(encoded: bytes, where: str) -> Tuple[int, int]:
 
     Raises DataError unless the bytes are a whole JPEG with three channels.
     """
-    image = _decode_jpeg(encoded, where)
-    return image.size
+    return _decode_jpeg(encoded, where).size
 
 
 def measure_jpeg(encoded: bytes, where: str) -> ImageFacts:
@@ -64,7 +58,7 @@ def _decode_jpeg(encoded: bytes, where: str) -> Image.Image:
         image.load()
     except DECODE_ERRORS as error:
         raise DataError(
-            f"{where} holds an image that cannot be decoded ({in_one_line(error)}); "
+            f"{where} holds an image that cannot be decoded ({_in_one_line(error)}); "
             "write or import the dataset again"
         ) from None
     if image.format not in _JPEG_FORMATS or image.mode != "RGB":
@@ -81,7 +75,7 @@ def convert_file(path: Path, quality: int, max_side: Optional[int] = None) -> by
     An RGB JPEG without rotation, not above `max_side` pixels, is passed through unchanged;
     transparency is laid on white. Raises DataError if the picture cannot be read.
     """
-    try:
+    with _reading(path):
         original = path.read_bytes()
         image = Image.open(io.BytesIO(original))
         image.load()
@@ -89,23 +83,28 @@ def convert_file(path: Path, quality: int, max_side: Optional[int] = None) -> by
         is_plain = image.format == "JPEG" and image.mode == "RGB" and rotation == 1
         if is_plain and (max_side is None or max(image.size) <= max_side):
             return original
-        upright = convert_to_rgb(apply_orientation(image))
-    except DECODE_ERRORS as error:
-        raise DataError(
-            f"{path} cannot be read as a picture ({in_one_line(error)}); repair or remove it"
-        ) from None
+        upright = convert_to_rgb(image)
     if max_side is not None and max(upright.size) > max_side:
         upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return encode_jpeg(upright, quality)
 
 
-def apply_orientation(image: Image.Image) -> Image.Image:
-    """The image as a viewer shows it: turned upright by its EXIF data."""
-    return ImageOps.exif_transpose(image) or image
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DECODE_ERRORS as error:
+        raise DataError(
+            f"{path} cannot be read as a picture ({_in_one_line(error)}); repair or remove it"
+        ) from None
 
 
 def convert_to_rgb(image: Image.Image) -> Image.Image:
-    """RGB from grayscale (8 or 16 bit), CMYK, palette or transparent images (laid on white)."""
+    """RGB from grayscale (8 or 16 bit), CMYK, palette or transparent images (laid on white).
+
+    The image is as a viewer shows it: turned upright by its EXIF data.
+    """
+    image = ImageOps.exif_transpose(image) or image
     if image.mode.startswith("I"):
         samples = np.asarray(image).astype(np.int64) >> 8  # 16-bit samples
         image = Image.fromarray(np.clip(samples, 0, 255).astype(np.uint8))
@@ -123,7 +122,7 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def in_one_line(error: BaseException) -> str:
+def _in_one_line(error: BaseException) -> str:
     """An error's text without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -150,13 +149,13 @@ def load_labels(path: Path) -> Tuple[str, ...]:
             f"the labels {path} cannot be read ({reason}); give a text file with a name a line, or "
             "a JSON list of names"
         ) from None
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    stripped = [name.strip() for name in names] if is_list else []
+    while stripped and not stripped[-1]:
+        stripped.pop()
+    if not stripped:
         raise DataError(f"the labels {path} hold no list of names; give one name a line")
-    while names[-1].strip() == "":
-        names.pop()
-        if not names:
-            raise DataError(f"the labels {path} hold no names; give one name a line")
-    return tuple(name.strip() for name in names)
+    return tuple(stripped)
 
 
 PICTURE_SUFFIXES = (
@@ -214,12 +213,8 @@ def find_pictures(sources: Sequence[str]) -> List[Path]:
 
 def read_picture(path: Path, scale: InputScale) -> np.ndarray:
     """The picture as float32 (3, S, S), normalised. Raises DataError if it is none."""
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            image = convert_to_rgb(apply_orientation(opened))
-    except DECODE_ERRORS as error:
-        raise DataError(f"{path} cannot be read as a picture ({in_one_line(error)})") from None
+    with _reading(path), Image.open(path) as opened:
+        image = convert_to_rgb(opened)
     size = scale.image_size
     ratio = round(size * scale.resize_ratio) / min(image.size)
     width, height = (max(size, round(side * ratio)) for side in image.size)

@@ -1,31 +1,53 @@
-"""Datasets made of another's records: in another number of part files, or fewer of each class."""
+"""Datasets made of another's records: in other part files, fewer of each class, or for readers.
+
+A reader of OneFlow 0.9.0 in a process of a group takes its rank's run of the folder's part files by
+itself. Reader r has to give the same batches wherever it runs. So its folder holds links to its own
+part files over and over, one run for each reader. Each of these runs, and all of them together, are
+the same endless sequence of records.
+"""
 
 from __future__ import annotations
 
 import io
-import json
 import random
+import shlex
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from PIL import Image
 
 from .errors import DataError
-from .index import INDEX_NAME, DatasetInfo, SampleTotals, SplitInfo, load_dataset
+from .index import (
+    INDEX_NAME,
+    DatasetInfo,
+    Progress,
+    RecordCounter,
+    SampleTotals,
+    SplitInfo,
+    load_dataset,
+    read_index,
+    save_index,
+)
 from .ofrecord_file import (
     PartWriter,
     Record,
+    count_records,
     describe_parts,
     open_parts,
     parse_record,
     read_messages,
 )
-from .validate import RecordCounter, validate_dataset
-from .writer import check_target, new_folder, save_index
+from .validate import validate_dataset
+from .writer import check_target, new_folder
 
+Position = Tuple[int, int]  # part file, record in it
 StageProgress = Callable[[str, int, int], None]  # (stage, records done, records in all)
 # files open at a time: systems commonly allow 1,024, and ImageNet is often cut into as many parts
 _OPEN_PARTS = 256
+READERS_FOLDER = "readers"
 
 
 def reshard_dataset(
@@ -65,7 +87,10 @@ def reshard_dataset(
             "val": _write_split(checked.val, folder / "val", parts, counter),
         }
         if checked.has_index:
-            _carry_index(checked, written, folder)
+            index = read_index(checked.root)
+            for split, described in written.items():
+                index["splits"][split].update(described)
+            save_index(folder, index)
     return {
         "name": load_dataset(out_dir).name,
         "path": str(out_dir),
@@ -75,11 +100,8 @@ def reshard_dataset(
     }
 
 
-def _stage(name: str, on_progress: Optional[StageProgress]) -> Optional[Callable[[int, int], None]]:
-    if on_progress is None:
-        return None
-    report = on_progress
-    return lambda done, total: report(name, done, total)
+def _stage(name: str, on_progress: Optional[StageProgress]) -> Optional[Progress]:
+    return partial(on_progress, name) if on_progress else None
 
 
 def _write_split(
@@ -90,7 +112,8 @@ def _write_split(
     for first in range(0, parts, _OPEN_PARTS):
         numbers = range(first, min(first + _OPEN_PARTS, parts))
         with open_parts(folder, numbers) as writers:
-            for position, message in enumerate(_messages(split)):
+            messages = chain.from_iterable(map(read_messages, split.part_files))
+            for position, message in enumerate(messages):
                 if position % parts in numbers:
                     writers[position % parts - first].write_message(message)
                     counter.add()
@@ -103,22 +126,6 @@ def _write_split(
             "checked; leave it alone while it is copied and reshard it again"
         )
     return {"num_samples": copied, **described}
-
-
-def _messages(split: SplitInfo) -> Iterator[bytes]:
-    for part in split.part_files:
-        yield from read_messages(part)
-
-
-def _carry_index(dataset: DatasetInfo, written: Dict[str, Any], folder: Path) -> None:
-    """The index of the source, with the fields of the new part files."""
-    index = json.loads((dataset.root / INDEX_NAME).read_text(encoding="utf-8"))
-    for split, described in written.items():
-        index["splits"][split].update(described)
-    save_index(folder, index)
-
-
-Position = Tuple[int, int]  # part file, record in it
 
 
 def count_subset(class_counts: Sequence[int], percent: float) -> List[int]:
@@ -139,7 +146,7 @@ def write_subset(dataset: DatasetInfo, percent: float, seed: int, out_dir: Path)
         val = dataset.val.folder.resolve()
         (folder / val.name).symlink_to(val, target_is_directory=True)
         if dataset.has_index:
-            index = json.loads((dataset.root / INDEX_NAME).read_text(encoding="utf-8"))
+            index = read_index(dataset.root)
             index["name"] = f"{dataset.name}, {percent:g} % of the training split"
             index["splits"]["train"] = stored
             save_index(folder, index)
@@ -175,3 +182,111 @@ def _write_train(dataset: DatasetInfo, chosen: Set[Position], folder: Path) -> D
                 writers[totals.num_samples % parts].write(record)
                 totals.add(record.label, Image.open(io.BytesIO(record.encoded)).size)
     return {**totals.describe(max(len(dataset.classes), 1)), **describe_parts(writers)}
+
+
+@dataclass(frozen=True)
+class RankParts:
+    """The part files of one rank, in the order in which it reads them."""
+
+    train: Tuple[Path, ...]
+    val: Tuple[Path, ...]
+
+
+def assign_parts(dataset: DatasetInfo, ranks: int) -> Tuple[RankParts, ...]:
+    """The part files of each of `ranks` ranks, rank 0 first.
+
+    Each has a run of equally many, as OneFlow's reader takes by itself in a process of a group. If
+    each rank has one part that `reshard_dataset` wrote, the ranks' batches of a step are together
+    one batch of one process. docs/data.md explains this, and why not with more parts a rank.
+
+    Raises DataError, with the number of parts to reshard to, for fewer part files than ranks and
+    for part files that the ranks cannot share evenly; and for less than one rank.
+    """
+    if ranks < 1:
+        raise DataError(f"{ranks} ranks cannot read {dataset.root}; give 1 or more")
+    for split in (dataset.train, dataset.val):
+        if len(split.part_files) % ranks:
+            raise DataError(_refusal(dataset, split, ranks))
+    return tuple(
+        RankParts(_run(dataset.train, rank, ranks), _run(dataset.val, rank, ranks))
+        for rank in range(ranks)
+    )
+
+
+def _run(split: SplitInfo, rank: int, ranks: int) -> Tuple[Path, ...]:
+    each = len(split.part_files) // ranks
+    return split.part_files[rank * each : (rank + 1) * each]
+
+
+def _refusal(dataset: DatasetInfo, split: SplitInfo, ranks: int) -> str:
+    parts = len(split.part_files)
+    files = "1 part file" if parts == 1 else f"{parts} part files"
+    wanted = f"{split.folder} has {files}, which {ranks} ranks cannot share evenly"
+    most = min(dataset.train.num_samples, dataset.val.num_samples)
+    if most < ranks:  # no number of parts would do: each part holds a record at least
+        return f"{wanted}, and each rank needs an image of each split; use {most} ranks or less"
+    root = shlex.quote(str(dataset.root))
+    return f"{wanted}; run bench data reshard {root} --parts {ranks} --out DIR and use DIR instead"
+
+
+def share_dataset(dataset: DatasetInfo, readers: int, out_dir: Path) -> DatasetInfo:
+    """Write a folder of links: to the dataset, and to the part files of each of `readers` readers.
+
+    The dataset must have been validated. Raises DataError for part files that the readers cannot
+    share evenly, as `assign_parts` does, and for a target that is not empty.
+    """
+    assigned = assign_parts(dataset, readers)
+    with new_folder(Path(out_dir)) as folder:
+        for split in (dataset.train, dataset.val):
+            (folder / split.folder.name).symlink_to(split.folder.resolve(), True)
+        if dataset.has_index:
+            (folder / INDEX_NAME).symlink_to((dataset.root / INDEX_NAME).resolve())
+        for reader, parts in enumerate(assigned):
+            own = folder / READERS_FOLDER / str(reader)
+            _link_parts(dataset.train, parts.train, own, readers)
+            _link_parts(dataset.val, parts.val, own, readers)
+    return load_dataset(Path(out_dir))
+
+
+def _link_parts(split: SplitInfo, parts: Tuple[Path, ...], own: Path, readers: int) -> None:
+    folder = own / split.folder.name
+    folder.mkdir(parents=True)
+    for name, part in zip(split.part_files, parts * readers):
+        (folder / name.name).symlink_to(part.resolve())
+
+
+def take_share(dataset: DatasetInfo, reader: int, readers: int) -> DatasetInfo:
+    """The part of a dataset from `share_dataset` that reader `reader` of `readers` reads.
+
+    It is a dataset with the counts of its own samples and the links to them as part files. For one
+    reader it is the dataset itself. Raises DataError for a dataset that was not shared.
+    """
+    if readers == 1:
+        return dataset
+    parts = assign_parts(dataset, readers)[reader]
+    own = dataset.root / READERS_FOLDER / str(reader)
+    return replace(
+        dataset,
+        train=_take(dataset.train, parts.train, own, readers),
+        val=_take(dataset.val, parts.val, own, readers),
+    )
+
+
+def _take(split: SplitInfo, parts: Tuple[Path, ...], own: Path, readers: int) -> SplitInfo:
+    folder = own / split.folder.name
+    links = tuple(folder / path.name for path in split.part_files)
+    if not all(link.exists() for link in links):
+        raise DataError(
+            f"{folder} does not hold the part files of one of {readers} readers; "
+            "write the folder with share_dataset and leave it alone"
+        )
+    known = {path: part.num_samples for path, part in zip(split.part_files, split.parts)}
+    return replace(
+        split,
+        folder=folder,
+        part_files=links,
+        num_samples=sum(known.get(path) or count_records(path) for path in parts),
+        checksum=None,
+        class_counts=None,
+        parts=(),
+    )

@@ -8,16 +8,25 @@ image decoded. `inspect_dataset` lists all problems; `validate_dataset` raises t
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from .errors import DataError
-from .index import DatasetInfo, SampleTotals, SplitInfo, load_dataset
-from .ofrecord_file import combine_checksums, parse_record, read_messages
+from .index import (
+    DatasetInfo,
+    PartInfo,
+    Progress,
+    RecordCounter,
+    SampleTotals,
+    SplitInfo,
+    load_dataset,
+)
+from .ofrecord_file import combine_checksums, open_to_read, parse_record, read_messages
 from .pictures import check_jpeg
 
-Progress = Callable[[int, int], None]  # (records done, records in all)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -29,10 +38,9 @@ def inspect_dataset(path: Path) -> Dict[str, Any]:
     """
     dataset = load_dataset(path)
     problems: List[str] = []
-    limit = len(dataset.classes) if dataset.has_index else None
     splits = {
-        "train": _inspect_split(dataset.train, dataset, limit, problems),
-        "val": _inspect_split(dataset.val, dataset, limit, problems),
+        "train": _inspect_split(dataset.train, dataset, problems),
+        "val": _inspect_split(dataset.val, dataset, problems),
     }
     return {
         "name": dataset.name,
@@ -49,17 +57,14 @@ def inspect_dataset(path: Path) -> Dict[str, Any]:
     }
 
 
-def _inspect_split(
-    split: SplitInfo, dataset: DatasetInfo, num_classes: Optional[int], problems: List[str]
-) -> Dict[str, Any]:
+def _inspect_split(split: SplitInfo, dataset: DatasetInfo, problems: List[str]) -> Dict[str, Any]:
     totals = SampleTotals()
     unchanged = True
-    for position, part in enumerate(split.part_files):
+    for path, part in zip_longest(split.part_files, split.parts):
         try:
-            totals.merge(scan_part(part, num_classes))
-            if split.parts and not is_as_written(split, position):
-                unchanged = False
-                problems.append(f"{part} is not the file that index.json describes")
+            totals.merge(scan_part(path, dataset.num_classes))
+            if part and not is_as_written(path, part):
+                raise DataError(f"{path} is not the file that index.json describes")
         except DataError as error:
             unchanged = False
             problems.append(str(error))
@@ -78,7 +83,7 @@ def _counts_by_name(totals: SampleTotals, dataset: DatasetInfo) -> Dict[str, int
     """Images of each class of the index, and of each label found without a name."""
     names = dict(enumerate(dataset.classes))
     names.update({label: str(label) for label in totals.class_counts if label not in names})
-    return {names[label]: totals.class_counts.get(label, 0) for label in sorted(names)}
+    return {names[label]: totals.class_counts[label] for label in sorted(names)}
 
 
 def validate_dataset(
@@ -103,9 +108,7 @@ def validate_dataset(
     _check_batch_size("--batch-size", batch_size, dataset.train)
     if val_batch_size is not None:
         _check_batch_size("--val-batch-size", val_batch_size, dataset.val)
-    limit = num_classes
-    if limit is None and dataset.has_index:
-        limit = len(dataset.classes)
+    limit = num_classes or dataset.num_classes
     count = RecordCounter(dataset.train.num_samples + dataset.val.num_samples, on_progress)
     train = _validate_split(dataset.train, limit, count)
     val = _validate_split(dataset.val, limit, count)
@@ -137,35 +140,17 @@ def scan_part(
 def checksum_file(path: Path) -> str:
     """sha256 of a file. Raises DataError if it cannot be read."""
     digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); restore the file") from None
+    with open_to_read(path) as file:
+        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
-def is_as_written(split: SplitInfo, position: int) -> bool:
+def is_as_written(path: Path, part: PartInfo) -> bool:
     """Whether a part file still has the size and the checksum of the index."""
-    path, part = split.part_files[position], split.parts[position]
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); restore the file") from None
+    with open_to_read(path) as file:
+        size = os.fstat(file.fileno()).st_size
     return size == part.size_bytes and checksum_file(path) == part.sha256
-
-
-class RecordCounter:
-    """Reports progress as records are done; `add` never reports more than there are."""
-
-    def __init__(self, total: int, on_progress: Optional[Progress]) -> None:
-        self._done, self._total, self._report = 0, total, on_progress
-
-    def add(self, records: int = 1) -> None:
-        self._done += records
-        if self._report:
-            self._report(min(self._done, self._total), self._total)
 
 
 def _check_batch_size(flag: str, batch_size: int, split: SplitInfo) -> None:
@@ -189,8 +174,15 @@ def _validate_split(
     split: SplitInfo, num_classes: Optional[int], count: RecordCounter
 ) -> SplitInfo:
     if split.parts:
-        for position in range(len(split.parts)):
-            _validate_written_part(split, position, num_classes, count)
+        for path, part in zip(split.part_files, split.parts):
+            if not is_as_written(path, part):
+                scan_part(path, num_classes)  # raises with the damage, if it shows
+                raise DataError(
+                    f"{path} is not the file that index.json describes (its checksum differs); "
+                    "restore it, import the dataset again, or remove index.json to have the parts "
+                    "scanned"
+                )
+            count.add(part.num_samples)
         _check_index_labels(split, num_classes)
         return split
     totals = SampleTotals()
@@ -203,20 +195,6 @@ def _validate_split(
         min_image_size=totals.min_size,
         max_image_size=totals.max_size,
         class_counts=tuple(totals.list_counts()),
-    )
-
-
-def _validate_written_part(
-    split: SplitInfo, position: int, num_classes: Optional[int], count: RecordCounter
-) -> None:
-    if is_as_written(split, position):
-        count.add(split.parts[position].num_samples)
-        return
-    path = split.part_files[position]
-    scan_part(path, num_classes)  # raises with the damage, if it shows
-    raise DataError(
-        f"{path} is not the file that index.json describes (its checksum differs); "
-        "restore it, import the dataset again, or remove index.json to have the parts scanned"
     )
 
 

@@ -5,21 +5,27 @@ Samples go round-robin into the parts, so the same samples in the same order giv
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
 
 from .errors import DataError
-from .index import INDEX_NAME, SCHEMA_VERSION, DatasetInfo, SampleTotals, load_dataset
+from .index import (
+    SCHEMA_VERSION,
+    DatasetInfo,
+    RecordCounter,
+    SampleTotals,
+    load_dataset,
+    save_index,
+)
 from .ofrecord_file import Record, describe_parts, open_parts
 from .pictures import ImageFacts, measure_jpeg
-
-Progress = Callable[[int, int], None]  # (images done, images in all)
 
 
 @dataclass(frozen=True)
@@ -46,30 +52,29 @@ class Description:
 @dataclass
 class _PixelTotals(SampleTotals):
     pixels: int = 0
-    sums: List[int] = field(default_factory=lambda: [0, 0, 0])
-    squares: List[int] = field(default_factory=lambda: [0, 0, 0])
+    sums: Any = 0  # of each channel
+    squares: Any = 0
 
     def add_image(self, label: int, facts: ImageFacts) -> None:
         self.add(label, (facts.width, facts.height))
         self.pixels += facts.width * facts.height
-        for channel in range(3):
-            self.sums[channel] += facts.sums[channel]
-            self.squares[channel] += facts.squares[channel]
+        self.sums = self.sums + np.array(facts.sums, dtype=object)  # exact
+        self.squares = self.squares + np.array(facts.squares, dtype=object)
 
     def mean_and_std(self) -> Tuple[List[float], List[float]]:
         """Per channel over all pixels, rounded to 4 digits (units 0..255)."""
-        mean = [total / self.pixels for total in self.sums]
-        variance = [
-            max(square / self.pixels - average**2, 0.0)
-            for square, average in zip(self.squares, mean)
-        ]
+        mean, square = self.sums / self.pixels, self.squares / self.pixels
         # an image set of one colour has no deviation; 1 leaves it unscaled
-        std = [value**0.5 if value > 1e-6 else 1.0 for value in variance]
+        std = [value**0.5 if value > 1e-6 else 1.0 for value in square - mean**2]
         return [round(value, 4) for value in mean], [round(value, 4) for value in std]
 
 
 def write_dataset(
-    out_dir: Path, description: Description, splits: Mapping[str, Iterable[Sample]], parts: int = 2
+    out_dir: Path,
+    description: Description,
+    splits: Mapping[str, Iterable[Sample]],
+    parts: int = 2,
+    counter: Optional[RecordCounter] = None,
 ) -> DatasetInfo:
     """Write `splits` ("train" and "val") as `parts` part files each, with an index.
 
@@ -78,10 +83,10 @@ def write_dataset(
     names no class, an image that is no RGB JPEG, and fewer samples than parts.
     """
     with new_folder(Path(out_dir)) as folder:
-        classes = len(description.classes)
+        classes, counter = len(description.classes), counter or RecordCounter(0, None)
         totals = {"train": _PixelTotals(), "val": _PixelTotals()}
         stored = {
-            split: _write_split(folder / split, splits[split], parts, classes, counted)
+            split: _write_split(folder / split, splits[split], parts, classes, counted, counter)
             for split, counted in totals.items()
         }
         mean, std = totals["train"].mean_and_std()
@@ -142,7 +147,12 @@ def _cannot_write(target: Path, error: OSError) -> DataError:
 
 
 def _write_split(
-    folder: Path, samples: Iterable[Sample], parts: int, classes: int, totals: _PixelTotals
+    folder: Path,
+    samples: Iterable[Sample],
+    parts: int,
+    classes: int,
+    totals: _PixelTotals,
+    counter: RecordCounter,
 ) -> Dict[str, Any]:
     folder.mkdir()
     count = 0
@@ -156,15 +166,10 @@ def _write_split(
                 )
             totals.add_image(sample.label, sample.facts or measure_jpeg(sample.encoded, where))
             writers[(count - 1) % parts].write(Record(sample.encoded, sample.label))
+            counter.add()
     if count < parts:
         raise DataError(
             f"{folder.name} has {count} images for {parts} part files; "
             f"give --parts {max(count, 1)} or less, or more images"
         )
     return {**totals.describe(classes), **describe_parts(writers)}
-
-
-def save_index(folder: Path, index: Mapping[str, Any]) -> None:
-    """Write a dataset's index into `folder`."""
-    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
-    (folder / INDEX_NAME).write_text(text, encoding="utf-8")

@@ -1,8 +1,8 @@
 """AlexNet and its siblings as OneFlow modules. Importing this package imports no OneFlow."""
 
 from .registry import (
-    ModelFactoryError,
     ModelSpec,
+    OwnCodeError,
     UnknownModelError,
     create_model,
     get_model_spec,
@@ -12,7 +12,7 @@ from .registry import (
 )
 
 __all__ = [
-    "ModelFactoryError",
+    "OwnCodeError",
     "ModelSpec",
     "UnknownModelError",
     "create_model",

@@ -1,7 +1,8 @@
 """Which models there are. Listing needs no OneFlow; an architecture is imported when created.
 
 A model is one row of `TABLE` in `table.py`; its module holds a factory of the same name, decorated
-with `@register_model`, which checks that the row exists. See docs/adding-a-model.md.
+with `@register_model`, which checks that the row exists. See docs/adding-a-model.md. Code of a
+user's own, a model or other, is named as `package.module:attribute`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import difflib
 import fnmatch
 import importlib
 import inspect
+import os
+import sys
 from typing import Any, Callable, Dict, List, TypeVar
 
-from .own_code import OwnCodeError, import_attribute
 from .table import TABLE, ModelSpec
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -22,8 +24,8 @@ class UnknownModelError(ValueError):
     """No model of that name; the message lists close matches."""
 
 
-class ModelFactoryError(ValueError):
-    """A `package.module:factory` that cannot be used."""
+class OwnCodeError(ValueError):
+    """A `package.module:attribute` that cannot be used; the message says why."""
 
 
 _SPECS: Dict[str, ModelSpec] = {spec.name: spec for spec in TABLE}
@@ -62,7 +64,7 @@ def create_model(name: str, num_classes: int = 1000, **arguments: Any) -> Any:
 
     `name` is registered, or `package.module:factory`, looked for in the current folder too; the
     factory is called with `num_classes` and `arguments`. Raises UnknownModelError and
-    ModelFactoryError.
+    OwnCodeError.
     """
     if ":" in name:
         return _create_own_model(name, num_classes, arguments)
@@ -84,20 +86,38 @@ def _find_factory(name: str) -> Callable[..., Any]:
 def _create_own_model(name: str, num_classes: int, arguments: Dict[str, Any]) -> Any:
     from oneflow import nn
 
-    try:
-        factory = import_attribute(name, "--model")
-    except OwnCodeError as error:
-        raise ModelFactoryError(str(error)) from error
+    factory = import_attribute(name, "--model")
     try:
         model = factory(num_classes=num_classes, **arguments)
     except Exception as error:
         given = ", ".join(f"{k}={v}" for k, v in {"num_classes": num_classes, **arguments}.items())
-        raise ModelFactoryError(
+        raise OwnCodeError(
             f"--model {name}: calling it with {given} raised "
             f"{type(error).__name__}: {error}; it must take num_classes"
         ) from error
     if not isinstance(model, nn.Module):
-        raise ModelFactoryError(
+        raise OwnCodeError(
             f"--model {name} returned a {type(model).__name__}; it must return an oneflow.nn.Module"
         )
     return model
+
+
+def import_attribute(name: str, flag: str) -> Any:
+    """The callable that `name` stands for, also from the current folder; `flag` is its flag.
+
+    Raises OwnCodeError where the module cannot be imported or has no such function or class.
+    """
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # behind all libraries: it shadows none
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise OwnCodeError(
+            f"{flag} {name}: the module '{module_name}' cannot be imported "
+            f"({type(error).__name__}: {error}); run bench from the folder it is in, or install it"
+        ) from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise OwnCodeError(f"{flag} {name}: '{module_name}' has no function or class '{attribute}'")
+    return found

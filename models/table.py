@@ -23,7 +23,10 @@ class ModelSpec:
     num_classes: int
     default_image_size: int
     min_image_size: int
-    paper: str
+
+    @property
+    def paper(self) -> str:
+        return _PAPERS[self.family]
 
 
 _PAPERS: Dict[str, str] = {
@@ -49,31 +52,12 @@ _PAPERS: Dict[str, str] = {
 def _imagenet(
     name: str, family: str, num_params: int, num_macs: int, min_size: int, default_size: int = 224
 ) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        family=family,
-        stem="imagenet",
-        num_params=num_params,
-        num_macs=num_macs,
-        num_classes=1000,
-        default_image_size=default_size,
-        min_image_size=min_size,
-        paper=_PAPERS[family],
-    )
+    sizes = (num_params, num_macs, 1000, default_size, min_size)
+    return ModelSpec(name, family, "imagenet", *sizes)
 
 
 def _cifar(name: str, family: str, num_params: int, num_macs: int, min_size: int) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        family=family,
-        stem="cifar",
-        num_params=num_params,
-        num_macs=num_macs,
-        num_classes=10,
-        default_image_size=32,
-        min_image_size=min_size,
-        paper=_PAPERS[family],
-    )
+    return ModelSpec(name, family, "cifar", num_params, num_macs, 10, 32, min_size)
 
 
 # name, family, parameters, multiply-adds, smallest and default size; tools/measure_models.py checks

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
 
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
-from ..tools.history.metrics import METRICS
+from ..tools.history import METRICS
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def history(
         )
     for reason in found.skipped:
         click.echo(f"warning: skipped: {reason}", err=True)
-    pictures = _draw(found, Path(out) if out else _default_folder(paths[0]))
+    folder = Path(out) if out else _default_folder(paths[0])
+    _draw(found, folder)
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
@@ -63,7 +64,7 @@ def history(
 
         console = Console()
         print_blocks(report_history(found, console.encoding), console)
-        console.print(f"pictures: {pictures[0].parent}", soft_wrap=True)
+        console.print(f"pictures: {folder}", soft_wrap=True)
     return EXIT_BAD_INPUT if found.skipped else EXIT_DONE
 
 
@@ -75,12 +76,12 @@ def _default_folder(folder: Path) -> Path:
     return (folder.resolve().parent if is_run else folder) / "history"
 
 
-def _draw(found: History, folder: Path) -> List[Path]:
+def _draw(found: History, folder: Path) -> None:
     from ..tools.history.report import render_history_pictures
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return render_history_pictures(found, folder)
+        render_history_pictures(found, folder)
     except OSError as error:
         raise InputError(
             f"cannot write pictures to {folder} ({error.strerror}); give --out another folder"

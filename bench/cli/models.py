@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import click
 
-COLUMNS = (
-    "name",
-    "family",
-    "stem",
-    "num_params",
-    "num_macs",
-    "default_image_size",
-    "min_image_size",
-    "num_classes",
-    "paper",
-)
 CAPTION = (
     "parameters at the default number of classes; MACs (multiply-adds) for one image of the "
     "default size; sizes in pixels"
@@ -44,7 +34,7 @@ def models(pattern: str, as_json: bool) -> None:
         raise InputError(f"no model's name fits '{pattern}'; bench models lists them all")
     specs = [get_model_spec(name) for name in names]
     if as_json:
-        found = [{column: getattr(spec, column) for column in COLUMNS} for spec in specs]
+        found = [{**asdict(spec), "paper": spec.paper} for spec in specs]
         click.echo(json.dumps(found, indent=1))
         return
     from rich.console import Console

@@ -17,8 +17,7 @@ from .progress import ProgressBar
 from .value_types import ValueList
 
 if TYPE_CHECKING:
-    from ..tools.sweep.document import Cell, CellResult, SweepDocument, SweepSummary
-    from ..tools.sweep.growth import Growth
+    from ..tools.sweep.document import Cell, CellResult, SweepDocument
     from ..tools.sweep.plan import PlannedCell
 
 # one value for all cells: lists, names of files, how to measure and to print
@@ -69,49 +68,51 @@ def sweep(**flags: Any) -> int:
     Exit status: 1 the modes of a cell differ, else 4 a cell has no measurement, else 3
     inconclusive, else 0; 2 bad input, 130 Ctrl-C.
     """
-    own = {name: flags.pop(name) for name in ("from_folder", "cell_timeout_s", "retry_failed")}
-    out, as_json = flags.pop("out"), flags.pop("as_json")
-    if own["from_folder"] is not None:
-        from ..record.run import ensure_folder
-        from ..tools.sweep.document import load_sweep
-
-        _refuse_flags_with_from()
-        stored = Path(own["from_folder"])
-        document = load_sweep(stored)
-        folder = stored if stored.is_dir() else stored.parent
-        return _report(document, ensure_folder(Path(out)) if out else folder, as_json)
-    document, folder = _run(flags, out, own["cell_timeout_s"], own["retry_failed"])
+    from_folder, out, as_json = (flags.pop(name) for name in ("from_folder", "out", "as_json"))
+    if from_folder is None:
+        folder = Path(out or f"results/sweep-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
+        document = _run(folder, flags.pop("cell_timeout_s"), flags.pop("retry_failed"), flags)
+    else:
+        document, folder = _load(Path(from_folder), out)
     return _report(document, folder, as_json)
 
 
-def _refuse_flags_with_from() -> None:
+def _load(stored: Path, out: Optional[str]) -> Tuple[SweepDocument, Path]:
+    """A stored sweep and the folder of its report."""
+    from ..record.run import ensure_folder
+    from ..tools.sweep.document import load_sweep
+
     flag = find_given_flag(("from_folder", "out", "as_json"))
     if flag:
         raise InputError(
             f"{flag} is for a new sweep and --from reports a stored one; leave one out"
         )
+    document = load_sweep(stored)
+    folder = stored if stored.is_dir() else stored.parent
+    return document, ensure_folder(Path(out)) if out else folder
 
 
 def _run(
-    flags: Dict[str, Any], out: Optional[str], cell_timeout_s: float, retry_failed: bool
-) -> Tuple[SweepDocument, Path]:
+    folder: Path, cell_timeout_s: float, retry_failed: bool, flags: Dict[str, Any]
+) -> SweepDocument:
     from ..record.run import ensure_folder
     from ..tools.sweep.cell import measure_cell, run_sweep
-    from ..tools.sweep.plan import find_stored_sweep, order_cells
+    from ..tools.sweep.plan import carry_results, find_stored_sweep, order_cells
     from ..worker.environment import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    now = datetime.now(timezone.utc)
-    folder = Path(out or f"results/sweep-{now:%Y%m%d-%H%M%S}")
     stored = find_stored_sweep(folder)
-    document, planned = _plan(flags, folder, now.isoformat(timespec="seconds"))
+    document, planned = _plan(flags, folder)
     if stored is not None:
-        _go_on(stored, document, folder, cell_timeout_s, retry_failed)
+        changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
+        kept = sum(cell.result is not None for cell in document.cells)
+        again = f", {changed} run again, since their configuration changed" if changed else ""
+        done = f"{kept} of {len(document.cells)} cells are done and not run again"
+        click.echo(f"going on: {done}{again}", err=True)
     ensure_folder(folder)
     waiting = sum(cell.result is None for cell in document.cells)
     click.echo(f"{waiting} of {len(document.cells)} cells to run in {folder}", err=True)
     environments = RuntimeResolver()
-    order = order_cells(document.cells, document.order_seed)
     with ProgressBar("steps") as bar:
         progress = _CellProgress(bar)
 
@@ -120,18 +121,17 @@ def _run(
                 planned[position], folder, cell_timeout_s, environments, progress.show_steps
             )
 
+        order = order_cells(document.cells, document.order_seed)
         try:
             run_sweep(document, folder, order, execute, progress.show_cell)
         except Interrupted:
             if any(cell.result for cell in document.cells):
                 _write_reports(document, folder)
             raise
-    return document, folder
+    return document
 
 
-def _plan(
-    flags: Dict[str, Any], folder: Path, created: str
-) -> Tuple[SweepDocument, List[PlannedCell]]:
+def _plan(flags: Dict[str, Any], folder: Path) -> Tuple[SweepDocument, List[PlannedCell]]:
     from ..tools.sweep.document import SweepDocument
     from ..tools.sweep.plan import create_axes, describe_sweep_machine, plan_cells
 
@@ -143,32 +143,13 @@ def _plan(
         planned = plan_cells(axes, shared, lambda done, total: bar("checking", done, total))
     document = SweepDocument(
         sweep_id=folder.resolve().name,
-        created=created,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         axes=axes,
         order_seed=(lists.get("seed") or (0,))[0],
         machine=describe_sweep_machine(),
         cells=[one.cell for one in planned],
     )
     return document, planned
-
-
-def _go_on(
-    stored: SweepDocument,
-    document: SweepDocument,
-    folder: Path,
-    cell_timeout_s: float,
-    retry_failed: bool,
-) -> None:
-    from ..tools.sweep.plan import carry_results
-
-    changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
-    document.created = stored.created
-    kept = sum(cell.result is not None for cell in document.cells)
-    click.echo(
-        f"going on: {kept} of {len(document.cells)} cells are done and not run again"
-        + (f", {changed} run again, since their configuration changed" if changed else ""),
-        err=True,
-    )
 
 
 class _CellProgress:
@@ -181,21 +162,17 @@ class _CellProgress:
         self._bar(f"{self._where} | {message}", done, total)
 
     def show_cell(self, cell: Cell, done: int, total: int, left_s: Optional[float]) -> None:
-        from ..tools.sweep.document import MODES, name_cell
-
-        name = name_cell(cell.values)
         left = f", about {_duration(left_s)} left" if left_s else ""
-        if cell.result is None:
-            self._where = f"{done}/{total} cells done{left} | {name}"
-            return
         result = cell.result
+        if result is None:
+            self._where = f"{done}/{total} cells done{left} | {cell.name}"
+            return
         outcome: str = result.status
-        if result.status == "done" and result.speedup:
-            baseline, contender = MODES
-            ratio = f"{result.speedup.ratio:.3f} times {baseline}'s speed"
-            outcome = f"{contender} at {ratio}, {result.parity}"
-        line = f"[{done}/{total}] {name}: {outcome}, in {_duration(result.duration_s)}{left}"
-        self._bar.print(line)
+        if cell.speedup:
+            ratio = f"{cell.speedup.ratio:.3f} times eager's speed"
+            outcome = f"graph at {ratio}, {result.parity}"
+        took = _duration(result.duration_s)
+        self._bar.print(f"[{done}/{total}] {cell.name}: {outcome}, in {took}{left}")
 
 
 def _duration(seconds: float) -> str:
@@ -210,42 +187,39 @@ def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
     from rich.console import Console
 
     from ..report.blocks import print_blocks
-    from ..tools.sweep.document import choose_exit_status
+    from ..tools.sweep.document import choose_exit_status, summarize_sweep
+    from ..tools.sweep.growth import measure_growth
     from ..tools.sweep.report import report_sweep
 
-    summary, growth = _write_reports(document, folder)
+    _write_reports(document, folder)
+    summary = summarize_sweep(document)
     if as_json:
         everything = {
             "summary": summary.model_dump(),
-            "growth": [one.model_dump() for one in growth],
+            "growth": [one.model_dump() for one in measure_growth(document)],
             "sweep": document.model_dump(),
         }
         click.echo(json.dumps(everything, indent=1))
     else:
         console = Console()
-        print_blocks(report_sweep(document, summary, growth), console)
+        print_blocks(report_sweep(document), console)
         console.print(f"report, table, pictures and records: {folder}", soft_wrap=True)
     return choose_exit_status(summary)
 
 
-def _write_reports(document: SweepDocument, folder: Path) -> Tuple[SweepSummary, List[Growth]]:
-    """Compute the report from the stored cells and write pictures, Markdown and CSV."""
+def _write_reports(document: SweepDocument, folder: Path) -> None:
+    """Write pictures, Markdown and CSV, computed from the stored cells."""
     from ..record.run import write_atomically
     from ..report.blocks import format_markdown
-    from ..tools.sweep.document import summarize_sweep
-    from ..tools.sweep.growth import measure_growth
-    from ..tools.sweep.plot import render_sweep_pictures
-    from ..tools.sweep.report import format_csv, report_sweep
+    from ..tools.sweep.document import format_csv
+    from ..tools.sweep.report import render_sweep_pictures, report_sweep
 
-    summary, growth = summarize_sweep(document), measure_growth(document)
     try:
-        pictures = render_sweep_pictures(document, summary, growth, folder)
-        report = format_markdown(report_sweep(document, summary, growth, pictures))
-        write_atomically(folder / "report.md", report)
+        report = report_sweep(document, render_sweep_pictures(document, folder))
+        write_atomically(folder / "report.md", format_markdown(report))
         write_atomically(folder / "cells.csv", format_csv(document))
     except OSError as error:
         raise InputError(
             f"the report cannot be written to {folder} ({error.strerror}); give --out another "
             "folder"
         ) from None
-    return summary, growth

@@ -14,7 +14,7 @@ import oneflow as flow
 from oneflow import nn
 
 from ...data import DatasetInfo
-from ...models import ModelFactoryError, UnknownModelError, create_model, list_arguments
+from ...models import OwnCodeError, UnknownModelError, create_model, list_arguments
 from ..config import Workload
 from ..errors import InputError
 from ..record.checkpoint import find_checkpoint, fit_state, read_about, read_state
@@ -127,7 +127,7 @@ def create_student(workload: Workload) -> nn.Module:
         arguments["dropout"] = workload.dropout
     try:
         return create_model(workload.model, num_classes=workload.num_classes, **arguments)
-    except (ModelFactoryError, UnknownModelError):
+    except (OwnCodeError, UnknownModelError):
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         if not arguments:

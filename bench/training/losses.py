@@ -12,7 +12,7 @@ import oneflow as flow
 from oneflow import nn
 from oneflow.nn import functional
 
-from ...models.own_code import OwnCodeError, import_attribute
+from ...models.registry import OwnCodeError, import_attribute
 from ..config import LOSS_ARGUMENTS, TEACHER_LOSSES, Workload
 from ..errors import InputError
 

@@ -14,7 +14,7 @@ import oneflow as flow
 from oneflow import nn
 from typing_extensions import Protocol
 
-from ...models.own_code import OwnCodeError, import_attribute
+from ...models.registry import OwnCodeError, import_attribute
 from ..config import Contender, Workload
 from ..errors import InputError
 from ..plan.graph_options import OptionValue

@@ -79,9 +79,9 @@ LINGER_S = 10.0
 
 def _known_input_errors() -> Any:
     from ...data import DataError
-    from ...models import ModelFactoryError, UnknownModelError
+    from ...models import OwnCodeError, UnknownModelError
 
-    return InputError, DataError, ModelFactoryError, UnknownModelError
+    return InputError, DataError, OwnCodeError, UnknownModelError
 
 
 def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], None]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from test_writer import list_files
 
 from oneflow_bench.data import DataError, default_dataset_path, load_dataset, make_digits
-from oneflow_bench.data.digits import split_stratified
+from oneflow_bench.data.importers import split_stratified
 
 
 @pytest.mark.slow

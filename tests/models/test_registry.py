@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from oneflow_bench.models import (
-    ModelFactoryError,
+    OwnCodeError,
     UnknownModelError,
     create_model,
     get_model_spec,
@@ -92,5 +92,5 @@ def test_a_model_of_ones_own_is_found_in_the_current_folder(own_models):
     ],
 )
 def test_a_factory_that_cannot_be_used_is_one_sentence(own_models, name, message):
-    with pytest.raises(ModelFactoryError, match=message):
+    with pytest.raises(OwnCodeError, match=message):
         create_model(name)

@@ -1,4 +1,4 @@
-"""Records in the formats of other tools, one file a format.
+"""Records in the formats of other tools.
 
 The module of a format is imported when the format is asked for.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Sequence
 
 from ...errors import InputError
 
@@ -18,21 +19,22 @@ if TYPE_CHECKING:
 
 
 class Format(NamedTuple):
-    """`module` has `render(selected) -> text`, or `write_folder(selected, folder)`."""
+    """The function of a module that gives a text, or fills a folder given as second argument."""
 
     module: str
+    function: str
     is_folder: bool = False
 
 
 FORMATS: Dict[str, Format] = {
-    "pyperf": Format("pyperf_json"),
-    "pytest-benchmark": Format("pytest_benchmark_json"),
-    "github-action-benchmark": Format("github_action"),
-    "hyperfine": Format("hyperfine_json"),
-    "bencher": Format("bencher"),
-    "csv": Format("csv_rows"),
-    "markdown": Format("markdown"),
-    "tensorboard": Format("tensorboard", is_folder=True),
+    "pyperf": Format("step_times", "render_pyperf"),
+    "pytest-benchmark": Format("step_times", "render_pytest_benchmark"),
+    "github-action-benchmark": Format("metrics", "render_github_action"),
+    "hyperfine": Format("step_times", "render_hyperfine"),
+    "bencher": Format("metrics", "render_bencher"),
+    "csv": Format("tables", "render_csv"),
+    "markdown": Format("tables", "render_markdown"),
+    "tensorboard": Format("tensorboard", "write_folder", is_folder=True),
 }
 
 
@@ -42,22 +44,25 @@ def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) 
     Raises InputError if `out` exists or cannot be written, if a format that writes a folder gets
     none, and if a format refuses the selection.
     """
+    from ...record.run import write_atomically
+
     chosen = FORMATS[format_name]
-    module = import_module(f"{__name__}.{chosen.module}")
+    write = getattr(import_module(f"{__name__}.{chosen.module}"), chosen.function)
     if out is None:
         if chosen.is_folder:
             raise InputError(
                 f"--format {format_name} writes a folder and none was given; give --out FOLDER"
             )
-        text: str = module.render(selected)
+        text: str = write(selected)
         return text
     if out.exists():
         raise InputError(f"--out {out} exists already; give a new name")
     try:
         if chosen.is_folder:
-            _write_folder(module, selected, out)
+            with _new_folder(out) as folder:
+                write(selected, folder)
         else:
-            _write_text(module.render(selected), out)
+            write_atomically(out, write(selected))
     except OSError as error:
         raise InputError(
             f"--out {out} cannot be written ({error.strerror}); give a name in a folder that "
@@ -66,19 +71,13 @@ def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) 
     return None
 
 
-def _write_text(text: str, out: Path) -> None:
-    from ...record.run import write_atomically
-
-    write_atomically(out, text)
-
-
-def _write_folder(module: object, selected: Sequence[Selected], out: Path) -> None:
-    """Write beside `out`, then rename, so that no half-written folder is ever seen."""
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that is renamed at the end: no half-written folder is ever seen."""
     temporary = Path(tempfile.mkdtemp(dir=str(out.parent), prefix=f".{out.name}-"))
     try:
-        module.write_folder(selected, temporary)  # type: ignore[attr-defined]
+        yield temporary
         temporary.chmod(0o755)
         temporary.rename(out)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise

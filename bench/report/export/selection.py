@@ -9,7 +9,6 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 from ...config import Contender
 from ...errors import InputError
 from ...record.run import BlockEvent, RunRecord, SetupEvent
-from ...verdict.statistics import Summary
 from ..comparison import ContenderSummary, summarize_contender
 
 TRAIN_STEP = "train_step"
@@ -65,10 +64,6 @@ class Selected:
             )
         return blocks
 
-    def setup(self) -> Optional[SetupEvent]:
-        setups: List[SetupEvent] = self.record.of_kind(SetupEvent, self.contender.name)
-        return setups[0] if setups else None
-
 
 def select_contenders(records: Sequence[RunRecord], contender: Optional[str]) -> List[Selected]:
     """The contenders to export: all of them, or the one of that name of every record.
@@ -111,33 +106,27 @@ def step_time_s(block: BlockEvent) -> float:
 def list_scalars(selected: Selected) -> List[Scalar]:
     """Times in seconds and memory in bytes, as far as the record has them; smaller is better."""
     summary = selected.summary
-    scalars = [
-        *_summary_scalars("train_step_time_s", summary.train_step_time_s),
-        *_summary_scalars("eval_step_time_s", summary.eval_step_time_s),
-    ]
-    if summary.compile_s is not None:
-        scalars.append(Scalar("compile_s", summary.compile_s, "s"))
-    if summary.time_to_first_step_s is not None:
-        scalars.append(Scalar("time_to_first_step_s", summary.time_to_first_step_s, "s"))
-    if summary.peak_rss_bytes is not None:
-        scalars.append(Scalar("peak_rss_bytes", summary.peak_rss_bytes, "bytes"))
+    scalars = []
+    for name in ("train_step_time_s", "eval_step_time_s"):
+        time = getattr(summary, name)
+        if time is not None:
+            scalars.append(Scalar(name, time.median, "s", time.low, time.high))
+    units = {"compile_s": "s", "time_to_first_step_s": "s", "peak_rss_bytes": "bytes"}
+    for name, unit in units.items():
+        value = getattr(summary, name)
+        if value is not None:
+            scalars.append(Scalar(name, value, unit))
     if summary.accuracy:
         scalars.append(Scalar("validation_error", 1 - summary.accuracy[-1], "fraction"))
     return scalars
-
-
-def _summary_scalars(name: str, summary: Optional[Summary]) -> List[Scalar]:
-    if summary is None:
-        return []
-    return [Scalar(name, summary.median, "s", summary.low, summary.high)]
 
 
 def describe_machine_of(selected: Selected) -> Dict[str, Any]:
     """Facts about machine and software, as far as the record has them."""
     environment = selected.record.document.environment_start
     cpu = environment.get("cpu") or {}
-    setup = selected.setup()
-    software = setup.environment if setup else {}
+    setups: List[SetupEvent] = selected.record.of_kind(SetupEvent, selected.contender.name)
+    software = setups[0].environment if setups else {}
     facts = {
         "cpu_model_name": cpu.get("model"),
         "cpu_count": cpu.get("cores"),

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from ...report.blocks import Block, Heading, Table, Text
 from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
-from .metrics import METRICS, Metric
+from . import METRICS, Metric
 from .series import Change, Curve, History, Series, Value
 
 SHOWN_POINTS = 30  # the newest in a line; the pictures show all
@@ -30,13 +30,11 @@ def report_history(history: History, encoding: str) -> List[Block]:
     The bars of the curves are ASCII if `encoding` has no others.
     """
     blocks: List[Block] = []
-    many = len(history.series)
     for number, series in enumerate(history.series, start=1):
         count = len(series.runs)
-        days = f"{series.first[:10]} to {series.last[:10]}"
-        plural = "run" if count == 1 else "runs"
+        title = f"series {number} of {len(history.series)}: {count} run{'s' if count > 1 else ''}"
         blocks += [
-            Heading(f"series {number} of {many}: {count} {plural}, {days}"),
+            Heading(f"{title}, {series.first[:10]} to {series.last[:10]}"),
             Text(describe_series(series, number)),
             *_report_curves(series, encoding),
         ]
@@ -70,7 +68,8 @@ def _report_curves(series: Series, encoding: str) -> List[Block]:
     rows, changes = [], []
     for curve in series.curves:
         heading = METRICS[curve.metric].heading
-        ends = [_format_end(curve, 0), _format_end(curve, -1)]
+        values = (curve.points[0].value, curve.points[-1].value)
+        ends = [_mark(v) if isinstance(v, str) else format_value(curve.metric, v) for v in values]
         rows.append([heading, curve.contender, *ends, draw_line(curve, encoding)])
         changes += [
             f"changed: {heading} of {curve.contender}, {format_change(curve.metric, change)} "
@@ -82,11 +81,8 @@ def _report_curves(series: Series, encoding: str) -> List[Block]:
     return [*blocks, Text(changes)] if changes else blocks
 
 
-def _format_end(curve: Curve, index: int) -> str:
-    value = curve.points[index].value
-    if isinstance(value, str):
-        return VERDICT_MARKS.get(value, OTHER_VERDICT_MARK)
-    return format_value(curve.metric, value)
+def _mark(verdict: Value) -> str:
+    return VERDICT_MARKS.get(str(verdict), OTHER_VERDICT_MARK)
 
 
 def format_value(metric: str, value: Value) -> str:
@@ -109,7 +105,7 @@ def draw_line(curve: Curve, encoding: str) -> str:
     first = max(0, len(curve.points) - SHOWN_POINTS)
     values = [point.value for point in curve.points[first:]]
     if curve.metric == "parity":
-        marks = [VERDICT_MARKS.get(str(value), OTHER_VERDICT_MARK) for value in values]
+        marks = [_mark(value) for value in values]
     else:
         marks = _draw_bars(METRICS[curve.metric], [float(value) for value in values], encoding)
     changed = {change.index - first for change in curve.changes}
@@ -148,12 +144,12 @@ def render_history_pictures(history: History, folder: Path) -> List[Path]:
         if newest:
             with plt.rc_context({**PICTURE_STYLE, "font.size": 9}):
                 shown = [pair for pair in numbered if pair in newest]
-                figure = draw_metric(metric, shown, len(numbered))
+                figure = _draw_metric(metric, shown, len(numbered))
                 written += save_picture(figure, folder, f"history-{metric}")
     return written
 
 
-def draw_metric(metric: str, shown: Sequence[Tuple[int, Series]], of: int) -> Any:
+def _draw_metric(metric: str, shown: Sequence[Tuple[int, Series]], of: int) -> Any:
     """A panel for each series with its number; `of` is the number of series with that metric."""
     height = 0.6 + 3.1 * len(shown)
     figure, grid = plt.subplots(
@@ -168,9 +164,8 @@ def draw_metric(metric: str, shown: Sequence[Tuple[int, Series]], of: int) -> An
 
 def draw_series(axes: Any, metric: str, number: int, series: Series) -> None:
     """One panel: the runs at equal distances, a curve a contender, changes as broken lines."""
-    first, *others = describe_series(series, number)
-    lines = [f"series {number}: {first}", *others]
-    wrapped = [line for text in lines for line in textwrap.wrap(text, 125)]
+    lines = f"series {number}: " + "\n".join(describe_series(series, number))
+    wrapped = [line for text in lines.splitlines() for line in textwrap.wrap(text, 125)]
     axes.set_title("\n".join(wrapped), fontsize=8, loc="left")
     axes.set_ylabel(METRICS[metric].heading)
     places = {run: index for index, run in enumerate(series.runs)}
@@ -201,13 +196,11 @@ def _draw_curve(axes: Any, curve: Curve, places: Dict[str, int], index: int) -> 
         if point.low is not None and point.high is not None:
             bounds = [point.low * factor, point.high * factor]
             axes.plot([place, place], bounds, color=colour, linewidth=2.5, alpha=0.35)
-    if curve.changes and not verdicts:
-        ends = [0, *(change.index for change in curve.changes), len(at)]
-        levels = [curve.changes[0].before, *(change.after for change in curve.changes)]
-        for start, end, level in zip(ends, ends[1:], levels):
-            height = float(level) * factor
-            span = [at[start] - 0.4, at[end - 1] + 0.4]
-            axes.plot(span, [height, height], color=colour, linewidth=5, alpha=0.25)
+    starts = [0, *(change.index for change in curve.changes)]
+    levels = [change.before for change in curve.changes[:1]] + [c.after for c in curve.changes]
+    for start, end, level in zip(starts, [*starts[1:], len(at)], [] if verdicts else levels):
+        height, span = float(level) * factor, [at[start] - 0.4, at[end - 1] + 0.4]
+        axes.plot(span, [height, height], color=colour, linewidth=5, alpha=0.25)
     for change in curve.changes:
         between = at[change.index] - 0.5
         axes.axvline(between, color=colour, linestyle="--", linewidth=1)

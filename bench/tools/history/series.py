@@ -8,12 +8,11 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 from pydantic import BaseModel
 
-from ...config import Contender
 from ...errors import InputError, RecordError
 from ...record.run import DOCUMENT_NAME, RunRecord, SetupEvent, load_record
 from ...report.comparison import compare_contenders, summarize_contender
 from ...verdict.change_points import find_changes
-from .metrics import METRICS
+from . import METRICS
 
 UNKNOWN = "unknown"  # not in the record
 NONE = "none"  # a setting that is not set
@@ -69,7 +68,7 @@ class History(BaseModel):
 
     series: List[Series]
     left_out: List[str]  # runs that are no points, each with the reason
-    skipped: List[str]  # records that could not be read, each with the reason
+    skipped: List[str] = []  # records that could not be read, each with the reason
 
 
 def find_runs(folders: Sequence[Path]) -> List[Path]:
@@ -83,11 +82,9 @@ def find_runs(folders: Sequence[Path]) -> List[Path]:
             raise InputError(
                 f"{folder} is no folder; give a folder of runs, such as results, or run folders"
             )
-        runs = (
-            [folder]
-            if (folder / DOCUMENT_NAME).exists()
-            else sorted(path.parent for path in folder.glob(f"*/{DOCUMENT_NAME}"))
-        )
+        runs = sorted(path.parent for path in folder.glob(f"*/{DOCUMENT_NAME}"))
+        if (folder / DOCUMENT_NAME).exists():
+            runs = [folder]
         if not runs:
             raise InputError(
                 f"{folder} holds no run (no {folder}/*/{DOCUMENT_NAME}); make one with "
@@ -114,7 +111,8 @@ def load_history(
     if not history.series:
         reasons = "; ".join([*skipped, *history.left_out])
         raise InputError(f"no complete run was found among {len(runs)}: {reasons}")
-    return history.model_copy(update={"skipped": skipped})
+    history.skipped = skipped
+    return history
 
 
 def build_history(records: Sequence[RunRecord], metrics: Sequence[str]) -> History:
@@ -145,7 +143,7 @@ def build_history(records: Sequence[RunRecord], metrics: Sequence[str]) -> Histo
                 curves=_build_curves(members, metrics),
             )
         )
-    return History(series=series, left_out=left_out, skipped=[])
+    return History(series=series, left_out=left_out)
 
 
 def _build_curves(records: Sequence[RunRecord], metrics: Sequence[str]) -> List[Curve]:
@@ -176,9 +174,8 @@ def _measure(record: RunRecord) -> Iterator[Tuple[Any, ...]]:
         step = summary.train_step_time_s
         if step is not None:
             yield "train_step_time_s", name, step.median, step.low, step.high
-        compile_s = (summary.compile_train_s or 0.0) + (summary.compile_eval_s or 0.0)
-        if compile_s > 0:  # eager compiles nothing
-            yield "compile_s", name, compile_s
+        if summary.compile_s:  # eager compiles nothing
+            yield "compile_s", name, summary.compile_s
         if summary.peak_rss_bytes is not None:
             yield "peak_rss_bytes", name, float(summary.peak_rss_bytes)
         if summary.accuracy:
@@ -194,23 +191,22 @@ def _measure(record: RunRecord) -> Iterator[Tuple[Any, ...]]:
 def mark_changes(metric: str, points: Sequence[Point]) -> List[Change]:
     """Changes of level, or of the verdict, with the runs they begin at."""
     how = METRICS[metric]
-    values = [point.value for point in points]
+    values: List[Any] = [point.value for point in points]
     if how.min_step is None:
-        return [
-            Change(index=i, run_id=points[i].run_id, before=values[i - 1], after=values[i])
-            for i in range(1, len(values))
-            if values[i] != values[i - 1]
-        ]
-    found = find_changes([float(value) for value in values], how.min_step, how.relative)
+        pairs = enumerate(zip(values, values[1:]), start=1)
+        found = [(i, before, after) for i, (before, after) in pairs if before != after]
+    else:
+        changes = find_changes(values, how.min_step, how.relative)
+        found = [(change.index, change.before, change.after) for change in changes]
     return [
         Change(
-            index=change.index,
-            run_id=points[change.index].run_id,
-            before=change.before,
-            after=change.after,
-            relative=change.after / change.before - 1 if change.before else None,
+            index=index,
+            run_id=points[index].run_id,
+            before=before,
+            after=after,
+            relative=after / before - 1 if how.min_step and before else None,
         )
-        for change in found
+        for index, before, after in found
     ]
 
 
@@ -221,7 +217,7 @@ def create_series_key(record: RunRecord) -> Key:
     its settings, OneFlow's version, the environment variables in effect and the BLAS kernel. The
     suite's own commit is not among them, since a history shows its effect.
     """
-    document = record.document
+    document, machine = record.document, record.document.environment_start
     key = {
         name: _format_field(value, NONE)
         for name, value in document.workload.model_dump().items()
@@ -229,28 +225,23 @@ def create_series_key(record: RunRecord) -> Key:
     }
     for name in ("train_samples", "val_samples", "start_epoch"):
         key[name] = str(getattr(document, name))
-    cpu = document.environment_start.get("cpu") or {}
+    cpu, memory = machine.get("cpu") or {}, machine.get("memory_bytes")
     key["processor"] = _format_field(cpu.get("model"))
     key["cores"] = _format_field(cpu.get("cores"))
-    memory = document.environment_start.get("memory_bytes")
     # in whole GiB: kernels keep some of the memory for themselves
     key["memory"] = UNKNOWN if memory is None else f"{memory / 2**30:.0f} GiB"
     key["contenders"] = ", ".join(record.contender_names())
+    kernels = machine.get("blas_kernel") or {}
     for contender in document.contenders:
-        facts = _describe_contender(record, contender)
+        setups: List[SetupEvent] = record.of_kind(SetupEvent, contender.name)
+        software = setups[0].environment if setups else {}
+        settings = contender.model_dump(exclude={"name"})
+        facts = {name: _format_field(value, NONE) for name, value in settings.items()}
+        for name in ("oneflow", "variables"):
+            facts[name] = _format_field(software.get(name))
+        facts["blas_kernel"] = _format_field(kernels.get(contender.name))
         key.update({f"{contender.name}.{name}": value for name, value in facts.items()})
     return key
-
-
-def _describe_contender(record: RunRecord, contender: Contender) -> Key:
-    setups: List[SetupEvent] = record.of_kind(SetupEvent, contender.name)
-    software = setups[0].environment if setups else {}
-    kernels = record.document.environment_start.get("blas_kernel") or {}
-    settings = contender.model_dump(exclude={"name"})
-    facts = {name: _format_field(value, NONE) for name, value in settings.items()}
-    facts.update({name: _format_field(software.get(name)) for name in ("oneflow", "variables")})
-    facts["blas_kernel"] = _format_field(kernels.get(contender.name))
-    return facts
 
 
 def _format_field(value: Any, missing: str = UNKNOWN) -> str:

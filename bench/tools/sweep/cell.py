@@ -1,10 +1,9 @@
 """Runs the cells of a sweep: each is a comparison of two modes that always ends in a result.
 
-This process runs a cell by itself and not by a `bench compare` in between. OneFlow lives in the
-workers alone, each in a session of its own, so that no crash of it reaches this process. Every wait
-for an answer is limited by the time of the cell, and ending a worker ends its whole session. A
-`bench compare` would have to be ended from outside, which can leave its workers behind, and would
-return a sentence on stderr in place of the kind of error.
+OneFlow lives in the workers alone, each in a session of its own, so that no crash of it reaches
+this process. Every wait for an answer is limited by the time of the cell. A `bench compare` for
+each cell would have to be ended from outside, which can leave its workers behind, and would return
+a sentence on stderr in place of the kind of error.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import statistics
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from ...config import Contender
 from ...errors import BenchError, InputError, Interrupted, WorkerError, WorkerTimeout
@@ -25,10 +24,10 @@ from ...measure.training_phase import Observer
 from ...plan.checks import validated
 from ...record.machine import read_oom_kills
 from ...record.run import RunRecord
-from ...report.comparison import ContenderSummary, compare_contenders
+from ...report.comparison import compare_contenders
 from ...worker.environment import RuntimeResolver
 from ...worker.launch import create_launcher
-from ...worker.messages import Launcher
+from ...worker.messages import Launcher, Worker
 from .document import (
     CELLS_FOLDER,
     MODES,
@@ -37,7 +36,6 @@ from .document import (
     CellStatus,
     ModeResult,
     SweepDocument,
-    name_cell,
     save_sweep,
 )
 from .plan import PlannedCell
@@ -56,22 +54,19 @@ CellObserver = Callable[[Cell, int, int, Optional[float]], None]
 class DeadlineWorker:
     """A worker that has to answer before the whole cell's time is over."""
 
-    def __init__(self, worker: Any, deadline_s: float, limit_s: float, clock: Clock) -> None:
+    def __init__(self, worker: Worker, deadline_s: float, limit_s: float, clock: Clock) -> None:
         self._worker = worker
         self._deadline_s, self._limit_s, self._clock = deadline_s, limit_s, clock
 
-    def ask(self, call: str, timeout_s: float, **arguments: Any) -> Dict[str, Any]:
+    def ask(self, call: str, timeout_s: float, **arguments: Any) -> Any:
         """As `WorkerProcess.ask`; raises WorkerTimeout when the cell's time is over."""
         left_s = self._deadline_s - self._clock()
-        if left_s > timeout_s:
-            answer: Dict[str, Any] = self._worker.ask(call, timeout_s, **arguments)
-            return answer
         try:
             if left_s > 0:
-                answer = self._worker.ask(call, left_s, **arguments)
-                return answer
+                return self._worker.ask(call, min(timeout_s, left_s), **arguments)
         except WorkerTimeout:
-            pass
+            if timeout_s < left_s:
+                raise
         raise WorkerTimeout(
             f"the cell was not done within {self._limit_s:g} s and was ended in a {call} turn; "
             "give a longer --cell-timeout if it needs it"
@@ -98,7 +93,7 @@ def limit_launcher(launch: Launcher, limit_s: float, clock: Clock) -> Launcher:
 
 def record_path(cell: Cell) -> str:
     """Folder of a cell's record, relative to the sweep; another configuration has another."""
-    name = re.sub(r"[^A-Za-z0-9._=-]+", "-", name_cell(cell.values))
+    name = re.sub(r"[^A-Za-z0-9._=-]+", "-", cell.name)
     return f"{CELLS_FOLDER}/{name}-{cell.fingerprint[:_SHOWN_DIGITS]}"
 
 
@@ -114,7 +109,8 @@ def measure_cell(
     """Run a cell in the sweep's folder. Raises Interrupted, and no other error of the suite."""
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     start_s, kills = clock(), read_oom_kills()
-    place: Optional[str] = None
+    cell, plan = planned.cell, planned.plan
+    place = None if plan is None else record_path(cell)
 
     def end(status: CellStatus, reason: str, **measured: Any) -> CellResult:
         return CellResult(
@@ -127,15 +123,17 @@ def measure_cell(
             **measured,
         )
 
-    if planned.plan is None:
-        return end("refused", planned.refusal or "the flags cannot be used")
-    place = record_path(planned.cell)
+    if plan is None or place is None:
+        return end("refused", str(planned.refusal))
+    run = folder / place
     try:
-        shutil.rmtree(folder / place, ignore_errors=True)  # an attempt that was cut short
-        launch = limit_launcher(create(folder / place, environments), cell_timeout_s, clock)
-        record = _execute(planned, folder / place, launch, environments, observe)
+        shutil.rmtree(run, ignore_errors=True)  # an attempt that was cut short
+        launch = limit_launcher(create(run, environments), cell_timeout_s, clock)
+        contenders = [validated(Contender, {"name": m, "mode": m, **cell.side}) for m in MODES]
+        document = create_document("compare", plan, cell.measuring, contenders, environments)
+        record = execute_plan(plan, document, run, launch, observe)
     except InputError as error:
-        if not (folder / place).exists():  # refused before anything was measured
+        if not run.exists():  # refused before anything was measured
             place = None
         return end("refused", str(error))
     except WorkerTimeout as error:
@@ -143,20 +141,6 @@ def measure_cell(
     except WorkerError as error:
         return end(*describe_failure(error, kills, read_oom_kills()))
     return end("done", "measured to the end", **judge_cell(record))
-
-
-def _execute(
-    planned: PlannedCell,
-    folder: Path,
-    launch: Launcher,
-    environments: RuntimeResolver,
-    observe: Observer,
-) -> RunRecord:
-    assert planned.plan is not None
-    cell = planned.cell
-    contenders = [validated(Contender, {"name": m, "mode": m, **cell.side}) for m in MODES]
-    document = create_document("compare", planned.plan, cell.measuring, contenders, environments)
-    return execute_plan(planned.plan, document, folder, launch, observe)
 
 
 def describe_failure(
@@ -183,24 +167,21 @@ def judge_cell(record: RunRecord) -> Dict[str, Any]:
     """Speedup and parity of a cell's record, as fields of CellResult."""
     comparison = compare_contenders(record, MODES[0], record, MODES[1])
     sides = zip(MODES, (comparison.baseline, comparison.contender))
+    modes = {
+        mode: ModeResult(
+            step_time_s=side.train_step_time_s,
+            compile_s=side.compile_s,
+            first_step_s=side.first_step_s,
+            peak_rss_bytes=side.peak_rss_bytes,
+        )
+        for mode, side in sides
+    }
     return {
-        "modes": {mode: _summarize_mode(side) for mode, side in sides},
+        "modes": modes,
         "speedup": comparison.speedup,
         "parity": comparison.parity,
         "parity_reason": comparison.parity_reason,
     }
-
-
-def _summarize_mode(side: ContenderSummary) -> ModeResult:
-    compile_s = None
-    if side.compile_train_s is not None:
-        compile_s = side.compile_train_s + (side.compile_eval_s or 0.0)
-    return ModeResult(
-        step_time_s=side.train_step_time_s,
-        compile_s=compile_s,
-        first_step_s=side.first_step_s,
-        peak_rss_bytes=side.peak_rss_bytes,
-    )
 
 
 def run_sweep(
@@ -215,9 +196,8 @@ def run_sweep(
     `observe` is called for each cell before it starts and after it ended (then it has a result).
     Raises Interrupted on Ctrl-C, and InputError if the folder cannot be written to.
     """
-    durations_s: List[float] = []
+    total, durations_s = len(document.cells), []
     waiting = [position for position in order if document.cells[position].result is None]
-    total = len(document.cells)
     document.status = "running"
     save_sweep(folder, document)
     try:

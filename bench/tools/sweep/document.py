@@ -12,10 +12,12 @@ The whole report is computed from the document. Schema history:
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
@@ -72,6 +74,38 @@ class Cell(_Strict):
     side: Dict[str, Value]  # fields of both contenders: runtime, device
     result: Optional[CellResult] = None  # None: not run yet
 
+    @property
+    def name(self) -> str:
+        return name_cell(self.values)
+
+    @property
+    def curve(self) -> Dict[str, Value]:
+        """The values on all axes but the batch size."""
+        return {axis: value for axis, value in self.values.items() if axis != "batch_size"}
+
+    @property
+    def speedup(self) -> Optional[Ratio]:
+        return self.result.speedup if self.result and self.result.status == "done" else None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the modes do not compute the same."""
+        return self.result is not None and self.result.parity == "different"
+
+    @property
+    def failure(self) -> Optional[str]:
+        """Why it has no measurement, or why its modes differ; None for a good or a waiting cell."""
+        result = self.result
+        if result and result.status != "done":
+            return f"{result.status}; {result.reason}"
+        if result and result.parity in ("different", "inconclusive"):
+            return f"parity {result.parity}; {result.parity_reason}"
+        return None
+
+    def mode(self, mode: str) -> ModeResult:
+        """Without values where nothing was measured."""
+        return (self.result.modes if self.result else {}).get(mode, ModeResult())
+
 
 class SweepDocument(_Strict):
     """`sweep.json`."""
@@ -87,14 +121,9 @@ class SweepDocument(_Strict):
 
 
 def name_cell(values: Dict[str, Value]) -> str:
-    """The name of a cell, such as "resnet18 batch_size=4 feed=memory"."""
+    """The name of a cell, such as "resnet18 batch_size=4 feed=memory"; of a curve likewise."""
     others = [f"{axis}={value}" for axis, value in values.items() if axis != "model"]
     return " ".join([str(values["model"]), *others])
-
-
-def without_batch_size(values: Dict[str, Value]) -> Dict[str, Value]:
-    """The values on all axes but the batch size, which name a curve."""
-    return {axis: value for axis, value in values.items() if axis != "batch_size"}
 
 
 def save_sweep(folder: Path, document: SweepDocument) -> None:
@@ -116,6 +145,43 @@ def load_sweep(folder: Path) -> SweepDocument:
         path, SweepDocument, (SWEEP_SCHEMA_VERSION,), "sweep", "give a folder made by bench sweep"
     )
     return document
+
+
+def format_csv(document: SweepDocument) -> str:
+    """One row a cell, in seconds and bytes; empty if nothing was measured."""
+    fields = [*document.axes, "status", "reason", "record", "duration_s"]
+    fields += ["speedup", "speedup_low", "speedup_high", "parity"]
+    fields += [name for mode in MODES for name in _list_mode(mode, ModeResult())]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_list_values(cell) for cell in document.cells)
+    return stream.getvalue()
+
+
+def _list_values(cell: Cell) -> Dict[str, Any]:
+    if cell.result is None:
+        return {**cell.values, "status": "not run"}
+    named = {"status", "reason", "record", "duration_s", "parity"}
+    row = {**cell.values, **cell.result.model_dump(include=named)}
+    speedup = cell.result.speedup
+    if speedup:
+        row.update(speedup=speedup.ratio, speedup_low=speedup.low, speedup_high=speedup.high)
+    for mode in MODES:
+        row.update(_list_mode(mode, cell.mode(mode)))
+    return row
+
+
+def _list_mode(mode: str, result: ModeResult) -> Dict[str, Optional[float]]:
+    time = result.step_time_s
+    return {
+        f"{mode}_step_time_s": time and time.median,
+        f"{mode}_step_time_low_s": time and time.low,
+        f"{mode}_step_time_high_s": time and time.high,
+        f"{mode}_compile_s": result.compile_s,
+        f"{mode}_first_step_s": result.first_step_s,
+        f"{mode}_peak_rss_bytes": result.peak_rss_bytes,
+    }
 
 
 class GeometricMean(BaseModel):
@@ -153,45 +219,37 @@ def summarize_sweep(document: SweepDocument) -> SweepSummary:
     Cells whose modes differ are not in the mean: a graph that computes something else is no faster
     way to the same result.
     """
-    run = [cell for cell in document.cells if cell.result is not None]
-    done = [cell for cell in run if cell.result and cell.result.status == "done"]
+    results = [cell.result for cell in document.cells if cell.result is not None]
+    statuses = Counter(str(result.status) for result in results)
+    done = statuses.pop("done", 0)
     logs: Dict[Value, List[float]] = {}
     left_out: List[str] = []
-    for cell in run:
-        speedup = _counted_speedup(cell)
-        if speedup is None:
-            left_out.append(name_cell(cell.values))
-        else:
-            logs.setdefault(cell.values["model"], []).append(math.log(speedup))
+    for cell in document.cells:
+        if cell.speedup and not cell.differs:
+            logs.setdefault(cell.values["model"], []).append(math.log(cell.speedup.ratio))
+        elif cell.result:
+            left_out.append(cell.name)
     counted = [value for values in logs.values() for value in values]
-    mean = average_speedups(logs) if counted else None
+    worst = min(counted, default=None)
+
+    def impute(value: Optional[float]) -> Optional[float]:
+        if value is None or not counted:
+            return None
+        total = sum(counted) + len(left_out) * value
+        return math.exp(total / (len(counted) + len(left_out)))
+
     return SweepSummary(
         cells=len(document.cells),
-        done=len(done),
-        waiting=len(document.cells) - len(run),
-        failed=_count([c.result.status for c in run if c.result and c.result.status != "done"]),
-        parity=_count([c.result.parity for c in done if c.result]),
-        mean=mean,
+        done=done,
+        waiting=len(document.cells) - len(results),
+        failed=statuses,
+        parity=Counter(str(result.parity) for result in results if result.status == "done"),
+        mean=average_speedups(logs) if counted else None,
         left_out=left_out,
-        worst=math.exp(min(counted)) if counted else None,
-        mean_if_one=_imputed(counted, len(left_out), 0.0) if counted else None,
-        mean_if_worst=_imputed(counted, len(left_out), min(counted)) if counted else None,
+        worst=None if worst is None else math.exp(worst),
+        mean_if_one=impute(0.0),
+        mean_if_worst=impute(worst),
     )
-
-
-def _counted_speedup(cell: Cell) -> Optional[float]:
-    result = cell.result
-    if result is None or result.status != "done" or result.parity == "different":
-        return None
-    return result.speedup.ratio if result.speedup else None
-
-
-def _count(words: Sequence[Any]) -> Dict[str, int]:
-    return dict(Counter(str(word) for word in words))
-
-
-def _imputed(logs: Sequence[float], missing: int, value: float) -> float:
-    return math.exp((sum(logs) + missing * value) / (len(logs) + missing))
 
 
 def average_speedups(logs: Dict[Value, List[float]]) -> GeometricMean:
@@ -207,26 +265,21 @@ def average_speedups(logs: Dict[Value, List[float]]) -> GeometricMean:
     its cells, and the interval is about that model alone.
     """
     groups = list(logs.values()) if len(logs) > 1 else [[x] for x in next(iter(logs.values()))]
-    cells = sum(map(len, groups))
+    count, cells = len(groups), sum(map(len, groups))
     mean = sum(map(sum, groups)) / cells
-    half = _cluster_half_width(groups, mean)
+    low = high = None
+    if count > 1:
+        squares = sum((sum(value - mean for value in group) / cells) ** 2 for group in groups)
+        half = t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares)
+        low, high = math.exp(mean - half), math.exp(mean + half)
     return GeometricMean(
         ratio=math.exp(mean),
-        low=None if half is None else math.exp(mean - half),
-        high=None if half is None else math.exp(mean + half),
+        low=low,
+        high=high,
         over="models" if len(logs) > 1 else "cells",
         models=len(logs),
         cells=cells,
     )
-
-
-def _cluster_half_width(groups: List[List[float]], mean: float) -> Optional[float]:
-    count = len(groups)
-    if count < 2:
-        return None
-    cells = sum(map(len, groups))
-    squares = sum((sum(value - mean for value in group) / cells) ** 2 for group in groups)
-    return t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares)
 
 
 def choose_exit_status(summary: SweepSummary) -> int:

@@ -6,19 +6,34 @@ Pure functions of a sweep's stored cells.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
+import numpy as np
 from pydantic import BaseModel
 from typing_extensions import Literal
 
 from ...verdict.statistics import t_quantile
-from .document import MODES, Cell, ModeResult, SweepDocument, Value, without_batch_size
+from .document import MODES, Cell, SweepDocument, Value, name_cell
 
 MIN_BATCH_SIZES = 3
 BAD_RESIDUAL = 0.1  # a fit that misses a point by more than this share of it is called bad
 
 Quantity = Literal["step_time_s", "peak_rss_bytes"]
-QUANTITIES: Sequence[Quantity] = ("step_time_s", "peak_rss_bytes")
+
+
+class Shown(NamedTuple):
+    """How a quantity is shown: its values times `scale` are in `unit`."""
+
+    name: str
+    unit: str
+    scale: float
+    floor: str
+
+
+QUANTITIES: Dict[Quantity, Shown] = {
+    "step_time_s": Shown("step time", "ms", 1e3, "latency floor"),
+    "peak_rss_bytes": Shown("peak memory", "MiB", 1 / 2**20, "floor"),
+}
 
 
 class Point(BaseModel):
@@ -42,7 +57,7 @@ class LineFit(BaseModel):
     floor_held: bool  # the free floor was below 0, so that it was held there
     faster_than_linear: bool  # even the upper end of the free floor was below 0
     worst_residual: float  # largest |value - fit| / value
-    r_squared: float  # weighted
+    r_squared: float  # weighted; 1 if the values are equal
     count: int
 
     @property
@@ -63,6 +78,14 @@ class Growth(BaseModel):
     fit: Optional[LineFit]
     note: str  # why there is no fit, or its flaw; empty if it is good
 
+    @property
+    def name(self) -> str:
+        return name_cell(self.values)
+
+    @property
+    def shown(self) -> Shown:
+        return QUANTITIES[self.quantity]
+
 
 def measure_growth(document: SweepDocument) -> List[Growth]:
     """The curves of all models, modes and quantities, from the cells that were done.
@@ -71,8 +94,7 @@ def measure_growth(document: SweepDocument) -> List[Growth]:
     """
     groups: Dict[str, List[Cell]] = {}
     for cell in document.cells:
-        key = json.dumps(without_batch_size(cell.values), sort_keys=True)
-        groups.setdefault(key, []).append(cell)
+        groups.setdefault(json.dumps(cell.curve, sort_keys=True), []).append(cell)
     return [
         _grow(cells, mode, quantity)
         for cells in groups.values()
@@ -82,11 +104,11 @@ def measure_growth(document: SweepDocument) -> List[Growth]:
 
 
 def _grow(cells: List[Cell], mode: str, quantity: Quantity) -> Growth:
-    found = (_read_point(cell, mode, quantity) for cell in cells)
+    found = (_read_point(cell, mode, quantity) for cell in cells if not cell.differs)
     points = sorted((p for p in found if p is not None), key=lambda point: point.batch_size)
     fit = fit_line(points)
     return Growth(
-        values=without_batch_size(cells[0].values),
+        values=cells[0].curve,
         mode=mode,
         quantity=quantity,
         points=points,
@@ -96,10 +118,7 @@ def _grow(cells: List[Cell], mode: str, quantity: Quantity) -> Growth:
 
 
 def _read_point(cell: Cell, mode: str, quantity: Quantity) -> Optional[Point]:
-    if cell.result is None or cell.result.parity == "different":
-        return None
-    result = cell.result.modes.get(mode, ModeResult())
-    batch_size = int(cell.values["batch_size"])
+    batch_size, result = int(cell.values["batch_size"]), cell.mode(mode)
     if quantity == "peak_rss_bytes":
         value = result.peak_rss_bytes
         return None if value is None else Point(batch_size=batch_size, value=value)
@@ -119,8 +138,6 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
     Regression Analysis, 1998, chapters 1 and 9): those of the free fit, cut at a floor of 0 and, if
     the floor is held there, widened to the value shown.
     """
-    import numpy as np
-
     if len({point.batch_size for point in points}) < MIN_BATCH_SIZES:
         return None
     sizes = np.array([point.batch_size for point in points], dtype=float)
@@ -136,6 +153,7 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
     slope = float(design[:, 1].sum() / (design[:, 1] ** 2).sum()) if held else float(free[1])
     floor = max(0.0, float(free[0]))
     residuals = np.abs(floor + slope * sizes - values) / values
+    total = float(((1 - np.average(values, weights=values**-2.0) / values) ** 2).sum())
     return LineFit(
         floor=floor,
         floor_low=max(0.0, float(low[0])),
@@ -146,17 +164,9 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
         floor_held=held,
         faster_than_linear=bool(high[0] < 0),
         worst_residual=float(residuals.max()),
-        r_squared=_r_squared(values, residuals),
+        r_squared=1 - float((residuals**2).sum()) / total if total else 1.0,
         count=len(points),
     )
-
-
-def _r_squared(values: Any, residuals: Any) -> float:
-    """1 - weighted residual over weighted total sum of squares; 1 if the values are equal."""
-    weights = 1 / values**2
-    mean = float((weights * values).sum() / weights.sum())
-    total = float((weights * (values - mean) ** 2).sum())
-    return 1 - float((residuals**2).sum()) / total if total else 1.0
 
 
 def _note(points: Sequence[Point], fit: Optional[LineFit]) -> str:
@@ -168,3 +178,17 @@ def _note(points: Sequence[Point], fit: Optional[LineFit]) -> str:
     if fit.is_bad:
         return f"bad fit: the line misses a point by {fit.worst_residual * 100:.0f} % of it"
     return ""
+
+
+def describe_growth(growth: Sequence[Growth]) -> List[str]:
+    """The missing and the bad fits; curves with the same note stand together."""
+    notes: Dict[str, List[str]] = {}
+    for one in growth:
+        if one.note:
+            notes.setdefault(one.note, []).append(f"{one.name} {one.mode} {one.shown.name}")
+    return [
+        ", ".join(curves[:3])
+        + (f" and {len(curves) - 3} more" if curves[3:] else "")
+        + f": {note}."
+        for note, curves in notes.items()
+    ]

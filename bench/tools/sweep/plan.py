@@ -1,12 +1,11 @@
 """From lists of values to cells, and which of them are still to be run.
 
-Order of the cells. The modes of a cell take turns, so that drift of the machine cancels out of its
-speedup. It does not cancel between cells. If the models ran one after the other, or the batch sizes
-upwards, a machine that slows down would look like a slow model or like a steep cost per image. So
-the cells run in rounds. A round takes one cell of each model, in random order, and each model takes
-its own cells in random order (a randomised block design, with time as the block). The order comes
-from the seed and is stored. It also makes the mean duration of the cells done a fair estimate for
-the cells left, and gives every model some cells early.
+The modes of a cell take turns, so that drift of the machine cancels out of its speedup. It does not
+cancel between cells: if the models ran one after the other, or the batch sizes upwards, a machine
+that slows down would look like a slow model or a steep cost per image. So the cells run in rounds
+(a randomised block design, with time as the block). A round takes one cell of each model, in random
+order, and each model takes its own cells in random order. The order comes from the stored seed. It
+also makes the mean duration of the cells done a fair estimate for those left.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ...plan.recipe import load_recipe
 from ...record.machine import read_cpu, read_memory_bytes
 from ...worker.environment import STOCK, TUNED
 from ...worker.runtime_profile import find_oneflow
-from .document import SWEEP_NAME, Cell, SweepDocument, Value, load_sweep, name_cell
+from .document import SWEEP_NAME, Cell, CellResult, SweepDocument, Value, load_sweep, name_cell
 
 # unless a flag or the recipe sets the length of the training
 SHORT_TRAINING = {"epochs": 2, "steps_per_epoch": 60}
@@ -55,36 +54,40 @@ def create_axes(
 
     Raises InputError if no model fits a pattern.
     """
-    recipe = load_recipe(Path(config)) if config else {}
-    defaults = Workload()
-    models = lists.get("model") or [recipe.get("model", defaults.model)]
-    batch_sizes = lists.get("batch_size") or [recipe.get("batch_size", defaults.batch_size)]
-    axes: Dict[str, List[Value]] = {
-        "model": list(expand_models(models)),
-        "batch_size": list(batch_sizes),
-    }
-    others = {name: list(values) for name, values in lists.items() if name not in axes}
-    axes.update({name: values for name, values in others.items() if len(values) > 1})
+    recipe, defaults = _load_recipe(config), Workload()
+    models, batch_sizes = (
+        lists.get(name) or [recipe.get(name, getattr(defaults, name))]
+        for name in ("model", "batch_size")
+    )
+    axes: Dict[str, List[Value]] = {"model": [*expand_models(models)], "batch_size": [*batch_sizes]}
+    for name, values in lists.items():
+        if name not in axes and len(values) > 1:
+            axes[name] = list(values)
     return axes
+
+
+def _load_recipe(config: Optional[str]) -> Dict[str, Any]:
+    return load_recipe(Path(config)) if config else {}
 
 
 def expand_models(patterns: Sequence[str]) -> List[str]:
     """Names that fit any of the patterns, once each, in the order of the patterns."""
-    names: Dict[str, None] = {}
+    names: List[str] = []
     for pattern in patterns:
-        if ":" in pattern:  # a model of one's own
-            names[pattern] = None
-            continue
-        found = list_models(pattern)
-        if not found and not set("*?[") & set(pattern):
-            try:
-                get_model_spec(pattern)
-            except UnknownModelError as error:
-                raise InputError(f"--model: {error}") from None
+        found = [pattern] if ":" in pattern else list_models(pattern)  # a model of one's own
         if not found:
-            raise InputError(f"no model's name fits '{pattern}'; bench models lists them all")
-        names.update(dict.fromkeys(found))
-    return list(names)
+            raise InputError(_explain_unknown(pattern))
+        names += found
+    return list(dict.fromkeys(names))
+
+
+def _explain_unknown(pattern: str) -> str:
+    if not set("*?[") & set(pattern):
+        try:
+            get_model_spec(pattern)
+        except UnknownModelError as error:
+            return f"--model: {error}"
+    return f"no model's name fits '{pattern}'; bench models lists them all"
 
 
 def plan_cells(
@@ -95,7 +98,9 @@ def plan_cells(
     A combination that cannot be run is a refused cell. Raises InputError, with the first reason, if
     all of them are.
     """
-    shared = {**_short_training(flags), **{k: v for k, v in flags.items() if v is not None}}
+    recipe = _load_recipe(flags.get("config"))
+    short = {name: value for name, value in SHORT_TRAINING.items() if name not in recipe}
+    shared = {**short, **{k: v for k, v in flags.items() if v is not None}}
     places = [dict(zip(axes, combination)) for combination in itertools.product(*axes.values())]
     planned = []
     for done, values in enumerate(places):
@@ -108,29 +113,24 @@ def plan_cells(
     return planned
 
 
-def _short_training(flags: Dict[str, Any]) -> Dict[str, Any]:
-    recipe = load_recipe(Path(flags["config"])) if flags.get("config") else {}
-    return {name: value for name, value in SHORT_TRAINING.items() if name not in recipe}
-
-
 def _plan_cell(values: Dict[str, Value], flags: Dict[str, Any]) -> PlannedCell:
     workload, measuring, side = split_flags(flags)
-    plan, refusal = None, None
-    try:
-        plan = create_plan(workload)
-    except InputError as error:
-        refusal = str(error)
+    # time limits are no part of the configuration: they change no measured value
     facts: Dict[str, Any] = {"side": side, "measuring": measuring.model_dump(exclude={"timeout_s"})}
     if side.get("runtime") not in (None, TUNED, STOCK):
         facts["runtime_profile"] = _digest(Path(str(side["runtime"])))
-    if plan is None:
-        facts["flags"] = workload
-    else:
+    plan, refusal = None, None
+    try:
+        plan = create_plan(workload)
         facts["workload"] = plan.workload.model_dump()
         facts["sizes"] = [plan.train_samples, plan.val_samples, plan.steps_per_epoch]
+    except InputError as error:
+        refusal = str(error)
+        facts["flags"] = workload
+    described = json.dumps(facts, sort_keys=True, default=str)
     cell = Cell(
         values=values,
-        fingerprint=create_fingerprint(facts),
+        fingerprint=hashlib.sha256(described.encode()).hexdigest(),
         workload=plan.workload if plan else None,
         measuring=measuring,
         side=side,
@@ -144,11 +144,6 @@ def _digest(path: Path) -> Optional[str]:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return None
-
-
-def create_fingerprint(facts: Dict[str, Any]) -> str:
-    """sha256 of a configuration. Time limits are no part of it: they change no measured value."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def order_cells(cells: Sequence[Cell], seed: int) -> List[int]:
@@ -197,7 +192,7 @@ def carry_results(
     cell_timeout_s: float,
     retry_failed: bool,
 ) -> int:
-    """Give the cells of `wanted` the results that `stored` has for the same configuration.
+    """Give `wanted` the date of `stored`, and its results for cells of the same configuration.
 
     Returns the number of stored results that are dropped, since their configuration changed. A
     sweep may grow by cells and may not lose any. Raises InputError for that, and for another
@@ -209,30 +204,27 @@ def carry_results(
             f"the sweep in {folder} was measured on another machine (other "
             f"{', '.join(differing)}); give --out a new folder"
         )
-    by_name = {name_cell(cell.values): cell for cell in wanted.cells}
-    lost = [name_cell(c.values) for c in stored.cells if name_cell(c.values) not in by_name]
+    by_name = {cell.name: cell for cell in wanted.cells}
+    lost = [cell.name for cell in stored.cells if cell.name not in by_name]
     if lost:
         raise InputError(
             f"{folder} holds another sweep, with {len(lost)} cells that were not asked for now "
             f"(first: {lost[0]}); ask for them too, or give --out a new folder"
         )
+    wanted.created = stored.created
     changed = 0
     for before in stored.cells:
-        now = by_name[name_cell(before.values)]
-        if before.result is None:
+        now, result = by_name[before.name], before.result
+        if result is None:
             continue
         if before.fingerprint != now.fingerprint:
             changed += 1
-        elif _stands(before, cell_timeout_s, retry_failed):
-            now.result = before.result
+        elif _stands(result, cell_timeout_s, retry_failed):
+            now.result = result
     return changed
 
 
-def _stands(cell: Cell, cell_timeout_s: float, retry_failed: bool) -> bool:
+def _stands(result: CellResult, cell_timeout_s: float, retry_failed: bool) -> bool:
     """Whether a stored result still holds: a longer limit may change a timeout."""
-    assert cell.result is not None
-    if cell.result.status == "done":
-        return True
-    if cell.result.status == "timeout" and cell_timeout_s > cell.result.cell_timeout_s:
-        return False
-    return not retry_failed
+    outlasted = result.status == "timeout" and cell_timeout_s > result.cell_timeout_s
+    return result.status == "done" or not (outlasted or retry_failed)

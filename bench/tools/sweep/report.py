@@ -1,55 +1,40 @@
-"""The report of a sweep as blocks, for the terminal (80 columns) and Markdown, and its CSV.
+"""The report of a sweep as blocks, for the terminal (80 columns) and Markdown, and its pictures.
 
-Units change here: seconds to milliseconds, bytes to MiB. The CSV keeps seconds and bytes.
+Units change here: seconds to milliseconds, bytes to MiB. The pictures are readable in grayscale.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ...report.blocks import Block, Figure, Heading, Table, Text
-from ...report.format import MISSING, format_short_ratio
+from ...report.format import MISSING, format_mib, format_number, format_short_ratio
+from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
+from ...verdict.judge import EQUIVALENCE
 from ...verdict.statistics import Ratio
-from .document import (
-    MODES,
-    Cell,
-    GeometricMean,
-    ModeResult,
-    SweepDocument,
-    SweepSummary,
-    Value,
-    name_cell,
-    without_batch_size,
-)
-from .growth import Growth, Quantity
+from .document import MODES, Cell, GeometricMean, SweepDocument, name_cell, summarize_sweep
+from .growth import QUANTITIES, Growth, Quantity, describe_growth, measure_growth
 
 _SMALLEST = 1e-6  # milliseconds or MiB; a smaller value is the rounding of a fit
-_SCALE: Dict[Quantity, float] = {"step_time_s": 1e3, "peak_rss_bytes": 1 / 2**20}
-_UNIT: Dict[Quantity, str] = {"step_time_s": "ms", "peak_rss_bytes": "MiB"}
-_TITLE: Dict[Quantity, str] = {
-    "step_time_s": "Step time = latency floor + cost per image x batch size (misfit: worst miss)",
-    "peak_rss_bytes": "Peak memory = floor + cost per image x batch size (misfit: worst miss)",
-}
 # a speedup counts if the modes agree; the next table has the parity itself
 _AGREEMENT = {
-    "identical": "agree",
-    "equal within rounding": "agree",
+    **dict.fromkeys(["identical", "equal within rounding"], "agree"),
     "different": "differ",
     "inconclusive": "inconclusive",
 }
+_COLUMNS = 3
+_FAILED, _DONE = "#a02020", "#103060"
 
 
-def report_sweep(
-    document: SweepDocument,
-    summary: SweepSummary,
-    growth: Sequence[Growth],
-    pictures: Sequence[Path] = (),
-) -> List[Block]:
+def report_sweep(document: SweepDocument, pictures: Sequence[Path] = ()) -> List[Block]:
     """The result in sentences, the tables, and the reasons of failures; PNG pictures as links."""
-    reasons = [*describe_growth(growth), *describe_failures(document)]
+    growth = measure_growth(document)
+    failures = [f"{cell.name}: {cell.failure}" for cell in document.cells if cell.failure]
+    reasons = [*describe_growth(growth), *failures]
     machine = document.machine
     conditions = [
         f"Machine: {machine.get('cpu')}, {machine.get('cores')} cores, OneFlow "
@@ -57,92 +42,71 @@ def report_sweep(
         f"Cells ran in random order in rounds over the models (seed {document.order_seed}). "
         "docs/sweep.md explains how each value is computed.",
     ]
-    blocks: List[Block] = [
+    return [
         Heading(document.sweep_id),
-        Text([*describe_summary(summary), *conditions]),
-        *build_tables(document, growth),
+        Text([*describe_summary(document), *conditions]),
+        *_build_tables(document, growth),
+        *([Heading("Failures and bad fits"), Text(reasons)] if reasons else []),
+        *(Figure(path.stem, path.name) for path in pictures if path.suffix == ".png"),
     ]
-    if reasons:
-        blocks += [Heading("Failures and bad fits"), Text(reasons)]
-    return blocks + [Figure(p.stem, p.name) for p in pictures if p.suffix == ".png"]
 
 
-def build_tables(document: SweepDocument, growth: Sequence[Growth]) -> List[Block]:
+def _build_tables(document: SweepDocument, growth: Sequence[Growth]) -> List[Block]:
     """All tables with their titles; that of a growth if any curve of it has a fit."""
     baseline, contender = MODES
-    times, memory = [f"{mode} ms" for mode in MODES], [f"{mode} MiB" for mode in MODES]
+    speed = ["batch", *(f"{mode} ms" for mode in MODES), "speedup", "modes"]
+    cost = ["batch", "parity", "compile s", *(f"{mode} MiB" for mode in MODES)]
     blocks: List[Block] = [
         Heading(f"Speed (speedup: {baseline} time / {contender} time, 95 % interval)"),
-        Table(
-            ["cell", "batch", *times, "speedup", "modes"],
-            [_list_speed(cell) for cell in document.cells],
-            right=["batch", *times, "speedup", "modes"],
-        ),
+        Table(["cell", *speed], [_list_speed(cell) for cell in document.cells], right=speed),
         Heading("Parity, compile time and peak memory"),
-        Table(
-            ["cell", "batch", "parity", "compile s", *memory],
-            [_list_cost(cell) for cell in document.cells],
-            right=["batch", "parity", "compile s", *memory],
-        ),
+        Table(["cell", *cost], [_list_cost(cell) for cell in document.cells], right=cost),
     ]
     for quantity in dict.fromkeys(one.quantity for one in growth if one.fit):
-        numbers = [f"floor {_UNIT[quantity]}", f"{_UNIT[quantity]} an image", "misfit"]
+        shown = QUANTITIES[quantity]
+        title = f"{shown.name.capitalize()} = {shown.floor} + cost per image x batch size"
+        numbers = [f"floor {shown.unit}", f"{shown.unit} an image", "misfit"]
         rows = [_list_fit(one) for one in growth if one.quantity == quantity]
         blocks += [
-            Heading(_TITLE[quantity]),
+            Heading(f"{title} (misfit: worst miss)"),
             Table(["curve", "mode", *numbers], rows, right=numbers),
         ]
     return blocks
 
 
-def name_curve(values: Dict[str, Value]) -> str:
-    """The name of a cell without the batch size."""
-    return name_cell(without_batch_size(values))
-
-
 def _list_speed(cell: Cell) -> List[str]:
-    times = [_get_mode(cell, mode).step_time_s for mode in MODES]
+    times = [cell.mode(mode).step_time_s for mode in MODES]
     shown = [MISSING if time is None else f"{time.median * 1e3:.3g}" for time in times]
     result = cell.result
     if result is None or result.status != "done":
         outcome = [result.status if result else "not run yet", MISSING]
     else:
-        outcome = [format_ratio(result.speedup), _AGREEMENT.get(result.parity or "", MISSING)]
-    return [name_curve(cell.values), str(cell.values["batch_size"]), *shown, *outcome]
+        outcome = [_format_ratio(result.speedup), _AGREEMENT.get(result.parity or "", MISSING)]
+    return [name_cell(cell.curve), str(cell.values["batch_size"]), *shown, *outcome]
 
 
-def format_ratio(ratio: Union[Ratio, GeometricMean, None]) -> str:
+def _format_ratio(ratio: Union[Ratio, GeometricMean, None]) -> str:
     """A ratio with its interval, as in 1.052 (0.981-1.104)."""
-    if ratio is None:
-        return MISSING
-    return format_short_ratio(ratio.ratio, ratio.low, ratio.high)
+    return MISSING if ratio is None else format_short_ratio(ratio.ratio, ratio.low, ratio.high)
 
 
 def _list_cost(cell: Cell) -> List[str]:
-    result = cell.result
-    parity = result.parity if result and result.parity else MISSING
-    compile_s = _get_mode(cell, MODES[1]).compile_s
-    memory = [_get_mode(cell, mode).peak_rss_bytes for mode in MODES]
     return [
-        name_curve(cell.values),
+        name_cell(cell.curve),
         str(cell.values["batch_size"]),
-        parity,
-        MISSING if compile_s is None else f"{compile_s:.2f}",
-        *(MISSING if value is None else f"{value / 2**20:.0f}" for value in memory),
+        cell.result.parity or MISSING if cell.result else MISSING,
+        format_number(cell.mode(MODES[1]).compile_s, ".2f"),
+        *(format_mib(cell.mode(mode).peak_rss_bytes) for mode in MODES),
     ]
 
 
-def _get_mode(cell: Cell, mode: str) -> ModeResult:
-    return (cell.result.modes if cell.result else {}).get(mode, ModeResult())
-
-
 def _list_fit(growth: Growth) -> List[str]:
-    start = [name_curve(growth.values), growth.mode]
-    fit, scale = growth.fit, _SCALE[growth.quantity]
+    fit, scale = growth.fit, growth.shown.scale
     if fit is None:
-        return [*start, "no fit", MISSING, MISSING]
+        return [growth.name, growth.mode, "no fit", MISSING, MISSING]
     return [
-        *start,
+        growth.name,
+        growth.mode,
         _estimate(fit.floor, fit.floor_low, fit.floor_high, scale),
         _estimate(fit.per_image, fit.per_image_low, fit.per_image_high, scale),
         f"{fit.worst_residual * 100:.1f} %" + (" bad" if fit.is_bad else ""),
@@ -155,23 +119,9 @@ def _estimate(value: float, low: float, high: float, scale: float) -> str:
     return f"{shown} ({lower} to {upper})"
 
 
-def describe_growth(growth: Sequence[Growth]) -> List[str]:
-    """The missing and the bad fits; curves with the same note stand together."""
-    quantities = {"step_time_s": "step time", "peak_rss_bytes": "peak memory"}
-    notes: Dict[str, List[str]] = {}
-    for one in growth:
-        if one.note:
-            curve = f"{name_curve(one.values)} {one.mode} {quantities[one.quantity]}"
-            notes.setdefault(one.note, []).append(curve)
-    lines = []
-    for note, curves in notes.items():
-        more = f" and {len(curves) - 3} more" if len(curves) > 3 else ""
-        lines.append(f"{', '.join(curves[:3])}{more}: {note}.")
-    return lines
-
-
-def describe_summary(summary: SweepSummary) -> List[str]:
+def describe_summary(document: SweepDocument) -> List[str]:
     """The answer, and the counts beside it, in sentences."""
+    summary = summarize_sweep(document)
     failed = sum(summary.failed.values())
     kinds = f" ({_list_counts(summary.failed)})" if failed else ""
     lines = [
@@ -182,28 +132,24 @@ def describe_summary(summary: SweepSummary) -> List[str]:
     mean = summary.mean
     if mean is None:
         return [*lines, "Geometric mean of the speedups: none, since no cell has one."]
-    interval = (
-        "no interval, since one cell cannot give one"
-        if mean.low is None or mean.high is None
-        else f"95 % {mean.low:.3f} to {mean.high:.3f}"
-    )
-    basis = {"models": "for models like these", "cells": "for this model alone"}[mean.over]
+    interval = "no interval, since one cell cannot give one"
+    if mean.low is not None:
+        interval = f"95 % {mean.low:.3f} to {mean.high:.3f}"
+    basis = "for models like these" if mean.over == "models" else "for this model alone"
     lines += [
         f"Geometric mean of the speedups: {mean.ratio:.3f} ({interval}, {basis}), over "
         f"{_plural(mean.cells, 'cell')} of {_plural(mean.models, 'model')}.",
         "A cell is one pair of processes. It gives a speedup and no speed verdict; bench compare "
         "gives one.",
     ]
-    count = len(summary.left_out)
-    if not count:
-        lines.append("No cell that was run is left out of the mean.")
-    elif summary.mean_if_one is not None and summary.mean_if_worst is not None:
-        lines.append(
-            f"Left out of the mean: {_plural(count, 'cell')} (failed, different, or without a "
-            f"speedup). Counted as 1.0, the mean would be {summary.mean_if_one:.3f}; counted as "
-            f"the worst measured ({summary.worst:.3f}), {summary.mean_if_worst:.3f}."
-        )
-    return lines
+    if not summary.left_out:
+        return [*lines, "No cell that was run is left out of the mean."]
+    return [
+        *lines,
+        f"Left out of the mean: {_plural(len(summary.left_out), 'cell')} (failed, different, "
+        f"or without a speedup). Counted as 1.0, the mean would be {summary.mean_if_one:.3f}; "
+        f"counted as the worst measured ({summary.worst:.3f}), {summary.mean_if_worst:.3f}.",
+    ]
 
 
 def _plural(count: int, word: str) -> str:
@@ -214,48 +160,145 @@ def _list_counts(counts: Dict[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) or "none"
 
 
-def describe_failures(document: SweepDocument) -> List[str]:
-    """Cells without a measurement, and those whose modes differ, with the reason of each."""
-    lines = []
-    for cell in document.cells:
-        result, name = cell.result, name_cell(cell.values)
-        if result and result.status != "done":
-            lines.append(f"{name}: {result.status}; {result.reason}")
-        elif result and result.parity in ("different", "inconclusive"):
-            lines.append(f"{name}: parity {result.parity}; {result.parity_reason}")
-    return lines
+def render_sweep_pictures(document: SweepDocument, folder: Path) -> List[Path]:
+    """Draw `speedups`, `step_time` and `peak_memory` into `folder`; the paths written."""
+    growth = measure_growth(document)
+    with plt.rc_context(PICTURE_STYLE):
+        written = save_picture(draw_speedups(document), folder, "speedups")
+        for quantity, shown in QUANTITIES.items():
+            figure = draw_growth(growth, quantity)
+            written += save_picture(figure, folder, shown.name.replace(" ", "_"))
+    return written
 
 
-def format_csv(document: SweepDocument) -> str:
-    """One row a cell, in seconds and bytes; empty if nothing was measured."""
-    rows = [_list_values(cell) for cell in document.cells]
-    fields = [*document.axes, "status", "reason", "record", "duration_s", "speedup"]
-    fields += ["speedup_low", "speedup_high", "parity"]
-    for mode in MODES:
-        fields += [f"{mode}_step_time_s", f"{mode}_step_time_low_s", f"{mode}_step_time_high_s"]
-        fields += [f"{mode}_compile_s", f"{mode}_first_step_s", f"{mode}_peak_rss_bytes"]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+def draw_growth(growth: Sequence[Growth], quantity: Quantity) -> Any:
+    """A panel a curve: values of both modes over the batch size, with their fits from 0 on."""
+    panels: Dict[str, List[Growth]] = {}
+    for one in growth:
+        if one.quantity == quantity:
+            panels.setdefault(one.name, []).append(one)
+    columns = min(_COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    size = (max(6.0, 4.6 * columns), 3.8 * rows)
+    figure, shown = plt.figure(figsize=size, layout="constrained"), QUANTITIES[quantity]
+    for place, (title, curves) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        drawn = [one for one in curves if one.points]
+        for one in drawn:
+            _draw_curve(axes, one)
+        if drawn:
+            axes.legend(fontsize=8, loc="best")
+        else:
+            axes.text(0.5, 0.5, "nothing measured", ha="center", transform=axes.transAxes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(title=title, xlabel="batch size", ylabel=f"{shown.name} ({shown.unit})")
+        axes.set(xlim=(0, None), ylim=(0, None))
+    return figure
 
 
-def _list_values(cell: Cell) -> Dict[str, Any]:
-    result = cell.result
-    row: Dict[str, Any] = {**cell.values, "status": result.status if result else "not run"}
-    if result is None:
-        return row
-    row.update(result.model_dump(include={"reason", "record", "duration_s", "parity"}))
-    if result.speedup:
-        row["speedup"] = result.speedup.ratio
-        row["speedup_low"], row["speedup_high"] = result.speedup.low, result.speedup.high
-    for mode in MODES:
-        side = _get_mode(cell, mode)
-        for name in ("compile_s", "first_step_s", "peak_rss_bytes"):
-            row[f"{mode}_{name}"] = getattr(side, name)
-        time = side.step_time_s
-        if time:
-            row[f"{mode}_step_time_s"] = time.median
-            row[f"{mode}_step_time_low_s"], row[f"{mode}_step_time_high_s"] = time.low, time.high
-    return row
+def _draw_curve(axes: Any, one: Growth) -> None:
+    scale = one.shown.scale
+    sizes = [point.batch_size for point in one.points]
+    bars = [_find_bars(point.value, point.low, point.high) for point in one.points]
+    style = choose_style(MODES.index(one.mode), markers=True)
+    line = {name: style.pop(name) for name in ("linewidth", "linestyle")}
+    axes.errorbar(
+        sizes,
+        [point.value * scale for point in one.points],
+        [[length * scale for length in side] for side in zip(*bars)],
+        linestyle="none",
+        capsize=3,
+        label=f"{one.mode}: {_describe_fit(one)}",
+        **style,
+    )
+    if one.fit:
+        ends = [0, max(sizes)]
+        line["linestyle"] = ":" if one.fit.is_bad else line["linestyle"]
+        axes.plot(ends, [one.fit.at(end) * scale for end in ends], color=style["color"], **line)
+    axes.margins(x=0.05, y=0.35)
+
+
+def _describe_fit(one: Growth) -> str:
+    fit, shown = one.fit, one.shown
+    if fit is None:
+        return "no fit (fewer than 3 batch sizes)"
+    bad = f", bad fit (off by {fit.worst_residual * 100:.0f} %)" if fit.is_bad else ""
+    slope = f"{abs(fit.per_image) * shown.scale:.3g} {shown.unit}/image"
+    sign = "-" if fit.per_image < 0 else "+"
+    return f"{fit.floor * shown.scale:.3g} {shown.unit} {sign} {slope}{bad}"
+
+
+def draw_speedups(document: SweepDocument) -> Any:
+    """A line a cell: its speedup with its interval, or its failure; the mean at the end."""
+    cells, summary = document.cells, summarize_sweep(document)
+    figure, axes = plt.subplots(figsize=(9, 1.8 + 0.3 * (len(cells) + 1)), layout="constrained")
+    axes.axvspan(1 / (1 + EQUIVALENCE), 1 + EQUIVALENCE, color="grey", alpha=0.18, linewidth=0)
+    axes.axvline(1, color="black", linewidth=0.8)
+    for place, cell in enumerate(cells):
+        _draw_cell(axes, place, cell)
+    names = [cell.name for cell in cells]
+    mean = summary.mean
+    if mean:
+        axes.axhline(len(cells) - 0.5, color="grey", linewidth=0.8)
+        style = {"fmt": "D", "color": "#a02060", "markersize": 8, "linewidth": 2}
+        _draw_ratio(axes, len(cells), mean, capsize=4, **style)
+        names.append(f"geometric mean {_format_ratio(mean)}")  # its interval may be cut
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(cells) + 0.6, -0.6)
+    _scale_speedups(axes, [cell.speedup for cell in cells if cell.speedup])
+    baseline, contender = MODES
+    axes.set_xlabel(f"speedup: {baseline} time / {contender} time (above 1: {contender} is faster)")
+    left = f"; {len(summary.left_out)} left out of the mean" if summary.left_out else ""
+    key = f"grey: within {EQUIVALENCE * 100:.0f} % of equal; bars: 95 % intervals"
+    axes.set_title(f"{summary.done} of {summary.cells} cells done{left}\n{key}", fontsize=10)
+    return figure
+
+
+def _draw_cell(axes: Any, place: int, cell: Cell) -> None:
+    speedup, result = cell.speedup, cell.result
+    if speedup is None:
+        word = "not run yet" if result is None else result.status
+        text = "no speedup" if word == "done" else word
+        color = "grey" if result is None else _FAILED
+        axes.text(1, place, f" {text}", va="center", style="italic", color=color)
+        return
+    mark, color = ("x", _FAILED) if cell.differs else ("o", _DONE)
+    _draw_ratio(axes, place, speedup, capsize=3, fmt=mark, color=color)
+    if cell.differs:
+        above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
+        axes.annotate("modes differ", (speedup.ratio, place), fontsize=8, color=color, **above)
+
+
+def _draw_ratio(axes: Any, place: int, ratio: Union[Ratio, GeometricMean], **style: Any) -> None:
+    below, above = _find_bars(ratio.ratio, ratio.low, ratio.high)
+    bars = None if ratio.low is None else [[below], [above]]
+    axes.errorbar([ratio.ratio], [place], xerr=bars, **style)
+
+
+def _find_bars(value: float, low: Optional[float], high: Optional[float]) -> Tuple[float, float]:
+    """Lengths of an interval's bars below and above the value; 0 without an interval."""
+    return value - (value if low is None else low), (value if high is None else high) - value
+
+
+def _scale_speedups(axes: Any, speedups: Sequence[Ratio]) -> None:
+    """A log scale, on which 2 and 1/2 are equally far from 1; it spans the cells."""
+    ends = [1 / 1.1, 1.1]
+    for speedup in speedups:
+        ends += [speedup.ratio, speedup.low or speedup.ratio, speedup.high or speedup.ratio]
+    axes.set_xscale("log")
+    low, high = min(ends) / 1.03, max(ends) * 1.03
+    axes.set_xlim(low, high)
+    axes.set_xticks(_choose_ticks(low, high))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _choose_ticks(low: float, high: float) -> List[float]:
+    """Even steps if at most nine fit, else 1, 2, 5, 10, ..., or powers of ten alone."""
+    for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
+        if (high - low) / step <= 9:
+            first, last = math.ceil(low / step), math.floor(high / step)
+            return [k * step for k in range(max(1, first), last + 1)]
+    powers = [10.0**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    factors = (1, 2, 5) if high / low < 1000 else (1,)
+    return [f * power for power in powers for f in factors if low <= f * power <= high]

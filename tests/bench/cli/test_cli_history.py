@@ -10,7 +10,7 @@ import pytest
 from histories import create_runs
 from records import save_record
 
-from oneflow_bench.bench.tools.history.metrics import METRICS
+from oneflow_bench.bench.tools.history import METRICS
 
 
 def bench_history(*arguments, cwd):

@@ -8,8 +8,8 @@ import pytest
 
 from oneflow_bench.bench.record.run import BlockEvent
 from oneflow_bench.bench.report.comparison import compare_contenders
-from oneflow_bench.bench.report.export.csv_rows import render
 from oneflow_bench.bench.report.export.selection import SETTINGS, select_contenders
+from oneflow_bench.bench.report.export.tables import render_csv as render
 from oneflow_bench.bench.verdict.statistics import paired_log_ratio
 
 LISTS = ("losses", "lr")

@@ -5,8 +5,8 @@ from records import create_events, create_record, create_speed_events
 from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.report.compare import build_report
 from oneflow_bench.bench.report.comparison import compare_records
-from oneflow_bench.bench.report.export.markdown import render
 from oneflow_bench.bench.report.export.selection import select_contenders
+from oneflow_bench.bench.report.export.tables import render_markdown as render
 
 
 def test_a_comparison_is_the_report_without_pictures(record):

@@ -5,7 +5,7 @@ from histories import create_run, create_runs
 from records import create_events, create_record, create_speed_events, save_record
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.tools.history.metrics import METRICS
+from oneflow_bench.bench.tools.history import METRICS
 from oneflow_bench.bench.tools.history.series import build_history, find_runs, load_history
 
 ALL = list(METRICS)

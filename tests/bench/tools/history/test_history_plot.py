@@ -4,7 +4,7 @@ import pytest
 from histories import create_run, create_runs
 from PIL import Image
 
-from oneflow_bench.bench.tools.history.metrics import METRICS
+from oneflow_bench.bench.tools.history import METRICS
 from oneflow_bench.bench.tools.history.report import (
     SHOWN_SERIES,
     draw_series,

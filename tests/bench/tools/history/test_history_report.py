@@ -7,7 +7,7 @@ from histories import create_run, create_runs
 from rich.console import Console
 
 from oneflow_bench.bench.report.blocks import print_blocks
-from oneflow_bench.bench.tools.history.metrics import METRICS
+from oneflow_bench.bench.tools.history import METRICS
 from oneflow_bench.bench.tools.history.report import SHOWN_POINTS, draw_line, report_history
 from oneflow_bench.bench.tools.history.series import build_history
 

@@ -15,7 +15,7 @@ from oneflow_bench.bench import cli
 from oneflow_bench.bench.errors import Interrupted
 from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.tools.sweep import cell as cell_module
-from oneflow_bench.bench.tools.sweep import plot as plot_module
+from oneflow_bench.bench.tools.sweep import report as report_module
 from oneflow_bench.bench.tools.sweep.document import load_sweep, name_cell
 
 BASE = ["--model", "lenet", "--batch-size", "1,2,4", "--data", "synthetic"]
@@ -43,7 +43,7 @@ def cells(monkeypatch, tmp_path):
 
     fake = Cells()
     monkeypatch.setattr(cell_module, "measure_cell", fake)
-    monkeypatch.setattr(plot_module, "render_sweep_pictures", lambda *arguments: [])
+    monkeypatch.setattr(report_module, "render_sweep_pictures", lambda *arguments: [])
     monkeypatch.chdir(tmp_path)
     return fake
 

@@ -4,9 +4,8 @@ import pytest
 from PIL import Image
 from sweep_cells import create_cell, create_result, create_sweep
 
-from oneflow_bench.bench.tools.sweep.document import summarize_sweep
 from oneflow_bench.bench.tools.sweep.growth import measure_growth
-from oneflow_bench.bench.tools.sweep.plot import (
+from oneflow_bench.bench.tools.sweep.report import (
     draw_growth,
     draw_speedups,
     plt,
@@ -40,9 +39,7 @@ def test_every_picture_is_drawn_twice_the_same_each_time_and_readable(tmp_path):
     svgs = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        written = render_sweep_pictures(
-            document, summarize_sweep(document), measure_growth(document), tmp_path / name
-        )
+        written = render_sweep_pictures(document, tmp_path / name)
         svgs.append((tmp_path / name / "step_time.svg").read_text())
     assert svgs[0] == svgs[1]
     assert sorted(path.name for path in written) == sorted(
@@ -58,15 +55,14 @@ def test_every_picture_is_drawn_twice_the_same_each_time_and_readable(tmp_path):
 
 
 def test_the_legend_says_floor_and_cost_per_image():
-    growth = [one for one in measure_growth(whole()) if one.quantity == "step_time_s"]
-    said = texts(draw_growth(growth, "step_time_s"))
+    said = texts(draw_growth(measure_growth(whole()), "step_time_s"))
     assert "eager: 2 ms + 1 ms/image" in said
 
 
 def test_a_bad_fit_and_a_missing_one_are_said_in_the_picture():
     bad = sweep_of(*(create_result(eager_s=t) for t in (0.01, 0.03, 0.012, 0.014)))
-    growth = [one for one in measure_growth(bad) if one.quantity == "step_time_s"]
-    assert any("bad fit" in text for text in texts(draw_growth(growth, "step_time_s")))
+    drawn = texts(draw_growth(measure_growth(bad), "step_time_s"))
+    assert any("bad fit" in text for text in drawn)
     few = [one for one in measure_growth(sweep_of(create_result())) if one.mode == "eager"][:1]
     assert texts(draw_growth(few, "step_time_s")) == ["eager: no fit (fewer than 3 batch sizes)"]
 
@@ -78,7 +74,7 @@ def test_failures_have_their_line_and_word_among_the_speedups():
         create_result(2.0, parity="different"),
         None,
     )
-    figure = draw_speedups(document, summarize_sweep(document))
+    figure = draw_speedups(document)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == [
         *(f"lenet batch_size={size}" for size in SIZES), "geometric mean 1.100 (no interval)",
@@ -97,7 +93,7 @@ def test_failures_have_their_line_and_word_among_the_speedups():
 )
 def test_the_scale_of_the_speedups_is_labelled_in_plain_numbers(speedups, ticks):
     document = sweep_of(*map(create_result, speedups))
-    figure = draw_speedups(document, summarize_sweep(document))
+    figure = draw_speedups(document)
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     plt.close(figure)
     assert labels == ticks
@@ -114,6 +110,4 @@ def test_the_scale_of_the_speedups_is_labelled_in_plain_numbers(speedups, ticks)
 )
 def test_sweeps_cut_short_and_extreme_ones_are_drawn(tmp_path, results):
     document = sweep_of(*results)
-    assert render_sweep_pictures(
-        document, summarize_sweep(document), measure_growth(document), tmp_path
-    )
+    assert render_sweep_pictures(document, tmp_path)

@@ -9,15 +9,9 @@ from rich.console import Console
 from sweep_cells import create_cell, create_mixed_sweep, create_result, create_sweep
 
 from oneflow_bench.bench.report.blocks import format_markdown, print_blocks
-from oneflow_bench.bench.tools.sweep.document import summarize_sweep
-from oneflow_bench.bench.tools.sweep.growth import measure_growth
-from oneflow_bench.bench.tools.sweep.report import (
-    describe_failures,
-    describe_growth,
-    describe_summary,
-    format_csv,
-    report_sweep,
-)
+from oneflow_bench.bench.tools.sweep.document import format_csv, summarize_sweep
+from oneflow_bench.bench.tools.sweep.growth import describe_growth, measure_growth
+from oneflow_bench.bench.tools.sweep.report import describe_summary, report_sweep
 
 SIZES = (1, 2, 4, 8)
 
@@ -25,9 +19,7 @@ SIZES = (1, 2, 4, 8)
 def terminal(document, width=80):
     stream = io.StringIO()
     console = Console(file=stream, width=width)
-    print_blocks(
-        report_sweep(document, summarize_sweep(document), measure_growth(document)), console
-    )
+    print_blocks(report_sweep(document), console)
     return stream.getvalue()
 
 
@@ -47,7 +39,7 @@ def test_the_tables_fit_80_columns_without_cutting_a_number():
 
 
 def test_the_mean_never_stands_without_what_was_left_out():
-    lines = "\n".join(describe_summary(summarize_sweep(create_mixed_sweep())))
+    lines = "\n".join(describe_summary(create_mixed_sweep()))
     assert "Cells: 6 of 8 done; 1 without a measurement (1 timeout); 1 not run yet." in lines
     assert "Parity of the cells done: 1 different, 5 identical." in lines
     assert "over 5 cells of 2 models" in lines and "for models like these" in lines
@@ -59,16 +51,17 @@ def test_the_mean_never_stands_without_what_was_left_out():
 
 def test_one_model_is_said_to_speak_for_itself_alone():
     document = create_sweep(*(create_cell(batch_size=s, result=create_result()) for s in SIZES))
-    text = " ".join(describe_summary(summarize_sweep(document)))
+    text = " ".join(describe_summary(document))
     assert "for this model alone" in text and "No cell that was run is left out" in text
     alone = create_sweep(create_cell(result=create_result()))
-    assert "one cell cannot give one" in " ".join(describe_summary(summarize_sweep(alone)))
+    assert "one cell cannot give one" in " ".join(describe_summary(alone))
     nothing = create_sweep(create_cell(result=create_result(status="failed")))
-    assert "none, since no cell has one" in " ".join(describe_summary(summarize_sweep(nothing)))
+    assert "none, since no cell has one" in " ".join(describe_summary(nothing))
 
 
 def test_every_failure_stands_with_its_reason():
-    assert describe_failures(create_mixed_sweep()) == [
+    cells = create_mixed_sweep().cells
+    assert [f"{cell.name}: {cell.failure}" for cell in cells if cell.failure] == [
         "densenet_cifar121 batch_size=4: timeout; it was timeout for a reason",
         "densenet_cifar121 batch_size=8: parity different; they are far apart",
     ]
@@ -91,9 +84,8 @@ def test_a_bad_fit_is_marked_in_its_row():
 
 def test_markdown_holds_the_same_cells_and_the_pictures():
     document = create_mixed_sweep()
-    summary, growth = summarize_sweep(document), measure_growth(document)
     pictures = [Path("a/speedups.png"), Path("b.svg")]
-    text = format_markdown(report_sweep(document, summary, growth, pictures))
+    text = format_markdown(report_sweep(document, pictures))
     assert "| resnet18 | 1 | 3 | 3.33 | 0.900 (0.857-0.945) | agree |" in text
     assert "| 3.000 (2.857-3.150) | differ |" in text
     assert "## Failures and bad fits" in text and "it was timeout for a reason" in text
@@ -119,7 +111,5 @@ def test_another_mode_is_not_taken_for_the_graph():
     result = create_result()
     result.modes["float64"] = result.modes.pop("graph")
     document = create_sweep(create_cell(result=result))
-    assert "| lenet | 8 | 10 | - |" in format_markdown(
-        report_sweep(document, summarize_sweep(document), measure_growth(document))
-    )
+    assert "| lenet | 8 | 10 | - |" in format_markdown(report_sweep(document))
     assert [one.mode for one in measure_growth(document) if one.points] == ["eager"] * 2

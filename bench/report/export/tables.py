@@ -1,7 +1,4 @@
-"""CSV: a row for each block, with everything a new analysis needs.
-
-The columns of a block are the fields of `BlockEvent`; lists are JSON, full precision throughout.
-"""
+"""The blocks of contenders as CSV, and their reports as Markdown."""
 
 from __future__ import annotations
 
@@ -11,6 +8,9 @@ import json
 from typing import Any, Dict, List, Sequence
 
 from ...record.run import BlockEvent
+from ..blocks import format_markdown
+from ..compare import build_report, build_run_report
+from ..comparison import compare_records
 from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of, step_time_s
 
 MACHINE_COLUMNS = [
@@ -24,8 +24,12 @@ MACHINE_COLUMNS = [
 ]
 
 
-def render(selected: Sequence[Selected]) -> str:
-    """The table with its heading; a contender that measured no block has no row."""
+def render_csv(selected: Sequence[Selected]) -> str:
+    """A row for each block, with everything a new analysis needs, below a heading.
+
+    The columns of a block are the fields of `BlockEvent`; lists are JSON, full precision
+    throughout. A contender that measured no block has no row.
+    """
     rows = [row for one in selected for row in _create_rows(one)]
     apart = ("contender", *SETTINGS)  # a column of the block's; columns that all contenders share
     job = [*(name for name in describe_job_of(selected[0]) if name not in apart), *SETTINGS]
@@ -58,3 +62,20 @@ def _create_rows(selected: Selected) -> List[Dict[str, Any]]:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def render_markdown(selected: Sequence[Selected]) -> str:
+    """Each run as in its `report.md`, without pictures.
+
+    A contender that was asked for by its name, or that ran alone, has its table.
+    """
+    parts: List[str] = []
+    for one in selected:
+        record = one.record
+        title = f"`{record.document.run_id}` ({record.document.status})"
+        if one.named or len(record.contender_names()) == 1:
+            parts.append(f"{title}\n\n{format_markdown(build_run_report(one.summary))}")
+        elif one.contender.name == record.contender_names()[0]:
+            report = build_report(compare_records(record, record), record.document.unavailable)
+            parts.append(f"{title}\n\n{format_markdown(report)}")
+    return "\n".join(parts)
