@@ -80,18 +80,19 @@ class KnownTally:
             ]
             for entry in reasons:
                 self._differing[entry.id] = self._differing.get(entry.id, 0) + differs
-            known += bool(differs and reasons)
-            if differs and not reasons:
+            if differs and reasons:
+                known += 1
+            elif differs:
                 inexact.append(pair)
         return inexact, known
 
     def hits(self) -> List[KnownHit]:
         """The entries whose tensors exist; outdated if none of these differs."""
-        found = [(entry, self._differing[entry.id]) for entry in self._known
-                 if entry.id in self._differing]  # fmt: skip
         return [
             KnownHit(id=e.id, reason=e.reason, link=e.link, tensors=count, outdated=count == 0)
-            for e, count in found
+            for e in self._known
+            for count in [self._differing.get(e.id)]
+            if count is not None
         ]
 
 
@@ -142,7 +143,7 @@ class Comparison:
         names = [EAGER + AGAIN, GRAPH + AGAIN, REFERENCE]
         eager, graph, _ = run(names, wanted)
         self._drop_unrepeated(eager, graph)
-        evidence = Evidence(folder / names[0], folder / names[1], folder / names[2])
+        evidence = Evidence(*(folder / name for name in names))
         self.judge(evidence)
         if self._may_be_rounding():
             run(list(PERTURBED_SEEDS), wanted)
@@ -183,10 +184,14 @@ class Comparison:
         ]
         self.hits = tally.hits()
 
+    @property
+    def first_different(self) -> Optional[TensorDifference]:
+        """The first tensor of all that is different."""
+        return next((lev.first_different for lev in self.levels if lev.first_different), None)
+
     def _may_be_rounding(self) -> bool:
         """True if a level is different and perturbed runs might still explain it."""
-        first = next((lev.first_different for lev in self.levels if lev.first_different), None)
-        ratio = None if first is None else first.error_ratio
+        ratio = self.first_different.error_ratio if self.first_different else None
         return ratio is not None and ratio < DECISIVE_RATIO
 
     def find_known_reason(self, level: str, name: str) -> Optional[str]:
@@ -227,14 +232,11 @@ def _judge_level(
             difference = difference.model_copy(update={"verdict": "different", "note": note})
         found.append(difference)
     different = [d for d in found if d.verdict == "different"]
-    worst = max(
-        found, key=lambda d: math.inf if d.error_ratio is None else d.error_ratio, default=None
-    )
     verdict: Verdict = "equal within rounding" if inexact else "identical"
-    return LevelResult(
+    level = LevelResult(
         level=pairs[0].entry.level,
         verdict="different" if different else verdict,
-        reason=_describe_level(len(pairs), known, found, different, worst),
+        reason="",
         tensors=len(pairs),
         identical=len(pairs) - len(inexact) - known,
         within_rounding=len(inexact) - len(different),
@@ -242,28 +244,30 @@ def _judge_level(
         known=known,
         first_inexact=inexact[0].entry.name if inexact else None,
         first_different=different[0] if different else None,
-        worst=worst,
+        worst=max(found, key=_rank, default=None),
     )
+    level.reason = _describe_level(level)
+    return level
 
 
-def _describe_level(
-    count: int,
-    known: int,
-    found: Sequence[TensorDifference],
-    different: Sequence[TensorDifference],
-    worst: Optional[TensorDifference],
-) -> str:
+def _rank(difference: TensorDifference) -> float:
+    return math.inf if difference.error_ratio is None else difference.error_ratio
+
+
+def _describe_level(level: LevelResult) -> str:
+    first, worst, count = level.first_different, level.worst, level.tensors
     if worst is None:
         all_equal = "1 tensor is" if count == 1 else f"all {count} tensors are"
-        return f"{all_equal} bitwise equal" + (f", {known} known differences apart" * bool(known))
-    if different:
-        first, others = different[0], len(different) - 1
-        return f"{first.name} differs: {first.note or describe_error(first)}" + (
-            f"; {others} of the other {count - 1} tensors differ too" * bool(others)
+        known = f", {level.known} known differences apart" * bool(level.known)
+        return f"{all_equal} bitwise equal{known}"
+    if first is None:
+        return (
+            f"{level.within_rounding} of {count} tensors differ in their last bits; the largest "
+            f"error is {worst.error_ratio:.2g} of the rounding limit, in {worst.name}"
         )
-    return (
-        f"{len(found)} of {count} tensors differ in their last bits; the largest error is "
-        f"{worst.error_ratio:.2g} of the rounding limit, in {worst.name}"
+    others = level.different - 1
+    return f"{first.name} differs: {first.note or describe_error(first)}" + (
+        f"; {others} of the other {count - 1} tensors differ too" * bool(others)
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import BenchError
 from .difference import measure_difference
 from .judge import Comparison, Evidence
-from .reproduction import LayerCall, ReproducedLayer, run_reproduction, write_reproduction
+from .reproduction import LayerCall, ReproducedLayer, confirm_difference, write_reproduction
 from .result import (
     BATCHES,
     EVAL_FORWARD,
@@ -29,7 +29,7 @@ from .result import (
     Origin,
     TensorDifference,
 )
-from .tensors import Entry, LayerRequest, Pair
+from .tensors import OUTPUT, Entry, LayerRequest, Pair
 
 LAYER_LEVELS = (EVAL_FORWARD, FORWARD, GRADIENTS)
 _NO_LAYER = {
@@ -74,7 +74,7 @@ def locate_difference(
         if origin.isolated_layer == "reproduced":
             comparison.judge(evidence, {mismatch.key: origin.isolated_layer_reason})
             return origin
-    first = next((lev.first_different for lev in comparison.levels if lev.first_different), None)
+    first = comparison.first_different
     return None if first is None else examine(first, isolation)
 
 
@@ -116,7 +116,7 @@ def examine(
 def find_layer(level: str, name: str, kind: str) -> Optional[str]:
     """The module that a tensor belongs to, by its hooked name; None if there is none."""
     if level == GRADIENTS or (level == FIRST_UPDATE and kind == "buffer"):
-        return name.rpartition(".")[0] or "output"
+        return name.rpartition(".")[0] or OUTPUT
     return name if level in LAYER_LEVELS else None
 
 
@@ -177,8 +177,7 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_round
     )
     script = write_reproduction(isolation.run_folder, layer_call)
     origin.script = script.name
-    # a bit that differs within rounding does not confirm the difference
-    origin.script_confirms = run_reproduction(script, tolerance=1e-6).confirms
+    origin.script_confirms = confirm_difference(script)
 
 
 def _list_different(

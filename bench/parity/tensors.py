@@ -20,6 +20,7 @@ from ..config import Contender, Workload
 from .result import BATCHES
 
 MISSING_DIGEST = ""
+OUTPUT = "output"  # the name of the model's own output among its modules'
 # level -> names of tensors
 Wanted = Mapping[str, Iterable[str]]
 

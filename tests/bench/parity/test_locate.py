@@ -16,7 +16,6 @@ from oneflow_bench.bench.parity.locate import (
     find_first_mismatch,
     find_layer,
 )
-from oneflow_bench.bench.parity.reproduction import ReproductionRun
 from oneflow_bench.bench.parity.result import (
     BATCHES,
     EVAL_FORWARD,
@@ -79,10 +78,7 @@ class Workers:
 @pytest.fixture
 def script_says(monkeypatch):
     said = {"confirms": True}
-    monkeypatch.setattr(
-        locate, "run_reproduction",
-        lambda script, tolerance: ReproductionRun(said["confirms"], ""),
-    )  # fmt: skip
+    monkeypatch.setattr(locate, "confirm_difference", lambda script: said["confirms"])
     return said
 
 

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity.tensors import LayerRequest, SideRequest
+from oneflow_bench.bench.parity.worker import ParitySession
 from oneflow_bench.bench.plan.check_plan import create_check_plans
+from oneflow_bench.bench.plan.modes import MODES, ModeSpec
 
 pytestmark = pytest.mark.oneflow
 
 
-@pytest.fixture
-def session(tmp_path):
-    from oneflow_bench.bench.parity.worker import ParitySession
-
+def create_side(folder, mode="graph"):
     (plan,) = create_check_plans(["lenet"], {})
-    side = SideRequest(
+    return SideRequest(
         workload=plan.workload,
-        contender=Contender(name="graph", mode="graph"),
+        contender=Contender(name=mode, mode=mode),
         steps_per_epoch=plan.steps_per_epoch,
         dataset=None,
-        folder=tmp_path / "values",
+        folder=folder / "values",
         steps=2,
         checkpoint_step=1,
         wanted={},
     )
+
+
+@pytest.fixture
+def session(tmp_path):
     session = ParitySession()
-    answer = session.start(side.model_dump(mode="json"))
+    answer = session.start(create_side(tmp_path))
     assert {entry["level"] for entry in answer["entries"]} == {"initial weights"}
     return session
 
 
 def request(folder, name):
     paths = {"path": folder / "recording.npz", "output": folder / "output.npz"}
-    return LayerRequest(name=name, training=True, **paths).model_dump(mode="json")
+    return LayerRequest(name=name, training=True, **paths)
 
 
 def test_a_recorded_layer_is_run(session, tmp_path):
@@ -51,3 +58,20 @@ def test_a_refused_layer_is_not_run_and_the_first_answer_has_the_reason(session,
     layer = request(tmp_path, "features.0 (call 9)")
     assert session.record(layer) == {"refused": "features.0 (call 9) was not called"}
     assert session.run_isolated(layer) == {"refused": "features.0 (call 9) was not recorded"}
+
+
+def test_a_third_mode_is_not_taken_for_graph_mode(monkeypatch, tmp_path):
+    spec = ModeSpec("wide", "oneflow_bench.bench.training.eager:EagerMode")
+    monkeypatch.setitem(MODES, "wide", spec)
+    session = ParitySession()
+    session.start(create_side(tmp_path, "wide"))
+    with pytest.raises(InputError, match="mode 'wide' was given and a parity check observes eager"):
+        session.eval_forward({})
+    with pytest.raises(InputError, match="mode 'wide' was given"):
+        session.first_step({})
+
+
+def test_oneflow_is_imported_by_the_start_alone():
+    code = "import sys, oneflow_bench.bench.parity.worker; print('oneflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
