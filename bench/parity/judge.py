@@ -7,9 +7,8 @@ Differences of OneFlow that are known and explained do not count: `known_differe
 from __future__ import annotations
 
 import fnmatch
-import json
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -30,6 +29,8 @@ PERTURBED_SEEDS = {"perturbed-1": 1, "perturbed-2": 2}
 
 # names of runs, level -> names of the tensors whose values are wanted: the entries of each run
 RunSides = Callable[[Sequence[str], Mapping[str, Sequence[str]]], List[List[Entry]]]
+# folders with the values of tensors: eager and graph mode, the reference, perturbed runs
+Evidence = Sequence[Path]
 
 
 class KnownDifference(BaseModel):
@@ -55,11 +56,9 @@ class KnownDifference(BaseModel):
         )
 
 
-def load_known_differences(path: Path = PATH) -> List[KnownDifference]:
+def load_known_differences() -> List[KnownDifference]:
     """All entries of the data file."""
-    return TypeAdapter(List[KnownDifference]).validate_python(
-        json.loads(path.read_text(encoding="utf-8"))
-    )
+    return TypeAdapter(List[KnownDifference]).validate_json(PATH.read_bytes())
 
 
 class KnownTally:
@@ -68,7 +67,7 @@ class KnownTally:
     def __init__(self, known: Iterable[KnownDifference], oneflow: Optional[str]) -> None:
         self._known = list(known)
         self._oneflow = oneflow
-        self._differing: Dict[str, int] = {}  # by id, of the entries whose tensors exist
+        self._differing: Counter[str] = Counter()  # by id, of the entries whose tensors exist
 
     def split(self, pairs: Sequence[Pair]) -> Tuple[List[Pair], int]:
         """(the pairs that differ for no known reason, the number of those with a known reason)."""
@@ -79,7 +78,7 @@ class KnownTally:
                 e for e in self._known if e.explains(at.level, at.name, at.kind, self._oneflow)
             ]
             for entry in reasons:
-                self._differing[entry.id] = self._differing.get(entry.id, 0) + differs
+                self._differing[entry.id] += differs
             if differs and reasons:
                 known += 1
             elif differs:
@@ -88,22 +87,11 @@ class KnownTally:
 
     def hits(self) -> List[KnownHit]:
         """The entries whose tensors exist; outdated if none of these differs."""
+        found = [(e, self._differing[e.id]) for e in self._known if e.id in self._differing]
         return [
             KnownHit(id=e.id, reason=e.reason, link=e.link, tensors=count, outdated=count == 0)
-            for e in self._known
-            for count in [self._differing.get(e.id)]
-            if count is not None
+            for e, count in found
         ]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Folders with the values of the tensors that are not identical."""
-
-    eager: Path
-    graph: Path
-    reference: Path
-    perturbed: Sequence[Path] = ()
 
 
 class Comparison:
@@ -143,11 +131,11 @@ class Comparison:
         names = [EAGER + AGAIN, GRAPH + AGAIN, REFERENCE]
         eager, graph, _ = run(names, wanted)
         self._drop_unrepeated(eager, graph)
-        evidence = Evidence(*(folder / name for name in names))
+        evidence = [folder / name for name in names]
         self.judge(evidence)
         if self._may_be_rounding():
             run(list(PERTURBED_SEEDS), wanted)
-            evidence = replace(evidence, perturbed=[folder / name for name in PERTURBED_SEEDS])
+            evidence += [folder / name for name in PERTURBED_SEEDS]
             self.judge(evidence)
         return evidence
 
@@ -224,13 +212,7 @@ def _judge_level(
     flagged: Mapping[Tuple[str, str], str],
 ) -> LevelResult:
     inexact, known = tally.split(pairs)
-    found = []
-    for pair in inexact:
-        difference = judge_tensor(pair, evidence)
-        if pair.entry.key in flagged:
-            note = flagged[pair.entry.key]
-            difference = difference.model_copy(update={"verdict": "different", "note": note})
-        found.append(difference)
+    found = [judge_tensor(pair, evidence, flagged.get(pair.entry.key)) for pair in inexact]
     different = [d for d in found if d.verdict == "different"]
     verdict: Verdict = "equal within rounding" if inexact else "identical"
     level = LevelResult(
@@ -251,7 +233,9 @@ def _judge_level(
 
 
 def _rank(difference: TensorDifference) -> float:
-    return math.inf if difference.error_ratio is None else difference.error_ratio
+    """The error ratio; a difference without one is beyond all that have one."""
+    missing = math.inf if difference.verdict == "different" else 0.0
+    return missing if difference.error_ratio is None else difference.error_ratio
 
 
 def _describe_level(level: LevelResult) -> str:
@@ -263,7 +247,7 @@ def _describe_level(level: LevelResult) -> str:
     if first is None:
         return (
             f"{level.within_rounding} of {count} tensors differ in their last bits; the largest "
-            f"error is {worst.error_ratio:.2g} of the rounding limit, in {worst.name}"
+            f"error is {_rank(worst):.2g} of the rounding limit, in {worst.name}"
         )
     others = level.different - 1
     return f"{first.name} differs: {first.note or describe_error(first)}" + (
@@ -271,20 +255,26 @@ def _describe_level(level: LevelResult) -> str:
     )
 
 
-def judge_tensor(pair: Pair, evidence: Optional[Evidence]) -> TensorDifference:
-    """A tensor that is not identical. Without values it is different; the note tells the reason."""
+def judge_tensor(
+    pair: Pair, evidence: Optional[Evidence], flag: Optional[str] = None
+) -> TensorDifference:
+    """A tensor that is not identical. Without values it is different; the note tells the reason.
+
+    `flag` is another reason why it is different.
+    """
     entry = pair.entry
     note = _find_mismatch(pair)
     if note is None and evidence is not None and entry.level != BATCHES:
-        folders = (evidence.eager, evidence.graph, evidence.reference, *evidence.perturbed)
         eager, graph, reference, *perturbed = (
-            load_values(folder, entry.level, entry.name) for folder in folders
+            load_values(folder, entry.level, entry.name) for folder in evidence
         )
         if eager is not None and graph is not None:
-            given = [run for run in perturbed if run is not None]
-            return measure_difference(entry, eager, graph, reference, given)
+            moved = [run for run in perturbed if run is not None]
+            found = measure_difference(entry, eager, graph, reference, moved)
+            flagged = {"verdict": "different", "note": flag} if flag else {}
+            return found.model_copy(update=flagged)
         note = "the second run of a mode did not give it"
-    return note_difference(entry, note or "other bits")
+    return note_difference(entry, flag or note or "other bits")
 
 
 def _find_mismatch(pair: Pair) -> Optional[str]:
