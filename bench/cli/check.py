@@ -89,7 +89,7 @@ def check(**flags: Any) -> int:
     """  # fmt: skip
     for name in ("junit", "markdown"):
         _require_parent(name, flags[name])
-    from ..parity.baseline import find_baselines, list_baselines
+    from ..parity.baseline import find_baseline, list_baselines
     from ..parity.gate import judge_checks
 
     baselines: List[Baseline] = []
@@ -97,7 +97,7 @@ def check(**flags: Any) -> int:
 
     def load_baselines(workloads: Sequence[Workload]) -> None:
         if place is not None:
-            baselines.extend(find_baselines(place, workloads))
+            baselines.extend(find_baseline(place, workload) for workload in workloads)
 
     document, folder = obtain_check(
         flags, _OUTPUT, lambda: list_baselines(place) if place else [], load_baselines

@@ -38,23 +38,15 @@ from typing import Any, Optional, Sequence, Tuple
 import numpy as np
 
 from ..config import Workload
-from .result import (
-    BATCHES,
-    INITIAL_WEIGHTS,
-    LOSS_CURVE,
-    RESUMED,
-    TRAINED,
-    VALIDATION,
-    TensorDifference,
-    Verdict,
-)
+from . import result as levels
+from .result import TensorDifference, Verdict
 from .tensors import Entry
 
 MULTIPLIER = 2.0
 LATER_MULTIPLIER = 4.0
-LATER_LEVELS = (LOSS_CURVE, TRAINED, RESUMED, VALIDATION)
+LATER_LEVELS = (levels.LOSS_CURVE, levels.TRAINED, levels.RESUMED, levels.VALIDATION)
 FLOOR = 2.0
-EXACT_LEVELS = (INITIAL_WEIGHTS, BATCHES)  # no rounding lies before these
+EXACT_LEVELS = (levels.INITIAL_WEIGHTS, levels.BATCHES)  # no rounding lies before these
 _EPS = 2.0**-23  # of float32
 
 

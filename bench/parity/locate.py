@@ -10,39 +10,25 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 import numpy as np
 
 from ..errors import BenchError
+from . import result as levels
 from .difference import measure_difference
 from .judge import Comparison, Evidence
-from .reproduction import LayerCall, ReproducedLayer, confirm_difference, write_reproduction
-from .result import (
-    BATCHES,
-    EVAL_FORWARD,
-    FIRST_UPDATE,
-    FORWARD,
-    GRADIENTS,
-    INITIAL_WEIGHTS,
-    LOSS,
-    LOSS_CURVE,
-    RESUMED,
-    TRAINED,
-    VALIDATION,
-    LevelResult,
-    Origin,
-    TensorDifference,
-)
+from .reproduction import ReproducedLayer, confirm_difference, write_reproduction
+from .result import LevelResult, Origin, TensorDifference
 from .tensors import OUTPUT, Entry, LayerRequest, Pair
 
-LAYER_LEVELS = (EVAL_FORWARD, FORWARD, GRADIENTS)
+LAYER_LEVELS = (levels.EVAL_FORWARD, levels.FORWARD, levels.GRADIENTS)
 _NO_LAYER = {
-    INITIAL_WEIGHTS: "no layer had run yet: the modes were given other weights",
-    BATCHES: "no layer had run yet: the modes were given other data",
-    LOSS: "every module's output agrees; look at the loss",
-    FIRST_UPDATE: "outputs, loss and gradients agree; look at the optimizer and its options",
-    LOSS_CURVE: "the whole first step agrees; look at the state that a step leaves to the next: "
-    "the optimizer's, the schedule, buffers, gradients that are not zeroed",
-    TRAINED: "the first step and the losses agree; look at the state that a step leaves to the "
-    "next",
-    RESUMED: "the run agrees until it resumes from a checkpoint; look at the restored state",
-    VALIDATION: "the trained weights agree; look at the evaluation",
+    levels.INITIAL_WEIGHTS: "no layer had run yet: the modes were given other weights",
+    levels.BATCHES: "no layer had run yet: the modes were given other data",
+    levels.LOSS: "every module's output agrees; look at the loss",
+    levels.FIRST_UPDATE: "outputs, loss and gradients agree; look at the optimizer and its options",
+    levels.LOSS_CURVE: "the whole first step agrees; look at the state that a step leaves to the "
+    "next: the optimizer's, the schedule, buffers, gradients that are not zeroed",
+    levels.TRAINED: "the first step and the losses agree; look at the state that a step leaves to "
+    "the next",
+    levels.RESUMED: "the run agrees until it resumes from a checkpoint; look at the restored state",
+    levels.VALIDATION: "the trained weights agree; look at the evaluation",
 }
 
 
@@ -78,13 +64,13 @@ def locate_difference(
     return None if first is None else examine(first, isolation)
 
 
-def find_first_mismatch(pairs: Sequence[Pair], levels: Sequence[LevelResult]) -> Optional[Entry]:
+def find_first_mismatch(pairs: Sequence[Pair], found: Sequence[LevelResult]) -> Optional[Entry]:
     """The first tensor of all with a differing bit, if it is a layer's and passed as rounding.
 
     Everything before it is bitwise equal, so its layer had the same inputs in both modes. In
     isolation the rounding is that of one layer, and a smaller fault can be told from it.
     """
-    first = next((level for level in levels if level.first_inexact is not None), None)
+    first = next((level for level in found if level.first_inexact is not None), None)
     if first is None or first.level not in LAYER_LEVELS:
         return None
     if first.first_different is not None and first.first_different.name == first.first_inexact:
@@ -115,7 +101,7 @@ def examine(
 
 def find_layer(level: str, name: str, kind: str) -> Optional[str]:
     """The module that a tensor belongs to, by its hooked name; None if there is none."""
-    if level == GRADIENTS or (level == FIRST_UPDATE and kind == "buffer"):
+    if level == levels.GRADIENTS or (level == levels.FIRST_UPDATE and kind == "buffer"):
         return name.rpartition(".")[0] or OUTPUT
     return name if level in LAYER_LEVELS else None
 
@@ -129,7 +115,7 @@ def describe_operators(layer: str, op_names: Sequence[str]) -> Optional[str]:
 
 def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_rounding: bool) -> None:
     """Record the layer in an eager run, run it in both modes and in float64, and judge."""
-    training = origin.level != EVAL_FORWARD
+    training = origin.level != levels.EVAL_FORWARD
     recording = isolation.values_folder / "recording.npz"
     recorded: Dict[str, Any] = {}
     outputs: Dict[str, Dict[str, np.ndarray]] = {}
@@ -144,10 +130,10 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_round
             origin.isolated_layer_reason = refused[0]
             return
         outputs[run] = dict(np.load(path, allow_pickle=False))
-    if origin.level != GRADIENTS:
+    if origin.level != levels.GRADIENTS:
         origin.kind = recorded["kind"]
     reasons = {
-        name: isolation.find_known_reason(FIRST_UPDATE, f"{layer}.{name}")
+        name: isolation.find_known_reason(levels.FIRST_UPDATE, f"{layer}.{name}")
         for name in outputs["eager"]
     }
     known = {name: reason for name, reason in reasons.items() if reason is not None}
@@ -166,16 +152,16 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_round
             "; its class is not a leaf of OneFlow's own, so there is no standalone script"
         )
         return
-    facts = {name: recorded[name] for name in ("kind", "constructor", "training")}
-    layer_call = ReproducedLayer(
-        **vars(LayerCall.load(recording, **facts)),
+    reproduced = ReproducedLayer.load(
+        recording,
+        **{name: recorded[name] for name in ("kind", "constructor", "training")},
         name=layer,
         environment=isolation.environment,
         versions=isolation.versions,
         origin=f"level '{origin.level}', first different tensor {origin.name}",
         known=known,
     )
-    script = write_reproduction(isolation.run_folder, layer_call)
+    script = write_reproduction(isolation.run_folder, reproduced)
     origin.script = script.name
     origin.script_confirms = confirm_difference(script)
 

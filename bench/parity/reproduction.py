@@ -13,9 +13,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
+from typing_extensions import Self
 
 from ..errors import InputError
 from ..record.run import replace_atomically, write_atomically
@@ -54,20 +55,16 @@ class LayerCall:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **self.arrays())
 
-    @staticmethod
-    def load(
-        path: Path, training: bool, kind: str = "", constructor: Optional[str] = None
-    ) -> LayerCall:
-        """A call with the arrays of `save`."""
+    @classmethod
+    def load(cls, path: Path, **facts: Any) -> Self:
+        """A call with the arrays of `save`; `facts` are all other fields."""
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
-        return LayerCall(
-            kind=kind,
-            constructor=constructor,
-            training=training,
+        return cls(
             inputs=[value for name, value in arrays.items() if name.startswith("input_")],
             state={n[len("state/") :]: v for n, v in arrays.items() if n.startswith("state/")},
             output_gradient=arrays.get("output_gradient"),
+            **facts,
         )
 
 

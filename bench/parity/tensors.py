@@ -75,9 +75,7 @@ class Pair:
 
     @property
     def entry(self) -> Entry:
-        found = self.eager or self.graph
-        assert found is not None
-        return found
+        return self.eager or self.graph  # type: ignore[return-value]
 
     @property
     def is_identical(self) -> bool:
@@ -113,15 +111,12 @@ class Observer:
 
     def add(self, level: str, name: str, kind: str, value: Optional[np.ndarray]) -> None:
         """Note a tensor; None if this side has none of that name (a missing gradient)."""
-        if value is None:
-            entry = Entry(level=level, name=name, kind=kind, shape=[], digest=MISSING_DIGEST)
-        else:
-            shape, digest = list(value.shape), digest_array(value)
-            entry = Entry(level=level, name=name, kind=kind, shape=shape, digest=digest)
-            # batches are judged by their digests, and arrive in several turns
-            if level != BATCHES and name in self._wanted.get(level, ()):
-                self._values.setdefault(level, {})[name] = np.array(value)
-        self._entries.append(entry)
+        shape = [] if value is None else list(value.shape)
+        digest = MISSING_DIGEST if value is None else digest_array(value)
+        self._entries.append(Entry(level=level, name=name, kind=kind, shape=shape, digest=digest))
+        # batches are judged by their digests, and arrive in several turns
+        if value is not None and level != BATCHES and name in self._wanted.get(level, ()):
+            self._values.setdefault(level, {})[name] = np.array(value)
 
     def take(self) -> List[Entry]:
         """The entries since the last call."""

@@ -167,7 +167,7 @@ class ParitySession:
 
         if not request.path.is_file():  # `record` refused it
             return {"refused": f"{request.name} was not recorded"}
-        call = LayerCall.load(request.path, training=request.training)
+        call = LayerCall.load(request.path, kind="", constructor=None, training=request.training)
         module, _ = find_module(self._job, request.name)
         contender = self._side.contender
         try:
