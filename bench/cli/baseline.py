@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import click
+from rich.console import Console
 
+from ..config import Workload
 from ..errors import InputError, RecordError, worst_status
+from ..parity.baseline import (
+    Baseline,
+    baseline_path,
+    create_baseline,
+    list_baselines,
+    load_baseline,
+    save_baseline,
+)
+from ..parity.gate import judge_checks
+from ..parity.result import CheckDocument
+from ..report.blocks import Block, print_blocks
+from ..report.check import report_update
 from .check import check_options, obtain_check
 from .options import HeadedCommand
-
-if TYPE_CHECKING:
-    from ..config import Workload
-    from ..parity.baseline import Baseline
-    from ..parity.result import CheckDocument
-    from ..report.blocks import Block
 
 _DEFAULT_PLACE = "results/baselines"
 _WITH_A_STORED_RUN = ("from_run", "baseline", "as_json")
@@ -51,8 +59,6 @@ def update(**flags: Any) -> int:
     bench baseline update --models 'resnet*' --baseline results/baselines
     bench baseline update --from results/RUN
     """  # fmt: skip
-    from ..parity.baseline import list_baselines
-
     place = Path(flags["baseline"])
 
     def list_stored() -> Sequence[str]:
@@ -75,13 +81,6 @@ def update(**flags: Any) -> int:
 
 def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int:
     """Store the good results and name the others; the exit status."""
-    from rich.console import Console
-
-    from ..parity.baseline import baseline_path, create_baseline, save_baseline
-    from ..parity.gate import judge_checks
-    from ..report.blocks import print_blocks
-    from ..report.check import report_update
-
     written: Dict[Path, Baseline] = {}
     blocks: List[Block] = []
     for found in document.checks:
@@ -105,8 +104,6 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
 
 def _load_old(path: Path) -> Optional[Baseline]:
     """The baseline before; None, and a note, for one that is damaged or of another schema."""
-    from ..parity.baseline import load_baseline
-
     try:
         return load_baseline(path) if path.exists() else None
     except RecordError as error:
