@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import click
 from rich.console import Console
 
-from ..config import Workload
 from ..errors import InputError, RecordError, worst_status
 from ..parity.baseline import (
     Baseline,
@@ -22,10 +22,9 @@ from ..parity.gate import judge_checks
 from ..parity.result import CheckDocument
 from ..report.blocks import Block, print_blocks
 from ..report.check import report_update
-from .check import check_options, obtain_check
+from .check import check_options, prepare_check
 from .options import HeadedCommand
 
-_DEFAULT_PLACE = "results/baselines"
 _WITH_A_STORED_RUN = ("from_run", "baseline", "as_json")
 _GOOD = ("identical", "equal within rounding")
 
@@ -42,7 +41,7 @@ def baseline() -> None:
 @baseline.command(cls=HeadedCommand)
 @click.option(
     "--baseline",
-    default=_DEFAULT_PLACE,
+    default="results/baselines",
     show_default=True,
     metavar="PATH",
     help="Folder of baselines, or one model's file.",
@@ -64,16 +63,14 @@ def update(**flags: Any) -> int:
     def list_stored() -> Sequence[str]:
         return list_baselines(place) if place.is_file() or any(place.glob("*.json")) else []
 
-    def require_place(workloads: Sequence[Workload]) -> None:
-        if place.suffix == ".json" and len(workloads) > 1:
-            raise InputError(
-                f"--baseline {place} is one file and {len(workloads)} models were given; give a "
-                "folder"
-            )
-        if place.suffix != ".json" and place.exists() and not place.is_dir():
-            raise InputError(f"--baseline {place} is neither a folder nor a .json file; give one")
-
-    document, folder = obtain_check(flags, _WITH_A_STORED_RUN, list_stored, require_place)
+    workloads, run = prepare_check(flags, _WITH_A_STORED_RUN, list_stored)
+    if place.suffix == ".json" and len(workloads) > 1:
+        raise InputError(
+            f"--baseline {place} is one file and {len(workloads)} models were given; give a folder"
+        )
+    if place.suffix != ".json" and place.exists() and not place.is_dir():
+        raise InputError(f"--baseline {place} is neither a folder nor a .json file; give one")
+    document, folder = run()
     if folder is not None:
         click.echo(f"check: {folder}", err=flags["as_json"])
     return _write_baselines(document, place, flags["as_json"])
@@ -96,9 +93,7 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
     for path, new in written.items():
         save_baseline(new, path)
     if as_json:
-        click.echo(
-            "[" + ",\n".join(one.model_dump_json(indent=1) for one in written.values()) + "]"
-        )
+        click.echo(json.dumps([one.model_dump(mode="json") for one in written.values()], indent=1))
     return worst_status([one.exit_status for one in judge_checks(document)])
 
 

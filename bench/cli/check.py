@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -15,15 +16,10 @@ from ..config import Contender, Measuring, Workload
 from ..errors import InputError, WorkerError, worst_status
 from ..measure.execution import create_document, execute_speed
 from ..parity import run as parity
-from ..parity.baseline import Baseline, find_baseline, list_baselines
+from ..parity.baseline import find_baseline, list_baselines
 from ..parity.gate import Judged, judge_checks
 from ..parity.result import CheckDocument, ModelCheck, Speedup, load_check
-from ..plan.check_plan import (
-    CHECK_DEFAULTS,
-    CHECK_IMAGE_SIZE,
-    choose_models,
-    create_check_plans,
-)
+from ..plan.check_plan import CHECK_DEFAULTS, CHECK_IMAGE_SIZE, choose_models, create_check_plans
 from ..plan.plan import Plan
 from ..record.run import create_run_folder, save_text
 from ..report.blocks import format_markdown, print_blocks
@@ -34,6 +30,9 @@ from ..worker.environment import RuntimeResolver
 from ..worker.launch import create_launcher
 from .options import HeadedCommand, decorated, field_options, find_given_flag, workload_options
 from .progress import ProgressBar
+
+# gives the check, and its folder if it is a new one
+RunCheck = Callable[[], Tuple[CheckDocument, Optional[Path]]]
 
 SPEED_FOLDER = "speed"  # in the model's folder: a record as bench compare writes it
 _OUTPUT = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json")
@@ -93,49 +92,35 @@ def check(**flags: Any) -> int:
     bench check --models 'vgg*,lenet' --baseline results/baselines
     bench check --from results/RUN --junit check.xml --markdown check.md
     """  # fmt: skip
-    for name in ("junit", "markdown"):
-        _require_parent(name, flags[name])
-
-    baselines: List[Baseline] = []
+    for name in ("junit", "markdown"):  # refused before minutes are spent
+        path = Path("none" if flags[name] is None else flags[name])
+        if path.is_dir() or not path.parent.is_dir():
+            raise InputError(
+                f"--{name} {path} cannot be written; give a file in a folder that exists"
+            )
     place = Path(flags["baseline"]) if flags["baseline"] is not None else None
-
-    def load_baselines(workloads: Sequence[Workload]) -> None:
-        if place is not None:
-            baselines.extend(find_baseline(place, workload) for workload in workloads)
-
-    document, folder = obtain_check(
-        flags, _OUTPUT, lambda: list_baselines(place) if place else [], load_baselines
-    )
+    workloads, run = prepare_check(flags, _OUTPUT, lambda: list_baselines(place) if place else [])
+    baselines = [find_baseline(place, workload) for workload in workloads] if place else []
+    document, folder = run()
     return _report(document, judge_checks(document, baselines), flags, folder)
 
 
-def _require_parent(name: str, path: Optional[str]) -> None:
-    """Refuse a report that cannot be written before minutes are spent."""
-    if path is not None and (not Path(path).parent.is_dir() or Path(path).is_dir()):
-        raise InputError(f"--{name} {path} cannot be written; give a file in a folder that exists")
-
-
-def obtain_check(
-    flags: Dict[str, Any],
-    allowed: Sequence[str],
-    list_stored: Callable[[], Sequence[str]],
-    prepare: Callable[[Sequence[Workload]], None],
-) -> Tuple[CheckDocument, Optional[Path]]:
-    """The check that the flags ask for, and its folder if it is a new one.
+def prepare_check(
+    flags: Dict[str, Any], allowed: Sequence[str], list_stored: Callable[[], Sequence[str]]
+) -> Tuple[List[Workload], RunCheck]:
+    """The workloads of the check that the flags ask for, and how to get it.
 
     A stored check allows only the flags in `allowed`. `list_stored` gives the models that are
-    checked if the flags name none; `prepare` may refuse workloads before anything is run.
+    checked if the flags name none.
     """
     if flags["from_run"] is None:
         plans = _plan_checks(flags, list_stored)
-        prepare([plan.workload for plan in plans])
-        return _run_checks(plans, flags)
+        return [plan.workload for plan in plans], partial(_run_checks, plans, flags)
     flag = find_given_flag(allowed)
     if flag:
         raise InputError(f"{flag} steers a new run and --from gives a stored one; leave one out")
     document = load_check(Path(flags["from_run"]))
-    prepare([found.workload for found in document.checks])
-    return document, None
+    return [found.workload for found in document.checks], lambda: (document, None)
 
 
 def _plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]) -> List[Plan]:
@@ -146,9 +131,7 @@ def _plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]
     workload = {name: value for name, value in flags.items() if name not in ours}
     names = choose_models(workload, flags["models"], list_stored)
     with ProgressBar("images") as bar:
-        return create_check_plans(
-            names, workload, lambda done, total: bar("checking the data", done, total)
-        )
+        return create_check_plans(names, workload, partial(bar, "checking the data"))
 
 
 def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocument, Path]:
@@ -157,8 +140,8 @@ def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocu
     document = parity.create_check_document(plans)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     create_run_folder(folder)
-    given = {name: flags[name] for name in ("speed", "budget_s", "timeout_s")}
-    measuring = Measuring(**{name: value for name, value in given.items() if value is not None})
+    given = {name: flags[name] for name in Measuring.model_fields if flags.get(name) is not None}
+    measuring = Measuring(**given)
     checker = parity.check_model
     if measuring.speed:
         checker = add_speed(checker, measuring)
@@ -237,8 +220,8 @@ def _report(
         print_blocks(blocks, Console())
         if folder is not None:
             click.echo(f"check and report: {folder}")
-    on_github = "github" if os.environ.get("GITHUB_ACTIONS") == "true" else "none"
-    if (flags["annotations"] or on_github) == "github":
+    on_github = flags["annotations"] is None and os.environ.get("GITHUB_ACTIONS") == "true"
+    if on_github or flags["annotations"] == "github":
         for line in format_annotations(judged):
             click.echo(line, err=flags["as_json"])
     return worst_status([one.exit_status for one in judged])
