@@ -69,13 +69,12 @@ def assert_parity(
     verdict, reason = comparison.conclude()
     if verdict == "inconclusive":
         raise ParityError(f"parity cannot be told, since {reason}", comparison.levels)
-    different = next((lev for lev in comparison.levels if lev.verdict == "different"), None)
-    if different is not None:
-        raise ParityError(
-            f"the graph is not the eager model; at the level '{different.level}' "
-            f"{different.reason}",
-            comparison.levels,
-        )
+    for level in comparison.levels:
+        if level.verdict == "different":
+            raise ParityError(
+                f"the graph is not the eager model; at the level '{level.level}' {level.reason}",
+                comparison.levels,
+            )
     return comparison.levels
 
 
@@ -97,20 +96,9 @@ def _run(
     return observer.take()
 
 
-class _Criterion(nn.Module):
-    """Any loss as the module that an objective holds."""
-
-    def __init__(self, loss: Callable[[Any, flow.Tensor], flow.Tensor]) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, outputs: Any, labels: flow.Tensor) -> flow.Tensor:
-        return self.loss(outputs, labels)
-
-
 def _create_job(model: nn.Module, loss: Any, batch: Batch, make: CreateOptimizer, name: str) -> Job:
     """The job of the run `name`, on copies: an eager step and a graph cannot share a module."""
-    criterion = _Criterion(copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss)
+    criterion = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
     objective = Objective(copy.deepcopy(model), criterion)
     feeds: List[Any] = [MemoryFeed([batch], len(batch[0]), [len(batch[0])]) for _ in range(2)]
     if name == REFERENCE:

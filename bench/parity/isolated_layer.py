@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -23,9 +22,8 @@ from ..training.layer_graph import (
 )
 from ..training.oneflow_compat import create_padding_operator
 from .reproduction import LayerCall
-from .tensors import OUTPUT
+from .tensors import OUTPUT, split_name
 
-_CALL = re.compile(r"^(?P<module>.*?)(?: \(call (?P<call>\d+)\))?(?:\[.*\])?$")
 # an expression builds OneFlow's own leaves, whose attributes have the names of their arguments
 _MODULES = frozenset(
     f"oneflow.nn.modules.{name}"
@@ -64,14 +62,12 @@ def list_tensors(output: Any) -> List[Tuple[str, flow.Tensor]]:
 
 def find_module(job: Job, name: str) -> Tuple[nn.Module, int]:
     """The module behind the name of a hooked output, and the number of its call, from 1."""
-    found = _CALL.match(name)
-    assert found is not None
-    path = found["module"]
+    path, call = split_name(name)
     if path == OUTPUT:
         path = "model"
     elif path.split(".")[0] != "teacher":
         path = f"model.{path}"
-    return dict(job.objective.named_modules())[path], int(found["call"] or 1)
+    return dict(job.objective.named_modules())[path], call
 
 
 def record_layer(job: Job, name: str, training: bool) -> LayerCall:

@@ -15,7 +15,7 @@ from .difference import measure_difference
 from .judge import Comparison, Evidence
 from .reproduction import ReproducedLayer, confirm_difference, write_reproduction
 from .result import LevelResult, Origin, TensorDifference
-from .tensors import OUTPUT, Entry, LayerRequest, Pair
+from .tensors import OUTPUT, Entry, LayerRequest, Pair, split_name
 
 LAYER_LEVELS = (levels.EVAL_FORWARD, levels.FORWARD, levels.GRADIENTS)
 _NO_LAYER = {
@@ -108,7 +108,7 @@ def find_layer(level: str, name: str, kind: str) -> Optional[str]:
 
 def describe_operators(layer: str, op_names: Sequence[str]) -> Optional[str]:
     """Operators of the compiled graph that carry the layer's name; a fused layer has none."""
-    path = re.sub(r"( \(call \d+\))?(\[.*\])?$", "", layer) + "-"
+    path = split_name(layer)[0] + "-"
     kinds = [re.sub(r"-\d+$", "", op[len(path) :]) for op in op_names if op.startswith(path)]
     return ", ".join(dict.fromkeys(kinds)) or None
 

@@ -123,44 +123,21 @@ def confirm_difference(script: Path, timeout_s: float = TIMEOUT_S) -> Optional[b
 
 
 def _render(layer: ReproducedLayer, script: str, data: str) -> str:
-    """The script. Names and other texts enter it as literals or as one-line comments."""
+    """The script. Names and other texts enter it as ASCII literals, which have one line."""
+    floating = [a for a in layer.arrays().values() if np.issubdtype(a.dtype, np.floating)]
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        name=_comment(layer.name),
-        origin=_comment(layer.origin),
-        versions=_comment(", ".join(f"{name} {text}" for name, text in layer.versions.items())),
+        name=ascii(layer.name),
+        origin=ascii(layer.origin),
+        versions=ascii(dict(layer.versions)),
         script=script,
         data=data,
-        environment=_render_environment(layer.environment),
-        name_literal=ascii(layer.name),
-        data_literal=ascii(data),
-        dtype=ascii(_find_dtype(layer)),
+        environment=ascii(dict(layer.environment)),
+        dtype=ascii(str(floating[0].dtype) if floating else "float32"),
         training=layer.training,
         has_backward=layer.output_gradient is not None,
         known=ascii(dict(layer.known)),
         constructor=layer.constructor,
     )
-
-
-def _render_environment(environment: Mapping[str, str]) -> str:
-    if not environment:
-        return ""
-    lines = ["", "# read when OneFlow and NumPy are imported; variables that are set already stay"]
-    lines += [
-        f"os.environ.setdefault({name!a}, {value!a})" for name, value in sorted(environment.items())
-    ]
-    return "\n".join([*lines, ""])
-
-
-def _find_dtype(layer: LayerCall) -> str:
-    """The floating type of the recording; float32 if nothing is of a floating type."""
-    floating = [a for a in layer.arrays().values() if np.issubdtype(a.dtype, np.floating)]
-    return str(floating[0].dtype) if floating else "float32"
-
-
-def _comment(text: str) -> str:
-    """One printable line."""
-    line = " ".join(text.split())
-    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def _create_file_name(name: str) -> str:

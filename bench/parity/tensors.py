@@ -7,6 +7,7 @@ that agree bit for bit exchange digests alone, whatever the size of the model.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
@@ -48,6 +49,13 @@ class LayerRequest(BaseModel):
     training: bool
     path: Path  # of the recording
     output: Path  # for the tensors of the run
+
+
+def split_name(name: str) -> Tuple[str, int]:
+    """The module's path in a hooked output's name, and the number of its call, from 1."""
+    found = re.match(r"^(.*?)(?: \(call (\d+)\))?(?:\[.*\])?$", name)
+    assert found is not None
+    return found[1], int(found[2] or 1)
 
 
 class Entry(BaseModel):

@@ -286,12 +286,18 @@ def test_a_layer_with_an_odd_name_runs(tmp_path):
 
 
 def test_the_environment_is_set_before_the_imports_and_not_over_the_users(tmp_path):
-    text = write_reproduction(tmp_path, CONV).read_text()
-    assert text.index("os.environ.setdefault('OMP_NUM_THREADS', '1')") < text.index("import numpy")
-    assert (
-        "os.environ"
-        not in write_reproduction(tmp_path, dataclasses.replace(CONV, environment={})).read_text()
+    script = write_reproduction(tmp_path, CONV)
+    (tmp_path / "oneflow.py").write_text(
+        "import os, sys\n"
+        "sys.exit(os.environ['OMP_NUM_THREADS'] + ' ' + os.environ['GLOG_minloglevel'])\n"
     )
+    run = run_script(script, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS="7", GLOG_minloglevel="2")
+    assert run.stdout == "7 2\n"
+    environment = {name: v for name, v in os.environ.items() if name in ("PATH", "HOME")}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert done.stderr == "1 2\n"
 
 
 def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path):
