@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import BenchError
 from . import result as levels
 from .difference import measure_difference
-from .judge import Comparison, Evidence
-from .reproduction import ReproducedLayer, confirm_difference, write_reproduction
+from .judge import EAGER, GRAPH, REFERENCE, Comparison, Evidence
+from .reproduction import LayerCall, ReproducedLayer, confirm_difference, write_reproduction
 from .result import LevelResult, Origin, TensorDifference
 from .tensors import OUTPUT, Entry, LayerRequest, Pair, split_name
 
@@ -36,8 +36,7 @@ _NO_LAYER = {
 class Isolation:
     """Runs a layer in fresh workers, and has the facts that its script tells."""
 
-    # name of a run (eager, graph, reference), calls of its worker, layer -> the answers
-    ask: Callable[[str, Sequence[str], LayerRequest], List[Dict[str, Any]]]
+    ask: Callable[[str, LayerRequest], Dict[str, Any]]  # of a run: eager, graph, reference
     run_folder: Path
     values_folder: Path
     environment: Mapping[str, str]  # of the graph's worker
@@ -117,24 +116,21 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_round
     """Record the layer in an eager run, run it in both modes and in float64, and judge."""
     training = origin.level != levels.EVAL_FORWARD
     recording = isolation.values_folder / "recording.npz"
-    recorded: Dict[str, Any] = {}
     outputs: Dict[str, Dict[str, np.ndarray]] = {}
-    for run in ("eager", "graph", "reference"):
+    for run in (EAGER, GRAPH, REFERENCE):
         path = isolation.values_folder / f"{run}.npz"
-        request = LayerRequest(name=layer, training=training, path=recording, output=path)
-        calls = ["run_isolated"] if recorded else ["record", "run_isolated"]
-        answers = isolation.ask(run, calls, request)
-        recorded = recorded or answers[0]
-        refused = [answer["refused"] for answer in answers if answer["refused"]]
+        request = LayerRequest(name=layer, training=training, recording=recording, output=path)
+        refused = isolation.ask(run, request)["refused"]
         if refused:
-            origin.isolated_layer_reason = refused[0]
+            origin.isolated_layer_reason = refused
             return
         outputs[run] = dict(np.load(path, allow_pickle=False))
+    call = LayerCall.load(recording)
     if origin.level != levels.GRADIENTS:
-        origin.kind = recorded["kind"]
+        origin.kind = call.kind
     reasons = {
         name: isolation.find_known_reason(levels.FIRST_UPDATE, f"{layer}.{name}")
-        for name in outputs["eager"]
+        for name in outputs[EAGER]
     }
     known = {name: reason for name, reason in reasons.items() if reason is not None}
     different = _list_different(origin.level, outputs, known)
@@ -147,14 +143,13 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_round
     )
     if passed_as_rounding and not different:
         return
-    if recorded["constructor"] is None:
+    if call.constructor is None:
         origin.isolated_layer_reason += (
             "; its class is not a leaf of OneFlow's own, so there is no standalone script"
         )
         return
-    reproduced = ReproducedLayer.load(
-        recording,
-        **{name: recorded[name] for name in ("kind", "constructor", "training")},
+    reproduced = ReproducedLayer(
+        **vars(call),
         name=layer,
         environment=isolation.environment,
         versions=isolation.versions,
@@ -171,8 +166,8 @@ def _list_different(
 ) -> List[str]:
     """Names of the tensors that rounding does not explain."""
     different = []
-    for name, eager in outputs["eager"].items():
-        graph, reference = (outputs[run].get(name) for run in ("graph", "reference"))
+    for name, eager in outputs[EAGER].items():
+        graph, reference = (outputs[run].get(name) for run in (GRAPH, REFERENCE))
         if name in known or (graph is not None and np.array_equal(eager, graph, equal_nan=True)):
             continue
         if graph is not None and graph.shape == eager.shape:

@@ -7,16 +7,16 @@ OneFlow and NumPy alone. Imports no OneFlow.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 import numpy as np
-from typing_extensions import Self
 
 from ..errors import InputError
 from ..record.run import replace_atomically, write_atomically
@@ -51,20 +51,24 @@ class LayerCall:
         return arrays
 
     def save(self, path: Path) -> None:
-        """Write the arrays as .npz."""
+        """Write the call as .npz."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **self.arrays())
+        facts = json.dumps([self.kind, self.constructor, self.training])
+        np.savez(path, facts=np.array(facts), **self.arrays())
 
-    @classmethod
-    def load(cls, path: Path, **facts: Any) -> Self:
-        """A call with the arrays of `save`; `facts` are all other fields."""
+    @staticmethod
+    def load(path: Path) -> LayerCall:
+        """The call of `save`."""
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
-        return cls(
+        kind, constructor, training = json.loads(str(arrays["facts"]))
+        return LayerCall(
+            kind=kind,
+            constructor=constructor,
+            training=training,
             inputs=[value for name, value in arrays.items() if name.startswith("input_")],
             state={n[len("state/") :]: v for n, v in arrays.items() if n.startswith("state/")},
             output_gradient=arrays.get("output_gradient"),
-            **facts,
         )
 
 

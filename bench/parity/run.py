@@ -159,13 +159,12 @@ class _Checker:
             facts.update(answer)
         return entries
 
-    def ask_isolated(
-        self, name: str, calls: Sequence[str], layer: LayerRequest
-    ) -> List[Dict[str, Any]]:
-        """Answers of a fresh worker of the run `name` to `calls` of a layer, after its `start`."""
-        self.turns_planned += 1 + len(calls)
+    def ask_isolated(self, name: str, layer: LayerRequest) -> Dict[str, Any]:
+        """The answer of a fresh worker of the run `name` to `run_isolated`."""
+        self.turns_planned += 2
         given = layer.model_dump(mode="json")
-        return list(self.ask_worker(name, ISOLATED, {}, calls, given))[1:]
+        _, answer = self.ask_worker(name, ISOLATED, {}, ["run_isolated"], given)
+        return answer
 
     def ask_worker(
         self,

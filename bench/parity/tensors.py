@@ -43,11 +43,11 @@ class SideRequest(BaseModel):
 
 
 class LayerRequest(BaseModel):
-    """The `record` or `run_isolated` of a worker that serves one layer."""
+    """The `run_isolated` of a worker that serves one layer."""
 
     name: str
-    training: bool
-    path: Path  # of the recording
+    training: bool  # of the pass that has the call
+    recording: Path  # of the call
     output: Path  # for the tensors of the run
 
 

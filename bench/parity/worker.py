@@ -2,8 +2,8 @@
 
 It is started like any worker (`bench/worker/session.py`). Its turns, in order: `start`,
 `eval_forward`, `first_step`, `train`, `resume`, `validate`, `end`. Each answers with the entries of
-its levels and with facts of `SideFacts`. A worker that serves one layer takes `record` and
-`run_isolated` after `start`. OneFlow is imported by `start`.
+its levels and with facts of `SideFacts`. A worker that serves one layer takes `run_isolated` after
+`start`. OneFlow is imported by `start`.
 """
 
 from __future__ import annotations
@@ -149,28 +149,17 @@ class ParitySession:
             peak_rss_bytes=read_peak_rss_bytes(),
         )
 
-    def record(self, request: LayerRequest) -> Answer:
-        """Record the call of a layer in the first pass."""
-        from .isolated_layer import record_layer
-
-        try:
-            call = record_layer(self._job, request.name, request.training)
-        except ValueError as error:
-            return {"refused": str(error)}
-        call.save(request.path)
-        facts = {name: getattr(call, name) for name in ("kind", "constructor", "training")}
-        return {"refused": None, **facts}
-
     def run_isolated(self, request: LayerRequest) -> Answer:
-        """Run a layer in isolation on its recorded call."""
-        from .isolated_layer import find_module, run_isolated
+        """Run a layer in isolation on its call in the first pass, recorded if that is not done."""
+        from .isolated_layer import find_module, record_layer, run_isolated
 
-        if not request.path.is_file():  # `record` refused it
-            return {"refused": f"{request.name} was not recorded"}
-        call = LayerCall.load(request.path, kind="", constructor=None, training=request.training)
-        module, _ = find_module(self._job, request.name)
         contender = self._side.contender
         try:
+            if not request.recording.is_file():
+                call = record_layer(self._job, request.name, request.training)
+                call.save(request.recording)
+            call = LayerCall.load(request.recording)
+            module, _ = find_module(self._job, request.name)
             tensors = run_isolated(module, call, contender.mode, contender.dtype)
         except ValueError as error:
             return {"refused": str(error)}

@@ -219,7 +219,8 @@ def test_the_recorded_call_runs_in_isolation_to_the_same_output(job, tmp_path):
     assert recording.inputs[0].shape == (4, 32, 16, 16)
     assert recording.output_gradient.shape == (4, 64, 16, 16)
     recording.save(tmp_path / "recording.npz")
-    call = LayerCall.load(tmp_path / "recording.npz", kind="", constructor=None, training=True)
+    call = LayerCall.load(tmp_path / "recording.npz")
+    assert (call.kind, call.constructor) == (recording.kind, recording.constructor)
     assert np.array_equal(call.inputs[0], recording.inputs[0])
     assert set(call.state) == {"weight", "bias"}
     assert np.array_equal(call.output_gradient, recording.output_gradient)

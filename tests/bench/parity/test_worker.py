@@ -10,6 +10,7 @@ import pytest
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.parity.reproduction import LayerCall
 from oneflow_bench.bench.parity.tensors import LayerRequest, SideRequest
 from oneflow_bench.bench.parity.worker import ParitySession
 from oneflow_bench.bench.plan.check_plan import create_check_plans
@@ -41,23 +42,25 @@ def session(tmp_path):
 
 
 def request(folder, name):
-    paths = {"path": folder / "recording.npz", "output": folder / "output.npz"}
+    paths = {"recording": folder / "recording.npz", "output": folder / "output.npz"}
     return LayerRequest(name=name, training=True, **paths)
 
 
-def test_a_recorded_layer_is_run(session, tmp_path):
+def test_a_layer_is_recorded_once_and_run(session, tmp_path):
     layer = request(tmp_path, "features.0")
-    recorded = session.record(layer)
-    assert (recorded["refused"], recorded["kind"]) == (None, "Conv2d")
     assert session.run_isolated(layer) == {"refused": None}
+    assert LayerCall.load(layer.recording).kind == "Conv2d"
     with np.load(tmp_path / "output.npz") as found:
         assert {"output", "input gradient", "weight gradient"} <= set(found.files)
+    recorded = layer.recording.read_bytes()
+    assert session.run_isolated(layer) == {"refused": None}
+    assert layer.recording.read_bytes() == recorded
 
 
-def test_a_refused_layer_is_not_run_and_the_first_answer_has_the_reason(session, tmp_path):
+def test_a_refused_layer_is_not_run_and_the_answer_has_the_reason(session, tmp_path):
     layer = request(tmp_path, "features.0 (call 9)")
-    assert session.record(layer) == {"refused": "features.0 (call 9) was not called"}
-    assert session.run_isolated(layer) == {"refused": "features.0 (call 9) was not recorded"}
+    assert session.run_isolated(layer) == {"refused": "features.0 (call 9) was not called"}
+    assert not layer.output.exists()
 
 
 def test_a_third_mode_is_not_taken_for_graph_mode(monkeypatch, tmp_path):
