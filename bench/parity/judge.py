@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from .difference import describe_error, measure_difference, note_difference
 from .result import BATCHES, LEVELS, KnownHit, LevelResult, TensorDifference, Verdict
-from .tensors import MISSING_DIGEST, Entry, Pair, load_values, pair_entries
+from .tensors import MISSING_DIGEST, Entry, Pair, Wanted, load_values, pair_entries
 
 PATH = Path(__file__).with_name("known_differences.json")
 DECISIVE_RATIO = 1000.0  # an error_ratio that no perturbed run has come near
@@ -28,7 +28,7 @@ AGAIN = "-again"  # behind a mode's name: its second run, with values
 PERTURBED_SEEDS = {"perturbed-1": 1, "perturbed-2": 2}
 
 # names of runs, level -> names of the tensors whose values are wanted: the entries of each run
-RunSides = Callable[[Sequence[str], Mapping[str, Sequence[str]]], List[List[Entry]]]
+RunSides = Callable[[Sequence[str], Wanted], List[List[Entry]]]
 # folders with the values of tensors: eager and graph mode, the reference, perturbed runs
 Evidence = Sequence[Path]
 
@@ -73,7 +73,7 @@ class KnownTally:
         """(the pairs that differ for no known reason, the number of those with a known reason)."""
         inexact, known = [], 0
         for pair in pairs:
-            at, differs = pair.entry, not pair.is_identical
+            at, differs = pair.eager, not pair.is_identical
             reasons = [
                 e for e in self._known if e.explains(at.level, at.name, at.kind, self._oneflow)
             ]
@@ -124,7 +124,7 @@ class Comparison:
         """
         wanted: Dict[str, List[str]] = {}
         for pair in KnownTally(self._known, self._oneflow).split(self.pairs)[0]:
-            wanted.setdefault(pair.entry.level, []).append(pair.entry.name)
+            wanted.setdefault(pair.eager.level, []).append(pair.eager.name)
         if not wanted:
             self.judge()
             return None
@@ -147,10 +147,11 @@ class Comparison:
         for mode, second in ((EAGER, eager), (GRAPH, graph)):
             digests = {entry.key: entry.digest for entry in second}
             first = [getattr(pair, mode) for pair in self.pairs]
-            unrepeated = next((e for e in first if e and digests.get(e.key) != e.digest), None)
+            changed = (e for e in first if digests.get(e.key, MISSING_DIGEST) != e.digest)
+            unrepeated = next(changed, None)
             if unrepeated is not None:
                 limit = LEVELS.index(unrepeated.level)
-                self.pairs = [p for p in self.pairs if LEVELS.index(p.entry.level) < limit]
+                self.pairs = [p for p in self.pairs if LEVELS.index(p.eager.level) < limit]
                 self._unrepeated = mode, unrepeated
                 break
         self.reproducible = self._unrepeated is None
@@ -166,7 +167,7 @@ class Comparison:
         reason.
         """
         tally = KnownTally(self._known, self._oneflow)
-        by_level = [[p for p in self.pairs if p.entry.level == level] for level in LEVELS]
+        by_level = [[p for p in self.pairs if p.eager.level == level] for level in LEVELS]
         self.levels = [
             _judge_level(pairs, evidence, tally, flagged or {}) for pairs in by_level if pairs
         ]
@@ -212,11 +213,11 @@ def _judge_level(
     flagged: Mapping[Tuple[str, str], str],
 ) -> LevelResult:
     inexact, known = tally.split(pairs)
-    found = [judge_tensor(pair, evidence, flagged.get(pair.entry.key)) for pair in inexact]
+    found = [judge_tensor(pair, evidence, flagged.get(pair.eager.key)) for pair in inexact]
     different = [d for d in found if d.verdict == "different"]
     verdict: Verdict = "equal within rounding" if inexact else "identical"
     level = LevelResult(
-        level=pairs[0].entry.level,
+        level=pairs[0].eager.level,
         verdict="different" if different else verdict,
         reason="",
         tensors=len(pairs),
@@ -224,7 +225,7 @@ def _judge_level(
         within_rounding=len(inexact) - len(different),
         different=len(different),
         known=known,
-        first_inexact=inexact[0].entry.name if inexact else None,
+        first_inexact=inexact[0].eager.name if inexact else None,
         first_different=different[0] if different else None,
         worst=max(found, key=_rank, default=None),
     )
@@ -262,7 +263,7 @@ def judge_tensor(
 
     `flag` is another reason why it is different.
     """
-    entry = pair.entry
+    entry = pair.eager
     note = _find_mismatch(pair)
     if note is None and evidence is not None and entry.level != BATCHES:
         eager, graph, reference, *perturbed = (
@@ -278,10 +279,9 @@ def judge_tensor(
 
 
 def _find_mismatch(pair: Pair) -> Optional[str]:
-    if pair.graph is None or pair.graph.digest == MISSING_DIGEST:
-        return "missing in graph mode"
-    if pair.eager is None or pair.eager.digest == MISSING_DIGEST:
-        return "missing in eager mode"
+    for mode in (GRAPH, EAGER):
+        if getattr(pair, mode).digest == MISSING_DIGEST:
+            return f"missing in {mode} mode"
     if pair.eager.shape != pair.graph.shape:
         return f"shape {pair.eager.shape} in eager and {pair.graph.shape} in graph mode"
     return None

@@ -75,7 +75,7 @@ def find_first_mismatch(pairs: Sequence[Pair], found: Sequence[LevelResult]) -> 
     if first.first_different is not None and first.first_different.name == first.first_inexact:
         return None
     key = (first.level, first.first_inexact)
-    return next((pair.entry for pair in pairs if pair.entry.key == key), None)
+    return next((pair.eager for pair in pairs if pair.eager.key == key), None)
 
 
 def examine(

@@ -28,7 +28,7 @@ from ..worker.runtime_profile import find_oneflow
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .locate import Isolation, locate_difference
 from .result import CheckDocument, ModelCheck, SideFacts, save_check
-from .tensors import Entry, LayerRequest, SideRequest
+from .tensors import Entry, LayerRequest, SideRequest, Wanted
 
 PARALLEL = 2  # a parity check times nothing, so both modes may run at once
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
@@ -135,9 +135,7 @@ class _Checker:
         facts = self.facts[name]
         return SideFacts.model_validate({field: facts[field] for field in SideFacts.model_fields})
 
-    def run_sides(
-        self, names: Sequence[str], wanted: Mapping[str, Sequence[str]]
-    ) -> List[List[Entry]]:
+    def run_sides(self, names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
         """Run each through all its turns, PARALLEL at a time."""
         self.turns_planned += len(names) * len(_TURNS)
         with ThreadPoolExecutor(PARALLEL) as pool:
@@ -151,7 +149,7 @@ class _Checker:
                     worker.kill()  # a thread that waits for its answer is told that it died
                 raise
 
-    def run_side(self, name: str, wanted: Mapping[str, Sequence[str]]) -> List[Entry]:
+    def run_side(self, name: str, wanted: Wanted) -> List[Entry]:
         entries: List[Entry] = []
         facts = self.facts[name] = {}
         for answer in self.ask_worker(name, name, wanted, _TURNS[1:], {}):
@@ -170,7 +168,7 @@ class _Checker:
         self,
         name: str,
         folder: str,
-        wanted: Mapping[str, Sequence[str]],
+        wanted: Wanted,
         calls: Sequence[str],
         given: Mapping[str, Any],
     ) -> Iterator[Dict[str, Any]]:
@@ -183,7 +181,7 @@ class _Checker:
             folder=self.values / folder,
             steps=self.steps,
             checkpoint_step=max(1, self.steps // 2),
-            wanted={level: list(names) for level, names in wanted.items()},
+            wanted=wanted,
             perturbation_seed=PERTURBED_SEEDS.get(name),
         )
         worker = self.launch(request.contender)

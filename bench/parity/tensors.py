@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -22,8 +21,7 @@ from .result import BATCHES
 
 MISSING_DIGEST = ""
 OUTPUT = "output"  # the name of the model's own output among its modules'
-# level -> names of tensors
-Wanted = Mapping[str, Iterable[str]]
+Wanted = Mapping[str, Sequence[str]]  # level -> names of tensors
 
 
 class SideRequest(BaseModel):
@@ -38,7 +36,7 @@ class SideRequest(BaseModel):
     folder: Path  # for the values of the `wanted` tensors
     steps: int
     checkpoint_step: int  # the step after which a checkpoint is kept and resumed
-    wanted: Dict[str, List[str]]  # level -> names
+    wanted: Wanted
     perturbation_seed: Optional[int] = None  # of a perturbed run, see difference.py
 
 
@@ -74,32 +72,25 @@ class Entry(BaseModel):
         return self.level, self.name
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One tensor of both modes."""
+class Pair(NamedTuple):
+    """One tensor of both modes. The entry of a mode that does not have it has no digest."""
 
-    eager: Optional[Entry]
-    graph: Optional[Entry]
-
-    @property
-    def entry(self) -> Entry:
-        return self.eager or self.graph  # type: ignore[return-value]
+    eager: Entry
+    graph: Entry
 
     @property
     def is_identical(self) -> bool:
-        return (
-            self.eager is not None
-            and self.graph is not None
-            and self.eager.digest == self.graph.digest
-        )
+        return self.eager.digest == self.graph.digest
 
 
 def pair_entries(eager: Sequence[Entry], graph: Sequence[Entry]) -> List[Pair]:
     """Both sides' entries by level and name, in eager's order; those of graph alone come last."""
-    theirs = {entry.key: entry for entry in graph}
-    known = {entry.key for entry in eager}
-    pairs = [Pair(entry, theirs.get(entry.key)) for entry in eager]
-    return pairs + [Pair(None, entry) for entry in graph if entry.key not in known]
+    ours, theirs = ({entry.key: entry for entry in side} for side in (eager, graph))
+    absent = {
+        key: entry.model_copy(update={"digest": MISSING_DIGEST})
+        for key, entry in {**ours, **theirs}.items()
+    }
+    return [Pair(ours.get(key, none), theirs.get(key, none)) for key, none in absent.items()]
 
 
 def digest_array(value: np.ndarray) -> str:
@@ -112,8 +103,8 @@ def digest_array(value: np.ndarray) -> str:
 class Observer:
     """Collects entries level by level, and keeps the wanted values until they are written."""
 
-    def __init__(self, wanted: Optional[Wanted] = None) -> None:
-        self._wanted = {level: frozenset(names) for level, names in (wanted or {}).items()}
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = {level: frozenset(names) for level, names in wanted.items()}
         self._entries: List[Entry] = []
         self._values: Dict[str, Dict[str, np.ndarray]] = {}
 
