@@ -17,17 +17,8 @@ formula tells how a training run amplifies one rounding error: deep models with 
 it a thousandfold within a few steps. So every weight is moved to a neighbouring float32 value, up
 or down at random. This is Monte Carlo arithmetic (Parker 1997) with the noise put in at the start.
 
-OneFlow 0.9.0 computes two numbers in float32 that need a larger perturbation.
-
-Adam's bias correction 1 - beta2^t: the subtraction leaves a relative error of up to
-2^-24 / (1 - beta2) in it, and half of that in the update. Eager mode computes it so for any type of
-weights (the first update is off by 7e-6); a graph computes it exactly. The learning rate of a
-perturbed Adam run is off by the same amount.
-
-The norm of all gradients, for clipping: squares are added one after another in float32. For a layer
-of 262,144 weights the norm is off by 2e-5 in eager mode, as expected of such a sum, and by 2e-4 in
-a graph (benchmarks/update_rounding.py). The largest norm of a perturbed run is off by
-`clip_rounding`.
+OneFlow 0.9.0 computes two numbers in float32 that need a larger perturbation: Adam's bias
+correction (`adam_rounding`) and the norm of all gradients (`clip_rounding`).
 """
 
 from __future__ import annotations
@@ -196,14 +187,21 @@ def describe_error(difference: TensorDifference) -> str:
 
 
 def adam_rounding(beta2: float) -> float:
-    """Largest relative error of Adam's first update from a bias correction in float32."""
+    """Largest relative error of Adam's first update from its bias correction 1 - beta2^t.
+
+    In float32 the subtraction leaves a relative error of up to 2^-24 / (1 - beta2) in it, and half
+    of that in the update. Eager mode computes it so for any type of weights (the first update is
+    off by 7e-6); a graph computes it exactly.
+    """
     return 2.0**-24 / (1.0 - beta2) / 2.0
 
 
 def clip_rounding(elements: int) -> float:
-    """Relative error of a norm whose squares are added in float32, the largest tensor of that size.
+    """Relative error of a norm whose squares are added one after another in float32.
 
-    Independent roundings give 2^-24 sqrt(n) / 2; a graph's norm was off by five times as much.
+    `elements` are those of the largest tensor. Independent roundings give 2^-24 sqrt(n) / 2, which
+    is 2e-5 for a layer of 262,144 weights and right for eager mode. A graph's norm was off by 2e-4
+    (benchmarks/update_rounding.py).
     """
     return 8.0 * 2.0**-24 * math.sqrt(elements) / 2.0
 

@@ -167,10 +167,14 @@ class Comparison:
         reason.
         """
         tally = KnownTally(self._known, self._oneflow)
-        by_level = [[p for p in self.pairs if p.eager.level == level] for level in LEVELS]
-        self.levels = [
-            _judge_level(pairs, evidence, tally, flagged or {}) for pairs in by_level if pairs
-        ]
+        self.levels = []
+        for level in LEVELS:
+            pairs = [pair for pair in self.pairs if pair.eager.level == level]
+            if pairs:
+                inexact, known = tally.split(pairs)
+                reasons = [(flagged or {}).get(pair.eager.key) for pair in inexact]
+                found = [judge_tensor(pair, evidence, r) for pair, r in zip(inexact, reasons)]
+                self.levels.append(_summarize(level, len(pairs), known, found))
         self.hits = tally.hits()
 
     @property
@@ -206,31 +210,26 @@ class Comparison:
         return "identical", f"all {tensors} tensors are bitwise equal"
 
 
-def _judge_level(
-    pairs: Sequence[Pair],
-    evidence: Optional[Evidence],
-    tally: KnownTally,
-    flagged: Mapping[Tuple[str, str], str],
+def _summarize(
+    level: str, tensors: int, known: int, inexact: Sequence[TensorDifference]
 ) -> LevelResult:
-    inexact, known = tally.split(pairs)
-    found = [judge_tensor(pair, evidence, flagged.get(pair.eager.key)) for pair in inexact]
-    different = [d for d in found if d.verdict == "different"]
+    different = [d for d in inexact if d.verdict == "different"]
     verdict: Verdict = "equal within rounding" if inexact else "identical"
-    level = LevelResult(
-        level=pairs[0].eager.level,
+    result = LevelResult(
+        level=level,
         verdict="different" if different else verdict,
         reason="",
-        tensors=len(pairs),
-        identical=len(pairs) - len(inexact) - known,
+        tensors=tensors,
+        identical=tensors - len(inexact) - known,
         within_rounding=len(inexact) - len(different),
         different=len(different),
         known=known,
-        first_inexact=inexact[0].eager.name if inexact else None,
+        first_inexact=inexact[0].name if inexact else None,
         first_different=different[0] if different else None,
-        worst=max(found, key=_rank, default=None),
+        worst=max(inexact, key=_rank, default=None),
     )
-    level.reason = _describe_level(level)
-    return level
+    result.reason = _describe_level(result)
+    return result
 
 
 def _rank(difference: TensorDifference) -> float:

@@ -1,10 +1,7 @@
 """Runs a parity check: two modes beside each other, and more runs only if they disagree.
 
-`check_model` is the whole check. First eager and graph mode run, which answer with digests alone.
-If these agree bit for bit, the check is over. If not, both run again, which shows whether each
-repeats itself, together with eager mode in float64 as the reference; the values of the tensors that
-differ are judged. If a tensor is different, perturbed eager runs show how far rounding alone
-carries, and the layer of the first mismatch is run in isolation.
+Eager and graph mode answer with digests alone. `Comparison.settle` asks for more runs if these
+differ, and `locate_difference` runs the layer of the first mismatch in isolation.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ..config import Contender
-from ..errors import BenchError, InputError, Interrupted, WorkerError
+from ..errors import InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
 from ..record.machine import describe_machine
 from ..worker.environment import RuntimeResolver
@@ -248,9 +245,7 @@ def run_checks(
             raise Interrupted(
                 f"ended by the user; the models checked until then are in {folder}"
             ) from None
-        except Interrupted:
-            raise
-        except (BenchError, OSError) as error:
+        except (InputError, WorkerError, OSError) as error:
             if isinstance(error, InputError):
                 refused.append(error)
             check = _failed(plan, error)
