@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import click
+from rich.console import Console
 
 from ..errors import InputError, RecordError, worst_status
-from .check import check_options, obtain_check
+from ..parity.baseline import (
+    Baseline,
+    baseline_path,
+    create_baseline,
+    list_baselines,
+    load_baseline,
+    save_baseline,
+)
+from ..parity.gate import judge_checks
+from ..parity.result import CheckDocument
+from ..report.blocks import Block, print_blocks
+from ..report.check import report_update
+from .check import check_options, prepare_check
 from .options import HeadedCommand
 
-if TYPE_CHECKING:
-    from ..config import Workload
-    from ..parity.baseline import Baseline
-    from ..parity.result import CheckDocument
-    from ..report.blocks import Block
-
-_DEFAULT_PLACE = "results/baselines"
 _WITH_A_STORED_RUN = ("from_run", "baseline", "as_json")
 _GOOD = ("identical", "equal within rounding")
 
@@ -34,7 +41,7 @@ def baseline() -> None:
 @baseline.command(cls=HeadedCommand)
 @click.option(
     "--baseline",
-    default=_DEFAULT_PLACE,
+    default="results/baselines",
     show_default=True,
     metavar="PATH",
     help="Folder of baselines, or one model's file.",
@@ -51,23 +58,19 @@ def update(**flags: Any) -> int:
     bench baseline update --models 'resnet*' --baseline results/baselines
     bench baseline update --from results/RUN
     """  # fmt: skip
-    from ..parity.baseline import list_baselines
-
     place = Path(flags["baseline"])
 
     def list_stored() -> Sequence[str]:
         return list_baselines(place) if place.is_file() or any(place.glob("*.json")) else []
 
-    def require_place(workloads: Sequence[Workload]) -> None:
-        if place.suffix == ".json" and len(workloads) > 1:
-            raise InputError(
-                f"--baseline {place} is one file and {len(workloads)} models were given; give a "
-                "folder"
-            )
-        if place.suffix != ".json" and place.exists() and not place.is_dir():
-            raise InputError(f"--baseline {place} is neither a folder nor a .json file; give one")
-
-    document, folder = obtain_check(flags, _WITH_A_STORED_RUN, list_stored, require_place)
+    workloads, run = prepare_check(flags, _WITH_A_STORED_RUN, list_stored)
+    if place.suffix == ".json" and len(workloads) > 1:
+        raise InputError(
+            f"--baseline {place} is one file and {len(workloads)} models were given; give a folder"
+        )
+    if place.suffix != ".json" and place.exists() and not place.is_dir():
+        raise InputError(f"--baseline {place} is neither a folder nor a .json file; give one")
+    document, folder = run()
     if folder is not None:
         click.echo(f"check: {folder}", err=flags["as_json"])
     return _write_baselines(document, place, flags["as_json"])
@@ -75,13 +78,6 @@ def update(**flags: Any) -> int:
 
 def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int:
     """Store the good results and name the others; the exit status."""
-    from rich.console import Console
-
-    from ..parity.baseline import baseline_path, create_baseline, save_baseline
-    from ..parity.gate import judge_checks
-    from ..report.blocks import print_blocks
-    from ..report.check import report_update
-
     written: Dict[Path, Baseline] = {}
     blocks: List[Block] = []
     for found in document.checks:
@@ -97,16 +93,12 @@ def _write_baselines(document: CheckDocument, place: Path, as_json: bool) -> int
     for path, new in written.items():
         save_baseline(new, path)
     if as_json:
-        click.echo(
-            "[" + ",\n".join(one.model_dump_json(indent=1) for one in written.values()) + "]"
-        )
+        click.echo(json.dumps([one.model_dump(mode="json") for one in written.values()], indent=1))
     return worst_status([one.exit_status for one in judge_checks(document)])
 
 
 def _load_old(path: Path) -> Optional[Baseline]:
     """The baseline before; None, and a note, for one that is damaged or of another schema."""
-    from ..parity.baseline import load_baseline
-
     try:
         return load_baseline(path) if path.exists() else None
     except RecordError as error:

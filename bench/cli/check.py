@@ -5,29 +5,34 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import click
+from rich.console import Console
 
+from ..config import Contender, Measuring, Workload
 from ..errors import InputError, WorkerError, worst_status
-from ..plan.check_plan import CHECK_DEFAULTS, CHECK_IMAGE_SIZE
-from .options import (
-    HeadedCommand,
-    decorated,
-    field_options,
-    find_given_flag,
-    workload_options,
-)
+from ..measure.execution import create_document, execute_speed
+from ..parity import run as parity
+from ..parity.baseline import find_baseline, list_baselines
+from ..parity.gate import Judged, judge_checks
+from ..parity.result import CheckDocument, ModelCheck, Speedup, load_check
+from ..plan.check_plan import CHECK_DEFAULTS, CHECK_IMAGE_SIZE, choose_models, create_check_plans
+from ..plan.plan import Plan
+from ..record.run import create_run_folder, save_text
+from ..report.blocks import format_markdown, print_blocks
+from ..report.check import report_check
+from ..report.ci import create_result, format_annotations, format_junit
+from ..verdict.summary import summarize_record_speed
+from ..worker.environment import RuntimeResolver
+from ..worker.launch import create_launcher
+from .options import HeadedCommand, decorated, field_options, find_given_flag, workload_options
 from .progress import ProgressBar
 
-if TYPE_CHECKING:
-    from ..config import Measuring, Workload
-    from ..parity.baseline import Baseline
-    from ..parity.gate import Judged
-    from ..parity.result import CheckDocument, ModelCheck, Speedup
-    from ..parity.run import CheckModel, Observe
-    from ..plan.plan import Plan
+# gives the check, and its folder if it is a new one
+RunCheck = Callable[[], Tuple[CheckDocument, Optional[Path]]]
 
 SPEED_FOLDER = "speed"  # in the model's folder: a record as bench compare writes it
 _OUTPUT = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json")
@@ -87,92 +92,68 @@ def check(**flags: Any) -> int:
     bench check --models 'vgg*,lenet' --baseline results/baselines
     bench check --from results/RUN --junit check.xml --markdown check.md
     """  # fmt: skip
-    for name in ("junit", "markdown"):
-        _require_parent(name, flags[name])
-    from ..parity.baseline import find_baselines, list_baselines
-    from ..parity.gate import judge_checks
-
-    baselines: List[Baseline] = []
+    for name in ("junit", "markdown"):  # refused before minutes are spent
+        path = Path("none" if flags[name] is None else flags[name])
+        if path.is_dir() or not path.parent.is_dir():
+            raise InputError(
+                f"--{name} {path} cannot be written; give a file in a folder that exists"
+            )
     place = Path(flags["baseline"]) if flags["baseline"] is not None else None
-
-    def load_baselines(workloads: Sequence[Workload]) -> None:
-        if place is not None:
-            baselines.extend(find_baselines(place, workloads))
-
-    document, folder = obtain_check(
-        flags, _OUTPUT, lambda: list_baselines(place) if place else [], load_baselines
-    )
+    workloads, run = prepare_check(flags, _OUTPUT, lambda: list_baselines(place) if place else [])
+    baselines = [find_baseline(place, workload) for workload in workloads] if place else []
+    document, folder = run()
     return _report(document, judge_checks(document, baselines), flags, folder)
 
 
-def _require_parent(name: str, path: Optional[str]) -> None:
-    """Refuse a report that cannot be written before minutes are spent."""
-    if path is not None and (not Path(path).parent.is_dir() or Path(path).is_dir()):
-        raise InputError(f"--{name} {path} cannot be written; give a file in a folder that exists")
-
-
-def obtain_check(
-    flags: Dict[str, Any],
-    allowed: Sequence[str],
-    list_stored: Callable[[], Sequence[str]],
-    prepare: Callable[[Sequence[Workload]], None],
-) -> Tuple[CheckDocument, Optional[Path]]:
-    """The check that the flags ask for, and its folder if it is a new one.
+def prepare_check(
+    flags: Dict[str, Any], allowed: Sequence[str], list_stored: Callable[[], Sequence[str]]
+) -> Tuple[List[Workload], RunCheck]:
+    """The workloads of the check that the flags ask for, and how to get it.
 
     A stored check allows only the flags in `allowed`. `list_stored` gives the models that are
-    checked if the flags name none; `prepare` may refuse workloads before anything is run.
+    checked if the flags name none.
     """
     if flags["from_run"] is None:
         plans = _plan_checks(flags, list_stored)
-        prepare([plan.workload for plan in plans])
-        return _run_checks(plans, flags)
-    from ..parity.result import load_check
-
+        return [plan.workload for plan in plans], partial(_run_checks, plans, flags)
     flag = find_given_flag(allowed)
     if flag:
         raise InputError(f"{flag} steers a new run and --from gives a stored one; leave one out")
     document = load_check(Path(flags["from_run"]))
-    prepare([found.workload for found in document.checks])
-    return document, None
+    return [found.workload for found in document.checks], lambda: (document, None)
 
 
 def _plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]) -> List[Plan]:
     """A plan for each model that the flags name; refuses whatever cannot be run."""
     if flags["budget_s"] is not None and not flags["speed"]:
         raise InputError("--budget limits the measuring of --speed; give both or neither")
-    from ..plan.check_plan import choose_models, create_check_plans
-
     ours = (*_OUTPUT, *_STEERING)
     workload = {name: value for name, value in flags.items() if name not in ours}
     names = choose_models(workload, flags["models"], list_stored)
     with ProgressBar("images") as bar:
-        return create_check_plans(
-            names, workload, lambda done, total: bar("checking the data", done, total)
-        )
+        return create_check_plans(names, workload, partial(bar, "checking the data"))
 
 
 def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocument, Path]:
     """Check all plans; the document and the run's folder."""
-    from ..config import Measuring
-    from ..parity.run import check_model, create_check_document, run_checks
-    from ..record.run import create_run_folder
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    document = create_check_document(plans)
+    document = parity.create_check_document(plans)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     create_run_folder(folder)
-    given = {name: flags[name] for name in ("speed", "budget_s", "timeout_s")}
-    measuring = Measuring(**{name: value for name, value in given.items() if value is not None})
-    checker: CheckModel = add_speed(check_model, measuring) if measuring.speed else check_model
+    given = {name: flags[name] for name in Measuring.model_fields if flags.get(name) is not None}
+    measuring = Measuring(**given)
+    checker = parity.check_model
+    if measuring.speed:
+        checker = add_speed(checker, measuring)
     with ProgressBar("") as bar:
-        run_checks(plans, document, folder, measuring.timeout_s, bar, checker)
+        parity.run_checks(plans, document, folder, measuring.timeout_s, bar, checker)
     return document, folder
 
 
-def add_speed(check_model: CheckModel, measuring: Measuring) -> CheckModel:
+def add_speed(check_model: parity.CheckModel, measuring: Measuring) -> parity.CheckModel:
     """A `check_model` that measures the speed after each check that came to its end."""
 
-    def check(plan: Plan, folder: Path, timeout_s: float, observe: Observe) -> ModelCheck:
+    def check(plan: Plan, folder: Path, timeout_s: float, observe: parity.Observe) -> ModelCheck:
         found = check_model(plan, folder, timeout_s, observe)
         found.speedup = measure_speedup(plan, folder, measuring, observe)
         return found
@@ -181,11 +162,7 @@ def add_speed(check_model: CheckModel, measuring: Measuring) -> CheckModel:
 
 
 def measure_speedup(
-    plan: Plan,
-    folder: Path,
-    measuring: Measuring,
-    observe: Observe,
-    **replaced: Any,
+    plan: Plan, folder: Path, measuring: Measuring, observe: parity.Observe, **replaced: Any
 ) -> Speedup:
     """Eager time over graph time of the plan's train step, within `measuring.budget_s` seconds.
 
@@ -193,37 +170,19 @@ def measure_speedup(
     to `folder`/speed. A failed worker is a result too, with its message. `replaced` may hold the
     `launch` and the `clock` of `execute_speed`.
     """
-    from datetime import datetime, timezone
-
-    from ..config import Contender
-    from ..measure.execution import execute_speed
-    from ..parity.result import Speedup
-    from ..record.run import Document
-    from ..verdict.summary import summarize_record_speed
-    from ..worker.environment import RuntimeResolver
-    from ..worker.launch import create_launcher
-
-    place = folder / SPEED_FOLDER
-    document = Document(
-        run_id=f"{folder.name}-speed",
-        command="compare",
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        workload=plan.workload,
-        measuring=measuring,
-        contenders=[Contender(name=mode, mode=mode) for mode in ("eager", "graph")],
-        train_samples=plan.train_samples,
-        val_samples=plan.val_samples,
-        steps_per_epoch=plan.steps_per_epoch,
-    )
-    options = {"launch": create_launcher(place, RuntimeResolver()), **replaced}
-    error: Optional[str] = "no block"
+    place, environments = folder / SPEED_FOLDER, RuntimeResolver()
+    contenders = [Contender(name=mode, mode=mode) for mode in ("eager", "graph")]
+    document = create_document("compare", plan, measuring, contenders, environments)
+    document.run_id = f"{folder.name}-speed"
+    options = {"launch": create_launcher(place, environments), **replaced}
+    summary, error = None, "no block"
     try:
         record = execute_speed(
             document, place, prepare_dataset=plan.prepare_dataset, observe=observe, **options
         )
         summary = summarize_record_speed(record, "eager", "graph")
     except WorkerError:
-        summary, error = None, document.error
+        error = document.error or error
     if summary is None:
         return Speedup(verdict="inconclusive", reason="the measurement failed", error=error)
     judgement = summary.judgement
@@ -246,13 +205,6 @@ def _report(
     folder: Optional[Path],
 ) -> int:
     """Write and print the report; the exit status."""
-    from rich.console import Console
-
-    from ..record.run import save_text
-    from ..report.blocks import format_markdown, print_blocks
-    from ..report.check import report_check
-    from ..report.ci import create_result, format_annotations, format_junit
-
     blocks = report_check(document, judged)
     markdown = format_markdown(blocks)
     for path, text in (
@@ -268,8 +220,8 @@ def _report(
         print_blocks(blocks, Console())
         if folder is not None:
             click.echo(f"check and report: {folder}")
-    on_github = "github" if os.environ.get("GITHUB_ACTIONS") == "true" else "none"
-    if (flags["annotations"] or on_github) == "github":
+    on_github = flags["annotations"] is None and os.environ.get("GITHUB_ACTIONS") == "true"
+    if on_github or flags["annotations"] == "github":
         for line in format_annotations(judged):
             click.echo(line, err=flags["as_json"])
     return worst_status([one.exit_status for one in judged])

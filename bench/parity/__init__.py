@@ -3,8 +3,7 @@
 result.py           the result of a check, as data, and `check.json`
 run.py              the course of a check: `check_model`, and `run_checks` of many models
 worker.py           one side of a check, in a process of its own
-hooks.py            copies of every module's output
-observe.py          the levels of a check on one side
+observe.py          hooks, observed steps, and the levels of a check on one side
 tensors.py          the observed tensors: digests, wanted values, pairs of both modes
 judge.py            the verdict on each level; known differences
 difference.py       the distance of two tensors, and is it rounding? perturbed runs

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import oneflow as flow
 from oneflow import nn
@@ -23,7 +23,7 @@ from .difference import move_optimizer, move_weights
 from .judge import EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .observe import Collector
 from .result import LevelResult
-from .tensors import Entry, Observer
+from .tensors import Entry, Observer, Wanted
 
 Batch = Tuple[flow.Tensor, flow.Tensor]
 CreateOptimizer = Callable[[nn.Module], flow.optim.Optimizer]
@@ -59,7 +59,7 @@ def assert_parity(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
 
-        def run(names: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> List[List[Entry]]:
+        def run(names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
             jobs = ((name, _create_job(model, loss, batch, make, name)) for name in names)
             return [_run(name, job, steps, wanted, folder / name) for name, job in jobs]
 
@@ -69,13 +69,12 @@ def assert_parity(
     verdict, reason = comparison.conclude()
     if verdict == "inconclusive":
         raise ParityError(f"parity cannot be told, since {reason}", comparison.levels)
-    different = next((lev for lev in comparison.levels if lev.verdict == "different"), None)
-    if different is not None:
-        raise ParityError(
-            f"the graph is not the eager model; at the level '{different.level}' "
-            f"{different.reason}",
-            comparison.levels,
-        )
+    for level in comparison.levels:
+        if level.verdict == "different":
+            raise ParityError(
+                f"the graph is not the eager model; at the level '{level.level}' {level.reason}",
+                comparison.levels,
+            )
     return comparison.levels
 
 
@@ -83,9 +82,7 @@ def _create_default_optimizer(model: nn.Module) -> flow.optim.Optimizer:
     return flow.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 
-def _run(
-    name: str, job: Job, steps: int, wanted: Mapping[str, Sequence[str]], folder: Path
-) -> List[Entry]:
+def _run(name: str, job: Job, steps: int, wanted: Wanted, folder: Path) -> List[Entry]:
     """One run of the comparison; wanted values go to `folder`."""
     observer = Observer(wanted)
     collector = Collector(observer, GRAPH if name.startswith(GRAPH) else EAGER)
@@ -97,20 +94,9 @@ def _run(
     return observer.take()
 
 
-class _Criterion(nn.Module):
-    """Any loss as the module that an objective holds."""
-
-    def __init__(self, loss: Callable[[Any, flow.Tensor], flow.Tensor]) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, outputs: Any, labels: flow.Tensor) -> flow.Tensor:
-        return self.loss(outputs, labels)
-
-
 def _create_job(model: nn.Module, loss: Any, batch: Batch, make: CreateOptimizer, name: str) -> Job:
     """The job of the run `name`, on copies: an eager step and a graph cannot share a module."""
-    criterion = _Criterion(copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss)
+    criterion = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
     objective = Objective(copy.deepcopy(model), criterion)
     feeds: List[Any] = [MemoryFeed([batch], len(batch[0]), [len(batch[0])]) for _ in range(2)]
     if name == REFERENCE:

@@ -8,8 +8,9 @@ Schema history:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import List, Optional
 
 from pydantic import BaseModel, ConfigDict
 
@@ -62,9 +63,10 @@ def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Base
     if check.error is not None or check.eager is None or check.graph is None:
         return None
     cpu = document.machine.get("cpu", {})
-    eager, graph = (
-        ModeFacts(**side.model_dump(exclude={"environment"})) for side in (check.eager, check.graph)
-    )
+    sides = {
+        mode: ModeFacts(**getattr(check, mode).model_dump(exclude={"environment"}))
+        for mode in ("eager", "graph")
+    }
     return Baseline(
         model=check.model,
         created=document.created,
@@ -73,17 +75,14 @@ def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Base
         machine=Machine(processor=cpu.get("model"), cores=cpu.get("cores")),
         verdict=check.verdict,
         workload=_without_folders(check.workload),
-        eager=eager,
-        graph=graph,
         speedup=check.speedup,
+        **sides,
     )
 
 
 def _without_folders(workload: Workload) -> Workload:
-    values: Dict[str, Any] = {name: getattr(workload, name) for name in _PATH_FIELDS}
-    return workload.model_copy(
-        update={name: Path(value).name for name, value in values.items() if value is not None}
-    )
+    values = workload.model_dump(include=set(_PATH_FIELDS), exclude_none=True)
+    return workload.model_copy(update={n: Path(value).name for n, value in values.items()})
 
 
 def baseline_path(place: Path, model: str) -> Path:
@@ -93,10 +92,8 @@ def baseline_path(place: Path, model: str) -> Path:
 
 def save_baseline(baseline: Baseline, path: Path) -> None:
     """Write a baseline in one move. Raises InputError if that cannot be done."""
-    try:
+    with suppress(OSError):  # the write below reports it
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        pass  # the write below reports the error
     remedy = "give --baseline a folder you may write to"
     save_text(path, baseline.model_dump_json(indent=1) + "\n", remedy)
 
@@ -116,11 +113,6 @@ def list_baselines(place: Path) -> List[str]:
     if not paths:
         raise InputError(f"there is no baseline in {place}; {REMEDY}")
     return [load_baseline(path).model for path in paths]
-
-
-def find_baselines(place: Path, workloads: Sequence[Workload]) -> List[Baseline]:
-    """The baseline of each. Raises as `find_baseline` for the first that cannot be used."""
-    return [find_baseline(place, workload) for workload in workloads]
 
 
 def find_baseline(place: Path, workload: Workload) -> Baseline:

@@ -17,39 +17,28 @@ formula tells how a training run amplifies one rounding error: deep models with 
 it a thousandfold within a few steps. So every weight is moved to a neighbouring float32 value, up
 or down at random. This is Monte Carlo arithmetic (Parker 1997) with the noise put in at the start.
 
-OneFlow 0.9.0 computes two numbers in float32 that need a larger perturbation.
-
-Adam's bias correction 1 - beta2^t: the subtraction leaves a relative error of up to
-2^-24 / (1 - beta2) in it, and half of that in the update. Eager mode computes it so for any type of
-weights (the first update is off by 7e-6); a graph computes it exactly. The learning rate of a
-perturbed Adam run is off by the same amount.
-
-The norm of all gradients, for clipping: squares are added one after another in float32. For a layer
-of 262,144 weights the norm is off by 2e-5 in eager mode, as expected of such a sum, and by 2e-4 in
-a graph (benchmarks/update_rounding.py). The largest norm of a perturbed run is off by
-`clip_rounding`.
+OneFlow 0.9.0 computes two numbers in float32 that need a larger perturbation: Adam's bias
+correction (`adam_rounding`) and the norm of all gradients (`clip_rounding`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..config import Workload
-from .result import (
-    BATCHES,
-    INITIAL_WEIGHTS,
-    LOSS_CURVE,
-    RESUMED,
-    TRAINED,
-    VALIDATION,
-    TensorDifference,
-    Verdict,
-)
+from . import result as levels
+from .result import TensorDifference, Verdict
 from .tensors import Entry
+
+MULTIPLIER = 2.0
+LATER_MULTIPLIER = 4.0
+LATER_LEVELS = (levels.LOSS_CURVE, levels.TRAINED, levels.RESUMED, levels.VALIDATION)
+FLOOR = 2.0
+EXACT_LEVELS = (levels.INITIAL_WEIGHTS, levels.BATCHES)  # no rounding lies before these
+_EPS = 2.0**-23  # of float32
 
 
 def rms(values: np.ndarray) -> float:
@@ -102,41 +91,20 @@ def cosine(left: np.ndarray, right: np.ndarray) -> Optional[float]:
     return float(np.dot(a, b)) / left.size
 
 
-@dataclass(frozen=True)
-class Largest:
-    """The largest difference and where it is."""
-
-    index: List[int]
-    difference: float
-    left: float
-    right: float
-
-
-def find_largest(left: np.ndarray, right: np.ndarray) -> Largest:
-    """The element with the largest |right - left|; one that is not a number counts as largest."""
+def find_largest(left: np.ndarray, right: np.ndarray) -> Tuple[int, ...]:
+    """Index of the largest |right - left|; one that is not a number counts as largest."""
     difference = np.abs(right.astype(np.float64) - left.astype(np.float64))
-    flat = int(np.nanargmax(np.where(np.isnan(difference), np.inf, difference)))
-    index = [int(i) for i in np.unravel_index(flat, left.shape)]
-    return Largest(
-        index, float(difference.flat[flat]), float(left.flat[flat]), float(right.flat[flat])
-    )
-
-
-MULTIPLIER = 2.0
-LATER_MULTIPLIER = 4.0
-LATER_LEVELS = (LOSS_CURVE, TRAINED, RESUMED, VALIDATION)
-FLOOR = 2.0
-EXACT_LEVELS = (INITIAL_WEIGHTS, BATCHES)  # no rounding lies before these
-_EPS = 2.0**-23  # of float32
+    flat = np.where(np.isnan(difference), np.inf, difference).argmax()
+    return tuple(int(i) for i in np.unravel_index(flat, left.shape))
 
 
 def note_difference(entry: Entry, note: str) -> TensorDifference:
     """A difference that has no numbers, only a description."""
-    return TensorDifference(**_identify(entry), verdict="different", note=note)
+    return _create(entry, verdict="different", note=note)
 
 
-def _identify(entry: Entry) -> Dict[str, Any]:
-    return entry.model_dump(exclude={"digest"})
+def _create(entry: Entry, **measures: Any) -> TensorDifference:
+    return TensorDifference(**entry.model_dump(exclude={"digest"}), **measures)
 
 
 def measure_difference(
@@ -151,29 +119,31 @@ def measure_difference(
         return note_difference(
             entry, f"{eager.dtype} in eager and {graph.dtype} in graph mode, other values"
         )
-    note = _find_infinite(eager, graph)
+    infinite = int((np.isfinite(eager) != np.isfinite(graph)).sum())
+    note = f"{infinite} elements are finite in one mode and not in the other" if infinite else None
     eager, graph, reference = _mask_infinite(eager, graph, reference)
-    largest = find_largest(eager, graph)
-    scale = rms(eager if reference is None else reference)
-    eager_error = 0.0 if reference is None else rms_difference(eager, reference)
-    graph_error = rms_difference(graph, eager if reference is None else reference)
+    exact = eager if reference is None else reference
+    scale = rms(exact)
+    eager_error, graph_error = (rms_difference(mode, exact) for mode in (eager, graph))
     error = max([eager_error, *(rms_difference(run, eager) for run in perturbed)])
     ratio, verdict = _judge(entry.level, scale, error, graph_error)
-    return TensorDifference(
-        **_identify(entry),
+    index = find_largest(eager, graph)
+    eager_value, graph_value = float(eager[index]), float(graph[index])
+    return _create(
+        entry,
         verdict="different" if note else verdict,
         reference_rms=scale,
         eager_error=eager_error,
         graph_error=graph_error,
         difference_rms=rms_difference(graph, eager),
         error_ratio=ratio,
-        max_abs=largest.difference,
+        max_abs=abs(graph_value - eager_value),
         max_ulp=max_ulp_distance(eager, graph),
         cosine=cosine(eager, graph),
-        largest_at=largest.index,
-        eager_value=largest.left,
-        graph_value=largest.right,
-        reference_value=None if reference is None else float(reference[tuple(largest.index)]),
+        largest_at=list(index),
+        eager_value=eager_value,
+        graph_value=graph_value,
+        reference_value=None if reference is None else float(reference[index]),
         note=note,
     )
 
@@ -192,14 +162,6 @@ def _judge(
     return ratio, "equal within rounding" if ratio <= 1 else "different"
 
 
-def _find_infinite(eager: np.ndarray, graph: np.ndarray) -> Optional[str]:
-    left, right = np.isfinite(eager), np.isfinite(graph)
-    if np.array_equal(left, right):
-        return None
-    count = int((left != right).sum())
-    return f"{count} elements are finite in one mode and not in the other"
-
-
 def _mask_infinite(
     eager: np.ndarray, graph: np.ndarray, reference: Optional[np.ndarray]
 ) -> Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]:
@@ -209,9 +171,8 @@ def _mask_infinite(
         finite &= np.isfinite(reference)
     if finite.all():
         return eager, graph, reference
-    masked = [None if x is None else np.where(finite, x, 0) for x in (eager, graph, reference)]
-    assert masked[0] is not None and masked[1] is not None
-    return masked[0], masked[1], masked[2]
+    masked = None if reference is None else np.where(finite, reference, 0)
+    return np.where(finite, eager, 0), np.where(finite, graph, 0), masked
 
 
 def describe_error(difference: TensorDifference) -> str:
@@ -226,12 +187,32 @@ def describe_error(difference: TensorDifference) -> str:
 
 
 def adam_rounding(beta2: float) -> float:
-    """Largest relative error of Adam's first update from a bias correction in float32."""
+    """Largest relative error of Adam's first update from its bias correction 1 - beta2^t.
+
+    In float32 the subtraction leaves a relative error of up to 2^-24 / (1 - beta2) in it, and half
+    of that in the update. Eager mode computes it so for any type of weights (the first update is
+    off by 7e-6); a graph computes it exactly.
+    """
     return 2.0**-24 / (1.0 - beta2) / 2.0
 
 
+def clip_rounding(elements: int) -> float:
+    """Relative error of a norm whose squares are added one after another in float32.
+
+    `elements` are those of the largest tensor. Independent roundings give 2^-24 sqrt(n) / 2, which
+    is 2e-5 for a layer of 262,144 weights and right for eager mode. A graph's norm was off by 2e-4
+    (benchmarks/update_rounding.py).
+    """
+    return 8.0 * 2.0**-24 * math.sqrt(elements) / 2.0
+
+
+def _sign(seed: int) -> int:
+    """An odd seed moves up, an even one down."""
+    return 1 if seed % 2 else -1
+
+
 def move_learning_rate(workload: Workload, seed: int) -> Workload:
-    """The workload of a perturbed run: Adam's learning rate moved up (odd seed) or down."""
+    """The workload of a perturbed run: Adam's learning rate is moved."""
     if workload.optimizer not in ("adam", "adamw"):
         return workload
     factor = 1.0 + _sign(seed) * adam_rounding(workload.beta2)
@@ -246,24 +227,12 @@ def move_optimizer(optimizer: Any, seed: int) -> None:
     move_clip_norm(optimizer, seed)
 
 
-def clip_rounding(elements: int) -> float:
-    """Relative error of a norm whose squares are added in float32, the largest tensor of that size.
-
-    Independent roundings give 2^-24 sqrt(n) / 2; a graph's norm was off by five times as much.
-    """
-    return 8.0 * 2.0**-24 * float(np.sqrt(elements)) / 2.0
-
-
 def move_clip_norm(optimizer: Any, seed: int) -> None:
     """Move the largest norm of clipped gradients."""
     for group in optimizer.param_groups:
         if group._enable_clip_grad:
             largest = max(parameter.numel() for parameter in group.parameters)
             group["clip_grad_max_norm"] *= 1.0 + _sign(seed) * clip_rounding(largest)
-
-
-def _sign(seed: int) -> int:
-    return 1 if seed % 2 else -1
 
 
 def move_weights(model: Any, seed: int) -> None:

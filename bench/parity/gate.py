@@ -50,6 +50,7 @@ SPEEDUP_MARGIN = 0.01  # a smaller loss of speed does not matter, however sure i
 Kind = Literal["same", "regression", "improvement", "change", "not compared"]
 Value = Union[None, int, float, str]
 Judgement = Tuple[Kind, str]  # and the reason
+Losses = Union[None, float, List[Optional[float]]]  # of each step, or of the validation pass
 _RANK = {"identical": 0, "equal within rounding": 1, "different": 2}
 
 
@@ -135,28 +136,20 @@ def compare_with_baseline(found: Baseline, baseline: Baseline) -> List[Finding]:
     findings = [Finding("verdict", None, kind, baseline.verdict, found.verdict, reason)]
     for mode in ("eager", "graph"):
         now, before = getattr(found, mode), getattr(baseline, mode)
-        digests = now.parameters_digest, before.parameters_digest
-        kind, reason = _judge_digest(*digests, grounds)
-        findings += [
-            Finding("parameters digest", mode, kind, digests[1], digests[0], reason),
-            _compare_losses("losses", mode, now.losses, before.losses, grounds),
-            _compare_losses(
-                "resumed losses", mode, now.resumed_losses, before.resumed_losses, grounds
-            ),
-            _compare_losses(
-                "validation loss", mode, [now.validation_loss], [before.validation_loss], grounds
-            ),
-        ]
-        for metric, name, ground, judge in _NUMBERS:
-            if mode == "eager" and name in _OF_GRAPHS:
-                continue
+        values = now.parameters_digest, before.parameters_digest
+        kind, reason = _judge_digest(*values, grounds)
+        findings.append(Finding("parameters digest", mode, kind, values[1], values[0], reason))
+        for name in ("losses", "resumed_losses", "validation_loss"):
             values = getattr(now, name), getattr(before, name)
-            obstacle = None if ground is None else getattr(grounds, ground)
-            if None in values:
-                kind, reason = "not compared", "one of the two has none"
-            else:
+            findings.append(_compare_losses(name.replace("_", " "), mode, *values, grounds))
+        for metric, name, ground, judge in _NUMBERS:
+            if mode == "graph" or name not in _OF_GRAPHS:
+                values = getattr(now, name), getattr(before, name)
+                obstacle = "one of the two has none" if None in values else None
+                if obstacle is None and ground is not None:
+                    obstacle = getattr(grounds, ground)
                 kind, reason = ("not compared", obstacle) if obstacle else judge(*values)
-            findings.append(Finding(metric, mode, kind, values[1], values[0], reason))
+                findings.append(Finding(metric, mode, kind, values[1], values[0], reason))
     if found.speedup is not None or baseline.speedup is not None:
         kind, reason = _judge_speedup(found.speedup, baseline.speedup, grounds)
         before, now = (None if s is None else s.ratio for s in (baseline.speedup, found.speedup))
@@ -187,13 +180,10 @@ def _judge_digest(found: str, baseline: str, grounds: Grounds) -> Judgement:
 
 
 def _compare_losses(
-    metric: str,
-    mode: str,
-    found: Sequence[Optional[float]],
-    baseline: Sequence[Optional[float]],
-    grounds: Grounds,
+    metric: str, mode: str, found: Losses, baseline: Losses, grounds: Grounds
 ) -> Finding:
     """Step by step; the finding shows the step with the largest difference."""
+    found, baseline = (x if isinstance(x, list) else [x] for x in (found, baseline))
     if len(found) != len(baseline):
         counts = f"{len(baseline)} steps", f"{len(found)} steps"
         return Finding(metric, mode, "regression", *counts, "another number of steps")
@@ -204,18 +194,18 @@ def _compare_losses(
         tolerances[0] = FIRST_LOSS_TOLERANCE
     distances = [_relative_distance(*pair) for pair in zip(found, baseline)]
     excess = [distance / tolerance for distance, tolerance in zip(distances, tolerances)]
-    worst = max(range(len(excess)), key=excess.__getitem__)
+    worst = excess.index(max(excess))
     place = f" at step {worst + 1} of {len(found)}" if len(found) > 1 else ""
-    distance = f"{distances[worst]:.2g} relative{place}"
+    reason = f"{distances[worst]:.2g} relative{place}, "
     kind: Kind = "regression"
-    if list(found) == list(baseline):
+    if found == baseline:
         kind, reason = "same", "bitwise equal"
     elif grounds.bits is None:
-        reason = f"{distance}, and the same OneFlow and BLAS kernel give the same bits"
+        reason += "and the same OneFlow and BLAS kernel give the same bits"
+    elif excess[worst] <= 1:
+        kind, reason = "same", f"{reason}within {tolerances[worst]:g}"
     else:
-        within = excess[worst] <= 1
-        kind = "same" if within else "regression"
-        reason = f"{distance}, {'within' if within else 'beyond'} {tolerances[worst]:g}"
+        reason += f"beyond {tolerances[worst]:g}"
     return Finding(metric, mode, kind, baseline[worst], found[worst], reason)
 
 
@@ -226,12 +216,11 @@ def _relative_distance(found: Optional[float], baseline: Optional[float]) -> flo
 
 
 def _judge_accuracy(found: float, baseline: float) -> Judgement:
-    within = abs(found - baseline) <= ACCURACY_TOLERANCE
     points = f"{(found - baseline) * 100:+.2f} points"
-    reason = f"{points}, {'within' if within else 'beyond'} {ACCURACY_TOLERANCE * 100:g}"
-    if within:
-        return "same", reason
-    return "improvement" if found > baseline else "regression", reason
+    if abs(found - baseline) <= ACCURACY_TOLERANCE:
+        return "same", f"{points}, within {ACCURACY_TOLERANCE * 100:g}"
+    kind: Kind = "improvement" if found > baseline else "regression"
+    return kind, f"{points}, beyond {ACCURACY_TOLERANCE * 100:g}"
 
 
 def _judge_operators(found: int, baseline: int) -> Judgement:
@@ -263,27 +252,23 @@ _OF_GRAPHS = ("graph_ops", "compile_s")
 def _judge_speedup(
     found: Optional[Speedup], baseline: Optional[Speedup], grounds: Grounds
 ) -> Judgement:
-    sides = (("the baseline", baseline, "bench baseline update"), ("this check", found, "it"))
-    for side, speedup, command in sides:
-        problem = _find_speedup_problem(speedup, command)
-        if problem:
-            return "not compared", f"{side} {problem}"
-    assert found is not None and baseline is not None
+    old, new = _read_interval(baseline, "bench baseline update"), _read_interval(found, "it")
+    if isinstance(old, str):
+        return "not compared", f"the baseline {old}"
+    if isinstance(new, str):
+        return "not compared", f"this check {new}"
     if grounds.machine:
         return "not compared", grounds.machine
-    (low, high), (old_low, old_high) = _interval(found), _interval(baseline)
-    both = f"95 % {low:.3f} to {high:.3f} and in the baseline 95 % {old_low:.3f} to {old_high:.3f}"
-    if high * (1 + SPEEDUP_MARGIN) < old_low:
+    both = (
+        f"95 % {new[0]:.3f} to {new[1]:.3f} and in the baseline 95 % {old[0]:.3f} to {old[1]:.3f}"
+    )
+    if new[1] * (1 + SPEEDUP_MARGIN) < old[0]:
         return "regression", both
-    return ("improvement" if low > old_high * (1 + SPEEDUP_MARGIN) else "same"), both
+    return ("improvement" if new[0] > old[1] * (1 + SPEEDUP_MARGIN) else "same"), both
 
 
-def _interval(speedup: Speedup) -> Tuple[float, float]:
-    assert speedup.low is not None and speedup.high is not None
-    return speedup.low, speedup.high
-
-
-def _find_speedup_problem(speedup: Optional[Speedup], command: str) -> Optional[str]:
+def _read_interval(speedup: Optional[Speedup], command: str) -> Union[str, Tuple[float, float]]:
+    """The 95 % interval, or why there is none; `command` measures one."""
     if speedup is None:
         return f"has no speedup; give {command} --speed"
     if speedup.error is not None:
@@ -292,4 +277,4 @@ def _find_speedup_problem(speedup: Optional[Speedup], command: str) -> Optional[
         return f"found eager mode {speedup.control_verdict} than itself"
     if speedup.low is None or speedup.high is None:
         return "measured too few processes for an interval; give a longer --budget"
-    return None
+    return speedup.low, speedup.high

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from ..errors import InputError
 from ..training.clock import synchronize
 from ..training.job import Job, copy_state
 from ..training.layer_graph import (
@@ -22,10 +21,9 @@ from ..training.layer_graph import (
     replace_forwards,
 )
 from ..training.oneflow_compat import create_padding_operator
-from .hooks import OUTPUT, list_tensors
 from .reproduction import LayerCall
+from .tensors import OUTPUT, split_name
 
-_CALL = re.compile(r"^(?P<module>.*?)(?: \(call (?P<call>\d+)\))?(?:\[.*\])?$")
 # an expression builds OneFlow's own leaves, whose attributes have the names of their arguments
 _MODULES = frozenset(
     f"oneflow.nn.modules.{name}"
@@ -39,43 +37,37 @@ _SKIPPED = ("self", "args", "kwargs", "device", "dtype", "generator", "init",
             "min_value", "max_value")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class LayerRun:
-    """The results of a layer, as copies in NumPy.
-
-    `input_gradients` has an entry for each input, None if the input is not of a floating type or
-    nothing was differentiated. `parameter_gradients` and `buffers` go by the layer's own names;
-    buffers are as the pass left them.
-    """
-
-    outputs: List[np.ndarray]
-    input_gradients: List[Optional[np.ndarray]]
-    parameter_gradients: Dict[str, np.ndarray]
-    buffers: Dict[str, np.ndarray]
-
-    def tensors(self) -> Dict[str, np.ndarray]:
-        """All of it, by the names that the standalone script uses too."""
-        found = dict(zip(_number("output", "", len(self.outputs)), self.outputs))
-        names = _number("input", " gradient", len(self.input_gradients))
-        found.update((n, g) for n, g in zip(names, self.input_gradients) if g is not None)
-        found.update((f"{n} gradient", g) for n, g in self.parameter_gradients.items())
-        return {**found, **self.buffers}
+def is_graph(mode: str) -> bool:
+    """True for graph mode, False for eager mode. Raises InputError for another mode."""
+    if mode not in ("eager", "graph"):
+        raise InputError(
+            f"mode '{mode}' was given and a parity check observes eager and graph mode; give one "
+            "of these"
+        )
+    return mode == "graph"
 
 
-def _number(word: str, suffix: str, count: int) -> Sequence[str]:
-    return [f"{word}{suffix}"] if count == 1 else [f"{word} {i}{suffix}" for i in range(count)]
+def list_tensors(output: Any) -> List[Tuple[str, flow.Tensor]]:
+    """(suffix, tensor) of a module's output, which may hold tensors in lists, tuples and dicts."""
+    if isinstance(output, flow.Tensor):
+        return [("", output)]
+    if isinstance(output, dict):
+        parts = list(output.items())
+    elif isinstance(output, (list, tuple)):
+        parts = list(enumerate(output))
+    else:
+        return []
+    return [(f"[{key}]{rest}", t) for key, part in parts for rest, t in list_tensors(part)]
 
 
 def find_module(job: Job, name: str) -> Tuple[nn.Module, int]:
     """The module behind the name of a hooked output, and the number of its call, from 1."""
-    found = _CALL.match(name)
-    assert found is not None
-    path = found["module"]
+    path, call = split_name(name)
     if path == OUTPUT:
         path = "model"
     elif path.split(".")[0] != "teacher":
         path = f"model.{path}"
-    return dict(job.objective.named_modules())[path], int(found["call"] or 1)
+    return dict(job.objective.named_modules())[path], call
 
 
 def record_layer(job: Job, name: str, training: bool) -> LayerCall:
@@ -123,57 +115,49 @@ def record_layer(job: Job, name: str, training: bool) -> LayerCall:
 
 
 def run_isolated(
-    module: nn.Module,
-    inputs: Sequence[np.ndarray],
-    output_gradient: Optional[np.ndarray],
-    training: bool,
-    mode: str,
-    *,
-    state: Optional[Mapping[str, np.ndarray]] = None,
-    dtype: Optional[str] = None,
-    device: str = "cpu",
-) -> LayerRun:
-    """Run a copy of `module` on `inputs`, forward, and backward from `output_gradient` if given.
+    module: nn.Module, call: LayerCall, mode: str, dtype: str = "float32"
+) -> Dict[str, np.ndarray]:
+    """Repeat a recorded call on a copy of its module, and the backward if it has a gradient.
 
-    `mode` is eager or graph. Weights and buffers are the module's, or those of `state`. `dtype`
-    (float32, float64) converts everything of a floating type, for a reference; None converts
-    nothing. The module stays as it is; a `forward` put on the instance is part of the copy if it is
-    a bound method, so take recorders off first. Random layers start over from their seed.
+    `mode` is eager or graph. Everything of a floating type is converted to `dtype`; float64 gives a
+    reference. The module stays as it is; a `forward` put on the instance is part of the copy if it
+    is a bound method, so take recorders off first. Random layers start over from their seed.
 
-    Raises ValueError for another mode, for a state that does not fit, for an output without
-    tensors, and for an output gradient of another shape than the output.
+    Returns outputs, gradients of inputs and parameters, and buffers after the pass. Their names are
+    those of the standalone script. Raises InputError for another mode, and ValueError for an output
+    without tensors and for an output gradient of another shape than the output.
     """
-    if mode not in ("eager", "graph"):
-        raise ValueError(
-            f"mode {mode!r} was given; a layer runs in isolation as 'eager' or 'graph'"
-        )
+    runs_graph = is_graph(mode)
     layer = copy_layer(module)
-    if state is not None:
-        _load(layer, state)
-    if layer.training != training:
-        layer.train(training)
-    layer = layer.to(device) if dtype is None else layer.to(device, getattr(flow, dtype))
-    tensors = [_create_tensor(array, dtype, device) for array in inputs]
-    gradient = None if output_gradient is None else _create_tensor(output_gradient, dtype, device)
+    layer.load_state_dict({name: flow.tensor(array) for name, array in call.state.items()})
+    if layer.training != call.training:
+        layer.train(call.training)
+    layer = layer.to(getattr(flow, dtype))
+    tensors = [_create_tensor(array, dtype) for array in call.inputs]
+    gradient = None
+    if call.output_gradient is not None:
+        gradient = _create_tensor(call.output_gradient, dtype)
     # an integer has no gradient
     needed = [tensor.is_floating_point() and gradient is not None for tensor in tensors]
-    alone = LayerAlone(layer, tensors, needed, gradient, guards_inputs=True).to(device)
-    alone.training = training  # of the wrapper; the layer has its own
-    output, gradients = _run_graph(alone) if mode == "graph" else _run_eager(alone)
-    outputs = [tensor.numpy().copy() for _, tensor in list_tensors(output)]
+    alone = LayerAlone(layer, tensors, needed, gradient, guards_inputs=True)
+    alone.training = call.training  # of the wrapper; the layer has its own
+    output, gradients = _run_graph(alone) if runs_graph else _run_eager(alone)
+    outputs = [tensor for _, tensor in list_tensors(output)]
     if not outputs:
         raise ValueError(
             f"{type(module).__name__} returned a {type(output).__name__} without tensors; a layer "
             "that runs in isolation returns tensors, or tuples, lists or dicts of them"
         )
-    arrays = {name: tensor.numpy().copy() for name, tensor in gradients.items()}
-    own = {name[len("layer.") :]: a for name, a in arrays.items() if name.startswith("layer.")}
-    return LayerRun(
-        outputs=outputs,
-        input_gradients=[arrays.get(name) for name in alone.input_names],
-        parameter_gradients=own,
-        buffers={name: tensor.numpy().copy() for name, tensor in layer.named_buffers()},
-    )
+    found = dict(zip(_number("output", "", len(outputs)), outputs))
+    inputs = zip(alone.input_names, _number("input", " gradient", len(tensors)))
+    found.update((name, gradients.pop(own)) for own, name in inputs if own in gradients)
+    found.update((f"{name[len('layer.') :]} gradient", g) for name, g in gradients.items())
+    found.update(layer.named_buffers())
+    return {name: tensor.numpy().copy() for name, tensor in found.items()}
+
+
+def _number(word: str, suffix: str, count: int) -> Sequence[str]:
+    return [f"{word}{suffix}"] if count == 1 else [f"{word} {i}{suffix}" for i in range(count)]
 
 
 class _PaddedForward(ForwardGraph):
@@ -192,13 +176,13 @@ def _run_graph(alone: LayerAlone) -> Tuple[Any, Dict[str, flow.Tensor]]:
     """(output, gradients by name). The graph must live until it has run."""
     if alone.has_backward:
         graph: nn.Graph = _PaddedGradients(alone, returns_output=True)
-        given, _ = graph()
+        output, gradients = graph()[0]
     else:
         graph = _PaddedForward(alone)
         with flow.no_grad():
-            given = graph()[0], {}
+            output, gradients = graph()[0], {}
     synchronize()
-    return given  # type: ignore[no-any-return]
+    return output, gradients
 
 
 def _run_eager(alone: LayerAlone) -> Tuple[Any, Dict[str, flow.Tensor]]:
@@ -207,27 +191,13 @@ def _run_eager(alone: LayerAlone) -> Tuple[Any, Dict[str, flow.Tensor]]:
             return alone(), {}
     output, loss = alone()
     loss.backward()
-    wanted, named = alone.wanted_parameters(), dict(alone.named_parameters())
-    return output, {n: named[n].grad for n in wanted if named[n].grad is not None}
+    named = dict(alone.named_parameters())
+    gradients = {name: named[name].grad for name in alone.wanted_parameters()}
+    return output, {name: g for name, g in gradients.items() if g is not None}
 
 
-def _load(layer: nn.Module, state: Mapping[str, np.ndarray]) -> None:
-    own = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
-    given = {name: array.shape for name, array in state.items()}
-    if own != given:
-        name = min(name for name in {*own, *given} if own.get(name) != given.get(name))
-        raise ValueError(
-            f"the state given for {type(layer).__name__} does not fit: {name} has shape "
-            f"{given.get(name, 'none')} and the layer's has {own.get(name, 'none')}; give the "
-            "parameters and buffers of this very layer"
-        )
-    layer.load_state_dict({name: flow.tensor(array) for name, array in state.items()})
-
-
-def _create_tensor(array: np.ndarray, dtype: Optional[str], device: str) -> flow.Tensor:
-    if dtype is not None and np.issubdtype(array.dtype, np.floating):
-        array = array.astype(dtype)
-    return flow.tensor(array, device=device)
+def _create_tensor(array: np.ndarray, dtype: str) -> flow.Tensor:
+    return flow.tensor(array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array)
 
 
 def find_constructor(module: Any) -> Optional[str]:
@@ -268,6 +238,10 @@ def _equals(value: Any, default: Any) -> bool:
 def _is_altered(module: Any) -> bool:
     """True if the instance has something beyond its class and arguments."""
     tensors = set(module._parameters) | set(module._buffers)
+    # a fresh layer's random numbers begin with the same seed
+    own_seed = hasattr(module, "generator") and (
+        module.generator.initial_seed() != type(module)().generator.initial_seed()
+    )
     return (
         "forward" in vars(module)
         or next(module.children(), None) is not None
@@ -276,16 +250,8 @@ def _is_altered(module: Any) -> bool:
         or not tensors <= _TENSORS
         or getattr(module, "channel_pos", "channels_first") != "channels_first"
         or getattr(module, "channel_axis", 1) != 1
-        or _has_own_seed(module)
+        or own_seed
     )
-
-
-def _has_own_seed(module: Any) -> bool:
-    """True if its random numbers begin with another seed than those of every fresh layer."""
-    if not hasattr(module, "generator"):
-        return False
-    seeds = [one.generator.initial_seed() for one in (module, type(module)())]
-    return bool(seeds[0] != seeds[1])
 
 
 def _write_literal(value: Any) -> str:

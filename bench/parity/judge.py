@@ -7,9 +7,8 @@ Differences of OneFlow that are known and explained do not count: `known_differe
 from __future__ import annotations
 
 import fnmatch
-import json
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from .difference import describe_error, measure_difference, note_difference
 from .result import BATCHES, LEVELS, KnownHit, LevelResult, TensorDifference, Verdict
-from .tensors import MISSING_DIGEST, Entry, Pair, load_values, pair_entries
+from .tensors import MISSING_DIGEST, Entry, Pair, Wanted, load_values, pair_entries
 
 PATH = Path(__file__).with_name("known_differences.json")
 DECISIVE_RATIO = 1000.0  # an error_ratio that no perturbed run has come near
@@ -29,7 +28,9 @@ AGAIN = "-again"  # behind a mode's name: its second run, with values
 PERTURBED_SEEDS = {"perturbed-1": 1, "perturbed-2": 2}
 
 # names of runs, level -> names of the tensors whose values are wanted: the entries of each run
-RunSides = Callable[[Sequence[str], Mapping[str, Sequence[str]]], List[List[Entry]]]
+RunSides = Callable[[Sequence[str], Wanted], List[List[Entry]]]
+# folders with the values of tensors: eager and graph mode, the reference, perturbed runs
+Evidence = Sequence[Path]
 
 
 class KnownDifference(BaseModel):
@@ -55,11 +56,9 @@ class KnownDifference(BaseModel):
         )
 
 
-def load_known_differences(path: Path = PATH) -> List[KnownDifference]:
+def load_known_differences() -> List[KnownDifference]:
     """All entries of the data file."""
-    return TypeAdapter(List[KnownDifference]).validate_python(
-        json.loads(path.read_text(encoding="utf-8"))
-    )
+    return TypeAdapter(List[KnownDifference]).validate_json(PATH.read_bytes())
 
 
 class KnownTally:
@@ -68,41 +67,31 @@ class KnownTally:
     def __init__(self, known: Iterable[KnownDifference], oneflow: Optional[str]) -> None:
         self._known = list(known)
         self._oneflow = oneflow
-        self._differing: Dict[str, int] = {}  # by id, of the entries whose tensors exist
+        self._differing: Counter[str] = Counter()  # by id, of the entries whose tensors exist
 
     def split(self, pairs: Sequence[Pair]) -> Tuple[List[Pair], int]:
         """(the pairs that differ for no known reason, the number of those with a known reason)."""
         inexact, known = [], 0
         for pair in pairs:
-            at, differs = pair.entry, not pair.is_identical
+            at, differs = pair.eager, not pair.is_identical
             reasons = [
                 e for e in self._known if e.explains(at.level, at.name, at.kind, self._oneflow)
             ]
             for entry in reasons:
-                self._differing[entry.id] = self._differing.get(entry.id, 0) + differs
-            known += bool(differs and reasons)
-            if differs and not reasons:
+                self._differing[entry.id] += differs
+            if differs and reasons:
+                known += 1
+            elif differs:
                 inexact.append(pair)
         return inexact, known
 
     def hits(self) -> List[KnownHit]:
         """The entries whose tensors exist; outdated if none of these differs."""
-        found = [(entry, self._differing[entry.id]) for entry in self._known
-                 if entry.id in self._differing]  # fmt: skip
+        found = [(e, self._differing[e.id]) for e in self._known if e.id in self._differing]
         return [
             KnownHit(id=e.id, reason=e.reason, link=e.link, tensors=count, outdated=count == 0)
             for e, count in found
         ]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Folders with the values of the tensors that are not identical."""
-
-    eager: Path
-    graph: Path
-    reference: Path
-    perturbed: Sequence[Path] = ()
 
 
 class Comparison:
@@ -135,18 +124,18 @@ class Comparison:
         """
         wanted: Dict[str, List[str]] = {}
         for pair in KnownTally(self._known, self._oneflow).split(self.pairs)[0]:
-            wanted.setdefault(pair.entry.level, []).append(pair.entry.name)
+            wanted.setdefault(pair.eager.level, []).append(pair.eager.name)
         if not wanted:
             self.judge()
             return None
         names = [EAGER + AGAIN, GRAPH + AGAIN, REFERENCE]
         eager, graph, _ = run(names, wanted)
         self._drop_unrepeated(eager, graph)
-        evidence = Evidence(folder / names[0], folder / names[1], folder / names[2])
+        evidence = [folder / name for name in names]
         self.judge(evidence)
         if self._may_be_rounding():
             run(list(PERTURBED_SEEDS), wanted)
-            evidence = replace(evidence, perturbed=[folder / name for name in PERTURBED_SEEDS])
+            evidence += [folder / name for name in PERTURBED_SEEDS]
             self.judge(evidence)
         return evidence
 
@@ -158,10 +147,11 @@ class Comparison:
         for mode, second in ((EAGER, eager), (GRAPH, graph)):
             digests = {entry.key: entry.digest for entry in second}
             first = [getattr(pair, mode) for pair in self.pairs]
-            unrepeated = next((e for e in first if e and digests.get(e.key) != e.digest), None)
+            changed = (e for e in first if digests.get(e.key, MISSING_DIGEST) != e.digest)
+            unrepeated = next(changed, None)
             if unrepeated is not None:
                 limit = LEVELS.index(unrepeated.level)
-                self.pairs = [p for p in self.pairs if LEVELS.index(p.entry.level) < limit]
+                self.pairs = [p for p in self.pairs if LEVELS.index(p.eager.level) < limit]
                 self._unrepeated = mode, unrepeated
                 break
         self.reproducible = self._unrepeated is None
@@ -177,16 +167,24 @@ class Comparison:
         reason.
         """
         tally = KnownTally(self._known, self._oneflow)
-        by_level = [[p for p in self.pairs if p.entry.level == level] for level in LEVELS]
-        self.levels = [
-            _judge_level(pairs, evidence, tally, flagged or {}) for pairs in by_level if pairs
-        ]
+        self.levels = []
+        for level in LEVELS:
+            pairs = [pair for pair in self.pairs if pair.eager.level == level]
+            if pairs:
+                inexact, known = tally.split(pairs)
+                reasons = [(flagged or {}).get(pair.eager.key) for pair in inexact]
+                found = [judge_tensor(pair, evidence, r) for pair, r in zip(inexact, reasons)]
+                self.levels.append(_summarize(level, len(pairs), known, found))
         self.hits = tally.hits()
+
+    @property
+    def first_different(self) -> Optional[TensorDifference]:
+        """The first tensor of all that is different."""
+        return next((lev.first_different for lev in self.levels if lev.first_different), None)
 
     def _may_be_rounding(self) -> bool:
         """True if a level is different and perturbed runs might still explain it."""
-        first = next((lev.first_different for lev in self.levels if lev.first_different), None)
-        ratio = None if first is None else first.error_ratio
+        ratio = self.first_different.error_ratio if self.first_different else None
         return ratio is not None and ratio < DECISIVE_RATIO
 
     def find_known_reason(self, level: str, name: str) -> Optional[str]:
@@ -212,82 +210,77 @@ class Comparison:
         return "identical", f"all {tensors} tensors are bitwise equal"
 
 
-def _judge_level(
-    pairs: Sequence[Pair],
-    evidence: Optional[Evidence],
-    tally: KnownTally,
-    flagged: Mapping[Tuple[str, str], str],
+def _summarize(
+    level: str, tensors: int, known: int, inexact: Sequence[TensorDifference]
 ) -> LevelResult:
-    inexact, known = tally.split(pairs)
-    found = []
-    for pair in inexact:
-        difference = judge_tensor(pair, evidence)
-        if pair.entry.key in flagged:
-            note = flagged[pair.entry.key]
-            difference = difference.model_copy(update={"verdict": "different", "note": note})
-        found.append(difference)
-    different = [d for d in found if d.verdict == "different"]
-    worst = max(
-        found, key=lambda d: math.inf if d.error_ratio is None else d.error_ratio, default=None
-    )
+    different = [d for d in inexact if d.verdict == "different"]
     verdict: Verdict = "equal within rounding" if inexact else "identical"
-    return LevelResult(
-        level=pairs[0].entry.level,
+    result = LevelResult(
+        level=level,
         verdict="different" if different else verdict,
-        reason=_describe_level(len(pairs), known, found, different, worst),
-        tensors=len(pairs),
-        identical=len(pairs) - len(inexact) - known,
+        reason="",
+        tensors=tensors,
+        identical=tensors - len(inexact) - known,
         within_rounding=len(inexact) - len(different),
         different=len(different),
         known=known,
-        first_inexact=inexact[0].entry.name if inexact else None,
+        first_inexact=inexact[0].name if inexact else None,
         first_different=different[0] if different else None,
-        worst=worst,
+        worst=max(inexact, key=_rank, default=None),
     )
+    result.reason = _describe_level(result)
+    return result
 
 
-def _describe_level(
-    count: int,
-    known: int,
-    found: Sequence[TensorDifference],
-    different: Sequence[TensorDifference],
-    worst: Optional[TensorDifference],
-) -> str:
+def _rank(difference: TensorDifference) -> float:
+    """The error ratio; a difference without one is beyond all that have one."""
+    missing = math.inf if difference.verdict == "different" else 0.0
+    return missing if difference.error_ratio is None else difference.error_ratio
+
+
+def _describe_level(level: LevelResult) -> str:
+    first, worst, count = level.first_different, level.worst, level.tensors
     if worst is None:
         all_equal = "1 tensor is" if count == 1 else f"all {count} tensors are"
-        return f"{all_equal} bitwise equal" + (f", {known} known differences apart" * bool(known))
-    if different:
-        first, others = different[0], len(different) - 1
-        return f"{first.name} differs: {first.note or describe_error(first)}" + (
-            f"; {others} of the other {count - 1} tensors differ too" * bool(others)
+        known = f", {level.known} known differences apart" * bool(level.known)
+        return f"{all_equal} bitwise equal{known}"
+    if first is None:
+        return (
+            f"{level.within_rounding} of {count} tensors differ in their last bits; the largest "
+            f"error is {_rank(worst):.2g} of the rounding limit, in {worst.name}"
         )
-    return (
-        f"{len(found)} of {count} tensors differ in their last bits; the largest error is "
-        f"{worst.error_ratio:.2g} of the rounding limit, in {worst.name}"
+    others = level.different - 1
+    return f"{first.name} differs: {first.note or describe_error(first)}" + (
+        f"; {others} of the other {count - 1} tensors differ too" * bool(others)
     )
 
 
-def judge_tensor(pair: Pair, evidence: Optional[Evidence]) -> TensorDifference:
-    """A tensor that is not identical. Without values it is different; the note tells the reason."""
-    entry = pair.entry
+def judge_tensor(
+    pair: Pair, evidence: Optional[Evidence], flag: Optional[str] = None
+) -> TensorDifference:
+    """A tensor that is not identical. Without values it is different; the note tells the reason.
+
+    `flag` is another reason why it is different.
+    """
+    entry = pair.eager
     note = _find_mismatch(pair)
     if note is None and evidence is not None and entry.level != BATCHES:
-        folders = (evidence.eager, evidence.graph, evidence.reference, *evidence.perturbed)
         eager, graph, reference, *perturbed = (
-            load_values(folder, entry.level, entry.name) for folder in folders
+            load_values(folder, entry.level, entry.name) for folder in evidence
         )
         if eager is not None and graph is not None:
-            given = [run for run in perturbed if run is not None]
-            return measure_difference(entry, eager, graph, reference, given)
+            moved = [run for run in perturbed if run is not None]
+            found = measure_difference(entry, eager, graph, reference, moved)
+            flagged = {"verdict": "different", "note": flag} if flag else {}
+            return found.model_copy(update=flagged)
         note = "the second run of a mode did not give it"
-    return note_difference(entry, note or "other bits")
+    return note_difference(entry, flag or note or "other bits")
 
 
 def _find_mismatch(pair: Pair) -> Optional[str]:
-    if pair.graph is None or pair.graph.digest == MISSING_DIGEST:
-        return "missing in graph mode"
-    if pair.eager is None or pair.eager.digest == MISSING_DIGEST:
-        return "missing in eager mode"
+    for mode in (GRAPH, EAGER):
+        if getattr(pair, mode).digest == MISSING_DIGEST:
+            return f"missing in {mode} mode"
     if pair.eager.shape != pair.graph.shape:
         return f"shape {pair.eager.shape} in eager and {pair.graph.shape} in graph mode"
     return None

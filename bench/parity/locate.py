@@ -10,39 +10,25 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 import numpy as np
 
 from ..errors import BenchError
+from . import result as levels
 from .difference import measure_difference
-from .judge import Comparison, Evidence
-from .reproduction import LayerCall, ReproducedLayer, run_reproduction, write_reproduction
-from .result import (
-    BATCHES,
-    EVAL_FORWARD,
-    FIRST_UPDATE,
-    FORWARD,
-    GRADIENTS,
-    INITIAL_WEIGHTS,
-    LOSS,
-    LOSS_CURVE,
-    RESUMED,
-    TRAINED,
-    VALIDATION,
-    LevelResult,
-    Origin,
-    TensorDifference,
-)
-from .tensors import Entry, LayerRequest, Pair
+from .judge import EAGER, GRAPH, REFERENCE, Comparison, Evidence
+from .reproduction import LayerCall, ReproducedLayer, confirm_difference, write_reproduction
+from .result import LevelResult, Origin, TensorDifference
+from .tensors import OUTPUT, Entry, LayerRequest, Pair, split_name
 
-LAYER_LEVELS = (EVAL_FORWARD, FORWARD, GRADIENTS)
+LAYER_LEVELS = (levels.EVAL_FORWARD, levels.FORWARD, levels.GRADIENTS)
 _NO_LAYER = {
-    INITIAL_WEIGHTS: "no layer had run yet: the modes were given other weights",
-    BATCHES: "no layer had run yet: the modes were given other data",
-    LOSS: "every module's output agrees; look at the loss",
-    FIRST_UPDATE: "outputs, loss and gradients agree; look at the optimizer and its options",
-    LOSS_CURVE: "the whole first step agrees; look at the state that a step leaves to the next: "
-    "the optimizer's, the schedule, buffers, gradients that are not zeroed",
-    TRAINED: "the first step and the losses agree; look at the state that a step leaves to the "
-    "next",
-    RESUMED: "the run agrees until it resumes from a checkpoint; look at the restored state",
-    VALIDATION: "the trained weights agree; look at the evaluation",
+    levels.INITIAL_WEIGHTS: "no layer had run yet: the modes were given other weights",
+    levels.BATCHES: "no layer had run yet: the modes were given other data",
+    levels.LOSS: "every module's output agrees; look at the loss",
+    levels.FIRST_UPDATE: "outputs, loss and gradients agree; look at the optimizer and its options",
+    levels.LOSS_CURVE: "the whole first step agrees; look at the state that a step leaves to the "
+    "next: the optimizer's, the schedule, buffers, gradients that are not zeroed",
+    levels.TRAINED: "the first step and the losses agree; look at the state that a step leaves to "
+    "the next",
+    levels.RESUMED: "the run agrees until it resumes from a checkpoint; look at the restored state",
+    levels.VALIDATION: "the trained weights agree; look at the evaluation",
 }
 
 
@@ -50,8 +36,7 @@ _NO_LAYER = {
 class Isolation:
     """Runs a layer in fresh workers, and has the facts that its script tells."""
 
-    # name of a run (eager, graph, reference), calls of its worker, layer -> the answers
-    ask: Callable[[str, Sequence[str], LayerRequest], List[Dict[str, Any]]]
+    ask: Callable[[str, LayerRequest], Dict[str, Any]]  # of a run: eager, graph, reference
     run_folder: Path
     values_folder: Path
     environment: Mapping[str, str]  # of the graph's worker
@@ -74,23 +59,23 @@ def locate_difference(
         if origin.isolated_layer == "reproduced":
             comparison.judge(evidence, {mismatch.key: origin.isolated_layer_reason})
             return origin
-    first = next((lev.first_different for lev in comparison.levels if lev.first_different), None)
+    first = comparison.first_different
     return None if first is None else examine(first, isolation)
 
 
-def find_first_mismatch(pairs: Sequence[Pair], levels: Sequence[LevelResult]) -> Optional[Entry]:
+def find_first_mismatch(pairs: Sequence[Pair], found: Sequence[LevelResult]) -> Optional[Entry]:
     """The first tensor of all with a differing bit, if it is a layer's and passed as rounding.
 
     Everything before it is bitwise equal, so its layer had the same inputs in both modes. In
     isolation the rounding is that of one layer, and a smaller fault can be told from it.
     """
-    first = next((level for level in levels if level.first_inexact is not None), None)
+    first = next((level for level in found if level.first_inexact is not None), None)
     if first is None or first.level not in LAYER_LEVELS:
         return None
     if first.first_different is not None and first.first_different.name == first.first_inexact:
         return None
     key = (first.level, first.first_inexact)
-    return next((pair.entry for pair in pairs if pair.entry.key == key), None)
+    return next((pair.eager for pair in pairs if pair.eager.key == key), None)
 
 
 def examine(
@@ -115,40 +100,37 @@ def examine(
 
 def find_layer(level: str, name: str, kind: str) -> Optional[str]:
     """The module that a tensor belongs to, by its hooked name; None if there is none."""
-    if level == GRADIENTS or (level == FIRST_UPDATE and kind == "buffer"):
-        return name.rpartition(".")[0] or "output"
+    if level == levels.GRADIENTS or (level == levels.FIRST_UPDATE and kind == "buffer"):
+        return name.rpartition(".")[0] or OUTPUT
     return name if level in LAYER_LEVELS else None
 
 
 def describe_operators(layer: str, op_names: Sequence[str]) -> Optional[str]:
     """Operators of the compiled graph that carry the layer's name; a fused layer has none."""
-    path = re.sub(r"( \(call \d+\))?(\[.*\])?$", "", layer) + "-"
+    path = split_name(layer)[0] + "-"
     kinds = [re.sub(r"-\d+$", "", op[len(path) :]) for op in op_names if op.startswith(path)]
     return ", ".join(dict.fromkeys(kinds)) or None
 
 
 def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_rounding: bool) -> None:
     """Record the layer in an eager run, run it in both modes and in float64, and judge."""
-    training = origin.level != EVAL_FORWARD
+    training = origin.level != levels.EVAL_FORWARD
     recording = isolation.values_folder / "recording.npz"
-    recorded: Dict[str, Any] = {}
     outputs: Dict[str, Dict[str, np.ndarray]] = {}
-    for run in ("eager", "graph", "reference"):
+    for run in (EAGER, GRAPH, REFERENCE):
         path = isolation.values_folder / f"{run}.npz"
-        request = LayerRequest(name=layer, training=training, path=recording, output=path)
-        calls = ["run_isolated"] if recorded else ["record", "run_isolated"]
-        answers = isolation.ask(run, calls, request)
-        recorded = recorded or answers[0]
-        refused = [answer["refused"] for answer in answers if answer["refused"]]
+        request = LayerRequest(name=layer, training=training, recording=recording, output=path)
+        refused = isolation.ask(run, request)["refused"]
         if refused:
-            origin.isolated_layer_reason = refused[0]
+            origin.isolated_layer_reason = refused
             return
         outputs[run] = dict(np.load(path, allow_pickle=False))
-    if origin.level != GRADIENTS:
-        origin.kind = recorded["kind"]
+    call = LayerCall.load(recording)
+    if origin.level != levels.GRADIENTS:
+        origin.kind = call.kind
     reasons = {
-        name: isolation.find_known_reason(FIRST_UPDATE, f"{layer}.{name}")
-        for name in outputs["eager"]
+        name: isolation.find_known_reason(levels.FIRST_UPDATE, f"{layer}.{name}")
+        for name in outputs[EAGER]
     }
     known = {name: reason for name, reason in reasons.items() if reason is not None}
     different = _list_different(origin.level, outputs, known)
@@ -161,24 +143,22 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_round
     )
     if passed_as_rounding and not different:
         return
-    if recorded["constructor"] is None:
+    if call.constructor is None:
         origin.isolated_layer_reason += (
             "; its class is not a leaf of OneFlow's own, so there is no standalone script"
         )
         return
-    facts = {name: recorded[name] for name in ("kind", "constructor", "training")}
-    layer_call = ReproducedLayer(
-        **vars(LayerCall.load(recording, **facts)),
+    reproduced = ReproducedLayer(
+        **vars(call),
         name=layer,
         environment=isolation.environment,
         versions=isolation.versions,
         origin=f"level '{origin.level}', first different tensor {origin.name}",
         known=known,
     )
-    script = write_reproduction(isolation.run_folder, layer_call)
+    script = write_reproduction(isolation.run_folder, reproduced)
     origin.script = script.name
-    # a bit that differs within rounding does not confirm the difference
-    origin.script_confirms = run_reproduction(script, tolerance=1e-6).confirms
+    origin.script_confirms = confirm_difference(script)
 
 
 def _list_different(
@@ -186,8 +166,8 @@ def _list_different(
 ) -> List[str]:
     """Names of the tensors that rounding does not explain."""
     different = []
-    for name, eager in outputs["eager"].items():
-        graph, reference = (outputs[run].get(name) for run in ("graph", "reference"))
+    for name, eager in outputs[EAGER].items():
+        graph, reference = (outputs[run].get(name) for run in (GRAPH, REFERENCE))
         if name in known or (graph is not None and np.array_equal(eager, graph, equal_nan=True)):
             continue
         if graph is not None and graph.shape == eager.shape:

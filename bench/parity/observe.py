@@ -1,35 +1,90 @@
 """Observes a job as it trains, eagerly or as a graph, without changing its computation.
 
-In a graph the outputs of the modules and the gradients are outputs of the compiled graph.
-`Collector` goes through the levels of a check on one side. The worker of a check and
-`assert_parity` both use it.
+Hooks copy the output of every module, leaf or not, when its forward pass ends. In a graph these
+copies and the gradients are outputs of the compiled graph. `Collector` goes through the levels of a
+check on one side. The worker of a check and `assert_parity` both use it.
 """
 
 from __future__ import annotations
 
+import types
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ..plan.graph_options import OptionValue, apply_graph_options
 from ..training.eager import EagerMode
 from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
 from ..training.job import Job, copy_state
-from ..training.layer_graph import ForwardGraph
+from ..training.layer_graph import ForwardGraph, replace_forwards
 from ..training.oneflow_compat import create_padding_operator
 from ..training.optimizers import State, capture_graph_state
 from . import result as levels
-from .hooks import OUTPUT, Hooks, Output, hook_modules, name_in_model, name_in_objective
-from .tensors import Observer
+from .isolated_layer import is_graph, list_tensors
+from .tensors import OUTPUT, Observer
 
 PARAMETER, BUFFER, OPTIMIZER, GRADIENT = "parameter", "buffer", "optimizer state", "gradient"
 
-GraphOptions = Optional[Mapping[str, OptionValue]]
+Output = Tuple[str, str, np.ndarray]  # name, class of the module, value
+Gradients = Dict[str, Optional[np.ndarray]]
 # weights and the optimizer's tensors after some step
 Checkpoint = Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]
+
+
+class Hooks:
+    """The outputs of a model's modules in the order in which their forward passes ended."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.names: List[Tuple[str, str]] = []  # and classes
+        self.tensors: List[flow.Tensor] = []
+        self._calls: Dict[str, int] = {}
+
+    def note(self, name: str, module: nn.Module, output: Any) -> None:
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if self._calls[name] > 1:
+            name = f"{name} (call {self._calls[name]})"
+        for suffix, tensor in list_tensors(output):
+            self.names.append((name + suffix, type(module).__name__))
+            # a copy, because a later module may overwrite the output in place
+            self.tensors.append(tensor.clone())
+
+    def read(self, tensors: Sequence[flow.Tensor]) -> List[Output]:
+        """The outputs as arrays; `tensors` are `self.tensors` or what a compiled graph returned."""
+        return [(*name, np.array(tensor.numpy())) for name, tensor in zip(self.names, tensors)]
+
+
+@contextmanager
+def hook_modules(objective: nn.Module) -> Iterator[Hooks]:
+    """Copy the outputs of the modules of an `Objective`'s student and teacher, while inside.
+
+    A graph that is compiled inside keeps its hooks afterwards. At exit the modules are as before.
+    """
+    hooks = Hooks()
+    with replace_forwards() as replace:
+        for path, module in objective.named_modules():
+            root, _, below = path.partition(".")
+            if root in ("model", "teacher"):
+                name = path if root == "teacher" else below or OUTPUT
+                replace(module, _hooked(hooks, name, module))
+        yield hooks
+
+
+def _hooked(hooks: Hooks, name: str, module: nn.Module) -> Any:
+    original = module.forward.__func__
+
+    def forward(self: Any, *inputs: Any, **named: Any) -> Any:
+        # nn.Graph calls this with its own stand-in for the module, whose children are stand-ins too
+        output = original(self, *inputs, **named)
+        hooks.note(name, module, output)
+        return output
+
+    return types.MethodType(forward, module)
 
 
 @dataclass
@@ -40,30 +95,27 @@ class Observed:
     labels: Any
     images: Any
     outputs: List[Output] = field(default_factory=list)
-    gradients: Dict[str, Optional[np.ndarray]] = field(default_factory=dict)
+    gradients: Gradients = field(default_factory=dict)
 
 
 class ObservedEager(EagerMode):
     """Observed eager train steps."""
 
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
-        self._gradients: Dict[str, Optional[np.ndarray]] = {}
-
     def update(self) -> None:
-        named = self._job.model.named_parameters()
-        self._gradients = _read_gradients({name: p.grad for name, p in named})
+        self._gradients = _read_gradients(
+            {name: parameter.grad for name, parameter in self._job.model.named_parameters()}
+        )
         super().update()
 
     def observe_step(self, with_outputs: bool) -> Observed:
         """One update; the modules' outputs and the gradients only on request."""
         if not with_outputs:
-            return Observed(*self.train_step())
-        with hook_modules(self._job.objective, name_in_objective) as hooks:
-            return Observed(*self.train_step(), hooks.read(), self._gradients)
+            return Observed(*super().train_step())
+        with hook_modules(self._job.objective) as hooks:
+            return Observed(*self.train_step(), hooks.read(hooks.tensors), self._gradients)
 
 
-def _read_gradients(gradients: Mapping[str, Any]) -> Dict[str, Optional[np.ndarray]]:
+def _read_gradients(gradients: Mapping[str, Any]) -> Gradients:
     return {n: None if g is None else np.array(g.numpy()) for n, g in gradients.items()}
 
 
@@ -90,13 +142,12 @@ class _ObservedTrainGraph(TrainGraph):
 class ObservedGraph:
     """Train steps of a compiled graph that returns its modules' outputs and its gradients too."""
 
-    def __init__(self, job: Job, graph_options: GraphOptions = None) -> None:
+    def __init__(self, job: Job) -> None:
         self._job = job
         job.model.train()
         self._batch = job.train_feed.next_batch()
-        with hook_modules(job.objective, name_in_objective) as self._hooks:
+        with hook_modules(job.objective) as self._hooks:
             self._graph = _ObservedTrainGraph(job, self._hooks)
-            apply_graph_options(self._graph, graph_options)
             compile_graph(self._graph, self._batch)
 
     def observe_step(self, with_outputs: bool) -> Observed:
@@ -115,25 +166,24 @@ class ObservedGraph:
         return capture_graph_state(self._graph, MODEL_PREFIX)
 
 
-def create_observed(mode: str, job: Job, graph_options: GraphOptions = None) -> Any:
-    """`ObservedEager` or `ObservedGraph` over a job that has not taken a step."""
-    return ObservedEager(job) if mode == "eager" else ObservedGraph(job, graph_options)
+def create_observed(mode: str, job: Job) -> Union[ObservedEager, ObservedGraph]:
+    """For a job that has not taken a step. Raises InputError for a mode that is not observed."""
+    return ObservedGraph(job) if is_graph(mode) else ObservedEager(job)
 
 
-def observe_eval(
-    mode: str, model: nn.Module, images: flow.Tensor, graph_options: GraphOptions = None
-) -> List[Output]:
-    """Every module's output in eval mode for images (N, 3, H, W)."""
-    model.eval()
-    with hook_modules(model, name_in_model) as hooks:
-        if mode == "eager":
-            with flow.no_grad():
-                model(images)
-            return hooks.read()
-        graph = _ObservedForward(model, hooks)
-        apply_graph_options(graph, graph_options)
-        outputs, _ = graph(images)
-        return hooks.read(outputs)
+def observe_eval(mode: str, objective: nn.Module, images: flow.Tensor) -> List[Output]:
+    """Every output in eval mode of the student's modules, for images (N, 3, H, W).
+
+    Raises InputError for a mode that is not observed.
+    """
+    model = objective.model.eval()
+    with hook_modules(objective) as hooks:
+        if is_graph(mode):
+            outputs, _ = _ObservedForward(model, hooks)(images)
+            return hooks.read(outputs)
+        with flow.no_grad():
+            model(images)
+        return hooks.read(hooks.tensors)
 
 
 class _ObservedForward(ForwardGraph):
@@ -161,10 +211,8 @@ def list_backward(outputs: Sequence[Tuple[str, str, Any]], parameters: Sequence[
 class Collector:
     """Notes the levels of one side, in the order of its methods."""
 
-    def __init__(self, observer: Observer, mode: str, graph_options: GraphOptions = None) -> None:
-        self._observer = observer
-        self._mode, self._graph_options = mode, graph_options
-        self._observed: Any = None
+    def __init__(self, observer: Observer, mode: str) -> None:
+        self._observer, self._mode = observer, mode
         self.losses: List[Any] = []
 
     def note_initial(self, job: Job) -> None:
@@ -176,12 +224,12 @@ class Collector:
     def note_eval_forward(self, job: Job) -> None:
         """Every module's output in eval mode, on the first validation batch."""
         images, _ = job.eval_feed.next_batch()
-        for output in observe_eval(self._mode, job.model, images, self._graph_options):
+        for output in observe_eval(self._mode, job.objective, images):
             self._observer.add(levels.EVAL_FORWARD, *output)
 
     def note_first_step(self, job: Job) -> None:
         """The first step: outputs, loss, gradients, and the state after the update."""
-        self._observed = create_observed(self._mode, job, self._graph_options)
+        self._observed = create_observed(self._mode, job)
         step = self._take_step(1, with_outputs=True)
         for output in step.outputs:
             self._observer.add(levels.FORWARD, *output)
@@ -200,7 +248,7 @@ class Collector:
                 checkpoint = copy_state(job.model), self._observed.capture_optimizer()
         self.note_losses(levels.LOSS_CURVE, self.losses)
         self.note_state(levels.TRAINED, job.model, self._observed.capture_optimizer())
-        self._observed = None  # releases its graph
+        del self._observed  # releases its graph
         return checkpoint
 
     def note_losses(self, level: str, losses: List[Any], first: int = 1) -> None:
@@ -218,11 +266,6 @@ class Collector:
             self._observer.add(levels.BATCHES, f"{name} images", "images", value)
         self._observer.add(levels.BATCHES, f"{name} labels", "labels", np.array(labels.numpy()))
 
-    def note_logits(self, number: int, logits: np.ndarray, labels: np.ndarray) -> None:
-        """One batch of the validation pass."""
-        self._observer.add(levels.VALIDATION, f"batch {number} logits", "logits", logits)
-        self._observer.add(levels.BATCHES, f"validation batch {number} labels", "labels", labels)
-
     def note_state(
         self, level: str, model: Any, optimizer: Dict[str, np.ndarray], prefix: str = ""
     ) -> None:
@@ -235,7 +278,7 @@ class Collector:
         for name, kind, value in [*buffers, *moments, *weights]:
             self._observer.add(level, prefix + name, kind, value)
 
-    def _take_step(self, step: int, with_outputs: bool) -> Any:
+    def _take_step(self, step: int, with_outputs: bool) -> Observed:
         observed = self._observed.observe_step(with_outputs)
         self.note_batch(f"step {step}", observed.images, observed.labels)
         self.losses.append(mean_loss(observed.loss))

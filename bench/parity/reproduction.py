@@ -6,8 +6,8 @@ OneFlow and NumPy alone. Imports no OneFlow.
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -22,11 +22,9 @@ from ..errors import InputError
 from ..record.run import replace_atomically, write_atomically
 
 TIMEOUT_S = 600.0
+TOLERANCE = 1e-6  # relative; a bit that differs within rounding does not confirm a difference
 _TEMPLATE = Path(__file__).with_name("reproduction.template")
 _LONGEST_NAME = 100  # of a file; systems allow 255 bytes
-
-# exit statuses of the script
-_AGREE, _DIFFER = 0, 1
 
 
 @dataclass(frozen=True)
@@ -46,24 +44,24 @@ class LayerCall:
 
     def arrays(self) -> Dict[str, np.ndarray]:
         """All arrays, by the names that the script reads."""
-        arrays = {f"input_{number}": np.asarray(value) for number, value in enumerate(self.inputs)}
-        arrays.update((f"state/{name}", np.asarray(value)) for name, value in self.state.items())
+        arrays = {f"input_{number}": value for number, value in enumerate(self.inputs)}
+        arrays.update((f"state/{name}", value) for name, value in self.state.items())
         if self.output_gradient is not None:
-            arrays["output_gradient"] = np.asarray(self.output_gradient)
+            arrays["output_gradient"] = self.output_gradient
         return arrays
 
     def save(self, path: Path) -> None:
-        """Write the arrays as .npz."""
+        """Write the call as .npz."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **self.arrays())
+        facts = json.dumps([self.kind, self.constructor, self.training])
+        np.savez(path, facts=np.array(facts), **self.arrays())
 
     @staticmethod
-    def load(
-        path: Path, training: bool, kind: str = "", constructor: Optional[str] = None
-    ) -> LayerCall:
-        """A call with the arrays of `save`."""
+    def load(path: Path) -> LayerCall:
+        """The call of `save`."""
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+            arrays = dict(stored)
+        kind, constructor, training = json.loads(str(arrays["facts"]))
         return LayerCall(
             kind=kind,
             constructor=constructor,
@@ -76,11 +74,11 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class ReproducedLayer(LayerCall):
-    """A recorded call with all that its script tells.
+    """A recorded call, with a constructor, and all else that its script tells.
 
     With an `output_gradient` the backward is run too. `environment` has the variables to set before
     OneFlow is imported, `versions` those of the recording, `origin` a phrase that names the place.
-    `known` maps tensors that are expected to differ (named as by `LayerRun.tensors`) to the reason.
+    `known` maps tensors that are expected to differ (by the names of `run_isolated`) to the reason.
     """
 
     name: str
@@ -88,32 +86,20 @@ class ReproducedLayer(LayerCall):
     versions: Mapping[str, str]
     origin: str
     known: Mapping[str, str]
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class ReproductionRun:
-    """`confirms`: the script found that the modes differ; None if it could not tell."""
-
-    confirms: Optional[bool]
-    output: str
 
 
 def write_reproduction(folder: Path, layer: ReproducedLayer) -> Path:
     """Write `reproduce-<layer>.py` and, before it, the `.npz` of its data; return the script.
 
-    Raises ValueError for a layer without a constructor expression or with arrays of objects, and
-    InputError if the folder cannot be written.
+    Raises InputError if the folder cannot be written.
     """
-    arrays = layer.arrays()
-    constructor = _check(layer, arrays)
     script = folder / f"reproduce-{_create_file_name(layer.name)}.py"
     data = script.with_name(f"{script.name[:-3]}.npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replace_atomically(data) as stream:
-            np.savez(stream, **arrays)
-        write_atomically(script, _render(layer, constructor, script.name, data.name))
+            np.savez(stream, **layer.arrays())
+        write_atomically(script, _render(layer, script.name, data.name))
     except OSError as error:
         raise InputError(
             f"cannot write {script} ({error.strerror}); give --out a folder you may write to"
@@ -121,105 +107,41 @@ def write_reproduction(folder: Path, layer: ReproducedLayer) -> Path:
     return script
 
 
-def run_reproduction(
-    script: Path,
-    python: str = sys.executable,
-    environment: Optional[Mapping[str, str]] = None,
-    tolerance: Optional[float] = None,
-    timeout_s: float = TIMEOUT_S,
-) -> ReproductionRun:
-    """Run a script of `write_reproduction` in a process of its own, with the given environment.
+def confirm_difference(script: Path, timeout_s: float = TIMEOUT_S) -> Optional[bool]:
+    """Run a script of `write_reproduction`: True if it finds that the modes differ by TOLERANCE.
 
-    A process that a signal ended is started once more: OneFlow 0.9.0 now and then aborts one.
-    `tolerance` is the largest relative root mean square that passes; without it every bit counts.
+    None if it could not tell. A process that a signal ended is started once more: OneFlow 0.9.0 now
+    and then aborts one.
     """
-    command = [python, str(script)]
-    if tolerance is not None:
-        command += ["--tolerance", repr(float(tolerance))]
-    try:
-        for _ in range(2):
+    command = [sys.executable, str(script), "--tolerance", repr(TOLERANCE)]
+    for _ in range(2):
+        try:
             done = subprocess.run(
-                command,
-                env=None if environment is None else dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=timeout_s,
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s
             )
-            if done.returncode >= 0:
-                break
-    except subprocess.TimeoutExpired:
-        return ReproductionRun(None, f"{script.name} did not end within {timeout_s:g} s")
-    except OSError as error:
-        return ReproductionRun(None, f"{python} cannot be run ({error.strerror})")
-    output = done.stdout.decode("utf-8", "replace")
-    return ReproductionRun({_AGREE: False, _DIFFER: True}.get(done.returncode), output)
+        except subprocess.TimeoutExpired:
+            return None
+        if done.returncode >= 0:
+            break
+    return {0: False, 1: True}.get(done.returncode)
 
 
-def _check(layer: ReproducedLayer, arrays: Mapping[str, np.ndarray]) -> str:
-    """The constructor expression, if all of the layer can be written."""
-    if layer.constructor is None:
-        raise ValueError(
-            f"layer {layer.name!r} has no constructor expression, and a standalone script builds "
-            "its layer by one; run the layer in isolation inside the suite instead"
-        )
-    constructor = layer.constructor.strip()
-    try:
-        ast.parse(constructor, mode="eval")
-    except (SyntaxError, ValueError):
-        raise ValueError(
-            f"layer {layer.name!r} was given the constructor {layer.constructor!r}, which is not "
-            "one Python expression; give one over nn, such as nn.ReLU()"
-        ) from None
-    for name, array in arrays.items():
-        if array.dtype.hasobject:
-            raise ValueError(
-                f"layer {layer.name!r} was given {name} as an array of Python objects; give numbers"
-            )
-    return constructor
-
-
-def _render(layer: ReproducedLayer, constructor: str, script: str, data: str) -> str:
-    """The script. Names and other texts enter it as literals or as one-line comments."""
+def _render(layer: ReproducedLayer, script: str, data: str) -> str:
+    """The script. Names and other texts enter it as ASCII literals, which have one line."""
+    floating = [a for a in layer.arrays().values() if np.issubdtype(a.dtype, np.floating)]
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        name=_comment(layer.name),
-        origin=_comment(layer.origin),
-        versions=_comment(", ".join(f"{name} {text}" for name, text in layer.versions.items())),
+        name=ascii(layer.name),
+        origin=ascii(layer.origin),
+        versions=ascii(dict(layer.versions)),
         script=script,
         data=data,
-        environment=_render_environment(layer.environment),
-        name_literal=ascii(layer.name),
-        data_literal=ascii(data),
-        dtype=ascii(_find_dtype(layer)),
-        device=ascii(layer.device),
-        training=repr(bool(layer.training)),
-        has_backward=repr(layer.output_gradient is not None),
-        known=ascii({str(name): str(reason) for name, reason in layer.known.items()}),
-        constructor=constructor,
+        environment=ascii(dict(layer.environment)),
+        dtype=ascii(str(floating[0].dtype) if floating else "float32"),
+        training=layer.training,
+        has_backward=layer.output_gradient is not None,
+        known=ascii(dict(layer.known)),
+        constructor=layer.constructor,
     )
-
-
-def _render_environment(environment: Mapping[str, str]) -> str:
-    if not environment:
-        return ""
-    lines = ["", "# read when OneFlow and NumPy are imported; variables that are set already stay"]
-    lines += [
-        f"os.environ.setdefault({ascii(str(name))}, {ascii(str(value))})"
-        for name, value in sorted(environment.items())
-    ]
-    return "\n".join([*lines, ""])
-
-
-def _find_dtype(layer: LayerCall) -> str:
-    """The floating type of the recording; float32 if nothing is of a floating type."""
-    floating = [a for a in layer.arrays().values() if np.issubdtype(a.dtype, np.floating)]
-    return str(floating[0].dtype) if floating else "float32"
-
-
-def _comment(text: str) -> str:
-    """One printable line."""
-    line = " ".join(text.split())
-    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def _create_file_name(name: str) -> str:

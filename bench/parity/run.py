@@ -1,10 +1,7 @@
 """Runs a parity check: two modes beside each other, and more runs only if they disagree.
 
-`check_model` is the whole check. First eager and graph mode run, which answer with digests alone.
-If these agree bit for bit, the check is over. If not, both run again, which shows whether each
-repeats itself, together with eager mode in float64 as the reference; the values of the tensors that
-differ are judged. If a tensor is different, perturbed eager runs show how far rounding alone
-carries, and the layer of the first mismatch is run in isolation.
+Eager and graph mode answer with digests alone. `Comparison.settle` asks for more runs if these
+differ, and `locate_difference` runs the layer of the first mismatch in isolation.
 """
 
 from __future__ import annotations
@@ -12,12 +9,13 @@ from __future__ import annotations
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ..config import Contender
-from ..errors import BenchError, InputError, Interrupted, WorkerError
+from ..errors import InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
 from ..record.machine import describe_machine
 from ..worker.environment import RuntimeResolver
@@ -27,7 +25,7 @@ from ..worker.runtime_profile import find_oneflow
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .locate import Isolation, locate_difference
 from .result import CheckDocument, ModelCheck, SideFacts, save_check
-from .tensors import Entry, LayerRequest, SideRequest
+from .tensors import Entry, LayerRequest, SideRequest, Wanted
 
 PARALLEL = 2  # a parity check times nothing, so both modes may run at once
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
@@ -39,6 +37,7 @@ Observe = Callable[[str, int, int], None]
 # plan, folder of the model, longest wait in seconds, observer -> the result
 CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]
 
+_VERSIONS = ("oneflow", "numpy", "python")
 _TURNS = ("start", "eval_forward", "first_step", "train", "resume", "validate")
 
 
@@ -65,146 +64,133 @@ def check_model(
             "update; give --epochs or --steps-per-epoch"
         )
     start = time.monotonic()
-    with _Checker(plan, folder, timeout_s, observe, launch or create_check_launcher(folder)) as run:
-        check = run.check(steps)
+    launch = launch or create_check_launcher(folder)
+    with _Checker(plan, folder, timeout_s, observe, launch, steps) as run:
+        check = run.check()
     check.duration_s = time.monotonic() - start
     return check
 
 
+@dataclass
 class _Checker:
-    def __init__(
-        self, plan: Plan, folder: Path, timeout_s: float, observe: Observe, launch: Launcher
-    ) -> None:
-        self._plan = plan
-        self._folder = folder
-        self._values = folder.resolve() / VALUES_FOLDER
-        self._timeout_s = timeout_s
-        self._observe = observe
-        self._launch = launch
-        self._workers: List[Worker] = []
-        self._turns_done = self._turns_planned = 0
-        self._facts: Dict[str, Dict[str, Any]] = {}  # by run, apart from tensors
+    plan: Plan
+    folder: Path
+    timeout_s: float
+    observe: Observe
+    launch: Launcher
+    steps: int
+    workers: List[Worker] = field(default_factory=list)
+    turns_done: int = 0
+    turns_planned: int = 0
+    facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)  # by run, apart from tensors
 
     def __enter__(self) -> _Checker:
-        self._dataset = self._plan.prepare_dataset(self._folder)
+        self.values = self.folder.resolve() / VALUES_FOLDER
+        self.dataset = self.plan.prepare_dataset(self.folder)
         return self
 
     def __exit__(self, *failure: Any) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             if failure[0] is not None:
                 worker.kill()
             worker.close()
-        shutil.rmtree(self._folder / VALUES_FOLDER, ignore_errors=True)
+        shutil.rmtree(self.values, ignore_errors=True)
 
-    def check(self, steps: int) -> ModelCheck:
-        self._steps = steps
-        eager, graph = self._run_sides([EAGER, GRAPH], {})
-        environment = self._facts[GRAPH]["environment"]
-        comparison = Comparison(eager, graph, self._facts[EAGER]["environment"].get("oneflow"))
-        evidence = comparison.settle(self._run_sides, self._values)
+    def check(self) -> ModelCheck:
+        eager, graph = self.run_sides([EAGER, GRAPH], {})
+        environment = self.facts[GRAPH]["environment"]
+        comparison = Comparison(eager, graph, self.facts[EAGER]["environment"].get("oneflow"))
+        evidence = comparison.settle(self.run_sides, self.values)
         origin = None
         if evidence is not None:
             isolation = Isolation(
-                ask=self._ask_isolated,
-                run_folder=self._folder,
-                values_folder=self._values / ISOLATED,
+                ask=self.ask_isolated,
+                run_folder=self.folder,
+                values_folder=self.values / ISOLATED,
                 environment=environment.get("variables", {}),
-                versions={name: environment[name] for name in ("oneflow", "numpy", "python")
-                          if name in environment},
-                op_names=self._facts[GRAPH]["op_names"],
+                versions={name: environment[name] for name in _VERSIONS if name in environment},
+                op_names=self.facts[GRAPH]["op_names"],
                 find_known_reason=comparison.find_known_reason,
-            )  # fmt: skip
+            )
             origin = locate_difference(comparison, evidence, isolation)
         verdict, reason = comparison.conclude()
         return ModelCheck(
-            model=self._plan.workload.model,
-            workload=self._plan.workload,
-            steps=steps,
+            model=self.plan.workload.model,
+            workload=self.plan.workload,
+            steps=self.steps,
             verdict=verdict,
             reason=reason,
             reproducible=comparison.reproducible,
             levels=comparison.levels,
             origin=origin,
             known=comparison.hits,
-            eager=self._side_facts(EAGER),
-            graph=self._side_facts(GRAPH),
+            eager=self.side_facts(EAGER),
+            graph=self.side_facts(GRAPH),
         )
 
-    def _side_facts(self, name: str) -> SideFacts:
-        facts = self._facts[name]
+    def side_facts(self, name: str) -> SideFacts:
+        facts = self.facts[name]
         return SideFacts.model_validate({field: facts[field] for field in SideFacts.model_fields})
 
-    def _run_sides(
-        self, names: Sequence[str], wanted: Mapping[str, Sequence[str]]
-    ) -> List[List[Entry]]:
+    def run_sides(self, names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
         """Run each through all its turns, PARALLEL at a time."""
-        self._turns_planned += len(names) * len(_TURNS)
+        self.turns_planned += len(names) * len(_TURNS)
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
-                pending = [pool.submit(self._run_side, name, wanted) for name in names]
+                pending = [pool.submit(self.run_side, name, wanted) for name in names]
                 return [future.result() for future in pending]
             except BaseException:
                 for future in pending:
                     future.cancel()
-                for worker in self._workers:
+                for worker in self.workers:
                     worker.kill()  # a thread that waits for its answer is told that it died
                 raise
 
-    def _run_side(self, name: str, wanted: Mapping[str, Sequence[str]]) -> List[Entry]:
-        request = self._request(_create_contender(name), name, wanted)
-        worker = self._start_worker(request.contender)
+    def run_side(self, name: str, wanted: Wanted) -> List[Entry]:
         entries: List[Entry] = []
-        facts: Dict[str, Any] = {}
-        for turn in _TURNS:
-            message = f"{self._plan.workload.model}, {name}: {turn.replace('_', ' ')}"
-            self._observe(message, self._turns_done, self._turns_planned)
-            given = request.model_dump(mode="json") if turn == "start" else {}
-            answer = worker.ask(turn, self._timeout_s, **given)
+        facts = self.facts[name] = {}
+        for answer in self.ask_worker(name, name, wanted, _TURNS[1:], {}):
             entries += [Entry.model_validate(entry) for entry in answer.pop("entries")]
             facts.update(answer)
-            self._turns_done += 1
-        self._facts[name] = facts
-        self._end_worker(worker)
         return entries
 
-    def _start_worker(self, contender: Contender) -> Worker:
-        worker = self._launch(contender)
-        self._workers.append(worker)
-        return worker
+    def ask_isolated(self, name: str, layer: LayerRequest) -> Dict[str, Any]:
+        """The answer of a fresh worker of the run `name` to `run_isolated`."""
+        self.turns_planned += 2
+        given = layer.model_dump(mode="json")
+        _, answer = self.ask_worker(name, ISOLATED, {}, ["run_isolated"], given)
+        return answer
 
-    def _end_worker(self, worker: Worker) -> None:
-        worker.ask("end", self._timeout_s)
-        worker.close()
-
-    def _request(
-        self, contender: Contender, name: str, wanted: Mapping[str, Sequence[str]]
-    ) -> SideRequest:
-        return SideRequest(
-            workload=self._plan.workload,
-            contender=contender,
-            steps_per_epoch=self._plan.steps_per_epoch,
-            dataset=self._dataset,
-            folder=self._values / name,
-            steps=self._steps,
-            checkpoint_step=max(1, self._steps // 2),
-            wanted={level: list(names) for level, names in wanted.items()},
+    def ask_worker(
+        self,
+        name: str,
+        folder: str,
+        wanted: Wanted,
+        calls: Sequence[str],
+        given: Mapping[str, Any],
+    ) -> Iterator[Dict[str, Any]]:
+        """Answers of a fresh worker of the run `name`: to `start`, then to the calls."""
+        request = SideRequest(
+            workload=self.plan.workload,
+            contender=_create_contender(name),
+            steps_per_epoch=self.plan.steps_per_epoch,
+            dataset=self.dataset,
+            folder=self.values / folder,
+            steps=self.steps,
+            checkpoint_step=max(1, self.steps // 2),
+            wanted=wanted,
             perturbation_seed=PERTURBED_SEEDS.get(name),
         )
-
-    def _ask_isolated(
-        self, name: str, calls: Sequence[str], layer: LayerRequest
-    ) -> List[Dict[str, Any]]:
-        """Answers of a fresh worker of the run `name` to `calls` of a layer, after its `start`."""
-        contender = _create_contender(name)
-        message = f"{self._plan.workload.model}, {name}: the layer in isolation"
-        self._observe(message, self._turns_done, self._turns_planned + 1)
-        worker = self._start_worker(contender)
-        request = self._request(contender, ISOLATED, {})
-        worker.ask("start", self._timeout_s, **request.model_dump(mode="json"))
-        given = layer.model_dump(mode="json")
-        answers = [worker.ask(call, self._timeout_s, **given) for call in calls]
-        self._end_worker(worker)
-        return answers
+        worker = self.launch(request.contender)
+        self.workers.append(worker)
+        for call in ("start", *calls):
+            message = f"{self.plan.workload.model}, {name}: {call.replace('_', ' ')}"
+            self.observe(message, self.turns_done, self.turns_planned)
+            arguments = request.model_dump(mode="json") if call == "start" else given
+            yield worker.ask(call, self.timeout_s, **arguments)
+            self.turns_done += 1
+        worker.ask("end", self.timeout_s)
+        worker.close()
 
 
 def _create_contender(run: str) -> Contender:
@@ -259,9 +245,7 @@ def run_checks(
             raise Interrupted(
                 f"ended by the user; the models checked until then are in {folder}"
             ) from None
-        except Interrupted:
-            raise
-        except (BenchError, OSError) as error:
+        except (InputError, WorkerError, OSError) as error:
             if isinstance(error, InputError):
                 refused.append(error)
             check = _failed(plan, error)

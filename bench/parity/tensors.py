@@ -7,9 +7,9 @@ that agree bit for bit exchange digests alone, whatever the size of the model.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -20,8 +20,8 @@ from ..config import Contender, Workload
 from .result import BATCHES
 
 MISSING_DIGEST = ""
-# level -> names of tensors
-Wanted = Mapping[str, Iterable[str]]
+OUTPUT = "output"  # the name of the model's own output among its modules'
+Wanted = Mapping[str, Sequence[str]]  # level -> names of tensors
 
 
 class SideRequest(BaseModel):
@@ -36,17 +36,24 @@ class SideRequest(BaseModel):
     folder: Path  # for the values of the `wanted` tensors
     steps: int
     checkpoint_step: int  # the step after which a checkpoint is kept and resumed
-    wanted: Dict[str, List[str]]  # level -> names
+    wanted: Wanted
     perturbation_seed: Optional[int] = None  # of a perturbed run, see difference.py
 
 
 class LayerRequest(BaseModel):
-    """The `record` or `run_isolated` of a worker that serves one layer."""
+    """The `run_isolated` of a worker that serves one layer."""
 
     name: str
-    training: bool
-    path: Path  # of the recording
+    training: bool  # of the pass that has the call
+    recording: Path  # of the call
     output: Path  # for the tensors of the run
+
+
+def split_name(name: str) -> Tuple[str, int]:
+    """The module's path in a hooked output's name, and the number of its call, from 1."""
+    found = re.match(r"^(.*?)(?: \(call (\d+)\))?(?:\[.*\])?$", name)
+    assert found is not None
+    return found[1], int(found[2] or 1)
 
 
 class Entry(BaseModel):
@@ -65,34 +72,25 @@ class Entry(BaseModel):
         return self.level, self.name
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One tensor of both modes."""
+class Pair(NamedTuple):
+    """One tensor of both modes. The entry of a mode that does not have it has no digest."""
 
-    eager: Optional[Entry]
-    graph: Optional[Entry]
-
-    @property
-    def entry(self) -> Entry:
-        found = self.eager or self.graph
-        assert found is not None
-        return found
+    eager: Entry
+    graph: Entry
 
     @property
     def is_identical(self) -> bool:
-        return (
-            self.eager is not None
-            and self.graph is not None
-            and self.eager.digest == self.graph.digest
-        )
+        return self.eager.digest == self.graph.digest
 
 
 def pair_entries(eager: Sequence[Entry], graph: Sequence[Entry]) -> List[Pair]:
     """Both sides' entries by level and name, in eager's order; those of graph alone come last."""
-    theirs = {entry.key: entry for entry in graph}
-    known = {entry.key for entry in eager}
-    pairs = [Pair(entry, theirs.get(entry.key)) for entry in eager]
-    return pairs + [Pair(None, entry) for entry in graph if entry.key not in known]
+    ours, theirs = ({entry.key: entry for entry in side} for side in (eager, graph))
+    absent = {
+        key: entry.model_copy(update={"digest": MISSING_DIGEST})
+        for key, entry in {**ours, **theirs}.items()
+    }
+    return [Pair(ours.get(key, none), theirs.get(key, none)) for key, none in absent.items()]
 
 
 def digest_array(value: np.ndarray) -> str:
@@ -105,22 +103,19 @@ def digest_array(value: np.ndarray) -> str:
 class Observer:
     """Collects entries level by level, and keeps the wanted values until they are written."""
 
-    def __init__(self, wanted: Optional[Wanted] = None) -> None:
-        self._wanted = {level: frozenset(names) for level, names in (wanted or {}).items()}
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = {level: frozenset(names) for level, names in wanted.items()}
         self._entries: List[Entry] = []
         self._values: Dict[str, Dict[str, np.ndarray]] = {}
 
     def add(self, level: str, name: str, kind: str, value: Optional[np.ndarray]) -> None:
         """Note a tensor; None if this side has none of that name (a missing gradient)."""
-        if value is None:
-            entry = Entry(level=level, name=name, kind=kind, shape=[], digest=MISSING_DIGEST)
-        else:
-            shape, digest = list(value.shape), digest_array(value)
-            entry = Entry(level=level, name=name, kind=kind, shape=shape, digest=digest)
-            # batches are judged by their digests, and arrive in several turns
-            if level != BATCHES and name in self._wanted.get(level, ()):
-                self._values.setdefault(level, {})[name] = np.array(value)
-        self._entries.append(entry)
+        shape = [] if value is None else list(value.shape)
+        digest = MISSING_DIGEST if value is None else digest_array(value)
+        self._entries.append(Entry(level=level, name=name, kind=kind, shape=shape, digest=digest))
+        # batches are judged by their digests, and arrive in several turns
+        if value is not None and level != BATCHES and name in self._wanted.get(level, ()):
+            self._values.setdefault(level, {})[name] = np.array(value)
 
     def take(self) -> List[Entry]:
         """The entries since the last call."""

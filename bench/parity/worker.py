@@ -2,33 +2,33 @@
 
 It is started like any worker (`bench/worker/session.py`). Its turns, in order: `start`,
 `eval_forward`, `first_step`, `train`, `resume`, `validate`, `end`. Each answers with the entries of
-its levels and with facts of `SideFacts`. A worker that serves one layer takes `record` and
-`run_isolated` after `start`.
+its levels and with facts of `SideFacts`. A worker that serves one layer takes `run_isolated` after
+`start`. OneFlow is imported by `start`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import numpy as np
-import oneflow as flow
 
-from ...data import load_dataset
 from ..config import Workload
 from ..record.checkpoint import digest_state
 from ..record.machine import read_peak_rss_bytes
-from ..training import job as jobs
-from ..training.job import copy_state, score_batches
-from ..training.modes import ModeSetting, create_mode
 from ..worker.protocol import main
 from ..worker.session import check_device, describe_environment
 from . import result as levels
 from .difference import move_clip_norm, move_learning_rate, move_weights
-from .isolated_layer import find_module, record_layer, run_isolated
-from .observe import Collector, mean_loss
 from .reproduction import LayerCall
 from .tensors import LayerRequest, Observer, SideRequest
+
+if TYPE_CHECKING:
+    from ..training.job import Job
+    from ..training.modes import Mode
+    from .observe import Checkpoint, Collector
+
+Answer = Dict[str, Any]
 
 
 class ParitySession:
@@ -36,70 +36,75 @@ class ParitySession:
 
     def __init__(self) -> None:
         self._side: SideRequest
-        self._workload: Workload
         self._observer: Observer
-        self._dataset: Any = None
-        self._collector: Any = None
-        self._job: Any = None
-        self._mode: Any = None
-        self._checkpoint: Any = None
+        self._collector: Collector
+        self._job: Job
+        self._mode: Mode
+        self._checkpoint: Optional[Checkpoint]
 
-    def start(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Build the job and note its weights. The request is a `SideRequest`."""
-        self._side = side = SideRequest.model_validate(request)
-        self._workload = side.workload
-        self._observer = Observer(side.wanted)
-        check_device(side.contender.device, flow.cuda.is_available())
-        self._dataset = load_dataset(side.dataset) if side.dataset else None
-        self._collector = Collector(
-            self._observer, side.contender.mode, side.contender.graph_options
-        )
-        if side.perturbation_seed is not None:
-            self._workload = move_learning_rate(self._workload, side.perturbation_seed)
+    def start(self, request: SideRequest) -> Answer:
+        """Build the job and note its weights."""
+        import oneflow as flow
+
+        from ...data import load_dataset
+        from .observe import Collector
+
+        check_device(request.contender.device, flow.cuda.is_available())
+        seed, workload = request.perturbation_seed, request.workload
+        if seed is not None:
+            workload = move_learning_rate(workload, seed)
+        self._side = request.model_copy(update={"workload": workload})
+        self._dataset = load_dataset(request.dataset) if request.dataset else None
+        self._observer = Observer(request.wanted)
+        self._collector = Collector(self._observer, request.contender.mode)
         # the observed step is not split into parts; the resumed run is
-        self._job = self._prepare(self._workload.model_copy(update={"accumulation_steps": 1}))
-        if side.perturbation_seed is not None:
-            move_weights(self._job.model, side.perturbation_seed)
+        self._job = self._prepare(workload.model_copy(update={"accumulation_steps": 1}))
+        if seed is not None:
+            move_weights(self._job.model, seed)
         self._collector.note_initial(self._job)
         return self._answer(environment=describe_environment(flow))
 
-    def _prepare(self, workload: Workload) -> Any:
+    def _prepare(self, workload: Workload) -> Job:
         job = self.create_job(workload)
         if self._side.perturbation_seed is not None:
             move_clip_norm(job.optimizer, self._side.perturbation_seed)
         return job
 
-    def create_job(self, workload: Workload) -> Any:
+    def create_job(self, workload: Workload) -> Job:
         """The job that is observed; a study of planted faults overrides this."""
-        contender = self._side.contender
-        return jobs.create_job(
-            workload, self._dataset, self._side.steps_per_epoch, contender.device, contender.dtype
-        )
+        from ..training.job import create_job
 
-    def eval_forward(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        steps, contender = self._side.steps_per_epoch, self._side.contender
+        return create_job(workload, self._dataset, steps, contender.device, contender.dtype)
+
+    def eval_forward(self, request: Answer) -> Answer:
         self._collector.note_eval_forward(self._job)
         return self._answer()
 
-    def first_step(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def first_step(self, request: Answer) -> Answer:
         self._collector.note_first_step(self._job)
         return self._answer()
 
-    def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def train(self, request: Answer) -> Answer:
         """Take all steps, and keep the content of a checkpoint on the way."""
         side = self._side
         self._checkpoint = self._collector.note_training(
             self._job, side.steps, side.checkpoint_step
         )
-        self._job = None  # one large model at a time is enough
+        del self._job  # one large model at a time is enough
         return self._answer(losses=[finite(loss) for loss in self._collector.losses])
 
-    def resume(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def resume(self, request: Answer) -> Answer:
         """A fresh job resumes from the checkpoint and runs as `bench eager|graph` run it."""
+        from ..training.modes import ModeSetting, create_mode
+        from .observe import mean_loss
+
         side, done = self._side, self._side.checkpoint_step
+        assert self._checkpoint is not None
         weights, optimizer = self._checkpoint
-        self._job = self._prepare(self._workload)
+        self._job = self._prepare(side.workload)
         load_state(self._job.model, weights)
-        setting = ModeSetting(self._workload, side.contender, side.steps_per_epoch)
+        setting = ModeSetting(side.workload, side.contender, side.steps_per_epoch)
         self._mode = create_mode(self._job, setting)
         self.restore_optimizer(optimizer, done)
         self._job.train_feed.skip(done)
@@ -119,18 +124,22 @@ class ParitySession:
             op_names=self._mode.list_op_names(),
         )
 
-    def restore_optimizer(self, optimizer: Dict[str, Any], step: int) -> None:
+    def restore_optimizer(self, optimizer: Dict[str, np.ndarray], step: int) -> None:
         """Give the resumed mode its optimizer's tensors; a study may lose them."""
         self._mode.restore_optimizer(optimizer, step)
 
-    def validate(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def validate(self, request: Answer) -> Answer:
         """One validation pass of the trained model; the score counts every sample once."""
+        from ..training.job import copy_state, score_batches
+
         feed = self._job.eval_feed
         self._mode.compile_eval()
         batches = []
         for number in range(1, feed.steps_per_pass + 1):
             logits, labels = (np.array(tensor.numpy()) for tensor in self._mode.eval_step())
-            self._collector.note_logits(number, logits, labels)
+            self._observer.add(levels.VALIDATION, f"batch {number} logits", "logits", logits)
+            name = f"validation batch {number} labels"
+            self._observer.add(levels.BATCHES, name, "labels", labels)
             batches.append((logits, labels))
         correct, loss = score_batches(batches, feed.reader_samples)
         return self._answer(
@@ -140,39 +149,27 @@ class ParitySession:
             peak_rss_bytes=read_peak_rss_bytes(),
         )
 
-    def record(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Record the call of a layer in the first pass. The request is a `LayerRequest`."""
-        layer = LayerRequest.model_validate(request)
-        try:
-            call = record_layer(self._job, layer.name, layer.training)
-        except ValueError as error:
-            return {"refused": str(error)}
-        call.save(layer.path)
-        return {"refused": None, "kind": call.kind, "constructor": call.constructor,
-                "training": call.training}  # fmt: skip
+    def run_isolated(self, request: LayerRequest) -> Answer:
+        """Run a layer in isolation on its call in the first pass, recorded if that is not done."""
+        from .isolated_layer import find_module, record_layer, run_isolated
 
-    def run_isolated(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Run a layer in isolation on its recorded call. The request is a `LayerRequest`."""
-        layer = LayerRequest.model_validate(request)
-        if not layer.path.is_file():  # `record` refused it
-            return {"refused": f"{layer.name} was not recorded"}
-        call = LayerCall.load(layer.path, training=layer.training)
-        module, _ = find_module(self._job, layer.name)
         contender = self._side.contender
         try:
-            run = run_isolated(
-                module, call.inputs, call.output_gradient, call.training, contender.mode,
-                state=call.state, dtype=contender.dtype,
-            )  # fmt: skip
+            if not request.recording.is_file():
+                call = record_layer(self._job, request.name, request.training)
+                call.save(request.recording)
+            call = LayerCall.load(request.recording)
+            module, _ = find_module(self._job, request.name)
+            tensors = run_isolated(module, call, contender.mode, contender.dtype)
         except ValueError as error:
             return {"refused": str(error)}
-        np.savez(layer.output, **run.tensors())
+        np.savez(request.output, **tensors)
         return {"refused": None}
 
-    def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
+    def end(self, request: Answer) -> Answer:
         return {}
 
-    def _answer(self, **facts: Optional[Any]) -> Dict[str, Any]:
+    def _answer(self, **facts: Any) -> Answer:
         self._observer.write(self._side.folder)
         return {"entries": [e.model_dump() for e in self._observer.take()], **facts}
 
@@ -182,8 +179,10 @@ def finite(value: Any) -> Optional[float]:
     return float(value) if math.isfinite(value) else None
 
 
-def load_state(model: Any, state: Dict[str, Any]) -> None:
+def load_state(model: Any, state: Dict[str, np.ndarray]) -> None:
     """Give a model its parameters and buffers, in their own type."""
+    import oneflow as flow
+
     model.load_state_dict({name: flow.tensor(value) for name, value in state.items()})
 
 

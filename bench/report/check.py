@@ -6,7 +6,7 @@ Units change here and nowhere else: bytes to MiB, shares to percent.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import worst_status
 from ..parity.baseline import Baseline
@@ -30,24 +30,24 @@ LEGEND = [
 
 def report_check(document: CheckDocument, judged: Sequence[Judged]) -> List[Block]:
     """The whole report: a row for each model, details of those not identical, the conclusion."""
-    blocks: List[Block] = [
-        Heading(
-            f"Check of {_count(len(document.checks))}, OneFlow {document.oneflow or 'unknown'}, "
-            f"BLAS kernel {document.blas_kernel or 'unknown'}"
-        ),
-        Table(
-            ["model", "verdict", "first difference", "error", "known", "time, s"],
-            [_summary_row(one.check) for one in judged],
-            right=["error", "known", "time, s"],
-        ),
+    checks = [one.check for one in judged]
+    heading = (
+        f"Check of {_count(len(checks))}, OneFlow {document.oneflow or 'unknown'}, "
+        f"BLAS kernel {document.blas_kernel or 'unknown'}"
+    )
+    numbers = ["error", "known", "time, s"]
+    columns = ["model", "verdict", "first difference", *numbers]
+    return [
+        Heading(heading),
+        Table(columns, [_summary_row(check) for check in checks], right=numbers),
         Text(LEGEND),
+        *(block for check in checks for block in _describe_model(check)),
+        *_describe_speed(checks),
+        *_describe_known([(check.model, hit) for check in checks for hit in check.known]),
+        *_report_findings(judged),
+        Heading("Conclusion"),
+        Text(conclude(judged)),
     ]
-    for one in judged:
-        blocks += _describe_model(one.check)
-    blocks += _describe_speed([one.check for one in judged])
-    blocks += _describe_known([(one.check.model, hit) for one in judged for hit in one.check.known])
-    blocks += report_findings(judged)
-    return [*blocks, Heading("Conclusion"), Text(conclude(judged))]
 
 
 def conclude(judged: Sequence[Judged]) -> List[str]:
@@ -74,13 +74,12 @@ def _summary_row(check: ModelCheck) -> List[str]:
     worst = [level.worst.error_ratio for level in check.levels if level.worst is not None]
     ratios = [ratio for ratio in worst if ratio is not None]
     # a tensor that is different comes before one that is only inexact
-    first = [f"{lev.level}: {lev.first_different.name}" for lev in check.levels
-             if lev.first_different is not None]  # fmt: skip
-    first += [f"{lev.level}: {lev.first_inexact}" for lev in check.levels if lev.first_inexact]
+    different = [(lev.level, d.name) for lev in check.levels if (d := lev.first_different)]
+    inexact = [(lev.level, lev.first_inexact) for lev in check.levels if lev.first_inexact]
     return [
         check.model,
         "failed" if check.error is not None else check.verdict,
-        first[0] if first else MISSING,
+        ": ".join([*different, *inexact, (MISSING,)][0]),
         f"{max(ratios):.2g}" if ratios else MISSING,
         str(sum(level.known for level in check.levels)),
         f"{check.duration_s:.1f}",
@@ -97,7 +96,9 @@ def _describe_model(check: ModelCheck) -> List[Block]:
         blocks.append(Text([f"First difference of {check.model}:"]))
         blocks.append(Table(["property", "value"], describe_origin(check)))
     if check.levels:
-        blocks.append(_level_table(check.levels))
+        numbers = ["tensors", "same", "rounding", "differ", "known"]
+        rows = [[lev.level, lev.verdict, *_count_tensors(lev)] for lev in check.levels]
+        blocks.append(Table(["level", "verdict", *numbers], rows, right=numbers))
     lines = [
         f"{level.level}: {level.reason}."
         for level in check.levels
@@ -105,20 +106,15 @@ def _describe_model(check: ModelCheck) -> List[Block]:
     ]
     for name, side in (("eager", check.eager), ("graph", check.graph)):
         if side is not None and side.losses:
-            first, last = (_format_float(side.losses[index]) for index in (0, -1))
+            first, last = _format_float(side.losses[0]), _format_float(side.losses[-1])
             accuracy = "unknown" if side.accuracy is None else f"{side.accuracy * 100:.1f} %"
             lines.append(f"{name}: loss {first} to {last}, accuracy after training {accuracy}.")
     return [*blocks, Text(lines)]
 
 
-def _level_table(levels: Sequence[LevelResult]) -> Table:
-    numbers = ["tensors", "same", "rounding", "differ", "known"]
-    rows = []
-    for level in levels:
-        counts = (level.tensors, level.identical, level.within_rounding, level.different,
-                  level.known)  # fmt: skip
-        rows.append([level.level, level.verdict, *map(str, counts)])
-    return Table(["level", "verdict", *numbers], rows, right=numbers)
+def _count_tensors(level: LevelResult) -> Iterator[str]:
+    names = ("tensors", "identical", "within_rounding", "different", "known")
+    return (str(getattr(level, name)) for name in names)
 
 
 def describe_origin(check: ModelCheck) -> List[List[str]]:
@@ -128,10 +124,8 @@ def describe_origin(check: ModelCheck) -> List[List[str]]:
         return []
     shape = "x".join(map(str, origin.shape)) or "one value"
     isolated = filter(None, (origin.isolated_layer, origin.isolated_layer_reason))
-    script = "none"
-    if origin.script is not None:
-        told = {True: "shows the difference", False: "shows no difference", None: "was not run"}
-        script = f"{origin.script} ({told[origin.script_confirms]})"
+    told = {True: "shows the difference", False: "shows no difference", None: "was not run"}
+    script = f"{origin.script} ({told[origin.script_confirms]})" if origin.script else "none"
     return [
         ["tensor", f"{origin.level}: {origin.name}"],
         ["kind and shape", f"{origin.kind}, {shape}"],
@@ -144,10 +138,10 @@ def describe_origin(check: ModelCheck) -> List[List[str]]:
 
 def _origin_values(levels: Sequence[LevelResult], level: str, name: str) -> List[List[str]]:
     """Both modes' values and the reference's at the largest difference."""
-    first = (one.first_different for one in levels if one.level == level)
-    found = next((d for d in first if d is not None and d.name == name), None)
-    if found is None:
+    first = [one.first_different for one in levels if one.level == level and one.first_different]
+    if not first or first[0].name != name:
         return []
+    found = first[0]
     if found.eager_value is None and found.graph_value is None:
         return [["values", found.note or "not finite"]]
     place = ", ".join(map(str, found.largest_at))
@@ -173,7 +167,6 @@ def _describe_distance(found: TensorDifference) -> str:
 
 def _describe_speed(checks: Sequence[ModelCheck]) -> List[Block]:
     """A row for each model with a measured speed."""
-    numbers = ["speedup", "95 % interval", "replicates", "time, s"]
     rows = [
         [
             check.model,
@@ -184,15 +177,13 @@ def _describe_speed(checks: Sequence[ModelCheck]) -> List[Block]:
             f"{speedup.duration_s:.0f}",
             (speedup.error or speedup.reason).splitlines()[0],
         ]
-        for check, speedup in ((check, check.speedup) for check in checks)
-        if speedup is not None
+        for check in checks
+        if (speedup := check.speedup) is not None
     ]
-    if not rows:
-        return []
-    return [
-        Heading("Speed of graph mode: eager time over graph time of a train step"),
-        Table(["model", "verdict", *numbers, "reason"], rows, right=numbers),
-    ]
+    numbers = ["speedup", "95 % interval", "replicates", "time, s"]
+    heading = Heading("Speed of graph mode: eager time over graph time of a train step")
+    table = Table(["model", "verdict", *numbers, "reason"], rows, right=numbers)
+    return [heading, table] if rows else []
 
 
 def _describe_known(hits: Sequence[Tuple[str, KnownHit]]) -> List[Block]:
@@ -214,28 +205,26 @@ def _describe_known(hits: Sequence[Tuple[str, KnownHit]]) -> List[Block]:
     return [Heading("Known differences of OneFlow"), *blocks] if blocks else []
 
 
-def report_findings(judged: Sequence[Judged]) -> List[Block]:
+def _report_findings(judged: Sequence[Judged]) -> List[Block]:
     """Metrics that are not as in the baselines; the others are counted."""
     compared = [one for one in judged if one.findings]
     if not compared:
         return []
-    blocks: List[Block] = [Heading("Comparison with the baselines")]
-    rows = [
-        [one.check.model, f.subject, f.kind, *_format_pair(f), f.reason]
-        for one in compared
-        for f in one.findings
-        if f.kind not in ("same", "not compared")
-    ]
-    if rows:
-        blocks.append(Table(["model", "metric", "kind", "baseline", "now", "reason"], rows))
     same = sum(len(one.of_kind("same")) for one in compared)
     lines = [f"Same as the baseline: {same} metrics of {_count(len(compared))}."]
+    rows = []
     for one in compared:
-        skipped = one.of_kind("not compared")
-        for reason in dict.fromkeys(f.reason for f in skipped):
-            metrics = ", ".join(f.subject for f in skipped if f.reason == reason)
+        skipped: Dict[str, List[str]] = {}  # by reason
+        for f in one.findings:
+            if f.kind == "not compared":
+                skipped.setdefault(f.reason, []).append(f.subject)
+            elif f.kind != "same":
+                rows.append([one.check.model, f.subject, f.kind, *_format_pair(f), f.reason])
+        for reason, subjects in skipped.items():
+            metrics = ", ".join(subjects)
             lines.append(f"Not compared for {one.check.model}: {metrics}. Reason: {reason}.")
-    return [*blocks, Text(lines)]
+    table = Table(["model", "metric", "kind", "baseline", "now", "reason"], rows)
+    return [Heading("Comparison with the baselines"), *([table] if rows else []), Text(lines)]
 
 
 def report_update(old: Optional[Baseline], new: Baseline, path: Path) -> List[Block]:
@@ -244,12 +233,11 @@ def report_update(old: Optional[Baseline], new: Baseline, path: Path) -> List[Bl
     if old is None:
         lines = [f"The first baseline: {new.verdict}, {new.graph.graph_ops} graph operators."]
         return [heading, Text(lines)]
-    before, now = old.workload.model_dump(), new.workload.model_dump()
     facts = [
         ("OneFlow", old.oneflow, new.oneflow),
         ("BLAS kernel", old.blas_kernel, new.blas_kernel),
         ("machine", old.machine, new.machine),
-        *((name, before[name], now[name]) for name in now),
+        *((name, was, getattr(new.workload, name)) for name, was in old.workload),
     ]
     rows = [[name, str(was), str(is_now), ""] for name, was, is_now in facts if was != is_now]
     rows += [
@@ -257,9 +245,8 @@ def report_update(old: Optional[Baseline], new: Baseline, path: Path) -> List[Bl
         for finding in compare_with_baseline(new, old)
         if finding.expected != finding.found
     ]
-    if not rows:
-        return [heading, Text(["Only the date changes."])]
-    return [heading, Table(["metric", "old", "new", "reason"], rows)]
+    changes = Table(["metric", "old", "new", "reason"], rows)
+    return [heading, changes if rows else Text(["Only the date changes."])]
 
 
 def describe_finding(finding: Finding) -> str:

@@ -92,23 +92,17 @@ def _overall_cases(check: ModelCheck) -> Iterator[ElementTree.Element]:
 
     The speed fails only beside a baseline, as one of its metrics.
     """
-    if check.error is not None:
-        yield _error_case(check, "worker", check.error)
-    elif check.verdict in _ELEMENTS and all(lev.verdict != check.verdict for lev in check.levels):
-        yield _create_case(check, "check", "verdict", _ELEMENTS[check.verdict], check.reason)
     speedup = check.speedup
-    if speedup is None:
-        return
-    if speedup.error is not None:
-        yield _error_case(check, "speed", speedup.error)
-    else:
+    for name, error in (("worker", check.error), ("speed", speedup and speedup.error)):
+        if error is not None:
+            yield _create_case(check, "check", name, "error", error.splitlines()[0], error)
+    repeats = any(level.verdict == check.verdict for level in check.levels)
+    if check.error is None and check.verdict in _ELEMENTS and not repeats:
+        yield _create_case(check, "check", "verdict", _ELEMENTS[check.verdict], check.reason)
+    if speedup is not None and speedup.error is None:
         ratio = "" if speedup.ratio is None else f" {speedup.ratio:.3f}"
         reason = f"{speedup.verdict}{ratio}: {speedup.reason}"
         yield _create_case(check, "check", "speed", _ELEMENTS.get(speedup.verdict), reason)
-
-
-def _error_case(check: ModelCheck, name: str, error: str) -> ElementTree.Element:
-    return _create_case(check, "check", name, "error", error.splitlines()[0], error)
 
 
 def _level_case(check: ModelCheck, level: LevelResult) -> ElementTree.Element:

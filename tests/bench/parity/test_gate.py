@@ -16,8 +16,7 @@ from made_checks import (
     create_stored,
 )
 
-from oneflow_bench.bench.errors import InputError, worst_status
-from oneflow_bench.bench.parity.baseline import find_baselines, save_baseline
+from oneflow_bench.bench.errors import worst_status
 from oneflow_bench.bench.parity.gate import judge_checks
 from oneflow_bench.bench.report.ci import create_result
 
@@ -88,14 +87,6 @@ def test_the_result_for_machines_is_json_and_holds_everything():
     assert [(f["metric"], f["mode"], f["expected"], f["found"]) for f in wrong] == [
         ("operators", "graph", 50, 60)
     ]
-
-
-def test_baselines_are_found_for_all_or_refused(tmp_path):
-    save_baseline(create_stored(create_check()), tmp_path / "lenet.json")
-    workloads = [create_check().workload, create_check("alexnet").workload]
-    assert [one.model for one in find_baselines(tmp_path, workloads[:1])] == ["lenet"]
-    with pytest.raises(InputError, match=r"no baseline at .*alexnet\.json"):
-        find_baselines(tmp_path, workloads)
 
 
 def test_a_speed_worker_that_failed_is_a_failed_worker_and_slowness_alone_is_no_regression():

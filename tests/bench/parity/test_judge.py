@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oneflow_bench.bench.parity.judge import Comparison, Evidence, KnownDifference
+from oneflow_bench.bench.parity.judge import Comparison, KnownDifference
 from oneflow_bench.bench.parity.result import (
     BATCHES,
     FIRST_UPDATE,
@@ -52,10 +52,7 @@ class Sides:
                 observer.add(*tensor)
             observer.write(self._folder / side)
             entries[side] = observer.take()
-        evidence = Evidence(
-            *(self._folder / side for side in ("eager", "graph", "reference")),
-            [self._folder / side for side in perturbed],
-        )
+        evidence = [self._folder / side for side in ("eager", "graph", "reference", *perturbed)]
         comparison = Comparison(entries["eager"], entries["graph"], "0.9.0", known)
         comparison.judge(evidence)
         return comparison.levels
@@ -194,3 +191,11 @@ def test_more_runs_are_asked_for_the_tensors_that_differ_alone(tmp_path):
     restless.settle(lambda names, wanted: [graph, graph, eager], tmp_path)
     assert restless.reproducible is False and restless.conclude()[0] == "inconclusive"
     assert [level.level for level in restless.levels] == []
+
+
+def test_zeros_of_another_sign_are_rounding(sides):
+    zeros = np.zeros(3, np.float32)
+    sides.add(FORWARD, "a", eager=zeros, graph=-zeros, reference=zeros.astype(np.float64))
+    (level,) = sides.judge()
+    assert (level.verdict, level.within_rounding) == ("equal within rounding", 1)
+    assert "the largest error is 0 of the rounding limit, in a" in level.reason

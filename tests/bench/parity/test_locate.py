@@ -16,7 +16,7 @@ from oneflow_bench.bench.parity.locate import (
     find_first_mismatch,
     find_layer,
 )
-from oneflow_bench.bench.parity.reproduction import ReproductionRun
+from oneflow_bench.bench.parity.reproduction import LayerCall
 from oneflow_bench.bench.parity.result import (
     BATCHES,
     EVAL_FORWARD,
@@ -58,18 +58,11 @@ class Workers:
         self.refused = None
         self.asked = []
 
-    def ask(self, run, calls, layer):
-        answers = []
-        for call in calls:
-            self.asked.append((run, call, layer.training))
-            if call == "record":
-                np.savez(layer.path, input_0=INPUT)
-                answers.append({"refused": self.refused, "kind": "ReLU", "training": True,
-                                "constructor": self.constructor})  # fmt: skip
-            else:
-                np.savez(layer.output, output=self.arrays[run])
-                answers.append({"refused": None})
-        return answers
+    def ask(self, run, layer):
+        self.asked.append((run, layer.training))
+        LayerCall("ReLU", self.constructor, True, [INPUT], {}, None).save(layer.recording)
+        np.savez(layer.output, output=self.arrays[run])
+        return {"refused": self.refused}
 
     def create(self):
         return Isolation(self.ask, self.folder, self.folder, {}, {"oneflow": "0.9.0"}, OP_NAMES,
@@ -79,10 +72,7 @@ class Workers:
 @pytest.fixture
 def script_says(monkeypatch):
     said = {"confirms": True}
-    monkeypatch.setattr(
-        locate, "run_reproduction",
-        lambda script, tolerance: ReproductionRun(said["confirms"], ""),
-    )  # fmt: skip
+    monkeypatch.setattr(locate, "confirm_difference", lambda script: said["confirms"])
     return said
 
 
@@ -118,11 +108,7 @@ def test_a_layer_that_differs_in_isolation_is_reproduced_and_gets_a_script(tmp_p
     assert "differ in its output" in origin.isolated_layer_reason
     assert origin.kind == "ReLU" and origin.operator == "conv2d, bias_add"
     assert (tmp_path / origin.script).is_file() and origin.script_confirms is True
-    assert [asked[:2] for asked in workers.asked] == [
-        ("eager", "record"), ("eager", "run_isolated"), ("graph", "run_isolated"),
-        ("reference", "run_isolated"),
-    ]  # fmt: skip
-    assert not any(training for *_, training in workers.asked)
+    assert workers.asked == [("eager", False), ("graph", False), ("reference", False)]
 
 
 def test_a_layer_that_agrees_in_isolation_is_used_differently(tmp_path, script_says):

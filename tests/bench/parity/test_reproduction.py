@@ -15,7 +15,7 @@ import pytest
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity.reproduction import (
     ReproducedLayer,
-    run_reproduction,
+    confirm_difference,
     write_reproduction,
 )
 
@@ -65,6 +65,18 @@ DRIFT = dataclasses.replace(
 )
 
 
+def run_script(script, *flags, **variables):
+    """The script as a user runs it."""
+    return subprocess.run(
+        [sys.executable, str(script), *flags],
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+
+
 def find_row(output, name):
     return re.search(rf"^{re.escape(name)}  +(\S+)", output, re.MULTILINE).group(1)
 
@@ -96,29 +108,29 @@ def test_a_true_layer_agrees_from_any_folder_without_the_suite(tmp_path):
 @pytest.mark.oneflow
 def test_a_layer_that_differs_is_confirmed_with_place_and_values(tmp_path):
     script = write_reproduction(tmp_path, DRIFT)
-    run = run_reproduction(script)
-    assert run.confirms is True, run.output
-    assert find_row(run.output, "output") == find_row(run.output, "input gradient") == "no"
-    assert "the modes do not agree bit for bit: output, input gradient" in run.output
+    run = run_script(script)
+    assert run.returncode == 1, run.stdout
+    assert find_row(run.stdout, "output") == find_row(run.stdout, "input gradient") == "no"
+    assert "the modes do not agree bit for bit: output, input gradient" in run.stdout
     row, column = np.unravel_index(np.abs(draw(3, 4)).argmax(), (3, 4))
     value = draw(3, 4)[row, column]
-    assert f"largest at [{row}, {column}]: eager {value!s}, graph " in run.output
-    ulps = int(re.search(r", (\d+) ULP", run.output).group(1))
+    assert f"largest at [{row}, {column}]: eager {value!s}, graph " in run.stdout
+    ulps = int(re.search(r", (\d+) ULP", run.stdout).group(1))
     graph = np.float32(value) * np.float32(1.0001)
     assert ulps == abs(int(graph.view(np.int32)) - int(value.view(np.int32)))
-    assert run_reproduction(script, tolerance=1e-3).confirms is False
-    assert run_reproduction(script, tolerance=1e-5).confirms is True
+    assert run_script(script, "--tolerance", "1e-3").returncode == 0
+    assert confirm_difference(script) is True
 
 
 @pytest.mark.oneflow
 @pytest.mark.parametrize("known", [{}, {"num_batches_tracked": "a graph leaves it alone"}])
 def test_a_known_difference_is_shown_and_not_counted(tmp_path, known):
-    run = run_reproduction(write_reproduction(tmp_path, dataclasses.replace(NORM, known=known)))
-    assert run.confirms is (not known), run.output
-    assert find_row(run.output, "running_var") == "yes"
-    assert find_row(run.output, "num_batches_tracked") == "no"
-    assert "eager 6, graph 5" in run.output
-    assert ("known, not counted: a graph leaves it alone" in run.output) is bool(known)
+    run = run_script(write_reproduction(tmp_path, dataclasses.replace(NORM, known=known)))
+    assert run.returncode == (0 if known else 1), run.stdout
+    assert find_row(run.stdout, "running_var") == "yes"
+    assert find_row(run.stdout, "num_batches_tracked") == "no"
+    assert "eager 6, graph 5" in run.stdout
+    assert ("known, not counted: a graph leaves it alone" in run.stdout) is bool(known)
 
 
 @pytest.mark.oneflow
@@ -130,9 +142,9 @@ def test_without_a_gradient_the_forward_alone_is_compared(tmp_path):
         state={},
         output_gradient=None,
     )
-    run = run_reproduction(write_reproduction(tmp_path, pool))
-    assert run.confirms is False, run.output
-    assert re.findall(r"^(\S.*?)  +(?:yes|no) ", run.output, re.MULTILINE) == [
+    run = run_script(write_reproduction(tmp_path, pool))
+    assert run.returncode == 0, run.stdout
+    assert re.findall(r"^(\S.*?)  +(?:yes|no) ", run.stdout, re.MULTILINE) == [
         "output 0", "output 1"
     ]  # fmt: skip
 
@@ -143,11 +155,10 @@ def test_tensors_are_called_what_the_suite_calls_them(tmp_path):
 
     from oneflow_bench.bench.parity.isolated_layer import run_isolated
 
-    layer = nn.BatchNorm2d(3)
-    alone = run_isolated(layer, NORM.inputs, NORM.output_gradient, True, "graph", state=NORM.state)
-    run = run_reproduction(write_reproduction(tmp_path, NORM))
-    rows = re.findall(r"^(\S.*?)  +(?:yes|no) ", run.output, re.MULTILINE)
-    assert rows == list(alone.tensors())
+    isolated = run_isolated(nn.BatchNorm2d(3), NORM, "graph")
+    run = run_script(write_reproduction(tmp_path, NORM))
+    rows = re.findall(r"^(\S.*?)  +(?:yes|no) ", run.stdout, re.MULTILINE)
+    assert rows == list(isolated)
 
 
 @pytest.mark.oneflow
@@ -179,9 +190,9 @@ def test_a_layer_recorded_in_a_model_agrees(tmp_path, model_name, kind):
         state=state,
         output_gradient=seen[1],
     )
-    run = run_reproduction(write_reproduction(tmp_path, case))
-    assert run.confirms is False, run.output
-    assert find_row(run.output, "output") == find_row(run.output, "input gradient") == "yes"
+    run = run_script(write_reproduction(tmp_path, case))
+    assert run.returncode == 0, run.stdout
+    assert find_row(run.stdout, "output") == find_row(run.stdout, "input gradient") == "yes"
 
 
 @pytest.mark.oneflow
@@ -190,9 +201,9 @@ def test_eager_mode_that_does_not_repeat_itself_tells_nothing(tmp_path):
         DRIFT,
         constructor='type("R", (nn.Module,), {"forward": lambda self, x: x * flow.rand(1)})()',
     )
-    run = run_reproduction(write_reproduction(tmp_path, restless))
-    assert run.confirms is None
-    assert "eager mode does not repeat itself" in run.output
+    run = run_script(write_reproduction(tmp_path, restless))
+    assert run.returncode == 2
+    assert "eager mode does not repeat itself" in run.stdout
 
 
 @pytest.mark.oneflow
@@ -204,24 +215,22 @@ def test_eager_mode_that_does_not_repeat_itself_tells_nothing(tmp_path):
     ],
 )
 def test_a_failure_is_not_taken_for_a_difference(tmp_path, change, words):
-    run = run_reproduction(write_reproduction(tmp_path, dataclasses.replace(CONV, **change)))
-    assert run.confirms is None
-    assert words in run.output
+    run = run_script(write_reproduction(tmp_path, dataclasses.replace(CONV, **change)))
+    assert run.returncode == 2
+    assert words in run.stdout
 
 
-def test_what_cannot_be_run_confirms_nothing(tmp_path):
+def test_what_cannot_be_run_confirms_nothing(tmp_path, monkeypatch):
     script = write_reproduction(tmp_path, CONV)
     (tmp_path / "fake").mkdir()
     (tmp_path / "fake" / "oneflow.py").write_text("raise ImportError('no OneFlow here')")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "fake")}
-    run = run_reproduction(script, environment=environment)
-    assert run.confirms is None
-    assert "this script needs OneFlow and NumPy: no OneFlow here" in run.output
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    run = run_script(script)
+    assert run.returncode == 2
+    assert "this script needs OneFlow and NumPy: no OneFlow here" in run.stdout
+    assert confirm_difference(script) is None
     (tmp_path / "fake" / "oneflow.py").write_text("import time\ntime.sleep(60)")
-    run = run_reproduction(script, environment=environment, timeout_s=1.0)
-    assert (run.confirms, "did not end within 1 s" in run.output) == (None, True)
-    run = run_reproduction(script, python=str(tmp_path / "nowhere"))
-    assert (run.confirms, "cannot be run" in run.output) == (None, True)
+    assert confirm_difference(script, timeout_s=1.0) is None
 
 
 NASTY = [
@@ -271,33 +280,24 @@ def test_odd_names_give_safe_files_and_no_code(tmp_path):
 @pytest.mark.oneflow
 def test_a_layer_with_an_odd_name_runs(tmp_path):
     script = write_reproduction(tmp_path, dataclasses.replace(CONV, name=NASTY[5]))
-    run = run_reproduction(script)
-    assert run.confirms is False, run.output
-    assert repr(NASTY[5]) in run.output
+    run = run_script(script)
+    assert run.returncode == 0, run.stdout
+    assert repr(NASTY[5]) in run.stdout
 
 
 def test_the_environment_is_set_before_the_imports_and_not_over_the_users(tmp_path):
-    text = write_reproduction(tmp_path, CONV).read_text()
-    assert text.index("os.environ.setdefault('OMP_NUM_THREADS', '1')") < text.index("import numpy")
-    assert (
-        "os.environ"
-        not in write_reproduction(tmp_path, dataclasses.replace(CONV, environment={})).read_text()
+    script = write_reproduction(tmp_path, CONV)
+    (tmp_path / "oneflow.py").write_text(
+        "import os, sys\n"
+        "sys.exit(os.environ['OMP_NUM_THREADS'] + ' ' + os.environ['GLOG_minloglevel'])\n"
     )
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        ({"constructor": None}, "'features.0' has no constructor expression"),
-        ({"constructor": "nn.ReLU(); print()"}, "not one Python expression"),
-        ({"constructor": ""}, "not one Python expression"),
-        ({"inputs": [np.array([None])]}, "input_0 as an array of Python objects"),
-    ],
-)
-def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path, change, words):
-    with pytest.raises(ValueError, match=re.escape(words)):
-        write_reproduction(tmp_path, dataclasses.replace(CONV, **change))
-    assert list(tmp_path.iterdir()) == []
+    run = run_script(script, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS="7", GLOG_minloglevel="2")
+    assert run.stdout == "7 2\n"
+    environment = {name: v for name, v in os.environ.items() if name in ("PATH", "HOME")}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert done.stderr == "1 2\n"
 
 
 def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path):

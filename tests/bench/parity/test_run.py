@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.parity.reproduction import LayerCall
 from oneflow_bench.bench.parity.result import FIRST_UPDATE, FORWARD, INITIAL_WEIGHTS, TRAINED
 from oneflow_bench.bench.parity.run import check_model
 from oneflow_bench.bench.parity.tensors import Observer
@@ -61,12 +63,10 @@ class Worker:
             self._folder = request["folder"]
         if self._script.fail == (self._run, call):
             raise WorkerError(f"the worker '{self._run}' died", "its last words")
-        if call in ("record", "run_isolated"):
-            return self._run_isolated(call, request)
+        if call == "run_isolated":
+            return self._run_isolated(request)
         if call == "end":
             return {}
-        from pathlib import Path
-
         for key in self._script.values:
             if TURN_OF[key[0]] == call:
                 kind = "buffer" if key[1].endswith("tracked") else "parameter"
@@ -86,11 +86,10 @@ class Worker:
         }
         return {"entries": self._observer.take(), **facts.get(call, {})}
 
-    def _run_isolated(self, call: str, request: Dict[str, Any]) -> Dict[str, Any]:
+    def _run_isolated(self, request: Dict[str, Any]) -> Dict[str, Any]:
         if self._script.isolated is None:
             return {"refused": "a made-up worker has no layers"}
-        if call == "record":
-            return {"refused": None, "kind": "Conv2d", "constructor": None, "training": True}
+        LayerCall("Conv2d", None, True, [], {}, None).save(Path(request["recording"]))
         side = request["output"].rpartition("/")[2][: -len(".npz")]
         np.savez(request["output"], output=self._script.isolated[side])
         return {"refused": None}

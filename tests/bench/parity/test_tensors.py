@@ -52,7 +52,7 @@ def test_a_value_is_kept_as_it_was(tmp_path):
 
 
 def test_what_is_not_there_has_an_entry_of_its_own():
-    observer = Observer()
+    observer = Observer({})
     observer.add(GRADIENTS, "frozen", "gradient", None)
     (entry,) = observer.take()
     assert entry.digest == MISSING_DIGEST and entry.shape == []

@@ -2,52 +2,79 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.parity.reproduction import LayerCall
 from oneflow_bench.bench.parity.tensors import LayerRequest, SideRequest
+from oneflow_bench.bench.parity.worker import ParitySession
 from oneflow_bench.bench.plan.check_plan import create_check_plans
+from oneflow_bench.bench.plan.modes import MODES, ModeSpec
 
 pytestmark = pytest.mark.oneflow
 
 
-@pytest.fixture
-def session(tmp_path):
-    from oneflow_bench.bench.parity.worker import ParitySession
-
+def create_side(folder, mode="graph"):
     (plan,) = create_check_plans(["lenet"], {})
-    side = SideRequest(
+    return SideRequest(
         workload=plan.workload,
-        contender=Contender(name="graph", mode="graph"),
+        contender=Contender(name=mode, mode=mode),
         steps_per_epoch=plan.steps_per_epoch,
         dataset=None,
-        folder=tmp_path / "values",
+        folder=folder / "values",
         steps=2,
         checkpoint_step=1,
         wanted={},
     )
+
+
+@pytest.fixture
+def session(tmp_path):
     session = ParitySession()
-    answer = session.start(side.model_dump(mode="json"))
+    answer = session.start(create_side(tmp_path))
     assert {entry["level"] for entry in answer["entries"]} == {"initial weights"}
     return session
 
 
 def request(folder, name):
-    paths = {"path": folder / "recording.npz", "output": folder / "output.npz"}
-    return LayerRequest(name=name, training=True, **paths).model_dump(mode="json")
+    paths = {"recording": folder / "recording.npz", "output": folder / "output.npz"}
+    return LayerRequest(name=name, training=True, **paths)
 
 
-def test_a_recorded_layer_is_run(session, tmp_path):
+def test_a_layer_is_recorded_once_and_run(session, tmp_path):
     layer = request(tmp_path, "features.0")
-    recorded = session.record(layer)
-    assert (recorded["refused"], recorded["kind"]) == (None, "Conv2d")
     assert session.run_isolated(layer) == {"refused": None}
+    assert LayerCall.load(layer.recording).kind == "Conv2d"
     with np.load(tmp_path / "output.npz") as found:
         assert {"output", "input gradient", "weight gradient"} <= set(found.files)
+    recorded = layer.recording.read_bytes()
+    assert session.run_isolated(layer) == {"refused": None}
+    assert layer.recording.read_bytes() == recorded
 
 
-def test_a_refused_layer_is_not_run_and_the_first_answer_has_the_reason(session, tmp_path):
+def test_a_refused_layer_is_not_run_and_the_answer_has_the_reason(session, tmp_path):
     layer = request(tmp_path, "features.0 (call 9)")
-    assert session.record(layer) == {"refused": "features.0 (call 9) was not called"}
-    assert session.run_isolated(layer) == {"refused": "features.0 (call 9) was not recorded"}
+    assert session.run_isolated(layer) == {"refused": "features.0 (call 9) was not called"}
+    assert not layer.output.exists()
+
+
+def test_a_third_mode_is_not_taken_for_graph_mode(monkeypatch, tmp_path):
+    spec = ModeSpec("wide", "oneflow_bench.bench.training.eager:EagerMode")
+    monkeypatch.setitem(MODES, "wide", spec)
+    session = ParitySession()
+    session.start(create_side(tmp_path, "wide"))
+    with pytest.raises(InputError, match="mode 'wide' was given and a parity check observes eager"):
+        session.eval_forward({})
+    with pytest.raises(InputError, match="mode 'wide' was given"):
+        session.first_step({})
+
+
+def test_oneflow_is_imported_by_the_start_alone():
+    code = "import sys, oneflow_bench.bench.parity.worker; print('oneflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
