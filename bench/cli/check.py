@@ -201,7 +201,7 @@ def measure_speedup(
     from ..record.run import Document
     from ..verdict.summary import summarize_record_speed
     from ..worker.environment import RuntimeResolver
-    from ..worker.launch import create_launcher
+    from ..worker.process import create_launcher
 
     place = folder / SPEED_FOLDER
     document = Document(

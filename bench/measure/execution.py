@@ -11,8 +11,9 @@ from typing import Callable, List, Optional
 from ..config import Contender, Measuring
 from ..errors import InputError, WorkerError
 from ..plan.plan import SUBSET_FOLDER, Plan
+from ..record.events import BlockEvent
 from ..record.machine import describe_machine
-from ..record.run import BlockEvent, Document, RecordWriter, RunRecord, load_record
+from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
 from .speed_phase import SpeedRun

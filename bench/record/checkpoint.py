@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import InputError
-from .events import ParametersEvent
+from .events import ParametersEvent, finite_or_none
 from .flow_checkpoint import PICKLE_NAME, read_flow_folder
 
 
@@ -40,9 +40,6 @@ def compare_weights(
     ||contender - baseline|| / ||baseline|| (0 where both are zero). Integer buffers are left out:
     OneFlow 0.9.0 does not advance `num_batches_tracked` of batch norm in graph mode.
     """
-    import numpy as np
-    from safetensors import safe_open
-
     max_abs, largest_in = 0.0, ""
     sum_abs = sum_square = reference_square = 0.0
     count = 0
@@ -62,23 +59,17 @@ def compare_weights(
             sum_square += float((difference**2).sum())
             reference_square += float((reference**2).sum())
             count += reference.size
-    relative = (
-        math.sqrt(sum_square / reference_square) if reference_square else math.sqrt(sum_square)
-    )
+    relative = math.sqrt(sum_square / (reference_square or 1.0))
     return ParametersEvent(
         epoch=epoch,
         baseline=baseline,
         contender=contender,
-        max_abs=_finite(max_abs),
-        mean_abs=_finite(sum_abs / max(count, 1)),
-        relative_l2=_finite(relative),
+        max_abs=finite_or_none(max_abs),
+        mean_abs=finite_or_none(sum_abs / max(count, 1)),
+        relative_l2=finite_or_none(relative),
         largest_in=largest_in,
         digests={name: digests[name] for name in (baseline, contender)},
     )
-
-
-def _finite(value: float) -> Optional[float]:
-    return value if math.isfinite(value) else None
 
 
 State = Dict[str, np.ndarray]
@@ -122,12 +113,7 @@ def save_weights(state: State, path: Path, about: Mapping[str, Any]) -> None:
 
 def save_training_state(state: TrainingState, weights_path: Path) -> None:
     """Write the training state beside the weights at `weights_path`."""
-    about = {
-        "step": state.step,
-        "epoch": state.epoch,
-        "workload": state.workload,
-        "steps_per_epoch": state.steps_per_epoch,
-    }
+    about = {name: value for name, value in vars(state).items() if name != "optimizer"}
     save_weights(state.optimizer, training_path(weights_path), about)
 
 
@@ -261,15 +247,8 @@ def fit_state(
         for name, shape in shapes.items()
         if name in state and name not in dropped and tuple(state[name].shape) != tuple(shape)
     ]
-    problems = [
-        f"{len(names)} {kind}, first {names[0]}"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("misshapen", misshapen),
-        )
-        if names
-    ]
+    faults = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    problems = [f"{len(names)} {kind}, first {names[0]}" for kind, names in faults.items() if names]
     if problems:
         can_drop = bool(misshapen) and drop_head is False
         hint = "; --drop-head leaves out a head of another size" if can_drop else ""

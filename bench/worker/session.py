@@ -6,7 +6,6 @@ requests. OneFlow is imported by `prepare`, which times the import.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -15,7 +14,16 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from ..config import SYNTHETIC_DATA, Workload
 from ..errors import InputError
-from ..record.events import Compiled, Ended, Prepared, Probed, TimedBlock, TrainedBlock, Validated
+from ..record.events import (
+    Compiled,
+    Ended,
+    Prepared,
+    Probed,
+    TimedBlock,
+    TrainedBlock,
+    Validated,
+    finite_or_none,
+)
 from ..record.machine import RECORDED_VARIABLES, read_peak_rss_bytes
 from ..training.counters import Counters
 from ..training.identity import ALONE, read_identity
@@ -146,7 +154,7 @@ class Session:
             duration_s=timed.duration_s,
             cpu_s=timed.cpu_s,
             first_step=first,
-            losses=[loss if math.isfinite(loss) else None for loss in losses],
+            losses=[finite_or_none(loss) for loss in losses],
             lr=[
                 learning_rate(self._workload, self._steps_per_epoch, step)
                 for step in range(first, self._step)
@@ -194,7 +202,7 @@ class Session:
             steps=feed.steps_per_pass,
             samples=feed.num_samples,
             correct=correct,
-            loss=loss if math.isfinite(loss) else None,
+            loss=finite_or_none(loss),
         )
 
     def save(self, request: SaveRequest) -> Saved:

@@ -10,7 +10,7 @@ import io
 import json
 from typing import Any, Dict, List, Sequence
 
-from ...record.run import BlockEvent
+from ...record.events import BlockEvent
 from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of, step_time_s
 
 MACHINE_COLUMNS = [

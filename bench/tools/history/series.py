@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from ...config import Contender
 from ...errors import InputError, RecordError
-from ...record.run import DOCUMENT_NAME, RunRecord, SetupEvent, load_record
+from ...record.events import SetupEvent
+from ...record.run import DOCUMENT_NAME, RunRecord, load_record
 from ...report.comparison import compare_contenders, summarize_contender
 from ...verdict.change_points import find_changes
 from .metrics import METRICS

@@ -27,8 +27,8 @@ from ...record.machine import read_oom_kills
 from ...record.run import RunRecord
 from ...report.comparison import ContenderSummary, compare_contenders
 from ...worker.environment import RuntimeResolver
-from ...worker.launch import create_launcher
 from ...worker.messages import Launcher
+from ...worker.process import create_launcher
 from .document import (
     CELLS_FOLDER,
     MODES,

@@ -18,7 +18,7 @@ from ...plan.plan import Plan
 from ...record.machine import describe_machine, read_available_bytes
 from ...worker.environment import KNOWN_VARIABLES, STOCK, RuntimeResolver
 from ...worker.foreign_python import check_interpreter, check_options
-from ...worker.launch import create_launcher
+from ...worker.process import create_launcher
 from ...worker.runtime_profile import (
     ProfileVariables,
     RuntimeProfile,

@@ -8,14 +8,14 @@ from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.bench.measure.training_phase import INITIAL_WEIGHTS, Runner
-from oneflow_bench.bench.record.run import (
+from oneflow_bench.bench.record.events import (
     BlockEvent,
     EndEvent,
     EvalEvent,
     ParametersEvent,
     SetupEvent,
-    load_record,
 )
+from oneflow_bench.bench.record.run import load_record
 
 
 @pytest.fixture
