@@ -16,8 +16,9 @@ from ..record.machine import describe_machine
 from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
+from .order import Observer
 from .speed_phase import SpeedRun
-from .training_phase import Observer, Runner
+from .training_phase import Runner
 
 
 def create_document(

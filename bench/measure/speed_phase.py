@@ -31,7 +31,6 @@ from ..verdict.stopping import (
     START_FRESH,
     STOP,
     USE_REMAINING,
-    Aims,
     choose_first_abba_pairs,
     combine_actions,
     is_settled,
@@ -40,12 +39,15 @@ from ..verdict.stopping import (
 from ..verdict.summary import judge_blocks, select_contender, share_alpha
 from ..worker.messages import Launcher, StepsRequest
 from .order import (
+    Observer,
+    ProcessKey,
+    SpeedWorkers,
     choose_speed_block_steps,
     choose_untimed_steps,
     choose_warmup_blocks,
     generate_orders,
+    list_keys,
 )
-from .speed_processes import ProcessKey, SpeedProcesses, list_keys
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
@@ -53,8 +55,6 @@ START_SHARE = 2 / 3  # of what is left of the budget, for the other replicates o
 MOST_WARMUP_ROUNDS = 3
 WARMUP_SHARE = 0.05  # of what is left of the budget, for another round of one process
 PROBE_STEPS = 3
-
-Observer = Callable[[str, int, int], None]
 
 
 class _Ready(NamedTuple):
@@ -81,21 +81,18 @@ class SpeedRun:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         document = writer.document
-        self._writer, self._processes = writer, SpeedProcesses(document, launch, dataset)
+        self._writer, self._processes = writer, SpeedWorkers(document, launch, dataset)
         self._observe, self._clock, self._start = observe, clock, clock()
         self._document, self._measuring = document, document.measuring
         self._baseline, *others = [c.name for c in document.racing]
         self._racing = others or [self._baseline]  # still without a verdict
         self._analyses_of = dict.fromkeys(self._racing, 0)
         self._alpha = share_alpha(len(others))
-        self._margins = Margins(
-            margin=self._measuring.margin, equivalence=self._measuring.equivalence
-        )
-        self._aims = Aims(replicates=self._measuring.replicates, until=self._measuring.until)
+        self._margins = Margins.of(self._measuring)
         self._blocks: List[SpeedBlockEvent] = []
         self._measured: List[Tuple[ProcessKey, Dict[str, Any]]] = []  # that is not stored yet
         self._turn = self._replicates = self._pairs = self._analyses = self._seen = 0
-        self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
+        self._alive = min(ALIVE_REPLICATES, self._measuring.replicates)
         self._steps = self._untimed = 0
         self._block_s = 0.0
         self._start_s = self._round_s = 0.0  # of a wave; of an ABBA pair
@@ -120,12 +117,13 @@ class SpeedRun:
                         self._writer.append(event)
             self._write_conditions("after")
         finally:
-            self._processes.kill()
+            self._processes.close()
             self._store()
 
     def _open_wave(self) -> None:
         started_s = self._now()
-        first, count = self._replicates, min(self._alive, self._aims.replicates - self._replicates)
+        first = self._replicates
+        count = min(self._alive, self._measuring.replicates - first)
         if self._processes.wave == 0:
             count = self._open_first(count)
             first += 1
@@ -139,8 +137,8 @@ class SpeedRun:
 
     def _choose_first_rounds(self) -> int:
         """ABBA pairs of the first wave before anything is judged."""
-        expected_s = 2 * len(self._processes) * self._block_s
-        if self._aims.replicates < FEWEST_REPLICATES:  # an interval is not asked for
+        expected_s = 2 * len(self._processes.keys) * self._block_s
+        if self._measuring.replicates < FEWEST_REPLICATES:  # an interval is not asked for
             return choose_first_abba_pairs(expected_s)
         return choose_first_abba_pairs(expected_s, self._alive, self._left_s(), self._start_s)
 
@@ -175,9 +173,8 @@ class SpeedRun:
         step_time_s = self._warm_up(key)
         self._store()
         probed = self._processes.ask(key, "probe", Probed, StepsRequest(steps=PROBE_STEPS))
-        self._writer.append(
-            create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
-        )
+        event = create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
+        self._writer.append(event)
         return _Ready(step_time_s, probed.sync_s, probed.peak_rss_bytes)
 
     def _warm_up(self, key: ProcessKey) -> float:
@@ -199,9 +196,8 @@ class SpeedRun:
             started = self._clock()
             for _ in range(2):
                 for name in next(self._orders):
-                    self._show(
-                        f"speed: wave {self._processes.wave + 1}, round {self._pairs // 2 + 1}"
-                    )
+                    wave = self._processes.wave + 1
+                    self._show(f"speed: wave {wave}, round {self._pairs // 2 + 1}")
                     self._measure(self._by_name[name], "scored", self._steps, self._untimed)
                 self._pairs += 1
             self._store()
@@ -214,7 +210,7 @@ class SpeedRun:
         last = last or self._left_s() < self._round_s
         measured_s = self._pairs // 2 * self._round_s
         fits = self._start_s + measured_s / 2 <= self._left_s()
-        fresh = fits and self._replicates < self._aims.replicates
+        fresh = fits and self._replicates < self._measuring.replicates
         if not last and fresh and not is_analysis_due(data, self._seen):
             return START_FRESH
         if data == self._seen:
@@ -245,32 +241,25 @@ class SpeedRun:
         judgement = judge_blocks(blocks, self._analyses_of[contender], self._margins, self._alpha)
         assert judgement is not None
         return next_action(
-            judgement, self._aims, self._processes.wave + 1, measured_s, self._start_s
+            judgement, self._measuring, self._processes.wave + 1, measured_s, self._start_s
         )
 
     def _measure(self, key: ProcessKey, kind: str, steps: int, untimed_steps: int) -> float:
         """Give a process its turn; its step time."""
         started_s = self._now()
         answer = self._processes.measure(key, steps, untimed_steps)
-        fields = {
-            "kind": kind,
-            "pair": self._pairs if kind == "scored" else None,
-            "turn": self._turn,
-            "steps": steps,
-            "untimed_steps": untimed_steps,
-            "started_s": started_s,
-            **answer,
-        }
-        self._measured.append((key, fields))
+        pair = self._pairs if kind == "scored" else None
+        sizes = {"steps": steps, "untimed_steps": untimed_steps}
+        fields = {"kind": kind, "pair": pair, "turn": self._turn, "started_s": started_s}
+        self._measured.append((key, {**fields, **sizes, **answer}))
         self._turn += 1
         return float(answer["duration_s"]) / steps
 
     def _store(self) -> None:
         """Put what was measured since the last time into the record.
 
-        A ABBA pair at once: one by one, between turns that leave the caches cold, blocks take
-        several times as long. What a kill takes away is part of an ABBA pair, and counts for
-        nothing.
+        One by one, between turns that leave the caches cold, writing takes several times as long.
+        A kill takes away a part of an ABBA pair, which counts for nothing.
         """
         measured, self._measured = self._measured, []
         blocks = [SpeedBlockEvent(**self._processes.identify(k), **f) for k, f in measured]

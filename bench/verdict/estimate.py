@@ -71,6 +71,10 @@ class Wave:
     contender: np.ndarray
     control: np.ndarray  # the baseline's program a second time
 
+    def stack(self) -> np.ndarray:
+        """Baseline, contender and control below each other."""
+        return np.concatenate([self.baseline, self.contender, self.control])
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -84,14 +88,9 @@ class Estimate:
     within_share: Optional[float]  # of the log ratio's variance, what more blocks would take away
 
 
-def _stack(wave: Wave) -> np.ndarray:
-    """Baseline, contender and control below each other."""
-    return np.concatenate([wave.baseline, wave.contender, wave.control])
-
-
 def estimate_speedup(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estimate:
     """The contender against the baseline, from at least one wave."""
-    stacked = [_stack(wave) for wave in waves]
+    stacked = [wave.stack() for wave in waves]
     summaries = [np.split(summarise(values), 3) for values in stacked]
     left = [np.concatenate([z[0], z[2]]) for z in summaries]
     right = [z[1] for z in summaries]
@@ -113,7 +112,7 @@ def estimate_speedup(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estim
 
 def estimate_control(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estimate:
     """The control against the baseline: the same program on both sides, so truly 0."""
-    stacked = [_stack(wave) for wave in waves]
+    stacked = [wave.stack() for wave in waves]
     summaries = [np.split(summarise(values), 3) for values in stacked]
     left, right = [z[0] for z in summaries], [z[2] for z in summaries]
     variance, df = _scatter(left + right)  # one program, one scatter

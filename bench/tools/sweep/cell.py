@@ -21,7 +21,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from ...config import Contender
 from ...errors import BenchError, InputError, Interrupted, WorkerError, WorkerTimeout
 from ...measure.execution import create_document, execute_plan
-from ...measure.training_phase import Observer
+from ...measure.order import Observer
 from ...plan.checks import validated
 from ...record.machine import read_oom_kills
 from ...record.run import RunRecord
