@@ -180,16 +180,14 @@ def check_batches(workload: Workload, val_batch_size: Optional[int]) -> None:
     readers = workload.readers
     for flag, size in (("--batch-size", workload.batch_size), ("--val-batch-size", val_batch_size)):
         if size is not None and size % readers:
+            below, above = size // readers * readers, -(-size // readers) * readers
+            multiples = f"{below} or {above}" if below else f"{above}"
             raise InputError(
-                f"{flag} {size} cannot be shared evenly by {readers} ranks; "
-                f"give {_name_multiples(size, readers)}"
+                f"{flag} {size} cannot be shared evenly by {readers} ranks; give {multiples}"
             )
-    _check_parts(
-        f"--accumulation-steps {workload.accumulation_steps}",
-        workload.batch_size // readers,
-        workload.accumulation_steps,
-        readers,
-    )
+    steps = workload.accumulation_steps
+    given = f"--accumulation-steps {steps}"
+    _check_parts(given, workload.batch_size // readers, steps, readers)
 
 
 def check_accumulation(workload: Workload, contenders: Sequence[Contender]) -> None:
@@ -241,8 +239,3 @@ def check_part_files(dataset: DatasetInfo, workload: Workload) -> None:
         assign_parts(dataset, workload.readers)
     except DataError as error:
         raise InputError(str(error)) from None
-
-
-def _name_multiples(size: int, readers: int) -> str:
-    below, above = size // readers * readers, -(-size // readers) * readers
-    return f"{below} or {above}" if below else f"{above}"

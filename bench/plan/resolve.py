@@ -118,11 +118,8 @@ def complete_contenders(
     ranks = count_ranks(contenders)
     completed = list(contenders)
     if weak:
-        share = workload.batch_size // ranks
-        completed = [
-            one if one.ranks > 1 else one.model_copy(update={"batch_size": share})
-            for one in contenders
-        ]
+        share = {"batch_size": workload.batch_size // ranks}
+        completed = [c if c.ranks > 1 else c.model_copy(update=share) for c in contenders]
     elif compared and ranks > 1:
         completed.append(_create_reference(contenders))
     check_accumulation(workload, completed)

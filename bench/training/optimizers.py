@@ -13,9 +13,8 @@ import oneflow as flow
 from oneflow import nn
 from oneflow.optim import lr_scheduler
 
-from ..config import Workload
+from ..config import Workload, base_learning_rate, warmup_steps
 from ..errors import InputError
-from ..plan.lr_schedule import base_learning_rate, warmup_steps
 from .oneflow_compat import (
     GRAPH_STEP,
     OPTIMIZER_SLOTS,

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
-from ..config import SYNTHETIC_DATA, Workload
+from ..config import SYNTHETIC_DATA, Workload, learning_rate
 from ..errors import InputError
 from ..record.events import (
     Compiled,
@@ -141,7 +141,6 @@ class Session:
 
     def train(self, request: StepsRequest) -> TrainedBlock:
         """Time a block of train steps; losses and digests are fetched after the clock stopped."""
-        from ..plan.lr_schedule import learning_rate
         from ..training.clock import measure_block
         from ..training.oneflow_compat import gather
 

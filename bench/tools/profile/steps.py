@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ...config import Contender, Workload
+from ...config import Contender, Workload, base_learning_rate
 from ...errors import InputError, WorkerError
 from ...measure.order import (
     choose_speed_block_steps,
@@ -17,7 +17,6 @@ from ...measure.order import (
     choose_warmup_blocks,
     generate_orders,
 )
-from ...plan.lr_schedule import base_learning_rate
 from ...verdict.statistics import paired_log_ratio, summarize
 from ...verdict.stopping import is_settled
 from .document import LossRun, StepRatio, StepTimes
