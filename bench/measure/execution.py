@@ -28,10 +28,7 @@ def create_document(
     contenders: List[Contender],
     environments: RuntimeResolver,
 ) -> Document:
-    """The record's document as it stands before the first turn.
-
-    Raises InputError for a runtime profile that a contender cannot use.
-    """
+    """The document before the first turn. Raises InputError for a profile that cannot be used."""
     contenders = [environments.complete(c, c.interpreter) for c in contenders]
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")

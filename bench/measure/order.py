@@ -117,10 +117,7 @@ class Workers(Generic[Key]):
         return worker
 
     def describe(self, one: Contender, weights: Optional[str] = None) -> PrepareRequest:
-        """The request that a contender's worker builds by. Raises InputError for an unknown mode.
-
-        `weights` is a file of another contender's, to start from.
-        """
+        """The request to build, from the file `weights` if given. InputError: unknown mode."""
         return PrepareRequest(
             workload=workload_of(self._document.workload, one),
             contender=one,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..record.events import (
     Compiled,
@@ -24,7 +24,7 @@ from ..record.events import (
 from ..record.machine import read_available_bytes
 from ..record.run import RecordWriter
 from ..verdict.conditions import read_conditions
-from ..verdict.judge import Margins, is_analysis_due
+from ..verdict.judge import is_analysis_due
 from ..verdict.statistics import summarize
 from ..verdict.stopping import (
     FEWEST_REPLICATES,
@@ -57,14 +57,6 @@ WARMUP_SHARE = 0.05  # of what is left of the budget, for another round of one p
 PROBE_STEPS = 3
 
 
-class _Ready(NamedTuple):
-    """A process that has settled."""
-
-    step_time_s: float
-    sync_s: float
-    peak_rss_bytes: int
-
-
 class SpeedRun:
     """The speed phase of one run: its contenders, a record, and a way to start workers.
 
@@ -88,7 +80,6 @@ class SpeedRun:
         self._racing = others or [self._baseline]  # still without a verdict
         self._analyses_of = dict.fromkeys(self._racing, 0)
         self._alpha = share_alpha(len(others))
-        self._margins = Margins.of(self._measuring)
         self._blocks: List[SpeedBlockEvent] = []
         self._measured: List[Tuple[ProcessKey, Dict[str, Any]]] = []  # that is not stored yet
         self._turn = self._replicates = self._pairs = self._analyses = self._seen = 0
@@ -145,29 +136,27 @@ class SpeedRun:
     def _open_first(self, wanted: int) -> int:
         """Start one replicate, which says how long blocks are and how many more may join it."""
         ready = self._start_replicates(range(1))
-        step_time_s = max(each.step_time_s for each in ready)
-        sync_s = max(each.sync_s for each in ready)
+        step_time_s = max(each for each, _ in ready)
+        sync_s = max(probed.sync_s for _, probed in ready)
         self._steps = choose_speed_block_steps(step_time_s, sync_s, self._measuring.block_steps)
         self._untimed = choose_untimed_steps(step_time_s)
         self._block_s = (self._steps + self._untimed) * step_time_s
-        peak_bytes = sum(each.peak_rss_bytes for each in ready)
+        peak_bytes = sum(probed.peak_rss_bytes for _, probed in ready)
         by_memory = int(MEMORY_SHARE * (read_available_bytes() or 0) / peak_bytes)
         by_time = int(START_SHARE * max(0.0, self._left_s()) / max(self._now(), 1e-9))
         self._alive = max(1, min(wanted, 1 + by_memory, 1 + by_time))
         return self._alive - 1
 
-    def _start_replicates(self, replicates: range) -> List[_Ready]:
-        """Start, compile and warm up processes of all roles.
-
-        They import and build side by side; from compiling on, one at a time has its turn.
-        """
+    def _start_replicates(self, replicates: range) -> List[Tuple[float, Probed]]:
+        """Start, compile and warm up all roles. They import side by side and then take turns."""
         keys = list_keys(self._baseline, self._racing, replicates)
         self._show(f"speed: start replicate {', '.join(str(number + 1) for number in replicates)}")
         prepared = self._processes.start(keys)
         self._replicates += len(replicates)
         return [self._make_ready(key, answer) for key, answer in prepared.items()]
 
-    def _make_ready(self, key: ProcessKey, prepared: Prepared) -> _Ready:
+    def _make_ready(self, key: ProcessKey, prepared: Prepared) -> Tuple[float, Probed]:
+        """The step time of a process once it has settled, and what was probed."""
         self._show(f"speed: compile and warm up replicate {key.replicate + 1}")
         compiled = self._processes.ask(key, "compile", Compiled)
         step_time_s = self._warm_up(key)
@@ -175,7 +164,7 @@ class SpeedRun:
         probed = self._processes.ask(key, "probe", Probed, StepsRequest(steps=PROBE_STEPS))
         event = create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
         self._writer.append(event)
-        return _Ready(step_time_s, probed.sync_s, probed.peak_rss_bytes)
+        return step_time_s, probed
 
     def _warm_up(self, key: ProcessKey) -> float:
         """Run until the step time has settled, as far as the budget allows; that step time."""
@@ -238,7 +227,7 @@ class SpeedRun:
         """The action that a contender asks for, by all its blocks so far."""
         self._analyses_of[contender] += 1
         blocks = select_contender(self._blocks, contender)
-        judgement = judge_blocks(blocks, self._analyses_of[contender], self._margins, self._alpha)
+        judgement = judge_blocks(blocks, self._analyses_of[contender], self._measuring, self._alpha)
         assert judgement is not None
         return next_action(
             judgement, self._measuring, self._processes.wave + 1, measured_s, self._start_s

@@ -13,11 +13,11 @@ import json
 import math
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -80,9 +80,10 @@ LAST_NAME = "last.safetensors"
 _NESTED_KEYS = ("model", "state_dict", "model_state_dict", "net")
 
 
-@dataclass(frozen=True)
-class TrainingState:
+class TrainingState(BaseModel):
     """Where a run stood: optimizer tensors as `parameter/slot`, and the rest as plain values."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     optimizer: State
     step: int  # updates done
@@ -113,7 +114,7 @@ def save_weights(state: State, path: Path, about: Mapping[str, Any]) -> None:
 
 def save_training_state(state: TrainingState, weights_path: Path) -> None:
     """Write the training state beside the weights at `weights_path`."""
-    about = {name: value for name, value in vars(state).items() if name != "optimizer"}
+    about = state.model_dump(exclude={"optimizer"})
     save_weights(state.optimizer, training_path(weights_path), about)
 
 
@@ -123,10 +124,7 @@ def training_path(weights_path: Path) -> Path:
 
 
 def load_training_state(path: Path) -> TrainingState:
-    """The training state that belongs to a checkpoint, or to the last one of a run folder.
-
-    Raises InputError where there is none.
-    """
+    """The state beside a checkpoint or a run folder's last one. Raises InputError without one."""
     found = training_path(find_checkpoint(path))
     if not found.is_file():
         raise InputError(
@@ -136,17 +134,12 @@ def load_training_state(path: Path) -> TrainingState:
         )
     optimizer, about = _read_safetensors(found)
     try:
-        return TrainingState(
-            optimizer,
-            int(about["step"]),
-            int(about["epoch"]),
-            dict(about["workload"]),
-            int(about["steps_per_epoch"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return TrainingState.model_validate({**about, "optimizer": optimizer})
+    except ValidationError as error:
+        first = error.errors()[0]
         raise InputError(
             f"--resume {path}: {found} was not written by bench eager or bench graph "
-            f"({type(error).__name__}: {error})"
+            f"({first['loc'][0]}: {first['msg']})"
         ) from None
 
 

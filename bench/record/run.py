@@ -189,10 +189,7 @@ class RunRecord:
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A stream for what `path` becomes at the end of the context; no reader sees half a file.
-
-    After an error `path` is as it was.
-    """
+    """A stream for the new content of `path`; after an error `path` is as it was."""
     handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -62,10 +62,7 @@ FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
 
 @dataclass(frozen=True)
 class Wave:
-    """Log step times of processes that were alive together.
-
-    Each array has the shape (processes, rounds), the same for all three roles.
-    """
+    """Log step times of processes that were alive together, each array (processes, rounds)."""
 
     baseline: np.ndarray
     contender: np.ndarray

@@ -57,22 +57,11 @@ def is_analysis_due(data: int, data_at_last_analysis: int) -> bool:
     return data >= GROWTH * data_at_last_analysis
 
 
-MARGIN = 0.01
-EQUIVALENCE = 0.02
+Margins = Measuring  # its `margin` and `equivalence`
+EQUIVALENCE = Margins().equivalence
 ANALYSIS_PRICE = 0.4  # found by simulation; held by tests/bench/verdict/test_error_rates.py
 FASTER, SLOWER = "faster", "slower"
 EQUIVALENT, INCONCLUSIVE = "equivalent", "inconclusive"
-
-
-class Margins(BaseModel):
-    """Relative differences: below `margin` nobody cares, within `equivalence` is the same."""
-
-    margin: float = MARGIN
-    equivalence: float = EQUIVALENCE
-
-    @classmethod
-    def of(cls, measuring: Measuring) -> Margins:
-        return cls(margin=measuring.margin, equivalence=measuring.equivalence)
 
 
 class Interval(BaseModel):

@@ -84,14 +84,10 @@ class SpeedSummary(BaseModel):
 def summarize_record_speed(
     record: RunRecord, baseline: str, contender: str
 ) -> Optional[SpeedSummary]:
-    """The speed phase of two contenders of a run, judged by the run's margins.
-
-    None if the phase did not measure this contender against this baseline.
-    """
-    margins = Margins.of(record.document.measuring)
+    """The speed of two contenders by the run's margins. None if it was not measured."""
     events = select_contender(record.events, contender)
     alpha = share_alpha(len(record.document.racing) - 1)
-    speed = summarize_speed(events, margins, alpha)
+    speed = summarize_speed(events, record.document.measuring, alpha)
     return speed if speed and speed.roles["baseline"].contender == baseline else None
 
 
@@ -105,11 +101,7 @@ def share_alpha(contenders: int) -> float:
 
 
 def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
-    """The events of the speed phase that concern one contender.
-
-    These are its own processes, and the baseline's and the control's of the waves in which it was
-    measured.
-    """
+    """A contender's events, and those of the baseline and the control in the same waves."""
 
     def is_own(event: Any) -> bool:
         return bool(event.role == "contender" and event.contender == contender)

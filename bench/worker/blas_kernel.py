@@ -64,10 +64,7 @@ def find_blas_kernel(python: str, environment: Dict[str, str]) -> Optional[str]:
 
 
 def probe_blas(python: str, environment: Dict[str, str]) -> Optional[Answer]:
-    """Ask in a throw-away process.
-
-    None when there is no answer (no OneFlow, another BLAS, nothing in time).
-    """
+    """Ask in a throw-away process. None for no OneFlow, another BLAS or no answer in time."""
     verbose = {**keep_logs_away(), **environment, "OPENBLAS_VERBOSE": "2"}
     output = ask_python(python, _PROBE, verbose, stderr=subprocess.STDOUT)
     kernel = parse_blas_kernel(output)

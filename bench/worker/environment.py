@@ -127,10 +127,7 @@ def needs_core_type(kernel: Optional[str], cpu_flags: List[str]) -> bool:
 
 
 def create_tuned_variables(environment: Dict[str, str], kernel: Optional[str]) -> Dict[str, str]:
-    """The variables `tuned` adds to `environment`; those the user has set are not among them.
-
-    `kernel` is what OneFlow's BLAS chooses in `environment` by itself.
-    """
+    """The variables that `tuned` adds where the user set none; `kernel` is chosen without them."""
     variables = {
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         "ONEFLOW_ENABLE_ONEDNN_OPTS": "0",
@@ -156,10 +153,7 @@ class RuntimeResolver:
         return dict(self._base)
 
     def resolve(self, contender: Contender, python: str) -> Dict[str, str]:
-        """The environment of a contender's processes; another interpreter finds the sources in it.
-
-        Raises InputError for a runtime profile that cannot be read or is another machine's.
-        """
+        """The environment of its processes. Raises InputError for a profile that cannot be used."""
         environment = self._merge(contender, python)
         return environment if contender.python is None else add_sources(environment)
 
@@ -167,10 +161,7 @@ class RuntimeResolver:
         return {**self._base, **self._list_variables(contender, python), **contender.env}
 
     def complete(self, contender: Contender, python: str) -> Contender:
-        """The contender with the graph options of its runtime profile, if it has one.
-
-        Its own options win. Raises InputError as `resolve`.
-        """
+        """The contender with its profile's graph options below its own. InputError as `resolve`."""
         if contender.runtime in (TUNED, STOCK) or not find_mode(contender.mode).is_compiled:
             return contender
         options = self._load_profile(contender.runtime, python).graph_options

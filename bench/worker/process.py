@@ -145,10 +145,7 @@ class WorkerProcess:
         return self._replies
 
     def poll(self, call: str, timeout_s: float = 0.0) -> Optional[Dict[str, Any]]:
-        """The answer to the request that was sent last, or None where it is not there in time.
-
-        Raises InputError and WorkerError as `ask`.
-        """
+        """The answer to the last request, or None if it is not there in time. Errors as `ask`."""
         try:
             line = self._answers.take(timeout_s)
         except EOFError:
@@ -254,10 +251,7 @@ def check_contenders(contenders: Sequence[Contender], environments: RuntimeResol
 def create_launcher(
     folder: Path, environments: RuntimeResolver, module: str = TRAINING
 ) -> Launcher:
-    """Starts a contender's worker in its own environment; logs go to `folder`/logs.
-
-    The launcher raises InputError for a contender of several ranks.
-    """
+    """Starts contenders of one rank, else InputError. Their logs go to `folder`/logs."""
 
     def launch(contender: Contender) -> WorkerProcess:
         if contender.ranks > 1:

@@ -74,6 +74,7 @@ class Session:
         imported = time.perf_counter()
         from ...data import load_dataset
         from ..record.checkpoint import digest_state
+        from ..training import feeds
         from ..training import job as jobs
         from ..training.modes import ModeSetting, create_mode
 
@@ -93,7 +94,8 @@ class Session:
         initial = digest_state(jobs.copy_state(job.model))
         setting = ModeSetting(self._workload, contender, self._steps_per_epoch, self._identity)
         self._mode = create_mode(job, setting, request.implementation)
-        self._digests = self._create_digests()
+        preloaded = self._workload.feed == "memory" or self._workload.data == SYNTHETIC_DATA
+        self._digests = feeds.BatchDigests(len(job.train_feed.reader_samples), preloaded)
         if self._workload.resume:
             self._resume(Path(self._workload.resume))
         return Prepared(
@@ -125,12 +127,6 @@ class Session:
         self._step = stored.step
         self._job.train_feed.skip(stored.step)
         self._job.eval_feed.skip(stored.epoch * self._job.eval_feed.steps_per_pass)
-
-    def _create_digests(self) -> BatchDigests:
-        from ..training.feeds import BatchDigests
-
-        preloaded = self._workload.feed == "memory" or self._workload.data == SYNTHETIC_DATA
-        return BatchDigests(len(self._job.train_feed.reader_samples), preloaded)
 
     def _digest_teacher(self) -> Optional[str]:
         from ..record.checkpoint import digest_state
@@ -231,12 +227,8 @@ class Session:
     def _describe_weights(self) -> Dict[str, Any]:
         """What is needed to use the weights: the model, and the pictures' classes and scale."""
         work = self._workload
-        about: Dict[str, Any] = {
-            "model": work.model,
-            "model_args": work.model_args,
-            "num_classes": work.num_classes,
-            "image_size": work.image_size,
-        }
+        names = ("model", "model_args", "num_classes", "image_size")
+        about: Dict[str, Any] = {name: getattr(work, name) for name in names}
         if self._dataset is not None:
             about["classes"] = list(self._dataset.classes)
             about["mean"], about["std"] = list(self._dataset.mean), list(self._dataset.std)
