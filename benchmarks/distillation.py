@@ -17,13 +17,8 @@ from pathlib import Path
 from typing import Dict, List
 
 from oneflow_bench.bench.errors import RecordError
-from oneflow_bench.bench.record.run import (
-    EndEvent,
-    RunRecord,
-    SetupEvent,
-    load_record,
-    write_atomically,
-)
+from oneflow_bench.bench.record.events import EndEvent, SetupEvent
+from oneflow_bench.bench.record.run import RunRecord, load_record, write_atomically
 from oneflow_bench.bench.report.comparison import compare_contenders, summarize_contender
 from oneflow_bench.bench.report.pictures import render_pictures
 

@@ -33,7 +33,7 @@ from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record.machine import describe_machine
 from oneflow_bench.bench.record.run import write_atomically
 from oneflow_bench.bench.worker.environment import RuntimeResolver
-from oneflow_bench.bench.worker.launch import create_launcher
+from oneflow_bench.bench.worker.process import create_launcher
 from oneflow_bench.models import get_model_spec, list_models
 
 SEEDS = (0, 1, 2)

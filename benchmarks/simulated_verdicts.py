@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 import numpy as np
 from scipy.signal import lfilter
 
+from oneflow_bench.bench.config import Measuring
 from oneflow_bench.bench.verdict.estimate import Wave
 from oneflow_bench.bench.verdict.judge import (
     EQUIVALENT,
@@ -34,7 +35,6 @@ from oneflow_bench.bench.verdict.stopping import (
     MEASURE_LONGER,
     START_FRESH,
     STOP,
-    Aims,
     choose_first_abba_pairs,
     next_action,
 )
@@ -102,12 +102,12 @@ def run(
     machine: Machine,
     budget_s: float = 120.0,
     per_wave: int = 3,
-    aims: Optional[Aims] = None,
+    aims: Optional[Measuring] = None,
     margins: Optional[Margins] = None,
     rule: Rule = judge,
 ) -> Tuple[Judgement, float]:
     """The last judgement and the block seconds it took."""
-    aims = aims or Aims(replicates=99)
+    aims = aims or Measuring(replicates=99)
     cost = 2 * 3 * per_wave * machine.block_s  # of an ABBA pair
     processes = machine.start(per_wave)
     first = choose_first_abba_pairs(cost)

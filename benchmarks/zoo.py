@@ -19,8 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List
 
+from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.record.machine import describe_machine
-from oneflow_bench.bench.record.run import BlockEvent, RunRecord, load_record, write_atomically
+from oneflow_bench.bench.record.run import RunRecord, load_record, write_atomically
 from oneflow_bench.bench.report.comparison import compare_contenders
 from oneflow_bench.models import get_model_spec, list_models
 

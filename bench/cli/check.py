@@ -27,7 +27,7 @@ from ..report.check import report_check
 from ..report.ci import create_result, format_annotations, format_junit
 from ..verdict.summary import summarize_record_speed
 from ..worker.environment import RuntimeResolver
-from ..worker.launch import create_launcher
+from ..worker.process import create_launcher
 from .options import HeadedCommand, decorated, field_options, find_given_flag, workload_options
 from .progress import ProgressBar
 

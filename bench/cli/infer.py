@@ -107,7 +107,7 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
 def _run(plan: InferencePlan, paths: List[Path], flags: Dict[str, Any]) -> InferenceResult:
     from ..tools.inference.run import run_inference
     from ..worker.environment import RuntimeResolver
-    from ..worker.launch import create_launcher
+    from ..worker.process import create_launcher
 
     modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     environments = RuntimeResolver()

@@ -130,7 +130,7 @@ def _measure(
     from ..tools.profile.run import create_torch_launcher, measure_limits, run_profile
     from ..tools.profile.steps import Fleet
     from ..worker.environment import RuntimeResolver
-    from ..worker.launch import create_launcher
+    from ..worker.process import create_launcher
 
     environments, python = RuntimeResolver(), flags["torch_python"]
     mode = flags["mode"] or ("both" if measures_limits else "eager")

@@ -56,7 +56,7 @@ def execute_specs(
     from ..plan.plan import create_plan, split_flags
     from ..plan.resolve import complete_contenders, resolve_contenders
     from ..worker.environment import RuntimeResolver
-    from ..worker.launch import check_contenders, create_launcher
+    from ..worker.process import check_contenders, create_launcher
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     request, nodes = take_rank_flags(flags)

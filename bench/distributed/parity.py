@@ -17,7 +17,8 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 from pydantic import BaseModel, ConfigDict
 
 from ..parity.judge import KnownDifference, load_known_differences
-from ..record.run import BlockEvent, RunRecord, SetupEvent
+from ..record.events import BlockEvent, SetupEvent
+from ..record.run import RunRecord
 from ..report.comparison import ACCURACY_TOLERANCE
 from ..verdict.statistics import Ratio
 from .summary import RanksSummary, summarize_ranks

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from ..config import Contender
 from ..errors import BenchError
 from ..training.identity import Identity
-from ..worker import launch as single
+from ..worker import process as single
 from ..worker.environment import TUNED, RuntimeResolver
 from ..worker.messages import Launcher, Worker
 from ..worker.process import create_worker_command
@@ -35,7 +35,7 @@ def create_launcher(
     module: str = RANK,
     nodes: Optional[NodeServer] = None,
 ) -> Launcher:
-    """As `worker.launch.create_launcher`; a contender of several ranks becomes a `RankGroup`.
+    """As `worker.process.create_launcher`; a contender of several ranks becomes a `RankGroup`.
 
     Each rank runs `module`. The ranks are divided among this machine and the `nodes`.
     """

@@ -8,8 +8,15 @@ from pydantic import BaseModel, ConfigDict
 
 from ..config import Contender, workload_of
 from ..plan.modes import spell_strategy
-from ..record.events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
-from ..record.run import BlockEvent, EndEvent, RunRecord, SetupEvent
+from ..record.events import (
+    BlockEvent,
+    EndEvent,
+    SetupEvent,
+    SpeedBlockEvent,
+    SpeedEndEvent,
+    SpeedSetupEvent,
+)
+from ..record.run import RunRecord
 from ..verdict.statistics import Ratio, summarize
 from .communication import Communication, derive_communication
 

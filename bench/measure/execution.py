@@ -11,12 +11,14 @@ from typing import Callable, List, Optional
 from ..config import Contender, Measuring
 from ..errors import InputError, WorkerError
 from ..plan.plan import SUBSET_FOLDER, Plan
+from ..record.events import BlockEvent
 from ..record.machine import describe_machine
-from ..record.run import BlockEvent, Document, RecordWriter, RunRecord, load_record
+from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
+from .order import Observer
 from .speed_phase import SpeedRun
-from .training_phase import Observer, Runner
+from .training_phase import Runner
 
 
 def create_document(
@@ -26,10 +28,7 @@ def create_document(
     contenders: List[Contender],
     environments: RuntimeResolver,
 ) -> Document:
-    """The record's document as it stands before the first turn.
-
-    Raises InputError for a runtime profile that a contender cannot use.
-    """
+    """The document before the first turn. Raises InputError for a profile that cannot be used."""
     contenders = [environments.complete(c, c.interpreter) for c in contenders]
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")

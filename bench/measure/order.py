@@ -1,10 +1,35 @@
-"""Whose turn it is: randomised ABBA / BAAB order, and how an epoch is cut into blocks."""
+"""Turns: the workers that take them, their randomised ABBA / BAAB order, and how long they are."""
 
 from __future__ import annotations
 
 import math
 import random
-from typing import Iterator, List, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Generic,
+    Hashable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
+
+from ..config import Contender, workload_of
+from ..plan.modes import find_mode_of
+from ..record.events import ROLES, Ended, Prepared, Role, SpeedEndEvent
+from ..record.run import Document
+from ..worker.messages import NOTHING, Answer, Launcher, PrepareRequest, Request, Worker
+
+Key = TypeVar("Key", bound=Hashable)
+# (what is going on, what is done, all there is to do): steps, or seconds of the speed phase
+Observer = Callable[[str, int, int], None]
 
 WARMUP_STEPS = 4  # after the first step; the first steps of a process ran up to 1.6x slower
 MIN_BLOCKS_PER_EPOCH = 6
@@ -72,3 +97,104 @@ def split_steps(steps: int, block_steps: int) -> List[int]:
         return []
     count = max(1, round(steps / block_steps))
     return [steps // count + (1 if index < steps % count else 0) for index in range(count)]
+
+
+class Workers(Generic[Key]):
+    """Workers that are alive together. One at a time is asked, and only that one runs."""
+
+    def __init__(self, document: Document, launch: Launcher, dataset: Optional[Path]) -> None:
+        self._document, self._launch = document, launch
+        self._dataset = None if dataset is None else str(dataset)
+        self._timeout_s = document.measuring.timeout_s
+        self._alive: Dict[Key, Worker] = {}
+
+    @property
+    def keys(self) -> List[Key]:
+        return list(self._alive)
+
+    def launch(self, key: Key, contender: Contender) -> Worker:
+        worker = self._alive[key] = self._launch(contender)
+        return worker
+
+    def describe(self, one: Contender, weights: Optional[str] = None) -> PrepareRequest:
+        """The request to build, from the file `weights` if given. InputError: unknown mode."""
+        return PrepareRequest(
+            workload=workload_of(self._document.workload, one),
+            contender=one,
+            steps_per_epoch=self._document.steps_per_epoch,
+            dataset=self._dataset,
+            initial_weights=weights,
+            implementation=find_mode_of(one).implementation,
+        )
+
+    def ask(self, key: Key, call: str, answer: Type[Answer], request: Request = NOTHING) -> Answer:
+        """The answer to a request as the model that it must fit."""
+        fields = request.model_dump(mode="json")
+        return answer.model_validate(self._alive[key].ask(call, self._timeout_s, **fields))
+
+    def close(self, gently: bool = False, keys: Optional[Sequence[Key]] = None) -> None:
+        """End these, or all: at once, or in good order. They exit side by side."""
+        for key in self.keys if keys is None else keys:
+            worker = self._alive.pop(key)
+            if not gently:
+                worker.kill()
+            worker.close()
+
+
+class ProcessKey(NamedTuple):
+    """A process of the speed phase."""
+
+    role: Role
+    contender: str  # whose program it runs
+    replicate: int
+
+
+def list_keys(baseline: str, racing: List[str], replicates: range) -> List[ProcessKey]:
+    """The processes of these replicates, by role."""
+    names = {"baseline": [baseline], "contender": racing, "control": [baseline]}
+    return [ProcessKey(r, name, n) for n in replicates for r in ROLES for name in names[r]]
+
+
+class SpeedWorkers(Workers[ProcessKey]):
+    """The processes of a wave of the speed phase."""
+
+    def __init__(self, document: Document, launch: Launcher, dataset: Optional[Path]) -> None:
+        super().__init__(document, launch, dataset)
+        self._source = random.Random(document.workload.seed)
+        self.wave = 0  # number of the one that is alive, or comes next
+
+    def start(self, keys: Sequence[ProcessKey]) -> Dict[ProcessKey, Prepared]:
+        """Start these in a random order; they import and build side by side. Their answers."""
+        contenders = {c.name: c for c in self._document.racing}
+        shuffled = list(keys)
+        self._source.shuffle(shuffled)  # no role is always first to start and to compile
+        for key in shuffled:
+            contender = contenders[key.contender]
+            name = f"speed-{key.role}-{key.contender}-{key.replicate + 1}"
+            worker = self.launch(key, contender.model_copy(update={"name": name}))
+            worker.send("prepare", **self.describe(contender).model_dump(mode="json"))
+        received = {key: self._alive[key].receive("prepare", self._timeout_s) for key in shuffled}
+        return {key: Prepared.model_validate(answer) for key, answer in received.items()}
+
+    def measure(self, key: ProcessKey, steps: int, untimed_steps: int) -> Dict[str, Any]:
+        """The fields of a `TimedBlock`, not checked yet: only this lies between two turns."""
+        answer: Dict[str, Any] = self._alive[key].ask(
+            "measure", self._timeout_s, steps=steps, untimed_steps=untimed_steps
+        )
+        return answer
+
+    def identify(self, key: ProcessKey) -> Dict[str, Any]:
+        """The fields of an event that say which process it is of."""
+        return {**key._asdict(), "wave": self.wave}
+
+    def end(self) -> Iterator[SpeedEndEvent]:
+        """End all in good order, one after the other; what each says of itself as it ends."""
+        for key in self._alive:
+            ended = self.ask(key, "end", Ended)
+            yield SpeedEndEvent(
+                **self.identify(key),
+                peak_rss_bytes=ended.peak_rss_bytes,
+                rank_peak_rss_bytes=ended.rank_peak_rss_bytes,
+            )
+        self.close(gently=True)  # all have begun to exit, side by side
+        self.wave += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..record.events import (
     Compiled,
@@ -24,14 +24,13 @@ from ..record.events import (
 from ..record.machine import read_available_bytes
 from ..record.run import RecordWriter
 from ..verdict.conditions import read_conditions
-from ..verdict.judge import Margins, is_analysis_due
+from ..verdict.judge import is_analysis_due
 from ..verdict.statistics import summarize
 from ..verdict.stopping import (
     FEWEST_REPLICATES,
     START_FRESH,
     STOP,
     USE_REMAINING,
-    Aims,
     choose_first_abba_pairs,
     combine_actions,
     is_settled,
@@ -40,12 +39,15 @@ from ..verdict.stopping import (
 from ..verdict.summary import judge_blocks, select_contender, share_alpha
 from ..worker.messages import Launcher, StepsRequest
 from .order import (
+    Observer,
+    ProcessKey,
+    SpeedWorkers,
     choose_speed_block_steps,
     choose_untimed_steps,
     choose_warmup_blocks,
     generate_orders,
+    list_keys,
 )
-from .speed_processes import ProcessKey, SpeedProcesses, list_keys
 
 ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
@@ -53,16 +55,6 @@ START_SHARE = 2 / 3  # of what is left of the budget, for the other replicates o
 MOST_WARMUP_ROUNDS = 3
 WARMUP_SHARE = 0.05  # of what is left of the budget, for another round of one process
 PROBE_STEPS = 3
-
-Observer = Callable[[str, int, int], None]
-
-
-class _Ready(NamedTuple):
-    """A process that has settled."""
-
-    step_time_s: float
-    sync_s: float
-    peak_rss_bytes: int
 
 
 class SpeedRun:
@@ -81,21 +73,17 @@ class SpeedRun:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         document = writer.document
-        self._writer, self._processes = writer, SpeedProcesses(document, launch, dataset)
+        self._writer, self._processes = writer, SpeedWorkers(document, launch, dataset)
         self._observe, self._clock, self._start = observe, clock, clock()
         self._document, self._measuring = document, document.measuring
         self._baseline, *others = [c.name for c in document.racing]
         self._racing = others or [self._baseline]  # still without a verdict
         self._analyses_of = dict.fromkeys(self._racing, 0)
         self._alpha = share_alpha(len(others))
-        self._margins = Margins(
-            margin=self._measuring.margin, equivalence=self._measuring.equivalence
-        )
-        self._aims = Aims(replicates=self._measuring.replicates, until=self._measuring.until)
         self._blocks: List[SpeedBlockEvent] = []
         self._measured: List[Tuple[ProcessKey, Dict[str, Any]]] = []  # that is not stored yet
         self._turn = self._replicates = self._pairs = self._analyses = self._seen = 0
-        self._alive = min(ALIVE_REPLICATES, self._aims.replicates)
+        self._alive = min(ALIVE_REPLICATES, self._measuring.replicates)
         self._steps = self._untimed = 0
         self._block_s = 0.0
         self._start_s = self._round_s = 0.0  # of a wave; of an ABBA pair
@@ -120,12 +108,13 @@ class SpeedRun:
                         self._writer.append(event)
             self._write_conditions("after")
         finally:
-            self._processes.kill()
+            self._processes.close()
             self._store()
 
     def _open_wave(self) -> None:
         started_s = self._now()
-        first, count = self._replicates, min(self._alive, self._aims.replicates - self._replicates)
+        first = self._replicates
+        count = min(self._alive, self._measuring.replicates - first)
         if self._processes.wave == 0:
             count = self._open_first(count)
             first += 1
@@ -139,46 +128,43 @@ class SpeedRun:
 
     def _choose_first_rounds(self) -> int:
         """ABBA pairs of the first wave before anything is judged."""
-        expected_s = 2 * len(self._processes) * self._block_s
-        if self._aims.replicates < FEWEST_REPLICATES:  # an interval is not asked for
+        expected_s = 2 * len(self._processes.keys) * self._block_s
+        if self._measuring.replicates < FEWEST_REPLICATES:  # an interval is not asked for
             return choose_first_abba_pairs(expected_s)
         return choose_first_abba_pairs(expected_s, self._alive, self._left_s(), self._start_s)
 
     def _open_first(self, wanted: int) -> int:
         """Start one replicate, which says how long blocks are and how many more may join it."""
         ready = self._start_replicates(range(1))
-        step_time_s = max(each.step_time_s for each in ready)
-        sync_s = max(each.sync_s for each in ready)
+        step_time_s = max(each for each, _ in ready)
+        sync_s = max(probed.sync_s for _, probed in ready)
         self._steps = choose_speed_block_steps(step_time_s, sync_s, self._measuring.block_steps)
         self._untimed = choose_untimed_steps(step_time_s)
         self._block_s = (self._steps + self._untimed) * step_time_s
-        peak_bytes = sum(each.peak_rss_bytes for each in ready)
+        peak_bytes = sum(probed.peak_rss_bytes for _, probed in ready)
         by_memory = int(MEMORY_SHARE * (read_available_bytes() or 0) / peak_bytes)
         by_time = int(START_SHARE * max(0.0, self._left_s()) / max(self._now(), 1e-9))
         self._alive = max(1, min(wanted, 1 + by_memory, 1 + by_time))
         return self._alive - 1
 
-    def _start_replicates(self, replicates: range) -> List[_Ready]:
-        """Start, compile and warm up processes of all roles.
-
-        They import and build side by side; from compiling on, one at a time has its turn.
-        """
+    def _start_replicates(self, replicates: range) -> List[Tuple[float, Probed]]:
+        """Start, compile and warm up all roles. They import side by side and then take turns."""
         keys = list_keys(self._baseline, self._racing, replicates)
         self._show(f"speed: start replicate {', '.join(str(number + 1) for number in replicates)}")
         prepared = self._processes.start(keys)
         self._replicates += len(replicates)
         return [self._make_ready(key, answer) for key, answer in prepared.items()]
 
-    def _make_ready(self, key: ProcessKey, prepared: Prepared) -> _Ready:
+    def _make_ready(self, key: ProcessKey, prepared: Prepared) -> Tuple[float, Probed]:
+        """The step time of a process once it has settled, and what was probed."""
         self._show(f"speed: compile and warm up replicate {key.replicate + 1}")
         compiled = self._processes.ask(key, "compile", Compiled)
         step_time_s = self._warm_up(key)
         self._store()
         probed = self._processes.ask(key, "probe", Probed, StepsRequest(steps=PROBE_STEPS))
-        self._writer.append(
-            create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
-        )
-        return _Ready(step_time_s, probed.sync_s, probed.peak_rss_bytes)
+        event = create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
+        self._writer.append(event)
+        return step_time_s, probed
 
     def _warm_up(self, key: ProcessKey) -> float:
         """Run until the step time has settled, as far as the budget allows; that step time."""
@@ -199,9 +185,8 @@ class SpeedRun:
             started = self._clock()
             for _ in range(2):
                 for name in next(self._orders):
-                    self._show(
-                        f"speed: wave {self._processes.wave + 1}, round {self._pairs // 2 + 1}"
-                    )
+                    wave = self._processes.wave + 1
+                    self._show(f"speed: wave {wave}, round {self._pairs // 2 + 1}")
                     self._measure(self._by_name[name], "scored", self._steps, self._untimed)
                 self._pairs += 1
             self._store()
@@ -214,7 +199,7 @@ class SpeedRun:
         last = last or self._left_s() < self._round_s
         measured_s = self._pairs // 2 * self._round_s
         fits = self._start_s + measured_s / 2 <= self._left_s()
-        fresh = fits and self._replicates < self._aims.replicates
+        fresh = fits and self._replicates < self._measuring.replicates
         if not last and fresh and not is_analysis_due(data, self._seen):
             return START_FRESH
         if data == self._seen:
@@ -242,35 +227,28 @@ class SpeedRun:
         """The action that a contender asks for, by all its blocks so far."""
         self._analyses_of[contender] += 1
         blocks = select_contender(self._blocks, contender)
-        judgement = judge_blocks(blocks, self._analyses_of[contender], self._margins, self._alpha)
+        judgement = judge_blocks(blocks, self._analyses_of[contender], self._measuring, self._alpha)
         assert judgement is not None
         return next_action(
-            judgement, self._aims, self._processes.wave + 1, measured_s, self._start_s
+            judgement, self._measuring, self._processes.wave + 1, measured_s, self._start_s
         )
 
     def _measure(self, key: ProcessKey, kind: str, steps: int, untimed_steps: int) -> float:
         """Give a process its turn; its step time."""
         started_s = self._now()
         answer = self._processes.measure(key, steps, untimed_steps)
-        fields = {
-            "kind": kind,
-            "pair": self._pairs if kind == "scored" else None,
-            "turn": self._turn,
-            "steps": steps,
-            "untimed_steps": untimed_steps,
-            "started_s": started_s,
-            **answer,
-        }
-        self._measured.append((key, fields))
+        pair = self._pairs if kind == "scored" else None
+        sizes = {"steps": steps, "untimed_steps": untimed_steps}
+        fields = {"kind": kind, "pair": pair, "turn": self._turn, "started_s": started_s}
+        self._measured.append((key, {**fields, **sizes, **answer}))
         self._turn += 1
         return float(answer["duration_s"]) / steps
 
     def _store(self) -> None:
         """Put what was measured since the last time into the record.
 
-        A ABBA pair at once: one by one, between turns that leave the caches cold, blocks take
-        several times as long. What a kill takes away is part of an ABBA pair, and counts for
-        nothing.
+        One by one, between turns that leave the caches cold, writing takes several times as long.
+        A kill takes away a part of an ABBA pair, which counts for nothing.
         """
         measured, self._measured = self._measured, []
         blocks = [SpeedBlockEvent(**self._processes.identify(k), **f) for k, f in measured]

@@ -16,7 +16,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import oneflow as flow
 from oneflow import nn
 
-from ..training.feeds import CastFeed, MemoryFeed
+from ..training.feeds import Feed
 from ..training.job import Job
 from ..training.losses import Objective
 from .difference import move_optimizer, move_weights
@@ -98,10 +98,10 @@ def _create_job(model: nn.Module, loss: Any, batch: Batch, make: CreateOptimizer
     """The job of the run `name`, on copies: an eager step and a graph cannot share a module."""
     criterion = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
     objective = Objective(copy.deepcopy(model), criterion)
-    feeds: List[Any] = [MemoryFeed([batch], len(batch[0]), [len(batch[0])]) for _ in range(2)]
+    feeds = [Feed(lambda: batch, len(batch[0]), [len(batch[0])]) for _ in range(2)]
     if name == REFERENCE:
         objective = objective.to(flow.float64)
-        feeds = [CastFeed(feed, flow.float64) for feed in feeds]
+        feeds = [feed.cast(flow.float64) for feed in feeds]
     job = Job(
         model=objective.model,
         criterion=criterion,

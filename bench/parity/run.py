@@ -19,8 +19,8 @@ from ..errors import InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
 from ..record.machine import describe_machine
 from ..worker.environment import RuntimeResolver
-from ..worker.launch import create_launcher
 from ..worker.messages import Launcher, Worker
+from ..worker.process import create_launcher
 from ..worker.runtime_profile import find_oneflow
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .locate import Isolation, locate_difference

@@ -42,11 +42,7 @@ def validated(kind: Type[Model], values: Dict[str, Any]) -> Model:
 
 
 def fill_loss_arguments(workload: Workload) -> Workload:
-    """The workload with the defaults of its loss's arguments.
-
-    Raises InputError for an unknown loss, an argument that the loss needs and lacks, and one that
-    it does not take.
-    """
+    """Add the loss's defaults. Raises InputError for a loss, or an argument, that does not fit."""
     loss = workload.loss
     if ":" not in loss and loss not in LOSS_ARGUMENTS:
         hint = suggest(loss, LOSS_ARGUMENTS, "see docs/recipes.md")
@@ -173,23 +169,18 @@ def check_cores(ranks: int, usable_cores: int, oversubscribe: bool) -> None:
 
 
 def check_batches(workload: Workload, val_batch_size: Optional[int]) -> None:
-    """Raise InputError where the readers cannot take equal shares of a batch.
-
-    `val_batch_size` is None where it was not given and is chosen.
-    """
+    """Raise InputError for batches that the readers cannot share; None is chosen later."""
     readers = workload.readers
     for flag, size in (("--batch-size", workload.batch_size), ("--val-batch-size", val_batch_size)):
         if size is not None and size % readers:
+            below, above = size // readers * readers, -(-size // readers) * readers
+            multiples = f"{below} or {above}" if below else f"{above}"
             raise InputError(
-                f"{flag} {size} cannot be shared evenly by {readers} ranks; "
-                f"give {_name_multiples(size, readers)}"
+                f"{flag} {size} cannot be shared evenly by {readers} ranks; give {multiples}"
             )
-    _check_parts(
-        f"--accumulation-steps {workload.accumulation_steps}",
-        workload.batch_size // readers,
-        workload.accumulation_steps,
-        readers,
-    )
+    steps = workload.accumulation_steps
+    given = f"--accumulation-steps {steps}"
+    _check_parts(given, workload.batch_size // readers, steps, readers)
 
 
 def check_accumulation(workload: Workload, contenders: Sequence[Contender]) -> None:
@@ -218,10 +209,7 @@ def _check_parts(given: str, images: int, steps: int, ranks: int) -> None:
 
 
 def choose_val_batch_size(most: int, readers: int) -> int:
-    """The largest validation batch of `most` images or less that the readers share evenly.
-
-    Raises InputError where there are fewer images than readers.
-    """
+    """The largest that readers share of at most so many images. InputError for too few images."""
     if most < readers:
         raise InputError(
             f"the validation split has {most} images and each of {readers} ranks needs one; "
@@ -241,8 +229,3 @@ def check_part_files(dataset: DatasetInfo, workload: Workload) -> None:
         assign_parts(dataset, workload.readers)
     except DataError as error:
         raise InputError(str(error)) from None
-
-
-def _name_multiples(size: int, readers: int) -> str:
-    below, above = size // readers * readers, -(-size // readers) * readers
-    return f"{below} or {above}" if below else f"{above}"

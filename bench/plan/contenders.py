@@ -15,8 +15,9 @@ import difflib
 import os
 import re
 import shutil
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from ..config import Contender
 from ..errors import InputError
@@ -36,37 +37,23 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PART = re.compile(r'(?:[^,"]|"[^"]*")+')
 
 
-class _Spec(NamedTuple):
-    """A contender that has no name yet, unless one was given."""
-
-    name: Optional[str]
-    fields: Dict[str, Any]
-
-
-def parse_contender(text: str, defaults: Optional[Mapping[str, Any]] = None) -> Contender:
-    """One contender, named by its mode unless it says its name.
-
-    `defaults` are fields that hold where the text says nothing, its `ranks` for strategies only.
-    Raises InputError with what was
-    given, what is expected, and the nearest match.
-    """
-    return parse_contenders([text], defaults)[0]
-
-
 def parse_contenders(
     texts: Sequence[str], defaults: Optional[Mapping[str, Any]] = None
 ) -> List[Contender]:
     """Contenders of one comparison; those without a name get one from what sets them apart.
 
-    Raises InputError as `parse_contender`, and for a name that is given twice.
+    `defaults` are fields that hold where a text says nothing, its `ranks` for strategies only.
+    Raises InputError with the nearest match, and for a name that is given twice.
     """
-    specs = [_parse(text, dict(defaults or {})) for text in texts]
-    return [Contender(name=name, **spec.fields) for name, spec in zip(_choose_names(specs), specs)]
+    parsed = [_parse(text, dict(defaults or {})) for text in texts]
+    return [Contender(**{**one, "name": n}) for n, one in zip(_choose_names(parsed), parsed)]
 
 
-def _parse(text: str, defaults: Dict[str, Any]) -> _Spec:
+def _parse(text: str, defaults: Dict[str, Any]) -> Dict[str, Any]:
+    """The fields of a contender, its name only where the text gives one."""
     parts = [part.strip() for part in _PART.findall(text)]
-    if text.count('"') % 2 or len(parts) != _count_places(text) or not all(parts):
+    places = re.sub(r'"[^"]*"', "", text).count(",") + 1
+    if text.count('"') % 2 or len(parts) != places or not all(parts):
         raise InputError(
             f"contender '{text}' has an empty place or an open quote; give MODE,KEY=VALUE,... "
             "such as graph,runtime=stock"
@@ -74,8 +61,8 @@ def _parse(text: str, defaults: Dict[str, Any]) -> _Spec:
     first = _read_first(parts[0], text)
     given: Dict[str, str] = {}
     for part in parts[1:]:
-        key, separator, value = part.partition("=")
-        if not separator or not key or not value:
+        key, _, value = part.partition("=")
+        if not key or not value:
             raise InputError(
                 f"contender '{text}': '{part}' is not KEY=VALUE, such as runtime=stock"
             )
@@ -88,7 +75,7 @@ def _parse(text: str, defaults: Dict[str, Any]) -> _Spec:
         _set(fields, key, value, text)
     _check_mode(fields, first, text)
     _set_strategy(fields, first, usual_ranks, text)
-    return _Spec(fields.pop("name", None), fields)
+    return fields
 
 
 def _read_first(word: str, text: str) -> ModeSpec:
@@ -135,10 +122,6 @@ def _set_strategy(
             "leave them out"
         )
     fields["ranks"], fields["strategy"] = ranks, find_mode(strategies[0]).strategy
-
-
-def _count_places(text: str) -> int:
-    return re.sub(r'"[^"]*"', "", text).count(",") + 1
 
 
 def _set(fields: Dict[str, Any], key: str, value: str, text: str) -> None:
@@ -217,20 +200,20 @@ def _check_mode(fields: Dict[str, Any], first: ModeSpec, text: str) -> None:
         )
 
 
-def _choose_names(specs: Sequence[_Spec]) -> List[str]:
+def _choose_names(parsed: Sequence[Mapping[str, Any]]) -> List[str]:
     """The names given, and for the others the mode with whatever is not alike in all of them."""
-    given = [spec.name for spec in specs if spec.name]
+    given = [fields["name"] for fields in parsed if "name" in fields]
     for name in given:
         if given.count(name) > 1:
             raise InputError(f"two contenders are called {name}; give each a name of its own")
-    facts = [_list_facts(spec.fields) for spec in specs]
+    facts = [_list_facts(fields) for fields in parsed]
     keys = list(dict.fromkeys(key for each in facts for key in each))
     apart = [key for key in keys if _sets_apart(key, facts)]
     names: List[str] = []
-    for spec, each in zip(specs, facts):
+    for fields, each in zip(parsed, facts):
         labels = [_label(key, each[key]) for key in apart if key in each]
-        word = spell_strategy(spec.fields["mode"], spec.fields.get("strategy"))
-        names.append(spec.name or _make_unique(_join_labels(word, labels), [*given, *names]))
+        name = _join_labels(spell_strategy(fields["mode"], fields.get("strategy")), labels)
+        names.append(fields.get("name") or _make_unique(name, [*given, *names]))
     return names
 
 
@@ -251,12 +234,8 @@ def _sets_apart(key: str, facts: Sequence[Mapping[str, str]]) -> bool:
 
 
 def _make_unique(name: str, taken: Sequence[str]) -> str:
-    number = 1
-    unique = name
-    while unique in taken:
-        number += 1
-        unique = f"{name}-{number}"
-    return unique
+    others = (f"{name}-{number}" for number in count(2))
+    return next(one for one in chain([name], others) if one not in taken)
 
 
 def _list_facts(fields: Mapping[str, Any]) -> Dict[str, str]:

@@ -50,10 +50,7 @@ def check_graph_options(
 
 
 def apply_graph_options(graph: Any, options: Optional[Mapping[str, OptionValue]]) -> None:
-    """Set the switches of a graph that is not compiled yet.
-
-    Raises InputError for an unknown switch and for a value that OneFlow does not take.
-    """
+    """Set them before compiling. Raises InputError for an unknown switch or a refused value."""
     if not options:
         return
     check_graph_options(options, list_graph_options(type(graph.config)))

@@ -37,12 +37,6 @@ from .checks import (
 from .contenders import read_runtime
 from .recipe import load_recipe, override_recipe
 
-
-def find_dataset(data: str) -> Path:
-    """Folder of the dataset that `Workload.data` names; not for synthetic data."""
-    return default_dataset_path() if data == EMBEDDED_DATA else Path(data)
-
-
 SYNTHETIC_STEPS_PER_EPOCH = 20
 SYNTHETIC_BATCHES = 8
 SUBSET_FOLDER = "data"  # in the run's folder, while it runs
@@ -184,9 +178,9 @@ def _plan_synthetic(given: Dict[str, Any]) -> Plan:
 def _plan_dataset(
     given: Dict[str, Any], workload: Workload, on_progress: Optional[Progress]
 ) -> Plan:
-    folder = find_dataset(workload.data)
-    if workload.data != EMBEDDED_DATA:
-        given["data"] = str(folder.absolute())
+    embedded = workload.data == EMBEDDED_DATA
+    folder = default_dataset_path() if embedded else Path(workload.data).absolute()
+    given["data"] = workload.data if embedded else str(folder)
     try:
         dataset = validate_dataset(
             folder,

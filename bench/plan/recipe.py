@@ -20,11 +20,7 @@ from .graph_options import suggest
 
 
 def load_recipe(path: Path) -> Dict[str, Any]:
-    """The workload fields that a recipe sets.
-
-    Raises InputError for a file that cannot be read, an unknown key, a missing one, or a value that
-    its field does not take.
-    """
+    """The fields that a recipe sets. Raises InputError for a bad file, key or value."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

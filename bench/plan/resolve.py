@@ -46,16 +46,13 @@ def split_available(contenders: Sequence[Contender]) -> Availability:
     The first contender is the baseline, which cannot be left out. Another interpreter's OneFlow
     is left to its workers, which know its version.
     """
-    found = {one.name: _explain(one) for one in contenders}
-    reasons = {name: reason for name, reason in found.items() if reason is not None}
-    left = [one for one in contenders if one.name not in reasons]
-    if reasons and (contenders[0].name in reasons or len(left) < min(2, len(contenders))):
-        name = next(iter(reasons))
-        one = next(one for one in contenders if one.name == name)
-        raise InputError(
-            f"{find_mode_of(one).name} is not available here: {reasons[name]}; use graph-dp"
-        )
-    return Availability(left, reasons)
+    found = [(one, _explain(one)) for one in contenders]
+    missing = [(one, reason) for one, reason in found if reason is not None]
+    left = [one for one, reason in found if reason is None]
+    if missing and (contenders[0] not in left or len(left) < min(2, len(contenders))):
+        one, reason = missing[0]
+        raise InputError(f"{find_mode_of(one).name} is not available here: {reason}; use graph-dp")
+    return Availability(left, {one.name: reason for one, reason in missing})
 
 
 def _explain(contender: Contender) -> Optional[str]:
@@ -118,11 +115,8 @@ def complete_contenders(
     ranks = count_ranks(contenders)
     completed = list(contenders)
     if weak:
-        share = workload.batch_size // ranks
-        completed = [
-            one if one.ranks > 1 else one.model_copy(update={"batch_size": share})
-            for one in contenders
-        ]
+        share = {"batch_size": workload.batch_size // ranks}
+        completed = [c if c.ranks > 1 else c.model_copy(update=share) for c in contenders]
     elif compared and ranks > 1:
         completed.append(_create_reference(contenders))
     check_accumulation(workload, completed)

@@ -13,16 +13,16 @@ import json
 import math
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import InputError
-from .events import ParametersEvent
+from .events import ParametersEvent, finite_or_none
 from .flow_checkpoint import PICKLE_NAME, read_flow_folder
 
 
@@ -40,9 +40,6 @@ def compare_weights(
     ||contender - baseline|| / ||baseline|| (0 where both are zero). Integer buffers are left out:
     OneFlow 0.9.0 does not advance `num_batches_tracked` of batch norm in graph mode.
     """
-    import numpy as np
-    from safetensors import safe_open
-
     max_abs, largest_in = 0.0, ""
     sum_abs = sum_square = reference_square = 0.0
     count = 0
@@ -62,23 +59,17 @@ def compare_weights(
             sum_square += float((difference**2).sum())
             reference_square += float((reference**2).sum())
             count += reference.size
-    relative = (
-        math.sqrt(sum_square / reference_square) if reference_square else math.sqrt(sum_square)
-    )
+    relative = math.sqrt(sum_square / (reference_square or 1.0))
     return ParametersEvent(
         epoch=epoch,
         baseline=baseline,
         contender=contender,
-        max_abs=_finite(max_abs),
-        mean_abs=_finite(sum_abs / max(count, 1)),
-        relative_l2=_finite(relative),
+        max_abs=finite_or_none(max_abs),
+        mean_abs=finite_or_none(sum_abs / max(count, 1)),
+        relative_l2=finite_or_none(relative),
         largest_in=largest_in,
         digests={name: digests[name] for name in (baseline, contender)},
     )
-
-
-def _finite(value: float) -> Optional[float]:
-    return value if math.isfinite(value) else None
 
 
 State = Dict[str, np.ndarray]
@@ -89,9 +80,10 @@ LAST_NAME = "last.safetensors"
 _NESTED_KEYS = ("model", "state_dict", "model_state_dict", "net")
 
 
-@dataclass(frozen=True)
-class TrainingState:
+class TrainingState(BaseModel):
     """Where a run stood: optimizer tensors as `parameter/slot`, and the rest as plain values."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     optimizer: State
     step: int  # updates done
@@ -122,12 +114,7 @@ def save_weights(state: State, path: Path, about: Mapping[str, Any]) -> None:
 
 def save_training_state(state: TrainingState, weights_path: Path) -> None:
     """Write the training state beside the weights at `weights_path`."""
-    about = {
-        "step": state.step,
-        "epoch": state.epoch,
-        "workload": state.workload,
-        "steps_per_epoch": state.steps_per_epoch,
-    }
+    about = state.model_dump(exclude={"optimizer"})
     save_weights(state.optimizer, training_path(weights_path), about)
 
 
@@ -137,10 +124,7 @@ def training_path(weights_path: Path) -> Path:
 
 
 def load_training_state(path: Path) -> TrainingState:
-    """The training state that belongs to a checkpoint, or to the last one of a run folder.
-
-    Raises InputError where there is none.
-    """
+    """The state beside a checkpoint or a run folder's last one. Raises InputError without one."""
     found = training_path(find_checkpoint(path))
     if not found.is_file():
         raise InputError(
@@ -150,17 +134,12 @@ def load_training_state(path: Path) -> TrainingState:
         )
     optimizer, about = _read_safetensors(found)
     try:
-        return TrainingState(
-            optimizer,
-            int(about["step"]),
-            int(about["epoch"]),
-            dict(about["workload"]),
-            int(about["steps_per_epoch"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return TrainingState.model_validate({**about, "optimizer": optimizer})
+    except ValidationError as error:
+        first = error.errors()[0]
         raise InputError(
             f"--resume {path}: {found} was not written by bench eager or bench graph "
-            f"({type(error).__name__}: {error})"
+            f"({first['loc'][0]}: {first['msg']})"
         ) from None
 
 
@@ -261,15 +240,8 @@ def fit_state(
         for name, shape in shapes.items()
         if name in state and name not in dropped and tuple(state[name].shape) != tuple(shape)
     ]
-    problems = [
-        f"{len(names)} {kind}, first {names[0]}"
-        for kind, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("misshapen", misshapen),
-        )
-        if names
-    ]
+    faults = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    problems = [f"{len(names)} {kind}, first {names[0]}" for kind, names in faults.items() if names]
     if problems:
         can_drop = bool(misshapen) and drop_head is False
         hint = "; --drop-head leaves out a head of another size" if can_drop else ""

@@ -9,6 +9,7 @@ pair, in which the second visits all processes in the reverse order of the first
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, List, Optional
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -16,6 +17,11 @@ from typing_extensions import Literal
 
 Role = Literal["baseline", "contender", "control"]
 ROLES: List[Role] = ["baseline", "contender", "control"]
+
+
+def finite_or_none(value: float) -> Optional[float]:
+    """JSON has no number for a value that is not finite."""
+    return value if math.isfinite(value) else None
 
 
 class RecordEvent(BaseModel):

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 RECORDED_VARIABLES = ("OMP_", "OPENBLAS_", "ONEFLOW_", "GLOG_", "MKL_", "CUDA_", "MALLOC_")
 
@@ -27,10 +27,9 @@ def read_cpuinfo(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, str]:
 def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, Any]:
     """Model name, feature flags and usable cores of the processor."""
     fields = read_cpuinfo(cpuinfo)
-    flags: List[str] = fields.get("flags", "").split()
     return {
         "model": fields.get("model name", platform.processor() or None),
-        "flags": flags,
+        "flags": fields.get("flags", "").split(),
         "cores": len(os.sched_getaffinity(0)),
     }
 
@@ -68,7 +67,7 @@ def read_kib_bytes(path: Path, name: str) -> Optional[int]:
 def read_count(path: Path, name: str) -> Optional[int]:
     """The number behind `name` on its line; None where there is no such line or number."""
     try:
-        for line in path.read_text(encoding="ascii").splitlines():
+        for line in path.read_text(encoding="ascii", errors="replace").splitlines():
             words = line.split()
             if words[:1] == [name]:
                 return int(words[1])
@@ -83,10 +82,10 @@ def read_peak_rss_bytes(status: Path = Path("/proc/self/status")) -> int:
     VmHWM belongs to the program running now; `getrusage` also counts what the parent used before
     it started this program.
     """
-    for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"{status} has no VmHWM line")
+    peak = read_kib_bytes(status, "VmHWM:")
+    if peak is None:
+        raise OSError(f"{status} has no VmHWM line")
+    return peak
 
 
 def read_git_commit(folder: Path) -> Optional[str]:
@@ -100,15 +99,11 @@ def read_git_commit(folder: Path) -> Optional[str]:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=True,
-        timeout=10,
+    command = ["git", "-C", str(folder), *arguments]
+    output = subprocess.check_output(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=10
     )
-    return done.stdout.decode("utf-8", "replace").strip()
+    return output.decode("utf-8", "replace").strip()
 
 
 def describe_load() -> Dict[str, Any]:

@@ -22,8 +22,9 @@ import json
 import os
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Type, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Type, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated, Literal
@@ -43,6 +44,8 @@ from .events import (
     SpeedSetupEvent,
 )
 
+Model = TypeVar("Model", bound=BaseModel)
+
 
 def find_cache_folder() -> Optional[Path]:
     """The folder, which may not be there yet; None where nothing is to be kept."""
@@ -54,12 +57,12 @@ def find_cache_folder() -> Optional[Path]:
 
 def load_document(
     path: Path,
-    kind: Type[BaseModel],
+    kind: Type[Model],
     versions: Sequence[int],
     name: str,
     remedy: str,
     version_key: str = "schema_version",
-) -> Any:
+) -> Model:
     """Read a JSON document of one of the schema `versions` as an instance of `kind`.
 
     `name` is what the document is called in errors ("record"), `remedy` what to give where there is
@@ -108,20 +111,15 @@ def create_run_folder(folder: Path) -> None:
             f"the run folder {folder} exists already; give --out another folder"
         ) from None
     except OSError as error:
-        raise InputError(
-            f"cannot write the run folder {folder} ({error.strerror}); "
-            "give --out a folder you may write to"
-        ) from None
+        raise _refuse_run_folder(folder, error) from None
 
 
-# what other rooms take from here
-__all__ = [
-    "BlockEvent",
-    "EndEvent",
-    "EvalEvent",
-    "ParametersEvent",
-    "SetupEvent",
-]
+def _refuse_run_folder(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write the run folder {folder} ({error.strerror}); "
+        "give --out a folder you may write to"
+    )
+
 
 SCHEMA_VERSION = 5
 READABLE_VERSIONS = (1, 2, 3, 4, 5)  # what came later has defaults
@@ -168,15 +166,13 @@ class Document(BaseModel):
         return [contender for contender in self.contenders if not contender.reference]
 
 
+@dataclass
 class RunRecord:
     """A document with its samples; what comparison, report and plot work on."""
 
-    def __init__(
-        self, document: Document, events: List[Any], folder: Optional[Path] = None
-    ) -> None:
-        self.document = document
-        self.events = events
-        self.folder = folder
+    document: Document
+    events: List[Any]
+    folder: Optional[Path] = None
 
     def contender_names(self) -> List[str]:
         return [c.name for c in self.document.contenders]
@@ -187,19 +183,13 @@ class RunRecord:
 
     def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
         """Events of one class in the order they were measured, of one contender if given."""
-        return [
-            e
-            for e in self.events
-            if isinstance(e, kind) and (contender is None or e.contender == contender)  # type: ignore[attr-defined]
-        ]
+        chosen = [event for event in self.events if isinstance(event, kind)]
+        return [e for e in chosen if contender in (None, getattr(e, "contender", None))]
 
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A stream for what `path` becomes at the end of the context; no reader sees half a file.
-
-    After an error `path` is as it was.
-    """
+    """A stream for the new content of `path`; after an error `path` is as it was."""
     handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -237,10 +227,7 @@ class RecordWriter:
             self.save()
             self._samples = open(folder / SAMPLES_NAME, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
-            raise InputError(
-                f"cannot write the run folder {folder} ({error.strerror}); "
-                "give --out a folder you may write to"
-            ) from None
+            raise _refuse_run_folder(folder, error) from None
 
     def save(self) -> None:
         write_atomically(

@@ -7,7 +7,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from pydantic import BaseModel, SerializeAsAny
 
-from ..record.run import BlockEvent, EndEvent, EvalEvent, ParametersEvent, RunRecord, SetupEvent
+from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, SetupEvent
+from ..record.run import RunRecord
 from ..verdict.statistics import (
     BreakEven,
     Ratio,

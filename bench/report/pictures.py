@@ -14,7 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from ..record.run import BlockEvent, EvalEvent, ParametersEvent, RunRecord  # noqa: E402
+from ..record.events import BlockEvent, EvalEvent, ParametersEvent  # noqa: E402
+from ..record.run import RunRecord  # noqa: E402
 
 # Curves that lie on each other must both be seen: broad and light below, thin and dark above.
 # (colour, line width, line, mark, size of the mark)

@@ -20,10 +20,7 @@ from .oneflow_compat import wait_for_submitted
 def measure_speed_block(
     step: Callable[[], Any], steps: int, untimed_steps: int, counters: Counters
 ) -> Dict[str, Any]:
-    """Wall and processor seconds of `steps` steps, and what they used besides.
-
-    `untimed_steps` run before the clock starts, to fill the caches that the others' turns emptied.
-    """
+    """Cost of `steps` steps, after `untimed_steps` that refill the caches that others emptied."""
     for _ in range(untimed_steps):
         step()
     synchronize()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from itertools import cycle
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import oneflow as flow
 from oneflow import nn
@@ -22,10 +23,7 @@ from .oneflow_compat import reads_alone
 
 
 class BatchDigests:
-    """Digests of tensors that each hold equally many rows of each of `readers` readers.
-
-    With `preloaded` a tensor that comes again is hashed once.
-    """
+    """Digests of tensors with equally many rows of each reader; `preloaded`: hash each once."""
 
     def __init__(self, readers: int, preloaded: bool) -> None:
         self._readers = readers
@@ -64,14 +62,18 @@ class Feed:
     A batch is that of each reader behind it, joined in order; a feed that is read by no reader
     counts as one. `reader_samples` are the samples of each. `steps_per_pass` are as many batches as
     hold every sample of every reader at least once; it is more where a reader of another process
-    has more samples.
+    has more samples. `loader` is for a graph that takes it inside.
     """
 
-    loader: Optional[nn.Module] = None  # for a graph that takes the loader inside
-
     def __init__(
-        self, batch_size: int, reader_samples: Sequence[int], steps_per_pass: Optional[int] = None
+        self,
+        next_batch: Callable[[], Batch],
+        batch_size: int,
+        reader_samples: Sequence[int],
+        steps_per_pass: Optional[int] = None,
+        loader: Optional[nn.Module] = None,
     ) -> None:
+        self.next_batch, self.loader = next_batch, loader
         self.batch_size = batch_size
         self.reader_samples = tuple(reader_samples)
         share = batch_size // len(self.reader_samples)
@@ -81,79 +83,26 @@ class Feed:
     def num_samples(self) -> int:
         return sum(self.reader_samples)
 
-    def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        raise RuntimeError("a feed must say how the next batch is got")
-
     def skip(self, batches: int) -> None:
         """Go on behind `batches` further batches, as if they had been taken."""
         for _ in range(batches):
             self.next_batch()
 
+    def preload(self, count: int) -> Feed:
+        """The next `count` batches, held in memory; the steps cycle through them."""
+        return self._replace(cycle([self.next_batch() for _ in range(count)]).__next__)
 
-class LoaderFeed(Feed):
-    """Batches read by OneFlow's operators, step by step."""
+    def cast(self, dtype: flow.dtype) -> Feed:
+        """The same batches with the images in another floating-point type."""
 
-    def __init__(
-        self,
-        loader: nn.Module,
-        batch_size: int,
-        reader_samples: Sequence[int],
-        steps_per_pass: int,
-        device: str,
-    ) -> None:
-        super().__init__(batch_size, reader_samples, steps_per_pass)
-        self.loader = self._read = loader
-        self._device = device
-        self._alone = reads_alone(flow.__version__)
+        def next_batch() -> Batch:
+            images, labels = self.next_batch()
+            return images.to(dtype), labels
 
-    def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        if self._alone:
-            synchronize()
-        images, labels = self._read()
-        if self._alone:
-            synchronize()
-        if self._device != "cpu":  # not run: no GPU was at hand
-            images, labels = images.to(self._device), labels.to(self._device)
-        return images, labels
+        return self._replace(next_batch)
 
-
-class MemoryFeed(Feed):
-    """Batches that lie ready in memory; the steps cycle through them."""
-
-    def __init__(
-        self,
-        batches: List[Batch],
-        batch_size: int,
-        reader_samples: Sequence[int],
-        steps_per_pass: Optional[int] = None,
-    ) -> None:
-        super().__init__(batch_size, reader_samples, steps_per_pass)
-        self._batches = batches
-        self._next = 0
-
-    def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        batch = self._batches[self._next]
-        self._next = (self._next + 1) % len(self._batches)
-        return batch
-
-    def skip(self, batches: int) -> None:
-        self._next = (self._next + batches) % len(self._batches)
-
-
-class CastFeed(Feed):
-    """Another feed's batches with the images in another floating-point type."""
-
-    def __init__(self, feed: Feed, dtype: flow.dtype) -> None:
-        super().__init__(feed.batch_size, feed.reader_samples, feed.steps_per_pass)
-        self._feed = feed
-        self._dtype = dtype
-
-    def next_batch(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        images, labels = self._feed.next_batch()
-        return images.to(self._dtype), labels
-
-    def skip(self, batches: int) -> None:
-        self._feed.skip(batches)
+    def _replace(self, next_batch: Callable[[], Batch]) -> Feed:
+        return Feed(next_batch, self.batch_size, self.reader_samples, self.steps_per_pass)
 
 
 def create_feeds(
@@ -173,16 +122,15 @@ def create_feeds(
     held = range(workload.readers) if alone else range(identity.rank, identity.rank + 1)
     if workload.data == SYNTHETIC_DATA or dataset is None:
         val_seed = workload.seed + SYNTHETIC_VAL_SEED_OFFSET
-        return (
-            _create_synthetic_feed(workload, workload.batch_size, workload.seed, device, held),
-            _create_synthetic_feed(workload, workload.val_batch_size, val_seed, device, held),
-        )
+        train = _create_synthetic_feed(workload, workload.batch_size, workload.seed, device, held)
+        size = workload.val_batch_size
+        return train, _create_synthetic_feed(workload, size, val_seed, device, held)
     train = _create_loader_feed(workload, dataset, True, device, held)
     val = _create_loader_feed(workload, dataset, False, device, held)
     if workload.feed == "memory":
         # of the whole split, so that every rank holds equally many
         batches = dataset.train.num_samples // workload.batch_size
-        return _preload(train, batches), _preload(val, val.steps_per_pass)
+        return train.preload(batches), val.preload(val.steps_per_pass)
     return train, val
 
 
@@ -205,7 +153,8 @@ def check_readers(workload: Workload, identity: Identity) -> None:
 
 def _create_loader_feed(
     workload: Workload, dataset: DatasetInfo, train: bool, device: str, held: Sequence[int]
-) -> LoaderFeed:
+) -> Feed:
+    """Batches read by OneFlow's operators, step by step."""
     if train and not workload.augmentation:
         dataset = replace(dataset, random_crop=False, horizontal_flip=False)
     readers = workload.readers
@@ -222,18 +171,22 @@ def _create_loader_feed(
         )
         for reader in held
     ]
-    return LoaderFeed(
-        loaders[0] if len(loaders) == 1 else JoinedLoader(loaders),
-        batch_size * len(held),
-        [samples[reader] for reader in held],
-        -(-max(samples) // batch_size),
-        device,
-    )
+    loader = loaders[0] if len(loaders) == 1 else JoinedLoader(loaders)
+    alone = reads_alone(flow.__version__)
 
+    def next_batch() -> Batch:
+        if alone:
+            synchronize()
+        images, labels = loader()
+        if alone:
+            synchronize()
+        if device != "cpu":  # not run: no GPU was at hand
+            images, labels = images.to(device), labels.to(device)
+        return images, labels
 
-def _preload(feed: LoaderFeed, count: int) -> MemoryFeed:
-    batches = [feed.next_batch() for _ in range(count)]
-    return MemoryFeed(batches, feed.batch_size, feed.reader_samples, feed.steps_per_pass)
+    held_samples = [samples[reader] for reader in held]
+    steps_per_pass = -(-max(samples) // batch_size)
+    return Feed(next_batch, batch_size * len(held), held_samples, steps_per_pass, loader)
 
 
 def _create_synthetic_feed(
@@ -248,4 +201,5 @@ def _create_synthetic_feed(
         (flow.tensor(images[rows], device=device), flow.tensor(labels[rows], device=device))
         for images, labels in arrays
     ]
-    return MemoryFeed(batches, share * len(held), [SYNTHETIC_BATCHES * share] * len(held))
+    samples = [SYNTHETIC_BATCHES * share] * len(held)
+    return Feed(cycle(batches).__next__, share * len(held), samples)

@@ -34,10 +34,7 @@ class TrainGraph(nn.Graph):
         if loader is not None:
             self.loader = loader
         self.takes_loader = loader is not None
-        if job.scheduler is None:
-            self.add_optimizer(job.optimizer)
-        else:
-            self.add_optimizer(job.optimizer, lr_sch=job.scheduler)
+        self.add_optimizer(job.optimizer, lr_sch=job.scheduler)
         if job.accumulation_steps > 1:
             self.config.set_gradient_accumulation_steps(job.accumulation_steps)
 

@@ -18,7 +18,7 @@ from ...models import OwnCodeError, UnknownModelError, create_model, list_argume
 from ..config import Workload
 from ..errors import InputError
 from ..record.checkpoint import find_checkpoint, fit_state, read_about, read_state
-from .feeds import CastFeed, Feed, create_feeds
+from .feeds import Feed, create_feeds
 from .identity import ALONE, Identity
 from .losses import Objective, TrainingLoss, create_loss, freeze
 from .oneflow_compat import gather
@@ -102,7 +102,7 @@ def create_job(
     if dtype != "float32":
         wide = getattr(flow, dtype)
         objective = objective.to(wide)
-        train_feed, eval_feed = CastFeed(train_feed, wide), CastFeed(eval_feed, wide)
+        train_feed, eval_feed = train_feed.cast(wide), eval_feed.cast(wide)
     optimizer = create_optimizer(workload, model)
     return Job(
         model=model,
@@ -118,10 +118,7 @@ def create_job(
 
 
 def create_student(workload: Workload) -> nn.Module:
-    """The model that is trained, with its own arguments.
-
-    Raises InputError for arguments that it does not take, and the errors of `create_model`.
-    """
+    """The model that is trained. Raises InputError for its arguments, and as `create_model`."""
     arguments: Dict[str, Any] = dict(workload.model_args)
     if workload.dropout is not None:
         arguments["dropout"] = workload.dropout
@@ -141,21 +138,15 @@ def create_student(workload: Workload) -> nn.Module:
 
 
 def _create_teacher(workload: Workload) -> Optional[nn.Module]:
-    """The teacher, frozen; made after the student, whose random weights it must not change.
-
-    It has the arguments that its checkpoint says it was made with.
-    """
+    """The frozen teacher with its checkpoint's arguments, made after the student has drawn."""
     if workload.teacher is None:
         return None
-    arguments: Dict[str, Any] = {}
-    if workload.teacher_checkpoint:
-        about = read_about(find_checkpoint(Path(workload.teacher_checkpoint)))
-        if about.get("model") == workload.teacher:
-            arguments = about.get("model_args", {})
+    path, trust = workload.teacher_checkpoint, workload.trust_checkpoint
+    about = read_about(find_checkpoint(Path(path))) if path else {}
+    arguments = about.get("model_args", {}) if about.get("model") == workload.teacher else {}
     teacher = create_model(workload.teacher, num_classes=workload.num_classes, **arguments)
-    if workload.teacher_checkpoint:
-        trust = workload.trust_checkpoint
-        load_weights(teacher, workload.teacher_checkpoint, "--teacher-checkpoint", trust=trust)
+    if path:
+        load_weights(teacher, path, "--teacher-checkpoint", trust=trust)
     return freeze(teacher)
 
 
@@ -168,11 +159,7 @@ def copy_state(model: nn.Module) -> Dict[str, np.ndarray]:
 
 
 def load_weights(
-    model: nn.Module,
-    path: str,
-    flag: str,
-    drop_head: Optional[bool] = None,
-    trust: bool = False,
+    model: nn.Module, path: str, flag: str, drop_head: Optional[bool] = None, trust: bool = False
 ) -> List[str]:
     """Load a checkpoint into `model`; the names of the tensors that `drop_head` left out.
 
@@ -181,10 +168,7 @@ def load_weights(
     in it. Raises InputError for a file that cannot be read or does not fit.
     """
     found = find_checkpoint(Path(path))
-    if trust and found.is_dir():
-        state = _load_trusted(found, flag)
-    else:
-        state = read_state(found)
+    state = _load_trusted(found, flag) if trust and found.is_dir() else read_state(found)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     fitting, dropped = fit_state(state, shapes, drop_head, f"{flag} {path}")
     tensors = {name: flow.tensor(value) for name, value in fitting.items()}

@@ -121,10 +121,7 @@ class ForwardGraph(nn.Graph):
 
 
 class GradientGraph(nn.Graph):
-    """Forward and backward of a `LayerAlone`.
-
-    Returns its gradients by name; with `returns_output` the output before them.
-    """
+    """Gives the gradients of a `LayerAlone` by name, after its output with `returns_output`."""
 
     def __init__(self, alone: LayerAlone, returns_output: bool = False) -> None:
         super().__init__()

@@ -160,10 +160,7 @@ def freeze(teacher: nn.Module) -> nn.Module:
 
 
 def create_loss(workload: Workload, model: nn.Module) -> TrainingLoss:
-    """The loss that the workload names, with the weights of the model's auxiliary heads.
-
-    Raises InputError for an own loss that cannot be found.
-    """
+    """The loss with the model's auxiliary heads. Raises InputError for an own one not found."""
     return TrainingLoss(_choose(workload), getattr(model, "aux_weights", ()))
 
 

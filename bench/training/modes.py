@@ -103,10 +103,7 @@ def create_forward(
     example: flow.Tensor,
     graph_options: Optional[Mapping[str, OptionValue]] = None,
 ) -> Tuple[Forward, float]:
-    """The forward of a model in eval mode, and compile seconds.
-
-    A compiled one takes images of the shape and type of `example` alone.
-    """
+    """The forward in eval mode, for inputs like `example` where compiled, and compile seconds."""
     model.eval()
     return _load(find_mode(mode).implementation).create_forward(model, example, graph_options)
 

@@ -13,9 +13,8 @@ import oneflow as flow
 from oneflow import nn
 from oneflow.optim import lr_scheduler
 
-from ..config import Workload
+from ..config import Workload, base_learning_rate, warmup_steps
 from ..errors import InputError
-from ..plan.lr_schedule import base_learning_rate, warmup_steps
 from .oneflow_compat import (
     GRAPH_STEP,
     OPTIMIZER_SLOTS,
@@ -41,30 +40,18 @@ def create_optimizer(workload: Workload, model: nn.Module) -> flow.optim.Optimiz
     if workload.clip_norm is not None:
         group["clip_grad_max_norm"] = workload.clip_norm
         group["clip_grad_norm_type"] = _CLIP_NORM_TYPE
-    lr = base_learning_rate(workload)
-    if workload.optimizer == "sgd":
-        return flow.optim.SGD(
-            [group],
-            lr=lr,
-            momentum=workload.momentum,
-            weight_decay=workload.weight_decay,
-            **_list_nesterov(workload),
-        )
-    kind = flow.optim.Adam if workload.optimizer == "adam" else flow.optim.AdamW
-    betas = (workload.beta1, workload.beta2)
-    return kind([group], lr=lr, betas=betas, weight_decay=workload.weight_decay)
-
-
-def _list_nesterov(workload: Workload) -> Dict[str, Any]:
-    """SGD's argument where it is asked for; OneFlow 0.8.0 does not have it."""
-    if not workload.nesterov:
-        return {}
-    if not has_nesterov():
+    if workload.nesterov and not has_nesterov():
         raise InputError(
             f"--nesterov was given and OneFlow {flow.__version__} has no such SGD; leave it out, "
             "or use OneFlow 0.9.0 or newer"
         )
-    return {"nesterov": True}
+    own: Dict[str, Any] = {"betas": (workload.beta1, workload.beta2)}
+    if workload.optimizer == "sgd":
+        own = {"momentum": workload.momentum, **({"nesterov": True} if workload.nesterov else {})}
+    kind = {"sgd": flow.optim.SGD, "adam": flow.optim.Adam, "adamw": flow.optim.AdamW}
+    return kind[workload.optimizer](
+        [group], lr=base_learning_rate(workload), weight_decay=workload.weight_decay, **own
+    )
 
 
 def create_scheduler(

@@ -17,10 +17,9 @@ from __future__ import annotations
 import math
 from bisect import insort
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 MIN_SEGMENT = 3  # values on either side of a change
 LARGEST_DISTANCE = 5.0  # in units of noise, of one value from its segment's median
@@ -48,8 +47,6 @@ def find_changes(values: Sequence[float], min_step: float, relative: bool) -> Li
     values' unit without. Raises ValueError for a value that is not finite, and with `relative` for
     one that is not positive.
     """
-    import numpy as np
-
     if not all(math.isfinite(v) and (v > 0 or not relative) for v in values):
         raise ValueError(
             f"the values {list(values)} hold one that is not finite or, on a relative scale, not "
@@ -79,8 +76,6 @@ def _estimate_noise(x: np.ndarray) -> float:
     The largest over the lags: neighbouring runs share the state of the machine, and their
     differences alone would show too little noise.
     """
-    import numpy as np
-
     lags = [lag for lag in range(1, LARGEST_LAG + 1) if lag == 1 or len(x) >= VALUES_PER_LAG * lag]
     medians = [float(np.median(np.abs(x[lag:] - x[:-lag]))) for lag in lags]
     return max(medians) / _MAD_TO_SIGMA / math.sqrt(2)
@@ -88,8 +83,6 @@ def _estimate_noise(x: np.ndarray) -> float:
 
 def _measure_costs(x: np.ndarray, noise: float) -> np.ndarray:
     """Cost of the segment from i to before j, at [i, j]."""
-    import numpy as np
-
     count = len(x)
     costs = np.full((count, count + 1), np.inf)
     for start in range(count):
@@ -131,8 +124,6 @@ def partition(
 
 def _merge_small(x: np.ndarray, starts: List[int], step: float) -> List[int]:
     """Join neighbours whose levels differ by less than `step`, the most alike first."""
-    import numpy as np
-
     starts = list(starts)
     while len(starts) > 1:
         levels = [np.median(x[a:b]) for a, b in zip(starts, [*starts[1:], len(x)])]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from ..record.events import ConditionsEvent, SpeedBlockEvent
 from ..record.machine import read_steal_seconds
@@ -25,10 +25,7 @@ CPUFREQ = Path("/sys/devices/system/cpu")
 
 
 def read_conditions() -> Dict[str, Any]:
-    """Load, steal time, frequency and temperature; None for what cannot be read.
-
-    And the processor time of this process, which is the controller's.
-    """
+    """Of the machine, None for what cannot be read; and the processor time of the controller."""
     return {
         "load": os.getloadavg()[0],
         "steal_s": read_steal_seconds(),
@@ -63,15 +60,15 @@ def find_warnings(
     conditions: Sequence[ConditionsEvent], scored: Sequence[SpeedBlockEvent]
 ) -> List[str]:
     """Each with cause and remedy; none for an idle machine."""
-    checks: List[Callable[[], Optional[str]]] = [
-        lambda: _check_load(conditions),
-        lambda: _check_steal(conditions),
-        lambda: _check_frequency(conditions),
-        lambda: _check_temperature(conditions),
-        lambda: _check_faults(scored),
-        lambda: _check_others(scored),
+    warnings = [
+        _check_load(conditions),
+        _check_steal(conditions),
+        _check_frequency(conditions),
+        _check_temperature(conditions),
+        _check_faults(scored),
+        _check_others(scored),
     ]
-    return [warning for check in checks for warning in [check()] if warning]
+    return [warning for warning in warnings if warning]
 
 
 def measure_controller_share(events: Sequence[ConditionsEvent]) -> Optional[float]:
@@ -128,7 +125,8 @@ def _check_temperature(events: Sequence[ConditionsEvent]) -> Optional[str]:
 
 
 def _check_faults(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
-    rate = _rate(scored, "major_faults")
+    seconds = sum(block.duration_s for block in scored)
+    rate = sum(block.major_faults or 0.0 for block in scored) / seconds if seconds else 0.0
     if rate <= MAJOR_FAULTS_PER_S:
         return None
     return (
@@ -147,8 +145,3 @@ def _check_others(scored: Sequence[SpeedBlockEvent]) -> Optional[str]:
         f"other processes used {others_s / seconds:.1f} cores while the clock ran. "
         "End them, or give a longer `--budget`"
     )
-
-
-def _rate(scored: Sequence[SpeedBlockEvent], name: str) -> float:
-    seconds = sum(block.duration_s for block in scored)
-    return sum(getattr(block, name) or 0.0 for block in scored) / seconds if seconds else 0.0

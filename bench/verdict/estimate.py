@@ -62,14 +62,15 @@ FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
 
 @dataclass(frozen=True)
 class Wave:
-    """Log step times of processes that were alive together.
-
-    Each array has the shape (processes, rounds), the same for all three roles.
-    """
+    """Log step times of processes that were alive together, each array (processes, rounds)."""
 
     baseline: np.ndarray
     contender: np.ndarray
     control: np.ndarray  # the baseline's program a second time
+
+    def stack(self) -> np.ndarray:
+        """Baseline, contender and control below each other."""
+        return np.concatenate([self.baseline, self.contender, self.control])
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,9 @@ class Estimate:
     within_share: Optional[float]  # of the log ratio's variance, what more blocks would take away
 
 
-def _stack(wave: Wave) -> np.ndarray:
-    """Baseline, contender and control below each other."""
-    return np.concatenate([wave.baseline, wave.contender, wave.control])
-
-
 def estimate_speedup(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estimate:
     """The contender against the baseline, from at least one wave."""
-    stacked = [_stack(wave) for wave in waves]
+    stacked = [wave.stack() for wave in waves]
     summaries = [np.split(summarise(values), 3) for values in stacked]
     left = [np.concatenate([z[0], z[2]]) for z in summaries]
     right = [z[1] for z in summaries]
@@ -113,7 +109,7 @@ def estimate_speedup(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estim
 
 def estimate_control(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estimate:
     """The control against the baseline: the same program on both sides, so truly 0."""
-    stacked = [_stack(wave) for wave in waves]
+    stacked = [wave.stack() for wave in waves]
     summaries = [np.split(summarise(values), 3) for values in stacked]
     left, right = [z[0] for z in summaries], [z[2] for z in summaries]
     variance, df = _scatter(left + right)  # one program, one scatter

@@ -23,10 +23,11 @@ whole interval within the equivalence margin, which is two one-sided tests at 2.
 from __future__ import annotations
 
 import math
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from pydantic import AliasChoices, BaseModel, Field
 
+from ..config import Measuring
 from .estimate import (
     MEDIAN,
     PROCESS_ESTIMATES,
@@ -38,6 +39,7 @@ from .estimate import (
     median,
     quickest_quarter,
 )
+from .statistics import CONFIDENCE, POWER, t_quantile
 
 DIFFERENCE_ALPHA = 0.01  # chance of `faster` or `slower` for equal programs, over a whole run
 GROWTH = 1.5  # a further analysis is worth its price when there are that many times more data
@@ -55,20 +57,11 @@ def is_analysis_due(data: int, data_at_last_analysis: int) -> bool:
     return data >= GROWTH * data_at_last_analysis
 
 
-CONFIDENCE = 0.95
-MARGIN = 0.01
-EQUIVALENCE = 0.02
-POWER = 0.9
+Margins = Measuring  # its `margin` and `equivalence`
+EQUIVALENCE = Margins().equivalence
 ANALYSIS_PRICE = 0.4  # found by simulation; held by tests/bench/verdict/test_error_rates.py
 FASTER, SLOWER = "faster", "slower"
 EQUIVALENT, INCONCLUSIVE = "equivalent", "inconclusive"
-
-
-class Margins(BaseModel):
-    """Relative differences: below `margin` nobody cares, within `equivalence` is the same."""
-
-    margin: float = MARGIN
-    equivalence: float = EQUIVALENCE
 
 
 class Interval(BaseModel):
@@ -131,10 +124,8 @@ def judge(
     typical = math.exp(estimates[MEDIAN].log_ratio)
     verdict = judgement.verdict
     if verdict in (FASTER, SLOWER) and not is_beyond(typical, verdict, margins):
-        reason = (
-            f"the fastest blocks say {verdict}, but the ratio of the medians ({typical:.3f}) "
-            "does not"
-        )
+        medians = f"the ratio of the medians ({typical:.3f})"
+        reason = f"the fastest blocks say {verdict}, but {medians} does not"
         return judgement.model_copy(update={"verdict": INCONCLUSIVE, "reason": reason})
     return judgement
 
@@ -148,10 +139,8 @@ def judge_at(
     alpha: float = DIFFERENCE_ALPHA,
 ) -> Judgement:
     """The judgement with one process estimate, whatever the other says."""
-    estimate, control = (
-        estimates[process_estimate],
-        estimate_control(waves, PROCESS_ESTIMATES[process_estimate]),
-    )
+    estimate = estimates[process_estimate]
+    control = estimate_control(waves, PROCESS_ESTIMATES[process_estimate])
     speedup, own = form_interval(estimate, analyses, alpha), form_interval(control, analyses, alpha)
     verdict, reason = decide(speedup, margins)
     control_verdict, _ = decide(own, margins)
@@ -216,26 +205,20 @@ def is_beyond(ratio: float, verdict: str, margins: Margins) -> bool:
 def form_interval(estimate: Estimate, analyses: int, alpha: float = DIFFERENCE_ALPHA) -> Interval:
     """Both intervals, back on the scale of the ratio."""
     centre = estimate.log_ratio
-    if estimate.std_error is None:
-        return Interval(
-            ratio=math.exp(centre), low=None, high=None, sequential_low=None, sequential_high=None
-        )
-    plain, paid = _quantiles(estimate, analyses, alpha)
-    half, sequential = plain * estimate.std_error, paid * estimate.std_error
-    return Interval(
-        ratio=math.exp(centre),
-        low=math.exp(centre - half),
-        high=math.exp(centre + half),
-        sequential_low=math.exp(centre - sequential),
-        sequential_high=math.exp(centre + sequential),
-    )
+    ends: List[Optional[float]] = [None] * 4
+    if estimate.std_error is not None:
+        halves = [
+            quantile * estimate.std_error for quantile in _quantiles(estimate, analyses, alpha)
+        ]
+        ends = [math.exp(centre + sign * half) for half in halves for sign in (-1, 1)]
+    names = ("low", "high", "sequential_low", "sequential_high")
+    return Interval(ratio=math.exp(centre), **dict(zip(names, ends)))
 
 
 def _quantiles(estimate: Estimate, analyses: int, alpha: float) -> Tuple[float, float]:
-    from scipy.special import stdtrit
-
-    tails = [(1 - CONFIDENCE) / 2 / analyses**ANALYSIS_PRICE, analysis_alpha(analyses, alpha) / 2]
-    return tuple(float(stdtrit(estimate.df, 1 - tail)) for tail in tails)  # type: ignore[return-value]
+    plain = (1 - CONFIDENCE) / 2 / analyses**ANALYSIS_PRICE
+    sequential = analysis_alpha(analyses, alpha) / 2
+    return t_quantile(estimate.df, 1 - plain), t_quantile(estimate.df, 1 - sequential)
 
 
 def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
@@ -249,32 +232,26 @@ def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
         )
     beyond = 1 + margins.margin
     within = 1 + margins.equivalence
+    margin, same = f"beyond {margins.margin * 100:g} %", f"within {margins.equivalence * 100:g} %"
     if low > beyond and sequential_low > 1:
-        return FASTER, f"the whole 95 % interval is beyond {margins.margin * 100:g} %"
+        return FASTER, f"the whole 95 % interval is {margin}"
     if high < 1 / beyond and sequential_high < 1:
-        return SLOWER, f"the whole 95 % interval is beyond {margins.margin * 100:g} %"
+        return SLOWER, f"the whole 95 % interval is {margin}"
     if low > 1 / within and high < within:
-        return EQUIVALENT, f"the whole 95 % interval is within {margins.equivalence * 100:g} %"
+        return EQUIVALENT, f"the whole 95 % interval is {same}"
     if low > beyond or high < 1 / beyond:
-        return INCONCLUSIVE, (
-            f"the sequential interval, {sequential_low:.3f} to {sequential_high:.3f}, "
-            "still contains 1"
-        )
-    return INCONCLUSIVE, (
-        f"the 95 % interval is neither wholly beyond {margins.margin * 100:g} % "
-        f"nor wholly within {margins.equivalence * 100:g} %"
-    )
+        ends = f"{sequential_low:.3f} to {sequential_high:.3f}"
+        return INCONCLUSIVE, f"the sequential interval, {ends}, still contains 1"
+    return INCONCLUSIVE, f"the 95 % interval is neither wholly {margin} nor wholly {same}"
 
 
 def smallest_effect(
     estimate: Estimate, analyses: int, margins: Margins, alpha: float = DIFFERENCE_ALPHA
 ) -> Optional[float]:
     """The relative difference that this standard error would have shown with probability 0.9."""
-    from scipy.special import stdtrit
-
     if estimate.std_error is None:
         return None
     half, sequential = _quantiles(estimate, analyses, alpha)
-    power = float(stdtrit(estimate.df, POWER))
+    power = t_quantile(estimate.df, POWER)
     beyond = math.log1p(margins.margin) + (half + power) * estimate.std_error
     return math.expm1(max(beyond, (sequential + power) * estimate.std_error))

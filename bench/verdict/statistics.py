@@ -8,6 +8,7 @@ pair (ABBA or BAAB), out of which a linear drift cancels.
 from __future__ import annotations
 
 import math
+import statistics
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -48,7 +49,8 @@ def estimate_break_even(
         error = float(np.std(overheads_s, ddof=1)) / math.sqrt(count)
         overheads = overhead + error * source.standard_t(count - 1, DRAWS)
         ratios = log_ratio + std_error * source.standard_t(df, DRAWS)
-        low, high = _quantiles(_steps(overheads, step_time_s, ratios))
+        ends = np.percentile(_steps(overheads, step_time_s, ratios), [2.5, 97.5], method="lower")
+        low, high = (None if math.isinf(end) else float(end) for end in ends)
     return BreakEven(steps=None if math.isinf(point) else float(point), low=low, high=high)
 
 
@@ -58,15 +60,6 @@ def _steps(overheads_s: np.ndarray, step_time_s: float, log_ratios: np.ndarray) 
         gain = step_time_s * -np.expm1(-log_ratios)
         steps = np.where(gain > 0, overheads_s / gain, np.inf)
     return np.asarray(np.where((overheads_s <= 0) & (gain >= 0), 0.0, np.maximum(steps, 0.0)))
-
-
-def _quantiles(steps: np.ndarray) -> Tuple[Optional[float], Optional[float]]:
-    ordered = np.sort(steps)
-    ends: List[Optional[float]] = []
-    for share in (0.025, 0.975):
-        value = float(ordered[int(share * (len(ordered) - 1))])
-        ends.append(None if math.isinf(value) else value)
-    return ends[0], ends[1]
 
 
 CONFIDENCE = 0.95
@@ -109,26 +102,21 @@ def summarize(values: Sequence[float]) -> Summary:
     if not values:
         raise ValueError("the median of no values was asked for; give at least one")
     ordered = sorted(values)
-    count = len(ordered)
-    middle = count // 2
-    median = ordered[middle] if count % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    count, median = len(ordered), statistics.median(ordered)
     rank = _lower_rank(count)
-    if rank is None:
-        return Summary(median=median, low=None, high=None, count=count)
-    return Summary(median=median, low=ordered[rank], high=ordered[count - 1 - rank], count=count)
+    low, high = (None, None) if rank is None else (ordered[rank], ordered[count - 1 - rank])
+    return Summary(median=median, low=low, high=high, count=count)
 
 
 def _lower_rank(count: int) -> Optional[int]:
     """Largest r with P(Binomial(count, 1/2) <= r) <= 0.025, or None where there is none."""
     allowed = (1 - CONFIDENCE) / 2 * 2**count
     total = 0
-    rank: Optional[int] = None
     for k in range(count // 2):
         total += math.comb(count, k)
         if total > allowed:
-            break
-        rank = k
-    return rank
+            return k - 1 if k else None
+    return None
 
 
 def paired_log_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) -> Ratio:
@@ -163,7 +151,7 @@ def _t_interval(values: List[float], mean: float) -> Tuple[Optional[float], Opti
     count = len(values)
     if count < 2:
         return None, None
-    error = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1) / count)
+    error = statistics.stdev(values, mean) / math.sqrt(count)
     quantile, power = t_quantile(count - 1), t_quantile(count - 1, POWER)
     return quantile * error, math.expm1((quantile + power) * error)
 
@@ -182,8 +170,6 @@ def unpaired_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) ->
     What the machine did differently during the two runs is in the ratio and not in the interval.
     Raises ValueError for an empty side.
     """
-    import numpy as np
-
     if not baseline_s or not contender_s:
         raise ValueError("both sides need at least one time")
     source = np.random.RandomState(BOOTSTRAP_SEED)
@@ -209,12 +195,8 @@ def unpaired_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) ->
 
 def correlation(left: Sequence[float], right: Sequence[float]) -> Optional[float]:
     """Pearson's correlation; None for fewer than two values or a side that does not vary."""
-    count = len(left)
-    if count < 2:
+    if len(left) < 2:
         return None
-    mean_left, mean_right = sum(left) / count, sum(right) / count
-    covariance = sum((a - mean_left) * (b - mean_right) for a, b in zip(left, right))
-    scale = math.sqrt(
-        sum((a - mean_left) ** 2 for a in left) * sum((b - mean_right) ** 2 for b in right)
-    )
-    return covariance / scale if scale else None
+    x, y = (np.asarray(side) - np.mean(side) for side in (left, right))
+    scale = math.sqrt((x @ x) * (y @ y))
+    return float(x @ y) / scale if scale else None

@@ -15,11 +15,11 @@ it whose level is the same for practical purposes.
 from __future__ import annotations
 
 import math
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from ..config import Measuring
 from ..record.events import SpeedBlockEvent
 from .change_points import partition
 from .estimate import FEWEST_DF
@@ -102,17 +102,6 @@ FEWEST_REPLICATES = FEWEST_DF + 1  # that an interval takes
 FEWEST_ABBA_PAIRS, MOST_ABBA_PAIRS = 4, 8
 
 
-class Aims(BaseModel):
-    """When a run has seen enough, besides a verdict and the end of its time."""
-
-    model_config = ConfigDict(frozen=True)
-
-    replicates: int = 24  # most that are started
-    until: Optional[float] = (
-        None  # relative effect that must be resolvable; None: run for a verdict
-    )
-
-
 def choose_first_abba_pairs(
     abba_pair_s: float,
     replicates: int = FEWEST_REPLICATES,
@@ -134,18 +123,21 @@ def choose_first_abba_pairs(
 
 
 def next_action(
-    judgement: Judgement, aims: Aims, waves: int, measured_s: float, start_s: float
+    judgement: Judgement, aims: Measuring, waves: int, measured_s: float, start_s: float
 ) -> str:
     """STOP, MEASURE_LONGER or START_FRESH, after an analysis of `waves` waves.
 
-    `measured_s` and `start_s` are what a wave's ABBA pairs and its start took.
+    `aims` says the most replicates, and the effect that must be resolvable (None: run for a
+    verdict). `measured_s` and `start_s` are what a wave's ABBA pairs and its start took.
     """
     if judgement.verdict != INCONCLUSIVE:
         return STOP
     effect = judgement.smallest_effect
     if aims.until is not None and effect is not None and effect <= aims.until:
         return STOP
-    if waves == 1 and _pays_to_measure_longer(judgement.within_share, measured_s, start_s):
+    within = judgement.within_share
+    # twice the blocks save more of the variance than they cost of a wave's time
+    if waves == 1 and within is not None and within / 2 > measured_s / (start_s + measured_s):
         return MEASURE_LONGER
     return START_FRESH if judgement.replicates < aims.replicates else STOP
 
@@ -153,15 +145,6 @@ def next_action(
 def combine_actions(actions: Sequence[str]) -> str:
     """The action of a run whose contenders each ask for one: it stops when all of them do."""
     return next((action for action in (START_FRESH, MEASURE_LONGER) if action in actions), STOP)
-
-
-def _pays_to_measure_longer(
-    within_share: Optional[float], measured_s: float, start_s: float
-) -> bool:
-    """Whether twice the blocks save more of the variance than they cost of a wave's time."""
-    if within_share is None:
-        return False
-    return within_share / 2 > measured_s / (start_s + measured_s)
 
 
 def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:

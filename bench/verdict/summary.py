@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 from pydantic import BaseModel
 
 from ..record.events import (
@@ -73,9 +74,7 @@ class SpeedSummary(BaseModel):
         """As the ratio of a comparison; what was counted are replicates."""
         judgement = self.judgement
         return Ratio(
-            ratio=judgement.speedup.ratio,
-            low=judgement.speedup.low,
-            high=judgement.speedup.high,
+            **judgement.speedup.model_dump(include={"ratio", "low", "high"}),
             count=judgement.replicates,
             paired=True,
             smallest_effect=judgement.smallest_effect,
@@ -85,15 +84,10 @@ class SpeedSummary(BaseModel):
 def summarize_record_speed(
     record: RunRecord, baseline: str, contender: str
 ) -> Optional[SpeedSummary]:
-    """The speed phase of two contenders of a run, judged by the run's margins.
-
-    None if the phase did not measure this contender against this baseline.
-    """
-    measuring = record.document.measuring
-    margins = Margins(margin=measuring.margin, equivalence=measuring.equivalence)
+    """The speed of two contenders by the run's margins. None if it was not measured."""
     events = select_contender(record.events, contender)
     alpha = share_alpha(len(record.document.racing) - 1)
-    speed = summarize_speed(events, margins, alpha)
+    speed = summarize_speed(events, record.document.measuring, alpha)
     return speed if speed and speed.roles["baseline"].contender == baseline else None
 
 
@@ -107,11 +101,7 @@ def share_alpha(contenders: int) -> float:
 
 
 def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
-    """The events of the speed phase that concern one contender.
-
-    These are its own processes, and the baseline's and the control's of the waves in which it was
-    measured.
-    """
+    """A contender's events, and those of the baseline and the control in the same waves."""
 
     def is_own(event: Any) -> bool:
         return bool(event.role == "contender" and event.contender == contender)
@@ -152,8 +142,6 @@ def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]
     `value` gives a block's positive quantity per step. If it is None for a block, there are no
     waves.
     """
-    import numpy as np
-
     by_wave: Dict[int, Dict[Tuple[str, int], Dict[int, float]]] = defaultdict(
         lambda: defaultdict(dict)
     )
@@ -197,7 +185,7 @@ def count_analyses(events: Sequence[Any]) -> int:
     analyses, new = 0, False
     for event in events:
         if isinstance(event, SpeedBlockEvent):
-            new = new or (event.kind == "scored" and event.role == "contender")
+            new |= event.kind == "scored" and event.role == "contender"
         elif isinstance(event, InterimAnalysisEvent) and new:
             analyses, new = analyses + 1, False
     return analyses + new
@@ -264,12 +252,12 @@ def _summarize_role(
 
 
 def _energy(scored: Sequence[SpeedBlockEvent]) -> Dict[str, float]:
-    energy: Dict[str, float] = {}
-    for role in ROLES:
-        read = [b for b in scored if b.role == role and b.energy_j is not None]
-        if read:
-            energy[role] = sum(b.energy_j or 0.0 for b in read) / sum(b.steps for b in read)
-    return energy
+    read = {r: [b for b in scored if b.role == r and b.energy_j is not None] for r in ROLES}
+    return {
+        role: sum(b.energy_j or 0.0 for b in blocks) / sum(b.steps for b in blocks)
+        for role, blocks in read.items()
+        if blocks
+    }
 
 
 def _break_even(

@@ -19,9 +19,8 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 from ..record.machine import read_cpuinfo
 from ..record.run import find_cache_folder, write_atomically
-from .foreign_python import create_python_command, keep_logs_away
+from .foreign_python import ask_python, keep_logs_away
 
-PROBE_TIMEOUT_S = 120.0
 # the BLAS reads the processor's identity; a hypervisor may show one name for several kinds
 CPU_FIELDS = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
 STEERING_VARIABLES = ("OPENBLAS_", "GOTO", "OMP_", "ONEFLOW_", "LD_", "GLIBC_", "PYTHON")
@@ -65,12 +64,9 @@ def find_blas_kernel(python: str, environment: Dict[str, str]) -> Optional[str]:
 
 
 def probe_blas(python: str, environment: Dict[str, str]) -> Optional[Answer]:
-    """Ask in a throw-away process.
-
-    None when there is no answer (no OneFlow, another BLAS, nothing in time).
-    """
+    """Ask in a throw-away process. None for no OneFlow, another BLAS or no answer in time."""
     verbose = {**keep_logs_away(), **environment, "OPENBLAS_VERBOSE": "2"}
-    output = _run_python(python, _PROBE, verbose)
+    output = ask_python(python, _PROBE, verbose, stderr=subprocess.STDOUT)
     kernel = parse_blas_kernel(output)
     return Answer(kernel, parse_libraries(output)) if kernel else None
 
@@ -92,7 +88,7 @@ def describe_question(python: str, environment: Dict[str, str]) -> Optional[Dict
     """What the answer depends on; None where a part of it cannot be told."""
     cpu = {name: value for name, value in read_cpuinfo().items() if name in CPU_FIELDS}
     try:
-        interpreter = json.loads(_run_python(python, _IDENTIFY, environment).splitlines()[-1])
+        interpreter = json.loads(ask_python(python, _IDENTIFY, environment).splitlines()[-1])
     except (IndexError, ValueError):
         return None
     if not cpu.get("flags") or not isinstance(interpreter, dict):
@@ -154,18 +150,3 @@ def _stat_files(paths: Iterable[str]) -> Dict[str, Optional[List[int]]]:
         except OSError:
             found[path] = None
     return found
-
-
-def _run_python(python: str, code: str, environment: Dict[str, str]) -> str:
-    """What the interpreter prints, on both streams; nothing where it does not run or hangs."""
-    try:
-        return subprocess.run(
-            create_python_command(python, code),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=PROBE_TIMEOUT_S,
-        ).stdout.decode("utf-8", "replace")
-    except (OSError, subprocess.TimeoutExpired):
-        return ""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import difflib
 import mmap
 import os
-import subprocess
+import re
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..plan.modes import find_mode
 from ..record.machine import read_cpu
 from .blas_kernel import find_blas_kernel
-from .foreign_python import add_sources, create_python_command
+from .foreign_python import add_sources, ask_python
 from .runtime_profile import (
     RuntimeProfile,
     check_profile_machine,
@@ -66,7 +66,6 @@ KNOWN_VARIABLES = (
 ONEFLOW = "ONEFLOW_"
 # alike enough to be a slip of the pen; KMP_BLOCKTIME and KMP_AFFINITY are far below it
 _SLIP = 0.88
-_LOOK_TIMEOUT_S = 60.0
 _WHERE = "import importlib.util as u; print('found:' + u.find_spec('oneflow').origin)"
 
 
@@ -82,30 +81,18 @@ def check_variables(names: Iterable[str], python: str, environment: Mapping[str,
     for name in unknown:
         close = difflib.get_close_matches(name.upper(), KNOWN_VARIABLES, n=1, cutoff=_SLIP)
         hint = f"did you mean {close[0]}?" if close else "see docs/runtime.md for those that matter"
-        if name in ours:
-            if files is not None and not _is_in(name, files):
-                raise InputError(
-                    f"env.{name} was given and the OneFlow of {python} reads no variable of that "
-                    f"name; {hint}"
-                )
-        elif close:
+        if name not in ours and close:
             raise InputError(f"env.{name} was given and nothing reads it; {hint}")
+        if name in ours and files is not None and not _is_in(name, files):
+            raise InputError(
+                f"env.{name} was given and the OneFlow of {python} reads no variable of that "
+                f"name; {hint}"
+            )
 
 
 def _list_files(python: str, environment: Mapping[str, str]) -> Optional[List[Path]]:
     """The libraries and sources of an interpreter's OneFlow; None where it does not say."""
-    try:
-        done = subprocess.run(
-            create_python_command(python, _WHERE),
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_LOOK_TIMEOUT_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    place = done.stdout.decode("utf-8", "replace").strip().rpartition("found:")[2]
+    place = ask_python(python, _WHERE, environment).strip().rpartition("found:")[2]
     if not place:
         return None
     package = Path(place).parent
@@ -115,26 +102,15 @@ def _list_files(python: str, environment: Mapping[str, str]) -> Optional[List[Pa
 
 def _is_in(name: str, files: Iterable[Path]) -> bool:
     """Whether one of the files holds the name, and not as a part of a longer one."""
-    wanted = name.encode()
+    # the name comes first, so that the search looks for it and not at every byte
+    wanted = re.compile(f"{name}(?![A-Z0-9_])(?<![A-Z0-9_]{name})".encode())
     for path in files:
-        if path.stat().st_size == 0:
-            continue
-        with open(path, "rb") as stream, mmap.mmap(
-            stream.fileno(), 0, access=mmap.ACCESS_READ
-        ) as content:
-            if _holds(content, wanted):
-                return True
-    return False
-
-
-def _holds(content: mmap.mmap, wanted: bytes) -> bool:
-    place = content.find(wanted)
-    while place >= 0:
-        end = place + len(wanted)
-        around = content[max(0, place - 1) : place] + content[end : end + 1]
-        if not any(byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_" for byte in around):
-            return True
-        place = content.find(wanted, place + 1)
+        if path.stat().st_size:
+            with open(path, "rb") as stream, mmap.mmap(
+                stream.fileno(), 0, access=mmap.ACCESS_READ
+            ) as content:
+                if wanted.search(content):
+                    return True
     return False
 
 
@@ -151,10 +127,7 @@ def needs_core_type(kernel: Optional[str], cpu_flags: List[str]) -> bool:
 
 
 def create_tuned_variables(environment: Dict[str, str], kernel: Optional[str]) -> Dict[str, str]:
-    """The variables `tuned` adds to `environment`; those the user has set are not among them.
-
-    `kernel` is what OneFlow's BLAS chooses in `environment` by itself.
-    """
+    """The variables that `tuned` adds where the user set none; `kernel` is chosen without them."""
     variables = {
         "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
         "ONEFLOW_ENABLE_ONEDNN_OPTS": "0",
@@ -180,22 +153,15 @@ class RuntimeResolver:
         return dict(self._base)
 
     def resolve(self, contender: Contender, python: str) -> Dict[str, str]:
-        """The environment of a contender's processes; another interpreter finds the sources in it.
-
-        Raises InputError for a runtime profile that cannot be read or is another machine's.
-        """
+        """The environment of its processes. Raises InputError for a profile that cannot be used."""
         environment = self._merge(contender, python)
         return environment if contender.python is None else add_sources(environment)
 
     def _merge(self, contender: Contender, python: str) -> Dict[str, str]:
-        variables = self._list_variables(contender, python)
-        return {**self._base, **variables, **contender.env}
+        return {**self._base, **self._list_variables(contender, python), **contender.env}
 
     def complete(self, contender: Contender, python: str) -> Contender:
-        """The contender with the graph options of its runtime profile, if it has one.
-
-        Its own options win. Raises InputError as `resolve`.
-        """
+        """The contender with its profile's graph options below its own. InputError as `resolve`."""
         if contender.runtime in (TUNED, STOCK) or not find_mode(contender.mode).is_compiled:
             return contender
         options = self._load_profile(contender.runtime, python).graph_options

@@ -44,13 +44,11 @@ for name in names:
     try:
         module = importlib.import_module(name)
         answer["versions"][name] = str(getattr(module, "__version__", "unknown"))
-    except ModuleNotFoundError as error:
-        if error.name == name:
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
             answer["missing"].append(name)
         else:
-            answer["broken"][name] = str(error)
-    except Exception as error:
-        answer["broken"][name] = " ".join(str(error).split())
+            answer["broken"][name] = " ".join(str(error).split())
 if "oneflow" in answer["versions"]:
     from oneflow.nn.graph.graph_config import GraphConfig
     from oneflow_bench.bench.plan.graph_options import list_graph_options
@@ -110,6 +108,27 @@ def create_python_command(python: str, code: str) -> List[str]:
     return [python or sys.executable, "-c", f"import sys; del sys.path[0]\n{code}"]
 
 
+def ask_python(
+    python: str,
+    code: str,
+    environment: Optional[Mapping[str, str]] = None,
+    stderr: int = subprocess.DEVNULL,
+) -> str:
+    """The output of `code` in a throw-away process; empty where it does not run or hangs."""
+    try:
+        done = subprocess.run(
+            create_python_command(python, code),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            timeout=ASK_TIMEOUT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
 def check_interpreter(python: str, environment: Mapping[str, str]) -> Interpreter:
     """What the interpreter is. Raises InputError where a worker cannot run on it.
 
@@ -117,10 +136,9 @@ def check_interpreter(python: str, environment: Mapping[str, str]) -> Interprete
     something that a worker imports.
     """
     given = f"python={python}"
-    if not os.path.isfile(python):
-        raise InputError(f"{given} is not there; give the path of a Python interpreter")
-    if not os.access(python, os.X_OK):
-        raise InputError(f"{given} is not executable; give the path of a Python interpreter")
+    if not (os.path.isfile(python) and os.access(python, os.X_OK)):
+        fault = "executable" if os.path.isfile(python) else "there"
+        raise InputError(f"{given} is not {fault}; give the path of a Python interpreter")
     found = ask_interpreter(python, environment)
     if found is None:
         raise InputError(
@@ -161,18 +179,6 @@ def check_options(found: Interpreter, options: Mapping[str, Any]) -> None:
 
 def ask_interpreter(python: str, environment: Mapping[str, str]) -> Optional[Interpreter]:
     """Import what a worker imports, in a throw-away process; None without an answer."""
-    try:
-        done = subprocess.run(
-            create_python_command(python, _QUESTION),
-            env=add_sources(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=ASK_TIMEOUT_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
-        if line.startswith(_MARK):
-            return Interpreter.model_validate_json(line[len(_MARK) :])
-    return None
+    output = ask_python(python, _QUESTION, add_sources(environment))
+    said = [line[len(_MARK) :] for line in output.splitlines() if line.startswith(_MARK)]
+    return Interpreter.model_validate_json(said[0]) if said else None

@@ -9,13 +9,12 @@ Both ends check them with these models. A tool's own worker has requests of its 
 
 from __future__ import annotations
 
-from typing import Any, Optional, Type, TypeVar
+from typing import Any, Optional, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from typing_extensions import Protocol
 
-from ..config import Contender, Workload, workload_of
-from ..plan.modes import find_mode_of
+from ..config import Contender, Workload
 from ..record.events import Compiled, Prepared
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -96,31 +95,3 @@ class Launcher(Protocol):
     """Starts the worker of a contender."""
 
     def __call__(self, contender: Contender, /) -> Worker: ...
-
-
-def create_prepare_request(
-    workload: Workload,
-    contender: Contender,
-    steps_per_epoch: int,
-    dataset: Optional[str],
-    initial_weights: Optional[str] = None,
-) -> PrepareRequest:
-    """For a contender's worker, which finds its mode by the request.
-
-    Raises InputError for an unknown mode.
-    """
-    return PrepareRequest(
-        workload=workload_of(workload, contender),
-        contender=contender,
-        steps_per_epoch=steps_per_epoch,
-        dataset=dataset,
-        initial_weights=initial_weights,
-        implementation=find_mode_of(contender).implementation,
-    )
-
-
-def ask(
-    worker: Worker, call: str, timeout_s: float, answer: Type[Answer], request: Request = NOTHING
-) -> Answer:
-    """The answer to a request as the model that it must fit."""
-    return answer.model_validate(worker.ask(call, timeout_s, **request.model_dump(mode="json")))

@@ -1,4 +1,7 @@
-"""The controller's end of a worker process: start it, ask it, end it; never import OneFlow."""
+"""The controller's end of a worker process: start it, ask it, end it; never import OneFlow.
+
+A contender's worker starts in an environment of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ import subprocess
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
-from ..errors import WorkerError, WorkerTimeout
-from .foreign_python import create_python_command
+from ..config import Contender
+from ..errors import InputError, WorkerError, WorkerTimeout
+from .environment import RuntimeResolver, check_variables
+from .foreign_python import Interpreter, check_interpreter, check_options, create_python_command
+from .messages import Launcher
 from .protocol import AnswerStream, open_answer
 
+TRAINING = "oneflow_bench.bench.worker.session"
 TAIL_LINES = 12
 END_GRACE_S = 5.0
 
@@ -138,10 +145,7 @@ class WorkerProcess:
         return self._replies
 
     def poll(self, call: str, timeout_s: float = 0.0) -> Optional[Dict[str, Any]]:
-        """The answer to the request that was sent last, or None where it is not there in time.
-
-        Raises InputError and WorkerError as `ask`.
-        """
+        """The answer to the last request, or None if it is not there in time. Errors as `ask`."""
         try:
             line = self._answers.take(timeout_s)
         except EOFError:
@@ -212,20 +216,52 @@ def describe_exit(status: int) -> str:
 
 def describe_death(title: str, call: str, status: int, log: Union[str, Path]) -> str:
     """The sentence for a worker that died in a turn."""
-    hint = ""
+    said = f"{title} died in its {call} turn ({describe_exit(status)}); the whole log is {log}"
     if -status in (signal.SIGSEGV, signal.SIGABRT):  # the launch race
-        hint = (
+        said += (
             "; if the log gives no cause: OneFlow 0.9.0 does this now and then to a graph of about "
             "a millisecond, run it again under `chrt --batch 0` or with a larger --batch-size"
         )
-    return (
-        f"{title} died in its {call} turn ({describe_exit(status)}); the whole log is {log}{hint}"
-    )
+    return said
 
 
-def create_worker_command(
-    python: str, module: str = "oneflow_bench.bench.worker.session"
-) -> List[str]:
+def create_worker_command(python: str, module: str = TRAINING) -> List[str]:
     """Command line of a worker under the interpreter `python`; `module` holds its session."""
     run = f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     return create_python_command(python, f"import runpy; {run}")
+
+
+def check_contenders(contenders: Sequence[Contender], environments: RuntimeResolver) -> None:
+    """Ask each interpreter that is another, or that is given graph options, before anything runs.
+
+    Raises InputError where a worker cannot run on it, it does not know an option, or nothing
+    reads a variable that a contender sets.
+    """
+    answers: Dict[str, Interpreter] = {}
+    for contender in contenders:
+        check_variables(contender.env, contender.interpreter, environments.base)
+        if contender.python is None and not contender.graph_options:
+            continue
+        python = contender.interpreter
+        if python not in answers:
+            answers[python] = check_interpreter(python, environments.base)
+        check_options(answers[python], contender.graph_options)
+
+
+def create_launcher(
+    folder: Path, environments: RuntimeResolver, module: str = TRAINING
+) -> Launcher:
+    """Starts contenders of one rank, else InputError. Their logs go to `folder`/logs."""
+
+    def launch(contender: Contender) -> WorkerProcess:
+        if contender.ranks > 1:
+            raise InputError(
+                f"the contender '{contender.name}' has {contender.ranks} ranks, and this command "
+                "works on one process; take a contender of one rank"
+            )
+        command = create_worker_command(contender.interpreter, module)
+        environment = environments.resolve(contender, contender.interpreter)
+        log = folder / "logs" / f"{contender.name}.log"
+        return WorkerProcess(contender.name, command, environment, log)
+
+    return launch

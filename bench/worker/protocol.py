@@ -57,10 +57,7 @@ class AnswerStream:
 def open_answer(
     line: bytes, call: str, title: str, log: str, read_log_tail: Callable[[], str]
 ) -> Dict[str, Any]:
-    """What the worker `title` answered to `call`; `log` says where its whole log is.
-
-    Raises InputError where it found what it was given unusable, WorkerError where it failed.
-    """
+    """The answer of `title`. Raises InputError for unusable input, WorkerError for a failure."""
     answer: Dict[str, Any] = _DECODER.raw_decode(line.decode())[0]
     if answer.pop("ok"):
         return answer
@@ -142,10 +139,7 @@ def main(
     arguments: Optional[List[str]] = None,
     prepare: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve `session` on standard input and the descriptor given as --reply-fd.
-
-    `prepare` runs before that; its InputError is the answer to whatever is asked first.
-    """
+    """Serve on standard input and --reply-fd. An InputError of `prepare` is the first answer."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--reply-fd", type=int, required=True)
     options = parser.parse_args(arguments)

@@ -10,7 +10,6 @@ What is fast on one processor may be slow on another, so a profile of another ma
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -22,11 +21,9 @@ from typing_extensions import Literal
 from ..errors import InputError
 from ..record.machine import read_cpu
 from ..record.run import load_document, save_text
-from .foreign_python import create_python_command
+from .foreign_python import ask_python
 
-SCHEMA_VERSION = 1
 UNKNOWN = "unknown"
-ASK_TIMEOUT_S = 60.0
 _REMEDY = "give --runtime tuned, stock, or a file that bench tune wrote on this machine"
 
 
@@ -72,10 +69,7 @@ class RuntimeProfile(_Part):
 
 def load_runtime_profile(path: Path) -> RuntimeProfile:
     """Read a profile. Raises InputError where it is missing, damaged or holds what is not known."""
-    profile: RuntimeProfile = load_document(
-        path, RuntimeProfile, (SCHEMA_VERSION,), "runtime profile", _REMEDY, version_key="schema"
-    )
-    return profile
+    return load_document(path, RuntimeProfile, (1,), "runtime profile", _REMEDY, "schema")
 
 
 def save_runtime_profile(path: Path, profile: RuntimeProfile) -> None:
@@ -100,30 +94,18 @@ def find_oneflow(python: str) -> Optional[str]:
         except metadata.PackageNotFoundError:
             return None
     code = "from importlib import metadata; print(metadata.version('oneflow'))"
-    try:
-        done = subprocess.run(
-            create_python_command(python, code),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=ASK_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", "replace").strip() or None
+    return ask_python(python, code).strip() or None
 
 
 def check_profile_machine(path: Path, profile: RuntimeProfile, here: ProfileMachine) -> None:
     """Raise InputError where a profile was made on another machine than `here`, with the parts."""
-    theirs, ours = profile.machine, here
-    differing = []
-    if theirs.processor != ours.processor:
-        differing.append(f"the processor {theirs.processor} and not {ours.processor}")
-    if theirs.cores != ours.cores:
-        differing.append(f"{theirs.cores} usable cores and not {ours.cores}")
-    if theirs.oneflow != ours.oneflow:
-        differing.append(f"OneFlow {theirs.oneflow} and not {ours.oneflow}")
+    sentences = {
+        "processor": "the processor {} and not {}",
+        "cores": "{} usable cores and not {}",
+        "oneflow": "OneFlow {} and not {}",
+    }
+    pairs = {name: (getattr(profile.machine, name), getattr(here, name)) for name in sentences}
+    differing = [sentences[name].format(*pair) for name, pair in pairs.items() if len({*pair}) > 1]
     if differing:
         raise InputError(
             f"the runtime profile {path} was made for {', '.join(differing)}; "

@@ -6,16 +6,24 @@ requests. OneFlow is imported by `prepare`, which times the import.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
-from ..config import SYNTHETIC_DATA, Workload
+from ..config import SYNTHETIC_DATA, Workload, learning_rate
 from ..errors import InputError
-from ..record.events import Compiled, Ended, Prepared, Probed, TimedBlock, TrainedBlock, Validated
+from ..record.events import (
+    Compiled,
+    Ended,
+    Prepared,
+    Probed,
+    TimedBlock,
+    TrainedBlock,
+    Validated,
+    finite_or_none,
+)
 from ..record.machine import RECORDED_VARIABLES, read_peak_rss_bytes
 from ..training.counters import Counters
 from ..training.identity import ALONE, read_identity
@@ -66,6 +74,7 @@ class Session:
         imported = time.perf_counter()
         from ...data import load_dataset
         from ..record.checkpoint import digest_state
+        from ..training import feeds
         from ..training import job as jobs
         from ..training.modes import ModeSetting, create_mode
 
@@ -85,7 +94,8 @@ class Session:
         initial = digest_state(jobs.copy_state(job.model))
         setting = ModeSetting(self._workload, contender, self._steps_per_epoch, self._identity)
         self._mode = create_mode(job, setting, request.implementation)
-        self._digests = self._create_digests()
+        preloaded = self._workload.feed == "memory" or self._workload.data == SYNTHETIC_DATA
+        self._digests = feeds.BatchDigests(len(job.train_feed.reader_samples), preloaded)
         if self._workload.resume:
             self._resume(Path(self._workload.resume))
         return Prepared(
@@ -118,12 +128,6 @@ class Session:
         self._job.train_feed.skip(stored.step)
         self._job.eval_feed.skip(stored.epoch * self._job.eval_feed.steps_per_pass)
 
-    def _create_digests(self) -> BatchDigests:
-        from ..training.feeds import BatchDigests
-
-        preloaded = self._workload.feed == "memory" or self._workload.data == SYNTHETIC_DATA
-        return BatchDigests(len(self._job.train_feed.reader_samples), preloaded)
-
     def _digest_teacher(self) -> Optional[str]:
         from ..record.checkpoint import digest_state
         from ..training.job import copy_state
@@ -133,7 +137,6 @@ class Session:
 
     def train(self, request: StepsRequest) -> TrainedBlock:
         """Time a block of train steps; losses and digests are fetched after the clock stopped."""
-        from ..plan.lr_schedule import learning_rate
         from ..training.clock import measure_block
         from ..training.oneflow_compat import gather
 
@@ -146,7 +149,7 @@ class Session:
             duration_s=timed.duration_s,
             cpu_s=timed.cpu_s,
             first_step=first,
-            losses=[loss if math.isfinite(loss) else None for loss in losses],
+            losses=[finite_or_none(loss) for loss in losses],
             lr=[
                 learning_rate(self._workload, self._steps_per_epoch, step)
                 for step in range(first, self._step)
@@ -194,7 +197,7 @@ class Session:
             steps=feed.steps_per_pass,
             samples=feed.num_samples,
             correct=correct,
-            loss=loss if math.isfinite(loss) else None,
+            loss=finite_or_none(loss),
         )
 
     def save(self, request: SaveRequest) -> Saved:
@@ -224,12 +227,8 @@ class Session:
     def _describe_weights(self) -> Dict[str, Any]:
         """What is needed to use the weights: the model, and the pictures' classes and scale."""
         work = self._workload
-        about: Dict[str, Any] = {
-            "model": work.model,
-            "model_args": work.model_args,
-            "num_classes": work.num_classes,
-            "image_size": work.image_size,
-        }
+        names = ("model", "model_args", "num_classes", "image_size")
+        about: Dict[str, Any] = {name: getattr(work, name) for name in names}
         if self._dataset is not None:
             about["classes"] = list(self._dataset.classes)
             about["mean"], about["std"] = list(self._dataset.mean), list(self._dataset.std)

@@ -95,17 +95,9 @@ def _build(version: str, place: Path, say: Say, run: Run) -> None:
         say(f"OneFlow {version}: making an environment")
         _run_step([sys.executable, "-I", "-m", "venv", str(building)], version, say, run)
         say(f"OneFlow {version}: installing")
-        pip = [
-            python,
-            "-I",
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--progress-bar",
-            "off",
-        ]
-        _run_step([*pip, *list_requirements(version)], version, say, run)
+        pip = [python, "-I", "-m", "pip", "install", "--disable-pip-version-check"]
+        options = ["--progress-bar", "off"]
+        _run_step([*pip, *options, *list_requirements(version)], version, say, run)
         say(f"OneFlow {version}: trying it")
         check_interpreter(python, os.environ)
         if not place.exists():  # else another process was quicker
@@ -142,12 +134,8 @@ def _remove_abandoned(folder: Path) -> None:
 def run_command(command: List[str], on_line: Say) -> Tuple[int, List[str]]:
     """Run to the end, saying each line; it is ended where this is."""
     tail: Deque[str] = deque(maxlen=_TAIL_LINES)
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         try:
             for raw in process.stdout:

@@ -9,10 +9,15 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from oneflow_bench.bench.config import Contender, Measuring, Workload
+from oneflow_bench.bench.plan.contenders import parse_contenders
 from oneflow_bench.bench.record.checkpoint import training_path
 from oneflow_bench.bench.record.run import Document, RecordWriter
 
 STEPS_PER_EPOCH = 20
+
+
+def parse_contender(text: str, defaults: Optional[Dict[str, Any]] = None) -> Contender:
+    return parse_contenders([text], defaults)[0]
 
 
 class Clock:

@@ -10,21 +10,18 @@ from fakes import create_document
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.record.events import (
+    BlockEvent,
     ConditionsEvent,
+    EndEvent,
+    EvalEvent,
     InterimAnalysisEvent,
+    ParametersEvent,
+    SetupEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
 )
-from oneflow_bench.bench.record.run import (
-    BlockEvent,
-    EndEvent,
-    EvalEvent,
-    ParametersEvent,
-    RecordWriter,
-    RunRecord,
-    SetupEvent,
-)
+from oneflow_bench.bench.record.run import RecordWriter, RunRecord
 
 BLOCK_STEPS = 5
 

@@ -8,7 +8,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ...config import Contender
 from ...errors import InputError
-from ...record.run import BlockEvent, RunRecord, SetupEvent
+from ...record.events import BlockEvent, SetupEvent
+from ...record.run import RunRecord
 from ..comparison import ContenderSummary, summarize_contender
 
 TRAIN_STEP = "train_step"

@@ -7,7 +7,7 @@ import io
 import json
 from typing import Any, Dict, List, Sequence
 
-from ...record.run import BlockEvent
+from ...record.events import BlockEvent
 from ..blocks import format_markdown
 from ..compare import build_report, build_run_report
 from ..comparison import compare_records

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Sequence
 
 from ...errors import InputError
-from ...record.run import EvalEvent
+from ...record.events import EvalEvent
 from .selection import Selected, step_time_s
 
 EXTRA = "tensorboard"

@@ -9,7 +9,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 from pydantic import BaseModel
 
 from ...errors import InputError, RecordError
-from ...record.run import DOCUMENT_NAME, RunRecord, SetupEvent, load_record
+from ...record.events import SetupEvent
+from ...record.run import DOCUMENT_NAME, RunRecord, load_record
 from ...report.comparison import compare_contenders, summarize_contender
 from ...verdict.change_points import find_changes
 from . import METRICS

@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ...config import Contender, Workload
+from ...config import Contender, Workload, base_learning_rate
 from ...errors import InputError, WorkerError
 from ...measure.order import (
     choose_speed_block_steps,
@@ -19,10 +19,9 @@ from ...measure.order import (
     choose_warmup_blocks,
     generate_orders,
 )
-from ...plan.lr_schedule import base_learning_rate
 from ...verdict.statistics import paired_log_ratio, summarize
 from ...verdict.stopping import is_settled
-from ...worker.messages import Launcher, Worker, create_prepare_request
+from ...worker.messages import Launcher, PrepareRequest, Worker
 from .document import LossRun, StepRatio, StepTimes, relative_differences
 
 ONEFLOW, TORCH = "oneflow", "torch"
@@ -129,7 +128,12 @@ class Fleet:
         if mode not in (None, contender.mode):
             contender = contender.model_copy(update={"mode": mode, "graph_options": {}})
         dataset = None if self.dataset is None else str(self.dataset)
-        request = create_prepare_request(self.workload, contender, _STEPS_PER_EPOCH, dataset)
+        request = PrepareRequest(
+            workload=self.workload,
+            contender=contender,
+            steps_per_epoch=_STEPS_PER_EPOCH,
+            dataset=dataset,
+        )
         answer = participant.ask("prepare", **request.model_dump(mode="json"))
         participant.step.environment = answer["environment"]
         return participant

@@ -20,14 +20,14 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 from ...config import Contender
 from ...errors import BenchError, InputError, Interrupted, WorkerError, WorkerTimeout
 from ...measure.execution import create_document, execute_plan
-from ...measure.training_phase import Observer
+from ...measure.order import Observer
 from ...plan.checks import validated
 from ...record.machine import read_oom_kills
 from ...record.run import RunRecord
 from ...report.comparison import compare_contenders
 from ...worker.environment import RuntimeResolver
-from ...worker.launch import create_launcher
 from ...worker.messages import Launcher, Worker
+from ...worker.process import create_launcher
 from .document import (
     CELLS_FOLDER,
     MODES,

@@ -14,7 +14,7 @@ from ...errors import BenchError, Interrupted
 from ...record.machine import describe_machine
 from ...worker.environment import KNOWN_VARIABLES, RuntimeResolver
 from ...worker.foreign_python import check_interpreter, check_options
-from ...worker.launch import create_launcher
+from ...worker.process import create_launcher
 from ...worker.runtime_profile import (
     ProfileVariables,
     RuntimeProfile,

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from oneflow_bench.bench.record.run import BlockEvent, EvalEvent, SetupEvent, load_record
+from oneflow_bench.bench.record.events import BlockEvent, EvalEvent, SetupEvent
+from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.data import default_dataset_path
 
 COMMAND = [sys.executable, "-m", "oneflow_bench"]

@@ -8,7 +8,8 @@ import sys
 import pytest
 from test_cli import bench, refused
 
-from oneflow_bench.bench.record.run import ParametersEvent, SetupEvent, load_record
+from oneflow_bench.bench.record.events import ParametersEvent, SetupEvent
+from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.worker.runtime_profile import (
     ProfileVariables,
     RuntimeProfile,

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from oneflow_bench.bench.record.run import BlockEvent, EndEvent, SetupEvent, load_record
+from oneflow_bench.bench.record.events import BlockEvent, EndEvent, SetupEvent
+from oneflow_bench.bench.record.run import load_record
 
 pytestmark = pytest.mark.oneflow
 

@@ -6,8 +6,13 @@ import pytest
 
 from oneflow_bench.bench.distributed.merging import merge_answers
 from oneflow_bench.bench.errors import WorkerError
-from oneflow_bench.bench.record.events import SpeedBlockEvent
-from oneflow_bench.bench.record.run import BlockEvent, EndEvent, EvalEvent, SetupEvent
+from oneflow_bench.bench.record.events import (
+    BlockEvent,
+    EndEvent,
+    EvalEvent,
+    SetupEvent,
+    SpeedBlockEvent,
+)
 from oneflow_bench.bench.training.identity import join_digests
 
 CORES = [[0], [1]]

@@ -14,7 +14,7 @@ from oneflow_bench.bench.distributed.parity import (
 )
 from oneflow_bench.bench.parity.judge import load_known_differences
 from oneflow_bench.bench.plan.modes import list_strategies
-from oneflow_bench.bench.record.run import BlockEvent
+from oneflow_bench.bench.record.events import BlockEvent
 
 ROUNDING = ("equal within rounding", "the losses differ from step 1 on")
 

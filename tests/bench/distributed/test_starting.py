@@ -19,7 +19,7 @@ from oneflow_bench.bench.distributed.placement import CORES as CORES_VARIABLE
 from oneflow_bench.bench.distributed.placement import divide_cores
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.errors import InputError, WorkerError
-from oneflow_bench.bench.worker import launch as single
+from oneflow_bench.bench.worker import process as single
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 
 BENCHMARKS = Path(faulty_rank_worker.__file__).resolve().parent

@@ -7,8 +7,8 @@ from oneflow_bench.bench.config import Contender, Measuring
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.measure.execution import execute_plan, execute_speed
 from oneflow_bench.bench.plan.plan import SUBSET_FOLDER, create_plan
-from oneflow_bench.bench.record.events import InterimAnalysisEvent, SpeedBlockEvent
-from oneflow_bench.bench.record.run import BlockEvent, Document, load_record
+from oneflow_bench.bench.record.events import BlockEvent, InterimAnalysisEvent, SpeedBlockEvent
+from oneflow_bench.bench.record.run import Document, load_record
 
 
 def execute(folder, fail_at=None, **flags):

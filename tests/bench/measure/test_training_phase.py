@@ -6,16 +6,19 @@ import pytest
 from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 
 from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.bench.measure.training_phase import INITIAL_WEIGHTS, Runner
-from oneflow_bench.bench.record.run import (
+from oneflow_bench.bench.record.events import (
     BlockEvent,
     EndEvent,
     EvalEvent,
     ParametersEvent,
     SetupEvent,
-    load_record,
 )
+from oneflow_bench.bench.record.run import load_record
+
+register_strategies()
 
 
 @pytest.fixture
@@ -120,7 +123,7 @@ def test_contenders_under_several_interpreters_start_from_the_baselines_weights(
     document = runner._writer.document
     given = {}
     document.contenders[1] = document.contenders[1].model_copy(update={"python": "/old/python"})
-    launch = runner._launch
+    launch = runner._workers._launch
 
     def note(contender):
         worker = launch(contender)
@@ -136,7 +139,7 @@ def test_contenders_under_several_interpreters_start_from_the_baselines_weights(
         worker.ask = noting
         return worker
 
-    runner._launch = note
+    runner._workers._launch = note
     runner.run()
     shared = str((tmp_path / "run" / INITIAL_WEIGHTS).resolve())
     assert given == {"eager": None, "old": shared, "graph": shared}
@@ -168,7 +171,7 @@ def run_strategies(folder, turns, names, error=NOT_HERE):
     for name in names:
         mode, strategy = words[name]
         contenders.append(Contender(name=name, mode=mode, ranks=2, strategy=strategy))
-    runner._contenders = runner._writer.document.contenders = contenders
+    runner._writer.document.contenders = contenders
     return runner, started
 
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 
 import pytest
+from fakes import parse_contender
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.plan.contenders import parse_contender, parse_contenders
+from oneflow_bench.bench.plan.contenders import parse_contenders
 
 register_strategies()
 TWO = {"ranks": 2}

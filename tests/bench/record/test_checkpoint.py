@@ -46,7 +46,13 @@ def test_a_scalar_stays_a_scalar(tmp_path):
 def test_a_training_state_lies_beside_its_weights(tmp_path):
     weights = tmp_path / "epoch-002.safetensors"
     checkpoint.save_weights(STATE, weights, {})
-    state = checkpoint.TrainingState({"fc.bias/momentum": np.ones(2)}, 88, 2, {"lr": 0.1}, 44)
+    state = checkpoint.TrainingState(
+        optimizer={"fc.bias/momentum": np.ones(2)},
+        step=88,
+        epoch=2,
+        workload={"lr": 0.1},
+        steps_per_epoch=44,
+    )
     checkpoint.save_training_state(state, weights)
     read = checkpoint.load_training_state(weights)
     assert (read.step, read.epoch, read.workload, read.steps_per_epoch) == (88, 2, {"lr": 0.1}, 44)

@@ -11,8 +11,8 @@ from verdict_quality_cells import judge_ours
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity.baseline import load_baseline
-from oneflow_bench.bench.record.events import InterimAnalysisEvent, SpeedBlockEvent
-from oneflow_bench.bench.record.run import BlockEvent, load_record
+from oneflow_bench.bench.record.events import BlockEvent, InterimAnalysisEvent, SpeedBlockEvent
+from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.verdict.judge import Interval, Judgement
 from oneflow_bench.bench.verdict.summary import summarize_record_speed
 from oneflow_bench.bench.worker.runtime_profile import load_runtime_profile

@@ -7,7 +7,8 @@ import pytest
 from golden import assert_golden, shown
 from records import create_events, create_record, create_speed_events
 
-from oneflow_bench.bench.record.run import RunRecord, SetupEvent
+from oneflow_bench.bench.record.events import SetupEvent
+from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.blocks import Table, format_markdown
 from oneflow_bench.bench.report.compare import (
     build_report,

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from fakes import parse_contender
 
 from oneflow_bench.bench.cli import main
 from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.plan.contenders import parse_contender
 from oneflow_bench.bench.plan.modes import MODES, ModeSpec, find_mode_of, register_mode
-from oneflow_bench.bench.record.run import SetupEvent, load_record
+from oneflow_bench.bench.record.events import SetupEvent
+from oneflow_bench.bench.record.run import load_record
 
 WIDE = ModeSpec("wide", "wide_mode:WideEager")
 

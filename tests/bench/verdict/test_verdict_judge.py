@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from oneflow_bench.bench.config import Measuring
 from oneflow_bench.bench.verdict.estimate import Estimate, Wave, estimate_control, estimate_speedup
 from oneflow_bench.bench.verdict.estimate import quickest_quarter as quickest
 from oneflow_bench.bench.verdict.judge import (
@@ -18,7 +19,6 @@ from oneflow_bench.bench.verdict.stopping import (
     MEASURE_LONGER,
     START_FRESH,
     STOP,
-    Aims,
     next_action,
 )
 
@@ -179,13 +179,13 @@ def test_moves():
     noisy = judge([create_wave(effect=0.02, noise=0.1, seed=3)], 1)
     spread = judge([create_wave(effect=0.02, noise=1e-3, spread=0.03)], 1)
     assert noisy.verdict == spread.verdict == "inconclusive"
-    aims = Aims(replicates=9)
+    aims = Measuring(replicates=9)
     assert next_action(noisy, aims, 1, measured_s=1, start_s=5) == MEASURE_LONGER
     assert next_action(noisy, aims, 1, measured_s=6, start_s=5) == START_FRESH
     assert next_action(noisy, aims, 2, measured_s=1, start_s=5) == START_FRESH
     assert next_action(spread, aims, 1, measured_s=1, start_s=5) == START_FRESH
-    assert next_action(spread, Aims(replicates=3), 1, measured_s=1, start_s=5) == STOP
-    loose = Aims(until=spread.smallest_effect + 0.01)
+    assert next_action(spread, Measuring(replicates=3), 1, measured_s=1, start_s=5) == STOP
+    loose = Measuring(until=spread.smallest_effect + 0.01)
     assert next_action(spread, loose, 1, measured_s=1, start_s=5) == STOP
     known = judge([create_wave(effect=0.1)], 1)
     assert next_action(known, aims, 1, measured_s=1, start_s=5) == STOP

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from oneflow_bench.bench.record.run import BlockEvent, load_record
+from oneflow_bench.bench.record.events import BlockEvent
+from oneflow_bench.bench.record.run import load_record
 
 COMMAND = [sys.executable, "-m", "oneflow_bench"]
 RUN = [

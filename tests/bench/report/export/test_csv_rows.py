@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from oneflow_bench.bench.record.run import BlockEvent
+from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.report.comparison import compare_contenders
 from oneflow_bench.bench.report.export.selection import SETTINGS, select_contenders
 from oneflow_bench.bench.report.export.tables import render_csv as render

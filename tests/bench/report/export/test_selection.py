@@ -4,7 +4,8 @@ import pytest
 from records import create_events, create_record
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record.run import BlockEvent, RunRecord
+from oneflow_bench.bench.record.events import BlockEvent
+from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.export.selection import list_scalars, select_contenders
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record.run import BlockEvent, EvalEvent
+from oneflow_bench.bench.record.events import BlockEvent, EvalEvent
 from oneflow_bench.bench.report.export import export
 from oneflow_bench.bench.report.export.selection import select_contenders
 

@@ -4,7 +4,7 @@ import pytest
 from histories import create_run
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.record.run import SetupEvent
+from oneflow_bench.bench.record.events import SetupEvent
 from oneflow_bench.bench.tools.history.series import create_series_key, list_differences
 
 
