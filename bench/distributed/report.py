@@ -11,7 +11,7 @@ from ..report.blocks import Block, Heading, Table, Text
 from ..report.comparison import Comparison
 from ..report.format import MISSING
 from ..verdict.statistics import CONFIDENCE, Ratio
-from .parity import RanksComparison
+from .summary import RanksSummary
 
 _MEGA = 1e6
 _MEBI = 2**20
@@ -40,8 +40,8 @@ def _create_table(title: str, columns: List[str], rows: List[List[str]]) -> Tupl
     return Heading(title), Table(["", *columns], rows, columns)
 
 
-def _of(comparison: Comparison) -> RanksComparison:
-    assert isinstance(comparison.ranks, RanksComparison)
+def _of(comparison: Comparison) -> RanksSummary:
+    assert isinstance(comparison.ranks, RanksSummary)
     return comparison.ranks
 
 

@@ -11,7 +11,7 @@ from ..verdict.judge import INCONCLUSIVE
 from ..verdict.summary import SpeedSummary
 from .blocks import Block, Figure, Heading, Table, Text
 from .comparison import Comparison, ContenderSummary
-from .extension import list_extension_blocks
+from .extension import EXTENSIONS
 from .format import (
     INTERVAL,
     MISSING,
@@ -71,7 +71,7 @@ def build_report(
     title = Heading(f"{summaries[0].model}: {names} against {summaries[0].name}")
     conclusion = Text([line for one in comparisons for line in conclude(one, several)])
     noted = [Text(notes) for notes in [list_notes(comparisons)] if notes]
-    added = list_extension_blocks(comparisons, unavailable or {})
+    added = [b for one in EXTENSIONS for b in one.list_blocks(comparisons, unavailable or {})]
     overview = [_build_overview(comparisons)] if several or added else []
     if brief:
         tables = [_build_costs(summaries)] if overview else _build_tables(comparisons)
