@@ -45,6 +45,6 @@ class ProgressBar(Progress):
         """The same as a call, for a part of the job that is counted in seconds."""
         self(message, done, total, "s")
 
-    def print(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line that stays above the bar, also without a terminal."""
         self.console.print(line, soft_wrap=True, markup=False, highlight=False)

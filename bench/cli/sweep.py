@@ -195,7 +195,7 @@ class _CellProgress:
             ratio = f"{result.speedup.ratio:.3f} times {baseline}'s speed"
             outcome = f"{contender} at {ratio}, {result.parity}"
         line = f"[{done}/{total}] {name}: {outcome}, in {_duration(result.duration_s)}{left}"
-        self._bar.print(line)
+        self._bar.print_line(line)
 
 
 def _duration(seconds: float) -> str:

@@ -157,7 +157,7 @@ def _search(
 
         def show(mode: str, candidate: CandidateResult) -> None:
             if candidate.verdict != NOT_TRIED:
-                bar.print(_describe(mode, candidate))
+                bar.print_line(_describe(mode, candidate))
 
         try:
             document = run_search(request, folder, profile, observe=bar, show=show)
