@@ -31,7 +31,7 @@ from calculate_scaling import Options, calculate
 from distributed_report import ALL_REDUCE, ROWS, list_tables, load_rows, render_picture
 from study import open_study, run_main
 
-from oneflow_bench.bench.distributed.plugin import register_extension
+import oneflow_bench.bench.distributed  # noqa: F401  registers its judgement of ranks
 from oneflow_bench.bench.errors import BenchError, Interrupted, WorkerError
 from oneflow_bench.bench.record.run import load_record, write_atomically
 from oneflow_bench.bench.report.comparison import Comparison, compare_records
@@ -127,7 +127,6 @@ def run_case(case: Case, options: argparse.Namespace, run: Run) -> Dict[str, Any
         arguments = parity_of(case) if case.part == "parity" else speed_of(case, options)
         run([*arguments, "--out", str(out)])
         record = load_record(out)
-        register_extension()
         (comparison,) = compare_records(record, record)
     return describe(comparison)
 

@@ -59,7 +59,7 @@ _CHECK_OPTIONS = [
 def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the flags that choose the models and the workload, or a stored check instead."""
     command = field_options(["speed", "budget_s"])(workload_options(_HELP, _SHOWN)(command))
-    return decorated(_CHECK_OPTIONS)(command)
+    return decorated(*_CHECK_OPTIONS)(command)
 
 
 @click.command(cls=HeadedCommand)

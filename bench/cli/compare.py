@@ -8,8 +8,15 @@ from typing import Any, Dict, Tuple
 import click
 
 from ..errors import InputError
-from .options import HeadedCommand, find_given_flag, run_options, speed_options
-from .rank_options import rank_options, weak_option
+from ..record.run import load_record
+from .options import (
+    HeadedCommand,
+    find_given_flag,
+    rank_options,
+    run_options,
+    speed_options,
+    weak_option,
+)
 from .run import execute_specs, report_comparisons
 
 
@@ -59,31 +66,25 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     bench compare results/RUN1 results/RUN2
     """
     if runs:
-        _refuse_flags_with_runs(runs)
-        return _compare_stored(Path(runs[0]), Path(runs[1]), flags)
+        return _compare_stored(runs, flags)
     usual = ["graph"] if (flags["ranks"] or 1) == 1 else ["ddp", "graph-dp"]
     specs = [flags.pop("baseline"), *(flags.pop("contenders") or usual)]
     record = execute_specs("compare", specs, flags)
     return report_comparisons(record, record, flags["as_json"], record.folder)
 
 
-def _refuse_flags_with_runs(runs: Tuple[str, ...]) -> None:
+def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     if len(runs) != 2:
         raise InputError(f"bench compare takes two stored runs or none, and {len(runs)} were given")
     flag = find_given_flag(("out", "as_json"))
     if flag:
         raise InputError(f"{flag} is for a new run, and two stored runs were given; leave one out")
-
-
-def _compare_stored(left: Path, right: Path, flags: Dict[str, Any]) -> int:
-    from ..record.run import load_record
-
+    left, right = map(Path, runs)
     baseline = load_record(left)
     again = left.resolve() == right.resolve()  # one run, whose contenders took turns
     contender = baseline if again else load_record(right)
-    folder = None
-    if flags["out"]:
-        folder = Path(flags["out"])
+    folder = Path(flags["out"]) if flags["out"] else None
+    if folder:
         try:
             folder.mkdir(parents=True)
         except OSError as error:

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from .options import HeadedCommand, run_options
-from .rank_options import rank_options
+from .options import HeadedCommand, rank_options, run_options
 from .run import run_one_mode
 
 

@@ -9,7 +9,7 @@ from typing import Tuple
 import click
 
 from ..errors import EXIT_DONE, InputError
-from .rank_options import master_option, nodes_option, ranks_option
+from .options import master_option, nodes_option, ranks_option
 
 TOKEN_BYTES = 16
 

@@ -12,7 +12,7 @@ import click
 
 from ..config import HEADINGS, Workload
 from ..plan.fields import SETTINGS, Setting, list_settings
-from .value_types import epochs, parse_pairs, percent
+from .value_types import ValueList, parse_pairs, percent
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -35,16 +35,13 @@ class HeadedCommand(click.Command):
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record is not None:
-                sections[_find_heading(str(option.name))].append(record)
+                setting = SETTINGS.get(str(option.name))
+                heading = _HEADINGS.get(str(option.name)) or (setting and setting.heading)
+                sections[heading or "Options"].append(record)
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
-
-
-def _find_heading(name: str) -> str:
-    setting = SETTINGS.get(name)
-    return _HEADINGS.get(name) or (setting and setting.heading) or "Options"
 
 
 def field_option(name: str, default: Any = None, shown: Any = None) -> Decorator:
@@ -82,7 +79,7 @@ def _choose_type(setting: Setting) -> Any:
     if setting.choices:
         return click.Choice(setting.choices)
     if setting.kind not in (int, float):
-        return {bool: click.BOOL, list: epochs}.get(setting.kind, click.STRING)
+        return {bool: click.BOOL, list: ValueList(click.INT)}.get(setting.kind, click.STRING)
     ranged: Any = click.IntRange if setting.kind is int else click.FloatRange
     bounds = setting.bounds
     low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
@@ -96,10 +93,10 @@ def field_options(
 ) -> Decorator:
     """Decorator: the flags of several fields, with arguments as those of `field_option`."""
     defaults, shown = defaults or {}, shown or {}
-    return decorated([field_option(name, defaults.get(name), shown.get(name)) for name in names])
+    return decorated(*(field_option(name, defaults.get(name), shown.get(name)) for name in names))
 
 
-def decorated(options: Sequence[Decorator]) -> Decorator:
+def decorated(*options: Decorator) -> Decorator:
     """Decorator: all of these options, in their order."""
 
     def decorate(command: Command) -> Command:
@@ -111,22 +108,18 @@ def decorated(options: Sequence[Decorator]) -> Decorator:
 
 
 _CONFIG = click.option(
-    "--config", default=None, metavar="FILE", help="Recipe file in TOML or JSON. Flags override it."
+    "--config", metavar="FILE", help="Recipe file in TOML or JSON. Flags override it."
 )
-_OUT = click.option(
-    "--out", default=None, metavar="DIR", help="Run folder to create. Default: results/<run-id>."
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+_OUT = click.option("--out", metavar="DIR", help="Run folder to create. Default: results/<run-id>.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _TRAINED = [one.name for one in list_settings(Workload) if one.heading and one.name != "resume"]
 
 # all flags of a run
 run_options = decorated(
-    [
-        _CONFIG,
-        field_options([*_TRAINED, "resume", "device", "runtime", "block_steps", "timeout_s"]),
-        _OUT,
-        _JSON,
-    ]
+    _CONFIG,
+    field_options([*_TRAINED, "resume", "device", "runtime", "block_steps", "timeout_s"]),
+    _OUT,
+    _JSON,
 )
 # the flags of the speed phase, which a comparison has unless it is turned off
 speed_options = field_options(
@@ -134,27 +127,55 @@ speed_options = field_options(
 )
 # the flags of a command that looks into one train step of a model
 step_options = decorated(
-    [
-        field_options(
-            ["model", "model_args", "batch_size", "image_size", "num_classes", "runtime"],
-            {"model": "alexnet", "batch_size": 16},
-        ),
-        click.option(
-            "--top",
-            type=click.IntRange(1),
-            default=25,
-            show_default=True,
-            help="Layers shown in the table. The record has all.",
-        ),
-        field_option("timeout_s", SETTINGS["timeout_s"].default),
-        click.option(
-            "--out",
-            default=None,
-            metavar="DIR",
-            help="Folder to create. Default: results/<command>-<model>-<time>.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-    ]
+    field_options(
+        ["model", "model_args", "batch_size", "image_size", "num_classes", "runtime"],
+        {"model": "alexnet", "batch_size": 16},
+    ),
+    click.option(
+        "--top",
+        type=click.IntRange(1),
+        default=25,
+        show_default=True,
+        help="Layers shown in the table. The record has all.",
+    ),
+    field_option("timeout_s", SETTINGS["timeout_s"].default),
+    click.option(
+        "--out", metavar="DIR", help="Folder to create. Default: results/<command>-<model>-<time>."
+    ),
+    _JSON,
+)
+ranks_option = field_option("ranks")
+nodes_option = click.option(
+    "--nodes", type=click.IntRange(1), metavar="M", help="Machines. Default: 1."
+)
+master_option = click.option(
+    "--master", metavar="HOST:PORT", help="Address of machine 0 for the others."
+)
+# the flags of a run in several ranks; only eager, graph and compare have them
+rank_options = decorated(
+    ranks_option,
+    click.option(
+        "--oversubscribe", is_flag=True, help="Allow more ranks than this machine has usable cores."
+    ),
+    nodes_option,
+    click.option(
+        "--node-rank",
+        type=click.IntRange(0),
+        metavar="K",
+        help="Number of this machine, from 0. See bench launch --plan.",
+    ),
+    master_option,
+    click.option(
+        "--token",
+        envvar="BENCH_TOKEN",
+        metavar="WORD",
+        help="Word that all machines of the run share. Default: the variable BENCH_TOKEN.",
+    ),
+)
+weak_option = click.option(
+    "--weak",
+    is_flag=True,
+    help="Measure weak scaling, speed only. One process takes the batch of one rank.",
 )
 
 
@@ -166,15 +187,10 @@ def workload_options(
     `help_texts` replaces the help of flags. `shown` are the defaults that the command applies in
     place of the fields'.
     """
-    options: List[Decorator] = [
-        _CONFIG,
-        field_options([*_TRAINED, "timeout_s"], shown=shown),
-        _OUT,
-        _JSON,
-    ]
 
     def decorate(command: Command) -> Command:
-        command = decorated(options)(command)
+        fields = field_options([*_TRAINED, "timeout_s"], shown=shown)
+        command = decorated(_CONFIG, fields, _OUT, _JSON)(command)
         for option in command.__click_params__:  # type: ignore[attr-defined]
             option.help = help_texts.get(option.name, option.help)
         return command

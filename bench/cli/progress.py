@@ -6,8 +6,6 @@ The bar is drawn only when it is called. A thread of its own would draw while a 
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Optional, Type
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,12 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 DRAWN_EVERY_S = 0.5  # at most, but for another message
 
 
-class ProgressBar:
+class ProgressBar(Progress):
     """`bar(message, done, total)` while the context is open. Shown on stderr."""
 
     def __init__(self, unit: str) -> None:
         console = Console(stderr=True)
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -32,36 +30,21 @@ class ProgressBar:
             disable=not console.is_terminal,
         )
         self._unit, self._message, self._drawn_s = unit, "", 0.0
-        self._task = self._progress.add_task("", total=None, unit=unit)
+        self._bar = self.add_task("", total=None, unit=unit)
 
-    def __call__(self, message: str, done: int, total: int) -> None:
-        self._update(message, done, total, self._unit)
-
-    def seconds(self, message: str, done: int, total: int) -> None:
-        """The same as a call, for a part of the job that is counted in seconds."""
-        self._update(message, done, total, "s")
-
-    def _update(self, message: str, done: int, total: int, unit: str) -> None:
-        self._progress.update(
-            self._task, description=message, completed=done, total=total, unit=unit
+    def __call__(self, message: str, done: int, total: int, unit: str = "") -> None:
+        self.update(
+            self._bar, description=message, completed=done, total=total, unit=unit or self._unit
         )
         now_s = time.monotonic()
         if message != self._message or now_s - self._drawn_s >= DRAWN_EVERY_S:
             self._message, self._drawn_s = message, now_s
-            self._progress.refresh()
+            self.refresh()
 
-    def print(self, line: str) -> None:
+    def seconds(self, message: str, done: int, total: int) -> None:
+        """The same as a call, for a part of the job that is counted in seconds."""
+        self(message, done, total, "s")
+
+    def print_line(self, line: str) -> None:
         """Print a line that stays above the bar, also without a terminal."""
-        self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
-
-    def __enter__(self) -> ProgressBar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self._progress.stop()
+        self.console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -172,7 +172,7 @@ class _CellProgress:
             ratio = f"{cell.speedup.ratio:.3f} times eager's speed"
             outcome = f"graph at {ratio}, {result.parity}"
         took = _duration(result.duration_s)
-        self._bar.print(f"[{done}/{total}] {cell.name}: {outcome}, in {took}{left}")
+        self._bar.print_line(f"[{done}/{total}] {cell.name}: {outcome}, in {took}{left}")
 
 
 def _duration(seconds: float) -> str:

@@ -107,7 +107,7 @@ def tune(
     with ProgressBar("s") as bar:
 
         def show(mode: str, candidate: CandidateResult) -> None:
-            bar.print(_describe(mode, candidate))
+            bar.print_line(_describe(mode, candidate))
 
         try:
             document = run_search(request, folder, written, observe=bar, show=show)

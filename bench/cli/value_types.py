@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import click
 
 from ..plan.graph_options import parse_option
 
 # what click says of a part, in plain words
-_WORDS = {"a valid integer range": "a whole number", "a valid float range": "a number"}
+_WORDS = {
+    "a valid integer range": "a whole number",
+    "a valid float range": "a number",
+    "a valid integer": "a whole number",
+}
 
 
 class ValueList(click.ParamType):
@@ -50,16 +54,6 @@ def percent(text: str) -> float:
     if not 0 < share < 1:
         raise click.BadParameter(f"{text} is no share between 0 and 1; give one such as 3% or 0.03")
     return share
-
-
-def epochs(text: str) -> List[int]:
-    """Epochs, separated by commas; the type of a flag."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise click.BadParameter(
-            f"{text} is no list of epochs; give whole numbers such as 60,120,160"
-        ) from None
 
 
 def parse_pairs(

@@ -87,10 +87,10 @@ def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
 
             place = locate_environment(version)
             if not place.exists():
-                bar.print(f"OneFlow {version}: pip makes {place}, a download of up to 2 GB")
+                bar.print_line(f"OneFlow {version}: pip makes {place}, a download of up to 2 GB")
             show(f"OneFlow {version}")
             pythons[version] = ensure_environment(version, show)
-            bar.print(f"OneFlow {version}: runs on {pythons[version]}")
+            bar.print_line(f"OneFlow {version}: runs on {pythons[version]}")
     return pythons
 
 

@@ -78,11 +78,6 @@ class RankGroup:
         self._release = release
         self._answers: List[Optional[Dict[str, Any]]] = []
 
-    @property
-    def pid(self) -> int:
-        """Of rank 0."""
-        return int(self._members[0].pid)
-
     def ask(self, call: str, timeout_s: float, **arguments: Any) -> Dict[str, Any]:
         """Ask all ranks, as `WorkerProcess.ask`; an error names the rank and leaves no process."""
         self.send(call, **arguments)
@@ -105,7 +100,8 @@ class RankGroup:
         deadline = time.monotonic() + timeout_s
         while None in self._answers:
             left_s = deadline - time.monotonic()
-            select.select(self._list_awaited(call), [], [], max(0.0, min(left_s, POLL_S)))
+            watched = [self._members[rank] for rank in self._list_watched(call)]
+            select.select(watched, [], [], max(0.0, min(left_s, POLL_S)))
             self._collect(call)
             if None in self._answers and left_s <= 0.0:
                 self._fail_late(call, timeout_s)
@@ -113,22 +109,22 @@ class RankGroup:
             return self._merge(call, [answer for answer in self._answers if answer is not None])
         except WorkerError as error:
             self.kill()
-            raise WorkerError(f"the worker '{self.name}': {error}", self.read_log_tail()) from None
+            tail = self._members[0].read_log_tail()
+            raise WorkerError(f"the worker '{self.name}': {error}", tail) from None
 
-    def _list_awaited(self, call: str) -> List[Any]:
-        """The members to watch: all, as none may die; after the last call those yet to answer."""
-        if call != LAST_CALL:
-            return self._members
-        return [m for m, answer in zip(self._members, self._answers) if answer is None]
+    def _list_watched(self, call: str) -> List[int]:
+        """All ranks, as none may die; after the last call those that have yet to answer."""
+        answers = enumerate(self._answers)
+        return [rank for rank, answer in answers if call != LAST_CALL or answer is None]
 
     def _collect(self, call: str) -> None:
         """Take the answers that have come; raise if a rank has failed."""
-        errors = self._poll(call, range(len(self._members)))
+        watched = self._list_watched(call)
+        errors = self._poll(call, watched)
         refused = any(isinstance(error, InputError) for error in errors.values())
         if refused or (errors and all(map(is_aborted, errors.values()))):
             time.sleep(AGREE_S)
-            others = [rank for rank in range(len(self._members)) if rank not in errors]
-            errors.update(self._poll(call, others))
+            errors.update(self._poll(call, [rank for rank in watched if rank not in errors]))
         if errors:
             self._fail(errors)
 
@@ -136,8 +132,6 @@ class RankGroup:
         """Keep the answers of these ranks; return their errors."""
         errors: Dict[int, BenchError] = {}
         for rank in ranks:
-            if self._answers[rank] is not None and call == LAST_CALL:
-                continue
             try:
                 answer = self._members[rank].poll(call)
             except BenchError as error:
@@ -172,10 +166,6 @@ class RankGroup:
             f"{self._members[late[0]].log_path}; give a longer --timeout if the turn needs it",
             self._members[late[0]].read_log_tail(),
         )
-
-    def read_log_tail(self) -> str:
-        """The last lines of rank 0, which writes the checkpoints."""
-        return str(self._members[0].read_log_tail())
 
     def kill(self) -> None:
         """End all ranks and the processes that they started, at once."""

@@ -15,8 +15,16 @@ from .placement import are_disjoint
 
 Answer = Dict[str, Any]
 Rule = Callable[[List[Any]], Any]  # of the ranks' values of a field
+CALLS = ["setup", "prepare", "compile", "train", "measure", "eval", "save", "probe", "end"]
 OWN_LOSSES = "ddp"  # the strategy in which a rank knows only the loss of its own share
-EQUAL = ("initial_digest", "teacher_digest", "first_step")  # of ranks that begin to train
+EQUAL = ("initial_digest", "teacher_digest", "first_step")  # of ranks that train one model
+SUMMED_COUNTERS = (
+    "minor_faults",
+    "major_faults",
+    "voluntary_switches",
+    "involuntary_switches",
+    "instructions",
+)
 
 
 def _sum(values: List[Any]) -> Any:
@@ -26,7 +34,7 @@ def _sum(values: List[Any]) -> Any:
 
 def _mean(values: Sequence[Optional[float]]) -> Optional[float]:
     """In float64; None if a rank's value is not finite."""
-    known: List[float] = [value for value in values if value is not None]
+    known = [value for value in values if value is not None]
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
@@ -34,31 +42,12 @@ def _join(digests: List[Any]) -> Optional[str]:
     return None if None in digests else join_digests(digests)
 
 
-_START: Dict[str, Rule] = dict.fromkeys(
-    ("import_s", "build_s", "compile_train_s", "compile_eval_s"), max
-)
-_STEPS: Dict[str, Rule] = {"duration_s": max, "cpu_s": _sum}
-_COUNTERS: Dict[str, Rule] = dict.fromkeys(
-    (
-        "minor_faults",
-        "major_faults",
-        "voluntary_switches",
-        "involuntary_switches",
-        "instructions",
-    ),
-    _sum,
-)
-# the fields of each call that are merged; the others, such as energy, are those of rank 0
-_RULES: Dict[str, Dict[str, Rule]] = {
-    "setup": _START,
-    "prepare": _START,
-    "compile": _START,
-    "train": {**_STEPS, "labels_digest": _join, "images_digest": _join},
-    "measure": {**_STEPS, **_COUNTERS},
-    "eval": {"duration_s": max, "correct": _sum, "samples": sum},
-    "save": {},
-    "probe": {"sync_s": max, "loader_step_time_s": max, "peak_rss_bytes": _sum},
-    "end": {"peak_rss_bytes": sum},
+_SLOWEST = ("import_s", "build_s", "compile_train_s", "compile_eval_s", "duration_s", "sync_s")
+# the fields that are merged; the others, such as energy, are those of rank 0
+_RULES: Dict[str, Rule] = {
+    **dict.fromkeys((*_SLOWEST, "loader_step_time_s"), max),
+    **dict.fromkeys((*SUMMED_COUNTERS, "cpu_s", "correct", "samples", "peak_rss_bytes"), _sum),
+    **dict.fromkeys(("labels_digest", "images_digest"), _join),
 }
 
 
@@ -74,38 +63,30 @@ def merge_answers(
     `answers` and `cores` are ordered by rank. Each of the `nodes` has the same number of ranks.
     Raises WorkerError if the ranks contradict each other.
     """
-    if call not in _RULES:
+    if call not in CALLS:
         raise WorkerError(f"the call {call} cannot be asked of a group of ranks")
+    for name in EQUAL:
+        _check_equal(answers, name)
     merged = dict(answers[0])
-    for name, rule in _RULES[call].items():
-        if name in merged:
-            merged[name] = rule([answer[name] for answer in answers])
-    if _RULES[call] is _START:
-        for name in EQUAL:
-            _check_equal(answers, name)
+    for name in [name for name in merged if name in _RULES]:
+        merged[name] = _RULES[name]([answer[name] for answer in answers])
     if call in ("prepare", "setup"):
         merged["rank_cores"] = [list(part) for part in cores]
-    elif call == "measure" and _have_own_cores(cores, nodes) and "machine_busy_s" in merged:
-        merged["machine_busy_s"] = _sum([answer["machine_busy_s"] for answer in answers])
-    return {**merged, **_list_more(call, answers, strategy)}
-
-
-def _list_more(call: str, answers: Sequence[Answer], strategy: Optional[str]) -> Answer:
-    """Fields that follow from more than the ranks' values of the same field."""
-    more: Answer = {}
-    if call in ("train", "measure"):
-        more["rank_durations_s"] = [answer["duration_s"] for answer in answers]
+    elif call in ("train", "measure"):
+        merged["rank_durations_s"] = [answer["duration_s"] for answer in answers]
     elif call == "eval":
-        more["loss"] = _weigh_losses(answers)
+        merged["loss"] = _weigh_losses(answers)
     elif call == "end":
-        more["rank_peak_rss_bytes"] = [answer["peak_rss_bytes"] for answer in answers]
+        merged["rank_peak_rss_bytes"] = [answer["peak_rss_bytes"] for answer in answers]
     if call == "train" and strategy == OWN_LOSSES:
-        more["losses"] = [_mean(step) for step in zip(*(answer["losses"] for answer in answers))]
-    return more
+        merged["losses"] = [_mean(step) for step in zip(*(answer["losses"] for answer in answers))]
+    if "machine_busy_s" in merged and _have_own_cores(cores, nodes):
+        merged["machine_busy_s"] = _sum([answer["machine_busy_s"] for answer in answers])
+    return merged
 
 
 def _check_equal(answers: Sequence[Answer], name: str) -> None:
-    """Raise WorkerError if a rank begins with another value than rank 0."""
+    """Raise WorkerError if a rank has another value than rank 0."""
     values = [answer.get(name) for answer in answers]
     for rank, value in enumerate(values):
         if value != values[0]:

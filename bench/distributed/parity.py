@@ -14,52 +14,20 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from pydantic import BaseModel, ConfigDict
-
 from ..parity.judge import KnownDifference, load_known_differences
 from ..record.events import BlockEvent, SetupEvent
 from ..record.run import RunRecord
-from ..report.comparison import ACCURACY_TOLERANCE
-from ..verdict.statistics import Ratio
-from .summary import RanksSummary, summarize_ranks
+from ..report.comparison import ACCURACY_TOLERANCE, Comparison
+from .summary import Expected, RanksSummary, ReferenceErrors, summarize_ranks
 
-NOT_JUDGED = "not judged"
 COMPARED_STEPS = 20  # training amplifies any rounding, so later losses differ anyway
 MULTIPLIER = 4.0
 FLOOR = 1e-6
 SMALLEST_LOSS = 1e-3
 LEVEL = "ranks"  # of the known differences
 _GRADIENT = "gradient"  # kind of the entry that explains rounding
-_JUDGED = ("identical", "equal within rounding", "different")  # with equal batches and weights
 
-
-class ReferenceErrors(BaseModel):
-    """The largest relative errors of the losses against float64, over the first steps."""
-
-    model_config = ConfigDict(frozen=True)
-
-    steps: int
-    contender: float
-    baseline: float
-    allowed: float
-
-
-class Expected(BaseModel):
-    """A known difference that the model and the strategy have, and its size in this run."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    reason: str
-    link: str
-    size: float  # largest relative difference of the losses from the baseline's
-
-
-class RanksComparison(RanksSummary):
-    """The summary, with the numbers behind the parity."""
-
-    errors: Optional[ReferenceErrors]  # None without a reference
-    expected: Optional[Expected]  # the known difference behind a parity of "different"
+Losses = Sequence[Optional[float]]  # None: not finite
 
 
 class RanksParity(NamedTuple):
@@ -70,77 +38,83 @@ class RanksParity(NamedTuple):
     expected: Optional[Expected] = None
 
 
-def compare_ranks(
-    record: RunRecord,
-    baseline: str,
-    contender: str,
-    ratio: Optional[Ratio],
-    verdict: Tuple[str, str],
-    accuracy_difference: Optional[float],
-) -> Tuple[Optional[RanksComparison], Tuple[str, str]]:
-    """The comparison, with the parity and its reason.
+def judge_comparison(record: RunRecord, comparison: Comparison) -> Comparison:
+    """The comparison with the summary and the parity of its ranks.
 
-    A contender of one rank has no comparison and keeps `verdict`, the parity by weights, batches
-    and losses of the two alone. In weak scaling the batches differ, so parity is not judged.
+    A contender of one rank keeps its comparison: by weights, batches and losses of the two alone.
     """
-    summary = summarize_ranks(record, baseline, contender, ratio)
-    if summary is None:
-        return None, verdict
-    fields = summary.model_dump()
-    if summary.weak:
+    baseline, contender = comparison.baseline.name, comparison.contender.name
+    ranks = summarize_ranks(record, baseline, contender, comparison.speedup)
+    if ranks is None:
+        return comparison
+    errors = None if ranks.weak else _measure_record(record, baseline, contender)
+    judged = _judge_record(record, comparison, ranks, errors)
+    update = {
+        "parity": judged.parity,
+        "parity_reason": judged.reason,
+        "parity_expected": judged.expected is not None,
+        "ranks": ranks.model_copy(update={"errors": errors, "expected": judged.expected}),
+    }
+    return comparison.model_copy(update=update)
+
+
+def _measure_record(record: RunRecord, baseline: str, contender: str) -> Optional[ReferenceErrors]:
+    """The errors against the run's reference; None without one."""
+    references = [one.name for one in record.document.contenders if one.reference]
+    names = (baseline, contender, *references[:1])
+    return measure_errors(*(_list_losses(record, name) for name in names)) if references else None
+
+
+def _judge_record(
+    record: RunRecord,
+    comparison: Comparison,
+    ranks: RanksSummary,
+    errors: Optional[ReferenceErrors],
+) -> RanksParity:
+    if ranks.weak:
         reason = "in weak scaling the batches of one process and of all ranks are of two sizes"
-        return RanksComparison(**fields, errors=None, expected=None), (NOT_JUDGED, reason)
-    ours, theirs = (record.of_kind(BlockEvent, name) for name in (baseline, contender))
-    reference = next((one for one in record.document.contenders if one.reference), None)
-    errors = None
-    if reference is not None:
-        errors = measure_errors(ours, theirs, record.of_kind(BlockEvent, reference.name))
-    known = []
-    for setup in record.of_kind(SetupEvent, contender)[:1]:
+        return RanksParity("not judged", reason)
+    ours, theirs = (
+        _list_losses(record, one.name) for one in (comparison.baseline, comparison.contender)
+    )
+    known: List[KnownDifference] = []
+    for setup in record.of_kind(SetupEvent, comparison.contender.name)[:1]:
         oneflow = setup.environment.get("oneflow")
-        known = find_known(setup.module_kinds or [], summary.strategy, oneflow)
-    size = _measure_size(ours, theirs)
-    judged = judge_ranks(verdict, errors, size, accuracy_difference, known)
-    compared = RanksComparison(**fields, errors=errors, expected=judged.expected)
-    return compared, (judged.parity, judged.reason)
+        known = find_known(setup.module_kinds or [], ranks.strategy, oneflow)
+    return judge_ranks(
+        (comparison.parity, comparison.parity_reason),
+        errors,
+        measure_relative(theirs, ours),
+        comparison.accuracy_difference,
+        known,
+    )
 
 
-def _measure_size(baseline: Sequence[BlockEvent], contender: Sequence[BlockEvent]) -> float:
-    """The largest relative difference of the first losses; 0 without common losses."""
-    sides = ([loss for block in side for loss in block.losses] for side in (baseline, contender))
-    both = [(a, b) for a, b in zip(*sides) if a is not None and b is not None]
-    if not both:
-        return 0.0
-    left, right = zip(*both[:COMPARED_STEPS])
-    return measure_relative(right, left)
+def _list_losses(record: RunRecord, name: str) -> Losses:
+    losses = [loss for block in record.of_kind(BlockEvent, name) for loss in block.losses]
+    return losses[:COMPARED_STEPS]
 
 
 def measure_errors(
-    baseline: Sequence[BlockEvent],
-    contender: Sequence[BlockEvent],
-    reference: Sequence[BlockEvent],
+    baseline: Losses, contender: Losses, reference: Losses
 ) -> Optional[ReferenceErrors]:
     """None if the three have no common steps, or if one of their losses is not finite."""
-    sides = [
-        [loss for block in side for loss in block.losses][:COMPARED_STEPS]
-        for side in (baseline, contender, reference)
-    ]
-    steps = min(map(len, sides))
-    ours, theirs, true = ([x for x in side[:steps] if x is not None] for side in sides)
-    if not steps or min(len(ours), len(theirs), len(true)) < steps:
+    steps = list(zip(baseline, contender, reference))
+    if not steps or any(None in step for step in steps):
         return None
-    error = measure_relative(ours, true)
+    error = measure_relative(baseline, reference)
     return ReferenceErrors(
-        steps=steps,
-        contender=measure_relative(theirs, true),
+        steps=len(steps),
+        contender=measure_relative(contender, reference),
         baseline=error,
         allowed=MULTIPLIER * error + FLOOR,
     )
 
 
-def measure_relative(losses: Sequence[float], reference: Sequence[float]) -> float:
-    """The largest relative difference of losses from those of a reference."""
-    return max(abs(x - r) / max(abs(r), SMALLEST_LOSS) for x, r in zip(losses, reference))
+def measure_relative(losses: Losses, reference: Losses) -> float:
+    """The largest relative difference from a reference, over the steps where both are finite."""
+    pairs = [(x, r) for x, r in zip(losses, reference) if x is not None and r is not None]
+    return max((abs(x - r) / max(abs(r), SMALLEST_LOSS) for x, r in pairs), default=0.0)
 
 
 def judge_ranks(
@@ -157,18 +131,15 @@ def judge_ranks(
     weights or the batches differ.
     """
     parity, reason = verdict
-    if errors is not None and parity in _JUDGED[1:]:
+    if errors is not None and parity in ("equal within rounding", "different"):
         parity, reason = _judge_errors(errors, accuracy_difference)
     if parity == "different":
-        entry = next((one for one in known if one.kind != _GRADIENT), None)
-        if entry is not None:
+        for entry in (one for one in known if one.kind != _GRADIENT):
             expected = Expected(id=entry.id, reason=entry.reason, link=entry.link, size=size)
             reason = f"{reason}; expected, by {size:.1e} of the baseline's: {entry.reason}"
             return RanksParity(parity, reason, expected)
     elif parity == "equal within rounding":
-        entry = next((one for one in known if one.kind == _GRADIENT), None)
-        if entry is not None:
-            reason = f"{reason}; {entry.reason}"
+        reason = "; ".join([reason, *(one.reason for one in known if one.kind == _GRADIENT)])
     return RanksParity(parity, reason)
 
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Sequence
+
+from pydantic import BaseModel
 
 from ..config import Contender
 from ..training.identity import Identity
@@ -91,34 +93,16 @@ def create_placement_variables(placement: Placement, divide_threads: bool) -> Di
     }
 
 
-def store_placement(placement: Placement, contender: Contender) -> Dict[str, Any]:
-    """The message to another machine, which knows the contender by all but its process name."""
-    return {
-        "placement": list(placement),
-        "name": contender.name,
-        "contender": _identify(contender),
-    }
+class RankStart(BaseModel):
+    """The message by which machine 0 starts a rank on another machine."""
 
+    placement: Placement
+    contender: Contender  # under the name of its process
 
-def restore_placement(message: Mapping[str, Any]) -> Placement:
-    """The placement in a message. Raises TypeError or ValueError if there is none."""
-    identity, local_rank, master, cores = message["placement"]
-    return Placement(
-        Identity(*identity), int(local_rank), Address(*master), [int(core) for core in cores]
-    )
-
-
-def find_contender(message: Mapping[str, Any], contenders: List[Contender]) -> Contender:
-    """The contender of a message, out of those that this machine was started with.
-
-    So a machine runs only contenders from its own command line. Raises ValueError for another.
-    """
-    name = str(message["name"])
-    for one in contenders:
-        if _identify(one) == message["contender"] and Path(name).name == name:
-            return one.model_copy(update={"name": name})
-    raise ValueError("machine 0 asks for a contender that this machine was not started with")
-
-
-def _identify(contender: Contender) -> Dict[str, Any]:
-    return contender.model_dump(mode="json", exclude={"name"})
+    def check_contender(self, contenders: Sequence[Contender]) -> None:
+        """Raise ValueError for a contender that is not on this machine's own command line."""
+        name = self.contender.name
+        for one in contenders:
+            if one.model_copy(update={"name": name}) == self.contender and Path(name).name == name:
+                return
+        raise ValueError("machine 0 asks for a contender that this machine was not started with")

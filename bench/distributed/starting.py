@@ -20,9 +20,9 @@ from .merging import merge_answers
 from .placement import (
     THREADS,
     Placement,
+    RankStart,
     create_placement_variables,
     divide_cores,
-    store_placement,
 )
 from .rendezvous import PortReservation
 
@@ -77,10 +77,9 @@ def start_group(
     cores = [own for usable in machines for own in divide_cores(usable, each)]
     reservation = PortReservation() if nodes is None else PortReservation(nodes.host)
     hosts = [reservation.address.host, *(node.address for node in others)]
-    local_ranks = count_local_ranks([host for host in hosts for _ in range(each)])
     placements = [
-        Placement(Identity(rank, contender.ranks), local_ranks[rank], reservation.address, own)
-        for rank, own in enumerate(cores)
+        Placement(Identity(rank, contender.ranks), local_rank, reservation.address, own)
+        for rank, (local_rank, own) in enumerate(zip(count_local_ranks(hosts, each), cores))
     ]
     members: List[Any] = []
     try:
@@ -91,7 +90,10 @@ def start_group(
             members += nodes.start_ranks(
                 [create_title(contender.name, one.identity) for one in placements[each:]],
                 [node for node in others for _ in range(each)],
-                [store_placement(one, contender) for one in placements[each:]],
+                [
+                    RankStart(placement=one, contender=contender).model_dump(mode="json")
+                    for one in placements[each:]
+                ],
             )
     except (BenchError, OSError, KeyboardInterrupt):
         for member in members:
@@ -107,9 +109,11 @@ def start_group(
     )
 
 
-def count_local_ranks(hosts: Sequence[str]) -> List[int]:
+def count_local_ranks(hosts: Sequence[str], each: int) -> List[int]:
     """Each rank's number on its host, as OneFlow counts: by the address that rank 0 sees.
 
-    With other numbers the ranks would wait for each other forever.
+    With other numbers the ranks would wait for each other forever. A host may stand for two
+    machines; each machine has `each` ranks.
     """
-    return [hosts[:rank].count(host) for rank, host in enumerate(hosts)]
+    spread = [host for host in hosts for _ in range(each)]
+    return [spread[:rank].count(host) for rank, host in enumerate(spread)]

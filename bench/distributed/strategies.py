@@ -34,6 +34,11 @@ def check_share(job: Job, setting: ModeSetting) -> None:
         )
 
 
+def share(placement: flow.placement, *batch: flow.Tensor) -> Tuple[flow.Tensor, ...]:
+    """The ranks' shares as one global batch."""
+    return tuple(one.to_global(placement=placement, sbp=flow.sbp.split(0)) for one in batch)
+
+
 def renew_optimizer(job: Job, setting: ModeSetting) -> Job:
     """The job with a new optimizer and schedule, for the present parameters of its model.
 
@@ -86,7 +91,7 @@ class GlobalEager(EagerMode):
         self._placement = place_on_all(device_of(job.model))
 
     def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
-        return super().compute_loss(self._share(images), self._share(labels))
+        return super().compute_loss(*share(self._placement, images, labels))
 
     def eval_step(self) -> EvalOutput:
         """As `EagerMode.eval_step`, of this rank's share."""
@@ -94,11 +99,8 @@ class GlobalEager(EagerMode):
         job.model.eval()
         with flow.no_grad():
             images, labels = job.eval_feed.next_batch()
-            logits = job.model(self._share(images))
-            return logits.to_global(sbp=flow.sbp.split(0)).to_local(), labels
-
-    def _share(self, tensor: flow.Tensor) -> flow.Tensor:
-        return tensor.to_global(placement=self._placement, sbp=flow.sbp.split(0))
+            logits = job.model(*share(self._placement, images))
+            return share(self._placement, logits)[0].to_local(), labels
 
 
 class SharedGraph(GraphMode):
@@ -131,15 +133,12 @@ class SharedGraph(GraphMode):
         job.objective.to_global(placement=self._placement, sbp=flow.sbp.broadcast)
 
     def place(self, *batch: flow.Tensor) -> Tuple[flow.Tensor, ...]:
-        """The ranks' shares as one global batch."""
-        split = flow.sbp.split(0)
-        return tuple(tensor.to_global(placement=self._placement, sbp=split) for tensor in batch)
+        return share(self._placement, *batch)
 
     def eval_step(self) -> EvalOutput:
         """As `EagerMode.eval_step`, of this rank's share."""
         logits, labels = super().eval_step()
-        split = flow.sbp.split(0)
-        return logits.to_global(placement=self._placement, sbp=split).to_local(), labels
+        return share(self._placement, logits)[0].to_local(), labels
 
 
 class TensorParallelGraph(SharedGraph):

@@ -1,8 +1,13 @@
-"""The speed, memory and communication of several ranks, computed from a record alone."""
+"""The speed, memory and communication of several ranks, computed from a record alone.
+
+An all-reduce of S bytes over N ranks makes each rank send 2 (N - 1) / N S bytes. That is the least
+that any algorithm needs, and a ring reaches it: Patarasuk and Yuan, Bandwidth optimal all-reduce
+algorithms for clusters of workstations, J. Parallel Distrib. Comput. 69, 2009.
+"""
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Union
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,11 +23,25 @@ from ..record.events import (
 )
 from ..record.run import RunRecord
 from ..verdict.statistics import Ratio, summarize
-from .communication import Communication, derive_communication
+
+BYTES_PER_PARAMETER = 4  # float32, which several ranks train in
+_REDUCING = ("ddp", "global", "dp")  # all gradients are summed over the ranks once an update
+_NOT_DERIVED = {
+    "tp": "the sizes of the activations between the split layers are not in the record",
+    "pp": "the sizes of the activations between the stages are not in the record",
+    "zero": "it has not been run",
+}
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class Communication(_Part):
+    """The bytes that each rank sends in a step; None, with the reason, if they do not follow."""
+
+    sent_bytes: Optional[float]
+    basis: str  # the formula, or the reason why there is none
 
 
 class RankSpread(_Part):
@@ -33,6 +52,24 @@ class RankSpread(_Part):
     worst: float
     slowest_rank: int  # that was the slowest most often
     slowest_share: float  # of the blocks
+
+
+class ReferenceErrors(_Part):
+    """The largest relative errors of the losses against float64, over the first steps."""
+
+    steps: int
+    contender: float
+    baseline: float
+    allowed: float
+
+
+class Expected(_Part):
+    """A known difference that the model and the strategy have, and its size in this run."""
+
+    id: str
+    reason: str
+    link: str
+    size: float  # largest relative difference of the losses from the baseline's
 
 
 class RanksSummary(_Part):
@@ -57,6 +94,8 @@ class RanksSummary(_Part):
     rank_peak_rss_bytes: Optional[List[int]]
     rank_cores: Optional[List[List[int]]]
     spread: Optional[RankSpread]
+    errors: Optional[ReferenceErrors] = None  # None without a reference
+    expected: Optional[Expected] = None  # the known difference behind a parity of "different"
 
 
 def summarize_ranks(
@@ -64,7 +103,7 @@ def summarize_ranks(
 ) -> Optional[RanksSummary]:
     """The summary of a contender of several ranks; None for one of a single process.
 
-    `ratio` is that of the step times, baseline over contender.
+    `ratio` is that of the step times, baseline over contender. Parity is not judged here.
     """
     sides = {one.name: one for one in record.document.contenders}
     left, right = sides[baseline], sides[contender]
@@ -73,10 +112,15 @@ def summarize_ranks(
     workload = record.document.workload
     ours, theirs = (workload_of(workload, side).batch_size for side in (left, right))
     speedup = _scale(ratio, theirs / ours)
+    accumulation_steps = right.accumulation_steps or workload.accumulation_steps
+    setups = _list_setups(record, contender)
+    # of the first contender: a rank may hold only a part of the parameters
+    counts = [e.num_params for e in _list_setups(record, next(iter(sides)))]
+    num_params = next((count for count in counts if count is not None), None)
     return RanksSummary(
         strategy=spell_strategy(right.mode, right.strategy),
         ranks=right.ranks,
-        accumulation_steps=right.accumulation_steps or workload.accumulation_steps,
+        accumulation_steps=accumulation_steps,
         weak=ours != theirs,
         baseline_mode=left.mode,
         batch_size=theirs,
@@ -85,23 +129,47 @@ def summarize_ranks(
         baseline_step_time_s=_find_step_time(record, baseline),
         speedup=speedup,
         efficiency=_scale(speedup, 1 / right.ranks) if left.ranks == 1 else None,
-        communication=derive_communication(_with_accumulation(right, record), _count(record)),
+        communication=derive_communication(
+            right.model_copy(update={"accumulation_steps": accumulation_steps}),
+            num_params,
+        ),
         rank_peak_rss_bytes=_find_peaks(record, contender),
-        rank_cores=_find_cores(record, contender),
+        rank_cores=next((e.rank_cores for e in setups if e.rank_cores), None),
         spread=measure_spread(_list_rank_durations(record, contender)),
     )
 
 
-def _with_accumulation(contender: Contender, record: RunRecord) -> Contender:
-    steps = contender.accumulation_steps or record.document.workload.accumulation_steps
-    return contender.model_copy(update={"accumulation_steps": steps})
+def sent_bytes(ranks: int, size_bytes: float) -> float:
+    """Bytes that each rank sends in an all-reduce of `size_bytes`, in a ring and in a tree."""
+    return 2 * (ranks - 1) / ranks * size_bytes
+
+
+def derive_communication(contender: Contender, num_params: Optional[int]) -> Communication:
+    """Bytes that each rank sends in an update, for strategies with one all-reduce of gradients.
+
+    The gradients of all parameters count, as if none were frozen. DDP's broadcast of buffers, the
+    losses and padding do not count.
+    """
+    strategy = contender.strategy or ""
+    if strategy not in _REDUCING:
+        return Communication(sent_bytes=None, basis=_NOT_DERIVED[strategy])
+    if num_params is None:
+        return Communication(sent_bytes=None, basis="the record does not hold the parameters")
+    if contender.mode == "eager" and (contender.accumulation_steps or 1) > 1:
+        why = "whether eager ranks reduce after each part of a batch is not in the record"
+        return Communication(sent_bytes=None, basis=why)
+    size_bytes = BYTES_PER_PARAMETER * num_params
+    return Communication(
+        sent_bytes=sent_bytes(contender.ranks, size_bytes),
+        basis=f"2 (N - 1) / N x {size_bytes} bytes of gradients, an all-reduce in a ring",
+    )
 
 
 def _scale(ratio: Optional[Ratio], factor: float) -> Optional[Ratio]:
     if ratio is None:
         return None
-    low, high = (None if end is None else end * factor for end in (ratio.low, ratio.high))
-    update = {"ratio": ratio.ratio * factor, "low": low, "high": high}
+    ends = {"ratio": ratio.ratio, "low": ratio.low, "high": ratio.high}
+    update = {name: None if end is None else end * factor for name, end in ends.items()}
     return ratio.model_copy(update=update)
 
 
@@ -117,12 +185,8 @@ def _find_step_time(record: RunRecord, name: str) -> Optional[float]:
     return summarize(times).median if times else None
 
 
-def _count(record: RunRecord) -> Optional[int]:
-    """Parameters of the baseline's model: a rank may hold only a part of them."""
-    name = record.document.contenders[0].name
-    events = [*record.of_kind(SetupEvent, name), *record.of_kind(SpeedSetupEvent, name)]
-    counts = [event.num_params for event in events if event.num_params is not None]
-    return counts[0] if counts else None
+def _list_setups(record: RunRecord, name: str) -> List[Union[SetupEvent, SpeedSetupEvent]]:
+    return [*record.of_kind(SetupEvent, name), *record.of_kind(SpeedSetupEvent, name)]
 
 
 def _find_peaks(record: RunRecord, name: str) -> Optional[List[int]]:
@@ -133,12 +197,6 @@ def _find_peaks(record: RunRecord, name: str) -> Optional[List[int]]:
         if peaks:
             return [max(of_rank) for of_rank in zip(*peaks)]
     return None
-
-
-def _find_cores(record: RunRecord, name: str) -> Optional[List[List[int]]]:
-    events = [*record.of_kind(SetupEvent, name), *record.of_kind(SpeedSetupEvent, name)]
-    known: List[List[List[int]]] = [event.rank_cores for event in events if event.rank_cores]
-    return known[0] if known else None
 
 
 def _list_rank_durations(record: RunRecord, name: str) -> List[List[float]]:

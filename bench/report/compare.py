@@ -11,7 +11,7 @@ from ..verdict.judge import INCONCLUSIVE
 from ..verdict.summary import SpeedSummary
 from .blocks import Block, Figure, Heading, Table, Text
 from .comparison import Comparison, ContenderSummary
-from .extension import list_extension_blocks
+from .extension import EXTENSIONS
 from .format import (
     INTERVAL,
     MISSING,
@@ -34,9 +34,9 @@ from .format import (
 
 SHOWN_EPOCHS = 5  # the last ones; the picture has them all
 LONGER_BUDGET = 10  # times the seconds of an inconclusive run: a third of its detectable difference
-SUMMARISED_BY = {
-    QUICKEST_QUARTER: "the mean of its fastest 25 % of blocks",
-    MEDIAN: "the median of its blocks",
+SUMMARISED_BY = {  # of a process's blocks
+    QUICKEST_QUARTER: "mean of the fastest 25 %",
+    MEDIAN: "median of all blocks",
 }
 COUNTERS = {"instructions": "Instructions were", "energy_j": "Energy was"}
 EXPLANATION = [
@@ -71,7 +71,7 @@ def build_report(
     title = Heading(f"{summaries[0].model}: {names} against {summaries[0].name}")
     conclusion = Text([line for one in comparisons for line in conclude(one, several)])
     noted = [Text(notes) for notes in [list_notes(comparisons)] if notes]
-    added = list_extension_blocks(comparisons, unavailable or {})
+    added = [b for one in EXTENSIONS for b in one.list_blocks(comparisons, unavailable or {})]
     overview = [_build_overview(comparisons)] if several or added else []
     if brief:
         tables = [_build_costs(summaries)] if overview else _build_tables(comparisons)
@@ -112,29 +112,29 @@ def conclude(comparison: Comparison, several: bool = False) -> List[str]:
     parity = f"Parity{of}: {comparison.parity}. {format_sentence(comparison.parity_reason)}"
     speed = [f"Speed{of}: {comparison.speed_verdict}."]
     if ratio is not None:
-        interval = ""
+        interval = "no interval"
         if ratio.low is not None and ratio.high is not None:
-            interval = f" ({INTERVAL} interval {ratio.low:.3f} to {ratio.high:.3f})"
+            interval = f"{INTERVAL} interval {ratio.low:.3f} to {ratio.high:.3f}"
         speed.append(
-            f"{contender} runs at {ratio.ratio:.3f} times the speed of {baseline}{interval}."
+            f"{contender} runs at {ratio.ratio:.3f} times the speed of {baseline} ({interval})."
         )
     speed.append(format_sentence(comparison.speed_reason))
     if comparison.speed is not None and comparison.speed_verdict == INCONCLUSIVE:
-        speed += _advise(comparison.speed)
+        speed.append(_describe_detectable(comparison.speed))
     return [parity, " ".join(speed)]
 
 
-def _advise(speed: SpeedSummary) -> List[str]:
+def _describe_detectable(speed: SpeedSummary) -> str:
     """The least difference that an inconclusive run could have shown, and how to see less."""
     judgement = speed.judgement
     if judgement.smallest_effect is None or judgement.process_spread is None:
-        return []
+        return "Until then the smallest detectable difference is unknown."
     budget = round_up(LONGER_BUDGET * speed.duration_s)
-    return [
+    return (
         f"Identical processes differ by {format_percent(judgement.process_spread, 1)}, so only a "
         f"difference above {format_percent(judgement.smallest_effect, 1)} would have been "
         f"detected. Rerun with `--budget {budget}` or on an idle machine."
-    ]
+    )
 
 
 def list_notes(comparisons: Sequence[Comparison]) -> List[str]:

@@ -20,7 +20,7 @@ from ..verdict.statistics import (
     unpaired_ratio,
 )
 from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
-from .extension import find_addition
+from .extension import EXTENSIONS
 
 EARLY_STEPS = 10
 EARLY_TOLERANCE = 1e-4  # of max(1, |loss|), over the first EARLY_STEPS steps
@@ -149,18 +149,14 @@ def compare_contenders(
     accuracy_difference = accuracies[-1][1] - accuracies[-1][0] if accuracies else None
     parity = judge_parity(same_weights, same_batches, loss, losses, accuracy_difference)
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
-    speed = addition = None
+    speed = None
     parameters: List[ParametersEvent] = []
     if one_run:
         speed = summarize_record_speed(baseline, baseline_name, contender_name)
         speedup = speed.ratio if speed else speedup
-        addition = find_addition(
-            baseline, baseline_name, contender_name, speedup, parity, accuracy_difference
-        )
         parameters = baseline.of_kind(ParametersEvent, contender_name)
-    parity = addition.parity if addition else parity
     verdict, why = explain_verdict(speed, speedup)
-    return Comparison(
+    comparison = Comparison(
         baseline=left,
         contender=right,
         status=[record.document.status for record, _ in sides[: 1 if one_run else 2]],
@@ -172,15 +168,16 @@ def compare_contenders(
         parameter_difference=[e for e in parameters if e.baseline == baseline_name],
         parity=parity[0],
         parity_reason=parity[1],
-        parity_expected=addition is not None and addition.expected,
         speedup=speedup,
         speed_verdict=verdict,
         speed_reason=why,
         speed=speed,
         eval_speedup=_compare_times(passes[0], passes[1], one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
-        ranks=addition.payload if addition else None,
     )
+    for extension in EXTENSIONS if one_run else []:
+        comparison = extension.extend(baseline, comparison)
+    return comparison
 
 
 def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:

@@ -116,7 +116,7 @@ def draw_loss(axes: Any, series: List[Series]) -> None:
     for index, one in enumerate(series):
         losses = one.losses()
         style = choose_style(index, len(losses) < 2)
-        axes.plot(list(losses), list(losses.values()), label=one.label, **style)
+        _plot(axes, losses, one.label, style)
     _legend(axes)
 
 
@@ -127,11 +127,11 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
     as of a training that diverged, have no mark, and the title says so.
     """
     axes.set(title="Loss difference", xlabel="step", ylabel="absolute difference (nats)")
-    pairs = [(index, one, _reference(one, series)) for index, one in enumerate(series) if index]
     counts: List[int] = []  # common steps of each pair
     marks: List[float] = []
     infinite: List[int] = []  # the first such step of each pair
-    for index, one, reference in pairs:
+    for index, one in enumerate(series):
+        reference = _reference(one, series) if index else None
         if reference is None:
             continue
         ours, theirs = reference.losses(), one.losses()
@@ -141,12 +141,10 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
         infinite += [step for step, size in different.items() if not math.isfinite(size)][:1]
         shown = {step: size for step, size in different.items() if math.isfinite(size)}
         marks += shown.values()
-        if shown:
-            # equal differences are nested: the later, the smaller
-            size = 4 + 2 * (len(series) - index)
-            style = {**choose_style(index, True), "linestyle": "none", "markersize": size}
-            label = f"{one.label} against {reference.name}"
-            axes.plot(list(shown), list(shown.values()), label=label, **style)
+        # equal differences are nested: the later, the smaller
+        size = 4 + 2 * (len(series) - index)
+        style = {**choose_style(index, True), "linestyle": "none", "markersize": size}
+        _plot(axes, shown, f"{one.label} against {reference.name}", style)
     steps = {step for one in series for step in one.losses()} or {0}
     axes.set_xlim(min(steps) - 1, max(max(steps) + 1, 2))
     if marks:
@@ -156,12 +154,11 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
         _legend(axes)
     elif infinite:
         _say(axes, f"bitwise equal up to step {min(infinite)}, where losses stop being finite")
-    elif counts:
-        _say(
-            axes, f"bitwise equal in all {min(counts)} steps" if min(counts) else "no common steps"
-        )
-    else:
+    elif not counts:
         _say(axes, "one contender: nothing to compare")
+    else:
+        equal = f"bitwise equal in all {min(counts)} steps"
+        _say(axes, equal if min(counts) else "no common steps")
 
 
 def _reference(one: Series, series: List[Series]) -> Optional[Series]:
@@ -176,10 +173,9 @@ def draw_accuracy(axes: Any, series: List[Series]) -> None:
     """Validation accuracy of every epoch."""
     axes.set(title="Validation accuracy", xlabel="epoch", ylabel="accuracy (%)")
     for index, one in enumerate(series):
-        evals: List[EvalEvent] = one.record.of_kind(EvalEvent, one.name)
-        points = [(e.epoch + 1, e.accuracy * 100) for e in evals]
-        if points:
-            axes.plot(*zip(*points), label=one.label, **choose_style(index, True))
+        evals = one.record.of_kind(EvalEvent, one.name)
+        points = {e.epoch + 1: e.accuracy * 100 for e in evals}
+        _plot(axes, points, one.label, choose_style(index, True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)
 
@@ -241,9 +237,7 @@ def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
         for shift, (measure, label) in enumerate(measures.items()):
             points = {e.epoch + 1: getattr(e, measure) for e in events if getattr(e, measure)}
             marks += points.values()
-            if points:
-                style = choose_style(index + shift, True)
-                axes.plot(list(points), list(points.values()), label=label, **style)
+            _plot(axes, points, label, choose_style(index + shift, True))
     epochs = {(id(series[i].record), e.epoch) for i, events in pairs.items() for e in events}
     axes.set_xlim(0.5, max(epoch for _, epoch in epochs) + 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -273,6 +267,11 @@ def draw_facts(axes: Any, series: List[Series]) -> None:
             "",
         ]
     axes.text(0.02, 0.95, "\n".join(lines), va="top", fontsize=11, transform=axes.transAxes)
+
+
+def _plot(axes: Any, points: Dict[int, float], label: str, style: Dict[str, Any]) -> None:
+    if points:
+        axes.plot(list(points), list(points.values()), label=label, **style)
 
 
 def _scale_by_decades(axes: Any, values: Sequence[float]) -> None:

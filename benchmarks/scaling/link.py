@@ -22,7 +22,7 @@ from typing import List, Optional
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Literal
 
-from oneflow_bench.bench.distributed.communication import sent_bytes
+from oneflow_bench.bench.distributed.summary import sent_bytes
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.run import load_document
 from oneflow_bench.bench.tools.sweep.growth import MIN_BATCH_SIZES, LineFit, Point, fit_line

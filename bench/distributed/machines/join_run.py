@@ -22,12 +22,7 @@ from ...record.run import Document
 from ...worker.environment import RuntimeResolver
 from ...worker.process import create_worker_command
 from ..group import RankProcess
-from ..placement import (
-    Address,
-    create_placement_variables,
-    find_contender,
-    restore_placement,
-)
+from ..placement import Address, RankStart, create_placement_variables
 from ..starting import RANK, divides_threads
 from .handshake import create_hello, describe_run
 from .link import Link, LinkEnded, Message, pack, unpack
@@ -49,7 +44,13 @@ def join_run(
     """
     assert nodes.host is not None and nodes.port is not None
     master = Address(nodes.host, nodes.port)
-    _create(folder)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} of this machine cannot be created ({error.strerror}); give "
+            "another --out on all machines"
+        ) from None
     try:
         dataset = plan.prepare_dataset(folder)
         show(f"joining machine 0 at {master} as machine {nodes.node_rank} of {nodes.nodes}")
@@ -83,24 +84,18 @@ def create_rank_starter(
     """A function that starts the rank of a message, in this machine's environment."""
 
     def start(message: Message, connection: socket.socket) -> RankProcess:
-        contender, placement = find_contender(message, contenders), restore_placement(message)
-        environment = environments.resolve(contender, contender.interpreter)
-        variables = create_placement_variables(placement, divides_threads(contender, environments))
+        asked = RankStart.model_validate(message)
+        asked.check_contender(contenders)
+        contender, identity = asked.contender, asked.placement.identity
+        divide = divides_threads(contender, environments)
+        variables = {
+            **environments.resolve(contender, contender.interpreter),
+            **create_placement_variables(asked.placement, divide),
+        }
         command = create_worker_command(contender.interpreter, RANK)
-        together = {**environment, **variables}
-        return RankProcess(contender.name, placement.identity, command, together, logs, connection)
+        return RankProcess(contender.name, identity, command, variables, logs, connection)
 
     return start
-
-
-def _create(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            f"the folder {folder} of this machine cannot be created ({error.strerror}); give "
-            "another --out on all machines"
-        ) from None
 
 
 JOIN_S = 60.0  # to reach machine 0, which checks its data first

@@ -38,6 +38,6 @@ def test_where_there_is_no_terminal_only_lines_are_shown(capsys, monkeypatch):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     with ProgressBar("steps") as bar:
         bar("warm up", 1, 9)
-        bar.print("cell 1 is done")
+        bar.print_line("cell 1 is done")
     out, err = capsys.readouterr()
     assert (out, err) == ("", "cell 1 is done\n")

@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any, Dict
 
-from oneflow_bench.bench.distributed.plugin import register_strategies
+import oneflow_bench.bench.distributed  # noqa: F401  registers its strategies and its report
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.worker.messages import PrepareRequest, Request, SaveRequest, StepsRequest
 from oneflow_bench.bench.worker.session import Session
 
-register_strategies()
 STEPS_PER_EPOCH = 4
 REQUESTS = {"train": StepsRequest, "eval": Request, "save": SaveRequest}
 

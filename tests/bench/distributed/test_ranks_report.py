@@ -101,7 +101,10 @@ def test_one_contender_of_ranks_has_the_tables_too():
 
 def test_an_expected_difference_is_shown_with_its_size_and_is_no_fault():
     (expected,) = compare("ddp", shift=3e-2, kinds=["BatchNorm2d"])
-    assert describe_parity(expected) == "different (expected: batch-norm-shards, 3.0e-02)"
+    assert (
+        describe_parity(expected, expected.ranks)
+        == "different (expected: batch-norm-shards, 3.0e-02)"
+    )
     (unexpected,) = compare("ddp", shift=3e-2)
     assert judge_parities([expected]) == 0 and judge_parities([unexpected]) == 1
     assert judge_parities([expected, unexpected]) == 1

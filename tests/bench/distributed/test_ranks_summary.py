@@ -3,14 +3,17 @@ from __future__ import annotations
 import pytest
 from records import RANK_PEAKS, create_rank_record, create_speed_events
 
+import oneflow_bench.bench.distributed  # noqa: F401  registers its strategies and its report
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.communication import derive_communication, sent_bytes
-from oneflow_bench.bench.distributed.plugin import register_extension
-from oneflow_bench.bench.distributed.summary import measure_spread, summarize_ranks
+from oneflow_bench.bench.distributed.summary import (
+    derive_communication,
+    measure_spread,
+    sent_bytes,
+    summarize_ranks,
+)
 from oneflow_bench.bench.report.comparison import compare_records
 from oneflow_bench.bench.verdict.statistics import Ratio
 
-register_extension()
 RATIO = Ratio(ratio=1.6, low=1.5, high=1.7, count=9, paired=True, smallest_effect=0.01)
 
 

@@ -5,12 +5,11 @@ import os
 import pytest
 from fakes import parse_contender
 
+import oneflow_bench.bench.distributed  # noqa: F401  registers its strategies and its report
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.plan.contenders import parse_contenders
 
-register_strategies()
 TWO = {"ranks": 2}
 
 

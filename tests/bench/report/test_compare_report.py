@@ -88,6 +88,13 @@ def test_an_inconclusive_run_says_what_it_could_have_detected_and_what_to_do():
     assert "would have been detected" not in conclude(compare()[0])[1]
 
 
+def test_a_run_of_too_few_processes_says_that_no_detectable_difference_is_known():
+    (one,) = compare(speed=create_speed_events(0.1, 0.1, 0.1, replicates=1))
+    speed = conclude(one)[1]
+    assert "(no interval). Too few processes were measured" in speed
+    assert speed.endswith("the smallest detectable difference is unknown.")
+
+
 def test_a_verdict_that_cannot_be_reached_has_a_reason():
     record = create_record(create_events("eager"), create_events("graph", blocks=1))
     one = compare_contenders(record, "eager", record, "graph").model_copy(update={"speedup": None})

@@ -7,7 +7,7 @@ from golden import shown
 from pydantic import BaseModel
 from records import create_events, create_record
 
-from oneflow_bench.bench.report import extension
+from oneflow_bench.bench.report import compare, comparison
 from oneflow_bench.bench.report.blocks import Heading, format_markdown
 from oneflow_bench.bench.report.compare import build_report, dump_comparisons
 from oneflow_bench.bench.report.comparison import compare_records
@@ -23,19 +23,25 @@ class Painter:
     def __init__(self, expected):
         self.expected = expected
 
-    def compare(self, record, baseline, contender, ratio, parity, accuracy_difference):
-        if contender != "tuned":
-            return None
-        return extension.Addition(Payload(colour="red"), ("different", "red"), self.expected)
+    def extend(self, record, found):
+        if found.contender.name != "tuned":
+            return found
+        judged = {"parity": "different", "parity_reason": "red", "parity_expected": self.expected}
+        return found.model_copy(update={**judged, "ranks": Payload(colour="red")})
 
     def list_blocks(self, comparisons, unavailable):
         painted = [one.contender.name for one in comparisons if one.ranks is not None]
         return [Heading(f"Colour of {name}") for name in [*painted, *unavailable]]
 
 
+def use_extension(monkeypatch, one):
+    for module in (compare, comparison):
+        monkeypatch.setattr(module, "EXTENSIONS", [one])
+
+
 @pytest.fixture(params=[True, False])
 def comparisons(request, monkeypatch):
-    monkeypatch.setattr(extension, "EXTENSIONS", [Painter(request.param)])
+    use_extension(monkeypatch, Painter(request.param))
     record = create_record(*(create_events(name) for name in ("eager", "graph", "tuned")))
     graph, tuned = compare_records(record, record)
     assert (tuned.parity, tuned.parity_expected) == ("different", request.param)
@@ -59,7 +65,7 @@ def test_an_extension_adds_its_blocks(comparisons):
 
 
 def test_two_records_have_no_addition(monkeypatch):
-    monkeypatch.setattr(extension, "EXTENSIONS", [Painter(True)])
+    use_extension(monkeypatch, Painter(True))
     records = [create_record(create_events(name)) for name in ("eager", "tuned")]
     (found,) = compare_records(*records)
     assert found.ranks is None and found.parity == "identical"

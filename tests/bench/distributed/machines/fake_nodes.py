@@ -33,15 +33,16 @@ from oneflow_bench.bench.distributed.machines.join_run import Agent, connect_to_
 from oneflow_bench.bench.distributed.machines.handshake import create_hello
 from oneflow_bench.bench.distributed.group import RankProcess
 from oneflow_bench.bench.distributed.placement import (
-    Address, create_placement_variables, restore_placement
+    Address, RankStart, create_placement_variables
 )
 
 port, node_rank, logs, program = sys.argv[1:]
 
 def start(message, connection):
-    placement = restore_placement(message)
+    asked = RankStart.model_validate(message)
+    placement = asked.placement
     environment = {**os.environ, **create_placement_variables(placement, False)}
-    command, name, logs_folder = [program, *WORKER[1:]], message["name"], Path(logs)
+    command, name, logs_folder = [program, *WORKER[1:]], asked.contender.name, Path(logs)
     return RankProcess(name, placement.identity, command, environment, logs_folder, connection)
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)
