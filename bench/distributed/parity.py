@@ -136,23 +136,24 @@ def judge_ranks(
     if parity == "different":
         for entry in (one for one in known if one.kind != _GRADIENT):
             expected = Expected(id=entry.id, reason=entry.reason, link=entry.link, size=size)
-            reason = f"{reason}; expected, by {size:.1e} of the baseline's: {entry.reason}"
+            reason = f"{reason}. This was expected, by {size:.1e} of the baseline's: {entry.reason}"
             return RanksParity(parity, reason, expected)
     elif parity == "equal within rounding":
-        reason = "; ".join([reason, *(one.reason for one in known if one.kind == _GRADIENT)])
+        causes = [f"The cause is known: {one.reason}" for one in known if one.kind == _GRADIENT]
+        reason = ". ".join([reason, *causes[:1]])
     return RanksParity(parity, reason)
 
 
 def _judge_errors(errors: ReferenceErrors, accuracy_difference: Optional[float]) -> Tuple[str, str]:
     said = (
         f"over the first {errors.steps} steps the losses are within {errors.contender:.1e} of one "
-        f"process in float64, the baseline's within {errors.baseline:.1e}"
+        f"process in float64. Those of the baseline are within {errors.baseline:.1e}"
     )
     if errors.contender > errors.allowed:
-        return "different", f"{said}, and {errors.allowed:.1e} is allowed"
+        return "different", f"{said}. The limit is {errors.allowed:.1e}"
     if accuracy_difference is not None and abs(accuracy_difference) > ACCURACY_TOLERANCE:
         points = abs(accuracy_difference) * 100
-        return "different", f"{said}, but the last accuracies differ by {points:.1f} points"
+        return "different", f"{said}. But the last accuracies differ by {points:.1f} points"
     return "equal within rounding", said
 
 

@@ -23,7 +23,6 @@ from .format import (
     format_ms,
     format_number,
     format_percent,
-    format_points,
     format_sentence,
     format_sequential,
     format_short_interval,
@@ -70,7 +69,8 @@ def build_report(
     names = ", ".join(one.name for one in summaries[1:])
     title = Heading(f"{summaries[0].model}: {names} against {summaries[0].name}")
     conclusion = Text([line for one in comparisons for line in conclude(one, several)])
-    noted = [Text(notes) for notes in [list_notes(comparisons)] if notes]
+    notes = list_notes(comparisons)
+    noted = [Text(notes)] if notes else []
     added = [b for one in EXTENSIONS for b in one.list_blocks(comparisons, unavailable or {})]
     overview = [_build_overview(comparisons)] if several or added else []
     if brief:
@@ -92,8 +92,8 @@ def build_report(
 
 def build_run_report(summary: ContenderSummary) -> List[Block]:
     """A run of one mode."""
-    title = Heading(f"{summary.model}: {summary.name}")
-    return [title, _build_table([summary.name], [list_measurements(summary)])]
+    table = _build_table([summary.name], [list_measurements(summary)])
+    return [Heading(f"{summary.model}: {summary.name}"), table]
 
 
 def dump_comparisons(comparisons: Sequence[Comparison]) -> str:
@@ -174,8 +174,11 @@ def _build_overview(comparisons: Sequence[Comparison]) -> Table:
         ]
         for one in comparisons
     ]
-    columns = ["", "train step, ms", "speedup (95 % interval)", "speed", "parity"]
-    return Table(columns, rows, columns[1:3])
+    titles = ["", "train step, ms", "speedup (95 % interval)", "speed", "parity"]
+    # a run too short for steady steps has no times
+    kept = [i for i in range(len(titles)) if any(row[i] != MISSING for row in rows)]
+    shown = [[row[index] for index in kept] for row in rows]
+    return Table([titles[index] for index in kept], shown, titles[1:3])
 
 
 def _build_costs(summaries: Sequence[ContenderSummary]) -> Table:
@@ -219,10 +222,10 @@ def list_measurements(summary: ContenderSummary) -> Rows:
     accuracy = " ".join(f"{x * 100:.1f}" for x in summary.accuracy[-SHOWN_EPOCHS:])
     if len(summary.accuracy) > SHOWN_EPOCHS:
         accuracy = "... " + accuracy
-    losses = [format_number(x, ".4f") for x in (summary.first_loss, summary.last_loss)]
+    first, last = (format_number(x, ".4f") for x in (summary.first_loss, summary.last_loss))
     return {
         "train steps": str(summary.steps),
-        "loss, first to last": " to ".join(losses) if summary.steps else MISSING,
+        "loss, first to last": f"{first} to {last}" if summary.steps else MISSING,
         "accuracy by epoch, %": accuracy or MISSING,
         "train step, ms": format_summary_ms(summary.train_step_time_s),
         "validation step, ms": format_summary_ms(summary.eval_step_time_s),
@@ -240,9 +243,7 @@ def list_speed(comparison: Comparison) -> Rows:
     rows = {
         "speedup, training": format_interval(ratio),
         "speedup, validation": format_interval(comparison.eval_speedup),
-        "smallest detectable difference": format_percent(
-            ratio.smallest_effect if ratio else None, 1
-        ),
+        "smallest detectable difference": format_percent(ratio and ratio.smallest_effect, 1),
         "compilation pays for itself": format_break_even(comparison.break_even),
     }
     return rows if speed is None else {**rows, **_list_speed_phase(speed)}
@@ -263,9 +264,8 @@ def _list_speed_phase(speed: SpeedSummary) -> Rows:
         "blocks": str(speed.blocks),
         "steps of a block": str(speed.block_steps),
         "duration, s": f"{speed.duration_s:.0f}",
+        "secondary estimate: instructions": format_interval(speed.instructions),
     }
-    if speed.instructions is not None:
-        rows["secondary estimate: instructions"] = format_interval(speed.instructions)
     for name in ("baseline", "contender"):
         role = speed.roles[name]
         rows[f"warm-up steps of the {name}"] = f"{role.warmup_steps:.0f} ({role.warmup_s:.2f} s)"
@@ -287,10 +287,10 @@ def list_parity(comparison: Comparison) -> Rows:
     rows = {
         "same initial weights": format_yes(comparison.same_weights),
         "same batches": batches,
-        "largest loss difference": format_exact(loss.max_abs if loss else None),
-        "mean loss difference": format_exact(loss.mean_abs if loss else None),
-        "correlation of losses": format_number(loss.correlation if loss else None, ".12g"),
-        "accuracy difference, points": format_points(comparison.accuracy_difference),
+        "largest loss difference": format_exact(loss and loss.max_abs),
+        "mean loss difference": format_exact(loss and loss.mean_abs),
+        "correlation of losses": format_number(loss and loss.correlation, ".12g"),
+        "accuracy difference, points": format_number(comparison.accuracy_difference, "+.2f", 100),
     }
     for event in comparison.parameter_difference:
         value = format_exact(event.max_abs)

@@ -141,7 +141,9 @@ def compare_contenders(
         for record, name in sides
     ]
     one_run = baseline is contender
-    same_weights = _compare_weights(*(record.of_kind(SetupEvent, name) for record, name in sides))
+    setups = [record.of_kind(SetupEvent, name)[:1] for record, name in sides]
+    digests = [setup.initial_digest for side in setups for setup in side]
+    same_weights = digests[0] == digests[1] if len(digests) == 2 else None
     same_batches, batches_by = _compare_batches(*blocks)
     losses = [_list_losses(side) for side in blocks]
     loss = compare_losses(*losses)
@@ -268,10 +270,6 @@ def _compare_times(
         return unpaired_ratio(list(left.values()), list(right.values())) if both else None
     keys = sorted(set(left) & set(right))
     return paired_log_ratio([left[k] for k in keys], [right[k] for k in keys]) if keys else None
-
-
-def _compare_weights(left: List[SetupEvent], right: List[SetupEvent]) -> Optional[bool]:
-    return left[0].initial_digest == right[0].initial_digest if left and right else None
 
 
 def _compare_batches(left: List[BlockEvent], right: List[BlockEvent]) -> Tuple[Optional[bool], str]:

@@ -13,12 +13,12 @@ MISSING = "-"
 INTERVAL = "95 %"
 
 
-def format_number(value: Optional[float], form: str) -> str:
-    return MISSING if value is None else format(value, form)
+def format_number(value: Optional[float], form: str, scale: float = 1.0) -> str:
+    return MISSING if value is None else format(value * scale, form)
 
 
 def format_ms(seconds: Optional[float], digits: int = 1) -> str:
-    return MISSING if seconds is None else f"{seconds * 1e3:.{digits}f}"
+    return format_number(seconds, f".{digits}f", 1e3)
 
 
 def format_median_ms(summary: Optional[Summary]) -> str:
@@ -33,16 +33,11 @@ def format_summary_ms(summary: Optional[Summary]) -> str:
 
 
 def format_mib(value: Optional[float]) -> str:
-    return MISSING if value is None else f"{value / 2**20:.0f}"
+    return format_number(value, ".0f", 2**-20)
 
 
 def format_percent(share: Optional[float], digits: int = 2) -> str:
     return MISSING if share is None else f"{share * 100:.{digits}f} %"
-
-
-def format_points(share: Optional[float]) -> str:
-    """A difference of two shares, in percentage points."""
-    return MISSING if share is None else f"{share * 100:+.2f}"
 
 
 def format_exact(value: Optional[float]) -> str:

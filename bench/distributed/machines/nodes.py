@@ -55,7 +55,7 @@ def parse_nodes(flags: Mapping[str, Any]) -> Nodes:
         given = "none were given" if ranks is None else f"--ranks {ranks} is not"
         raise InputError(
             f"--nodes {nodes} needs --ranks, of all machines together, a multiple of {nodes}, and "
-            f"{given}; give such as --ranks {max(nodes, (ranks or 0) // nodes * nodes)}"
+            f"{given}; give --ranks {max(nodes, (ranks or 0) // nodes * nodes)}, for example"
         )
     if master is None:
         raise InputError(

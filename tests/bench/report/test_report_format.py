@@ -6,8 +6,8 @@ from oneflow_bench.bench.report.format import (
     format_break_even,
     format_exact,
     format_interval,
+    format_number,
     format_percent,
-    format_points,
     format_sentence,
     format_sequential,
     format_short_ratio,
@@ -44,7 +44,7 @@ def test_only_equal_bits_are_0():
 
 def test_shares_are_percent_and_points():
     assert format_percent(0.0726) == "7.26 %" and format_percent(None) == "-"
-    assert format_points(-0.1) == "-10.00"
+    assert format_number(-0.1, "+.2f", 100) == "-10.00" and format_number(None, ".1f", 100) == "-"
 
 
 @pytest.mark.parametrize(
