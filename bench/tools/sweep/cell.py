@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from ...config import Contender
-from ...errors import BenchError, InputError, Interrupted, WorkerError, WorkerTimeout
+from ...errors import InputError, Interrupted, WorkerError, WorkerTimeout
 from ...measure.execution import create_document, execute_plan
 from ...measure.training_phase import Observer
 from ...plan.checks import validated
@@ -216,12 +216,8 @@ def run_sweep(
             f"ended by the user; {done} of {total} cells are done and kept in {folder}; to go on, "
             f"run the same command with --out {folder}"
         ) from None
-    except BenchError:
-        document.status = "failed"
-        raise
     finally:
-        if document.status != "failed":
-            save_sweep(folder, document)
+        save_sweep(folder, document)
 
 
 def estimate_remaining_s(durations_s: Sequence[float], left: int) -> Optional[float]:

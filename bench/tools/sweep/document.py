@@ -31,6 +31,8 @@ SWEEP_SCHEMA_VERSION = 1
 SWEEP_NAME = "sweep.json"
 CELLS_FOLDER = "cells"
 MODES = ("eager", "graph")  # baseline and contender of every cell
+# of a machine; its memory is left out: a kernel's own share changes from one start to the next
+SAME_MACHINE = ("cpu", "cores", "oneflow")
 
 Value = Union[bool, int, float, str]
 CellStatus = Literal["done", "refused", "failed", "timeout", "out of memory"]
@@ -196,6 +198,9 @@ class GeometricMean(BaseModel):
     over: str
     models: int
     cells: int
+
+
+Speedup = Union[Ratio, GeometricMean]
 
 
 class SweepSummary(BaseModel):

@@ -27,13 +27,19 @@ from ...plan.recipe import load_recipe
 from ...record.machine import read_cpu, read_memory_bytes
 from ...worker.environment import STOCK, TUNED
 from ...worker.runtime_profile import find_oneflow
-from .document import SWEEP_NAME, Cell, CellResult, SweepDocument, Value, load_sweep, name_cell
+from .document import (
+    SAME_MACHINE,
+    SWEEP_NAME,
+    Cell,
+    CellResult,
+    SweepDocument,
+    Value,
+    load_sweep,
+    name_cell,
+)
 
 # unless a flag or the recipe sets the length of the training
 SHORT_TRAINING = {"epochs": 2, "steps_per_epoch": 60}
-
-# the memory is left out: a kernel's own share of it changes from one start to the next
-SAME_MACHINE = ("cpu", "cores", "oneflow")
 
 Progress = Callable[[int, int], None]
 
