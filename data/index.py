@@ -121,6 +121,14 @@ class DatasetInfo:
     has_index: bool = False
 
     @property
+    def splits(self) -> Dict[str, SplitInfo]:
+        return {"train": self.train, "val": self.val}
+
+    @property
+    def num_samples(self) -> int:
+        return self.train.num_samples + self.val.num_samples
+
+    @property
     def num_classes(self) -> Optional[int]:
         """Those of the index; None without one."""
         return len(self.classes) if self.has_index else None
@@ -153,7 +161,7 @@ def load_dataset(path: Path) -> DatasetInfo:
     if (root / INDEX_NAME).exists():
         return _load_indexed(root)
     train, val = (
-        replace(split, num_samples=sum(count_records(part) for part in split.part_files))
+        replace(split, num_samples=sum(map(count_records, split.part_files)))
         for split in (_find_split(root, "train"), _find_split(root, "val"))
     )
     return DatasetInfo(root, root.resolve().name, (), train, val, IMAGENET_MEAN, IMAGENET_STD)

@@ -69,27 +69,26 @@ def reshard_dataset(
     if parts < 1:
         raise DataError(f"{parts} part files cannot hold a dataset; give --parts 1 or more")
     dataset = load_dataset(path)
-    for split in (dataset.train, dataset.val):
-        if split.num_samples < parts:
-            raise DataError(
-                f"{split.folder} has {split.num_samples} images for {parts} part files; "
-                f"give --parts {min(dataset.train.num_samples, dataset.val.num_samples)} or less"
-            )
+    fewest = min(dataset.splits.values(), key=lambda split: split.num_samples)
+    if fewest.num_samples < parts:
+        raise DataError(
+            f"{fewest.folder} has {fewest.num_samples} images for {parts} part files; "
+            f"give --parts {fewest.num_samples} or less"
+        )
     # the least batch and image size, since only the part files are to be checked
     checked = validate_dataset(
         path, image_size=1, batch_size=1, on_progress=_stage("checking", on_progress)
     )
-    total = checked.train.num_samples + checked.val.num_samples
-    counter = RecordCounter(total, _stage("writing", on_progress))
+    counter = RecordCounter(checked.num_samples, _stage("writing", on_progress))
     with new_folder(out_dir) as folder:
         written = {
-            "train": _write_split(checked.train, folder / "train", parts, counter),
-            "val": _write_split(checked.val, folder / "val", parts, counter),
+            name: _write_split(split, folder / name, parts, counter)
+            for name, split in checked.splits.items()
         }
         if checked.has_index:
             index = read_index(checked.root)
-            for split, described in written.items():
-                index["splits"][split].update(described)
+            for name, described in written.items():
+                index["splits"][name].update(described)
             save_index(folder, index)
     return {
         "name": load_dataset(out_dir).name,
@@ -204,7 +203,7 @@ def assign_parts(dataset: DatasetInfo, ranks: int) -> Tuple[RankParts, ...]:
     """
     if ranks < 1:
         raise DataError(f"{ranks} ranks cannot read {dataset.root}; give 1 or more")
-    for split in (dataset.train, dataset.val):
+    for split in dataset.splits.values():
         if len(split.part_files) % ranks:
             raise DataError(_refusal(dataset, split, ranks))
     return tuple(
@@ -237,7 +236,7 @@ def share_dataset(dataset: DatasetInfo, readers: int, out_dir: Path) -> DatasetI
     """
     assigned = assign_parts(dataset, readers)
     with new_folder(Path(out_dir)) as folder:
-        for split in (dataset.train, dataset.val):
+        for split in dataset.splits.values():
             (folder / split.folder.name).symlink_to(split.folder.resolve(), True)
         if dataset.has_index:
             (folder / INDEX_NAME).symlink_to((dataset.root / INDEX_NAME).resolve())

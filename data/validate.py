@@ -39,8 +39,7 @@ def inspect_dataset(path: Path) -> Dict[str, Any]:
     dataset = load_dataset(path)
     problems: List[str] = []
     splits = {
-        "train": _inspect_split(dataset.train, dataset, problems),
-        "val": _inspect_split(dataset.val, dataset, problems),
+        name: _inspect_split(split, dataset, problems) for name, split in dataset.splits.items()
     }
     return {
         "name": dataset.name,
@@ -109,14 +108,13 @@ def validate_dataset(
     if val_batch_size is not None:
         _check_batch_size("--val-batch-size", val_batch_size, dataset.val)
     limit = num_classes or dataset.num_classes
-    count = RecordCounter(dataset.train.num_samples + dataset.val.num_samples, on_progress)
-    train = _validate_split(dataset.train, limit, count)
-    val = _validate_split(dataset.val, limit, count)
+    count = RecordCounter(dataset.num_samples, on_progress)
+    splits = {name: _validate_split(split, limit, count) for name, split in dataset.splits.items()}
     classes = dataset.classes
     if not dataset.has_index:
-        known = max(len(train.class_counts or ()), len(val.class_counts or ()))
-        classes = tuple(str(label) for label in range(known))
-    return replace(dataset, train=train, val=val, classes=classes)
+        known = max(len(split.class_counts or ()) for split in splits.values())
+        classes = tuple(map(str, range(known)))
+    return replace(dataset, classes=classes, **splits)
 
 
 def scan_part(

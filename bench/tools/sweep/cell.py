@@ -15,7 +15,7 @@ import statistics
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ...config import Contender
 from ...errors import InputError, Interrupted, WorkerError, WorkerTimeout
@@ -196,7 +196,8 @@ def run_sweep(
     `observe` is called for each cell before it starts and after it ended (then it has a result).
     Raises Interrupted on Ctrl-C, and InputError if the folder cannot be written to.
     """
-    total, durations_s = len(document.cells), []
+    durations_s: List[float] = []
+    total = len(document.cells)
     waiting = [position for position in order if document.cells[position].result is None]
     document.status = "running"
     save_sweep(folder, document)

@@ -35,11 +35,12 @@ def report_sweep(document: SweepDocument, pictures: Sequence[Path] = ()) -> List
         f"Cells ran in random order in rounds over the models (seed {document.order_seed}). "
         "docs/sweep.md explains how each value is computed.",
     ]
+    failed: List[Block] = [Heading("Failures and bad fits"), Text(reasons)] if reasons else []
     return [
         Heading(document.sweep_id),
         Text([*describe_summary(document), *conditions]),
         *_build_tables(document, growth),
-        *([Heading("Failures and bad fits"), Text(reasons)] if reasons else []),
+        *failed,
         *(Figure(path.stem, path.name) for path in pictures if path.suffix == ".png"),
     ]
 
