@@ -48,7 +48,7 @@ class PartInfo:
 
 @dataclass
 class SampleTotals:
-    """Counts of samples by label, and the extremes of their sizes."""
+    """Counts of samples by label, and the extremes of their (width, height) in pixels."""
 
     num_samples: int = 0
     class_counts: Counter[int] = field(default_factory=Counter)
@@ -89,15 +89,12 @@ class SampleTotals:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split. Sizes are (width, height) in pixels; None if only a scan can tell."""
+    """One split; `class_counts` is None if only a scan can tell."""
 
     folder: Path
     part_files: Tuple[Path, ...]
     part_name_suffix_length: int
     num_samples: int
-    checksum: Optional[str] = None
-    min_image_size: Optional[Size] = None
-    max_image_size: Optional[Size] = None
     class_counts: Optional[Tuple[int, ...]] = None
     parts: Tuple[PartInfo, ...] = ()
 
@@ -261,9 +258,6 @@ def _load_split(root: Path, split: str, stored: Dict[str, Any]) -> SplitInfo:
     return replace(
         found,
         num_samples=int(stored["num_samples"]),
-        checksum=str(stored["checksum"]),
-        min_image_size=_size(stored["min_image_size"]),
-        max_image_size=_size(stored["max_image_size"]),
         class_counts=tuple(int(count) for count in stored["class_counts"]),
         parts=parts,
     )
@@ -272,8 +266,3 @@ def _load_split(root: Path, split: str, stored: Dict[str, Any]) -> SplitInfo:
 def _triple(values: Any) -> Triple:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
-
-
-def _size(values: Any) -> Size:
-    width, height = (int(value) for value in values)
-    return width, height

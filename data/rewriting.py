@@ -11,11 +11,11 @@ from __future__ import annotations
 import io
 import random
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from PIL import Image
 
@@ -183,8 +183,7 @@ def _write_train(dataset: DatasetInfo, chosen: Set[Position], folder: Path) -> D
     return {**totals.describe(max(len(dataset.classes), 1)), **describe_parts(writers)}
 
 
-@dataclass(frozen=True)
-class RankParts:
+class RankParts(NamedTuple):
     """The part files of one rank, in the order in which it reads them."""
 
     train: Tuple[Path, ...]
@@ -240,10 +239,9 @@ def share_dataset(dataset: DatasetInfo, readers: int, out_dir: Path) -> DatasetI
             (folder / split.folder.name).symlink_to(split.folder.resolve(), True)
         if dataset.has_index:
             (folder / INDEX_NAME).symlink_to((dataset.root / INDEX_NAME).resolve())
-        for reader, parts in enumerate(assigned):
-            own = folder / READERS_FOLDER / str(reader)
-            _link_parts(dataset.train, parts.train, own, readers)
-            _link_parts(dataset.val, parts.val, own, readers)
+        for reader, shares in enumerate(assigned):
+            for split, parts in zip(dataset.splits.values(), shares):
+                _link_parts(split, parts, folder / READERS_FOLDER / str(reader), readers)
     return load_dataset(Path(out_dir))
 
 
@@ -262,13 +260,12 @@ def take_share(dataset: DatasetInfo, reader: int, readers: int) -> DatasetInfo:
     """
     if readers == 1:
         return dataset
-    parts = assign_parts(dataset, readers)[reader]
     own = dataset.root / READERS_FOLDER / str(reader)
-    return replace(
-        dataset,
-        train=_take(dataset.train, parts.train, own, readers),
-        val=_take(dataset.val, parts.val, own, readers),
+    train, val = (
+        _take(split, parts, own, readers)
+        for split, parts in zip(dataset.splits.values(), assign_parts(dataset, readers)[reader])
     )
+    return replace(dataset, train=train, val=val)
 
 
 def _take(split: SplitInfo, parts: Tuple[Path, ...], own: Path, readers: int) -> SplitInfo:
@@ -285,7 +282,6 @@ def _take(split: SplitInfo, parts: Tuple[Path, ...], own: Path, readers: int) ->
         folder=folder,
         part_files=links,
         num_samples=sum(known.get(path) or count_records(path) for path in parts),
-        checksum=None,
         class_counts=None,
         parts=(),
     )

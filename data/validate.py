@@ -24,7 +24,7 @@ from .index import (
     SplitInfo,
     load_dataset,
 )
-from .ofrecord_file import combine_checksums, open_to_read, parse_record, read_messages
+from .ofrecord_file import open_to_read, parse_record, read_messages
 from .pictures import check_jpeg
 
 _CHUNK_BYTES = 1 << 20
@@ -135,20 +135,15 @@ def scan_part(
     return scan
 
 
-def checksum_file(path: Path) -> str:
-    """sha256 of a file. Raises DataError if it cannot be read."""
-    digest = hashlib.sha256()
-    with open_to_read(path) as file:
-        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def is_as_written(path: Path, part: PartInfo) -> bool:
     """Whether a part file still has the size and the checksum of the index."""
+    digest = hashlib.sha256()
     with open_to_read(path) as file:
-        size = os.fstat(file.fileno()).st_size
-    return size == part.size_bytes and checksum_file(path) == part.sha256
+        if os.fstat(file.fileno()).st_size != part.size_bytes:
+            return False
+        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+            digest.update(chunk)
+    return digest.hexdigest() == part.sha256
 
 
 def _check_batch_size(flag: str, batch_size: int, split: SplitInfo) -> None:
@@ -189,9 +184,6 @@ def _validate_split(
     return replace(
         split,
         num_samples=totals.num_samples,
-        checksum=combine_checksums([checksum_file(path) for path in split.part_files]),
-        min_image_size=totals.min_size,
-        max_image_size=totals.max_size,
         class_counts=tuple(totals.list_counts()),
     )
 
