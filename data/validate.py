@@ -109,12 +109,12 @@ def validate_dataset(
         _check_batch_size("--val-batch-size", val_batch_size, dataset.val)
     limit = num_classes or dataset.num_classes
     count = RecordCounter(dataset.num_samples, on_progress)
-    splits = {name: _validate_split(split, limit, count) for name, split in dataset.splits.items()}
+    train, val = (_validate_split(split, limit, count) for split in dataset.splits.values())
     classes = dataset.classes
     if not dataset.has_index:
-        known = max(len(split.class_counts or ()) for split in splits.values())
+        known = max(len(split.class_counts or ()) for split in (train, val))
         classes = tuple(map(str, range(known)))
-    return replace(dataset, classes=classes, **splits)
+    return replace(dataset, train=train, val=val, classes=classes)
 
 
 def scan_part(
