@@ -48,7 +48,7 @@ class PartInfo:
 
 @dataclass
 class SampleTotals:
-    """Counts of samples by label, and the extremes of their sizes."""
+    """Counts of samples by label, and the extremes of their (width, height) in pixels."""
 
     num_samples: int = 0
     class_counts: Counter[int] = field(default_factory=Counter)
@@ -89,15 +89,12 @@ class SampleTotals:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split. Sizes are (width, height) in pixels; None if only a scan can tell."""
+    """One split; `class_counts` is None if only a scan can tell."""
 
     folder: Path
     part_files: Tuple[Path, ...]
     part_name_suffix_length: int
     num_samples: int
-    checksum: Optional[str] = None
-    min_image_size: Optional[Size] = None
-    max_image_size: Optional[Size] = None
     class_counts: Optional[Tuple[int, ...]] = None
     parts: Tuple[PartInfo, ...] = ()
 
@@ -119,6 +116,14 @@ class DatasetInfo:
     random_crop: bool = True
     horizontal_flip: bool = True
     has_index: bool = False
+
+    @property
+    def splits(self) -> Dict[str, SplitInfo]:
+        return {"train": self.train, "val": self.val}
+
+    @property
+    def num_samples(self) -> int:
+        return self.train.num_samples + self.val.num_samples
 
     @property
     def num_classes(self) -> Optional[int]:
@@ -153,7 +158,7 @@ def load_dataset(path: Path) -> DatasetInfo:
     if (root / INDEX_NAME).exists():
         return _load_indexed(root)
     train, val = (
-        replace(split, num_samples=sum(count_records(part) for part in split.part_files))
+        replace(split, num_samples=sum(map(count_records, split.part_files)))
         for split in (_find_split(root, "train"), _find_split(root, "val"))
     )
     return DatasetInfo(root, root.resolve().name, (), train, val, IMAGENET_MEAN, IMAGENET_STD)
@@ -253,9 +258,6 @@ def _load_split(root: Path, split: str, stored: Dict[str, Any]) -> SplitInfo:
     return replace(
         found,
         num_samples=int(stored["num_samples"]),
-        checksum=str(stored["checksum"]),
-        min_image_size=_size(stored["min_image_size"]),
-        max_image_size=_size(stored["max_image_size"]),
         class_counts=tuple(int(count) for count in stored["class_counts"]),
         parts=parts,
     )
@@ -264,8 +266,3 @@ def _load_split(root: Path, split: str, stored: Dict[str, Any]) -> SplitInfo:
 def _triple(values: Any) -> Triple:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
-
-
-def _size(values: Any) -> Size:
-    width, height = (int(value) for value in values)
-    return width, height

@@ -11,11 +11,11 @@ from __future__ import annotations
 import io
 import random
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from PIL import Image
 
@@ -69,27 +69,26 @@ def reshard_dataset(
     if parts < 1:
         raise DataError(f"{parts} part files cannot hold a dataset; give --parts 1 or more")
     dataset = load_dataset(path)
-    for split in (dataset.train, dataset.val):
-        if split.num_samples < parts:
-            raise DataError(
-                f"{split.folder} has {split.num_samples} images for {parts} part files; "
-                f"give --parts {min(dataset.train.num_samples, dataset.val.num_samples)} or less"
-            )
+    fewest = min(dataset.splits.values(), key=lambda split: split.num_samples)
+    if fewest.num_samples < parts:
+        raise DataError(
+            f"{fewest.folder} has {fewest.num_samples} images for {parts} part files; "
+            f"give --parts {fewest.num_samples} or less"
+        )
     # the least batch and image size, since only the part files are to be checked
     checked = validate_dataset(
         path, image_size=1, batch_size=1, on_progress=_stage("checking", on_progress)
     )
-    total = checked.train.num_samples + checked.val.num_samples
-    counter = RecordCounter(total, _stage("writing", on_progress))
+    counter = RecordCounter(checked.num_samples, _stage("writing", on_progress))
     with new_folder(out_dir) as folder:
         written = {
-            "train": _write_split(checked.train, folder / "train", parts, counter),
-            "val": _write_split(checked.val, folder / "val", parts, counter),
+            name: _write_split(split, folder / name, parts, counter)
+            for name, split in checked.splits.items()
         }
         if checked.has_index:
             index = read_index(checked.root)
-            for split, described in written.items():
-                index["splits"][split].update(described)
+            for name, described in written.items():
+                index["splits"][name].update(described)
             save_index(folder, index)
     return {
         "name": load_dataset(out_dir).name,
@@ -184,8 +183,7 @@ def _write_train(dataset: DatasetInfo, chosen: Set[Position], folder: Path) -> D
     return {**totals.describe(max(len(dataset.classes), 1)), **describe_parts(writers)}
 
 
-@dataclass(frozen=True)
-class RankParts:
+class RankParts(NamedTuple):
     """The part files of one rank, in the order in which it reads them."""
 
     train: Tuple[Path, ...]
@@ -204,7 +202,7 @@ def assign_parts(dataset: DatasetInfo, ranks: int) -> Tuple[RankParts, ...]:
     """
     if ranks < 1:
         raise DataError(f"{ranks} ranks cannot read {dataset.root}; give 1 or more")
-    for split in (dataset.train, dataset.val):
+    for split in dataset.splits.values():
         if len(split.part_files) % ranks:
             raise DataError(_refusal(dataset, split, ranks))
     return tuple(
@@ -237,14 +235,13 @@ def share_dataset(dataset: DatasetInfo, readers: int, out_dir: Path) -> DatasetI
     """
     assigned = assign_parts(dataset, readers)
     with new_folder(Path(out_dir)) as folder:
-        for split in (dataset.train, dataset.val):
+        for split in dataset.splits.values():
             (folder / split.folder.name).symlink_to(split.folder.resolve(), True)
         if dataset.has_index:
             (folder / INDEX_NAME).symlink_to((dataset.root / INDEX_NAME).resolve())
-        for reader, parts in enumerate(assigned):
-            own = folder / READERS_FOLDER / str(reader)
-            _link_parts(dataset.train, parts.train, own, readers)
-            _link_parts(dataset.val, parts.val, own, readers)
+        for reader, shares in enumerate(assigned):
+            for split, parts in zip(dataset.splits.values(), shares):
+                _link_parts(split, parts, folder / READERS_FOLDER / str(reader), readers)
     return load_dataset(Path(out_dir))
 
 
@@ -263,13 +260,12 @@ def take_share(dataset: DatasetInfo, reader: int, readers: int) -> DatasetInfo:
     """
     if readers == 1:
         return dataset
-    parts = assign_parts(dataset, readers)[reader]
     own = dataset.root / READERS_FOLDER / str(reader)
-    return replace(
-        dataset,
-        train=_take(dataset.train, parts.train, own, readers),
-        val=_take(dataset.val, parts.val, own, readers),
+    train, val = (
+        _take(split, parts, own, readers)
+        for split, parts in zip(dataset.splits.values(), assign_parts(dataset, readers)[reader])
     )
+    return replace(dataset, train=train, val=val)
 
 
 def _take(split: SplitInfo, parts: Tuple[Path, ...], own: Path, readers: int) -> SplitInfo:
@@ -286,7 +282,6 @@ def _take(split: SplitInfo, parts: Tuple[Path, ...], own: Path, readers: int) ->
         folder=folder,
         part_files=links,
         num_samples=sum(known.get(path) or count_records(path) for path in parts),
-        checksum=None,
         class_counts=None,
         parts=(),
     )

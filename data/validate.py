@@ -24,7 +24,7 @@ from .index import (
     SplitInfo,
     load_dataset,
 )
-from .ofrecord_file import combine_checksums, open_to_read, parse_record, read_messages
+from .ofrecord_file import open_to_read, parse_record, read_messages
 from .pictures import check_jpeg
 
 _CHUNK_BYTES = 1 << 20
@@ -39,8 +39,7 @@ def inspect_dataset(path: Path) -> Dict[str, Any]:
     dataset = load_dataset(path)
     problems: List[str] = []
     splits = {
-        "train": _inspect_split(dataset.train, dataset, problems),
-        "val": _inspect_split(dataset.val, dataset, problems),
+        name: _inspect_split(split, dataset, problems) for name, split in dataset.splits.items()
     }
     return {
         "name": dataset.name,
@@ -109,13 +108,12 @@ def validate_dataset(
     if val_batch_size is not None:
         _check_batch_size("--val-batch-size", val_batch_size, dataset.val)
     limit = num_classes or dataset.num_classes
-    count = RecordCounter(dataset.train.num_samples + dataset.val.num_samples, on_progress)
-    train = _validate_split(dataset.train, limit, count)
-    val = _validate_split(dataset.val, limit, count)
+    count = RecordCounter(dataset.num_samples, on_progress)
+    train, val = (_validate_split(split, limit, count) for split in dataset.splits.values())
     classes = dataset.classes
     if not dataset.has_index:
-        known = max(len(train.class_counts or ()), len(val.class_counts or ()))
-        classes = tuple(str(label) for label in range(known))
+        known = max(len(split.class_counts or ()) for split in (train, val))
+        classes = tuple(map(str, range(known)))
     return replace(dataset, train=train, val=val, classes=classes)
 
 
@@ -137,20 +135,15 @@ def scan_part(
     return scan
 
 
-def checksum_file(path: Path) -> str:
-    """sha256 of a file. Raises DataError if it cannot be read."""
-    digest = hashlib.sha256()
-    with open_to_read(path) as file:
-        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def is_as_written(path: Path, part: PartInfo) -> bool:
     """Whether a part file still has the size and the checksum of the index."""
+    digest = hashlib.sha256()
     with open_to_read(path) as file:
-        size = os.fstat(file.fileno()).st_size
-    return size == part.size_bytes and checksum_file(path) == part.sha256
+        if os.fstat(file.fileno()).st_size != part.size_bytes:
+            return False
+        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+            digest.update(chunk)
+    return digest.hexdigest() == part.sha256
 
 
 def _check_batch_size(flag: str, batch_size: int, split: SplitInfo) -> None:
@@ -191,9 +184,6 @@ def _validate_split(
     return replace(
         split,
         num_samples=totals.num_samples,
-        checksum=combine_checksums([checksum_file(path) for path in split.part_files]),
-        min_image_size=totals.min_size,
-        max_image_size=totals.max_size,
         class_counts=tuple(totals.list_counts()),
     )
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Any, Optional
 
 import click
 
@@ -17,7 +16,19 @@ out_option = click.option("--out", required=True, metavar="DIR", help="Folder to
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+class _DataGroup(click.Group):
+    """Shows an error of the data as bad input."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from ...data import DataError
+
+        try:
+            return super().invoke(ctx)
+        except DataError as error:
+            raise InputError(str(error)) from None
+
+
+@click.group(cls=_DataGroup)
 def data() -> None:
     """Make, import, inspect and reshard OFRecord datasets.
 
@@ -39,16 +50,6 @@ def import_group() -> None:
     """Turn a folder of pictures into OFRecord."""
 
 
-@contextmanager
-def _data_errors() -> Iterator[None]:
-    from ...data import DataError
-
-    try:
-        yield
-    except DataError as error:
-        raise InputError(str(error)) from None
-
-
 @make.command("digits")
 @out_option
 @json_option
@@ -60,7 +61,7 @@ def make_digits_command(out: str, as_json: bool) -> int:
     """
     from ...data import make_digits
 
-    with _data_errors(), ProgressBar("images") as bar:
+    with ProgressBar("images") as bar:
         make_digits(Path(out), on_progress=partial(bar, "digits"))
     return _inspect(out, as_json)
 
@@ -83,7 +84,7 @@ def import_imagefolder_command(
     """
     from ...data import import_imagefolder
 
-    with _data_errors(), ProgressBar("images") as bar:
+    with ProgressBar("images") as bar:
         report = partial(bar, "pictures")
         import_imagefolder(Path(folder), Path(out), parts, workers, on_progress=report)
     return _inspect(out, as_json)
@@ -118,7 +119,7 @@ def reshard_command(dataset: str, parts: int, out: str, as_json: bool) -> int:
     """
     from ...data import reshard_dataset
 
-    with _data_errors(), ProgressBar("records") as bar:
+    with ProgressBar("records") as bar:
         written = reshard_dataset(Path(dataset), parts, Path(out), on_progress=bar)
     if as_json:
         click.echo(json.dumps(written, indent=1))
@@ -136,15 +137,13 @@ def _inspect(folder: str, as_json: bool) -> int:
     """Print the description of a dataset, and its problems."""
     from ...data import inspect_dataset
 
-    with _data_errors():
-        description = inspect_dataset(Path(folder))
-    problems = description["problems"]
+    description = inspect_dataset(Path(folder))
     if as_json:
         click.echo(json.dumps(description, indent=1))
-        return EXIT_BAD_INPUT if problems else EXIT_DONE
+        return EXIT_BAD_INPUT if description["problems"] else EXIT_DONE
+    problems = description.pop("problems")
     for key, value in description.items():
-        if key != "problems":
-            click.echo(f"{key:12} {json.dumps(value) if isinstance(value, dict) else value}")
+        click.echo(f"{key:12} {json.dumps(value) if isinstance(value, dict) else value}")
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
     return EXIT_BAD_INPUT if problems else EXIT_DONE

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import signal
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 import click
 
@@ -18,7 +19,6 @@ from .value_types import ValueList
 
 if TYPE_CHECKING:
     from ..tools.sweep.document import Cell, CellResult, SweepDocument
-    from ..tools.sweep.plan import PlannedCell
 
 # one value for all cells: lists, names of files, how to measure and to print
 _SHARED = {
@@ -97,12 +97,13 @@ def _run(
 ) -> SweepDocument:
     from ..record.run import ensure_folder
     from ..tools.sweep.cell import measure_cell, run_sweep
-    from ..tools.sweep.plan import carry_results, find_stored_sweep, order_cells
+    from ..tools.sweep.plan import carry_results, find_stored_sweep, order_cells, plan_sweep
     from ..worker.environment import RuntimeResolver
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     stored = find_stored_sweep(folder)
-    document, planned = _plan(flags, folder)
+    with ProgressBar("cells") as bar:
+        document, planned = plan_sweep(folder.resolve().name, flags, partial(bar, "checking"))
     if stored is not None:
         changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
         kept = sum(cell.result is not None for cell in document.cells)
@@ -129,27 +130,6 @@ def _run(
                 _write_reports(document, folder)
             raise
     return document
-
-
-def _plan(flags: Dict[str, Any], folder: Path) -> Tuple[SweepDocument, List[PlannedCell]]:
-    from ..tools.sweep.document import SweepDocument
-    from ..tools.sweep.plan import create_axes, describe_sweep_machine, plan_cells
-
-    lists = {name: value for name, value in flags.items() if isinstance(value, tuple)}
-    axes = create_axes(lists, flags["config"])
-    shared = {name: value for name, value in flags.items() if name not in lists}
-    shared.update({name: values[0] for name, values in lists.items() if name not in axes})
-    with ProgressBar("cells") as bar:
-        planned = plan_cells(axes, shared, lambda done, total: bar("checking", done, total))
-    document = SweepDocument(
-        sweep_id=folder.resolve().name,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        axes=axes,
-        order_seed=(lists.get("seed") or (0,))[0],
-        machine=describe_sweep_machine(),
-        cells=[one.cell for one in planned],
-    )
-    return document, planned
 
 
 class _CellProgress:

@@ -3,7 +3,13 @@ import sys
 import pytest
 from test_writer import list_files
 
-from oneflow_bench.data import DataError, default_dataset_path, load_dataset, make_digits
+from oneflow_bench.data import (
+    DataError,
+    default_dataset_path,
+    inspect_dataset,
+    load_dataset,
+    make_digits,
+)
 from oneflow_bench.data.importers import split_stratified
 
 
@@ -18,7 +24,7 @@ def test_the_embedded_digits_can_be_rebuilt(tmp_path):
 def test_every_scan_is_in_one_split():
     dataset = load_dataset(default_dataset_path())
     assert (dataset.train.num_samples, dataset.val.num_samples) == (1438, 359)
-    assert dataset.train.max_image_size == (32, 32)
+    assert inspect_dataset(dataset.root)["train"]["max_image_size"] == [32, 32]
     assert len(dataset.train.part_files) == len(dataset.val.part_files) == 2
 
 

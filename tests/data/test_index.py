@@ -13,7 +13,7 @@ def test_the_index_is_read(indexed_dataset):
     assert dataset.classes == ("a", "b", "c", "d", "e")
     assert (dataset.train.num_samples, dataset.val.num_samples) == (10, 10)
     assert dataset.train.class_counts == (2, 2, 2, 2, 2)
-    assert dataset.train.min_image_size == dataset.train.max_image_size == (8, 8)
+    assert [part.num_samples for part in dataset.train.parts] == [5, 5]
     assert dataset.has_index
 
 

@@ -18,6 +18,7 @@ def test_a_good_dataset_is_described(indexed_dataset):
 def test_without_an_index_there_are_no_checksums_to_match(bare_dataset):
     found = inspect_dataset(bare_dataset)
     assert found["classes"] == 5 and found["train"]["checksums_match"] is None
+    assert found["train"]["min_image_size"] == found["train"]["max_image_size"] == [8, 8]
 
 
 def test_every_damaged_part_is_listed(indexed_dataset):

@@ -15,10 +15,10 @@ import statistics
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ...config import Contender
-from ...errors import BenchError, InputError, Interrupted, WorkerError, WorkerTimeout
+from ...errors import InputError, Interrupted, WorkerError, WorkerTimeout
 from ...measure.execution import create_document, execute_plan
 from ...measure.order import Observer
 from ...plan.checks import validated
@@ -196,7 +196,8 @@ def run_sweep(
     `observe` is called for each cell before it starts and after it ended (then it has a result).
     Raises Interrupted on Ctrl-C, and InputError if the folder cannot be written to.
     """
-    total, durations_s = len(document.cells), []
+    durations_s: List[float] = []
+    total = len(document.cells)
     waiting = [position for position in order if document.cells[position].result is None]
     document.status = "running"
     save_sweep(folder, document)
@@ -216,12 +217,8 @@ def run_sweep(
             f"ended by the user; {done} of {total} cells are done and kept in {folder}; to go on, "
             f"run the same command with --out {folder}"
         ) from None
-    except BenchError:
-        document.status = "failed"
-        raise
     finally:
-        if document.status != "failed":
-            save_sweep(folder, document)
+        save_sweep(folder, document)
 
 
 def estimate_remaining_s(durations_s: Sequence[float], left: int) -> Optional[float]:

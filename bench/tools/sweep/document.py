@@ -31,6 +31,8 @@ SWEEP_SCHEMA_VERSION = 1
 SWEEP_NAME = "sweep.json"
 CELLS_FOLDER = "cells"
 MODES = ("eager", "graph")  # baseline and contender of every cell
+# of a machine; its memory is left out: a kernel's own share changes from one start to the next
+SAME_MACHINE = ("cpu", "cores", "oneflow")
 
 Value = Union[bool, int, float, str]
 CellStatus = Literal["done", "refused", "failed", "timeout", "out of memory"]
@@ -175,9 +177,9 @@ def _list_values(cell: Cell) -> Dict[str, Any]:
 def _list_mode(mode: str, result: ModeResult) -> Dict[str, Optional[float]]:
     time = result.step_time_s
     return {
-        f"{mode}_step_time_s": time and time.median,
-        f"{mode}_step_time_low_s": time and time.low,
-        f"{mode}_step_time_high_s": time and time.high,
+        f"{mode}_step_time_s": time.median if time else None,
+        f"{mode}_step_time_low_s": time.low if time else None,
+        f"{mode}_step_time_high_s": time.high if time else None,
         f"{mode}_compile_s": result.compile_s,
         f"{mode}_first_step_s": result.first_step_s,
         f"{mode}_peak_rss_bytes": result.peak_rss_bytes,
@@ -196,6 +198,9 @@ class GeometricMean(BaseModel):
     over: str
     models: int
     cells: int
+
+
+Speedup = Union[Ratio, GeometricMean]
 
 
 class SweepSummary(BaseModel):

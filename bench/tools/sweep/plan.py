@@ -16,8 +16,9 @@ import json
 import random
 import sys
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ....models import UnknownModelError, get_model_spec, list_models
 from ...config import Workload
@@ -27,13 +28,19 @@ from ...plan.recipe import load_recipe
 from ...record.machine import read_cpu, read_memory_bytes
 from ...worker.environment import STOCK, TUNED
 from ...worker.runtime_profile import find_oneflow
-from .document import SWEEP_NAME, Cell, CellResult, SweepDocument, Value, load_sweep, name_cell
+from .document import (
+    SAME_MACHINE,
+    SWEEP_NAME,
+    Cell,
+    CellResult,
+    SweepDocument,
+    Value,
+    load_sweep,
+    name_cell,
+)
 
 # unless a flag or the recipe sets the length of the training
 SHORT_TRAINING = {"epochs": 2, "steps_per_epoch": 60}
-
-# the memory is left out: a kernel's own share of it changes from one start to the next
-SAME_MACHINE = ("cpu", "cores", "oneflow")
 
 Progress = Callable[[int, int], None]
 
@@ -45,6 +52,34 @@ class PlannedCell:
     cell: Cell
     plan: Optional[Plan]
     refusal: Optional[str] = None
+
+
+def plan_sweep(
+    sweep_id: str, flags: Mapping[str, Any], on_progress: Progress
+) -> Tuple[SweepDocument, List[PlannedCell]]:
+    """A new sweep and the plans of its cells, from flags of which some are lists.
+
+    Raises InputError if no model fits a pattern, and if no cell can be run.
+    """
+    lists = {name: value for name, value in flags.items() if isinstance(value, tuple)}
+    axes = create_axes(lists, flags["config"])
+    shared = {name: value for name, value in flags.items() if name not in lists}
+    shared.update({name: values[0] for name, values in lists.items() if name not in axes})
+    planned, cpu = plan_cells(axes, shared, on_progress), read_cpu()
+    document = SweepDocument(
+        sweep_id=sweep_id,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        axes=axes,
+        order_seed=(lists.get("seed") or (0,))[0],
+        machine={
+            "cpu": cpu["model"],
+            "cores": cpu["cores"],
+            "memory_bytes": read_memory_bytes(),
+            "oneflow": find_oneflow(sys.executable),
+        },
+        cells=[one.cell for one in planned],
+    )
+    return document, planned
 
 
 def create_axes(
@@ -160,17 +195,6 @@ def order_cells(cells: Sequence[Cell], seed: int) -> List[int]:
         source.shuffle(present)
         order += present
     return order
-
-
-def describe_sweep_machine() -> Dict[str, Any]:
-    """The machine of a sweep; all its cells have to share the values named in `SAME_MACHINE`."""
-    cpu = read_cpu()
-    return {
-        "cpu": cpu["model"],
-        "cores": cpu["cores"],
-        "memory_bytes": read_memory_bytes(),
-        "oneflow": find_oneflow(sys.executable),
-    }
 
 
 def find_stored_sweep(folder: Path) -> Optional[SweepDocument]:

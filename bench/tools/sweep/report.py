@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
@@ -15,18 +15,12 @@ from ...report.blocks import Block, Figure, Heading, Table, Text
 from ...report.format import MISSING, format_mib, format_number, format_short_ratio
 from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
 from ...verdict.judge import EQUIVALENCE
-from ...verdict.statistics import Ratio
-from .document import MODES, Cell, GeometricMean, SweepDocument, name_cell, summarize_sweep
+from .document import MODES, SAME_MACHINE, Cell, Speedup, SweepDocument, name_cell, summarize_sweep
 from .growth import QUANTITIES, Growth, Quantity, describe_growth, measure_growth
 
 _SMALLEST = 1e-6  # milliseconds or MiB; a smaller value is the rounding of a fit
 # a speedup counts if the modes agree; the next table has the parity itself
-_AGREEMENT = {
-    **dict.fromkeys(["identical", "equal within rounding"], "agree"),
-    "different": "differ",
-    "inconclusive": "inconclusive",
-}
-_COLUMNS = 3
+_AGREEMENT = {"identical": "agree", "equal within rounding": "agree", "different": "differ"}
 _FAILED, _DONE = "#a02020", "#103060"
 
 
@@ -35,18 +29,18 @@ def report_sweep(document: SweepDocument, pictures: Sequence[Path] = ()) -> List
     growth = measure_growth(document)
     failures = [f"{cell.name}: {cell.failure}" for cell in document.cells if cell.failure]
     reasons = [*describe_growth(growth), *failures]
-    machine = document.machine
+    cpu, cores, oneflow = map(document.machine.get, SAME_MACHINE)
     conditions = [
-        f"Machine: {machine.get('cpu')}, {machine.get('cores')} cores, OneFlow "
-        f"{machine.get('oneflow')}.",
+        f"Machine: {cpu}, {cores} cores, OneFlow {oneflow}.",
         f"Cells ran in random order in rounds over the models (seed {document.order_seed}). "
         "docs/sweep.md explains how each value is computed.",
     ]
+    failed: List[Block] = [Heading("Failures and bad fits"), Text(reasons)] if reasons else []
     return [
         Heading(document.sweep_id),
         Text([*describe_summary(document), *conditions]),
         *_build_tables(document, growth),
-        *([Heading("Failures and bad fits"), Text(reasons)] if reasons else []),
+        *failed,
         *(Figure(path.stem, path.name) for path in pictures if path.suffix == ".png"),
     ]
 
@@ -81,11 +75,12 @@ def _list_speed(cell: Cell) -> List[str]:
     if result is None or result.status != "done":
         outcome = [result.status if result else "not run yet", MISSING]
     else:
-        outcome = [_format_ratio(result.speedup), _AGREEMENT.get(result.parity or "", MISSING)]
+        parity = result.parity or MISSING
+        outcome = [_format_ratio(result.speedup), _AGREEMENT.get(parity, parity)]
     return [name_cell(cell.curve), str(cell.values["batch_size"]), *shown, *outcome]
 
 
-def _format_ratio(ratio: Union[Ratio, GeometricMean, None]) -> str:
+def _format_ratio(ratio: Optional[Speedup]) -> str:
     """A ratio with its interval, as in 1.052 (0.981-1.104)."""
     return MISSING if ratio is None else format_short_ratio(ratio.ratio, ratio.low, ratio.high)
 
@@ -177,7 +172,7 @@ def draw_growth(growth: Sequence[Growth], quantity: Quantity) -> Any:
     for one in growth:
         if one.quantity == quantity:
             panels.setdefault(one.name, []).append(one)
-    columns = min(_COLUMNS, len(panels))
+    columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     size = (max(6.0, 4.6 * columns), 3.8 * rows)
     figure, shown = plt.figure(figsize=size, layout="constrained"), QUANTITIES[quantity]
@@ -257,10 +252,9 @@ def draw_speedups(document: SweepDocument) -> Any:
 def _draw_cell(axes: Any, place: int, cell: Cell) -> None:
     speedup, result = cell.speedup, cell.result
     if speedup is None:
-        word = "not run yet" if result is None else result.status
-        text = "no speedup" if word == "done" else word
-        color = "grey" if result is None else _FAILED
-        axes.text(1, place, f" {text}", va="center", style="italic", color=color)
+        word = result.status.replace("done", "no speedup") if result else "not run yet"
+        color = _FAILED if result else "grey"
+        axes.text(1, place, f" {word}", va="center", style="italic", color=color)
         return
     mark, color = ("x", _FAILED) if cell.differs else ("o", _DONE)
     _draw_ratio(axes, place, speedup, capsize=3, fmt=mark, color=color)
@@ -269,7 +263,7 @@ def _draw_cell(axes: Any, place: int, cell: Cell) -> None:
         axes.annotate("modes differ", (speedup.ratio, place), fontsize=8, color=color, **above)
 
 
-def _draw_ratio(axes: Any, place: int, ratio: Union[Ratio, GeometricMean], **style: Any) -> None:
+def _draw_ratio(axes: Any, place: int, ratio: Speedup, **style: Any) -> None:
     below, above = _find_bars(ratio.ratio, ratio.low, ratio.high)
     bars = None if ratio.low is None else [[below], [above]]
     axes.errorbar([ratio.ratio], [place], xerr=bars, **style)
@@ -280,15 +274,12 @@ def _find_bars(value: float, low: Optional[float], high: Optional[float]) -> Tup
     return value - (value if low is None else low), (value if high is None else high) - value
 
 
-def _scale_speedups(axes: Any, speedups: Sequence[Ratio]) -> None:
+def _scale_speedups(axes: Any, speedups: Sequence[Speedup]) -> None:
     """A log scale, on which 2 and 1/2 are equally far from 1; it spans the cells."""
-    ends = [1 / 1.1, 1.1]
-    for speedup in speedups:
-        ends += [speedup.ratio, speedup.low or speedup.ratio, speedup.high or speedup.ratio]
-    axes.set_xscale("log")
+    spans = [(speedup.ratio, speedup.low, speedup.high) for speedup in speedups]
+    ends = [1 / 1.1, 1.1, *(end for span in spans for end in span if end)]
     low, high = min(ends) / 1.03, max(ends) * 1.03
-    axes.set_xlim(low, high)
-    axes.set_xticks(_choose_ticks(low, high))
+    axes.set(xscale="log", xlim=(low, high), xticks=_choose_ticks(low, high))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
