@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, Iterator, List, Optional
 
 from ..config import Contender, Measuring
-from ..errors import InputError, WorkerError
+from ..errors import BenchError, InputError, Interrupted, WorkerError
 from ..plan.plan import SUBSET_FOLDER, Plan
 from ..record.events import BlockEvent
-from ..record.machine import describe_machine
+from ..record.machine import describe_load, describe_machine
 from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
@@ -64,25 +65,21 @@ def execute_plan(
     Where `document.measuring.speed` is set, the speed phase follows the training;
     `observe_speed` is told the seconds of its budget that are gone.
 
-    Raises what `Runner.run` raises, with the record kept, but for an InputError before anything
-    was measured: then the folder is removed.
+    Raises as `keep_record`, but for an InputError before anything was measured: then the folder is
+    removed.
     """
     writer = RecordWriter(folder, document)
     try:
-        dataset = plan.prepare_dataset(folder)
-
-        def measure_speed() -> None:  # of the contenders that the training did not leave out
-            if document.measuring.speed:
+        with keep_record(writer):
+            dataset = plan.prepare_dataset(folder)
+            Runner(writer, launch, dataset, observe).run()
+            if document.measuring.speed:  # of the contenders that the training did not leave out
                 SpeedRun(writer, launch, dataset, observe_speed).run()
-
-        Runner(writer, launch, dataset, observe, afterwards=measure_speed).run()
     except InputError:
         # refused by a worker: with nothing measured, the folder would only be in the way
         if not load_record(folder).of_kind(BlockEvent):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    finally:
-        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
     return load_record(folder)
 
 
@@ -96,20 +93,35 @@ def execute_speed(
 ) -> RunRecord:
     """Run the speed phase alone, without any training, in `folder`, which is created; read back.
 
-    `prepare_dataset` is given the folder. Raises WorkerError and InputError with the record kept,
-    whose status and error say the same.
+    `prepare_dataset` is given the folder. Raises as `keep_record`.
     """
     writer = RecordWriter(folder, document)
-    document.status = "interrupted"
-    try:
+    with keep_record(writer):
         SpeedRun(writer, launch, prepare_dataset(folder), observe, clock).run()
+    return load_record(folder)
+
+
+@contextmanager
+def keep_record(writer: RecordWriter) -> Iterator[None]:
+    """Close the record at the end of a run, with its status and error, and remove its subset.
+
+    Raises what happened: Interrupted for Ctrl-C, WorkerError for an OSError, else the suite's own.
+    """
+    document = writer.document
+    try:
+        yield
         document.status = "complete"
-    except (WorkerError, InputError) as error:
+    except KeyboardInterrupt:
+        document.status, document.error = "interrupted", "ended by the user"
+        raise Interrupted(f"ended by the user; what was measured is in {writer.folder}") from None
+    except (BenchError, OSError) as error:
         document.status = "failed"
         document.error = f"{error}\n{getattr(error, 'log_tail', '')}".rstrip()
+        if isinstance(error, OSError):
+            raise WorkerError(f"the run could not go on: {error}") from error
         raise
     finally:
+        document.environment_end = describe_load()
         document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
         writer.close()
-        shutil.rmtree(folder / SUBSET_FOLDER, ignore_errors=True)
-    return load_record(folder)
+        shutil.rmtree(writer.folder / SUBSET_FOLDER, ignore_errors=True)

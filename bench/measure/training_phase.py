@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
-from ..errors import BenchError, InputError, Interrupted, WorkerError
+from ..errors import InputError
 from ..plan.resolve import is_unavailable
 from ..record.checkpoint import LAST_NAME, compare_weights, training_path
 from ..record.events import (
@@ -24,7 +23,6 @@ from ..record.events import (
     TrainedBlock,
     Validated,
 )
-from ..record.machine import describe_load
 from ..record.run import RecordWriter
 from ..worker.messages import Launcher, Saved, SaveRequest, Setup, StepsRequest
 from .order import (
@@ -51,14 +49,11 @@ class Runner:
         dataset: Optional[Path] = None,
         observe: Observer = lambda message, done, total: None,
         clock: Callable[[], float] = time.perf_counter,
-        afterwards: Callable[[], None] = lambda: None,
     ) -> None:
-        """`afterwards` runs when the training is done and its workers have ended."""
         document = writer.document
         self._writer, self._document = writer, document
         self._workers: Workers[str] = Workers(document, launch, dataset)
         self._observe, self._clock, self._start = observe, clock, clock()
-        self._afterwards = afterwards
         self._workload, self._measuring = document.workload, document.measuring
         self._steps_per_epoch = document.steps_per_epoch
         self._orders = self._generate_orders()
@@ -70,11 +65,10 @@ class Runner:
         return generate_orders([c.name for c in self._document.contenders], self._workload.seed)
 
     def run(self) -> None:
-        """Run to the end. The record is closed and true whatever happens on the way."""
-        document = self._document
+        """Train to the end. No worker is left, whatever happens on the way."""
         try:
             self._setup()
-            for epoch in range(document.start_epoch, self._workload.epochs):
+            for epoch in range(self._document.start_epoch, self._workload.epochs):
                 for kind, steps in self._plan_epoch(epoch):
                     self._train_block(epoch, kind, steps)
                 self._evaluate(epoch)
@@ -83,24 +77,8 @@ class Runner:
                 ended = self._workers.ask(name, "end", Ended)
                 self._writer.append(EndEvent(contender=name, **dict(ended)))
             self._workers.close(gently=True)
-            self._afterwards()
-            document.status = "complete"
-        except KeyboardInterrupt:
-            document.status, document.error = "interrupted", "ended by the user"
-            raise Interrupted(
-                f"ended by the user; what was measured is in {self._writer.folder}"
-            ) from None
-        except BenchError as error:
-            document.status, document.error = "failed", str(error)
-            raise
-        except OSError as error:
-            document.status, document.error = "failed", str(error)
-            raise WorkerError(f"the run could not go on: {error}") from error
         finally:
-            self._workers.close(gently=document.status == "complete")
-            document.environment_end = describe_load()
-            document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            self._writer.close()
+            self._workers.close()
 
     def _setup(self) -> None:
         by_name = {c.name: c for c in self._document.contenders}

@@ -53,16 +53,14 @@ def fill_loss_arguments(workload: Workload) -> Workload:
                 f"{flag_of(name)} {getattr(workload, name)} has no effect with --loss {loss}; "
                 "leave it out"
             )
-    values = {}
-    for name, default in LOSS_ARGUMENTS.get(loss, {}).items():
-        if getattr(workload, name) is None:
-            if default is None:
-                raise InputError(
-                    f"--loss {loss} needs {name}; give {flag_of(name)}, or the key in the recipe "
-                    "file"
-                )
-            values[name] = default
-    return workload.model_copy(update=values)
+    arguments = LOSS_ARGUMENTS.get(loss, {})
+    missing = {k: v for k, v in arguments.items() if getattr(workload, k) is None}
+    for name, default in missing.items():
+        if default is None:
+            raise InputError(
+                f"--loss {loss} needs {name}; give {flag_of(name)}, or the key in the recipe file"
+            )
+    return workload.model_copy(update=missing)
 
 
 def check_recipe(workload: Workload) -> None:

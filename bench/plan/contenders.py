@@ -51,34 +51,39 @@ def parse_contenders(
 
 def _parse(text: str, defaults: Dict[str, Any]) -> Dict[str, Any]:
     """The fields of a contender, its name only where the text gives one."""
+    try:
+        return _read_text(text, defaults)
+    except InputError as error:
+        raise InputError(f"contender '{text}': {error}") from None
+
+
+def _read_text(text: str, defaults: Dict[str, Any]) -> Dict[str, Any]:
     parts = [part.strip() for part in _PART.findall(text)]
     places = re.sub(r'"[^"]*"', "", text).count(",") + 1
     if text.count('"') % 2 or len(parts) != places or not all(parts):
         raise InputError(
-            f"contender '{text}' has an empty place or an open quote; give MODE,KEY=VALUE,... "
-            "such as graph,runtime=stock"
+            "it has an empty place or an open quote; give MODE,KEY=VALUE,... such as "
+            "graph,runtime=stock"
         )
-    first = _read_first(parts[0], text)
+    first = _read_first(parts[0])
     given: Dict[str, str] = {}
     for part in parts[1:]:
         key, _, value = part.partition("=")
         if not key or not value:
-            raise InputError(
-                f"contender '{text}': '{part}' is not KEY=VALUE, such as runtime=stock"
-            )
+            raise InputError(f"'{part}' is not KEY=VALUE, such as runtime=stock")
         if key in given:
-            raise InputError(f"contender '{text}' gives {key} twice; leave one out")
+            raise InputError(f"it gives {key} twice; leave one out")
         given[key] = value.replace('"', "")
     usual_ranks = defaults.pop("ranks", None)
     fields: Dict[str, Any] = {**defaults, "mode": first.mode, "env": {}, "graph_options": {}}
     for key, value in given.items():
-        _set(fields, key, value, text)
-    _check_mode(fields, first, text)
-    _set_strategy(fields, first, usual_ranks, text)
+        _set(fields, key, value)
+    _check_mode(fields, first)
+    _set_strategy(fields, first, usual_ranks)
     return fields
 
 
-def _read_first(word: str, text: str) -> ModeSpec:
+def _read_first(word: str) -> ModeSpec:
     """A mode or a strategy."""
     if word in MODES:
         return MODES[word]
@@ -86,20 +91,18 @@ def _read_first(word: str, text: str) -> ModeSpec:
     hint = f"; did you mean {close[0]}?" if close else ""
     several = f" or with a strategy of several ranks ({', '.join(list_strategies())})"
     raise InputError(
-        f"contender '{text}' begins with '{word}' and is expected to begin with a mode "
+        f"it begins with '{word}' and is expected to begin with a mode "
         f"({', '.join(list_modes())}){several if list_strategies() else ''}{hint}"
     )
 
 
-def _set_strategy(
-    fields: Dict[str, Any], first: ModeSpec, usual_ranks: Optional[int], text: str
-) -> None:
+def _set_strategy(fields: Dict[str, Any], first: ModeSpec, usual_ranks: Optional[int]) -> None:
     """Complete the fields of a contender of several ranks; `first` is what its text begins with."""
     ranks = fields.pop("ranks", 1 if first.strategy is None else usual_ranks)
     if first.strategy is not None and ranks in (None, 1):
         given = "one rank" if ranks else "no number of ranks"
         raise InputError(
-            f"contender '{text}': {first.name} is a way for several ranks to train together and "
+            f"{first.name} is a way for several ranks to train together and "
             f"{given} was given; give --ranks 2 (or {first.name},ranks=2), or begin with "
             f"{first.mode}"
         )
@@ -107,62 +110,54 @@ def _set_strategy(
         return
     if fields.get("device") == "cuda":
         raise InputError(
-            f"contender '{text}': {ranks} ranks with device=cuda have never been run and are "
-            "refused; use device=cpu"
+            f"{ranks} ranks with device=cuda have never been run and are refused; use device=cpu"
         )
     if fields.get("dtype") == "float64":
         raise InputError(
-            f"contender '{text}': dtype=float64 is the reference of one process and {ranks} ranks "
+            f"dtype=float64 is the reference of one process and {ranks} ranks "
             "were given; leave one of the two out"
         )
     strategies = [first.name] if first.strategy else list_strategies(first.mode)
     if not strategies:
         raise InputError(
-            f"contender '{text}': {first.name} runs in one process and {ranks} ranks were given; "
-            "leave them out"
+            f"{first.name} runs in one process and {ranks} ranks were given; leave them out"
         )
     fields["ranks"], fields["strategy"] = ranks, find_mode(strategies[0]).strategy
 
 
-def _set(fields: Dict[str, Any], key: str, value: str, text: str) -> None:
+def _set(fields: Dict[str, Any], key: str, value: str) -> None:
     """Put one key of the text into the fields."""
     if key.startswith(ENV):
         if not _VARIABLE.fullmatch(key[len(ENV) :]):
             raise InputError(
-                f"contender '{text}': '{key}' names no variable; give env.NAME=VALUE, such as "
-                "env.OMP_NUM_THREADS=1"
+                f"'{key}' names no variable; give env.NAME=VALUE, such as env.OMP_NUM_THREADS=1"
             )
         fields["env"][key[len(ENV) :]] = value
     elif key.startswith(OPTION_PREFIXES):
         fields["graph_options"][key] = parse_option(value)
     elif key in FIELDS:
-        fields[key] = _read_field(key, value, text)
+        fields[key] = _read_field(key, value)
     else:
         raise InputError(
-            f"contender '{text}': unknown key '{key}'; {suggest(key, [*FIELDS, ENV + 'NAME'])} "
+            f"unknown key '{key}'; {suggest(key, [*FIELDS, ENV + 'NAME'])} "
             "(or a switch of nn.Graph's config, such as allow_fuse_add_to_output)"
         )
 
 
-def _read_field(key: str, value: str, text: str) -> Union[str, int]:
+def _read_field(key: str, value: str) -> Union[str, int]:
     if key in COUNTS:
         if not (value.isascii() and value.isdigit() and int(value) > 0):
-            raise InputError(
-                f"contender '{text}': {key}={value} cannot be used; give a whole number from 1"
-            )
+            raise InputError(f"{key}={value} cannot be used; give a whole number from 1")
         return int(value)
     if key in CHOICES and value not in CHOICES[key]:
-        raise InputError(
-            f"contender '{text}': {key}={value} cannot be used; it is one of "
-            f"{', '.join(CHOICES[key])}"
-        )
+        raise InputError(f"{key}={value} cannot be used; it is one of {', '.join(CHOICES[key])}")
     if key == "name" and not (_NAME.fullmatch(value) and len(value) <= LONGEST_NAME):
         raise InputError(
-            f"contender '{text}': name={value} cannot be used; a name has at most {LONGEST_NAME} "
+            f"name={value} cannot be used; a name has at most {LONGEST_NAME} "
             "letters, digits and . _ + = -, and begins with a letter or digit"
         )
     if key == "runtime":
-        return read_runtime(value, f"contender '{text}': runtime={value}")
+        return read_runtime(value, f"runtime={value}")
     if key == "python":
         return read_python(value)
     return value
@@ -185,17 +180,17 @@ def read_python(value: str) -> str:
     return os.path.abspath(found or os.path.expanduser(value))
 
 
-def _check_mode(fields: Dict[str, Any], first: ModeSpec, text: str) -> None:
+def _check_mode(fields: Dict[str, Any], first: ModeSpec) -> None:
     if fields["graph_options"] and not first.is_compiled:
         name = next(iter(fields["graph_options"]))
         raise InputError(
-            f"contender '{text}': {name} is a switch of nn.Graph and has no effect on "
+            f"{name} is a switch of nn.Graph and has no effect on "
             f"{first.mode}; leave it out, or begin with graph"
         )
     dtype = fields.get("dtype", "float32")
     if dtype not in find_mode(first.mode).dtypes:
         raise InputError(
-            f"contender '{text}': dtype={dtype} cannot be trained as {first.mode}, which has no "
+            f"dtype={dtype} cannot be trained as {first.mode}, which has no "
             f"{dtype} kernel; use eager"
         )
 

@@ -33,9 +33,8 @@ class Availability(NamedTuple):
 
 def explain_zero(version: str, device: str) -> Optional[str]:
     """Why a graph with ZeRO would end the process with this OneFlow; None where it need not."""
-    newest = _ZERO_ABORTS_UP_TO.get(device)
     number = tuple(int(part) for part in version.split(".")[:2])
-    if newest is None or number > newest:
+    if number > _ZERO_ABORTS_UP_TO.get(device, (0, 0)):
         return None
     return f"OneFlow {version} aborts the process of a graph with ZeRO on {device}"
 

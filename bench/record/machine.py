@@ -90,20 +90,17 @@ def read_peak_rss_bytes(status: Path = Path("/proc/self/status")) -> int:
 
 def read_git_commit(folder: Path) -> Optional[str]:
     """Commit of the checkout that holds `folder`, with "+" when it has changes; None outside."""
+    nothing = subprocess.DEVNULL
+    words = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    commands = [["git", "-C", str(folder), *each] for each in words]
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        commit, changed = (
+            subprocess.check_output(one, stdin=nothing, stderr=nothing, timeout=10)
+            for one in commands
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+" if changed else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    output = subprocess.check_output(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=10
-    )
-    return output.decode("utf-8", "replace").strip()
+    return commit.decode("ascii").strip() + ("+" if changed.strip() else "")
 
 
 def describe_load() -> Dict[str, Any]:

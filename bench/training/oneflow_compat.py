@@ -114,9 +114,8 @@ def place_like(array: np.ndarray, like: flow.Tensor) -> flow.Tensor:
     tensor = flow.tensor(array)
     if not like.is_global:
         return tensor
-    return tensor.to_global(placement=like.placement, sbp=flow.sbp.broadcast).to_global(
-        sbp=like.sbp
-    )
+    whole = tensor.to_global(placement=like.placement, sbp=flow.sbp.broadcast)
+    return whole.to_global(sbp=like.sbp)
 
 
 def place_everywhere(array: np.ndarray, like: flow.Tensor) -> flow.Tensor:

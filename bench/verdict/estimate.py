@@ -51,12 +51,7 @@ def mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(values.mean(axis=-1))
 
 
-PROCESS_ESTIMATES: Dict[str, ProcessEstimate] = {
-    QUICKEST_QUARTER: quickest_quarter,
-    MEDIAN: median,
-}
-
-
+PROCESS_ESTIMATES: Dict[str, ProcessEstimate] = {QUICKEST_QUARTER: quickest_quarter, MEDIAN: median}
 FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
 
 

@@ -106,14 +106,11 @@ def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
     def is_own(event: Any) -> bool:
         return bool(event.role == "contender" and event.contender == contender)
 
-    processes = [e for e in events if isinstance(e, ProcessEvent)]
-    waves = {e.wave for e in processes if is_own(e)}
-    return [
-        e
-        for e in events
-        if not isinstance(e, ProcessEvent)
-        or (e.wave in waves and (e.role != "contender" or is_own(e)))
-    ]
+    def concerns(event: Any) -> bool:
+        return event.wave in waves and (event.role != "contender" or is_own(event))
+
+    waves = {e.wave for e in events if isinstance(e, ProcessEvent) and is_own(e)}
+    return [e for e in events if not isinstance(e, ProcessEvent) or concerns(e)]
 
 
 def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tuple[str, str]:
@@ -154,15 +151,12 @@ def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]
     waves = []
     for processes in by_wave.values():
         rounds = min(max(pairs) + 1 for pairs in processes.values()) // 2
-        members = {
-            role: [p for (r, _), p in sorted(processes.items()) if r == role] for role in ROLES
-        }
-        if rounds and len({len(group) for group in members.values()}) == 1:
-            values = {
-                role: np.array([[p[i] for i in range(2 * rounds)] for p in group])
-                for role, group in members.items()
-            }
-            waves.append(Wave(values["baseline"], values["contender"], values["control"]))
+        rows = [
+            (role, [p[i] for i in range(2 * rounds)]) for (role, _), p in sorted(processes.items())
+        ]
+        values = [np.array([row for role, row in rows if role == wanted]) for wanted in ROLES]
+        if rounds and len({len(each) for each in values}) == 1:
+            waves.append(Wave(*values))
     return waves
 
 

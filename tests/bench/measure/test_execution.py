@@ -4,7 +4,7 @@ import pytest
 from fakes import Clock, FakeSpeedWorker, FakeWorker, create_document
 
 from oneflow_bench.bench.config import Contender, Measuring
-from oneflow_bench.bench.errors import InputError, WorkerError
+from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.bench.measure.execution import execute_plan, execute_speed
 from oneflow_bench.bench.plan.plan import SUBSET_FOLDER, create_plan
 from oneflow_bench.bench.record.events import BlockEvent, InterimAnalysisEvent, SpeedBlockEvent
@@ -151,11 +151,12 @@ def test_the_speed_phase_alone_is_read_back_and_its_subset_gone(tmp_path):
     [
         (WorkerError("it died", "its last line"), "failed", "it died\nits last line"),
         (InputError("it does not fit"), "failed", "it does not fit"),
-        (KeyboardInterrupt(), "interrupted", None),
+        (KeyboardInterrupt(), "interrupted", "ended by the user"),
     ],
 )
 def test_a_speed_phase_that_fails_keeps_its_record(tmp_path, error, status, message):
-    with pytest.raises(type(error)):
+    raised = Interrupted if isinstance(error, KeyboardInterrupt) else type(error)
+    with pytest.raises(raised):
         execute_speed_alone(tmp_path / "run", error)
     document = load_record(tmp_path / "run").document
     assert (document.status, document.error) == (status, message)

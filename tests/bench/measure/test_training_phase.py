@@ -8,6 +8,7 @@ from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.plugin import register_strategies
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
+from oneflow_bench.bench.measure.execution import keep_record
 from oneflow_bench.bench.measure.training_phase import INITIAL_WEIGHTS, Runner
 from oneflow_bench.bench.record.events import (
     BlockEvent,
@@ -26,6 +27,14 @@ def turns():
     return []
 
 
+class RecordedRunner(Runner):
+    """The training alone, in its record."""
+
+    def run(self):
+        with keep_record(self._writer):
+            super().run()
+
+
 def run(folder: Path, turns, workers=None, observe=None, **options):
     clock = Clock()
     workers = workers or {}
@@ -38,7 +47,7 @@ def run(folder: Path, turns, workers=None, observe=None, **options):
         return started[contender.name]
 
     arguments = {"observe": observe} if observe else {}
-    runner = Runner(create_writer(folder, **options), launch, clock=clock, **arguments)
+    runner = RecordedRunner(create_writer(folder, **options), launch, clock=clock, **arguments)
     return runner, started
 
 
