@@ -168,6 +168,10 @@ class Measured(NamedTuple):
     activity: Activity
     oneflow: RuntimeMeasurements
 
+    def lack(self, reason: str) -> Answer:
+        """The answer of a check that lacks a measurement of OneFlow."""
+        return unknown(reason if self.oneflow.is_imported else NOT_IMPORTED)
+
 
 class Answer(NamedTuple):
     """The answer of a check. Consequence, remedy and factor count only with `attention`."""

@@ -11,13 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Set, Tuple
 
-from ...record.machine import (
-    read_available_bytes,
-    read_count,
-    read_cpu,
-    read_kib_bytes,
-    read_steal_seconds,
-)
+from ...record.machine import read_count, read_cpu, read_kib_bytes, read_steal_seconds
 from ...training.counters import read_busy_s, subtract_counters
 from ...verdict.conditions import HOT_C, OTHERS_CORES, STEAL_SHARE, read_temperature_c
 from .diagnosis import Activity, Answer, CgroupLimits, Frequency, Machine, Measured, search, unknown
@@ -49,8 +43,10 @@ def read_machine(root: Path = ROOT) -> Machine:
     """The fixed properties of the machine, and its frequency now."""
     cpu = read_cpu(root / "proc/cpuinfo")
     usable = os.sched_getaffinity(0)
-    meminfo = root / "proc/meminfo"
-    swap_total, swap_free = (read_kib_bytes(meminfo, name) for name in ("SwapTotal:", "SwapFree:"))
+    available, swap_total, swap_free = (
+        read_kib_bytes(root / "proc/meminfo", name)
+        for name in ("MemAvailable:", "SwapTotal:", "SwapFree:")
+    )
     return Machine(
         cpu_model=cpu["model"],
         cpu_flags=cpu["flags"],
@@ -59,7 +55,7 @@ def read_machine(root: Path = ROOT) -> Machine:
         physical_cores=count_physical_cores(usable, root),
         cgroup=read_cgroup(root),
         frequency=read_frequency(root),
-        available_bytes=read_available_bytes(meminfo),
+        available_bytes=available,
         # the kernel puts its mode in brackets
         huge_pages=search(r"\[(\w+)\]", _read(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         swap_total_bytes=swap_total,
@@ -120,19 +116,15 @@ def read_throttled_s(root: Path = ROOT) -> Optional[float]:
 
 def read_frequency(root: Path = ROOT) -> Frequency:
     """Governors, drivers and frequencies of the cores, and the temperature."""
-    read = {
-        name: sorted(set(filter(None, map(_read, (root / CPUS).glob(f"cpu[0-9]*/cpufreq/{name}")))))
+    governors, drivers, clocks, limits = (
+        sorted({_read(path) for path in (root / CPUS).glob(f"cpu[0-9]*/cpufreq/{name}")} - {""})
         for name in ("scaling_governor", "scaling_driver", "scaling_cur_freq", "cpuinfo_max_freq")
-    }
-    busy_hz, highest_hz = (
-        max((int(khz) * 1e3 for khz in read[name] if khz.isdigit()), default=None)
-        for name in ("scaling_cur_freq", "cpuinfo_max_freq")
     )
     return Frequency(
-        governors=read["scaling_governor"],
-        drivers=read["scaling_driver"],
-        busy_hz=busy_hz,
-        highest_hz=highest_hz,
+        governors=governors,
+        drivers=drivers,
+        busy_hz=max((int(khz) * 1e3 for khz in clocks if khz.isdigit()), default=None),
+        highest_hz=max((int(khz) * 1e3 for khz in limits if khz.isdigit()), default=None),
         temperature_c=read_temperature_c(root / "sys/class/thermal"),
     )
 
@@ -264,41 +256,38 @@ def cores(m: Measured) -> Answer:
 
 def cgroup(m: Measured) -> Answer:
     """Do the control groups limit processors or memory?"""
-    limits, throttled_s = m.machine.cgroup, m.activity.throttled_s
-    usable, memory = m.machine.usable_cores, m.oneflow.memory
-    parts, consequences, remedies, factor = [], [], [], None
+    limits, throttled_s, usable = m.machine.cgroup, m.activity.throttled_s, m.machine.usable_cores
+    shown, findings, factor = [], {}, None  # a consequence by its remedy
     if limits.cores is not None:
-        parts.append(f"{limits.cores:.2f} cores of processor time")
+        shown.append(f"{limits.cores:.2f} cores of processor time")
         if limits.cores < usable:
             factor = max(1.0, min(OWN_THREADS, usable) / limits.cores)
-            consequences.append(
+            findings["raise the container's processor limit (docker --cpus)"] = (
                 "the limit stops OneFlow while it computes, and a step takes up to "
                 f"{factor:.2f} times as long"
             )
-            remedies.append("raise the container's processor limit (docker --cpus)")
     if throttled_s:
-        parts.append(f"stopped for {throttled_s:.2f} s just now")
+        shown.append(f"stopped for {throttled_s:.2f} s just now")
     if limits.memory_bytes is not None:
-        left = limits.memory_bytes - (limits.memory_used_bytes or 0)
+        left_bytes = limits.memory_bytes - (limits.memory_used_bytes or 0)
         limit_gib = limits.memory_bytes / 2**30
-        parts.append(f"{left / 2**30:.1f} of {limit_gib:.1f} GiB memory left")
-        worker_bytes = memory and memory.peak_rss_bytes
-        if worker_bytes is not None and left < HEADROOM_WORKERS * worker_bytes:
-            consequences.append(
+        shown.append(f"{left_bytes / 2**30:.1f} of {limit_gib:.1f} GiB memory left")
+        worker_bytes = m.oneflow.memory.peak_rss_bytes if m.oneflow.memory else None
+        if worker_bytes is not None and left_bytes < HEADROOM_WORKERS * worker_bytes:
+            findings["raise the container's memory limit (docker --memory)"] = (
                 "the kernel may end one of two modes side by side for want of memory"
             )
-            remedies.append("raise the container's memory limit (docker --memory)")
     return Answer(
-        "limits: " + ", ".join(parts) if parts else "no limits",
+        "limits: " + ", ".join(shown) if shown else "no limits",
         {
             "limit_cores": limits.cores,
             "throttled_s": throttled_s,
             "limit_bytes": limits.memory_bytes,
             "used_bytes": limits.memory_used_bytes,
         },
-        attention=bool(remedies),
-        consequence="; ".join(consequences),
-        remedy="; ".join(remedies),
+        attention=bool(findings),
+        consequence="; ".join(findings.values()),
+        remedy="; ".join(findings),
         step_time_factor=factor,
     )
 

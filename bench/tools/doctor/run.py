@@ -225,7 +225,7 @@ class Measurement:
         probe = self._add_probe("numpy", {**free, **one})
         answer = probe.ask("measure_numpy_product")
         probe.close()
-        return answer and answer["flops_per_s"]
+        return answer["flops_per_s"] if answer else None
 
     def _measure_operators(self) -> None:
         self.observe("operators", 0, 0)

@@ -14,16 +14,15 @@ from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 from ...worker.environment import needs_core_type
 from .diagnosis import (
     EXAMINED,
-    NOT_IMPORTED,
     Answer,
     Identity,
     Machine,
     Measured,
     Number,
     Round,
+    ThreadMeasurements,
     unknown,
 )
-from .diagnosis import RuntimeMeasurements as Runtime
 from .installation import parse_version
 
 # variants of the examined environment that take turns with it
@@ -138,7 +137,7 @@ def blas_kernel(m: Measured) -> Answer:
     """Does OneFlow's BLAS use the processor's abilities?"""
     kernel, stock = m.oneflow.kernel, m.oneflow.stock_kernel
     if kernel is None:
-        return _not_known(m, "OneFlow's BLAS does not name its kernel")
+        return m.lack("OneFlow's BLAS does not name its kernel")
     able = [extension for flag, extension in _EXTENSIONS.items() if flag in m.machine.cpu_flags]
     evidence = f"{kernel}; the processor has {', '.join(able) or 'no vector extension'}"
     if stock not in (None, kernel):
@@ -159,7 +158,7 @@ def matmul_rate(m: Measured) -> Answer:
     """Is OneFlow's matrix product as fast as NumPy's, one core each?"""
     ours, theirs = m.oneflow.matmul_flops_per_s, m.oneflow.numpy_flops_per_s
     if ours is None or theirs is None:
-        return _not_known(m, "not measured")
+        return m.lack("not measured")
     share = ours / theirs
     remedy = f"set {CORE_TYPE} to a kernel for this processor, such as Zen or SkylakeX"
     if needs_core_type(m.oneflow.kernel, m.machine.cpu_flags):
@@ -177,33 +176,29 @@ def matmul_rate(m: Measured) -> Answer:
 def threads(m: Measured) -> Answer:
     """Do all cores work in a reduction, and does no variable hold threads back?"""
     asked, cores = m.oneflow.variables.get(THREADS_VARIABLE), m.machine.usable_cores
-    limited = asked is not None and asked.isdigit() and int(asked) < cores
+    times, working = m.oneflow.threads, None
     evidence = f"{THREADS_VARIABLE} is {asked or 'not set'} on {cores} usable cores"
     measured: Dict[str, Number] = {"omp_num_threads": asked, "usable_cores": cores}
-    idle = False
-    if m.oneflow.threads is not None:
-        working, reduction = count_working_threads(m.oneflow, cores), m.oneflow.threads.reduction
-        busy = sum(reduction.threads_s.values()) / reduction.wall_s
-        evidence = (
-            f"a reduction ran on {working} thread{'s' if working != 1 else ''}, "
-            f"{busy:.2f} processor seconds a second; {evidence}"
-        )
+    limited = asked is not None and asked.isdigit() and int(asked) < cores
+    if times is not None:
+        working = count_working_threads(times, cores)
+        busy = sum(times.reduction.threads_s.values()) / times.reduction.wall_s
+        ran = f"a reduction ran on {working} thread{'s' if working != 1 else ''}"
+        evidence = f"{ran}, {busy:.2f} processor seconds a second; {evidence}"
         measured.update(working_threads=working, cpu_s_per_s=busy)
-        idle = working == 1 and cores > 1
     elif not limited:
-        return _not_known(m, f"{evidence}; not measured")
+        return m.lack(f"{evidence}; not measured")
     consequence, factor = _describe_gain(m, THREADS, "cores stay idle in libraries that obey it")
-    remedy = f"{THREADS_VARIABLE}={cores}"
-    return Answer(evidence, measured, limited or idle, consequence, remedy, factor)
+    attention, remedy = limited or (working == 1 and cores > 1), f"{THREADS_VARIABLE}={cores}"
+    return Answer(evidence, measured, attention, consequence, remedy, factor)
 
 
-def count_working_threads(runtime: Runtime, cores: int) -> int:
+def count_working_threads(times: ThreadMeasurements, cores: int) -> int:
     """Threads that took part in the reduction and none in a matrix product, which runs on one.
 
     At most the `cores`: on a busy machine the scheduler's thread may rest during the product.
     """
-    assert runtime.threads is not None
-    product, reduction = runtime.threads.product.threads_s, runtime.threads.reduction
+    product, reduction = times.product.threads_s, times.reduction
     busy_s = TAKING_PART * max(product.values(), default=0.0)
     pool = [s for thread, s in reduction.threads_s.items() if product.get(thread, 0.0) < busy_s]
     least = max(TAKING_PART * max(pool, default=0.0), LEAST_WORK * reduction.wall_s)
@@ -217,7 +212,7 @@ def scheduler(m: Measured) -> Answer:
     rounds = m.oneflow.rounds
     gain = summarize_gain(rounds, SCHEDULER)
     if gain is None:
-        return _not_known(m, "it had too few turns")
+        return m.lack("it had too few turns")
     examined = [r.examined for r in rounds]
     others = [r.variants[SCHEDULER] for r in rounds if SCHEDULER in r.variants]
     used_s, needed_s = (median(b.cpu_s / b.steps for b in blocks) for blocks in (examined, others))
@@ -240,7 +235,7 @@ def onednn(m: Measured) -> Answer:
     state, gain = "on" if on else "off", summarize_gain(m.oneflow.rounds, ONEDNN)
     ours, others = m.oneflow.operators_s.get(EXAMINED), m.oneflow.operators_s.get(ONEDNN)
     if gain is None or not ours or not others:
-        return _not_known(m, f"{state}; the other setting had too few turns")
+        return m.lack(f"{state}; the other setting had too few turns")
     times_on, times_off = (ours, others) if on else (others, ours)
     ratios = {name: times_on[name] / times_off[name] for name in times_on}
     shown = ", ".join(f"{k} {r:.0f}" if r >= 10 else f"{k} {r:.2g}" for k, r in ratios.items())
@@ -252,7 +247,7 @@ def onednn(m: Measured) -> Answer:
 def allocator(m: Measured) -> Answer:
     """Does a step spend time in page faults, for memory that is freed and asked for again?"""
     if m.oneflow.memory is None or not m.oneflow.rounds:
-        return _not_known(m, "not measured")
+        return m.lack("not measured")
     fault_s, blocks = m.oneflow.memory.page_fault_s, [r.examined for r in m.oneflow.rounds]
     faults = median(block.minor_faults / block.steps for block in blocks)
     share = min(0.99, faults * fault_s / median(block.step_s for block in blocks))
@@ -307,7 +302,3 @@ def _judge_gain(evidence: str, measured: Mapping[str, Number], gain: Gain, remed
         reason = f"{evidence}; {gain.describe()}: too unsteady to tell"
         return unknown(reason, kept, inconclusive=True)
     return Answer(evidence, kept, gain.material, gain.describe(), remedy, gain.factor)
-
-
-def _not_known(m: Measured, reason: str) -> Answer:
-    return unknown(reason if m.oneflow.is_imported else NOT_IMPORTED)
