@@ -8,6 +8,7 @@ flagged only if the kernel counted it, and often.
 
 from __future__ import annotations
 
+import sys
 from statistics import median
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -15,7 +16,6 @@ from ...worker.environment import needs_core_type
 from .diagnosis import (
     EXAMINED,
     Answer,
-    Identity,
     Machine,
     Measured,
     Number,
@@ -65,16 +65,13 @@ Changes = Dict[str, Dict[str, str]]  # the variables that each variant changes
 
 
 def plan_variants(
-    environment: Dict[str, str],
-    kernel: Optional[str],
-    machine: Machine,
-    identity: Optional[Identity],
+    environment: Dict[str, str], kernel: Optional[str], machine: Machine, libc: str
 ) -> Changes:
     """The control and the remedies worth a turn, with the variables that each changes.
 
     If memory is short, variants are dropped from the end of this order.
     """
-    threads, libc = environment.get(THREADS_VARIABLE, ""), identity.libc if identity else ""
+    threads = environment.get(THREADS_VARIABLE, "")
     has_tunable = libc.startswith("glibc") and parse_version(libc) >= HUGE_PAGES_LIBC
     can_ask = machine.huge_pages == "madvise" and "GLIBC_TUNABLES" not in environment
     is_limited = threads.isdigit() and int(threads) < machine.usable_cores
@@ -91,12 +88,12 @@ def plan_variants(
     return {name: changes for name, (may_help, changes) in planned.items() if may_help}
 
 
-def count_affordable(machine: Machine) -> Optional[int]:
-    """Workers that fit into the memory at once; None if that is not known."""
+def count_affordable(machine: Machine) -> int:
+    """Workers that fit into the memory at once, as far as the kernel shows it."""
     limit, used = machine.cgroup.memory_bytes, machine.cgroup.memory_used_bytes or 0
     left = [machine.available_bytes, None if limit is None else limit - used]
     known = [size for size in left if size is not None]
-    return min(known) // WORKER_BYTES if known else None
+    return min(known, default=sys.maxsize) // WORKER_BYTES
 
 
 def is_set(variables: Mapping[str, str], name: str) -> bool:
@@ -114,8 +111,8 @@ class Gain(NamedTuple):
     material: bool  # large enough, sure enough, and beyond the deviation of the control
 
     def describe(self) -> str:
-        interval = f"({self.lowest:.2f} to {self.highest:.2f})"
-        return f"a train step takes {self.factor:.2f} {interval} times as long as otherwise"
+        ratio = f"{self.factor:.2f} ({self.lowest:.2f} to {self.highest:.2f})"
+        return f"a train step takes {ratio} times as long as otherwise"
 
 
 def summarize_gain(rounds: Sequence[Round], variant: str) -> Optional[Gain]:
@@ -217,10 +214,8 @@ def scheduler(m: Measured) -> Answer:
     others = [r.variants[SCHEDULER] for r in rounds if SCHEDULER in r.variants]
     used_s, needed_s = (median(b.cpu_s / b.steps for b in blocks) for blocks in (examined, others))
     switches = median(block.involuntary_switches / block.steps for block in examined)
-    evidence = (
-        f"a step uses {used_s * 1e3:.1f} ms of processor time, {needed_s * 1e3:.1f} without the "
-        f"spinning; {switches:.0f} involuntary switches a step"
-    )
+    used = f"{used_s * 1e3:.1f} ms of processor time, {needed_s * 1e3:.1f} without the spinning"
+    evidence = f"a step uses {used}; {switches:.0f} involuntary switches a step"
     measured: Dict[str, Number] = {
         "step_cpu_s": used_s,
         "step_cpu_needed_s": needed_s,
@@ -252,9 +247,9 @@ def allocator(m: Measured) -> Answer:
     faults = median(block.minor_faults / block.steps for block in blocks)
     share = min(0.99, faults * fault_s / median(block.step_s for block in blocks))
     factor = 1 / (1 - share)
+    cost = f"{fault_s * 1e6:.2f} us each, {share * 100:.1f} % of its time"
     return Answer(
-        f"{faults:.1f} page faults a step, {fault_s * 1e6:.2f} us each, {share * 100:.1f} % of its "
-        "time",
+        f"{faults:.1f} page faults a step, {cost}",
         {"minor_faults_per_step": faults, "page_fault_s": fault_s, "share": share},
         share > FAULT_SHARE,
         f"a train step takes about {factor:.2f} times as long as without them",

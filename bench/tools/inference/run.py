@@ -227,8 +227,8 @@ def _time_in_turns(
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities (..., K) in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponentials: np.ndarray = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def predict(
