@@ -43,8 +43,6 @@ def launch(
         such = "--nodes 2 --ranks 4 --master 10.0.0.1:29500"
         raise InputError(f"bench launch --plan needs {flag}; give such as {such}")
     starts = plan_starts(nodes, ranks, master, command, secrets.token_hex(16))
-    if as_json:
-        click.echo(json.dumps([start._asdict() for start in starts], indent=1))
-    else:
-        click.echo(render_starts(starts))
+    dumped = [start._asdict() for start in starts]
+    click.echo(json.dumps(dumped, indent=1) if as_json else render_starts(starts))
     return EXIT_DONE

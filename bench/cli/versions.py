@@ -50,8 +50,7 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     if flags["feed"] is None and flags["data"] is None and flags["config"] is None:
         flags["feed"] = "memory"  # OneFlow 0.8.0's loader runs alone, which would be in the times
     pythons = _prepare(versions)
-    now = datetime.now(timezone.utc)
-    folder = Path(flags.pop("out") or f"results/versions-{now:%Y%m%d-%H%M%S}")
+    folder = Path(flags["out"] or f"results/versions-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
     compared = {mode: _compare(mode, pythons, {**flags, "out": folder / mode}) for mode in MODES}
     if flags["as_json"]:
         dumped = {mode: [one.model_dump() for one in found] for mode, found in compared.items()}
@@ -60,7 +59,7 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
         console = Console()
         for comparisons in compared.values():
             print_blocks(build_report(comparisons, brief=True), console)
-        places = f"{folder / 'eager'} and {folder / 'graph'}"
+        places = " and ".join(str(folder / mode) for mode in MODES)
         console.print(f"reports, records and pictures: {places}", soft_wrap=True)
     return judge_parities([one for found in compared.values() for one in found])
 

@@ -11,6 +11,7 @@ Times are in seconds, by the monotonic clock; processor times are of all threads
 from __future__ import annotations
 
 import ctypes
+import glob
 import json
 import mmap
 import os
@@ -206,9 +207,8 @@ def read_usage() -> Dict[str, float]:
 
 def read_thread_seconds() -> Dict[str, float]:
     """Processor seconds of every thread of this process so far; empty if Linux does not tell."""
-    threads = os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else []
-    counts = {thread: read_text(f"/proc/self/task/{thread}/schedstat") for thread in threads}
-    return {thread: int(text.split()[0]) * 1e-9 for thread, text in counts.items() if text}
+    texts = {path: read_text(path) for path in glob.glob("/proc/self/task/*/schedstat")}
+    return {p.split("/")[4]: int(text.split()[0]) * 1e-9 for p, text in texts.items() if text}
 
 
 def read_status_bytes(path: str, name: str) -> Any:
@@ -242,20 +242,17 @@ def list_installed() -> Dict[str, str]:
 
 def read_cudnn_version() -> Any:
     """Version as cuDNN numbers it, such as 8600, and that of its CUDA, such as 11080; or None."""
-    library = open_library("libcudnn_ops_infer")
-    if library is None:
-        return None
-    library.cudnnGetVersion.restype = library.cudnnGetCudartVersion.restype = ctypes.c_size_t
-    return [int(library.cudnnGetVersion()), int(library.cudnnGetCudartVersion())]
+    library = open_library("libcudnn_ops_infer")  # both numbers fit the default type, int
+    return [library.cudnnGetVersion(), library.cudnnGetCudartVersion()] if library else None
 
 
 def read_cublas_version() -> Any:
     """Major, minor and patch number of cuBLAS, or None."""
     library = open_library("libcublas.so")
-    numbers = (ctypes.c_int * 3)()
-    for part in range(3 if library else 0):
-        library.cublasGetProperty(part, ctypes.byref(numbers, part * ctypes.sizeof(ctypes.c_int)))
-    return list(numbers) if library else None
+    numbers = [ctypes.c_int() for _ in range(3)]
+    for part, number in enumerate(numbers if library else []):
+        library.cublasGetProperty(part, ctypes.byref(number))
+    return [number.value for number in numbers] if library else None
 
 
 def open_library(name: str) -> Any:

@@ -31,6 +31,7 @@ TORCHVISION_MEAN = (123.675, 116.28, 103.53)
 TORCHVISION_STD = (58.395, 57.12, 57.375)
 TORCHVISION_RESIZE = 256 / 224
 
+Labels = Optional[Tuple[str, ...]]  # a name for each class
 Observer = Callable[[str, int, int], None]
 
 
@@ -86,9 +87,7 @@ class InferencePlan(NamedTuple):
     timeout_s: float
 
 
-def create_inference_plan(
-    flags: Dict[str, Any], labels: Optional[Tuple[str, ...]]
-) -> InferencePlan:
+def create_inference_plan(flags: Dict[str, Any], labels: Labels) -> InferencePlan:
     """Complete the workload's flags by the checkpoint's values, then by the model's own.
 
     Raises InputError for an unknown model, a missing checkpoint, sizes and labels that do not fit.
@@ -103,11 +102,9 @@ def create_inference_plan(
         spec = None if ":" in model else get_model_spec(model)
     except UnknownModelError as error:
         raise InputError(str(error)) from None
-    stored = {
-        "num_classes": spec.num_classes if spec else IMAGENET_CLASSES,
-        "image_size": spec.default_image_size if spec else 224,
-        **{name: about[name] for name in ("num_classes", "image_size") if name in about},
-    }
+    size, classes = (spec.default_image_size, spec.num_classes) if spec else (224, IMAGENET_CLASSES)
+    stored: Dict[str, Any] = {"image_size": size, "num_classes": classes}
+    stored.update({name: about[name] for name in stored if name in about})
     if model == about.get("model"):
         stored["model_args"] = about.get("model_args", {})
     workload = validated(Workload, {**stored, **given, "model": model})
@@ -127,9 +124,7 @@ def create_inference_plan(
     return InferencePlan(workload, scale, names, top, flags["iterations"], flags["timeout_s"])
 
 
-def _name_classes(
-    labels: Optional[Tuple[str, ...]], about: Dict[str, Any], num_classes: int
-) -> Tuple[str, ...]:
+def _name_classes(labels: Labels, about: Dict[str, Any], num_classes: int) -> Tuple[str, ...]:
     if labels is not None and len(labels) != num_classes:
         raise InputError(
             f"--labels has {len(labels)} names and the model {num_classes} classes; "
@@ -262,13 +257,20 @@ def compare_logits(baseline: np.ndarray, contender: np.ndarray) -> Agreement:
 
 def report_inference(result: InferenceResult) -> List[Block]:
     """The classes of each picture, the times of each mode, and whether the modes agree."""
-    modes = [times.mode for times in result.times]
-    found = result.agreement
+    modes, found = [one.mode for one in result.times], result.agreement
+    times = [
+        ["import", *(format_ms(one.import_s) for one in result.times)],
+        ["build", *(format_ms(one.init_s) for one in result.times)],
+        ["load weights", *(format_ms(one.load_s) for one in result.times)],
+        ["compile", *(format_ms(one.compile_s) for one in result.times)],
+        ["first pass", *(format_ms(one.first_s) for one in result.times)],
+        ["steady pass", *(format_summary_ms(one.steady_s) for one in result.times)],
+    ]
     return [
         Heading(f"{result.model}: classes of the pictures"),
         Table(["picture", "class", *modes], _list_classes(result, len(modes)), right=modes),
         Heading(f"Times in ms, batches of {result.batch_size}"),
-        Table(["", *modes], _list_times(result.times), right=modes),
+        Table(["", *modes], times, right=modes),
         *([Text([_describe_agreement(found)])] if found else []),
     ]
 
@@ -287,17 +289,6 @@ def _list_classes(result: InferenceResult, modes: int) -> List[List[str]]:
             cells = [format_percent(of_mode.get(number)) for of_mode in shares]
             rows.append([first.picture if rank == 0 else "", name, *cells])
     return rows
-
-
-def _list_times(times: Sequence[ModeTimes]) -> List[List[str]]:
-    return [
-        ["import", *(format_ms(one.import_s) for one in times)],
-        ["build", *(format_ms(one.init_s) for one in times)],
-        ["load weights", *(format_ms(one.load_s) for one in times)],
-        ["compile", *(format_ms(one.compile_s) for one in times)],
-        ["first pass", *(format_ms(one.first_s) for one in times)],
-        ["steady pass", *(format_summary_ms(one.steady_s) for one in times)],
-    ]
 
 
 def _describe_agreement(found: Agreement) -> str:
