@@ -6,10 +6,10 @@ import sys
 from typing import Optional
 
 import click
+from rich.console import Console
 
+from ..report.blocks import print_blocks
 from .progress import ProgressBar
-
-DEFAULT_BUDGET_S = 20.0
 
 
 @click.command()
@@ -30,7 +30,7 @@ DEFAULT_BUDGET_S = 20.0
     "--budget",
     "budget_s",
     type=click.FloatRange(5, 3600),
-    default=DEFAULT_BUDGET_S,
+    default=20.0,
     show_default=True,
     metavar="SECONDS",
     help="Time for everything. Checks that do not fit into it are unknown.",
@@ -50,6 +50,7 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     bench doctor --runtime stock
     bench doctor --python other/.venv/bin/python --json
     """
+    from ..tools.doctor.diagnosis import report_diagnosis
     from ..tools.doctor.run import diagnose
 
     with ProgressBar("") as bar:
@@ -57,10 +58,5 @@ def doctor(python: Optional[str], runtime: str, budget_s: float, as_json: bool) 
     if as_json:
         click.echo(diagnosis.model_dump_json(indent=1))
     else:
-        from rich.console import Console
-
-        from ..report.blocks import print_blocks
-        from ..tools.doctor.diagnosis import report_diagnosis
-
         print_blocks(report_diagnosis(diagnosis), Console())
     return diagnosis.exit_status

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import Any, Tuple
 
 import click
+from rich.console import Console
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
 from ..plan.fields import SETTINGS
+from ..report.blocks import print_blocks
 from .options import HeadedCommand, create_contenders, describe_field, field_options
 from .progress import ProgressBar
-
-if TYPE_CHECKING:
-    from ..tools.inference.result import InferenceResult
-    from ..tools.inference.run import InferencePlan
-
-_PLAN_FLAGS = (
-    "model",
-    "model_args",
-    "load_checkpoint",
-    "trust_checkpoint",
-    "image_size",
-    "num_classes",
-    "batch_size",
-)
 
 
 @click.command(cls=HeadedCommand)
@@ -33,10 +21,7 @@ _PLAN_FLAGS = (
 @click.option("--model", default=None, help="Default: the checkpoint's.")
 @field_options(["model_args", "trust_checkpoint"])
 @click.option(
-    "--load-checkpoint",
-    required=True,
-    metavar="PATH",
-    help=describe_field("load_checkpoint"),
+    "--load-checkpoint", required=True, metavar="PATH", help=describe_field("load_checkpoint")
 )
 @click.option(
     "--mode", type=click.Choice(["eager", "graph", "both"]), default="eager", show_default=True
@@ -78,23 +63,26 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     bench infer photos/ --model alexnet --load-checkpoint alexnet.safetensors --mode both
     """  # fmt: skip
     from ...data import DataError, find_pictures, load_labels
-    from ..tools.inference.run import create_inference_plan
+    from ..tools.inference.run import create_inference_plan, report_inference, run_inference
+    from ..worker.environment import RuntimeResolver
+    from ..worker.process import create_launcher
 
     try:
         paths = find_pictures(images)
         labels = load_labels(Path(flags["labels"])) if flags["labels"] else None
     except DataError as error:
         raise InputError(str(error)) from None
-    plan = create_inference_plan({name: flags[name] for name in _PLAN_FLAGS}, labels)
-    result = _run(plan, paths, flags)
+    plan = create_inference_plan(flags, labels)
+    environments = RuntimeResolver()
+    modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
+    contenders = create_contenders(modes, flags, environments)
+    with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
+        worker = "oneflow_bench.bench.tools.inference.worker"
+        launch = create_launcher(Path(logs), environments, worker)
+        result = run_inference(plan, paths, contenders, launch, bar)
     if flags["as_json"]:
         click.echo(result.model_dump_json(indent=1))
     else:
-        from rich.console import Console
-
-        from ..report.blocks import print_blocks
-        from ..tools.inference.result import report_inference
-
         print_blocks(report_inference(result), Console())
     for sentence in result.skipped:
         click.echo(f"skipped: {sentence}", err=True)
@@ -102,27 +90,3 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
         return EXIT_BAD_INPUT
     differs = result.agreement is not None and not result.agreement.agrees
     return EXIT_DIFFERENT if differs else EXIT_DONE
-
-
-def _run(plan: InferencePlan, paths: List[Path], flags: Dict[str, Any]) -> InferenceResult:
-    from ..tools.inference.run import run_inference
-    from ..worker.environment import RuntimeResolver
-    from ..worker.process import create_launcher
-
-    modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
-    environments = RuntimeResolver()
-    contenders = create_contenders(modes, flags, environments)
-    with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
-        launch = create_launcher(
-            Path(logs), environments, "oneflow_bench.bench.tools.inference.worker"
-        )
-        return run_inference(
-            plan,
-            paths,
-            contenders,
-            launch,
-            min(flags["top"], plan.workload.num_classes),
-            flags["iterations"],
-            flags["timeout_s"],
-            bar,
-        )

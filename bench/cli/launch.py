@@ -11,8 +11,6 @@ import click
 from ..errors import EXIT_DONE, InputError
 from .options import master_option, nodes_option, ranks_option
 
-TOKEN_BYTES = 16
-
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--plan", is_flag=True, help="Print the command of each machine.")
@@ -26,9 +24,8 @@ def launch(
 ) -> int:
     """Print the exact command to run on each of several machines. Nothing is started.
 
-    The commands share a new token, which keeps other processes out of the run.
-
-    COMMAND is eager, graph or compare with its own flags. It stands last.
+    The commands share a new token, which keeps other processes out of the run. COMMAND is
+    eager, graph or compare with its own flags. It stands last.
 
     \b
     bench launch --plan --nodes 2 --ranks 4 --master 10.0.0.1:29500 eager
@@ -43,13 +40,9 @@ def launch(
         )
     if ranks is None or nodes is None:
         flag = "--ranks" if ranks is None else "--nodes"
-        raise InputError(
-            f"bench launch --plan needs {flag}; give such as --nodes 2 --ranks 4 "
-            "--master 10.0.0.1:29500"
-        )
-    starts = plan_starts(nodes, ranks, master, command, secrets.token_hex(TOKEN_BYTES))
-    if as_json:
-        click.echo(json.dumps([start._asdict() for start in starts], indent=1))
-    else:
-        click.echo(render_starts(starts))
+        such = "--nodes 2 --ranks 4 --master 10.0.0.1:29500"
+        raise InputError(f"bench launch --plan needs {flag}; give such as {such}")
+    starts = plan_starts(nodes, ranks, master, command, secrets.token_hex(16))
+    dumped = [start._asdict() for start in starts]
+    click.echo(json.dumps(dumped, indent=1) if as_json else render_starts(starts))
     return EXIT_DONE

@@ -34,8 +34,5 @@ def plot(runs: Tuple[str, ...], out: Optional[str], as_json: bool) -> None:
         raise InputError(
             f"cannot write pictures to {folder} ({error.strerror}); give --out another folder"
         ) from None
-    if as_json:
-        click.echo(json.dumps([str(path) for path in pictures], indent=1))
-    else:
-        for path in pictures:
-            click.echo(path)
+    paths = [str(path) for path in pictures]
+    click.echo(json.dumps(paths, indent=1) if as_json else "\n".join(paths))

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 import click
+from rich.console import Console
 
 from ..errors import InputError
+from ..report.blocks import print_blocks
 from .options import HeadedCommand, run_options, speed_options
 from .progress import ProgressBar
 from .run import execute_specs, judge_parities, write_report
@@ -41,20 +43,24 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     Exit status: 1 a mode differs between versions, 3 inconclusive, 2 bad input, such as a version
     that pip cannot install.
     """
+    from ..report.compare import build_report
+
     _check(versions, flags)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if flags["feed"] is None and flags["data"] is None and flags["config"] is None:
         flags["feed"] = "memory"  # OneFlow 0.8.0's loader runs alone, which would be in the times
     pythons = _prepare(versions)
-    now = datetime.now(timezone.utc)
-    folder = Path(flags.pop("out") or f"results/versions-{now:%Y%m%d-%H%M%S}")
-    as_json = flags["as_json"]
+    folder = Path(flags["out"] or f"results/versions-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
     compared = {mode: _compare(mode, pythons, {**flags, "out": folder / mode}) for mode in MODES}
-    if as_json:
+    if flags["as_json"]:
         dumped = {mode: [one.model_dump() for one in found] for mode, found in compared.items()}
         click.echo(json.dumps(dumped, indent=1))
     else:
-        _print(compared, folder)
+        console = Console()
+        for comparisons in compared.values():
+            print_blocks(build_report(comparisons, brief=True), console)
+        places = " and ".join(str(folder / mode) for mode in MODES)
+        console.print(f"reports, records and pictures: {places}", soft_wrap=True)
     return judge_parities([one for found in compared.values() for one in found])
 
 
@@ -80,10 +86,10 @@ def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
 
     with ProgressBar("versions") as bar:
         pythons: Dict[str, str] = {}
-        for done, version in enumerate(versions):
+        for version in versions:
 
-            def show(line: str, done: int = done) -> None:
-                bar(line[:_LONGEST_LINE], done, len(versions))
+            def show(line: str) -> None:
+                bar(line[:_LONGEST_LINE], len(pythons), len(versions))
 
             place = locate_environment(version)
             if not place.exists():
@@ -105,17 +111,3 @@ def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[
     comparisons = compare_records(record, record)
     write_report(comparisons, [record], flags["out"])
     return comparisons
-
-
-def _print(compared: Dict[str, List[Comparison]], folder: Path) -> None:
-    from rich.console import Console
-
-    from ..report.blocks import print_blocks
-    from ..report.compare import build_report
-
-    console = Console()
-    for comparisons in compared.values():
-        print_blocks(build_report(comparisons, brief=True), console)
-    console.print(
-        f"reports, records and pictures: {folder / 'eager'} and {folder / 'graph'}", soft_wrap=True
-    )

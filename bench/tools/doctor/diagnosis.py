@@ -15,7 +15,7 @@ from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
 from ...report.blocks import Block, Heading, Table, Text
 
 SCHEMA_VERSION = 1
-OK, ATTENTION, UNKNOWN = "ok", "attention", "unknown"
+STATUSES = {False: "ok", True: "attention", None: "unknown"}
 NOT_IMPORTED = "OneFlow was not imported"
 OUT_OF_TIME = "the time was up"
 EXAMINED = "examined"  # the environment; its variants are in `runtime_checks`
@@ -92,6 +92,8 @@ class ImportOutcome(_Part):
 
 
 class ThreadTimes(_Part):
+    """Processor seconds of each thread while an operator was repeated for `wall_s`."""
+
     wall_s: float
     threads_s: Dict[str, float]
 
@@ -168,6 +170,10 @@ class Measured(NamedTuple):
     activity: Activity
     oneflow: RuntimeMeasurements
 
+    def lack(self, reason: str) -> Answer:
+        """The answer of a check that lacks a measurement of OneFlow."""
+        return unknown(reason if self.oneflow.is_imported else NOT_IMPORTED)
+
 
 class Answer(NamedTuple):
     """The answer of a check. Consequence, remedy and factor count only with `attention`."""
@@ -213,16 +219,14 @@ class Check(_Part):
 
 def judge(questions: Sequence[Question], measured: Measured) -> List[Check]:
     """The check of each question."""
-    return [_create_check(question.__name__, question(measured)) for question in questions]
-
-
-def _create_check(name: str, answer: Answer) -> Check:
-    fields = answer._asdict()
-    attention = fields.pop("attention")
-    if not attention:
-        fields.update(consequence="", remedy="", step_time_factor=None)
-    status = UNKNOWN if attention is None else ATTENTION if attention else OK
-    return Check(name=name, status=status, **fields)
+    checks = []
+    for question in questions:
+        fields = question(measured)._asdict()
+        attention = fields.pop("attention")
+        if not attention:
+            fields.update(consequence="", remedy="", step_time_factor=None)
+        checks.append(Check(name=question.__name__, status=STATUSES[attention], **fields))
+    return checks
 
 
 class Diagnosis(_Part):
@@ -244,7 +248,7 @@ class Diagnosis(_Part):
     @property
     def exit_status(self) -> int:
         """1 if something needs attention, 3 if that could not be found out, else 0."""
-        if self.list_checks(ATTENTION):
+        if self.list_checks("attention"):
             return EXIT_DIFFERENT
         unsure = self.oneflow.failures or any(check.inconclusive for check in self.checks)
         return EXIT_INCONCLUSIVE if unsure else EXIT_DONE
@@ -253,9 +257,9 @@ class Diagnosis(_Part):
 def report_diagnosis(diagnosis: Diagnosis) -> List[Block]:
     """The table of checks, then the cost and the remedy of each finding."""
     lines = []
-    for check in diagnosis.list_checks(ATTENTION):
+    for check in diagnosis.list_checks("attention"):
         lines += [f"{check.name}: {check.consequence}", f"  remedy: {check.remedy}"]
-    unknown = ", ".join(check.name for check in diagnosis.list_checks(UNKNOWN))
+    unknown = ", ".join(check.name for check in diagnosis.list_checks("unknown"))
     if not lines:
         lines = ["Nothing needs attention."] + ([f"Not known: {unknown}."] if unknown else [])
     rows = [[check.name, check.status, check.evidence] for check in diagnosis.checks]

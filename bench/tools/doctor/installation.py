@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from .diagnosis import (
     NOT_IMPORTED,
@@ -32,11 +32,6 @@ def parse_version(text: str) -> Tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-class Explanation(NamedTuple):
-    cause: str
-    remedy: str
-
-
 def oneflow_import(m: Measured) -> Answer:
     """Does the interpreter import OneFlow, and if not, why?"""
     imported = m.oneflow.imported
@@ -55,7 +50,7 @@ def oneflow_import(m: Measured) -> Answer:
     )
 
 
-def explain_import(identity: Optional[Identity], imported: ImportOutcome) -> Explanation:
+def explain_import(identity: Optional[Identity], imported: ImportOutcome) -> Tuple[str, str]:
     """The cause of a failed import, as part of a sentence, and its remedy."""
     error = imported.error or "it gave no message"
     output = f"{error}\n{imported.log_tail}"
@@ -64,25 +59,23 @@ def explain_import(identity: Optional[Identity], imported: ImportOutcome) -> Exp
         remedies = [remedy for name, remedy in LIBRARIES.items() if library.startswith(name)]
         holder = f"install the system package that holds {library}"
         remedies.append(f"{holder}, or put its folder into LD_LIBRARY_PATH")
-        return Explanation(f"the shared library {library} is missing", remedies[0])
+        return f"the shared library {library} is missing", remedies[0]
     if identity and not has_oneflow(identity):
         if has_supported_python(identity):
-            return Explanation("OneFlow is not installed there", INSTALL_ONEFLOW)
-        return Explanation(
-            f"OneFlow is not installed, and has no wheel for Python {identity.python}",
-            f"give --python a Python {SHOWN_PYTHONS}, and {INSTALL_ONEFLOW} there",
-        )
+            return "OneFlow is not installed there", INSTALL_ONEFLOW
+        cause = f"OneFlow is not installed, and has no wheel for Python {identity.python}"
+        return cause, f"give --python a Python {SHOWN_PYTHONS}, and {INSTALL_ONEFLOW} there"
     if identity and not has_old_numpy(identity):
         version = identity.installed["numpy"]
         cause = f"NumPy {version} is installed, and OneFlow's wheels fail with a later one than 1"
-        return Explanation(cause, INSTALL_NUMPY)
+        return cause, INSTALL_NUMPY
     module = search(r"No module named '([\w.]+)'", error)
     if module:
         cause = f"the module {module} that OneFlow imports is missing"
-        return Explanation(cause, f"pip install {module.split('.')[0]}")
+        return cause, f"pip install {module.split('.')[0]}"
     if "_descriptor" in error or "Descriptors cannot" in error:
-        return Explanation("its protobuf is too new", "pip install 'protobuf>=3.9.2,<4'")
-    return Explanation(error.splitlines()[0], "pip install --force-reinstall oneflow==0.9.0")
+        return "its protobuf is too new", "pip install 'protobuf>=3.9.2,<4'"
+    return error.splitlines()[0], "pip install --force-reinstall oneflow==0.9.0"
 
 
 def has_oneflow(identity: Identity) -> bool:
@@ -106,62 +99,53 @@ def versions(m: Measured) -> Answer:
     identity, imported = m.oneflow.identity, m.oneflow.imported or ImportOutcome()
     if identity is None:
         return unknown("the interpreter did not list its packages")
+    misfits = find_misfits(identity, imported)
     packages = {"Python": identity.python, **dict(sorted(identity.installed.items()))}
     evidence = ", ".join(f"{name} {version}" for name, version in packages.items())
-    misfits = _find_misfits(identity) if has_oneflow(identity) else []  # else see oneflow_import
-    if imported.oneflow_cuda:
-        evidence += _describe_cuda(imported, imported.oneflow_cuda)
-        misfits += _find_cuda_misfits(imported, imported.oneflow_cuda // 1000)
-    return Answer(
-        evidence,
-        {"python": identity.python, **identity.installed},
-        attention=bool(misfits),
-        consequence="; ".join(misfit.cause for misfit in misfits),
-        remedy="; ".join(misfit.remedy for misfit in misfits),
-    )
-
-
-def _find_misfits(identity: Identity) -> List[Explanation]:
-    misfits = []
-    if not has_supported_python(identity):
-        cause = "no wheel of OneFlow is made for this Python"
-        misfits.append(Explanation(cause, f"use an interpreter of {SHOWN_PYTHONS}"))
-    if not has_old_numpy(identity):
-        misfits.append(Explanation("OneFlow is built for NumPy 1", INSTALL_NUMPY))
-    return misfits
-
-
-def _describe_cuda(imported: ImportOutcome, built: int) -> str:
-    """The CUDA that OneFlow was built for, and the libraries that it has loaded."""
     loaded = []
     if imported.cudnn:
         loaded.append(f"cuDNN {imported.cudnn[0]} for CUDA {_format_cuda(imported.cudnn[1])}")
     if imported.cublas:
         loaded.append(f"cuBLAS {'.'.join(map(str, imported.cublas))}")
-    shown = f"; OneFlow is built for CUDA {_format_cuda(built)}, loaded are {', '.join(loaded)}"
-    return shown if loaded else ""
+    if imported.oneflow_cuda and loaded:
+        built = _format_cuda(imported.oneflow_cuda)
+        evidence += f"; OneFlow is built for CUDA {built}, loaded are {', '.join(loaded)}"
+    return Answer(
+        evidence,
+        {"python": identity.python, **identity.installed},
+        attention=bool(misfits),
+        consequence="; ".join(misfits),
+        remedy="; ".join(misfits.values()),
+    )
+
+
+def find_misfits(identity: Identity, imported: ImportOutcome) -> Dict[str, str]:
+    """Remedies by their causes. Loaded libraries must fit the CUDA that OneFlow was built for."""
+    misfits: Dict[str, str] = {}
+    if has_oneflow(identity):  # else the import reports that
+        if not has_supported_python(identity):
+            remedy = f"use an interpreter of {SHOWN_PYTHONS}"
+            misfits["no wheel of OneFlow is made for this Python"] = remedy
+        if not has_old_numpy(identity):
+            misfits["OneFlow is built for NumPy 1"] = INSTALL_NUMPY
+    if imported.oneflow_cuda:
+        cuda = imported.oneflow_cuda // 1000
+        cudnn, made_for = imported.cudnn or (CUDNN_MAJOR * 1000, cuda * 1000)
+        cublas = imported.cublas[0] if imported.cublas else CUBLAS_MAJOR
+        if cudnn // 1000 != CUDNN_MAJOR:
+            misfits[f"cuDNN {cudnn} is loaded, OneFlow is built for {CUDNN_MAJOR}"] = INSTALL_CUDNN
+        elif made_for // 1000 != cuda:
+            cause = f"cuDNN is made for CUDA {made_for // 1000}, OneFlow for {cuda}"
+            misfits[cause] = INSTALL_CUDNN
+        if cublas != CUBLAS_MAJOR:
+            cause = f"cuBLAS {cublas} is loaded, OneFlow is built for {CUBLAS_MAJOR}"
+            misfits[cause] = INSTALL_CUBLAS
+    return misfits
 
 
 def _format_cuda(number: int) -> str:
     """CUDA's version from its number: 11070 is 11.7."""
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _find_cuda_misfits(imported: ImportOutcome, cuda: int) -> List[Explanation]:
-    """cuDNN and cuBLAS as loaded, against the CUDA that OneFlow was built for."""
-    misfits = []
-    cudnn, made_for = imported.cudnn or (CUDNN_MAJOR * 1000, cuda * 1000)
-    cublas = imported.cublas[0] if imported.cublas else CUBLAS_MAJOR
-    if cudnn // 1000 != CUDNN_MAJOR:
-        cause = f"cuDNN {cudnn} is loaded, OneFlow is built for {CUDNN_MAJOR}"
-        misfits.append(Explanation(cause, INSTALL_CUDNN))
-    elif made_for // 1000 != cuda:
-        cause = f"cuDNN is made for CUDA {made_for // 1000}, OneFlow for {cuda}"
-        misfits.append(Explanation(cause, INSTALL_CUDNN))
-    if cublas != CUBLAS_MAJOR:
-        cause = f"cuBLAS {cublas} is loaded, OneFlow is built for {CUBLAS_MAJOR}"
-        misfits.append(Explanation(cause, INSTALL_CUBLAS))
-    return misfits
 
 
 def gpu(m: Measured) -> Answer:

@@ -1,7 +1,6 @@
-"""Reads the machine and judges it.
+"""Reads the machine from a folder that stands for /, so that a test can make one up; judges it.
 
-It is read from a folder that stands for /, so that a test can make up any machine. A value that the
-kernel does not show is None or is left out. The checks are pure.
+A value that the kernel does not show is None or is left out.
 """
 
 from __future__ import annotations
@@ -11,13 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Set, Tuple
 
-from ...record.machine import (
-    read_available_bytes,
-    read_count,
-    read_cpu,
-    read_kib_bytes,
-    read_steal_seconds,
-)
+from ...record.machine import read_count, read_cpu, read_kib_bytes, read_steal_seconds
 from ...training.counters import read_busy_s, subtract_counters
 from ...verdict.conditions import HOT_C, OTHERS_CORES, STEAL_SHARE, read_temperature_c
 from .diagnosis import Activity, Answer, CgroupLimits, Frequency, Machine, Measured, search, unknown
@@ -29,8 +22,7 @@ NO_LIMIT_BYTES = 1 << 60  # control groups of version 1 write a huge number for 
 
 OWN_THREADS = 2  # that OneFlow keeps busy: the computing one and the scheduler's
 
-# of the highest clock, with a core busy: without boost many processors run at 0.6 to 0.8 of it, and
-# that is no fault
+# of the highest clock with a core busy; without boost many sound processors run at 0.6 to 0.8 of it
 FREQUENCY_SHARE = 0.5
 
 # governors that hold the clock down by themselves; intel_pstate and amd-pstate in active mode call
@@ -38,19 +30,18 @@ FREQUENCY_SHARE = 0.5
 SLOW_GOVERNORS = {"powersave", "conservative"}
 DYNAMIC_DRIVERS = {"intel_pstate", "amd-pstate-epp", "amd_pstate_epp"}
 
-# a page from a fast disk takes about 0.1 ms, so that these are 1 % of the time
-SWAPPED_PAGES_PER_S = 100.0
-
-# memory left below the limit, in sizes of the doctor's own worker
-HEADROOM_WORKERS = 2.0
+SWAPPED_PAGES_PER_S = 100.0  # 1 % of the time, as a page from a fast disk takes about 0.1 ms
+HEADROOM_WORKERS = 2.0  # memory left below the limit, in sizes of the doctor's own worker
 
 
 def read_machine(root: Path = ROOT) -> Machine:
     """The fixed properties of the machine, and its frequency now."""
     cpu = read_cpu(root / "proc/cpuinfo")
     usable = os.sched_getaffinity(0)
-    meminfo = root / "proc/meminfo"
-    swap_total, swap_free = (read_kib_bytes(meminfo, name) for name in ("SwapTotal:", "SwapFree:"))
+    available, swap_total, swap_free = (
+        read_kib_bytes(root / "proc/meminfo", name)
+        for name in ("MemAvailable:", "SwapTotal:", "SwapFree:")
+    )
     return Machine(
         cpu_model=cpu["model"],
         cpu_flags=cpu["flags"],
@@ -59,7 +50,7 @@ def read_machine(root: Path = ROOT) -> Machine:
         physical_cores=count_physical_cores(usable, root),
         cgroup=read_cgroup(root),
         frequency=read_frequency(root),
-        available_bytes=read_available_bytes(meminfo),
+        available_bytes=available,
         # the kernel puts its mode in brackets
         huge_pages=search(r"\[(\w+)\]", _read(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         swap_total_bytes=swap_total,
@@ -70,9 +61,8 @@ def read_machine(root: Path = ROOT) -> Machine:
 
 def count_physical_cores(usable: Set[int], root: Path = ROOT) -> Optional[int]:
     """The number of cores that have these processors as their threads."""
-    siblings = {
-        _read(root / CPUS / f"cpu{number}" / "topology/thread_siblings_list") for number in usable
-    }
+    folders = [root / CPUS / f"cpu{number}" / "topology" for number in usable]
+    siblings = {_read(folder / "thread_siblings_list") for folder in folders}
     return len(siblings) if all(siblings) else None
 
 
@@ -93,9 +83,8 @@ def read_cgroup(root: Path = ROOT) -> CgroupLimits:
             if limit.isdigit() and int(limit) < NO_LIMIT_BYTES:
                 memory.append((int(limit), int(used) if used.isdigit() else None))
     least, used_bytes = min(memory, key=lambda found: found[0], default=(None, None))
-    return CgroupLimits(
-        cores=min(cores, default=None), memory_bytes=least, memory_used_bytes=used_bytes
-    )
+    tightest = min(cores, default=None)
+    return CgroupLimits(cores=tightest, memory_bytes=least, memory_used_bytes=used_bytes)
 
 
 def list_cgroup_folders(root: Path = ROOT) -> List[Path]:
@@ -120,19 +109,15 @@ def read_throttled_s(root: Path = ROOT) -> Optional[float]:
 
 def read_frequency(root: Path = ROOT) -> Frequency:
     """Governors, drivers and frequencies of the cores, and the temperature."""
-    read = {
-        name: sorted(set(filter(None, map(_read, (root / CPUS).glob(f"cpu[0-9]*/cpufreq/{name}")))))
+    governors, drivers, clocks, limits = (
+        sorted({_read(path) for path in (root / CPUS).glob(f"cpu[0-9]*/cpufreq/{name}")} - {""})
         for name in ("scaling_governor", "scaling_driver", "scaling_cur_freq", "cpuinfo_max_freq")
-    }
-    busy_hz, highest_hz = (
-        max((int(khz) * 1e3 for khz in read[name] if khz.isdigit()), default=None)
-        for name in ("scaling_cur_freq", "cpuinfo_max_freq")
     )
     return Frequency(
-        governors=read["scaling_governor"],
-        drivers=read["scaling_driver"],
-        busy_hz=busy_hz,
-        highest_hz=highest_hz,
+        governors=governors,
+        drivers=drivers,
+        busy_hz=max((int(khz) * 1e3 for khz in clocks if khz.isdigit()), default=None),
+        highest_hz=max((int(khz) * 1e3 for khz in limits if khz.isdigit()), default=None),
         temperature_c=read_temperature_c(root / "sys/class/thermal"),
     )
 
@@ -214,91 +199,83 @@ def frequency(m: Measured) -> Answer:
         return unknown(
             "the kernel shows neither governor nor temperature, as usual in a virtual machine"
         )
-    share = None
+    slower = None  # than at the highest clock
     evidence = [f"governor {', '.join(read.governors)}"] if read.governors else []
     if read.busy_hz and read.highest_hz:
-        share = read.busy_hz / read.highest_hz
+        slower = read.highest_hz / read.busy_hz
         evidence.append(f"{read.busy_hz / 1e9:.2f} of {read.highest_hz / 1e9:.2f} GHz under load")
     if read.temperature_c is not None:
         evidence.append(f"{read.temperature_c:.0f} degrees C")
     is_held = bool(SLOW_GOVERNORS & set(read.governors) and not DYNAMIC_DRIVERS & set(read.drivers))
     is_hot = read.temperature_c is not None and read.temperature_c >= HOT_C
+    cost = f"a step takes up to {slower:.2f} times as long" if slower else "not measurable here"
     fast = "cpupower frequency-set -g performance"
     return Answer(
         "; ".join(evidence),
         read.model_dump(include={"busy_hz", "highest_hz", "temperature_c"}),
-        attention=is_held or is_hot or (share is not None and share < FREQUENCY_SHARE),
-        consequence=f"a step takes up to {1 / share:.2f} times as long"
-        if share
-        else "not measurable here",
+        attention=is_held or is_hot or (slower or 1.0) > 1 / FREQUENCY_SHARE,
+        consequence=cost,
         remedy="let the processor cool, clean its fans" if is_hot and not is_held else fast,
-        step_time_factor=1 / share if share else None,
+        step_time_factor=slower,
     )
 
 
 def cores(m: Measured) -> Answer:
     """Have the scheduler's thread and the computing one a core each?"""
     usable, physical = m.machine.usable_cores, m.machine.physical_cores
+    sharing = f"hyper-threads of {physical} core{'' if physical == 1 else 's'}"
     if physical is None:
         sharing = "the kernel does not show whether they share cores"
-    elif physical == usable:
+    if physical == usable:
         sharing = "none shares a core"
-    else:
-        sharing = f"hyper-threads of {physical} core{'s' if physical > 1 else ''}"
     evidence = f"{usable} of {m.machine.online_cores} processors usable, {sharing}"
     apart = min(usable, physical or usable)
     if apart > 1:  # no setting changes it, so it is no finding
-        evidence += (
-            f"; a process multiplies matrices on one of them, and bench compare --ranks {apart} "
-            f"--contender ddp measures the speed of {apart} processes"
-        )
+        command = f"bench compare --ranks {apart} --contender ddp"
+        evidence += f"; a process multiplies matrices on one; {command} measures {apart} processes"
     return Answer(
         evidence,
         m.machine.model_dump(include={"usable_cores", "online_cores", "physical_cores"}),
         attention=usable < OWN_THREADS or physical == 1,
         consequence="OneFlow's scheduler thread takes time from the thread that computes",
-        remedy="taskset -c 0-1, or a machine with two cores; else "
-        "ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD=0",
+        remedy="taskset -c 0-1, a machine with two cores, or ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD=0",
     )
 
 
 def cgroup(m: Measured) -> Answer:
     """Do the control groups limit processors or memory?"""
-    limits, throttled_s = m.machine.cgroup, m.activity.throttled_s
-    usable, memory = m.machine.usable_cores, m.oneflow.memory
-    parts, consequences, remedies, factor = [], [], [], None
+    limits, throttled_s, usable = m.machine.cgroup, m.activity.throttled_s, m.machine.usable_cores
+    shown, findings, factor = [], {}, None  # a consequence by its remedy
     if limits.cores is not None:
-        parts.append(f"{limits.cores:.2f} cores of processor time")
+        shown.append(f"{limits.cores:.2f} cores of processor time")
         if limits.cores < usable:
             factor = max(1.0, min(OWN_THREADS, usable) / limits.cores)
-            consequences.append(
+            findings["raise the container's processor limit (docker --cpus)"] = (
                 "the limit stops OneFlow while it computes, and a step takes up to "
                 f"{factor:.2f} times as long"
             )
-            remedies.append("raise the container's processor limit (docker --cpus)")
     if throttled_s:
-        parts.append(f"stopped for {throttled_s:.2f} s just now")
+        shown.append(f"stopped for {throttled_s:.2f} s just now")
     if limits.memory_bytes is not None:
-        left = limits.memory_bytes - (limits.memory_used_bytes or 0)
+        left_bytes = limits.memory_bytes - (limits.memory_used_bytes or 0)
         limit_gib = limits.memory_bytes / 2**30
-        parts.append(f"{left / 2**30:.1f} of {limit_gib:.1f} GiB memory left")
-        worker_bytes = memory and memory.peak_rss_bytes
-        if worker_bytes is not None and left < HEADROOM_WORKERS * worker_bytes:
-            consequences.append(
+        shown.append(f"{left_bytes / 2**30:.1f} of {limit_gib:.1f} GiB memory left")
+        worker_bytes = m.oneflow.memory.peak_rss_bytes if m.oneflow.memory else None
+        if worker_bytes is not None and left_bytes < HEADROOM_WORKERS * worker_bytes:
+            findings["raise the container's memory limit (docker --memory)"] = (
                 "the kernel may end one of two modes side by side for want of memory"
             )
-            remedies.append("raise the container's memory limit (docker --memory)")
     return Answer(
-        "limits: " + ", ".join(parts) if parts else "no limits",
+        "limits: " + ", ".join(shown) if shown else "no limits",
         {
             "limit_cores": limits.cores,
             "throttled_s": throttled_s,
             "limit_bytes": limits.memory_bytes,
             "used_bytes": limits.memory_used_bytes,
         },
-        attention=bool(remedies),
-        consequence="; ".join(consequences),
-        remedy="; ".join(remedies),
+        attention=bool(findings),
+        consequence="; ".join(findings.values()),
+        remedy="; ".join(findings),
         step_time_factor=factor,
     )
 

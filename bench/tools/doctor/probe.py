@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -85,8 +86,9 @@ class ProbeProcess:
         """Start the worker and its preparation, without waiting."""
         self._worker = self.launch(self.name, self.environment)
         self._pending = list(self.preparation)
-        for call in self.preparation:
-            self._send(call)
+        with suppress(WorkerError):  # it died; receiving the answer reports that
+            for call in self.preparation:
+                self._worker.send(call)
 
     def wait(self) -> None:
         """Wait until the worker is prepared, so that all are idle before a clock starts."""
@@ -107,15 +109,10 @@ class ProbeProcess:
         self.wait()
         if self._worker is None:
             return None
-        self._send(call, **arguments)
+        with suppress(WorkerError):
+            self._worker.send(call, **arguments)
         meanwhile()
         return self._receive(call)
-
-    def _send(self, call: str, **arguments: Any) -> None:
-        try:
-            self._worker.send(call, **arguments)
-        except WorkerError:
-            pass  # it died; receiving the answer reports that
 
     def _receive(self, call: str) -> Optional[Dict[str, Any]]:
         """The answer to a call that was sent. After a death the next call starts a new worker."""

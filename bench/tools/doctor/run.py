@@ -19,7 +19,6 @@ from .diagnosis import (
     Diagnosis,
     Failure,
     Frequency,
-    Identity,
     ImportOutcome,
     Machine,
     Measured,
@@ -167,10 +166,9 @@ class Measurement:
         """Ask for the interpreter's packages, and whether it imports OneFlow for the user."""
         self.observe("import OneFlow", 0, 0)
         failed: List[Failure] = []
-        probe = self._add_probe("import", self.base, counts=True)
-        identity = probe.ask("identify")
-        self.measured["identity"] = identity and Identity(**identity)
-        probe.failures = failed  # a failed import is a finding of its own
+        probe = self._add_probe("import", self.base)
+        self.measured["identity"] = probe.ask("identify")
+        probe.failures, probe.counts = failed, True  # a failed import is a finding of its own
         answer = probe.ask("import_oneflow")
         if failed and not failed[0].crashed:
             self.failures += failed
@@ -186,7 +184,8 @@ class Measurement:
         stock = Contender(name="stock", mode="eager", runtime="stock")
         environment = self.resolver.resolve(examined, self.python)
         kernel = self.resolver.find_kernel(examined, self.python)
-        changes = plan_variants(environment, kernel, machine, self.measured["identity"])
+        libc = (self.measured["identity"] or {}).get("libc", "")
+        changes = plan_variants(environment, kernel, machine, libc)
         changes = self._drop_unaffordable(changes, count_affordable(machine))
         self.measured.update(
             variables=environment,
@@ -207,13 +206,12 @@ class Measurement:
         self._measure_operators()
         self._take_turns([EXAMINED, *changes])
 
-    def _drop_unaffordable(self, changes: Changes, affordable: Optional[int]) -> Changes:
+    def _drop_unaffordable(self, changes: Changes, affordable: int) -> Changes:
         """The variants that fit beside the examined environment; a failure for each other one."""
-        names = list(changes)
-        kept = len(names) if affordable is None else max(0, affordable - 1)
-        for name in names[kept:]:
+        for name in list(changes)[max(0, affordable - 1) :]:
             self._fail(f"train steps ({name})", OUT_OF_MEMORY)
-        return {name: changes[name] for name in names[:kept]}
+            del changes[name]
+        return changes
 
     def _fail(self, measurement: str, reason: str) -> None:
         self.failures.append(Failure(measurement=measurement, reason=reason))
@@ -225,7 +223,7 @@ class Measurement:
         probe = self._add_probe("numpy", {**free, **one})
         answer = probe.ask("measure_numpy_product")
         probe.close()
-        return answer and answer["flops_per_s"]
+        return answer["flops_per_s"] if answer else None
 
     def _measure_operators(self) -> None:
         self.observe("operators", 0, 0)

@@ -8,22 +8,21 @@ flagged only if the kernel counted it, and often.
 
 from __future__ import annotations
 
+import sys
 from statistics import median
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ...worker.environment import needs_core_type
 from .diagnosis import (
     EXAMINED,
-    NOT_IMPORTED,
     Answer,
-    Identity,
     Machine,
     Measured,
     Number,
     Round,
+    ThreadMeasurements,
     unknown,
 )
-from .diagnosis import RuntimeMeasurements as Runtime
 from .installation import parse_version
 
 # variants of the examined environment that take turns with it
@@ -66,16 +65,13 @@ Changes = Dict[str, Dict[str, str]]  # the variables that each variant changes
 
 
 def plan_variants(
-    environment: Dict[str, str],
-    kernel: Optional[str],
-    machine: Machine,
-    identity: Optional[Identity],
+    environment: Dict[str, str], kernel: Optional[str], machine: Machine, libc: str
 ) -> Changes:
     """The control and the remedies worth a turn, with the variables that each changes.
 
     If memory is short, variants are dropped from the end of this order.
     """
-    threads, libc = environment.get(THREADS_VARIABLE, ""), identity.libc if identity else ""
+    threads = environment.get(THREADS_VARIABLE, "")
     has_tunable = libc.startswith("glibc") and parse_version(libc) >= HUGE_PAGES_LIBC
     can_ask = machine.huge_pages == "madvise" and "GLIBC_TUNABLES" not in environment
     is_limited = threads.isdigit() and int(threads) < machine.usable_cores
@@ -92,12 +88,12 @@ def plan_variants(
     return {name: changes for name, (may_help, changes) in planned.items() if may_help}
 
 
-def count_affordable(machine: Machine) -> Optional[int]:
-    """Workers that fit into the memory at once; None if that is not known."""
+def count_affordable(machine: Machine) -> int:
+    """Workers that fit into the memory at once, as far as the kernel shows it."""
     limit, used = machine.cgroup.memory_bytes, machine.cgroup.memory_used_bytes or 0
     left = [machine.available_bytes, None if limit is None else limit - used]
     known = [size for size in left if size is not None]
-    return min(known) // WORKER_BYTES if known else None
+    return min(known, default=sys.maxsize) // WORKER_BYTES
 
 
 def is_set(variables: Mapping[str, str], name: str) -> bool:
@@ -115,8 +111,8 @@ class Gain(NamedTuple):
     material: bool  # large enough, sure enough, and beyond the deviation of the control
 
     def describe(self) -> str:
-        interval = f"({self.lowest:.2f} to {self.highest:.2f})"
-        return f"a train step takes {self.factor:.2f} {interval} times as long as otherwise"
+        ratio = f"{self.factor:.2f} ({self.lowest:.2f} to {self.highest:.2f})"
+        return f"a train step takes {ratio} times as long as otherwise"
 
 
 def summarize_gain(rounds: Sequence[Round], variant: str) -> Optional[Gain]:
@@ -138,7 +134,7 @@ def blas_kernel(m: Measured) -> Answer:
     """Does OneFlow's BLAS use the processor's abilities?"""
     kernel, stock = m.oneflow.kernel, m.oneflow.stock_kernel
     if kernel is None:
-        return _not_known(m, "OneFlow's BLAS does not name its kernel")
+        return m.lack("OneFlow's BLAS does not name its kernel")
     able = [extension for flag, extension in _EXTENSIONS.items() if flag in m.machine.cpu_flags]
     evidence = f"{kernel}; the processor has {', '.join(able) or 'no vector extension'}"
     if stock not in (None, kernel):
@@ -159,7 +155,7 @@ def matmul_rate(m: Measured) -> Answer:
     """Is OneFlow's matrix product as fast as NumPy's, one core each?"""
     ours, theirs = m.oneflow.matmul_flops_per_s, m.oneflow.numpy_flops_per_s
     if ours is None or theirs is None:
-        return _not_known(m, "not measured")
+        return m.lack("not measured")
     share = ours / theirs
     remedy = f"set {CORE_TYPE} to a kernel for this processor, such as Zen or SkylakeX"
     if needs_core_type(m.oneflow.kernel, m.machine.cpu_flags):
@@ -177,33 +173,29 @@ def matmul_rate(m: Measured) -> Answer:
 def threads(m: Measured) -> Answer:
     """Do all cores work in a reduction, and does no variable hold threads back?"""
     asked, cores = m.oneflow.variables.get(THREADS_VARIABLE), m.machine.usable_cores
-    limited = asked is not None and asked.isdigit() and int(asked) < cores
+    times, working = m.oneflow.threads, None
     evidence = f"{THREADS_VARIABLE} is {asked or 'not set'} on {cores} usable cores"
     measured: Dict[str, Number] = {"omp_num_threads": asked, "usable_cores": cores}
-    idle = False
-    if m.oneflow.threads is not None:
-        working, reduction = count_working_threads(m.oneflow, cores), m.oneflow.threads.reduction
-        busy = sum(reduction.threads_s.values()) / reduction.wall_s
-        evidence = (
-            f"a reduction ran on {working} thread{'s' if working != 1 else ''}, "
-            f"{busy:.2f} processor seconds a second; {evidence}"
-        )
+    limited = asked is not None and asked.isdigit() and int(asked) < cores
+    if times is not None:
+        working = count_working_threads(times, cores)
+        busy = sum(times.reduction.threads_s.values()) / times.reduction.wall_s
+        ran = f"a reduction ran on {working} thread{'s' if working != 1 else ''}"
+        evidence = f"{ran}, {busy:.2f} processor seconds a second; {evidence}"
         measured.update(working_threads=working, cpu_s_per_s=busy)
-        idle = working == 1 and cores > 1
     elif not limited:
-        return _not_known(m, f"{evidence}; not measured")
+        return m.lack(f"{evidence}; not measured")
     consequence, factor = _describe_gain(m, THREADS, "cores stay idle in libraries that obey it")
-    remedy = f"{THREADS_VARIABLE}={cores}"
-    return Answer(evidence, measured, limited or idle, consequence, remedy, factor)
+    attention, remedy = limited or (working == 1 and cores > 1), f"{THREADS_VARIABLE}={cores}"
+    return Answer(evidence, measured, attention, consequence, remedy, factor)
 
 
-def count_working_threads(runtime: Runtime, cores: int) -> int:
+def count_working_threads(times: ThreadMeasurements, cores: int) -> int:
     """Threads that took part in the reduction and none in a matrix product, which runs on one.
 
     At most the `cores`: on a busy machine the scheduler's thread may rest during the product.
     """
-    assert runtime.threads is not None
-    product, reduction = runtime.threads.product.threads_s, runtime.threads.reduction
+    product, reduction = times.product.threads_s, times.reduction
     busy_s = TAKING_PART * max(product.values(), default=0.0)
     pool = [s for thread, s in reduction.threads_s.items() if product.get(thread, 0.0) < busy_s]
     least = max(TAKING_PART * max(pool, default=0.0), LEAST_WORK * reduction.wall_s)
@@ -217,15 +209,13 @@ def scheduler(m: Measured) -> Answer:
     rounds = m.oneflow.rounds
     gain = summarize_gain(rounds, SCHEDULER)
     if gain is None:
-        return _not_known(m, "it had too few turns")
+        return m.lack("it had too few turns")
     examined = [r.examined for r in rounds]
     others = [r.variants[SCHEDULER] for r in rounds if SCHEDULER in r.variants]
     used_s, needed_s = (median(b.cpu_s / b.steps for b in blocks) for blocks in (examined, others))
     switches = median(block.involuntary_switches / block.steps for block in examined)
-    evidence = (
-        f"a step uses {used_s * 1e3:.1f} ms of processor time, {needed_s * 1e3:.1f} without the "
-        f"spinning; {switches:.0f} involuntary switches a step"
-    )
+    used = f"{used_s * 1e3:.1f} ms of processor time, {needed_s * 1e3:.1f} without the spinning"
+    evidence = f"a step uses {used}; {switches:.0f} involuntary switches a step"
     measured: Dict[str, Number] = {
         "step_cpu_s": used_s,
         "step_cpu_needed_s": needed_s,
@@ -240,7 +230,7 @@ def onednn(m: Measured) -> Answer:
     state, gain = "on" if on else "off", summarize_gain(m.oneflow.rounds, ONEDNN)
     ours, others = m.oneflow.operators_s.get(EXAMINED), m.oneflow.operators_s.get(ONEDNN)
     if gain is None or not ours or not others:
-        return _not_known(m, f"{state}; the other setting had too few turns")
+        return m.lack(f"{state}; the other setting had too few turns")
     times_on, times_off = (ours, others) if on else (others, ours)
     ratios = {name: times_on[name] / times_off[name] for name in times_on}
     shown = ", ".join(f"{k} {r:.0f}" if r >= 10 else f"{k} {r:.2g}" for k, r in ratios.items())
@@ -252,14 +242,14 @@ def onednn(m: Measured) -> Answer:
 def allocator(m: Measured) -> Answer:
     """Does a step spend time in page faults, for memory that is freed and asked for again?"""
     if m.oneflow.memory is None or not m.oneflow.rounds:
-        return _not_known(m, "not measured")
+        return m.lack("not measured")
     fault_s, blocks = m.oneflow.memory.page_fault_s, [r.examined for r in m.oneflow.rounds]
     faults = median(block.minor_faults / block.steps for block in blocks)
     share = min(0.99, faults * fault_s / median(block.step_s for block in blocks))
     factor = 1 / (1 - share)
+    cost = f"{fault_s * 1e6:.2f} us each, {share * 100:.1f} % of its time"
     return Answer(
-        f"{faults:.1f} page faults a step, {fault_s * 1e6:.2f} us each, {share * 100:.1f} % of its "
-        "time",
+        f"{faults:.1f} page faults a step, {cost}",
         {"minor_faults_per_step": faults, "page_fault_s": fault_s, "share": share},
         share > FAULT_SHARE,
         f"a train step takes about {factor:.2f} times as long as without them",
@@ -307,7 +297,3 @@ def _judge_gain(evidence: str, measured: Mapping[str, Number], gain: Gain, remed
         reason = f"{evidence}; {gain.describe()}: too unsteady to tell"
         return unknown(reason, kept, inconclusive=True)
     return Answer(evidence, kept, gain.material, gain.describe(), remedy, gain.factor)
-
-
-def _not_known(m: Measured, reason: str) -> Answer:
-    return unknown(reason if m.oneflow.is_imported else NOT_IMPORTED)

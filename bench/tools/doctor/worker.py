@@ -11,6 +11,7 @@ Times are in seconds, by the monotonic clock; processor times are of all threads
 from __future__ import annotations
 
 import ctypes
+import glob
 import json
 import mmap
 import os
@@ -23,6 +24,7 @@ import traceback
 from typing import Any, Callable, Dict, List
 
 MATMUL_SIZE = 384  # 1 to 20 ms, so that some repeats fit between two turns of a busy neighbour
+PRODUCT_FLOPS = 2.0 * MATMUL_SIZE**3
 REPEATS_S = 0.3  # time spent on the repeats of one operator
 LEAST_REPEATS = 3
 REDUCTION_SHAPE = (64, 64, 56, 56)  # 51 MB: enough for OneFlow to split it over its threads
@@ -34,9 +36,8 @@ RELEVANT = re.compile(r"oneflow$|numpy$|oneflow-nightly|nvidia-cu")  # names on 
 class Session:
     """Answers each request by the method of its name."""
 
-    def __init__(self) -> None:
-        self._flow: Any = None
-        self._step: Any = None
+    _flow: Any = None
+    _step: Any = None
 
     def identify(self) -> Dict[str, Any]:
         """The interpreter and the versions installed for it; imports neither NumPy nor OneFlow."""
@@ -52,7 +53,7 @@ class Session:
         import numpy as np
 
         left = np.random.RandomState(0).rand(MATMUL_SIZE, MATMUL_SIZE).astype(np.float32)
-        return measure_product(lambda: left.dot(left))
+        return {"flops_per_s": PRODUCT_FLOPS / min(repeat(lambda: left.dot(left)))}
 
     def import_oneflow(self) -> Dict[str, Any]:
         """Import OneFlow. A failure may be one of its dependencies, such as NumPy 2."""
@@ -60,21 +61,21 @@ class Session:
         import oneflow as flow
 
         self._flow = flow
-        libraries = list_loaded_libraries()
         return {
             "import_s": time.perf_counter() - start,
             "oneflow": flow.__version__,
             # a name of OneFlow's own, as this file runs without the suite's oneflow_compat
             "oneflow_cuda": int(flow._oneflow_internal.flags.cuda_version() or 0),
-            "cudnn": read_cudnn_version(libraries),
-            "cublas": read_cublas_version(libraries),
+            "cudnn": read_cudnn_version(),
+            "cublas": read_cublas_version(),
             "gpus": flow.cuda.device_count() if flow.cuda.is_available() else 0,
         }
 
     def measure_matrix_product(self) -> Dict[str, Any]:
         """As `measure_numpy_product`, of OneFlow's matrix product, which runs on one core."""
         left = self._flow.randn(MATMUL_SIZE, MATMUL_SIZE)
-        return measure_product(self._synchronised(lambda: self._flow.matmul(left, left)))
+        product = self._synchronised(lambda: self._flow.matmul(left, left))
+        return {"flops_per_s": PRODUCT_FLOPS / min(repeat(product))}
 
     def measure_reduction(self) -> Dict[str, Any]:
         """Processor time of each thread in a reduction, which OneFlow splits, and in a product.
@@ -172,11 +173,6 @@ def create_train_step(flow: Any) -> Callable[[], None]:
     return step
 
 
-def measure_product(call: Callable[[], Any]) -> Dict[str, Any]:
-    """Rate of a matrix product, from the shortest repeat."""
-    return {"flops_per_s": 2.0 * MATMUL_SIZE**3 / min(repeat(call))}
-
-
 def repeat(call: Callable[[], Any], seconds: float = REPEATS_S) -> List[float]:
     """Durations of calls for about `seconds`, at least some; after one that is not counted."""
     call()
@@ -211,9 +207,8 @@ def read_usage() -> Dict[str, float]:
 
 def read_thread_seconds() -> Dict[str, float]:
     """Processor seconds of every thread of this process so far; empty if Linux does not tell."""
-    threads = os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else []
-    counts = {thread: read_text(f"/proc/self/task/{thread}/schedstat") for thread in threads}
-    return {thread: int(text.split()[0]) * 1e-9 for thread, text in counts.items() if text}
+    texts = {path: read_text(path) for path in glob.glob("/proc/self/task/*/schedstat")}
+    return {p.split("/")[4]: int(text.split()[0]) * 1e-9 for p, text in texts.items() if text}
 
 
 def read_status_bytes(path: str, name: str) -> Any:
@@ -245,33 +240,26 @@ def list_installed() -> Dict[str, str]:
     return {name: version for name, version in found.items() if RELEVANT.match(name)}
 
 
-def list_loaded_libraries() -> List[str]:
-    lines = read_text("/proc/self/maps").splitlines()
-    return sorted({line.split(None, 5)[5].strip() for line in lines if ".so" in line})
-
-
-def read_cudnn_version(libraries: List[str]) -> Any:
+def read_cudnn_version() -> Any:
     """Version as cuDNN numbers it, such as 8600, and that of its CUDA, such as 11080; or None."""
-    library = open_library(libraries, "libcudnn_ops_infer")
-    if library is None:
-        return None
-    library.cudnnGetVersion.restype = library.cudnnGetCudartVersion.restype = ctypes.c_size_t
-    return [int(library.cudnnGetVersion()), int(library.cudnnGetCudartVersion())]
+    library = open_library("libcudnn_ops_infer")  # both numbers fit the default type, int
+    return [library.cudnnGetVersion(), library.cudnnGetCudartVersion()] if library else None
 
 
-def read_cublas_version(libraries: List[str]) -> Any:
+def read_cublas_version() -> Any:
     """Major, minor and patch number of cuBLAS, or None."""
-    library = open_library(libraries, "libcublas.so")
-    numbers = (ctypes.c_int * 3)()
-    for part in range(3 if library else 0):
-        library.cublasGetProperty(part, ctypes.byref(numbers, part * ctypes.sizeof(ctypes.c_int)))
-    return list(numbers) if library else None
+    library = open_library("libcublas.so")
+    numbers = [ctypes.c_int() for _ in range(3)]
+    for part, number in enumerate(numbers if library else []):
+        library.cublasGetProperty(part, ctypes.byref(number))
+    return [number.value for number in numbers] if library else None
 
 
-def open_library(libraries: List[str], name: str) -> Any:
+def open_library(name: str) -> Any:
     """The first loaded library with `name` in its path, or None."""
-    path = next((path for path in libraries if name in path), None)
-    return path and ctypes.CDLL(path)
+    lines = read_text("/proc/self/maps").splitlines()
+    paths = sorted(line.split(None, 5)[5] for line in lines if name in line and ".so" in line)
+    return ctypes.CDLL(paths[0]) if paths else None
 
 
 def serve(session: Any, requests: Any, replies: Any) -> None:

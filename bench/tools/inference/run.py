@@ -1,13 +1,14 @@
-"""Classifies pictures in one or more modes, whose workers take turns."""
+"""Classifies pictures in one or more modes, whose workers take turns, and reports it."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from pydantic import BaseModel
 
 from ....data import DataError, InputScale, imagenet_names, read_picture
 from ....models import UnknownModelError, get_model_spec
@@ -16,9 +17,13 @@ from ...errors import InputError
 from ...measure.order import generate_orders
 from ...plan.checks import validated
 from ...record.checkpoint import find_checkpoint, read_about
-from ...verdict.statistics import summarize
-from .result import InferenceResult, ModeTimes, compare_logits, predict
+from ...report.blocks import Block, Heading, Table, Text
+from ...report.format import format_ms, format_percent, format_summary_ms
+from ...verdict.statistics import Summary, summarize
+from ...worker.messages import Launcher, Worker
+from .worker import SetupTimes
 
+PROBABILITY_TOLERANCE = 1e-4  # the modes differ where their probabilities differ by more
 IMAGENET_CLASSES = 1000
 _TURNS = 4  # of the steady passes, so that drift meets the modes alike
 # 0..255, per channel: the scale of torchvision's pretrained weights
@@ -26,40 +31,80 @@ TORCHVISION_MEAN = (123.675, 116.28, 103.53)
 TORCHVISION_STD = (58.395, 57.12, 57.375)
 TORCHVISION_RESIZE = 256 / 224
 
+Labels = Optional[Tuple[str, ...]]  # a name for each class
 Observer = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class InferencePlan:
+class ModeTimes(SetupTimes):
+    """Seconds that one mode took; steady passes are of one batch."""
+
+    mode: str
+    first_s: float
+    steady_s: Summary
+
+
+class Prediction(BaseModel):
+    """The most probable classes of one picture in one mode, best first."""
+
+    picture: str
+    mode: str
+    classes: List[int]
+    names: List[str]
+    probabilities: List[float]
+
+
+class Agreement(BaseModel):
+    """How far the second mode is from the first, over all pictures and classes."""
+
+    agrees: bool
+    same_top1: int
+    pictures: int
+    max_probability_difference: float
+    max_logit_difference: float
+    bitwise_equal: bool
+
+
+class InferenceResult(BaseModel):
+    """The answer of `bench infer`, and its JSON."""
+
+    model: str
+    checkpoint: str
+    batch_size: int
+    times: List[ModeTimes]
+    predictions: List[Prediction]
+    agreement: Optional[Agreement] = None
+    skipped: List[str] = []  # a sentence for each file that is no picture
+
+
+class InferencePlan(NamedTuple):
     """A checked request; the workload holds model, checkpoint and batch size."""
 
     workload: Workload
     scale: InputScale
     names: Tuple[str, ...]
+    top: int  # classes shown for each picture
+    iterations: int  # timed passes after the first
+    timeout_s: float
 
 
-def create_inference_plan(
-    flags: Dict[str, Any], labels: Optional[Tuple[str, ...]]
-) -> InferencePlan:
-    """Complete the flags by the values that the checkpoint stores, then by the model's own.
+def create_inference_plan(flags: Dict[str, Any], labels: Labels) -> InferencePlan:
+    """Complete the workload's flags by the checkpoint's values, then by the model's own.
 
     Raises InputError for an unknown model, a missing checkpoint, sizes and labels that do not fit.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {k: v for k, v in flags.items() if k in Workload.model_fields and v is not None}
     about = read_about(find_checkpoint(Path(given["load_checkpoint"])))
     model = str(given.get("model") or about.get("model") or "")
     if not model:
-        raise InputError(
-            f"the checkpoint {given['load_checkpoint']} does not name its model; give --model"
-        )
+        path = given["load_checkpoint"]
+        raise InputError(f"the checkpoint {path} does not name its model; give --model")
     try:
         spec = None if ":" in model else get_model_spec(model)
     except UnknownModelError as error:
         raise InputError(str(error)) from None
-    defaults = {"num_classes": IMAGENET_CLASSES, "image_size": 224}
-    if spec:
-        defaults = {"num_classes": spec.num_classes, "image_size": spec.default_image_size}
-    stored = {name: about.get(name, default) for name, default in defaults.items()}
+    size, classes = (spec.default_image_size, spec.num_classes) if spec else (224, IMAGENET_CLASSES)
+    stored: Dict[str, Any] = {"image_size": size, "num_classes": classes}
+    stored.update({name: about[name] for name in stored if name in about})
     if model == about.get("model"):
         stored["model_args"] = about.get("model_args", {})
     workload = validated(Workload, {**stored, **given, "model": model})
@@ -74,101 +119,83 @@ def create_inference_plan(
         std=about.get("std", TORCHVISION_STD),
         resize_ratio=TORCHVISION_RESIZE if about.get("random_crop", True) else 1.0,
     )
-    return InferencePlan(workload, scale, _name_classes(labels, about, workload.num_classes))
+    names = _name_classes(labels, about, workload.num_classes)
+    top = min(flags["top"], len(names))
+    return InferencePlan(workload, scale, names, top, flags["iterations"], flags["timeout_s"])
 
 
-def _name_classes(
-    labels: Optional[Tuple[str, ...]], about: Dict[str, Any], num_classes: int
-) -> Tuple[str, ...]:
-    if labels is not None:
-        if len(labels) != num_classes:
-            raise InputError(
-                f"--labels has {len(labels)} names and the model {num_classes} classes; "
-                "give a name for each, or --num-classes"
-            )
-        return labels
-    stored = tuple(about.get("classes", ()))
-    if len(stored) == num_classes:
-        return stored
-    if num_classes == IMAGENET_CLASSES:
+def _name_classes(labels: Labels, about: Dict[str, Any], num_classes: int) -> Tuple[str, ...]:
+    if labels is not None and len(labels) != num_classes:
+        raise InputError(
+            f"--labels has {len(labels)} names and the model {num_classes} classes; "
+            "give a name for each, or --num-classes"
+        )
+    names = labels or tuple(about.get("classes", ()))
+    if len(names) != num_classes == IMAGENET_CLASSES:
         return imagenet_names()
-    return tuple(f"class {number}" for number in range(num_classes))
+    numbered = tuple(f"class {number}" for number in range(num_classes))
+    return names if len(names) == num_classes else numbered
 
 
 def read_pictures(
     paths: Sequence[Path], scale: InputScale, observe: Observer
-) -> Tuple[List[Path], np.ndarray, List[str]]:
-    """(pictures that could be read, float32 (N, 3, S, S), a sentence for each that could not).
+) -> Tuple[List[Tuple[Path, np.ndarray]], List[str]]:
+    """The pictures that could be read, float32 (3, S, S), and a sentence for each other file.
 
     Raises InputError if none could.
     """
-    kept: List[Path] = []
-    arrays: List[np.ndarray] = []
+    pictures: List[Tuple[Path, np.ndarray]] = []
     skipped: List[str] = []
     for number, path in enumerate(paths):
         observe("reading the pictures", number, len(paths))
         try:
-            arrays.append(read_picture(path, scale))
-            kept.append(path)
+            pictures.append((path, read_picture(path, scale)))
         except DataError as error:
             skipped.append(str(error))
-    if not kept:
+    if not pictures:
         raise InputError(f"none of the {len(paths)} files is a picture; the first: {skipped[0]}")
-    return kept, np.stack(arrays), skipped
+    return pictures, skipped
 
 
 def run_inference(
     plan: InferencePlan,
     paths: Sequence[Path],
     contenders: Sequence[Contender],
-    launch: Callable[[Contender], Any],
-    top: int,
-    iterations: int,
-    timeout_s: float,
+    launch: Launcher,
     observe: Observer,
 ) -> InferenceResult:
     """Classify `paths` under each contender, in turns. Errors of the workers pass through."""
-    kept, images, skipped = read_pictures(paths, plan.scale, observe)
-    workers: Dict[str, Any] = {}
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            stored = Path(temporary) / "images.npy"
-            np.save(stored, images, allow_pickle=False)
-            times = []
-            for contender in contenders:
-                observe(f"{contender.name}: start, load, compile", 0, 0)
-                workers[contender.name] = launch(contender)
-                times.append(
-                    workers[contender.name].ask(
-                        "setup",
-                        timeout_s,
-                        workload=plan.workload.model_dump(),
-                        contender=contender.model_dump(),
-                        images=str(stored),
-                    )
-                )
-            durations = _time_in_turns(workers, iterations, timeout_s, plan.workload.seed, observe)
-            logits = {}
-            for name, worker in workers.items():
-                observe(f"{name}: classifying", 0, 0)
-                output = Path(temporary) / f"{name}.npy"
-                worker.ask("predict", timeout_s, path=str(output))
-                logits[name] = np.load(output, allow_pickle=False)
-                worker.ask("end", timeout_s)
-    finally:
-        for worker in workers.values():
-            worker.close()
+    workload, timeout_s = plan.workload, plan.timeout_s
+    pictures, skipped = read_pictures(paths, plan.scale, observe)
+    workers: Dict[str, Worker] = {}
+    setups, logits = {}, {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        images = folder / "images.npy"
+        np.save(images, np.stack([picture for _, picture in pictures]), allow_pickle=False)
+        request = {"workload": workload.model_dump(), "images": str(images)}
+        for one in contenders:
+            observe(f"{one.name}: start, load, compile", 0, 0)
+            worker = workers[one.name] = launch(one)
+            stack.callback(worker.close)
+            setups[one.name] = worker.ask("setup", timeout_s, contender=one.model_dump(), **request)
+        durations = _time_in_turns(workers, plan, observe)
+        for name, worker in workers.items():
+            observe(f"{name}: classifying", 0, 0)
+            output = folder / f"{name}.npy"
+            worker.ask("predict", timeout_s, path=str(output))
+            logits[name] = np.load(output, allow_pickle=False)
     return InferenceResult(
-        model=plan.workload.model,
-        checkpoint=str(plan.workload.load_checkpoint),
-        batch_size=plan.workload.batch_size,
+        model=workload.model,
+        checkpoint=str(workload.load_checkpoint),
+        batch_size=workload.batch_size,
         times=[
-            _describe_times(contender, answer, durations[contender.name])
-            for contender, answer in zip(contenders, times)
+            ModeTimes(mode=name, first_s=times[0], steady_s=summarize(times[1:]), **setups[name])
+            for name, times in durations.items()
         ],
         predictions=[
-            predict(path, name, logits[name][row], plan.names, top)
-            for row, path in enumerate(kept)
+            predict(path, name, logits[name][row], plan.names, plan.top)
+            for row, (path, _) in enumerate(pictures)
             for name in logits
         ],
         agreement=compare_logits(*logits.values()) if len(logits) == 2 else None,
@@ -177,23 +204,97 @@ def run_inference(
 
 
 def _time_in_turns(
-    workers: Dict[str, Any], iterations: int, timeout_s: float, seed: int, observe: Observer
+    workers: Dict[str, Worker], plan: InferencePlan, observe: Observer
 ) -> Dict[str, List[float]]:
     """Seconds of the first pass and then of `iterations` more, by worker."""
-    orders = generate_orders(list(workers), seed)
+    orders = generate_orders(list(workers), plan.workload.seed)
     durations: Dict[str, List[float]] = {name: [] for name in workers}
-    turns = [1] + [len(part) for part in np.array_split(range(iterations), _TURNS) if len(part)]
+    parts = np.array_split(range(plan.iterations), _TURNS)
+    turns = [1, *(len(part) for part in parts if len(part))]
     for number, passes in enumerate(turns):
         for name in next(orders):
             observe(f"{name}: timing", number, len(turns))
-            answer = workers[name].ask("time", timeout_s, iterations=passes)
+            answer = workers[name].ask("time", plan.timeout_s, iterations=passes)
             durations[name] += answer["durations_s"]
     return durations
 
 
-def _describe_times(
-    contender: Contender, answer: Dict[str, Any], durations: List[float]
-) -> ModeTimes:
-    parts = {key: answer[key] for key in ("import_s", "init_s", "load_s", "compile_s")}
-    steady = summarize(durations[1:])
-    return ModeTimes(mode=contender.name, first_s=durations[0], steady_s=steady, **parts)
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (..., K) in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def predict(
+    path: Path, mode: str, logits: np.ndarray, names: Sequence[str], top: int
+) -> Prediction:
+    """The `top` classes of one picture from its logits (K,); equal ones by their number."""
+    probabilities = softmax(logits)
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    return Prediction(
+        picture=str(path),
+        mode=mode,
+        classes=best.tolist(),
+        names=[names[number] for number in best],
+        probabilities=probabilities[best].tolist(),
+    )
+
+
+def compare_logits(baseline: np.ndarray, contender: np.ndarray) -> Agreement:
+    """Of logits (N, K): they agree with equal best classes and probabilities within 1e-4."""
+    difference = float(np.abs(softmax(baseline) - softmax(contender)).max())
+    same = int((baseline.argmax(axis=1) == contender.argmax(axis=1)).sum())
+    return Agreement(
+        agrees=same == len(baseline) and difference <= PROBABILITY_TOLERANCE,
+        same_top1=same,
+        pictures=len(baseline),
+        max_probability_difference=difference,
+        max_logit_difference=float(np.abs(baseline.astype(np.float64) - contender).max()),
+        bitwise_equal=np.array_equal(baseline, contender),
+    )
+
+
+def report_inference(result: InferenceResult) -> List[Block]:
+    """The classes of each picture, the times of each mode, and whether the modes agree."""
+    modes, found = [one.mode for one in result.times], result.agreement
+    times = [
+        ["import", *(format_ms(one.import_s) for one in result.times)],
+        ["build", *(format_ms(one.init_s) for one in result.times)],
+        ["load weights", *(format_ms(one.load_s) for one in result.times)],
+        ["compile", *(format_ms(one.compile_s) for one in result.times)],
+        ["first pass", *(format_ms(one.first_s) for one in result.times)],
+        ["steady pass", *(format_summary_ms(one.steady_s) for one in result.times)],
+    ]
+    return [
+        Heading(f"{result.model}: classes of the pictures"),
+        Table(["picture", "class", *modes], _list_classes(result, len(modes)), right=modes),
+        Heading(f"Times in ms, batches of {result.batch_size}"),
+        Table(["", *modes], times, right=modes),
+        *([Text([_describe_agreement(found)])] if found else []),
+    ]
+
+
+def _list_classes(result: InferenceResult, modes: int) -> List[List[str]]:
+    """A row for each of the best classes of a picture in the first mode, best first.
+
+    A dash is a class that is not among the best of another mode.
+    """
+    rows = []
+    for start in range(0, len(result.predictions), modes):
+        of_picture = result.predictions[start : start + modes]
+        shares = [dict(zip(one.classes, one.probabilities)) for one in of_picture]
+        first = of_picture[0]
+        for rank, (number, name) in enumerate(zip(first.classes, first.names)):
+            cells = [format_percent(of_mode.get(number)) for of_mode in shares]
+            rows.append([first.picture if rank == 0 else "", name, *cells])
+    return rows
+
+
+def _describe_agreement(found: Agreement) -> str:
+    verdict = f"The modes {'agree' if found.agrees else 'do not agree'}. "
+    if found.bitwise_equal:
+        return verdict + "All outputs are bitwise equal."
+    same, most = found.same_top1, found.max_probability_difference
+    same_best = f"The best class is the same for {same} of {found.pictures} pictures. "
+    return f"{verdict}{same_best}Probabilities differ by at most {most:.3g}."

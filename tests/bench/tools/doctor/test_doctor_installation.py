@@ -59,7 +59,7 @@ def test_an_installation_with_everything_right_has_no_finding():
 )
 def test_a_failed_import_is_explained(error, identity, cause, remedy):
     explained = explain_import(create_identity(**identity), create_import(error=error))
-    assert cause in explained.cause and remedy in explained.remedy
+    assert cause in explained[0] and remedy in explained[1]
     found = check(identity=create_identity(**identity), imported=create_import(error=error))
     assert "oneflow_import" in attention(found)
     assert cause in found["oneflow_import"].evidence
@@ -68,7 +68,7 @@ def test_a_failed_import_is_explained(error, identity, cause, remedy):
 
 def test_a_library_named_only_in_the_log_is_found():
     imported = create_import(error="the process died", log_tail=NOT_FOUND.format("libcudnn.so.8"))
-    assert "libcudnn.so.8" in explain_import(None, imported).cause
+    assert "libcudnn.so.8" in explain_import(None, imported)[0]
 
 
 @pytest.mark.parametrize(

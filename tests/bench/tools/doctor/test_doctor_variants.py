@@ -28,7 +28,7 @@ from oneflow_bench.bench.tools.doctor.runtime_checks import (
 )
 def test_only_what_may_help_is_tried(environment, kernel, machine, identity, expected):
     planned = plan_variants(
-        environment, kernel, create_machine(**machine), create_identity(**identity)
+        environment, kernel, create_machine(**machine), create_identity(**identity).libc
     )
     assert planned["control"] == {}
     for name, value in expected.items():
@@ -39,12 +39,12 @@ def test_only_what_may_help_is_tried(environment, kernel, machine, identity, exp
 
 
 def test_the_control_comes_first():
-    planned = plan_variants({}, "Barcelona", create_machine(), create_identity())
+    planned = plan_variants({}, "Barcelona", create_machine(), create_identity().libc)
     assert list(planned) == ["control", "blas", "onednn", "scheduler", "huge_pages"]
 
 
 def test_workers_fit_into_the_tighter_of_machine_and_group():
-    assert count_affordable(create_machine()) is None
+    assert count_affordable(create_machine()) > 1000
     machine = create_machine(
         available_bytes=9 * WORKER_BYTES,
         cgroup=CgroupLimits(memory_bytes=5 * WORKER_BYTES, memory_used_bytes=WORKER_BYTES),

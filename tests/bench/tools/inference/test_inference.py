@@ -13,13 +13,14 @@ from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.record.checkpoint import save_weights
 from oneflow_bench.bench.report.blocks import Table, format_markdown
-from oneflow_bench.bench.tools.inference.result import (
+from oneflow_bench.bench.tools.inference.run import (
     compare_logits,
+    create_inference_plan,
     predict,
     report_inference,
+    run_inference,
     softmax,
 )
-from oneflow_bench.bench.tools.inference.run import create_inference_plan, run_inference
 from oneflow_bench.bench.tools.inference.worker import split_padded
 
 ABOUT = {
@@ -39,10 +40,9 @@ def checkpoint(folder, about=None):
     return path
 
 
-def plan_of(folder, about=None, labels=None, **flags):
-    return create_inference_plan(
-        {"load_checkpoint": str(checkpoint(folder, about)), **flags}, labels
-    )
+def plan_of(folder, about=None, labels=None, top=2, **flags):
+    flags.update(load_checkpoint=str(checkpoint(folder, about)), top=top)
+    return create_inference_plan({**flags, "iterations": 8, "timeout_s": 5.0}, labels)
 
 
 def picture(path, value=0):
@@ -83,7 +83,7 @@ def run(folder, paths, biases=(0.0, 0.0), fail=None, top=2):
         return workers[-1]
 
     contenders = [Contender(name=m, mode=m) for m in ("eager", "graph")[: len(biases)]]
-    result = run_inference(plan_of(folder), paths, contenders, launch, top, 8, 5.0, lambda *_: None)
+    result = run_inference(plan_of(folder, top=top), paths, contenders, launch, lambda *_: None)
     assert all(worker.closed for worker in workers)
     return result, asked
 
