@@ -78,10 +78,10 @@ def _layer_table(rows: List[LayerRow], top: Optional[int], columns: List[str]) -
     """The `top` layers, the sum of the others, and of all."""
     shown = select_rows(rows, top)
     others = [row for row in rows if row not in shown]
-    cells = [_list_cells([row], row.layer.name) for row in shown]
+    cells = [{**_sum_cells([row]), **_own_cells(row)} for row in shown]
     if others:
-        cells.append(_list_cells(others, f"{len(others)} other layers"))
-    cells.append(_list_cells(rows, "all layers"))
+        cells.append({**_sum_cells(others), "layer": f"{len(others)} other layers"})
+    cells.append({**_sum_cells(rows), "layer": "all layers"})
     return _table(columns, [[each.get(column, "") for column in columns] for each in cells])
 
 
@@ -89,35 +89,36 @@ def _table(columns: List[str], rows: List[List[str]]) -> Table:
     return Table(columns, rows, right=[column for column in columns if column not in _LEFT])
 
 
-def _list_cells(rows: Sequence[LayerRow], name: str) -> Dict[str, str]:
-    """Cells by column: the sums over the rows, and more of a layer that has the `name`."""
+def _sum_cells(rows: Sequence[LayerRow]) -> Dict[str, str]:
+    """Cells by column, summed over the rows."""
     total_s = sum(row.total_s for row in rows)
     cells = {
-        "layer": name,
         "params": f"{sum(row.layer.num_params for row in rows):,}",
         "forward, ms": _ms(sum(row.forward.median for row in rows)),
         "backward, ms": _ms(sum(row.backward_s for row in rows)),
         "share": format_percent(sum(row.share for row in rows), 1),
     }
-    floors = [row.floor for row in rows if row.floor is not None]
-    if floors:
-        work = sum_work(floor.work for floor in floors)
-        share = sum(floor.timed_s for floor in floors) / total_s if total_s else None
+    works = [row.work for row in rows if row.work is not None]
+    if works:
+        work = sum_work(works)
+        share = sum(row.timed_floor_s for row in rows) / total_s if total_s else None
         cells["MFLOP"] = format_short(work.flops / _MEGA)
         cells["MiB"] = format_short(work.bytes / _MIB)
-        cells["floor, ms"] = _ms(sum(floor.floor_s for floor in floors))
-        cells["limit"] = floors[0].limit
+        cells["floor, ms"] = _ms(sum(row.floor_s for row in rows))
         cells["share of limit"] = format_percent(share, 1)
-    layer = rows[0].layer if rows else None
-    if layer is None or layer.name != name:
-        return {**cells, "limit": ""}
+    return cells
+
+
+def _own_cells(row: LayerRow) -> Dict[str, str]:
+    """The cells of one layer that a sum of layers has not."""
+    layer = row.layer
     return {
-        **cells,
-        "layer": name if layer.calls == 1 else f"{name} ({layer.calls} calls)",
+        "layer": layer.name if layer.calls == 1 else f"{layer.name} ({layer.calls} calls)",
         "kind": layer.kind,
         "output": "x".join(map(str, layer.output_shape)),
-        "forward, ms": _median(rows[0].forward),
-        "backward, ms": _median(rows[0].backward),
+        "forward, ms": _median(row.forward),
+        "backward, ms": _median(row.backward),
+        "limit": row.limit,
     }
 
 

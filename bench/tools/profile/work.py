@@ -62,6 +62,11 @@ class Work(Part):
     def __add__(self, other: Work) -> Work:
         return Work(flops=self.flops + other.flops, bytes=self.bytes + other.bytes)
 
+    @property
+    def intensity(self) -> float:
+        """Operations a byte; 0 where nothing is computed or moved."""
+        return self.flops / self.bytes if self.bytes else 0.0
+
 
 class LayerWork(Part):
     """The work of a leaf in one train step.
@@ -216,7 +221,7 @@ class Roof(NamedTuple):
 
     def limit_of(self, work: Work) -> str:
         """The longer of the two, compute or memory; a dash for no work."""
-        if not work.flops and not work.bytes:
+        if work == Work():
             return "-"
         return "compute" if work.flops / self.peak >= work.bytes / self.bandwidth else "memory"
 
