@@ -165,8 +165,8 @@ def _report(
 
     from ..record.run import write_atomically
     from ..report.blocks import print_blocks
-    from ..tools.profile.document import PROFILE_NAME, create_trace
-    from ..tools.profile.pictures import render_layers, render_roofline
+    from ..tools.profile.document import PROFILE_NAME
+    from ..tools.profile.pictures import create_trace, render_layers, render_roofline
     from ..tools.profile.report import report_profile, save_report
 
     text = document.model_dump_json(indent=1)

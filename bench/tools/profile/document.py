@@ -17,12 +17,6 @@ from .work import Ceiling, LayerWork, Part, create_roof
 SCHEMA_VERSION = 1
 PROFILE_NAME = "profile.json"
 LIMITS_NAME = "limits.json"  # of the command `bench limits`, whose documents stay readable
-_MICROSECONDS = 1e6
-_FORWARD, _BACKWARD = 1, 2  # threads of the trace
-_PASSES = {
-    _FORWARD: "forward, as it ran in the step",
-    _BACKWARD: "backward, each layer alone, in reverse order",
-}
 
 
 class LayerProfile(Part):
@@ -194,15 +188,6 @@ def check_limits(limits: LimitsDocument, workload: Workload) -> None:
             )
 
 
-class LayerFloor(NamedTuple):
-    """Least seconds of one layer's part of a step, on all cores."""
-
-    work: LayerWork
-    floor_s: float  # of forward, backward and update
-    timed_s: float  # of the passes that the profile timed
-    limit: str  # compute or memory
-
-
 class LayerRow(NamedTuple):
     """A layer as it is shown. In graph mode the times are those of the layer compiled alone."""
 
@@ -210,7 +195,10 @@ class LayerRow(NamedTuple):
     forward: Summary
     backward: Optional[Summary]
     share: float = 0.0  # of the sum over all layers
-    floor: Optional[LayerFloor] = None
+    work: Optional[LayerWork] = None  # with limits, as are the floors on all cores
+    floor_s: float = 0.0  # least seconds of forward, backward and update
+    timed_floor_s: float = 0.0  # of the passes that were timed
+    limit: str = ""  # compute or memory
 
     @property
     def backward_s(self) -> float:
@@ -239,24 +227,24 @@ def layer_rows(
         rows.append(LayerRow(layer, forward, summarize(backward) if backward else None))
     whole_s = sum(row.total_s for row in rows) or 1.0
     rows = [row._replace(share=row.total_s / whole_s) for row in rows]
-    return rows if limits is None else _add_floors(rows, limits)
+    return rows if limits is None else [_add_floor(row, limits) for row in rows]
 
 
-def _add_floors(rows: List[LayerRow], limits: LimitsDocument) -> List[LayerRow]:
-    works = {work.name: work for work in limits.layers}
-    params = {name: work.num_params for name, work in works.items()}
-    if any(params.get(row.layer.name) != row.layer.num_params for row in rows):
+def _add_floor(row: LayerRow, limits: LimitsDocument) -> LayerRow:
+    work = next((each for each in limits.layers if each.name == row.layer.name), None)
+    if work is None or work.num_params != row.layer.num_params:
         raise InputError(
             "the profile and the limits have other layers or parameters; make both with the same "
             "--num-classes and --model-arg"
         )
-    roof, found = create_roof(limits.ceilings, limits.cores), []
-    for row in rows:
-        work = works[row.layer.name]
-        timed_s = roof.time_s(work.forward) + (roof.time_s(work.backward) if row.backward else 0.0)
-        floor = LayerFloor(work, roof.floor_s([work]), timed_s, roof.limit_of(work.total))
-        found.append(row._replace(floor=floor))
-    return found
+    roof = create_roof(limits.ceilings, limits.cores)
+    timed_s = roof.time_s(work.forward) + (roof.time_s(work.backward) if row.backward else 0.0)
+    return row._replace(
+        work=work,
+        floor_s=roof.floor_s([work]),
+        timed_floor_s=timed_s,
+        limit=roof.limit_of(work.total),
+    )
 
 
 def select_rows(rows: Sequence[LayerRow], top: Optional[int]) -> List[LayerRow]:
@@ -290,41 +278,3 @@ def remainder_rows(document: ProfileDocument) -> List[Tuple[str, float]]:
             parts["step_s"] - (forward + loss + backward + update),
         ),
     ]
-
-
-def create_trace(document: ProfileDocument) -> Dict[str, Any]:
-    """Complete events ("ph": "X") of the Trace Event Format, for chrome://tracing or Perfetto.
-
-    Times are in microseconds from the start of the step. Forward calls stand where they ran in the
-    last profiled iteration. Backward times were measured one layer at a time, so they are laid end
-    to end behind it.
-    """
-    rows = layer_rows(document)
-    begin = min((start for row in rows for start in row.layer.starts_s), default=0.0)
-    spans = [
-        (_FORWARD, row.layer, start - begin, span)
-        for row in rows
-        for start, span in zip(row.layer.starts_s, row.layer.spans_s)
-    ]
-    end = max((start + span for _, _, start, span in spans), default=0.0)
-    for row in reversed(rows):
-        if row.backward is not None:
-            spans.append((_BACKWARD, row.layer, end, row.backward_s))
-            end += row.backward_s
-    events: List[Dict[str, Any]] = [
-        {
-            "name": layer.name,
-            "cat": _PASSES[thread].split(",")[0],
-            "ph": "X",
-            "ts": start * _MICROSECONDS,
-            "dur": span * _MICROSECONDS,
-            "pid": 1,
-            "tid": thread,
-            "args": layer.model_dump(include={"kind", "output_shape", "num_params"}),
-        }
-        for thread, layer, start, span in spans
-    ]
-    for thread, name in _PASSES.items():
-        about = {"name": f"{document.model}: {name}"}
-        events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": thread, "args": about})
-    return {"traceEvents": events, "displayTimeUnit": "ms"}

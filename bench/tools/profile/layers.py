@@ -268,28 +268,28 @@ def _time(run: Callable[[], Any]) -> float:
 def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
     """Seconds of a leaf's backward alone, eagerly; the forward before it is not counted."""
     leaf = copy_layer(module)
-    in_place = bool(getattr(leaf, "inplace", False))
     data = call.inputs[0].detach()
     data.requires_grad = call.needs_input_gradient
-    wanted = [p for p in leaf.parameters() if p.requires_grad]
-    if call.needs_input_gradient:
-        wanted.append(data)
+    wanted = [tensor for tensor in (*leaf.parameters(), data) if tensor.requires_grad]
 
     def run() -> float:
-        # an in-place layer may not overwrite a tensor whose gradient is wanted
-        output = leaf(data.clone() if in_place else data)
+        output = leaf(data.clone() if _is_in_place(leaf) else data)
         return _time(lambda: flow.autograd.grad([output], wanted, [call.gradient]))
 
     return _repeat(run)
 
 
+def _is_in_place(layer: nn.Module) -> bool:
+    """An in-place layer may not overwrite a tensor whose gradient is wanted."""
+    return bool(getattr(layer, "inplace", False))
+
+
 def _measure_graph(module: nn.Module, call: _Call, with_backward: bool) -> List[float]:
     """Seconds of a leaf compiled alone; compiling is not counted."""
-    leaf = copy_layer(module)
+    leaf, needed = copy_layer(module), [call.needs_input_gradient]
     if with_backward:
-        in_place = bool(getattr(leaf, "inplace", False))
-        needed = [call.needs_input_gradient]
-        both = GradientGraph(LayerAlone(leaf, call.inputs, needed, call.gradient, in_place))
+        alone = LayerAlone(leaf, call.inputs, needed, call.gradient, _is_in_place(leaf))
+        both = GradientGraph(alone)
         return _repeat(lambda: _time(both))
     data = call.inputs[0].detach().clone()
     forward = ForwardGraph(leaf)

@@ -1,19 +1,25 @@
-"""Pictures of a profile, PNG and SVG."""
+"""Pictures of a profile, PNG and SVG, and its Chrome trace."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, Dict, List
 
 from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...verdict.statistics import summarize
-from .document import LayerRow, LimitsDocument, ProfileDocument, layer_rows, select_rows
+from .document import LimitsDocument, ProfileDocument, layer_rows, select_rows
 from .work import Roof, create_roofs, sum_work
 
 SHOWN_LAYERS = 30
 _LONGEST_NAME = 34
 _GIGA = 1e9
 _MARKERS = "*^Dsv"
+_MICROSECONDS = 1e6
+_FORWARD, _BACKWARD = 1, 2  # threads of the trace
+_PASSES = {
+    _FORWARD: "forward, as it ran in the step",
+    _BACKWARD: "backward, each layer alone, in reverse order",
+}
 _COLOURS = ("#f0a030", "#103060", "#308040", "#a02060", "#606060")
 
 
@@ -64,7 +70,22 @@ def render_roofline(document: ProfileDocument, limits: LimitsDocument, folder: P
     roofs = create_roofs(limits.ceilings, limits.cores)
     with plt.rc_context(PICTURE_STYLE):
         figure, axes = plt.subplots(figsize=(9, 6.6), layout="constrained")
-        measured, possible = _list_points(layer_rows(document, limits), roofs[-1])
+        # forward and backward, which a profile times; the update is the optimizer's
+        found = [
+            (row, row.work.forward + row.work.backward)
+            for row in layer_rows(document, limits)
+            if row.work is not None
+        ]
+        measured = [
+            (work.intensity, work.flops / row.total_s / _GIGA)
+            for row, work in found
+            if work.intensity and row.total_s
+        ]
+        possible = [
+            (work.intensity, roofs[-1].attainable(work.intensity) / _GIGA)
+            for _, work in found
+            if work.intensity
+        ]
         xs = [x for x, _ in possible] + [roof.peak / roof.bandwidth for roof in roofs]
         left, right = min(xs) / 2, max(xs) * 2
         for roof, line in zip(reversed(roofs), ("-", "--")):
@@ -96,33 +117,14 @@ def _draw_roof(axes: Any, roof: Roof, left: float, right: float, line: str) -> N
     )
 
 
-def _list_points(
-    rows: List[LayerRow], roof: Roof
-) -> Tuple[List[Tuple[float, float]], List[Tuple[float, float]]]:
-    """(operations a byte, GFLOP/s) of the layers that compute and move: measured, attainable.
-
-    Of forward and backward, which a profile times; the update is the optimizer's.
-    """
-    measured, possible = [], []
-    for row in rows:
-        assert row.floor is not None
-        work = row.floor.work.forward + row.floor.work.backward
-        if work.flops and work.bytes:
-            x = work.flops / work.bytes
-            possible.append((x, roof.attainable(x) / _GIGA))
-            if row.total_s:
-                measured.append((x, work.flops / row.total_s / _GIGA))
-    return measured, possible
-
-
 def _draw_steps(axes: Any, limits: LimitsDocument) -> None:
     whole = sum_work(limits.layers)
     for number, step in enumerate(limits.steps):
-        if not (whole.flops and whole.bytes and step.step_time_s):
+        if not (whole.intensity and step.step_time_s):
             continue
         rate = whole.flops / summarize(step.step_time_s).median / _GIGA
         axes.scatter(
-            [whole.flops / whole.bytes],
+            [whole.intensity],
             [rate],
             s=90,
             marker=_MARKERS[number % len(_MARKERS)],
@@ -131,3 +133,34 @@ def _draw_steps(axes: Any, limits: LimitsDocument) -> None:
             zorder=3,
             label=f"whole step, {step.name}: {rate:.1f} GFLOP/s",
         )
+
+
+def create_trace(document: ProfileDocument) -> Dict[str, Any]:
+    """Complete events ("ph": "X") of the Trace Event Format, for chrome://tracing or Perfetto.
+
+    Times are in microseconds from the start of the step. Forward calls stand where they ran in the
+    last profiled iteration. Backward times were measured one layer at a time, so they are laid end
+    to end behind it.
+    """
+    rows = layer_rows(document)
+    begin = min((start for row in rows for start in row.layer.starts_s), default=0.0)
+    spans = [
+        (_FORWARD, row.layer, start - begin, span)
+        for row in rows
+        for start, span in zip(row.layer.starts_s, row.layer.spans_s)
+    ]
+    end = max((start + span for _, _, start, span in spans), default=0.0)
+    for row in reversed(rows):
+        if row.backward is not None:
+            spans.append((_BACKWARD, row.layer, end, row.backward_s))
+            end += row.backward_s
+    events: List[Dict[str, Any]] = []
+    for thread, name in _PASSES.items():
+        about = {"name": f"{document.model}: {name}"}
+        events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": thread, "args": about})
+    for thread, layer, start, span in spans:
+        event = {"name": layer.name, "cat": _PASSES[thread].split(",")[0], "ph": "X", "pid": 1}
+        about = layer.model_dump(include={"kind", "output_shape", "num_params"})
+        times = {"ts": start * _MICROSECONDS, "dur": span * _MICROSECONDS}
+        events.append({**event, **times, "tid": thread, "args": about})
+    return {"traceEvents": events, "displayTimeUnit": "ms"}

@@ -78,46 +78,49 @@ def _layer_table(rows: List[LayerRow], top: Optional[int], columns: List[str]) -
     """The `top` layers, the sum of the others, and of all."""
     shown = select_rows(rows, top)
     others = [row for row in rows if row not in shown]
-    cells = [_list_cells([row], row.layer.name) for row in shown]
+    cells = [{**_sum_cells([row]), **_own_cells(row)} for row in shown]
     if others:
-        cells.append(_list_cells(others, f"{len(others)} other layers"))
-    cells.append(_list_cells(rows, "all layers"))
+        cells.append({**_sum_cells(others), "layer": f"{len(others)} other layers"})
+    cells.append({**_sum_cells(rows), "layer": "all layers"})
     return _table(columns, [[each.get(column, "") for column in columns] for each in cells])
 
 
 def _table(columns: List[str], rows: List[List[str]]) -> Table:
-    return Table(columns, rows, right=[column for column in columns if column not in _LEFT])
+    """A short row has no more cells."""
+    filled = [[*row, *([""] * (len(columns) - len(row)))] for row in rows]
+    return Table(columns, filled, right=[column for column in columns if column not in _LEFT])
 
 
-def _list_cells(rows: Sequence[LayerRow], name: str) -> Dict[str, str]:
-    """Cells by column: the sums over the rows, and more of a layer that has the `name`."""
+def _sum_cells(rows: Sequence[LayerRow]) -> Dict[str, str]:
+    """Cells by column, summed over the rows."""
     total_s = sum(row.total_s for row in rows)
     cells = {
-        "layer": name,
         "params": f"{sum(row.layer.num_params for row in rows):,}",
         "forward, ms": _ms(sum(row.forward.median for row in rows)),
         "backward, ms": _ms(sum(row.backward_s for row in rows)),
         "share": format_percent(sum(row.share for row in rows), 1),
     }
-    floors = [row.floor for row in rows if row.floor is not None]
-    if floors:
-        work = sum_work(floor.work for floor in floors)
-        share = sum(floor.timed_s for floor in floors) / total_s if total_s else None
+    works = [row.work for row in rows if row.work is not None]
+    if works:
+        work = sum_work(works)
+        share = sum(row.timed_floor_s for row in rows) / total_s if total_s else None
         cells["MFLOP"] = format_short(work.flops / _MEGA)
         cells["MiB"] = format_short(work.bytes / _MIB)
-        cells["floor, ms"] = _ms(sum(floor.floor_s for floor in floors))
-        cells["limit"] = floors[0].limit
+        cells["floor, ms"] = _ms(sum(row.floor_s for row in rows))
         cells["share of limit"] = format_percent(share, 1)
-    layer = rows[0].layer if rows else None
-    if layer is None or layer.name != name:
-        return {**cells, "limit": ""}
+    return cells
+
+
+def _own_cells(row: LayerRow) -> Dict[str, str]:
+    """The cells of one layer that a sum of layers has not."""
+    layer = row.layer
     return {
-        **cells,
-        "layer": name if layer.calls == 1 else f"{name} ({layer.calls} calls)",
+        "layer": layer.name if layer.calls == 1 else f"{layer.name} ({layer.calls} calls)",
         "kind": layer.kind,
         "output": "x".join(map(str, layer.output_shape)),
-        "forward, ms": _median(rows[0].forward),
-        "backward, ms": _median(rows[0].backward),
+        "forward, ms": _median(row.forward),
+        "backward, ms": _median(row.backward),
+        "limit": row.limit,
     }
 
 
@@ -149,30 +152,24 @@ def _graph_lines(graph: GraphFacts) -> List[str]:
 
 def report_limits(limits: LimitsDocument) -> List[Block]:
     """The ceilings, the steps of OneFlow and PyTorch beside the floor, and their losses."""
+    columns = ["rate of", "library", "cores", "best", "median"]
     blocks: List[Block] = [
         Heading(f"Measured ceilings (OneFlow in its {limits.runtime} runtime)"),
-        _table(
-            ["rate of", "library", "cores", "best", "median"],
-            [_ceiling_row(ceiling) for ceiling in limits.ceilings],
-        ),
+        _table(columns, [_ceiling_row(ceiling) for ceiling in limits.ceilings]),
         Heading("The step, and the share of its time that the floor is"),
         _floor_table(limits),
     ]
     if limits.ratios:
-        ratios = [(f"{one.baseline} / {one.contender}", one.ratio) for one in limits.ratios]
-        blocks += [
-            Heading("Times in turns: above 1 the second is faster (one process each, no verdict)"),
-            _table(["", "ratio"], [[name, format_interval(ratio)] for name, ratio in ratios]),
-        ]
+        title = "Times in turns: above 1 the second is faster (one process each, no verdict)"
+        pairs = [(f"{one.baseline} / {one.contender}", one.ratio) for one in limits.ratios]
+        rows = [[name, format_interval(ratio)] for name, ratio in pairs]
+        blocks += [Heading(title), _table(["", "ratio"], rows)]
     if limits.loss_runs:
         reference = limits.loss_runs[0]
-        blocks += [
-            Heading(f"Losses of {len(reference.losses)} steps from the same weights and batches"),
-            _table(
-                ["", "first", "last", "difference: step 1", "step 2", "largest"],
-                [[one.name, *_loss_cells(one, reference)] for one in limits.loss_runs],
-            ),
-        ]
+        title = f"Losses of {len(reference.losses)} steps from the same weights and batches"
+        columns = ["", "first", "last", "difference: step 1", "step 2", "largest"]
+        rows = [[one.name, *_loss_cells(one, reference)] for one in limits.loss_runs]
+        blocks += [Heading(title), _table(columns, rows)]
     return [*blocks, Heading("Notes"), Text(describe_limits(limits))]
 
 
@@ -190,24 +187,21 @@ def _floor_table(limits: LimitsDocument) -> Table:
     flops = sum_work(limits.layers).flops
     floors = [(roof.describe(), roof.floor_s(limits.layers)) for roof in roofs]
     columns = ["", "ms", "GFLOP/s", "compile, s", *(f"share, {name}" for name, _ in floors)]
-    rows = [
-        [f"floor, {name}", _ms(floor_s), _rate(flops, floor_s), *([""] * (1 + len(floors)))]
-        for name, floor_s in floors
-    ]
+    rows = [[f"floor, {name}", _ms(floor_s), _rate(flops, floor_s)] for name, floor_s in floors]
     for step in limits.steps:
-        cells = ["failed", *([""] * (2 + len(floors)))]
+        row = [step.name, "failed"]
         if step.step_time_s:
             time = summarize(step.step_time_s)
             compiled = f"{step.compile_s:.2f}" if step.compile_s else MISSING
             shares = [format_percent(floor_s / time.median, 1) for _, floor_s in floors]
-            cells = [_median(time), _rate(flops, time.median), compiled, *shares]
-        rows.append([step.name, *cells])
+            row = [step.name, _median(time), _rate(flops, time.median), compiled, *shares]
+        rows.append(row)
     return _table(columns, rows)
 
 
 def _loss_cells(run: LossRun, reference: LossRun) -> List[str]:
     if not run.losses:
-        return ["failed", *([""] * 4)]
+        return ["failed"]
     ends = [format_number(loss, ".6f") for loss in (run.losses[0], run.losses[-1])]
     differences = [] if run is reference else relative_differences(reference.losses, run.losses)
     shown = [*(differences + [None, None])[:2], run.max_relative_difference]
@@ -227,10 +221,13 @@ def describe_limits(limits: LimitsDocument) -> List[str]:
     unknown = sorted({layer.kind for layer in limits.layers if not layer.counted})
     if unknown:
         said.append(f"Operations not known and counted 0: layers of kind {', '.join(unknown)}.")
-    gain = _oneflow_gain(limits)
-    if gain is not None:
-        every = f"on {limits.cores} cores ran at {gain:.2f} times its speed on one core"
-        said.append(f"OneFlow's matrix product {every}.")
+    rates = {c.threads: 0.0 for c in limits.ceilings}  # of OneFlow's products, by threads
+    for ceiling in limits.ceilings:
+        if (ceiling.what, ceiling.library) == (MATMUL, "oneflow"):
+            rates[ceiling.threads] = max(rates[ceiling.threads], ceiling.best)
+    if limits.cores > 1 and rates.get(1) and rates.get(limits.cores):
+        every = f"{limits.cores} cores ran at {rates[limits.cores] / rates[1]:.2f} times its speed"
+        said.append(f"OneFlow's matrix product on {every} on one core.")
     for step in limits.steps:
         if step.mode == "eager" and "torch" in step.environment:
             said.append(
@@ -249,15 +246,6 @@ def describe_limits(limits: LimitsDocument) -> List[str]:
         )
     tried: List[Any] = [*limits.steps, *limits.loss_runs]
     return said + sorted({f"{one.name}: {one.error}" for one in tried if one.error})
-
-
-def _oneflow_gain(limits: LimitsDocument) -> Optional[float]:
-    """Best rate of OneFlow's products on all cores over that on one; None for a single core."""
-    best = {1: 0.0, limits.cores: 0.0}
-    for ceiling in limits.ceilings:
-        if (ceiling.what, ceiling.library) == (MATMUL, "oneflow"):
-            best[ceiling.threads] = max(best.get(ceiling.threads, 0.0), ceiling.best)
-    return best[limits.cores] / best[1] if limits.cores > 1 and all(best.values()) else None
 
 
 def _median(value: Optional[Summary]) -> str:

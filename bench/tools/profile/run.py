@@ -13,7 +13,7 @@ from ...errors import InputError, WorkerError
 from ...record.machine import describe_machine, read_cpu
 from ...worker.foreign_python import create_python_command
 from ...worker.process import WorkerProcess
-from .document import LimitsDocument, ProfileDocument
+from .document import LimitsDocument, LossRun, ProfileDocument
 from .steps import Fleet, Participant, compare_losses, compare_steps, time_steps
 from .work import Ceiling, LayerWork, sum_work
 
@@ -99,7 +99,8 @@ def measure_limits(
     """
     machine, cores = describe_machine(), read_cpu()["cores"]
     ceilings = measure_ceilings(fleet, cores, sum_work(work).bytes)
-    start, loss_runs, dropout_layers = None, [], 0
+    start, dropout_layers = None, 0
+    loss_runs: List[LossRun] = []
     # the weights of a large model are hundreds of megabytes, and are not needed afterwards
     with tempfile.TemporaryDirectory(prefix="bench-limits-") as scratch:
         if fleet.launch_torch is not None:

@@ -90,19 +90,11 @@ class TorchSession:
         self._aux_weights = request["aux_weights"]
         self._next = 0
         self._model.train()
-        self._optimizer = torch.optim.SGD(
-            self._model.parameters(),
-            lr=request["lr"],
-            momentum=work["momentum"],
-            weight_decay=work["weight_decay"],
-            nesterov=work["nesterov"],
-        )
+        rule = {name: work[name] for name in ("momentum", "weight_decay", "nesterov")}
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=request["lr"], **rule)
         self._objective = self._compute_loss
-        return {
-            "torch": torch.__version__,
-            "python": sys.version.split()[0],
-            "threads": torch.get_num_threads(),
-        }
+        about = {"torch": torch.__version__, "python": sys.version.split()[0]}
+        return {**about, "threads": torch.get_num_threads()}
 
     def compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Compile model and loss with `torch.compile`, forward and backward; seconds or why not.

@@ -62,6 +62,11 @@ class Work(Part):
     def __add__(self, other: Work) -> Work:
         return Work(flops=self.flops + other.flops, bytes=self.bytes + other.bytes)
 
+    @property
+    def intensity(self) -> float:
+        """Operations a byte; 0 where nothing is computed or moved."""
+        return self.flops / self.bytes if self.bytes else 0.0
+
 
 class LayerWork(Part):
     """The work of a leaf in one train step.
@@ -108,10 +113,14 @@ class _Sizes(NamedTuple):
 # operations of the forward pass, of the gradient of the inputs, and of that of the weights
 _Count = Callable[[_Sizes], int]
 _FLOPS: Dict[str, List[_Count]] = {
-    # y = W x + b, dx = W^T dy, dW = dy x^T: three products of as many multiply-adds each
+    # y = W x + b, dx = W^T dy, dW = dy x^T: three products of as many multiply-adds, for a
+    # convolution N C_out H_out W_out C_in / groups k_h k_w (Chetlur et al. 2014, arXiv:1410.0759,
+    # section 2; gradients: Goodfellow et al., Deep Learning, 2016, section 6.5)
     PRODUCT: [lambda s: 2 * s.macs, lambda s: 2 * s.macs, lambda s: 2 * s.macs],
-    # sum and sum of squares, a x + c; then dx = a dy + b x + c; then sum dy and sum dy x
+    # sum and sum of squares, a x + c; then dx = a dy + b x + c; then sum dy and sum dy x, linear
+    # forms of a channel (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1)
     NORM: [lambda s: 5 * s.inputs, lambda s: 4 * s.inputs, lambda s: 3 * s.inputs],
+    # comparisons, or adds and a multiply, of each window; adaptive pooling sees each input once
     MAX_POOL: [lambda s: (s.window - 1) * s.outputs, lambda s: s.outputs, lambda s: 0],
     AVG_POOL: [lambda s: s.window * s.outputs, lambda s: s.outputs, lambda s: 0],
     ADAPTIVE_POOL: [lambda s: s.inputs, lambda s: s.outputs, lambda s: 0],
@@ -123,19 +132,11 @@ _NO_FLOPS: List[_Count] = [lambda s: 0, lambda s: 0, lambda s: 0]
 def count_layer(trace: LayerTrace, rule: UpdateRule) -> LayerWork:
     """Operations and least bytes of one leaf in one train step.
 
-    Products (Chetlur et al. 2014, arXiv:1410.0759, section 2, for convolutions; Goodfellow et al.,
-    Deep Learning, 2016, section 6.5, for the gradients): N C_out H_out W_out C_in / groups k_h k_w
-    multiply-adds forward, as many for the gradient of the inputs if one is wanted, and as many
-    for that of the weights. A bias is the first addend of its sum; its gradient is an add for each
-    output. Batch norm (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1) as linear forms of a
-    channel: 5 operations an element forward, 4 and 3 for the gradients. Pooling: a window of k
-    pixels takes k - 1 comparisons, or k - 1 adds and a multiply; adaptive pooling sees each input
-    once. Element-wise: one operation an element in each direction.
-
-    Bytes: a layer writes its output once, in the forward pass; the backward pass reads its input
-    once if the weights have a gradient, and writes the gradient of the input once; parameters are
-    read forward, and again for the gradient of the inputs; their gradient is written once. A
-    fused kernel does element-wise layers and reshapes in passing; they move nothing.
+    `_FLOPS` has the operations. A bias is the first addend of its sum; its gradient is an add for
+    each output. Bytes: a layer writes its output once, in the forward pass; the backward pass reads
+    its input once if the weights have a gradient, and writes the gradient of the input once;
+    parameters are read forward, and again for the gradient of the inputs; their gradient is
+    written once. Element-wise layers and reshapes move nothing, as a fused kernel does them.
     """
     whole = _sum_sizes(trace, trace.calls)
     wanted = _sum_sizes(trace, [call for call in trace.calls if call.needs_input_gradient])
@@ -216,7 +217,7 @@ class Roof(NamedTuple):
 
     def limit_of(self, work: Work) -> str:
         """The longer of the two, compute or memory; a dash for no work."""
-        if not work.flops and not work.bytes:
+        if work == Work():
             return "-"
         return "compute" if work.flops / self.peak >= work.bytes / self.bandwidth else "memory"
 

@@ -10,13 +10,8 @@ from rich.console import Console
 from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.report.blocks import print_blocks
-from oneflow_bench.bench.tools.profile.document import (
-    create_trace,
-    layer_rows,
-    remainder_rows,
-    select_rows,
-)
-from oneflow_bench.bench.tools.profile.pictures import SHOWN_LAYERS, render_layers
+from oneflow_bench.bench.tools.profile.document import layer_rows, remainder_rows, select_rows
+from oneflow_bench.bench.tools.profile.pictures import SHOWN_LAYERS, create_trace, render_layers
 from oneflow_bench.bench.tools.profile.report import report_profile, save_report
 from oneflow_bench.bench.tools.profile.run import MAX_RESTARTS, run_profile
 from oneflow_bench.bench.tools.profile.steps import Fleet

@@ -35,12 +35,12 @@ def test_the_share_is_of_what_was_measured():
     layers = [create_layer_profile(0, 0.1, 0.1), create_layer_profile(1, 0.1, backward=0.0)]
     limits = create_limits([create_layer(f"features.{number}") for number in range(3)])
     rows = layer_rows(create_profile(layers), limits)
-    assert {row.layer.name: row.floor.timed_s / row.total_s for row in rows} == {
+    assert {row.layer.name: row.timed_floor_s / row.total_s for row in rows} == {
         "features.0": pytest.approx(3 / 150 / 0.2),
         "features.1": pytest.approx(1 / 150 / 0.1),
     }
-    assert [row.floor.floor_s for row in rows] == [pytest.approx(3 / 150)] * 2
-    assert [row.floor.limit for row in rows] == ["compute"] * 2
+    assert [row.floor_s for row in rows] == [pytest.approx(3 / 150)] * 2
+    assert [row.limit for row in rows] == ["compute"] * 2
 
 
 def test_other_layers_and_other_parameters_are_refused():
