@@ -24,6 +24,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 from runtime_study_report import LOSSES, PERTURBED, SEARCHES, load_searches, render_report
 from study import append_row, load_rows, open_study, run_main
 
+from oneflow_bench.bench.parity.judge import PERTURBED_SEEDS
 from oneflow_bench.bench.plan.plan import Plan, create_plan
 from oneflow_bench.bench.record.run import write_atomically
 from oneflow_bench.bench.report.blocks import format_markdown
@@ -34,17 +35,19 @@ from oneflow_bench.bench.tools.tune.candidates import (
     list_settings,
     read_facts,
 )
-from oneflow_bench.bench.tools.tune.parity_check import ParityCheck
+from oneflow_bench.bench.tools.tune.parity import ParityCheck
 from oneflow_bench.bench.tools.tune.report import ModeResult, TuneDocument, draw_gain, list_report
-from oneflow_bench.bench.tools.tune.run import create_launchers, run_search
-from oneflow_bench.bench.tools.tune.search import TuneRequest
+from oneflow_bench.bench.tools.tune.search import TuneRequest, run_search
+from oneflow_bench.bench.worker.environment import RuntimeResolver
+from oneflow_bench.bench.worker.messages import Launcher
+from oneflow_bench.bench.worker.process import create_launcher
 
 MODELS = ("alexnet", "resnet18", "mobilenet_v2", "vgg11_bn", "densenet121")
-STEPS, PERTURBED_SEEDS = 50, (1, 2)
+STEPS = 50
 IMAGE_SIZE, CLASSES = 224, 1000
 LR = 0.001  # untrained deep models without warm-up do not diverge at this rate
 TIMEOUT_S = 1800.0
-Launchers = Callable[[Path], Any]
+Launchers = Callable[[Path], Launcher]  # by the folder of their logs
 
 
 class Unit(NamedTuple):
@@ -102,7 +105,7 @@ def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dic
 
 def create_check(options: argparse.Namespace, launchers: Launchers, folder: Path) -> ParityCheck:
     steps = options.steps
-    return ParityCheck(launchers(folder).check, steps, None, folder, TIMEOUT_S, trained_steps=steps)
+    return ParityCheck(launchers(folder), steps, None, folder, TIMEOUT_S, trained_steps=steps)
 
 
 def train_losses(
@@ -118,9 +121,9 @@ def train_losses(
             "model": search.workload.model,
             "mode": mode.mode,
             "chosen": mode.chosen,
-            "steps": len(ours.losses),
-            "stock": list(ours.losses),
-            "tuned": list(theirs.losses),
+            "steps": len(ours.block.losses),
+            "stock": ours.block.losses,
+            "tuned": theirs.block.losses,
             "same_weights": ours.digest == theirs.digest,
         }
 
@@ -133,12 +136,12 @@ def train_perturbed(
     with tempfile.TemporaryDirectory() as temporary:
         check = create_check(options, launchers, Path(temporary))
         ours = check.run_baseline(stock)
-        moved = [check.train(stock, seed).losses for seed in PERTURBED_SEEDS]
+        moved = [check.train(stock, run).block.losses for run in PERTURBED_SEEDS]
         return {
             "model": search.workload.model,
             "mode": EAGER,
-            "stock": list(ours.losses),
-            "witnesses": [list(losses) for losses in moved],
+            "stock": ours.block.losses,
+            "witnesses": moved,
         }
 
 
@@ -155,6 +158,10 @@ def list_missing(models: Sequence[str], out: Path) -> List[Unit]:
         if model not in perturbed_models:
             units.append(Unit(model, PERTURBED, EAGER))
     return units
+
+
+def create_launchers(folder: Path) -> Launcher:
+    return create_launcher(folder, RuntimeResolver())
 
 
 def run_study(options: argparse.Namespace, launchers: Launchers = create_launchers) -> None:

@@ -8,8 +8,13 @@ from typing import Any, Dict, List, Optional, Sequence
 from study import load_rows
 
 from oneflow_bench.bench.tools.tune.candidates import STOCK_NAME
-from oneflow_bench.bench.tools.tune.fidelity import Trained, measure_loss_difference
-from oneflow_bench.bench.tools.tune.report import ModeResult, TuneDocument, format_interval
+from oneflow_bench.bench.tools.tune.parity import measure_loss_difference
+from oneflow_bench.bench.tools.tune.report import (
+    CONFIRMATION,
+    ModeResult,
+    TuneDocument,
+    format_interval,
+)
 
 SEARCHES, LOSSES, PERTURBED = "searches.jsonl", "losses.jsonl", "witnesses.jsonl"
 
@@ -59,14 +64,14 @@ def render_report(out: Path) -> str:
 
 def _gain_row(model: str, mode: ModeResult) -> str:
     found = mode.confirmed
-    if found is None or found.judgement is None:
+    if found is None:
         return f"| {model} | {mode.mode} | 1 | stock stays | {mode.reason} |"
-    interval = format_interval(found.judgement.speedup)
+    interval = format_interval(found.speedup)
     return f"| {model} | {mode.mode} | {interval} | {found.verdict} | {found.name} |"
 
 
 def _setting_rows(model: str, mode: ModeResult) -> List[str]:
-    timed = [c for c in mode.candidates if c.speedup is not None]
+    timed = [c for c in mode.candidates if c.speedup is not None and c.phase != CONFIRMATION]
     joined = {}
     for candidate in timed:
         if candidate.left_out and candidate.speedup:  # of a search by racing
@@ -83,19 +88,15 @@ def _setting_rows(model: str, mode: ModeResult) -> List[str]:
 
 
 def _loss_row(line: Dict[str, Any], perturbed: Optional[Dict[str, Any]]) -> str:
-    shown = _format_difference([_measure_difference(line["stock"], line["tuned"])])
+    shown = _format_difference([measure_loss_difference(line["stock"], line["tuned"])])
     moved = "-"
     if perturbed is not None:
         rows = perturbed["witnesses"]
-        moved = _format_difference([_measure_difference(perturbed["stock"], row) for row in rows])
+        moved = _format_difference(
+            [measure_loss_difference(perturbed["stock"], row) for row in rows]
+        )
     same = "bitwise" if line["same_weights"] else "no"
     return f"| {line['model']} | {line['mode']} | {line['steps']} | {shown} | {moved} | {same} |"
-
-
-def _measure_difference(losses: Sequence[Any], others: Sequence[Any]) -> Optional[float]:
-    return measure_loss_difference(
-        *(Trained(list(each), "", None, "") for each in (losses, others))
-    )
 
 
 def _format_difference(differences: Sequence[Optional[float]]) -> str:

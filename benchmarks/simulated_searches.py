@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Dict, Tuple
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.tools.tune.candidates import create_variable
 from oneflow_bench.bench.tools.tune.report import ModeResult
-from oneflow_bench.bench.tools.tune.run import Launchers, run_search
-from oneflow_bench.bench.tools.tune.search import TuneRequest
+from oneflow_bench.bench.tools.tune.search import TuneRequest, run_search
 
 EQUAL = [f"EQUAL_{number}" for number in range(12)]
 STEP_TIME_S, START_S, BUDGET_S = 0.02, 2.0, 240.0
@@ -56,27 +56,27 @@ class SimulatedWorker:
         self._machine.now += START_S / 2
 
     def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
-        return {"import_s": 1.0, "build_s": 0.5, "environment": {"oneflow": "0.9.0"}}
+        return {"import_s": 1.0, "build_s": 0.5, "initial_digest": "", "num_params": 1}
 
     def ask(self, call: str, timeout_s: float, **request: Any) -> Dict[str, Any]:
         machine = self._machine
         if call == "compile":
             machine.now += START_S / 2
-        steps = request.get("steps", 0) + request.get("lead_steps", 0)
+        steps = request.get("steps", 0) + request.get("untimed_steps", 0)
         drift = 1 + DRIFT * math.sin(machine.now / DRIFT_S)
         noise = 1 + abs(machine.source.normal(0, machine.noise))
         step_time_s = self._step_time_s * drift * noise
         machine.now += steps * step_time_s
         timed = {"duration_s": request.get("steps", 0) * step_time_s, "cpu_s": 0.0}
-        memory = {"peak_rss_bytes": 2**20}
-        digests = {"labels_digest": "", "images_digest": ""}
-        compiled = {"compile_train_s": 0.1, "compile_eval_s": 0.0, "graph_ops": None}
+        if call == "save":
+            save_file({"w": np.ones(1, np.float32)}, request["path"])
+        memory, first = {"peak_rss_bytes": 2**20}, {"first_step": 0, "lr": [], "labels_digest": ""}
         answers: Dict[str, Dict[str, Any]] = {
-            "compile": {**compiled, "operators_digest": None},
-            "train": {**timed, **digests, "losses": [1.0] * request.get("steps", 0)},
-            "weights": {**memory, "digest": "stock", "written": False},
-            "probe": {**memory, "sync_s": 1e-4, "loader_step_time_s": 1e-3, "unreadable": {}},
-            "measure": {**timed, "major_faults": 0},
+            "compile": {"compile_train_s": 0.1, "compile_eval_s": 0.0},
+            "train": {**timed, **first, "losses": [1.0] * request.get("steps", 0)},
+            "save": {"digest": "stock"},
+            "probe": {**memory, "sync_s": 1e-4, "loader_step_time_s": 1e-3},
+            "measure": timed,
             "end": memory,
         }
         return answers[call]
@@ -103,9 +103,8 @@ def search(
     request = TuneRequest(plan, {"eager": settings}, budget_s, 600.0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        launchers = Launchers(machine.launch, machine.launch)
         profile = folder / "p.json"
-        document = run_search(request, folder, profile, launchers, clock=machine.clock)
+        document = run_search(request, folder, profile, machine.launch, clock=machine.clock)
     return document.modes[0], machine.now
 
 

@@ -25,8 +25,7 @@ from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.record.run import write_atomically
 from oneflow_bench.bench.tools.profile.document import PROFILE_NAME, LimitsDocument, load_limits
 from oneflow_bench.bench.tools.tune.candidates import BOTH
-from oneflow_bench.bench.tools.tune.report import TuneDocument
-from oneflow_bench.bench.tools.tune.run import create_profile
+from oneflow_bench.bench.tools.tune.report import TuneDocument, create_profile
 from oneflow_bench.bench.verdict.statistics import Ratio, summarize
 from oneflow_bench.bench.worker.environment import STOCK
 from oneflow_bench.bench.worker.runtime_profile import save_runtime_profile

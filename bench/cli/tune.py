@@ -7,73 +7,63 @@ import shutil
 import signal
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 import click
 
 from ..errors import EXIT_DONE, InputError
-from .options import find_given_flag, workload_options
+from .options import decorated, find_given_flag, workload_options
 from .progress import ProgressBar
 
-if TYPE_CHECKING:
-    from ..plan.plan import Plan
-    from ..tools.tune.candidates import Setting
-    from ..tools.tune.report import CandidateResult, TuneDocument
-
 _OPTIONS = [
-    click.option("--mode", type=click.Choice(["eager", "graph"]), default=None,
-                 help="Search this mode alone. Default: both."),
-    click.option("--budget", "budget_s", type=click.FloatRange(0, min_open=True), default=300.0,
-                 show_default=True, metavar="SECONDS", help="Most the whole command may take."),
-    click.option("--try", "tried", multiple=True, metavar="NAME=VALUE",
-                 help="A variable or an option of nn.Graph's config to try first. Repeatable."),
-    click.option("--only", multiple=True, metavar="PATTERN",
-                 help="Try only settings whose name fits this wildcard. Repeatable."),
-    click.option("--list", "listing", is_flag=True,
-                 help="Show the settings that would be tried, and why; runs nothing."),
-    click.option("--python", default=None, metavar="PATH",
-                 help="Interpreter with the OneFlow to tune. Default: this one."),
-    click.option("--profile", default=None, metavar="FILE",
-                 help="File to write the profile to. Default: runtime.json in the search's "
-                 "folder."),
-    click.option("--from", "from_folder", default=None, metavar="DIR",
-                 help="Report a stored search again; runs nothing and needs no OneFlow."),
-]  # fmt: skip
+    click.option("--mode", type=click.Choice(["eager", "graph"]), help="Default: both."),
+    click.option(
+        "--budget",
+        "budget_s",
+        type=click.FloatRange(0, min_open=True),
+        default=300.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Most the whole command may take.",
+    ),
+]
+_OPTIONS += [
+    click.option(flag, name, multiple=True, metavar=metavar, help=f"{text} Repeatable.")
+    for flag, name, metavar, text in (
+        ("--try", "tried", "NAME=VALUE", "A variable or a switch of nn.Graph to try first."),
+        ("--only", "only", "PATTERN", "Try only settings whose name fits this wildcard."),
+    )
+]
+_OPTIONS += [
+    click.option(flag, name, metavar=metavar, help=text)
+    for flag, name, metavar, text in (
+        ("--python", "python", "PATH", "Interpreter with the OneFlow to tune. Default: this one."),
+        ("--profile", "profile", "FILE", "Profile to write. Default: runtime.json in the folder."),
+        ("--from", "from_folder", "DIR", "Report a stored search again; needs no OneFlow."),
+    )
+]
+_LIST = click.option(
+    "--list",
+    "listing",
+    is_flag=True,
+    help="Show the settings, and why each may help; runs nothing.",
+)
 _HELP = {
     "out": "Folder of the search to create. Default: results/tune-<model>-<time>.",
     "as_json": "Print the result as JSON.",
 }
 
 
-def _tune_options(command: Any) -> Any:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
 @click.command()
-@_tune_options
+@decorated([*_OPTIONS, _LIST])
 @workload_options(_HELP)
-def tune(
-    mode: Optional[str],
-    budget_s: float,
-    tried: List[str],
-    only: List[str],
-    listing: bool,
-    python: Optional[str],
-    profile: Optional[str],
-    from_folder: Optional[str],
-    out: Optional[str],
-    as_json: bool,
-    timeout_s: Optional[float],
-    **flags: Any,
-) -> int:
+def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     """Search for the fastest runtime of each mode that computes what stock computes.
 
     Settings are environment variables, options of nn.Graph and the feed. Each is checked for
-    parity with stock and screened. Rounds then join the most promising ones to the best
-    combination so far, by the speed verdict of bench compare. The selected settings are confirmed
-    against stock in fresh processes. The result is a profile for --runtime.
+    parity with stock. Rounds then join the most promising ones to the best combination so far, by
+    the speed verdict of bench compare. The selected settings are confirmed against stock in fresh
+    processes. The result is a profile for --runtime.
 
     \b
     bench tune --model resnet18 --data synthetic --image-size 64 --batch-size 8
@@ -82,40 +72,52 @@ def tune(
     bench tune --list
     """  # fmt: skip
     if from_folder is not None:
-        return _report_stored(Path(from_folder), out, as_json)
+        return _report_stored(Path(from_folder), flags["out"], flags["as_json"])
+    own = {name: flags.pop(name) for name in ("mode", "budget_s", "tried", "only", "python")}
+    own.update({name: flags.pop(name) for name in ("profile", "out", "as_json", "timeout_s")})
     from ..plan.plan import create_plan
+    from ..tools.tune.candidates import choose_settings
 
     with ProgressBar("images") as bar:
         plan = create_plan(flags, lambda done, total: bar("checking the data", done, total))
-    settings = _choose_settings(mode, tried, only, plan)
+    settings = choose_settings(own["mode"], plan.workload.feed, own["tried"], own["only"])
     if listing:
         return _list_settings(settings)
+    return _search(plan, settings, own)
+
+
+def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
     from ..plan.contenders import read_python
     from ..record.run import create_run_folder
-    from ..tools.tune.report import PROFILE_NAME
-    from ..tools.tune.run import check_request, run_search
-    from ..tools.tune.search import TuneRequest
+    from ..tools.tune.report import PROFILE_NAME, CandidateResult, format_interval
+    from ..tools.tune.search import TuneRequest, check_request, run_search
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    python = None if python is None else read_python(python)
+    python = None if own["python"] is None else read_python(own["python"])
     model, now = plan.workload.model.replace(":", "-"), datetime.now(timezone.utc)
-    folder = Path(out or f"results/tune-{model}-{now:%Y%m%d-%H%M%S}")
-    written = folder / PROFILE_NAME if profile is None else _check_writable(Path(profile))
-    request = TuneRequest(plan, settings, budget_s, timeout_s or 600.0, python)
+    folder = Path(own["out"] or f"results/tune-{model}-{now:%Y%m%d-%H%M%S}")
+    profile = Path(own["profile"]) if own["profile"] else folder / PROFILE_NAME
+    if own["profile"] and (profile.is_dir() or not os.access(profile.parent, os.W_OK)):
+        raise InputError(
+            f"--profile {profile} cannot be written; give a file in an existing folder that you "
+            "may write to"
+        )
+    request = TuneRequest(plan, settings, own["budget_s"], own["timeout_s"] or 600.0, python)
     check_request(request)
     create_run_folder(folder)
     with ProgressBar("s") as bar:
 
-        def show(mode: str, candidate: CandidateResult) -> None:
-            bar.print_line(_describe(mode, candidate))
+        def show(mode: str, one: CandidateResult) -> None:
+            timed = f"{format_interval(one.speedup)}, " if one.speedup else ""
+            bar.print_line(f"{mode}, {one.phase}: {one.label}: {timed}{one.verdict}")
 
         try:
-            document = run_search(request, folder, written, observe=bar, show=show)
+            document = run_search(request, folder, profile, observe=bar, show=show)
         except InputError:
             if not any(folder.glob("*/record.json")):  # refused before anything was measured
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-    return _report(document, folder, as_json)
+    return _report(document, folder, own["as_json"])
 
 
 def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
@@ -132,66 +134,19 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
     return _report(document, ensure_folder(Path(out)) if out else folder, as_json)
 
 
-def _list_settings(settings: Dict[str, List[Setting]]) -> int:
+def _list_settings(settings: Dict[str, Any]) -> int:
     from rich.console import Console
 
-    from ..report.blocks import print_blocks
-    from ..tools.tune.report import list_settings_blocks
+    from ..report.blocks import Heading, Table, print_blocks
 
-    blocks = [list_settings_blocks(mode, listed) for mode, listed in settings.items()]
-    print_blocks([block for listed in blocks for block in listed], Console())
+    for mode, listed in settings.items():
+        table = Table(["setting", "why it may help"], [[s.name, s.why] for s in listed])
+        heading = Heading(f"{mode}: settings, in the order of the search")
+        print_blocks([heading, table], Console())
     return EXIT_DONE
 
 
-def _choose_settings(
-    mode: Optional[str], tried: List[str], only: List[str], plan: Plan
-) -> Dict[str, List[Setting]]:
-    """The settings of each mode that is searched. Raises InputError for flags that give none."""
-    from ..tools.tune.candidates import (
-        BOTH,
-        list_settings,
-        parse_settings,
-        read_facts,
-        select_settings,
-    )
-
-    modes = BOTH if mode is None else (mode,)
-    own = parse_settings(tried, os.environ)
-    for setting in own:
-        if not set(setting.modes) & set(modes):
-            raise InputError(
-                f"--try {setting.name} is an option of nn.Graph and --mode {mode} has no "
-                "graph; leave one out"
-            )
-    facts, names, listed = read_facts(), [setting.name for setting in own], {}
-    for each in modes:
-        found = list_settings(each, plan.workload.feed, facts)
-        mine = [setting for setting in own if each in setting.modes]
-        listed[each] = [*mine, *(s for s in found if s.name not in names)]
-    every = [setting for settings in listed.values() for setting in settings]
-    chosen = {each: select_settings(found, only, every) for each, found in listed.items()}
-    return {each: found for each, found in chosen.items() if found}
-
-
-def _check_writable(path: Path) -> Path:
-    """Before minutes of measuring: can the profile be written there?"""
-    folder = path.parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(
-            f"--profile {path} cannot be written; give a file in an existing folder that you may "
-            "write to"
-        )
-    return path
-
-
-def _describe(mode: str, candidate: CandidateResult) -> str:
-    from ..tools.tune.report import format_interval, label_candidate
-
-    timed = f"{format_interval(candidate.speedup)}, " if candidate.speedup else ""
-    return f"{mode}, {candidate.phase}: {label_candidate(candidate)}: {timed}{candidate.verdict}"
-
-
-def _report(document: TuneDocument, folder: Path, as_json: bool) -> int:
+def _report(document: Any, folder: Path, as_json: bool) -> int:
     from rich.console import Console
 
     from ..record.run import save_text

@@ -9,12 +9,11 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 from fakes import Clock, FakeSpeedWorker
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.tools.tune.candidates import Setting, create_option, create_variable
-from oneflow_bench.bench.tools.tune.run import Launchers
 from oneflow_bench.bench.tools.tune.search import TuneRequest
 
 STEP_TIME_S = 0.01
@@ -35,11 +34,13 @@ class FakeTuningWorker(FakeSpeedWorker):
             lambda: own * (1 + machine.source.gauss(0, machine.noise)), peak_rss_bytes=2**20,
             fail_at=failing[0] if failing else None,
         )  # fmt: skip
-        self._own, self._seed = own, None
+        self._own, self._moved, self._trained = own, 0.0, False
 
     def send(self, call: str, **request: Any) -> None:
         super().send(call, **request)
-        self._seed = request.get("perturbed_seed")
+        if request["initial_weights"]:  # of a perturbed run
+            moved = load_file(request["initial_weights"])["w"] - 1.0
+            self._moved = float(np.sqrt(np.mean(moved**2)))
         self.machine.requests.append(request)
 
     def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
@@ -50,14 +51,17 @@ class FakeTuningWorker(FakeSpeedWorker):
 
     def _compile(self, request: Dict[str, Any]) -> Dict[str, Any]:
         effective = [n for n in self.names if n not in self.machine.same_operators]
-        digest = "operators" + " ".join(effective)
-        return {**super()._compile(request), "operators_digest": digest}
+        return {**super()._compile(request), "graph_ops": 10 - len(effective)}
 
     def _train(self, request: Dict[str, Any]) -> Dict[str, Any]:
         duration = request["steps"] * self._own
         self._clock.now += duration
+        self._trained = True
         return {
             "duration_s": duration,
+            "cpu_s": duration,
+            "first_step": 0,
+            "lr": [],
             "losses": [1.0 + self._find_error()] * request["steps"],
             "labels_digest": "labels",
             "images_digest": "images",
@@ -69,17 +73,15 @@ class FakeTuningWorker(FakeSpeedWorker):
             return 0.0
         alone = sum(self.machine.errors.get(name, 0.0) for name in self.names)
         joint = self.machine.joint_errors.get(frozenset(self.names), 0.0)
-        return alone + joint + (1e-7 if self._seed else 0.0)
+        return alone + joint + self._moved
 
-    def _weights(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        error = self._find_error()
+    def _save(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """The weights before training, which are equal, or after it."""
+        error = self._find_error() if self._trained else 0.0
+        values = np.full(4, 1.0 + error, dtype=self.contender.dtype)
+        save_file({"w": values}, request["path"])
         is_stock = error == 0 and self.contender.dtype == "float32"
-        digest = STOCK_DIGEST if is_stock else f"{error}{self.contender.dtype}"
-        written = digest != request["expected"]
-        if written:
-            values = np.full(4, 1.0 + error, dtype=self.contender.dtype)
-            save_file({"w": values}, request["path"])
-        return {"digest": digest, "written": written, "peak_rss_bytes": 2**20}
+        return {"digest": STOCK_DIGEST if is_stock else f"{error}{self.contender.dtype}"}
 
 
 class Machine:
@@ -116,12 +118,6 @@ class Machine:
     def launch(self, contender: Contender) -> FakeTuningWorker:
         self.workers.append(FakeTuningWorker(self, contender))
         return self.workers[-1]
-
-    def launch_speed(self, contender: Contender) -> FakeTuningWorker:
-        return self.launch(contender)
-
-    def launchers(self) -> Launchers:
-        return Launchers(self.launch, self.launch_speed)
 
 
 def variable(text: str) -> Setting:

@@ -20,7 +20,7 @@ def searched(tmp_path, monkeypatch):
     settings = [variable("OMP_NUM_THREADS=1")]
     monkeypatch.setattr(runtime_study, "list_settings", lambda mode, feed, facts: settings)
     arguments = ["--out", str(tmp_path), "--model", "lenet", "--budget", "200", "--steps", "12"]
-    runtime_study.run_study(parse_options(arguments), lambda folder: machine.launchers())
+    runtime_study.run_study(parse_options(arguments), lambda folder: machine.launch)
     return tmp_path
 
 

@@ -24,9 +24,14 @@ from ...worker.environment import KNOWN_VARIABLES
 EAGER, GRAPH = "eager", "graph"
 BOTH = (EAGER, GRAPH)
 STOCK_NAME = "stock"  # of the combination of no settings
-_AVX2 = frozenset(["avx2", "fma"])
-_AVX512 = frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
-_HUGE_PAGES_GLIBC = (2, 35)  # the first whose malloc knows the tunable
+# of a graph; they change nothing on a CPU in OneFlow 0.9.0, or fail; a check of one is cheap
+DOUBTFUL_OPTIONS = {
+    "enable_amp": "half precision, if an operator has it",
+    "allow_fuse_cast_scale": "casts and scales in one",
+    "allow_fuse_model_update_ops": "the update in one operator",
+    "enable_multi_tensor_update": "one update for many parameters",
+    "enable_fused_model_update_cast": "the update's casts in it",
+}
 
 
 class Setting(BaseModel):
@@ -69,7 +74,6 @@ def create_program(
     mode: str, settings: Sequence[Setting], workload: Workload, python: Optional[str] = None
 ) -> Program:
     """The stock runtime of a mode with `settings` over it; its contender has the mode's name."""
-    feeds = [setting.feed for setting in settings if setting.feed]
     contender = Contender(
         name=mode,
         mode=mode,
@@ -79,26 +83,27 @@ def create_program(
         python=python,
     )
     name = " ".join(setting.name for setting in settings) or STOCK_NAME
+    feeds = [setting.feed for setting in settings if setting.feed]
     fed = workload.model_copy(update={"feed": feeds[0]} if feeds else {})
-    return Program(name, list(settings), contender, fed)
+    return Program(name, settings, contender, fed)
 
 
 def create_variable(
     name: str, value: str, why: str, modes: Tuple[str, ...] = BOTH, compiles: bool = False
 ) -> Setting:
     """A setting of one variable; its family are the other values."""
+    text, variables = f"{name}={value}", {name: value}
     return Setting(
-        name=f"{name}={value}", family=name, why=why, variables={name: value}, modes=modes,
-        compiles=compiles,
-    )  # fmt: skip
+        name=text, family=name, why=why, variables=variables, modes=modes, compiles=compiles
+    )
 
 
 def create_option(name: str, value: OptionValue, why: str, compiles: bool = True) -> Setting:
     """A setting of one switch of a graph's config."""
+    text, options = f"{name}={format_option(value)}", {name: value}
     return Setting(
-        name=f"{name}={format_option(value)}", family=name, why=why, graph_options={name: value},
-        modes=(GRAPH,), compiles=compiles,
-    )  # fmt: skip
+        name=text, family=name, why=why, graph_options=options, modes=(GRAPH,), compiles=compiles
+    )
 
 
 def read_facts() -> Facts:
@@ -120,35 +125,36 @@ def list_settings(
     has are left out: they are the user's, for stock and for a profile.
     """
     taken = set(os.environ if environment is None else environment)
-    values = _list_variables(facts)
-    families = [setting.family for setting in values]
-    further = [setting for i, setting in enumerate(values) if setting.family in families[:i]]
-    values.sort(key=lambda setting: setting in further)
-    every = [*values, *_list_graph(feed), *_list_allocators(facts), *_list_doubtful()]
+    first: Dict[str, Setting] = {}
+    variables = _list_variables(facts)
+    for setting in variables:
+        first.setdefault(setting.family, setting)
+    further = [setting for setting in variables if setting not in first.values()]
+    every = [*first.values(), *further, *_list_graph(feed), *_list_allocators(facts)]
+    every += [create_option(name, True, why) for name, why in DOUBTFUL_OPTIONS.items()]
     return [s for s in every if mode in s.modes and not taken & set(s.variables)]
 
 
 def _list_variables(facts: Facts) -> List[Setting]:
     flags, cores, several = set(facts.cpu_flags), str(facts.cores), facts.cores > 1
-    rows: List[Tuple[bool, str, str, Tuple[str, ...], str]] = [
-        (flags >= _AVX2, "OPENBLAS_CORETYPE", "Haswell", BOTH,
-         "AVX2 kernels, if OpenBLAS does not know the processor"),
-        (flags >= _AVX2, "OPENBLAS_CORETYPE", "Zen", BOTH,
-         "AVX2 kernels with block sizes for AMD's caches"),
-        (flags >= _AVX512, "OPENBLAS_CORETYPE", "SkylakeX", BOTH, "AVX-512 kernels"),
-        (True, "ONEFLOW_ENABLE_ONEDNN_OPTS", "0", BOTH,
-         "no slow reference path in element-wise operators"),
-        (True, "OMP_NUM_THREADS", cores, BOTH,
-         "threads on all cores; OneFlow takes two fewer by itself"),
-        (True, "ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD", "0", (EAGER,),
-         "operators computed without a change of thread"),
-        (True, "ONEFLOW_VM_ENABLE_SCHEDULE_YIELD", "0", (EAGER,),
-         "the scheduler waits without yielding"),
-        (True, "OMP_WAIT_POLICY", "PASSIVE", BOTH, "threads that wait leave their core to others"),
-        (several, "OMP_NUM_THREADS", "1", BOTH, "no threads to start and to wait for"),
-        (several, "OPENBLAS_NUM_THREADS", cores, BOTH, "matrix products on all cores"),
-    ]  # fmt: skip
-    return [create_variable(name, value, why, m) for here, name, value, m, why in rows if here]
+    avx2 = flags >= {"avx2", "fma"}
+    avx512 = flags >= {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    blas, dnn, omp = "OPENBLAS_CORETYPE", "ONEFLOW_ENABLE_ONEDNN_OPTS", "OMP_NUM_THREADS"
+    worker, spin = "ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD", "ONEFLOW_VM_ENABLE_SCHEDULE_YIELD"
+    eager = (EAGER,)
+    rows = [  # is it useful here, variable, value, why, modes
+        (avx2, blas, "Haswell", "AVX2 kernels, if OpenBLAS does not know the processor", BOTH),
+        (avx2, blas, "Zen", "AVX2 kernels with block sizes for AMD's caches", BOTH),
+        (avx512, blas, "SkylakeX", "AVX-512 kernels", BOTH),
+        (True, dnn, "0", "no slow reference path in element-wise operators", BOTH),
+        (True, omp, cores, "threads on all cores; OneFlow takes two fewer by itself", BOTH),
+        (True, worker, "0", "operators computed without a change of thread", eager),
+        (True, spin, "0", "the scheduler waits without yielding", eager),
+        (True, "OMP_WAIT_POLICY", "PASSIVE", "waiting threads leave their core to others", BOTH),
+        (several, omp, "1", "no threads to start and to wait for", BOTH),
+        (several, "OPENBLAS_NUM_THREADS", cores, "matrix products on all cores", BOTH),
+    ]
+    return [create_variable(name, value, why, m) for here, name, value, why, m in rows if here]
 
 
 def _list_graph(feed: str) -> List[Setting]:
@@ -176,76 +182,64 @@ def _list_allocators(facts: Facts) -> List[Setting]:
     return [
         Setting(name=name, family="MALLOC_MMAP_MAX_", why=why, variables=kept),
         create_variable("MALLOC_ARENA_MAX", "1", "one heap for all threads"),
-        *([create_variable(*pages)] if facts.glibc >= _HUGE_PAGES_GLIBC else []),
+        *([create_variable(*pages)] if facts.glibc >= (2, 35) else []),  # the first that knows it
         *(create_variable("LD_PRELOAD", one, "another allocator") for one in facts.allocators),
     ]
 
 
-def _list_doubtful() -> List[Setting]:
-    """Switches of a graph that change nothing on a CPU in OneFlow 0.9.0, or fail; cheap to see."""
-    reasons = {
-        "enable_amp": "half precision, if an operator has it",
-        "allow_fuse_cast_scale": "casts and scales in one",
-        "allow_fuse_model_update_ops": "the update in one operator",
-        "enable_multi_tensor_update": "one update for many parameters",
-        "enable_fused_model_update_cast": "the update's casts in it",
-    }
-    return [create_option(name, True, why) for name, why in reasons.items()]
+def choose_settings(
+    mode: Optional[str], feed: str, tried: Sequence[str] = (), only: Sequence[str] = ()
+) -> Dict[str, List[Setting]]:
+    """The settings to search in `mode`, or in both: the user's `tried`, and this machine's.
+
+    `only` are wildcards for their names. Raises InputError for texts and patterns that give none.
+    """
+    modes = BOTH if mode is None else (mode,)
+    own, facts = [_parse(text, os.environ) for text in tried], read_facts()
+    for setting in own:
+        if not set(setting.modes) & set(modes):
+            raise InputError(
+                f"--try {setting.name} is an option of nn.Graph and --mode {mode} has no "
+                "graph; leave one out"
+            )
+    names, found = [setting.name for setting in own], {}
+    for each in modes:
+        listed = [s for s in list_settings(each, feed, facts) if s.name not in names]
+        found[each] = [*(s for s in own if each in s.modes), *listed]
+    known = [setting.name for settings in found.values() for setting in settings]
+    for pattern in only:
+        if not fnmatch.filter(known, pattern):
+            shown = "bench tune --list shows those of this machine"
+            raise InputError(f"--only {pattern} fits no setting; {shown}")
+    fitting = {name for pattern in only or ["*"] for name in fnmatch.filter(known, pattern)}
+    chosen = {mode: [s for s in settings if s.name in fitting] for mode, settings in found.items()}
+    return {each: settings for each, settings in chosen.items() if settings}
 
 
-def parse_settings(texts: Sequence[str], environment: Mapping[str, str]) -> List[Setting]:
-    """The user's settings from NAME=VALUE, a variable or an option of a graph's config.
+def _parse(text: str, environment: Mapping[str, str]) -> Setting:
+    """The user's setting from NAME=VALUE, a variable or an option of a graph's config.
 
     Raises InputError for another form, for an unknown variable, and for one that the user's
     `environment` sets, which a profile would not replace. Only OneFlow can say whether it knows an
     option and takes its value.
     """
-    settings = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if not name or not value:
-            raise InputError(
-                f"--try {text} is not NAME=VALUE, such as OMP_NUM_THREADS=1 or "
-                "allow_fuse_add_to_output=true"
-            )
-        setting = _parse_one(name, value, environment)
-        settings[setting.name] = setting
-    return list(settings.values())
-
-
-def _parse_one(name: str, value: str, environment: Mapping[str, str]) -> Setting:
-    why = "given by --try"
-    if name.startswith(OPTION_PREFIXES):
-        return create_option(name, parse_option(value), why, compiles=False)
-    if name not in KNOWN_VARIABLES:
-        hint = suggest(name.upper(), list(KNOWN_VARIABLES))
+    name, _, value = text.partition("=")
+    if not name or not value:
         raise InputError(
-            f"--try {name}={value}: {name} is no variable known to change the speed of OneFlow, "
-            "and no option of a graph; "
-            + (hint if hint.startswith("did") else "docs/tune.md lists what is known")
+            f"--try {text} is not NAME=VALUE, such as OMP_NUM_THREADS=1 or "
+            "allow_fuse_add_to_output=true"
+        )
+    if name.startswith(OPTION_PREFIXES):
+        return create_option(name, parse_option(value), "given by --try", compiles=False)
+    if name not in KNOWN_VARIABLES:
+        hint = suggest(name.upper(), KNOWN_VARIABLES, "docs/tune.md lists what is known")
+        raise InputError(
+            f"--try {text}: {name} is no variable known to change the speed of OneFlow, "
+            f"and no option of a graph; {hint}"
         )
     if name in environment:
         raise InputError(
-            f"--try {name}={value}: {name}={environment[name]} is set in this shell, which stands "
+            f"--try {text}: {name}={environment[name]} is set in this shell, which stands "
             f"above any profile; unset {name} to search over it"
         )
-    return create_variable(name, value, why)
-
-
-def select_settings(
-    settings: Sequence[Setting], patterns: Sequence[str], known: Sequence[Setting]
-) -> List[Setting]:
-    """The settings whose name matches one of the wildcard `patterns`; all for no patterns.
-
-    `known` are those of every mode: a pattern that matches none of them raises InputError.
-    """
-
-    def matches(setting: Setting, pattern: str) -> bool:
-        return fnmatch.fnmatchcase(setting.name, pattern)
-
-    for pattern in patterns:
-        if not any(matches(setting, pattern) for setting in known):
-            shown = "bench tune --list shows those of this machine"
-            raise InputError(f"--only {pattern} fits no setting; {shown}")
-    chosen = [s for s in settings if any(matches(s, pattern) for pattern in patterns)]
-    return chosen if patterns else list(settings)
+    return create_variable(name, value, "given by --try")

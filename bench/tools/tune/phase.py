@@ -5,145 +5,125 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from ...config import Contender, Measuring
 from ...errors import InputError, WorkerError
 from ...measure.execution import execute_speed
-from ...measure.order import SPEED_BLOCK_S
 from ...plan.plan import Plan
-from ...record.events import SpeedBlockEvent, SpeedSetupEvent
-from ...record.run import Document
+from ...record.events import SpeedSetupEvent
+from ...record.run import Document, RunRecord
 from ...verdict.judge import INCONCLUSIVE
-from ...verdict.stopping import FEWEST_REPLICATES, FIRST_MEASURED_S
+from ...verdict.stopping import FEWEST_REPLICATES
 from ...verdict.summary import summarize_record_speed
+from ...worker.messages import Launcher, Worker
 from .candidates import Program
-from .parity_check import Launch, Outcome, describe_failure
+from .parity import Outcome, describe_failure
 
 TOO_FEW = "too few processes were measured to know how they differ; give a longer --budget"
 BASE = "base"  # the contender's name in the records
+MOST_REPLICATES = 24
 
 
 class SpeedPhases:
-    """The speed phases of one mode, each a record in `folder`.
-
-    `process_s` is the time that one more process adds to a start; every phase corrects it.
-    """
+    """The speed phases of one mode, each a record in `folder`."""
 
     def __init__(
         self,
         plan: Plan,
         folder: Path,
         dataset: Optional[Path],
-        launch: Launch,
+        launch: Launcher,
         observe: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
         self._plan, self._folder, self._dataset, self._launch = plan, folder, dataset, launch
         self._observe, self._clock = observe, clock
-        self.step_time_s = self.process_s = self.wait_s = 0.0
+        self.process_s = 0.0  # to start and measure a process; every phase corrects it
+        self.wait_s = 0.0  # longest wait for one that has started
         self.count = 0
 
-    def estimate_s(self, contenders: int, replicates: int = FEWEST_REPLICATES) -> float:
-        """About how long a phase of so many contenders needs.
-
-        It starts three replicates only if there is time to start four.
-        """
-        processes = replicates * (contenders + 2)
-        double_round_s = 2 * processes * max(SPEED_BLOCK_S, self.step_time_s)
-        measured_s = min(max(FIRST_MEASURED_S, 4 * double_round_s), 8 * double_round_s)
-        spare = contenders + 2 if replicates > 1 else 0
-        return (processes + spare) * self.process_s + measured_s
-
     def measure(
-        self, title: str, base: Program, programs: Sequence[Program], budget_s: float,
-        replicates: int,
-    ) -> Dict[str, Outcome]:  # fmt: skip
-        """The outcome of each program against `base`, with so many replicates at most.
+        self, title: str, base: Program, programs: Sequence[Program], budget_s: float
+    ) -> Dict[str, Outcome]:
+        """The outcome of each program against `base`.
 
-        A program whose process fails is out, and the phase is repeated without it. Raises
-        WorkerError or InputError if the base fails.
+        If a process fails, each program is measured alone, and the failure is the outcome of the
+        one that fails again.
         """
+        named = {BASE: base, **{f"setting-{i}": p for i, p in enumerate(programs)}}
         until_s = self._clock() + budget_s
-        failed: Dict[str, Outcome] = {}
-        while len(failed) < len(programs):
-            known = len(failed)
-            sound = {f"setting-{i}": p for i, p in enumerate(programs) if p.name not in failed}
-            self.count += 1
-            folder = self._folder / f"{base.contender.mode}-{self.count}-{title}"
-            document = self._create_document(folder.name, {BASE: base, **sound})
-            left_s = max(until_s - self._clock(), 1e-3)
-            document.measuring = Measuring(
-                speed=True, budget_s=left_s, replicates=replicates,
-                timeout_s=self.wait_s + FEWEST_REPLICATES * (len(sound) + 2) * self.process_s,
-            )  # fmt: skip
-            launch = partial(self._start, {**sound, BASE: base}, failed)
-            try:
-                record = execute_speed(
-                    document, folder, launch, lambda folder: self._dataset,
-                    lambda message, done, total: self._observe(f"{title}, {message}"), self._clock,
-                )  # fmt: skip
-            except (WorkerError, InputError):
-                if len(failed) == known:
-                    raise
-                continue
-            scored = [e for e in record.of_kind(SpeedBlockEvent) if e.kind == "scored"]
-            started = [e for e in record.of_kind(SpeedSetupEvent) if e.wave == 0]
-            self.process_s = scored[0].started_s / len(started)
-            return {**failed, **{p.name: _read(record, name) for name, p in sound.items()}}
-        return failed
+        try:
+            record = self._run(title, named, budget_s)
+        except (WorkerError, InputError) as error:
+            if len(programs) == 1:
+                return {programs[0].name: describe_failure(error)}
+            found: Dict[str, Outcome] = {}
+            for left, program in zip(range(len(programs), 0, -1), programs):
+                found.update(self.measure(title, base, [program], (until_s - self._clock()) / left))
+            return found
+        return {p.name: _read(record, name) for name, p in named.items() if name != BASE}
 
-    def _create_document(self, run_id: str, programs: Mapping[str, Program]) -> Document:
-        return Document(
-            run_id=run_id,
+    def _run(self, title: str, programs: Dict[str, Program], budget_s: float) -> RunRecord:
+        self.count += 1
+        begin_s, mode = self._clock(), programs[BASE].contender.mode
+        document = Document(
+            run_id=f"{mode}-{self.count}-{title}",
             command="tune",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             workload=self._plan.workload,
-            measuring=Measuring(),
+            measuring=Measuring(
+                speed=True,
+                budget_s=max(budget_s, 1e-3),
+                replicates=MOST_REPLICATES,
+                timeout_s=self.wait_s + FEWEST_REPLICATES * len(programs) * self.process_s,
+            ),
             contenders=[p.contender.model_copy(update={"name": n}) for n, p in programs.items()],
             train_samples=0,
             val_samples=0,
             steps_per_epoch=self._plan.steps_per_epoch,
         )
+        record = execute_speed(
+            document,
+            self._folder / document.run_id,
+            partial(self._start, programs),
+            lambda folder: self._dataset,
+            lambda message, done, total: self._observe(f"{title}, {message}"),
+            self._clock,
+        )
+        processes = len(record.of_kind(SpeedSetupEvent))
+        self.process_s = (self._clock() - begin_s) / processes
+        return record
 
-    def _start(
-        self, programs: Mapping[str, Program], failed: Dict[str, Outcome], contender: Contender
-    ) -> Any:
-        _, role, rest = contender.name.split("-", 2)
-        program = programs[rest.rpartition("-")[0]]
-
-        def note(error: Exception) -> None:
-            if role == "contender":
-                failed[program.name] = describe_failure(error)
-
-        return _SpeedWorker(self._launch(contender), program.workload.feed, note)
+    def _start(self, programs: Dict[str, Program], contender: Contender) -> Any:
+        name = contender.name.split("-", 2)[2].rpartition("-")[0]  # of speed-ROLE-NAME-NUMBER
+        return _FedWorker(self._launch(contender), programs[name].workload.feed)
 
 
-class _SpeedWorker:
-    """A worker of a speed phase with the feed of its program, which notes its failure."""
+class _FedWorker:
+    """A worker that prepares with the feed of its program; the record has one feed for all."""
 
-    def __init__(self, worker: Any, feed: str, note: Callable[[Exception], None]) -> None:
-        self._worker, self._feed, self._note = worker, feed, note
+    def __init__(self, worker: Worker, feed: str) -> None:
+        self._worker, self._feed = worker, feed
 
     def __getattr__(self, name: str) -> Any:
-        return partial(self._turn, name)
+        return getattr(self._worker, name)
 
-    def _turn(self, name: str, *arguments: Any, **request: Any) -> Any:
-        if "workload" in request:
-            request["workload"] = {**request["workload"], "feed": self._feed}
-        try:
-            return getattr(self._worker, name)(*arguments, **request)
-        except (WorkerError, InputError) as error:
-            self._note(error)
-            raise
+    def send(self, call: str, workload: Dict[str, Any], **request: Any) -> None:
+        self._worker.send(call, workload={**workload, "feed": self._feed}, **request)
 
 
-def _read(record: Any, contender: str) -> Outcome:
+def _read(record: RunRecord, contender: str) -> Outcome:
     """The verdict on a contender of a speed phase."""
     summary = summarize_record_speed(record, BASE, contender)
     if summary is None:
-        return Outcome(INCONCLUSIVE, TOO_FEW)
+        return Outcome(verdict=INCONCLUSIVE, reason=TOO_FEW)
     judgement = summary.judgement
-    reason = judgement.reason if judgement.speedup.low is not None else TOO_FEW
-    folder = record.document.run_id
-    return Outcome(judgement.verdict, reason, judgement, summary.warnings, folder)
+    return Outcome(
+        verdict=judgement.verdict,
+        reason=TOO_FEW if judgement.speedup.low is None else judgement.reason,
+        speedup=judgement.speedup,
+        replicates=judgement.replicates,
+        warnings=summary.warnings,
+        folder=record.document.run_id,
+    )

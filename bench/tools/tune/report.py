@@ -1,7 +1,7 @@
 """The result of a search as data, as the blocks of a report, and as a picture.
 
 A search's folder holds `tune.json`, the document below, `runtime.json`, the profile for --runtime,
-and a record of each speed phase, such as `eager-1-screening`.
+and a record of each speed phase, such as `eager-1-round-1`.
 
 Schema 1 is of searches by racing: settings alone, together, one left out, two confirmations. Schema
 2 is of forward selection.
@@ -9,37 +9,36 @@ Schema 1 is of searches by racing: settings alone, together, one left out, two c
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Literal
 
 from ...config import Workload
 from ...record.run import load_document, save_text
 from ...report.blocks import Block, Figure, Heading, Table, Text
 from ...report.format import MISSING, format_short_ratio
-from ...verdict.judge import EQUIVALENCE, FASTER, Interval, Judgement
-from .candidates import BOTH, Setting
-from .fidelity import ROUNDING, Fidelity
+from ...verdict.judge import EQUIVALENCE, Interval
+from ...worker.runtime_profile import ProfileVariables, RuntimeProfile, describe_profile_machine
+from .candidates import BOTH, GRAPH, STOCK_NAME, Setting, create_program
+from .parity import Outcome
 
 SCHEMA_VERSION = 2
 DOCUMENT_NAME, PROFILE_NAME = "tune.json", "runtime.json"
-NOT_TRIED, SCREENED = "not tried", "screened"  # verdicts on a candidate that was not judged
+ALONE, CONFIRMATION = "alone", "confirmation"  # phases; the others are rounds
+NOT_TRIED = "not tried"  # verdict on a candidate without a process
 NO_TIME = "no time was left for it; give a longer --budget"
-_LONGEST_LABEL = 46
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-class CandidateResult(_Strict):
+class CandidateResult(Outcome):
     """One candidate in one phase of a search.
 
-    `alone`: a setting against stock. `round N`: a setting joined to `base`, against `base`. Schema
-    1 has `together`, several settings against stock, and `left out`: the whole without one.
+    `alone`: the check of a setting. `round N`: a setting joined to `base`, against `base`.
+    `confirmation`: the selected settings against stock. Schema 1 has `together`, several settings
+    against stock, and `left out`: the whole without one.
     """
 
     phase: str
@@ -47,35 +46,22 @@ class CandidateResult(_Strict):
     settings: List[Setting]  # of the program that was run
     base: Optional[str] = None  # None: stock
     left_out: Optional[str] = None
-    speedup: Optional[Interval]  # base time over its time; None if it was not timed
-    over_stock: Optional[Interval] = None  # of the settings that are left in `left out`
-    verdict: str
-    reason: str  # a sentence part
-    replicates: int = Field(validation_alias=AliasChoices("replicates", "heats"))
-    fidelity: Optional[Fidelity] = None  # None if it trained nothing
+
+    @property
+    def label(self) -> str:
+        """Its name in a table of its phase."""
+        if self.left_out:
+            return f"without {self.left_out}"
+        return self.name if self.base in (None, STOCK_NAME) else f"+ {self.name}"
 
 
-class Confirmation(_Strict):
-    """The selected settings against stock in fresh processes, by the speed verdict."""
-
-    name: str
-    settings: List[Setting]
-    verdict: str  # the judgement's, or not tried, crashed, hung
-    reason: str
-    judgement: Optional[Judgement]  # None if nothing was finished
-    warnings: List[str] = Field(default_factory=list)  # of what disturbed the timing
-    folder: Optional[str]  # of its record, within the search's folder
-    fidelity: Optional[Fidelity] = None
-
-
-class ModeResult(_Strict):
+class ModeResult(BaseModel):
     """The search of one mode. Seconds."""
 
     mode: str
     stock_step_time_s: float  # of the first process; for scale, not for a verdict
     trained_steps: int  # whose losses and weights were compared
     candidates: List[CandidateResult] = Field(default_factory=list)
-    confirmations: List[Confirmation] = Field(default_factory=list)
     chosen: Optional[str] = None  # name of the confirmed combination; None: stock stays
     settings: List[Setting] = Field(default_factory=list)  # of the chosen
     reason: str = ""  # why it was chosen, or why none
@@ -84,17 +70,30 @@ class ModeResult(_Strict):
     phases: int = Field(0, validation_alias=AliasChoices("phases", "heats"))  # of speed
     duration_s: float = 0.0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_confirmations(cls, values: Dict[str, Any]) -> Dict[str, Any]:
+        """Schema 1 keeps them apart, with the whole judgement."""
+        candidates = list(values.get("candidates", []))
+        for one in values.get("confirmations", []):
+            timed = one["judgement"] or {}
+            found = {name: timed[name] for name in ("speedup", "replicates") if name in timed}
+            candidates.append({**one, **found, "phase": CONFIRMATION})
+        return {**values, "candidates": candidates}
+
     def of_phase(self, phase: str) -> List[CandidateResult]:
         return [candidate for candidate in self.candidates if candidate.phase == phase]
 
     @property
-    def confirmed(self) -> Optional[Confirmation]:
+    def confirmed(self) -> Optional[CandidateResult]:
         """The confirmation of the chosen settings."""
-        return next((c for c in self.confirmations if c.name == self.chosen), None)
+        return next((c for c in self.of_phase(CONFIRMATION) if c.name == self.chosen), None)
 
 
-class TuneDocument(_Strict):
+class TuneDocument(BaseModel):
     """`tune.json`."""
+
+    model_config = ConfigDict(extra="forbid")
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -125,6 +124,19 @@ def load_tuning(path: Path) -> TuneDocument:
     return document
 
 
+def create_profile(document: TuneDocument, python: Optional[str]) -> RuntimeProfile:
+    """The chosen variables of each mode and the graph's options; nothing for a mode without."""
+    chosen = {
+        mode.mode: create_program(mode.mode, mode.settings, document.workload).contender
+        for mode in document.modes
+    }
+    return RuntimeProfile(
+        machine=describe_profile_machine(python or sys.executable),
+        variables=ProfileVariables(**{mode: found.env for mode, found in chosen.items()}),
+        graph_options=chosen[GRAPH].graph_options if GRAPH in chosen else {},
+    )
+
+
 def format_interval(interval: Optional[Interval]) -> str:
     """Base time over time with its 95 % interval; a dash if it was not timed."""
     short = interval and format_short_ratio(interval.ratio, interval.low, interval.high)
@@ -143,118 +155,80 @@ def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[B
     blocks: List[Block] = [Heading(document.run_id)]
     blocks.append(Text([*lines, *_list_advice(document), setup]))
     blocks += [Figure("speedup in each phase", picture)] if picture else []
-    why: Dict[str, str] = {}
-    for mode in document.modes:
-        blocks += _list_mode(mode)
-        why.update({s.name: s.why for c in mode.candidates for s in c.settings})
-    rows = [[name, reason] for name, reason in why.items()]
-    table = Table(["setting", "why"], rows)
-    return blocks + ([Heading("Why a setting may help"), table] if rows else [])
-
-
-def list_settings_blocks(mode: str, settings: Sequence[Setting]) -> List[Block]:
-    """The settings that a search of `mode` would try, and why each may help."""
-    table = Table(["setting", "why it may help"], [[s.name, s.why] for s in settings])
-    return [Heading(f"{mode}: settings, in the order of the search"), table]
+    blocks += [block for mode in document.modes for block in _list_mode(mode)]
+    candidates = [c for mode in document.modes for c in mode.candidates]
+    why = {setting.name: setting.why for c in candidates for setting in c.settings}
+    table = Table(["setting", "why"], [[name, reason] for name, reason in why.items()])
+    return blocks + ([Heading("Why a setting may help"), table] if why else [])
 
 
 def format_result(mode: ModeResult) -> str:
     """The result of a mode in a sentence or two."""
     found = mode.confirmed
-    if found is None or found.judgement is None:
+    if found is None or found.speedup is None:
         return f"{mode.mode}: stock stays; {mode.reason}."
-    fidelity, parity = found.fidelity, "not known"
-    if fidelity is not None:
-        apart = fidelity.loss_difference
+    parity = "not known"
+    if found.fidelity is not None:
+        apart = found.fidelity.loss_difference
         shown = "not finite" if apart is None else f"{apart:.1e}"
-        parity = f"{fidelity.verdict} over {fidelity.steps} steps"
+        parity = f"{found.fidelity.verdict} over {found.fidelity.steps} steps"
         parity += "" if apart == 0 else f", losses at most {shown} apart (relative)"
     return (
-        f"{mode.mode}: {format_interval(found.judgement.speedup)} times the speed of stock with "
+        f"{mode.mode}: {format_interval(found.speedup)} times the speed of stock with "
         f"{found.name}. Parity with stock: {parity}."
     )
 
 
 def _list_advice(document: TuneDocument) -> List[str]:
     """How to use the result, and what to know of it."""
-    lines, searched = [], [mode.mode for mode in document.modes]
+    lines, settings = [], [s for mode in document.modes for s in mode.settings]
     if document.environment:
         shown = " ".join(f"{name}={value}" for name, value in document.environment.items())
         lines.append(f"Set in this shell, so in stock too and not searched: {shown}")
-    if document.profile is not None and any(mode.settings for mode in document.modes):
-        missing = [mode for mode in BOTH if mode not in searched]
-        note = f" ({missing[0]} was not searched: stock)" if missing else ""
-        feeds = [f" --feed {s.feed}" for m in document.modes for s in m.settings if s.feed]
-        feed = "".join(feeds[:1])
+    if document.profile is not None and settings:
+        missing = set(BOTH) - {mode.mode for mode in document.modes}
+        note = "".join(f" ({mode} was not searched: stock)" for mode in missing)
+        feed = "".join([f" --feed {s.feed}" for s in settings if s.feed][:1])
         lines.append(f"profile{note}, for bench ... --runtime {document.profile}{feed}")
     elif document.profile is not None:
         lines.append(f"profile: {document.profile}; it sets nothing, which is stock")
-    said = [w for mode in document.modes for c in mode.confirmations for w in c.warnings]
-    return [*lines, *document.warnings, *(f"Warning: {w}." for w in dict.fromkeys(said))]
+    told = [w for m in document.modes for c in m.of_phase(CONFIRMATION) for w in c.warnings]
+    return [*lines, *document.warnings, *(f"Warning: {w}." for w in dict.fromkeys(told))]
 
 
 def _list_mode(mode: ModeResult) -> List[Block]:
     """A table of each phase, and the reasons that it does not show."""
     tables: Dict[str, List[List[str]]] = {}
     for c in mode.candidates:
-        title = f"{c.phase}: against {c.base or ('the whole' if c.left_out else 'stock')}"
-        row = _create_row(label_candidate(c), c.speedup, c.verdict, c.fidelity)
-        tables.setdefault(title, []).append(row)
-    for one in mode.confirmations:
-        speedup = one.judgement.speedup if one.judgement else None
-        row = _create_row(one.name, speedup, one.verdict, one.fidelity)
-        tables.setdefault("confirmation: against stock in fresh processes", []).append(row)
+        fresh = " in fresh processes" if c.phase == CONFIRMATION else ""
+        base = "the whole" if c.left_out else c.base or STOCK_NAME
+        parity = MISSING if c.fidelity is None else c.fidelity.verdict
+        row = [c.label, format_interval(c.speedup), c.verdict, parity.replace("equal within ", "")]
+        tables.setdefault(f"{mode.mode}, {c.phase}: against {base}{fresh}", []).append(row)
     blocks: List[Block] = []
     for title, rows in tables.items():
         columns = ["setting", "speedup (95 %)", "verdict", "parity"]
-        blocks += [Heading(f"{mode.mode}, {title}"), Table(columns, rows)]
+        blocks += [Heading(title), Table(columns, rows)]
     reasons = list_reasons(mode)
     return blocks + ([Text(reasons)] if reasons else [])
 
 
-def _create_row(
-    name: str, speedup: Optional[Interval], verdict: str, fidelity: Optional[Fidelity]
-) -> List[str]:
-    parity = MISSING if fidelity is None else fidelity.verdict
-    return [name, format_interval(speedup), verdict, "rounding" if parity == ROUNDING else parity]
-
-
-def label_candidate(candidate: CandidateResult) -> str:
-    """Its name in a table of its phase."""
-    if candidate.left_out:
-        return f"without {candidate.left_out}"
-    joined = candidate.base is not None and len(candidate.settings) > 1
-    return f"+ {candidate.name}" if joined else candidate.name
-
-
 def list_reasons(mode: ModeResult) -> List[str]:
     """Why settings were rejected or are not judged, if their interval does not say it."""
-    lines = [
-        f"{label_candidate(c)}: {c.verdict}; {c.reason}"
-        for c in mode.candidates
-        if c.speedup is None and c.verdict != NOT_TRIED
-    ]
+    lines = []
+    for c in mode.candidates:
+        if c.phase == CONFIRMATION and c.name != mode.chosen:
+            lines.append(f"{c.name}: not confirmed, {c.verdict}; {c.reason}")
+        elif c.speedup is None and c.verdict != NOT_TRIED:
+            lines.append(f"{c.label}: {c.verdict}; {c.reason}")
     lines += [f"{name} left the search: {reason}" for name, reason in mode.dropped.items()]
-    lines += [
-        f"{c.name}: not confirmed, {c.verdict}; {c.reason}"
-        for c in mode.confirmations
-        if c.verdict != FASTER
-    ]
-    untried = [c.name for c in mode.candidates if c.verdict == NOT_TRIED]
     if mode.unfinished:
         shown = f"{mode.chosen or 'stock'}, for lack of time: {', '.join(mode.unfinished)}"
         lines.append(f"not timed beside {shown}")
+    untried = [c.name for c in mode.of_phase(ALONE) if c.verdict == NOT_TRIED]
     if untried:
         lines.append(f"not tried, for lack of time (a longer --budget): {', '.join(untried)}")
     return lines
-
-
-def list_bars(mode: ModeResult) -> List[Tuple[str, str, Interval]]:
-    """(phase, label, interval) of everything that was timed, from top to bottom."""
-    bars = [(c.phase, label_candidate(c), c.speedup) for c in mode.candidates]
-    judged = [(c.name, c.judgement.speedup) for c in mode.confirmations if c.judgement]
-    bars += [("confirmation", name, speedup) for name, speedup in judged]
-    return [(phase, label, interval) for phase, label, interval in bars if interval is not None]
 
 
 def draw_gain(document: TuneDocument, folder: Path) -> List[Path]:
@@ -264,29 +238,27 @@ def draw_gain(document: TuneDocument, folder: Path) -> List[Path]:
     """
     from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
 
-    drawn = [(mode, bars) for mode in document.modes for bars in [list_bars(mode)] if bars]
+    drawn = [mode for mode in document.modes if list_bars(mode)]
     if not drawn:
         return []
-    heights = [len(bars) + 2.5 for _, bars in drawn]
+    heights = [len(list_bars(mode)) + 2.5 for mode in drawn]
+    size, ratios = (10, 0.6 + 0.3 * sum(heights)), {"height_ratios": heights}
     with plt.rc_context(PICTURE_STYLE):
         figure, grid = plt.subplots(
-            len(drawn), 1, figsize=(10, 0.6 + 0.3 * sum(heights)), layout="constrained",
-            squeeze=False, gridspec_kw={"height_ratios": heights},
-        )  # fmt: skip
-        for axes, (mode, bars) in zip(grid[:, 0], drawn):
+            len(drawn), 1, figsize=size, layout="constrained", squeeze=False, gridspec_kw=ratios
+        )
+        for axes, mode in zip(grid[:, 0], drawn):
+            bars = list_bars(mode)
             axes.axvspan(1 / (1 + EQUIVALENCE), 1 + EQUIVALENCE, color="grey", alpha=0.18)
             axes.axvline(1, color="black", linewidth=0.8)
-            for number, phase in enumerate(dict.fromkeys(phase for phase, _, _ in bars), start=1):
-                places = [place for place, bar in enumerate(bars) if bar[0] == phase]
-                mine = [bars[place][2] for place in places]
-                spread = [
-                    [i.ratio - (i.low or i.ratio) for i in mine],
-                    [(i.high or i.ratio) - i.ratio for i in mine],
-                ]
+            for number, phase in enumerate(dict.fromkeys(c.phase for c, _ in bars), start=1):
                 style = {**choose_style(number, True), "linestyle": "none", "linewidth": 1.2}
-                ratios = [i.ratio for i in mine]
-                axes.errorbar(ratios, places, xerr=spread, capsize=3, label=phase, **style)
-            labels = ["\n".join(wrap(label, _LONGEST_LABEL)[:2]) for _, label, _ in bars]
+                mine = [(place, i) for place, (c, i) in enumerate(bars) if c.phase == phase]
+                low = [i.ratio - (i.low or i.ratio) for _, i in mine]
+                high = [(i.high or i.ratio) - i.ratio for _, i in mine]
+                places, x = [place for place, _ in mine], [i.ratio for _, i in mine]
+                axes.errorbar(x, places, xerr=[low, high], capsize=3, label=phase, **style)
+            labels = ["\n".join(wrap(c.label, 46)[:2]) for c, _ in bars]
             axes.set_yticks(range(len(bars)), labels, fontsize=8)
             axes.set_ylim(len(bars) - 0.4, -0.6)
             axes.legend(loc="best", fontsize=8)
@@ -294,3 +266,8 @@ def draw_gain(document: TuneDocument, folder: Path) -> List[Path]:
             axes.set_title("\n".join(wrap(f"{mode.mode} ({chosen})", 100)), fontsize=10)
             axes.set_xlabel("speedup over the base of the phase (grey: within 2 %; bars: 95 %)")
         return save_picture(figure, folder, "gain")
+
+
+def list_bars(mode: ModeResult) -> List[Tuple[CandidateResult, Interval]]:
+    """Everything that was timed, from top to bottom."""
+    return [(c, c.speedup) for c in mode.candidates if c.speedup is not None]

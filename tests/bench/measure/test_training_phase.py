@@ -6,7 +6,7 @@ import pytest
 from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.plugin import register_strategies
+from oneflow_bench.bench.distributed import register_strategies
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.bench.measure.execution import keep_record
 from oneflow_bench.bench.measure.training_phase import INITIAL_WEIGHTS, Runner

@@ -6,11 +6,10 @@ from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.tools.tune.candidates import (
     Facts,
+    choose_settings,
     create_program,
     list_settings,
-    parse_settings,
     read_facts,
-    select_settings,
 )
 from oneflow_bench.bench.worker.environment import KNOWN_VARIABLES
 
@@ -78,10 +77,15 @@ def test_this_machine_can_be_read():
     assert facts.cores >= 1 and list_settings("eager", "memory", facts)
 
 
-def test_user_settings_are_variables_or_options():
-    threads, fuse = parse_settings(["OMP_NUM_THREADS=1", "allow_fuse_add_to_output=true"], {})
-    assert threads.variables == {"OMP_NUM_THREADS": "1"} and "eager" in threads.modes
+def test_user_settings_are_variables_or_options_and_come_first(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    tried = ["OMP_NUM_THREADS=1", "allow_fuse_add_to_output=true"]
+    chosen = choose_settings(None, "memory", tried)
+    threads, fuse = chosen["graph"][:2]
+    assert threads.variables == {"OMP_NUM_THREADS": "1"} and threads.why == "given by --try"
     assert fuse.graph_options == {"allow_fuse_add_to_output": True} and fuse.modes == ("graph",)
+    assert [setting.name for setting in chosen["graph"]].count("OMP_NUM_THREADS=1") == 1
+    assert chosen["eager"][0] == threads and fuse not in chosen["eager"]
 
 
 @pytest.mark.parametrize(
@@ -93,17 +97,24 @@ def test_user_settings_are_variables_or_options():
         ("OMP_NUM_THREAD=1", "did you mean OMP_NUM_THREADS"),
         ("QQQQ=1", "docs/tune.md lists"),
         ("MALLOC_ARENA_MAX=2", "unset MALLOC_ARENA_MAX"),
+        ("enable_amp=true", "--mode eager has no graph"),
     ],
 )
-def test_user_settings_that_cannot_be_used(text, said):
+def test_user_settings_that_cannot_be_used(monkeypatch, text, said):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     with pytest.raises(InputError, match=said):
-        parse_settings([text], {"MALLOC_ARENA_MAX": "4"})
+        choose_settings("eager", "memory", [text])
 
 
-def test_patterns_select_and_a_useless_one_is_refused():
-    settings = list_settings("graph", "memory", FULL, {})
-    assert select_settings(settings, [], settings) == settings
-    chosen = select_settings(settings, ["OMP_*", "enable_amp*"], settings)
-    assert {s.family for s in chosen} == {"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "enable_amp"}
+def test_patterns_select_and_a_useless_one_is_refused(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    every = choose_settings(None, "memory")
+    assert every["graph"] == list_settings("graph", "memory", read_facts())
+    chosen = choose_settings(None, "memory", [], ["OMP_*", "enable_amp*"])
+    assert {s.family for s in chosen["graph"]} == {
+        "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "enable_amp",
+    }  # fmt: skip
+    assert list(choose_settings(None, "memory", [], ["enable_amp*"])) == ["graph"]
     with pytest.raises(InputError, match="bench tune --list"):
-        select_settings(settings, ["NOTHING*"], settings)
+        choose_settings("graph", "memory", [], ["NOTHING*"])

@@ -16,10 +16,9 @@ from oneflow_bench.bench.tools.tune.report import (
     list_bars,
     list_reasons,
     list_report,
-    list_settings_blocks,
     load_tuning,
 )
-from oneflow_bench.bench.tools.tune.run import run_search
+from oneflow_bench.bench.tools.tune.search import run_search
 
 STORED = Path(__file__).parents[4] / "results" / "runtime"
 
@@ -36,10 +35,8 @@ def document(tmp_path_factory):
         fail_at={"CRASH=1": ("train", 0, WorkerError("the worker died", "Illegal instruction"))},
         same_operators=["enable_amp=true"],
     )
-    request = create_request({"eager": settings, "graph": [option("enable_amp"), *settings]}, 220.0)
-    return run_search(
-        request, folder, folder / "runtime.json", machine.launchers(), clock=machine.clock
-    )
+    request = create_request({"eager": settings, "graph": [option("enable_amp"), *settings]}, 440.0)
+    return run_search(request, folder, folder / "runtime.json", machine.launch, clock=machine.clock)
 
 
 def show(blocks, width=80):
@@ -67,7 +64,7 @@ def test_the_terminal_says_the_result_and_why_the_others_left(document):
 
 def test_tables_have_every_candidate_and_every_confirmation(document):
     rows = [r for b in list_report(document) if isinstance(b, Table) for r in b.rows if len(r) == 4]
-    expected = sum(len(mode.candidates) + len(mode.confirmations) for mode in document.modes)
+    expected = sum(len(mode.candidates) for mode in document.modes)
     assert len(rows) == expected > 30
     assert any(row[0] == "A=1" and row[2] == "screened" for row in rows)
     assert any(row[0] == "+ B=1" and row[2:] == ["faster", "rounding"] for row in rows)
@@ -75,7 +72,7 @@ def test_tables_have_every_candidate_and_every_confirmation(document):
 
 def test_the_result_quotes_the_confirmation(document):
     mode = document.modes[0]
-    low = mode.confirmations[0].judgement.speedup.low
+    low = mode.confirmed.speedup.low
     assert f"({low:.3f}-" in format_result(mode) and mode.chosen in format_result(mode)
     assert {setting.name for setting in mode.settings} >= {"A=1", "B=1"}
 
@@ -92,9 +89,9 @@ def test_markdown_has_tables_pictures_and_reasons(document, tmp_path):
 
 def test_the_picture_has_every_phase(document):
     bars = list_bars(document.modes[0])
-    phases = list(dict.fromkeys(phase for phase, _, _ in bars))
+    phases = list(dict.fromkeys(candidate.phase for candidate, _ in bars))
     assert phases[:3] == ["alone", "round 1", "round 2"] and phases[-1] == "confirmation"
-    joined = next(interval for phase, label, interval in bars if label == "+ B=1")
+    joined = next(interval for candidate, interval in bars if candidate.label == "+ B=1")
     assert joined.ratio == pytest.approx(1.3, rel=0.05)  # against the best so far
 
 
@@ -102,7 +99,7 @@ def test_nothing_found_and_nothing_measured_are_said_too(tmp_path):
     request = create_request({"eager": [variable("A=1")]}, budget_s=1.0)
     machine = Machine()
     document = run_search(
-        request, tmp_path, tmp_path / "p.json", machine.launchers(), clock=machine.clock
+        request, tmp_path, tmp_path / "p.json", machine.launch, clock=machine.clock
     )
     assert "stock stays" in format_result(document.modes[0])
     assert "not tried, for lack of time (a longer --budget): A=1" in list_reasons(document.modes[0])
@@ -114,7 +111,7 @@ def test_nothing_found_and_nothing_measured_are_said_too(tmp_path):
 def test_what_disturbed_a_confirmation_is_said_once(document):
     told = document.model_copy(deep=True)
     for mode in told.modes:
-        for confirmation in mode.confirmations:
+        for confirmation in mode.of_phase("confirmation"):
             confirmation.warnings = ["the machine was busy; end other work"]
     text = show(list_report(told), 300)
     assert text.count("Warning: the machine was busy; end other work.") == 1
@@ -145,9 +142,3 @@ def test_searches_by_racing_stay_readable(folder, tmp_path):
     assert draw_gain(old, tmp_path)
     left_out = [c for mode in old.modes for c in mode.of_phase("left out")]
     assert ("left out: against the whole" in text) == bool(left_out)
-
-
-def test_settings_are_listed_within_the_terminal():
-    setting = variable("ONEFLOW_KERNEL_DISABLE_BLOB_ACCESS_CHECKER=1")
-    text = show(list_settings_blocks("graph", [setting]), 40)
-    assert "to try" in text and max(map(len, text.splitlines())) <= 40
