@@ -142,7 +142,7 @@ def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocu
     create_run_folder(folder)
     given = {name: flags[name] for name in Measuring.model_fields if flags.get(name) is not None}
     measuring = Measuring(**given)
-    checker = parity.check_model
+    checker: parity.CheckModel = parity.check_model
     if measuring.speed:
         checker = add_speed(checker, measuring)
     with ProgressBar("") as bar:

@@ -6,7 +6,7 @@ Units change here and nowhere else: bytes to MiB, shares to percent.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..errors import worst_status
 from ..parity.baseline import Baseline
@@ -21,6 +21,13 @@ _MEANING = {
     1: "the modes differ, or a metric is worse than its baseline",
     3: "inconclusive",
     4: "a worker failed",
+}
+# metric -> factor, and how the product is written
+_UNITS = {
+    "accuracy": (100.0, "{:.1f} %"),
+    "peak memory": (2.0**-20, "{:.0f} MiB"),
+    "speedup": (1.0, "{:.3f}"),
+    "compile time": (1.0, "{:.2f} s"),
 }
 LEGEND = [
     "error: the largest error of graph mode over the rounding limit. Above 1 the modes differ.",
@@ -97,7 +104,11 @@ def _describe_model(check: ModelCheck) -> List[Block]:
         blocks.append(Table(["property", "value"], describe_origin(check)))
     if check.levels:
         numbers = ["tensors", "same", "rounding", "differ", "known"]
-        rows = [[lev.level, lev.verdict, *_count_tensors(lev)] for lev in check.levels]
+        counted = ("tensors", "identical", "within_rounding", "different", "known")
+        rows = [
+            [level.level, level.verdict, *(str(getattr(level, name)) for name in counted)]
+            for level in check.levels
+        ]
         blocks.append(Table(["level", "verdict", *numbers], rows, right=numbers))
     lines = [
         f"{level.level}: {level.reason}."
@@ -110,11 +121,6 @@ def _describe_model(check: ModelCheck) -> List[Block]:
             accuracy = "unknown" if side.accuracy is None else f"{side.accuracy * 100:.1f} %"
             lines.append(f"{name}: loss {first} to {last}, accuracy after training {accuracy}.")
     return [*blocks, Text(lines)]
-
-
-def _count_tensors(level: LevelResult) -> Iterator[str]:
-    names = ("tensors", "identical", "within_rounding", "different", "known")
-    return (str(getattr(level, name)) for name in names)
 
 
 def describe_origin(check: ModelCheck) -> List[List[str]]:
@@ -138,18 +144,17 @@ def describe_origin(check: ModelCheck) -> List[List[str]]:
 
 def _origin_values(levels: Sequence[LevelResult], level: str, name: str) -> List[List[str]]:
     """Both modes' values and the reference's at the largest difference."""
-    first = [one.first_different for one in levels if one.level == level and one.first_different]
-    if not first or first[0].name != name:
+    first = next((one.first_different for one in levels if one.level == level), None)
+    if first is None or first.name != name:
         return []
-    found = first[0]
-    if found.eager_value is None and found.graph_value is None:
-        return [["values", found.note or "not finite"]]
-    place = ", ".join(map(str, found.largest_at))
+    if first.eager_value is None and first.graph_value is None:
+        return [["values", first.note or "not finite"]]
+    place = ", ".join(map(str, first.largest_at))
     return [
-        [f"eager at [{place}]", _format_float(found.eager_value)],
-        [f"graph at [{place}]", _format_float(found.graph_value)],
-        ["reference there", _format_float(found.reference_value)],
-        ["distance", _describe_distance(found)],
+        [f"eager at [{place}]", _format_float(first.eager_value)],
+        [f"graph at [{place}]", _format_float(first.graph_value)],
+        ["reference there", _format_float(first.reference_value)],
+        ["distance", _describe_distance(first)],
     ]
 
 
@@ -266,14 +271,9 @@ def format_value(metric: str, value: Value) -> str:
         return MISSING
     if isinstance(value, str):
         return value[:_DIGEST_CHARACTERS] if metric == "parameters digest" else value
-    if metric == "accuracy":
-        return f"{value * 100:.1f} %"
-    if metric == "peak memory":
-        return f"{value / 2**20:.0f} MiB"
-    if metric == "speedup":
-        return f"{value:.3f}"
-    if metric == "compile time":
-        return f"{value:.2f} s"
+    if metric in _UNITS:
+        scale, text = _UNITS[metric]
+        return text.format(value * scale)
     return str(value) if isinstance(value, int) else _format_float(value)
 
 

@@ -93,7 +93,8 @@ def _overall_cases(check: ModelCheck) -> Iterator[ElementTree.Element]:
     The speed fails only beside a baseline, as one of its metrics.
     """
     speedup = check.speedup
-    for name, error in (("worker", check.error), ("speed", speedup and speedup.error)):
+    speed_error = None if speedup is None else speedup.error
+    for name, error in (("worker", check.error), ("speed", speed_error)):
         if error is not None:
             yield _create_case(check, "check", name, "error", error.splitlines()[0], error)
     repeats = any(level.verdict == check.verdict for level in check.levels)
