@@ -55,7 +55,7 @@ _HELP = {
 
 
 @click.command()
-@decorated([*_OPTIONS, _LIST])
+@decorated(*_OPTIONS, _LIST)
 @workload_options(_HELP)
 def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     """Search for the fastest runtime of each mode that computes what stock computes.

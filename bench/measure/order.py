@@ -25,7 +25,7 @@ from ..config import Contender, workload_of
 from ..plan.modes import find_mode_of
 from ..record.events import ROLES, Ended, Prepared, Role, SpeedEndEvent
 from ..record.run import Document
-from ..worker.messages import NOTHING, Answer, Launcher, PrepareRequest, Request, Worker
+from ..worker.messages import NOTHING, Answer, Launcher, PrepareRequest, Request, Worker, ask
 
 Key = TypeVar("Key", bound=Hashable)
 # (what is going on, what is done, all there is to do): steps, or seconds of the speed phase
@@ -129,8 +129,7 @@ class Workers(Generic[Key]):
 
     def ask(self, key: Key, call: str, answer: Type[Answer], request: Request = NOTHING) -> Answer:
         """The answer to a request as the model that it must fit."""
-        fields = request.model_dump(mode="json")
-        return answer.model_validate(self._alive[key].ask(call, self._timeout_s, **fields))
+        return ask(self._alive[key], call, self._timeout_s, answer, request)
 
     def close(self, gently: bool = False, keys: Optional[Sequence[Key]] = None) -> None:
         """End these, or all: at once, or in good order. They exit side by side."""

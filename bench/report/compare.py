@@ -243,7 +243,9 @@ def list_speed(comparison: Comparison) -> Rows:
     rows = {
         "speedup, training": format_interval(ratio),
         "speedup, validation": format_interval(comparison.eval_speedup),
-        "smallest detectable difference": format_percent(ratio and ratio.smallest_effect, 1),
+        "smallest detectable difference": format_percent(
+            None if ratio is None else ratio.smallest_effect, 1
+        ),
         "compilation pays for itself": format_break_even(comparison.break_even),
     }
     return rows if speed is None else {**rows, **_list_speed_phase(speed)}
@@ -287,9 +289,9 @@ def list_parity(comparison: Comparison) -> Rows:
     rows = {
         "same initial weights": format_yes(comparison.same_weights),
         "same batches": batches,
-        "largest loss difference": format_exact(loss and loss.max_abs),
-        "mean loss difference": format_exact(loss and loss.mean_abs),
-        "correlation of losses": format_number(loss and loss.correlation, ".12g"),
+        "largest loss difference": format_exact(None if loss is None else loss.max_abs),
+        "mean loss difference": format_exact(None if loss is None else loss.mean_abs),
+        "correlation of losses": format_number(None if loss is None else loss.correlation, ".12g"),
         "accuracy difference, points": format_number(comparison.accuracy_difference, "+.2f", 100),
     }
     for event in comparison.parameter_difference:

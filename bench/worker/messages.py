@@ -9,7 +9,7 @@ Both ends check them with these models. A tool's own worker has requests of its 
 
 from __future__ import annotations
 
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, Type, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from typing_extensions import Protocol
@@ -89,6 +89,13 @@ class Worker(Protocol):
 
     def close(self) -> None:
         """End it in good order if it does so in time, else at once."""
+
+
+def ask(
+    worker: Worker, call: str, timeout_s: float, answer: Type[Answer], request: Request = NOTHING
+) -> Answer:
+    """The answer to a request as the model that it must fit."""
+    return answer.model_validate(worker.ask(call, timeout_s, **request.model_dump(mode="json")))
 
 
 class Launcher(Protocol):

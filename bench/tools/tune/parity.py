@@ -28,12 +28,12 @@ from ...verdict.judge import SLOWER, Interval
 from ...worker.messages import (
     Launcher,
     MeasureRequest,
+    PrepareRequest,
     Saved,
     SaveRequest,
     StepsRequest,
     Worker,
     ask,
-    create_prepare_request,
 )
 from .candidates import Program
 
@@ -179,12 +179,12 @@ class ParityCheck:
         self._started += 1
         name = f"{program.contender.mode}-{self._started:03d}"
         contender = program.contender.model_copy(update={"name": name})
-        request = create_prepare_request(
-            program.workload,
-            contender,
-            self._steps_per_epoch,
-            self._dataset,
-            initial and str(initial),
+        request = PrepareRequest(
+            workload=program.workload,
+            contender=contender,
+            steps_per_epoch=self._steps_per_epoch,
+            dataset=self._dataset,
+            initial_weights=None if initial is None else str(initial),
         )
         worker = self._launch(contender)
         self._workers.append(worker)
@@ -272,7 +272,7 @@ class ParityCheck:
         Losses are compared up to each step, as one alone may meet stock's by luck. A graph that
         holds the loader gives no images.
         """
-        block, found = trained.block, Observer()
+        block, found = trained.block, Observer({})
         losses = np.array(block.losses, dtype=float)  # None becomes nan
         curve = {f"losses to step {n + 1}": losses[: n + 1] for n in range(len(losses))}
         save_file(curve, level_path(trained.folder, LOSS_CURVE))

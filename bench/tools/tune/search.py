@@ -152,7 +152,7 @@ class ModeSearch:
     def _select(self) -> List[Setting]:
         """The settings that forward selection took, in the order in which it took them."""
         best: List[Setting] = []
-        tries: Dict[str, int] = Counter()  # of each setting joined to the best so far
+        tries: Counter[str] = Counter()  # of each setting joined to the best so far
         number = 0
         while True:
             batch = self._choose_batch(tries)
@@ -160,7 +160,8 @@ class ModeSearch:
                 break
             number += 1
             faster = self._run_round(number, best, batch)
-            tries.update(setting.name for setting in batch)
+            for setting in batch:
+                tries[setting.name] += 1
             if faster:
                 taken = max(faster, key=self._find_gain)
                 best.append(taken)
