@@ -77,7 +77,7 @@ class ProbeProcess:
     failures: List[Failure]
     counts: bool = True
     preparation: Sequence[str] = PREPARATION
-    log_tail: str = ""  # when the last answer came
+    log_tail: str = ""  # at the last failure
     _worker: Any = None
     _pending: List[str] = field(default_factory=list)  # calls of the preparation
     _crashes: int = 0
@@ -125,9 +125,9 @@ class ProbeProcess:
             self.log_tail = error.log_tail
             self.close()
             return None
-        self.log_tail = self._worker.read_log_tail()
         if answer.get("error") is None:
             return answer
+        self.log_tail = self._worker.read_log_tail()
         self._fail(call, answer["error"], crashed=True)
         return None
 
