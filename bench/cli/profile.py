@@ -7,12 +7,12 @@ import shutil
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import click
 
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
-from .options import HeadedCommand, create_contenders, step_options
+from .options import HeadedCommand, create_contenders, decorated, step_options
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _LIMITS_FLAGS = {  # of --limits without a folder
 _MEASURE = ""  # the value of --limits without a folder
 
 
-_OPTIONS = [
+_options = decorated([
     click.option("--mode", type=click.Choice(["eager", "graph", "both"]), default=None,
                  help="Default: eager. With --limits it is both, and the layers are profiled in "
                  "eager mode."),
@@ -48,13 +48,7 @@ _OPTIONS = [
                  help="With --torch-python: steps whose losses are compared. Default: 10."),
     click.option("--blocks", type=click.IntRange(1), default=None,
                  help="With --limits: timed blocks of steps of each contender. Default: 12."),
-]  # fmt: skip
-
-
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+])  # fmt: skip
 
 
 @click.command(cls=HeadedCommand)
