@@ -12,7 +12,8 @@ A message is one sentence (or two) saying what was given, what was expected and 
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from contextlib import contextmanager
+from typing import Iterator, Optional, Sequence, Type
 
 EXIT_DONE = 0
 EXIT_DIFFERENT = 1
@@ -39,6 +40,15 @@ class BenchError(Exception):
 
 class InputError(BenchError):
     """Something the user gave cannot be used."""
+
+
+@contextmanager
+def raise_as_input(*kinds: Type[Exception]) -> Iterator[None]:
+    """Raise errors of these kinds, which models and data raise, as InputError."""
+    try:
+        yield
+    except kinds as error:
+        raise InputError(str(error)) from error
 
 
 class RecordError(InputError):

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ...models import UnknownModelError, get_model_spec, list_models
 from ..config import SYNTHETIC_DATA, Workload
-from ..errors import InputError
+from ..errors import InputError, raise_as_input
 from .plan import Plan, create_plan
 from .recipe import load_recipe
 
@@ -46,10 +46,8 @@ def create_check_flags(model: str, flags: Dict[str, Any]) -> Dict[str, Any]:
     if said.get("data", SYNTHETIC_DATA) == SYNTHETIC_DATA:
         defaults["num_classes"] = CHECK_NUM_CLASSES
     if ":" not in model:
-        try:
+        with raise_as_input(UnknownModelError):
             spec = get_model_spec(model)
-        except UnknownModelError as error:
-            raise InputError(str(error)) from None
         defaults["image_size"] = max(CHECK_IMAGE_SIZE[spec.stem], spec.min_image_size)
     chosen = {name: value for name, value in defaults.items() if name not in said}
     return {**chosen, **given, "model": model}

@@ -20,7 +20,7 @@ from ..config import (
     Contender,
     Workload,
 )
-from ..errors import InputError
+from ..errors import InputError, raise_as_input
 from ..record.checkpoint import find_checkpoint
 from .fields import flag_of, list_unused_fields
 from .graph_options import suggest
@@ -223,7 +223,5 @@ def check_part_files(dataset: DatasetInfo, workload: Workload) -> None:
     """
     if workload.readers == 1 or workload.data == EMBEDDED_DATA:
         return
-    try:
+    with raise_as_input(DataError):
         assign_parts(dataset, workload.readers)
-    except DataError as error:
-        raise InputError(str(error)) from None

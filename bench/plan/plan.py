@@ -23,7 +23,7 @@ from ...data import (
 )
 from ...models import UnknownModelError, get_model_spec
 from ..config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
-from ..errors import InputError
+from ..errors import InputError, raise_as_input
 from ..record.checkpoint import TrainingState, load_training_state
 from .checks import (
     check_batches,
@@ -65,12 +65,10 @@ class Plan:
         if self.dataset is None or (work.subset_percent == 100 and work.readers == 1):
             return None if self.dataset is None else self.dataset.root
         folder = run_folder / SUBSET_FOLDER
-        try:
+        with raise_as_input(DataError):
             if work.readers > 1:
                 return self._share(self.dataset, folder)
             return write_subset(self.dataset, work.subset_percent, work.seed, folder).root
-        except DataError as error:
-            raise InputError(str(error)) from None
 
     def _share(self, dataset: DatasetInfo, folder: Path) -> Path:
         """The dataset for several readers; a subset and the embedded one in as many parts."""
@@ -105,10 +103,8 @@ def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Pro
         given["model_args"] = {**base["model_args"], **given["model_args"]}
     given = {**base, **given}
     model = given.setdefault("model", Workload().model)
-    try:
+    with raise_as_input(UnknownModelError):
         spec = None if ":" in str(model) else get_model_spec(str(model))
-    except UnknownModelError as error:
-        raise InputError(str(error)) from None
     given.setdefault("image_size", spec.default_image_size if spec else Workload().image_size)
     workload = fill_loss_arguments(validated(Workload, given))
     if spec and workload.image_size < spec.min_image_size:
@@ -181,7 +177,7 @@ def _plan_dataset(
     embedded = workload.data == EMBEDDED_DATA
     folder = default_dataset_path() if embedded else Path(workload.data).absolute()
     given["data"] = workload.data if embedded else str(folder)
-    try:
+    with raise_as_input(DataError):
         dataset = validate_dataset(
             folder,
             num_classes=given.get("num_classes"),
@@ -190,8 +186,6 @@ def _plan_dataset(
             val_batch_size=given.get("val_batch_size"),
             on_progress=on_progress,
         )
-    except DataError as error:
-        raise InputError(str(error)) from None
     train_samples, val_samples = dataset.train.num_samples, dataset.val.num_samples
     if workload.subset_percent < 100:
         train_samples = sum(count_subset(dataset.train.class_counts or (), workload.subset_percent))

@@ -34,10 +34,13 @@ def load_recipe(path: Path) -> Dict[str, Any]:
         raise InputError(f"--config {path} is not {kind}: {error}") from None
     if not isinstance(recipe, dict):
         raise InputError(f"--config {path} holds no keys; see docs/recipes.md for an example")
-    if "model_version" in recipe:
-        return _translate(recipe, path)
-    _check_keys(recipe, Workload.model_fields, ["model"], path)
-    return _read_values(recipe, {name: name for name in Workload.model_fields}, path)
+    try:
+        if "model_version" in recipe:
+            return _translate(recipe)
+        _check_keys(recipe, Workload.model_fields, ["model"])
+        return _read_values(recipe, {name: name for name in Workload.model_fields})
+    except InputError as error:
+        raise InputError(f"--config {path}: {error}") from None
 
 
 def override_recipe(recipe: Dict[str, Any], flags: Dict[str, Any]) -> Dict[str, Any]:
@@ -54,22 +57,19 @@ def override_recipe(recipe: Dict[str, Any], flags: Dict[str, Any]) -> Dict[str, 
     return {**{name: value for name, value in recipe.items() if name not in dropped}, **flags}
 
 
-def _check_keys(
-    recipe: Dict[str, Any], known: Iterable[str], required: Iterable[str], path: Path
-) -> None:
+def _check_keys(recipe: Dict[str, Any], known: Iterable[str], required: Iterable[str]) -> None:
     for key in recipe:
         if key not in known:
             hint = suggest(key, known, "see docs/recipes.md")
-            raise InputError(f"--config {path}: the key '{key}' is unknown; {hint}")
+            raise InputError(f"the key '{key}' is unknown; {hint}")
     for key in required:
         if key not in recipe:
-            raise InputError(f"--config {path}: the key '{key}' is missing; add it")
+            raise InputError(f"the key '{key}' is missing; add it")
 
 
 def _read_values(
     recipe: Dict[str, Any],
     fields: Mapping[str, str],
-    path: Path,
     convert: Optional[Callable[[str, Any], Any]] = None,
 ) -> Dict[str, Any]:
     """The values of the keys of `fields`, as their fields hold them."""
@@ -85,7 +85,7 @@ def _read_values(
             made = Workload.model_validate({setting.name: value})
         except (TypeError, ValueError):  # pydantic's ValidationError is a ValueError
             hint = "see docs/recipes.md" if convert else f"it takes {setting.describe_values()}"
-            raise InputError(f"--config {path}: {key} = {given!r} cannot be used; {hint}") from None
+            raise InputError(f"{key} = {given!r} cannot be used; {hint}") from None
         values[setting.name] = getattr(made, setting.name)
     return values
 
@@ -137,16 +137,16 @@ def _find_model(version: str) -> str:
     return _CIFAR_NAMES.get(name, name)
 
 
-def _translate(recipe: Dict[str, Any], path: Path) -> Dict[str, Any]:
-    _check_keys(recipe, [*_PUBLISHED, *_WITHOUT_MEANING, "num_channels"], _REQUIRED, path)
+def _translate(recipe: Dict[str, Any]) -> Dict[str, Any]:
+    _check_keys(recipe, [*_PUBLISHED, *_WITHOUT_MEANING, "num_channels"], _REQUIRED)
     if recipe.get("num_channels", _NUM_CHANNELS) != _NUM_CHANNELS:
         raise InputError(
-            f"--config {path}: num_channels {recipe['num_channels']} cannot be used; the cnn here "
+            f"num_channels {recipe['num_channels']} cannot be used; the cnn here "
             f"has {_NUM_CHANNELS}"
         )
     if str(recipe.get("teacher", "")).lower() in ("none", ""):
         recipe = {key: value for key, value in recipe.items() if key != "teacher"}
-    fields = _read_values(recipe, _PUBLISHED, path, _convert)
+    fields = _read_values(recipe, _PUBLISHED, _convert)
     fields.setdefault("loss", _infer_loss(fields))
     fields.setdefault("optimizer", "adam" if fields["model"] in _ADAM_MODELS else "sgd")
     unused = list_unused_fields(fields["loss"])  # published files list the arguments of all losses

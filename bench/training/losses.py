@@ -14,7 +14,7 @@ from oneflow.nn import functional
 
 from ...models.registry import OwnCodeError, import_attribute
 from ..config import LOSS_ARGUMENTS, TEACHER_LOSSES, Workload
-from ..errors import InputError
+from ..errors import InputError, raise_as_input
 
 VIRTUAL_TEACHER_CORRECT = 0.99  # probability that the virtual teacher gives to the right class
 
@@ -181,10 +181,8 @@ def _choose(workload: Workload) -> Loss:
 
 
 def _own_loss(name: str) -> Loss:
-    try:
+    with raise_as_input(OwnCodeError):
         function = import_attribute(name, "--loss")
-    except OwnCodeError as error:
-        raise InputError(str(error)) from error
 
     def compute(logits: flow.Tensor, labels: flow.Tensor, _: Optional[flow.Tensor]) -> flow.Tensor:
         value = function(logits, labels)

@@ -16,7 +16,7 @@ from typing_extensions import Protocol
 
 from ...models.registry import OwnCodeError, import_attribute
 from ..config import Contender, Workload
-from ..errors import InputError
+from ..errors import InputError, raise_as_input
 from ..plan.graph_options import OptionValue
 from ..plan.modes import find_mode, find_mode_of
 from .identity import ALONE, Identity
@@ -109,8 +109,6 @@ def create_forward(
 
 
 def _load(implementation: str) -> ModeClass:
-    try:
+    with raise_as_input(OwnCodeError):
         found: ModeClass = import_attribute(implementation, "the mode")
-    except OwnCodeError as error:
-        raise InputError(str(error)) from error
     return found
