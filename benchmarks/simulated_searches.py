@@ -119,7 +119,7 @@ def measure_rates(runs: int, speedups: Dict[str, float], **machine: Any) -> Dict
     for seed in range(runs):
         mode, _ = search(speedups, seed, **machine)
         called: Dict[str, Any] = {c.verdict: [] for c in mode.candidates}
-        for candidate in mode.candidates:
+        for candidate in mode.candidates[: -len(mode.of_phase("confirmation")) or None]:
             called[candidate.verdict].append(candidate.settings[-1].family)
         chosen = {setting.family for setting in mode.settings}
         counts["selected"] += bool(set(called.get("faster", [])) - set(gains))

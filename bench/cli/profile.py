@@ -26,7 +26,7 @@ _LIMITS_FLAGS = {  # of --limits without a folder
 _MEASURE = ""  # the value of --limits without a folder
 
 
-_options = decorated([
+_options = decorated(*[
     click.option("--mode", type=click.Choice(["eager", "graph", "both"]), default=None,
                  help="Default: eager. With --limits it is both, and the layers are profiled in "
                  "eager mode."),

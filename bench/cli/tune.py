@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
@@ -15,39 +16,17 @@ from ..errors import EXIT_DONE, InputError
 from .options import decorated, find_given_flag, workload_options
 from .progress import ProgressBar
 
-_OPTIONS = [
-    click.option("--mode", type=click.Choice(["eager", "graph"]), help="Default: both."),
-    click.option(
-        "--budget",
-        "budget_s",
-        type=click.FloatRange(0, min_open=True),
-        default=300.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="Most the whole command may take.",
-    ),
+_BUDGET = {"type": click.FloatRange(0, min_open=True), "metavar": "SECONDS", "default": 300.0}
+_OPTIONS: List[Tuple[str, str, Dict[str, Any], str]] = [
+    ("--mode", "mode", {"type": click.Choice(["eager", "graph"])}, "Search it alone, not both."),
+    ("--budget", "budget_s", _BUDGET, "Most the whole command may take. Default: 300."),
+    ("--try", "tried", {"multiple": True}, "NAME=VALUE to try first. Repeatable."),
+    ("--only", "only", {"multiple": True}, "Wildcard of the settings to try. Repeatable."),
+    ("--list", "listing", {"is_flag": True}, "Show the settings and their reasons; runs nothing."),
+    ("--python", "python", {"metavar": "PATH"}, "Interpreter to tune. Default: this one."),
+    ("--profile", "profile", {"metavar": "FILE"}, "Profile to write. Default: in the folder."),
+    ("--from", "from_folder", {"metavar": "DIR"}, "Report a stored search again; runs nothing."),
 ]
-_OPTIONS += [
-    click.option(flag, name, multiple=True, metavar=metavar, help=f"{text} Repeatable.")
-    for flag, name, metavar, text in (
-        ("--try", "tried", "NAME=VALUE", "A variable or a switch of nn.Graph to try first."),
-        ("--only", "only", "PATTERN", "Try only settings whose name fits this wildcard."),
-    )
-]
-_OPTIONS += [
-    click.option(flag, name, metavar=metavar, help=text)
-    for flag, name, metavar, text in (
-        ("--python", "python", "PATH", "Interpreter with the OneFlow to tune. Default: this one."),
-        ("--profile", "profile", "FILE", "Profile to write. Default: runtime.json in the folder."),
-        ("--from", "from_folder", "DIR", "Report a stored search again; needs no OneFlow."),
-    )
-]
-_LIST = click.option(
-    "--list",
-    "listing",
-    is_flag=True,
-    help="Show the settings, and why each may help; runs nothing.",
-)
 _HELP = {
     "out": "Folder of the search to create. Default: results/tune-<model>-<time>.",
     "as_json": "Print the result as JSON.",
@@ -55,7 +34,7 @@ _HELP = {
 
 
 @click.command()
-@decorated(*_OPTIONS, _LIST)
+@decorated(*[click.option(flag, name, help=text, **how) for flag, name, how, text in _OPTIONS])
 @workload_options(_HELP)
 def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     """Search for the fastest runtime of each mode that computes what stock computes.
@@ -90,7 +69,8 @@ def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
     from ..plan.contenders import read_python
     from ..record.run import create_run_folder
     from ..tools.tune.report import PROFILE_NAME, CandidateResult, format_interval
-    from ..tools.tune.search import TuneRequest, check_request, run_search
+    from ..tools.tune.search import TuneRequest, run_search
+    from ..worker.foreign_python import check_interpreter, check_options
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     python = None if own["python"] is None else read_python(own["python"])
@@ -103,7 +83,9 @@ def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
             "may write to"
         )
     request = TuneRequest(plan, settings, own["budget_s"], own["timeout_s"] or 600.0, python)
-    check_request(request)
+    found = check_interpreter(python or sys.executable, os.environ)  # before anything is measured
+    for setting in settings.get("graph", []):
+        check_options(found, setting.graph_options)
     create_run_folder(folder)
     with ProgressBar("s") as bar:
 

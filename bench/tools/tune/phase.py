@@ -12,6 +12,7 @@ from ...errors import InputError, WorkerError
 from ...measure.execution import execute_speed
 from ...plan.plan import Plan
 from ...record.events import SpeedSetupEvent
+from ...record.machine import read_available_bytes
 from ...record.run import Document, RunRecord
 from ...verdict.judge import INCONCLUSIVE
 from ...verdict.stopping import FEWEST_REPLICATES
@@ -22,7 +23,9 @@ from .parity import Outcome, describe_failure
 
 TOO_FEW = "too few processes were measured to know how they differ; give a longer --budget"
 BASE = "base"  # the contender's name in the records
-MOST_REPLICATES = 24
+MOST_CONTENDERS = 4  # of a round
+REPLICATES, MOST_REPLICATES = 4, 24  # a phase starts three of each if there is time for four
+MEMORY_SHARE = 0.7  # of the available memory, for processes that are alive together
 
 
 class SpeedPhases:
@@ -42,6 +45,22 @@ class SpeedPhases:
         self.process_s = 0.0  # to start and measure a process; every phase corrects it
         self.wait_s = 0.0  # longest wait for one that has started
         self.count = 0
+
+    def estimate_s(self, contenders: int) -> float:
+        """The time that a phase needs beside its base and the control."""
+        return REPLICATES * (contenders + 2) * self.process_s
+
+    def count_places(self, left_s: float, process_bytes: int) -> int:
+        """Contenders of a phase: as many as leave the time for another; else one if it fits."""
+        available = MEMORY_SHARE * (read_available_bytes() or 0)
+        fitting = [1] if self.estimate_s(1) <= left_s else []
+        fitting += [
+            number
+            for number in range(2, MOST_CONTENDERS + 1)
+            if self.estimate_s(number) + self.estimate_s(1) <= left_s
+            and (number + 2) * process_bytes <= available
+        ]
+        return max(fitting, default=0)
 
     def measure(
         self, title: str, base: Program, programs: Sequence[Program], budget_s: float

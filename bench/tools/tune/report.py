@@ -30,7 +30,7 @@ SCHEMA_VERSION = 2
 DOCUMENT_NAME, PROFILE_NAME = "tune.json", "runtime.json"
 ALONE, CONFIRMATION = "alone", "confirmation"  # phases; the others are rounds
 NOT_TRIED = "not tried"  # verdict on a candidate without a process
-NO_TIME = "no time was left for it; give a longer --budget"
+UNTRIED = Outcome(verdict=NOT_TRIED, reason="no time was left for it; give a longer --budget")
 
 
 class CandidateResult(Outcome):

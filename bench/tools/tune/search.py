@@ -32,14 +32,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ...errors import BenchError, Interrupted
 from ...plan.plan import Plan
-from ...record.machine import describe_machine, read_available_bytes
+from ...record.machine import describe_machine
 from ...verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE
 from ...worker.environment import KNOWN_VARIABLES, RuntimeResolver
-from ...worker.foreign_python import check_interpreter, check_options
 from ...worker.messages import Launcher
 from ...worker.process import create_launcher
 from ...worker.runtime_profile import find_oneflow, save_runtime_profile
-from .candidates import GRAPH, Program, Setting, create_program
+from .candidates import Program, Setting, create_program
 from .parity import (
     IDENTICAL,
     PATIENCE,
@@ -52,8 +51,7 @@ from .phase import SpeedPhases
 from .report import (
     ALONE,
     CONFIRMATION,
-    NO_TIME,
-    NOT_TRIED,
+    UNTRIED,
     CandidateResult,
     ModeResult,
     TuneDocument,
@@ -63,19 +61,10 @@ from .report import (
 
 CHECK_SHARE = 0.4  # of a mode's time, at most, for the baseline run and the checks
 CONFIRMATION_SHARE = 0.25  # of a mode's time, at least
-MOST_CONTENDERS = 4  # of a round
-REPLICATES = (
-    4  # of each that a phase needs time for; it starts three only if there is time for four
-)
-MEMORY_SHARE = 0.7  # of the available memory, for processes that are alive together
-VALUES_FOLDER = "values"  # of weights, in the search's folder while it runs
 UNREPEATED = (
     "Warning: stock in {mode} mode trained other bits in two processes, so that no setting can be "
     "bitwise equal to it; parity is judged by rounding alone."
 )
-
-Observe = Callable[[str, int, int], None]  # message, seconds gone, seconds of the budget
-Show = Callable[[str, CandidateResult], None]
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,7 @@ class ModeSearch:
             self._confirm(self._select())
         finally:
             for setting in self._waiting:
-                self._note(ALONE, setting, [], Outcome(verdict=NOT_TRIED, reason=NO_TIME))
+                self._note(ALONE, setting, [], UNTRIED)
             self.result.phases = self._phases.count
             self.result.duration_s = self._clock() - self._begin_s
 
@@ -191,28 +180,20 @@ class ModeSearch:
             tried = tries[setting.name]
             if tried == 0 or (tried == 1 and self._looks_faster(setting)):
                 families.setdefault(setting.family, setting)
-        return list(families.values())[: self._count_contenders()]
-
-    def _count_contenders(self) -> int:
-        """Of a round: as many as leave the time for another; else one, if there is time for it."""
-        available = MEMORY_SHARE * (read_available_bytes() or 0)
-        by_memory = int(available / max(1, self._check.peak_rss_bytes)) - 2
-        by_time = int(self._find_left_s() / self._phases.process_s / REPLICATES) - 2
-        return max(min(MOST_CONTENDERS, by_memory, by_time - 3), int(by_time >= 1))
+        places = self._phases.count_places(self._find_left_s(), self._check.peak_rss_bytes)
+        return list(families.values())[:places]
 
     def _find_left_s(self) -> float:
         """The time for rounds: one for the confirmation is left out."""
         share_s = CONFIRMATION_SHARE * (self._end_s - self._begin_s)
-        reserve_s = max(share_s, 3 * REPLICATES * self._phases.process_s)
-        return self._end_s - reserve_s - self._clock()
+        return self._end_s - max(share_s, self._phases.estimate_s(1)) - self._clock()
 
     def _run_round(
         self, number: int, best: List[Setting], batch: Sequence[Setting]
     ) -> List[Setting]:
         """The settings that make the best combination so far faster."""
         left_s = self._find_left_s()
-        wanted_s = REPLICATES * (len(batch) + 2) * self._phases.process_s
-        budget_s = max(left_s / 2, min(left_s, wanted_s))
+        budget_s = max(left_s / 2, min(left_s, self._phases.estimate_s(len(batch))))
         programs = [self._join([*best, setting]) for setting in batch]
         outcomes = self._measure(f"round-{number}", self._join(best), programs, budget_s)
         for setting, outcome in zip(batch, outcomes):
@@ -225,7 +206,7 @@ class ModeSearch:
         if not settings:
             result.reason = "no setting was faster than stock"
             return
-        program, outcome = self._join(settings), Outcome(verdict=NOT_TRIED, reason=NO_TIME)
+        program, outcome = self._join(settings), UNTRIED
         if left_s > 0:
             (outcome,) = self._measure(CONFIRMATION, self._join([]), [program], left_s)
         result.reason = f"the selected settings were not confirmed faster ({outcome.verdict})"
@@ -258,23 +239,13 @@ class ModeSearch:
         self._show(self.result.candidates[-1])
 
 
-def check_request(request: TuneRequest) -> None:
-    """Ask the interpreter before anything is measured.
-
-    Raises InputError if no worker can run on it, and if its OneFlow does not know a graph option.
-    """
-    found = check_interpreter(request.python or sys.executable, os.environ)
-    for setting in request.settings.get(GRAPH, []):
-        check_options(found, setting.graph_options)
-
-
 def run_search(
     request: TuneRequest,
     folder: Path,
     profile: Path,
     launch: Optional[Launcher] = None,
-    observe: Observe = lambda message, done, total: None,
-    show: Show = lambda mode, candidate: None,
+    observe: Callable[[str, int, int], None] = lambda message, done_s, budget_s: None,
+    show: Callable[[str, CandidateResult], None] = lambda mode, candidate: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TuneDocument:
     """Search all modes in `folder`, which exists, and write the profile to `profile`.
@@ -294,7 +265,7 @@ def run_search(
         environment={name: os.environ[name] for name in KNOWN_VARIABLES if name in os.environ},
     )
     launch, start_s = launch or create_launcher(folder, RuntimeResolver()), clock()
-    values = folder / VALUES_FOLDER
+    values = folder / "values"  # of weights, while the search runs
     try:
         dataset = request.plan.prepare_dataset(folder)
         values.mkdir()

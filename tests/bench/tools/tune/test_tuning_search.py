@@ -8,6 +8,7 @@ from tuning_machine import Machine, create_request, list_files, option, variable
 
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError, WorkerTimeout
 from oneflow_bench.bench.record.run import load_record
+from oneflow_bench.bench.tools.tune import phase
 from oneflow_bench.bench.tools.tune import search as search_module
 from oneflow_bench.bench.tools.tune.candidates import Setting
 from oneflow_bench.bench.tools.tune.report import load_tuning
@@ -252,10 +253,10 @@ def test_a_base_that_dies_in_a_speed_phase_confirms_nothing(tmp_path, title, ver
     machine = Machine({"A=1": 1.5})
     measure = search_module.SpeedPhases.measure
 
-    def measure_or_break(self, phase, *arguments):
-        if phase == title:
+    def measure_or_break(self, name, *arguments):
+        if name == title:
             self._launch = break_base(machine, 3)
-        return measure(self, phase, *arguments)
+        return measure(self, name, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search_module.SpeedPhases, "measure", measure_or_break)
@@ -353,7 +354,7 @@ def test_nothing_faster_gives_a_profile_that_sets_nothing(tmp_path):
 
 
 def test_rounds_follow_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(search_module, "read_available_bytes", lambda: 8 * 2**20)
+    monkeypatch.setattr(phase, "read_available_bytes", lambda: 8 * 2**20)
     many = [variable(f"V{n}=1") for n in range(12)]
     mode = search_eager(Machine({"V9=1": 1.4}), tmp_path / "run", many)
     assert mode.chosen == "V9=1"
