@@ -177,8 +177,7 @@ def _build_overview(comparisons: Sequence[Comparison]) -> Table:
     titles = ["", "train step, ms", "speedup (95 % interval)", "speed", "parity"]
     # a run too short for steady steps has no times
     kept = [i for i in range(len(titles)) if any(row[i] != MISSING for row in rows)]
-    shown = [[row[index] for index in kept] for row in rows]
-    return Table([titles[index] for index in kept], shown, titles[1:3])
+    return Table([titles[i] for i in kept], [[row[i] for i in kept] for row in rows], titles[1:3])
 
 
 def _build_costs(summaries: Sequence[ContenderSummary]) -> Table:
@@ -240,12 +239,11 @@ def list_measurements(summary: ContenderSummary) -> Rows:
 def list_speed(comparison: Comparison) -> Rows:
     """Ratios of times, and the evidence behind the speed verdict."""
     ratio, speed = comparison.speedup, comparison.speed
+    effect = ratio.smallest_effect if ratio else None
     rows = {
         "speedup, training": format_interval(ratio),
         "speedup, validation": format_interval(comparison.eval_speedup),
-        "smallest detectable difference": format_percent(
-            None if ratio is None else ratio.smallest_effect, 1
-        ),
+        "smallest detectable difference": format_percent(effect, 1),
         "compilation pays for itself": format_break_even(comparison.break_even),
     }
     return rows if speed is None else {**rows, **_list_speed_phase(speed)}
@@ -289,9 +287,9 @@ def list_parity(comparison: Comparison) -> Rows:
     rows = {
         "same initial weights": format_yes(comparison.same_weights),
         "same batches": batches,
-        "largest loss difference": format_exact(None if loss is None else loss.max_abs),
-        "mean loss difference": format_exact(None if loss is None else loss.mean_abs),
-        "correlation of losses": format_number(None if loss is None else loss.correlation, ".12g"),
+        "largest loss difference": format_exact(loss.max_abs if loss else None),
+        "mean loss difference": format_exact(loss.mean_abs if loss else None),
+        "correlation of losses": format_number(loss.correlation if loss else None, ".12g"),
         "accuracy difference, points": format_number(comparison.accuracy_difference, "+.2f", 100),
     }
     for event in comparison.parameter_difference:
