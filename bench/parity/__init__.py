@@ -4,12 +4,11 @@ result.py           the result of a check, as data, and `check.json`
 run.py              the course of a check: `check_model`, and `run_checks` of many models
 worker.py           one side of a check, in a process of its own
 observe.py          hooks, observed steps, and the levels of a check on one side
-tensors.py          the observed tensors: digests, wanted values, pairs of both modes
+tensors.py          requests and observed tensors: digests, wanted values, pairs of both modes
 judge.py            the verdict on each level; known differences
 difference.py       the distance of two tensors, and is it rounding? perturbed runs
-locate.py           the layer at which the modes begin to differ
+locate.py           the layer at which the modes begin to differ, and its standalone script
 isolated_layer.py   that layer recorded and run in isolation
-reproduction.py     its standalone script
 baseline.py         stored baselines
 gate.py             a check beside its baseline; the exit status
 assertion.py        `assert_parity`, for your own tests

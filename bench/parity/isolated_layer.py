@@ -21,8 +21,7 @@ from ..training.layer_graph import (
     replace_forwards,
 )
 from ..training.oneflow_compat import create_padding_operator
-from .reproduction import LayerCall
-from .tensors import OUTPUT, split_name
+from .tensors import OUTPUT, LayerCall, split_name
 
 # an expression builds OneFlow's own leaves, whose attributes have the names of their arguments
 _MODULES = frozenset(

@@ -133,7 +133,9 @@ class Comparison:
         self._drop_unrepeated(eager, graph)
         evidence = [folder / name for name in names]
         self.judge(evidence)
-        if self._may_be_rounding():
+        first = self.first_different
+        ratio = None if first is None else first.error_ratio
+        if ratio is not None and ratio < DECISIVE_RATIO:  # rounding might still explain it
             run(list(PERTURBED_SEEDS), wanted)
             evidence += [folder / name for name in PERTURBED_SEEDS]
             self.judge(evidence)
@@ -181,11 +183,6 @@ class Comparison:
     def first_different(self) -> Optional[TensorDifference]:
         """The first tensor of all that is different."""
         return next((lev.first_different for lev in self.levels if lev.first_different), None)
-
-    def _may_be_rounding(self) -> bool:
-        """True if a level is different and perturbed runs might still explain it."""
-        ratio = self.first_different.error_ratio if self.first_different else None
-        return ratio is not None and ratio < DECISIVE_RATIO
 
     def find_known_reason(self, level: str, name: str) -> Optional[str]:
         """The reason why a buffer is known to differ."""

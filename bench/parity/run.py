@@ -38,7 +38,7 @@ Observe = Callable[[str, int, int], None]
 CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]
 
 _VERSIONS = ("oneflow", "numpy", "python")
-_TURNS = ("start", "eval_forward", "first_step", "train", "resume", "validate")
+_TURNS = ("eval_forward", "first_step", "train", "resume", "validate")  # after the start
 
 
 def create_check_launcher(folder: Path) -> Launcher:
@@ -134,7 +134,7 @@ class _Checker:
 
     def run_sides(self, names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
         """Run each through all its turns, PARALLEL at a time."""
-        self.turns_planned += len(names) * len(_TURNS)
+        self.turns_planned += len(names) * (1 + len(_TURNS))
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
                 pending = [pool.submit(self.run_side, name, wanted) for name in names]
@@ -149,7 +149,7 @@ class _Checker:
     def run_side(self, name: str, wanted: Wanted) -> List[Entry]:
         entries: List[Entry] = []
         facts = self.facts[name] = {}
-        for answer in self.ask_worker(name, name, wanted, _TURNS[1:], {}):
+        for answer in self.ask_worker(name, name, wanted, dict.fromkeys(_TURNS, {})):
             entries += [Entry.model_validate(entry) for entry in answer.pop("entries")]
             facts.update(answer)
         return entries
@@ -157,17 +157,12 @@ class _Checker:
     def ask_isolated(self, name: str, layer: LayerRequest) -> Dict[str, Any]:
         """The answer of a fresh worker of the run `name` to `run_isolated`."""
         self.turns_planned += 2
-        given = layer.model_dump(mode="json")
-        _, answer = self.ask_worker(name, ISOLATED, {}, ["run_isolated"], given)
+        calls = {"run_isolated": layer.model_dump(mode="json")}
+        _, answer = self.ask_worker(name, ISOLATED, {}, calls)
         return answer
 
     def ask_worker(
-        self,
-        name: str,
-        folder: str,
-        wanted: Wanted,
-        calls: Sequence[str],
-        given: Mapping[str, Any],
+        self, name: str, folder: str, wanted: Wanted, calls: Mapping[str, Dict[str, Any]]
     ) -> Iterator[Dict[str, Any]]:
         """Answers of a fresh worker of the run `name`: to `start`, then to the calls."""
         request = SideRequest(
@@ -183,10 +178,10 @@ class _Checker:
         )
         worker = self.launch(request.contender)
         self.workers.append(worker)
-        for call in ("start", *calls):
+        requests = {"start": request.model_dump(mode="json"), **calls}
+        for call, arguments in requests.items():
             message = f"{self.plan.workload.model}, {name}: {call.replace('_', ' ')}"
             self.observe(message, self.turns_done, self.turns_planned)
-            arguments = request.model_dump(mode="json") if call == "start" else given
             yield worker.ask(call, self.timeout_s, **arguments)
             self.turns_done += 1
         worker.ask("end", self.timeout_s)

@@ -1,13 +1,16 @@
-"""Observed tensors: place, shape and digest of each, and its values on request.
+"""Requests to the worker of a side, the observed tensors, and the recorded call of a layer.
 
-A worker answers with entries and writes the values of the tensors that it is told to. So two modes
-that agree bit for bit exchange digests alone, whatever the size of the model.
+A worker answers with the place, shape and digest of each tensor and writes the values of those that
+it is told to. So two modes that agree bit for bit exchange digests alone, whatever the size of the
+model.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -47,6 +50,51 @@ class LayerRequest(BaseModel):
     training: bool  # of the pass that has the call
     recording: Path  # of the call
     output: Path  # for the tensors of the run
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """A layer at one call: its inputs, its state before, and the gradient of its output.
+
+    `state` has parameters and buffers by the layer's own names. `constructor` is an expression over
+    `nn` (`isolated_layer.find_constructor`), None if there is none; `kind` is the layer's class.
+    """
+
+    kind: str
+    constructor: Optional[str]
+    training: bool
+    inputs: Sequence[np.ndarray]
+    state: Mapping[str, np.ndarray]
+    output_gradient: Optional[np.ndarray]
+
+    def arrays(self) -> Dict[str, np.ndarray]:
+        """All arrays, by the names that the script reads."""
+        arrays = {f"input_{number}": value for number, value in enumerate(self.inputs)}
+        arrays.update((f"state/{name}", value) for name, value in self.state.items())
+        if self.output_gradient is not None:
+            arrays["output_gradient"] = self.output_gradient
+        return arrays
+
+    def save(self, path: Path) -> None:
+        """Write the call as .npz."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        facts = json.dumps([self.kind, self.constructor, self.training])
+        np.savez(path, facts=np.array(facts), **self.arrays())
+
+    @staticmethod
+    def load(path: Path) -> LayerCall:
+        """The call of `save`."""
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        kind, constructor, training = json.loads(str(arrays["facts"]))
+        return LayerCall(
+            kind=kind,
+            constructor=constructor,
+            training=training,
+            inputs=[value for name, value in arrays.items() if name.startswith("input_")],
+            state={n[len("state/") :]: v for n, v in arrays.items() if n.startswith("state/")},
+            output_gradient=arrays.get("output_gradient"),
+        )
 
 
 def split_name(name: str) -> Tuple[str, int]:

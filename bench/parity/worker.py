@@ -20,8 +20,7 @@ from ..worker.protocol import main
 from ..worker.session import check_device, describe_environment
 from . import result as levels
 from .difference import move_clip_norm, move_learning_rate, move_weights
-from .reproduction import LayerCall
-from .tensors import LayerRequest, Observer, SideRequest
+from .tensors import LayerCall, LayerRequest, Observer, SideRequest
 
 if TYPE_CHECKING:
     from ..training.job import Job

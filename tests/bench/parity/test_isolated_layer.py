@@ -12,7 +12,7 @@ from oneflow import nn
 from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity.isolated_layer import find_module, record_layer, run_isolated
-from oneflow_bench.bench.parity.reproduction import LayerCall
+from oneflow_bench.bench.parity.tensors import LayerCall
 from oneflow_bench.bench.training.job import copy_state, create_job
 
 pytestmark = pytest.mark.oneflow

@@ -16,7 +16,6 @@ from oneflow_bench.bench.parity.locate import (
     find_first_mismatch,
     find_layer,
 )
-from oneflow_bench.bench.parity.reproduction import LayerCall
 from oneflow_bench.bench.parity.result import (
     BATCHES,
     EVAL_FORWARD,
@@ -26,7 +25,7 @@ from oneflow_bench.bench.parity.result import (
     LevelResult,
     TensorDifference,
 )
-from oneflow_bench.bench.parity.tensors import Entry, Pair
+from oneflow_bench.bench.parity.tensors import Entry, LayerCall, Pair
 
 OP_NAMES = ["conv1-conv2d-0", "conv1-bias_add-1", "conv1.weight", "conv10-conv2d-7"]
 INPUT = np.ones((2, 3), np.float32)

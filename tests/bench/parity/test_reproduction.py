@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.parity.reproduction import (
+from oneflow_bench.bench.parity.locate import (
     ReproducedLayer,
     confirm_difference,
     write_reproduction,

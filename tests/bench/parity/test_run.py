@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError, WorkerError
-from oneflow_bench.bench.parity.reproduction import LayerCall
 from oneflow_bench.bench.parity.result import FIRST_UPDATE, FORWARD, INITIAL_WEIGHTS, TRAINED
 from oneflow_bench.bench.parity.run import check_model
-from oneflow_bench.bench.parity.tensors import Observer
+from oneflow_bench.bench.parity.tensors import LayerCall, Observer
 from oneflow_bench.bench.plan.plan import create_plan
 
 FLAGS = {

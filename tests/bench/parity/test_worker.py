@@ -10,8 +10,7 @@ import pytest
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.parity.reproduction import LayerCall
-from oneflow_bench.bench.parity.tensors import LayerRequest, SideRequest
+from oneflow_bench.bench.parity.tensors import LayerCall, LayerRequest, SideRequest
 from oneflow_bench.bench.parity.worker import ParitySession
 from oneflow_bench.bench.plan.check_plan import create_check_plans
 from oneflow_bench.bench.plan.modes import MODES, ModeSpec
