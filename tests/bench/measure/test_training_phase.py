@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed import register_strategies
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.bench.measure.execution import keep_record
 from oneflow_bench.bench.measure.training_phase import INITIAL_WEIGHTS, Runner
@@ -19,7 +19,7 @@ from oneflow_bench.bench.record.events import (
 )
 from oneflow_bench.bench.record.run import load_record
 
-register_strategies()
+import_module("oneflow_bench.bench.distributed")  # registers the strategies
 
 
 @pytest.fixture
