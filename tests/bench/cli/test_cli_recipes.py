@@ -131,7 +131,7 @@ def test_a_loss_of_ones_own_is_found_in_the_current_folder(tmp_path):
         (["--model-arg", "depth"], "depth is not KEY=VALUE"),
         (["--model-arg", "depth=3"], "cannot be made with depth=3"),
         (["--model", "densenet_bc_cifar", "--model-arg", "depth=41"], "which 41 is not; try 40"),
-        (["--lr-milestones", "1,x"], "1,x is no list of epochs"),
+        (["--lr-milestones", "1,x"], "in the list '1,x', 'x' is not a whole number"),
         (["--config", "absent.toml"], "absent.toml cannot be read"),
         (["--dropout", "1.5"], "--dropout"),
     ],

@@ -142,7 +142,10 @@ def test_long_commands_have_headings():
         (["--feed", "disk"], ["'--feed'", "'disk'", "'loader', 'graph', 'memory'"]),
         (["--seed", "2147483648"], ["'--seed': 2147483648 is not in the range"]),
         (["--model-arg", "depth"], ["depth is not KEY=VALUE, such as depth=40"]),
-        (["--lr-milestones", "1,x"], ["'--lr-milestones': 1,x is no list of epochs"]),
+        (
+            ["--lr-milestones", "1,x"],
+            ["'--lr-milestones': in the list '1,x', 'x' is not a whole number"],
+        ),
         (["--until", "300%"], ["'--until': 300% is no share between 0 and 1"]),
         (["--budget", "0"], ["'--budget': 0.0 is not in the range x>0"]),
         (["--ranks", "0"], ["'--ranks': 0 is not in the range x>=1"]),
