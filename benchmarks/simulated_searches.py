@@ -111,8 +111,9 @@ def search(
 def measure_rates(runs: int, speedups: Dict[str, float], **machine: Any) -> Dict[str, float]:
     """Shares of `runs` searches.
 
-    `selected`: a speed phase called an equal setting faster. `wrong`: one got into the profile. `found`:
-    all settings that are faster got into it. `slower`: one that is faster was called slower.
+    `selected`: a speed phase called an equal setting faster. `wrong`: one got into the profile.
+    `found`: all settings that are faster got into it. `slower`: one that is faster was called
+    slower.
     """
     gains = [name for name, ratio in speedups.items() if ratio > 1]
     counts = dict.fromkeys(("selected", "wrong", "found", "slower"), 0)

@@ -149,10 +149,8 @@ class ParityCheck:
         if run in PERTURBED_SEEDS:
             weights = read_state(self._create_path(STOCK_RUN, INITIAL))
             workload, moved = perturb(program.workload, weights, PERTURBED_SEEDS[run])
-            program, initial = (
-                program._replace(workload=workload),
-                str(self._create_path(run, INITIAL)),
-            )
+            initial = str(self._create_path(run, INITIAL))
+            program = program._replace(workload=workload)
             save_file(moved, initial)
         alive = len(self._workers)
         try:
@@ -183,11 +181,7 @@ class ParityCheck:
         name = f"{program.contender.mode}-{self._started:03d}"
         contender = program.contender.model_copy(update={"name": name})
         request = create_prepare_request(
-            program.workload,
-            contender,
-            self._steps_per_epoch,
-            self._dataset,
-            initial,
+            program.workload, contender, self._steps_per_epoch, self._dataset, initial
         )
         worker = self._launch(contender)
         self._workers.append(worker)
