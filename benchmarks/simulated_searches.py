@@ -111,15 +111,16 @@ def search(
 def measure_rates(runs: int, speedups: Dict[str, float], **machine: Any) -> Dict[str, float]:
     """Shares of `runs` searches.
 
-    `selected`: a round called an equal setting faster. `wrong`: one got into the profile. `found`:
-    all settings that are faster got into it. `slower`: one that is faster was called slower.
+    `selected`: a speed phase called an equal setting faster. `wrong`: one got into the profile.
+    `found`: all settings that are faster got into it. `slower`: one that is faster was called
+    slower.
     """
     gains = [name for name, ratio in speedups.items() if ratio > 1]
     counts = dict.fromkeys(("selected", "wrong", "found", "slower"), 0)
     for seed in range(runs):
         mode, _ = search(speedups, seed, **machine)
         called: Dict[str, Any] = {c.verdict: [] for c in mode.candidates}
-        for candidate in mode.candidates[: -len(mode.of_phase("confirmation")) or None]:
+        for candidate in mode.candidates:
             called[candidate.verdict].append(candidate.settings[-1].family)
         chosen = {setting.family for setting in mode.settings}
         counts["selected"] += bool(set(called.get("faster", [])) - set(gains))

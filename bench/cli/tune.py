@@ -60,9 +60,13 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     with ProgressBar("images") as bar:
         plan = create_plan(flags, lambda done, total: bar("checking the data", done, total))
     settings = choose_settings(own["mode"], plan.workload.feed, own["tried"], own["only"])
-    if listing:
-        return _list_settings(settings)
-    return _search(plan, settings, own)
+    if not listing:
+        return _search(plan, settings, own)
+    for mode, listed in settings.items():
+        click.echo(f"{mode}: settings, in the order of the search")
+        for setting in listed:
+            click.echo(f"  {setting.name}: {setting.why}")
+    return EXIT_DONE
 
 
 def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
@@ -114,18 +118,6 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
     document = load_tuning(stored)
     folder = stored if stored.is_dir() else stored.parent
     return _report(document, ensure_folder(Path(out)) if out else folder, as_json)
-
-
-def _list_settings(settings: Dict[str, Any]) -> int:
-    from rich.console import Console
-
-    from ..report.blocks import Heading, Table, print_blocks
-
-    for mode, listed in settings.items():
-        table = Table(["setting", "why it may help"], [[s.name, s.why] for s in listed])
-        heading = Heading(f"{mode}: settings, in the order of the search")
-        print_blocks([heading, table], Console())
-    return EXIT_DONE
 
 
 def _report(document: Any, folder: Path, as_json: bool) -> int:

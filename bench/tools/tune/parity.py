@@ -149,7 +149,8 @@ class ParityCheck:
         if run in PERTURBED_SEEDS:
             weights = read_state(self._create_path(STOCK_RUN, INITIAL))
             workload, moved = perturb(program.workload, weights, PERTURBED_SEEDS[run])
-            program, initial = program._replace(workload=workload), self._create_path(run, INITIAL)
+            initial = str(self._create_path(run, INITIAL))
+            program = program._replace(workload=workload)
             save_file(moved, initial)
         alive = len(self._workers)
         try:
@@ -174,7 +175,7 @@ class ParityCheck:
             self._end()
         return {program.name: self._known[program.name] for program in programs}
 
-    def _start(self, program: Program, initial: Optional[Path] = None) -> Worker:
+    def _start(self, program: Program, initial: Optional[str] = None) -> Worker:
         """A worker told to prepare."""
         self._started += 1
         name = f"{program.contender.mode}-{self._started:03d}"
@@ -184,7 +185,7 @@ class ParityCheck:
             contender=contender,
             steps_per_epoch=self._steps_per_epoch,
             dataset=self._dataset,
-            initial_weights=None if initial is None else str(initial),
+            initial_weights=initial,
         )
         worker = self._launch(contender)
         self._workers.append(worker)

@@ -7,15 +7,11 @@ For each mode, in its share of the budget:
    computes something else, or compiles to stock's operators. Its step time beside stock's orders
    the settings and decides nothing else.
 3. Rounds. The most promising settings, each joined to the best combination so far, are contenders
-   in one speed phase against that combination. Of the settings that are `faster` the one with the
-   highest ratio is taken, and other values of its family leave. A setting that is `slower` or
-   `equivalent` leaves too. A combination is checked for parity before it is timed. A setting that
-   looks faster by 2 % has a second round.
+   in one speed phase against that combination. Of the `faster` ones the one with the highest ratio
+   is taken, and other values of its family leave, as do `slower` and `equivalent` settings. One
+   that looks faster by 2 % has a second round.
 4. Confirmation. The selected settings against stock, in fresh processes. Only `faster` gets into
    the profile.
-
-The cost is the number of processes, as each takes seconds before its first timed step. A check
-takes one for each setting. A round of n settings takes n + 2 for each replicate.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -141,7 +137,7 @@ class ModeSearch:
     def _select(self) -> List[Setting]:
         """The settings that forward selection took, in the order in which it took them."""
         best: List[Setting] = []
-        tries: Counter[str] = Counter()  # of each setting joined to the best so far
+        tries: Dict[str, int] = defaultdict(int)  # of each setting joined to the best so far
         number = 0
         while True:
             batch = self._choose_batch(tries)
