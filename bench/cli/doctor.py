@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ..report.blocks import print_blocks
 from .progress import ProgressBar
+from .value_types import NumberRange
 
 
 @click.command()
@@ -29,7 +30,7 @@ from .progress import ProgressBar
 @click.option(
     "--budget",
     "budget_s",
-    type=click.FloatRange(5, 3600),
+    type=NumberRange(5, 3600),
     default=20.0,
     show_default=True,
     metavar="SECONDS",

@@ -12,7 +12,7 @@ import click
 
 from ..config import HEADINGS, Workload
 from ..plan.fields import SETTINGS, Setting, list_settings
-from .value_types import ValueList, parse_pairs, percent
+from .value_types import NumberRange, ValueList, parse_pairs, percent
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -80,7 +80,7 @@ def _choose_type(setting: Setting) -> Any:
         return click.Choice(setting.choices)
     if setting.kind not in (int, float):
         return {bool: click.BOOL, list: ValueList(click.INT)}.get(setting.kind, click.STRING)
-    ranged: Any = click.IntRange if setting.kind is int else click.FloatRange
+    ranged: Any = click.IntRange if setting.kind is int else NumberRange
     bounds = setting.bounds
     low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
     return ranged(low, high, "gt" in bounds, "lt" in bounds)

@@ -15,7 +15,7 @@ from ..errors import InputError, Interrupted
 from ..tools.sweep.plan import SHORT_TRAINING
 from .options import HeadedCommand, describe_field, find_given_flag, run_options
 from .progress import ProgressBar
-from .value_types import ValueList
+from .value_types import NumberRange, ValueList
 
 if TYPE_CHECKING:
     from ..tools.sweep.document import Cell, CellResult, SweepDocument
@@ -49,7 +49,7 @@ def _take_lists(command: click.Command) -> click.Command:
 @click.command(cls=HeadedCommand)
 @click.option("--from", "from_folder", default=None, metavar="DIR",
               help="Report a stored sweep again; runs nothing and needs no OneFlow.")  # fmt: skip
-@click.option("--cell-timeout", "cell_timeout_s", type=click.FloatRange(0, min_open=True),
+@click.option("--cell-timeout", "cell_timeout_s", type=NumberRange(0, min_open=True),
               default=1800.0, metavar="SECONDS",
               help="Longest a whole cell may take. Default: 1800.")  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Run the cells without a measurement again.")

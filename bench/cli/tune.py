@@ -15,8 +15,9 @@ import click
 from ..errors import EXIT_DONE, InputError
 from .options import decorated, find_given_flag, workload_options
 from .progress import ProgressBar
+from .value_types import NumberRange
 
-_BUDGET = {"type": click.FloatRange(0, min_open=True), "metavar": "SECONDS", "default": 300.0}
+_BUDGET = {"type": NumberRange(0, min_open=True), "metavar": "SECONDS", "default": 300.0}
 _OPTIONS: List[Tuple[str, str, Dict[str, Any], str]] = [
     ("--mode", "mode", {"type": click.Choice(["eager", "graph"])}, "Search it alone, not both."),
     ("--budget", "budget_s", _BUDGET, "Most the whole command may take. Default: 300."),

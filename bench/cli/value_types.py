@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, Optional, Tuple
 
 import click
@@ -14,6 +15,18 @@ _WORDS = {
     "a valid float range": "a number",
     "a valid integer": "a whole number",
 }
+
+
+class NumberRange(click.FloatRange):
+    """A finite number within bounds. Click itself lets nan pass every bound."""
+
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
 
 
 class ValueList(click.ParamType):

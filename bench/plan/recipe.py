@@ -29,7 +29,7 @@ def load_recipe(path: Path) -> Dict[str, Any]:
     is_json = path.suffix == ".json"
     try:
         recipe = json.loads(text) if is_json else tomli.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if is_json else "TOML"
         raise InputError(f"--config {path} is not {kind}: {error}") from None
     if not isinstance(recipe, dict):

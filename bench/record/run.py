@@ -72,7 +72,7 @@ def load_document(
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecordError(f"no {name} at {path} ({error.strerror}); {remedy}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RecordError(
             f"{path} is not JSON; the {name} is damaged, make it again or take it from its source"
         ) from None
