@@ -51,9 +51,13 @@ class SpeedPhases:
         return REPLICATES * (contenders + 2) * self.process_s
 
     def count_places(self, left_s: float, process_bytes: int) -> int:
-        """Contenders of a phase: as many as leave the time for another; else one if it fits."""
+        """Contenders of a phase: as many as leave the time for another; else one if it fits.
+
+        The first phase may have a fifth of that time: checks overestimate the cost of a process.
+        """
         available = MEMORY_SHARE * (read_available_bytes() or 0)
-        fitting = [1] if self.estimate_s(1) <= left_s else []
+        least_s = self.estimate_s(1) if self.count else 0.2 * self.estimate_s(1)
+        fitting = [1] if least_s <= left_s else []
         fitting += [
             number
             for number in range(2, MOST_CONTENDERS + 1)

@@ -7,11 +7,10 @@ For each mode, in its share of the budget:
    computes something else, or compiles to stock's operators. Its step time beside stock's orders
    the settings and decides nothing else.
 3. Rounds. The most promising settings, each joined to the best combination so far, are contenders
-   in one speed phase against that combination. Of the `faster` ones the one with the highest ratio
-   is taken, and other values of its family leave, as do `slower` and `equivalent` settings. One
-   that looks faster by 2 % has a second round.
-4. Confirmation. The selected settings against stock, in fresh processes. Only `faster` gets into
-   the profile.
+   in one speed phase against that combination. The quickest `faster` one is taken. Other values of
+   its family leave, as do `slower` and `equivalent` settings. One that looks faster by 2 % has a
+   second round.
+4. Confirmation against stock, in fresh processes. Only `faster` gets into the profile.
 """
 
 from __future__ import annotations
@@ -164,7 +163,7 @@ class ModeSearch:
         return self._gains[setting.name]
 
     def _looks_faster(self, setting: Setting) -> bool:
-        return self._find_gain(setting) > 1 + EQUIVALENCE
+        return self._gains[setting.name] > 1 + EQUIVALENCE
 
     def _rank(self, settings: Sequence[Setting]) -> List[Setting]:
         return sorted(settings, key=self._find_gain, reverse=True)
@@ -182,7 +181,8 @@ class ModeSearch:
     def _find_left_s(self) -> float:
         """The time for rounds: one for the confirmation is left out."""
         share_s = CONFIRMATION_SHARE * (self._end_s - self._begin_s)
-        return self._end_s - max(share_s, self._phases.estimate_s(1)) - self._clock()
+        round_s = self._phases.estimate_s(1) if self._phases.count else 0.0
+        return self._end_s - max(share_s, round_s) - self._clock()
 
     def _run_round(
         self, number: int, best: List[Setting], batch: Sequence[Setting]

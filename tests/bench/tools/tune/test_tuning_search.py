@@ -331,13 +331,20 @@ def test_the_time_that_a_round_does_not_need_goes_to_the_next_settings(tmp_path)
     assert mode.unfinished == [] and mode.reason == "no setting was faster than stock"
 
 
-def test_if_no_round_fits_the_best_of_the_screening_is_confirmed(tmp_path):
+def test_if_no_round_has_time_the_best_of_the_screening_is_confirmed(tmp_path, monkeypatch):
+    monkeypatch.setattr(phase.SpeedPhases, "count_places", lambda self, left_s, process_bytes: 0)
     many = [variable(f"V{n}=1") for n in range(10)]
-    machine = Machine({"V3=1": 1.5})
-    mode = search_eager(machine, tmp_path / "run", many, 50.0)
+    mode = search_eager(Machine({"V3=1": 1.5}), tmp_path / "run", many)
     assert {c.phase for c in mode.candidates} == {"alone", "confirmation"}
-    assert mode.chosen == "V3=1" and machine.clock.now < 55
+    assert mode.chosen == "V3=1"
     assert "V0=1" in mode.unfinished and "V3=1" not in mode.unfinished
+
+
+def test_a_short_search_gives_its_only_round_the_time(tmp_path):
+    """Checks overestimate the cost of a process; a search must not end with its time unused."""
+    machine = Machine({"A=1": 1.5})
+    mode = search_eager(machine, tmp_path / "run", [A, B], 45.0)
+    assert mode.chosen == "A=1" and machine.clock.now < 50
 
 
 def test_a_budget_too_short_for_anything_says_so(tmp_path):
