@@ -36,8 +36,9 @@ from oneflow_bench.bench.tools.tune.candidates import (
     read_facts,
 )
 from oneflow_bench.bench.tools.tune.parity import ParityCheck
+from oneflow_bench.bench.tools.tune.phase import TuneRequest
 from oneflow_bench.bench.tools.tune.report import ModeResult, TuneDocument, draw_gain, list_report
-from oneflow_bench.bench.tools.tune.search import TuneRequest, run_search
+from oneflow_bench.bench.tools.tune.search import run_search
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 from oneflow_bench.bench.worker.messages import Launcher
 from oneflow_bench.bench.worker.process import create_launcher

@@ -21,8 +21,9 @@ from safetensors.numpy import save_file
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.tools.tune.candidates import create_variable
+from oneflow_bench.bench.tools.tune.phase import TuneRequest
 from oneflow_bench.bench.tools.tune.report import ModeResult
-from oneflow_bench.bench.tools.tune.search import TuneRequest, run_search
+from oneflow_bench.bench.tools.tune.search import run_search
 
 EQUAL = [f"EQUAL_{number}" for number in range(12)]
 STEP_TIME_S, START_S, BUDGET_S = 0.02, 2.0, 240.0

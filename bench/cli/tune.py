@@ -73,8 +73,9 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
 def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
     from ..plan.contenders import read_python
     from ..record.run import create_run_folder
+    from ..tools.tune.phase import TuneRequest
     from ..tools.tune.report import PROFILE_NAME, CandidateResult, format_interval
-    from ..tools.tune.search import TuneRequest, run_search
+    from ..tools.tune.search import run_search
     from ..worker.foreign_python import check_interpreter, check_options
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.tools.tune.candidates import Setting, create_option, create_variable
-from oneflow_bench.bench.tools.tune.search import TuneRequest
+from oneflow_bench.bench.tools.tune.phase import TuneRequest
 
 STEP_TIME_S = 0.01
 STOCK_DIGEST = "stock"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 from ...config import Contender, Measuring
 from ...errors import InputError, WorkerError
@@ -18,7 +19,7 @@ from ...verdict.judge import INCONCLUSIVE
 from ...verdict.stopping import FEWEST_REPLICATES
 from ...verdict.summary import summarize_record_speed
 from ...worker.messages import Launcher, Worker
-from .candidates import Program
+from .candidates import Program, Setting
 from .parity import Outcome, describe_failure
 
 TOO_FEW = "too few processes were measured to know how they differ; give a longer --budget"
@@ -26,6 +27,17 @@ BASE = "base"  # the contender's name in the records
 MOST_CONTENDERS = 4  # of a round
 REPLICATES, MOST_REPLICATES = 4, 24  # a phase starts three of each if there is time for four
 MEMORY_SHARE = 0.7  # of the available memory, for processes that are alive together
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """The search to run."""
+
+    plan: Plan
+    settings: Mapping[str, Sequence[Setting]]  # by mode, in the order of the search
+    budget_s: float
+    timeout_s: float
+    python: Optional[str] = None  # None: the interpreter that runs the suite
 
 
 class SpeedPhases:

@@ -20,13 +20,11 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ...errors import BenchError, Interrupted
-from ...plan.plan import Plan
 from ...record.machine import describe_machine
 from ...verdict.judge import EQUIVALENCE, FASTER, INCONCLUSIVE
 from ...worker.environment import KNOWN_VARIABLES, RuntimeResolver
@@ -42,7 +40,7 @@ from .parity import (
     Outcome,
     ParityCheck,
 )
-from .phase import SpeedPhases
+from .phase import SpeedPhases, TuneRequest
 from .report import (
     ALONE,
     CONFIRMATION,
@@ -60,17 +58,6 @@ UNREPEATED = (
     "Warning: stock in {mode} mode trained other bits in two processes, so that no setting can be "
     "bitwise equal to it; parity is judged by rounding alone."
 )
-
-
-@dataclass(frozen=True)
-class TuneRequest:
-    """The search to run."""
-
-    plan: Plan
-    settings: Mapping[str, Sequence[Setting]]  # by mode, in the order of the search
-    budget_s: float
-    timeout_s: float
-    python: Optional[str] = None  # None: the interpreter that runs the suite
 
 
 class ModeSearch:
