@@ -7,34 +7,26 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import click
 from rich.console import Console
 
-from ..distributed.machines.coordinator import coordinate_run
-from ..distributed.machines.join_run import join_run
-from ..distributed.machines.nodes import Nodes, check_contenders_of_nodes, parse_nodes
-from ..distributed.starting import create_launcher
 from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError, worst_status
 from ..measure.execution import create_document, execute_plan, execute_speed
 from ..plan.contenders import parse_contenders
 from ..plan.modes import count_ranks
-from ..plan.plan import Plan, create_plan, split_flags
-from ..plan.resolve import RankRequest, complete_contenders, resolve_contenders
-from ..record.run import Document, RunRecord, write_atomically
+from ..plan.plan import create_plan, split_flags
+from ..plan.resolve import complete_contenders, resolve_contenders
+from ..record.run import RunRecord, write_atomically
 from ..report.blocks import format_markdown, print_blocks
 from ..report.compare import build_report, build_run_report, dump_comparisons
 from ..report.comparison import Comparison, compare_records, summarize_contender
 from ..worker.environment import RuntimeResolver
-from ..worker.messages import Launcher
 from ..worker.process import check_contenders
 from .progress import ProgressBar
-
-_MACHINES = ("nodes", "node_rank", "master", "token")  # flags that say on which machines to run
+from .ranks import take_ranks
 
 
 def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
@@ -63,23 +55,18 @@ def execute_specs(
     Raises InputError for whatever cannot be run, before anything is started.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    nodes = parse_nodes(flags)
-    given = {name: value for name, value in flags.items() if name not in _MACHINES}
-    request = RankRequest(
-        ranks=given.pop("ranks", None),
-        oversubscribe=given.pop("oversubscribe", False),
-        weak=given.pop("weak", False),
-        machines=nodes.nodes,
-    )
+    given = dict(flags)
+    ranks = take_ranks(given)
+    request = ranks.request
     workload, measuring, side = split_flags({**given, "keep_checkpoints": keep_checkpoints})
     contenders = parse_contenders(specs, {**side, "ranks": request.ranks})
     if request.weak and not measuring.speed:
         raise InputError("--weak measures speed alone and --no-speed was given; leave one out")
-    check_contenders_of_nodes(nodes, contenders)
+    ranks.check(contenders)
     contenders, unavailable = resolve_contenders(contenders, request, len(os.sched_getaffinity(0)))
-    ranks = count_ranks(contenders)
-    if ranks > 1:
-        workload["readers"] = ranks
+    readers = count_ranks(contenders)
+    if readers > 1:
+        workload["readers"] = readers
     with ProgressBar("images") as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
     contenders = complete_contenders(contenders, plan.workload, request.weak, command == "compare")
@@ -88,29 +75,11 @@ def execute_specs(
     document = create_document(command, plan, measuring, contenders, environments)
     document.unavailable = unavailable
     folder = Path(flags["out"] or Path("results") / document.run_id)
-    launcher = _open_launcher(nodes, plan, document, folder, environments)
+    launcher = ranks.open_launcher(plan, document, folder, environments)
     with launcher as launch, ProgressBar("steps") as bar:
         if request.weak:
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
         return execute_plan(plan, document, folder, launch, bar, bar.seconds)
-
-
-@contextmanager
-def _open_launcher(
-    nodes: Nodes, plan: Plan, document: Document, folder: Path, environments: RuntimeResolver
-) -> Iterator[Launcher]:
-    """How the contenders are started, here and on the other machines of the run.
-
-    A machine that is not machine 0 does its part and leaves the command: the record and the report
-    are machine 0's.
-    """
-    show = partial(click.echo, err=True)
-    if nodes.node_rank > 0:
-        own = folder.with_name(f"{folder.name}-node-{nodes.node_rank}")
-        join_run(nodes, plan, document, own, environments, show)
-        raise click.exceptions.Exit(EXIT_DONE)
-    with coordinate_run(nodes, document, folder, show) as others:
-        yield create_launcher(folder, environments, nodes=others)
 
 
 def report_comparisons(
