@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import click
 
 from ..errors import EXIT_DONE, InputError
-from .options import decorated, find_given_flag, workload_options
+from .options import HeadedCommand, decorated, find_given_flag, workload_options
 from .progress import ProgressBar
 from .value_types import NumberRange
 
@@ -34,7 +34,7 @@ _HELP = {
 }
 
 
-@click.command()
+@click.command(cls=HeadedCommand)
 @decorated(*[click.option(flag, name, help=text, **how) for flag, name, how, text in _OPTIONS])
 @workload_options(_HELP)
 def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:

@@ -45,6 +45,7 @@ def test_every_contender_runs_as_it_was_typed(tmp_path):
     assert json.loads(again.stdout)[1]["baseline"]["name"] == "eager-stock"
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_another_interpreter_runs_the_sources_from_the_same_weights(tmp_path):
     contender = f"graph,name=other,python={sys.executable}"

@@ -77,6 +77,7 @@ def test_a_step_is_counted_timed_and_held_to_the_floor(measured):
     assert "share of limit" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_pytorch_stands_beside_and_what_it_cannot_is_said(measured):
     folder, printed = measured
@@ -90,6 +91,7 @@ def test_pytorch_stands_beside_and_what_it_cannot_is_said(measured):
     assert "torch compiled: there is no compiler" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_stored_limits_serve_a_later_profile_of_the_same_step(measured, tmp_path):
     folder, _ = measured

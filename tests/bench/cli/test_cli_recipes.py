@@ -61,6 +61,7 @@ def test_only_the_same_training_is_resumed(teacher):
         assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_distillation_is_compared_and_the_teacher_does_not_change(teacher, tmp_path):
     recipe = tmp_path / "recipe.json"
     recipe.write_text(
@@ -102,6 +103,7 @@ def test_a_subset_is_trained_on_and_does_not_stay(tmp_path):
     assert not (tmp_path / "run" / "data").exists()
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_same_losses_in_both_modes(tmp_path):
     brief = ["--accumulation-steps", "4", "--no-speed"]
     done = bench("compare", *QUICK, *brief, "--out", tmp_path / "run")

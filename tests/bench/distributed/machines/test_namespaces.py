@@ -63,6 +63,7 @@ def test_a_run_across_two_network_namespaces_is_that_of_one_process(namespaces, 
     assert not (folders[1] / "run-node-1" / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_cable_that_is_pulled_ends_both_machines(namespaces, tmp_path):
     names, ends = namespaces
     inside = [["ip", "netns", "exec", name] for name in names]

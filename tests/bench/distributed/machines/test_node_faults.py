@@ -136,6 +136,7 @@ def test_an_agent_that_is_killed_ends_the_group(machines):
     assert are_gone(machines.pids)
 
 
+@pytest.mark.slow
 def test_an_agent_that_falls_silent_ends_the_group_and_its_own_ranks_later(machines):
     machines.agent.send_signal(signal.SIGSTOP)
     fail(machines, ["hang", "hang"], r"^rank 1 .* was lost .* nothing was heard of it for 8 s")

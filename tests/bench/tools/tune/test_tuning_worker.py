@@ -12,6 +12,7 @@ from oneflow_bench.bench.worker.environment import RuntimeResolver
 from oneflow_bench.bench.worker.process import create_launcher
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_stock_repeats_itself_and_reference_and_perturbed_run_are_a_rounding_away(tmp_path):
     plan = create_plan({"model": "lenet", "steps_per_epoch": 5, "batch_size": 8, "clip_norm": 9.0})
