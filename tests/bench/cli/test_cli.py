@@ -117,7 +117,9 @@ def test_validation_counts_every_sample_once(compared):
 
 @pytest.mark.oneflow
 @pytest.mark.parametrize("mode", ["eager", "graph"])
-@pytest.mark.parametrize("feed", ["loader", "graph", "memory"])
+@pytest.mark.parametrize(
+    "feed", ["loader", "graph", pytest.param("memory", marks=pytest.mark.slow)]
+)
 def test_every_feed_trains_alike_and_repeats_bit_for_bit(compared, tmp_path, mode, feed):
     done = bench(mode, *QUICK, "--feed", feed, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr

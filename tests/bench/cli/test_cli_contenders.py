@@ -20,6 +20,7 @@ from oneflow_bench.bench.worker.runtime_profile import (
 QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6", "--no-speed"]
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_every_contender_runs_as_it_was_typed(tmp_path):
     specs = ["graph,env.OMP_NUM_THREADS=1", "graph,name=fused,allow_fuse_add_to_output=true"]
@@ -125,6 +126,7 @@ def test_a_profile_of_layers_takes_a_runtime_profile_too(tmp_path):
     assert not list(tmp_path.glob("results/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_runtime_profile_of_this_machine_is_applied_to_each_mode(tmp_path):
     path = tmp_path / "runtime.json"

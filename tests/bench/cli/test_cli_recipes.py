@@ -35,7 +35,7 @@ def teacher(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph"])
+@pytest.mark.parametrize("mode", [pytest.param("eager", marks=pytest.mark.slow), "graph"])
 def test_a_resumed_run_ends_as_the_one_that_was_not_interrupted(mode, tmp_path):
     recipe = [*QUICK, "--model", "cnn", "--dropout", "0", "--optimizer", "adam"]  # has batch norm
     assert bench(mode, *recipe, "--out", tmp_path / "a").returncode == 0
@@ -49,6 +49,7 @@ def test_a_resumed_run_ends_as_the_one_that_was_not_interrupted(mode, tmp_path):
     assert {block.epoch for block in record.of_kind(BlockEvent)} == {1}
 
 
+@pytest.mark.slow
 def test_only_the_same_training_is_resumed(teacher):
     for change, words in (
         (["--lr", "0.5"], "--lr 0.5 is not what the resumed run had (0.02)"),
@@ -91,6 +92,7 @@ def test_distillation_is_compared_and_the_teacher_does_not_change(teacher, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_a_subset_is_trained_on_and_does_not_stay(tmp_path):
     done = bench(
         "eager", "--model", "lenet", "--epochs", "1", "--subset-percent", "20", "--out",
