@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 VERSION = re.search(
@@ -28,6 +29,15 @@ TEST = [
     "tensorboard>=2.10",
 ]
 
+
+class BuildPackage(build_py):
+    """Leaves this file out of the package, in whose folder it lies."""
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        return [module for module in found if module[1] != "setup"]
+
+
 setup(
     name="oneflow-bench",
     version=VERSION,
@@ -38,6 +48,7 @@ setup(
     python_requires=">=3.8,<3.11",
     packages=["oneflow_bench", *(f"oneflow_bench.{name}" for name in FOLDERS)],
     package_dir={"oneflow_bench": "."},
+    cmdclass={"build_py": BuildPackage},
     package_data={
         "oneflow_bench": ["py.typed"],
         "oneflow_bench.bench.parity": ["*.json", "*.template"],
