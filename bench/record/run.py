@@ -151,7 +151,7 @@ class Document(BaseModel):
     finished: Optional[str] = None
     workload: Workload
     measuring: Measuring
-    contenders: List[Contender]  # the first is the baseline
+    contenders: List[Contender] = Field(min_length=1)  # the first is the baseline
     train_samples: int
     val_samples: int
     steps_per_epoch: int

@@ -106,3 +106,11 @@ def test_a_text_that_cannot_be_saved_is_bad_input_with_its_remedy(tmp_path):
     assert (tmp_path / "x").read_text() == "text"
     with pytest.raises(InputError, match=r"cannot write .*\(No such file or directory\); give"):
         save_text(tmp_path / "nowhere" / "x", "text", "give another")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema_version": 5, "contenders": []}'])
+def test_a_record_that_nests_too_deep_or_has_no_contender_is_damaged(tmp_path, text):
+    (tmp_path / "record.json").write_text(text)
+    (tmp_path / "samples.jsonl").touch()
+    with pytest.raises(RecordError, match="record"):
+        load_record(tmp_path)
