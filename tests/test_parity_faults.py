@@ -30,6 +30,7 @@ def test_the_catalogue_names_each_fault_once_and_has_kinds_enough(study):
     assert all(fault.levels and set(fault.levels) <= set(LEVELS) for fault in study.FAULTS)
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_planted_fault_is_found_where_it_is(study):
     fault = next(f for f in study.FAULTS if f.name == "ReLU with a slope/lenet/classifier.3/0.0001")

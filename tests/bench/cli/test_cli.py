@@ -156,6 +156,7 @@ def test_a_checkpoint_is_where_a_run_goes_on_and_two_runs_can_be_compared(tmp_pa
     refused(done, "does not fit the model", "missing, first")
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_stock_and_tuned_give_the_same_losses_within_rounding(compared, tmp_path):
     done = bench("eager", *QUICK, "--runtime", "stock", "--out", tmp_path / "stock")

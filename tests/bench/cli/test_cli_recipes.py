@@ -115,6 +115,7 @@ def test_accumulation_gives_the_same_losses_in_both_modes(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own_is_found_in_the_current_folder(tmp_path):
     (tmp_path / "own.py").write_text(
         "from oneflow.nn import functional\n"

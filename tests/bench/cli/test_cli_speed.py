@@ -13,6 +13,7 @@ from oneflow_bench.bench.record.run import load_record
 QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6"]
 
 
+@pytest.mark.slow
 @pytest.mark.oneflow
 def test_the_speed_phase_measures_fresh_processes_of_three_roles(tmp_path):
     brief = ["--budget", "5", "--replicates", "1", "--block-steps", "3", "--json"]
