@@ -17,10 +17,11 @@ from .options import HeadedCommand, decorated, find_given_flag, workload_options
 from .progress import ProgressBar
 from .value_types import NumberRange
 
-_BUDGET = {"type": NumberRange(0, min_open=True), "metavar": "SECONDS", "default": 300.0}
+BUDGET_S = 300.0
+_BUDGET = {"type": NumberRange(0, min_open=True), "metavar": "SECONDS", "default": BUDGET_S}
 _OPTIONS: List[Tuple[str, str, Dict[str, Any], str]] = [
     ("--mode", "mode", {"type": click.Choice(["eager", "graph"])}, "Search it alone, not both."),
-    ("--budget", "budget_s", _BUDGET, "Most the whole command may take. Default: 300."),
+    ("--budget", "budget_s", _BUDGET, f"Most the whole command may take. Default: {BUDGET_S:g}."),
     ("--try", "tried", {"multiple": True}, "NAME=VALUE to try first. Repeatable."),
     ("--only", "only", {"multiple": True}, "Wildcard of the settings to try. Repeatable."),
     ("--list", "listing", {"is_flag": True}, "Show the settings and their reasons; runs nothing."),
@@ -71,6 +72,7 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
 
 
 def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
+    from ..config import Measuring
     from ..plan.contenders import read_python
     from ..record.run import create_run_folder
     from ..tools.tune.phase import TuneRequest
@@ -88,7 +90,8 @@ def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
             f"--profile {profile} cannot be written; give a file in an existing folder that you "
             "may write to"
         )
-    request = TuneRequest(plan, settings, own["budget_s"], own["timeout_s"] or 600.0, python)
+    timeout_s = own["timeout_s"] or Measuring().timeout_s
+    request = TuneRequest(plan, settings, own["budget_s"], timeout_s, python)
     found = check_interpreter(python or sys.executable, os.environ)  # before anything is measured
     for setting in settings.get("graph", []):
         check_options(found, setting.graph_options)

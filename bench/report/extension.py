@@ -28,4 +28,4 @@ class Extension(Protocol):
         """
 
 
-EXTENSIONS: List[Extension] = []  # the command line registers them
+EXTENSIONS: List[Extension] = []  # a room above adds its own when it is imported
