@@ -17,12 +17,14 @@ VERSION = re.search(
 
 FOLDERS = find_packages(include=["bench", "bench.*", "models", "data"])
 TENSORBOARD = ["tensorboardX>=2.5"]  # writes event files
+CLUSTER = ["ray>=2.50,<3; python_version >= '3.10'"]
 TEST = [
     "pytest>=7",
     "pytest-timeout>=2",
     "scikit-learn>=1.3",
     "junitparser>=3.1",
     *TENSORBOARD,
+    *CLUSTER,
     # the real readers of what `bench export` writes
     "pyperf>=2.3",
     "pytest-benchmark>=4",
@@ -73,6 +75,7 @@ setup(
     ],
     extras_require={
         "tensorboard": TENSORBOARD,
+        "cluster": CLUSTER,
         "test": TEST,
         "dev": [*TEST, "ruff", "mypy", "basedpyright"],
     },

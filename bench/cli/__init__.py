@@ -16,7 +16,6 @@ COMMANDS = {
     "eager": "Train and validate in eager mode.",
     "graph": "Train and validate as compiled graphs (nn.Graph).",
     "compare": "Run both modes in turns, or compare two stored runs.",
-    "launch": "Print the command of each of several machines.",
     "versions": "Compare versions of OneFlow, each in its own environment.",
     "sweep": "Compare the modes over models, batch sizes and more.",
     "check": "Find the first difference of the modes, or a regression.",
@@ -34,6 +33,8 @@ COMMANDS = {
 
 # replacements of former commands
 REMOVED = {
+    "launch": "`bench launch` is gone: several machines are a Ray cluster now; start it with "
+    "`ray start` and give --cluster to eager, graph or compare (docs/distributed.md)",
     "limits": "`bench limits` is now `bench profile --limits`, its --witness-steps is "
     "--loss-steps, and --profile is no longer needed",
     "scaling": "`bench scaling` is now benchmarks/calculate_scaling.py in a checkout of the "

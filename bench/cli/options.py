@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import click
 
 from ..config import HEADINGS, Workload
+from ..errors import InputError
 from ..plan.fields import SETTINGS, Setting, list_settings
 from .value_types import NumberRange, ValueList, parse_pairs, percent
 
@@ -20,9 +21,7 @@ Decorator = Callable[[Command], Command]
 # of flags that are no fields
 _HEADINGS = {
     **dict.fromkeys(["out", "as_json"], "Output"),
-    **dict.fromkeys(
-        ["oversubscribe", "nodes", "node_rank", "master", "token", "weak"], "Several processes"
-    ),
+    **dict.fromkeys(["oversubscribe", "cluster", "placement", "weak"], "Several processes"),
 }
 
 
@@ -145,32 +144,39 @@ step_options = decorated(
     _JSON,
 )
 ranks_option = field_option("ranks")
-nodes_option = click.option(
-    "--nodes", type=click.IntRange(1), metavar="M", help="Machines. Default: 1."
+cluster_option = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Run on the nodes of a Ray cluster: HOST:PORT of its head, or auto on one of its nodes.",
 )
-master_option = click.option(
-    "--master", metavar="HOST:PORT", help="Address of machine 0 for the others."
-)
+
+
+def removed_option(flag: str, replacement: str, **spelling: Any) -> Decorator:
+    """Decorator: a former flag, which says in one sentence what replaced it."""
+
+    def refuse(context: click.Context, option: click.Parameter, value: Any) -> None:
+        if value is not None:
+            raise InputError(f"{flag} is gone: {replacement}")
+
+    return click.option(flag, hidden=True, expose_value=False, callback=refuse, **spelling)
+
+
+_BY_RAY = "several machines are a Ray cluster now; give --cluster (docs/distributed.md)"
 # the flags of a run in several ranks; only eager, graph and compare have them
 rank_options = decorated(
     ranks_option,
     click.option(
         "--oversubscribe", is_flag=True, help="Allow more ranks than this machine has usable cores."
     ),
-    nodes_option,
+    cluster_option,
     click.option(
-        "--node-rank",
-        type=click.IntRange(0),
-        metavar="K",
-        help="Number of this machine, from 0. See bench launch --plan.",
+        "--placement",
+        type=click.Choice(["spread", "pack"]),
+        default=None,
+        help="With --cluster: spread the ranks over its nodes, or pack them on few. "
+        "Default: spread.",
     ),
-    master_option,
-    click.option(
-        "--token",
-        envvar="BENCH_TOKEN",
-        metavar="WORD",
-        help="Word that all machines of the run share. Default: the variable BENCH_TOKEN.",
-    ),
+    *(removed_option(flag, _BY_RAY) for flag in ("--nodes", "--node-rank", "--master", "--token")),
 )
 weak_option = click.option(
     "--weak",

@@ -1,69 +1,84 @@
-"""The flags of several processes and machines, and the launcher that they ask for."""
+"""The flags of several processes and of a cluster, and the launcher that they ask for."""
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, NamedTuple, Sequence
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
 
 import click
 
 from ..config import Contender
-from ..distributed.machines.coordinator import coordinate_run
-from ..distributed.machines.join_run import join_run
-from ..distributed.machines.nodes import Nodes, check_contenders_of_nodes, parse_nodes
 from ..distributed.starting import create_launcher
-from ..errors import EXIT_DONE
+from ..errors import InputError
+from ..plan.modes import count_ranks
 from ..plan.plan import Plan
 from ..plan.resolve import RankRequest
 from ..record.run import Document
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
 
-_MACHINES = ("nodes", "node_rank", "master", "token")
-
 
 class Ranks(NamedTuple):
     """The processes of a run, as its flags ask for them."""
 
     request: RankRequest
-    nodes: Nodes
+    cluster: Optional[str]  # the address of its head, or auto; None: this machine alone
+    placement: str
 
     def check(self, contenders: Sequence[Contender]) -> None:
-        """Raise InputError for contenders that cannot run on several machines."""
-        check_contenders_of_nodes(self.nodes, contenders)
+        """Raise InputError for contenders that cannot run on a cluster."""
+        if self.cluster is None:
+            return
+        if count_ranks(contenders) == 1:
+            raise InputError(
+                f"--cluster {self.cluster} was given and no contender trains in several ranks; "
+                "give --ranks, such as --ranks 2 --contender ddp"
+            )
+        for one in contenders:
+            if one.python is not None:
+                raise InputError(
+                    f"contender {one.name} has python={one.python}, which is a path of one "
+                    "machine, and --cluster was given; run Ray with that interpreter everywhere"
+                )
 
     @contextmanager
     def open_launcher(
-        self, plan: Plan, document: Document, folder: Path, environments: RuntimeResolver
+        self,
+        plan: Plan,
+        document: Document,
+        folder: Path,
+        contenders: Sequence[Contender],
+        environments: RuntimeResolver,
     ) -> Iterator[Launcher]:
-        """Starts the contenders here and on the other machines of the run.
+        """Starts the contenders of one process here, and ranks here or on the cluster."""
+        if self.cluster is None:
+            yield create_launcher(folder, environments)
+            return
+        from ..distributed.cluster import Cluster
 
-        A machine that is not machine 0 does its part and leaves the command: the record and the
-        report are machine 0's.
-        """
-        show = partial(click.echo, err=True)
-        if self.nodes.node_rank > 0:
-            own = folder.with_name(f"{folder.name}-node-{self.nodes.node_rank}")
-            join_run(self.nodes, plan, document, own, environments, show)
-            raise click.exceptions.Exit(EXIT_DONE)
-        with coordinate_run(self.nodes, document, folder, show) as others:
-            yield create_launcher(folder, environments, nodes=others)
+        ranks, show = count_ranks(contenders), partial(click.echo, err=True)
+        with Cluster(self.cluster, ranks, self.placement, show) as cluster:
+            document.environment_start["nodes"] = [
+                {"rank": rank, "address": node.address, **node.machine}
+                for rank, node in enumerate(cluster.nodes)
+            ]
+            yield create_launcher(folder, environments, cluster=cluster, plan=plan)
 
 
 def take_ranks(flags: Dict[str, Any]) -> Ranks:
-    """Take these flags out of the others. A command without them asks for one process.
-
-    Raises InputError for machines that do not fit together.
-    """
-    nodes = parse_nodes(flags)
-    for name in _MACHINES:
-        flags.pop(name, None)
+    """Take these flags out of the others. A command without them asks for one process."""
+    cluster, placement = flags.pop("cluster", None), flags.pop("placement", None)
+    if placement is not None and cluster is None:
+        raise InputError(
+            f"--placement {placement} was given without --cluster; one machine has one place"
+        )
     request = RankRequest(
         ranks=flags.pop("ranks", None),
         oversubscribe=flags.pop("oversubscribe", False),
         weak=flags.pop("weak", False),
-        machines=nodes.nodes,
+        usable_cores=None if cluster else len(os.sched_getaffinity(0)),
     )
-    return Ranks(request, nodes)
+    return Ranks(request, cluster, placement or "spread")

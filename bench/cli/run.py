@@ -5,7 +5,6 @@ The commands eager, graph, compare and versions share it.
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -63,7 +62,7 @@ def execute_specs(
     if request.weak and not measuring.speed:
         raise InputError("--weak measures speed alone and --no-speed was given; leave one out")
     ranks.check(contenders)
-    contenders, unavailable = resolve_contenders(contenders, request, len(os.sched_getaffinity(0)))
+    contenders, unavailable = resolve_contenders(contenders, request)
     readers = count_ranks(contenders)
     if readers > 1:
         workload["readers"] = readers
@@ -75,7 +74,7 @@ def execute_specs(
     document = create_document(command, plan, measuring, contenders, environments)
     document.unavailable = unavailable
     folder = Path(flags["out"] or Path("results") / document.run_id)
-    launcher = ranks.open_launcher(plan, document, folder, environments)
+    launcher = ranks.open_launcher(plan, document, folder, contenders, environments)
     with launcher as launch, ProgressBar("steps") as bar:
         if request.weak:
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)

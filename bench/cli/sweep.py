@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -13,17 +15,19 @@ import click
 
 from ..errors import InputError, Interrupted
 from ..tools.sweep.plan import SHORT_TRAINING
-from .options import HeadedCommand, describe_field, find_given_flag, run_options
+from .options import HeadedCommand, cluster_option, describe_field, find_given_flag, run_options
 from .progress import ProgressBar
 from .value_types import NumberRange, ValueList
 
 if TYPE_CHECKING:
+    from ..plan.plan import Plan
     from ..tools.sweep.document import Cell, CellResult, SweepDocument
+    from ..tools.sweep.plan import PlannedCell
 
 # one value for all cells: lists, names of files, how to measure and to print
 _SHARED = {
     "config", "model_args", "lr_milestones", "load_checkpoint", "teacher_checkpoint", "block_steps",
-    "timeout_s", "out", "as_json", "cell_timeout_s", "from_folder",
+    "timeout_s", "out", "as_json", "cell_timeout_s", "from_folder", "cluster",
 }  # fmt: skip
 _HELP = {
     "model": "Names or wildcards of `bench models`, or package.module:factory. "
@@ -53,6 +57,7 @@ def _take_lists(command: click.Command) -> click.Command:
               default=1800.0, metavar="SECONDS",
               help="Longest a whole cell may take. Default: 1800.")  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Run the cells without a measurement again.")
+@cluster_option
 @run_options
 def sweep(**flags: Any) -> int:
     """Compare eager and graph over models, batch sizes and any other listed fields.
@@ -71,7 +76,8 @@ def sweep(**flags: Any) -> int:
     from_folder, out, as_json = (flags.pop(name) for name in ("from_folder", "out", "as_json"))
     if from_folder is None:
         folder = Path(out or f"results/sweep-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
-        document = _run(folder, flags.pop("cell_timeout_s"), flags.pop("retry_failed"), flags)
+        own = {name: flags.pop(name) for name in ("cell_timeout_s", "retry_failed", "cluster")}
+        document = _run(folder, flags, **own)
     else:
         document, folder = _load(Path(from_folder), out)
     return _report(document, folder, as_json)
@@ -93,7 +99,11 @@ def _load(stored: Path, out: Optional[str]) -> Tuple[SweepDocument, Path]:
 
 
 def _run(
-    folder: Path, cell_timeout_s: float, retry_failed: bool, flags: Dict[str, Any]
+    folder: Path,
+    flags: Dict[str, Any],
+    cell_timeout_s: float,
+    retry_failed: bool,
+    cluster: Optional[str],
 ) -> SweepDocument:
     from ..record.run import ensure_folder
     from ..tools.sweep.cell import measure_cell, run_sweep
@@ -114,22 +124,47 @@ def _run(
     waiting = sum(cell.result is None for cell in document.cells)
     click.echo(f"{waiting} of {len(document.cells)} cells to run in {folder}", err=True)
     environments = RuntimeResolver()
-    with ProgressBar("steps") as bar:
+    with ProgressBar("steps") as bar, ExitStack() as stack:
         progress = _CellProgress(bar)
+        joined = None
+        if cluster is not None:
+            from ..distributed.cluster import Cluster
+
+            joined = stack.enter_context(Cluster(cluster, 0, "spread", bar.print_line))
 
         def execute(position: int) -> CellResult:
-            return measure_cell(
-                planned[position], folder, cell_timeout_s, environments, progress.show_steps
-            )
+            cell = planned[position]
+            if joined is None or cell.plan is None:
+                return measure_cell(cell, folder, cell_timeout_s, environments, progress.show_steps)
+            function = partial(_measure_there, cell, cell_timeout_s)
+            result: CellResult = joined.call_on_free_node(function, cell.plan, folder)
+            return result
 
         order = order_cells(document.cells, document.order_seed)
+        nodes = 1 if joined is None else len(joined.nodes)
         try:
-            run_sweep(document, folder, order, execute, progress.show_cell)
+            run_sweep(document, folder, order, execute, progress.show_cell, nodes)
         except Interrupted:
             if any(cell.result for cell in document.cells):
                 _write_reports(document, folder)
             raise
     return document
+
+
+def _measure_there(
+    cell: PlannedCell, cell_timeout_s: float, plan: Plan, folder: Path, variables: Dict[str, str]
+) -> CellResult:
+    """On a node of a cluster, with its own data and environment."""
+    from ..tools.sweep.cell import measure_cell
+    from ..worker.environment import RuntimeResolver
+
+    return measure_cell(
+        replace(cell, plan=plan), folder, cell_timeout_s, RuntimeResolver(variables), _say_nothing
+    )
+
+
+def _say_nothing(message: str, done: int, total: int) -> None:
+    """A node has no terminal."""
 
 
 class _CellProgress:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
@@ -30,7 +29,7 @@ Merge = Callable[[str, Sequence[Dict[str, Any]]], Dict[str, Any]]
 
 
 class RankProcess(WorkerProcess):
-    """A rank on this machine; its log is in `logs`, and the kernel ends it with the controller."""
+    """A rank on this machine; its log is in `logs`, and the kernel ends it with its parent."""
 
     def __init__(
         self,
@@ -39,13 +38,11 @@ class RankProcess(WorkerProcess):
         command: List[str],
         environment: Dict[str, str],
         logs: Path,
-        connection: Optional[socket.socket] = None,
     ) -> None:
-        """Another machine asks the rank over `connection`, if given (see `WorkerProcess`)."""
         name = f"{group}.rank-{identity.rank}"
         variables = {**environment, PARENT_VARIABLE: str(os.getpid())}
         title, log = create_title(group, identity), logs / f"{name}.log"
-        super().__init__(name, command, variables, log, title, connection)
+        super().__init__(name, command, variables, log, title)
 
     def write_stack(self) -> None:
         """Make the rank write its Python stack to its log, if it still can."""

@@ -56,12 +56,12 @@ def merge_answers(
     answers: Sequence[Answer],
     strategy: Optional[str] = None,
     cores: Sequence[Sequence[int]] = (),
-    nodes: int = 1,
+    hosts: Sequence[str] = (),
 ) -> Answer:
     """The answer of a group to `call`.
 
-    `answers` and `cores` are ordered by rank. Each of the `nodes` has the same number of ranks.
-    Raises WorkerError if the ranks contradict each other.
+    `answers`, `cores` and `hosts` are ordered by rank; without `hosts` all are on one. Raises
+    WorkerError if the ranks contradict each other.
     """
     if call not in CALLS:
         raise WorkerError(f"the call {call} cannot be asked of a group of ranks")
@@ -80,7 +80,7 @@ def merge_answers(
         merged["rank_peak_rss_bytes"] = [answer["peak_rss_bytes"] for answer in answers]
     if call == "train" and strategy == OWN_LOSSES:
         merged["losses"] = [_mean(step) for step in zip(*(answer["losses"] for answer in answers))]
-    if "machine_busy_s" in merged and _have_own_cores(cores, nodes):
+    if "machine_busy_s" in merged and _have_own_cores(cores, hosts):
         merged["machine_busy_s"] = _sum([answer["machine_busy_s"] for answer in answers])
     return merged
 
@@ -105,7 +105,9 @@ def _weigh_losses(answers: Sequence[Answer]) -> Optional[float]:
     return total / samples
 
 
-def _have_own_cores(cores: Sequence[Sequence[int]], nodes: int) -> bool:
-    """True if no two ranks of a machine share a core, so that each reads how busy its own were."""
-    each = len(cores) // nodes
-    return all(are_disjoint(cores[n * each : (n + 1) * each]) for n in range(nodes))
+def _have_own_cores(cores: Sequence[Sequence[int]], hosts: Sequence[str]) -> bool:
+    """True if no two ranks of a host share a core, so that each reads how busy its own were."""
+    by_host: Dict[str, List[Sequence[int]]] = {}
+    for own, host in zip(cores, hosts or [""] * len(cores)):
+        by_host.setdefault(host, []).append(own)
+    return all(map(are_disjoint, by_host.values()))

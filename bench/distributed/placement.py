@@ -12,21 +12,20 @@ process may use all cores, as its user would run it.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Sequence
-
-from pydantic import BaseModel
 
 from ..config import Contender
 from ..training.identity import Identity
+from ..worker.environment import TUNED, RuntimeResolver
 
+RANK = "oneflow_bench.bench.distributed.worker"  # the module that a rank's process runs
 CORES = "BENCH_RANK_CORES"  # of a rank, separated by commas
 THREADS = "OMP_NUM_THREADS"
 LOOPBACK = "127.0.0.1"
 
 
 class Address(NamedTuple):
-    """The address at which rank 0, or machine 0, listens."""
+    """The address at which rank 0, or the head of a cluster, listens."""
 
     host: str
     port: int
@@ -93,16 +92,7 @@ def create_placement_variables(placement: Placement, divide_threads: bool) -> Di
     }
 
 
-class RankStart(BaseModel):
-    """The message by which machine 0 starts a rank on another machine."""
-
-    placement: Placement
-    contender: Contender  # under the name of its process
-
-    def check_contender(self, contenders: Sequence[Contender]) -> None:
-        """Raise ValueError for a contender that is not on this machine's own command line."""
-        name = self.contender.name
-        for one in contenders:
-            if one.model_copy(update={"name": name}) == self.contender and Path(name).name == name:
-                return
-        raise ValueError("machine 0 asks for a contender that this machine was not started with")
+def divides_threads(contender: Contender, environments: RuntimeResolver) -> bool:
+    """Whether each rank gets as many threads as cores: if nobody has set the number of threads."""
+    given = {**environments.base, **contender.env}
+    return contender.runtime == TUNED and THREADS not in given

@@ -75,12 +75,10 @@ class RankRequest(NamedTuple):
     ranks: Optional[int]  # of the contenders that do not say it themselves
     oversubscribe: bool
     weak: bool
-    machines: int = 1
+    usable_cores: Optional[int] = None  # of this machine; None: a cluster has its own
 
 
-def resolve_contenders(
-    contenders: Sequence[Contender], request: RankRequest, usable_cores: int
-) -> Availability:
+def resolve_contenders(contenders: Sequence[Contender], request: RankRequest) -> Availability:
     """Check the contenders beside the flags and the machine; what cannot be run here is left out.
 
     Raises InputError for numbers of ranks that cannot be had.
@@ -93,7 +91,8 @@ def resolve_contenders(
                     f"{flag} was given and no contender trains in several ranks; give such as "
                     "--contender ddp or --contender graph-dp"
                 )
-    check_cores(ranks // request.machines, usable_cores, request.oversubscribe)
+    if request.usable_cores is not None:
+        check_cores(ranks, request.usable_cores, request.oversubscribe)
     if request.weak and contenders[0].ranks > 1:
         raise InputError(
             f"--weak sets several ranks against one process and the baseline {contenders[0].name} "

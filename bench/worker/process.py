@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 from contextlib import contextmanager
@@ -57,25 +56,20 @@ class WorkerProcess:
         environment: Dict[str, str],
         log: Path,
         title: Optional[str] = None,
-        connection: Optional[socket.socket] = None,
     ) -> None:
-        """`title` is what errors call it: "the worker 'NAME'" where it is not given.
-
-        Whoever is at the other end of `connection` asks the worker, where it is given; it is the
-        worker's alone from then on, and only what needs no answer can be done here.
-        """
+        """`title` is what errors call it: "the worker 'NAME'" where it is not given."""
         self.name = name
         self.title = title or f"the worker '{name}'"
         self._log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        read_end, write_end = os.pipe() if connection is None else (-1, connection.detach())
+        read_end, write_end = os.pipe()
         self._replies, self._answers = read_end, AnswerStream(read_end)
         try:
             with open(log, "ab") as log_file, _hold_interruptions():
                 self._process = subprocess.Popen(
                     [*command, "--reply-fd", str(write_end)],
                     env=environment,
-                    stdin=subprocess.PIPE if connection is None else write_end,
+                    stdin=subprocess.PIPE,
                     stdout=log_file,
                     stderr=subprocess.STDOUT,
                     pass_fds=[write_end],
@@ -86,8 +80,7 @@ class WorkerProcess:
             self.close()
             raise
         except OSError as error:
-            if read_end >= 0:
-                os.close(read_end)
+            os.close(read_end)
             raise WorkerError(
                 f"{self.title} could not be started with {command[0]} ({error.strerror}); "
                 "check the contender's python"
@@ -185,8 +178,7 @@ class WorkerProcess:
 
     def close_input(self) -> None:
         """Let the worker know that nothing more will be asked."""
-        if self._process.stdin is None:  # it is asked by another
-            return
+        assert self._process.stdin is not None
         try:
             self._process.stdin.close()
         except BrokenPipeError:

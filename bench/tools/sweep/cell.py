@@ -13,9 +13,10 @@ import shutil
 import signal
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...config import Contender
 from ...errors import InputError, Interrupted, WorkerError, WorkerTimeout
@@ -190,11 +191,13 @@ def run_sweep(
     order: Sequence[int],
     execute: Execute,
     observe: CellObserver = lambda cell, done, total, left_s: None,
+    parallel: int = 1,
 ) -> None:
     """Run the cells that have no result, in `order`. `sweep.json` is written after every cell.
 
-    `observe` is called for each cell before it starts and after it ended (then it has a result).
-    Raises Interrupted on Ctrl-C, and InputError if the folder cannot be written to.
+    `parallel` cells run at a time, each on a machine of its own. `observe` is called for each cell
+    before it starts and after it ended (then it has a result). Raises Interrupted on Ctrl-C, and
+    InputError if the folder cannot be written to.
     """
     durations_s: List[float] = []
     total = len(document.cells)
@@ -202,13 +205,20 @@ def run_sweep(
     document.status = "running"
     save_sweep(folder, document)
     try:
-        for count, position in enumerate(waiting):
-            cell, left = document.cells[position], len(waiting) - count
-            observe(cell, total - left, total, estimate_remaining_s(durations_s, left))
-            cell.result = execute(position)
-            durations_s.append(cell.result.duration_s)
+        left = len(waiting)
+
+        def start(position: int) -> CellResult:
+            left_s = estimate_remaining_s(durations_s, left, parallel)
+            observe(document.cells[position], total - left, total, left_s)
+            return execute(position)
+
+        for position, result in _run_cells(start, waiting, parallel):
+            left -= 1
+            document.cells[position].result = result
+            durations_s.append(result.duration_s)
             save_sweep(folder, document)
-            observe(cell, total - left + 1, total, estimate_remaining_s(durations_s, left - 1))
+            left_s = estimate_remaining_s(durations_s, left, parallel)
+            observe(document.cells[position], total - left, total, left_s)
         document.status = "complete"
     except (Interrupted, KeyboardInterrupt):
         document.status = "interrupted"
@@ -221,8 +231,27 @@ def run_sweep(
         save_sweep(folder, document)
 
 
-def estimate_remaining_s(durations_s: Sequence[float], left: int) -> Optional[float]:
+def _run_cells(
+    start: Execute, waiting: Sequence[int], parallel: int
+) -> Iterator[Tuple[int, CellResult]]:
+    """Positions and results as cells end. One at a time runs in this thread, for its signals."""
+    if parallel == 1:
+        yield from ((position, start(position)) for position in waiting)
+        return
+    with ThreadPoolExecutor(parallel) as pool:
+        pending = {pool.submit(start, position): position for position in waiting}
+        try:
+            for future in as_completed(pending):
+                yield pending[future], future.result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def estimate_remaining_s(
+    durations_s: Sequence[float], left: int, parallel: int = 1
+) -> Optional[float]:
     """Seconds that `left` cells will take: the mean of those done, since the order is random."""
     if not left:
         return 0.0
-    return statistics.mean(durations_s) * left if durations_s else None
+    return statistics.mean(durations_s) * left / parallel if durations_s else None

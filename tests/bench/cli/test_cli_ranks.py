@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 
 import pytest
 from records import create_rank_record, create_speed_events, save_record
 from test_cli import bench, refused
 
 QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6", "--no-speed"]
-MASTER = ["--master", "127.0.0.1:29500"]
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -33,14 +31,9 @@ CORES = len(os.sched_getaffinity(0))
          "accumulation_steps=3 does not divide the batch of each of 2 ranks, 16 images"),
         (["--weak", "--speed"], "--weak was given and no contender"),
         (["--ranks", "2", "--oversubscribe", "--weak"], "--no-speed"),
-        (["--ranks", "2", "--nodes", "2", "--node-rank", "2", *MASTER], "is not below --nodes 2"),
-        (["--ranks", "2", "--nodes", "2", "--node-rank", "0"], "needs --master HOST:PORT"),
-        (["--ranks", "3", "--nodes", "2", "--node-rank", "0", *MASTER], "a multiple of 2"),
-        (["--ranks", "2", "--nodes", "2", "--node-rank", "0", *MASTER], "needs --token"),
-        (["--ranks", "2", "--nodes", "2", "--node-rank", "0", "--token", "t",
-          "--master", "203.0.113.1:29500"], "cannot be listened on"),
-        (["--ranks", "2", "--nodes", "2", "--node-rank", "0", "--token", "t",
-          "--master", "no-such-host.invalid:29500"], "is not known to this machine"),
+        (["--ranks", "2", "--cluster", "127.0.0.1:1"], "no Ray cluster answers at --cluster"),
+        (["--cluster", "127.0.0.1:1"], "no contender trains in several ranks"),
+        (["--ranks", "2", "--placement", "pack"], "--placement pack was given without --cluster"),
     ],
 )  # fmt: skip
 def test_what_ranks_cannot_have_is_refused(arguments, words, tmp_path):
@@ -59,37 +52,6 @@ def test_one_mode_is_refused_alike(mode, tmp_path):
 @pytest.mark.parametrize("command", [["versions", "0.8.0", "0.9.0"], ["sweep"], ["check"]])
 def test_commands_that_do_not_run_in_ranks_do_not_take_them(command):
     refused(bench(*command, "--ranks", "2"), "--ranks")
-
-
-def test_the_commands_of_all_machines_are_printed():
-    given = ["--plan", "--nodes", "2", "--ranks", "4", *MASTER]
-    done = bench("launch", *given, "compare", "--contender", "ddp", "--epochs", "1")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == 4 and lines[0].startswith("# machine 0 of 2 (the master): ranks 0, 1")
-    words = shlex.split(lines[3])
-    assert words[:2] == ["bench", "compare"] and words[words.index("--node-rank") + 1] == "1"
-    token = words.index("--token") + 1
-    assert lines[1].split()[-1] == words[token] and len(words[token]) == 32
-    done = bench("launch", *given, "--json", "compare", "--contender", "ddp", "--epochs", "1")
-    again = json.loads(done.stdout)[1]["command"]
-    assert again[token] != words[token]  # made for one run
-    assert again[:token] + words[token : token + 1] == words
-
-
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        (["compare"], "starts nothing by itself; give --plan"),
-        (["--plan", "--ranks", "2", "compare"], "needs --nodes"),
-        (["--plan", "--nodes", "2", "compare"], "needs --ranks"),
-        (["--plan", "--nodes", "2", "--ranks", "2", "compare"], "needs --master"),
-        (["--plan", "--nodes", "2", "--ranks", "2", *MASTER], "was given nothing to start"),
-        (["--plan", "--nodes", "2", "--ranks", "2", *MASTER, "doctor"], "was given 'doctor'"),
-    ],
-)
-def test_a_plan_that_cannot_be_made_is_refused(arguments, words):
-    refused(bench("launch", *arguments), words)
 
 
 def test_a_stored_run_of_ranks_is_reported_again(tmp_path):

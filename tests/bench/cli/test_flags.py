@@ -17,7 +17,11 @@ from oneflow_bench.bench.plan.fields import SETTINGS, list_settings
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "flags.json").read_text())
 # flag of a command -> the sentence that says what replaced it
-REMOVED_FLAGS = {}
+REMOVED_FLAGS = {
+    f"{command} {flag}": "several machines are a Ray cluster now; give --cluster"
+    for command in ("eager", "graph", "compare")
+    for flag in ("--nodes", "--node-rank", "--master", "--token")
+}
 
 
 def find_command(path):
@@ -73,6 +77,16 @@ def test_a_removed_command_says_what_replaced_it(command):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == f"error: {REMOVED[command]}\n"
+
+
+@pytest.mark.parametrize("path", sorted(REMOVED_FLAGS))
+def test_a_removed_flag_says_what_replaced_it(path):
+    command, flag = path.split()
+    done = subprocess.run(
+        [sys.executable, "-m", "oneflow_bench", command, flag, "2"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {flag} is gone: {REMOVED_FLAGS[path]}")
 
 
 def test_each_command_is_a_file_of_its_name():

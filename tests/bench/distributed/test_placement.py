@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from oneflow_bench.bench.distributed.placement import CORES, are_disjoint, divide_cores
+from oneflow_bench.bench.distributed.node import read_node_environment
+from oneflow_bench.bench.distributed.placement import CORES, Address, are_disjoint, divide_cores
+from oneflow_bench.bench.distributed.starting import divide_hosts_cores, place_ranks
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 7, 8, 64])
@@ -41,3 +43,18 @@ def test_a_process_keeps_to_the_cores_it_was_given():
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
     )
     assert done.stdout.decode().strip() == f"[{core}]"
+
+
+def test_the_ranks_of_a_host_divide_its_cores_and_count_by_it():
+    hosts = ["a", "b", "a"]
+    cores = divide_hosts_cores(hosts, [[0, 1, 2], [0, 1], [0, 1, 2]])
+    assert cores == [[0], [0, 1], [1, 2]]
+    placed = place_ranks(hosts, cores, Address("a", 1))
+    assert [one.local_rank for one in placed] == [0, 0, 1]
+    assert [one.identity.rank for one in placed] == [0, 1, 2]
+    assert [one.cores for one in placed] == cores
+
+
+def test_the_environment_of_a_node_is_its_parents(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "77")  # set after the start, as Ray does
+    assert read_node_environment().get("OMP_NUM_THREADS") != "77"

@@ -15,7 +15,7 @@ def parse(*texts):
 
 
 def request(**given):
-    usual = {"ranks": 2, "oversubscribe": False, "weak": False}
+    usual = {"ranks": 2, "oversubscribe": False, "weak": False, "usable_cores": 2}
     return RankRequest(**{**usual, **given})
 
 
@@ -35,7 +35,7 @@ def test_a_run_has_one_number_of_ranks():
 
 
 def test_what_is_not_available_is_left_out_and_said():
-    found = resolve_contenders(parse("eager", "ddp", "graph-zero"), request(), 2)
+    found = resolve_contenders(parse("eager", "ddp", "graph-zero"), request())
     assert [one.name for one in found.contenders] == ["eager", "ddp"]
     assert "aborts the process" in found.unavailable["graph-zero"]
 
@@ -53,7 +53,7 @@ def test_what_is_not_available_is_left_out_and_said():
 )
 def test_what_cannot_be_had_is_refused_in_one_sentence(texts, given, words):
     with pytest.raises(InputError, match=words) as info:
-        resolve_contenders(parse(*texts), request(**given), 2)
+        resolve_contenders(parse(*texts), request(**given))
     assert "\n" not in str(info.value)
 
 

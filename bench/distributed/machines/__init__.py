@@ -1,1 +1,0 @@
-"""Ranks on several machines, over a link of our own."""

@@ -1,0 +1,1 @@
+from ray_cluster import cluster  # noqa: F401  a fixture
