@@ -77,7 +77,7 @@ def note_difference(entry: Entry, note: str) -> TensorDifference:
 
 
 def _create(entry: Entry, **measures: Any) -> TensorDifference:
-    return TensorDifference(**entry.model_dump(exclude={"digest"}), **measures)
+    return TensorDifference(**entry.model_dump(exclude={"digest", "owner"}), **measures)
 
 
 def measure_difference(

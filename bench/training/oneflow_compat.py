@@ -8,6 +8,7 @@ variables of `worker.environment`. The doctor's worker runs without the suite an
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any, List, Tuple
 
@@ -137,6 +138,13 @@ def place_everywhere(array: np.ndarray, like: flow.Tensor) -> flow.Tensor:
     if not like.is_global:
         return tensor
     return tensor.to_global(placement=place_on_all(like.placement.type), sbp=flow.sbp.broadcast)
+
+
+def find_owner(model: nn.Module, buffer: str) -> str:
+    """The OneFlow class of the module that holds a buffer: Module for a class of the user's own."""
+    module = functools.reduce(getattr, buffer.split(".")[:-1], model)
+    kinds = type(module).__mro__
+    return next(kind.__name__ for kind in kinds if kind.__module__.startswith("oneflow."))
 
 
 def device_of(module: nn.Module) -> str:
