@@ -143,9 +143,10 @@ def _judge(
         moves = [subtract(e, r), *(subtract(run, e) for run in runs)]
         whole = isinstance(group, slice)
         luck = 1.0 if whole and not runs else norm_quantile(moves, CHANCE)
-        found += _judge_elements(multiplier, luck, r, subtract(g, r), moves)
+        errors = subtract(g, r)
+        found += _judge_elements(multiplier, luck, r, errors, moves)
         if whole and level not in LATER_LEVELS:
-            found.append(_judge_factor(r, e, g, runs))
+            found.append(_judge_factor(r, e, errors, moves))
     if not all(math.isfinite(ratio) for ratio, _ in found):
         return None, None
     ratio, note = max(found, key=lambda one: one[0])
@@ -165,13 +166,13 @@ def _judge_elements(
 
 
 def _judge_factor(
-    r: np.ndarray, e: np.ndarray, g: np.ndarray, runs: Sequence[np.ndarray]
+    r: np.ndarray, e: np.ndarray, errors: np.ndarray, moves: Sequence[np.ndarray]
 ) -> Tuple[float, Optional[str]]:
     """The common factor over its limit, with a description; 0 if it explains too little."""
-    factor, explained = regress(subtract(g, e), e)
+    factor, explained = regress(errors - moves[0], e)
     if explained <= max(EXPLAINED, chance_correlation(e, CHANCE)):
         return 0.0, None
-    own = [regress(subtract(e, r), r), *(regress(subtract(run, e), e) for run in runs)]
+    own = [regress(move, r) for move in moves]  # e is as good as r here
     limit = FACTOR * max(abs(one) for one, _ in own) + FACTOR_FLOOR * _EPS
     limit += _TINY / max(rms(e), _TINY * _EPS)
     return abs(

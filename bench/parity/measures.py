@@ -10,6 +10,7 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
+_SAFE = 1e-280  # below it, and above its inverse, squares lose digits
 WIDTH, GAP, LEAST = 8, 10, 16  # of groups: powers of two, powers of two, elements
 
 
@@ -17,8 +18,11 @@ def rms(values: np.ndarray) -> float:
     """Root mean square in float64; 0 for no elements, nan or inf if it holds one."""
     if values.size == 0:
         return 0.0
-    wide = values.astype(np.float64, copy=False)
-    scale = float(np.abs(wide).max())
+    wide = values.astype(np.float64, copy=False).ravel()
+    total = float(np.dot(wide, wide))
+    if _SAFE < total < 1 / _SAFE:
+        return math.sqrt(total / wide.size)
+    scale = largest(wide)
     if scale == 0 or not math.isfinite(scale):
         return scale
     # scaled, so that squares neither underflow nor overflow
@@ -78,16 +82,14 @@ def subtract(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def largest(values: np.ndarray) -> float:
     """The largest |value|."""
-    return float(np.abs(values).max())
+    return max(abs(float(values.max())), abs(float(values.min())))
 
 
 def count_effective(values: np.ndarray) -> float:
     """(sum v^2)^2 / sum v^4: how many equal elements would scatter as much; n / 3 if normal."""
-    scale = rms(values)
-    if scale == 0 or not math.isfinite(scale):
-        return float(values.size)
-    squares = np.square(values / scale)
-    return float(values.size**2 / np.dot(squares, squares))
+    squares = np.square(values, dtype=np.float64)
+    fourth = float(np.dot(squares, squares))
+    return float(squares.sum()) ** 2 / fourth if 0 < fourth < math.inf else float(values.size)
 
 
 def norm_quantile(moves: Sequence[np.ndarray], chance: float) -> float:
@@ -114,11 +116,11 @@ def chance_correlation(values: np.ndarray, chance: float) -> float:
 
 def regress(values: np.ndarray, on: np.ndarray) -> Tuple[float, float]:
     """(coefficient, part of the square that it explains), without an intercept; 0 if one is 0."""
-    scales = rms(values), rms(on)
-    if not all(0 < scale < math.inf for scale in scales):
+    wide = on.astype(np.float64, copy=False)
+    own, square, product = np.dot(values, values), np.dot(wide, wide), np.dot(values, wide)
+    if not 0 < own * square < math.inf:
         return 0.0, 0.0
-    product = float(np.dot(values / scales[0], on / scales[1])) / values.size
-    return product * scales[0] / scales[1], product**2
+    return float(product / square), float(product**2 / (own * square))
 
 
 def list_groups(exact: np.ndarray) -> List[np.ndarray]:
