@@ -1,16 +1,29 @@
 """One tensor that is not bitwise equal: the distance between the modes, and is it rounding?
 
-With r the float64 reference and RMS over the tensor's elements,
+With r the float64 reference and RMS over elements,
 
     eager error  e = RMS(eager - r)        graph error  g = RMS(graph - r)
     limit        x = M * max(e, p) + FLOOR * 2^-23 * RMS(r)
 
-the tensor is *equal within rounding* if g <= x and *different* if not; `error_ratio` is g / x. M is
-2 for tensors of one step, and 4 for tensors after several steps, where chance has more room. p is 0
-at first. If a tensor is different, p becomes the largest RMS(perturbed - eager) of some perturbed
-runs. The comparison of the compiled model's error with eager's own, from a wider reference, is the
-idea of PyTorch's benchmark runner (torchdynamo `same`). The thresholds come from the zoo, see
-docs/check.md.
+the tensor is *equal within rounding* if g <= x and *different* if not. M is 2 for tensors of one
+step, and 4 for tensors after several steps, where chance has more room. p is 0 at first. If a
+tensor is different, p becomes the largest RMS(perturbed - eager) of some perturbed runs. The
+comparison of the compiled model's error with eager's own, from a wider reference, is the idea of
+PyTorch's benchmark runner (torchdynamo `same`). The thresholds come from the zoo: docs/check.md.
+
+An element must not hide behind others, so three more limits hold:
+
+- g <= x in every group of elements of one magnitude (`measures.list_groups`). M is multiplied there
+  by sqrt(F), the quantile at CHANCE of a ratio of norms of so few elements. Over the whole tensor
+  it is multiplied so once there are perturbed runs.
+- The largest error of one element is at most ELEMENT M times the largest in eager mode.
+- The *common factor* is the coefficient of graph - eager on eager. Errors without a common factor
+  cancel in it, so it tells a factor far below their norm. It may be FACTOR times the largest
+  coefficient of eager's own error and of the perturbed runs, or FACTOR_FLOOR * 2^-23, if it
+  explains a part of EXPLAINED of the difference's square. It is not used after several steps:
+  running variances there drift together.
+
+`error_ratio` is the largest error over its limit.
 
 A perturbed run is an eager run that differs from eager mode by no more than rounding may. No
 formula tells how a training run amplifies one rounding error: deep models with batch norm multiply
@@ -24,78 +37,38 @@ correction (`adam_rounding`) and the norm of all gradients (`clip_rounding`).
 from __future__ import annotations
 
 import math
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..config import Workload
 from . import result as levels
-from .result import TensorDifference, Verdict
+from .measures import (
+    chance_correlation,
+    cosine,
+    find_largest,
+    largest,
+    list_groups,
+    max_ulp_distance,
+    norm_quantile,
+    regress,
+    rms,
+    rms_difference,
+    subtract,
+)
+from .result import TensorDifference
 from .tensors import Entry
 
 MULTIPLIER = 2.0
 LATER_MULTIPLIER = 4.0
 LATER_LEVELS = (levels.LOSS_CURVE, levels.TRAINED, levels.RESUMED, levels.VALIDATION)
 FLOOR = 2.0
+CHANCE = 1e-5  # of an F quantile, before the multiplier
+ELEMENT = 16.0  # times the multiplier, for the largest error of one element
+FACTOR, FACTOR_FLOOR = 4.0, 8.0
+EXPLAINED = 0.25  # of the difference's square, by a common factor
 EXACT_LEVELS = (levels.INITIAL_WEIGHTS, levels.BATCHES)  # no rounding lies before these
-_EPS = 2.0**-23  # of float32
-
-
-def rms(values: np.ndarray) -> float:
-    """Root mean square in float64; 0 for no elements, nan or inf if it holds one."""
-    if values.size == 0:
-        return 0.0
-    wide = values.astype(np.float64, copy=False)
-    scale = float(np.abs(wide).max())
-    if scale == 0 or not math.isfinite(scale):
-        return scale
-    # scaled, so that squares neither underflow nor overflow
-    return scale * float(np.sqrt(np.mean((wide / scale) ** 2)))
-
-
-def rms_difference(left: np.ndarray, right: np.ndarray) -> float:
-    """RMS of left - right, in float64."""
-    return rms(left.astype(np.float64, copy=False) - right.astype(np.float64, copy=False))
-
-
-def max_ulp_distance(left: np.ndarray, right: np.ndarray) -> Optional[int]:
-    """Largest number of representable values between two float32 or float64 arrays.
-
-    The bit patterns are mapped to integers that are ordered as the numbers are, so the distance
-    crosses zero correctly. None for other types, or if a value is not a number.
-    """
-    if left.dtype != right.dtype or left.dtype not in (np.float32, np.float64) or left.size == 0:
-        return None
-    if np.isnan(left).any() or np.isnan(right).any():
-        return None
-    # as unsigned: a float64's distance may pass the largest signed integer
-    a, b = _ordered(left), _ordered(right)
-    return int(np.where(a > b, a - b, b - a).max())
-
-
-def _ordered(values: np.ndarray) -> np.ndarray:
-    wide = values.dtype == np.float64
-    bits = np.ascontiguousarray(values).view(np.uint64 if wide else np.uint32).astype(np.uint64)
-    sign = np.uint64(1 << (63 if wide else 31))
-    ordered: np.ndarray = np.where(bits & sign, sign - (bits & (sign - np.uint64(1))), sign + bits)
-    return ordered
-
-
-def cosine(left: np.ndarray, right: np.ndarray) -> Optional[float]:
-    """Cosine of the angle between two tensors; None if one is zero or not finite."""
-    scales = rms(left), rms(right)
-    if not all(0 < scale < math.inf for scale in scales):
-        return None
-    a = left.astype(np.float64).ravel() / scales[0]
-    b = right.astype(np.float64).ravel() / scales[1]
-    return float(np.dot(a, b)) / left.size
-
-
-def find_largest(left: np.ndarray, right: np.ndarray) -> Tuple[int, ...]:
-    """Index of the largest |right - left|; one that is not a number counts as largest."""
-    difference = np.abs(right.astype(np.float64) - left.astype(np.float64))
-    flat = np.where(np.isnan(difference), np.inf, difference).argmax()
-    return tuple(int(i) for i in np.unravel_index(flat, left.shape))
+_EPS, _TINY = 2.0**-23, 2.0**-126  # of float32
 
 
 def note_difference(entry: Entry, note: str) -> TensorDifference:
@@ -104,7 +77,7 @@ def note_difference(entry: Entry, note: str) -> TensorDifference:
 
 
 def _create(entry: Entry, **measures: Any) -> TensorDifference:
-    return TensorDifference(**entry.model_dump(exclude={"digest"}), **measures)
+    return TensorDifference(**entry.model_dump(exclude={"digest", "owner"}), **measures)
 
 
 def measure_difference(
@@ -119,22 +92,23 @@ def measure_difference(
         return note_difference(
             entry, f"{eager.dtype} in eager and {graph.dtype} in graph mode, other values"
         )
-    infinite = int((np.isfinite(eager) != np.isfinite(graph)).sum())
-    note = f"{infinite} elements are finite in one mode and not in the other" if infinite else None
-    eager, graph, reference = _mask_infinite(eager, graph, reference)
-    exact = eager if reference is None else reference
-    scale = rms(exact)
-    eager_error, graph_error = (rms_difference(mode, exact) for mode in (eager, graph))
-    error = max([eager_error, *(rms_difference(run, eager) for run in perturbed)])
-    ratio, verdict = _judge(entry.level, scale, error, graph_error)
+    finite = np.isfinite(eager) & np.isfinite(graph)
+    infinite = int((~finite & (eager != graph) & ~(np.isnan(eager) & np.isnan(graph))).sum())
+    note = f"{infinite} elements are not finite and not the same in both modes" * bool(infinite)
+    exact = eager if reference is None else np.where(np.isfinite(reference), reference, eager)
+    if not finite.all():  # elements that tell no rounding
+        exact, eager, graph = (np.where(finite, side, 0) for side in (exact, eager, graph))
+        perturbed = [np.where(finite, run, 0) for run in perturbed]
+    ratio, described = _judge(entry.level, exact, eager, graph, perturbed)
+    different = bool(infinite) or ratio is None or ratio > 1
     index = find_largest(eager, graph)
     eager_value, graph_value = float(eager[index]), float(graph[index])
     return _create(
         entry,
-        verdict="different" if note else verdict,
-        reference_rms=scale,
-        eager_error=eager_error,
-        graph_error=graph_error,
+        verdict="different" if different else "equal within rounding",
+        reference_rms=rms(exact),
+        eager_error=rms_difference(eager, exact),
+        graph_error=rms_difference(graph, exact),
         difference_rms=rms_difference(graph, eager),
         error_ratio=ratio,
         max_abs=abs(graph_value - eager_value),
@@ -144,35 +118,66 @@ def measure_difference(
         eager_value=eager_value,
         graph_value=graph_value,
         reference_value=None if reference is None else float(reference[index]),
-        note=note,
+        note=note or (described if different else None),
     )
 
 
 def _judge(
-    level: str, scale: float, eager_error: float, graph_error: float
-) -> Tuple[Optional[float], Verdict]:
-    """(error_ratio, verdict); a ratio that is not finite is None."""
+    level: str,
+    exact: np.ndarray,
+    eager: np.ndarray,
+    graph: np.ndarray,
+    perturbed: Sequence[np.ndarray],
+) -> Tuple[Optional[float], Optional[str]]:
+    """(largest error over its limit, its description or None if the whole tensor's norm says it).
+
+    The ratio is None where no rounding is allowed, or a limit is not finite.
+    """
     if level in EXACT_LEVELS:
-        return None, "different"
+        return None, None
     multiplier = LATER_MULTIPLIER if level in LATER_LEVELS else MULTIPLIER
-    limit = multiplier * eager_error + FLOOR * _EPS * scale
-    if limit == 0 or not math.isfinite(limit):
-        return None, "equal within rounding" if graph_error == 0 else "different"
-    ratio = graph_error / limit
-    return ratio, "equal within rounding" if ratio <= 1 else "different"
+    found: List[Tuple[float, Optional[str]]] = []
+    groups = list_groups(exact)
+    for group in [slice(None)] + groups * (len(groups) > 1):
+        r, e, g, *runs = (side.ravel()[group] for side in (exact, eager, graph, *perturbed))
+        moves = [subtract(e, r), *(subtract(run, e) for run in runs)]
+        whole = isinstance(group, slice)
+        luck = 1.0 if whole and not runs else norm_quantile(moves, CHANCE)
+        errors = subtract(g, r)
+        found += _judge_elements(multiplier, luck, r, errors, moves)
+        if whole and level not in LATER_LEVELS:
+            found.append(_judge_factor(r, e, errors, moves))
+    if not all(math.isfinite(ratio) for ratio, _ in found):
+        return None, None
+    ratio, note = max(found, key=lambda one: one[0])
+    return ratio, None if found[0][0] > 1 else note
 
 
-def _mask_infinite(
-    eager: np.ndarray, graph: np.ndarray, reference: Optional[np.ndarray]
-) -> Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]:
-    """All sides with 0 at elements that are not finite in one of them, which tell no rounding."""
-    finite = np.isfinite(eager) & np.isfinite(graph)
-    if reference is not None:
-        finite &= np.isfinite(reference)
-    if finite.all():
-        return eager, graph, reference
-    masked = None if reference is None else np.where(finite, reference, 0)
-    return np.where(finite, eager, 0), np.where(finite, graph, 0), masked
+def _judge_elements(
+    multiplier: float, luck: float, r: np.ndarray, errors: np.ndarray, moves: Sequence[np.ndarray]
+) -> Iterator[Tuple[float, str]]:
+    """Error over limit, with a description, of the elements' norm and of the largest."""
+    elements = f"{r.size} elements near {rms(r):.1e}: "
+    for size, times, label in ((rms, luck, ""), (largest, max(ELEMENT, luck), "one of ")):
+        error, own = size(errors), max(map(size, moves))
+        limit = multiplier * times * own + FLOOR * _EPS * size(r) + _TINY
+        numbers = f"graph error {error:.2e}, eager error {size(moves[0]):.2e}"
+        yield error / limit, label + elements + numbers
+
+
+def _judge_factor(
+    r: np.ndarray, e: np.ndarray, errors: np.ndarray, moves: Sequence[np.ndarray]
+) -> Tuple[float, Optional[str]]:
+    """The common factor over its limit, with a description; 0 if it explains too little."""
+    factor, explained = regress(errors - moves[0], e)
+    if explained <= max(EXPLAINED, chance_correlation(e, CHANCE)):
+        return 0.0, None
+    own = [regress(move, r) for move in moves]  # e is as good as r here
+    limit = FACTOR * max(abs(one) for one, _ in own) + FACTOR_FLOOR * _EPS
+    limit += _TINY / max(rms(e), _TINY * _EPS)
+    return abs(
+        factor
+    ) / limit, f"all values are off by a factor of 1 {factor:+.2e}, limit {limit:.2e}"
 
 
 def describe_error(difference: TensorDifference) -> str:

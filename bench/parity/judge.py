@@ -16,7 +16,16 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from .difference import describe_error, measure_difference, note_difference
 from .result import BATCHES, LEVELS, KnownHit, LevelResult, TensorDifference, Verdict
-from .tensors import MISSING_DIGEST, Entry, Pair, Wanted, load_values, pair_entries
+from .tensors import (
+    MISSING_DIGEST,
+    OUTPUT,
+    Entry,
+    Pair,
+    Wanted,
+    load_values,
+    pair_entries,
+    split_name,
+)
 
 PATH = Path(__file__).with_name("known_differences.json")
 DECISIVE_RATIO = 1000.0  # an error_ratio that no perturbed run has come near
@@ -41,18 +50,22 @@ class KnownDifference(BaseModel):
     id: str
     kind: str  # wildcard: buffer, parameter, gradient, a module's class
     name: str  # wildcard over tensor names; at the level of ranks over strategies
+    owner: str = "*"  # wildcard: the OneFlow class of the module that holds a buffer
     levels: List[str]
     oneflow: List[str]
     reason: str
     link: str
 
-    def explains(self, level: str, name: str, kind: str, oneflow: Optional[str]) -> bool:
+    def explains(
+        self, level: str, name: str, kind: str, oneflow: Optional[str], owner: str = ""
+    ) -> bool:
         """True if a difference of this tensor, or of ranks by this module, is expected."""
         return (
             oneflow in self.oneflow
             and level in self.levels
             and fnmatch.fnmatchcase(kind, self.kind)
             and fnmatch.fnmatchcase(name, self.name)
+            and fnmatch.fnmatchcase(owner, self.owner)
         )
 
 
@@ -74,9 +87,8 @@ class KnownTally:
         inexact, known = [], 0
         for pair in pairs:
             at, differs = pair.eager, not pair.is_identical
-            reasons = [
-                e for e in self._known if e.explains(at.level, at.name, at.kind, self._oneflow)
-            ]
+            facts = at.level, at.name, at.kind, self._oneflow, at.owner
+            reasons = [e for e in self._known if e.explains(*facts)]
             for entry in reasons:
                 self._differing[entry.id] += differs
             if differs and reasons:
@@ -108,6 +120,7 @@ class Comparison:
         known: Optional[Sequence[KnownDifference]] = None,
     ) -> None:
         self.pairs = pair_entries(eager, graph)
+        self._owners = {pair.eager.key: pair.eager.owner for pair in self.pairs}
         self.levels: List[LevelResult] = []
         self.hits: List[KnownHit] = []
         self._known = load_known_differences() if known is None else known
@@ -185,9 +198,12 @@ class Comparison:
         return next((lev.first_different for lev in self.levels if lev.first_different), None)
 
     def find_known_reason(self, level: str, name: str) -> Optional[str]:
-        """The reason why a buffer is known to differ."""
-        explaining = (e for e in self._known if e.explains(level, name, "buffer", self._oneflow))
-        return next((entry.reason for entry in explaining), None)
+        """The reason why a buffer is known to differ; its name begins with a hooked layer's."""
+        layer, _, buffer = name.rpartition(".")
+        path = split_name(layer)[0]
+        own = buffer if path in ("", OUTPUT) else f"{path}.{buffer}"
+        facts = level, name, "buffer", self._oneflow, self._owners.get((level, own), "")
+        return next((e.reason for e in self._known if e.explains(*facts)), None)
 
     def conclude(self) -> Tuple[Verdict, str]:
         """The verdict on the model, and its reason as a sentence without a full stop."""

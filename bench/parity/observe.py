@@ -20,7 +20,7 @@ from ..training.eager import EagerMode
 from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
 from ..training.job import Job, copy_state
 from ..training.layer_graph import ForwardGraph, replace_forwards
-from ..training.oneflow_compat import create_padding_operator
+from ..training.oneflow_compat import create_padding_operator, find_owner
 from ..training.optimizers import State, capture_graph_state
 from . import result as levels
 from .isolated_layer import is_graph, list_tensors
@@ -276,7 +276,8 @@ class Collector:
         moments = [(name, OPTIMIZER, value) for name, value in optimizer.items()]
         weights = [(name, PARAMETER, state[name]) for name in state if name in trained]
         for name, kind, value in [*buffers, *moments, *weights]:
-            self._observer.add(level, prefix + name, kind, value)
+            owner = find_owner(model, name) if kind == BUFFER else ""
+            self._observer.add(level, prefix + name, kind, value, owner)
 
     def _take_step(self, step: int, with_outputs: bool) -> Observed:
         observed = self._observed.observe_step(with_outputs)

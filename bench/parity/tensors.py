@@ -105,7 +105,10 @@ def split_name(name: str) -> Tuple[str, int]:
 
 
 class Entry(BaseModel):
-    """One observed tensor. `kind` is a module's class, or parameter, buffer, loss and the like."""
+    """One observed tensor. `kind` is a module's class, or parameter, buffer, loss and the like.
+
+    `owner` is, for a buffer, the OneFlow class of the module that holds it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -114,6 +117,7 @@ class Entry(BaseModel):
     kind: str
     shape: List[int]
     digest: str  # sha256 over type, shape and values; "" if there is no such tensor
+    owner: str = ""
 
     @property
     def key(self) -> Tuple[str, str]:
@@ -156,11 +160,15 @@ class Observer:
         self._entries: List[Entry] = []
         self._values: Dict[str, Dict[str, np.ndarray]] = {}
 
-    def add(self, level: str, name: str, kind: str, value: Optional[np.ndarray]) -> None:
+    def add(
+        self, level: str, name: str, kind: str, value: Optional[np.ndarray], owner: str = ""
+    ) -> None:
         """Note a tensor; None if this side has none of that name (a missing gradient)."""
         shape = [] if value is None else list(value.shape)
         digest = MISSING_DIGEST if value is None else digest_array(value)
-        self._entries.append(Entry(level=level, name=name, kind=kind, shape=shape, digest=digest))
+        self._entries.append(
+            Entry(level=level, name=name, kind=kind, shape=shape, digest=digest, owner=owner)
+        )
         # batches are judged by their digests, and arrive in several turns
         if value is not None and level != BATCHES and name in self._wanted.get(level, ()):
             self._values.setdefault(level, {})[name] = np.array(value)

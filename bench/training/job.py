@@ -22,7 +22,7 @@ from .feeds import Feed, create_feeds
 from .identity import ALONE, Identity
 from .losses import Objective, TrainingLoss, create_loss, freeze
 from .oneflow_compat import gather
-from .optimizers import create_optimizer, create_scheduler
+from .optimizers import check_optimizer, create_optimizer, create_scheduler
 
 
 def score_batches(batches: List[Any], reader_samples: Sequence[int]) -> Tuple[int, float]:
@@ -65,6 +65,9 @@ class Job:
     eval_feed: Feed
     accumulation_steps: int = 1
     dropped: Optional[List[str]] = None  # tensors of a checkpoint that were left out
+
+    def __post_init__(self) -> None:
+        check_optimizer(self.optimizer, self.model)
 
     @property
     def teacher(self) -> Optional[nn.Module]:

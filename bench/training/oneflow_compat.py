@@ -8,6 +8,7 @@ variables of `worker.environment`. The doctor's worker runs without the suite an
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any, List, Tuple
 
@@ -21,6 +22,12 @@ OPTIMIZER_SLOTS = {
     "momentum": ("momentum_buf", "-momentum"),
     "exp_avg": ("exp_avg", "-m"),
     "exp_avg_sq": ("exp_avg_sq", "-v"),
+    "max_exp_avg_sq": ("max_exp_avg_sq", "-max_v"),  # AMSGrad
+    "sum": ("sum", "-sum"),  # Adagrad
+    "square_avg": ("square_avg", "-mean_square"),  # RMSprop
+    "grad_avg": ("grad_avg", "-mean_gradient"),
+    "square_avgs": ("square_avgs", "-square_avgs"),  # Adadelta
+    "acc_deltas": ("acc_deltas", "-acc_deltas"),
 }
 GRAPH_STEP = "System-Train-TrainStep"  # the variable that counts a graph's updates
 PADDING_SIZE = 768  # rows and columns of the padding operator's matrices
@@ -55,8 +62,15 @@ def _op_type(op: Any) -> str:
 
 
 def clips_gradients(optimizer: flow.optim.Optimizer) -> bool:
-    """Whether the optimizer's group asks for clipping, which an eager step must call itself."""
-    return "clip_grad_max_norm" in optimizer.param_groups[0]._options
+    """Whether any of its groups asks for clipping, which an eager step must call itself."""
+    return any("clip_grad_max_norm" in group._options for group in optimizer.param_groups)
+
+
+def compiles(optimizer: Any) -> bool:
+    """Whether it is an optimizer whose class tells a graph how to update."""
+    return isinstance(optimizer, flow.optim.Optimizer) and hasattr(
+        optimizer, "_generate_conf_for_graph"
+    )
 
 
 def has_nesterov() -> bool:
@@ -124,6 +138,13 @@ def place_everywhere(array: np.ndarray, like: flow.Tensor) -> flow.Tensor:
     if not like.is_global:
         return tensor
     return tensor.to_global(placement=place_on_all(like.placement.type), sbp=flow.sbp.broadcast)
+
+
+def find_owner(model: nn.Module, buffer: str) -> str:
+    """The OneFlow class of the module that holds a buffer: Module for a class of the user's own."""
+    module = functools.reduce(getattr, buffer.split(".")[:-1], model)
+    kinds = type(module).__mro__
+    return next(kind.__name__ for kind in kinds if kind.__module__.startswith("oneflow."))
 
 
 def device_of(module: nn.Module) -> str:

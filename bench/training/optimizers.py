@@ -1,12 +1,13 @@
 """Optimizers and schedules of a recipe, and their state as arrays that both modes understand.
 
-An optimizer's tensors are called `parameter/slot`, the slots `momentum` (SGD), `exp_avg` and
-`exp_avg_sq` (Adam, AdamW), so that a run may go on in the other mode.
+An optimizer's tensors are called `parameter/slot`, with the slots of `OPTIMIZER_SLOTS`, so that a
+run may go on in the other mode. A parameter is found by its identity: its place in the optimizer's
+groups is not its place in the model.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -18,6 +19,7 @@ from ..errors import InputError
 from .oneflow_compat import (
     GRAPH_STEP,
     OPTIMIZER_SLOTS,
+    compiles,
     continue_schedule,
     gather,
     has_nesterov,
@@ -83,15 +85,56 @@ def create_scheduler(
     return scheduler
 
 
+def check_optimizer(optimizer: Any, model: nn.Module) -> None:
+    """Raise InputError for an optimizer whose state cannot be followed in both modes."""
+    if not compiles(optimizer):
+        raise InputError(
+            f"a {type(optimizer).__name__} was given as the optimizer and nn.Graph compiles only "
+            "OneFlow's own; give one oneflow.optim optimizer, with parameter groups in place of "
+            "several optimizers or of a wrapper"
+        )
+    own = {id(parameter) for parameter in model.parameters()}
+    strange = [p for group in optimizer.param_groups for p in group.parameters if id(p) not in own]
+    if strange:
+        raise InputError(
+            f"the optimizer has a parameter of shape {tuple(strange[0].shape)} that is in no "
+            "module of the model it trains; take the parameters from that model, and move those "
+            "of a loss into a module of it"
+        )
+
+
+def _number_parameters(
+    optimizer: flow.optim.Optimizer, model: nn.Module
+) -> Iterator[Tuple[int, str, flow.Tensor]]:
+    """(number in the optimizer's state, name, parameter) in the model's order."""
+    parameters = (p for group in optimizer.param_groups for p in group.parameters)
+    numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
+    for name, parameter in model.named_parameters():
+        if id(parameter) in numbers:
+            yield numbers[id(parameter)], name, parameter
+
+
 def capture_eager_state(optimizer: flow.optim.Optimizer, model: nn.Module) -> State:
-    """The optimizer's tensors after eager steps; empty before the first."""
+    """The optimizer's tensors after eager steps; empty before the first.
+
+    Raises InputError for a tensor that `OPTIMIZER_SLOTS` does not have.
+    """
     state = optimizer.state_dict()["state"]
+    slots = {key: slot for slot, (key, _) in OPTIMIZER_SLOTS.items()}
     captured: State = {}
-    for number, (name, _) in enumerate(model.named_parameters()):
-        for slot, (key, _) in OPTIMIZER_SLOTS.items():
-            if key in state.get(number, {}):
-                captured[f"{name}/{slot}"] = gather(state[number][key])
+    for number, name, _ in _number_parameters(optimizer, model):
+        for key, value in state.get(number, {}).items():
+            captured[f"{name}/{_find_slot(slots, key)}"] = gather(value)
     return captured
+
+
+def _find_slot(slots: Dict[str, str], kept: str) -> str:
+    if kept not in slots:
+        raise InputError(
+            f"the optimizer keeps {kept!r} for each parameter and its name in the other mode is "
+            f"unknown (known: {', '.join(slots)}); use an optimizer of OneFlow 0.9.0"
+        )
+    return slots[kept]
 
 
 def restore_eager_state(
@@ -100,28 +143,29 @@ def restore_eager_state(
     """Put captured tensors back and continue the schedule at update `step`."""
     stored = optimizer.state_dict()
     stored["state"] = {"step": step}
-    for number, (name, parameter) in enumerate(model.named_parameters()):
-        slots = {
+    for number, name, parameter in _number_parameters(optimizer, model):
+        stored["state"][number] = {  # also where it is empty: the next step looks into it
             key: place_like(state[f"{name}/{slot}"], parameter)
             for slot, (key, _) in OPTIMIZER_SLOTS.items()
             if f"{name}/{slot}" in state
         }
-        if slots:
-            stored["state"][number] = slots
     optimizer.load_state_dict(stored)
     if scheduler is not None:
         continue_schedule(scheduler, step)
 
 
 def capture_graph_state(graph: nn.Graph, prefix: str) -> State:
-    """The optimizer's tensors in a train graph whose model's variables begin with `prefix`."""
+    """The optimizer's tensors in a train graph whose model's variables begin with `prefix`.
+
+    Raises InputError as `capture_eager_state`.
+    """
+    slots = {suffix: slot for slot, (_, suffix) in OPTIMIZER_SLOTS.items()}
     captured: State = {}
     # sorted: where tensors are global all ranks must gather the same one at a time
     for variable, value in sorted(graph.state_dict().items()):
-        for slot, (_, suffix) in OPTIMIZER_SLOTS.items():
-            if variable.startswith(prefix) and variable.endswith(suffix):
-                name = variable[len(prefix) : -len(suffix)]
-                captured[f"{name}/{slot}"] = gather(value)
+        name, dash, suffix = variable.rpartition("-")
+        if dash and name.startswith(prefix):
+            captured[f"{name[len(prefix) :]}/{_find_slot(slots, dash + suffix)}"] = gather(value)
     return captured
 
 

@@ -70,7 +70,8 @@ class Worker:
             if TURN_OF[key[0]] == call:
                 kind = "buffer" if key[1].endswith("tracked") else "parameter"
                 value = np.asarray(self._script.value(key, self._run))
-                self._observer.add(LEVEL_OF[key[0]], key[1], kind, value)
+                owner = "BatchNorm2d" if kind == "buffer" else ""
+                self._observer.add(LEVEL_OF[key[0]], key[1], kind, value, owner)
         self._observer.write(Path(self._folder))
         facts = {
             "start": {"environment": {"oneflow": "0.9.0"}},
