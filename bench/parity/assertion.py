@@ -21,7 +21,7 @@ from oneflow import nn
 from ..errors import InputError, WorkerError, WorkerTimeout
 from ..training.snapshot import Snapshot, keep_generators, take_snapshot
 from ..worker.process import WorkerProcess, create_worker_command, describe_exit
-from .assertion_worker import FAILED, STAGES, AssertionSession, LoadRequest, StageRequest
+from .assertion_worker import FAILED, FIRST_STAGE, STAGE, AssertionSession, RunRequest
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .result import LevelResult
 from .tensors import Entry, Wanted
@@ -48,7 +48,7 @@ def assert_parity(
     model: nn.Module,
     loss: Callable[..., Any],
     batch: Tuple[Any, ...],
-    steps: int = 2,
+    steps: int = 6,
     create_optimizer: Optional[CreateOptimizer] = None,
     timeout_s: float = 300.0,
 ) -> List[LevelResult]:
@@ -60,12 +60,13 @@ def assert_parity(
     `loss(outputs, labels)`, or `loss(outputs)` if there are no labels or they are None, gives one
     number as a tensor, or a nest of such, which are added. It may be a module.
     `create_optimizer(model)` gives an optimizer or (optimizer, scheduler), whose scheduler is
-    stepped after every update. It defaults to SGD with lr 0.01 and momentum 0.9.
+    stepped after every update. It defaults to SGD with lr 0.01 and momentum 0.9. Training puts the
+    whole model in train mode, and an evaluation puts it in eval mode.
 
     The levels and the judge are those of `bench check`. The run that resumes from a checkpoint is
     left out for a single step and for a loss with trainable parameters. Copies are trained, in a
     process of their own, so the arguments stay as they are, and an abort of OneFlow ends in a
-    ParityError. A stage takes at most `timeout_s` seconds. Arguments that cannot be pickled run in
+    ParityError. A run takes at most `timeout_s` seconds. Arguments that cannot be pickled run in
     this process, after a warning. Returns the levels. Raises ValueError for an argument that
     cannot be used.
     """
@@ -112,7 +113,6 @@ class _Host:
         self._snapshot, self._folder = snapshot, folder
         self._steps, self._timeout_s = steps, timeout_s
         self._worker: Optional[WorkerProcess] = None
-        self._session = AssertionSession()  # of this process
 
     def __enter__(self) -> _Host:
         reason = self._snapshot.reason or self._start()
@@ -123,7 +123,6 @@ class _Host:
                 "; keep such an object out of the model, the loss and create_optimizer",
                 stacklevel=3,
             )
-            self._session.use(self._snapshot, self._steps)
         return self
 
     def _start(self) -> Optional[str]:
@@ -135,13 +134,12 @@ class _Host:
         command = create_worker_command(sys.executable, WORKER_MODULE)
         log = self._folder / "assert_parity.log"
         self._worker = WorkerProcess("assert_parity", command, environment, log)
-        request = LoadRequest(path=path, steps=self._steps)
         try:
-            self._worker.ask("load", self._timeout_s, **request.model_dump(mode="json"))
+            self._worker.ask("load", self._timeout_s, path=str(path))
         except InputError as error:
             return str(error)
         except WorkerError as error:
-            raise self._fail("loading the copies", error) from None
+            raise self._fail("the process failed in loading the copies", error) from None
         return None
 
     def __exit__(self, *failure: Any) -> None:
@@ -155,47 +153,38 @@ class _Host:
         return [self._run(name, wanted) for name in names]
 
     def _run(self, name: str, wanted: Wanted) -> List[Entry]:
-        seed = PERTURBED_SEEDS.get(name)
-        entries = self._take_stages(name, wanted, name == REFERENCE, seed)
-        if isinstance(entries, str):
+        request = RunRequest(
+            mode=GRAPH if name in (GRAPH, GRAPH + AGAIN) else EAGER,
+            steps=self._steps,
+            wide=name == REFERENCE,
+            seed=PERTURBED_SEEDS.get(name),
+            wanted={level: list(names) for level, names in wanted.items()},
+            folder=self._folder / name,
+        )
+        request.folder.mkdir(exist_ok=True)
+        (request.folder / STAGE).write_text(FIRST_STAGE)
+        answer = self._ask(request)
+        if FAILED in answer:
             warnings.warn(
-                f"the float64 reference cannot run ({entries}), so a run with perturbed weights "
-                "takes its place",
+                f"the float64 reference cannot run ({answer[FAILED]}), so a run with perturbed "
+                "weights takes its place",
                 stacklevel=5,
             )
-            entries = self._take_stages(name, wanted, False, SUBSTITUTE_SEED)
-        assert not isinstance(entries, str)
-        return entries
+            changes = {"wide": False, "seed": SUBSTITUTE_SEED}
+            answer = self._ask(request.model_copy(update=changes))
+        return [Entry.model_validate(entry) for entry in answer["entries"]]
 
-    def _take_stages(
-        self, name: str, wanted: Wanted, wide: bool, seed: Optional[int]
-    ) -> Union[List[Entry], str]:
-        """The entries of a run, or the reason why the reference failed."""
-        entries: List[Entry] = []
-        mode = GRAPH if name in (GRAPH, GRAPH + AGAIN) else EAGER
-        for stage in STAGES:
-            request = StageRequest(
-                stage=stage, mode=mode, wide=wide, seed=seed,
-                wanted={level: list(names) for level, names in wanted.items()},
-                folder=self._folder / name,
-            )  # fmt: skip
-            answer = self._ask(f"{mode} mode failed in {STAGES[stage][mode]}", request)
-            if FAILED in answer:
-                return str(answer[FAILED])
-            entries += [Entry.model_validate(entry) for entry in answer["entries"]]
-        return entries
-
-    def _ask(self, stage: str, request: StageRequest) -> Dict[str, Any]:
+    def _ask(self, request: RunRequest) -> Dict[str, Any]:
         try:
             if self._worker is None:
                 with keep_generators():
-                    return self._session.take(request)
-            arguments = request.model_dump(mode="json")
-            return self._worker.ask("take", self._timeout_s, **arguments)
+                    return AssertionSession(self._snapshot).run(request)
+            return self._worker.ask("run", self._timeout_s, **request.model_dump(mode="json"))
         except InputError as error:
             raise ValueError(str(error)) from None
         except WorkerError as error:
-            raise self._fail(stage, error) from None
+            stage = (request.folder / STAGE).read_text()
+            raise self._fail(f"{request.mode} mode failed in {stage}", error) from None
 
     def _fail(self, stage: str, error: WorkerError) -> ParityError:
         cause = "it raised an error"

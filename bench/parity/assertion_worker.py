@@ -1,6 +1,6 @@
 """The runs of `assert_parity`: copies of a model, its loss and a batch, trained in either mode.
 
-The controller asks `load`, and then `take` for each stage of each run. One process has all runs.
+The controller asks `load`, and then `run` for each run. One process has all runs.
 """
 
 from __future__ import annotations
@@ -29,44 +29,21 @@ from . import result as levels
 from .difference import move_optimizer, move_weights
 from .isolated_layer import is_graph
 from .observe import Checkpoint, Collector, mean_loss, observe_eval
-from .tensors import Observer
+from .tensors import Entry, Observer
 from .worker import load_state
 
-# the stages of a run in their order, and how an error calls them
-STAGES = {
-    "start": {mode: "making the optimizer" for mode in ("eager", "graph")},
-    "eval_forward": {
-        "eager": "the evaluation before training",
-        "graph": "compiling and running the evaluation before training",
-    },
-    "first_step": {
-        "eager": "the first training step",
-        "graph": "compiling the training step or taking the first",
-    },
-    "train": {mode: "the later training steps" for mode in ("eager", "graph")},
-    "validate": {
-        "eager": "the evaluation after training",
-        "graph": "compiling and running the evaluation after training",
-    },
-    "resume": {mode: "the run resumed from a checkpoint" for mode in ("eager", "graph")},
-}
 FAILED = "failed"  # in the answer of a reference that cannot run: the reason
-LOSS = "loss."  # before the names of the loss's own tensors
+STAGE = "stage"  # file in a run's folder with the stage that it is in; the first is FIRST_STAGE
+FIRST_STAGE = "making the optimizer"
+_LOSS = "loss."  # before the names of the loss's own tensors
 _SEED = 0  # of the global generators, at the start of each run
 
 
-class LoadRequest(BaseModel):
-    """The snapshot of (model, loss, batch, create_optimizer), and the number of training steps."""
+class RunRequest(BaseModel):
+    """A run of so many training steps. `seed` is a perturbed run's; a `wide` run is in float64."""
 
-    path: Path
-    steps: int
-
-
-class StageRequest(BaseModel):
-    """A stage of a run. `seed` is that of a perturbed run; a `wide` run is in float64."""
-
-    stage: str
     mode: str
+    steps: int
     wide: bool
     seed: Optional[int]
     wanted: Dict[str, List[str]]
@@ -74,120 +51,104 @@ class StageRequest(BaseModel):
 
 
 class AssertionSession:
-    """The state of the current run between requests."""
+    """Has the runs of one snapshot of (model, loss, batch, create_optimizer)."""
 
-    def __init__(self) -> None:
-        self._snapshot: Snapshot
-        self._steps: int
-        self._observer: Observer
-        self._collector: Collector
-        self._job: Job
-        self._checkpoint: Optional[Checkpoint]
+    def __init__(self, snapshot: Optional[Snapshot] = None) -> None:
+        self._snapshot = snapshot
 
-    def load(self, request: LoadRequest) -> Dict[str, Any]:
-        """Read the snapshot. Raises InputError if this process cannot load it."""
-        snapshot = Snapshot(request.path.read_bytes())
+    def load(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Read the snapshot at `path`. Raises InputError if this process cannot load it."""
+        self._snapshot = Snapshot(Path(request["path"]).read_bytes())
         try:
-            snapshot.load()
+            self._snapshot.load()
         except Exception as error:  # of the user's class, too
             text = f"another process cannot load it ({summarize_error(error)})"
             raise InputError(text) from None
-        self.use(snapshot, request.steps)
         return {}
 
-    def use(self, snapshot: Snapshot, steps: int) -> None:
-        """The snapshot and the number of steps of all runs."""
-        self._snapshot, self._steps = snapshot, steps
-
-    def take(self, request: StageRequest) -> Dict[str, Any]:
-        """Take a stage; its entries, or with FAILED the reason why the reference cannot."""
+    def run(self, request: RunRequest) -> Dict[str, Any]:
+        """The entries of a run, or with FAILED the reason why the reference cannot run."""
+        assert self._snapshot is not None
         try:
-            getattr(self, f"_{request.stage}")(request)
+            entries = _run(self._snapshot, request)
         except Exception as error:
             if not request.wide or isinstance(error, InputError):
                 raise
             return {FAILED: summarize_error(error)}
-        if request.stage == list(STAGES)[-1]:
-            self._observer.write(request.folder)
-            del self._job
-        return {"entries": [entry.model_dump() for entry in self._observer.take()]}
+        return {"entries": [entry.model_dump() for entry in entries]}
 
-    def end(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {}
 
-    def _start(self, request: StageRequest) -> None:
-        self._observer = Observer(request.wanted)
-        self._collector = Collector(self._observer, request.mode)
-        self._job = self._create_job(request)
-        self._collector.note_initial(self._job)
-        self._note_loss(levels.INITIAL_WEIGHTS)
+def _run(snapshot: Snapshot, request: RunRequest) -> List[Entry]:
+    observer = Observer(request.wanted)
+    collector = Collector(observer, request.mode)
+    compiling = "compiling or running " if is_graph(request.mode) else ""
 
-    def _create_job(self, request: StageRequest) -> Job:
-        flow.manual_seed(_SEED)
-        np.random.seed(_SEED)
-        random.seed(_SEED)
-        copies = self._snapshot.load(flow.float64 if request.wide else None)
-        model, criterion, batch, create_optimizer = copies
-        objective = _NestObjective(model, criterion)
-        inputs, labels = (*batch, None)[:2]
-        optimizer, scheduler = split_optimizer(create_optimizer(model), objective)
-        if request.seed is not None:
-            move_weights(objective, request.seed)
-            move_optimizer(optimizer, request.seed)
-        return Job(
-            model=model,
-            criterion=criterion,
-            objective=objective,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            train_feed=Feed(lambda: (inputs, labels), 1, [1]),
-            eval_feed=Feed(lambda: (inputs, labels), 1, [1]),
-        )
+    def begin(stage: str) -> None:
+        (request.folder / STAGE).write_text(stage)
 
-    def _note_loss(self, level: str) -> None:
-        if isinstance(self._job.criterion, nn.Module):
-            self._collector.note_state(level, self._job.criterion, {}, LOSS)
+    def note_loss(level: str) -> None:
+        if isinstance(job.criterion, nn.Module):
+            collector.note_state(level, job.criterion, {}, _LOSS)
 
-    def _eval_forward(self, request: StageRequest) -> None:
-        self._collector.note_eval_forward(self._job)
+    job = _create_job(snapshot, request)
+    collector.note_initial(job)
+    note_loss(levels.INITIAL_WEIGHTS)
+    begin(f"{compiling}the evaluation before training")
+    collector.note_eval_forward(job)
+    begin(f"{compiling}the first training step")
+    collector.note_first_step(job)
+    note_loss(levels.FIRST_UPDATE)
+    begin("the later training steps")
+    checkpoint = collector.note_training(job, request.steps, request.steps // 2)
+    note_loss(levels.TRAINED)
+    begin(f"{compiling}the evaluation after training")
+    for output in observe_eval(request.mode, job.objective, job.eval_feed.next_batch()[0]):
+        observer.add(levels.VALIDATION, *output)
+    if checkpoint is not None and not _trains(job.criterion):
+        begin(f"{compiling}the steps resumed from a checkpoint")
+        _note_resumed(collector, _create_job(snapshot, request), request, checkpoint)
+    observer.write(request.folder)
+    return observer.take()
 
-    def _first_step(self, request: StageRequest) -> None:
-        self._collector.note_first_step(self._job)
-        self._note_loss(levels.FIRST_UPDATE)
 
-    def _train(self, request: StageRequest) -> None:
-        steps = self._steps
-        self._checkpoint = self._collector.note_training(self._job, steps, steps // 2)
-        self._note_loss(levels.TRAINED)
+def _create_job(snapshot: Snapshot, request: RunRequest) -> Job:
+    flow.manual_seed(_SEED)
+    np.random.seed(_SEED)
+    random.seed(_SEED)
+    copies = snapshot.load(flow.float64 if request.wide else None)
+    model, criterion, batch, create_optimizer = copies
+    objective = _NestObjective(model, criterion)
+    inputs, labels = (*batch, None)[:2]
+    optimizer, scheduler = split_optimizer(create_optimizer(model), objective)
+    if request.seed is not None:
+        move_weights(objective, request.seed)
+        move_optimizer(optimizer, request.seed)
+    feeds = [Feed(lambda: (inputs, labels), 1, [1]) for _ in range(2)]
+    return Job(model, criterion, objective, optimizer, scheduler, *feeds)
 
-    def _validate(self, request: StageRequest) -> None:
-        inputs, _ = self._job.eval_feed.next_batch()
-        for output in observe_eval(request.mode, self._job.objective, inputs):
-            self._observer.add(levels.VALIDATION, *output)
 
-    def _resume(self, request: StageRequest) -> None:
-        """A fresh copy goes on from the checkpoint."""
-        if self._checkpoint is None or _trains(self._job.criterion):
-            return
-        job = self._job = self._create_job(request)
-        weights, optimizer = self._checkpoint
-        done = self._steps // 2
-        load_state(job.model, weights)
-        losses = list(self._collector.losses[:done])
-        if is_graph(request.mode):
-            graph = _NestGraph(job)
-            restore_graph_state(graph, MODEL_PREFIX, job.model, optimizer, done)
-            tensors, _ = flatten(job.train_feed.next_batch())
-            job.model.train()
-            losses += [mean_loss(graph(*tensors)[0]) for _ in range(done, self._steps)]
-            state = capture_graph_state(graph, MODEL_PREFIX)
-        else:
-            mode = EagerMode(job)
-            mode.restore_optimizer(optimizer, done)
-            losses += [mean_loss(mode.train_step()[0]) for _ in range(done, self._steps)]
-            state = mode.capture_optimizer()
-        self._collector.note_losses(levels.RESUMED, losses, done + 1)
-        self._collector.note_state(levels.RESUMED, job.model, state)
+def _note_resumed(
+    collector: Collector, job: Job, request: RunRequest, checkpoint: Checkpoint
+) -> None:
+    """A fresh copy goes on from the checkpoint."""
+    weights, optimizer = checkpoint
+    done = request.steps // 2
+    load_state(job.model, weights)
+    losses = list(collector.losses[:done])
+    if is_graph(request.mode):
+        graph = _NestGraph(job)
+        restore_graph_state(graph, MODEL_PREFIX, job.model, optimizer, done)
+        tensors, _ = flatten(job.train_feed.next_batch())
+        job.model.train()
+        losses += [mean_loss(graph(*tensors)[0]) for _ in range(done, request.steps)]
+        state = capture_graph_state(graph, MODEL_PREFIX)
+    else:
+        mode = EagerMode(job)
+        mode.restore_optimizer(optimizer, done)
+        losses += [mean_loss(mode.train_step()[0]) for _ in range(done, request.steps)]
+        state = mode.capture_optimizer()
+    collector.note_losses(levels.RESUMED, losses, done + 1)
+    collector.note_state(levels.RESUMED, job.model, state)
 
 
 class _NestObjective(Objective):

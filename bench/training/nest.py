@@ -5,6 +5,7 @@ A graph takes and compiles tensors alone, so a batch is taken apart for it and p
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Callable, List, Sequence, Tuple
 
 import oneflow as flow
@@ -17,7 +18,9 @@ def map_tensors(function: Callable[[flow.Tensor], Any], nest: Any) -> Any:
     if isinstance(nest, flow.Tensor):
         return function(nest)
     if isinstance(nest, dict):
-        return type(nest)((key, map_tensors(function, part)) for key, part in nest.items())
+        parts = copy.copy(nest)  # of its class, with its order
+        parts.update({key: map_tensors(function, part) for key, part in nest.items()})
+        return parts
     if isinstance(nest, (tuple, list)):
         parts = [map_tensors(function, part) for part in nest]
         return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)

@@ -41,7 +41,7 @@ class CountsItsCalls(nn.Module):
     def forward(self, x):
         self.calls += 1
         hidden = flow.relu(self.first(x.flatten(1)))
-        return self.second(hidden * (1.0 if self.calls == 1 else 1.01))
+        return self.second(hidden * (1.0 if self.calls <= 1 else 1.01))
 
 
 def test_a_faithful_model_passes_and_is_left_alone():
@@ -61,6 +61,14 @@ def test_a_model_with_python_state_is_caught_and_the_layer_named():
     with pytest.raises(ParityError, match="level 'forward' second differs") as caught:
         assert_parity(CountsItsCalls(), nn.CrossEntropyLoss(), create_batch())
     assert caught.value.levels[3].first_different.name == "second"
+
+
+@pytest.mark.slow
+def test_a_fault_of_the_third_step_is_found():
+    model = CountsItsCalls()
+    model.calls = -3  # one evaluation and two steps
+    with pytest.raises(ParityError, match="level 'loss curve' losses to step 3 differs"):
+        assert_parity(model, nn.CrossEntropyLoss(), create_batch())
 
 
 @pytest.mark.slow
@@ -231,7 +239,7 @@ def hang(output):
 @pytest.mark.parametrize(
     "fail, in_graph, message",
     [
-        (abort, True, "graph mode failed in compiling the training step.*SIGABRT"),
+        (abort, True, "graph mode failed in compiling or running the first training step.*SIGABRT"),
         pytest.param(
             abort, False, "eager mode failed in the first training step.*SIGABRT",
             marks=pytest.mark.slow,
@@ -241,7 +249,7 @@ def hang(output):
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            hang, False, "the first training step: it took longer than timeout_s=8",
+            hang, False, "the first training step: it took longer than timeout_s=12",
             marks=pytest.mark.slow,
         ),
     ],
@@ -250,7 +258,7 @@ def test_an_end_of_the_process_is_an_error_that_names_the_stage(fail, in_graph, 
     with pytest.raises(ParityError, match=message) as caught:
         assert_parity(
             Fails(fail, in_graph), nn.CrossEntropyLoss(), create_batch(),
-            timeout_s=8 if fail is hang else 100,
+            timeout_s=12 if fail is hang else 100,
         )  # fmt: skip
     assert caught.value.levels == []
 

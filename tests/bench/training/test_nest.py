@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, defaultdict, namedtuple
 
 import oneflow as flow
 import pytest
@@ -16,6 +16,7 @@ Point = namedtuple("Point", "x y")
 
 def test_a_nest_is_taken_apart_and_put_together_with_its_own_classes():
     one, two, three = (flow.tensor(float(number)) for number in range(3))
+    assert map_tensors(float, defaultdict(list, a=one))["b"] == []
     nest = OrderedDict(a=(one, None, [two]), b=Point(three, "text"))
     tensors, rebuild = flatten(nest)
     assert [float(tensor) for tensor in tensors] == [0.0, 1.0, 2.0]
