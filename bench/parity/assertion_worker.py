@@ -123,8 +123,8 @@ def _create_job(snapshot: Snapshot, request: RunRequest) -> Job:
     if request.seed is not None:
         move_weights(objective, request.seed)
         move_optimizer(optimizer, request.seed)
-    feeds = [Feed(lambda: (inputs, labels), 1, [1]) for _ in range(2)]
-    return Job(model, criterion, objective, optimizer, scheduler, *feeds)
+    feed = Feed(lambda: (inputs, labels), 1, [1])
+    return Job(model, criterion, objective, optimizer, scheduler, feed, feed)
 
 
 def _note_resumed(

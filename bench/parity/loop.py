@@ -1,17 +1,6 @@
 """`assert_loop_parity`: the same judge for your own eager loop and your own graph.
 
-from oneflow_bench import Loop, assert_loop_parity
-
-def create_eager():
-    model, optimizer = create_model_and_optimizer()
-    return Loop(lambda number: train_step(model, optimizer, batches[number]), model, optimizer)
-
-def create_graph():
-    model, optimizer = create_model_and_optimizer()
-    graph = MyTrainGraph(model, optimizer)
-    return Loop(lambda number: graph(*batches[number]), model, optimizer, graph)
-
-assert_loop_parity(create_eager, create_graph, steps=5)
+docs/check.md has an example.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ def map_tensors(function: Callable[[flow.Tensor], Any], nest: Any) -> Any:
     if isinstance(nest, flow.Tensor):
         return function(nest)
     if isinstance(nest, dict):
-        parts = copy.copy(nest)  # of its class, with its order
-        parts.update({key: map_tensors(function, part) for key, part in nest.items()})
-        return parts
+        mapped = copy.copy(nest)  # of its class, with its order
+        mapped.update({key: map_tensors(function, part) for key, part in nest.items()})
+        return mapped
     if isinstance(nest, (tuple, list)):
         parts = [map_tensors(function, part) for part in nest]
         return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.machinery import PathFinder
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Type
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import cloudpickle
 import numpy as np
@@ -122,7 +122,7 @@ def _reduce_module(module: nn.Module) -> Any:
     return _create_module, (cls,), dict(vars(module)), None, None, _set_attributes
 
 
-def _create_module(cls: Type[nn.Module]) -> nn.Module:
+def _create_module(cls: Any) -> Any:
     return cls.__new__(cls)
 
 
