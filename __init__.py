@@ -1,19 +1,22 @@
 """Is a OneFlow model's compiled graph faithful to eager mode, and is it worth it?"""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from .bench.parity.assertion import assert_parity
+    from .bench.parity.assertion import ParityError, assert_parity
+    from .bench.parity.loop import Loop, assert_loop_parity
 
-__all__ = ["__version__", "assert_parity"]
+__all__ = ["Loop", "ParityError", "__version__", "assert_loop_parity", "assert_parity"]
+
+_MODULES = {"assert_parity": "assertion", "ParityError": "assertion"}
+_MODULES.update({"assert_loop_parity": "loop", "Loop": "loop"})
 
 
 def __getattr__(name: str) -> Any:
     # OneFlow is imported only when a function that needs it is asked for.
-    if name == "assert_parity":
-        from .bench.parity.assertion import assert_parity
-
-        return assert_parity
+    if name in _MODULES:
+        return getattr(import_module(f".bench.parity.{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -64,6 +64,7 @@ setup(
         "nvidia-cublas-cu11>=11.10,<12",
         "protobuf>=3.9.2,<4",
         "click>=8",
+        "cloudpickle>=2.2",
         "tomli>=1.1",
         "rich>=12",
         "pydantic>=2.5,<3",

@@ -12,4 +12,6 @@ isolated_layer.py   that layer recorded and run in isolation
 baseline.py         stored baselines
 gate.py             a check beside its baseline; the exit status
 assertion.py        `assert_parity`, for your own tests
+assertion_worker.py its runs, in a process of their own
+loop.py             `assert_loop_parity`, for your own loop and graph
 """

@@ -8,64 +8,92 @@ def test_graph_is_the_same_model():
 
 from __future__ import annotations
 
-import copy
+import os
+import sys
 import tempfile
+import warnings
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import oneflow as flow
 from oneflow import nn
 
-from ..training.feeds import Feed
-from ..training.job import Job
-from ..training.losses import Objective
-from .difference import move_optimizer, move_weights
-from .judge import EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
-from .observe import Collector
+from ..errors import InputError, WorkerError, WorkerTimeout
+from ..training.snapshot import Snapshot, keep_generators, take_snapshot
+from ..worker.process import WorkerProcess, create_worker_command, describe_exit
+from .assertion_worker import FAILED, FIRST_STAGE, STAGE, AssertionSession, RunRequest
+from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .result import LevelResult
-from .tensors import Entry, Observer, Wanted
+from .tensors import Entry, Wanted
 
-Batch = Tuple[flow.Tensor, flow.Tensor]
-CreateOptimizer = Callable[[nn.Module], flow.optim.Optimizer]
+Made = Union[flow.optim.Optimizer, Tuple[flow.optim.Optimizer, Any]]
+CreateOptimizer = Callable[[nn.Module], Made]
+
+WORKER_MODULE = "oneflow_bench.bench.parity.assertion_worker"
+SUBSTITUTE_SEED = 3  # of the perturbed run that takes the place of a reference that fails
 
 
 class ParityError(AssertionError):
-    """The modes differ, or one does not repeat itself; `levels` has the result of each level."""
+    """The modes differ, one does not repeat itself, or one could not run.
 
-    def __init__(self, message: str, levels: List[LevelResult]) -> None:
+    `levels` has the result of each level; it is empty if a mode could not run.
+    """
+
+    def __init__(self, message: str, levels: Sequence[LevelResult] = ()) -> None:
         super().__init__(message)
-        self.levels = levels
+        self.levels = list(levels)
 
 
 def assert_parity(
     model: nn.Module,
-    loss: Callable[[Any, flow.Tensor], flow.Tensor],
-    batch: Batch,
-    steps: int = 2,
+    loss: Callable[..., Any],
+    batch: Tuple[Any, ...],
+    steps: int = 6,
     create_optimizer: Optional[CreateOptimizer] = None,
+    timeout_s: float = 300.0,
 ) -> List[LevelResult]:
     """Raise ParityError, naming the first tensor, if `model` as a graph is not the eager model.
 
-    `model` stays as it is: copies are trained. `loss(outputs, labels)` gives a scalar tensor and
-    may be a module. `batch` is (inputs (N, ...), labels (N, ...)); every step takes it.
-    `create_optimizer(model)` defaults to SGD with lr 0.01 and momentum 0.9. The levels and the
-    judge are those of `bench check`, without resumption and validation; all runs are in this
-    process. Returns the levels. Raises ValueError for fewer than one step, and OneFlow's own errors
-    if the model cannot be compiled.
+    `batch` is (inputs, labels), or (inputs,) for a loss without labels; every step takes it. Both
+    are nests of tensors: a tensor, or tuples, lists, dicts and named tuples of nests. The model is
+    called with `*inputs` for a tuple, `**inputs` for a dict, and else `inputs` as one argument.
+    `loss(outputs, labels)`, or `loss(outputs)` if there are no labels or they are None, gives one
+    number as a tensor, or a nest of such, which are added. It may be a module.
+    `create_optimizer(model)` gives an optimizer or (optimizer, scheduler), whose scheduler is
+    stepped after every update. It defaults to SGD with lr 0.01 and momentum 0.9. Training puts the
+    whole model in train mode, and an evaluation puts it in eval mode.
+
+    The levels and the judge are those of `bench check`. The run that resumes from a checkpoint is
+    left out for a single step and for a loss with trainable parameters. Copies are trained, in a
+    process of their own, so the arguments stay as they are, and an abort of OneFlow ends in a
+    ParityError. A run takes at most `timeout_s` seconds. Arguments that cannot be pickled run in
+    this process, after a warning. Returns the levels. Raises ValueError for an argument that
+    cannot be used.
     """
     if steps < 1:
         raise ValueError(f"steps={steps} was given; a parity check takes at least 1")
-    make = create_optimizer or _create_default_optimizer
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (1, 2):
+        raise ValueError(
+            f"batch is a {type(batch).__name__} and a pair is expected; give (inputs, labels), or "
+            "(inputs,) for a loss without labels"
+        )
+    snapshot = take_snapshot(model, loss, tuple(batch), create_optimizer or create_default)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        with _Host(snapshot, folder, steps, timeout_s) as host:
+            eager, graph = host.run([EAGER, GRAPH], {})
+            comparison = Comparison(eager, graph, str(flow.__version__))
+            comparison.settle(host.run, folder)
+    return conclude(comparison)
 
-        def run(names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
-            jobs = ((name, _create_job(model, loss, batch, make, name)) for name in names)
-            return [_run(name, job, steps, wanted, folder / name) for name, job in jobs]
 
-        eager, graph = run([EAGER, GRAPH], {})
-        comparison = Comparison(eager, graph, str(flow.__version__))
-        comparison.settle(run, folder)
+def create_default(model: nn.Module) -> flow.optim.Optimizer:
+    """The optimizer of a check that is given none."""
+    return flow.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+
+def conclude(comparison: Comparison) -> List[LevelResult]:
+    """The levels of a comparison without a difference, else ParityError."""
     verdict, reason = comparison.conclude()
     if verdict == "inconclusive":
         raise ParityError(f"parity cannot be told, since {reason}", comparison.levels)
@@ -78,40 +106,91 @@ def assert_parity(
     return comparison.levels
 
 
-def _create_default_optimizer(model: nn.Module) -> flow.optim.Optimizer:
-    return flow.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+class _Host:
+    """Has the runs of a check done by a process of its own, or by this one if that cannot be."""
 
+    def __init__(self, snapshot: Snapshot, folder: Path, steps: int, timeout_s: float) -> None:
+        self._snapshot, self._folder = snapshot, folder
+        self._steps, self._timeout_s = steps, timeout_s
+        self._worker: Optional[WorkerProcess] = None
 
-def _run(name: str, job: Job, steps: int, wanted: Wanted, folder: Path) -> List[Entry]:
-    """One run of the comparison; wanted values go to `folder`."""
-    observer = Observer(wanted)
-    collector = Collector(observer, GRAPH if name.startswith(GRAPH) else EAGER)
-    collector.note_initial(job)
-    collector.note_eval_forward(job)
-    collector.note_first_step(job)
-    collector.note_training(job, steps, 0)
-    observer.write(folder)
-    return observer.take()
+    def __enter__(self) -> _Host:
+        reason = self._snapshot.reason or self._start()
+        if reason is not None:
+            self.__exit__()
+            warnings.warn(
+                f"assert_parity runs in this process, which an abort of OneFlow would end: {reason}"
+                "; keep such an object out of the model, the loss and create_optimizer",
+                stacklevel=3,
+            )
+        return self
 
+    def _start(self) -> Optional[str]:
+        """Start the process; the reason if it cannot load the snapshot."""
+        path = self._folder / "snapshot.pickle"
+        path.write_bytes(self._snapshot.data)
+        paths = [os.path.abspath(entry) for entry in sys.path]
+        environment = {"GLOG_minloglevel": "2", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        command = create_worker_command(sys.executable, WORKER_MODULE)
+        log = self._folder / "assert_parity.log"
+        self._worker = WorkerProcess("assert_parity", command, environment, log)
+        try:
+            self._worker.ask("load", self._timeout_s, path=str(path))
+        except InputError as error:
+            return str(error)
+        except WorkerError as error:
+            raise self._fail("the process failed in loading the copies", error) from None
+        return None
 
-def _create_job(model: nn.Module, loss: Any, batch: Batch, make: CreateOptimizer, name: str) -> Job:
-    """The job of the run `name`, on copies: an eager step and a graph cannot share a module."""
-    criterion = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
-    objective = Objective(copy.deepcopy(model), criterion)
-    feeds = [Feed(lambda: batch, len(batch[0]), [len(batch[0])]) for _ in range(2)]
-    if name == REFERENCE:
-        objective = objective.to(flow.float64)
-        feeds = [feed.cast(flow.float64) for feed in feeds]
-    job = Job(
-        model=objective.model,
-        criterion=criterion,
-        objective=objective,
-        optimizer=make(objective.model),
-        scheduler=None,
-        train_feed=feeds[0],
-        eval_feed=feeds[1],
-    )
-    if name in PERTURBED_SEEDS:
-        move_weights(job.model, PERTURBED_SEEDS[name])
-        move_optimizer(job.optimizer, PERTURBED_SEEDS[name])
-    return job
+    def __exit__(self, *failure: Any) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.close()
+            self._worker = None
+
+    def run(self, names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
+        """The entries of each run."""
+        return [self._run(name, wanted) for name in names]
+
+    def _run(self, name: str, wanted: Wanted) -> List[Entry]:
+        request = RunRequest(
+            mode=GRAPH if name in (GRAPH, GRAPH + AGAIN) else EAGER,
+            steps=self._steps,
+            wide=name == REFERENCE,
+            seed=PERTURBED_SEEDS.get(name),
+            wanted={level: list(names) for level, names in wanted.items()},
+            folder=self._folder / name,
+        )
+        request.folder.mkdir(exist_ok=True)
+        (request.folder / STAGE).write_text(FIRST_STAGE)
+        answer = self._ask(request)
+        if FAILED in answer:
+            warnings.warn(
+                f"the float64 reference cannot run ({answer[FAILED]}), so a run with perturbed "
+                "weights takes its place",
+                stacklevel=5,
+            )
+            changes = {"wide": False, "seed": SUBSTITUTE_SEED}
+            answer = self._ask(request.model_copy(update=changes))
+        return [Entry.model_validate(entry) for entry in answer["entries"]]
+
+    def _ask(self, request: RunRequest) -> Dict[str, Any]:
+        try:
+            if self._worker is None:
+                with keep_generators():
+                    return AssertionSession(self._snapshot).run(request)
+            return self._worker.ask("run", self._timeout_s, **request.model_dump(mode="json"))
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        except WorkerError as error:
+            stage = (request.folder / STAGE).read_text()
+            raise self._fail(f"{request.mode} mode failed in {stage}", error) from None
+
+    def _fail(self, stage: str, error: WorkerError) -> ParityError:
+        cause = "it raised an error"
+        if isinstance(error, WorkerTimeout):
+            cause = f"it took longer than timeout_s={self._timeout_s:g}; give more if it needs it"
+        elif error.returncode is not None:
+            cause = f"OneFlow ended the process: {describe_exit(error.returncode)}"
+        tail = f". The last lines of its log:\n{error.log_tail}" if error.log_tail else ""
+        return ParityError(f"{stage}: {cause}{tail}")

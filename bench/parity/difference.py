@@ -225,10 +225,20 @@ def move_learning_rate(workload: Workload, seed: int) -> Workload:
 
 
 def move_optimizer(optimizer: Any, seed: int) -> None:
-    """As `move_learning_rate`, on an optimizer without a schedule; moves the clip norm too."""
-    for group in optimizer.param_groups:
-        if "betas" in group:
+    """As `move_learning_rate`, at each step, whatever a scheduler sets; moves the clip norm too."""
+    take_step = optimizer.step
+
+    def step(*arguments: Any) -> Any:
+        groups = [group for group in optimizer.param_groups if "betas" in group]
+        rates = [group["lr"] for group in groups]
+        for group in groups:
             group["lr"] *= 1.0 + _sign(seed) * adam_rounding(group["betas"][1])
+        result = take_step(*arguments)
+        for group, rate in zip(groups, rates):
+            group["lr"] = rate
+        return result
+
+    optimizer.step = step
     move_clip_norm(optimizer, seed)
 
 

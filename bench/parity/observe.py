@@ -20,6 +20,7 @@ from ..training.eager import EagerMode
 from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
 from ..training.job import Job, copy_state
 from ..training.layer_graph import ForwardGraph, replace_forwards
+from ..training.nest import Rebuild, apply, flatten
 from ..training.oneflow_compat import create_padding_operator, find_owner
 from ..training.optimizers import State, capture_graph_state
 from . import result as levels
@@ -120,14 +121,14 @@ def _read_gradients(gradients: Mapping[str, Any]) -> Gradients:
 
 
 class _ObservedTrainGraph(TrainGraph):
-    def __init__(self, job: Job, hooks: Hooks) -> None:
+    def __init__(self, job: Job, hooks: Hooks, rebuild: Rebuild) -> None:
         super().__init__(job)
-        self._hooks = hooks
+        self._hooks, self._rebuild = hooks, rebuild
         self._parameters_by_name = dict(job.model.named_parameters())
 
-    def build(self, *batch: flow.Tensor) -> Any:
+    def build(self, *tensors: flow.Tensor) -> Any:
         self._hooks.clear()  # a graph may be traced more than once
-        return super().build(*batch)
+        return super().build(*self._rebuild(tensors))
 
     def give(self, loss: flow.Tensor, labels: flow.Tensor) -> Any:
         gradients = {name: p.grad for name, p in self._parameters_by_name.items()}
@@ -146,14 +147,15 @@ class ObservedGraph:
         self._job = job
         job.model.train()
         self._batch = job.train_feed.next_batch()
+        tensors, rebuild = flatten(self._batch)
         with hook_modules(job.objective) as self._hooks:
-            self._graph = _ObservedTrainGraph(job, self._hooks)
-            compile_graph(self._graph, self._batch)
+            self._graph = _ObservedTrainGraph(job, self._hooks, rebuild)
+            compile_graph(self._graph, tuple(tensors))
 
     def observe_step(self, with_outputs: bool) -> Observed:
         """As `ObservedEager.observe_step`."""
         images, labels = self._batch
-        given = self._graph(images, labels)
+        given = self._graph(*flatten(self._batch)[0])
         observed = Observed(given["loss"], labels, images)
         if with_outputs:
             observed.outputs = self._hooks.read(given["outputs"])
@@ -171,29 +173,30 @@ def create_observed(mode: str, job: Job) -> Union[ObservedEager, ObservedGraph]:
     return ObservedGraph(job) if is_graph(mode) else ObservedEager(job)
 
 
-def observe_eval(mode: str, objective: nn.Module, images: flow.Tensor) -> List[Output]:
-    """Every output in eval mode of the student's modules, for images (N, 3, H, W).
+def observe_eval(mode: str, objective: nn.Module, images: Any) -> List[Output]:
+    """Every output in eval mode of the student's modules, for images (N, 3, H, W) or a nest.
 
     Raises InputError for a mode that is not observed.
     """
     model = objective.model.eval()
     with hook_modules(objective) as hooks:
         if is_graph(mode):
-            outputs, _ = _ObservedForward(model, hooks)(images)
+            tensors, rebuild = flatten(images)
+            outputs, _ = _ObservedForward(model, hooks, rebuild)(*tensors)
             return hooks.read(outputs)
         with flow.no_grad():
-            model(images)
+            apply(model, images)
         return hooks.read(hooks.tensors)
 
 
 class _ObservedForward(ForwardGraph):
-    def __init__(self, model: nn.Module, hooks: Hooks) -> None:
+    def __init__(self, model: nn.Module, hooks: Hooks, rebuild: Rebuild) -> None:
         super().__init__(model)
-        self._hooks = hooks
+        self._hooks, self._rebuild = hooks, rebuild
 
-    def build(self, images: flow.Tensor) -> Any:
+    def build(self, *tensors: flow.Tensor) -> Any:
         self._hooks.clear()
-        super().build(images)
+        apply(self.layer, self._rebuild(tensors))
         return list(self._hooks.tensors), create_padding_operator()
 
 
@@ -261,10 +264,11 @@ class Collector:
 
     def note_batch(self, name: str, images: Any, labels: Any) -> None:
         """A batch, in float32 as it came; a graph that holds the loader gives no images."""
-        if images is not None:
-            value = np.asarray(images.numpy(), dtype=np.float32)
-            self._observer.add(levels.BATCHES, f"{name} images", "images", value)
-        self._observer.add(levels.BATCHES, f"{name} labels", "labels", np.array(labels.numpy()))
+        for kind, nest in (("images", images), ("labels", labels)):
+            for suffix, tensor in list_tensors(nest):
+                value = np.array(tensor.numpy())
+                value = value.astype(np.float32) if value.dtype == np.float64 else value
+                self._observer.add(levels.BATCHES, f"{name} {kind}{suffix}", kind, value)
 
     def note_state(
         self, level: str, model: Any, optimizer: Dict[str, np.ndarray], prefix: str = ""

@@ -16,6 +16,7 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 from oneflow._oneflow_internal import eager
+from oneflow.optim import lr_scheduler
 
 # slot of an optimizer -> (key in an eager optimizer's state, suffix of a graph's variable)
 OPTIMIZER_SLOTS = {
@@ -78,6 +79,12 @@ def has_nesterov() -> bool:
     return "nesterov" in inspect.signature(flow.optim.SGD.__init__).parameters
 
 
+def runs_in_graph(scheduler: Any) -> bool:
+    """Whether a graph can step this scheduler. A class of the user's own has no graph form."""
+    refused = lr_scheduler.ChainedScheduler  # has the method, which raises
+    return hasattr(scheduler, "_generate_conf_for_graph") and not isinstance(scheduler, refused)
+
+
 def continue_schedule(scheduler: Any, step: int) -> None:
     """Make `step` the next update of a schedule that has not been stepped."""
     scheduler.last_step = step - 1
@@ -102,7 +109,9 @@ def create_padding_operator() -> flow.Tensor:
     heavier a graph, the longer its launch may be held up by other work. Under SCHED_BATCH
     (`chrt --batch 0`) the threads that a launch wakes do not put it off, and few processes die.
     """
-    square = flow.ones(PADDING_SIZE, PADDING_SIZE)
+    # not flow.ones, which makes a module, and warns that this one is not registered in the graph
+    size, device = (PADDING_SIZE, PADDING_SIZE), flow.device("cpu")
+    square = flow._C.constant(size, 1.0, dtype=flow.float32, device=device)
     return flow.matmul(square, square).sum()
 
 

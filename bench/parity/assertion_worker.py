@@ -1,0 +1,227 @@
+"""The runs of `assert_parity`: copies of a model, its loss and a batch, trained in either mode.
+
+The controller asks `load`, and then `run` for each run. One process has all runs.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import oneflow as flow
+from oneflow import nn
+from pydantic import BaseModel
+
+from ..errors import InputError
+from ..training.eager import EagerMode
+from ..training.feeds import Feed
+from ..training.graph import MODEL_PREFIX, TrainGraph
+from ..training.job import Job
+from ..training.losses import Objective
+from ..training.nest import apply, flatten
+from ..training.oneflow_compat import create_padding_operator, runs_in_graph
+from ..training.optimizers import capture_graph_state, restore_graph_state
+from ..training.snapshot import Snapshot, summarize_error
+from ..worker.protocol import main
+from . import result as levels
+from .difference import move_optimizer, move_weights
+from .isolated_layer import is_graph
+from .observe import Checkpoint, Collector, mean_loss, observe_eval
+from .tensors import Entry, Observer
+from .worker import load_state
+
+FAILED = "failed"  # in the answer of a reference that cannot run: the reason
+STAGE = "stage"  # file in a run's folder with the stage that it is in; the first is FIRST_STAGE
+FIRST_STAGE = "making the optimizer"
+_LOSS = "loss."  # before the names of the loss's own tensors
+_SEED = 0  # of the global generators, at the start of each run
+
+
+class RunRequest(BaseModel):
+    """A run of so many training steps. `seed` is a perturbed run's; a `wide` run is in float64."""
+
+    mode: str
+    steps: int
+    wide: bool
+    seed: Optional[int]
+    wanted: Dict[str, List[str]]
+    folder: Path  # for the values of the `wanted` tensors
+
+
+class AssertionSession:
+    """Has the runs of one snapshot of (model, loss, batch, create_optimizer)."""
+
+    def __init__(self, snapshot: Optional[Snapshot] = None) -> None:
+        self._snapshot = snapshot
+
+    def load(self, request: Dict[str, Any]) -> Dict[str, Any]:
+        """Read the snapshot at `path`. Raises InputError if this process cannot load it."""
+        self._snapshot = Snapshot(Path(request["path"]).read_bytes())
+        try:
+            self._snapshot.load()
+        except Exception as error:  # of the user's class, too
+            text = f"another process cannot load it ({summarize_error(error)})"
+            raise InputError(text) from None
+        return {}
+
+    def run(self, request: RunRequest) -> Dict[str, Any]:
+        """The entries of a run, or with FAILED the reason why the reference cannot run."""
+        assert self._snapshot is not None
+        try:
+            entries = _run(self._snapshot, request)
+        except Exception as error:
+            if not request.wide or isinstance(error, InputError):
+                raise
+            return {FAILED: summarize_error(error)}
+        return {"entries": [entry.model_dump() for entry in entries]}
+
+
+def _run(snapshot: Snapshot, request: RunRequest) -> List[Entry]:
+    observer = Observer(request.wanted)
+    collector = Collector(observer, request.mode)
+    compiling = "compiling or running " if is_graph(request.mode) else ""
+
+    def begin(stage: str) -> None:
+        (request.folder / STAGE).write_text(stage)
+
+    def note_loss(level: str) -> None:
+        if isinstance(job.criterion, nn.Module):
+            collector.note_state(level, job.criterion, {}, _LOSS)
+
+    job = _create_job(snapshot, request)
+    collector.note_initial(job)
+    note_loss(levels.INITIAL_WEIGHTS)
+    begin(f"{compiling}the evaluation before training")
+    collector.note_eval_forward(job)
+    begin(f"{compiling}the first training step")
+    collector.note_first_step(job)
+    note_loss(levels.FIRST_UPDATE)
+    begin("the later training steps")
+    checkpoint = collector.note_training(job, request.steps, request.steps // 2)
+    note_loss(levels.TRAINED)
+    begin(f"{compiling}the evaluation after training")
+    for output in observe_eval(request.mode, job.objective, job.eval_feed.next_batch()[0]):
+        observer.add(levels.VALIDATION, *output)
+    if checkpoint is not None and not _trains(job.criterion):
+        begin(f"{compiling}the steps resumed from a checkpoint")
+        _note_resumed(collector, _create_job(snapshot, request), request, checkpoint)
+    observer.write(request.folder)
+    return observer.take()
+
+
+def _create_job(snapshot: Snapshot, request: RunRequest) -> Job:
+    flow.manual_seed(_SEED)
+    np.random.seed(_SEED)
+    random.seed(_SEED)
+    copies = snapshot.load(flow.float64 if request.wide else None)
+    model, criterion, batch, create_optimizer = copies
+    objective = _NestObjective(model, criterion)
+    inputs, labels = (*batch, None)[:2]
+    optimizer, scheduler = split_optimizer(create_optimizer(model), objective)
+    if request.seed is not None:
+        move_weights(objective, request.seed)
+        move_optimizer(optimizer, request.seed)
+    feed = Feed(lambda: (inputs, labels), 1, [1])
+    return Job(model, criterion, objective, optimizer, scheduler, feed, feed)
+
+
+def _note_resumed(
+    collector: Collector, job: Job, request: RunRequest, checkpoint: Checkpoint
+) -> None:
+    """A fresh copy goes on from the checkpoint."""
+    weights, optimizer = checkpoint
+    done = request.steps // 2
+    load_state(job.model, weights)
+    losses = list(collector.losses[:done])
+    if is_graph(request.mode):
+        graph = _NestGraph(job)
+        restore_graph_state(graph, MODEL_PREFIX, job.model, optimizer, done)
+        tensors, _ = flatten(job.train_feed.next_batch())
+        job.model.train()
+        losses += [mean_loss(graph(*tensors)[0]) for _ in range(done, request.steps)]
+        state = capture_graph_state(graph, MODEL_PREFIX)
+    else:
+        mode = EagerMode(job)
+        mode.restore_optimizer(optimizer, done)
+        losses += [mean_loss(mode.train_step()[0]) for _ in range(done, request.steps)]
+        state = mode.capture_optimizer()
+    collector.note_losses(levels.RESUMED, losses, done + 1)
+    collector.note_state(levels.RESUMED, job.model, state)
+
+
+class _NestObjective(Objective):
+    """From nests of inputs and labels to one loss."""
+
+    def forward(self, inputs: Any, labels: Any) -> flow.Tensor:
+        outputs = apply(self.model, inputs)
+        found = self.criterion(outputs) if labels is None else self.criterion(outputs, labels)
+        losses, _ = flatten(found)
+        shapes = [tuple(loss.shape) for loss in losses]
+        if not losses or any(loss.numel() != 1 for loss in losses):
+            raise InputError(
+                f"the loss gave a {type(found).__name__} with tensors of shapes {shapes}; give one "
+                "number as a tensor, such as a mean, or a nest of such"
+            )
+        return sum(losses[1:], losses[0])
+
+
+class _NestGraph(TrainGraph):
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        _, self._rebuild = flatten(job.train_feed.next_batch())
+
+    def build(self, *tensors: flow.Tensor) -> Any:
+        return super().build(*self._rebuild(tensors))
+
+    def give(self, loss: flow.Tensor, labels: Any) -> Any:
+        return loss, create_padding_operator()
+
+
+def _trains(criterion: Any) -> bool:
+    module = isinstance(criterion, nn.Module)
+    return module and any(parameter.requires_grad for parameter in criterion.parameters())
+
+
+def split_optimizer(made: Any, objective: nn.Module) -> Tuple[flow.optim.Optimizer, Optional[Any]]:
+    """The optimizer and the scheduler of what `create_optimizer` gave; InputError if unusable."""
+    pair = isinstance(made, (tuple, list)) and len(made) == 2
+    optimizer, scheduler = made if pair else (made, None)
+    if not isinstance(optimizer, flow.optim.Optimizer) or isinstance(
+        scheduler, flow.optim.Optimizer
+    ):
+        raise InputError(
+            f"create_optimizer gave {_describe(made)} and one oneflow.optim.Optimizer is expected, "
+            "alone or as (optimizer, scheduler); put parameters into groups of one optimizer"
+        )
+    if scheduler is None and any("initial_lr" in group for group in optimizer.param_groups):
+        raise InputError(
+            "create_optimizer made a scheduler and gave only the optimizer, so that nothing would "
+            "step the scheduler; return (optimizer, scheduler)"
+        )
+    if scheduler is not None and not runs_in_graph(scheduler):
+        raise InputError(
+            f"create_optimizer gave a {type(scheduler).__name__}, which a graph cannot run; use "
+            "StepLR, MultiStepLR, CosineAnnealingLR, PolynomialLR or a SequentialLR of such"
+        )
+    known = {id(parameter) for parameter in objective.parameters()}
+    groups = [group.parameters for group in optimizer.param_groups]
+    strange = sum(id(parameter) not in known for group in groups for parameter in group)
+    if strange:
+        raise InputError(
+            f"create_optimizer's optimizer has {strange} tensors that are not parameters of the "
+            "model or of the loss, which a graph would not train; make them parameters of one, "
+            "and the loss a module"
+        )
+    return optimizer, scheduler
+
+
+def _describe(made: Any) -> str:
+    if isinstance(made, (tuple, list)):
+        return f"({', '.join(type(one).__name__ for one in made)})"
+    return f"a {type(made).__name__}"
+
+
+if __name__ == "__main__":
+    main(AssertionSession())

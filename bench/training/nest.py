@@ -1,0 +1,51 @@
+"""Nests of tensors: tuples, lists, dicts and named tuples, in one another, with tensors as leaves.
+
+A graph takes and compiles tensors alone, so a batch is taken apart for it and put together inside.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable, List, Sequence, Tuple
+
+import oneflow as flow
+
+Rebuild = Callable[[Sequence[flow.Tensor]], Any]
+
+
+def map_tensors(function: Callable[[flow.Tensor], Any], nest: Any) -> Any:
+    """The same nest with `function(tensor)` for each tensor; other leaves stay."""
+    if isinstance(nest, flow.Tensor):
+        return function(nest)
+    if isinstance(nest, dict):
+        mapped = copy.copy(nest)  # of its class, with its order
+        mapped.update({key: map_tensors(function, part) for key, part in nest.items()})
+        return mapped
+    if isinstance(nest, (tuple, list)):
+        parts = [map_tensors(function, part) for part in nest]
+        return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
+    return nest
+
+
+def flatten(nest: Any) -> Tuple[List[flow.Tensor], Rebuild]:
+    """The tensors of a nest, and a function from as many tensors to the same nest of those."""
+    tensors: List[flow.Tensor] = []
+    map_tensors(tensors.append, nest)
+
+    def rebuild(others: Sequence[flow.Tensor]) -> Any:
+        left = iter(others)
+        return map_tensors(lambda _: next(left), nest)
+
+    return tensors, rebuild
+
+
+def apply(function: Callable[..., Any], inputs: Any) -> Any:
+    """`function(*inputs)` for a tuple, `function(**inputs)` for a dict, else `function(inputs)`.
+
+    A named tuple is one argument.
+    """
+    if isinstance(inputs, dict):
+        return function(**inputs)
+    if isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
+        return function(*inputs)
+    return function(inputs)
