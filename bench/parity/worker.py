@@ -149,14 +149,19 @@ class ParitySession:
         )
 
     def run_isolated(self, request: LayerRequest) -> Answer:
-        """Run a layer in isolation on its call in the first pass, recorded if that is not done."""
-        from .isolated_layer import find_module, record_layer, run_isolated
+        """Run a layer in isolation on its call in the first pass, recorded if that is not done.
 
-        contender = self._side.contender
+        Without an `output` the call is recorded and not run.
+        """
+        from .isolated_layer import find_module, record, run_isolated
+
+        side, contender = self._side, self._side.contender
         try:
             if not request.recording.is_file():
-                call = record_layer(self._job, request.name, request.training)
+                call = record(self._job, request.name, request.training, side.workload, side.steps)
                 call.save(request.recording)
+            if request.output is None:
+                return {"refused": None}
             call = LayerCall.load(request.recording)
             module, _ = find_module(self._job, request.name)
             tensors = run_isolated(module, call, contender.mode, contender.dtype)

@@ -10,7 +10,7 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.bench.parity.isolated_layer import find_constructor
+from oneflow_bench.bench.training.expressions import find_constructor
 from oneflow_bench.models import create_model
 
 pytestmark = pytest.mark.oneflow
