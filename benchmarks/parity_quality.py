@@ -23,6 +23,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
+from unittest import mock
 
 import parity_quality_report
 from faults.catalogue import FAULTS
@@ -33,7 +34,8 @@ from faulty_worker import VARIABLE
 from study import Row, load_rows, run_study
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.parity.result import ModelCheck
+from oneflow_bench.bench.parity import locate
+from oneflow_bench.bench.parity.result import LEVELS, ModelCheck
 from oneflow_bench.bench.parity.run import GRAPH, check_model, create_check_launcher
 from oneflow_bench.bench.plan.check_plan import create_check_flags
 from oneflow_bench.bench.plan.plan import create_plan
@@ -86,7 +88,10 @@ def plant(fault: Fault) -> Row:
         if "teacher" in recipe:
             recipe["teacher_checkpoint"] = str(train_teacher(recipe["teacher"], folder / "teacher"))
         plan = create_plan(create_check_flags(fault.model, recipe))
-        check = check_model(plan, folder, TIMEOUT_S, launch=create_faulty_launcher(folder, fault))
+        launch = create_faulty_launcher(folder, fault)
+        # the fault is in no file, so no script could show it
+        with mock.patch.object(locate, "NO_SCRIPT", LEVELS):
+            check = check_model(plan, folder, TIMEOUT_S, launch=launch)
     origin = check.origin
     level, name = (origin.level, origin.name) if origin else (None, None)
     return {

@@ -21,7 +21,7 @@ from ..training.layer_graph import (
     replace_forwards,
 )
 from ..training.oneflow_compat import create_padding_operator
-from .tensors import OUTPUT, STEPS, LayerCall, split_name
+from .tensors import OUTPUT, LayerCall, split_name
 
 
 def is_graph(mode: str) -> bool:
@@ -58,7 +58,7 @@ def find_module(job: Job, name: str) -> Tuple[nn.Module, int]:
 
 
 def record_layer(job: Job, name: str, training: bool, workload: Workload) -> LayerCall:
-    """Run the job's first batch eagerly, forward and if `training` backward, and keep one call.
+    """Run the job's next batch eagerly, forward and if `training` backward, and keep one call.
 
     A layer that has no constructor of its own is taken out of the workload's model. Raises
     ValueError for a call whose inputs are not all tensors, or that did not happen.
@@ -131,13 +131,6 @@ def record_steps(job: Job, workload: Workload, steps: int) -> LayerCall:
         output_gradient=None,
         described=described,
     )
-
-
-def record(job: Job, name: str, training: bool, workload: Workload, steps: int) -> LayerCall:
-    """`record_steps` for the name STEPS, else `record_layer`."""
-    if name == STEPS:
-        return record_steps(job, workload, steps)
-    return record_layer(job, name, training, workload)
 
 
 def run_isolated(

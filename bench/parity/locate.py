@@ -42,7 +42,7 @@ _NO_LAYER = {
 
 
 # the script takes weights and batches from eager mode, and runs without a checkpoint
-_NO_SCRIPT = (levels.INITIAL_WEIGHTS, levels.BATCHES, levels.RESUMED)
+NO_SCRIPT = (levels.INITIAL_WEIGHTS, levels.BATCHES, levels.RESUMED)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation) -> None:
 
 def list_parts(level: str, layer: Optional[str]) -> List[str]:
     """Parts of the model that may show a difference, from the smallest: layer to train steps."""
-    if level in _NO_SCRIPT:
+    if level in NO_SCRIPT:
         return []
     parts = [] if layer is None else [layer]
     path = OUTPUT if layer is None else split_name(layer)[0]
@@ -176,48 +176,43 @@ def _find_script(origin: Origin, layer: Optional[str], isolation: Isolation) -> 
     refused = ""
     parts = list_parts(origin.level, layer)
     for part in parts:
-        recording = isolation.values_folder / f"{create_file_name(part)}.npz"
-        training = origin.level != levels.EVAL_FORWARD
-        request = LayerRequest(name=part, training=training, recording=recording)
         try:
-            refused = isolation.ask(EAGER, request)["refused"] or ""
-        except BenchError as error:
-            refused = str(error)
-        if refused:
+            script = _write_script(part, origin, isolation)
+        except (BenchError, ValueError) as error:
+            refused = f" ({error})"
             continue
-        call = LayerCall.load(recording)
-        if call.constructor is None:
-            continue
-        script = write_reproduction(isolation.run_folder, _describe(origin, part, call, isolation))
         if confirm_difference(script):
             origin.script, origin.script_confirms = script.name, True
             return
         for file in (script, script.with_suffix(".npz")):
             file.unlink()
     if parts:
-        tried = f"{len(parts)} part{'s' * (len(parts) > 1)} of the model tried" + (
-            f" ({refused})" * bool(refused)
-        )
-        origin.isolated_layer_reason += (
-            f"{'; ' * bool(origin.isolated_layer_reason)}no standalone script: none of the {tried} "
-            "shows the difference by itself"
-        )
+        reasons = filter(None, [origin.isolated_layer_reason])
+        none = f"no standalone script: none of {len(parts)} parts of the model shows it by itself"
+        origin.isolated_layer_reason = "; ".join([*reasons, none + refused])
 
 
-def _describe(origin: Origin, part: str, call: LayerCall, isolation: Isolation) -> ReproducedLayer:
+def _write_script(part: str, origin: Origin, isolation: Isolation) -> Path:
+    """The script of a part, recorded in an eager run. Raises ValueError for one that cannot be."""
+    recording = isolation.values_folder / f"{create_file_name(part)}.npz"
+    training = origin.level != levels.EVAL_FORWARD
+    request = LayerRequest(name=part, training=training, recording=recording)
+    refused = isolation.ask(EAGER, request)["refused"]
+    call = None if refused else LayerCall.load(recording)
+    if call is None or call.constructor is None:
+        raise ValueError(refused or f"{part} has no constructor")
     path = split_name(part)[0]
     prefix = "" if path in (OUTPUT, STEPS) else f"{path}."
-    reasons = {
-        name: isolation.find_known_reason(levels.FIRST_UPDATE, prefix + name) for name in call.state
-    }
-    return ReproducedLayer(
+    known = {n: isolation.find_known_reason(levels.FIRST_UPDATE, prefix + n) for n in call.state}
+    layer = ReproducedLayer(
         **vars(call),
         name=part,
         environment=isolation.environment,
         versions=isolation.versions,
         origin=f"level '{origin.level}', first different tensor {origin.name}",
-        known={name: reason for name, reason in reasons.items() if reason is not None},
+        known={name: reason for name, reason in known.items() if reason is not None},
     )
+    return write_reproduction(isolation.run_folder, layer)
 
 
 def _list_different(

@@ -142,7 +142,7 @@ def test_a_script_that_shows_nothing_is_not_offered(tmp_path, script_says):
     script_says["silent"] = 99
     origin = examine(create_difference(FORWARD, "a.conv"), Workers(tmp_path).create())
     assert len(script_says["run"]) == 4 and origin.script is origin.script_confirms is None
-    assert "none of the 4 parts of the model tried shows" in origin.isolated_layer_reason
+    assert "none of 4 parts of the model shows it by itself" in origin.isolated_layer_reason
     assert not list(tmp_path.glob("reproduce-*"))
 
 
