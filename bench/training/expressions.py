@@ -141,13 +141,17 @@ def describe_training(job: Job, workload: Workload) -> Dict[str, Any]:
     return {
         **described,
         "loss": loss,
-        "optimizer": _write_optimizer(job.optimizer, job.model),
-        "schedule": "None" if job.scheduler is None else _write_schedule(job.scheduler),
+        "optimizer": write_optimizer(job.optimizer, job.model),
+        "schedule": "None" if job.scheduler is None else write_schedule(job.scheduler),
         "clips": clips_gradients(job.optimizer),
     }
 
 
-def _write_optimizer(optimizer: flow.optim.Optimizer, model: Any) -> str:
+def write_optimizer(optimizer: flow.optim.Optimizer, model: Any) -> str:
+    """An expression over `flow` and the model's parameters by name, `named`.
+
+    Raises ValueError for a class that is not OneFlow's own, or an option without a literal.
+    """
     kind = type(optimizer).__name__
     if getattr(flow.optim, kind, None) is not type(optimizer):
         raise ValueError(f"the optimizer {kind}, which is not one of OneFlow's own")
@@ -166,7 +170,8 @@ def _write_optimizer(optimizer: flow.optim.Optimizer, model: Any) -> str:
     return f"flow.optim.{kind}([{', '.join(groups)}], lr={rate!r})"
 
 
-def _write_schedule(scheduler: Any) -> str:
+def write_schedule(scheduler: Any) -> str:
+    """An expression over `flow` and `optimizer`. Raises ValueError for one that wraps another."""
     kind = type(scheduler).__name__
     skipped = ("self", "optimizer", "last_step", "verbose")
     names = [n for n in inspect.signature(type(scheduler).__init__).parameters if n not in skipped]

@@ -68,14 +68,14 @@ add(
     "weight transposed",
     lambda m, x: functional.conv2d(x, m.conv.weight, None, (1, 1), (1, 1)),
     lambda m, x: functional.conv2d(
-        x, m.conv.weight.to(flow.Tensor).transpose(2, 3).contiguous(), None, (1, 1), (1, 1)
+        x, m.conv.weight.transpose(2, 3).contiguous(), None, (1, 1), (1, 1)
     ),
     children=conv(),
 )
 add(
     "bias left out",
     run_conv,
-    lambda m, x: functional.conv2d(x, m.conv.weight.to(flow.Tensor), None, (1, 1), (1, 1)),
+    lambda m, x: functional.conv2d(x, m.conv.weight, None, (1, 1), (1, 1)),
     children=conv(),
 )
 add("layer skipped", run_conv, same, children=conv())
@@ -204,9 +204,7 @@ add(
     ),
     lambda m, i: flow.matmul(
         m.embedding(i),
-        flow.matmul(
-            m.embedding.weight.to(flow.Tensor).t(), m.embedding.weight.to(flow.Tensor)
-        ).detach(),
+        flow.matmul(m.embedding.weight.t(), m.embedding.weight).detach(),
     ),
     levels=GRADIENTS,
     **TOKENS,
@@ -235,8 +233,8 @@ add(
     run_conv,
     lambda m, x: functional.conv2d(
         x,
-        m.conv.weight.to(flow.Tensor).detach(),
-        m.conv.bias.to(flow.Tensor).detach(),
+        m.conv.weight.detach(),
+        m.conv.bias.detach(),
         (1, 1),
         (1, 1),
     ),
