@@ -230,14 +230,8 @@ add(
 )
 add(
     "layer frozen",
-    run_conv,
-    lambda m, x: functional.conv2d(
-        x,
-        m.conv.weight.detach(),
-        m.conv.bias.detach(),
-        (1, 1),
-        (1, 1),
-    ),
+    lambda m, x: functional.conv2d(x, m.conv.weight, m.conv.bias, (1, 1), (1, 1)),
+    lambda m, x: functional.conv2d(x, m.conv.weight.detach(), m.conv.bias.detach(), (1, 1), (1, 1)),
     levels=GRADIENTS,
     children=conv(),
 )
