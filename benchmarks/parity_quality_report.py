@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from faults.doors import write_confusion
+
 from oneflow_bench.bench.parity.result import LEVELS
 from oneflow_bench.bench.record.run import write_atomically
 
@@ -19,10 +21,22 @@ _COLOURS = {
 }
 
 
-def write_report(out: Path, faults: Sequence[Row], zoo: Sequence[Row]) -> str:
-    """Write table.md and the pictures; returns the table."""
-    text = "\n".join([*_fault_lines(faults), *_zoo_lines(zoo)]) + "\n"
-    write_atomically(out / "table.md", text)
+STUDIES = ("doors", "faults", "zoo", "flowvision")
+
+
+def write_report(out: Path, rows: Dict[str, List[Row]]) -> str:
+    """Write table.md and the pictures from the rows of STUDIES; returns the table."""
+    faults, zoo = rows["faults"], rows["zoo"]
+    doors = [row for row in rows["doors"] if "error" not in row]
+    text = "\n".join(
+        [
+            *write_confusion(doors),
+            *_fault_lines(faults),
+            *_clean_lines("The zoo, nothing planted", zoo),
+            *_clean_lines("flowvision, nothing planted", rows["flowvision"]),
+        ]
+    )
+    write_atomically(out / "table.md", text + "\n")
     if faults and zoo:
         draw_separation(faults, zoo, out / "separation.png")
     if zoo:
@@ -67,7 +81,7 @@ def _describe_wrong(row: Row) -> str:
     return f"{case}: {row['level']}, {row['name']}"
 
 
-def _zoo_lines(rows: Sequence[Row]) -> List[str]:
+def _clean_lines(title: str, rows: Sequence[Row]) -> List[str]:
     if not rows:
         return []
     checked = [row for row in rows if "error" not in row]
@@ -75,7 +89,7 @@ def _zoo_lines(rows: Sequence[Row]) -> List[str]:
     verdicts: Dict[str, int] = {}
     for row in checked:
         verdicts[row["verdict"]] = verdicts.get(row["verdict"], 0) + 1
-    lines = ["## The zoo, nothing planted", "",
+    lines = [f"## {title}", "",
              f"{len(models)} models, {len(rows)} checks: "
              + ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
              + (f", {len(rows) - len(checked)} failed" if len(checked) < len(rows) else "")
@@ -97,7 +111,7 @@ def _zoo_lines(rows: Sequence[Row]) -> List[str]:
     for model in models:
         ours = [row for row in rows if row["case"].split("/")[0] == model]
         lines.append(_model_line(model, ours))
-    return lines
+    return [*lines, ""]
 
 
 def _largest(found: Sequence[Tuple[Row, Row]]) -> Tuple[Optional[float], str]:

@@ -30,6 +30,72 @@ def test_the_catalogue_names_each_fault_once_and_has_kinds_enough(study):
     assert all(fault.levels and set(fault.levels) <= set(LEVELS) for fault in study.FAULTS)
 
 
+@pytest.mark.oneflow
+def test_each_kind_of_an_own_model_runs_eagerly_and_its_fault_stays_out_of_eager_mode(
+    study, monkeypatch
+):
+    import oneflow as flow
+    from faults import own
+
+    assert len(own.KINDS) >= 80 and own.FROZEN in {kind.cause for kind in own.KINDS.values()}
+    assert sum(kind.doors == own.DOORS for kind in own.KINDS.values()) >= 80
+    for name in set(own.KINDS) - {own._RESNET}:
+        monkeypatch.setenv(own.VARIABLE, name)
+        model = own.model().train()
+        optimizer = own.create_optimizer(model)
+        own.loss(model(flow.randn(4, 3, 32, 32)), flow.arange(4)).backward()
+        optimizer.step()
+        with flow.no_grad():
+            assert model.eval()(flow.randn(4, 3, 32, 32)).shape == (4, 10), name
+
+
+@pytest.mark.parametrize(
+    "level, name, named",
+    [
+        ("forward", "block", True),
+        ("eval forward", "block", True),
+        ("gradients", "block", False),
+        ("forward", "head", False),
+        (None, None, False),
+    ],
+)
+def test_a_kind_is_named_by_level_and_tensor(study, level, name, named):
+    from faults import doors, own
+
+    kind = own.KINDS["activation skipped"]
+    assert doors._is_named(kind, level, name, "block") is named
+
+
+def test_the_confusion_table_counts_by_door_and_lists_what_is_wrong(study):
+    from faults.doors import write_confusion
+
+    right = {
+        "kind": "layer drop", "door": "check", "verdict": "found", "reason": "loss curve: x",
+        "found": True, "named": True, "cause": "frozen", "causes": ["frozen"],
+        "right_cause": True, "wrong_cause": False, "script": "x.py",
+    }  # fmt: skip
+    missed = {**right, "kind": "spectral norm", "verdict": "status 0", "found": False,
+              "named": False, "causes": [], "right_cause": None, "script": None}  # fmt: skip
+    misled = {**right, "door": "assert", "causes": ["hook"], "right_cause": False,
+              "wrong_cause": True, "script": None}  # fmt: skip
+    lines = write_confusion([right, missed, misled])
+    assert "| check | 2 | 1 (50.0%) | 1 (50.0%) | 1 of 1 | 0 | 0 | 1 |" in lines
+    assert "| assert | 1 | 1 (100.0%) | 1 (100.0%) | 0 of 1 | 0 | 1 | 0 |" in lines
+    assert "| spectral norm | check | status 0 | loss curve: x |  | frozen |" in lines
+    assert "| layer drop | assert | yes | loss curve: x | hook | frozen |" in lines
+
+
+@pytest.mark.slow
+@pytest.mark.oneflow
+@pytest.mark.parametrize("door", ["check", "assert"])
+def test_a_fault_of_an_own_model_is_found_by_its_doors(study, door):
+    from faults import doors, own
+
+    row = doors.run_door(own.KINDS["activation times a slope"], door)
+    assert row["found"] and row["named"] and row["name"] == "block", row["text"]
+    assert row["script"] is None or row["script"].endswith("reproduce-block.py")
+
+
 @pytest.mark.slow
 @pytest.mark.oneflow
 def test_a_planted_fault_is_found_where_it_is(study):

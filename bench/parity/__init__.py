@@ -7,7 +7,8 @@ observe.py          hooks, observed steps, and the levels of a check on one side
 tensors.py          requests and observed tensors: digests, wanted values, pairs of both modes
 judge.py            the verdict on each level; known differences
 difference.py       the distance of two tensors, and is it rounding? perturbed runs
-locate.py           the layer at which the modes begin to differ, and its standalone script
+locate.py           the layer at which the modes begin to differ, and the part that shows it
+reproduction.py     the standalone script of a part
 isolated_layer.py   that layer recorded and run in isolation
 baseline.py         stored baselines
 gate.py             a check beside its baseline; the exit status

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from ..config import Workload
 from ..errors import InputError
 from ..training.clock import synchronize
+from ..training.expressions import describe_model, describe_training, find_constructor
 from ..training.job import Job, copy_state
 from ..training.layer_graph import (
     ForwardGraph,
@@ -22,18 +22,6 @@ from ..training.layer_graph import (
 )
 from ..training.oneflow_compat import create_padding_operator
 from .tensors import OUTPUT, LayerCall, split_name
-
-# an expression builds OneFlow's own leaves, whose attributes have the names of their arguments
-_MODULES = frozenset(
-    f"oneflow.nn.modules.{name}"
-    for name in ("activation", "batchnorm", "conv", "dropout", "flatten", "linear",
-                 "normalization", "pooling")
-)  # fmt: skip
-_TENSORS = frozenset(("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))
-_NAMED = ("kernel_size", "p")  # arguments that are always written, with their names
-# arguments that change no result here, or that another argument has replaced
-_SKIPPED = ("self", "args", "kwargs", "device", "dtype", "generator", "init",
-            "min_value", "max_value")  # fmt: skip
 
 
 def is_graph(mode: str) -> bool:
@@ -69,10 +57,11 @@ def find_module(job: Job, name: str) -> Tuple[nn.Module, int]:
     return dict(job.objective.named_modules())[path], call
 
 
-def record_layer(job: Job, name: str, training: bool) -> LayerCall:
-    """Run the job's first batch eagerly, forward and if `training` backward, and keep one call.
+def record_layer(job: Job, name: str, training: bool, workload: Workload) -> LayerCall:
+    """Run the job's next batch eagerly, forward and if `training` backward, and keep one call.
 
-    Raises ValueError for a call whose inputs are not all tensors, or that did not happen.
+    A layer that has no constructor of its own is taken out of the workload's model. Raises
+    ValueError for a call whose inputs are not all tensors, or that did not happen.
     """
     module, wanted = find_module(job, name)
     kept: Dict[str, Any] = {}
@@ -103,13 +92,44 @@ def record_layer(job: Job, name: str, training: bool) -> LayerCall:
                 job.model(job.eval_feed.next_batch()[0])
     if "inputs" not in kept:
         raise ValueError(f"{name} was not called")
+    constructor, described = find_constructor(module), {}
+    path = split_name(name)[0]
+    if constructor is None and path.split(".")[0] != "teacher":
+        path = "" if path == OUTPUT else path
+        constructor = f"dict(create_model().named_modules())[{path!r}]"
+        described = describe_model(workload)
     return LayerCall(
         kind=type(module).__name__,
-        constructor=find_constructor(module),
+        constructor=constructor,
         training=module.training,
         inputs=kept["inputs"],
         state=kept["state"],
         output_gradient=kept.get("gradient"),
+        described=described,
+    )
+
+
+def record_steps(job: Job, workload: Workload, steps: int) -> LayerCall:
+    """The fresh job's weights and first batches, and all else that its train steps are made of.
+
+    Raises ValueError, naming the part, if something has no expression that builds it again.
+    """
+    try:
+        described = describe_training(job, workload)
+    except ValueError as error:
+        raise ValueError(
+            f"the train step has {error}, so it cannot be written as a script"
+        ) from None
+    tensors = [tensor for _ in range(steps) for tensor in job.train_feed.next_batch()]
+    tensors.append(job.eval_feed.next_batch()[0])
+    return LayerCall(
+        kind=type(job.model).__name__,
+        constructor="create_model()",
+        training=True,
+        inputs=[np.array(tensor.numpy()) for tensor in tensors],
+        state=copy_state(job.model),
+        output_gradient=None,
+        described=described,
     )
 
 
@@ -197,69 +217,3 @@ def _run_eager(alone: LayerAlone) -> Tuple[Any, Dict[str, flow.Tensor]]:
 
 def _create_tensor(array: np.ndarray, dtype: str) -> flow.Tensor:
     return flow.tensor(array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array)
-
-
-def find_constructor(module: Any) -> Optional[str]:
-    """A Python expression over `nn` that builds a layer equal to `module` up to its tensors.
-
-    Arguments that have the default of the class are left out. Parameters and buffers are not part
-    of it; the random state of a Dropout is OneFlow's default. None if no such expression exists: a
-    class that is not a leaf of OneFlow's own, a module with children, hooks or a `forward` put on
-    the instance, with parameters or buffers beyond its class's, a seeded Dropout, or a layout of
-    channels last. Reads attributes and not the printed form, which leaves some of them out
-    (ceil_mode of a pool).
-    """
-    cls = type(module)
-    if cls.__module__ not in _MODULES or _is_altered(module):
-        return None
-    arguments = []
-    try:
-        for name, parameter in inspect.signature(cls.__init__).parameters.items():
-            if name in _SKIPPED:
-                continue
-            value = module.bias is not None if name == "bias" else getattr(module, name)
-            if parameter.default is parameter.empty and name not in _NAMED:
-                arguments.append(_write_literal(value))
-            elif name in _NAMED or not _equals(value, parameter.default):
-                arguments.append(f"{name}={_write_literal(value)}")
-    except (AttributeError, ValueError):
-        return None
-    return f"nn.{cls.__name__}({', '.join(arguments)})"
-
-
-def _equals(value: Any, default: Any) -> bool:
-    """True for the default; a module keeps `(1, 1)` if its constructor says 1."""
-    if isinstance(value, (tuple, list)) and not isinstance(default, (tuple, list)):
-        return all(item == default for item in value)
-    return bool(value == default)
-
-
-def _is_altered(module: Any) -> bool:
-    """True if the instance has something beyond its class and arguments."""
-    tensors = set(module._parameters) | set(module._buffers)
-    # a fresh layer's random numbers begin with the same seed
-    own_seed = hasattr(module, "generator") and (
-        module.generator.initial_seed() != type(module)().generator.initial_seed()
-    )
-    return (
-        "forward" in vars(module)
-        or next(module.children(), None) is not None
-        or bool(module._forward_hooks)
-        or bool(module._forward_pre_hooks)
-        or not tensors <= _TENSORS
-        or getattr(module, "channel_pos", "channels_first") != "channels_first"
-        or getattr(module, "channel_axis", 1) != 1
-        or own_seed
-    )
-
-
-def _write_literal(value: Any) -> str:
-    """Raises ValueError for a value without a literal."""
-    if isinstance(value, (tuple, list)):
-        items = [_write_literal(item) for item in value]
-        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
-    if value is None or isinstance(value, (bool, int, str)):
-        return repr(value)
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
-    raise ValueError(f"{value!r} has no literal")

@@ -1,34 +1,31 @@
-"""The layer at which two modes begin to differ, its run in isolation, and its script.
+"""The layer at which two modes begin to differ, its run in isolation, and a script that shows it.
 
-`reproduction.template` is the standalone script, for a bug report and as a confirmation. It needs
-OneFlow and NumPy alone.
+The script is of the smallest part of the model that shows the difference by itself: the layer, a
+module around it, the whole model, or its train steps. It is run before it is offered.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
-from ..errors import BenchError, InputError
-from ..record.run import replace_atomically, write_atomically
+from ..errors import BenchError
 from . import result as levels
 from .difference import measure_difference
 from .judge import EAGER, GRAPH, REFERENCE, Comparison, Evidence
+from .reproduction import (
+    ReproducedLayer,
+    confirm_difference,
+    create_file_name,
+    write_reproduction,
+)
 from .result import LevelResult, Origin, TensorDifference
-from .tensors import OUTPUT, Entry, LayerCall, LayerRequest, Pair, split_name
+from .tensors import OUTPUT, STEPS, Entry, LayerCall, LayerRequest, Pair, split_name
 
-TIMEOUT_S = 600.0
-TOLERANCE = 1e-6  # relative; a bit that differs within rounding does not confirm a difference
-_TEMPLATE = Path(__file__).with_name("reproduction.template")
-_LONGEST_NAME = 100  # of a file; systems allow 255 bytes
 LAYER_LEVELS = (levels.EVAL_FORWARD, levels.FORWARD, levels.GRADIENTS)
 _NO_LAYER = {
     levels.INITIAL_WEIGHTS: "no layer had run yet: the modes were given other weights",
@@ -42,6 +39,10 @@ _NO_LAYER = {
     levels.RESUMED: "the run agrees until it resumes from a checkpoint; look at the restored state",
     levels.VALIDATION: "the trained weights agree; look at the evaluation",
 }
+
+
+# the script takes weights and batches from eager mode, and runs without a checkpoint
+NO_SCRIPT = (levels.INITIAL_WEIGHTS, levels.BATCHES, levels.RESUMED)
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,14 @@ def examine(
     layer = find_layer(found.level, found.name, found.kind)
     if layer is None:
         origin.isolated_layer_reason = _NO_LAYER.get(found.level, "")
-        return origin
-    origin.operator = describe_operators(layer, isolation.op_names)
-    try:
-        _run_layer(origin, layer, isolation, passed_as_rounding)
-    except BenchError as error:  # an error of the isolated run must not hide the difference
-        origin.isolated_layer_reason = f"the layer could not be run in isolation: {error}"
+    else:
+        origin.operator = describe_operators(layer, isolation.op_names)
+        try:
+            _run_layer(origin, layer, isolation)
+        except BenchError as error:  # an error of the isolated run must not hide the difference
+            origin.isolated_layer_reason = f"the layer could not be run in isolation: {error}"
+    if origin.isolated_layer == "reproduced" or not passed_as_rounding:
+        _find_script(origin, layer, isolation)
     return origin
 
 
@@ -125,10 +128,10 @@ def describe_operators(layer: str, op_names: Sequence[str]) -> Optional[str]:
     return ", ".join(dict.fromkeys(kinds)) or None
 
 
-def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_rounding: bool) -> None:
+def _run_layer(origin: Origin, layer: str, isolation: Isolation) -> None:
     """Record the layer in an eager run, run it in both modes and in float64, and judge."""
     training = origin.level != levels.EVAL_FORWARD
-    recording = isolation.values_folder / "recording.npz"
+    recording = isolation.values_folder / f"{create_file_name(layer)}.npz"
     outputs: Dict[str, Dict[str, np.ndarray]] = {}
     for run in (EAGER, GRAPH, REFERENCE):
         path = isolation.values_folder / f"{run}.npz"
@@ -154,24 +157,62 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation, passed_as_round
         else "in isolation, on the same input, both modes agree within rounding: its input "
         "differs, or the model's use of it"
     )
-    if passed_as_rounding and not different:
-        return
-    if call.constructor is None:
-        origin.isolated_layer_reason += (
-            "; its class is not a leaf of OneFlow's own, so there is no standalone script"
-        )
-        return
-    reproduced = ReproducedLayer(
+
+
+def list_parts(level: str, layer: Optional[str]) -> List[str]:
+    """Parts of the model that may show a difference, from the smallest: layer to train steps."""
+    if level in NO_SCRIPT:
+        return []
+    parts = [] if layer is None else [layer]
+    path = OUTPUT if layer is None else split_name(layer)[0]
+    while "." in path:
+        path = path.rpartition(".")[0]
+        parts.append(path)
+    return list(dict.fromkeys([*parts, *[OUTPUT] * (layer is not None), STEPS]))
+
+
+def _find_script(origin: Origin, layer: Optional[str], isolation: Isolation) -> None:
+    """Offer the script of the smallest part that shows the difference, or say that none does."""
+    refused = ""
+    parts = list_parts(origin.level, layer)
+    for part in parts:
+        try:
+            script = _write_script(part, origin, isolation)
+        except (BenchError, ValueError) as error:
+            refused = f" ({error})"
+            continue
+        if confirm_difference(script):
+            origin.script, origin.script_confirms = script.name, True
+            return
+        for file in (script, script.with_suffix(".npz")):
+            file.unlink()
+    if parts:
+        reasons = filter(None, [origin.isolated_layer_reason])
+        none = f"no standalone script: none of {len(parts)} parts of the model shows it by itself"
+        origin.isolated_layer_reason = "; ".join([*reasons, none + refused])
+
+
+def _write_script(part: str, origin: Origin, isolation: Isolation) -> Path:
+    """The script of a part, recorded in an eager run. Raises ValueError for one that cannot be."""
+    recording = isolation.values_folder / f"{create_file_name(part)}.npz"
+    training = origin.level != levels.EVAL_FORWARD
+    request = LayerRequest(name=part, training=training, recording=recording)
+    refused = isolation.ask(EAGER, request)["refused"]
+    call = None if refused else LayerCall.load(recording)
+    if call is None or call.constructor is None:
+        raise ValueError(refused or f"{part} has no constructor")
+    path = split_name(part)[0]
+    prefix = "" if path in (OUTPUT, STEPS) else f"{path}."
+    known = {n: isolation.find_known_reason(levels.FIRST_UPDATE, prefix + n) for n in call.state}
+    layer = ReproducedLayer(
         **vars(call),
-        name=layer,
+        name=part,
         environment=isolation.environment,
         versions=isolation.versions,
         origin=f"level '{origin.level}', first different tensor {origin.name}",
-        known=known,
+        known={name: reason for name, reason in known.items() if reason is not None},
     )
-    script = write_reproduction(isolation.run_folder, reproduced)
-    origin.script = script.name
-    origin.script_confirms = confirm_difference(script)
+    return write_reproduction(isolation.run_folder, layer)
 
 
 def _list_different(
@@ -190,88 +231,3 @@ def _list_different(
                 continue
         different.append(name)
     return different
-
-
-@dataclass(frozen=True)
-class ReproducedLayer(LayerCall):
-    """A recorded call, with a constructor, and all else that its script tells.
-
-    With an `output_gradient` the backward is run too. `environment` has the variables to set before
-    OneFlow is imported, `versions` those of the recording, `origin` a phrase that names the place.
-    `known` maps tensors that are expected to differ (by the names of `run_isolated`) to the reason.
-    """
-
-    name: str
-    environment: Mapping[str, str]
-    versions: Mapping[str, str]
-    origin: str
-    known: Mapping[str, str]
-
-
-def write_reproduction(folder: Path, layer: ReproducedLayer) -> Path:
-    """Write `reproduce-<layer>.py` and, before it, the `.npz` of its data; return the script.
-
-    Raises InputError if the folder cannot be written.
-    """
-    script = folder / f"reproduce-{_create_file_name(layer.name)}.py"
-    data = script.with_name(f"{script.name[:-3]}.npz")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replace_atomically(data) as stream:
-            np.savez(stream, **layer.arrays())
-        write_atomically(script, _render(layer, script.name, data.name))
-    except OSError as error:
-        raise InputError(
-            f"cannot write {script} ({error.strerror}); give --out a folder you may write to"
-        ) from None
-    return script
-
-
-def confirm_difference(script: Path, timeout_s: float = TIMEOUT_S) -> Optional[bool]:
-    """Run a script of `write_reproduction`: True if it finds that the modes differ by TOLERANCE.
-
-    None if it could not tell. A process that a signal ended is started once more: OneFlow 0.9.0 now
-    and then aborts one.
-    """
-    command = [sys.executable, str(script), "--tolerance", repr(TOLERANCE)]
-    for _ in range(2):
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s
-            )
-        except subprocess.TimeoutExpired:
-            return None
-        if done.returncode >= 0:
-            break
-    return {0: False, 1: True}.get(done.returncode)
-
-
-def _render(layer: ReproducedLayer, script: str, data: str) -> str:
-    """The script. Names and other texts enter it as ASCII literals, which have one line."""
-    floating = [a for a in layer.arrays().values() if np.issubdtype(a.dtype, np.floating)]
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        name=ascii(layer.name),
-        origin=ascii(layer.origin),
-        versions=ascii(dict(layer.versions)),
-        script=script,
-        data=data,
-        environment=ascii(dict(layer.environment)),
-        dtype=ascii(str(floating[0].dtype) if floating else "float32"),
-        training=layer.training,
-        has_backward=layer.output_gradient is not None,
-        known=ascii(dict(layer.known)),
-        constructor=layer.constructor,
-    )
-
-
-def _create_file_name(name: str) -> str:
-    """A file name for a layer; no two layers of a model share one.
-
-    Letters, digits, dots, hyphens and underscores stay. If anything else was removed, a digest of
-    the whole name follows.
-    """
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_LONGEST_NAME].strip("-") or "layer"
-    if safe == name:
-        return safe
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{safe}-{digest}"

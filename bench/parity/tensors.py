@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +24,7 @@ from .result import BATCHES
 
 MISSING_DIGEST = ""
 OUTPUT = "output"  # the name of the model's own output among its modules'
+STEPS = "train-steps"  # in the place of a module's name: the model with its loss and optimizer
 Wanted = Mapping[str, Sequence[str]]  # level -> names of tensors
 
 
@@ -49,15 +50,18 @@ class LayerRequest(BaseModel):
     name: str
     training: bool  # of the pass that has the call
     recording: Path  # of the call
-    output: Path  # for the tensors of the run
+    output: Optional[Path] = None  # for the tensors of the run; None: the call is recorded only
 
 
 @dataclass(frozen=True)
 class LayerCall:
     """A layer at one call: its inputs, its state before, and the gradient of its output.
 
-    `state` has parameters and buffers by the layer's own names. `constructor` is an expression over
-    `nn` (`isolated_layer.find_constructor`), None if there is none; `kind` is the layer's class.
+    `state` has parameters and buffers by the layer's own names. `constructor` is the expression
+    that builds the layer, None if there is none; `kind` is the layer's class. `described` has the
+    expressions of `training.expressions`: those of the model, if `constructor` takes the layer out
+    of it, and for STEPS those of its training. The inputs of STEPS are images and labels of each
+    step in turn, and last the images of an evaluation.
     """
 
     kind: str
@@ -66,6 +70,7 @@ class LayerCall:
     inputs: Sequence[np.ndarray]
     state: Mapping[str, np.ndarray]
     output_gradient: Optional[np.ndarray]
+    described: Mapping[str, Any] = field(default_factory=dict)
 
     def arrays(self) -> Dict[str, np.ndarray]:
         """All arrays, by the names that the script reads."""
@@ -78,7 +83,7 @@ class LayerCall:
     def save(self, path: Path) -> None:
         """Write the call as .npz."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        facts = json.dumps([self.kind, self.constructor, self.training])
+        facts = json.dumps([self.kind, self.constructor, self.training, dict(self.described)])
         np.savez(path, facts=np.array(facts), **self.arrays())
 
     @staticmethod
@@ -86,7 +91,7 @@ class LayerCall:
         """The call of `save`."""
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
-        kind, constructor, training = json.loads(str(arrays["facts"]))
+        kind, constructor, training, described = json.loads(str(arrays["facts"]))
         return LayerCall(
             kind=kind,
             constructor=constructor,
@@ -94,6 +99,7 @@ class LayerCall:
             inputs=[value for name, value in arrays.items() if name.startswith("input_")],
             state={n[len("state/") :]: v for n, v in arrays.items() if n.startswith("state/")},
             output_gradient=arrays.get("output_gradient"),
+            described=described,
         )
 
 

@@ -20,7 +20,7 @@ from ..worker.protocol import main
 from ..worker.session import check_device, describe_environment
 from . import result as levels
 from .difference import move_clip_norm, move_learning_rate, move_weights
-from .tensors import LayerCall, LayerRequest, Observer, SideRequest
+from .tensors import STEPS, LayerCall, LayerRequest, Observer, SideRequest
 
 if TYPE_CHECKING:
     from ..training.job import Job
@@ -149,17 +149,25 @@ class ParitySession:
         )
 
     def run_isolated(self, request: LayerRequest) -> Answer:
-        """Run a layer in isolation on its call in the first pass, recorded if that is not done."""
-        from .isolated_layer import find_module, record_layer, run_isolated
+        """Run a layer in isolation on its call in the first pass, recorded if that is not done.
 
-        contender = self._side.contender
+        Without an `output` the call is recorded and not run.
+        """
+        from . import isolated_layer as layers
+
+        side, contender, name = self._side, self._side.contender, request.name
         try:
             if not request.recording.is_file():
-                call = record_layer(self._job, request.name, request.training)
+                if name == STEPS:
+                    call = layers.record_steps(self._job, side.workload, side.steps)
+                else:
+                    call = layers.record_layer(self._job, name, request.training, side.workload)
                 call.save(request.recording)
+            if request.output is None:
+                return {"refused": None}
             call = LayerCall.load(request.recording)
-            module, _ = find_module(self._job, request.name)
-            tensors = run_isolated(module, call, contender.mode, contender.dtype)
+            module, _ = layers.find_module(self._job, name)
+            tensors = layers.run_isolated(module, call, contender.mode, contender.dtype)
         except ValueError as error:
             return {"refused": str(error)}
         np.savez(request.output, **tensors)

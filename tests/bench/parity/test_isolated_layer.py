@@ -198,11 +198,13 @@ def test_an_output_that_is_no_tensor_is_refused():
 RECIPE = {"data": "synthetic", "feed": "memory", "batch_size": 4, "val_batch_size": 4}
 
 
+TAUGHT = {"loss": "distillation", "alpha": 0.5, "temperature": 2.0, "teacher": "lenet"}
+WORKLOAD = Workload(model="cnn", image_size=32, **RECIPE, **TAUGHT)
+
+
 @pytest.fixture
 def job():
-    recipe = {**RECIPE, "loss": "distillation", "alpha": 0.5, "temperature": 2.0}
-    workload = Workload(model="cnn", teacher="lenet", image_size=32, **recipe)
-    return create_job(workload, None, 4, "cpu")
+    return create_job(WORKLOAD, None, 4, "cpu")
 
 
 def test_names_of_hooked_outputs_lead_to_their_modules(job):
@@ -213,7 +215,7 @@ def test_names_of_hooked_outputs_lead_to_their_modules(job):
 
 
 def test_the_recorded_call_runs_in_isolation_to_the_same_output(job, tmp_path):
-    recording = record_layer(job, "conv2", training=True)
+    recording = record_layer(job, "conv2", training=True, workload=WORKLOAD)
     assert recording.kind == "Conv2d" and recording.training
     assert recording.constructor.startswith("nn.Conv2d(32, 64")
     assert recording.inputs[0].shape == (4, 32, 16, 16)
@@ -230,17 +232,17 @@ def test_the_recorded_call_runs_in_isolation_to_the_same_output(job, tmp_path):
 
 
 def test_a_later_call_and_evaluation_without_gradient(job):
-    second = record_layer(job, "relu (call 2)", training=False)
+    second = record_layer(job, "relu (call 2)", training=False, workload=WORKLOAD)
     assert second.inputs[0].shape == (4, 64, 8, 8) and second.output_gradient is None
     assert not second.training
     assert "forward" not in job.model.relu.__dict__
 
 
 def test_batch_norms_state_is_from_before_the_call(job):
-    recording = record_layer(job, "bn1", training=True)
+    recording = record_layer(job, "bn1", training=True, workload=WORKLOAD)
     assert (recording.state["running_mean"] == 0).all()
 
 
 def test_a_module_that_is_not_called_is_refused(job):
     with pytest.raises(ValueError, match="was not called"):
-        record_layer(job, "relu (call 9)", training=False)
+        record_layer(job, "relu (call 9)", training=False, workload=WORKLOAD)

@@ -15,6 +15,7 @@ from oneflow_bench.bench.parity.locate import (
     examine,
     find_first_mismatch,
     find_layer,
+    list_parts,
 )
 from oneflow_bench.bench.parity.result import (
     BATCHES,
@@ -25,7 +26,7 @@ from oneflow_bench.bench.parity.result import (
     LevelResult,
     TensorDifference,
 )
-from oneflow_bench.bench.parity.tensors import Entry, LayerCall, Pair
+from oneflow_bench.bench.parity.tensors import OUTPUT, STEPS, Entry, LayerCall, Pair
 
 OP_NAMES = ["conv1-conv2d-0", "conv1-bias_add-1", "conv1.weight", "conv10-conv2d-7"]
 INPUT = np.ones((2, 3), np.float32)
@@ -58,9 +59,10 @@ class Workers:
         self.asked = []
 
     def ask(self, run, layer):
-        self.asked.append((run, layer.training))
+        self.asked.append((run, layer.name, layer.training))
         LayerCall("ReLU", self.constructor, True, [INPUT], {}, None).save(layer.recording)
-        np.savez(layer.output, output=self.arrays[run])
+        if layer.output is not None:
+            np.savez(layer.output, output=self.arrays[run])
         return {"refused": self.refused}
 
     def create(self):
@@ -70,8 +72,14 @@ class Workers:
 
 @pytest.fixture
 def script_says(monkeypatch):
-    said = {"confirms": True}
-    monkeypatch.setattr(locate, "confirm_difference", lambda script: said["confirms"])
+    """The scripts that were run, and the number of those that show nothing before one does."""
+    said = {"run": [], "silent": 0}
+
+    def confirm(script):
+        said["run"].append(script.name)
+        return len(said["run"]) > said["silent"]
+
+    monkeypatch.setattr(locate, "confirm_difference", confirm)
     return said
 
 
@@ -107,24 +115,49 @@ def test_a_layer_that_differs_in_isolation_is_reproduced_and_gets_a_script(tmp_p
     assert "differ in its output" in origin.isolated_layer_reason
     assert origin.kind == "ReLU" and origin.operator == "conv2d, bias_add"
     assert (tmp_path / origin.script).is_file() and origin.script_confirms is True
-    assert workers.asked == [("eager", False), ("graph", False), ("reference", False)]
+    runs = ("eager", "graph", "reference", "eager")
+    assert workers.asked == [(run, "conv1", False) for run in runs]
 
 
 def test_a_layer_that_agrees_in_isolation_is_used_differently(tmp_path, script_says):
-    script_says["confirms"] = False
     workers = Workers(tmp_path, graph=np.nextafter(INPUT, np.float32(2)))
     origin = examine(create_difference(FORWARD, "conv1"), workers.create())
     assert origin.isolated_layer == "agrees"
     assert "the model's use of it" in origin.isolated_layer_reason
-    assert origin.script_confirms is False
     assert all(training for *_, training in workers.asked)
 
 
-def test_a_class_of_ones_own_has_no_script(tmp_path):
+def test_the_script_is_of_the_smallest_part_that_shows_the_difference(tmp_path, script_says):
+    script_says["silent"] = 2
+    origin = examine(create_difference(FORWARD, "a.b.conv (call 2)"), Workers(tmp_path).create())
+    names = ["reproduce-a.b.conv-call-2-", "reproduce-a.b.py", "reproduce-a.py"]
+    assert len(script_says["run"]) == 3
+    assert all(run.startswith(name) for run, name in zip(script_says["run"], names))
+    assert (origin.script, origin.script_confirms) == ("reproduce-a.py", True)
+    offered = {path.name for path in tmp_path.glob("reproduce-*")}
+    assert offered == {"reproduce-a.py", "reproduce-a.npz"}
+
+
+def test_a_script_that_shows_nothing_is_not_offered(tmp_path, script_says):
+    script_says["silent"] = 99
+    origin = examine(create_difference(FORWARD, "a.conv"), Workers(tmp_path).create())
+    assert len(script_says["run"]) == 4 and origin.script is origin.script_confirms is None
+    assert "none of 4 parts of the model shows it by itself" in origin.isolated_layer_reason
+    assert not list(tmp_path.glob("reproduce-*"))
+
+
+def test_a_part_that_cannot_be_built_again_has_no_script(tmp_path, script_says):
     workers = Workers(tmp_path, graph=INPUT * 2, constructor=None)
     origin = examine(create_difference(FORWARD, "block"), workers.create())
     assert origin.isolated_layer == "reproduced" and origin.script is None
-    assert "no standalone script" in origin.isolated_layer_reason
+    assert not script_says["run"] and "no standalone script" in origin.isolated_layer_reason
+
+
+def test_the_parts_go_from_the_layer_to_the_train_steps():
+    assert list_parts(FORWARD, "a.b[0]") == ["a.b[0]", "a", OUTPUT, STEPS]
+    assert list_parts(GRADIENTS, OUTPUT) == [OUTPUT, STEPS]
+    assert list_parts(FIRST_UPDATE, None) == [STEPS]
+    assert list_parts(BATCHES, None) == []
 
 
 def test_the_first_mismatch_is_the_first_tensor_with_other_bits_if_it_is_a_layers():
@@ -156,7 +189,8 @@ def test_trouble_with_the_layer_does_not_hide_the_difference(tmp_path):
     workers = Workers(tmp_path)
     workers.refused = "block takes more than tensors, and cannot be run in isolation"
     origin = examine(create_difference(FORWARD, "block"), workers.create())
-    assert (origin.isolated_layer, origin.isolated_layer_reason) == ("not run", workers.refused)
+    assert origin.isolated_layer == "not run"
+    assert origin.isolated_layer_reason.startswith(f"{workers.refused}; no standalone script")
 
     def dies(*call):
         raise WorkerError("the worker 'graph' died")

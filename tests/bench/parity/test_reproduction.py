@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.parity.locate import (
+from oneflow_bench.bench.parity.reproduction import (
     ReproducedLayer,
     confirm_difference,
     write_reproduction,
@@ -168,7 +168,7 @@ def test_tensors_are_called_what_the_suite_calls_them(tmp_path):
 def test_a_layer_recorded_in_a_model_agrees(tmp_path, model_name, kind):
     import oneflow as flow
 
-    from oneflow_bench.bench.parity.isolated_layer import find_constructor
+    from oneflow_bench.bench.training.expressions import find_constructor
     from oneflow_bench.models import create_model
 
     model = create_model(model_name).train()
@@ -199,7 +199,8 @@ def test_a_layer_recorded_in_a_model_agrees(tmp_path, model_name, kind):
 def test_eager_mode_that_does_not_repeat_itself_tells_nothing(tmp_path):
     restless = dataclasses.replace(
         DRIFT,
-        constructor='type("R", (nn.Module,), {"forward": lambda self, x: x * flow.rand(1)})()',
+        constructor='type("R", (nn.Module,), {"calls": sys.path, "forward": lambda self, x: '
+        "x * (self.calls.append(1) or len(self.calls))})()",
     )
     run = run_script(write_reproduction(tmp_path, restless))
     assert run.returncode == 2

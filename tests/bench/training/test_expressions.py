@@ -10,7 +10,11 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.bench.parity.isolated_layer import find_constructor
+from oneflow_bench.bench.training.expressions import (
+    find_constructor,
+    write_optimizer,
+    write_schedule,
+)
 from oneflow_bench.models import create_model
 
 pytestmark = pytest.mark.oneflow
@@ -182,3 +186,30 @@ def test_values_without_a_plain_literal_are_written_all_the_same():
     expression = find_constructor(layer)
     assert expression == "nn.Hardtanh(max_val=float('inf'))"
     assert eval(expression, {"nn": nn}).max_val == float("inf")
+
+
+def test_an_optimizer_is_built_again_with_its_groups_and_a_schedule_with_its_arguments():
+    layer = nn.Linear(3, 2)
+    clipped = {"clip_grad_max_norm": 0.5, "clip_grad_norm_type": 2.0}
+    optimizer = flow.optim.AdamW(
+        [{"params": [layer.bias], "weight_decay": 0.0}, {"params": [layer.weight], **clipped}],
+        lr=0.01, betas=(0.8, 0.99), weight_decay=0.1,
+    )  # fmt: skip
+    schedule = flow.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 4], gamma=0.5)
+    names = {"flow": flow, "named": dict(layer.named_parameters())}
+    built = names["optimizer"] = eval(write_optimizer(optimizer, layer), names)
+    for group, original in zip(built.param_groups, optimizer.param_groups):
+        assert [id(p) for p in group.parameters] == [id(p) for p in original.parameters]
+        options = {k: v for k, v in original.options.items() if k != "initial_lr"}
+        assert {key: group.options[key] for key in options} == options
+    again = eval(write_schedule(schedule), names)
+    assert (list(again.milestones), again.gamma) == ([2, 4], 0.5)
+
+
+def test_an_optimizer_of_ones_own_class_is_refused():
+    class Own(flow.optim.SGD):
+        pass
+
+    layer = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="the optimizer Own, which is not one of OneFlow's own"):
+        write_optimizer(Own(layer.parameters(), lr=0.1), layer)

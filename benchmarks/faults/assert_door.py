@@ -1,0 +1,37 @@
+"""The door `assert_parity` for the kind that PLANTED_KIND names: its status and JSON in a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+
+import oneflow as flow
+
+from faults import own
+from oneflow_bench import assert_parity
+
+STEPS = 4
+
+
+def main() -> int:
+    """The exit status: 1 if `assert_parity` finds a difference, 0 if it passes, 4 on an error."""
+    flow.manual_seed(0)
+    kind = own.KINDS[os.environ[own.VARIABLE]]
+    batch = (flow.randn(8, 3, 32, 32), flow.arange(8) % 10)
+    loss = own.loss if "loss" in kind.flags else flow.nn.CrossEntropyLoss()
+    try:
+        assert_parity(own.model(), loss, batch, steps=STEPS, create_optimizer=own.create_optimizer)
+    except AssertionError as error:
+        levels = [level.model_dump(mode="json") for level in getattr(error, "levels", [])]
+        print(json.dumps({"reason": str(error), "levels": levels}))
+        return 1
+    except Exception:  # an error is no verdict
+        traceback.print_exc()
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

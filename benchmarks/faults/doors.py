@@ -1,0 +1,181 @@
+"""The three doors of the parity check as a user opens them, each on a kind of `own.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from faults.own import ASSIGNED, DOORS, FROZEN, HOOK, IN_PLACE, RANDOM, UNCOMPILED, VARIABLE, Kind
+
+Row = Dict[str, Any]
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
+TIMEOUT_S = 600.0
+# small, but not so small that OneFlow's launch race ends a process
+SMALL = {"data": "synthetic", "image_size": 32, "batch_size": 8, "num_classes": 10, "epochs": 3,
+         "steps_per_epoch": 2, "lr": 0.01, "lr_step": 2, "lr_gamma": 0.5}  # fmt: skip
+# words of a report that name a cause
+CAUSES = {
+    RANDOM: r"random (operator|draw|number)|draws? (other|different) numbers",
+    FROZEN: r"frozen (at|when) .{0,12}trace|fixed at trace|trace[- ]time",
+    HOOK: r"\bhooks?\b",
+    ASSIGNED: r"assign(s|ed)? .{0,30}forward|forward assign",
+    IN_PLACE: r"in[- ]place",
+    UNCOMPILED: r"own_state\.py|own\.py",
+}
+
+
+def run_door(kind: Kind, door: str) -> Row:
+    """The row of one kind by one door: found, named, and the causes that the report gives."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "run"
+        command = [sys.executable, *_create_arguments(kind, door, out)]
+        status, text = _run(command, kind)
+        if status == 4 and 4 not in kind.statuses:  # a worker died: OneFlow's launch race
+            if door != "assert":
+                command[-1] = str(out.with_name("again"))
+            status, text = _run(command, kind)
+        documents = [text] if door == "assert" else list(_read_documents(out.parent))
+    levels = next(filter(None, map(_find_levels, documents)), [])
+    level, name = _find_first(levels)
+    report = text + "".join(documents)
+    crashed = status == 1 and "Traceback (most recent call last)" in text  # Python's own status
+    found = status in kind.statuses and not crashed
+    named = found and _is_named(kind, level, name, report)
+    causes = [cause for cause, words in CAUSES.items() if re.search(words, report, re.I)]
+    wrong = found and kind.cause not in causes and bool(causes)
+    scripts = re.findall(r'"script": "([^"]+)"', report)
+    return {
+        "kind": kind.name,
+        "door": door,
+        "verdict": "found" if found else "crashed" if crashed else f"status {status}",
+        "reason": f"{level}: {name}" if name else f"status {status}",
+        "status": status,
+        "found": found,
+        "level": level,
+        "name": name,
+        "named": named,
+        "cause": kind.cause,
+        "causes": causes,
+        "right_cause": kind.cause in causes if kind.cause and found else None,
+        "wrong_cause": wrong,
+        "script": scripts[0] if scripts else None,
+        "text": "" if named else text[-600:],
+        "duration_s": time.monotonic() - start,
+    }
+
+
+def list_cases(kinds: List[Kind]) -> List[Tuple[str, Tuple[Kind, str]]]:
+    """Name and arguments of `run_door` for each kind and each door that it has."""
+    return [(f"{kind.name}/{door}", (kind, door)) for kind in kinds for door in kind.doors]
+
+
+def _create_arguments(kind: Kind, door: str, out: Path) -> List[str]:
+    if door == "assert":
+        return ["-m", "faults.assert_door"]
+    flags = {"model": "faults.own:model", **SMALL, **kind.flags}
+    texts = [text for name, value in flags.items() for text in (_flag(name), str(value))]
+    extra = ["--no-speed"] if door == "compare" else []
+    return ["-m", "oneflow_bench", door, *texts, *extra, "--out", str(out)]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _run(command: List[str], kind: Kind) -> Tuple[Optional[int], str]:
+    paths = [str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, VARIABLE: kind.name, "PYTHONPATH": os.pathsep.join(paths),
+                   "COLUMNS": "250"}  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None, "no end within the time limit"
+    return done.returncode, done.stdout
+
+
+def _read_documents(folder: Path) -> Iterator[str]:
+    """The JSON documents of a run; its events and values are not among them."""
+    for path in sorted(folder.rglob("*.json")):
+        yield path.read_text(encoding="utf-8")
+
+
+def _find_levels(document: str) -> List[Row]:
+    """The levels of the first check in a document, wherever in it they are."""
+    for line in [document, *document.splitlines()]:
+        try:
+            found = list(_search(json.loads(line)))
+        except ValueError:
+            continue
+        if found:
+            return found[0]
+    return []
+
+
+def _search(node: Any) -> Iterator[List[Row]]:
+    if isinstance(node, dict):
+        levels = node.get("levels")
+        if isinstance(levels, list) and levels and "first_different" in levels[0]:
+            origin = node.get("origin")
+            yield [{"first_different": origin}, *levels] if origin else levels
+        for child in node.values():
+            yield from _search(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _search(child)
+
+
+def _find_first(levels: List[Row]) -> Tuple[Optional[str], Optional[str]]:
+    first = next((level["first_different"] for level in levels if level["first_different"]), None)
+    return (first["level"], first["name"]) if first else (None, None)
+
+
+def _is_named(kind: Kind, level: Optional[str], name: Optional[str], report: str) -> bool:
+    """The first difference is at the right level and tensor; without one, the report has a name."""
+    if name is not None and level is not None:
+        return bool(re.search(kind.levels, level) and re.search(kind.names, name))
+    if kind.cause in (RANDOM, UNCOMPILED):  # a verdict without a tensor that differs
+        return bool(re.search(CAUSES[kind.cause], report, re.I))
+    return False
+
+
+def write_confusion(rows: List[Row]) -> List[str]:
+    """Markdown lines: found, named and cause by door, and each row that is not as it should be."""
+    if not rows:
+        return []
+    lines = ["## One kind of fault, three doors", "",
+             f"{len({row['kind'] for row in rows})} kinds, {len(rows)} rows. Some kinds have a "
+             "cause that the report can name.", "",
+             "| door | planted | found | named | right cause | no cause | wrong cause "
+             "| with a script |", "|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
+    for door in DOORS:
+        ours = [row for row in rows if row["door"] == door]
+        if ours:
+            caused = [row for row in ours if row["right_cause"] is not None]
+            right = sum(bool(row["right_cause"]) for row in caused)
+            silent = sum(not row["causes"] for row in caused)
+            counts = [sum(bool(row[key]) for row in ours) for key in ("found", "named")]
+            rest = [sum(bool(row[key]) for row in ours) for key in ("wrong_cause", "script")]
+            shares = [f"{count} ({count / len(ours):.1%})" for count in counts]
+            cells = [door, len(ours), *shares, f"{right} of {len(caused)}", silent, *rest]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    flawed = [row for row in rows if not row["named"] or row["wrong_cause"]]
+    if flawed:
+        lines += ["", "| kind | door | found | first difference | causes given | right cause |",
+                  "|---|---|---|---|---|---|"]  # fmt: skip
+    for row in flawed:
+        cells = [row["kind"], row["door"], "yes" if row["found"] else row["verdict"],
+                 row["reason"], ", ".join(row["causes"]), row["cause"] or "-"]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]

@@ -1,0 +1,69 @@
+"""Models of a user's own, each of which computes something else in a graph than eagerly."""
+
+from __future__ import annotations
+
+import oneflow as flow
+from oneflow import nn
+
+
+def in_graph():
+    return flow._oneflow_internal.lazy_mode.is_enabled()
+
+
+class Scaled(nn.Module):
+    """A leaf of a user's own, off by a factor."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(flow.ones(8, 1, 1))
+
+    def forward(self, x):
+        return x * self.weight * (1.001 if in_graph() else 1.0)
+
+
+class Detached(nn.Module):
+    """Cuts the gradient between its layers, which are right by themselves."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        y = self.norm(x)
+        return y.detach() + 0 * x if in_graph() else y
+
+
+class Counting(nn.Module):
+    """Skips its layer in every third step; a graph is traced in the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += self.training
+        return x if self.calls % 3 == 2 else self.conv(x)
+
+
+class Net(nn.Module):
+    def __init__(self, block, num_classes):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=4, padding=1)
+        self.block = nn.Sequential(block)
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.head(self.block(self.stem(x)).mean(dim=(2, 3)))
+
+
+def scaled(num_classes):
+    return Net(Scaled(), num_classes)
+
+
+def detached(num_classes):
+    return Net(Detached(), num_classes)
+
+
+def counting(num_classes):
+    return Net(Counting(), num_classes)
