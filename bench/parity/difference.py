@@ -35,7 +35,9 @@ from .tensors import Entry
 
 MULTIPLIER = 2.0
 LATER_MULTIPLIER = 4.0
-LATER_LEVELS = (levels.LOSS_CURVE, levels.TRAINED, levels.RESUMED, levels.VALIDATION)
+LATER_LEVELS = (
+    levels.LATER_FORWARD, levels.LOSS_CURVE, levels.TRAINED, levels.RESUMED, levels.VALIDATION
+)  # fmt: skip
 FLOOR = 2.0
 EXACT_LEVELS = (levels.INITIAL_WEIGHTS, levels.BATCHES)  # no rounding lies before these
 _EPS = 2.0**-23  # of float32
