@@ -6,13 +6,13 @@ tensors themselves. A cause that no evidence supports is not given.
 
 from __future__ import annotations
 
-import re
 import traceback
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict
 
+from ..worker.protocol import clean_message
 from . import result as levels
 from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference
 from .tensors import Entry, Pair, split_name
@@ -120,7 +120,7 @@ def explain_frozen(eager: ForwardFacts) -> Optional[Cause]:
             remedy="draw outside of the graph and pass the numbers as an input",
         )
     if eager.changed_attributes:
-        changes = [f"{n} ({' -> '.join(v)})" for n, v in eager.changed_attributes.items()]
+        changes = [f"{n} ({' -> '.join(v[:3])})" for n, v in eager.changed_attributes.items()]
         return Cause(
             kind="frozen at trace time",
             sentence=f"forward changes {_list(changes)}; a graph keeps the value that it was "
@@ -229,11 +229,3 @@ def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
 def _is_foreign(file: str) -> bool:
     path = Path(file)
     return "oneflow" in path.parts or _OWN_FOLDER in path.resolve().parents or "<" in file
-
-
-def clean_message(text: str) -> str:
-    """The first line of OneFlow's message, without escape codes and its own stack."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    told = [s for s in lines if not re.match(r"(File \"/|Error Type:|Error: *$)", s)]
-    return re.sub(r"^Error: ", "", told[0]) if told else "no message"

@@ -6,8 +6,10 @@ gradient of an output is kept by `Tensor.retain_grad`, which adds no operator to
 
 from __future__ import annotations
 
+import pickle
 import random
 import types
+import zlib
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
@@ -18,7 +20,8 @@ from oneflow import nn
 from .layer_graph import replace_forwards
 
 Output = Tuple[str, str, np.ndarray]  # name, class of the module, value
-_PLAIN = (bool, int, float, str, bytes, type(None))
+_PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
+_STATEFUL = (np.ndarray, random.Random, np.random.Generator, np.random.RandomState)
 
 
 def list_tensors(output: Any) -> List[Tuple[str, flow.Tensor]]:
@@ -122,16 +125,15 @@ def _hooked(hooks: Hooks, name: str, module: nn.Module) -> Any:
 
 
 def list_attribute_tensors(model: nn.Module) -> Dict[str, flow.Tensor]:
-    """Tensors that a module keeps and its state dict does not have: attributes, buffers too."""
-    found = {}
+    """Tensors that modules keep and the state dict does not have: attributes, buffers too."""
     stored: Set[str] = set(model.state_dict())
-    for path, module in model.named_modules():
-        own = {**vars(module), **module._buffers}
-        for name, value in own.items():
-            full = f"{path}.{name}".lstrip(".")
-            if isinstance(value, flow.Tensor) and full not in stored:
-                found[full] = value
-    return found
+    kept = {
+        f"{path}.{name}".lstrip("."): value
+        for path, module in model.named_modules()
+        for name, value in {**vars(module), **module._buffers}.items()
+        if isinstance(value, flow.Tensor)
+    }
+    return {name: tensor for name, tensor in kept.items() if name not in stored}
 
 
 class ForwardWatch:
@@ -162,33 +164,22 @@ class ForwardWatch:
 
 
 def list_plain_attributes(model: nn.Module) -> Dict[str, str]:
-    """The text of each attribute that is a plain value or a list or dict of such, by its path."""
-    found = {}
-    for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            text = None if name.startswith("__") else _describe(value)
-            if text is not None:
-                found[f"{path}.{name}".lstrip(".")] = text
-    return found
+    """The text of each attribute that is a plain value, a flat container or a generator."""
+    described = {
+        f"{path}.{name}".lstrip("."): _describe(value)
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+    }
+    return {name: text for name, text in described.items() if text is not None}
 
 
-def _describe(value: Any, depth: int = 2) -> Optional[str]:
-    if isinstance(value, (*_PLAIN, np.generic)):
-        return repr(value)
-    if isinstance(value, np.ndarray):
-        return f"array {value.tolist()!r}" if value.size <= 1000 else str(hash(value.tobytes()))
-    if isinstance(value, random.Random):
-        return f"random state {hash(value.getstate())}"
-    if isinstance(value, np.random.Generator):
-        return f"random state {hash(repr(value.bit_generator.state))}"
-    if isinstance(value, np.random.RandomState):
-        return f"random state {hash(repr(value.get_state()))}"
-    if isinstance(value, dict):
-        value = [part for item in value.items() for part in item]
-    if isinstance(value, (list, tuple)) and depth and len(value) <= 1000:
-        parts = [_describe(part, depth - 1) for part in value]
-        return None if None in parts else f"[{', '.join(map(str, parts))}]"
-    return None
+def _describe(value: Any) -> Optional[str]:
+    if isinstance(value, (list, tuple, dict)):
+        parts = value.values() if isinstance(value, dict) else value
+        return repr(value) if all(isinstance(part, _PLAIN) for part in parts) else None
+    if isinstance(value, _STATEFUL):
+        return f"state {zlib.crc32(pickle.dumps(value)):08x}"
+    return repr(value) if isinstance(value, _PLAIN) else None
 
 
 def _read_host_generators() -> Dict[str, int]:

@@ -13,7 +13,6 @@ import pytest
 from oneflow_bench.bench.parity import result
 from oneflow_bench.bench.parity.causes import (
     ForwardFacts,
-    clean_message,
     conclude_seeded,
     explain,
     explain_refusal,
@@ -82,16 +81,6 @@ def test_an_outputs_gradient_belongs_to_the_module_that_takes_the_output():
     assert name_gradient_layer("relu output gradient", result.OUTPUT_GRADIENT, eager) == "scale"
     assert name_gradient_layer("scale", result.REQUIRES_GRADIENT, eager) == "scale"
     assert name_gradient_layer("scale.weight", "gradient", eager) is None
-
-
-def test_oneflows_message_loses_escape_codes_and_its_own_stack():
-    text = (
-        "\x1b[1m\x1b[38;2;255;000;000mError\x1b[0m: Only leaf tensors.\n"
-        '  File "/home/ci-user/tensor.cpp", line 107, in set_data\n\n'
-        "Error Type: oneflow.ErrorProto.check_failed_error"
-    )
-    assert clean_message(text) == "Only leaf tensors."
-    assert clean_message("Error Type: oneflow.ErrorProto.check_failed_error") == "no message"
 
 
 def test_a_refusal_has_the_users_line():
