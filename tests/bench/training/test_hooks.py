@@ -71,3 +71,11 @@ def test_an_outputs_user_is_the_innermost_module_that_takes_it():
     assert (users["0"], users["1.0"], users["1.1"], users["2"]) == ("1.0", "1.1", "2", "output")
     gradients = hooks.list_gradients()
     assert np.array_equal(gradients["2"].numpy(), [[1.0]]) and all(hooks.list_requiring().values())
+
+
+def test_a_module_called_twice_has_two_gradients():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    model.add_module("again", model[0])
+    with hook_modules(Objective(model, nn.Identity()), "output") as hooks:
+        model(flow.ones(1, 2)).sum().backward()
+    assert {"0", "0 (call 2)"} <= set(hooks.list_gradients())
