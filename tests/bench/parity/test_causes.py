@@ -124,7 +124,7 @@ def test_seeded_draws_are_equal_in_both_modes_and_steps():
 
 def run_check(model, folder):
     """(exit status, standard error, the stored check) of `bench check` of a planted model."""
-    command = [sys.executable, "-m", "oneflow_bench.bench", "check", "--model"]
+    command = [sys.executable, "-m", "oneflow_bench", "check", "--model"]
     done = subprocess.run(
         [*command, f"planted_models:{model}", "--image-size", "32", "--out", str(folder)],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE)}, cwd=HERE,
