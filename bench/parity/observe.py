@@ -36,7 +36,7 @@ from .tensors import OUTPUT, Observer, list_backward
 PARAMETER, BUFFER, OPTIMIZER, GRADIENT = "parameter", "buffer", "optimizer state", "gradient"
 ATTRIBUTE = "attribute"  # a tensor that is in no state dict
 
-LATER_OUTPUTS_BYTES = 2**26  # of outputs after the second step, whose outputs are always observed
+LATER_OUTPUTS_BYTES = 2**24  # of outputs after the second step, whose outputs are always observed
 
 Gradients = Dict[str, Optional[np.ndarray]]
 # weights and the optimizer's tensors after some step
