@@ -142,7 +142,7 @@ PLANTED = [
     ("Detached", 1, "gradient stopped", "detaching cuts its output off"),
     ("Counter", 1, "frozen at trace time", "calls ("),
     ("Annealed", 1, "frozen at trace time", "temperature ("),
-    ("FrozenNorm", 1, "frozen at trace time", "norm.training (True -> False)"),
+    ("FrozenNorm", 1, "frozen at trace time", "norm.training (True -> False"),
     ("PythonRandom", 3, "frozen at trace time", "draws from random"),
     ("NumpyNoise", 3, "frozen at trace time", "draws from numpy.random"),
     ("AssignedBuffer", 1, "assigned in forward", "changes total"),
