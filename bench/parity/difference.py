@@ -61,7 +61,9 @@ from .tensors import Entry
 
 MULTIPLIER = 2.0
 LATER_MULTIPLIER = 4.0
-LATER_LEVELS = (levels.LOSS_CURVE, levels.TRAINED, levels.RESUMED, levels.VALIDATION)
+LATER_LEVELS = (
+    levels.LATER_FORWARD, levels.LOSS_CURVE, levels.TRAINED, levels.RESUMED, levels.VALIDATION
+)  # fmt: skip
 FLOOR = 2.0
 CHANCE = 1e-5  # of an F quantile, before the multiplier
 ELEMENT = 16.0  # times the multiplier, for the largest error of one element

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -12,6 +12,7 @@ from ..config import Workload
 from ..errors import InputError
 from ..training.clock import synchronize
 from ..training.expressions import describe_model, describe_training, find_constructor
+from ..training.hooks import list_tensors
 from ..training.job import Job, copy_state
 from ..training.layer_graph import (
     ForwardGraph,
@@ -32,19 +33,6 @@ def is_graph(mode: str) -> bool:
             "of these"
         )
     return mode == "graph"
-
-
-def list_tensors(output: Any) -> List[Tuple[str, flow.Tensor]]:
-    """(suffix, tensor) of a module's output, which may hold tensors in lists, tuples and dicts."""
-    if isinstance(output, flow.Tensor):
-        return [("", output)]
-    if isinstance(output, dict):
-        parts = list(output.items())
-    elif isinstance(output, (list, tuple)):
-        parts = list(enumerate(output))
-    else:
-        return []
-    return [(f"[{key}]{rest}", t) for key, part in parts for rest, t in list_tensors(part)]
 
 
 def find_module(job: Job, name: str) -> Tuple[nn.Module, int]:

@@ -197,6 +197,11 @@ class Comparison:
         """The first tensor of all that is different."""
         return next((lev.first_different for lev in self.levels if lev.first_different), None)
 
+    @property
+    def unrepeated(self) -> Optional[Entry]:
+        """The first tensor that a mode's second run did not repeat."""
+        return None if self._unrepeated is None else self._unrepeated[1]
+
     def find_known_reason(self, level: str, name: str) -> Optional[str]:
         """The reason why a buffer is known to differ; its name begins with a hooked layer's."""
         layer, _, buffer = name.rpartition(".")

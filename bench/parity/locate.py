@@ -32,6 +32,8 @@ _NO_LAYER = {
     levels.BATCHES: "no layer had run yet: the modes were given other data",
     levels.LOSS: "every module's output agrees; look at the loss",
     levels.FIRST_UPDATE: "outputs, loss and gradients agree; look at the optimizer and its options",
+    levels.LATER_FORWARD: "the first step agrees, and outputs of a later step do not; look at the "
+    "state that the module keeps between steps",
     levels.LOSS_CURVE: "the whole first step agrees; look at the state that a step leaves to the "
     "next: the optimizer's, the schedule, buffers, gradients that are not zeroed",
     levels.TRAINED: "the first step and the losses agree; look at the state that a step leaves to "
@@ -56,6 +58,7 @@ class Isolation:
     versions: Mapping[str, str]
     op_names: Sequence[str]  # of the compiled graph
     find_known_reason: Callable[[str, str], Optional[str]]  # level, name of a tensor
+    name_layer: Callable[[str, str], Optional[str]] = lambda name, kind: None  # of a gradient
 
 
 def locate_difference(
@@ -100,7 +103,11 @@ def examine(
     A layer whose tensor `passed_as_rounding` gets a script only if it differs in isolation.
     """
     origin = Origin(level=found.level, name=found.name, kind=found.kind, shape=found.shape)
-    layer = find_layer(found.level, found.name, found.kind)
+    layer = isolation.name_layer(found.name, found.kind)
+    if layer is None:
+        layer = find_layer(found.level, found.name, found.kind)
+    else:
+        origin.name = layer
     if layer is None:
         origin.isolated_layer_reason = _NO_LAYER.get(found.level, "")
     else:

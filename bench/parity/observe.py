@@ -7,10 +7,8 @@ check on one side. The worker of a check and `assert_parity` both use it.
 
 from __future__ import annotations
 
-import types
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import oneflow as flow
@@ -18,74 +16,33 @@ from oneflow import nn
 
 from ..training.eager import EagerMode
 from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
+from ..training.hooks import (
+    ForwardWatch,
+    Hooks,
+    Output,
+    hook_modules,
+    list_attribute_tensors,
+    list_tensors,
+)
 from ..training.job import Job, copy_state
-from ..training.layer_graph import ForwardGraph, replace_forwards
+from ..training.layer_graph import ForwardGraph
 from ..training.nest import Rebuild, apply, flatten
-from ..training.oneflow_compat import create_padding_operator, find_owner
+from ..training.oneflow_compat import create_padding_operator, find_owner, list_unshared_draws
 from ..training.optimizers import State, capture_graph_state
 from . import result as levels
-from .isolated_layer import is_graph, list_tensors
-from .tensors import OUTPUT, Observer
+from .causes import ForwardFacts
+from .isolated_layer import is_graph
+from .result import OUTPUT_GRADIENT, REQUIRES_GRADIENT
+from .tensors import OUTPUT, Observer, list_backward
 
 PARAMETER, BUFFER, OPTIMIZER, GRADIENT = "parameter", "buffer", "optimizer state", "gradient"
+ATTRIBUTE = "attribute"  # a tensor that is in no state dict
 
-Output = Tuple[str, str, np.ndarray]  # name, class of the module, value
+LATER_OUTPUTS_BYTES = 2**24  # of outputs after the second step, whose outputs are always observed
+
 Gradients = Dict[str, Optional[np.ndarray]]
 # weights and the optimizer's tensors after some step
 Checkpoint = Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]
-
-
-class Hooks:
-    """The outputs of a model's modules in the order in which their forward passes ended."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        self.names: List[Tuple[str, str]] = []  # and classes
-        self.tensors: List[flow.Tensor] = []
-        self._calls: Dict[str, int] = {}
-
-    def note(self, name: str, module: nn.Module, output: Any) -> None:
-        self._calls[name] = self._calls.get(name, 0) + 1
-        if self._calls[name] > 1:
-            name = f"{name} (call {self._calls[name]})"
-        for suffix, tensor in list_tensors(output):
-            self.names.append((name + suffix, type(module).__name__))
-            # a copy, because a later module may overwrite the output in place
-            self.tensors.append(tensor.clone())
-
-    def read(self, tensors: Sequence[flow.Tensor]) -> List[Output]:
-        """The outputs as arrays; `tensors` are `self.tensors` or what a compiled graph returned."""
-        return [(*name, np.array(tensor.numpy())) for name, tensor in zip(self.names, tensors)]
-
-
-@contextmanager
-def hook_modules(objective: nn.Module) -> Iterator[Hooks]:
-    """Copy the outputs of the modules of an `Objective`'s student and teacher, while inside.
-
-    A graph that is compiled inside keeps its hooks afterwards. At exit the modules are as before.
-    """
-    hooks = Hooks()
-    with replace_forwards() as replace:
-        for path, module in objective.named_modules():
-            root, _, below = path.partition(".")
-            if root in ("model", "teacher"):
-                name = path if root == "teacher" else below or OUTPUT
-                replace(module, _hooked(hooks, name, module))
-        yield hooks
-
-
-def _hooked(hooks: Hooks, name: str, module: nn.Module) -> Any:
-    original = module.forward.__func__
-
-    def forward(self: Any, *inputs: Any, **named: Any) -> Any:
-        # nn.Graph calls this with its own stand-in for the module, whose children are stand-ins too
-        output = original(self, *inputs, **named)
-        hooks.note(name, module, output)
-        return output
-
-    return types.MethodType(forward, module)
 
 
 @dataclass
@@ -97,10 +54,25 @@ class Observed:
     images: Any
     outputs: List[Output] = field(default_factory=list)
     gradients: Gradients = field(default_factory=dict)
+    requiring: Mapping[str, bool] = field(default_factory=dict)  # gradients, by output
 
 
 class ObservedEager(EagerMode):
     """Observed eager train steps."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._watch = ForwardWatch(job.model)
+        self._users: Dict[str, str] = {}
+
+    def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
+        with self._watch.watch(images):
+            return super().compute_loss(images, labels)
+
+    @property
+    def facts(self) -> ForwardFacts:
+        """Of the steps until now."""
+        return ForwardFacts.model_validate({"output_users": self._users, **vars(self._watch)})
 
     def update(self) -> None:
         self._gradients = _read_gradients(
@@ -112,12 +84,21 @@ class ObservedEager(EagerMode):
         """One update; the modules' outputs and the gradients only on request."""
         if not with_outputs:
             return Observed(*super().train_step())
-        with hook_modules(self._job.objective) as hooks:
-            return Observed(*self.train_step(), hooks.read(hooks.tensors), self._gradients)
+        with hook_modules(self._job.objective, OUTPUT) as hooks:
+            step = Observed(*self.train_step(), hooks.read(hooks.tensors))
+        step.gradients = {**self._gradients, **_read_outputs(hooks.list_gradients())}
+        step.requiring = hooks.list_requiring()
+        self._users = hooks.list_users()
+        return step
 
 
 def _read_gradients(gradients: Mapping[str, Any]) -> Gradients:
     return {n: None if g is None else np.array(g.numpy()) for n, g in gradients.items()}
+
+
+def _read_outputs(gradients: Mapping[str, Any]) -> Gradients:
+    named = {f"{name} {OUTPUT_GRADIENT}": gradient for name, gradient in gradients.items()}
+    return _read_gradients(named)
 
 
 class _ObservedTrainGraph(TrainGraph):
@@ -136,6 +117,7 @@ class _ObservedTrainGraph(TrainGraph):
             "loss": loss,
             "outputs": list(self._hooks.tensors),
             "gradients": {name: g for name, g in gradients.items() if g is not None},
+            "output_gradients": self._hooks.list_gradients(),
             "padding": create_padding_operator(),  # a user's model may be a single layer
         }
 
@@ -148,9 +130,16 @@ class ObservedGraph:
         job.model.train()
         self._batch = job.train_feed.next_batch()
         tensors, rebuild = flatten(self._batch)
-        with hook_modules(job.objective) as self._hooks:
+        with hook_modules(job.objective, OUTPUT) as self._hooks:
             self._graph = _ObservedTrainGraph(job, self._hooks, rebuild)
             compile_graph(self._graph, tuple(tensors))
+        # outputs are values by now
+        self._requiring = self._hooks.list_requiring()
+        self.facts = ForwardFacts(random_ops=self._find_draws())
+
+    def _find_draws(self) -> List[Tuple[str, str]]:
+        drawn = list_unshared_draws(self._graph, self._job.objective)
+        return [(path[len(MODEL_PREFIX) :] or OUTPUT, operator) for path, operator in drawn]
 
     def observe_step(self, with_outputs: bool) -> Observed:
         """As `ObservedEager.observe_step`."""
@@ -160,7 +149,9 @@ class ObservedGraph:
         if with_outputs:
             observed.outputs = self._hooks.read(given["outputs"])
             names = [name for name, _ in self._job.model.named_parameters()]
-            observed.gradients = _read_gradients({n: given["gradients"].get(n) for n in names})
+            gradients = _read_gradients({n: given["gradients"].get(n) for n in names})
+            observed.gradients = {**gradients, **_read_outputs(given["output_gradients"])}
+            observed.requiring = self._requiring
         self._batch = self._job.train_feed.next_batch()
         return observed
 
@@ -179,7 +170,7 @@ def observe_eval(mode: str, objective: nn.Module, images: Any) -> List[Output]:
     Raises InputError for a mode that is not observed.
     """
     model = objective.model.eval()
-    with hook_modules(objective) as hooks:
+    with hook_modules(objective, OUTPUT) as hooks:
         if is_graph(mode):
             tensors, rebuild = flatten(images)
             outputs, _ = _ObservedForward(model, hooks, rebuild)(*tensors)
@@ -200,26 +191,18 @@ class _ObservedForward(ForwardGraph):
         return list(self._hooks.tensors), create_padding_operator()
 
 
-def list_backward(outputs: Sequence[Tuple[str, str, Any]], parameters: Sequence[str]) -> List[str]:
-    """Parameters in the order in which the backward pass reaches their modules.
-
-    This is the reverse of the order in which the modules' forward passes ended. Parameters of
-    modules that were not called come last.
-    """
-    ended = {name: number for number, (name, _, _) in enumerate(outputs)}
-    ended[""] = ended.get(OUTPUT, -1)  # a parameter of the model itself
-    return sorted(parameters, key=lambda name: ended.get(name.rpartition(".")[0], -1), reverse=True)
-
-
 class Collector:
     """Notes the levels of one side, in the order of its methods."""
 
     def __init__(self, observer: Observer, mode: str) -> None:
         self._observer, self._mode = observer, mode
         self.losses: List[Any] = []
+        self.facts = ForwardFacts()  # of all steps, when these are done
+        self._later_bytes = 0  # of outputs after the first step
 
     def note_initial(self, job: Job) -> None:
         """The weights before the first step, the teacher's too."""
+        self._attributes = tuple(list_attribute_tensors(job.model))
         self.note_state(levels.INITIAL_WEIGHTS, job.model, {})
         if job.teacher is not None:
             self.note_state(levels.INITIAL_WEIGHTS, job.teacher, {}, "teacher.")
@@ -237,8 +220,11 @@ class Collector:
         for output in step.outputs:
             self._observer.add(levels.FORWARD, *output)
         self._observer.add(levels.LOSS, "loss", "loss", np.array(self.losses[0]))
+        for name, requires in step.requiring.items():
+            self._observer.add(levels.GRADIENTS, name, REQUIRES_GRADIENT, np.array(requires))
         for name in list_backward(step.outputs, list(step.gradients)):
-            self._observer.add(levels.GRADIENTS, name, GRADIENT, step.gradients[name])
+            kind = OUTPUT_GRADIENT if name.endswith(OUTPUT_GRADIENT) else GRADIENT
+            self._observer.add(levels.GRADIENTS, name, kind, step.gradients[name])
         self.note_state(levels.FIRST_UPDATE, job.model, self._observed.capture_optimizer())
 
     def note_training(self, job: Job, steps: int, checkpoint_step: int) -> Optional[Checkpoint]:
@@ -246,9 +232,10 @@ class Collector:
         checkpoint = None
         for step in range(1, steps + 1):
             if step > 1:
-                self._take_step(step, with_outputs=False)
+                self._take_later_step(step)
             if step == checkpoint_step:
                 checkpoint = copy_state(job.model), self._observed.capture_optimizer()
+        self.facts = self._observed.facts
         self.note_losses(levels.LOSS_CURVE, self.losses)
         self.note_state(levels.TRAINED, job.model, self._observed.capture_optimizer())
         del self._observed  # releases its graph
@@ -273,15 +260,27 @@ class Collector:
     def note_state(
         self, level: str, model: Any, optimizer: Dict[str, np.ndarray], prefix: str = ""
     ) -> None:
-        """Buffers, the optimizer's tensors and parameters, each in the order of the model."""
+        """Tensor attributes, buffers, the optimizer's tensors and parameters, in model order.
+
+        Only attributes that were tensors from the start: others are caches.
+        """
         state = copy_state(model)
         trained = {name for name, _ in model.named_parameters()}
+        attributes = list_attribute_tensors(model)
+        arrays = {name: np.array(tensor.numpy()) for name, tensor in attributes.items()}
+        kept = [(name, ATTRIBUTE, arrays.get(name)) for name in self._attributes]
         buffers = [(name, BUFFER, state[name]) for name in state if name not in trained]
         moments = [(name, OPTIMIZER, value) for name, value in optimizer.items()]
         weights = [(name, PARAMETER, state[name]) for name in state if name in trained]
-        for name, kind, value in [*buffers, *moments, *weights]:
+        for name, kind, value in [*kept * (not prefix), *buffers, *moments, *weights]:
             owner = find_owner(model, name) if kind == BUFFER else ""
             self._observer.add(level, prefix + name, kind, value, owner)
+
+    def _take_later_step(self, step: int) -> None:
+        observed = self._take_step(step, step == 2 or self._later_bytes <= LATER_OUTPUTS_BYTES)
+        for name, kind, value in observed.outputs:
+            self._observer.add(levels.LATER_FORWARD, f"step {step} {name}", kind, value)
+            self._later_bytes += value.nbytes
 
     def _take_step(self, step: int, with_outputs: bool) -> Observed:
         observed = self._observed.observe_step(with_outputs)

@@ -6,6 +6,7 @@ history:
     1   first version
     2   the speedup, if it was asked for
     3   `isolated_layer` of an origin, called `alone` before
+    4   `cause`, and the level `later forward`
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from ..config import Workload
 from ..errors import InputError
 from ..record.run import load_document, save_text
 
-CHECK_SCHEMA_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)  # later fields have defaults
+CHECK_SCHEMA_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)  # later fields have defaults
 CHECK_NAME = "check.json"
 
 # the levels of a check, in the order in which a training run meets them
@@ -31,8 +32,9 @@ BATCHES = "batches"  # images and labels of every step and of the validation pas
 EVAL_FORWARD = "eval forward"  # every module's output in eval mode, initial weights
 FORWARD = "forward"  # every module's output in the first training step
 LOSS = "loss"  # the first step's
-GRADIENTS = "gradients"  # the first step's, parameter by parameter
+GRADIENTS = "gradients"  # the first step's, of each module's output and each parameter
 FIRST_UPDATE = "first update"  # parameters, buffers and optimizer state after one step
+LATER_FORWARD = "later forward"  # every module's output in step 2, and more if these are small
 LOSS_CURVE = "loss curve"  # the losses of all steps
 TRAINED = "trained"  # parameters, buffers and optimizer state after the last step
 RESUMED = "resumed"  # losses and state of a run that was resumed from a checkpoint
@@ -45,11 +47,16 @@ LEVELS = (
     LOSS,
     GRADIENTS,
     FIRST_UPDATE,
+    LATER_FORWARD,
     LOSS_CURVE,
     TRAINED,
     RESUMED,
     VALIDATION,
 )
+
+# kinds of tensors at the level of gradients beside parameters
+OUTPUT_GRADIENT = "output gradient"  # also behind the name of the output
+REQUIRES_GRADIENT = "requires gradient"  # whether an output belongs to the backward pass
 
 SpeedVerdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 Verdict = Literal["identical", "equal within rounding", "different", "inconclusive"]
@@ -115,6 +122,21 @@ class LevelResult(_Strict):
     first_inexact: Optional[str] = None  # the first tensor, in order, with any bit that differs
     first_different: Optional[TensorDifference] = None
     worst: Optional[TensorDifference] = None  # the largest error_ratio
+
+
+class Cause(_Strict):
+    """Why the modes differ, as far as the evidence tells."""
+
+    kind: Literal[
+        "random operator",
+        "frozen at trace time",
+        "assigned in forward",
+        "hooks",
+        "input changed",
+        "gradient stopped",
+    ]
+    sentence: str  # without a full stop
+    remedy: str  # an imperative
 
 
 class Origin(_Strict):
@@ -185,6 +207,7 @@ class ModelCheck(_Strict):
     reproducible: Optional[bool]  # each mode repeated itself bit for bit; None: not tested
     levels: List[LevelResult] = Field(default_factory=list)
     origin: Optional[Origin] = None
+    cause: Optional[Cause] = None
     known: List[KnownHit] = Field(default_factory=list)
     eager: Optional[SideFacts] = None
     graph: Optional[SideFacts] = None

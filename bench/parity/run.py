@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
@@ -22,6 +23,14 @@ from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher, Worker
 from ..worker.process import create_launcher
 from ..worker.runtime_profile import find_oneflow
+from .causes import (
+    RANDOM,
+    ForwardFacts,
+    conclude_seeded,
+    describe_cause,
+    explain,
+    name_gradient_layer,
+)
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .locate import Isolation, locate_difference
 from .result import CheckDocument, ModelCheck, SideFacts, save_check
@@ -82,6 +91,7 @@ class _Checker:
     workers: List[Worker] = field(default_factory=list)
     turns_done: int = 0
     turns_planned: int = 0
+    seeded_draws: bool = False
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)  # by run, apart from tensors
 
     def __enter__(self) -> _Checker:
@@ -97,11 +107,22 @@ class _Checker:
         shutil.rmtree(self.values, ignore_errors=True)
 
     def check(self) -> ModelCheck:
+        check = self.compare()
+        if check.cause is None or check.cause.kind != RANDOM:
+            return check
+        self.seeded_draws = True  # a fault may hide behind the noise
+        return conclude_seeded(check, self.compare(), self.forward(GRAPH))
+
+    def compare(self) -> ModelCheck:
         eager, graph = self.run_sides([EAGER, GRAPH], {})
         environment = self.facts[GRAPH]["environment"]
         comparison = Comparison(eager, graph, self.facts[EAGER]["environment"].get("oneflow"))
-        evidence = comparison.settle(self.run_sides, self.values)
-        origin = None
+        pairs = comparison.pairs
+        evidence, origin = None, None
+        if self.forward(GRAPH).random_ops and not self.seeded_draws:
+            comparison.judge()  # of noise; the runs with equal draws take its place
+        else:
+            evidence = comparison.settle(self.run_sides, self.values)
         if evidence is not None:
             isolation = Isolation(
                 ask=self.ask_isolated,
@@ -111,15 +132,19 @@ class _Checker:
                 versions={name: environment[name] for name in _VERSIONS if name in environment},
                 op_names=self.facts[GRAPH]["op_names"],
                 find_known_reason=comparison.find_known_reason,
+                name_layer=partial(name_gradient_layer, eager=self.forward(EAGER)),
             )
             origin = locate_difference(comparison, evidence, isolation)
         verdict, reason = comparison.conclude()
+        first = comparison.first_different or comparison.unrepeated
+        cause = explain(pairs, first, self.forward(EAGER), self.forward(GRAPH))
         return ModelCheck(
             model=self.plan.workload.model,
             workload=self.plan.workload,
             steps=self.steps,
             verdict=verdict,
-            reason=reason,
+            reason=reason if cause is None else f"{reason}; {describe_cause(cause)}",
+            cause=cause,
             reproducible=comparison.reproducible,
             levels=comparison.levels,
             origin=origin,
@@ -127,6 +152,9 @@ class _Checker:
             eager=self.side_facts(EAGER),
             graph=self.side_facts(GRAPH),
         )
+
+    def forward(self, name: str) -> ForwardFacts:
+        return ForwardFacts.model_validate(self.facts[name].get("forward", {}))
 
     def side_facts(self, name: str) -> SideFacts:
         facts = self.facts[name]
@@ -175,6 +203,7 @@ class _Checker:
             checkpoint_step=max(1, self.steps // 2),
             wanted=wanted,
             perturbation_seed=PERTURBED_SEEDS.get(name),
+            seeded_draws=self.seeded_draws,
         )
         worker = self.launch(request.contender)
         self.workers.append(worker)

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ..config import Contender, Workload
-from .result import BATCHES
+from .result import BATCHES, OUTPUT_GRADIENT
 
 MISSING_DIGEST = ""
 OUTPUT = "output"  # the name of the model's own output among its modules'
@@ -42,6 +42,7 @@ class SideRequest(BaseModel):
     checkpoint_step: int  # the step after which a checkpoint is kept and resumed
     wanted: Wanted
     perturbation_seed: Optional[int] = None  # of a perturbed run, see difference.py
+    seeded_draws: bool = False  # random functions give the same numbers in both modes
 
 
 class LayerRequest(BaseModel):
@@ -108,6 +109,23 @@ def split_name(name: str) -> Tuple[str, int]:
     found = re.match(r"^(.*?)(?: \(call (\d+)\))?(?:\[.*\])?$", name)
     assert found is not None
     return found[1], int(found[2] or 1)
+
+
+def list_backward(outputs: Sequence[Tuple[str, str, Any]], gradients: Sequence[str]) -> List[str]:
+    """Names of gradients in the order in which the backward pass reaches them.
+
+    This is the reverse of the order in which the modules' forward passes ended. The gradient of an
+    output comes before those of its module's parameters. Parameters of modules that were not called
+    come last.
+    """
+    ended = {f"{name} {OUTPUT_GRADIENT}": n + 0.5 for n, (name, _, _) in enumerate(outputs)}
+    modules = {name: float(number) for number, (name, _, _) in enumerate(outputs)}
+    modules[""] = modules.get(OUTPUT, -1.0)  # a parameter of the model itself
+
+    def find_end(name: str) -> float:
+        return ended.get(name, modules.get(name.rpartition(".")[0], -1.0))
+
+    return sorted(gradients, key=find_end, reverse=True)
 
 
 class Entry(BaseModel):

@@ -9,22 +9,26 @@ its levels and with facts of `SideFacts`. A worker that serves one layer takes `
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional
 
 import numpy as np
 
 from ..config import Workload
+from ..errors import InputError
 from ..record.checkpoint import digest_state
 from ..record.machine import read_peak_rss_bytes
 from ..worker.protocol import main
 from ..worker.session import check_device, describe_environment
 from . import result as levels
+from .causes import explain_refusal
 from .difference import move_clip_norm, move_learning_rate, move_weights
 from .tensors import STEPS, LayerCall, LayerRequest, Observer, SideRequest
 
 if TYPE_CHECKING:
     from ..training.job import Job
     from ..training.modes import Mode
+    from ..training.seeded_draws import SeededDraws
     from .observe import Checkpoint, Collector
 
 Answer = Dict[str, Any]
@@ -40,6 +44,7 @@ class ParitySession:
         self._job: Job
         self._mode: Mode
         self._checkpoint: Optional[Checkpoint]
+        self._draws: Optional[SeededDraws] = None
 
     def start(self, request: SideRequest) -> Answer:
         """Build the job and note its weights."""
@@ -64,7 +69,12 @@ class ParitySession:
         return self._answer(environment=describe_environment(flow))
 
     def _prepare(self, workload: Workload) -> Job:
+        from ..training.seeded_draws import SeededDraws
+
         job = self.create_job(workload)
+        if self._side.seeded_draws:
+            self._draws = self._draws or SeededDraws()  # when the model's modules are imported
+            self._draws.restart_with(job.model)
         if self._side.perturbation_seed is not None:
             move_clip_norm(job.optimizer, self._side.perturbation_seed)
         return job
@@ -77,12 +87,27 @@ class ParitySession:
         return create_job(workload, self._dataset, steps, contender.device, contender.dtype)
 
     def eval_forward(self, request: Answer) -> Answer:
-        self._collector.note_eval_forward(self._job)
+        with self._explain_refusal():
+            self._collector.note_eval_forward(self._job)
         return self._answer()
 
     def first_step(self, request: Answer) -> Answer:
-        self._collector.note_first_step(self._job)
+        with self._explain_refusal():
+            self._collector.note_first_step(self._job)
         return self._answer()
+
+    @contextmanager
+    def _explain_refusal(self) -> Iterator[None]:
+        """Raise InputError for an error that a line of the model's led to."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            reason = explain_refusal(error, self._side.contender.mode)
+            if reason is None:
+                raise
+            raise InputError(f"{self._side.workload.model}: {reason}") from error
 
     def train(self, request: Answer) -> Answer:
         """Take all steps, and keep the content of a checkpoint on the way."""
@@ -91,7 +116,8 @@ class ParitySession:
             self._job, side.steps, side.checkpoint_step
         )
         del self._job  # one large model at a time is enough
-        return self._answer(losses=[finite(loss) for loss in self._collector.losses])
+        losses = [finite(loss) for loss in self._collector.losses]
+        return self._answer(losses=losses, forward=self._collector.facts.model_dump())
 
     def resume(self, request: Answer) -> Answer:
         """A fresh job resumes from the checkpoint and runs as `bench eager|graph` run it."""
@@ -102,9 +128,10 @@ class ParitySession:
         assert self._checkpoint is not None
         weights, optimizer = self._checkpoint
         self._job = self._prepare(side.workload)
-        load_state(self._job.model, weights)
         setting = ModeSetting(side.workload, side.contender, side.steps_per_epoch)
         self._mode = create_mode(self._job, setting)
+        self._mode.compile_eval()  # before the weights are loaded, as a graph that serves does
+        load_state(self._job.model, weights)
         self.restore_optimizer(optimizer, done)
         self._job.train_feed.skip(done)
         compile_s = self._mode.compile_train()
@@ -132,7 +159,6 @@ class ParitySession:
         from ..training.job import copy_state, score_batches
 
         feed = self._job.eval_feed
-        self._mode.compile_eval()
         batches = []
         for number in range(1, feed.steps_per_pass + 1):
             logits, labels = (np.array(tensor.numpy()) for tensor in self._mode.eval_step())

@@ -15,7 +15,7 @@ from typing import Any, List, Tuple
 import numpy as np
 import oneflow as flow
 from oneflow import nn
-from oneflow._oneflow_internal import eager
+from oneflow._oneflow_internal import eager, lazy_mode
 from oneflow.optim import lr_scheduler
 
 # slot of an optimizer -> (key in an eager optimizer's state, suffix of a graph's variable)
@@ -30,6 +30,11 @@ OPTIMIZER_SLOTS = {
     "square_avgs": ("square_avgs", "-square_avgs"),  # Adadelta
     "acc_deltas": ("acc_deltas", "-acc_deltas"),
 }
+# operators that draw random numbers
+RANDOM_OPS = frozenset(
+    ("bernoulli", "dropout", "multinomial_with_replacement", "multinomial_without_replacement",
+     "normal", "random_mask_like", "randperm", "uniform", "uniform_int")
+)  # fmt: skip
 GRAPH_STEP = "System-Train-TrainStep"  # the variable that counts a graph's updates
 PADDING_SIZE = 768  # rows and columns of the padding operator's matrices
 
@@ -55,6 +60,24 @@ def list_built_ops(graph: nn.Graph) -> List[str]:
 def list_compiled_ops(graph: nn.Graph) -> List[Tuple[str, str]]:
     """(name, type) of the operators of a compiled graph."""
     return [(str(op.name), _op_type(op)) for op in graph._compiled_graph_proto.net.op]
+
+
+def list_unshared_draws(graph: nn.Graph, objective: nn.Module) -> List[Tuple[str, str]]:
+    """(path in the graph, type) of each operator whose random numbers eager mode draws otherwise.
+
+    `objective` is the graph's attribute of that name. An `nn.Dropout` that is called once draws
+    alike in both modes, from a generator of its own.
+    """
+    drawing = [(name, kind) for name, kind in list_compiled_ops(graph) if kind in RANDOM_OPS]
+    drawn = [(name.rsplit("-", 2)[0], kind) for name, kind in drawing]
+    paths = [path for path, _ in drawn]
+    dropouts = {f"objective.{n}" for n, m in objective.named_modules() if type(m) is nn.Dropout}
+    return [(p, kind) for p, kind in drawn if p not in dropouts or paths.count(p) > 1]
+
+
+def outside_graph() -> Any:
+    """A context whose operators run eagerly, also while a graph is traced."""
+    return lazy_mode.guard(False)
 
 
 def _op_type(op: Any) -> str:

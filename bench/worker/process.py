@@ -56,9 +56,14 @@ class WorkerProcess:
         environment: Dict[str, str],
         log: Path,
         title: Optional[str] = None,
+        runs_graph: bool = True,
     ) -> None:
-        """`title` is what errors call it: "the worker 'NAME'" where it is not given."""
+        """`title` is what errors call it: "the worker 'NAME'" where it is not given.
+
+        Only the death of one that `runs_graph` may be the launch race's.
+        """
         self.name = name
+        self._runs_graph = runs_graph
         self.title = title or f"the worker '{name}'"
         self._log_path = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +159,7 @@ class WorkerProcess:
             self.kill()
             status = self._process.wait()
         return WorkerError(
-            describe_death(self.title, call, status, self._log_path),
+            describe_death(self.title, call, status, self._log_path, self._runs_graph),
             self.read_log_tail(),
             status,
         )
@@ -206,10 +211,12 @@ def describe_exit(status: int) -> str:
     return f"ended by {name}{hint}"
 
 
-def describe_death(title: str, call: str, status: int, log: Union[str, Path]) -> str:
-    """The sentence for a worker that died in a turn."""
+def describe_death(
+    title: str, call: str, status: int, log: Union[str, Path], runs_graph: bool = True
+) -> str:
+    """The sentence for a worker that died in a turn; no eager worker dies of the launch race."""
     said = f"{title} died in its {call} turn ({describe_exit(status)}); the whole log is {log}"
-    if -status in (signal.SIGSEGV, signal.SIGABRT):  # the launch race
+    if runs_graph and -status in (signal.SIGSEGV, signal.SIGABRT):  # the launch race
         said += (
             "; if the log gives no cause: OneFlow 0.9.0 does this now and then to a graph of about "
             "a millisecond, run it again under `chrt --batch 0` or with a larger --batch-size"
@@ -254,6 +261,7 @@ def create_launcher(
         command = create_worker_command(contender.interpreter, module)
         environment = environments.resolve(contender, contender.interpreter)
         log = folder / "logs" / f"{contender.name}.log"
-        return WorkerProcess(contender.name, command, environment, log)
+        runs_graph = contender.mode != "eager"
+        return WorkerProcess(contender.name, command, environment, log, runs_graph=runs_graph)
 
     return launch

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import select
 import sys
 import threading
@@ -74,6 +75,14 @@ def open_answer(
 LINGER_S = 10.0
 
 
+def clean_message(text: str) -> str:
+    """The first line of an error's message, without OneFlow's escape codes and stack."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    told = [s for s in lines if not re.match(r"(File \"/|Error Type:|Error: *$)", s)]
+    return re.sub(r"^Error: ", "", told[0]) if told else "no message"
+
+
 def _known_input_errors() -> Any:
     from ...data import DataError
     from ...models import OwnCodeError, UnknownModelError
@@ -99,7 +108,7 @@ def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], Non
             answer = {
                 "ok": False,
                 "kind": "failure",
-                "error": f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ''}",
+                "error": f"{type(error).__name__}: {clean_message(str(error))}",
             }
         write(json.dumps(answer) + "\n")
         if call == "end" or not answer["ok"]:

@@ -8,13 +8,12 @@ import pytest
 from oneflow import nn
 
 from oneflow_bench.bench.config import Contender, Workload
-from oneflow_bench.bench.parity.isolated_layer import list_tensors
 from oneflow_bench.bench.parity.observe import (
     create_observed,
-    hook_modules,
-    list_backward,
     observe_eval,
 )
+from oneflow_bench.bench.parity.tensors import list_backward
+from oneflow_bench.bench.training.hooks import hook_modules, list_tensors
 from oneflow_bench.bench.training.job import copy_state, create_job
 from oneflow_bench.bench.training.losses import Objective
 from oneflow_bench.bench.training.modes import ModeSetting, create_mode
@@ -79,7 +78,7 @@ def test_a_module_called_twice_has_two_outputs_and_a_later_overwrite_is_not_seen
 
 def test_modules_are_as_before_also_after_an_error():
     model = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(RuntimeError), hook_modules(Objective(model, nn.Identity())):
+    with pytest.raises(RuntimeError), hook_modules(Objective(model, nn.Identity()), "output"):
         assert "forward" in model[0].__dict__
         raise RuntimeError
     assert "forward" not in model[0].__dict__ and "forward" not in model.__dict__

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.worker.protocol import serve
+from oneflow_bench.bench.worker.protocol import clean_message, serve
 from oneflow_bench.bench.worker.session import Session
 
 
@@ -51,6 +51,16 @@ def test_a_request_that_fails_is_answered_and_ends_the_worker(capfd):
     answer = json.loads(answers[0])
     assert (answer["ok"], answer["kind"]) == (False, "failure")
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_oneflows_message_loses_escape_codes_and_its_own_stack():
+    text = (
+        "\x1b[1m\x1b[38;2;255;000;000mError\x1b[0m: Only leaf tensors.\n"
+        '  File "/home/ci-user/tensor.cpp", line 107, in set_data\n\n'
+        "Error Type: oneflow.ErrorProto.check_failed_error"
+    )
+    assert clean_message(text) == "Only leaf tensors."
+    assert clean_message("Error Type: oneflow.ErrorProto.check_failed_error") == "no message"
 
 
 def test_the_end_of_the_input_is_the_end_of_the_worker():

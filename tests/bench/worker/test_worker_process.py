@@ -150,6 +150,8 @@ def test_what_oneflow_does_to_quick_graphs_is_suggested(status, is_said):
     assert said.startswith(f"graph died in its train turn ({describe_exit(status)})")
     assert "the whole log is graph.log" in said
     assert ("a graph of about a millisecond" in said) == is_said
+    eager = describe_death("eager", "train", status, Path("eager.log"), runs_graph=False)
+    assert "millisecond" not in eager
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,231 @@
+"""Causes in words: why the modes of one model differ, or why one of them does not run it.
+
+The evidence is of two kinds: facts that a worker notes beside tensors (`ForwardFacts`), and the
+tensors themselves. A cause that no evidence supports is not given.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from pydantic import BaseModel, ConfigDict
+
+from ..worker.protocol import clean_message
+from . import result as levels
+from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference
+from .tensors import Entry, Pair, split_name
+
+RANDOM = "random operator"
+_OWN_FOLDER = Path(__file__).resolve().parents[1]
+_STATE_LEVELS = (levels.FIRST_UPDATE, levels.TRAINED)
+
+
+class ForwardFacts(BaseModel):
+    """What the forward passes of one side did beside operators. Of eager mode unless said."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    output_users: Dict[str, str] = {}  # output -> the module that takes it
+    changed_attributes: Dict[str, List[str]] = {}  # by path: values, the first before a forward
+    host_draws: List[str] = []  # modules of Python whose generator a forward drew from
+    hooked_modules: List[str] = []  # with hooks of the user
+    changes_input: bool = False
+    random_ops: List[Tuple[str, str]] = []  # of the graph: module, operator; unlike eager's draws
+
+
+def explain(
+    pairs: Sequence[Pair],
+    first: Union[TensorDifference, Entry, None],
+    eager: ForwardFacts,
+    graph: ForwardFacts,
+) -> Optional[Cause]:
+    """The cause of a difference, or of a mode that does not repeat itself, beginning with `first`.
+
+    None if no evidence tells it, or without a `first`. `pairs` are all tensors of both modes.
+    """
+    if first is None or first.level == levels.INITIAL_WEIGHTS:
+        return None
+    if first.level == levels.BATCHES:
+        return _changed_input() if eager.changes_input else None
+    if graph.random_ops:
+        return explain_draws(graph.random_ops)
+    hooked = [name for name in eager.hooked_modules if _may_cause(name, first, pairs)]
+    assigned = list_assigned(pairs)
+    if hooked:
+        return Cause(
+            kind="hooks",
+            sentence=f"forward hooks of {_list(hooked)} do not run in a graph",
+            remedy="call the hook's code in the module's forward",
+        )
+    if assigned:
+        return Cause(
+            kind="assigned in forward",
+            sentence=f"forward changes {_list(assigned)}; a graph does not keep that",
+            remedy="return the new value from forward and assign it outside of the graph",
+        )
+    if first.kind == REQUIRES_GRADIENT:
+        return Cause(
+            kind="gradient stopped",
+            sentence=f"{first.name} cuts its output off from the backward pass in one mode alone",
+            remedy="look for detach() and no_grad() in it",
+        )
+    return explain_frozen(eager)
+
+
+def conclude_seeded(check: ModelCheck, seeded: ModelCheck, graph: ForwardFacts) -> ModelCheck:
+    """The result of a model whose draws differ, given the check with equal draws in both modes.
+
+    Never a pass, since the draws themselves were not compared. `graph` has the draws that could not
+    be made equal.
+    """
+    assert check.cause is not None
+    drawn = describe_cause(check.cause)
+    update = {"verdict": "inconclusive", "cause": check.cause}
+    if graph.random_ops:
+        kept = _list([f"{op} in {module}" for module, op in graph.random_ops])
+        reason = f"{drawn}; no equal numbers could be given to {kept}, so nothing else is told"
+        return check.model_copy(update={**update, "reason": reason, "origin": None})
+    if seeded.verdict == "different":
+        reason = f"with equal draws in both modes, {seeded.reason}; besides, {drawn}"
+        return seeded.model_copy(update={"reason": reason})
+    reason = f"{drawn}; with equal draws in both modes, {seeded.verdict}: {seeded.reason}"
+    return seeded.model_copy(update={**update, "reason": reason})
+
+
+def describe_cause(cause: Cause) -> str:
+    """Sentence and remedy, without a full stop."""
+    return f"{cause.sentence}. Remedy: {cause.remedy}"
+
+
+def explain_draws(random_ops: Sequence[Tuple[str, str]]) -> Cause:
+    """The cause of other random numbers."""
+    places = _list(list(dict.fromkeys(f"{op} in {module}" for module, op in random_ops)))
+    return Cause(
+        kind=RANDOM,
+        sentence=f"random operator: the modes draw different numbers ({places})",
+        remedy="to compare all else, set the probability to 0 (--dropout 0), or use one nn.Dropout "
+        "for each call, which draws alike in both modes",
+    )
+
+
+def explain_frozen(eager: ForwardFacts) -> Optional[Cause]:
+    """The cause of a value that Python gave once, when the graph was traced."""
+    if eager.host_draws:
+        return Cause(
+            kind="frozen at trace time",
+            sentence=f"forward draws from {_list(eager.host_draws)}; a graph keeps the numbers "
+            "that were drawn when it was traced",
+            remedy="draw outside of the graph and pass the numbers as an input",
+        )
+    if eager.changed_attributes:
+        changes = [f"{n} ({' -> '.join(v[:3])})" for n, v in eager.changed_attributes.items()]
+        return Cause(
+            kind="frozen at trace time",
+            sentence=f"forward changes {_list(changes)}; a graph keeps the value that it was "
+            "traced with",
+            remedy="pass the value as an input tensor, or compile a graph for each value",
+        )
+    return None
+
+
+def _changed_input() -> Cause:
+    return Cause(
+        kind="input changed",
+        sentence="forward works in place on its input, and changes the batch in eager mode",
+        remedy="work on a copy, such as images.clone(), or use the operator without underscore",
+    )
+
+
+def list_assigned(pairs: Sequence[Pair]) -> List[str]:
+    """Buffers and tensor attributes that eager mode changed and the graph left as they were."""
+    at_start = [p.eager for p in pairs if p.eager.level == levels.INITIAL_WEIGHTS]
+    initial = {entry.name: entry.digest for entry in at_start}
+    found = (
+        pair.eager.name
+        for pair in pairs
+        if pair.eager.level in _STATE_LEVELS
+        and pair.eager.kind in ("buffer", "attribute")
+        and not pair.eager.name.endswith("num_batches_tracked")
+        and not pair.is_identical
+        and pair.graph.digest == initial.get(pair.eager.name)
+    )
+    return list(dict.fromkeys(found))
+
+
+def _may_cause(module: str, first: Union[TensorDifference, Entry], pairs: Sequence[Pair]) -> bool:
+    """Whether a hook on a module acts before the first difference: its own output was equal."""
+    ended = [split_name(p.eager.name)[0] for p in pairs if p.eager.level == levels.FORWARD]
+    name = split_name(first.name)[0]
+    if first.level not in (levels.FORWARD, levels.EVAL_FORWARD) or name not in ended:
+        return True
+    return module in ended and ended.index(module) <= ended.index(name)
+
+
+def name_gradient_layer(name: str, kind: str, eager: ForwardFacts) -> Optional[str]:
+    """The module in whose backward pass gradients part; None for a tensor that is no such gradient.
+
+    A module whose output has a gradient in one mode alone is the one that detaches it. An output's
+    gradient comes from the module that takes the output.
+    """
+    if kind == REQUIRES_GRADIENT:
+        return name
+    return eager.output_users.get(name[: -len(levels.OUTPUT_GRADIENT) - 1])
+
+
+def _list(names: Sequence[str], most: int = 3) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+# a frame or a message of OneFlow -> the reason and the remedy
+_REFUSALS: Mapping[str, Tuple[str, str]] = {
+    "is_nonzero": ("Python asks for the truth of a tensor", "flow.where(condition, a, b)"),
+    "tensor.numpy() is not allowed": (
+        "a tensor has no values yet, so it has no array",
+        "OneFlow's operators on the tensor in place of NumPy's",
+    ),
+    "Only eager scalar tensor support GetItem": (
+        "a tensor has no values yet, so it gives no number",
+        "the tensor itself in place of .item()",
+    ),
+    "boolean(mask)": (
+        "the shape of a boolean index depends on values",
+        "flow.where or masked_fill, which keep the shape",
+    ),
+    "Can only set leaf tensor's data": (
+        "data cannot be assigned to a tensor that has no memory yet",
+        "a new tensor in place of .data =, or assign outside of forward",
+    ),
+    "super(type, obj)": (
+        "nn.Graph calls forward with a stand-in of another class than the module's",
+        "Parent.forward(self, ...) in place of super().forward(...)",
+    ),
+}
+
+
+def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
+    """Why a mode cannot run a model: the user's line, the reason and what to write instead.
+
+    None if no line of the user's led to the error.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if not _is_foreign(f.filename)]
+    if not theirs:
+        return None
+    at, text = theirs[-1], clean_message(str(error))
+    seen = [frame.name for frame in frames] + [str(error)]
+    known = [v for key, v in _REFUSALS.items() if any(key in part for part in seen)]
+    said = f"{at.filename}:{at.lineno}: `{at.line}`"
+    if mode != "graph":
+        return f"forward fails in eager mode at {said} ({type(error).__name__}: {text})"
+    if known:
+        reason, remedy = known[0]
+        return f"forward cannot be compiled at {said}: {reason}; write {remedy}"
+    return f"forward cannot be compiled at {said} ({type(error).__name__}: {text})"
+
+
+def _is_foreign(file: str) -> bool:
+    path = Path(file)
+    return "oneflow" in path.parts or _OWN_FOLDER in path.resolve().parents or "<" in file

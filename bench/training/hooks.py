@@ -1,0 +1,189 @@
+"""Hooks on the modules of an objective that work in either mode and change no computed bit.
+
+OneFlow's own hooks do not run in a graph, so each module gets a `forward` on its instance. The
+gradient of an output is kept by `Tensor.retain_grad`, which adds no operator to a graph.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+import types
+import zlib
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+
+import numpy as np
+import oneflow as flow
+from oneflow import nn
+
+from .layer_graph import replace_forwards
+
+Output = Tuple[str, str, np.ndarray]  # name, class of the module, value
+_PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
+_STATEFUL = (np.ndarray, random.Random, np.random.Generator, np.random.RandomState)
+
+
+def list_tensors(output: Any) -> List[Tuple[str, flow.Tensor]]:
+    """(suffix, tensor) of a module's output, which may hold tensors in lists, tuples and dicts."""
+    if isinstance(output, flow.Tensor):
+        return [("", output)]
+    if isinstance(output, dict):
+        parts = list(output.items())
+    elif isinstance(output, (list, tuple)):
+        parts = list(enumerate(output))
+    else:
+        return []
+    return [(f"[{key}]{rest}", t) for key, part in parts for rest, t in list_tensors(part)]
+
+
+class Hooks:
+    """The outputs of a model's modules in the order in which their forward passes ended."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root  # the model's own name
+        self.clear()
+
+    def clear(self) -> None:
+        self.names: List[Tuple[str, str]] = []  # and classes
+        self.tensors: List[flow.Tensor] = []  # copies: a later module may work in place
+        self.originals: List[flow.Tensor] = []
+        self._calls: Dict[str, int] = {}
+        self._users: Dict[int, str] = {}  # id of a tensor -> the module that takes it
+        self._inputs: List[flow.Tensor] = []  # kept, so that no id is taken again
+
+    def note_inputs(self, name: str, inputs: Any) -> None:
+        """Before a forward. A tensor's user is its innermost first taker."""
+        for _, tensor in list_tensors(inputs):
+            self._inputs.append(tensor)
+            before = self._users.get(id(tensor))
+            if before is None or name.startswith(f"{before}.") or before == self.root:
+                self._users[id(tensor)] = name
+
+    def note(self, name: str, module: nn.Module, output: Any) -> None:
+        """After a forward."""
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if self._calls[name] > 1:
+            name = f"{name} (call {self._calls[name]})"
+        for suffix, tensor in list_tensors(output):
+            self.names.append((name + suffix, type(module).__name__))
+            self.tensors.append(tensor.clone())
+            self.originals.append(tensor)
+            if tensor.requires_grad and not tensor.is_leaf:
+                tensor.retain_grad()
+
+    def list_gradients(self) -> Dict[str, flow.Tensor]:
+        """After the backward pass: the gradients of outputs, by the outputs' names."""
+        named = {name: tensor for (name, _), tensor in zip(self.names, self.originals)}
+        kept = {n: t.grad for n, t in named.items() if t.requires_grad and not t.is_leaf}
+        return {name: gradient for name, gradient in kept.items() if gradient is not None}
+
+    def list_requiring(self) -> Dict[str, bool]:
+        """Whether each output belongs to the backward pass."""
+        return {n: bool(t.requires_grad) for (n, _), t in zip(self.names, self.originals)}
+
+    def list_users(self) -> Dict[str, str]:
+        """Output -> the module that takes it, else the one whose forward works on it."""
+        users = {}
+        for (name, _), tensor in zip(self.names, self.originals):
+            parent = name.split(" ")[0].split("[")[0].rpartition(".")[0]
+            users[name] = self._users.get(id(tensor), parent or self.root)
+        return users
+
+    def read(self, tensors: Sequence[flow.Tensor]) -> List[Output]:
+        """The outputs as arrays; `tensors` are `self.tensors` or what a compiled graph returned."""
+        return [(*name, np.array(tensor.numpy())) for name, tensor in zip(self.names, tensors)]
+
+
+@contextmanager
+def hook_modules(objective: nn.Module, root: str) -> Iterator[Hooks]:
+    """Hook the modules of an `Objective`'s student, which is called `root`, and teacher.
+
+    A graph that is compiled inside keeps its hooks afterwards. At exit the modules are as before.
+    """
+    hooks = Hooks(root)
+    with replace_forwards() as replace:
+        for path, module in objective.named_modules():
+            top, _, below = path.partition(".")
+            if top in ("model", "teacher"):
+                name = path if top == "teacher" else below or root
+                replace(module, _hooked(hooks, name, module))
+        yield hooks
+
+
+def _hooked(hooks: Hooks, name: str, module: nn.Module) -> Any:
+    original = module.forward.__func__
+
+    def forward(self: Any, *inputs: Any, **named: Any) -> Any:
+        # nn.Graph calls this with its own stand-in for the module, whose children are stand-ins too
+        hooks.note_inputs(name, [inputs, named])
+        output = original(self, *inputs, **named)
+        hooks.note(name, module, output)
+        return output
+
+    return types.MethodType(forward, module)
+
+
+def list_attribute_tensors(model: nn.Module) -> Dict[str, flow.Tensor]:
+    """Tensors that modules keep and the state dict does not have: attributes, buffers too."""
+    stored: Set[str] = set(model.state_dict())
+    kept = {
+        f"{path}.{name}".lstrip("."): value
+        for path, module in model.named_modules()
+        for name, value in {**vars(module), **module._buffers}.items()
+        if isinstance(value, flow.Tensor)
+    }
+    return {name: tensor for name, tensor in kept.items() if name not in stored}
+
+
+class ForwardWatch:
+    """Notes what the forward passes of a model do beside operators."""
+
+    def __init__(self, model: nn.Module) -> None:
+        named = [(name, module) for name, module in model.named_modules() if name]
+        self._model = model
+        self.changed_attributes: Dict[str, List[str]] = {}  # values, the first before a forward
+        self.host_draws: List[str] = []  # modules of Python whose generators were drawn from
+        self.hooked_modules = [n for n, m in named if m._forward_hooks or m._forward_pre_hooks]
+        self.changes_input = False
+
+    @contextmanager
+    def watch(self, inputs: Any) -> Iterator[None]:
+        """One forward pass on `inputs`, a nest of tensors, is inside."""
+        attributes, draws = list_plain_attributes(self._model), _read_host_generators()
+        tensors = [(tensor, np.array(tensor.numpy())) for _, tensor in list_tensors(inputs)]
+        yield
+        for name, value in list_plain_attributes(self._model).items():
+            before = attributes.get(name, "nothing")
+            if value != before:
+                self.changed_attributes.setdefault(name, [before]).append(value)
+        drawn = [name for name, state in _read_host_generators().items() if state != draws[name]]
+        self.host_draws = list(dict.fromkeys([*self.host_draws, *drawn]))
+        same = (np.array_equal(value, t.numpy(), equal_nan=True) for t, value in tensors)
+        self.changes_input |= not all(same)
+
+
+def list_plain_attributes(model: nn.Module) -> Dict[str, str]:
+    """The text of each attribute that is a plain value, a flat container or a generator."""
+    described = {
+        f"{path}.{name}".lstrip("."): _describe(value)
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+    }
+    return {name: text for name, text in described.items() if text is not None}
+
+
+def _describe(value: Any) -> Optional[str]:
+    if isinstance(value, (list, tuple, dict)):
+        parts = value.values() if isinstance(value, dict) else value
+        return repr(value) if all(isinstance(part, _PLAIN) for part in parts) else None
+    if isinstance(value, _STATEFUL):
+        return f"state {zlib.crc32(pickle.dumps(value)):08x}"
+    return repr(value) if isinstance(value, _PLAIN) else None
+
+
+def _read_host_generators() -> Dict[str, int]:
+    """A number for the state of each generator that Python code may draw from."""
+    numpy_state = np.random.get_state(legacy=False)
+    states = {"random": random.getstate(), "numpy.random": repr(numpy_state)}
+    return {name: hash(state) for name, state in states.items()}
