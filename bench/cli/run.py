@@ -17,8 +17,9 @@ from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError, w
 from ..measure.execution import create_document, execute_plan, execute_speed
 from ..plan.contenders import parse_contenders
 from ..plan.modes import count_ranks
-from ..plan.plan import create_plan, split_flags
+from ..plan.plan import Plan, create_plan, split_flags
 from ..plan.resolve import complete_contenders, resolve_contenders
+from ..record.checkpoint import LAST_NAME
 from ..record.run import RunRecord, write_atomically
 from ..report.blocks import format_markdown, print_blocks
 from ..report.compare import build_report, build_run_report, dump_comparisons
@@ -69,6 +70,7 @@ def execute_specs(
         workload["readers"] = readers
     with ProgressBar("images") as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
+    _tell_fallback(plan)
     contenders = complete_contenders(contenders, plan.workload, request.weak, command == "compare")
     environments = RuntimeResolver()
     check_contenders(contenders, environments)
@@ -80,6 +82,17 @@ def execute_specs(
         if request.weak:
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
         return execute_plan(plan, document, folder, launch, bar, bar.seconds)
+
+
+def _tell_fallback(plan: Plan) -> None:
+    """Say so where a run folder is resumed from another checkpoint than its last."""
+    found = plan.resumed_from
+    if found and Path(str(plan.workload.resume)) != found and found.name != LAST_NAME:
+        click.echo(
+            f"the last checkpoint of {plan.workload.resume} is not whole; the run goes on from "
+            f"{found}, with {plan.start_epoch} epochs done",
+            err=True,
+        )
 
 
 def report_comparisons(
