@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 import click
 
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
+from .console import Console
 from .options import HeadedCommand, create_contenders, decorated, step_options
 from .progress import ProgressBar
 
@@ -155,7 +156,6 @@ def _report(
     top: int,
     as_json: bool,
 ) -> None:
-    from rich.console import Console
 
     from ..record.run import write_atomically
     from ..report.blocks import print_blocks

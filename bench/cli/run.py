@@ -6,12 +6,10 @@ The commands eager, graph, compare and versions share it.
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import click
-from rich.console import Console
 
 from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError, worst_status
 from ..measure.execution import create_document, execute_plan, execute_speed
@@ -26,25 +24,28 @@ from ..report.compare import build_report, build_run_report, dump_comparisons
 from ..report.comparison import Comparison, compare_records, summarize_contender
 from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
+from .console import Console
+from .failures import go_on_without
 from .progress import ProgressBar
 from .ranks import take_ranks
 
 
 def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     """Train one contender and print its summary; the exit status."""
-    from ..report.pictures import render_pictures
-
     spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
     record = execute_specs(mode, [spec], flags, keep_checkpoints=True)
     summary = summarize_contender(record, record.contender_names()[0])
     assert record.folder is not None
-    render_pictures([record], record.folder)
     if flags["as_json"]:
         click.echo(summary.model_dump_json(indent=1))
     else:
         console = Console()
         print_blocks(build_run_report(summary), console)
         console.print(f"record, checkpoints and pictures: {record.folder}", soft_wrap=True)
+    with go_on_without("the pictures", f"bench plot {record.folder} draws them"):
+        from ..report.pictures import render_pictures
+
+        render_pictures([record], record.folder)
     return EXIT_DONE
 
 
@@ -55,7 +56,6 @@ def execute_specs(
 
     Raises InputError for whatever cannot be run, before anything is started.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = dict(flags)
     ranks = take_ranks(given)
     request = ranks.request
@@ -100,9 +100,6 @@ def report_comparisons(
 ) -> int:
     """Compare every contender of a record with the first of another, or of the same one."""
     comparisons = compare_records(baseline, contender)
-    if folder:
-        records = [baseline] if baseline is contender else [baseline, contender]
-        write_report(comparisons, records, folder)
     if as_json:
         click.echo(dump_comparisons(comparisons))
     else:
@@ -111,6 +108,11 @@ def report_comparisons(
         print_blocks(build_report(comparisons, unavailable, brief=True), console)
         if folder:
             console.print(f"report, record and pictures: {folder}", soft_wrap=True)
+    if folder:
+        records = [baseline] if baseline is contender else [baseline, contender]
+        again = " ".join(str(one.folder) for one in [baseline, contender])
+        with go_on_without(f"the report in {folder}", f"bench compare {again} shows it again"):
+            write_report(comparisons, records, folder)
     return judge_parities(comparisons)
 
 

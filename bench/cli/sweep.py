@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from ..errors import InputError, Interrupted
 from ..tools.sweep.plan import SHORT_TRAINING
+from .console import Console
 from .options import HeadedCommand, describe_field, find_given_flag, run_options
 from .progress import ProgressBar
 from .value_types import NumberRange, ValueList
@@ -100,7 +100,6 @@ def _run(
     from ..tools.sweep.plan import carry_results, find_stored_sweep, order_cells, plan_sweep
     from ..worker.environment import RuntimeResolver
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stored = find_stored_sweep(folder)
     with ProgressBar("cells") as bar:
         document, planned = plan_sweep(folder.resolve().name, flags, partial(bar, "checking"))
@@ -164,7 +163,6 @@ def _duration(seconds: float) -> str:
 
 
 def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
-    from rich.console import Console
 
     from ..report.blocks import print_blocks
     from ..tools.sweep.document import choose_exit_status, summarize_sweep

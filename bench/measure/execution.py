@@ -17,6 +17,7 @@ from ..record.machine import describe_load, describe_machine
 from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
+from ..worker.process import hold_interruptions
 from .order import Observer
 from .speed_phase import SpeedRun
 from .training_phase import Runner
@@ -118,10 +119,19 @@ def keep_record(writer: RecordWriter) -> Iterator[None]:
         document.status = "failed"
         document.error = f"{error}\n{getattr(error, 'log_tail', '')}".rstrip()
         if isinstance(error, OSError):
-            raise WorkerError(f"the run could not go on: {error}") from error
+            raise WorkerError(
+                f"the run could not go on: {error}; what was measured is in {writer.folder}"
+            ) from error
         raise
     finally:
-        document.environment_end = describe_load()
-        document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        writer.close()
-        shutil.rmtree(writer.folder / SUBSET_FOLDER, ignore_errors=True)
+        with hold_interruptions():
+            document.environment_end = describe_load()
+            document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            shutil.rmtree(writer.folder / SUBSET_FOLDER, ignore_errors=True)
+            try:
+                writer.close()
+            except OSError as error:
+                raise WorkerError(
+                    f"the record in {writer.folder} cannot be closed ({error.strerror}); make room "
+                    "on the disk. The samples that it holds can be read"
+                ) from None

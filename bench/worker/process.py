@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 from ..config import Contender
-from ..errors import InputError, WorkerError, WorkerTimeout
+from ..errors import ENDING_SIGNALS, InputError, WorkerError, WorkerTimeout
 from .environment import RuntimeResolver, check_variables
 from .foreign_python import Interpreter, check_interpreter, check_options, create_python_command
 from .messages import Launcher
@@ -28,13 +28,16 @@ END_GRACE_S = 5.0
 
 
 @contextmanager
-def _hold_interruptions() -> Iterator[None]:
-    """Ctrl-C and SIGTERM act at the end: in the middle they would leave a process without owner."""
+def hold_interruptions() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP act at the end.
+
+    In the middle they would leave a process without owner, or a record without its status.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # no signal is handled in this thread
         return
     held: List[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     caught = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in caught:
         signal.signal(number, lambda number, frame: held.append(number))
@@ -71,7 +74,7 @@ class WorkerProcess:
         read_end, write_end = os.pipe() if connection is None else (-1, connection.detach())
         self._replies, self._answers = read_end, AnswerStream(read_end)
         try:
-            with open(log, "ab") as log_file, _hold_interruptions():
+            with open(log, "ab") as log_file, hold_interruptions():
                 self._process = subprocess.Popen(
                     [*command, "--reply-fd", str(write_end)],
                     env=environment,
