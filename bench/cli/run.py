@@ -26,6 +26,7 @@ from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
 from .console import Console
 from .failures import go_on_without
+from .options import SPEED_FLAGS, find_given
 from .progress import ProgressBar
 from .ranks import take_ranks
 
@@ -63,6 +64,9 @@ def execute_specs(
     contenders = parse_contenders(specs, {**side, "ranks": request.ranks})
     if request.weak and not measuring.speed:
         raise InputError("--weak measures speed alone and --no-speed was given; leave one out")
+    idle = find_given(SPEED_FLAGS) if flags.get("speed") is False else None
+    if idle:
+        raise InputError(f"{idle} steers the speed phase and --no-speed was given; leave one out")
     ranks.check(contenders)
     contenders, unavailable = resolve_contenders(contenders, request, len(os.sched_getaffinity(0)))
     readers = count_ranks(contenders)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 import click
 
 from ..errors import InputError, Interrupted
+from ..record.run import create_run_id
 from ..tools.sweep.plan import SHORT_TRAINING
 from .console import Console
 from .options import HeadedCommand, describe_field, find_given_flag, run_options
@@ -70,7 +70,7 @@ def sweep(**flags: Any) -> int:
     """
     from_folder, out, as_json = (flags.pop(name) for name in ("from_folder", "out", "as_json"))
     if from_folder is None:
-        folder = Path(out or f"results/sweep-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
+        folder = Path(out or f"results/{create_run_id('sweep')}")
         document = _run(folder, flags.pop("cell_timeout_s"), flags.pop("retry_failed"), flags)
     else:
         document, folder = _load(Path(from_folder), out)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -74,15 +73,15 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
 def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
     from ..config import Measuring
     from ..plan.contenders import read_python
-    from ..record.run import create_run_folder
+    from ..record.run import create_run_folder, create_run_id
     from ..tools.tune.phase import TuneRequest
     from ..tools.tune.report import PROFILE_NAME, CandidateResult, format_interval
     from ..tools.tune.search import run_search
     from ..worker.foreign_python import check_interpreter, check_options
 
     python = None if own["python"] is None else read_python(own["python"])
-    model, now = plan.workload.model.replace(":", "-"), datetime.now(timezone.utc)
-    folder = Path(own["out"] or f"results/tune-{model}-{now:%Y%m%d-%H%M%S}")
+    model = plan.workload.model.replace(":", "-")
+    folder = Path(own["out"] or f"results/{create_run_id('tune', model)}")
     profile = Path(own["profile"]) if own["profile"] else folder / PROFILE_NAME
     if own["profile"] and (profile.is_dir() or not os.access(profile.parent, os.W_OK)):
         raise InputError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 import click
 
 from ..errors import InputError
+from ..record.run import create_run_id
 from ..report.blocks import print_blocks
 from .console import Console
 from .options import HeadedCommand, run_options, speed_options
@@ -48,7 +48,7 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     if flags["feed"] is None and flags["data"] is None and flags["config"] is None:
         flags["feed"] = "memory"  # OneFlow 0.8.0's loader runs alone, which would be in the times
     pythons = _prepare(versions)
-    folder = Path(flags["out"] or f"results/versions-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
+    folder = Path(flags["out"] or f"results/{create_run_id('versions')}")
     compared = {mode: _compare(mode, pythons, {**flags, "out": folder / mode}) for mode in MODES}
     if flags["as_json"]:
         dumped = {mode: [one.model_dump() for one in found] for mode, found in compared.items()}

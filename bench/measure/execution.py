@@ -14,7 +14,7 @@ from ..errors import BenchError, InputError, Interrupted, WorkerError
 from ..plan.plan import SUBSET_FOLDER, Plan
 from ..record.events import BlockEvent
 from ..record.machine import describe_load, describe_machine
-from ..record.run import Document, RecordWriter, RunRecord, load_record
+from ..record.run import Document, RecordWriter, RunRecord, create_run_id, load_record
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
 from ..worker.process import hold_interruptions
@@ -35,7 +35,7 @@ def create_document(
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")
     return Document(
-        run_id=f"{command}-{model}-{now:%Y%m%d-%H%M%S}",
+        run_id=create_run_id(command, model),
         command=command,
         created=now.isoformat(timespec="seconds"),
         workload=plan.workload,

@@ -21,9 +21,11 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Type, TypeVar, Union
 
@@ -81,6 +83,12 @@ def load_document(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"{path} is not a valid {name}: {where}: {first['msg']}") from None
+
+
+def create_run_id(*words: str) -> str:
+    """The words, the time in UTC and four digits, as two runs may start in the same second."""
+    now = datetime.now(timezone.utc)
+    return "-".join([*words, f"{now:%Y%m%d-%H%M%S}", secrets.token_hex(2)])
 
 
 def ensure_folder(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,6 +26,11 @@ from .protocol import AnswerStream, open_answer
 TRAINING = "oneflow_bench.bench.worker.session"
 TAIL_LINES = 12
 END_GRACE_S = 5.0
+LONGEST_CAUSE = 300  # letters
+# that launch a compiled graph, whose launch can end the process
+LAUNCHING_CALLS = ("train", "measure", "eval", "validate", "eval_forward", "first_step", "resume")
+# how OneFlow and C++ say why they end a process
+_CAUSE = re.compile(r"what\(\): .+|Check failed.+|^F\d{4,8} .+|.*out of memory.*", re.M | re.I)
 
 
 @contextmanager
@@ -171,11 +177,7 @@ class WorkerProcess:
 
     def read_log_tail(self) -> str:
         """The last lines the worker wrote."""
-        try:
-            text = self._log_path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-TAIL_LINES:])
+        return "\n".join(_read_log(self._log_path).splitlines()[-TAIL_LINES:])
 
     def kill(self) -> None:
         """End the worker and whatever it started, at once."""
@@ -220,12 +222,22 @@ def describe_exit(status: int) -> str:
 def describe_death(title: str, call: str, status: int, log: Union[str, Path]) -> str:
     """The sentence for a worker that died in a turn."""
     said = f"{title} died in its {call} turn ({describe_exit(status)}); the whole log is {log}"
-    if -status in (signal.SIGSEGV, signal.SIGABRT):  # the launch race
+    causes = _CAUSE.findall(_read_log(Path(log)))
+    if causes:
+        said += f". It says: {' '.join(causes[-1].split())[:LONGEST_CAUSE]}"
+    elif -status in (signal.SIGSEGV, signal.SIGABRT) and call in LAUNCHING_CALLS:  # the launch race
         said += (
-            "; if the log gives no cause: OneFlow 0.9.0 does this now and then to a graph of about "
+            "; OneFlow 0.9.0 does this now and then to a graph of about "
             "a millisecond, run it again under `chrt --batch 0` or with a larger --batch-size"
         )
     return said
+
+
+def _read_log(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def create_worker_command(python: str, module: str = TRAINING) -> List[str]:

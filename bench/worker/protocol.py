@@ -99,7 +99,7 @@ def serve(session: Any, read_line: Callable[[], str], write: Callable[[str], Non
             answer = {
                 "ok": False,
                 "kind": "failure",
-                "error": f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ''}",
+                "error": ": ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]]),
             }
         write(json.dumps(answer) + "\n")
         if call == "end" or not answer["ok"]:

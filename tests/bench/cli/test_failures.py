@@ -10,13 +10,17 @@ import sys
 
 import click
 import pytest
+from fakes import create_document
+from records import create_events
 from rich.markup import MarkupError
 
 from oneflow_bench.bench import cli
 from oneflow_bench.bench.cli import failures
 from oneflow_bench.bench.cli.console import Console
 from oneflow_bench.bench.cli.progress import ProgressBar
+from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.record.run import RecordWriter, create_run_id
 
 COMMAND = [sys.executable, "-m", "oneflow_bench"]
 
@@ -73,6 +77,37 @@ def test_a_name_that_the_output_cannot_show_is_no_traceback():
 def test_an_empty_value_is_not_taken_for_none(words, capsys):
     assert cli._run(words) == 2
     assert "an empty value was given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["compare", "--no-speed", "--budget", "3"], "--budget steers the speed phase"),
+        (["compare", "--contender", "graph,name=eager"], "called eager, which is another mode"),
+        (["eager", "--epochs", "1" + "0" * 20], "above 10,000,000; give less"),
+        (["eager", "--data", "synthetic", "--steps-per-epoch", "1" + "0" * 20], "give less"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(words, said, capsys):
+    assert cli._run(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_stored_run_that_has_nothing_to_compare_is_refused(tmp_path, capsys):
+    for name, modes in (("one", ["eager"]), ("two", ["eager", "grpah"])):
+        document = create_document(tuple(modes))
+        document.contenders = [Contender(name=mode, mode=mode) for mode in modes]
+        writer = RecordWriter(tmp_path / name, document)
+        writer.append(*create_events("eager", blocks=1))
+        writer.close()
+    assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "one")]) == 2
+    assert "holds the contender eager alone" in capsys.readouterr().err
+    assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "two")]) == 2
+    assert "the mode grpah, which is not known here" in capsys.readouterr().err
+
+
+def test_two_runs_of_the_same_second_have_folders_of_their_own():
+    assert len({create_run_id("compare", "lenet") for _ in range(5)}) > 1
 
 
 def test_a_wrong_command_lists_the_right_ones(capsys):
