@@ -93,8 +93,8 @@ def _tell_fallback(plan: Plan) -> None:
     found = plan.resumed_from
     if found and Path(str(plan.workload.resume)) != found and found.name != LAST_NAME:
         click.echo(
-            f"the last checkpoint of {plan.workload.resume} is not whole; the run goes on from "
-            f"{found}, with {plan.start_epoch} epochs done",
+            f"{LAST_NAME} of {plan.workload.resume} is not whole or not the newest; the run goes "
+            f"on from {found}, with {plan.start_epoch} epochs done",
             err=True,
         )
 

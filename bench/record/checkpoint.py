@@ -96,7 +96,13 @@ def _writing(path: Path) -> Iterator[None]:
 def save_training_state(state: TrainingState, weights_path: Path) -> None:
     """Write the training state beside the weights at `weights_path`."""
     about = state.model_dump(exclude={"optimizer"})
+    about["digest"] = _digest_training(about, state.optimizer)
     save_weights(state.optimizer, training_path(weights_path), about)
+
+
+def _digest_training(about: Mapping[str, Any], optimizer: State) -> str:
+    text = json.dumps(about, sort_keys=True) + digest_state(optimizer)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def training_path(weights_path: Path) -> Path:
@@ -118,6 +124,8 @@ def load_training_state(path: Path) -> TrainingState:
             "from its weights alone"
         )
     optimizer, about = _read_safetensors(found)
+    if about.pop("digest", None) not in (None, _digest_training(about, optimizer)):
+        raise InputError(f"--resume {path}: {found} was changed; give another checkpoint")
     try:
         state = TrainingState.model_validate({**about, "optimizer": optimizer, "path": weights})
     except ValidationError as error:
@@ -135,7 +143,7 @@ def load_training_state(path: Path) -> TrainingState:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """`path` itself, or the newest whole checkpoint of a run folder: `last`, or else an epoch.
+    """`path` itself, or the newest whole checkpoint of a run folder: mostly `last`.
 
     Raises InputError where there is none.
     """
@@ -147,10 +155,12 @@ def find_checkpoint(path: Path) -> Path:
         epochs = sorted(folder.glob("epoch-*[0-9].safetensors"), reverse=True)
         found = [one for one in (folder / LAST_NAME, *epochs) if one.is_file()]
         recorded = _list_digests(path) if len(found) > 1 else {}
-        whole = (one for one in found if len(found) == 1 or _is_whole(one, recorded))
-        chosen = next(whole, found[0] if found else None)
-        if chosen is not None:
-            return chosen
+        if len(found) > 1:
+            newest = next(filter(None, (_load_whole(one, recorded) for one in epochs)), None)
+            whole = [one for one in (_load_whole(found[0], recorded), newest) if one]
+            found[:1] = [max(whole, key=lambda one: one.epoch).path] if whole else found[:1]
+        if found:
+            return found[0]
     reason = f"has checkpoints of {len(folders)} contenders" if path.is_dir() else "does not exist"
     raise InputError(
         f"the checkpoint {path} {reason}; give a .safetensors or .npz file, a folder of "
@@ -166,12 +176,13 @@ def _list_digests(run: Path) -> Dict[int, str]:
         return {}
 
 
-def _is_whole(path: Path, recorded: Mapping[int, str]) -> bool:
+def _load_whole(path: Path, recorded: Mapping[int, str]) -> Optional[TrainingState]:
     try:
         state = load_training_state(path)
     except InputError:
-        return False
-    return recorded.get(state.epoch, state.weights_digest) == state.weights_digest
+        return None
+    is_whole = recorded.get(state.epoch, state.weights_digest) == state.weights_digest
+    return state if is_whole else None
 
 
 def read_about(path: Path) -> Dict[str, Any]:

@@ -119,6 +119,18 @@ def test_a_kill_between_the_files_of_the_last_checkpoint_costs_nothing(run):
         checkpoint.load_training_state(folder / "last.safetensors")
 
 
+def test_a_kill_before_the_last_checkpoint_is_replaced_costs_nothing(run):
+    newer = save_pair(run / "checkpoints" / "eager", "epoch-003", 3)
+    assert checkpoint.load_training_state(run).path == newer
+
+
+def test_a_changed_digit_of_a_training_state_is_noticed(run):
+    path = run / "checkpoints" / "eager" / "epoch-001.training.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'step\\": 1', b'step\\": 7'))
+    with pytest.raises(InputError, match="training.safetensors was changed"):
+        checkpoint.load_training_state(path.with_name("epoch-001.safetensors"))
+
+
 @pytest.mark.parametrize("name", ["epoch-002", "epoch-002.training"])
 @pytest.mark.parametrize("content", [b"", b"half a file"])
 def test_a_run_goes_on_from_its_newest_whole_epoch(run, name, content):
