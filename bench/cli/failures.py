@@ -13,7 +13,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import contextmanager, suppress
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Optional
 
 import click
 
@@ -89,7 +89,8 @@ def go_on_without(what: str, remedy: str) -> Iterator[None]:
 def tell(error: BaseException) -> int:
     """Say on stderr what ended the command; its exit status."""
     if isinstance(error, click.ClickException):
-        say(f"{error.ctx.get_usage()}\n" if getattr(error, "ctx", None) else "", newline=False)
+        context: Optional[click.Context] = getattr(error, "ctx", None)
+        say(f"{context.get_usage()}\n" if context else "", newline=False)
         say(f"Error: {error.format_message()}")
         return error.exit_code
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
