@@ -32,6 +32,7 @@ RESULTS = ROOT / "results" / "reliability"
 CHUNK = 100  # inputs of a process
 QUICK = ["--model", "lenet", "--data", "synthetic", "--epochs", "3", "--steps-per-epoch", "4"]
 COMMANDS = {"eager": [], "graph": [], "compare": ["--budget", "5"]}
+LINES = {"eager": 16, "graph": 16, "compare": 60}  # about as many as the record of a whole run has
 MARK = "BENCH_RELIABILITY_MARK"
 
 
@@ -116,11 +117,14 @@ def kill_run(mode: str, seed: int) -> Row:
             [*words, "--out", str(folder)], env={**os.environ, MARK: mark},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        try:
-            running.wait(source.uniform(0.5, 9.0 if mode == "compare" else 6.0))
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
+        lines, deadline = source.randrange(LINES[mode]), time.monotonic() + 120
+        while running.poll() is None and time.monotonic() < deadline:
+            if _count_lines(folder / "samples.jsonl") >= lines:
+                break
+            time.sleep(0.01)
+        time.sleep(source.uniform(0.0, 0.3))
+        running.kill()
+        running.wait()
         reasons = _check_left(folder)
         time_left = time.monotonic() + 20
         while _list_marked(mark) and time.monotonic() < time_left:
@@ -137,6 +141,10 @@ def kill_run(mode: str, seed: int) -> Row:
                 same = all(expected.get(s) == loss for s, loss in read_losses(again).items())
                 reasons += ["resume: it leads to other losses"] * (not same)
     return make_row(reasons, resumed=resumed)
+
+
+def _count_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def _list_marked(mark: str) -> List[int]:
@@ -170,7 +178,12 @@ def fill_disk(mode: str, seed: int) -> Row:
         reasons = _check_left(kept / "run")
         if "Traceback" in done.stderr or done.returncode not in (0, 2, 3, 4):
             reasons.append(f"traceback: {done.returncode} {done.stderr[-300:]}")
-    return make_row(reasons, size_kib=size, returncode=done.returncode, said=done.stderr[-200:])
+    return make_row(
+        reasons,
+        size_kib=size,
+        returncode=done.returncode,
+        said=done.stderr.replace(place, "")[-200:],
+    )
 
 
 def list_cases(inputs: int, kills: int, disks: int) -> Iterator[Tuple[str, Any]]:
