@@ -12,6 +12,7 @@ A message is one sentence (or two) saying what was given, what was expected and 
 
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager
 from typing import Iterator, Optional, Sequence, Type
 
@@ -20,7 +21,9 @@ EXIT_DIFFERENT = 1
 EXIT_BAD_INPUT = 2
 EXIT_INCONCLUSIVE = 3
 EXIT_WORKER_FAILED = 4
+EXIT_UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h: a fault of the suite
 EXIT_INTERRUPTED = 130
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # they end in EXIT_INTERRUPTED
 
 # of many checks or cells: what is known to be wrong comes before what could not be found out, and
 # a worker that failed before a verdict that could not be reached

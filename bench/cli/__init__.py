@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from importlib import import_module
 from typing import List, Optional
@@ -9,7 +11,8 @@ from typing import List, Optional
 import click
 
 from ... import __version__
-from ..errors import EXIT_INTERRUPTED, BenchError, InputError, WorkerError
+from ..errors import EXIT_DONE, InputError
+from .failures import check_words, drop_output, end_on_signals, ensure_home, tell
 
 # each command is the file of its name in this folder, which holds its full help
 COMMANDS = {
@@ -51,8 +54,10 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
         if cmd_name in REMOVED:
             raise InputError(REMOVED[cmd_name])
-        if cmd_name not in COMMANDS:
+        if cmd_name.startswith("-"):
             return None
+        if cmd_name not in COMMANDS:
+            raise InputError(f"there is no command {cmd_name}; it is one of {', '.join(COMMANDS)}")
         import_module("..distributed", __name__)  # registers the strategies of several ranks
         module = import_module(f"{__name__}.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
@@ -75,25 +80,39 @@ def bench() -> None:
 
     Exit status: 0 done, 1 the modes differ, a metric is worse than its
     baseline or the doctor found something, 2 bad input, 3 inconclusive, 4 a
-    worker failed, 130 Ctrl-C.
+    worker failed, 70 the suite itself failed, 130 Ctrl-C.
     """
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
-    """Entry point of `bench`. An error of the suite becomes a sentence and an exit status."""
+    """Entry point of `bench`. Whatever ends it becomes a sentence and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if arguments is None:
+        end_on_signals()
+        ensure_home()
+        arguments = sys.argv[1:]
+        if "_BENCH_COMPLETE" in os.environ:
+            bench(arguments, prog_name="bench")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: List[str]) -> int:
+    """The exit status. Not by click's own `main`, whose status 1 would mean a difference."""
+    status = EXIT_DONE
     try:
-        status: int = bench(arguments, standalone_mode=False) or 0
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("ended by the user", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    except BenchError as error:
-        click.echo(f"error: {error}", err=True)
-        if isinstance(error, WorkerError) and error.log_tail:
-            click.echo(f"its last lines:\n{error.log_tail}", err=True)
-        sys.exit(error.exit_status)
-    sys.exit(status)
+        try:
+            check_words(arguments)
+            with bench.make_context("bench", list(arguments)) as context:
+                status = bench.invoke(context) or EXIT_DONE
+        except click.exceptions.Exit as end:
+            status = end.exit_code
+        sys.stdout.flush()
+    except BaseException as error:
+        status = tell(error)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            drop_output()
+    return status

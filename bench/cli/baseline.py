@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import click
-from rich.console import Console
 
 from ..errors import InputError, RecordError, worst_status
 from ..parity.baseline import (
@@ -23,6 +22,7 @@ from ..parity.result import CheckDocument
 from ..report.blocks import Block, print_blocks
 from ..report.check import report_update
 from .check import check_options, prepare_check
+from .console import Console
 from .options import HeadedCommand
 
 _WITH_A_STORED_RUN = ("from_run", "baseline", "as_json")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import click
-from rich.console import Console
 
 from ..config import Contender, Measuring, Workload
 from ..errors import InputError, WorkerError, worst_status
@@ -28,6 +26,7 @@ from ..report.ci import create_result, format_annotations, format_junit
 from ..verdict.summary import summarize_record_speed
 from ..worker.environment import RuntimeResolver
 from ..worker.process import create_launcher
+from .console import Console
 from .options import HeadedCommand, decorated, field_options, find_given_flag, workload_options
 from .progress import ProgressBar
 
@@ -136,7 +135,6 @@ def _plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]
 
 def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocument, Path]:
     """Check all plans; the document and the run's folder."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     document = parity.create_check_document(plans)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     create_run_folder(folder)

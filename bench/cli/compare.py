@@ -8,7 +8,8 @@ from typing import Any, Dict, Tuple
 import click
 
 from ..errors import InputError
-from ..record.run import load_record
+from ..plan.modes import MODES, spell_strategy
+from ..record.run import RunRecord, load_record
 from .options import (
     HeadedCommand,
     find_given_flag,
@@ -83,6 +84,13 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     baseline = load_record(left)
     again = left.resolve() == right.resolve()  # one run, whose contenders took turns
     contender = baseline if again else load_record(right)
+    if again and len(baseline.racing_names()) < 2:
+        raise InputError(
+            f"{left} holds the contender {baseline.racing_names()[0]} alone and was given twice; "
+            "give two runs, or one of bench compare"
+        )
+    for record in (baseline, contender):
+        _check_modes(record)
     folder = Path(flags["out"]) if flags["out"] else None
     if folder:
         try:
@@ -92,3 +100,13 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
                 f"--out {folder} cannot be created ({error.strerror}); give a new folder"
             ) from None
     return report_comparisons(baseline, contender, flags["as_json"], folder)
+
+
+def _check_modes(record: RunRecord) -> None:
+    for one in record.document.contenders:
+        mode = spell_strategy(one.mode, one.strategy)
+        if mode not in MODES:
+            raise InputError(
+                f"the contender {one.name} of {record.folder} has the mode {mode}, which is not "
+                "known here; compare it with the version of the suite that wrote it"
+            )

@@ -6,9 +6,9 @@ import sys
 from typing import Optional
 
 import click
-from rich.console import Console
 
 from ..report.blocks import print_blocks
+from .console import Console
 from .progress import ProgressBar
 from .value_types import NumberRange
 

@@ -9,6 +9,7 @@ import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from ..tools.history import METRICS
+from .console import Console
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ def history(
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
-        from rich.console import Console
-
         from ..report.blocks import print_blocks
         from ..tools.history.report import report_history
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Tuple
 
 import click
-from rich.console import Console
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
 from ..plan.fields import SETTINGS
 from ..report.blocks import print_blocks
+from .console import Console
 from .options import HeadedCommand, create_contenders, describe_field, field_options
 from .progress import ProgressBar
 

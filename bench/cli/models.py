@@ -7,6 +7,8 @@ from dataclasses import asdict
 
 import click
 
+from .console import Console
+
 CAPTION = (
     "parameters at the default number of classes; MACs (multiply-adds) for one image of the "
     "default size; sizes in pixels"
@@ -37,7 +39,6 @@ def models(pattern: str, as_json: bool) -> None:
         found = [{**asdict(spec), "paper": spec.paper} for spec in specs]
         click.echo(json.dumps(found, indent=1))
         return
-    from rich.console import Console
 
     from ..report.blocks import Table, Text, print_blocks
 

@@ -120,10 +120,9 @@ run_options = decorated(
     _OUT,
     _JSON,
 )
+SPEED_FLAGS = ("budget_s", "until", "replicates", "margin", "equivalence")
 # the flags of the speed phase, which a comparison has unless it is turned off
-speed_options = field_options(
-    ["speed", "budget_s", "until", "replicates", "margin", "equivalence"], {"speed": True}
-)
+speed_options = field_options(["speed", *SPEED_FLAGS], {"speed": True})
 # the flags of a command that looks into one train step of a model
 step_options = decorated(
     field_options(
@@ -206,12 +205,18 @@ def workload_options(
 
 def find_given_flag(allowed: Sequence[str]) -> Optional[str]:
     """The first flag of this call's command line that is not among `allowed`, as it is typed."""
+    names = [str(option.name) for option in click.get_current_context().command.params]
+    return find_given([name for name in names if name not in allowed])
+
+
+def find_given(names: Sequence[str]) -> Optional[str]:
+    """The first flag of this call's command line that is among `names`, as it is typed."""
     context = click.get_current_context()
     for option in context.command.params:
         given = context.get_parameter_source(str(option.name))
         if (
             isinstance(option, click.Option)
-            and option.name not in allowed
+            and option.name in names
             and given == click.core.ParameterSource.COMMANDLINE
         ):
             off = context.params[str(option.name)] is False and option.secondary_opts

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 import click
 
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
+from .console import Console
 from .options import HeadedCommand, create_contenders, decorated, step_options
 from .progress import ProgressBar
 
@@ -67,7 +68,7 @@ def profile(**flags: Any) -> int:
     bench profile --model resnet18 --image-size 64 --limits --torch-python ~/torch/bin/python
     """  # fmt: skip
     from ..plan.plan import create_plan
-    from ..record.run import create_run_folder
+    from ..record.run import create_run_folder, create_run_id
     from ..tools.profile.document import check_limits, load_limits
     from ..tools.profile.run import check_torch_python
 
@@ -83,7 +84,7 @@ def profile(**flags: Any) -> int:
         check_torch_python(flags["torch_python"])
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")
-    folder = Path(flags["out"] or f"results/profile-{model}-{now:%Y%m%d-%H%M%S}")
+    folder = Path(flags["out"] or f"results/{create_run_id('profile', model)}")
     create_run_folder(folder)
     try:
         created = now.isoformat(timespec="seconds")
@@ -155,7 +156,6 @@ def _report(
     top: int,
     as_json: bool,
 ) -> None:
-    from rich.console import Console
 
     from ..record.run import write_atomically
     from ..report.blocks import print_blocks

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .console import Console
 
 DRAWN_EVERY_S = 0.5  # at most, but for another message
 
@@ -19,7 +20,7 @@ class ProgressBar(Progress):
     def __init__(self, unit: str) -> None:
         console = Console(stderr=True)
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
@@ -47,4 +48,4 @@ class ProgressBar(Progress):
 
     def print_line(self, line: str) -> None:
         """Print a line that stays above the bar, also without a terminal."""
-        self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+        self.console.print(line, soft_wrap=True)

@@ -5,44 +5,47 @@ The commands eager, graph, compare and versions share it.
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import click
-from rich.console import Console
 
 from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError, worst_status
 from ..measure.execution import create_document, execute_plan, execute_speed
 from ..plan.contenders import parse_contenders
 from ..plan.modes import count_ranks
-from ..plan.plan import create_plan, split_flags
+from ..plan.plan import Plan, create_plan, split_flags
 from ..plan.resolve import complete_contenders, resolve_contenders
+from ..record.checkpoint import LAST_NAME
 from ..record.run import RunRecord, write_atomically
 from ..report.blocks import format_markdown, print_blocks
 from ..report.compare import build_report, build_run_report, dump_comparisons
 from ..report.comparison import Comparison, compare_records, summarize_contender
 from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
+from .console import Console
+from .failures import go_on_without
+from .options import SPEED_FLAGS, find_given
 from .progress import ProgressBar
 from .ranks import take_ranks
 
 
 def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     """Train one contender and print its summary; the exit status."""
-    from ..report.pictures import render_pictures
-
     spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
     record = execute_specs(mode, [spec], flags, keep_checkpoints=True)
     summary = summarize_contender(record, record.contender_names()[0])
     assert record.folder is not None
-    render_pictures([record], record.folder)
     if flags["as_json"]:
         click.echo(summary.model_dump_json(indent=1))
     else:
         console = Console()
         print_blocks(build_run_report(summary), console)
         console.print(f"record, checkpoints and pictures: {record.folder}", soft_wrap=True)
+    with go_on_without("the pictures", f"bench plot {record.folder} draws them"):
+        from ..report.pictures import render_pictures
+
+        render_pictures([record], record.folder)
     return EXIT_DONE
 
 
@@ -53,7 +56,6 @@ def execute_specs(
 
     Raises InputError for whatever cannot be run, before anything is started.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = dict(flags)
     ranks = take_ranks(given)
     request = ranks.request
@@ -61,6 +63,9 @@ def execute_specs(
     contenders = parse_contenders(specs, {**side, "ranks": request.ranks})
     if request.weak and not measuring.speed:
         raise InputError("--weak measures speed alone and --no-speed was given; leave one out")
+    idle = find_given(SPEED_FLAGS) if flags.get("speed") is False else None
+    if idle:
+        raise InputError(f"{idle} steers the speed phase and --no-speed was given; leave one out")
     ranks.check(contenders)
     contenders, unavailable = resolve_contenders(contenders, request)
     readers = count_ranks(contenders)
@@ -68,6 +73,7 @@ def execute_specs(
         workload["readers"] = readers
     with ProgressBar("images") as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
+    _tell_fallback(plan)
     contenders = complete_contenders(contenders, plan.workload, request.weak, command == "compare")
     environments = RuntimeResolver()
     check_contenders(contenders, environments)
@@ -81,14 +87,22 @@ def execute_specs(
         return execute_plan(plan, document, folder, launch, bar, bar.seconds)
 
 
+def _tell_fallback(plan: Plan) -> None:
+    """Say so where a run folder is resumed from another checkpoint than its last."""
+    found = plan.resumed_from
+    if found and Path(str(plan.workload.resume)) != found and found.name != LAST_NAME:
+        click.echo(
+            f"{LAST_NAME} of {plan.workload.resume} is not whole or not the newest; the run goes "
+            f"on from {found}, with {plan.start_epoch} epochs done",
+            err=True,
+        )
+
+
 def report_comparisons(
     baseline: RunRecord, contender: RunRecord, as_json: bool, folder: Optional[Path]
 ) -> int:
     """Compare every contender of a record with the first of another, or of the same one."""
     comparisons = compare_records(baseline, contender)
-    if folder:
-        records = [baseline] if baseline is contender else [baseline, contender]
-        write_report(comparisons, records, folder)
     if as_json:
         click.echo(dump_comparisons(comparisons))
     else:
@@ -97,6 +111,11 @@ def report_comparisons(
         print_blocks(build_report(comparisons, unavailable, brief=True), console)
         if folder:
             console.print(f"report, record and pictures: {folder}", soft_wrap=True)
+    if folder:
+        records = [baseline] if baseline is contender else [baseline, contender]
+        again = " ".join(str(one.folder) for one in [baseline, contender])
+        with go_on_without(f"the report in {folder}", f"bench compare {again} shows it again"):
+            write_report(comparisons, records, folder)
     return judge_parities(comparisons)
 
 

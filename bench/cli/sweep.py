@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
@@ -14,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 import click
 
 from ..errors import InputError, Interrupted
+from ..record.run import create_run_id
 from ..tools.sweep.plan import SHORT_TRAINING
+from .console import Console
 from .options import HeadedCommand, cluster_option, describe_field, find_given_flag, run_options
 from .progress import ProgressBar
 from .value_types import NumberRange, ValueList
@@ -75,7 +75,7 @@ def sweep(**flags: Any) -> int:
     """
     from_folder, out, as_json = (flags.pop(name) for name in ("from_folder", "out", "as_json"))
     if from_folder is None:
-        folder = Path(out or f"results/sweep-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
+        folder = Path(out or f"results/{create_run_id('sweep')}")
         own = {name: flags.pop(name) for name in ("cell_timeout_s", "retry_failed", "cluster")}
         document = _run(folder, flags, **own)
     else:
@@ -110,7 +110,6 @@ def _run(
     from ..tools.sweep.plan import carry_results, find_stored_sweep, order_cells, plan_sweep
     from ..worker.environment import RuntimeResolver
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stored = find_stored_sweep(folder)
     with ProgressBar("cells") as bar:
         document, planned = plan_sweep(folder.resolve().name, flags, partial(bar, "checking"))
@@ -199,7 +198,6 @@ def _duration(seconds: float) -> str:
 
 
 def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
-    from rich.console import Console
 
     from ..report.blocks import print_blocks
     from ..tools.sweep.document import choose_exit_status, summarize_sweep

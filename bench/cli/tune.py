@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
 from ..errors import EXIT_DONE, InputError
+from .console import Console
 from .options import HeadedCommand, decorated, find_given_flag, workload_options
 from .progress import ProgressBar
 from .value_types import NumberRange
@@ -74,16 +73,15 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
 def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
     from ..config import Measuring
     from ..plan.contenders import read_python
-    from ..record.run import create_run_folder
+    from ..record.run import create_run_folder, create_run_id
     from ..tools.tune.phase import TuneRequest
     from ..tools.tune.report import PROFILE_NAME, CandidateResult, format_interval
     from ..tools.tune.search import run_search
     from ..worker.foreign_python import check_interpreter, check_options
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     python = None if own["python"] is None else read_python(own["python"])
-    model, now = plan.workload.model.replace(":", "-"), datetime.now(timezone.utc)
-    folder = Path(own["out"] or f"results/tune-{model}-{now:%Y%m%d-%H%M%S}")
+    model = plan.workload.model.replace(":", "-")
+    folder = Path(own["out"] or f"results/{create_run_id('tune', model)}")
     profile = Path(own["profile"]) if own["profile"] else folder / PROFILE_NAME
     if own["profile"] and (profile.is_dir() or not os.access(profile.parent, os.W_OK)):
         raise InputError(
@@ -126,7 +124,6 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
 
 
 def _report(document: Any, folder: Path, as_json: bool) -> int:
-    from rich.console import Console
 
     from ..record.run import save_text
     from ..report.blocks import format_markdown, print_blocks

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 import click
-from rich.console import Console
 
 from ..errors import InputError
+from ..record.run import create_run_id
 from ..report.blocks import print_blocks
+from .console import Console
 from .options import HeadedCommand, run_options, speed_options
 from .progress import ProgressBar
 from .run import execute_specs, judge_parities, write_report
@@ -46,11 +45,10 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     from ..report.compare import build_report
 
     _check(versions, flags)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if flags["feed"] is None and flags["data"] is None and flags["config"] is None:
         flags["feed"] = "memory"  # OneFlow 0.8.0's loader runs alone, which would be in the times
     pythons = _prepare(versions)
-    folder = Path(flags["out"] or f"results/versions-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
+    folder = Path(flags["out"] or f"results/{create_run_id('versions')}")
     compared = {mode: _compare(mode, pythons, {**flags, "out": folder / mode}) for mode in MODES}
     if flags["as_json"]:
         dumped = {mode: [one.model_dump() for one in found] for mode, found in compared.items()}

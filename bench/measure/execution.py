@@ -14,9 +14,10 @@ from ..errors import BenchError, InputError, Interrupted, WorkerError
 from ..plan.plan import SUBSET_FOLDER, Plan
 from ..record.events import BlockEvent
 from ..record.machine import describe_load, describe_machine
-from ..record.run import Document, RecordWriter, RunRecord, load_record
+from ..record.run import Document, RecordWriter, RunRecord, create_run_id, load_record
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
+from ..worker.process import hold_interruptions
 from .order import Observer
 from .speed_phase import SpeedRun
 from .training_phase import Runner
@@ -34,7 +35,7 @@ def create_document(
     now = datetime.now(timezone.utc)
     model = plan.workload.model.replace(":", "-")
     return Document(
-        run_id=f"{command}-{model}-{now:%Y%m%d-%H%M%S}",
+        run_id=create_run_id(command, model),
         command=command,
         created=now.isoformat(timespec="seconds"),
         workload=plan.workload,
@@ -118,10 +119,19 @@ def keep_record(writer: RecordWriter) -> Iterator[None]:
         document.status = "failed"
         document.error = f"{error}\n{getattr(error, 'log_tail', '')}".rstrip()
         if isinstance(error, OSError):
-            raise WorkerError(f"the run could not go on: {error}") from error
+            raise WorkerError(
+                f"the run could not go on: {error}; what was measured is in {writer.folder}"
+            ) from error
         raise
     finally:
-        document.environment_end = describe_load()
-        document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        writer.close()
-        shutil.rmtree(writer.folder / SUBSET_FOLDER, ignore_errors=True)
+        with hold_interruptions():
+            document.environment_end = describe_load()
+            document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            shutil.rmtree(writer.folder / SUBSET_FOLDER, ignore_errors=True)
+            try:
+                writer.close()
+            except OSError as error:
+                raise WorkerError(
+                    f"the record in {writer.folder} cannot be closed ({error.strerror}); make room "
+                    "on the disk. The samples that it holds can be read"
+                ) from None

@@ -13,9 +13,10 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from ..errors import InputError
 from ..plan.resolve import is_unavailable
-from ..record.checkpoint import LAST_NAME, compare_weights, training_path
+from ..record.checkpoint import LAST_NAME, copy_checkpoint
 from ..record.events import (
     BlockEvent,
+    CheckpointEvent,
     Ended,
     EndEvent,
     EvalEvent,
@@ -24,6 +25,7 @@ from ..record.events import (
     Validated,
 )
 from ..record.run import RecordWriter
+from ..record.weight_difference import compare_weights
 from ..worker.messages import Launcher, Saved, SaveRequest, Setup, StepsRequest
 from .order import (
     WARMUP_STEPS,
@@ -199,18 +201,12 @@ class Runner:
             shutil.rmtree(folder)
             return
         for name, path in paths.items():
-            _copy_checkpoint(path, LAST_NAME)
+            self._writer.append(CheckpointEvent(contender=name, epoch=epoch, digest=digests[name]))
+            copy_checkpoint(path, LAST_NAME)
             if self._best[name][1] == epoch:
-                _copy_checkpoint(path, BEST_NAME)
+                copy_checkpoint(path, BEST_NAME)
 
     def _show(self, message: str) -> None:
         epochs = self._workload.epochs - self._document.start_epoch
         total = epochs * self._steps_per_epoch * len(self._document.contenders)
         self._observe(message, self._done, total)
-
-
-def _copy_checkpoint(path: Path, name: str) -> None:
-    """Copy weights and training state beside themselves under another name."""
-    copy = path.with_name(name)
-    shutil.copyfile(path, copy)
-    shutil.copyfile(training_path(path), training_path(copy))

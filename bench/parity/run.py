@@ -19,6 +19,7 @@ from ..config import Contender
 from ..errors import InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
 from ..record.machine import describe_machine
+from ..record.run import create_run_id
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher, Worker
 from ..worker.process import create_launcher
@@ -231,7 +232,7 @@ def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
     subject = models[0] if len(models) == 1 else f"{len(models)}-models"
     contender = Contender(name="eager", mode="eager")
     return CheckDocument(
-        run_id=f"check-{subject}-{now:%Y%m%d-%H%M%S}",
+        run_id=create_run_id("check", subject),
         created=now.isoformat(timespec="seconds"),
         machine=describe_machine(),
         blas_kernel=RuntimeResolver().find_kernel(contender, contender.interpreter),

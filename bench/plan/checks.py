@@ -25,6 +25,7 @@ from ..record.checkpoint import find_checkpoint
 from .fields import flag_of, list_unused_fields
 from .graph_options import suggest
 
+MOST = 10_000_000  # of anything that is counted: beyond it lies a slip of the hand
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -65,6 +66,10 @@ def fill_loss_arguments(workload: Workload) -> Workload:
 
 def check_recipe(workload: Workload) -> None:
     """Raise InputError for the first part of the recipe that contradicts another."""
+    for name in ("epochs", "steps_per_epoch", "batch_size", "image_size", "accumulation_steps"):
+        if (getattr(workload, name) or 0) > MOST:
+            given = f"{flag_of(name)} {getattr(workload, name)}"
+            raise InputError(f"{given} is above {MOST:,}; give less")
     for is_wrong, message in _list_contradictions(workload):
         if is_wrong:
             raise InputError(message)

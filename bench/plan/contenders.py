@@ -201,6 +201,13 @@ def _choose_names(parsed: Sequence[Mapping[str, Any]]) -> List[str]:
     for name in given:
         if given.count(name) > 1:
             raise InputError(f"two contenders are called {name}; give each a name of its own")
+    for fields in parsed:
+        own = spell_strategy(fields["mode"], fields.get("strategy"))
+        if fields.get("name") in set(MODES) - {own}:
+            raise InputError(
+                f"a contender of {own} is called {fields['name']}, which is another mode; give it "
+                "another name"
+            )
     facts = [_list_facts(fields) for fields in parsed]
     keys = list(dict.fromkeys(key for each in facts for key in each))
     apart = [key for key in keys if _sets_apart(key, facts)]

@@ -54,6 +54,7 @@ class Plan:
     steps_per_epoch: int
     start_epoch: int = 0
     dataset: Optional[DatasetInfo] = None  # None with synthetic data
+    resumed_from: Optional[Path] = None  # the weights of the checkpoint
 
     def prepare_dataset(self, run_folder: Path) -> Optional[Path]:
         """The folder that the workers read: the dataset's, or one written to the run's.
@@ -148,7 +149,7 @@ def _continued(plan: Plan, resumed: TrainingState) -> Plan:
             f"--resume: that run has done {resumed.epoch} epochs and --epochs is "
             f"{plan.workload.epochs}; give more epochs in all"
         )
-    return replace(plan, start_epoch=resumed.epoch)
+    return replace(plan, start_epoch=resumed.epoch, resumed_from=resumed.path)
 
 
 def _plan_synthetic(given: Dict[str, Any]) -> Plan:

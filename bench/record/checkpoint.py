@@ -2,75 +2,29 @@
 
 `NAME.safetensors` holds the weights, with what is needed to use them as metadata (model, classes,
 normalisation). `NAME.training.safetensors` beside it holds the optimizer's state and, as metadata,
-the step and the whole workload, so that a run can go on from it. No OneFlow here: states are
-dictionaries of NumPy arrays.
+the step, the whole workload and the digest of the weights, so that a run can go on from it. A pair
+is whole where that digest is the one of the weights, and of the run's record. No OneFlow here:
+states are dictionaries of NumPy arrays.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import zipfile
-import zlib
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..errors import InputError
-from .events import ParametersEvent, finite_or_none
+from ..errors import InputError, RecordError
+from .events import CheckpointEvent
 from .flow_checkpoint import PICKLE_NAME, read_flow_folder
-
-
-def compare_weights(
-    epoch: int,
-    baseline: str,
-    contender: str,
-    baseline_path: Path,
-    contender_path: Path,
-    digests: Dict[str, str],
-) -> ParametersEvent:
-    """Compare the floating-point tensors of two safetensors files, in float64.
-
-    `max_abs` and `mean_abs` are over all elements, `relative_l2` is
-    ||contender - baseline|| / ||baseline|| (0 where both are zero). Integer buffers are left out:
-    OneFlow 0.9.0 does not advance `num_batches_tracked` of batch norm in graph mode.
-    """
-    max_abs, largest_in = 0.0, ""
-    sum_abs = sum_square = reference_square = 0.0
-    count = 0
-    with safe_open(str(baseline_path), framework="numpy") as left, safe_open(
-        str(contender_path), framework="numpy"
-    ) as right:
-        for name in left.keys():  # noqa: SIM118
-            reference = left.get_tensor(name)
-            if not np.issubdtype(reference.dtype, np.floating) or reference.size == 0:
-                continue
-            reference = reference.astype(np.float64)
-            difference = np.abs(right.get_tensor(name).astype(np.float64) - reference)
-            largest = float(difference.max())
-            if not largest_in or largest > max_abs or math.isnan(largest):
-                max_abs, largest_in = largest, name
-            sum_abs += float(difference.sum())
-            sum_square += float((difference**2).sum())
-            reference_square += float((reference**2).sum())
-            count += reference.size
-    relative = math.sqrt(sum_square / (reference_square or 1.0))
-    return ParametersEvent(
-        epoch=epoch,
-        baseline=baseline,
-        contender=contender,
-        max_abs=finite_or_none(max_abs),
-        mean_abs=finite_or_none(sum_abs / max(count, 1)),
-        relative_l2=finite_or_none(relative),
-        largest_in=largest_in,
-        digests={name: digests[name] for name in (baseline, contender)},
-    )
-
+from .run import load_record, replace_file
 
 State = Dict[str, np.ndarray]
 METADATA_KEY = "oneflow_bench"
@@ -86,10 +40,12 @@ class TrainingState(BaseModel):
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     optimizer: State
-    step: int  # updates done
-    epoch: int  # epochs done
+    step: int = Field(ge=0)  # updates done
+    epoch: int = Field(ge=0)  # epochs done
     workload: Dict[str, Any]
-    steps_per_epoch: int
+    steps_per_epoch: int = Field(ge=1)
+    weights_digest: Optional[str] = None  # of the weights beside it; None: before there was one
+    path: Path = Field(Path(), exclude=True)  # of those weights
 
 
 def digest_state(state: Mapping[str, np.ndarray]) -> str:
@@ -103,19 +59,50 @@ def digest_state(state: Mapping[str, np.ndarray]) -> str:
 
 
 def save_weights(state: State, path: Path, about: Mapping[str, Any]) -> None:
-    """Write `state` with `about` (JSON values) as metadata, under a temporary name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
+    """Write `state` with `about` (JSON values) as metadata in one move.
+
+    Raises InputError where it cannot be written, such as on a full disk.
+    """
     # not ascontiguousarray, which makes a scalar such as batch norm's counter an array of one
     arrays = {name: np.asarray(value, order="C") for name, value in state.items()}
-    save_file(arrays, str(temporary), {METADATA_KEY: json.dumps(dict(about))})
-    temporary.replace(path)
+    metadata = {METADATA_KEY: json.dumps(dict(about))}
+    with _writing(path), replace_file(path) as temporary:
+        save_file(arrays, str(temporary), metadata)
+
+
+def copy_checkpoint(path: Path, name: str) -> None:
+    """Copy a checkpoint beside itself under another name. Raises InputError as `save_weights`.
+
+    A kill between the two moves leaves a pair that is not whole, which `find_checkpoint` passes by.
+    """
+    copy = path.with_name(name)
+    for source, target in ((training_path(path), training_path(copy)), (path, copy)):
+        with _writing(target), replace_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"the checkpoint {path} cannot be written ({getattr(error, 'strerror', '') or error}); "
+            "make room on the disk, or give --out a folder you may write to"
+        ) from None
 
 
 def save_training_state(state: TrainingState, weights_path: Path) -> None:
     """Write the training state beside the weights at `weights_path`."""
     about = state.model_dump(exclude={"optimizer"})
+    about["digest"] = _digest_training(about, state.optimizer)
     save_weights(state.optimizer, training_path(weights_path), about)
+
+
+def _digest_training(about: Mapping[str, Any], optimizer: State) -> str:
+    text = json.dumps(about, sort_keys=True) + digest_state(optimizer)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def training_path(weights_path: Path) -> Path:
@@ -124,8 +111,12 @@ def training_path(weights_path: Path) -> Path:
 
 
 def load_training_state(path: Path) -> TrainingState:
-    """The state beside a checkpoint or a run folder's last one. Raises InputError without one."""
-    found = training_path(find_checkpoint(path))
+    """The state beside a checkpoint, or of a run folder's newest whole one.
+
+    Raises InputError where there is none, and for a checkpoint that is not whole.
+    """
+    weights = find_checkpoint(path)
+    found = training_path(weights)
     if not found.is_file():
         raise InputError(
             f"--resume {path}: {found} is missing, so the optimizer's state is not known; "
@@ -133,28 +124,65 @@ def load_training_state(path: Path) -> TrainingState:
             "from its weights alone"
         )
     optimizer, about = _read_safetensors(found)
+    if about.pop("digest", None) not in (None, _digest_training(about, optimizer)):
+        raise InputError(f"--resume {path}: {found} was changed; give another checkpoint")
     try:
-        return TrainingState.model_validate({**about, "optimizer": optimizer})
+        state = TrainingState.model_validate({**about, "optimizer": optimizer, "path": weights})
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
             f"--resume {path}: {found} was not written by bench eager or bench graph "
             f"({first['loc'][0]}: {first['msg']})"
         ) from None
+    if state.weights_digest not in (None, digest_state(read_state(weights))):
+        raise InputError(
+            f"--resume {path}: {weights} and {found} are of different steps or were changed; give "
+            "the checkpoint of another epoch"
+        )
+    return state
 
 
 def find_checkpoint(path: Path) -> Path:
-    """`path` itself, or the last checkpoint of a run folder. Raises InputError for neither."""
+    """`path` itself, or the newest whole checkpoint of a run folder: mostly `last`.
+
+    Raises InputError where there is none.
+    """
     if path.is_file() or (path / PICKLE_NAME).is_file():
         return path
-    found = sorted(path.glob(f"checkpoints/*/{LAST_NAME}"))
-    if len(found) == 1:
-        return found[0]
-    reason = f"holds {len(found)} last checkpoints" if path.is_dir() else "does not exist"
+    folders = {file.parent for file in path.glob("checkpoints/*/*.safetensors")}
+    if len(folders) == 1:
+        folder = folders.pop()
+        epochs = sorted(folder.glob("epoch-*[0-9].safetensors"), reverse=True)
+        found = [one for one in (folder / LAST_NAME, *epochs) if one.is_file()]
+        recorded = _list_digests(path) if len(found) > 1 else {}
+        if len(found) > 1:
+            newest = next(filter(None, (_load_whole(one, recorded) for one in epochs)), None)
+            whole = [one for one in (_load_whole(found[0], recorded), newest) if one]
+            found[:1] = [max(whole, key=lambda one: one.epoch).path] if whole else found[:1]
+        if found:
+            return found[0]
+    reason = f"has checkpoints of {len(folders)} contenders" if path.is_dir() else "does not exist"
     raise InputError(
         f"the checkpoint {path} {reason}; give a .safetensors or .npz file, a folder of "
         "oneflow.save, or a run folder of bench eager or bench graph"
     )
+
+
+def _list_digests(run: Path) -> Dict[int, str]:
+    """The digests of the weights by the number of epochs done, as far as the record has them."""
+    try:
+        return {e.epoch + 1: e.digest for e in load_record(run).of_kind(CheckpointEvent)}
+    except RecordError:
+        return {}
+
+
+def _load_whole(path: Path, recorded: Mapping[int, str]) -> Optional[TrainingState]:
+    try:
+        state = load_training_state(path)
+    except InputError:
+        return None
+    is_whole = recorded.get(state.epoch, state.weights_digest) == state.weights_digest
+    return state if is_whole else None
 
 
 def read_about(path: Path) -> Dict[str, Any]:
@@ -185,7 +213,7 @@ def _read_safetensors(path: Path, tensors: bool = True) -> Tuple[State, Dict[str
                 raise ValueError(f"its {METADATA_KEY} metadata are no object")
             names = stored.keys() if tensors else []
             return {name: stored.get_tensor(name) for name in names}, about
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as safetensors ({error}); give a .safetensors or .npz file or "
             "a folder of oneflow.save (docs/checkpoints.md converts PyTorch's .pth)"
@@ -199,7 +227,7 @@ def _read_npz(path: Path) -> State:
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")
             return {name: stored[name] for name in stored.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a strange archive raises nearly anything
         raise InputError(
             f"{path} cannot be read as .npz ({error}); save it with numpy.savez, an array a tensor"
         ) from None

@@ -12,11 +12,15 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Optional
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
-from typing_extensions import Literal
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Annotated, Literal
 
 Role = Literal["baseline", "contender", "control"]
 ROLES: List[Role] = ["baseline", "contender", "control"]
+Quantity = Annotated[float, Field(ge=0)]
+Seconds = Quantity
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
 
 
 def finite_or_none(value: float) -> Optional[float]:
@@ -25,21 +29,25 @@ def finite_or_none(value: float) -> Optional[float]:
 
 
 class RecordEvent(BaseModel):
-    """Base of all events of a record."""
+    """Base of all events of a record. All numbers are finite."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        populate_by_name=True,
+        allow_inf_nan=False,
     )
 
 
 class Prepared(RecordEvent):
     """A worker's answer to `prepare`: OneFlow is imported, the job is built."""
 
-    import_s: float  # importing oneflow
-    build_s: float  # model, optimizer and feed
+    import_s: Seconds  # importing oneflow
+    build_s: Seconds  # model, optimizer and feed
     initial_digest: str  # sha256 over the initial parameters and buffers
-    num_params: int
-    first_step: int = 0  # updates done before, in the run that this one resumes
+    num_params: Count
+    first_step: Count = 0  # updates done before, in the run that this one resumes
     dropped: Optional[List[str]] = None  # tensors of the checkpoint that were not loaded
     teacher_digest: Optional[str] = None  # sha256 over the teacher's parameters and buffers
     environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
@@ -50,18 +58,18 @@ class Prepared(RecordEvent):
 class Compiled(RecordEvent):
     """A worker's answer to `compile`."""
 
-    compile_train_s: float  # 0 in eager mode
-    compile_eval_s: float
-    graph_ops: Optional[int] = None  # operators of the compiled train graph
+    compile_train_s: Seconds  # 0 in eager mode
+    compile_eval_s: Seconds
+    graph_ops: Optional[Count] = None  # operators of the compiled train graph
 
 
 class TrainedBlock(RecordEvent):
     """A worker's answer to `train`: steps timed together, with their losses."""
 
-    duration_s: float  # of several ranks that of the slowest
-    cpu_s: float  # processor time of the whole worker process, of all ranks together
-    rank_durations_s: Optional[List[float]] = None  # of each rank; None: one process
-    first_step: int  # from 0, over the run
+    duration_s: Seconds  # of several ranks that of the slowest
+    cpu_s: Seconds  # processor time of the whole worker process, of all ranks together
+    rank_durations_s: Optional[List[Seconds]] = None  # of each rank; None: one process
+    first_step: Count  # from 0, over the run
     losses: List[Optional[float]]  # float32 values at full precision; None where not finite
     lr: List[float]
     labels_digest: str
@@ -71,14 +79,14 @@ class TrainedBlock(RecordEvent):
 class TimedBlock(RecordEvent):
     """A worker's answer to `measure`: steps timed together, and the resources they used."""
 
-    duration_s: float  # of several ranks that of the slowest
-    cpu_s: float  # processor time of the whole process, of all ranks together
-    rank_durations_s: Optional[List[float]] = None  # of each rank; None: one process
-    minor_faults: Optional[float] = None
-    major_faults: Optional[float] = None
-    voluntary_switches: Optional[float] = None
-    involuntary_switches: Optional[float] = None
-    instructions: Optional[float] = None  # outside the kernel
+    duration_s: Seconds  # of several ranks that of the slowest
+    cpu_s: Seconds  # processor time of the whole process, of all ranks together
+    rank_durations_s: Optional[List[Seconds]] = None  # of each rank; None: one process
+    minor_faults: Optional[Quantity] = None
+    major_faults: Optional[Quantity] = None
+    voluntary_switches: Optional[Quantity] = None
+    involuntary_switches: Optional[Quantity] = None
+    instructions: Optional[Quantity] = None  # outside the kernel
     energy_j: Optional[float] = None  # of the processor package, by whoever used it
     machine_busy_s: Optional[float] = None  # of the usable cores, by this process and all others
 
@@ -86,27 +94,27 @@ class TimedBlock(RecordEvent):
 class Validated(RecordEvent):
     """A worker's answer to `eval`."""
 
-    duration_s: float
-    steps: int
-    samples: int
-    correct: int
+    duration_s: Seconds
+    steps: AtLeastOne
+    samples: AtLeastOne
+    correct: Count
     loss: Optional[float]  # None where not finite
 
 
 class Probed(RecordEvent):
     """A worker's answer to `probe`: the cost of measuring, the loader alone, and the memory."""
 
-    sync_s: float  # a synchronisation with nothing to wait for
-    loader_step_time_s: float  # batches taken and nothing done with them
-    peak_rss_bytes: int
+    sync_s: Seconds  # a synchronisation with nothing to wait for
+    loader_step_time_s: Seconds  # batches taken and nothing done with them
+    peak_rss_bytes: Count
     unreadable: Dict[str, Optional[str]] = Field(default_factory=dict)  # counter -> why
 
 
 class Ended(RecordEvent):
     """A worker's answer to `end`."""
 
-    peak_rss_bytes: int  # of all ranks together
-    rank_peak_rss_bytes: Optional[List[int]] = None
+    peak_rss_bytes: Count  # of all ranks together
+    rank_peak_rss_bytes: Optional[List[Count]] = None
     teacher_digest: Optional[str] = None
 
 
@@ -123,12 +131,12 @@ class BlockEvent(TrainedBlock):
 
     event: Literal["block"] = "block"
     contender: str
-    epoch: int  # from 0
-    block: int  # from 0, over the run; the same number of both contenders form a pair
-    turn: int  # position in the run's order of turns, from 0
+    epoch: Count  # from 0
+    block: Count  # from 0, over the run; the same number of both contenders form a pair
+    turn: Count  # position in the run's order of turns, from 0
     kind: Literal["first", "warmup", "steady"]  # first: one step; only steady enters speed
-    steps: int
-    started_s: float  # since the run's start
+    steps: AtLeastOne
+    started_s: Seconds  # since the run's start
 
 
 class EvalEvent(Validated):
@@ -136,7 +144,13 @@ class EvalEvent(Validated):
 
     event: Literal["eval"] = "eval"
     contender: str
-    epoch: int
+    epoch: Count
+
+    @model_validator(mode="after")
+    def _check_correct(self) -> EvalEvent:
+        if self.correct > self.samples:
+            raise ValueError(f"{self.correct} of {self.samples} samples are correct")
+        return self
 
     @property
     def accuracy(self) -> float:
@@ -147,7 +161,7 @@ class ParametersEvent(RecordEvent):
     """Difference of the parameters and buffers of two contenders after an epoch."""
 
     event: Literal["parameters"] = "parameters"
-    epoch: int
+    epoch: Count
     baseline: str
     contender: str
     max_abs: Optional[float]  # None where not finite, in all three
@@ -155,6 +169,15 @@ class ParametersEvent(RecordEvent):
     relative_l2: Optional[float]  # ||contender - baseline|| / ||baseline||
     largest_in: str  # the tensor with the largest difference
     digests: Dict[str, str]
+
+
+class CheckpointEvent(RecordEvent):
+    """A checkpoint is on the disk: weights, and the state of the optimizer beside them."""
+
+    event: Literal["checkpoint"] = "checkpoint"
+    contender: str
+    epoch: Count
+    digest: str  # sha256 over the parameters and buffers
 
 
 class EndEvent(Ended):
@@ -169,22 +192,22 @@ class ProcessEvent(RecordEvent):
 
     contender: str  # whose program the process runs
     role: Role
-    replicate: int  # from 0, over the run
-    wave: int  # replicates of one wave are alive together
+    replicate: Count  # from 0, over the run
+    wave: Count  # replicates of one wave are alive together
 
 
 class SpeedSetupEvent(ProcessEvent):
     """A process of the speed phase is compiled. Import and build overlapped with its siblings'."""
 
     event: Literal["speed_setup"] = "speed_setup"
-    import_s: float
-    build_s: float
-    compile_train_s: float  # on its own turn
-    compile_eval_s: float
-    sync_s: float  # a synchronisation with nothing to wait for
-    loader_step_time_s: float  # batches taken and nothing done with them
+    import_s: Seconds
+    build_s: Seconds
+    compile_train_s: Seconds  # on its own turn
+    compile_eval_s: Seconds
+    sync_s: Seconds  # a synchronisation with nothing to wait for
+    loader_step_time_s: Seconds  # batches taken and nothing done with them
     unreadable: Dict[str, Optional[str]] = Field(default_factory=dict)  # counter -> why
-    num_params: Optional[int] = None  # of the model
+    num_params: Optional[Count] = None  # of the model
     rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
 
 
@@ -202,11 +225,11 @@ class SpeedBlockEvent(ProcessEvent, TimedBlock):
 
     event: Literal["speed_block"] = "speed_block"
     kind: Literal["warmup", "scored"]
-    pair: Optional[int] = None  # of the wave, from 0; None in warm-up
-    turn: int  # position in the order of all turns of the phase
-    steps: int
-    untimed_steps: int = Field(validation_alias=AliasChoices("untimed_steps", "lead_steps"))
-    started_s: float  # since the phase's start
+    pair: Optional[Count] = None  # of the wave, from 0; None in warm-up
+    turn: Count  # position in the order of all turns of the phase
+    steps: AtLeastOne
+    untimed_steps: Count = Field(validation_alias=AliasChoices("untimed_steps", "lead_steps"))
+    started_s: Seconds  # since the phase's start
 
     @property
     def step_time_s(self) -> float:
@@ -217,7 +240,7 @@ class SpeedEndEvent(ProcessEvent):
     """A process of the speed phase has ended in good order."""
 
     event: Literal["speed_end"] = "speed_end"
-    peak_rss_bytes: int  # of all ranks together
+    peak_rss_bytes: Count  # of all ranks together
     rank_peak_rss_bytes: Optional[List[int]] = None
 
 
@@ -225,9 +248,9 @@ class InterimAnalysisEvent(RecordEvent):
     """The data so far were judged, and the run might have stopped. Each analysis has a price."""
 
     event: Literal["look"] = "look"
-    number: int = Field(validation_alias=AliasChoices("number", "look"))  # from 1
-    replicates: int
-    started_s: float
+    number: AtLeastOne = Field(validation_alias=AliasChoices("number", "look"))  # from 1
+    replicates: Count
+    started_s: Seconds
     # of the run after it: stop | longer | fresh | rest
     action: str = Field(validation_alias=AliasChoices("action", "move"))
 
@@ -237,5 +260,5 @@ class ConditionsEvent(RecordEvent):
 
     event: Literal["conditions"] = "conditions"
     when: Literal["before", "during", "after"]
-    started_s: float
+    started_s: Seconds
     conditions: Dict[str, Any]

@@ -14,35 +14,27 @@ so that a run that is killed can be read up to the kill. Schema history:
     4   the contenders' graph options and runtime profiles; whose initial weights a contender has
     5   contenders of several ranks: their strategy, their cores, times and memory of each rank; a
         reference; batches of a contender's own; which strategies were not available
+    6   a checksum in each line of samples, and the last one in the document; checkpoints as events
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Type, TypeVar, Union
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from typing_extensions import Annotated, Literal
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import Literal
 
 from ..config import Contender, Measuring, Workload
 from ..errors import InputError, RecordError
-from .events import (
-    BlockEvent,
-    ConditionsEvent,
-    EndEvent,
-    EvalEvent,
-    InterimAnalysisEvent,
-    ParametersEvent,
-    SetupEvent,
-    SpeedBlockEvent,
-    SpeedEndEvent,
-    SpeedSetupEvent,
-)
+from .samples import SampleLines, load_events
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -77,6 +69,8 @@ def load_document(
             f"{path} is not JSON; the {name} is damaged, make it again or take it from its source"
         ) from None
     version = raw.get(version_key) if isinstance(raw, dict) else None
+    if version is None:
+        raise RecordError(f"{path} has no {version_key}, so it is not a {name}; {remedy}")
     if version not in versions:
         raise RecordError(
             f"{path} has schema version {version}, this program reads "
@@ -89,6 +83,12 @@ def load_document(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"{path} is not a valid {name}: {where}: {first['msg']}") from None
+
+
+def create_run_id(*words: str) -> str:
+    """The words, the time in UTC and four digits, as two runs may start in the same second."""
+    now = datetime.now(timezone.utc)
+    return "-".join([*words, f"{now:%Y%m%d-%H%M%S}", secrets.token_hex(2)])
 
 
 def ensure_folder(folder: Path) -> Path:
@@ -121,20 +121,11 @@ def _refuse_run_folder(folder: Path, error: OSError) -> InputError:
     )
 
 
-SCHEMA_VERSION = 5
-READABLE_VERSIONS = (1, 2, 3, 4, 5)  # what came later has defaults
+SCHEMA_VERSION = 6
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)  # what came later has defaults
+CHECKSUM_VERSION = 6  # the first with checksums
 DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
-
-
-Event = Annotated[
-    Union[
-        SetupEvent, BlockEvent, EvalEvent, ParametersEvent, EndEvent,
-        SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, InterimAnalysisEvent, ConditionsEvent,
-    ],
-    Field(discriminator="event"),
-]  # fmt: skip
-_EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 
 
 class Document(BaseModel):
@@ -159,6 +150,7 @@ class Document(BaseModel):
     unavailable: Dict[str, str] = Field(default_factory=dict)  # contender left out -> why
     environment_start: Dict[str, Any] = Field(default_factory=dict)
     environment_end: Dict[str, Any] = Field(default_factory=dict)
+    samples_crc32: Optional[str] = None  # of the last line of samples; None while it runs
 
     @property
     def racing(self) -> List[Contender]:
@@ -188,18 +180,38 @@ class RunRecord:
 
 
 @contextmanager
-def replace_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A stream for the new content of `path`; after an error `path` is as it was."""
+def replace_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place once it is on the disk.
+
+    After an error or a kill `path` is as it was.
+    """
     handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=f".{path.name}-")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
+        yield Path(temporary)
         os.chmod(temporary, 0o644)
+        _flush_to_disk(temporary)
         os.replace(temporary, path)
+        _flush_to_disk(path.parent)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def _flush_to_disk(path: Union[str, Path]) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def replace_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A stream for the new content of `path`; after an error `path` is as it was."""
+    with replace_file(path) as temporary, open(temporary, "wb") as stream:
+        yield stream
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -222,6 +234,7 @@ class RecordWriter:
     def __init__(self, folder: Path, document: Document) -> None:
         self.folder = folder
         self.document = document
+        self._lines = SampleLines()
         create_run_folder(folder)
         try:
             self.save()
@@ -236,19 +249,24 @@ class RecordWriter:
 
     def append(self, *events: Any) -> None:
         """Write a line for each; no end of this process, however sudden, takes them away."""
-        self._samples.write("".join(event.model_dump_json() + "\n" for event in events))
+        self._samples.write("".join(map(self._lines.format, events)))
         self._samples.flush()
 
     def close(self) -> None:
-        self._samples.close()
-        self.save()
+        """Put the samples on the disk and save the document, also where there is no more room."""
+        try:
+            self._samples.close()
+            _flush_to_disk(self.folder / SAMPLES_NAME)
+        finally:
+            self.document.samples_crc32 = self._lines.checksum
+            self.save()
 
 
 def load_record(folder: Path) -> RunRecord:
     """Read a run folder (or the `record.json` in it).
 
-    A last line of samples cut short by a kill is left out; damage anywhere else, a missing file or
-    another schema version raises RecordError.
+    A last line of samples cut short by a kill is left out. Damage anywhere else, samples that are
+    missing from a complete run, or another schema version raises RecordError.
     """
     if folder.name == DOCUMENT_NAME:
         folder = folder.parent
@@ -259,25 +277,13 @@ def load_record(folder: Path) -> RunRecord:
         "record",
         "give a folder made by bench eager, bench graph or bench compare",
     )
-    return RunRecord(document, _load_events(folder / SAMPLES_NAME), folder)
-
-
-def _load_events(path: Path) -> List[Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    samples = folder / SAMPLES_NAME
+    events, checksum = load_events(samples, document.schema_version >= CHECKSUM_VERSION)
+    if document.status == "complete" and (
+        not events or document.samples_crc32 not in (None, checksum)
+    ):
         raise RecordError(
-            f"no samples at {path} ({error.strerror}); the record is damaged"
-        ) from None
-    except UnicodeDecodeError:
-        raise RecordError(f"{path} is not text; the record is damaged, run it again") from None
-    complete = text.split("\n")[:-1]  # what follows the last newline was cut short
-    events = []
-    for number, line in enumerate(complete, start=1):
-        try:
-            events.append(_EVENT.validate_json(line))
-        except ValidationError as error:
-            raise RecordError(
-                f"{path} line {number} is not a sample of this schema ({error.errors()[0]['msg']})"
-            ) from None
-    return events
+            f"{samples} lacks samples of the complete run; the record is damaged, run it again, or "
+            f"set its status in {DOCUMENT_NAME} to interrupted to read what is left"
+        )
+    return RunRecord(document, events, folder)

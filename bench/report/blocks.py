@@ -9,6 +9,7 @@ import re
 import unicodedata
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Dict, List, Literal, Sequence, Union
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +86,9 @@ def _print_table(block: Table, console: Console) -> None:
         cells = [title, *(row[index] for row in block.rows)]
         whole = all(len(cell) <= UNCUT and " " not in cell for cell in cells)
         justify: Literal["left", "right"] = "right" if title in block.right else "left"
-        table.add_column(title, justify=justify, overflow="fold", no_wrap=whole)
+        table.add_column(
+            Prose(strip_controls(title)), justify=justify, overflow="fold", no_wrap=whole
+        )
     for row in block.rows:
         table.add_row(*(Prose(strip_controls(cell)) for cell in row))
     console.print(table)
@@ -102,7 +105,7 @@ def format_markdown(blocks: Sequence[Block]) -> str:
         elif isinstance(block, Text):
             parts.append("\n".join(f"{_escape_prose(line)}  " for line in block.lines))
         elif isinstance(block, Figure):
-            parts.append(f"![{_escape(block.title)}]({block.path})")
+            parts.append(f"![{_escape(block.title)}]({quote(block.path)})")
         else:
             head = [_row([_escape(name) for name in block.columns])]
             head.append(_row(["---:" if name in block.right else "---" for name in block.columns]))
@@ -122,12 +125,13 @@ def _row(cells: Sequence[str]) -> str:
 def _escape_prose(text: str) -> str:
     """Code stays code, as no character is markup within it."""
     parts = re.split(r"(`[^`\n]+`)", strip_controls(text))
-    return "".join(part if index % 2 else _escape(part) for index, part in enumerate(parts))
+    line = "".join(part if index % 2 else _escape(part) for index, part in enumerate(parts))
+    return re.sub(r"^(\s*\d*)([#+=.)-])", r"\1\\\2", line)  # no heading and no list
 
 
 def _escape(text: str) -> str:
     """Text of tensors and errors is data and no markup."""
     text = strip_controls(text)
-    for character in "\\`*_<>|[]":
+    for character in "\\`*_<>|[]&~$":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from ..record.events import BlockEvent, EvalEvent, ParametersEvent  # noqa: E402
-from ..record.run import RunRecord  # noqa: E402
+from ..record.run import RunRecord, replace_atomically  # noqa: E402
 
 # Curves that lie on each other must both be seen: broad and light below, thin and dark above.
 # (colour, line width, line, mark, size of the mark)
@@ -49,16 +49,15 @@ def choose_style(index: int, markers: bool) -> Dict[str, Any]:
 
 
 def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
-    """Write `name`.png and `name`.svg and close the figure; the paths written.
-
-    The layout is found once for both files: `savefig` would lay out and draw twice for each.
-    """
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(paths[0])
-    figure.set_layout_engine("none")
-    FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None})
+    """Close the figure and write `name`.png and `name`.svg in one move each; the paths written."""
+    png, svg = paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     plt.close(figure)
+    figure.set_dpi(DPI)
+    with replace_atomically(png) as stream:
+        FigureCanvasAgg(figure).print_png(stream)
+    figure.set_layout_engine("none")  # it was found; `savefig` would lay out and draw again
+    with replace_atomically(svg) as stream:
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
     return paths
 
 

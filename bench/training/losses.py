@@ -185,7 +185,15 @@ def _own_loss(name: str) -> Loss:
         function = import_attribute(name, "--loss")
 
     def compute(logits: flow.Tensor, labels: flow.Tensor, _: Optional[flow.Tensor]) -> flow.Tensor:
-        value = function(logits, labels)
+        try:
+            value = function(logits, labels)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # inside the function
+            raise InputError(
+                f"--loss {name} cannot be called with logits and labels ({error}); give a function "
+                "of both"
+            ) from None
         if not isinstance(value, flow.Tensor) or value.numel() != 1:
             shape = f"of shape {tuple(value.shape)}" if isinstance(value, flow.Tensor) else ""
             raise InputError(

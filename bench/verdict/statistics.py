@@ -110,13 +110,13 @@ def summarize(values: Sequence[float]) -> Summary:
 
 def _lower_rank(count: int) -> Optional[int]:
     """Largest r with P(Binomial(count, 1/2) <= r) <= 0.025, or None where there is none."""
-    allowed = (1 - CONFIDENCE) / 2 * 2**count
-    total = 0
-    for k in range(count // 2):
-        total += math.comb(count, k)
-        if total > allowed:
-            return k - 1 if k else None
-    return None
+    from scipy.special import bdtr, bdtrik
+
+    tail = (1 - CONFIDENCE) / 2
+    rank = math.ceil(bdtrik(tail, count, 0.5)) if count > 1 else 0
+    while rank >= 0 and bdtr(rank, count, 0.5) > tail:
+        rank -= 1
+    return rank if rank >= 0 else None
 
 
 def paired_log_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) -> Ratio:

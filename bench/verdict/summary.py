@@ -150,10 +150,9 @@ def collect_waves(blocks: Sequence[SpeedBlockEvent], value: Value) -> List[Wave]
             by_wave[block.wave][block.role, block.replicate][block.pair] = math.log(measured)
     waves = []
     for processes in by_wave.values():
-        rounds = min(max(pairs) + 1 for pairs in processes.values()) // 2
-        rows = [
-            (role, [p[i] for i in range(2 * rounds)]) for (role, _), p in sorted(processes.items())
-        ]
+        common = set.intersection(*(set(pairs) for pairs in processes.values()))
+        rounds = sorted(number for number in common if number ^ 1 in common)  # of whole ABBA pairs
+        rows = [(role, [p[i] for i in rounds]) for (role, _), p in sorted(processes.items())]
         values = [np.array([row for role, row in rows if role == wanted]) for wanted in ROLES]
         if rounds and len({len(each) for each in values}) == 1:
             waves.append(Wave(*values))
@@ -196,6 +195,8 @@ def summarize_speed(
         return None
     scored = [block for block in blocks if block.kind == "scored"]
     setups = [e for e in events if isinstance(e, SpeedSetupEvent)]
+    if {setup.role for setup in setups} != set(ROLES):
+        return None
     ends = [e for e in events if isinstance(e, SpeedEndEvent)]
     summarise = PROCESS_ESTIMATES[judgement.process_estimate]
     conditions = [e for e in events if isinstance(e, ConditionsEvent)]

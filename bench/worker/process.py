@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 from ..config import Contender
-from ..errors import InputError, WorkerError, WorkerTimeout
+from ..errors import ENDING_SIGNALS, InputError, WorkerError, WorkerTimeout
 from .environment import RuntimeResolver, check_variables
 from .foreign_python import Interpreter, check_interpreter, check_options, create_python_command
 from .messages import Launcher
@@ -24,16 +25,24 @@ from .protocol import AnswerStream, open_answer
 TRAINING = "oneflow_bench.bench.worker.session"
 TAIL_LINES = 12
 END_GRACE_S = 5.0
+LONGEST_CAUSE = 300  # letters
+# that launch a compiled graph, whose launch can end the process
+LAUNCHING_CALLS = ("train", "measure", "eval", "validate", "eval_forward", "first_step", "resume")
+# how OneFlow and C++ say why they end a process
+_CAUSE = re.compile(r"what\(\): .+|Check failed.+|^F\d{4,8} .+|.*out of memory.*", re.M | re.I)
 
 
 @contextmanager
-def _hold_interruptions() -> Iterator[None]:
-    """Ctrl-C and SIGTERM act at the end: in the middle they would leave a process without owner."""
+def hold_interruptions() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP act at the end.
+
+    In the middle they would leave a process without owner, or a record without its status.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # no signal is handled in this thread
         return
     held: List[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     caught = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in caught:
         signal.signal(number, lambda number, frame: held.append(number))
@@ -70,7 +79,7 @@ class WorkerProcess:
         read_end, write_end = os.pipe()
         self._replies, self._answers = read_end, AnswerStream(read_end)
         try:
-            with open(log, "ab") as log_file, _hold_interruptions():
+            with open(log, "ab") as log_file, hold_interruptions():
                 self._process = subprocess.Popen(
                     [*command, "--reply-fd", str(write_end)],
                     env=environment,
@@ -166,11 +175,7 @@ class WorkerProcess:
 
     def read_log_tail(self) -> str:
         """The last lines the worker wrote."""
-        try:
-            text = self._log_path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-TAIL_LINES:])
+        return "\n".join(_read_log(self._log_path).splitlines()[-TAIL_LINES:])
 
     def kill(self) -> None:
         """End the worker and whatever it started, at once."""
@@ -216,12 +221,23 @@ def describe_death(
 ) -> str:
     """The sentence for a worker that died in a turn; no eager worker dies of the launch race."""
     said = f"{title} died in its {call} turn ({describe_exit(status)}); the whole log is {log}"
-    if runs_graph and -status in (signal.SIGSEGV, signal.SIGABRT):  # the launch race
+    causes = _CAUSE.findall(_read_log(Path(log)))
+    may_race = runs_graph and call in LAUNCHING_CALLS
+    if causes:
+        said += f". It says: {' '.join(causes[-1].split())[:LONGEST_CAUSE]}"
+    elif may_race and -status in (signal.SIGSEGV, signal.SIGABRT):
         said += (
-            "; if the log gives no cause: OneFlow 0.9.0 does this now and then to a graph of about "
+            "; OneFlow 0.9.0 does this now and then to a graph of about "
             "a millisecond, run it again under `chrt --batch 0` or with a larger --batch-size"
         )
     return said
+
+
+def _read_log(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def create_worker_command(python: str, module: str = TRAINING) -> List[str]:

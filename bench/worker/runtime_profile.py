@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Dict, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import Literal
+from typing_extensions import Annotated, Literal
 
 from ..errors import InputError
 from ..record.machine import read_cpu
@@ -39,11 +39,15 @@ class ProfileMachine(_Part):
     oneflow: str  # its version
 
 
+Name = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+Value = Annotated[str, Field(pattern="^[^\\x00]*$")]
+
+
 class ProfileVariables(_Part):
     """Environment variables of each mode."""
 
-    eager: Dict[str, str] = Field(default_factory=dict)
-    graph: Dict[str, str] = Field(default_factory=dict)
+    eager: Dict[Name, Value] = Field(default_factory=dict)
+    graph: Dict[Name, Value] = Field(default_factory=dict)
 
 
 class RuntimeProfile(_Part):

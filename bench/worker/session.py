@@ -210,6 +210,7 @@ class Session:
 
         state = copy_state(self._job.model)
         optimizer = self._mode.capture_optimizer() if request.training else None
+        digest = checkpoint.digest_state(state)
         if self._identity.rank == 0:
             path = Path(request.path)
             checkpoint.save_weights(state, path, self._describe_weights())
@@ -220,9 +221,10 @@ class Session:
                     epoch=request.epoch,
                     workload=self._workload.model_dump(),
                     steps_per_epoch=self._steps_per_epoch,
+                    weights_digest=digest,
                 )
                 checkpoint.save_training_state(training, path)
-        return Saved(digest=checkpoint.digest_state(state))
+        return Saved(digest=digest)
 
     def _describe_weights(self) -> Dict[str, Any]:
         """What is needed to use the weights: the model, and the pictures' classes and scale."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Dict, List, Sequence, Tuple
 
 from .... import __version__
-from ...record.run import BlockEvent
+from ...record.events import BlockEvent
 from .selection import TRAIN_STEP, Selected, describe_job_of, describe_machine_of, step_time_s
 
 PYPERF_VERSION = "1.0"

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import pickle
 
 import numpy as np
 import pytest
+from fakes import create_writer
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record import checkpoint
+from oneflow_bench.bench.record.events import CheckpointEvent
 from oneflow_bench.bench.record.flow_checkpoint import read_flow_folder
 
 STATE = {"fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "fc.bias": np.ones(2)}
@@ -74,10 +77,91 @@ def test_a_run_folder_stands_for_its_last_checkpoint(tmp_path):
     checkpoint.save_weights(STATE, last, {})
     assert checkpoint.find_checkpoint(tmp_path) == last
     checkpoint.save_weights(STATE, tmp_path / "checkpoints" / "graph" / "last.safetensors", {})
-    with pytest.raises(InputError, match="holds 2 last checkpoints"):
+    with pytest.raises(InputError, match="has checkpoints of 2 contenders"):
         checkpoint.find_checkpoint(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         checkpoint.find_checkpoint(tmp_path / "nowhere")
+
+
+def save_pair(folder, name, epoch):
+    weights = folder / f"{name}.safetensors"
+    values = {"w": np.full(3, epoch, np.float32)}
+    checkpoint.save_weights(values, weights, {})
+    state = checkpoint.TrainingState(
+        optimizer=values,
+        step=epoch,
+        epoch=epoch,
+        workload={},
+        steps_per_epoch=1,
+        weights_digest=checkpoint.digest_state(values),
+    )
+    checkpoint.save_training_state(state, weights)
+    return weights
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder with the checkpoints of two epochs, and of the second as the last."""
+    folder = tmp_path / "checkpoints" / "eager"
+    save_pair(folder, "epoch-001", 1)
+    checkpoint.copy_checkpoint(save_pair(folder, "epoch-002", 2), "last.safetensors")
+    return tmp_path
+
+
+def test_a_kill_between_the_files_of_the_last_checkpoint_costs_nothing(run):
+    folder = run / "checkpoints" / "eager"
+    assert checkpoint.load_training_state(run).path.name == "last.safetensors"
+    (folder / "last.training.safetensors").write_bytes(
+        (folder / "epoch-001.training.safetensors").read_bytes()
+    )
+    assert checkpoint.load_training_state(run).path.name == "epoch-002.safetensors"
+    with pytest.raises(InputError, match="are of different steps .* another epoch"):
+        checkpoint.load_training_state(folder / "last.safetensors")
+
+
+def test_a_kill_before_the_last_checkpoint_is_replaced_costs_nothing(run):
+    newer = save_pair(run / "checkpoints" / "eager", "epoch-003", 3)
+    assert checkpoint.load_training_state(run).path == newer
+
+
+def test_a_changed_digit_of_a_training_state_is_noticed(run):
+    path = run / "checkpoints" / "eager" / "epoch-001.training.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'step\\": 1', b'step\\": 7'))
+    with pytest.raises(InputError, match="training.safetensors was changed"):
+        checkpoint.load_training_state(path.with_name("epoch-001.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["epoch-002", "epoch-002.training"])
+@pytest.mark.parametrize("content", [b"", b"half a file"])
+def test_a_run_goes_on_from_its_newest_whole_epoch(run, name, content):
+    folder = run / "checkpoints" / "eager"
+    (folder / "last.safetensors").unlink()
+    (folder / f"{name}.safetensors").write_bytes(content)
+    assert checkpoint.load_training_state(run).epoch == 1
+    assert checkpoint.read_state(run)["w"].tolist() == [1, 1, 1]
+
+
+def test_a_checkpoint_that_is_not_the_record_s_is_passed_by(run):
+    with_record = run / "run"
+    writer = create_writer(with_record)
+    (run / "checkpoints").rename(with_record / "checkpoints")
+    writer.append(CheckpointEvent(contender="eager", epoch=1, digest="another"))
+    writer.close()
+    assert checkpoint.load_training_state(with_record).epoch == 1
+
+
+def test_a_copy_that_fails_leaves_the_old_pair(run, monkeypatch):
+    folder = run / "checkpoints" / "eager"
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def fill_disk(source, target):
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.shutil, "copyfile", fill_disk)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left .* make room"):
+        checkpoint.copy_checkpoint(folder / "epoch-001.safetensors", "last.safetensors")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_npz_is_read_without_pickles(tmp_path):
@@ -101,6 +185,21 @@ def test_metadata_of_another_kind_are_one_sentence(tmp_path):
     checkpoint.save_file(STATE, str(tmp_path / "w.safetensors"), {checkpoint.METADATA_KEY: "[1]"})
     with pytest.raises(InputError, match="metadata are no object"):
         checkpoint.read_about(tmp_path / "w.safetensors")
+    deep = {checkpoint.METADATA_KEY: "[" * 100_000}
+    checkpoint.save_file(STATE, str(tmp_path / "w.safetensors"), deep)
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        checkpoint.read_about(tmp_path / "w.safetensors")
+
+
+def test_an_encrypted_archive_is_one_sentence(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, **STATE)
+    data = bytearray(path.read_bytes())
+    for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(magic) + flags] |= 1  # "encrypted" in the archive's headers
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read as .npz .*encrypted"):
+        checkpoint.read_state(path)
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.npz", "w.pth"])

@@ -7,6 +7,7 @@ from fakes import create_writer
 from records import create_events
 
 from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.record.events import BlockEvent, EvalEvent
 from oneflow_bench.bench.record.run import load_record, save_text, write_atomically
 
 
@@ -56,7 +57,7 @@ def test_damage_in_the_middle_is_an_error_with_its_line(folder):
     "text, message",
     [
         ("no json", "is not JSON"),
-        ("[]", "schema version None"),
+        ("[]", "has no schema_version, so it is not a record; give a folder made by bench"),
         ('{"schema_version": 99}', "schema version 99, this program reads 1"),
         ('{"schema_version": 1}', "not a valid record: run_id"),
     ],
@@ -68,9 +69,66 @@ def test_an_unreadable_document_is_one_sentence(folder, text, message):
     assert info.value.exit_status == 2
 
 
+def test_a_changed_digit_and_a_missing_moved_or_doubled_line_are_noticed(folder):
+    samples = folder / "samples.jsonl"
+    lines = samples.read_text().splitlines(keepends=True)
+    changed = [lines[0], lines[1].replace('"cpu_s":0.5', '"cpu_s":0.6'), *lines[2:]]
+    for damaged in (
+        changed, lines[:1] + lines[2:], [lines[1], lines[0], *lines[2:]], lines[:2] + lines[1:]
+    ):  # fmt: skip
+        assert damaged != lines
+        samples.write_text("".join(damaged))
+        with pytest.raises(RecordError, match="line [1-3] is not a sample .* was changed"):
+            load_record(folder)
+
+
+def test_samples_that_a_complete_run_lost_are_told(folder):
+    document, samples = folder / "record.json", folder / "samples.jsonl"
+    document.write_text(document.read_text().replace('"running"', '"complete"'))
+    lines = samples.read_text().splitlines(keepends=True)
+    samples.write_text("".join(lines)[:-1])
+    assert len(load_record(folder).events) == len(lines)  # only the newline is gone
+    for left in ("".join(lines)[:-9], "".join(lines[:-1]), ""):
+        samples.write_text(left)
+        with pytest.raises(RecordError, match="lacks samples .* to interrupted"):
+            load_record(folder)
+    document.write_text(document.read_text().replace('"complete"', '"interrupted"'))
+    assert load_record(folder).events == []
+
+
+def test_a_record_without_checksums_is_read_and_no_line_may_stand_twice(folder):
+    document, samples = folder / "record.json", folder / "samples.jsonl"
+    document.write_text(document.read_text().replace('"schema_version": 6', '"schema_version": 5'))
+    lines = [event.model_dump_json() + "\n" for event in create_events("eager", blocks=3)]
+    samples.write_text("".join(lines))
+    assert len(load_record(folder).events) == len(lines)
+    samples.write_text("".join(lines[:3] + lines[2:]))
+    with pytest.raises(RecordError, match=r"line 4 .*\(an earlier line is the same"):
+        load_record(folder)
+
+
+@pytest.mark.parametrize(
+    "kind, change",
+    [
+        (EvalEvent, {"samples": 0}),
+        (EvalEvent, {"correct": 101}),
+        (EvalEvent, {"duration_s": -0.1}),
+        (BlockEvent, {"steps": 0}),
+        (BlockEvent, {"cpu_s": float("nan")}),
+        (BlockEvent, {"losses": [float("inf")]}),
+        (BlockEvent, {"epoch": -1}),
+    ],
+)
+def test_values_have_ranges(kind, change):
+    values = next(dict(e) for e in create_events("eager", blocks=3) if isinstance(e, kind))
+    kind(**values)
+    with pytest.raises(ValueError, match=next(iter(change)).split("_")[0]):
+        kind(**{**values, **change})
+
+
 def test_samples_that_are_not_text_are_one_sentence(folder):
     (folder / "samples.jsonl").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(RecordError, match="is not text"):
+    with pytest.raises(RecordError, match="line 1 is not a sample"):
         load_record(folder)
 
 

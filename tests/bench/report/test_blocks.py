@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-from golden import shown
+import io
 
+from golden import shown
+from markdown_it import MarkdownIt
+
+from oneflow_bench.bench.cli.console import Console
 from oneflow_bench.bench.report.blocks import (
     Figure,
     Heading,
@@ -9,6 +13,7 @@ from oneflow_bench.bench.report.blocks import (
     Text,
     format_markdown,
     list_blocks,
+    print_blocks,
     strip_controls,
 )
 
@@ -54,3 +59,16 @@ def test_json_holds_the_fields_of_each_block():
         {"kind": "heading", "text": "a"},
         {"kind": "table", "columns": ["n"], "rows": [["1"]], "right": ["n"]},
     ]
+
+
+def test_names_are_no_markup_in_any_form_of_a_report():
+    name = "[red]a_b*[/x] ~~&lt;~~ $x$"
+    table = Table([name], [[name]])
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    print_blocks([Heading(name), Text([name]), table, Figure(name, "p.png")], console)
+    assert console.file.getvalue().count(name) == 5
+    text = format_markdown([Heading(name), Text([f"# {name}", "1. one", "- two"]), table])
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+    assert html.count(name.replace("&", "&amp;")) == 4
+    assert html.count("<h1>") == 1 and "<ol" not in html and "<ul" not in html
+    assert "](a%20%28b%29.png)" in format_markdown([Figure("t", "a (b).png")])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from scipy.stats import binom
 
 from oneflow_bench.bench.verdict.statistics import (
     correlation,
@@ -84,3 +85,11 @@ def test_correlation():
     assert correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
     assert correlation([1, 1], [1, 2]) is None
     assert correlation([1], [2]) is None
+
+
+@pytest.mark.parametrize("count", [1_026, 1_000_000])
+def test_the_interval_of_many_values_holds_its_ranks(count):
+    shown = summarize(range(count))
+    tail = binom.cdf(shown.low, count, 0.5)
+    assert tail <= 0.025 < binom.cdf(shown.low + 1, count, 0.5)
+    assert shown.low + shown.high == count - 1

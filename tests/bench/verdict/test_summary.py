@@ -5,7 +5,7 @@ import random
 import pytest
 from records import create_speed_events
 
-from oneflow_bench.bench.record.events import SpeedBlockEvent
+from oneflow_bench.bench.record.events import SpeedBlockEvent, SpeedSetupEvent
 from oneflow_bench.bench.report.compare import SUMMARISED_BY
 from oneflow_bench.bench.verdict.judge import Margins
 from oneflow_bench.bench.verdict.summary import summarize_speed
@@ -40,3 +40,12 @@ def test_all_of_a_summary_goes_by_the_location_of_its_verdict(share, process_est
 def test_the_mean_of_all_blocks_does_not():
     speed = summarize(0.12)
     assert speed.mean.ratio > 1.01 * speed.judgement.speedup.ratio
+
+
+def test_a_missing_block_costs_its_pair_of_rounds_and_a_missing_process_the_verdict():
+    events = create_speed_events(abba_pairs=4)
+    lost = next(e for e in events if isinstance(e, SpeedBlockEvent) and e.pair == 3)
+    left = summarize_speed([e for e in events if e is not lost], Margins())
+    assert left.judgement.abba_pairs == summarize_speed(events, Margins()).judgement.abba_pairs - 1
+    no_setup = [e for e in events if not (isinstance(e, SpeedSetupEvent) and e.role == "control")]
+    assert summarize_speed(no_setup, Margins()) is None

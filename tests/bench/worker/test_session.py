@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record.checkpoint import compare_weights
 from oneflow_bench.bench.record.machine import read_cpu, read_peak_rss_bytes, read_steal_seconds
+from oneflow_bench.bench.record.weight_difference import compare_weights
 from oneflow_bench.bench.worker.messages import PrepareRequest, SaveRequest
 from oneflow_bench.bench.worker.session import Session, check_device
 

@@ -152,9 +152,25 @@ def test_what_oneflow_does_to_quick_graphs_is_suggested(status, is_said):
     assert ("a graph of about a millisecond" in said) == is_said
     eager = describe_death("eager", "train", status, Path("eager.log"), runs_graph=False)
     assert "millisecond" not in eager
+    assert "a millisecond" not in describe_death("graph", "prepare", status, Path("graph.log"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "  what():  std::bad_alloc",
+        "F20261130 01:02:03 x.cpp:9] Check failed: a > b",
+        "Out of memory",
+    ],
+)
+def test_a_death_is_explained_by_what_the_log_says(tmp_path, cause):
+    log = tmp_path / "graph.log"
+    log.write_text(f"begin\n{cause}\nend\n")
+    said = describe_death("graph", "train", -6, log)
+    assert said.endswith(f"It says: {' '.join(cause.split())}") and "millisecond" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_while_a_worker_starts_leaves_none(tmp_path, monkeypatch, number):
     started = []
 
@@ -165,14 +181,14 @@ def test_an_interruption_while_a_worker_starts_leaves_none(tmp_path, monkeypatch
 
     popen = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", interrupted)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(number, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             WorkerProcess(
                 "eager", [sys.executable, "-c", SCRIPT], dict(os.environ), tmp_path / "log"
             )
         assert started[0].poll() == -signal.SIGKILL
-        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        assert signal.getsignal(number) is signal.default_int_handler
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
         started[0].kill()

@@ -1,0 +1,101 @@
+"""The lines of `samples.jsonl`: an event each, with a checksum.
+
+The last key of a line is the CRC-32 of the text before it, continued from the line above, so that a
+changed, missing or doubled line breaks the chain. Records before schema 6 have no checksums.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+from typing import Any, List, Set, Tuple, Union
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import Annotated
+
+from ..errors import RecordError
+from .events import (
+    BlockEvent,
+    CheckpointEvent,
+    ConditionsEvent,
+    EndEvent,
+    EvalEvent,
+    InterimAnalysisEvent,
+    ParametersEvent,
+    RecordEvent,
+    SetupEvent,
+    SpeedBlockEvent,
+    SpeedEndEvent,
+    SpeedSetupEvent,
+)
+
+Event = Annotated[
+    Union[
+        SetupEvent, BlockEvent, EvalEvent, ParametersEvent, CheckpointEvent, EndEvent,
+        SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, InterimAnalysisEvent, ConditionsEvent,
+    ],
+    Field(discriminator="event"),
+]  # fmt: skip
+_EVENT: TypeAdapter[Any] = TypeAdapter(Event)
+_LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}')
+
+
+class SampleLines:
+    """The chain of lines that are written; `checksum` is the last one's."""
+
+    def __init__(self) -> None:
+        self.checksum = f"{0:08x}"
+
+    def format(self, event: RecordEvent) -> str:
+        """The next line."""
+        text = event.model_dump_json()[:-1]
+        self.checksum = _continue(self.checksum, text.encode())
+        return f'{text},"crc32":"{self.checksum}"}}\n'
+
+
+def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
+    """The events and the checksum of the last. A last line that was cut short is left out.
+
+    Raises RecordError, with the line, for damage anywhere else and for a missing file.
+    """
+    try:
+        *lines, rest = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RecordError(
+            f"no samples at {path} ({error.strerror}); the record is damaged"
+        ) from None
+    events, checksum = [], SampleLines().checksum
+    seen: Set[bytes] = set()
+    for number, line in enumerate([*lines, rest], start=1):
+        try:
+            if has_checksums:
+                line, checksum = _check_line(line, checksum)
+            elif line in seen:
+                raise ValueError("an earlier line is the same")
+            events.append(_EVENT.validate_json(line))
+            seen.add(line)
+        except ValueError as error:  # pydantic's ValidationError is one
+            if number > len(lines):
+                break
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise RecordError(
+                f"{path} line {number} is not a sample of this schema ({reason}); the record is "
+                "damaged, take it from its source or run it again"
+            ) from None
+    return events, checksum
+
+
+def _check_line(line: bytes, before: str) -> Tuple[bytes, str]:
+    """The line without its checksum, and that. Raises ValueError where it breaks the chain."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise ValueError("it has no checksum")
+    text, stored = found[1], found[2].decode()
+    if _continue(before, text) != stored:
+        raise ValueError("this line or the one before was changed: its checksum is wrong")
+    return text + b"}", stored
+
+
+def _continue(checksum: str, text: bytes) -> str:
+    return f"{zlib.crc32(text, int(checksum, 16)):08x}"

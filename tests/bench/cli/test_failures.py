@@ -1,0 +1,174 @@
+"""The ends of the program that are no success: one sentence, a status of its own, no traceback."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+
+import click
+import pytest
+from fakes import create_document
+from records import create_events
+from rich.markup import MarkupError
+
+from oneflow_bench.bench import cli
+from oneflow_bench.bench.cli import failures
+from oneflow_bench.bench.cli.console import Console
+from oneflow_bench.bench.cli.progress import ProgressBar
+from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.record.run import RecordWriter, create_run_id
+
+COMMAND = [sys.executable, "-m", "oneflow_bench"]
+
+
+def run(*words, **options):
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60, **options}
+    return subprocess.run([*COMMAND, *words], check=False, **options)
+
+
+def test_an_unforeseen_error_is_status_70_and_its_traceback_is_in_a_file(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path))
+
+    def fail(context):
+        raise KeyError("no\nsuch key")
+
+    monkeypatch.setattr(cli.bench, "invoke", fail)
+    assert cli._run(["models"]) == 70
+    (stored,) = tmp_path.iterdir()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "Traceback" not in said
+    assert str(stored) in said and "KeyError" in said and "report it" in said
+    assert "in fail" in stored.read_text() and "oneflow-bench" in stored.read_text()
+    monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path / "missing"))
+    assert cli._run(["models"]) == 70
+    assert "could not be stored: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["models"], ["--help"]])
+@pytest.mark.parametrize("target", ["/dev/full", "closed pipe"])
+def test_output_that_nobody_takes_is_one_sentence(words, target):
+    if target == "closed pipe":
+        read, write = os.pipe()
+        os.close(read)
+    else:
+        write = os.open(target, os.O_WRONLY)
+    done = run(*words, stdout=write)
+    os.close(write)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: standard output or a file cannot be written (")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_name_that_the_output_cannot_show_is_no_traceback():
+    environment = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"}
+    done = run("plot", "r\u00e4d", env=environment)
+    assert done.returncode == 2 and done.stderr.startswith(b"error: no record at r")
+    done = run(b"plot", b"\xc4\xe3")  # GBK
+    assert done.returncode == 2 and b"is not text in utf-8; rename" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["plot", ""], ["models", "--json="], ["eager", "--out", ""]])
+def test_an_empty_value_is_not_taken_for_none(words, capsys):
+    assert cli._run(words) == 2
+    assert "an empty value was given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["compare", "--no-speed", "--budget", "3"], "--budget steers the speed phase"),
+        (["compare", "--contender", "graph,name=eager"], "called eager, which is another mode"),
+        (["eager", "--epochs", "1" + "0" * 20], "above 10,000,000; give less"),
+        (["eager", "--data", "synthetic", "--steps-per-epoch", "1" + "0" * 20], "give less"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(words, said, capsys):
+    assert cli._run(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_stored_run_that_has_nothing_to_compare_is_refused(tmp_path, capsys):
+    for name, modes in (("one", ["eager"]), ("two", ["eager", "grpah"])):
+        document = create_document(tuple(modes))
+        document.contenders = [Contender(name=mode, mode=mode) for mode in modes]
+        writer = RecordWriter(tmp_path / name, document)
+        writer.append(*create_events("eager", blocks=1))
+        writer.close()
+    assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "one")]) == 2
+    assert "holds the contender eager alone" in capsys.readouterr().err
+    assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "two")]) == 2
+    assert "the mode grpah, which is not known here" in capsys.readouterr().err
+
+
+def test_two_runs_of_the_same_second_have_folders_of_their_own():
+    assert len({create_run_id("compare", "lenet") for _ in range(5)}) > 1
+
+
+def test_a_wrong_command_lists_the_right_ones(capsys):
+    assert cli._run(["foo"]) == 2
+    said = capsys.readouterr().err
+    assert "no command foo" in said and all(name in said for name in cli.COMMANDS)
+
+
+def test_a_second_signal_does_not_disturb_the_end():
+    program = (
+        "import os, signal, time\n"
+        "from oneflow_bench.bench.cli.failures import end_on_signals\n"
+        "end_on_signals()\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGHUP); time.sleep(9)\n"
+        "except KeyboardInterrupt:\n"
+        "    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
+        "        os.kill(os.getpid(), each)\n"
+        "    print('ended in good order')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert done.stdout == b"ended in good order\n" and not done.stderr
+
+
+def test_signals_that_nohup_ignores_stay_ignored():
+    before = {each: signal.getsignal(each) for each in failures.ENDING_SIGNALS}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        failures.end_on_signals()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert callable(signal.getsignal(signal.SIGTERM))
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def test_the_result_outlives_a_picture_that_cannot_be_drawn(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path))
+    for error in (MarkupError("odd"), OSError(28, "No space left on device")):
+        with failures.go_on_without("the pictures", "bench plot R draws them"):
+            raise error
+    with failures.go_on_without("the pictures", ""):
+        raise InputError("give more")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("the pictures could not be made (MarkupError: odd; its traceback")
+    assert said[1].endswith("; bench plot R draws them") and "No space left" in said[1]
+    assert said[2] == "the pictures could not be made: give more"
+    with pytest.raises(KeyboardInterrupt), failures.go_on_without("", ""):
+        raise KeyboardInterrupt
+
+
+def test_names_are_no_markup_on_the_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    console.print("runs/[red]/[/x]")
+    assert "runs/[red]/[/x]" in console.file.getvalue()
+    with ProgressBar("images") as bar:
+        bar("[/x]", 1, 2)
+        assert bar.columns[0].render(bar.tasks[0]).plain == "[/x]"
+
+
+def test_a_usage_error_keeps_click_s_words(capsys):
+    assert cli._run(["plot"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Usage: bench plot") and "Missing argument" in said
+    assert failures.tell(click.Abort()) == 130
