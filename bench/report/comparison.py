@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, cast
 
+import numpy as np
 from pydantic import BaseModel, SerializeAsAny
 
 from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, SetupEvent
@@ -199,17 +200,19 @@ def compare_losses(
     ours: Sequence[Optional[float]], theirs: Sequence[Optional[float]]
 ) -> Optional[LossDifference]:
     """The difference over the common steps; None where no step has two finite losses."""
-    steps = list(zip(ours, theirs))
-    pairs = [(a, b) for a, b in steps if a is not None and b is not None]
-    if not pairs:
+    steps = min(len(ours), len(theirs))
+    left, right = (np.array(side[:steps], dtype=float) for side in (ours, theirs))  # None: NaN
+    finite = np.isfinite(left) & np.isfinite(right)
+    if not finite.any():
         return None
-    differences = [abs(a - b) for a, b in pairs]
+    differences = np.abs(left - right)[finite]
+    different = (left != right) & ~(np.isnan(left) & np.isnan(right))
     return LossDifference(
-        steps=len(steps),
-        max_abs=max(differences),
-        mean_abs=sum(differences) / len(differences),
-        first_different_step=next((i for i, (a, b) in enumerate(steps) if a != b), None),
-        correlation=correlation(*(list(side) for side in zip(*pairs))),
+        steps=steps,
+        max_abs=float(differences.max()),
+        mean_abs=float(differences.mean()),
+        first_different_step=int(different.argmax()) if different.any() else None,
+        correlation=correlation(*cast("Sequence[Sequence[float]]", (left[finite], right[finite]))),
     )
 
 
@@ -229,14 +232,14 @@ def judge_parity(
         return "inconclusive", "the contenders have no blocks of the same steps"
     if not same_batches:
         return "inconclusive", "the contenders did not see the same batches"
-    steps = list(zip(*losses))
-    if any((a is None) != (b is None) for a, b in steps):
+    if any((a is None) != (b is None) for a, b in zip(*losses)):
         return "different", "the losses of only one contender became infinite or not a number"
-    if loss is None or any(a is None for a, _ in steps):
+    if loss is None or any(a is None for a, _ in zip(*losses)):
         return "inconclusive", "the losses of both contenders became infinite or not a number"
     if loss.first_different_step is None:
         return "identical", f"the losses of all {loss.steps} steps are bitwise equal"
-    first = [(a, b) for a, b in steps[:EARLY_STEPS] if a is not None and b is not None]
+    steps = zip(*(side[:EARLY_STEPS] for side in losses))
+    first = [(a, b) for a, b in steps if a is not None and b is not None]
     early = max(abs(a - b) / max(1.0, abs(a)) for a, b in first)
     if early > EARLY_TOLERANCE:
         return "different", (
