@@ -183,19 +183,6 @@ def compare_contenders(
     return comparison
 
 
-def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
-    """Every contender of a record against the first one of another, or of the same record.
-
-    The first of another record is its baseline and left out, unless it is its only one; a
-    reference, which is trained to judge the others by, is always left out.
-    """
-    first, *others = contender.racing_names()
-    if baseline is not contender and not others:
-        others = [first]
-    name = baseline.contender_names()[0]
-    return [compare_contenders(baseline, name, contender, other) for other in others]
-
-
 def compare_losses(
     ours: Sequence[Optional[float]], theirs: Sequence[Optional[float]]
 ) -> Optional[LossDifference]:

@@ -8,9 +8,9 @@ import json
 from typing import Any, Dict, Iterator, List, Sequence
 
 from ...record.events import BlockEvent
+from ..before_after import compare_records
 from ..blocks import format_markdown
 from ..compare import build_report, build_run_report
-from ..comparison import compare_records
 from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of, step_time_s
 
 MACHINE_COLUMNS = [

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from pydantic import BaseModel
 
 from ...errors import InputError, RecordError
-from ...record.events import SetupEvent
 from ...record.run import DOCUMENT_NAME, RunRecord, load_record
 from ...report.comparison import compare_contenders, summarize_contender
+from ...report.run_key import create_series_key, list_differences
 from ...verdict.change_points import find_changes
 from . import METRICS
 
-UNKNOWN = "unknown"  # not in the record
-NONE = "none"  # a setting that is not set
-NOT_PART_OF_A_SERIES = {"seed", "resume"}  # of the workload: they change from run to run
-Key = Dict[str, str]
 Value = Union[float, str]
 Progress = Callable[[int, int], None]
 
@@ -208,85 +204,4 @@ def mark_changes(metric: str, points: Sequence[Point]) -> List[Change]:
             relative=after / before - 1 if how.min_step and before else None,
         )
         for index, before, after in found
-    ]
-
-
-def create_series_key(record: RunRecord) -> Key:
-    """The fields that must match in a series, as text; those of a contender are `contender.field`.
-
-    They are the workload without its seed, the data sizes and the machine, and for each contender
-    its settings, OneFlow's version, the environment variables in effect and the BLAS kernel. The
-    suite's own commit is not among them, since a history shows its effect.
-    """
-    document, machine = record.document, record.document.environment_start
-    key = {
-        name: _format_field(value, NONE)
-        for name, value in document.workload.model_dump().items()
-        if name not in NOT_PART_OF_A_SERIES
-    }
-    for name in ("train_samples", "val_samples", "start_epoch"):
-        key[name] = str(getattr(document, name))
-    cpu, memory = machine.get("cpu") or {}, machine.get("memory_bytes")
-    key["processor"] = _format_field(cpu.get("model"))
-    key["cores"] = _format_field(cpu.get("cores"))
-    # in whole GiB: kernels keep some of the memory for themselves
-    key["memory"] = UNKNOWN if memory is None else f"{memory / 2**30:.0f} GiB"
-    key["contenders"] = ", ".join(record.contender_names())
-    kernels = machine.get("blas_kernel") or {}
-    for contender in document.contenders:
-        setups: List[SetupEvent] = record.of_kind(SetupEvent, contender.name)
-        software = setups[0].environment if setups else {}
-        settings = contender.model_dump(exclude={"name"})
-        facts = {name: _format_field(value, NONE) for name, value in settings.items()}
-        for name in ("oneflow", "variables"):
-            facts[name] = _format_field(software.get(name))
-        facts["blas_kernel"] = _format_field(kernels.get(contender.name))
-        key.update({f"{contender.name}.{name}": value for name, value in facts.items()})
-    return key
-
-
-def _format_field(value: Any, missing: str = UNKNOWN) -> str:
-    if value is None or value == "":
-        return missing
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def list_differences(before: Key, after: Key) -> List[str]:
-    """The differences, a phrase for each field: `batch_size 64 rather than 32`.
-
-    The same difference of several contenders is one phrase. Fields of a contender that only one key
-    has are left out, since the field `contenders` differs then.
-    """
-    phrases: Dict[Tuple[str, str, str], List[str]] = {}
-    shared = _names(before) & _names(after)
-    for field in [*after, *(name for name in before if name not in after)]:
-        contender, dot, name = field.rpartition(".")
-        if dot and contender not in shared:
-            continue
-        ours, theirs = before.get(field, UNKNOWN), after.get(field, UNKNOWN)
-        if ours != theirs:
-            phrases.setdefault((name, ours, theirs), []).append(contender)
-    words: List[str] = []
-    for (name, ours, theirs), contenders in phrases.items():
-        whose = "" if set(contenders) in ({""}, shared) else f" of {' and '.join(contenders)}"
-        if name == "variables":
-            words += [f"{part}{whose}" for part in _list_variables(ours, theirs)]
-        else:
-            words.append(f"{name}{whose} {theirs} rather than {ours}")
-    return words
-
-
-def _names(key: Key) -> Set[str]:
-    return set(key.get("contenders", "").split(", "))
-
-
-def _list_variables(before: str, after: str) -> List[str]:
-    """The environment variables that differ, one by one."""
-    if UNKNOWN in (before, after):
-        return [f"environment variables {after} rather than {before}"]
-    ours, theirs = json.loads(before), json.loads(after)
-    return [
-        f"{name} {theirs.get(name, 'unset')} rather than {ours.get(name, 'unset')}"
-        for name in sorted({*ours, *theirs})
-        if ours.get(name) != theirs.get(name)
     ]
