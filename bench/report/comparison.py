@@ -127,7 +127,11 @@ def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
 
 
 def compare_contenders(
-    baseline: RunRecord, baseline_name: str, contender: RunRecord, contender_name: str
+    baseline: RunRecord,
+    baseline_name: str,
+    contender: RunRecord,
+    contender_name: str,
+    with_speed: bool = True,
 ) -> Comparison:
     """Compare two contenders, of one record or of two.
 
@@ -155,7 +159,8 @@ def compare_contenders(
     speed = None
     parameters: List[ParametersEvent] = []
     if one_run:
-        speed = summarize_record_speed(baseline, baseline_name, contender_name)
+        if with_speed:  # or the training blocks alone
+            speed = summarize_record_speed(baseline, baseline_name, contender_name)
         speedup = speed.ratio if speed else speedup
         parameters = baseline.of_kind(ParametersEvent, contender_name)
     verdict, why = explain_verdict(speed, speedup)

@@ -147,7 +147,10 @@ def test_a_checkpoint_is_where_a_run_goes_on_and_two_runs_can_be_compared(tmp_pa
     assert second < first
     done = bench("compare", tmp_path / "b", tmp_path / "c", "--json")
     assert done.returncode == 0
-    assert json.loads(done.stdout)["comparisons"][0]["parity"] in ("identical", "equal within rounding")
+    assert json.loads(done.stdout)["comparisons"][0]["parity"] in (
+        "identical",
+        "equal within rounding",
+    )
     done = bench("compare", tmp_path / "a", tmp_path / "b")
     assert done.returncode == 3
     assert "same weights" in done.stdout
