@@ -100,7 +100,7 @@ def find_differences(before: Key, after: Key) -> List[Tuple[str, str, str]]:
     for (name, ours, theirs), contenders in phrases.items():
         whose = "" if set(contenders) in ({""}, shared) else f" of {' and '.join(contenders)}"
         parts = _list_variables(ours, theirs) if name == "variables" else [(name, ours, theirs)]
-        found += [(f"{part}{whose}", *values) for part, *values in parts]
+        found += [(f"{part}{whose}", old, new) for part, old, new in parts]
     return found
 
 
