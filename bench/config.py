@@ -276,6 +276,10 @@ class Measuring(_Frozen):
         False, description="Keep a checkpoint of each epoch and the best one."
     )
 
+    label: Optional[str] = _measuring(
+        None, "Word for the run, by which bench history selects and splits.", metavar="WORD"
+    )
+
     # the speed phase of bench compare: fresh processes, measured for a verdict
     speed: bool = _measuring(
         False, "Measure fresh processes after the training, for a speed verdict."

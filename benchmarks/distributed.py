@@ -34,7 +34,8 @@ from study import open_study, run_main
 import oneflow_bench.bench.distributed  # noqa: F401  registers its judgement of ranks
 from oneflow_bench.bench.errors import BenchError, Interrupted, WorkerError
 from oneflow_bench.bench.record.run import load_record, write_atomically
-from oneflow_bench.bench.report.comparison import Comparison, compare_records
+from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.comparison import Comparison
 
 RANKS = 2
 STEPS = 20

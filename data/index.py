@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field, replace
@@ -126,9 +127,26 @@ class DatasetInfo:
         return self.train.num_samples + self.val.num_samples
 
     @property
+    def checksum(self) -> str:
+        """sha256 over the sha256 of all part files, training first: the same in every folder."""
+        splits = (self.train, self.val)
+        parts = [part.sha256 for split in splits for part in split.parts]
+        parts = parts or [digest_file(path) for split in splits for path in split.part_files]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
     def num_classes(self) -> Optional[int]:
         """Those of the index; None without one."""
         return len(self.classes) if self.has_index else None
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def default_dataset_path() -> Path:

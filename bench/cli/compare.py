@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
-from ..errors import InputError
+from ..errors import EXIT_DIFFERENT, EXIT_DONE, InputError
 from ..plan.modes import MODES, spell_strategy
-from ..record.run import RunRecord, load_record
+from ..record.run import RunRecord, load_record, write_atomically
+from ..report.before_after import (
+    BeforeAfter,
+    build_runs_report,
+    compare_runs,
+    dump_runs,
+    pair_contenders,
+)
+from ..report.blocks import format_markdown, print_blocks
+from .console import Console
 from .options import (
     HeadedCommand,
     find_given_flag,
@@ -18,7 +27,8 @@ from .options import (
     speed_options,
     weak_option,
 )
-from .run import execute_specs, report_comparisons
+from .run import execute_specs, judge_parities, report_comparisons
+from .value_types import percent
 
 
 @click.command(cls=HeadedCommand)
@@ -41,6 +51,12 @@ from .run import execute_specs, report_comparisons
 @rank_options
 @weak_option
 @speed_options
+@click.option(
+    "--gate",
+    type=percent,
+    metavar="SHARE",
+    help="Of two stored runs: exit status 1 if a contender is slower by more, such as 5%.",
+)
 def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     """Run eager and graph in turns on the same batches from the same weights.
 
@@ -52,10 +68,12 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     nn.Graph's config. A contender that begins with a strategy (ddp, eager-global, graph-dp,
     graph-tp, graph-pp, graph-zero) trains in --ranks processes.
 
-    Two stored RUNs are compared without a new run. If they took no turns, the report says so beside
-    their speed.
+    Two stored RUNs, before and after a change, are compared without a new run. Contenders of the
+    same name are pairs. The report says what else differs between the runs. They took no turns, so
+    a change of the machine's speed is part of the ratios.
 
-    Exit status: 1 the modes differ, 3 the comparison is inconclusive.
+    Exit status: 1 the modes differ, 3 the comparison is inconclusive. With --gate: 1 the second run
+    is slower, 0 otherwise.
 
     \b
     bench compare
@@ -64,10 +82,12 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     bench compare --model alexnet --data synthetic --batch-size 16 --num-classes 1000
     bench compare --budget 120 --until 3%
     bench compare --ranks 2 --contender ddp --contender graph-dp
-    bench compare results/RUN1 results/RUN2
+    bench compare results/RUN1 results/RUN2 --gate 5%
     """
     if runs:
         return _compare_stored(runs, flags)
+    if flags.pop("gate") is not None:
+        raise InputError("--gate is for two stored runs and none was given; give BEFORE and AFTER")
     usual = ["graph"] if (flags["ranks"] or 1) == 1 else ["ddp", "graph-dp"]
     specs = [flags.pop("baseline"), *(flags.pop("contenders") or usual)]
     record = execute_specs("compare", specs, flags)
@@ -76,22 +96,59 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
 
 def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     if len(runs) != 2:
-        raise InputError(f"bench compare takes two stored runs or none, and {len(runs)} were given")
-    flag = find_given_flag(("out", "as_json"))
+        given = f"{len(runs)} were given"
+        if len(runs) == 1:
+            given = f"one was given; bench compare {runs[0]} {runs[0]} shows its own report again"
+        raise InputError(
+            f"bench compare takes two stored runs, BEFORE and AFTER, or none for a new run; {given}"
+        )
+    flag = find_given_flag(("out", "as_json", "gate"))
     if flag:
         raise InputError(f"{flag} is for a new run, and two stored runs were given; leave one out")
     left, right = map(Path, runs)
-    baseline = load_record(left)
+    before = load_record(left)
     again = left.resolve() == right.resolve()  # one run, whose contenders took turns
-    contender = baseline if again else load_record(right)
-    if again and len(baseline.racing_names()) < 2:
+    if again and len(before.racing_names()) < 2:
         raise InputError(
-            f"{left} holds the contender {baseline.racing_names()[0]} alone and was given twice; "
-            "give two runs, or one of bench compare"
+            f"{left} has one contender, {before.racing_names()[0]}, and nothing to compare it "
+            "with; give another run too"
         )
-    for record in (baseline, contender):
+    if again and flags["gate"] is not None:
+        raise InputError(f"--gate compares two runs and {left} was given twice; give another run")
+    after = before if again else load_record(right)
+    for record in (before, after):
         _check_modes(record)
-    folder = Path(flags["out"]) if flags["out"] else None
+    if not again:  # refused before a folder is made
+        pair_contenders(before, after)
+    folder = _create_folder(flags["out"])
+    if again:
+        return report_comparisons(before, before, flags["as_json"], folder)
+    return _report_runs(compare_runs(before, after, flags["gate"]), [before, after], flags, folder)
+
+
+def _report_runs(
+    found: BeforeAfter, records: List[RunRecord], flags: Dict[str, Any], folder: Optional[Path]
+) -> int:
+    if folder:
+        from ..report.pictures import render_pictures
+
+        render_pictures(records, folder)
+        write_atomically(folder / "comparison.json", dump_runs(found) + "\n")
+        write_atomically(folder / "report.md", format_markdown(build_runs_report(found)))
+    if flags["as_json"]:
+        click.echo(dump_runs(found))
+    else:
+        console = Console()
+        print_blocks(build_runs_report(found, brief=True), console)
+        if folder:
+            console.print(f"report and pictures: {folder}", soft_wrap=True)
+    if found.gate is not None:
+        return EXIT_DIFFERENT if found.slower else EXIT_DONE
+    return judge_parities(found.comparisons)
+
+
+def _create_folder(out: Optional[str]) -> Optional[Path]:
+    folder = Path(out) if out else None
     if folder:
         try:
             folder.mkdir(parents=True)
@@ -99,7 +156,7 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
             raise InputError(
                 f"--out {folder} cannot be created ({error.strerror}); give a new folder"
             ) from None
-    return report_comparisons(baseline, contender, flags["as_json"], folder)
+    return folder
 
 
 def _check_modes(record: RunRecord) -> None:

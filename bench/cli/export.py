@@ -43,5 +43,6 @@ def export(
 
     records = [load_record(Path(run)) for run in runs]
     selected = select_contenders(records, contender)
-    text = write_export(selected, format_name, Path(out) if out else None)
-    click.echo(out if text is None else text, nl=text is None)
+    parts = write_export(selected, format_name, Path(out) if out else None)
+    for part in [f"{out}\n"] if parts is None else parts:
+        click.echo(part, nl=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Optional, Tuple
 
 import click
 
-from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
 from ..tools.history import METRICS
 from .console import Console
 from .progress import ProgressBar
@@ -30,26 +30,39 @@ DEFAULT_FOLDER = "results"
 @click.option(
     "--out", default=None, metavar="DIR", help="Folder for the pictures. Default: FOLDER/history."
 )
+@click.option("--branch", metavar="NAME", help="Show the runs of this git branch only.")
+@click.option("--label", metavar="WORD", help="Show the runs of this --label only.")
+@click.option("--gate", is_flag=True, help="Exit status 1 if the newest level of a curve is worse.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
 def history(
-    folders: Tuple[str, ...], metrics: Tuple[str, ...], out: Optional[str], as_json: bool
+    folders: Tuple[str, ...],
+    metrics: Tuple[str, ...],
+    out: Optional[str],
+    branch: Optional[str],
+    label: Optional[str],
+    gate: bool,
+    as_json: bool,
 ) -> int:
     """Show the changes over stored runs; needs no OneFlow.
 
     A FOLDER is a run or holds runs; the default is results. Runs of another machine, OneFlow,
-    workload or setting are another series, and the report names the differences. The exit status is
-    2 if a record could not be read; the other records are shown all the same.
+    workload, setting, git branch or label are another series, and the report names the differences.
+    The exit status is 2 if a record could not be read; the other records are shown all the same.
 
     \b
     bench history
+    bench history --branch main --gate
     bench history results other/results --metric train_step_time_s --metric speedup
     """
-    from ..tools.history.series import load_history
+    from ..tools.history.series import find_worse, load_history
 
     paths = [Path(folder) for folder in folders or (DEFAULT_FOLDER,)]
     with ProgressBar("runs") as bar:
         found = load_history(
-            paths, metrics or list(METRICS), lambda done, total: bar("reading", done, total)
+            paths,
+            metrics or list(METRICS),
+            lambda done, total: bar("reading", done, total),
+            {name: value for name, value in (("branch", branch), ("label", label)) if value},
         )
     for reason in found.skipped:
         click.echo(f"warning: skipped: {reason}", err=True)
@@ -64,7 +77,12 @@ def history(
         console = Console()
         print_blocks(report_history(found, console.encoding), console)
         console.print(f"pictures: {folder}", soft_wrap=True)
-    return EXIT_BAD_INPUT if found.skipped else EXIT_DONE
+    worse = find_worse(found) if gate else []
+    for reason in worse:
+        click.echo(f"gate: {reason}", err=True)
+    if found.skipped:
+        return EXIT_BAD_INPUT
+    return EXIT_DIFFERENT if worse else EXIT_DONE
 
 
 def _default_folder(folder: Path) -> Path:

@@ -116,7 +116,7 @@ _TRAINED = [one.name for one in list_settings(Workload) if one.heading and one.n
 # all flags of a run
 run_options = decorated(
     _CONFIG,
-    field_options([*_TRAINED, "resume", "device", "runtime", "block_steps", "timeout_s"]),
+    field_options([*_TRAINED, "resume", "device", "runtime", "block_steps", "timeout_s", "label"]),
     _OUT,
     _JSON,
 )

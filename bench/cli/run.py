@@ -18,9 +18,10 @@ from ..plan.plan import Plan, create_plan, split_flags
 from ..plan.resolve import complete_contenders, resolve_contenders
 from ..record.checkpoint import LAST_NAME
 from ..record.run import RunRecord, write_atomically
+from ..report.before_after import compare_records
 from ..report.blocks import format_markdown, print_blocks
 from ..report.compare import build_report, build_run_report, dump_comparisons
-from ..report.comparison import Comparison, compare_records, summarize_contender
+from ..report.comparison import Comparison, summarize_contender
 from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
 from .console import Console

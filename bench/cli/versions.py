@@ -100,7 +100,7 @@ def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
 
 def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[Comparison]:
     """One run of a mode on all versions; the comparison of each with the first."""
-    from ..report.comparison import compare_records
+    from ..report.before_after import compare_records
 
     specs = [
         f'{mode},name={mode}-{version},python="{python}"' for version, python in pythons.items()

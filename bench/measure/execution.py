@@ -47,6 +47,7 @@ def create_document(
         start_epoch=plan.start_epoch,
         environment_start={
             **describe_machine(),
+            "data_checksum": plan.dataset.checksum if plan.dataset else None,
             "blas_kernel": {c.name: environments.find_kernel(c, c.interpreter) for c in contenders},
         },
     )

@@ -23,8 +23,9 @@ from ...data import (
 )
 from ...models import UnknownModelError, get_model_spec
 from ..config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
-from ..errors import InputError, raise_as_input
+from ..errors import InputError, RecordError, raise_as_input
 from ..record.checkpoint import TrainingState, load_training_state
+from ..record.run import DOCUMENT_NAME, load_record
 from .checks import (
     check_batches,
     check_part_files,
@@ -94,9 +95,28 @@ def create_plan(flags: Dict[str, Any], on_progress: Optional[Progress] = None) -
     if config:
         given = override_recipe(load_recipe(Path(config)), given)
     resumed = load_training_state(Path(str(given["resume"]))) if "resume" in given else None
-    base = {} if resumed is None else {**resumed.workload, "load_checkpoint": None}
-    plan = _plan(base, given, on_progress)
-    return plan if resumed is None else _continued(plan, resumed)
+    if resumed is None:
+        return _plan({}, given, on_progress)
+    data = str(given.get("data", resumed.workload["data"]))
+    if data not in (EMBEDDED_DATA, SYNTHETIC_DATA) and not Path(data).is_dir():
+        raise InputError(
+            f"--resume {given['resume']}: its data are not in {data}; give --data with the folder "
+            "that they are in now"
+        )
+    plan = _plan({**resumed.workload, "load_checkpoint": None}, given, on_progress)
+    return _continued(plan, resumed, _read_checksum(Path(str(given["resume"]))))
+
+
+def _read_checksum(resumed: Path) -> Optional[str]:
+    """Of the data, in the record of the run; None where it is not known."""
+    for folder in (resumed, *resumed.absolute().parents[:3]):  # RUN/checkpoints/CONTENDER/FILE
+        if (folder / DOCUMENT_NAME).is_file():
+            try:
+                checksum = load_record(folder).document.environment_start.get("data_checksum")
+            except RecordError:
+                return None
+            return str(checksum) if checksum else None
+    return None
 
 
 def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Progress]) -> Plan:
@@ -125,11 +145,17 @@ def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Pro
 _FREE_FIELDS = {"epochs", "val_batch_size", "resume", "load_checkpoint", "trust_checkpoint"}
 
 
-def _continued(plan: Plan, resumed: TrainingState) -> Plan:
-    """The plan of the epochs that are left; refused where it is not the same training."""
+def _continued(plan: Plan, resumed: TrainingState, checksum: Optional[str]) -> Plan:
+    """The plan of the epochs that are left; refused where it is not the same training.
+
+    `checksum` is of the data of the resumed run, which may lie elsewhere now.
+    """
     before = Workload.model_validate(resumed.workload).model_dump()
     for name, value in plan.workload.model_dump().items():
-        if name not in _FREE_FIELDS and value != before[name]:
+        moved = name == "data" and plan.dataset is not None
+        if moved and value != before[name]:
+            _check_moved(plan, before[name], checksum)
+        elif name not in _FREE_FIELDS and value != before[name]:
             raise InputError(
                 f"{flag_of(name)} {value} is not what the resumed run had ({before[name]}); "
                 "resume it as it was, or start anew with --load-checkpoint"
@@ -150,6 +176,22 @@ def _continued(plan: Plan, resumed: TrainingState) -> Plan:
             f"{plan.workload.epochs}; give more epochs in all"
         )
     return replace(plan, start_epoch=resumed.epoch, resumed_from=resumed.path)
+
+
+def _check_moved(plan: Plan, before: str, checksum: Optional[str]) -> None:
+    assert plan.dataset is not None
+    if checksum is None:
+        raise InputError(
+            f"--data {plan.workload.data} is not what the resumed run had ({before}), and its "
+            "record holds no checksum of the data; put them back, or start anew with "
+            "--load-checkpoint"
+        )
+    if plan.dataset.checksum != checksum:
+        raise InputError(
+            f"--data {plan.workload.data} are not the data of the resumed run ({before}): their "
+            f"checksum is {plan.dataset.checksum[:12]} and not {checksum[:12]}; give "
+            "the same data, or start anew with --load-checkpoint"
+        )
 
 
 def _plan_synthetic(given: Dict[str, Any]) -> Plan:

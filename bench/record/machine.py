@@ -103,6 +103,18 @@ def read_git_commit(folder: Path) -> Optional[str]:
     return commit.decode("ascii").strip() + ("+" if changed.strip() else "")
 
 
+def read_git_branch(folder: Path) -> Optional[str]:
+    """The branch that is checked out in `folder`; None outside, without git, and for no branch."""
+    command = ["git", "-C", str(folder), "symbolic-ref", "--short", "HEAD"]
+    try:
+        found = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.decode(errors="replace").strip() or None
+
+
 def describe_load() -> Dict[str, Any]:
     """What changes while a run goes on: load averages and steal time so far."""
     return {"load": list(os.getloadavg()), "steal_s": read_steal_seconds()}
@@ -116,5 +128,6 @@ def describe_machine() -> Dict[str, Any]:
         "cpu": read_cpu(),
         "memory_bytes": read_memory_bytes(),
         "git_commit": read_git_commit(Path(__file__).resolve().parent),
+        "project": {"branch": read_git_branch(Path()), "commit": read_git_commit(Path())},
         **describe_load(),
     }

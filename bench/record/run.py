@@ -175,7 +175,8 @@ class RunRecord:
 
     def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
         """Events of one class in the order they were measured, of one contender if given."""
-        chosen = [event for event in self.events if isinstance(event, kind)]
+        kinds = {one for one in set(map(type, self.events)) if issubclass(one, kind)}
+        chosen = [event for event in self.events if type(event) in kinds]
         return [e for e in chosen if contender in (None, getattr(e, "contender", None))]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, cast
 
+import numpy as np
 from pydantic import BaseModel, SerializeAsAny
 
 from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, SetupEvent
@@ -126,7 +127,11 @@ def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
 
 
 def compare_contenders(
-    baseline: RunRecord, baseline_name: str, contender: RunRecord, contender_name: str
+    baseline: RunRecord,
+    baseline_name: str,
+    contender: RunRecord,
+    contender_name: str,
+    with_speed: bool = True,
 ) -> Comparison:
     """Compare two contenders, of one record or of two.
 
@@ -154,7 +159,8 @@ def compare_contenders(
     speed = None
     parameters: List[ParametersEvent] = []
     if one_run:
-        speed = summarize_record_speed(baseline, baseline_name, contender_name)
+        if with_speed:  # or the training blocks alone
+            speed = summarize_record_speed(baseline, baseline_name, contender_name)
         speedup = speed.ratio if speed else speedup
         parameters = baseline.of_kind(ParametersEvent, contender_name)
     verdict, why = explain_verdict(speed, speedup)
@@ -182,34 +188,23 @@ def compare_contenders(
     return comparison
 
 
-def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
-    """Every contender of a record against the first one of another, or of the same record.
-
-    The first of another record is its baseline and left out, unless it is its only one; a
-    reference, which is trained to judge the others by, is always left out.
-    """
-    first, *others = contender.racing_names()
-    if baseline is not contender and not others:
-        others = [first]
-    name = baseline.contender_names()[0]
-    return [compare_contenders(baseline, name, contender, other) for other in others]
-
-
 def compare_losses(
     ours: Sequence[Optional[float]], theirs: Sequence[Optional[float]]
 ) -> Optional[LossDifference]:
     """The difference over the common steps; None where no step has two finite losses."""
-    steps = list(zip(ours, theirs))
-    pairs = [(a, b) for a, b in steps if a is not None and b is not None]
-    if not pairs:
+    steps = min(len(ours), len(theirs))
+    left, right = (np.array(side[:steps], dtype=float) for side in (ours, theirs))  # None: NaN
+    finite = np.isfinite(left) & np.isfinite(right)
+    if not finite.any():
         return None
-    differences = [abs(a - b) for a, b in pairs]
+    differences = np.abs(left - right)[finite]
+    different = (left != right) & ~(np.isnan(left) & np.isnan(right))
     return LossDifference(
-        steps=len(steps),
-        max_abs=max(differences),
-        mean_abs=sum(differences) / len(differences),
-        first_different_step=next((i for i, (a, b) in enumerate(steps) if a != b), None),
-        correlation=correlation(*(list(side) for side in zip(*pairs))),
+        steps=steps,
+        max_abs=float(differences.max()),
+        mean_abs=float(differences.mean()),
+        first_different_step=int(different.argmax()) if different.any() else None,
+        correlation=correlation(*cast("Sequence[Sequence[float]]", (left[finite], right[finite]))),
     )
 
 
@@ -229,14 +224,14 @@ def judge_parity(
         return "inconclusive", "the contenders have no blocks of the same steps"
     if not same_batches:
         return "inconclusive", "the contenders did not see the same batches"
-    steps = list(zip(*losses))
-    if any((a is None) != (b is None) for a, b in steps):
+    if any((a is None) != (b is None) for a, b in zip(*losses)):
         return "different", "the losses of only one contender became infinite or not a number"
-    if loss is None or any(a is None for a, _ in steps):
+    if loss is None or any(a is None for a, _ in zip(*losses)):
         return "inconclusive", "the losses of both contenders became infinite or not a number"
     if loss.first_different_step is None:
         return "identical", f"the losses of all {loss.steps} steps are bitwise equal"
-    first = [(a, b) for a, b in steps[:EARLY_STEPS] if a is not None and b is not None]
+    steps = zip(*(side[:EARLY_STEPS] for side in losses))
+    first = [(a, b) for a, b in steps if a is not None and b is not None]
     early = max(abs(a - b) / max(1.0, abs(a)) for a, b in first)
     if early > EARLY_TOLERANCE:
         return "different", (

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from ..record.events import BlockEvent, EvalEvent, ParametersEvent  # noqa: E402
+from ..record.events import EvalEvent, ParametersEvent  # noqa: E402
 from ..record.run import RunRecord, replace_atomically  # noqa: E402
+from .curves import COLUMNS, Series, list_series, thin_line, thin_marks  # noqa: E402
 
 # Curves that lie on each other must both be seen: broad and light below, thin and dark above.
 # (colour, line width, line, mark, size of the mark)
@@ -49,45 +52,22 @@ def choose_style(index: int, markers: bool) -> Dict[str, Any]:
 
 
 def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
-    """Close the figure and write `name`.png and `name`.svg in one move each; the paths written."""
+    """Close the figure and write `name`.png and `name`.svg in one move each; the paths written.
+
+    Texts are drawn as they are: a name may hold dollar signs, and bytes that are not UTF-8.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math("$\\mathdefault{" in text.get_text())  # the ticks of a log scale
+        text.set_text(text.get_text().encode(errors="backslashreplace").decode())
     png, svg = paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     plt.close(figure)
     figure.set_dpi(DPI)
     with replace_atomically(png) as stream:
-        FigureCanvasAgg(figure).print_png(stream)
+        FigureCanvasAgg(figure).print_png(stream, pil_kwargs={"compress_level": 3})
     figure.set_layout_engine("none")  # it was found; `savefig` would lay out and draw again
     with replace_atomically(svg) as stream:
         FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
     return paths
-
-
-class Series(NamedTuple):
-    """One contender of one record, with the name it is drawn under."""
-
-    label: str
-    record: RunRecord
-    name: str
-
-    def blocks(self) -> List[BlockEvent]:
-        return self.record.of_kind(BlockEvent, self.name)
-
-    def losses(self) -> Dict[int, float]:
-        """By step; a resumed run begins at the step where the run before it ended."""
-        return {
-            step: float("nan") if loss is None else loss
-            for block in self.blocks()
-            for step, loss in enumerate(block.losses, start=block.first_step)
-        }
-
-
-def list_series(records: List[RunRecord]) -> List[Series]:
-    """All contenders of all records; with several records a label names the run's folder too."""
-    runs = [r.folder.name if r.folder else r.document.run_id for r in records]
-    return [
-        Series(f"{run}: {name}" if len(records) > 1 else name, record, name)
-        for run, record in zip(runs, records)
-        for name in record.contender_names()
-    ]
 
 
 def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
@@ -113,9 +93,8 @@ def draw_loss(axes: Any, series: List[Series]) -> None:
     """Training loss of every step."""
     axes.set(title="Training loss", xlabel="step", ylabel="loss (nats)")
     for index, one in enumerate(series):
-        losses = one.losses()
-        style = choose_style(index, len(losses) < 2)
-        _plot(axes, losses, one.label, style)
+        style = choose_style(index, len(one.losses) < 2)
+        _plot(axes, *thin_line(one.steps, one.losses), one.label, style)
     _legend(axes)
 
 
@@ -133,19 +112,18 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
         reference = _reference(one, series) if index else None
         if reference is None:
             continue
-        ours, theirs = reference.losses(), one.losses()
-        common = [step for step in ours if step in theirs]
+        common, sizes = one.subtract(reference)
         counts.append(len(common))
-        different = {s: abs(ours[s] - theirs[s]) for s in common if ours[s] != theirs[s]}
-        infinite += [step for step, size in different.items() if not math.isfinite(size)][:1]
-        shown = {step: size for step, size in different.items() if math.isfinite(size)}
-        marks += shown.values()
+        infinite += common[~np.isfinite(sizes)][:1].tolist()
+        marked = np.isfinite(sizes) & (sizes > 0)
+        shown = thin_marks(common[marked], sizes[marked], log=True)
+        marks += shown[1].tolist()
         # equal differences are nested: the later, the smaller
         size = 4 + 2 * (len(series) - index)
         style = {**choose_style(index, True), "linestyle": "none", "markersize": size}
-        _plot(axes, shown, f"{one.label} against {reference.name}", style)
-    steps = {step for one in series for step in one.losses()} or {0}
-    axes.set_xlim(min(steps) - 1, max(max(steps) + 1, 2))
+        _plot(axes, *shown, f"{one.label} against {reference.name}", style)
+    ends = [one.steps[at] for one in series if len(one.steps) for at in (0, -1)] or [0]
+    axes.set_xlim(min(ends) - 1, max(*ends, 1) + 1)
     if marks:
         unmarked = "bitwise equal or not finite" if infinite else "bitwise equal"
         axes.set_title(f"Loss difference (steps without a mark are {unmarked})")
@@ -173,8 +151,8 @@ def draw_accuracy(axes: Any, series: List[Series]) -> None:
     axes.set(title="Validation accuracy", xlabel="epoch", ylabel="accuracy (%)")
     for index, one in enumerate(series):
         evals = one.record.of_kind(EvalEvent, one.name)
-        points = {e.epoch + 1: e.accuracy * 100 for e in evals}
-        _plot(axes, points, one.label, choose_style(index, True))
+        epochs, heights = [e.epoch + 1 for e in evals], [e.accuracy * 100 for e in evals]
+        _plot(axes, epochs, heights, one.label, choose_style(index, True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)
 
@@ -183,16 +161,16 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
     """The step time of each block over the time of the run; at the right the distributions."""
     axes.set(xlabel="time since the start (s)", ylabel="step time (ms)")
     axes.set_title("Train step time (one mark per block of steps)")
-    blocks = [[block for block in one.blocks() if block.kind == "steady"] for one in series]
-    times = [[b.duration_s / b.steps * 1e3 for b in each] for each in blocks]
-    shown = [index for index, each in enumerate(times) if each]
+    blocks = [[block for block in one.blocks if block.kind == "steady"] for one in series]
+    times = [np.array([b.duration_s / b.steps * 1e3 for b in each]) for each in blocks]
+    shown = [index for index, each in enumerate(times) if len(each)]
     if not shown:
         _say(axes, "no steady blocks")
         return
     for index in shown:
         style = {**choose_style(index, True), "linestyle": "none", "markersize": 5}
-        starts = [block.started_s for block in blocks[index]]
-        axes.plot(starts, times[index], label=series[index].label, **style)
+        starts = np.array([block.started_s for block in blocks[index]])
+        _plot(axes, *thin_marks(starts, times[index], log=False), series[index].label, style)
     end = max(block.started_s for each in blocks for block in each)
     width = max(end, 1.0) * 0.05
     positions = [end + width * (2 + 2 * rank) for rank, _ in enumerate(shown)]
@@ -236,7 +214,9 @@ def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
         for shift, (measure, label) in enumerate(measures.items()):
             points = {e.epoch + 1: getattr(e, measure) for e in events if getattr(e, measure)}
             marks += points.values()
-            _plot(axes, points, label, choose_style(index + shift, True))
+            _plot(
+                axes, list(points), list(points.values()), label, choose_style(index + shift, True)
+            )
     epochs = {(id(series[i].record), e.epoch) for i, events in pairs.items() for e in events}
     axes.set_xlim(0.5, max(epoch for _, epoch in epochs) + 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -268,9 +248,11 @@ def draw_facts(axes: Any, series: List[Series]) -> None:
     axes.text(0.02, 0.95, "\n".join(lines), va="top", fontsize=11, transform=axes.transAxes)
 
 
-def _plot(axes: Any, points: Dict[int, float], label: str, style: Dict[str, Any]) -> None:
-    if points:
-        axes.plot(list(points), list(points.values()), label=label, **style)
+def _plot(axes: Any, x: Any, y: Any, label: str, style: Dict[str, Any]) -> None:
+    """Many marks are one image in an SVG."""
+    if len(x):
+        many = style["linestyle"] == "none" and len(x) > COLUMNS
+        axes.plot(x, y, label=label, rasterized=many, **style)
 
 
 def _scale_by_decades(axes: Any, values: Sequence[float]) -> None:

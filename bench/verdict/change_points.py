@@ -15,7 +15,6 @@ and of changes found; docs/history.md has them.
 from __future__ import annotations
 
 import math
-from bisect import insort
 from dataclasses import dataclass
 from typing import List, Optional, Sequence
 
@@ -82,18 +81,40 @@ def _estimate_noise(x: np.ndarray) -> float:
 
 
 def _measure_costs(x: np.ndarray, noise: float) -> np.ndarray:
-    """Cost of the segment from i to before j, at [i, j]."""
+    """Cost of the segment from i to before j, at [i, j]; all segments at once.
+
+    A segment's order statistics and sums are differences of counts and sums up to j and up to i,
+    for each rank.
+    """
     count = len(x)
+    levels, ranks = np.unique(x - np.median(x), return_inverse=True)
+    at = np.zeros((count + 1, len(levels) + 1), dtype=np.int32)
+    at[np.arange(1, count + 1), ranks + 1] = 1
+    counts = at.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
+    sums = (at * np.append(0.0, levels)).cumsum(axis=0).cumsum(axis=1)
+    starts, ends = np.triu_indices(count + 1, 1)
+
+    def take(table: np.ndarray, rank: np.ndarray) -> np.ndarray:
+        """Over the values of each segment that are below the level of that rank."""
+        return np.asarray(table[ends, rank] - table[starts, rank])
+
+    def select(place: np.ndarray) -> np.ndarray:
+        """Each segment's value at that place, from 0, in the order of size."""
+        low, high = np.zeros(len(starts), dtype=np.int32), np.full(len(starts), len(levels) - 1)
+        for _ in range(len(levels).bit_length()):
+            middle = (low + high) // 2
+            above = take(counts, middle + 1) <= place
+            low, high = np.where(above, middle + 1, low), np.where(above, high, middle)
+        return np.asarray(levels[np.minimum(low, len(levels) - 1)])
+
+    sizes = ends - starts
+    medians = (select((sizes - 1) // 2) + select(sizes // 2)) / 2
+    far = LARGEST_DISTANCE * noise
+    edges = [np.searchsorted(levels, medians + shift) for shift in (-far, 0.0, far)]
+    (n0, s0), (n1, s1), (n2, s2) = ((take(counts, edge), take(sums, edge)) for edge in edges)
+    within = medians * (2 * n1 - n0 - n2) - (2 * s1 - s0 - s2)
     costs = np.full((count, count + 1), np.inf)
-    for start in range(count):
-        ordered: List[float] = []
-        medians = []
-        for value in x[start:]:
-            insort(ordered, value)
-            size = len(ordered)
-            medians.append((ordered[(size - 1) // 2] + ordered[size // 2]) / 2)
-        distances = np.abs(x[None, start:] - np.asarray(medians)[:, None]) / noise
-        costs[start, start + 1 :] = np.tril(np.minimum(distances, LARGEST_DISTANCE)).sum(axis=1)
+    costs[starts, ends] = within / noise + LARGEST_DISTANCE * (n0 + sizes - n2)
     return costs
 
 
@@ -107,19 +128,19 @@ def partition(
     """
     first = shortest if shortest_first is None else shortest_first
     count = len(costs)
-    best = [0.0] + [math.inf] * count
+    best = np.array([0.0] + [math.inf] * count)
     came_from = [0] * (count + 1)
     for end in range(first, count + 1):
-        for start in (0, *range(first, end - shortest + 1)):
-            cost = best[start] + costs[start, end] + (penalty if start else 0.0)
-            if cost < best[end]:
-                best[end], came_from[end] = cost, start
-    starts = []
+        starts = np.array([0, *range(first, end - shortest + 1)])
+        cost = best[starts] + costs[starts, end] + np.where(starts > 0, penalty, 0.0)
+        came_from[end] = starts[cost.argmin()]
+        best[end] = cost.min()
+    found: List[int] = []
     end = count
     while end > 0:
         end = came_from[end]
-        starts.append(end)
-    return starts[::-1]
+        found.append(end)
+    return found[::-1]
 
 
 def _merge_small(x: np.ndarray, starts: List[int], step: float) -> List[int]:

@@ -7,6 +7,7 @@ the interval already includes the disturbance.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ FREQUENCY_CHANGE = 0.05
 HOT_C = 90.0
 MAJOR_FAULTS_PER_S = 1.0
 OTHERS_CORES = 0.1  # used by other processes while the clock ran
+FIXED_WORK_BYTES, FIXED_WORK_REPEATS = 2**20, 8
 THERMAL = Path("/sys/class/thermal")
 CPUFREQ = Path("/sys/devices/system/cpu")
 
@@ -33,7 +35,18 @@ def read_conditions() -> Dict[str, Any]:
         "frequency_hz": read_frequency_hz(),
         "temperature_c": read_temperature_c(),
         "controller_cpu_s": time.process_time(),
+        "fixed_work_s": time_fixed_work(),
     }
+
+
+def time_fixed_work() -> float:
+    """The shortest time of a hash over FIXED_WORK_BYTES, in seconds: the machine's own speed."""
+    data, times = bytes(FIXED_WORK_BYTES), []
+    for _ in range(FIXED_WORK_REPEATS):
+        start = time.perf_counter()
+        hashlib.sha256(data)
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def read_frequency_hz(folder: Path = CPUFREQ) -> Optional[float]:

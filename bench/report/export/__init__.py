@@ -10,7 +10,7 @@ import tempfile
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Union
 
 from ...errors import InputError
 
@@ -38,13 +38,15 @@ FORMATS: Dict[str, Format] = {
 }
 
 
-def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) -> Optional[str]:
-    """Write `selected` to `out`, whole or not at all; return the text if `out` is None.
+def export(
+    selected: Sequence[Selected], format_name: str, out: Optional[Path]
+) -> Optional[Iterable[str]]:
+    """Write `selected` to `out`, whole or not at all; return the text's parts if `out` is None.
 
     Raises InputError if `out` exists or cannot be written, if a format that writes a folder gets
     none, and if a format refuses the selection.
     """
-    from ...record.run import write_atomically
+    from ...record.run import replace_atomically
 
     chosen = FORMATS[format_name]
     write = getattr(import_module(f"{__name__}.{chosen.module}"), chosen.function)
@@ -53,8 +55,7 @@ def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) 
             raise InputError(
                 f"--format {format_name} writes a folder and none was given; give --out FOLDER"
             )
-        text: str = write(selected)
-        return text
+        return _list_parts(write(selected))
     if out.exists():
         raise InputError(f"--out {out} exists already; give a new name")
     try:
@@ -62,13 +63,19 @@ def export(selected: Sequence[Selected], format_name: str, out: Optional[Path]) 
             with _new_folder(out) as folder:
                 write(selected, folder)
         else:
-            write_atomically(out, write(selected))
+            parts = _list_parts(write(selected))
+            with replace_atomically(out) as stream:
+                stream.writelines(part.encode(errors="backslashreplace") for part in parts)
     except OSError as error:
         raise InputError(
             f"--out {out} cannot be written ({error.strerror}); give a name in a folder that "
             "exists and that you may write to"
         ) from None
     return None
+
+
+def _list_parts(text: Union[str, Iterable[str]]) -> Iterable[str]:
+    return [text] if isinstance(text, str) else text
 
 
 @contextmanager

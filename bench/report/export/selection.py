@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
@@ -41,7 +42,7 @@ class Selected:
     run: Optional[str] = None
     named: bool = False
 
-    @property
+    @cached_property
     def summary(self) -> ContenderSummary:
         return summarize_contender(self.record, self.contender.name)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 from ...record.events import BlockEvent
+from ..before_after import compare_records
 from ..blocks import format_markdown
 from ..compare import build_report, build_run_report
-from ..comparison import compare_records
 from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of, step_time_s
 
 MACHINE_COLUMNS = [
@@ -24,13 +24,12 @@ MACHINE_COLUMNS = [
 ]
 
 
-def render_csv(selected: Sequence[Selected]) -> str:
-    """A row for each block, with everything a new analysis needs, below a heading.
+def render_csv(selected: Sequence[Selected]) -> Iterator[str]:
+    """A row for each block, with everything a new analysis needs, below a heading, line by line.
 
     The columns of a block are the fields of `BlockEvent`; lists are JSON, full precision
     throughout. A contender that measured no block has no row.
     """
-    rows = [row for one in selected for row in _create_rows(one)]
     apart = ("contender", *SETTINGS)  # a column of the block's; columns that all contenders share
     job = [*(name for name in describe_job_of(selected[0]) if name not in apart), *SETTINGS]
     block_fields = [name for name in BlockEvent.model_fields if name != "event"]
@@ -38,11 +37,14 @@ def render_csv(selected: Sequence[Selected]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    for row in (row for one in selected for row in _create_rows(one)):
+        writer.writerow(row)
+        yield stream.getvalue()
+        stream.seek(stream.truncate(0))
+    yield stream.getvalue()
 
 
-def _create_rows(selected: Selected) -> List[Dict[str, Any]]:
+def _create_rows(selected: Selected) -> Iterator[Dict[str, Any]]:
     document = selected.record.document
     shared = {
         **describe_job_of(selected),
@@ -50,14 +52,9 @@ def _create_rows(selected: Selected) -> List[Dict[str, Any]]:
         "created": document.created,
         **describe_machine_of(selected),
     }
-    return [
-        {
-            **shared,
-            **{name: _cell(value) for name, value in block.model_dump(exclude={"event"}).items()},
-            "step_time_s": step_time_s(block),
-        }
-        for block in selected.blocks()
-    ]
+    for block in selected.blocks():
+        fields = {name: _cell(value) for name, value in block if name != "event"}
+        yield {**shared, **fields, "step_time_s": step_time_s(block)}
 
 
 def _cell(value: Any) -> Any:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
+
+import numpy as np
 
 from ...errors import InputError
 from ...record.events import EvalEvent
+from ..curves import thin_line
 from .selection import Selected, step_time_s
 
 EXTRA = "tensorboard"
@@ -19,8 +22,7 @@ EXTRA = "tensorboard"
 class Point(NamedTuple):
     """A value of a curve; `step` counts updates, `time_s` is since the run's start."""
 
-    tag: str
-    value: Optional[float]
+    value: float  # NaN where not finite
     step: int
     time_s: float
 
@@ -43,30 +45,56 @@ def write_folder(selected: Sequence[Selected], folder: Path) -> None:
         target = folder.joinpath(*(part for part in (one.run, one.contender.name) if part))
         writer = FileWriter(str(target))
         try:
-            for point in list_points(one):
-                value = float("nan") if point.value is None else point.value
-                writer.add_summary(scalar(point.tag, value), point.step, start + point.time_s)
+            for tag, points in list_curves(one).items():
+                for point in points:
+                    writer.add_summary(scalar(tag, point.value), point.step, start + point.time_s)
         finally:
             writer.close()
 
 
-def list_points(selected: Selected) -> Iterator[Point]:
-    """The curves of a contender in the order measured.
+def list_curves(selected: Selected) -> Dict[str, List[Point]]:
+    """The curves of a contender by their tags, each in the order measured.
 
     A loss stands at the number of updates done before it; what is said of a block or of a
-    validation pass, at the number done after it.
+    validation pass, at the number done after it. A long curve has the smallest and the largest
+    value of each of `curves.COLUMNS` columns; TensorBoard shows no more.
     """
     evals = {e.epoch: e for e in selected.record.of_kind(EvalEvent, selected.contender.name)}
     blocks = selected.blocks()
-    for index, block in enumerate(blocks):
-        for offset, (loss, lr) in enumerate(zip(block.losses, block.lr)):
-            at = block.started_s + step_time_s(block) * (offset + 1)
-            yield Point("train/loss", loss, block.first_step + offset, at)
-            yield Point("train/lr", lr, block.first_step + offset, at)
-        step, end = block.first_step + block.steps, block.started_s + block.duration_s
-        yield Point("train/step_time_s", step_time_s(block), step, end)
-        last = index + 1 == len(blocks) or blocks[index + 1].epoch != block.epoch
+    if not blocks:
+        return {}
+    times, steps, passed = [], [], []
+    for block, following in zip(blocks, [*blocks[1:], None]):
+        count = np.arange(len(block.losses))
+        steps.append(block.first_step + count)
+        times.append(block.started_s + step_time_s(block) * (count + 1))
+        last = following is None or following.epoch != block.epoch
         if last and block.epoch in evals:
-            passed = evals[block.epoch]
-            yield Point("validation/accuracy", passed.accuracy, step, end + passed.duration_s)
-            yield Point("validation/loss", passed.loss, step, end + passed.duration_s)
+            done = evals[block.epoch]
+            end = block.started_s + block.duration_s + done.duration_s
+            passed.append((done, block.first_step + block.steps, end))
+    ends = [(b.first_step + b.steps, b.started_s + b.duration_s) for b in blocks]
+    at = [_join(steps), _join(times)]
+    return {
+        "train/loss": _thin(_join([block.losses for block in blocks]), *at),
+        "train/lr": _thin(_join([block.lr for block in blocks]), *at),
+        "train/step_time_s": _thin(_join([[step_time_s(b) for b in blocks]]), *_join([ends]).T),
+        "validation/accuracy": [Point(done.accuracy, *where) for done, *where in passed],
+        "validation/loss": [
+            Point(float("nan") if done.loss is None else done.loss, *where)
+            for done, *where in passed
+        ],
+    }
+
+
+def _join(parts: Sequence[Any]) -> np.ndarray:
+    """None becomes NaN."""
+    return np.concatenate([np.array(part, dtype=float) for part in parts])
+
+
+def _thin(values: np.ndarray, steps: np.ndarray, times_s: np.ndarray) -> List[Point]:
+    kept, values = thin_line(np.arange(len(values)), values)
+    return [
+        Point(v, int(s), t)
+        for v, s, t in zip(*(x.tolist() for x in (values, steps[kept], times_s[kept])))
+    ]

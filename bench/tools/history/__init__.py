@@ -21,6 +21,7 @@ class Metric(NamedTuple):
     form: str
     min_step: Optional[float]
     relative: bool = True
+    lower_is_better: bool = True
 
     @property
     def heading(self) -> str:
@@ -29,9 +30,10 @@ class Metric(NamedTuple):
 
 METRICS: Dict[str, Metric] = {
     "train_step_time_s": Metric("train step", "ms", 1e3, ".1f", 0.02),
-    "speedup": Metric("speedup", "", 1.0, ".3f", 0.02),
+    "speedup": Metric("speedup", "", 1.0, ".3f", 0.02, lower_is_better=False),
     "compile_s": Metric("compile", "s", 1.0, ".2f", 0.05),
     "peak_rss_bytes": Metric("peak memory", "MiB", 2.0**-20, ".0f", 0.02),
-    "accuracy": Metric("accuracy", "%", 100.0, ".1f", 0.01, relative=False),
+    "accuracy": Metric("accuracy", "%", 100.0, ".1f", 0.01, False, lower_is_better=False),
     "parity": Metric("parity", "", 1.0, "", None),
 }
+VERDICTS = ("different", "inconclusive", "equal within rounding", "identical")  # worst first

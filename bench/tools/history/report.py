@@ -8,7 +8,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from ...report.blocks import Block, Heading, Table, Text
 from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
-from . import METRICS, Metric
+from ...report.run_key import NONE
+from . import METRICS, VERDICTS, Metric
 from .series import Change, Curve, History, Series, Value
 
 SHOWN_POINTS = 30  # the newest in a line; the pictures show all
@@ -18,7 +19,6 @@ CHANGE_MARK = "|"
 SPANNED_STEPS = 4
 VERDICT_MARKS = {"identical": "=", "equal within rounding": "~", "different": "x"}
 OTHER_VERDICT_MARK = "?"
-VERDICTS = ("different", "inconclusive", "equal within rounding", "identical")
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-=+*#@"
 _ROUNDING = 1e-6  # of a bar: equal values have equal bars
@@ -50,9 +50,10 @@ def describe_series(series: Series, number: int) -> List[str]:
     """The workload, the machine, and the differences from the series before."""
     key = series.key
     variants = {value for name, value in key.items() if name.endswith(".oneflow")}
+    chosen = [f"{name} {key[name]}" for name in ("branch", "label") if key[name] != NONE]
     lines = [
-        f"{key['model']} on {Path(key['data']).name}, batch {key['batch_size']}, "
-        f"{key['image_size']} px; contenders: {key['contenders']}",
+        f"{key['model']} on {series.data}, batch {key['batch_size']}, "
+        f"{key['image_size']} px; contenders: " + "; ".join([key["contenders"], *chosen]),
         f"{key['processor']}, {key['cores']} cores, {key['memory']}; "
         f"OneFlow {' and '.join(sorted(variants))}",
     ]
@@ -192,10 +193,13 @@ def _draw_curve(axes: Any, curve: Curve, places: Dict[str, int], index: int) -> 
         float(VERDICTS.index(str(p.value)) if verdicts else p.value) * factor for p in curve.points
     ]
     axes.plot(at, heights, label=curve.contender, **style)
-    for place, point in zip(at, curve.points):
-        if point.low is not None and point.high is not None:
-            bounds = [point.low * factor, point.high * factor]
-            axes.plot([place, place], bounds, color=colour, linewidth=2.5, alpha=0.35)
+    bounds = [
+        (place, point.low * factor, point.high * factor)
+        for place, point in zip(at, curve.points)
+        if point.low is not None and point.high is not None
+    ]
+    if bounds:
+        axes.vlines(*zip(*bounds), color=colour, linewidth=2.5, alpha=0.35)
     starts = [0, *(change.index for change in curve.changes)]
     levels = [change.before for change in curve.changes[:1]] + [c.after for c in curve.changes]
     for start, end, level in zip(starts, [*starts[1:], len(at)], [] if verdicts else levels):

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from pydantic import BaseModel
 
 from ...errors import InputError, RecordError
-from ...record.events import SetupEvent
 from ...record.run import DOCUMENT_NAME, RunRecord, load_record
 from ...report.comparison import compare_contenders, summarize_contender
+from ...report.run_key import Key, create_series_key, list_differences
 from ...verdict.change_points import find_changes
-from . import METRICS
+from ...verdict.summary import judge_record_speed
+from . import METRICS, VERDICTS, Metric
 
-UNKNOWN = "unknown"  # not in the record
-NONE = "none"  # a setting that is not set
-NOT_PART_OF_A_SERIES = {"seed", "resume"}  # of the workload: they change from run to run
-Key = Dict[str, str]
 Value = Union[float, str]
 Progress = Callable[[int, int], None]
 
@@ -29,6 +39,7 @@ class Point(BaseModel):
     run_id: str
     created: str
     git_commit: Optional[str]  # of the suite
+    commit: Optional[str] = None  # of the folder that the run was started in
     value: Value
     low: Optional[float] = None
     high: Optional[float] = None
@@ -57,6 +68,7 @@ class Series(BaseModel):
     """Runs that may be compared with each other, and their differences from the series before."""
 
     key: Dict[str, str]
+    data: str  # the newest name of their folder
     differences: List[str]  # from the series before this one; empty for the first
     runs: List[str]  # run ids, oldest first
     first: str  # creation of the oldest and of the newest run
@@ -96,19 +108,28 @@ def find_runs(folders: Sequence[Path]) -> List[Path]:
 
 
 def load_history(
-    folders: Sequence[Path], metrics: Sequence[str], on_progress: Optional[Progress] = None
+    folders: Sequence[Path],
+    metrics: Sequence[str],
+    on_progress: Optional[Progress] = None,
+    selected: Optional[Mapping[str, str]] = None,
 ) -> History:
-    """Read the runs and build their history. Raises InputError if no complete run is left."""
+    """Read the runs and build their history, of those whose key has what is `selected`.
+
+    Raises InputError if no complete run is left.
+    """
     runs = find_runs(folders)
-    records, skipped = [], []
-    for number, run in enumerate(runs, start=1):
-        try:
-            records.append(load_record(run))
-        except RecordError as error:
-            skipped.append(str(error))
-        if on_progress:
-            on_progress(number, len(runs))
-    history = build_history(records, metrics)
+    skipped: List[str] = []
+
+    def read() -> Iterator[RunRecord]:
+        for number, run in enumerate(runs, start=1):
+            try:
+                yield load_record(run)
+            except RecordError as error:
+                skipped.append(str(error))
+            if on_progress:
+                on_progress(number, len(runs))
+
+    history = build_history(read(), metrics, selected)
     if not history.series:
         reasons = "; ".join([*skipped, *history.left_out])
         raise InputError(f"no complete run was found among {len(runs)}: {reasons}")
@@ -116,48 +137,79 @@ def load_history(
     return history
 
 
-def build_history(records: Sequence[RunRecord], metrics: Sequence[str]) -> History:
+class _Run(NamedTuple):
+    """What a history needs of a record; sorted by time."""
+
+    created: str
+    run_id: str
+    status: str
+    key: Key
+    data: str
+    commits: Dict[str, Optional[str]]
+    measured: List[Tuple[Any, ...]]
+
+
+def _reduce(record: RunRecord) -> _Run:
+    document, machine = record.document, record.document.environment_start
+    commits = {
+        "git_commit": machine.get("git_commit"),
+        "commit": (machine.get("project") or {}).get("commit"),
+    }
+    complete = document.status == "complete"
+    return _Run(
+        created=document.created,
+        run_id=document.run_id,
+        status=document.status,
+        key=create_series_key(record),
+        data=Path(document.workload.data).name,
+        commits=commits,
+        measured=list(_measure(record)) if complete else [],
+    )
+
+
+def build_history(
+    records: Iterable[RunRecord],
+    metrics: Sequence[str],
+    selected: Optional[Mapping[str, str]] = None,
+) -> History:
     """Group complete runs by the fields that must match; series of like keys are neighbours."""
-    groups: Dict[str, List[RunRecord]] = {}
+    groups: Dict[str, List[_Run]] = {}
     left_out = []
     seen = set()
-    for record in sorted(records, key=lambda r: (r.document.created, r.document.run_id)):
-        document = record.document
-        identity = (document.run_id, document.created)
-        if document.status != "complete":
-            left_out.append(f"{document.run_id}: it is {document.status}, not complete")
-        elif identity in seen:
-            left_out.append(f"{document.run_id}: a copy of a run that is there already")
+    for run in sorted(map(_reduce, records), key=lambda run: run[:2]):
+        others = [f"{k} {run.key[k]}" for k, v in (selected or {}).items() if run.key[k] != v]
+        if run.status != "complete":
+            left_out.append(f"{run.run_id}: it is {run.status}, not complete")
+        elif others:
+            left_out.append(f"{run.run_id}: {', '.join(others)}")
+        elif run[:2] in seen:
+            left_out.append(f"{run.run_id}: a copy of a run that is there already")
         else:
-            seen.add(identity)
-            groups.setdefault(json.dumps(create_series_key(record)), []).append(record)
+            seen.add(run[:2])
+            groups.setdefault(json.dumps(run.key), []).append(run)
     series: List[Series] = []
     for text in sorted(groups):
         key, members = json.loads(text), groups[text]
         series.append(
             Series(
                 key=key,
+                data=members[-1].data,
                 differences=list_differences(series[-1].key, key) if series else [],
-                runs=[record.document.run_id for record in members],
-                first=members[0].document.created,
-                last=members[-1].document.created,
+                runs=[run.run_id for run in members],
+                first=members[0].created,
+                last=members[-1].created,
                 curves=_build_curves(members, metrics),
             )
         )
     return History(series=series, left_out=left_out)
 
 
-def _build_curves(records: Sequence[RunRecord], metrics: Sequence[str]) -> List[Curve]:
+def _build_curves(runs: Sequence[_Run], metrics: Sequence[str]) -> List[Curve]:
     points: Dict[Tuple[str, str], List[Point]] = {}
-    for record in records:
-        document = record.document
-        for metric, contender, *values in _measure(record):
-            point = Point(
-                run_id=document.run_id,
-                created=document.created,
-                git_commit=document.environment_start.get("git_commit"),
-                **dict(zip(("value", "low", "high"), values)),
-            )
+    for run in runs:
+        for metric, contender, *values in run.measured:
+            named = dict(zip(("value", "low", "high"), values))
+            point = Point(run_id=run.run_id, created=run.created, **run.commits, **named)
             points.setdefault((metric, contender), []).append(point)
     return [
         Curve(metric=metric, contender=name, points=found, changes=mark_changes(metric, found))
@@ -182,11 +234,33 @@ def _measure(record: RunRecord) -> Iterator[Tuple[Any, ...]]:
         if summary.accuracy:
             yield "accuracy", name, summary.accuracy[-1]
     for name in record.racing_names()[1:]:
-        comparison = compare_contenders(record, names[0], record, name)
-        speedup = comparison.speedup
+        comparison = compare_contenders(record, names[0], record, name, with_speed=False)
+        judged = judge_record_speed(record, names[0], name)
+        speedup = judged.speedup if judged else comparison.speedup
         if speedup is not None:
             yield "speedup", name, speedup.ratio, speedup.low, speedup.high
         yield "parity", name, comparison.parity
+
+
+def find_worse(history: History) -> List[str]:
+    """A sentence for each curve whose newest level, or verdict, is worse than the one before it."""
+    worse = []
+    for number, series in enumerate(history.series, start=1):
+        for curve in series.curves:
+            change = curve.changes[-1] if curve.changes else None
+            if change and _is_worse(METRICS[curve.metric], change):
+                heading = METRICS[curve.metric].title
+                worse.append(
+                    f"series {number}: {heading} of {curve.contender} is worse from "
+                    f"{change.run_id} on"
+                )
+    return worse
+
+
+def _is_worse(metric: Metric, change: Change) -> bool:
+    if isinstance(change.before, str) or isinstance(change.after, str):
+        return VERDICTS.index(str(change.after)) < VERDICTS.index(str(change.before))
+    return (change.after > change.before) == metric.lower_is_better
 
 
 def mark_changes(metric: str, points: Sequence[Point]) -> List[Change]:
@@ -208,85 +282,4 @@ def mark_changes(metric: str, points: Sequence[Point]) -> List[Change]:
             relative=after / before - 1 if how.min_step and before else None,
         )
         for index, before, after in found
-    ]
-
-
-def create_series_key(record: RunRecord) -> Key:
-    """The fields that must match in a series, as text; those of a contender are `contender.field`.
-
-    They are the workload without its seed, the data sizes and the machine, and for each contender
-    its settings, OneFlow's version, the environment variables in effect and the BLAS kernel. The
-    suite's own commit is not among them, since a history shows its effect.
-    """
-    document, machine = record.document, record.document.environment_start
-    key = {
-        name: _format_field(value, NONE)
-        for name, value in document.workload.model_dump().items()
-        if name not in NOT_PART_OF_A_SERIES
-    }
-    for name in ("train_samples", "val_samples", "start_epoch"):
-        key[name] = str(getattr(document, name))
-    cpu, memory = machine.get("cpu") or {}, machine.get("memory_bytes")
-    key["processor"] = _format_field(cpu.get("model"))
-    key["cores"] = _format_field(cpu.get("cores"))
-    # in whole GiB: kernels keep some of the memory for themselves
-    key["memory"] = UNKNOWN if memory is None else f"{memory / 2**30:.0f} GiB"
-    key["contenders"] = ", ".join(record.contender_names())
-    kernels = machine.get("blas_kernel") or {}
-    for contender in document.contenders:
-        setups: List[SetupEvent] = record.of_kind(SetupEvent, contender.name)
-        software = setups[0].environment if setups else {}
-        settings = contender.model_dump(exclude={"name"})
-        facts = {name: _format_field(value, NONE) for name, value in settings.items()}
-        for name in ("oneflow", "variables"):
-            facts[name] = _format_field(software.get(name))
-        facts["blas_kernel"] = _format_field(kernels.get(contender.name))
-        key.update({f"{contender.name}.{name}": value for name, value in facts.items()})
-    return key
-
-
-def _format_field(value: Any, missing: str = UNKNOWN) -> str:
-    if value is None or value == "":
-        return missing
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def list_differences(before: Key, after: Key) -> List[str]:
-    """The differences, a phrase for each field: `batch_size 64 rather than 32`.
-
-    The same difference of several contenders is one phrase. Fields of a contender that only one key
-    has are left out, since the field `contenders` differs then.
-    """
-    phrases: Dict[Tuple[str, str, str], List[str]] = {}
-    shared = _names(before) & _names(after)
-    for field in [*after, *(name for name in before if name not in after)]:
-        contender, dot, name = field.rpartition(".")
-        if dot and contender not in shared:
-            continue
-        ours, theirs = before.get(field, UNKNOWN), after.get(field, UNKNOWN)
-        if ours != theirs:
-            phrases.setdefault((name, ours, theirs), []).append(contender)
-    words: List[str] = []
-    for (name, ours, theirs), contenders in phrases.items():
-        whose = "" if set(contenders) in ({""}, shared) else f" of {' and '.join(contenders)}"
-        if name == "variables":
-            words += [f"{part}{whose}" for part in _list_variables(ours, theirs)]
-        else:
-            words.append(f"{name}{whose} {theirs} rather than {ours}")
-    return words
-
-
-def _names(key: Key) -> Set[str]:
-    return set(key.get("contenders", "").split(", "))
-
-
-def _list_variables(before: str, after: str) -> List[str]:
-    """The environment variables that differ, one by one."""
-    if UNKNOWN in (before, after):
-        return [f"environment variables {after} rather than {before}"]
-    ours, theirs = json.loads(before), json.loads(after)
-    return [
-        f"{name} {theirs.get(name, 'unset')} rather than {ours.get(name, 'unset')}"
-        for name in sorted({*ours, *theirs})
-        if ours.get(name) != theirs.get(name)
     ]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from records import create_events, create_record, create_speed_events, save_record
 
 from oneflow_bench.bench.record.events import BlockEvent, EvalEvent, SetupEvent
 from oneflow_bench.bench.record.run import load_record
@@ -146,7 +147,10 @@ def test_a_checkpoint_is_where_a_run_goes_on_and_two_runs_can_be_compared(tmp_pa
     assert second < first
     done = bench("compare", tmp_path / "b", tmp_path / "c", "--json")
     assert done.returncode == 0
-    assert json.loads(done.stdout)["parity"] in ("identical", "equal within rounding")
+    assert json.loads(done.stdout)["comparisons"][0]["parity"] in (
+        "identical",
+        "equal within rounding",
+    )
     done = bench("compare", tmp_path / "a", tmp_path / "b")
     assert done.returncode == 3
     assert "same weights" in done.stdout
@@ -289,9 +293,26 @@ def test_cuda_where_there_is_none_is_refused(tmp_path):
 
 def test_records_that_cannot_be_read_or_compared_are_refused(tmp_path):
     refused(bench("plot", tmp_path), "no record at")
-    refused(bench("compare", tmp_path), "two stored runs or none, and 1 were given")
+    refused(bench("compare", tmp_path), "two stored runs, BEFORE and AFTER", "one was given")
     for flag in (["--lr", "0.1"], ["--budget", "9"], ["--no-speed"]):
         refused(bench("compare", tmp_path, tmp_path, *flag), f"{flag[0]} is for a new run")
+    refused(bench("compare", "--gate", "5%"), "--gate is for two stored runs")
+    run = save_record(create_record(create_events("eager")), tmp_path / "run")
+    refused(bench("compare", run, run), "one contender, eager, and nothing to compare it with")
+
+
+def test_before_and_after_are_compared_and_gated(tmp_path):
+    runs = []
+    for name, factor in (("before", 1.0), ("after", 1.2)):
+        speed = create_speed_events(0.1 * factor, 0.08 * factor, 0.1 * factor, 8)
+        record = create_record(create_events("eager"), create_events("graph"), more=speed)
+        runs.append(save_record(record, tmp_path / name))
+    done = bench("compare", *runs, "--gate", "5%", "--out", tmp_path / "out")
+    assert done.returncode == 1 and "Gate: eager, graph became slower" in done.stdout
+    stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert stored["slower"] == ["eager", "graph"] and (tmp_path / "out" / "report.md").exists()
+    assert bench("compare", *runs).returncode == 0
+    assert bench("compare", *reversed(runs), "--gate", "5%").returncode == 0
 
 
 def test_models_as_table_and_json():

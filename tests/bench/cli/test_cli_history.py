@@ -88,3 +88,14 @@ def test_help_shows_an_example_and_the_metrics(tmp_path):
     done = bench_history("--help", cwd=tmp_path)
     assert "\n  bench history\n" in done.stdout
     assert all(metric in done.stdout for metric in METRICS)
+
+
+def test_the_gate_ends_with_1_where_the_newest_level_is_worse(tmp_path):
+    for record in create_runs([0.08] * 4 + [0.12] * 4):
+        save_record(record, tmp_path / record.document.run_id)
+    words = [tmp_path, "--metric", "compile_s", "--metric", "train_step_time_s", "--gate"]
+    done = bench_history(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "gate: series 1: train step of graph is worse from run-04 on" in done.stderr
+    done = bench_history(*words, "--branch", "main", cwd=tmp_path)
+    assert done.returncode == 2 and "run-00: branch none" in done.stderr

@@ -8,9 +8,9 @@ from records import create_events, create_rank_record, create_record
 
 from oneflow_bench.bench.cli.run import judge_parities
 from oneflow_bench.bench.distributed.report import describe_parity, list_rank_blocks
+from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.blocks import Heading, Table, Text, format_markdown
 from oneflow_bench.bench.report.compare import build_report, dump_comparisons
-from oneflow_bench.bench.report.comparison import compare_records
 
 ZERO = {"graph-zero": "OneFlow 0.9.0 aborts"}
 

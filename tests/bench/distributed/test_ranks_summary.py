@@ -11,7 +11,7 @@ from oneflow_bench.bench.distributed.summary import (
     sent_bytes,
     summarize_ranks,
 )
-from oneflow_bench.bench.report.comparison import compare_records
+from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.verdict.statistics import Ratio
 
 RATIO = Ratio(ratio=1.6, low=1.5, high=1.7, count=9, paired=True, smallest_effect=0.01)

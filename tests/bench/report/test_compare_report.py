@@ -9,6 +9,7 @@ from records import create_events, create_record, create_speed_events
 
 from oneflow_bench.bench.record.events import SetupEvent
 from oneflow_bench.bench.record.run import RunRecord
+from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.blocks import Table, format_markdown
 from oneflow_bench.bench.report.compare import (
     build_report,
@@ -21,7 +22,6 @@ from oneflow_bench.bench.report.compare import (
 )
 from oneflow_bench.bench.report.comparison import (
     compare_contenders,
-    compare_records,
     summarize_contender,
 )
 

@@ -4,9 +4,9 @@ import pytest
 from records import create_events, create_record, create_speed_events
 
 from oneflow_bench.bench.record.run import RunRecord
+from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.comparison import (
     compare_contenders,
-    compare_records,
     summarize_contender,
 )
 
@@ -138,14 +138,3 @@ def test_every_contender_is_set_against_the_first():
     assert [(c.baseline.name, c.contender.name) for c in found] == [("eager", "a"), ("eager", "b")]
     # the differences of the parameters are each contender's own
     assert [[e.contender for e in c.parameter_difference] for c in found] == [["a"] * 2, ["b"] * 2]
-
-
-@pytest.mark.parametrize(
-    "names, expected",
-    [(["x"], ["x"]), (["x", "y"], ["y"]), (["x", "y", "z"], ["y", "z"])],
-)
-def test_the_contenders_of_another_record_are_set_against_the_first_of_this(names, expected):
-    ours = create_record(create_events("eager"), create_events("graph"))
-    theirs = create_record(*(create_events(name) for name in names))
-    found = compare_records(ours, theirs)
-    assert [(c.baseline.name, c.contender.name) for c in found] == [("eager", n) for n in expected]

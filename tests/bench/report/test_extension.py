@@ -8,9 +8,9 @@ from pydantic import BaseModel
 from records import create_events, create_record
 
 from oneflow_bench.bench.report import compare, comparison
+from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.blocks import Heading, format_markdown
 from oneflow_bench.bench.report.compare import build_report, dump_comparisons
-from oneflow_bench.bench.report.comparison import compare_records
 
 
 class Payload(BaseModel):

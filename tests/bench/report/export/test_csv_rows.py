@@ -16,7 +16,7 @@ LISTS = ("losses", "lr")
 
 
 def read(text):
-    return list(csv.DictReader(io.StringIO(text)))
+    return list(csv.DictReader(io.StringIO("".join(text))))
 
 
 def test_every_block_can_be_made_again_from_its_row(record):

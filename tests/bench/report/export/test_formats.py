@@ -16,7 +16,7 @@ TEXT = [name for name, chosen in FORMATS.items() if not chosen.is_folder]
 @pytest.mark.parametrize("name", TEXT)
 def test_text_goes_to_standard_output_or_to_a_file_alike(record, tmp_path, name):
     selected = select_contenders([record], None)
-    text = export(selected, name, None)
+    text = "".join(export(selected, name, None))
     assert text.endswith("\n") and not text.endswith("\n\n\n")
     assert export(selected, name, tmp_path / "out") is None
     assert (tmp_path / "out").read_text() == text

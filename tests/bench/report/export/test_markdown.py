@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from records import create_events, create_record, create_speed_events
 
+from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.report.compare import build_report
-from oneflow_bench.bench.report.comparison import compare_records
 from oneflow_bench.bench.report.export.selection import select_contenders
 from oneflow_bench.bench.report.export.tables import render_markdown as render
 

@@ -11,8 +11,10 @@ import pytest
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.events import BlockEvent, EvalEvent
+from oneflow_bench.bench.report.curves import COLUMNS
 from oneflow_bench.bench.report.export import export
 from oneflow_bench.bench.report.export.selection import select_contenders
+from oneflow_bench.bench.report.export.tensorboard import list_curves
 
 READER = """
 import json, sys
@@ -82,3 +84,18 @@ def test_the_extra_that_is_named_exists():
 
     setup = Path(__file__).resolve().parents[4] / "setup.py"
     assert f'"{EXTRA}": TENSORBOARD' in setup.read_text()
+
+
+def test_a_long_curve_keeps_its_extremes(record):
+    record.events += [
+        BlockEvent(
+            contender="graph", epoch=1, block=48 + i, turn=0, kind="steady", steps=100, cpu_s=1.0,
+            duration_s=1.0, started_s=100.0 + i, first_step=240 + 100 * i, lr=[0.1] * 100,
+            losses=[9.0 if (i, k) == (77, 50) else k / 100 for k in range(100)], labels_digest="",
+        )
+        for i in range(200)
+    ]  # fmt: skip
+    (graph,) = select_contenders([record], "graph")
+    points = list_curves(graph)["train/loss"]
+    assert len(points) <= 2 * COLUMNS and points[0].step == 0
+    assert [point.step for point in points if point.value == 9.0] == [240 + 7750]

@@ -6,7 +6,12 @@ from records import create_events, create_record, create_speed_events, save_reco
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.tools.history import METRICS
-from oneflow_bench.bench.tools.history.series import build_history, find_runs, load_history
+from oneflow_bench.bench.tools.history.series import (
+    build_history,
+    find_runs,
+    find_worse,
+    load_history,
+)
 
 ALL = list(METRICS)
 
@@ -120,3 +125,56 @@ def test_nothing_to_show_is_said_in_a_sentence(tmp_path, make, words):
     make(tmp_path / "results")
     with pytest.raises(InputError, match=words):
         load_history([tmp_path / "results"], ALL)
+
+
+def on_branch(record, branch, label=None, data="/a/photos", checksum="c" * 64):
+    document = record.document
+    document.environment_start.update(
+        project={"branch": branch, "commit": "abc"}, data_checksum=checksum
+    )
+    document.workload = document.workload.model_copy(update={"data": data})
+    document.measuring = document.measuring.model_copy(update={"label": label})
+    return record
+
+
+def test_two_alternating_branches_are_two_series_without_a_change():
+    times = [0.08, 0.1] * 8
+    runs = [on_branch(run, "ab"[i % 2]) for i, run in enumerate(create_runs(times))]
+    history = build_history(runs, ["train_step_time_s"])
+    assert [one.key["branch"] for one in history.series] == ["a", "b"]
+    assert history.series[1].differences == ["branch b rather than a"]
+    assert not any(curve.changes for one in history.series for curve in one.curves)
+    assert history.series[0].curves[0].points[0].commit == "abc"
+
+
+def test_a_branch_or_a_label_selects_and_a_label_splits():
+    runs = create_runs([0.08] * 4)
+    for run, where in zip(runs, [("main", "x"), ("main", "y"), ("main", "x"), ("other", None)]):
+        on_branch(run, *where)
+    assert sorted(one.runs for one in build_history(runs, []).series) == [
+        ["run-00", "run-02"], ["run-01"], ["run-03"]
+    ]  # fmt: skip
+    chosen = build_history(runs, [], {"branch": "main", "label": "x"})
+    assert [one.runs for one in chosen.series] == [["run-00", "run-02"]]
+    assert chosen.left_out == ["run-01: label y", "run-03: branch other, label none"]
+
+
+def test_data_are_known_by_their_checksum_and_never_by_their_folder():
+    runs = create_runs([0.08] * 4)
+    places = [("/a/photos", "c"), ("/moved/here", "c"), ("/a/photos", "d"), ("/a/photos", None)]
+    for run, (folder, checksum) in zip(runs, places):
+        on_branch(run, "main", data=folder, checksum=checksum and checksum * 64)
+    found = [one.runs for one in build_history(runs, []).series]
+    assert sorted(found) == [["run-00", "run-01"], ["run-02"], ["run-03"]]
+
+
+@pytest.mark.parametrize(
+    "times, worse",
+    [([0.08] * 6 + [0.1] * 4, True), ([0.1] * 6 + [0.08] * 4, False), ([0.08] * 10, False),
+     ([0.1] * 5 + [0.08] * 5 + [0.1] * 5, True), ([0.08] * 5 + [0.1] * 5 + [0.08] * 5, False)],
+)  # fmt: skip
+def test_the_newest_level_is_worse_by_the_changes_found(times, worse):
+    found = find_worse(build_history(create_runs(times), ["train_step_time_s", "speedup"]))
+    assert len(found) == 2 * worse
+    if worse:
+        assert found[0].startswith("series 1: train step of graph is worse from run-")

@@ -5,7 +5,7 @@ from histories import create_run
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.record.events import SetupEvent
-from oneflow_bench.bench.tools.history.series import create_series_key, list_differences
+from oneflow_bench.bench.report.run_key import create_series_key, list_differences
 
 
 def test_runs_that_differ_in_seed_and_time_alone_share_a_key():

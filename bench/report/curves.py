@@ -1,0 +1,107 @@
+"""The curves that pictures and exports show, thinned to what a screen can show of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Dict, List, Tuple
+
+import numpy as np
+
+from ..record.events import BlockEvent
+from ..record.run import RunRecord
+
+COLUMNS = 1000  # of a line: the pixels of a picture
+CELLS = (120, 60)  # of marks, across and up
+CHUNK = 2**16  # marks looked at together
+
+
+@dataclass(frozen=True)
+class Series:
+    """One contender of one record, with the name it is drawn under."""
+
+    label: str
+    record: RunRecord
+    name: str
+
+    @cached_property
+    def blocks(self) -> List[BlockEvent]:
+        return self.record.of_kind(BlockEvent, self.name)
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """Of the losses; a resumed run begins at the step where the run before it ended."""
+        ranges = [
+            np.arange(b.first_step, b.first_step + len(b.losses), dtype=np.int32)
+            for b in self.blocks
+        ]
+        return np.concatenate([np.zeros(0, dtype=np.int32), *ranges])
+
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """NaN where not finite."""
+        parts = [np.array(block.losses, dtype=float) for block in self.blocks]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def subtract(self, reference: Series) -> Tuple[np.ndarray, np.ndarray]:
+        """The common steps, and the absolute differences of their losses."""
+        if np.array_equal(self.steps, reference.steps):
+            sizes = reference.losses - self.losses
+            return self.steps, np.abs(sizes, out=sizes)
+        common, left, right = np.intersect1d(reference.steps, self.steps, True, return_indices=True)
+        return common, np.abs(reference.losses[left] - self.losses[right])
+
+
+def thin_line(x: np.ndarray, y: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest value of each of COLUMNS columns: a screen shows the same line.
+
+    Values that are not finite break the line, so a column keeps its first one. Short lines are
+    returned as they are.
+    """
+    if len(x) <= 2 * COLUMNS:
+        return x, y
+    ends = np.linspace(0, len(y), COLUMNS + 1).astype(int)
+    kept = set()
+    for start, part in zip(ends, np.split(y, ends[1:-1])):
+        finite = np.flatnonzero(np.isfinite(part))
+        if len(finite):
+            kept |= {start + finite[part[finite].argmin()], start + finite[part[finite].argmax()]}
+        if len(finite) < len(part):
+            kept.add(start + np.isfinite(part).argmin())
+    chosen = sorted(kept)
+    return x[chosen], y[chosen]
+
+
+def thin_marks(x: np.ndarray, y: np.ndarray, log: bool) -> Tuple[np.ndarray, np.ndarray]:
+    """One of the marks in each cell of a grid; a cell is smaller than a mark.
+
+    `log` says that the y axis has a log scale. Few marks are returned as they are.
+    """
+    if len(x) <= 2 * COLUMNS:
+        return x, y
+    scale = np.log if log else np.asarray
+    axes = []
+    for values, cells, to in ((x, CELLS[0], np.asarray), (y, CELLS[1], scale)):
+        low, high = (float(to(end)) for end in (values.min(), values.max()))
+        axes.append((values, to, low, cells / ((high - low) or 1.0)))
+    seen: Dict[int, int] = {}  # cell -> its first mark
+    for start in range(0, len(x), CHUNK):
+        columns, rows = (
+            ((to(values[start : start + CHUNK]) - low) * factor).astype(int)
+            for values, to, low, factor in axes
+        )
+        grid, first = np.unique(columns * (CELLS[1] + 1) + rows, return_index=True)
+        for cell, place in zip(grid.tolist(), first.tolist()):
+            seen.setdefault(cell, start + place)
+    kept = sorted(seen.values())
+    return x[kept], y[kept]
+
+
+def list_series(records: List[RunRecord]) -> List[Series]:
+    """All contenders of all records; with several records a label names the run's folder too."""
+    runs = [r.folder.name if r.folder else r.document.run_id for r in records]
+    return [
+        Series(f"{run}: {name}" if len(records) > 1 else name, record, name)
+        for run, record in zip(runs, records)
+        for name in record.contender_names()
+    ]

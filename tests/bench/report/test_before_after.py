@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from golden import shown
+from records import create_events, create_record, create_speed_events
+
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.record.events import ConditionsEvent
+from oneflow_bench.bench.report.before_after import (
+    build_runs_report,
+    compare_records,
+    compare_runs,
+    dump_runs,
+    pair_contenders,
+)
+
+
+def create_run(factor=1.0, fixed_work_s=None, control=1.0, **changes):
+    """Eager and graph with a speed phase; all times are multiplied by `factor`."""
+    eager, graph = 0.1 * factor, 0.08 * factor
+    speed = create_speed_events(eager, graph, eager * control, 8, seed=int(factor * 100))
+    record = create_record(create_events("eager"), create_events("graph"), more=speed)
+    if fixed_work_s:
+        record.events.append(
+            ConditionsEvent(when="after", started_s=1, conditions={"fixed_work_s": fixed_work_s})
+        )
+    record.document.workload = record.document.workload.model_copy(update=changes)
+    return record
+
+
+def verdicts(found):
+    return [one.speed_verdict for one in found.comparisons]
+
+
+def test_contenders_of_the_same_name_are_paired():
+    found = compare_records(create_run(), create_run())
+    assert [(c.baseline.name, c.contender.name) for c in found] == [("eager",) * 2, ("graph",) * 2]
+    eager, graph = (create_record(create_events(name)) for name in ("eager", "graph"))
+    assert pair_contenders(eager, graph) == [("eager", "graph")]  # the only ones
+    assert compare_runs(eager, create_run()).left_out == ["graph"]
+
+
+def test_without_a_common_name_the_error_lists_the_names_of_both():
+    ours = create_record(create_events("eager"), create_events("graph"))
+    theirs = create_record(create_events("a"), create_events("b"))
+    with pytest.raises(InputError, match="has eager, graph and run test has a, b, and no name"):
+        compare_runs(ours, theirs)
+
+
+def test_a_slowdown_of_both_modes_is_seen_and_gated():
+    found = compare_runs(create_run(), create_run(1.3), gate=0.05)
+    assert verdicts(found) == ["slower", "slower"] and found.slower == ["eager", "graph"]
+    assert found.comparisons[0].speedup.ratio == pytest.approx(1 / 1.3, abs=0.01)
+    assert "Gate: eager, graph became slower by more than 5 %." in shown(build_runs_report(found))
+
+
+@pytest.mark.parametrize("factor, gate", [(1.0, 0.05), (1.03, 0.05), (0.7, 0.05), (1.3, 0.5)])
+def test_the_gate_lets_pass_what_is_not_beyond_it(factor, gate):
+    assert compare_runs(create_run(), create_run(factor), gate).slower == []
+
+
+def test_a_slowdown_that_the_machine_had_too_is_no_verdict():
+    found = compare_runs(create_run(1, 0.01), create_run(1.3, 0.013), gate=0.05)
+    assert verdicts(found) == ["inconclusive"] * 2 and found.slower == []
+    assert "took 1.300 times as long" in found.comparisons[0].speed_reason
+    half = compare_runs(create_run(1, 0.01), create_run(1.3, 0.011), gate=0.05)
+    assert half.slower == ["eager", "graph"]  # 18 % remain
+    assert compare_runs(create_run(1, 0.01), create_run(1, 0.02), gate=0.05).slower == []
+
+
+def test_a_run_whose_control_differs_from_itself_gives_no_verdict():
+    found = compare_runs(create_run(), create_run(1.3, control=1.2), gate=0.05)
+    assert found.slower == [] and "the control of test differs" in found.comparisons[1].speed_reason
+
+
+def test_other_work_and_another_machine_give_no_verdict_and_stand_in_the_table():
+    after = create_run(1.3, batch_size=64)
+    after.document.environment_start = {"python": "3.9.1", "cpu": {"model": "Other", "cores": 8}}
+    found = compare_runs(create_run(), after, gate=0.05)
+    assert found.slower == [] and "(batch_size, processor, cores)" in found.judgements[0].reason
+    assert ("Python of the suite", "unknown", "3.9.1") in found.differences
+    assert ["batch_size", "32", "64"] in json.loads(dump_runs(found))["differences"]
+    assert "Other" in shown(build_runs_report(found, brief=True))
+
+
+def test_runs_without_fresh_processes_are_compared_without_a_verdict():
+    before, after = (create_record(create_events("eager", time)) for time in (0.1, 0.2))
+    found = compare_runs(before, after, gate=0.05)
+    assert verdicts(found) == ["inconclusive"] and found.slower == []
+    assert "did not take turns" in found.comparisons[0].speed_reason
+    assert "Run both without `--no-speed`" in found.judgements[0].reason
