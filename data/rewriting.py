@@ -8,7 +8,6 @@ the same endless sequence of records.
 
 from __future__ import annotations
 
-import io
 import random
 import shlex
 from dataclasses import replace
@@ -16,8 +15,6 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
-
-from PIL import Image
 
 from .errors import DataError
 from .index import (
@@ -40,6 +37,7 @@ from .ofrecord_file import (
     parse_record,
     read_messages,
 )
+from .pictures import read_jpeg_size
 from .validate import validate_dataset
 from .writer import check_target, new_folder
 
@@ -179,7 +177,7 @@ def _write_train(dataset: DatasetInfo, chosen: Set[Position], folder: Path) -> D
         for position, record in _records(dataset):
             if position in chosen:
                 writers[totals.num_samples % parts].write(record)
-                totals.add(record.label, Image.open(io.BytesIO(record.encoded)).size)
+                totals.add(record.label, read_jpeg_size(record.encoded))
     return {**totals.describe(max(len(dataset.classes), 1)), **describe_parts(writers)}
 
 

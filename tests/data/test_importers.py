@@ -59,14 +59,14 @@ def test_a_rotation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     Image.new("RGB", (10, 6)).save(tmp_path / "r.jpg", exif=exif)
-    (tmp_path / "upright.jpg").write_bytes(convert_file(tmp_path / "r.jpg", 90))
+    (tmp_path / "upright.jpg").write_bytes(convert_file(tmp_path / "r.jpg", 90)[0])
     with Image.open(tmp_path / "upright.jpg") as image:
         assert image.size == (6, 10) and image.getexif().get(ORIENTATION, 1) == 1
 
 
 def test_large_pictures_are_scaled_to_max_side(tmp_path):
     (tmp_path / "a.jpg").write_bytes(create_jpeg(size=(40, 20)))
-    (tmp_path / "b.jpg").write_bytes(convert_file(tmp_path / "a.jpg", 90, max_side=10))
+    (tmp_path / "b.jpg").write_bytes(convert_file(tmp_path / "a.jpg", 90, max_side=10)[0])
     with Image.open(tmp_path / "b.jpg") as image:
         assert image.size == (10, 5)
 
