@@ -36,7 +36,7 @@ from .pictures import (
 from .writer import Description, Sample, check_target, write_dataset
 
 _SHUFFLE_SEED = 0
-_CHUNK = 32  # pictures that a process converts at a time
+_CHUNK = 32
 _CHUNKS_PER_WORKER = 4  # under way; bounds memory
 _PR_SET_PDEATHSIG = 1
 _DIGIT_SIDE = 32
@@ -82,9 +82,11 @@ def import_imagefolder(
     convert = partial(_convert_chunk, quality=quality, max_side=max_side)
     description = Description(root.resolve().name, classes, quality, source="imagefolder")
     processes = workers or len(os.sched_getaffinity(0))
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with OneFlow loaded hangs
     unreadable: List[str] = []
     with ExitStack() as stack:
-        pool = stack.enter_context(_start_pool(processes)) if processes > 1 else None
+        started = ProcessPoolExecutor(processes, spawn, _end_with_parent, (os.getpid(),))
+        pool = stack.enter_context(started) if processes > 1 else None
         converted = {
             name: stack.enter_context(closing(_convert_all(convert, pictures, pool, processes)))
             for name, pictures in (("train", train), ("val", val))
@@ -109,12 +111,10 @@ def import_imagefolder(
         dataset = write_dataset(target, description, splits, parts, counter)
     for sentence in unreadable:
         on_note(f"skipped: {sentence}")
+    for name, count in zip(dataset.classes, dataset.train.class_counts or ()):
+        if count == 0:
+            on_note(f"none of the training pictures of {name} could be read")
     return dataset
-
-
-def _start_pool(processes: int) -> ProcessPoolExecutor:
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process with OneFlow loaded hangs
-    return ProcessPoolExecutor(processes, spawn, _end_with_parent, (os.getpid(),))
 
 
 def _end_with_parent(parent: int) -> None:
