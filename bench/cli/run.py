@@ -69,6 +69,8 @@ def execute_specs(
         workload["readers"] = readers
     with ProgressBar("images") as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
     contenders = complete_contenders(contenders, plan.workload, request.weak, command == "compare")
     environments = RuntimeResolver()
     check_contenders(contenders, environments)
