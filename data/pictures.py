@@ -33,6 +33,7 @@ MAX_ASPECT = 1_000
 _EXIF_ORIENTATION = 0x0112
 _JPEG_FORMATS = ("JPEG", "MPO")
 _COLOURS = {"Gray": "Gray", "CMYK": "CMYK", "YCCK": "CMYK"}  # all others are read as RGB
+_LEVELS = np.arange(256)
 # warnings of libjpeg after which the picture is whole
 _HARMLESS = re.compile("extraneous bytes|Invalid SOS parameters|Adobe color transform|JFIF")
 
@@ -68,8 +69,9 @@ def read_jpeg_size(encoded: bytes) -> Tuple[int, int]:
 
 def _measure(pixels: np.ndarray) -> ImageFacts:
     height, width = pixels.shape[:2]
-    counts = np.array(Image.fromarray(pixels).histogram()).reshape(3, 256)
-    sums, squares = counts @ np.arange(256), counts @ np.arange(256) ** 2
+    channels = pixels.reshape(-1, 3).T
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in channels])
+    sums, squares = counts @ _LEVELS, counts @ _LEVELS**2
     return ImageFacts(width, height, tuple(sums.tolist()), tuple(squares.tolist()))
 
 
@@ -131,9 +133,9 @@ def _check_limits(width: int, height: int) -> None:
             raise ValueError(f"it has {width} x {height} pixels; at most {most} {unit} are read")
 
 
-def open_picture(encoded: bytes) -> Image.Image:
+def open_picture(encoded: bytes, opened: Optional[Image.Image] = None) -> Image.Image:
     """The first picture of a file, decoded. Raises nearly anything for a damaged one."""
-    image = Image.open(io.BytesIO(encoded), formats=READ_FORMATS)
+    image = opened or Image.open(io.BytesIO(encoded), formats=READ_FORMATS)
     _check_limits(*image.size)
     if image.format in _JPEG_FORMATS:
         _decode_whole(encoded)
@@ -157,7 +159,7 @@ def convert_file(
             pixels = _decode_whole(original)
             if image.getexif().get(_EXIF_ORIENTATION, 1) == 1:
                 return original, _measure(pixels)
-        upright = convert_to_rgb(open_picture(original))
+        upright = convert_to_rgb(open_picture(original, image))
     if max_side is not None and max(upright.size) > max_side:
         upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     encoded = encode_jpeg(upright, quality)
