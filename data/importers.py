@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -130,7 +130,7 @@ def _convert_all(
     pictures: Sequence[Labelled],
     pool: Optional[ProcessPoolExecutor],
     processes: int,
-) -> Iterator[Converted]:
+) -> Generator[Converted, None, None]:
     """The samples of the pictures in order, made in this process or in those of a pool."""
     chunks = (pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK))
     if pool is None:

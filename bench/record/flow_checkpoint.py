@@ -119,7 +119,7 @@ def _check_growth(data: bytes) -> None:
             memoized += 1
             if before.startswith("TUPLE"):
                 tuples.add(index)
-        elif opcode.name == "DUP" or (opcode.name.endswith("GET") and int(argument) in tuples):
+        elif opcode.name == "DUP" or (opcode.name.endswith("GET") and int(argument or 0) in tuples):
             shared += 1
         before = opcode.name
     if shared > _MAX_SHARED_TUPLES:
