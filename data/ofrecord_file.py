@@ -212,7 +212,7 @@ def parse_record(message: bytes, where: str) -> Record:
 
 def _single_value(record: Any, key: str, kinds: Tuple[str, ...], where: str) -> Any:
     if key not in record.feature:
-        found = ", ".join(sorted(record.feature)) or "nothing"
+        found = ", ".join(sorted(map(str, record.feature))) or "nothing"  # bytes if not UTF-8
         raise DataError(f"{where} has no '{key}' (it has {found}); {_REMEDY}")
     kind = record.feature[key].WhichOneof("kind")
     if kind not in kinds:

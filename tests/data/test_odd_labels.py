@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from data_samples import create_jpeg, create_part
+from data_samples import create_jpeg, create_message, create_part
 
 from oneflow_bench.data import DataError, inspect_dataset, load_dataset, validate_dataset
 from oneflow_bench.data.resharding import reshard_dataset
+from oneflow_bench.data.validate import scan_part
 
 SIZES = {"image_size": 8, "batch_size": 2}
 
@@ -72,3 +73,13 @@ def test_a_pipe_as_index_is_not_read(indexed_dataset):
     os.mkfifo(indexed_dataset / "index.json")
     with pytest.raises(DataError, match="is no index .*pipe or a device"):
         load_dataset(indexed_dataset)
+
+
+def test_keys_that_are_not_utf8_are_named(tmp_path):
+    message = create_message(image=("bytes_list", [create_jpeg()]), label=("int32_list", [0]))
+    odd = message.replace(b"class/label", b"class/\xff\xfe\xfdel").replace(
+        b"encoded", b"\xffncoded"
+    )
+    path = create_part(tmp_path / "part-00000", [odd])
+    with pytest.raises(DataError, match="record 0 has no .encoded. .it has b"):
+        scan_part(path)
