@@ -37,12 +37,12 @@ $(STAMP): requirements.lock setup.py
 	@python=$$(PYTHON="$(PYTHON)" sh tools/find_python.sh) || exit 2; \
 	echo "setting up $(VENV) with $$python (about 2 GB, some minutes; once)"; \
 	rm -rf $(VENV) && "$$python" -m venv $(VENV)
-	@$(BIN)/pip install --disable-pip-version-check -q -r requirements.lock
+	@$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements.lock
 	@$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
 lock: setup ## resolve requirements.in anew (needs uv on the PATH)
-	uv pip compile --universal --python-version 3.8 requirements.in -o requirements.lock
+	uv pip compile --generate-hashes --universal --python-version 3.8 requirements.in -o requirements.lock
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) build *.egg-info

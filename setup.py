@@ -73,6 +73,7 @@ setup(
         "scipy>=1.9",
         "matplotlib>=3.6",
         "pillow>=9",
+        "simplejpeg>=1.6",  # reports libjpeg's warnings, which Pillow hides
     ],
     extras_require={
         "tensorboard": TENSORBOARD,

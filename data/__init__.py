@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from .errors import DataError
 from .importers import import_imagefolder, make_digits
 from .index import DatasetInfo, SplitInfo, default_dataset_path, load_dataset
-from .pictures import InputScale, find_pictures, imagenet_names, load_labels, read_picture
+from .inputs import InputScale, find_pictures, imagenet_names, load_labels, read_picture
+from .resharding import reshard_dataset
 from .rewriting import (
     RankParts,
     assign_parts,
     count_subset,
-    reshard_dataset,
     share_dataset,
     take_share,
     write_subset,

@@ -7,15 +7,18 @@ Machine Learning Repository (CC BY 4.0), the copy that scikit-learn ships.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import random
-from concurrent.futures import ProcessPoolExecutor
+import signal
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -28,13 +31,14 @@ from .pictures import (
     convert_file,
     convert_to_rgb,
     encode_jpeg,
-    measure_jpeg,
+    is_picture,
 )
 from .writer import Description, Sample, check_target, write_dataset
 
 _SHUFFLE_SEED = 0
-_WINDOW_PER_WORKER = 64  # pictures under way; bounds memory
-_CHUNK = 8
+_CHUNK = 32
+_CHUNKS_PER_WORKER = 4  # under way; bounds memory
+_PR_SET_PDEATHSIG = 1
 _DIGIT_SIDE = 32
 _DIGIT_PARTS = 2
 _LEVELS = 16
@@ -46,6 +50,9 @@ _SOURCE = (
 )
 
 Labelled = Tuple[Path, int]
+Converted = Union[Sample, str]  # a sentence for a file that cannot be read
+Convert = Callable[[Sequence[Labelled]], List[Converted]]
+Note = Callable[[str], None]
 
 
 def import_imagefolder(
@@ -56,60 +63,113 @@ def import_imagefolder(
     quality: int = DEFAULT_QUALITY,
     max_side: Optional[int] = None,
     on_progress: Optional[Progress] = None,
+    skip_unreadable: bool = False,
+    on_note: Note = lambda sentence: None,
 ) -> DatasetInfo:
     """Convert a folder in ImageNet's layout (`validation/` serves for `val/`) into OFRecord.
 
-    Classes are the folders of train/ in sorted order. RGB JPEGs are stored as they are; any
-    other picture, and one above `max_side` pixels, is converted and encoded at `quality`. Pictures
-    are shuffled once with a fixed seed; the result does not depend on `workers` (processes;
-    default: one a core). Raises DataError for a missing split, no pictures, a validation class that
-    training lacks, an unreadable picture, a target that is not empty.
+    Classes are the folders of train/ in sorted order; hidden folders and files are left out. RGB
+    JPEGs are stored as they are; any other picture, and one above `max_side` pixels, is converted
+    and encoded at `quality`. Pictures are shuffled once with a fixed seed; the result does not
+    depend on `workers` (processes; default: one a core). `on_note` gets a sentence for each file
+    that `skip_unreadable` left out and each class without pictures to validate on. Raises DataError
+    for a missing split, a class without training pictures or with validation ones alone, a target
+    that is not empty, and for unreadable pictures, with all of them.
     """
     root, target = Path(folder), Path(out_dir)
     check_target(target)
-    classes, train, val = _list_pictures(root)
-    convert = partial(_convert_one, quality=quality, max_side=max_side)
+    classes, train, val = _list_pictures(root, on_note)
+    convert = partial(_convert_chunk, quality=quality, max_side=max_side)
     description = Description(root.resolve().name, classes, quality, source="imagefolder")
-    processes = workers or os.cpu_count() or 1
+    processes = workers or len(os.sched_getaffinity(0))
     spawn = multiprocessing.get_context("spawn")  # a fork of a process with OneFlow loaded hangs
-    with ProcessPoolExecutor(processes, spawn) if processes > 1 else nullcontext() as pool:
-        splits = {
-            "train": _convert_all(convert, train, pool, processes),
-            "val": _convert_all(convert, val, pool, processes),
+    unreadable: List[str] = []
+    with ExitStack() as stack:
+        started = ProcessPoolExecutor(processes, spawn, _end_with_parent, (os.getpid(),))
+        pool = stack.enter_context(started) if processes > 1 else None
+        converted = {
+            name: stack.enter_context(closing(_convert_all(convert, pictures, pool, processes)))
+            for name, pictures in (("train", train), ("val", val))
         }
+
+        def keep_readable(name: str) -> Iterator[Sample]:
+            for one in converted[name]:
+                if isinstance(one, Sample):
+                    yield one
+                else:
+                    unreadable.append(one)
+            if unreadable and not skip_unreadable:
+                later = (one for split in converted.values() for one in split)
+                unreadable.extend(one for one in later if isinstance(one, str))
+                raise DataError(
+                    f"{len(unreadable)} of {len(train) + len(val)} files cannot be used; "
+                    "--skip-unreadable goes on without them:\n  " + "\n  ".join(unreadable)
+                )
+
         counter = RecordCounter(len(train) + len(val), on_progress)
-        return write_dataset(target, description, splits, parts, counter)
+        splits = {name: keep_readable(name) for name in converted}
+        dataset = write_dataset(target, description, splits, parts, counter)
+    for sentence in unreadable:
+        on_note(f"skipped: {sentence}")
+    for name, count in zip(dataset.classes, dataset.train.class_counts or ()):
+        if count == 0:
+            on_note(f"none of the training pictures of {name} could be read")
+    return dataset
+
+
+def _end_with_parent(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and let the kernel end this process with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the call
+        os._exit(1)
 
 
 def _convert_all(
-    convert: Callable[[Labelled], Sample],
+    convert: Convert,
     pictures: Sequence[Labelled],
     pool: Optional[ProcessPoolExecutor],
     processes: int,
-) -> Iterator[Sample]:
+) -> Generator[Converted, None, None]:
     """The samples of the pictures in order, made in this process or in those of a pool."""
+    chunks = (pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK))
     if pool is None:
-        yield from map(convert, pictures)
+        for chunk in chunks:
+            yield from convert(chunk)
         return
-    window = processes * _WINDOW_PER_WORKER
-    for start in range(0, len(pictures), window):
-        chosen = pictures[start : start + window]
+    waiting: Deque[Future[List[Converted]]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(convert, chunk))
+            if len(waiting) == processes * _CHUNKS_PER_WORKER:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool:
+        raise DataError(
+            f"a process converting {pictures[0][0].parent.parent} died, as happens when "
+            f"memory runs out; give less than --workers {processes}"
+        ) from None
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+def _convert_chunk(
+    pictures: Sequence[Labelled], quality: int, max_side: Optional[int]
+) -> List[Converted]:
+    converted: List[Converted] = []
+    for path, label in pictures:
         try:
-            yield from pool.map(convert, chosen, chunksize=_CHUNK)
-        except BrokenProcessPool:
-            raise DataError(
-                f"a process converting {chosen[0][0].parent.parent} died, as happens when "
-                f"memory runs out; give less than --workers {processes}"
-            ) from None
+            encoded, facts = convert_file(path, quality, max_side)
+        except DataError as error:
+            converted.append(str(error))
+        else:
+            converted.append(Sample(encoded, label, facts))
+    return converted
 
 
-def _convert_one(picture: Labelled, quality: int, max_side: Optional[int]) -> Sample:
-    path, label = picture
-    encoded = convert_file(path, quality, max_side)
-    return Sample(encoded, label, measure_jpeg(encoded, str(path)))
-
-
-def _list_pictures(root: Path) -> Tuple[List[str], List[Labelled], List[Labelled]]:
+def _list_pictures(root: Path, on_note: Note) -> Tuple[List[str], List[Labelled], List[Labelled]]:
     if not root.is_dir():
         raise DataError(f"{root} is no folder; give one with train/CLASS/ and val/CLASS/ pictures")
     train_folder, val_folder = find_split_folder(root, "train"), find_split_folder(root, "val")
@@ -120,28 +180,59 @@ def _list_pictures(root: Path) -> Tuple[List[str], List[Labelled], List[Labelled
             f"{val_folder / unknown[0]} is a class that {train_folder} does not have; "
             "add training pictures of it or remove it"
         )
-    return classes, _shuffled(train_folder, classes), _shuffled(val_folder, classes)
+    (train, empty), (val, not_validated) = (
+        _shuffled(split, classes, on_note) for split in (train_folder, val_folder)
+    )
+    if empty:
+        raise DataError(
+            f"{train_folder} holds no pictures of {len(empty)} classes: {', '.join(empty)}; add "
+            "some or remove their folders"
+        )
+    if not_validated:
+        on_note(f"{val_folder} has no pictures of {', '.join(not_validated)}")
+    return classes, train, val
 
 
 def _subfolders(folder: Path) -> List[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    dangling = [entry for entry in visible if entry.is_symlink() and not entry.exists()]
+    if dangling:
+        raise DataError(
+            f"{dangling[0]} is a link to {os.readlink(dangling[0])}, which does not exist; mend it "
+            "or remove it"
+        )
+    return sorted(entry.name for entry in visible if entry.is_dir())
 
 
-def _shuffled(folder: Path, classes: Sequence[str]) -> List[Labelled]:
+def _shuffled(
+    folder: Path, classes: Sequence[str], on_note: Note
+) -> Tuple[List[Labelled], List[str]]:
+    """The labelled pictures of a split in a fixed random order, and the classes without any."""
+    by_class = [_list_files(folder / name) for name in classes]
     pictures = [
-        (path, label)
-        for label, name in enumerate(classes)
-        if (folder / name).is_dir()
-        for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+        (path, label) for label, paths in enumerate(by_class) for path in paths if is_picture(path)
     ]
+    kinds = ", ".join(PICTURE_SUFFIXES)
     if not pictures:
         raise DataError(
             f"{folder} holds no pictures; expected {folder.name}/CLASS/ folders with files of type "
-            + ", ".join(PICTURE_SUFFIXES)
+            f"{kinds}"
         )
+    others = [path for paths in by_class for path in paths if not is_picture(path)]
+    if others:
+        on_note(f"left out {len(others)} files, first {others[0]}: their type is none of {kinds}")
+    filled = {label for _, label in pictures}
     random.Random(_SHUFFLE_SEED).shuffle(pictures)
-    return pictures
+    return pictures, [name for label, name in enumerate(classes) if label not in filled]
+
+
+def _list_files(folder: Path) -> List[Path]:
+    """All files below a folder in the order of their paths; nothing that is hidden."""
+    found: List[Path] = []
+    for inside, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(inside, name) for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 def make_digits(out_dir: Path, on_progress: Optional[Progress] = None) -> DatasetInfo:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Callable, Counter, Dict, List, Mapping, Optional, Tuple
 
 from .errors import DataError
+from .files import read_regular
 from .ofrecord_file import count_records
 
 SCHEMA_VERSION = 1
 INDEX_NAME = "index.json"
+_MAX_INDEX_BYTES = 1 << 28
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation")}
 # per channel, 0..255: means and deviations commonly used for ImageNet, for sets without an index
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
@@ -60,6 +62,13 @@ class SampleTotals:
         self.num_samples += 1
         self.class_counts[label] += 1
         self._extend(size)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> SampleTotals:
+        """Those that `describe` gave for an index."""
+        sizes = (tuple(stored[name]) for name in ("min_image_size", "max_image_size"))
+        counts = Counter(dict(enumerate(stored["class_counts"])))
+        return cls(stored["num_samples"], +counts, *sizes)
 
     def merge(self, other: SampleTotals) -> None:
         self.num_samples += other.num_samples
@@ -160,6 +169,11 @@ def load_dataset(path: Path) -> DatasetInfo:
     Raises DataError for a missing or empty folder, a missing split or part file, a bad index.
     """
     root = Path(path)
+    if root.exists() and not root.is_dir():
+        raise DataError(
+            f"{root} is a file, and a dataset is a folder with train/ and val/; give that folder, "
+            "or make one of pictures with bench data import imagefolder"
+        )
     if not root.is_dir():
         raise DataError(
             f"dataset folder {root} does not exist; give a folder with train/ and val/, "
@@ -222,7 +236,8 @@ def find_split_folder(root: Path, split: str) -> Path:
 
 def read_index(root: Path) -> Dict[str, Any]:
     """The index of a dataset as JSON, not checked."""
-    index: Dict[str, Any] = json.loads((root / INDEX_NAME).read_text(encoding="utf-8"))
+    text = read_regular(root / INDEX_NAME, _MAX_INDEX_BYTES).decode("utf-8-sig")
+    index: Dict[str, Any] = json.loads(text)
     return index
 
 
@@ -255,7 +270,15 @@ def _load_indexed(root: Path) -> DatasetInfo:
         )
     except DataError:
         raise
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise DataError(
             f"{index_file} is no index of a dataset ({type(error).__name__}: {error}); "
             "make or import the dataset again, or remove the file to have the parts scanned"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from .errors import DataError
+from .files import open_regular
 
 
 class PartWriter:
@@ -162,7 +163,7 @@ def count_records(path: Path) -> int:
 def open_to_read(path: Path) -> Iterator[BinaryIO]:
     """A file of a dataset. Raises DataError if it cannot be opened."""
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); {_REMEDY}") from None
     with file:
@@ -211,7 +212,7 @@ def parse_record(message: bytes, where: str) -> Record:
 
 def _single_value(record: Any, key: str, kinds: Tuple[str, ...], where: str) -> Any:
     if key not in record.feature:
-        found = ", ".join(sorted(record.feature)) or "nothing"
+        found = ", ".join(sorted(map(str, record.feature))) or "nothing"  # bytes if not UTF-8
         raise DataError(f"{where} has no '{key}' (it has {found}); {_REMEDY}")
     kind = record.feature[key].WhichOneof("kind")
     if kind not in kinds:

@@ -1,29 +1,41 @@
-"""Pictures with Pillow: as RGB JPEGs for a dataset, as a model's input, and the names of classes.
+"""Pictures as whole RGB JPEGs, read with limits on formats and sizes.
 
 OneFlow 0.9.0 reads a grayscale JPEG wrongly, corrupts its heap on CMYK, ignores EXIF rotation, and
-ends the process on a damaged file. So only whole RGB JPEGs are stored or accepted.
+ends the process on a damaged file. So only whole RGB JPEGs are stored or accepted. Pillow passes a
+JPEG whose scan ends early; simplejpeg reports libjpeg's warning of it.
 """
 
 from __future__ import annotations
 
-import glob
 import io
-import json
+import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
-from PIL import Image, ImageOps
+import simplejpeg
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError
+from .files import read_regular
 
 DEFAULT_QUALITY = 90
+# no other format is tried, so that a file cannot choose which of Pillow's plug-ins reads it
+READ_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+PICTURE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"
+)  # fmt: skip
+MAX_BYTES = 1 << 28  # of one picture's file
+MAX_PIXELS = 89_478_485  # Pillow's own limit
+MAX_SIDE = 32_767  # OneFlow 0.9.0 crashes when it crops a higher picture
+MAX_ASPECT = 1_000
 _EXIF_ORIENTATION = 0x0112
 _JPEG_FORMATS = ("JPEG", "MPO")
-# that Pillow raises on damaged or oversized files, depending on the format
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_COLOURS = {"Gray": "Gray", "CMYK": "CMYK", "YCCK": "CMYK"}  # all others are read as RGB
+_LEVELS = np.arange(256)
+# warnings of libjpeg after which the picture is whole
+_HARMLESS = re.compile("extraneous bytes|Invalid SOS parameters|Adobe color transform|JFIF")
 
 
 class ImageFacts(NamedTuple):
@@ -38,62 +50,128 @@ class ImageFacts(NamedTuple):
 def check_jpeg(encoded: bytes, where: str) -> Tuple[int, int]:
     """Decode a stored image; returns (width, height). `where` names it in errors.
 
-    Raises DataError unless the bytes are a whole JPEG with three channels.
+    Raises DataError unless the bytes are a whole JPEG with three channels, within the limits.
     """
-    return _decode_jpeg(encoded, where).size
+    height, width = _decode_jpeg(encoded, where).shape[:2]
+    return width, height
 
 
 def measure_jpeg(encoded: bytes, where: str) -> ImageFacts:
     """As `check_jpeg`, with the exact integer sums that mean and deviation are made of."""
-    image = _decode_jpeg(encoded, where)
-    pixels = np.asarray(image, dtype=np.uint32).reshape(-1, 3)
-    sums = pixels.sum(axis=0, dtype=np.uint64).tolist()
-    squares = (pixels * pixels).sum(axis=0, dtype=np.uint64).tolist()
-    return ImageFacts(*image.size, tuple(sums), tuple(squares))
+    return _measure(_decode_jpeg(encoded, where))
 
 
-def _decode_jpeg(encoded: bytes, where: str) -> Image.Image:
+def read_jpeg_size(encoded: bytes) -> Tuple[int, int]:
+    """(width, height) of a JPEG that was checked before."""
+    height, width, *_ = simplejpeg.decode_jpeg_header(encoded, strict=False)
+    return width, height
+
+
+def _measure(pixels: np.ndarray) -> ImageFacts:
+    height, width = pixels.shape[:2]
+    channels = pixels.reshape(-1, 3).T
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in channels])
+    sums, squares = counts @ _LEVELS, counts @ _LEVELS**2
+    return ImageFacts(width, height, tuple(sums.tolist()), tuple(squares.tolist()))
+
+
+def _decode_jpeg(encoded: bytes, where: str) -> np.ndarray:
     try:
-        image = Image.open(io.BytesIO(encoded))
-        image.load()
-    except DECODE_ERRORS as error:
-        raise DataError(
-            f"{where} holds an image that cannot be decoded ({_in_one_line(error)}); "
-            "write or import the dataset again"
-        ) from None
-    if image.format not in _JPEG_FORMATS or image.mode != "RGB":
-        raise DataError(
-            f"{where} holds a {image.format} image of mode {image.mode} where OneFlow's decoder "
-            "needs an RGB JPEG; import the pictures again with bench data import imagefolder"
-        )
+        pixels = _decode_whole(encoded)
+    except Exception as error:  # a damaged file raises nearly anything
+        reason, found = _in_one_line(error), _identify(encoded)
+        if found is None or found in [(name, "RGB") for name in _JPEG_FORMATS]:
+            raise DataError(
+                f"{where} holds an image that cannot be decoded ({reason}); "
+                "write or import the dataset again"
+            ) from None
+        raise _no_rgb_jpeg(where, *found) from None
+    if pixels.shape[2] != 3:
+        raise _no_rgb_jpeg(where, "JPEG", {1: "L", 4: "CMYK"}[pixels.shape[2]])
+    return pixels
+
+
+def _no_rgb_jpeg(where: str, kind: Optional[str], mode: str) -> DataError:
+    return DataError(
+        f"{where} holds a {kind} image of mode {mode} where OneFlow's decoder needs an RGB JPEG; "
+        "import the pictures again with bench data import imagefolder"
+    )
+
+
+def _identify(encoded: bytes) -> Optional[Tuple[Optional[str], str]]:
+    """Format and mode of a picture; None for what is none."""
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=READ_FORMATS)
+    except Exception:
+        return None
+    return image.format, image.mode
+
+
+def _decode_whole(encoded: bytes) -> np.ndarray:
+    """The pixels (H, W, C) of a JPEG. Raises ValueError where a part of it is missing."""
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded, strict=False)
+    _check_limits(width, height)
+    wanted = _COLOURS.get(colours, "RGB")
+    try:
+        pixels = simplejpeg.decode_jpeg(encoded, wanted)
+    except ValueError as error:
+        if not _HARMLESS.search(str(error)):
+            raise
+        pixels = simplejpeg.decode_jpeg(encoded, wanted, strict=False)
+    return np.asarray(pixels)
+
+
+def _check_limits(width: int, height: int) -> None:
+    """Raise ValueError for a size that OneFlow or the memory would not stand."""
+    low, high = sorted((width, height))
+    for value, most, unit in (
+        (high, MAX_SIDE, "pixels a side"),
+        (width * height, MAX_PIXELS, "pixels"),
+        (high / max(low, 1), MAX_ASPECT, "times as long as wide"),
+    ):
+        if value > most or low < 1:
+            raise ValueError(f"it has {width} x {height} pixels; at most {most} {unit} are read")
+
+
+def open_picture(encoded: bytes, opened: Optional[Image.Image] = None) -> Image.Image:
+    """The first picture of a file, decoded. Raises nearly anything for a damaged one."""
+    image = opened or Image.open(io.BytesIO(encoded), formats=READ_FORMATS)
+    _check_limits(*image.size)
+    if image.format in _JPEG_FORMATS:
+        _decode_whole(encoded)
+    image.load()
     return image
 
 
-def convert_file(path: Path, quality: int, max_side: Optional[int] = None) -> bytes:
-    """The picture at `path` as bytes of an upright RGB JPEG.
+def convert_file(
+    path: Path, quality: int, max_side: Optional[int] = None
+) -> Tuple[bytes, ImageFacts]:
+    """The picture at `path` as bytes of an upright RGB JPEG, and its sizes and sums.
 
     An RGB JPEG without rotation, not above `max_side` pixels, is passed through unchanged;
     transparency is laid on white. Raises DataError if the picture cannot be read.
     """
-    with _reading(path):
-        original = path.read_bytes()
-        image = Image.open(io.BytesIO(original))
-        image.load()
-        rotation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        is_plain = image.format == "JPEG" and image.mode == "RGB" and rotation == 1
+    with reading(path):
+        original = read_regular(path, MAX_BYTES)
+        image = Image.open(io.BytesIO(original), formats=READ_FORMATS)
+        is_plain = image.format == "JPEG" and image.mode == "RGB"
         if is_plain and (max_side is None or max(image.size) <= max_side):
-            return original
-        upright = convert_to_rgb(image)
+            pixels = _decode_whole(original)
+            if image.getexif().get(_EXIF_ORIENTATION, 1) == 1:
+                return original, _measure(pixels)
+        upright = convert_to_rgb(open_picture(original, image))
     if max_side is not None and max(upright.size) > max_side:
         upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return encode_jpeg(upright, quality)
+    encoded = encode_jpeg(upright, quality)
+    return encoded, measure_jpeg(encoded, str(path))
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Raise whatever Pillow raises for a damaged file as a DataError that names the file."""
     try:
         yield
-    except DECODE_ERRORS as error:
+    except Exception as error:  # a damaged file raises nearly anything
         raise DataError(
             f"{path} cannot be read as a picture ({_in_one_line(error)}); repair or remove it"
         ) from None
@@ -124,102 +202,14 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
 
 def _in_one_line(error: BaseException) -> str:
     """An error's text without line breaks."""
+    if isinstance(error, UnidentifiedImageError):  # its text names a buffer
+        return f"it is none of {', '.join(READ_FORMATS)}, or its beginning is damaged"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
-_IMAGENET_FILE = Path(__file__).resolve().parent / "imagenet_names.json"
-
-
-def imagenet_names() -> Tuple[str, ...]:
-    """The 1,000 classes of ILSVRC2012 in the order of their labels."""
-    return tuple(json.loads(_IMAGENET_FILE.read_text(encoding="utf-8"))["classes"])
-
-
-def load_labels(path: Path) -> Tuple[str, ...]:
-    """Names from a text file, one a line in the order of the labels, or a JSON list of them.
-
-    Raises DataError for a file that cannot be read or holds no names.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"the labels {path} cannot be read ({reason}); give a text file with a name a line, or "
-            "a JSON list of names"
-        ) from None
-    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    stripped = [name.strip() for name in names] if is_list else []
-    while stripped and not stripped[-1]:
-        stripped.pop()
-    if not stripped:
-        raise DataError(f"the labels {path} hold no list of names; give one name a line")
-    return tuple(stripped)
-
-
-PICTURE_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-)
-
-
-@dataclass(frozen=True)
-class InputScale:
-    """How pixels become a model's input: side in pixels; mean and std per channel in 0..255.
-
-    The shorter side is brought to image_size * resize_ratio and the centre is cropped, as in the
-    validation of the suite's own loader.
-    """
-
-    image_size: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    resize_ratio: float
-
-
-def find_pictures(sources: Sequence[str]) -> List[Path]:
-    """Files that the arguments name: files as they are, pictures of a folder, matches of a pattern.
-
-    A folder gives the files whose suffix is a picture's, in the order of their names. Raises
-    DataError for a missing file, an empty folder, and a pattern without a match.
-    """
-    found: List[Path] = []
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-            if not inside:
-                raise DataError(f"the folder {source} holds no pictures (.jpg, .png and the like)")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            matches = sorted(Path(p) for p in glob.glob(source, recursive=True))
-            files = [match for match in matches if match.is_file()]
-            if not files:
-                raise DataError(f"{source} is no file and no pattern that matches one")
-            found += files
-    return found
-
-
-def read_picture(path: Path, scale: InputScale) -> np.ndarray:
-    """The picture as float32 (3, S, S), normalised. Raises DataError if it is none."""
-    with _reading(path), Image.open(path) as opened:
-        image = convert_to_rgb(opened)
-    size = scale.image_size
-    ratio = round(size * scale.resize_ratio) / min(image.size)
-    width, height = (max(size, round(side * ratio)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    pixels = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.float32)
-    scaled = (pixels - np.asarray(scale.mean, np.float32)) / np.asarray(scale.std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+def is_picture(path: Path) -> bool:
+    """Whether a path is named as a picture and is not hidden; it may still not be readable."""
+    is_named = path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    return is_named and not path.is_dir()

@@ -1,4 +1,4 @@
-"""Datasets made of another's records: in other part files, fewer of each class, or for readers.
+"""Datasets made of another's records: fewer of each class, or for readers.
 
 A reader of OneFlow 0.9.0 in a process of a group takes its rank's run of the folder's part files by
 itself. Reader r has to give the same batches wherever it runs. So its folder holds links to its own
@@ -8,23 +8,16 @@ the same endless sequence of records.
 
 from __future__ import annotations
 
-import io
 import random
 import shlex
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
-
-from PIL import Image
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from .errors import DataError
 from .index import (
     INDEX_NAME,
     DatasetInfo,
-    Progress,
-    RecordCounter,
     SampleTotals,
     SplitInfo,
     load_dataset,
@@ -32,7 +25,6 @@ from .index import (
     save_index,
 )
 from .ofrecord_file import (
-    PartWriter,
     Record,
     count_records,
     describe_parts,
@@ -40,91 +32,11 @@ from .ofrecord_file import (
     parse_record,
     read_messages,
 )
-from .validate import validate_dataset
-from .writer import check_target, new_folder
+from .pictures import read_jpeg_size
+from .writer import new_folder
 
 Position = Tuple[int, int]  # part file, record in it
-StageProgress = Callable[[str, int, int], None]  # (stage, records done, records in all)
-# files open at a time: systems commonly allow 1,024, and ImageNet is often cut into as many parts
-_OPEN_PARTS = 256
 READERS_FOLDER = "readers"
-
-
-def reshard_dataset(
-    path: Path, parts: int, out_dir: Path, on_progress: Optional[StageProgress] = None
-) -> Dict[str, Any]:
-    """Write the dataset at `path` again, as `parts` part files for each split.
-
-    Record i of a split, in the order in which one reader gives them (part after part), goes to part
-    i mod `parts`, its message byte for byte. So the next b records of each of `parts` readers
-    together are the next `parts` * b records of one reader of `path`. An index is carried over with
-    the checksums of the new parts. All is written to a folder beside `out_dir` and renamed at the
-    end.
-
-    Returns a description ready for JSON, with the splits as in an index. Raises DataError for
-    a target that is not empty, less than one part, more parts than samples, and all that
-    `validate_dataset` refuses.
-    """
-    check_target(out_dir)
-    if parts < 1:
-        raise DataError(f"{parts} part files cannot hold a dataset; give --parts 1 or more")
-    dataset = load_dataset(path)
-    fewest = min(dataset.splits.values(), key=lambda split: split.num_samples)
-    if fewest.num_samples < parts:
-        raise DataError(
-            f"{fewest.folder} has {fewest.num_samples} images for {parts} part files; "
-            f"give --parts {fewest.num_samples} or less"
-        )
-    # the least batch and image size, since only the part files are to be checked
-    checked = validate_dataset(
-        path, image_size=1, batch_size=1, on_progress=_stage("checking", on_progress)
-    )
-    counter = RecordCounter(checked.num_samples, _stage("writing", on_progress))
-    with new_folder(out_dir) as folder:
-        written = {
-            name: _write_split(split, folder / name, parts, counter)
-            for name, split in checked.splits.items()
-        }
-        if checked.has_index:
-            index = read_index(checked.root)
-            for name, described in written.items():
-                index["splits"][name].update(described)
-            save_index(folder, index)
-    return {
-        "name": load_dataset(out_dir).name,
-        "path": str(out_dir),
-        "source": str(path),
-        "index": checked.has_index,
-        "splits": written,
-    }
-
-
-def _stage(name: str, on_progress: Optional[StageProgress]) -> Optional[Progress]:
-    return partial(on_progress, name) if on_progress else None
-
-
-def _write_split(
-    split: SplitInfo, folder: Path, parts: int, counter: RecordCounter
-) -> Dict[str, Any]:
-    folder.mkdir()
-    written: List[PartWriter] = []
-    for first in range(0, parts, _OPEN_PARTS):
-        numbers = range(first, min(first + _OPEN_PARTS, parts))
-        with open_parts(folder, numbers) as writers:
-            messages = chain.from_iterable(map(read_messages, split.part_files))
-            for position, message in enumerate(messages):
-                if position % parts in numbers:
-                    writers[position % parts - first].write_message(message)
-                    counter.add()
-        written += writers
-    described = describe_parts(written)
-    copied = sum(part["num_samples"] for part in described["parts"])
-    if copied != split.num_samples:
-        raise DataError(
-            f"{split.folder} gave {copied} records and had {split.num_samples} when it was "
-            "checked; leave it alone while it is copied and reshard it again"
-        )
-    return {"num_samples": copied, **described}
 
 
 def count_subset(class_counts: Sequence[int], percent: float) -> List[int]:
@@ -179,7 +91,7 @@ def _write_train(dataset: DatasetInfo, chosen: Set[Position], folder: Path) -> D
         for position, record in _records(dataset):
             if position in chosen:
                 writers[totals.num_samples % parts].write(record)
-                totals.add(record.label, Image.open(io.BytesIO(record.encoded)).size)
+                totals.add(record.label, read_jpeg_size(record.encoded))
     return {**totals.describe(max(len(dataset.classes), 1)), **describe_parts(writers)}
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .errors import DataError
 from .index import (
@@ -23,30 +24,39 @@ from .index import (
     SampleTotals,
     SplitInfo,
     load_dataset,
+    read_index,
 )
 from .ofrecord_file import open_to_read, parse_record, read_messages
 from .pictures import check_jpeg
 
 _CHUNK_BYTES = 1 << 20
+MAX_LABEL = 999_999  # a model has an output for each label up to the largest
 
 
-def inspect_dataset(path: Path) -> Dict[str, Any]:
+def inspect_dataset(path: Path, scan: bool = True) -> Dict[str, Any]:
     """A description ready for JSON: counts, image sizes, checksums, and `problems` (sentences).
 
-    Raises DataError if the folder is no dataset at all; damaged parts are listed as problems,
-    each with its first damage. Sizes are [width, height] in pixels.
+    Without `scan` it is that of the index, which must be there. Raises DataError if the folder is
+    no dataset at all; damaged parts are listed as problems, each with its first damage. Sizes are
+    [width, height] in pixels.
     """
     dataset = load_dataset(path)
     problems: List[str] = []
-    splits = {
-        name: _inspect_split(split, dataset, problems) for name, split in dataset.splits.items()
-    }
+    stored = {} if scan else read_index(dataset.root)["splits"]
+    splits, counts = {}, []
+    for name, split in dataset.splits.items():
+        known = len(problems)
+        totals = SampleTotals.read(stored[name]) if stored else _scan(split, dataset, problems)
+        unchanged = len(problems) == known if split.parts else None
+        splits[name] = _describe_split(split, totals, dataset, unchanged)
+        counts.append(totals.class_counts)
+    if not dataset.has_index and not problems:
+        problems += filter(None, [explain_label_base(dataset.root, counts)])
     return {
         "name": dataset.name,
         "path": str(dataset.root),
         "index": dataset.has_index,
-        "classes": len(dataset.classes)
-        or max(len(split["images_per_class"]) for split in splits.values()),
+        "classes": dataset.num_classes or 1 + max(max(one, default=-1) for one in counts),
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "random_crop": dataset.random_crop,
@@ -56,17 +66,34 @@ def inspect_dataset(path: Path) -> Dict[str, Any]:
     }
 
 
-def _inspect_split(split: SplitInfo, dataset: DatasetInfo, problems: List[str]) -> Dict[str, Any]:
+def explain_label_base(root: Path, counts: Sequence[Mapping[int, int]]) -> Optional[str]:
+    """A sentence if the least label of all splits is above 0, as where a tool counts from 1."""
+    labels = {label for split in counts for label, images in split.items() if images}
+    low, high = min(labels, default=0), max(labels, default=0)
+    if low == 0:
+        return None
+    return (
+        f"the labels of {root} go from {low} to {high}, so a run trains {high + 1} classes, {low} "
+        f"of them without images; write it with bench data reshard {shlex.quote(str(root))} "
+        f"--label-base {low} --parts N --out DIR, or give a run --num-classes {high + 1}"
+    )
+
+
+def _scan(split: SplitInfo, dataset: DatasetInfo, problems: List[str]) -> SampleTotals:
     totals = SampleTotals()
-    unchanged = True
     for path, part in zip_longest(split.part_files, split.parts):
         try:
             totals.merge(scan_part(path, dataset.num_classes))
             if part and not is_as_written(path, part):
                 raise DataError(f"{path} is not the file that index.json describes")
         except DataError as error:
-            unchanged = False
             problems.append(str(error))
+    return totals
+
+
+def _describe_split(
+    split: SplitInfo, totals: SampleTotals, dataset: DatasetInfo, unchanged: Optional[bool]
+) -> Dict[str, Any]:
     return {
         "images": totals.num_samples,
         "parts": len(split.part_files),
@@ -74,7 +101,7 @@ def _inspect_split(split: SplitInfo, dataset: DatasetInfo, problems: List[str]) 
         "min_image_size": totals.min_size and list(totals.min_size),
         "max_image_size": totals.max_size and list(totals.max_size),
         "images_per_class": _counts_by_name(totals, dataset),
-        "checksums_match": unchanged if split.parts else None,
+        "checksums_match": unchanged,
     }
 
 
@@ -112,6 +139,10 @@ def validate_dataset(
     train, val = (_validate_split(split, limit, count) for split in dataset.splits.values())
     classes = dataset.classes
     if not dataset.has_index:
+        counts = [dict(enumerate(split.class_counts or ())) for split in (train, val)]
+        problem = None if num_classes else explain_label_base(dataset.root, counts)
+        if problem:
+            raise DataError(problem)
         known = max(len(split.class_counts or ()) for split in (train, val))
         classes = tuple(map(str, range(known)))
     return replace(dataset, train=train, val=val, classes=classes)
@@ -155,10 +186,10 @@ def _check_batch_size(flag: str, batch_size: int, split: SplitInfo) -> None:
 
 
 def _check_label(label: int, num_classes: Optional[int], where: str) -> None:
-    if label < 0 or (num_classes is not None and label >= num_classes):
-        top = "" if num_classes is None else f" to {num_classes - 1}"
+    top = MAX_LABEL if num_classes is None else num_classes - 1
+    if not 0 <= label <= top:
         raise DataError(
-            f"{where} has label {label} where labels go from 0{top}; "
+            f"{where} has label {label} where labels go from 0 to {top}; "
             "give the right number of classes or write the dataset again"
         )
 

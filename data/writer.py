@@ -5,10 +5,12 @@ Samples go round-robin into the parts, so the same samples in the same order giv
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -112,15 +114,23 @@ def write_dataset(
 def new_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` on success and vanishes on any error.
 
-    Raises DataError if the target holds something or cannot be written.
+    It is locked while its process lives. The folder that a killed process left is removed by the
+    next one with the same target. Raises DataError if the target holds something or cannot be
+    written.
     """
     check_target(target)
+    prefix, suffix = f".{target.name}.", ".partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        for left in target.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
+            _remove_abandoned(left)
+        temporary = Path(tempfile.mkdtemp(suffix, prefix, target.parent))
+        lock = os.open(temporary, os.O_RDONLY)
     except OSError as error:
         raise _cannot_write(target, error) from None
     try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -130,6 +140,17 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise _cannot_write(target, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    with suppress(OSError):  # it is locked, or gone
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+        finally:
+            os.close(lock)
 
 
 def check_target(target: Path) -> None:

@@ -122,12 +122,14 @@ def test_a_second_make_does_no_set_up_again():
 
 def test_the_lock_is_exact_and_names_no_place():
     lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pins = [line for line in lines if line and not line.lstrip().startswith("#")]
+    pins = [line for line in lines if line and not line.startswith((" ", "#"))]
     assert len(pins) > 30
-    assert all("==" in pin for pin in pins)
+    assert all("==" in pin and pin.endswith(" \\") for pin in pins)
+    hashes = [after for pin, after in zip(lines, lines[1:]) if pin in pins]
+    assert all(line.startswith("    --hash=sha256:") for line in hashes)
     assert not any("://" in line or "--index" in line or " @ " in line for line in lines)
     for exact in ("oneflow==0.9.0", "nvidia-cudnn-cu11==8.6.0.163", "pillow==10.4.0"):
-        assert exact in pins
+        assert f"{exact} \\" in pins
 
 
 def test_a_wheel_holds_one_package_and_the_digits(tmp_path):

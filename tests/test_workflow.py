@@ -48,8 +48,10 @@ def test_the_parts_that_a_workflow_needs_are_there():
     top = [line.rstrip(":").split(":")[0] for line in LINES if line and line[0].isalpha()]
     assert top == ["name", "on", "permissions", "concurrency", "jobs"]
     text = "\n".join(LINES)
-    for words in ("actions/checkout@v", "actions/upload-artifact@v", "timeout-minutes:"):
+    for words in ("actions/checkout@", "actions/upload-artifact@", "timeout-minutes:"):
         assert words in text
+    used = [line for line in LINES if "uses:" in line]
+    assert used and all(re.search(r"@[0-9a-f]{40} # v\d", line) for line in used)
     assert text.count("if: always()") == 2
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 import click
 
@@ -17,11 +18,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 class _DataGroup(click.Group):
-    """Shows an error of the data as bad input."""
+    """Shows an error of the data as bad input, and cleans up when it is ended by a signal."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from ...data import DataError
 
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except DataError as error:
@@ -63,7 +66,7 @@ def make_digits_command(out: str, as_json: bool) -> int:
 
     with ProgressBar("images") as bar:
         make_digits(Path(out), on_progress=partial(bar, "digits"))
-    return _inspect(out, as_json)
+    return _inspect(out, as_json, scan=False)
 
 
 @import_group.command("imagefolder")
@@ -73,9 +76,10 @@ def make_digits_command(out: str, as_json: bool) -> int:
               help="Part files per split.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=None,
               help="Processes. Default: one a core.")  # fmt: skip
+@click.option("--skip-unreadable", is_flag=True, help="Leave out files that cannot be read.")
 @json_option
 def import_imagefolder_command(
-    folder: str, out: str, parts: int, workers: Optional[int], as_json: bool
+    folder: str, out: str, parts: int, workers: Optional[int], skip_unreadable: bool, as_json: bool
 ) -> int:
     """Import FOLDER/train/CLASS/* and FOLDER/val/CLASS/* (ImageNet and Imagenette layout).
 
@@ -84,10 +88,20 @@ def import_imagefolder_command(
     """
     from ...data import import_imagefolder
 
+    notes: List[str] = []
     with ProgressBar("images") as bar:
-        report = partial(bar, "pictures")
-        import_imagefolder(Path(folder), Path(out), parts, workers, on_progress=report)
-    return _inspect(out, as_json)
+        import_imagefolder(
+            Path(folder),
+            Path(out),
+            parts,
+            workers,
+            on_progress=partial(bar, "pictures"),
+            skip_unreadable=skip_unreadable,
+            on_note=notes.append,
+        )
+    for note in notes:
+        click.echo(note, err=True)
+    return _inspect(out, as_json, scan=False)
 
 
 @data.command("inspect")
@@ -107,12 +121,15 @@ def inspect_command(folder: str, as_json: bool) -> int:
 @click.option("--parts", type=click.IntRange(1), required=True,
               help="Part files per split: one a rank.")  # fmt: skip
 @out_option
+@click.option("--label-base", type=click.IntRange(0), default=0, show_default=True,
+              help="Least label of DATASET. It becomes 0.")  # fmt: skip
 @json_option
-def reshard_command(dataset: str, parts: int, out: str, as_json: bool) -> int:
+def reshard_command(dataset: str, parts: int, out: str, label_base: int, as_json: bool) -> int:
     """Write DATASET again in another number of part files.
 
-    Records stay as they are. Record i goes to part i mod PARTS. Without shuffling, PARTS ranks then
-    read together in a step the records that one process reads of DATASET in that step.
+    Records stay as they are, and --label-base lowers their labels. Record i goes to part i mod
+    PARTS. Without shuffling, PARTS ranks then read together in a step the records that one process
+    reads of DATASET in that step.
 
     \b
     bench data reshard digits --parts 4 --out digits-4
@@ -120,7 +137,7 @@ def reshard_command(dataset: str, parts: int, out: str, as_json: bool) -> int:
     from ...data import reshard_dataset
 
     with ProgressBar("records") as bar:
-        written = reshard_dataset(Path(dataset), parts, Path(out), on_progress=bar)
+        written = reshard_dataset(Path(dataset), parts, Path(out), bar, label_base)
     if as_json:
         click.echo(json.dumps(written, indent=1))
         return EXIT_DONE
@@ -133,11 +150,11 @@ def reshard_command(dataset: str, parts: int, out: str, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _inspect(folder: str, as_json: bool) -> int:
+def _inspect(folder: str, as_json: bool, scan: bool = True) -> int:
     """Print the description of a dataset, and its problems."""
     from ...data import inspect_dataset
 
-    description = inspect_dataset(Path(folder))
+    description = inspect_dataset(Path(folder), scan)
     if as_json:
         click.echo(json.dumps(description, indent=1))
         return EXIT_BAD_INPUT if description["problems"] else EXIT_DONE

@@ -63,7 +63,9 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     bench infer photos/ --model alexnet --load-checkpoint alexnet.safetensors --mode both
     """  # fmt: skip
     from ...data import DataError, find_pictures, load_labels
-    from ..tools.inference.run import create_inference_plan, report_inference, run_inference
+    from ..record.checkpoint import describe_prefix
+    from ..tools.inference.plan import create_inference_plan
+    from ..tools.inference.run import report_inference, run_inference
     from ..worker.environment import RuntimeResolver
     from ..worker.process import create_launcher
 
@@ -73,6 +75,9 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     except DataError as error:
         raise InputError(str(error)) from None
     plan = create_inference_plan(flags, labels)
+    if not plan.workload.trust_checkpoint:
+        for note in describe_prefix(Path(flags["load_checkpoint"])):
+            click.echo(f"note: {note}", err=True)
     environments = RuntimeResolver()
     modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     contenders = create_contenders(modes, flags, environments)

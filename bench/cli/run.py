@@ -75,6 +75,8 @@ def execute_specs(
     with ProgressBar("images") as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
     _tell_fallback(plan)
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
     contenders = complete_contenders(contenders, plan.workload, request.weak, command == "compare")
     environments = RuntimeResolver()
     check_contenders(contenders, environments)

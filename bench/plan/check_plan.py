@@ -40,7 +40,7 @@ def create_check_flags(model: str, flags: Dict[str, Any]) -> Dict[str, Any]:
     recipe that cannot be read.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    recipe = load_recipe(Path(given["config"])) if "config" in given else {}
+    recipe = load_recipe(Path(given["config"]), {*given, "model"}) if "config" in given else {}
     said = {**recipe, **given}
     defaults = dict(CHECK_DEFAULTS)
     if said.get("data", SYNTHETIC_DATA) == SYNTHETIC_DATA:

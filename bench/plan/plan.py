@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ...data import (
     DataError,
@@ -24,7 +24,7 @@ from ...data import (
 from ...models import UnknownModelError, get_model_spec
 from ..config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
 from ..errors import InputError, RecordError, raise_as_input
-from ..record.checkpoint import TrainingState, load_training_state
+from ..record.checkpoint import TrainingState, describe_prefix, load_training_state
 from ..record.run import DOCUMENT_NAME, load_record
 from .checks import (
     check_batches,
@@ -36,7 +36,7 @@ from .checks import (
     validated,
 )
 from .contenders import read_runtime
-from .recipe import load_recipe, override_recipe
+from .recipe import load_recipe, override_recipe, refuse_code
 
 SYNTHETIC_STEPS_PER_EPOCH = 20
 SYNTHETIC_BATCHES = 8
@@ -56,6 +56,7 @@ class Plan:
     start_epoch: int = 0
     dataset: Optional[DatasetInfo] = None  # None with synthetic data
     resumed_from: Optional[Path] = None  # the weights of the checkpoint
+    notes: Tuple[str, ...] = ()  # on the recipe file and the checkpoints, for the user
 
     def prepare_dataset(self, run_folder: Path) -> Optional[Path]:
         """The folder that the workers read: the dataset's, or one written to the run's.
@@ -88,23 +89,38 @@ def create_plan(flags: Dict[str, Any], on_progress: Optional[Progress] = None) -
     """Resolve and check the flags of a run; None means "not given".
 
     A run that is resumed gives the base, a recipe file (`config`) overrides it, and flags override
-    both. Raises InputError in one sentence for whatever cannot be run.
+    both. Neither file may name code that no flag names. Raises InputError in one sentence for
+    whatever cannot be run.
     """
+    notes: List[str] = []
     given = {name: value for name, value in flags.items() if value is not None}
     config = given.pop("config", None)
     if config:
-        given = override_recipe(load_recipe(Path(config)), given)
+        given = override_recipe(load_recipe(Path(config), given, notes.append), given)
     resumed = load_training_state(Path(str(given["resume"]))) if "resume" in given else None
+    base: Dict[str, Any] = {}
+    if resumed is not None:
+        _check_moved_data(given, resumed)
+        base = {**refuse_code(resumed.workload, given), "load_checkpoint": None}
+    plan = _plan(base, given, on_progress)
+    work = plan.workload
+    if not work.trust_checkpoint:  # else the reading is left to OneFlow
+        for path in filter(None, (work.load_checkpoint, work.teacher_checkpoint)):
+            notes += describe_prefix(Path(path))
+    plan = replace(plan, notes=tuple(notes))
     if resumed is None:
-        return _plan({}, given, on_progress)
+        return plan
+    return _continued(plan, resumed, _read_checksum(Path(str(given["resume"]))))
+
+
+def _check_moved_data(given: Dict[str, Any], resumed: TrainingState) -> None:
+    """Raise InputError for a resumed run whose data are not where they were."""
     data = str(given.get("data", resumed.workload["data"]))
     if data not in (EMBEDDED_DATA, SYNTHETIC_DATA) and not Path(data).is_dir():
         raise InputError(
             f"--resume {given['resume']}: its data are not in {data}; give --data with the folder "
             "that they are in now"
         )
-    plan = _plan({**resumed.workload, "load_checkpoint": None}, given, on_progress)
-    return _continued(plan, resumed, _read_checksum(Path(str(given["resume"]))))
 
 
 def _read_checksum(resumed: Path) -> Optional[str]:

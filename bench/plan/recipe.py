@@ -3,44 +3,88 @@
 A recipe is TOML or JSON with the fields of `Workload` as keys. The flat JSON of published
 distillation code (`model_version`, `learning_rate`, `num_epochs`, ...) is read too. Its key
 `model_version` tells it apart. An unknown key is refused by its name.
+
+A file may come from anyone. So it names registered models and losses only. Code and trust need the
+flag on the command line of the run.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NoReturn, Optional, Tuple
 
 import tomli
 
+from ...data.files import read_regular
 from ..config import Workload
 from ..errors import InputError
-from .fields import SETTINGS, list_unused_fields
+from .fields import SETTINGS, flag_of, list_unused_fields
 from .graph_options import suggest
 
+_MOST_BYTES = 1 << 20
+_CODE_FIELDS = ("model", "teacher", "loss")  # package.module:name in these is imported and run
 
-def load_recipe(path: Path) -> Dict[str, Any]:
-    """The fields that a recipe sets. Raises InputError for a bad file, key or value."""
+
+def load_recipe(
+    path: Path, given: Iterable[str] = (), on_note: Callable[[str], None] = lambda sentence: None
+) -> Dict[str, Any]:
+    """The fields that a recipe sets.
+
+    `given` are the fields that flags set. `on_note` gets a sentence about each key that has another
+    meaning here, or none. Raises InputError for a bad file, key or value.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise InputError(f"--config {path} cannot be read ({reason}); give a recipe file") from None
     is_json = path.suffix == ".json"
     try:
-        recipe = json.loads(text) if is_json else tomli.loads(text)
+        recipe = _read_json(text) if is_json else tomli.loads(text)
     except (ValueError, RecursionError) as error:
         kind = "JSON" if is_json else "TOML"
-        raise InputError(f"--config {path} is not {kind}: {error}") from None
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"--config {path} is not {kind}: {reason}") from None
     if not isinstance(recipe, dict):
         raise InputError(f"--config {path} holds no keys; see docs/recipes.md for an example")
     try:
         if "model_version" in recipe:
-            return _translate(recipe)
+            translated = _translate(recipe, lambda note: on_note(f"--config {path}: {note}"))
+            return refuse_code(translated, given)
         _check_keys(recipe, Workload.model_fields, ["model"])
-        return _read_values(recipe, {name: name for name in Workload.model_fields})
+        values = _read_values(recipe, {name: name for name in Workload.model_fields})
+        if values.get("trust_checkpoint") and "trust_checkpoint" not in given:
+            raise InputError("trust_checkpoint is nothing that a file may set; give the flag")
+        return refuse_code(values, given)
     except InputError as error:
         raise InputError(f"--config {path}: {error}") from None
+
+
+def refuse_code(stored: Mapping[str, Any], given: Iterable[str]) -> Dict[str, Any]:
+    """What a file sets, without trust. Raises InputError for code that no flag of `given` names."""
+    for name in _CODE_FIELDS:
+        if ":" in str(stored.get(name)) and name not in given:
+            raise InputError(
+                f"{name} = {stored[name]} would run code, and a file may only name what is "
+                f"registered; say {flag_of(name)} {stored[name]} if you trust it"
+            )
+    return {name: value for name, value in stored.items() if name != "trust_checkpoint"}
+
+
+def _read_json(text: str) -> Any:
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no number that JSON has")
+
+    def collect(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+        found: Dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"the key '{key}' is there twice")
+            found[key] = value
+        return found
+
+    return json.loads(text, object_pairs_hook=collect, parse_constant=refuse)
 
 
 def override_recipe(recipe: Dict[str, Any], flags: Dict[str, Any]) -> Dict[str, Any]:
@@ -83,7 +127,7 @@ def _read_values(
                 raise ValueError(given)
             value = convert(key, given) if convert else given
             made = Workload.model_validate({setting.name: value})
-        except (TypeError, ValueError):  # pydantic's ValidationError is a ValueError
+        except (TypeError, ValueError, OverflowError):  # pydantic's ValidationError is a ValueError
             hint = "see docs/recipes.md" if convert else f"it takes {setting.describe_values()}"
             raise InputError(f"{key} = {given!r} cannot be used; {hint}") from None
         values[setting.name] = getattr(made, setting.name)
@@ -111,21 +155,26 @@ _PUBLISHED_TRAINING: Dict[str, Any] = {
     "schedule": "multistep",
     "lr_milestones": [60, 120, 160],
     "lr_gamma": 0.2,
+    "image_size": 32,
 }
-# keys about the other program, not about the training
-_WITHOUT_MEANING = ("num_workers", "save_summary_steps")
+# keys that the published code never reads, or that are about the program and not the training
+_WITHOUT_MEANING = ("num_workers", "save_summary_steps", "anchor_num", "batch_mean")
+_CNN_KEYS = ("num_channels", "dropout_rate")  # that code reads them for its plain cnn alone
 _NUM_CHANNELS = 32  # of the plain cnn; the only width it has here
+_DATASET_CLASSES = {"cifar10": 10, "cifar100": 100, "tiny_imagenet": 200}
 _ADAM_MODELS = ("cnn",)  # the published code trains these with Adam, all others with SGD
 _REQUIRED = ["model_version", "learning_rate", "batch_size", "num_epochs"]
 # names there of the 32-pixel variants here
 _CIFAR_NAMES = {
     "alexnet": "alexnet_cifar",
+    "densenet": "densenet121_cifar",
     "densenet121": "densenet121_cifar",
     "googlenet": "googlenet_cifar",
     "mobilenet_v2": "mobilenet_v2_cifar",
     "resnext29": "resnext29_8x64d",
     "shufflenet_v2": "shufflenet_v2_cifar",
     "shufflenetv2": "shufflenet_v2_cifar",
+    "vgg19": "vgg19_bn",
     **{f"resnet{depth}": f"resnet{depth}_cifar" for depth in (18, 34, 50, 101, 152)},
 }
 
@@ -137,19 +186,34 @@ def _find_model(version: str) -> str:
     return _CIFAR_NAMES.get(name, name)
 
 
-def _translate(recipe: Dict[str, Any]) -> Dict[str, Any]:
-    _check_keys(recipe, [*_PUBLISHED, *_WITHOUT_MEANING, "num_channels"], _REQUIRED)
-    if recipe.get("num_channels", _NUM_CHANNELS) != _NUM_CHANNELS:
+def _translate(recipe: Dict[str, Any], on_note: Callable[[str], None]) -> Dict[str, Any]:
+    _check_keys(recipe, [*_PUBLISHED, *_WITHOUT_MEANING, "num_channels", "dataset"], _REQUIRED)
+    is_cnn = _find_model(str(recipe["model_version"])) == "cnn"
+    if is_cnn and recipe.get("num_channels", _NUM_CHANNELS) != _NUM_CHANNELS:
         raise InputError(
             f"num_channels {recipe['num_channels']} cannot be used; the cnn here "
             f"has {_NUM_CHANNELS}"
         )
+    ignored = [key for key in recipe if key in _WITHOUT_MEANING]
+    ignored += [key for key in _CNN_KEYS if key in recipe and not is_cnn]
+    recipe = {key: value for key, value in recipe.items() if key not in ignored}
     if str(recipe.get("teacher", "")).lower() in ("none", ""):
-        recipe = {key: value for key, value in recipe.items() if key != "teacher"}
+        recipe.pop("teacher", None)
+    if "dataset" in recipe:
+        classes = _DATASET_CLASSES.get(str(recipe["dataset"]))
+        if classes is not None:
+            recipe.setdefault("num_class", classes)
+        on_note(
+            f"dataset = {recipe['dataset']} sets the number of classes, "
+            f"{recipe.get('num_class', 'here unknown')}; --data gives the images"
+        )
     fields = _read_values(recipe, _PUBLISHED, _convert)
     fields.setdefault("loss", _infer_loss(fields))
     fields.setdefault("optimizer", "adam" if fields["model"] in _ADAM_MODELS else "sgd")
     unused = list_unused_fields(fields["loss"])  # published files list the arguments of all losses
+    ignored += [name for name in fields if name in unused]
+    if ignored:
+        on_note(f"without effect on this training: {', '.join(ignored)}")
     fields = {name: value for name, value in fields.items() if name not in unused}
     return {**_PUBLISHED_TRAINING, **fields}
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import reprlib
 import shutil
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,12 +27,14 @@ from safetensors.numpy import save_file
 from ..errors import InputError, RecordError
 from .events import CheckpointEvent
 from .flow_checkpoint import PICKLE_NAME, read_flow_folder
+from .foreign_weights import read_bfloat16, read_npz
 from .run import load_record, replace_file
 
 State = Dict[str, np.ndarray]
 METADATA_KEY = "oneflow_bench"
 TRAINING_SUFFIX = ".training.safetensors"
 LAST_NAME = "last.safetensors"
+_PREFIX = re.compile(r"(module\.|_orig_mod\.)+")  # of parallel and of compiled models elsewhere
 # where training scripts put the weights in what they save
 _NESTED_KEYS = ("model", "state_dict", "model_state_dict", "net")
 
@@ -162,6 +167,8 @@ def find_checkpoint(path: Path) -> Path:
         if found:
             return found[0]
     reason = f"has checkpoints of {len(folders)} contenders" if path.is_dir() else "does not exist"
+    if path.exists() and not path.is_dir():
+        reason = "is a pipe or a device"
     raise InputError(
         f"the checkpoint {path} {reason}; give a .safetensors or .npz file, a folder of "
         "oneflow.save, or a run folder of bench eager or bench graph"
@@ -201,8 +208,12 @@ def read_state(path: Path) -> State:
     if path.is_dir():
         return _find_tensors(read_flow_folder(path), path)
     if path.suffix == ".npz":
-        return _read_npz(path)
+        return read_npz(path)
     return _read_safetensors(path)[0]
+
+
+# that safetensors raises; AttributeError and TypeError for a type that NumPy does not have
+_DAMAGED = (OSError, SafetensorError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 def _read_safetensors(path: Path, tensors: bool = True) -> Tuple[State, Dict[str, Any]]:
@@ -211,25 +222,22 @@ def _read_safetensors(path: Path, tensors: bool = True) -> Tuple[State, Dict[str
             about = json.loads((stored.metadata() or {}).get(METADATA_KEY, "{}"))
             if not isinstance(about, dict):
                 raise ValueError(f"its {METADATA_KEY} metadata are no object")
-            names = stored.keys() if tensors else []
+            names = list(stored.keys()) if tensors else []
+            kinds = {stored.get_slice(name).get_dtype() for name in names}
+            if "BF16" in kinds:  # which NumPy does not have
+                return read_bfloat16(path), about
             return {name: stored.get_tensor(name) for name in names}, about
-    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f"{path} cannot be read as safetensors ({error}); give a .safetensors or .npz file or "
             "a folder of oneflow.save (docs/checkpoints.md converts PyTorch's .pth)"
-        ) from None
-
-
-def _read_npz(path: Path) -> State:
-    try:
-        with open(path, "rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array without a name")
-            return {name: stored[name] for name in stored.files}
-    except Exception as error:  # a strange archive raises nearly anything
-        raise InputError(
-            f"{path} cannot be read as .npz ({error}); save it with numpy.savez, an array a tensor"
         ) from None
 
 
@@ -240,11 +248,27 @@ def _find_tensors(stored: Any, path: Path) -> State:
             state = {k: v for k, v in candidate.items() if isinstance(v, np.ndarray)}
             if state:
                 return state
-    keys = ", ".join(map(str, stored)) if isinstance(stored, dict) else type(stored).__name__
+    keys = (
+        ", ".join(map(reprlib.repr, islice(stored, 10)))
+        if isinstance(stored, dict)
+        else type(stored).__name__
+    )
     raise InputError(
         f"{path} holds no tensors by name (found: {keys}); save model.state_dict(), alone or under "
         f"one of {', '.join(_NESTED_KEYS)}"
     )
+
+
+def find_prefix(names: Iterable[str]) -> str:
+    """The prefix of a wrapper, such as `module.`, that all names have; else an empty text."""
+    found = {match.group() if match else "" for match in map(_PREFIX.match, names)}
+    return found.pop() if len(found) == 1 else ""
+
+
+def describe_prefix(path: Path) -> List[str]:
+    """A sentence if a wrapper's prefix will be taken off a checkpoint's names, in a list."""
+    prefix = find_prefix(read_state(path))
+    return [f"{path}: the prefix {prefix} is taken off the names of its tensors"] if prefix else []
 
 
 def fit_state(
@@ -254,8 +278,11 @@ def fit_state(
 
     `drop_head` leaves out the tensors whose first size alone differs, which is what another number
     of classes changes; None says that it cannot be asked for here. Raises InputError naming the
-    first missing, unexpected and misshapen one.
+    first missing, unexpected and misshapen one. A wrapper's prefix of all names is taken off.
     """
+    prefix = find_prefix(state)
+    if prefix and not find_prefix(shapes):
+        state = {name[len(prefix) :]: value for name, value in state.items()}
     dropped = [
         name
         for name, shape in shapes.items()

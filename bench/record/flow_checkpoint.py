@@ -3,23 +3,32 @@
 Such a folder holds `pickled_data`, a pickle of nested containers whose tensors are stubs that name
 a folder each (`{"path": "tensor_3"}`), and those folders with `meta` (shape and type as protobuf
 text) and `out` (the bytes). A pickle can name any function of any module to be called when it is
-loaded; here only an ordered dictionary and OneFlow's own tensor classes may be named.
+loaded; here only an ordered dictionary and OneFlow's own tensor classes may be named. A small one
+can also unfold to a huge value or name a pipe as a tensor, so sizes are bounded.
 """
 
 from __future__ import annotations
 
 import collections
+import io
+import math
 import pickle
+import pickletools
 import re
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Set, Tuple
 
 import numpy as np
 
+from ...data.files import read_regular
 from ..errors import InputError
 
 PICKLE_NAME = "pickled_data"
 PROTOCOL_VERSION = 1
+MAX_BYTES = 1 << 34  # of one tensor
+_MAX_PICKLE_BYTES, _MAX_META_BYTES = 1 << 24, 1 << 16
+_MAX_SHARED_TUPLES = 40  # more could be nested so that their hash takes for ever
+_BFLOAT16 = "kBFloat16"
 _TYPES = {
     "kFloat": np.float32,
     "kDouble": np.float64,
@@ -29,6 +38,7 @@ _TYPES = {
     "kInt64": np.int64,
     "kUInt8": np.uint8,
     "kBool": np.bool_,
+    _BFLOAT16: np.uint16,
 }
 _TENSOR_CLASSES = {
     ("oneflow", "Tensor"),
@@ -68,8 +78,9 @@ def read_flow_folder(folder: Path) -> Any:
     """
     path = folder / PICKLE_NAME
     try:
-        with open(path, "rb") as file:
-            stored = _Unpickler(file).load()
+        data = read_regular(path, _MAX_PICKLE_BYTES)
+        _check_growth(data)
+        stored = _Unpickler(io.BytesIO(data)).load()
     except OSError as error:
         raise InputError(
             f"{folder} is no checkpoint of oneflow.save ({PICKLE_NAME}: {error.strerror}); "
@@ -90,17 +101,52 @@ def read_flow_folder(folder: Path) -> Any:
             f"{path} is not of the version of oneflow.save that is known here "
             f"({PROTOCOL_VERSION}); save it with OneFlow 0.8 or 0.9, or as .safetensors"
         )
-    return _fill(stored["data"], folder)
+    try:
+        return _fill(stored["data"], folder, {})
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply; save model.state_dict() alone") from None
 
 
-def _fill(value: Any, folder: Path) -> Any:
-    if isinstance(value, _Stub):
-        return _read_tensor(folder, value.path)
-    if isinstance(value, dict):
-        return {key: _fill(item, folder) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_fill(item, folder) for item in value]
-    return value
+def _check_growth(data: bytes) -> None:
+    """Raise ValueError for a pickle that would take far more time or memory than it has bytes."""
+    tuples: Set[int] = set()
+    memoized, shared, before = 0, 0, ""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):
+            index = memoized if argument is None else int(argument)
+            if index > len(data):
+                raise ValueError(f"it numbers a value {index}")
+            memoized += 1
+            if before.startswith("TUPLE"):
+                tuples.add(index)
+        elif opcode.name == "DUP" or (opcode.name.endswith("GET") and int(argument or 0) in tuples):
+            shared += 1
+        before = opcode.name
+    if shared > _MAX_SHARED_TUPLES:
+        raise ValueError(f"it shares tuples {shared} times")
+
+
+_UNFINISHED = object()
+
+
+def _fill(value: Any, folder: Path, done: Dict[Any, Any]) -> Any:
+    """The value with arrays for stubs. What is shared is made once; `done` has it by identity."""
+    if not isinstance(value, (_Stub, dict, list, tuple)):
+        return value
+    key = value.path if isinstance(value, _Stub) else id(value)
+    if key not in done:
+        done[key] = _UNFINISHED
+        if isinstance(value, _Stub):
+            done[key] = _read_tensor(folder, value.path)
+        elif isinstance(value, dict):
+            done[key] = {name: _fill(item, folder, done) for name, item in value.items()}
+        else:
+            done[key] = [_fill(item, folder, done) for item in value]
+    if done[key] is _UNFINISHED:
+        raise InputError(
+            f"{folder / PICKLE_NAME} holds a value that holds itself; save a plain one"
+        )
+    return done[key]
 
 
 def _read_tensor(folder: Path, name: str) -> np.ndarray:
@@ -109,14 +155,26 @@ def _read_tensor(folder: Path, name: str) -> np.ndarray:
             f"{folder} names a tensor outside itself ({name}); it is not to be trusted"
         )
     try:
-        shape, kind = _read_meta((folder / name / "meta").read_text(encoding="utf-8"))
-        data = (folder / name / "out").read_bytes()
-        return np.frombuffer(data, dtype=kind).reshape(shape).copy()
-    except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+        meta = read_regular(folder / name / "meta", _MAX_META_BYTES).decode("utf-8")
+        shape, kind = _read_meta(meta)
+        wanted = math.prod(shape) * np.dtype(kind).itemsize
+        if wanted > MAX_BYTES:
+            raise ValueError(f"it would have {wanted} bytes and at most {MAX_BYTES} are read")
+        values = np.frombuffer(read_regular(folder / name / "out", wanted), dtype=kind)
+        values = values.reshape(shape)
+        return widen_bfloat16(values) if _BFLOAT16 in meta else values.copy()
+    except (OSError, ValueError, KeyError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise InputError(
-            f"the tensor {folder / name} cannot be read ({type(error).__name__}: {error}); "
+            f"the tensor {folder / name} cannot be read ({reason}); "
             "save the checkpoint again, into a new folder"
         ) from None
+
+
+def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """float32 of bfloat16, given as uint16: bfloat16 is the upper half of float32. Exact."""
+    wide = np.left_shift(bits.astype(np.uint32), 16)
+    return np.asarray(wide).view(np.float32)
 
 
 def _read_meta(text: str) -> Tuple[Tuple[int, ...], Any]:

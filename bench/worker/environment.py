@@ -63,6 +63,7 @@ KNOWN_VARIABLES = (
     "ONEFLOW_MLIR_FUSE_KERNEL_LAUNCH", "ONEFLOW_MLIR_FUSE_NORMALIZATION_OPS",
     "ONEFLOW_MLIR_GROUP_MATMUL", "ONEFLOW_MLIR_CSE", "ONEFLOW_MLIR_PREFER_NHWC",
 )  # fmt: skip
+_LOADS_CODE = ("LD_PRELOAD",)  # no file may set it
 ONEFLOW = "ONEFLOW_"
 # alike enough to be a slip of the pen; KMP_BLOCKTIME and KMP_AFFINITY are far below it
 _SLIP = 0.88
@@ -178,7 +179,15 @@ class RuntimeResolver:
                 self._tuned[python] = create_tuned_variables(self._base, kernel)
             return self._tuned[python]
         variables = self._load_profile(contender.runtime, python).variables_of(contender.mode)
-        return {name: value for name, value in variables.items() if name not in self._base}
+        added = {name: value for name, value in variables.items() if name not in self._base}
+        for name, value in added.items():
+            if name not in contender.env and (name in _LOADS_CODE or name not in KNOWN_VARIABLES):
+                raise InputError(
+                    f"the runtime profile {contender.runtime} sets {name}={value}, and a file may "
+                    f"set no variable that can load code; if you trust it, set {name} in your "
+                    f"environment, or say env.{name}={value} in --contender"
+                )
+        return added
 
     def _load_profile(self, path: str, python: str) -> RuntimeProfile:
         if (path, python) not in self._profiles:

@@ -6,6 +6,8 @@
      "graph_options": {"allow_fuse_add_to_output": true}}
 
 What is fast on one processor may be slow on another, so a profile of another machine is refused.
+A profile may come from anyone, so it sets only the known variables
+that load no code (`environment.py`). The others need the user's own word.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 
 import numpy as np
 import pytest
+from data_samples import create_jpeg
 from PIL import Image
 
 from oneflow_bench.data import (
@@ -17,6 +20,7 @@ from oneflow_bench.data import (
     read_picture,
 )
 from oneflow_bench.data.ofrecord_file import parse_record, read_messages
+from oneflow_bench.data.pictures import check_jpeg, encode_jpeg, measure_jpeg
 
 PLAIN = InputScale(image_size=4, mean=(0, 0, 0), std=(1, 1, 1), resize_ratio=1.0)
 
@@ -127,3 +131,78 @@ def test_labels_that_cannot_be_used_are_one_sentence(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match="the labels"):
         load_labels(tmp_path / name)
+
+
+def with_height(encoded, height):
+    place = encoded.index(b"\xff\xc0") + 5  # start of frame: length, precision, height
+    return encoded[:place] + height.to_bytes(2, "big") + encoded[place + 2 :]
+
+
+def without_half_a_scan(encoded):
+    return encoded[: len(encoded) // 2] + b"\xff\xd9"
+
+
+NOISE = encode_jpeg(Image.effect_noise((64, 64), 50).convert("RGB"), 90)
+
+
+@pytest.mark.parametrize(
+    "encoded, reason",
+    [
+        (create_jpeg(size=(32, 42784)), "32 x 42784 pixels; at most 32767 pixels a side"),
+        (with_height(NOISE, 42784), "at most 32767 pixels a side"),
+        (with_height(NOISE, 400), "remature end"),
+        (with_height(NOISE, 0), "decoded"),
+        (create_jpeg(size=(2, 2002)), "at most 1000 times as long as wide"),
+        (without_half_a_scan(NOISE), "remature end"),
+        (NOISE[: len(NOISE) // 2], "remature end"),
+        (b"\xff\xd8\xff", "cannot be decoded"),
+    ],
+    ids=["high", "said high", "said longer", "flat", "thin", "half", "cut off", "start alone"],
+)
+def test_a_jpeg_that_is_not_whole_or_too_large_for_oneflow_is_refused(tmp_path, encoded, reason):
+    with pytest.raises(DataError, match=f"here .*{reason}"):
+        measure_jpeg(encoded, "here")
+    (tmp_path / "p.jpg").write_bytes(encoded)
+    with pytest.raises(DataError, match="p.jpg cannot be read as a picture"):
+        read_picture(tmp_path / "p.jpg", PLAIN)
+
+
+def test_bytes_behind_the_picture_do_no_harm():
+    assert check_jpeg(NOISE[:-2] + b"\0\0" + NOISE[-2:] + b"tail", "here") == (64, 64)
+
+
+def test_the_pixels_of_a_picture_are_limited(tmp_path):
+    png = tmp_path / "large.png"
+    Image.new("1", (30_000, 3_000)).save(png)
+    with pytest.raises(DataError, match="89478485 pixels"):
+        read_picture(png, PLAIN)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "DDS", "PDF", "TGA", "ICO"])
+def test_formats_that_are_not_on_the_list_are_not_opened(tmp_path, kind):
+    path = tmp_path / "p.png"
+    Image.new("RGB", (16, 16)).save(path, format=kind)
+    with pytest.raises(DataError, match=r"it is none of JPEG, PNG, BMP, GIF, WEBP, TIFF, PPM"):
+        read_picture(path, PLAIN)
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "p.png")
+    for read in (lambda path: read_picture(path, PLAIN), load_labels):
+        with pytest.raises(DataError, match="pipe or a device"):
+            read(tmp_path / "p.png")
+
+
+def test_sums_are_those_of_the_decoded_pixels():
+    pixels = np.asarray(Image.open(io.BytesIO(NOISE)), dtype=np.int64).reshape(-1, 3)
+    facts = measure_jpeg(NOISE, "here")
+    assert facts.sums == tuple(pixels.sum(axis=0))
+    assert facts.squares == tuple((pixels**2).sum(axis=0))
+
+
+def test_labels_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "l.txt").write_bytes(b"\xef\xbb\xbfcat\ndog\n")
+    assert load_labels(tmp_path / "l.txt") == ("cat", "dog")
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    with pytest.raises(DataError, match="the labels"):
+        load_labels(tmp_path / "deep.json")

@@ -5,33 +5,24 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel
 
-from ....data import DataError, InputScale, imagenet_names, read_picture
-from ....models import UnknownModelError, get_model_spec
-from ...config import Contender, Workload
+from ....data import DataError, InputScale, read_picture
+from ...config import Contender
 from ...errors import InputError
 from ...measure.order import generate_orders
-from ...plan.checks import validated
-from ...record.checkpoint import find_checkpoint, read_about
 from ...report.blocks import Block, Heading, Table, Text
 from ...report.format import format_ms, format_percent, format_summary_ms
 from ...verdict.statistics import Summary, summarize
 from ...worker.messages import Launcher, Worker
+from .plan import InferencePlan
 from .worker import SetupTimes
 
 PROBABILITY_TOLERANCE = 1e-4  # the modes differ where their probabilities differ by more
-IMAGENET_CLASSES = 1000
 _TURNS = 4  # of the steady passes, so that drift meets the modes alike
-# 0..255, per channel: the scale of torchvision's pretrained weights
-TORCHVISION_MEAN = (123.675, 116.28, 103.53)
-TORCHVISION_STD = (58.395, 57.12, 57.375)
-TORCHVISION_RESIZE = 256 / 224
-
-Labels = Optional[Tuple[str, ...]]  # a name for each class
 Observer = Callable[[str, int, int], None]
 
 
@@ -74,67 +65,6 @@ class InferenceResult(BaseModel):
     predictions: List[Prediction]
     agreement: Optional[Agreement] = None
     skipped: List[str] = []  # a sentence for each file that is no picture
-
-
-class InferencePlan(NamedTuple):
-    """A checked request; the workload holds model, checkpoint and batch size."""
-
-    workload: Workload
-    scale: InputScale
-    names: Tuple[str, ...]
-    top: int  # classes shown for each picture
-    iterations: int  # timed passes after the first
-    timeout_s: float
-
-
-def create_inference_plan(flags: Dict[str, Any], labels: Labels) -> InferencePlan:
-    """Complete the workload's flags by the checkpoint's values, then by the model's own.
-
-    Raises InputError for an unknown model, a missing checkpoint, sizes and labels that do not fit.
-    """
-    given = {k: v for k, v in flags.items() if k in Workload.model_fields and v is not None}
-    about = read_about(find_checkpoint(Path(given["load_checkpoint"])))
-    model = str(given.get("model") or about.get("model") or "")
-    if not model:
-        path = given["load_checkpoint"]
-        raise InputError(f"the checkpoint {path} does not name its model; give --model")
-    try:
-        spec = None if ":" in model else get_model_spec(model)
-    except UnknownModelError as error:
-        raise InputError(str(error)) from None
-    size, classes = (spec.default_image_size, spec.num_classes) if spec else (224, IMAGENET_CLASSES)
-    stored: Dict[str, Any] = {"image_size": size, "num_classes": classes}
-    stored.update({name: about[name] for name in stored if name in about})
-    if model == about.get("model"):
-        stored["model_args"] = about.get("model_args", {})
-    workload = validated(Workload, {**stored, **given, "model": model})
-    if spec and workload.image_size < spec.min_image_size:
-        raise InputError(
-            f"--image-size {workload.image_size} is too small for {model}; "
-            f"it needs at least {spec.min_image_size} pixels"
-        )
-    scale = InputScale(
-        image_size=workload.image_size,
-        mean=about.get("mean", TORCHVISION_MEAN),
-        std=about.get("std", TORCHVISION_STD),
-        resize_ratio=TORCHVISION_RESIZE if about.get("random_crop", True) else 1.0,
-    )
-    names = _name_classes(labels, about, workload.num_classes)
-    top = min(flags["top"], len(names))
-    return InferencePlan(workload, scale, names, top, flags["iterations"], flags["timeout_s"])
-
-
-def _name_classes(labels: Labels, about: Dict[str, Any], num_classes: int) -> Tuple[str, ...]:
-    if labels is not None and len(labels) != num_classes:
-        raise InputError(
-            f"--labels has {len(labels)} names and the model {num_classes} classes; "
-            "give a name for each, or --num-classes"
-        )
-    names = labels or tuple(about.get("classes", ()))
-    if len(names) != num_classes == IMAGENET_CLASSES:
-        return imagenet_names()
-    numbered = tuple(f"class {number}" for number in range(num_classes))
-    return names if len(names) == num_classes else numbered
 
 
 def read_pictures(

@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ....models import UnknownModelError, get_model_spec, list_models
 from ...config import Workload
@@ -89,7 +89,7 @@ def create_axes(
 
     Raises InputError if no model fits a pattern.
     """
-    recipe, defaults = _load_recipe(config), Workload()
+    recipe, defaults = _load_recipe(config, lists), Workload()
     models, batch_sizes = (
         lists.get(name) or [recipe.get(name, getattr(defaults, name))]
         for name in ("model", "batch_size")
@@ -101,8 +101,8 @@ def create_axes(
     return axes
 
 
-def _load_recipe(config: Optional[str]) -> Dict[str, Any]:
-    return load_recipe(Path(config)) if config else {}
+def _load_recipe(config: Optional[str], given: Iterable[str]) -> Dict[str, Any]:
+    return load_recipe(Path(config), given) if config else {}
 
 
 def expand_models(patterns: Sequence[str]) -> List[str]:
@@ -133,7 +133,8 @@ def plan_cells(
     A combination that cannot be run is a refused cell. Raises InputError, with the first reason, if
     all of them are.
     """
-    recipe = _load_recipe(flags.get("config"))
+    said = [*axes, *(name for name, value in flags.items() if value is not None)]
+    recipe = _load_recipe(flags.get("config"), said)
     short = {name: value for name, value in SHORT_TRAINING.items() if name not in recipe}
     shared = {**short, **{k: v for k, v in flags.items() if v is not None}}
     places = [dict(zip(axes, combination)) for combination in itertools.product(*axes.values())]

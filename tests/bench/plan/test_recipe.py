@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.plan.recipe import load_recipe
+from oneflow_bench.bench.record.checkpoint import (
+    TrainingState,
+    save_training_state,
+    save_weights,
+)
 
 PUBLISHED = {
     "model_version": "resnet18_distill",
@@ -33,6 +39,7 @@ TRAINING = {
     "schedule": "multistep",
     "lr_milestones": [60, 120, 160],
     "lr_gamma": 0.2,
+    "image_size": 32,
 }
 
 
@@ -60,7 +67,6 @@ def test_the_published_json_is_translated(tmp_path):
         "lr": 0.1,
         "batch_size": 128,
         "epochs": 200,
-        "dropout": 0.0,
         "num_classes": 10,
         "subset_percent": 50.0,
         "augmentation": True,
@@ -101,7 +107,11 @@ def test_the_plain_cnn_is_trained_with_adam(tmp_path):
         ("r.json", json.dumps({"model_version": "cnn"}), "the key 'learning_rate' is missing"),
         ("r.json", json.dumps({**PUBLISHED, "alpha": "much"}), "alpha = 'much' cannot be used"),
         ("r.json", json.dumps({**PUBLISHED, "batch_size": 32.7}), "batch_size = 32.7 cannot"),
-        ("r.json", json.dumps({**PUBLISHED, "num_channels": 64}), "the cnn here has 32"),
+        (
+            "r.json",
+            json.dumps({**PUBLISHED, "model_version": "cnn", "num_channels": 64}),
+            "the cnn here has 32",
+        ),
         ("r.json", json.dumps({**PUBLISHED, "subset_percent": 7}), "subset_percent = 7 cannot"),
         ("r.json", json.dumps({**PUBLISHED, "batch_size": True}), "batch_size = True cannot"),
         (
@@ -109,6 +119,18 @@ def test_the_plain_cnn_is_trained_with_adam(tmp_path):
             'model = "lenet"\nlr = -1',
             "lr = -1 .* it takes a number above 0$",
         ),
+        ("r.json", '{"model": "lenet", "lr": 1, "lr": 2}', "the key 'lr' is there twice"),
+        ("r.json", '{"model": "lenet", "epochs": Infinity}', "Infinity is no number"),
+        ("r.json", '{"model": "lenet", "lr": NaN}', "NaN is no number"),
+        ("r.json", '{"model": "lenet", "epochs": 1e999}', "epochs = inf cannot be used"),
+        ("r.toml", 'model = "lenet"\nlr = nan', "lr = nan cannot be used"),
+        ("r.json", "[" * 200_000, "nested too deeply"),
+        ("r.toml", "a = " + "[" * 200_000, "nested too deeply"),
+        ("r.toml", 'model = "mine:make"', "model = mine:make would run code.* --model mine:make"),
+        ("r.toml", 'model = "lenet"\nloss = "mine:focal"', "--loss mine:focal if you trust"),
+        ("r.toml", 'model = "lenet"\nteacher = "mine:make"', "--teacher mine:make if you"),
+        ("r.json", json.dumps({**PUBLISHED, "model_version": "mine:make"}), "would run code"),
+        ("r.toml", 'model = "lenet"\ntrust_checkpoint = true', "nothing that a file may set"),
         ("r.toml", 'model = "lenet"\nfeed = "disk"', "it takes loader, graph or memory$"),
         ("r.toml", 'model = "lenet"\nnesterov = 2', "nesterov = 2 .* takes true or false$"),
         ("r.toml", 'model = "lenet"\nepochs = true', "epochs = True .* a whole number at least 1$"),
@@ -193,7 +215,7 @@ def test_a_teacher_needs_trained_weights_and_pictures_that_are_large_enough(tmp_
     recipe = {"loss": "distillation", "alpha": 0.5, "temperature": 2.0, "teacher": "resnet18"}
     with pytest.raises(InputError, match="--teacher resnet18 needs teacher_checkpoint"):
         create_plan(recipe)
-    (tmp_path / "w.safetensors").touch()
+    save_weights({}, tmp_path / "w.safetensors", {})
     given = {**recipe, "teacher_checkpoint": str(tmp_path / "w.safetensors")}
     assert create_plan(given).workload.teacher == "resnet18"
     with pytest.raises(InputError, match="too small for the teacher alexnet"):
@@ -206,3 +228,81 @@ def test_a_subset_is_planned_per_class():
     plan = create_plan({"subset_percent": 50.0})
     assert 700 < plan.train_samples < 720
     assert plan.steps_per_epoch == plan.train_samples // 32
+
+
+def test_code_that_a_flag_names_too_is_the_users_own_word(tmp_path):
+    path = write(tmp_path, 'model = "mine:make"\nloss = "mine:focal"', "r.toml")
+    assert load_recipe(path, {"model", "loss"})["model"] == "mine:make"
+    plan = create_plan({"config": str(path), "model": "lenet", "loss": "label_smoothing"})
+    assert plan.workload.loss == "label_smoothing"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    for name, text in (("r.json", '{"model": "lenet"}'), ("r.toml", 'model = "lenet"')):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert load_recipe(tmp_path / name) == {"model": "lenet"}
+
+
+def test_a_pipe_is_no_recipe(tmp_path):
+    os.mkfifo(tmp_path / "r.json")
+    with pytest.raises(InputError, match="cannot be read .it is a pipe"):
+        load_recipe(tmp_path / "r.json")
+
+
+def test_each_published_key_has_its_meaning_or_a_note(tmp_path):
+    notes = []
+    published = {**PUBLISHED, "dataset": "cifar100", "batch_mean": 1, "anchor_num": 10}
+    del published["num_class"]
+    recipe = load_recipe(write(tmp_path, published), (), notes.append)
+    assert recipe["num_classes"] == 100
+    assert "dataset = cifar100 sets the number of classes, 100; --data" in notes[0]
+    for key in ("batch_mean", "anchor_num", "num_workers", "dropout_rate", "reg_alpha"):
+        assert key in notes[1]
+
+
+@pytest.mark.parametrize(
+    "version, model",
+    [("densenet", "densenet121_cifar"), ("vgg19_distill", "vgg19_bn"), ("cnn_distill", "cnn")],
+)
+def test_published_names_are_known(tmp_path, version, model):
+    recipe = load_recipe(write(tmp_path, {**PUBLISHED, "model_version": version}))
+    assert (recipe["model"], recipe["image_size"]) == (model, 32)
+    assert ("dropout" in recipe) == (model == "cnn")
+
+
+@pytest.mark.parametrize(
+    "stored, given, message",
+    [
+        ({"model": "mine:make"}, {}, "model = mine:make would run code"),
+        ({"model": "lenet", "loss": "mine:focal"}, {}, "loss = mine:focal would run code"),
+        ({"model": "lenet", "teacher": "mine:make"}, {}, "teacher = mine:make would run code"),
+    ],
+)
+def test_a_resumed_run_names_no_code(tmp_path, stored, given, message):
+    with pytest.raises(InputError, match=message):
+        create_plan({"resume": write_run(tmp_path, stored), **given})
+
+
+def test_a_resumed_run_brings_no_trust(tmp_path):
+    pickled = tmp_path / "teacher"
+    pickled.mkdir()
+    (pickled / "pickled_data").write_bytes(b"never read here")
+    stored = {
+        "model": "lenet", "loss": "distillation", "alpha": 0.5, "temperature": 2, "epochs": 3,
+        "teacher": "lenet", "teacher_checkpoint": str(pickled), "trust_checkpoint": True,
+    }  # fmt: skip
+    run = write_run(tmp_path, stored)
+    assert create_plan({"resume": run, "trust_checkpoint": True}).workload.trust_checkpoint
+    with pytest.raises(InputError, match="pickled_data is damaged"):  # so it is read, not run
+        create_plan({"resume": run})
+
+
+def write_run(folder, workload):
+    """A checkpoint whose run is said to have had `workload`."""
+    weights = folder / "w.safetensors"
+    save_weights({}, weights, {})
+    stored = {"data": "synthetic", "feed": "memory", "steps_per_epoch": 20, **workload}
+    stored["val_batch_size"] = 32
+    state = TrainingState(optimizer={}, step=20, epoch=1, workload=stored, steps_per_epoch=20)
+    save_training_state(state, weights)
+    return str(weights)

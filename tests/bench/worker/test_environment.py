@@ -92,7 +92,9 @@ def profile(tmp_path, monkeypatch):
         path,
         RuntimeProfile(
             machine=here,
-            variables=ProfileVariables(eager={"A": "eager", "B": "1"}, graph={"A": "graph"}),
+            variables=ProfileVariables(
+                eager={"OMP_PLACES": "eager", "OMP_DYNAMIC": "1"}, graph={"OMP_PLACES": "graph"}
+            ),
             graph_options={"allow_fuse_add_to_output": True, "set_outputs_buffer_size": 3},
         ),
     )
@@ -104,11 +106,11 @@ def contender_of(path, mode, **fields):
 
 
 def test_a_profile_sets_the_variables_of_the_mode_and_nothing_else(profile, old_blas):
-    resolver = RuntimeResolver({"PATH": "/bin", "B": "mine"})
+    resolver = RuntimeResolver({"PATH": "/bin", "OMP_DYNAMIC": "mine"})
     eager = resolver.resolve(contender_of(profile, "eager", env={"C": "2"}), "python")
-    assert eager == {"PATH": "/bin", "B": "mine", "A": "eager", "C": "2"}
+    assert eager == {"PATH": "/bin", "OMP_DYNAMIC": "mine", "OMP_PLACES": "eager", "C": "2"}
     graph = resolver.resolve(contender_of(profile, "graph"), "python")
-    assert graph == {"PATH": "/bin", "B": "mine", "A": "graph"}
+    assert graph == {"PATH": "/bin", "OMP_DYNAMIC": "mine", "OMP_PLACES": "graph"}
     assert not old_blas
 
 
@@ -152,3 +154,17 @@ def test_another_interpreter_finds_the_sources_and_the_blas_is_asked_without(old
     assert asked and all(each["PYTHONPATH"] == "/mine" for each in asked)
     plain = resolver.resolve(Contender(name="b", mode="eager"), "python")
     assert plain["PYTHONPATH"] == "/mine"
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONPATH", "LD_LIBRARY_PATH", "MINE"])
+def test_a_profile_sets_no_variable_that_can_load_code_unasked(tmp_path, monkeypatch, name):
+    here = ProfileMachine(processor="cpu", cores=1, oneflow="0.9.0")
+    monkeypatch.setattr(runtime, "describe_profile_machine", lambda python: here)
+    path = tmp_path / "runtime.json"
+    variables = ProfileVariables(eager={name: "evil.so"})
+    save_runtime_profile(path, RuntimeProfile(machine=here, variables=variables))
+    with pytest.raises(InputError, match=f"sets {name}=evil.so.* env.{name}=evil.so"):
+        RuntimeResolver({}).resolve(contender_of(path, "eager"), "python")
+    for base, own in (({name: "evil.so"}, {}), ({}, {name: "evil.so"})):
+        resolved = RuntimeResolver(base).resolve(contender_of(path, "eager", env=own), "python")
+        assert resolved == {name: "evil.so"}

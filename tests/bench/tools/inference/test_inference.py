@@ -13,9 +13,9 @@ from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.record.checkpoint import save_weights
 from oneflow_bench.bench.report.blocks import Table, format_markdown
+from oneflow_bench.bench.tools.inference.plan import create_inference_plan
 from oneflow_bench.bench.tools.inference.run import (
     compare_logits,
-    create_inference_plan,
     predict,
     report_inference,
     run_inference,
@@ -95,6 +95,20 @@ def test_the_checkpoint_says_what_it_is_of(tmp_path):
     assert plan.scale.image_size == 40
     assert (list(plan.scale.mean), list(plan.scale.std)) == ([1, 2, 3], [4, 5, 6])
     assert plan.scale.resize_ratio == 1.0
+
+
+def test_a_checkpoint_names_registered_models_only(tmp_path):
+    evil = {**ABOUT, "model": "evil:make"}
+    with pytest.raises(InputError, match="model = evil:make would run code.*--model evil:make"):
+        plan_of(tmp_path, about=evil)
+    assert plan_of(tmp_path, about=evil, model="evil:make").workload.model == "evil:make"
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize("value", ["grey", [1, 2], 7, [1, None, 3]])
+def test_a_checkpoints_scale_that_is_none_is_one_sentence(tmp_path, name, value):
+    with pytest.raises(InputError, match=f"the checkpoint's {name} .*one number for each"):
+        plan_of(tmp_path, about={**ABOUT, name: value})
 
 
 def test_a_checkpoint_that_says_nothing_is_taken_for_imagenet_s(tmp_path):

@@ -1,0 +1,100 @@
+"""Pictures as a model's input, and the names of its classes."""
+
+from __future__ import annotations
+
+import glob
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Sequence, Tuple
+
+import numpy as np
+from PIL import Image
+
+from .errors import DataError
+from .files import read_regular
+from .pictures import MAX_BYTES, convert_to_rgb, is_picture, open_picture, reading
+
+_MAX_LABEL_BYTES = 1 << 24
+_IMAGENET_FILE = Path(__file__).resolve().parent / "imagenet_names.json"
+
+
+def imagenet_names() -> Tuple[str, ...]:
+    """The 1,000 classes of ILSVRC2012 in the order of their labels."""
+    return tuple(json.loads(_IMAGENET_FILE.read_text(encoding="utf-8"))["classes"])
+
+
+def load_labels(path: Path) -> Tuple[str, ...]:
+    """Names from a text file, one a line in the order of the labels, or a JSON list of them.
+
+    Raises DataError for a file that cannot be read or holds no names.
+    """
+    try:
+        text = read_regular(path, _MAX_LABEL_BYTES).decode("utf-8-sig")
+        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"the labels {path} cannot be read ({reason}); give a text file with a name a line, or "
+            "a JSON list of names"
+        ) from None
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    stripped = [name.strip() for name in names] if is_list else []
+    while stripped and not stripped[-1]:
+        stripped.pop()
+    if not stripped:
+        raise DataError(f"the labels {path} hold no list of names; give one name a line")
+    return tuple(stripped)
+
+
+@dataclass(frozen=True)
+class InputScale:
+    """How pixels become a model's input: side in pixels; mean and std per channel in 0..255.
+
+    The shorter side is brought to image_size * resize_ratio and the centre is cropped, as in the
+    validation of the suite's own loader.
+    """
+
+    image_size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    resize_ratio: float
+
+
+def find_pictures(sources: Sequence[str]) -> List[Path]:
+    """Files that the arguments name: files as they are, pictures of a folder, matches of a pattern.
+
+    A folder gives the files whose suffix is a picture's, in the order of their names. Raises
+    DataError for a missing file, an empty folder, and a pattern without a match.
+    """
+    found: List[Path] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if is_picture(p))
+            if not inside:
+                raise DataError(f"the folder {source} holds no pictures (.jpg, .png and the like)")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            matches = sorted(Path(p) for p in glob.glob(source, recursive=True))
+            files = [match for match in matches if match.is_file()]
+            if not files:
+                raise DataError(f"{source} is no file and no pattern that matches one")
+            found += files
+    return found
+
+
+def read_picture(path: Path, scale: InputScale) -> np.ndarray:
+    """The picture as float32 (3, S, S), normalised. Raises DataError if it is none."""
+    with reading(path):
+        image = convert_to_rgb(open_picture(read_regular(path, MAX_BYTES)))
+    size = scale.image_size
+    ratio = round(size * scale.resize_ratio) / min(image.size)
+    width, height = (max(size, round(side * ratio)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.float32)
+    scaled = (pixels - np.asarray(scale.mean, np.float32)) / np.asarray(scale.std, np.float32)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
