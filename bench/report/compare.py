@@ -10,6 +10,7 @@ from ..verdict.estimate import MEDIAN, QUICKEST_QUARTER
 from ..verdict.judge import INCONCLUSIVE
 from ..verdict.summary import SpeedSummary
 from .blocks import Block, Figure, Heading, Table, Text
+from .check import describe_check
 from .comparison import Comparison, ContenderSummary
 from .extension import EXTENSIONS
 from .format import (
@@ -69,8 +70,7 @@ def build_report(
     names = ", ".join(one.name for one in summaries[1:])
     title = Heading(f"{summaries[0].model}: {names} against {summaries[0].name}")
     conclusion = Text([line for one in comparisons for line in conclude(one, several)])
-    notes = list_notes(comparisons)
-    noted = [Text(notes)] if notes else []
+    noted = [Text(notes)] if (notes := list_notes(comparisons)) else []
     added = [b for one in EXTENSIONS for b in one.list_blocks(comparisons, unavailable or {})]
     overview = [_build_overview(comparisons)] if several or added else []
     if brief:
@@ -84,6 +84,7 @@ def build_report(
         *overview,
         *added,
         *_build_tables(comparisons),
+        *(block for one in comparisons if one.check for block in describe_check(one.check)),
         Heading("How to read this report"),
         Text([*EXPLANATION, *shared]),
         *(Figure(p.stem.replace("_", " "), p.name) for p in pictures if p.suffix == ".png"),
@@ -239,11 +240,10 @@ def list_measurements(summary: ContenderSummary) -> Rows:
 def list_speed(comparison: Comparison) -> Rows:
     """Ratios of times, and the evidence behind the speed verdict."""
     ratio, speed = comparison.speedup, comparison.speed
-    effect = ratio.smallest_effect if ratio else None
     rows = {
         "speedup, training": format_interval(ratio),
         "speedup, validation": format_interval(comparison.eval_speedup),
-        "smallest detectable difference": format_percent(effect, 1),
+        "smallest detectable difference": format_percent(ratio and ratio.smallest_effect, 1),
         "compilation pays for itself": format_break_even(comparison.break_even),
     }
     return rows if speed is None else {**rows, **_list_speed_phase(speed)}
