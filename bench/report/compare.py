@@ -243,7 +243,9 @@ def list_speed(comparison: Comparison) -> Rows:
     rows = {
         "speedup, training": format_interval(ratio),
         "speedup, validation": format_interval(comparison.eval_speedup),
-        "smallest detectable difference": format_percent(ratio and ratio.smallest_effect, 1),
+        "smallest detectable difference": format_percent(
+            ratio.smallest_effect if ratio else None, 1
+        ),
         "compilation pays for itself": format_break_even(comparison.break_even),
     }
     return rows if speed is None else {**rows, **_list_speed_phase(speed)}

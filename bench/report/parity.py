@@ -100,7 +100,7 @@ def judge_parity(
             f"{judged} and are {check.verdict}, but {difference}; `bench check` with the same "
             "flags judges all steps"
         )
-    shown = [f"{accuracy * 100:.1f} %" for accuracy in (training.accuracies or [()])[-1]]
+    shown = [f"{accuracy * 100:.1f} %" for pair in training.accuracies[-1:] for accuracy in pair]
     accuracies = f". The last accuracies are {' and '.join(shown)}" if shown else ""
     return check.verdict, (
         f"{check.reason}; {judged}. T{difference[1:]}. Training amplifies rounding{accuracies}"
