@@ -61,9 +61,8 @@ def build_report(
 ) -> List[Block]:
     """One contender or several against their baseline; `unavailable` was left out of the run.
 
-    A brief report is for a terminal: it ends with the verdict, which is then what the reader sees,
-    and several contenders have a line each in place of the long tables. Pictures are linked by
-    their names, PNG only.
+    A brief report is for a terminal. It ends with the verdict, and several contenders have a line
+    each in place of the long tables. Pictures are linked by their names, PNG only.
     """
     several = len(comparisons) > 1
     summaries = [comparisons[0].baseline, *(one.contender for one in comparisons)]
@@ -240,12 +239,11 @@ def list_measurements(summary: ContenderSummary) -> Rows:
 def list_speed(comparison: Comparison) -> Rows:
     """Ratios of times, and the evidence behind the speed verdict."""
     ratio, speed = comparison.speedup, comparison.speed
+    effect = ratio.smallest_effect if ratio else None
     rows = {
         "speedup, training": format_interval(ratio),
         "speedup, validation": format_interval(comparison.eval_speedup),
-        "smallest detectable difference": format_percent(
-            ratio.smallest_effect if ratio else None, 1
-        ),
+        "smallest detectable difference": format_percent(effect, 1),
         "compilation pays for itself": format_break_even(comparison.break_even),
     }
     return rows if speed is None else {**rows, **_list_speed_phase(speed)}
