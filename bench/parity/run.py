@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from ..config import Contender, Workload, workload_of
 from ..errors import InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
-from ..record.machine import describe_machine
+from ..record.machine import describe_machine, read_available_bytes
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher, Worker
 from ..worker.process import create_launcher
@@ -31,7 +31,9 @@ from .result import CheckDocument, ModelCheck, SideFacts, save_check
 from .tensors import Entry, LayerRequest, SideRequest, Wanted
 
 FEWEST_STEPS = 2  # a second update is to be seen
-PARALLEL = 2  # a parity check times nothing, so both modes may run at once
+# a check times nothing, so runs may go side by side: both modes, and then more if they are small
+PARALLEL, MOST_PARALLEL = 2, 3
+SMALL_SHARE = 0.1  # of the available memory, for the larger of both modes
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
 VALUES_FOLDER = "values"  # in the run's folder, while it runs
 ISOLATED = "isolated-layer"  # its values, in that folder
@@ -157,9 +159,11 @@ class _Checker:
         return SideFacts.model_validate({field: facts[field] for field in SideFacts.model_fields})
 
     def run_sides(self, names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
-        """Run each through all its turns, PARALLEL at a time."""
+        """Run each through all its turns, as many side by side as the memory allows."""
         self.turns_planned += len(names) * (1 + len(_TURNS))
-        with ThreadPoolExecutor(PARALLEL) as pool:
+        peaks = [facts.get("peak_rss_bytes") or 0 for facts in self.facts.values()]
+        small = max(peaks, default=0) < SMALL_SHARE * (read_available_bytes() or 0)
+        with ThreadPoolExecutor(MOST_PARALLEL if peaks and small else PARALLEL) as pool:
             try:
                 pending = [pool.submit(self.run_side, name, wanted) for name in names]
                 return [future.result() for future in pending]
@@ -209,8 +213,7 @@ class _Checker:
             self.observe(message, self.turns_done, self.turns_planned)
             yield worker.ask(call, self.timeout_s, **arguments)
             self.turns_done += 1
-        worker.ask("end", self.timeout_s)
-        worker.close()
+        worker.ask("end", self.timeout_s)  # it exits by itself, while others work
 
     def create_contender(self, run: str) -> Contender:
         """The contender of a run; a second run of one has the same name and log."""
