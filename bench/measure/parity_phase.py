@@ -15,7 +15,7 @@ from ..errors import InputError, WorkerError
 from ..parity.judge import EAGER, GRAPH
 from ..parity.result import CheckDocument, ModelCheck, save_check
 from ..parity.run import FEWEST_STEPS, ContenderPair, Observe, check_pair, describe_failure
-from ..record.events import BlockEvent
+from ..record.events import BlockEvent, ParametersEvent
 from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.messages import Launcher
 
@@ -73,10 +73,13 @@ def judge_training(
 def _create_pair(
     record: RunRecord, baseline: Contender, contender: Contender, dataset: Optional[Path]
 ) -> ContenderPair:
-    """With as many steps as the losses of the two need."""
+    """With as many steps as the losses need, or else the weights that were compared by epochs."""
     document = record.document
     losses = [list_losses(record.of_kind(BlockEvent, one.name)) for one in (baseline, contender)]
     needed = count_needed(*losses)
+    for event in record.of_kind(ParametersEvent, contender.name):
+        if needed is None and event.max_abs != 0:
+            needed = (event.epoch + 1 - document.start_epoch) * document.steps_per_epoch
     wanted = FEWEST_JUDGED if needed is None else max(FEWEST_JUDGED, needed + SPARE_STEPS)
     trained = max(FEWEST_STEPS, len(losses[0]))
     return ContenderPair(

@@ -21,9 +21,9 @@ from oneflow_bench.bench.parity.run import ContenderPair, create_check_launcher
 from oneflow_bench.bench.report.parity import find_check
 
 
-def judge(folder, monkeypatch, *sides, error=None, **document):
+def judge(folder, monkeypatch, *sides, error=None, max_abs=0.0, **document):
     """Run the phase on a made-up training; the record and the pairs that were judged."""
-    record, pairs = create_record(*sides), []
+    record, pairs = create_record(*sides, max_abs=max_abs), []
     record.document = record.document.model_copy(update=document)
     record.folder = folder
 
@@ -62,6 +62,14 @@ def test_a_training_is_judged_to_just_past_its_first_difference(
     eager = create_events("eager", blocks=blocks, epochs=1)
     _, (pair,) = judge(tmp_path, monkeypatch, eager, graph)
     assert (pair.baseline.name, pair.contender.name, pair.steps) == ("eager", "graph", steps)
+
+
+def test_weights_that_differ_after_an_epoch_count_though_all_losses_are_equal(
+    tmp_path, monkeypatch
+):
+    sides = [create_events(name, blocks=4, epochs=2) for name in ("eager", "graph")]
+    record, pairs = judge(tmp_path, monkeypatch, *sides, max_abs=1e-9, steps_per_epoch=20)
+    assert pairs[0].steps == 22
 
 
 def test_every_contender_is_judged_and_found_by_its_name(tmp_path, monkeypatch):
