@@ -256,10 +256,13 @@ class Contender(_Frozen):
 
 
 def workload_of(workload: Workload, contender: Contender) -> Workload:
-    """The workload as this contender runs it: with its own batch, one process reads it alone."""
-    if contender.batch_size is None:
-        return workload
-    return workload.model_copy(update={"batch_size": contender.batch_size, "readers": 1})
+    """The workload as this contender runs it: with its own parts, its own batch, and one reader."""
+    update: Dict[str, int] = {}
+    if contender.accumulation_steps is not None:
+        update["accumulation_steps"] = contender.accumulation_steps
+    if contender.batch_size is not None:
+        update.update(batch_size=contender.batch_size, readers=1)
+    return workload.model_copy(update=update)
 
 
 class Measuring(_Frozen):

@@ -21,16 +21,22 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
+import numpy as np
 from runtime_study_report import LOSSES, PERTURBED, SEARCHES, load_searches, render_report
+from safetensors.numpy import save_file
 from study import append_row, load_rows, open_study, run_main
 
+from oneflow_bench.bench.parity.difference import move_learning_rate
 from oneflow_bench.bench.parity.judge import PERTURBED_SEEDS
+from oneflow_bench.bench.parity.result import ModelCheck
 from oneflow_bench.bench.plan.plan import Plan, create_plan
+from oneflow_bench.bench.record.checkpoint import read_state
 from oneflow_bench.bench.record.run import write_atomically
 from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.tools.tune.candidates import (
     BOTH,
     EAGER,
+    Program,
     create_program,
     list_settings,
     read_facts,
@@ -40,7 +46,13 @@ from oneflow_bench.bench.tools.tune.phase import TuneRequest
 from oneflow_bench.bench.tools.tune.report import ModeResult, TuneDocument, draw_gain, list_report
 from oneflow_bench.bench.tools.tune.search import run_search
 from oneflow_bench.bench.worker.environment import RuntimeResolver
-from oneflow_bench.bench.worker.messages import Launcher
+from oneflow_bench.bench.worker.messages import (
+    Launcher,
+    PrepareRequest,
+    Saved,
+    SaveRequest,
+    ask,
+)
 from oneflow_bench.bench.worker.process import create_launcher
 
 MODELS = ("alexnet", "resnet18", "mobilenet_v2", "vgg11_bn", "densenet121")
@@ -105,8 +117,34 @@ def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dic
 
 
 def create_check(options: argparse.Namespace, launchers: Launchers, folder: Path) -> ParityCheck:
-    steps = options.steps
-    return ParityCheck(launchers(folder), steps, None, folder, TIMEOUT_S, trained_steps=steps)
+    launch, steps = launchers(folder), options.steps
+    return ParityCheck(launch, ask_no_judge, steps, None, folder, TIMEOUT_S, trained_steps=steps)
+
+
+def ask_no_judge(stock: Program, program: Program) -> ModelCheck:
+    raise AssertionError("the losses of the study are shown and not judged")
+
+
+def perturb(program: Program, launch: Launcher, seed: int, path: Path) -> Program:
+    """The program of a perturbed run; its weights, each off by a rounding, are saved to `path`."""
+    request = PrepareRequest(
+        workload=program.workload, contender=program.contender, steps_per_epoch=STEPS
+    )
+    worker = launch(program.contender)
+    try:
+        worker.send("prepare", **request.model_dump(mode="json"))
+        worker.receive("prepare", TIMEOUT_S)
+        ask(worker, "save", TIMEOUT_S, Saved, SaveRequest(path=str(path)))
+    finally:
+        worker.kill()
+        worker.close()
+    source, moved = np.random.RandomState(seed), read_state(path)
+    for name, value in moved.items():
+        if value.dtype.kind == "f":
+            toward = np.where(source.rand(*value.shape) < 0.5, -np.inf, np.inf)
+            moved[name] = np.nextafter(value, toward.astype(value.dtype))
+    save_file(moved, path)
+    return program._replace(workload=move_learning_rate(program.workload, seed))
 
 
 def train_losses(
@@ -137,7 +175,11 @@ def train_perturbed(
     with tempfile.TemporaryDirectory() as temporary:
         check = create_check(options, launchers, Path(temporary))
         ours = check.run_baseline(stock)
-        moved = [check.train(stock, run).block.losses for run in PERTURBED_SEEDS]
+        moved, launch = [], launchers(Path(temporary))
+        for seed in PERTURBED_SEEDS.values():
+            path = Path(temporary) / f"initial-{seed}.safetensors"
+            program = perturb(stock, launch, seed, path)
+            moved.append(check.train(program, path).block.losses)
         return {
             "model": search.workload.model,
             "mode": EAGER,

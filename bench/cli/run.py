@@ -5,13 +5,23 @@ The commands eager, graph, compare and versions share it.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import click
 
-from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError, worst_status
+from ..errors import (
+    EXIT_DIFFERENT,
+    EXIT_DONE,
+    EXIT_INCONCLUSIVE,
+    EXIT_WORKER_FAILED,
+    InputError,
+    worst_status,
+)
 from ..measure.execution import create_document, execute_plan, execute_speed
+from ..measure.parity_phase import PARITY_FOLDER, judge_training
+from ..parity.run import create_check_launcher
 from ..plan.contenders import parse_contenders
 from ..plan.modes import count_ranks
 from ..plan.plan import Plan, create_plan, split_flags
@@ -87,7 +97,9 @@ def execute_specs(
     with launcher as launch, ProgressBar("steps") as bar:
         if request.weak:
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
-        return execute_plan(plan, document, folder, launch, bar, bar.seconds)
+        check = create_check_launcher(folder / PARITY_FOLDER, environments)
+        judge = partial(judge_training, launch=check, observe=partial(bar, unit="turns"))
+        return execute_plan(plan, document, folder, launch, bar, bar.seconds, judge)
 
 
 def _tell_fallback(plan: Plan) -> None:
@@ -135,5 +147,7 @@ def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], fo
 def judge_parities(comparisons: Sequence[Comparison]) -> int:
     """The exit status of the worst comparison. Known and expected differences count as none."""
     statuses = {"different": EXIT_DIFFERENT, "inconclusive": EXIT_INCONCLUSIVE}
-    unexplained = [one.parity for one in comparisons if not one.parity_expected]
-    return worst_status([EXIT_DONE, *(statuses.get(one, EXIT_DONE) for one in unexplained)])
+    unexplained = [one for one in comparisons if not one.parity_expected]
+    failed = any(one.check is not None and one.check.error is not None for one in unexplained)
+    found = [statuses.get(one.parity, EXIT_DONE) for one in unexplained]
+    return worst_status([EXIT_DONE, *found, *([EXIT_WORKER_FAILED] if failed else [])])

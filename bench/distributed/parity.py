@@ -17,13 +17,15 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 from ..parity.judge import KnownDifference, load_known_differences
 from ..record.events import BlockEvent, SetupEvent
 from ..record.run import RunRecord
-from ..report.comparison import ACCURACY_TOLERANCE, Comparison
+from ..report.comparison import Comparison
+from ..report.parity import NOT_JUDGED
 from .summary import Expected, RanksSummary, ReferenceErrors, summarize_ranks
 
 COMPARED_STEPS = 20  # training amplifies any rounding, so later losses differ anyway
 MULTIPLIER = 4.0
 FLOOR = 1e-6
 SMALLEST_LOSS = 1e-3
+ACCURACY_TOLERANCE = 0.02  # of the last accuracy
 LEVEL = "ranks"  # of the known differences
 _GRADIENT = "gradient"  # kind of the entry that explains rounding
 
@@ -73,7 +75,9 @@ def _judge_record(
 ) -> RanksParity:
     if ranks.weak:
         reason = "in weak scaling the batches of one process and of all ranks are of two sizes"
-        return RanksParity("not judged", reason)
+        return RanksParity(NOT_JUDGED, reason)
+    if not (comparison.same_weights and comparison.same_batches):
+        return RanksParity("inconclusive", comparison.parity_reason)
     ours, theirs = (
         _list_losses(record, one.name) for one in (comparison.baseline, comparison.contender)
     )
@@ -127,11 +131,11 @@ def judge_ranks(
     """Judge ranks from the verdict on the two contenders and the errors against the reference.
 
     `size` is the largest relative difference from the baseline's losses. `known` are the entries
-    that fit the model and the strategy. The verdict stays if there is no reference, or if the
-    weights or the batches differ.
+    that fit the model and the strategy. Another verdict than *not judged* stays, and so does that
+    without a reference.
     """
     parity, reason = verdict
-    if errors is not None and parity in ("equal within rounding", "different"):
+    if errors is not None and parity == NOT_JUDGED:
         parity, reason = _judge_errors(errors, accuracy_difference)
     if parity == "different":
         for entry in (one for one in known if one.kind != _GRADIENT):

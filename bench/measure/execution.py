@@ -22,6 +22,9 @@ from .order import Observer
 from .speed_phase import SpeedRun
 from .training_phase import Runner
 
+# the parity phase, of the record until then and its dataset: parity_phase.py
+JudgeTraining = Callable[[RecordWriter, Optional[Path]], None]
+
 
 def create_document(
     command: str,
@@ -60,12 +63,14 @@ def execute_plan(
     launch: Launcher,
     observe: Observer,
     observe_speed: Observer = lambda message, done_s, budget_s: None,
+    judge: Optional[JudgeTraining] = None,
 ) -> RunRecord:
     """Run a plan in `folder`, which is created, and read back: what is reported is what the
     record says.
 
-    Where `document.measuring.speed` is set, the speed phase follows the training;
-    `observe_speed` is told the seconds of its budget that are gone.
+    The parity phase, `judge`, follows a training of several contenders. Where
+    `document.measuring.speed` is set, the speed phase comes last; `observe_speed` is told the
+    seconds of its budget that are gone.
 
     Raises as `keep_record`, but for an InputError before anything was measured: then the folder is
     removed.
@@ -75,6 +80,8 @@ def execute_plan(
         with keep_record(writer):
             dataset = plan.prepare_dataset(folder)
             Runner(writer, launch, dataset, observe).run()
+            if judge is not None and len(document.racing) > 1:
+                judge(writer, dataset)
             if document.measuring.speed:  # of the contenders that the training did not leave out
                 SpeedRun(writer, launch, dataset, observe_speed).run()
     except InputError:

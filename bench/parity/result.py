@@ -6,7 +6,7 @@ history:
     1   first version
     2   the speedup, if it was asked for
     3   `isolated_layer` of an origin, called `alone` before
-    4   `cause`, and the level `later forward`
+    4   `cause`, the level `later forward`, and the names of the two contenders
 """
 
 from __future__ import annotations
@@ -197,9 +197,11 @@ class Speedup(_Strict):
 
 
 class ModelCheck(_Strict):
-    """All results of one model."""
+    """All results of one model. `eager` is the baseline's side, `graph` the contender's."""
 
     model: str
+    baseline: str = "eager"  # names of the contenders
+    contender: str = "graph"
     workload: Workload
     steps: int
     verdict: Verdict
@@ -214,6 +216,13 @@ class ModelCheck(_Strict):
     speedup: Optional[Speedup] = None  # None: not asked for
     error: Optional[str] = None  # a worker failed: its message; the verdict is inconclusive then
     duration_s: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """The model, and its contenders where they are not eager mode and the graph."""
+        sides = (self.baseline, self.contender)
+        usual = sides == ("eager", "graph")
+        return self.model if usual else f"{self.model}, {' against '.join(sides[::-1])}"
 
 
 class CheckDocument(_Strict):

@@ -1,7 +1,10 @@
-"""Runs a parity check: two modes beside each other, and more runs only if they disagree.
+"""Runs a parity check: two contenders beside each other, and more runs only if they disagree.
 
-Eager and graph mode answer with digests alone. `Comparison.settle` asks for more runs if these
-differ, and `locate_difference` runs the layer of the first mismatch in isolation.
+Both answer with digests alone. `Comparison.settle` asks for more runs if these differ, and
+`locate_difference` runs the layer of the first mismatch in isolation. `bench check` takes eager
+mode and the graph; `bench compare` has other contenders too. The judge calls the baseline's side
+`eager` and the contender's `graph`. The reference is eager mode in float64 on the baseline's
+runtime. The perturbed runs are the baseline's.
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
-from ..config import Contender
+from ..config import Contender, Workload, workload_of
 from ..errors import InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
-from ..record.machine import describe_machine
+from ..record.machine import describe_machine, read_available_bytes
 from ..record.run import create_run_id
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher, Worker
@@ -37,7 +40,10 @@ from .locate import Isolation, locate_difference
 from .result import CheckDocument, ModelCheck, SideFacts, save_check
 from .tensors import Entry, LayerRequest, SideRequest, Wanted
 
-PARALLEL = 2  # a parity check times nothing, so both modes may run at once
+FEWEST_STEPS = 2  # a second update is to be seen
+# a check times nothing, so runs may go side by side: both modes, and then more if they are small
+PARALLEL, MOST_PARALLEL = 2, 3
+SMALL_SHARE = 0.1  # of the available memory, for the larger of both modes
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
 VALUES_FOLDER = "values"  # in the run's folder, while it runs
 ISOLATED = "isolated-layer"  # its values, in that folder
@@ -51,9 +57,9 @@ _VERSIONS = ("oneflow", "numpy", "python")
 _TURNS = ("eval_forward", "first_step", "train", "resume", "validate")  # after the start
 
 
-def create_check_launcher(folder: Path) -> Launcher:
+def create_check_launcher(folder: Path, environments: Optional[RuntimeResolver] = None) -> Launcher:
     """Starts the workers of a check; logs go to `folder`/logs."""
-    return create_launcher(folder, RuntimeResolver(), WORKER_MODULE)
+    return create_launcher(folder, environments or RuntimeResolver(), WORKER_MODULE)
 
 
 def check_model(
@@ -63,19 +69,39 @@ def check_model(
     observe: Observe = lambda message, done, total: None,
     launch: Optional[Launcher] = None,
 ) -> ModelCheck:
-    """Check one planned workload, and write scripts and logs to `folder`.
+    """Check a planned workload in eager and graph mode; scripts and logs are written to `folder`.
 
     Raises InputError for a plan of a single step, and WorkerError if a worker fails.
     """
     steps = plan.steps_per_epoch * plan.workload.epochs
-    if steps < 2:
+    if steps < FEWEST_STEPS:
         raise InputError(
             f"a check of {steps} step was asked for and one needs at least 2, to see a second "
             "update; give --epochs or --steps-per-epoch"
         )
+    dataset = plan.prepare_dataset(folder)
+    pair = ContenderPair(plan.workload, plan.steps_per_epoch, steps, dataset)
+    return check_pair(pair, folder, timeout_s, observe, launch or create_check_launcher(folder))
+
+
+@dataclass(frozen=True)
+class ContenderPair:
+    """Two contenders of one rank, in eager or graph mode, and the training to check them by."""
+
+    workload: Workload
+    steps_per_epoch: int
+    steps: int  # that are judged, at least FEWEST_STEPS
+    dataset: Optional[Path]  # None: synthetic data
+    baseline: Contender = Contender(name=EAGER, mode=EAGER)
+    contender: Contender = Contender(name=GRAPH, mode=GRAPH)
+
+
+def check_pair(
+    pair: ContenderPair, folder: Path, timeout_s: float, observe: Observe, launch: Launcher
+) -> ModelCheck:
+    """As `check_model`, of any two contenders. Raises WorkerError if a worker fails."""
     start = time.monotonic()
-    launch = launch or create_check_launcher(folder)
-    with _Checker(plan, folder, timeout_s, observe, launch, steps) as run:
+    with _Checker(pair, folder, timeout_s, observe, launch) as run:
         check = run.check()
     check.duration_s = time.monotonic() - start
     return check
@@ -83,12 +109,11 @@ def check_model(
 
 @dataclass
 class _Checker:
-    plan: Plan
+    pair: ContenderPair
     folder: Path
     timeout_s: float
     observe: Observe
     launch: Launcher
-    steps: int
     workers: List[Worker] = field(default_factory=list)
     turns_done: int = 0
     turns_planned: int = 0
@@ -97,7 +122,6 @@ class _Checker:
 
     def __enter__(self) -> _Checker:
         self.values = self.folder.resolve() / VALUES_FOLDER
-        self.dataset = self.plan.prepare_dataset(self.folder)
         return self
 
     def __exit__(self, *failure: Any) -> None:
@@ -140,9 +164,11 @@ class _Checker:
         first = comparison.first_different or comparison.unrepeated
         cause = explain(pairs, first, self.forward(EAGER), self.forward(GRAPH))
         return ModelCheck(
-            model=self.plan.workload.model,
-            workload=self.plan.workload,
-            steps=self.steps,
+            model=self.pair.workload.model,
+            baseline=self.pair.baseline.name,
+            contender=self.pair.contender.name,
+            workload=self.pair.workload,
+            steps=self.pair.steps,
             verdict=verdict,
             reason=reason if cause is None else f"{reason}; {describe_cause(cause)}",
             cause=cause,
@@ -162,9 +188,11 @@ class _Checker:
         return SideFacts.model_validate({field: facts[field] for field in SideFacts.model_fields})
 
     def run_sides(self, names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
-        """Run each through all its turns, PARALLEL at a time."""
+        """Run each through all its turns, as many side by side as the memory allows."""
         self.turns_planned += len(names) * (1 + len(_TURNS))
-        with ThreadPoolExecutor(PARALLEL) as pool:
+        peaks = [facts.get("peak_rss_bytes") or 0 for facts in self.facts.values()]
+        small = max(peaks, default=0) < SMALL_SHARE * (read_available_bytes() or 0)
+        with ThreadPoolExecutor(MOST_PARALLEL if peaks and small else PARALLEL) as pool:
             try:
                 pending = [pool.submit(self.run_side, name, wanted) for name in names]
                 return [future.result() for future in pending]
@@ -194,14 +222,15 @@ class _Checker:
         self, name: str, folder: str, wanted: Wanted, calls: Mapping[str, Dict[str, Any]]
     ) -> Iterator[Dict[str, Any]]:
         """Answers of a fresh worker of the run `name`: to `start`, then to the calls."""
+        pair, contender = self.pair, self.create_contender(name)
         request = SideRequest(
-            workload=self.plan.workload,
-            contender=_create_contender(name),
-            steps_per_epoch=self.plan.steps_per_epoch,
-            dataset=self.dataset,
+            workload=workload_of(pair.workload, contender),
+            contender=contender,
+            steps_per_epoch=pair.steps_per_epoch,
+            dataset=pair.dataset,
             folder=self.values / folder,
-            steps=self.steps,
-            checkpoint_step=max(1, self.steps // 2),
+            steps=pair.steps,
+            checkpoint_step=max(1, pair.steps // 2),
             wanted=wanted,
             perturbation_seed=PERTURBED_SEEDS.get(name),
             seeded_draws=self.seeded_draws,
@@ -210,19 +239,21 @@ class _Checker:
         self.workers.append(worker)
         requests = {"start": request.model_dump(mode="json"), **calls}
         for call, arguments in requests.items():
-            message = f"{self.plan.workload.model}, {name}: {call.replace('_', ' ')}"
+            message = f"{pair.workload.model}, {contender.name}: {call.replace('_', ' ')}"
             self.observe(message, self.turns_done, self.turns_planned)
             yield worker.ask(call, self.timeout_s, **arguments)
             self.turns_done += 1
-        worker.ask("end", self.timeout_s)
-        worker.close()
+        worker.ask("end", self.timeout_s)  # it exits by itself, while others work
 
-
-def _create_contender(run: str) -> Contender:
-    """The contender of a run; a second run of a mode has the same name and log."""
-    name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run
-    mode = GRAPH if name == GRAPH else EAGER
-    return Contender(name=name, mode=mode, dtype="float64" if name == REFERENCE else "float32")
+    def create_contender(self, run: str) -> Contender:
+        """The contender of a run; a second run of one has the same name and log."""
+        name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run
+        if name in (EAGER, GRAPH):
+            return self.pair.baseline if name == EAGER else self.pair.contender
+        update: Dict[str, Any] = {"name": name}
+        if name == REFERENCE:
+            update.update(mode=EAGER, dtype="float64", graph_options={})
+        return self.pair.baseline.model_copy(update=update)
 
 
 def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
@@ -273,7 +304,8 @@ def run_checks(
         except (InputError, WorkerError, OSError) as error:
             if isinstance(error, InputError):
                 refused.append(error)
-            check = _failed(plan, error)
+            steps = plan.steps_per_epoch * plan.workload.epochs
+            check = describe_failure(ContenderPair(plan.workload, 0, steps, None), error)
         if check.origin is not None and check.origin.script is not None:
             check.origin.script = f"{name}/{check.origin.script}"
         document.checks.append(check)
@@ -282,12 +314,15 @@ def run_checks(
         save_check(document, folder)
 
 
-def _failed(plan: Plan, error: Exception) -> ModelCheck:
+def describe_failure(pair: ContenderPair, error: Exception) -> ModelCheck:
+    """The result of a check that an error ended."""
     tail = error.log_tail if isinstance(error, WorkerError) else ""
     return ModelCheck(
-        model=plan.workload.model,
-        workload=plan.workload,
-        steps=plan.steps_per_epoch * plan.workload.epochs,
+        model=pair.workload.model,
+        baseline=pair.baseline.name,
+        contender=pair.contender.name,
+        workload=pair.workload,
+        steps=pair.steps,
         verdict="inconclusive",
         reason="the check did not finish",
         reproducible=None,

@@ -48,7 +48,7 @@ def report_check(document: CheckDocument, judged: Sequence[Judged]) -> List[Bloc
         Heading(heading),
         Table(columns, [_summary_row(check) for check in checks], right=numbers),
         Text(LEGEND),
-        *(block for check in checks for block in _describe_model(check)),
+        *(block for check in checks for block in describe_check(check)),
         *_describe_speed(checks),
         *_describe_known([(check.model, hit) for check in checks for hit in check.known]),
         *_report_findings(judged),
@@ -84,7 +84,7 @@ def _summary_row(check: ModelCheck) -> List[str]:
     different = [(lev.level, d.name) for lev in check.levels if (d := lev.first_different)]
     inexact = [(lev.level, lev.first_inexact) for lev in check.levels if lev.first_inexact]
     return [
-        check.model,
+        check.title,
         "failed" if check.error is not None else check.verdict,
         ": ".join([*different, *inexact, (MISSING,)][0]),
         f"{max(ratios):.2g}" if ratios else MISSING,
@@ -93,12 +93,13 @@ def _summary_row(check: ModelCheck) -> List[str]:
     ]
 
 
-def _describe_model(check: ModelCheck) -> List[Block]:
+def describe_check(check: ModelCheck) -> List[Block]:
+    """The levels of a check and its first difference; nothing if all is identical."""
     if check.error is not None:
-        return [Heading(f"{check.model}: failed"), Text(check.error.splitlines())]
+        return [Heading(f"{check.title}: failed"), Text(check.error.splitlines())]
     if check.verdict == "identical":
         return []
-    blocks: List[Block] = [Heading(f"{check.model}: {check.verdict}"), Text([f"{check.reason}."])]
+    blocks: List[Block] = [Heading(f"{check.title}: {check.verdict}"), Text([f"{check.reason}."])]
     if check.origin is not None:
         blocks.append(Text([f"First difference of {check.model}:"]))
         blocks.append(Table(["property", "value"], describe_origin(check)))
@@ -115,7 +116,7 @@ def _describe_model(check: ModelCheck) -> List[Block]:
         for level in check.levels
         if level.verdict != "identical" and level.reason not in check.reason
     ]
-    for name, side in (("eager", check.eager), ("graph", check.graph)):
+    for name, side in ((check.baseline, check.eager), (check.contender, check.graph)):
         if side is not None and side.losses:
             first, last = _format_float(side.losses[0]), _format_float(side.losses[-1])
             accuracy = "unknown" if side.accuracy is None else f"{side.accuracy * 100:.1f} %"

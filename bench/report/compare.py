@@ -10,6 +10,7 @@ from ..verdict.estimate import MEDIAN, QUICKEST_QUARTER
 from ..verdict.judge import INCONCLUSIVE
 from ..verdict.summary import SpeedSummary
 from .blocks import Block, Figure, Heading, Table, Text
+from .check import describe_check
 from .comparison import Comparison, ContenderSummary
 from .extension import EXTENSIONS
 from .format import (
@@ -60,17 +61,15 @@ def build_report(
 ) -> List[Block]:
     """One contender or several against their baseline; `unavailable` was left out of the run.
 
-    A brief report is for a terminal: it ends with the verdict, which is then what the reader sees,
-    and several contenders have a line each in place of the long tables. Pictures are linked by
-    their names, PNG only.
+    A brief report is for a terminal. It ends with the verdict, and several contenders have a line
+    each in place of the long tables. Pictures are linked by their names, PNG only.
     """
     several = len(comparisons) > 1
     summaries = [comparisons[0].baseline, *(one.contender for one in comparisons)]
     names = ", ".join(one.name for one in summaries[1:])
     title = Heading(f"{summaries[0].model}: {names} against {summaries[0].name}")
     conclusion = Text([line for one in comparisons for line in conclude(one, several)])
-    notes = list_notes(comparisons)
-    noted = [Text(notes)] if notes else []
+    noted = [Text(notes)] if (notes := list_notes(comparisons)) else []
     added = [b for one in EXTENSIONS for b in one.list_blocks(comparisons, unavailable or {})]
     overview = [_build_overview(comparisons)] if several or added else []
     if brief:
@@ -84,6 +83,7 @@ def build_report(
         *overview,
         *added,
         *_build_tables(comparisons),
+        *(block for one in comparisons if one.check for block in describe_check(one.check)),
         Heading("How to read this report"),
         Text([*EXPLANATION, *shared]),
         *(Figure(p.stem.replace("_", " "), p.name) for p in pictures if p.suffix == ".png"),

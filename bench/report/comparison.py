@@ -1,4 +1,4 @@
-"""The comparison of two contenders from records alone; docs/methodology.md has the tolerances."""
+"""The comparison of two contenders from records alone; docs/methodology.md has the verdicts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from typing import Dict, List, Optional, Sequence, Tuple, cast
 
 import numpy as np
-from pydantic import BaseModel, SerializeAsAny
+from pydantic import BaseModel, Field, SerializeAsAny
 
+from ..measure.parity_phase import find_obstacle, list_losses
+from ..parity.result import ModelCheck
 from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, SetupEvent
 from ..record.run import RunRecord
 from ..verdict.statistics import (
@@ -22,10 +24,8 @@ from ..verdict.statistics import (
 )
 from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
 from .extension import EXTENSIONS
+from .parity import RecordedTraining, find_check, judge_parity
 
-EARLY_STEPS = 10
-EARLY_TOLERANCE = 1e-4  # of max(1, |loss|), over the first EARLY_STEPS steps
-ACCURACY_TOLERANCE = 0.02  # of the last epoch's accuracy
 PREPARATION = ("import_s", "build_s", "compile_train_s", "compile_eval_s")
 
 
@@ -92,6 +92,8 @@ class Comparison(BaseModel):
     break_even: Optional[BreakEven]
     parity_expected: bool = False  # a known difference explains a parity of "different"
     ranks: Optional[SerializeAsAny[BaseModel]] = None  # the payload of an extension
+    # the levels behind the parity, None where it was not judged; they are stored in check.json
+    check: Optional[ModelCheck] = Field(None, exclude=True)
 
 
 def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
@@ -101,7 +103,7 @@ def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
     evals: List[EvalEvent] = record.of_kind(EvalEvent, name)
     setup: Optional[SetupEvent] = next(iter(record.of_kind(SetupEvent, name)), None)
     end: Optional[EndEvent] = next(iter(record.of_kind(EndEvent, name)), None)
-    losses = _list_losses(blocks)
+    losses = list_losses(blocks)
     steady = list(_steady(blocks).values())
     train = summarize(steady) if steady else None
     first = blocks[0].duration_s if blocks else None
@@ -150,11 +152,9 @@ def compare_contenders(
     digests = [setup.initial_digest for side in setups for setup in side]
     same_weights = digests[0] == digests[1] if len(digests) == 2 else None
     same_batches, batches_by = _compare_batches(*blocks)
-    losses = [_list_losses(side) for side in blocks]
+    losses = [list_losses(side) for side in blocks]
     loss = compare_losses(*losses)
     accuracies = list(zip(left.accuracy, right.accuracy))
-    accuracy_difference = accuracies[-1][1] - accuracies[-1][0] if accuracies else None
-    parity = judge_parity(same_weights, same_batches, loss, losses, accuracy_difference)
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
     speed = None
     parameters: List[ParametersEvent] = []
@@ -163,6 +163,11 @@ def compare_contenders(
             speed = summarize_record_speed(baseline, baseline_name, contender_name)
         speedup = speed.ratio if speed else speedup
         parameters = baseline.of_kind(ParametersEvent, contender_name)
+        parameters = [event for event in parameters if event.baseline == baseline_name]
+    training = RecordedTraining(same_weights, same_batches, losses, accuracies, parameters)
+    check = find_check(baseline, baseline_name, contender_name) if one_run else None
+    pair = [next(c for c in r.document.contenders if c.name == name) for r, name in sides]
+    parity = judge_parity(training, check, find_obstacle(*pair))
     verdict, why = explain_verdict(speed, speedup)
     comparison = Comparison(
         baseline=left,
@@ -172,8 +177,8 @@ def compare_contenders(
         same_batches=same_batches,
         batches_by=batches_by,
         loss=loss,
-        accuracy_difference=accuracy_difference,
-        parameter_difference=[e for e in parameters if e.baseline == baseline_name],
+        accuracy_difference=accuracies[-1][1] - accuracies[-1][0] if accuracies else None,
+        parameter_difference=parameters,
         parity=parity[0],
         parity_reason=parity[1],
         speedup=speedup,
@@ -182,6 +187,7 @@ def compare_contenders(
         speed=speed,
         eval_speedup=_compare_times(passes[0], passes[1], one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
+        check=check,
     )
     for extension in EXTENSIONS if one_run else []:
         comparison = extension.extend(baseline, comparison)
@@ -206,51 +212,6 @@ def compare_losses(
         first_different_step=int(different.argmax()) if different.any() else None,
         correlation=correlation(*cast("Sequence[Sequence[float]]", (left[finite], right[finite]))),
     )
-
-
-def judge_parity(
-    same_weights: Optional[bool],
-    same_batches: Optional[bool],
-    loss: Optional[LossDifference],
-    losses: Sequence[Sequence[Optional[float]]],
-    accuracy_difference: Optional[float],
-) -> Tuple[str, str]:
-    """The verdict and its reason; a loss of None is not finite."""
-    if same_weights is None:
-        return "inconclusive", "no training of both contenders was recorded"
-    if not same_weights:
-        return "inconclusive", "the contenders did not start from the same weights"
-    if same_batches is None:
-        return "inconclusive", "the contenders have no blocks of the same steps"
-    if not same_batches:
-        return "inconclusive", "the contenders did not see the same batches"
-    if any((a is None) != (b is None) for a, b in zip(*losses)):
-        return "different", "the losses of only one contender became infinite or not a number"
-    if loss is None or any(a is None for a, _ in zip(*losses)):
-        return "inconclusive", "the losses of both contenders became infinite or not a number"
-    if loss.first_different_step is None:
-        return "identical", f"the losses of all {loss.steps} steps are bitwise equal"
-    steps = zip(*(side[:EARLY_STEPS] for side in losses))
-    first = [(a, b) for a, b in steps if a is not None and b is not None]
-    early = max(abs(a - b) / max(1.0, abs(a)) for a, b in first)
-    if early > EARLY_TOLERANCE:
-        return "different", (
-            f"the losses of the first {EARLY_STEPS} steps differ by up to {early:.1e}, and "
-            f"{EARLY_TOLERANCE:.0e} is allowed. Run `bench check` to find the first operation that "
-            "differs, and whether rounding explains it"
-        )
-    if accuracy_difference is not None and abs(accuracy_difference) > ACCURACY_TOLERANCE:
-        return "different", (
-            f"the last accuracies differ by {abs(accuracy_difference) * 100:.1f} points, and "
-            f"{ACCURACY_TOLERANCE * 100:.0f} are allowed"
-        )
-    return "equal within rounding", (
-        f"the losses differ from step {loss.first_different_step} on, by at most {loss.max_abs:.1e}"
-    )
-
-
-def _list_losses(blocks: List[BlockEvent]) -> List[Optional[float]]:
-    return [loss for block in blocks for loss in block.losses]
 
 
 def _steady(blocks: List[BlockEvent]) -> Dict[int, float]:

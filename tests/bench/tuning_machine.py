@@ -9,11 +9,18 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 from fakes import Clock, FakeSpeedWorker
+from made_checks import create_check
 from safetensors.numpy import load_file, save_file
 
 from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.parity.result import ModelCheck
 from oneflow_bench.bench.plan.plan import create_plan
-from oneflow_bench.bench.tools.tune.candidates import Setting, create_option, create_variable
+from oneflow_bench.bench.tools.tune.candidates import (
+    Program,
+    Setting,
+    create_option,
+    create_variable,
+)
 from oneflow_bench.bench.tools.tune.phase import TuneRequest
 
 STEP_TIME_S = 0.01
@@ -108,12 +115,22 @@ class Machine:
         self.joint_errors: Dict[Any, float] = {}  # of settings together, besides their own
         self.source = random.Random(seed)
         self.workers: List[Any] = []
+        self.judged: List[str] = []  # programs that the judge was asked about
 
     def draw_step_time(self, names: List[str]) -> float:
         """Of a new process, seconds."""
         product = math.prod(self.speedups.get(name, 1.0) for name in names)
         speedup = self.joint.get(frozenset(names), product)
         return STEP_TIME_S / speedup * (1 + self.source.gauss(0, self.spread))
+
+    def judge(self, stock: Program, program: Program) -> ModelCheck:
+        """By the error of the program's settings: bits, a rounding, or more."""
+        self.judged.append(program.name)
+        names = [setting.name for setting in program.settings]
+        error = sum(self.errors.get(name, 0.0) for name in names)
+        error += self.joint_errors.get(frozenset(names), 0.0)
+        verdict = "different" if error > 1e-5 else "equal within rounding" if error else "identical"
+        return create_check(workload=program.workload, verdict=verdict, reason="as planted")
 
     def launch(self, contender: Contender) -> FakeTuningWorker:
         self.workers.append(FakeTuningWorker(self, contender))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 
 import pytest
 import runtime_study
@@ -18,6 +19,8 @@ def study(tmp_path, monkeypatch):
     """Options of a study of lenet on a made-up machine, and the machine."""
     machine = Machine({"A=1": 1.5, "B=1": 1.2}, errors={"A=1": 2e-7})
     settings = [variable("A=1"), variable("B=1")]
+    judged = partial(runtime_study.run_search, judge=machine.judge)
+    monkeypatch.setattr(runtime_study, "run_search", judged)
     monkeypatch.setattr(runtime_study, "list_settings", lambda mode, feed, facts: settings)
     arguments = ["--out", str(tmp_path), "--model", "lenet", "--budget", "200", "--steps", "12"]
     return parse_options(arguments), machine

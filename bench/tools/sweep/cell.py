@@ -15,6 +15,7 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -22,6 +23,8 @@ from ...config import Contender
 from ...errors import InputError, Interrupted, WorkerError, WorkerTimeout
 from ...measure.execution import create_document, execute_plan
 from ...measure.order import Observer
+from ...measure.parity_phase import PARITY_FOLDER, judge_training
+from ...parity.run import create_check_launcher
 from ...plan.checks import validated
 from ...record.machine import read_oom_kills
 from ...record.run import RunRecord
@@ -106,6 +109,7 @@ def measure_cell(
     observe: Observer,
     create: LauncherFactory = create_launcher,
     clock: Clock = time.monotonic,
+    judge: Callable[..., None] = judge_training,
 ) -> CellResult:
     """Run a cell in the sweep's folder. Raises Interrupted, and no other error of the suite."""
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -132,7 +136,10 @@ def measure_cell(
         launch = limit_launcher(create(run, environments), cell_timeout_s, clock)
         contenders = [validated(Contender, {"name": m, "mode": m, **cell.side}) for m in MODES]
         document = create_document("compare", plan, cell.measuring, contenders, environments)
-        record = execute_plan(plan, document, run, launch, observe)
+        check = create_check_launcher(run / PARITY_FOLDER, environments)
+        check = limit_launcher(check, cell_timeout_s, clock)
+        parity = partial(judge, launch=check, observe=observe)
+        record = execute_plan(plan, document, run, launch, observe, judge=parity)
     except InputError as error:
         if not run.exists():  # refused before anything was measured
             place = None

@@ -1,30 +1,27 @@
-"""Does a program compute what stock computes? Its first steps, in a process of its own.
+"""Does a program compute what stock computes?
 
-A program is judged as graph mode is in `bench check`, with stock in the place of eager mode
-(`parity/judge.py`): bit for bit by its losses and trained weights, else beside eager mode in
-float64, else beside eager runs that were perturbed by one rounding. These three are trained once,
-when they are first needed. The same process also tells how fast the program seems to be.
+A candidate trains its first steps in a process of its own. It is rejected if it fails, if its
+batches are others, or if a loss is off by GROSS_LOSS. The same process tells how fast it seems to
+be. A program that is faster is taken only if the judge of `bench check` finds it identical or equal
+within rounding, with stock in the place of eager mode.
 """
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
-from safetensors.numpy import save_file
 
-from ...config import Workload
-from ...errors import InputError, WorkerError, WorkerTimeout
-from ...parity.difference import clip_rounding, move_learning_rate
-from ...parity.judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
-from ...parity.result import BATCHES, LOSS_CURVE, TRAINED
-from ...parity.tensors import Entry, Observer, level_path
-from ...record.checkpoint import read_state
+from ...errors import BenchError, InputError, WorkerError, WorkerTimeout
+from ...parity.result import ModelCheck
+from ...parity.run import ContenderPair, check_pair, create_check_launcher
+from ...plan.plan import Plan
 from ...record.events import Compiled, Ended, TimedBlock, TrainedBlock
-from ...verdict.judge import SLOWER, Interval
+from ...verdict.judge import FASTER, SLOWER, Interval
 from ...worker.messages import (
     Launcher,
     MeasureRequest,
@@ -40,16 +37,18 @@ from .candidates import Program
 # verdicts on a program that is not timed beside others
 CRASHED, HUNG, REFUSED = "crashed", "hung", "refused"
 PARITY_FAILED, NO_EFFECT, SCREENED = "parity failed", "no effect", "screened"
-IDENTICAL, DIFFERENT = "identical", "different"  # of the parity verdicts
+IDENTICAL, FAITHFUL = "identical", ("identical", "equal within rounding")  # parity verdicts
+NOT_JUDGED = "not judged"
 TRAINED_STEPS = 5
 BLOCKS, BLOCK_S = 3, 0.3  # timed in a check
 PATIENCE, PATIENCE_S = 10.0, 20.0  # a program may take so many times as long as stock, and more
 GROSS = 3.0  # a step that takes so many times as long as stock's needs no verdict
-STOCK_RUN, OTHER_RUN = EAGER + AGAIN, GRAPH + AGAIN  # the judge's names of the runs with values
-INITIAL, WEIGHTS = "initial.safetensors", level_path(Path(), TRAINED).name
+GROSS_LOSS = 0.1  # relative; a larger difference of a loss needs no judge
+WEIGHTS = "weights.safetensors"
 BOUNDS = ("low", "high", "sequential_low", "sequential_high")
 
 Losses = Sequence[Optional[float]]  # of each step, None if not finite
+Judge = Callable[[Program, Program], ModelCheck]  # stock and another program of its mode
 
 
 class Trained(NamedTuple):
@@ -57,7 +56,6 @@ class Trained(NamedTuple):
 
     block: TrainedBlock
     digest: str  # over parameters and buffers
-    folder: Path  # of the weights
     graph_ops: Optional[int]
     step_time_s: float  # of the quickest block
 
@@ -65,10 +63,10 @@ class Trained(NamedTuple):
 class Fidelity(BaseModel):
     """The parity of a program with stock."""
 
-    verdict: str  # identical | equal within rounding | different
+    verdict: str  # that of the judge; identical or not judged after the first steps alone
     reason: str  # a sentence part
     steps: int
-    loss_difference: Optional[float]  # largest, relative; None if a loss is not finite
+    loss_difference: Optional[float] = None  # largest, relative; None: not finite, or not told
 
 
 class Outcome(BaseModel):
@@ -84,6 +82,11 @@ class Outcome(BaseModel):
     warnings: List[str] = Field(default_factory=list)  # of what disturbed the timing
     folder: Optional[str] = None  # of its record, within the search's folder
 
+    @property
+    def ratio(self) -> float:
+        """Of the speedup; 0 if it was not timed."""
+        return 0.0 if self.speedup is None else self.speedup.ratio
+
 
 def measure_loss_difference(stock: Losses, other: Losses) -> Optional[float]:
     """Largest |other - stock| / |stock| over the steps; None if a loss is not finite."""
@@ -92,31 +95,35 @@ def measure_loss_difference(stock: Losses, other: Losses) -> Optional[float]:
     return largest if np.isfinite(largest) else None
 
 
-def perturb(
-    workload: Workload, weights: Mapping[str, np.ndarray], seed: int
-) -> Tuple[Workload, Dict[str, np.ndarray]]:
-    """The workload and initial weights of a perturbed run, see `parity/difference.py`."""
-    source, moved = np.random.RandomState(seed), dict(weights)
-    for name, value in weights.items():
-        if value.dtype.kind == "f":
-            toward = np.where(source.rand(*value.shape) < 0.5, -np.inf, np.inf)
-            moved[name] = np.nextafter(value, toward.astype(value.dtype))
-    if workload.clip_norm is not None:
-        off = clip_rounding(max(value.size for value in weights.values()))
-        clip_norm = workload.clip_norm * (1 + off if seed % 2 else 1 - off)
-        workload = workload.model_copy(update={"clip_norm": clip_norm})
-    return move_learning_rate(workload, seed), moved
+def create_judge(plan: Plan, folder: Path, dataset: Optional[Path], timeout_s: float) -> Judge:
+    """The judge of `bench check`; its logs are in `folder`/logs."""
+    launch, numbers = create_check_launcher(folder), itertools.count(1)
+
+    def judge(stock: Program, program: Program) -> ModelCheck:
+        name = f"parity-{program.contender.mode}-{next(numbers)}"
+        pair = ContenderPair(
+            workload=program.workload,
+            steps_per_epoch=plan.steps_per_epoch,
+            steps=TRAINED_STEPS,
+            dataset=dataset,
+            baseline=stock.contender.model_copy(update={"name": f"{name}-stock"}),
+            contender=program.contender.model_copy(update={"name": name}),
+        )
+        return check_pair(pair, folder, timeout_s, lambda *shown: None, launch)
+
+    return judge
 
 
 class ParityCheck:
-    """Trains the first steps of programs of one mode in fresh processes, and judges them.
+    """Trains the first steps of programs of one mode in fresh processes, and asks the judge.
 
-    `run_baseline` comes before everything else. Values are written to `folder`.
+    `run_baseline` comes before everything else. Weights are written to `folder`.
     """
 
     def __init__(
         self,
         launch: Launcher,
+        judge: Judge,
         steps_per_epoch: int,
         dataset: Optional[Path],
         folder: Path,
@@ -124,39 +131,52 @@ class ParityCheck:
         observe: Callable[[str], None] = lambda message: None,
         trained_steps: int = TRAINED_STEPS,
     ) -> None:
-        self._launch, self._steps_per_epoch, self._folder = launch, steps_per_epoch, folder
-        self._dataset = None if dataset is None else str(dataset)
+        self._launch, self._judge, self._steps_per_epoch = launch, judge, steps_per_epoch
+        self._dataset, self._folder = None if dataset is None else str(dataset), folder
         self._observe, self._steps = observe, trained_steps
         self._workers: List[Worker] = []  # that are alive
         self._started = 0
         self._known: Dict[str, Outcome] = {}
-        self._extra: Dict[str, List[Entry]] = {}  # of the reference and the perturbed runs
+        self._judged: Dict[str, Fidelity] = {}
         self.wait_s, self.peak_rss_bytes = wait_s, 0  # longest wait for an answer; of a process
 
     def run_baseline(self, stock: Program) -> Trained:
         """Run one process of stock. Raises WorkerError or InputError if it fails."""
-        self._stock, self.baseline = stock, self.train(stock, STOCK_RUN)
-        self._entries = self._list_entries(self.baseline)
+        self._stock, self.baseline = stock, self.train(stock)
         return self.baseline
 
-    def train(self, program: Program, run: str = OTHER_RUN) -> Trained:
-        """The first steps in a process of their own; the weights go to the folder of `run`.
-
-        A run of PERTURBED_SEEDS starts from stock's weights, each off by one rounding.
-        """
+    def train(self, program: Program, initial: Optional[Path] = None) -> Trained:
+        """The first steps in a process of their own, from the weights in `initial` if given."""
         self._observe(f"first steps of {program.name}")
-        initial = None
-        if run in PERTURBED_SEEDS:
-            weights = read_state(self._create_path(STOCK_RUN, INITIAL))
-            workload, moved = perturb(program.workload, weights, PERTURBED_SEEDS[run])
-            initial = str(self._create_path(run, INITIAL))
-            program = program._replace(workload=workload)
-            save_file(moved, initial)
         alive = len(self._workers)
         try:
-            return self._train(self._start(program, initial), run)
+            return self._train(self._start(program, initial))
         finally:
             self._end(alive)
+
+    def accept(self, program: Program, outcome: Outcome) -> Outcome:
+        """The outcome with the verdict of the judge, which is asked if the program is faster."""
+        if outcome.verdict != FASTER:
+            return outcome
+        told = None if outcome.fidelity is None else outcome.fidelity.loss_difference
+        judged = self.judge(program).model_copy(update={"loss_difference": told})
+        if judged.verdict in FAITHFUL:
+            return outcome.model_copy(update={"fidelity": judged})
+        reason = f"{judged.verdict}; {judged.reason}"
+        failed = {"fidelity": judged, "verdict": PARITY_FAILED, "reason": reason}
+        return outcome.model_copy(update=failed)
+
+    def judge(self, program: Program) -> Fidelity:
+        """The judge's verdict, asked once. A failed worker is inconclusive."""
+        if program.name not in self._judged:
+            self._observe(f"parity of {program.name}")
+            try:
+                check = self._judge(self._stock, program)
+                found = Fidelity(verdict=check.verdict, reason=check.reason, steps=check.steps)
+            except BenchError as error:
+                found = Fidelity(verdict="inconclusive", reason=str(error), steps=self._steps)
+            self._judged[program.name] = found
+        return self._judged[program.name]
 
     def check(self, programs: Sequence[Program]) -> Dict[str, Outcome]:
         """The outcome of each program: *screened*, or why it is not to be timed.
@@ -168,14 +188,14 @@ class ParityCheck:
             for program, worker in [(program, self._start(program)) for program in new]:
                 self._observe(f"parity of {program.name}")
                 try:
-                    self._known[program.name] = self._judge(program, self._train(worker, OTHER_RUN))
+                    self._known[program.name] = self._screen(program, self._train(worker))
                 except (WorkerError, InputError) as error:
                     self._known[program.name] = describe_failure(error)
         finally:
             self._end()
         return {program.name: self._known[program.name] for program in programs}
 
-    def _start(self, program: Program, initial: Optional[str] = None) -> Worker:
+    def _start(self, program: Program, initial: Optional[Path] = None) -> Worker:
         """A worker told to prepare."""
         self._started += 1
         name = f"{program.contender.mode}-{self._started:03d}"
@@ -185,7 +205,7 @@ class ParityCheck:
             contender=contender,
             steps_per_epoch=self._steps_per_epoch,
             dataset=self._dataset,
-            initial_weights=initial,
+            initial_weights=None if initial is None else str(initial),
         )
         worker = self._launch(contender)
         self._workers.append(worker)
@@ -198,35 +218,28 @@ class ParityCheck:
             worker.close()
         del self._workers[first:]
 
-    def _train(self, worker: Worker, run: str) -> Trained:
-        """Compile, train, save, and time some blocks."""
-        answer, path = partial(ask, worker, timeout_s=self.wait_s), self._create_path(run, WEIGHTS)
+    def _train(self, worker: Worker) -> Trained:
+        """Compile, train, digest the weights, and time some blocks."""
+        answer = partial(ask, worker, timeout_s=self.wait_s)
         worker.receive("prepare", self.wait_s)
-        if run == STOCK_RUN:  # for the perturbed runs
-            initial = SaveRequest(path=str(self._create_path(run, INITIAL)))
-            answer("save", answer=Saved, request=initial)
         compiled = answer("compile", answer=Compiled)
         block = answer("train", answer=TrainedBlock, request=StepsRequest(steps=self._steps))
-        saved = answer("save", answer=Saved, request=SaveRequest(path=str(path)))
+        weights = SaveRequest(path=str(self._folder.absolute() / WEIGHTS))
+        saved = answer("save", answer=Saved, request=weights)
         steps = max(1, round(BLOCK_S * self._steps / max(block.duration_s, 1e-9)))
         timed = MeasureRequest(steps=steps)
         blocks = [answer("measure", answer=TimedBlock, request=timed) for _ in range(BLOCKS)]
         self.peak_rss_bytes = answer("end", answer=Ended).peak_rss_bytes
         step_time_s = min(timed.duration_s for timed in blocks) / steps
-        return Trained(block, saved.digest, path.parent, compiled.graph_ops, step_time_s)
+        return Trained(block, saved.digest, compiled.graph_ops, step_time_s)
 
-    def _create_path(self, run: str, name: str) -> Path:
-        folder = self._folder.absolute() / run
-        folder.mkdir(exist_ok=True)
-        return folder / name
-
-    def _judge(self, program: Program, trained: Trained) -> Outcome:
+    def _screen(self, program: Program, trained: Trained) -> Outcome:
         stock, fidelity = self.baseline, self.compare(trained)
         times = trained.step_time_s / stock.step_time_s
         same = (trained.graph_ops, trained.digest) == (stock.graph_ops, stock.digest)
         idle = same and program.settings and all(setting.compiles for setting in program.settings)
         found = {"verdict": SCREENED, "reason": "", "fidelity": fidelity}
-        if fidelity.verdict == DIFFERENT:
+        if fidelity.verdict == PARITY_FAILED:
             found.update(verdict=PARITY_FAILED, reason=fidelity.reason)
         elif idle:
             reason = "the graph compiles to as many operators as stock's, with the same results"
@@ -239,53 +252,23 @@ class ParityCheck:
         return Outcome.model_validate(found)
 
     def compare(self, other: Trained) -> Fidelity:
-        """The parity of the run that was trained last with stock."""
-        known = {STOCK_RUN: self._entries, OTHER_RUN: self._list_entries(other)}
-        comparison = Comparison(known[STOCK_RUN], known[OTHER_RUN], oneflow=None)
+        """The first steps of a run beside stock's: identical, not judged, or parity failed.
 
-        def run(names: Sequence[str], wanted: Any) -> List[List[Entry]]:
-            return [known[name] if name in known else self._train_extra(name) for name in names]
-
-        comparison.settle(run, self._folder)
-        verdict, reason = comparison.conclude()
-        first = next((lv.first_different for lv in comparison.levels if lv.first_different), None)
-        if first is not None and first.note is None:
-            reason = f"{first.level}: {first.name}: error {first.graph_error or 0.0:.2e} where "
-            reason += f"stock's is {first.eager_error or 0.0:.2e}"
-        apart = measure_loss_difference(self.baseline.block.losses, other.block.losses)
-        return Fidelity(verdict=verdict, reason=reason, steps=self._steps, loss_difference=apart)
-
-    def _train_extra(self, run: str) -> List[Entry]:
-        """Stock's steps in eager mode, trained once; nothing if that fails."""
-        if run not in self._extra:
-            update = {"mode": EAGER, "dtype": "float64" if run == REFERENCE else "float32"}
-            contender = self._stock.contender.model_copy(update=update)
-            try:
-                trained = self.train(self._stock._replace(name=run, contender=contender), run)
-                self._extra[run] = self._list_entries(trained)
-            except (WorkerError, InputError):
-                self._extra[run] = []
-        return self._extra[run]
-
-    def _list_entries(self, trained: Trained) -> List[Entry]:
-        """The tensors of a run; its losses are written beside its weights.
-
-        Losses are compared up to each step, as one alone may meet stock's by luck. A graph that
-        holds the loader gives no images.
+        A graph that holds the loader gives no images.
         """
-        block, found = trained.block, Observer({})
-        losses = np.array(block.losses, dtype=float)  # None becomes nan
-        curve = {f"losses to step {n + 1}": losses[: n + 1] for n in range(len(losses))}
-        save_file(curve, level_path(trained.folder, LOSS_CURVE))
-        weights = read_state(trained.folder / WEIGHTS)
-        for level, tensors in ((LOSS_CURVE, curve), (TRAINED, weights)):
-            for name, value in tensors.items():
-                found.add(level, name, "tensor", value)
-        images = block.images_digest or self.baseline.block.images_digest
-        return [
-            Entry(level=BATCHES, name=name, kind="batch", shape=[], digest=digest or "")
-            for name, digest in (("labels", block.labels_digest), ("images", images))
-        ] + found.take()
+        ours, theirs = self.baseline.block, other.block
+        apart = measure_loss_difference(ours.losses, theirs.losses)
+        images = {ours.images_digest, theirs.images_digest} - {None}
+        same = (ours.losses, self.baseline.digest) == (theirs.losses, other.digest)
+        verdict, reason = NOT_JUDGED, "other bits than stock's"
+        if ours.labels_digest != theirs.labels_digest or len(images) > 1:
+            verdict, reason = PARITY_FAILED, "it trained other batches than stock"
+        elif same:
+            verdict, reason = IDENTICAL, "the losses and the weights are bitwise equal"
+        elif apart is None or apart > GROSS_LOSS:
+            size = "not finite" if apart is None else f"off by {apart:.1e} of stock's"
+            verdict, reason = PARITY_FAILED, f"a loss of its first steps is {size}"
+        return Fidelity(verdict=verdict, reason=reason, steps=self._steps, loss_difference=apart)
 
 
 def describe_failure(error: Exception) -> Outcome:

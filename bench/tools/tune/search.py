@@ -4,12 +4,12 @@ For each mode, in its share of the budget:
 
 1. Baseline run. One process of stock gives the losses and weights to match.
 2. Checks. Each setting trains its first steps in a process of its own. It is rejected if it fails,
-   computes something else, or compiles to stock's operators. Its step time beside stock's orders
+   is grossly wrong, or compiles to stock's operators. Its step time beside stock's orders
    the settings and decides nothing else.
 3. Rounds. The most promising settings, each joined to the best combination so far, are contenders
-   in one speed phase against that combination. The quickest `faster` one is taken. Other values of
-   its family leave, as do `slower` and `equivalent` settings. One that looks faster by 2 % has a
-   second round.
+   in one speed phase against that combination. The quickest `faster` one whose combination the
+   judge of `bench check` finds faithful is taken. Other values of its family leave, as do `slower`,
+   `equivalent` and unfaithful settings. One that looks faster by 2 % has a second round.
 4. Confirmation against stock, in fresh processes. Only `faster` gets into the profile.
 """
 
@@ -37,8 +37,10 @@ from .parity import (
     PATIENCE,
     PATIENCE_S,
     SCREENED,
+    Judge,
     Outcome,
     ParityCheck,
+    create_judge,
 )
 from .phase import SpeedPhases, TuneRequest
 from .report import (
@@ -56,7 +58,7 @@ CHECK_SHARE = 0.4  # of a mode's time, at most, for the baseline run and the che
 CONFIRMATION_SHARE = 0.25  # of a mode's time, at least
 UNREPEATED = (
     "Warning: stock in {mode} mode trained other bits in two processes, so that no setting can be "
-    "bitwise equal to it; parity is judged by rounding alone."
+    "bitwise equal to it, and the judge may find it inconclusive."
 )
 
 
@@ -130,11 +132,10 @@ class ModeSearch:
             if not batch:
                 break
             number += 1
-            faster = self._run_round(number, best, batch)
+            taken = self._run_round(number, best, batch)
             for setting in batch:
                 tries[setting.name] += 1
-            if faster:
-                taken = max(faster, key=self._find_gain)
+            if taken is not None:
                 best.append(taken)
                 tries.clear()
                 for other in [s for s in self._open if s.family == taken.family]:
@@ -173,15 +174,20 @@ class ModeSearch:
 
     def _run_round(
         self, number: int, best: List[Setting], batch: Sequence[Setting]
-    ) -> List[Setting]:
-        """The settings that make the best combination so far faster."""
+    ) -> Optional[Setting]:
+        """The quickest setting that makes the best combination so far faster and is faithful."""
         left_s = self._find_left_s()
         budget_s = max(left_s / 2, min(left_s, self._phases.estimate_s(len(batch))))
         programs = [self._join([*best, setting]) for setting in batch]
         outcomes = self._measure(f"round-{number}", self._join(best), programs, budget_s)
-        for setting, outcome in zip(batch, outcomes):
+        taken: Optional[Setting] = None
+        tried = sorted(zip(batch, programs, outcomes), key=lambda one: one[2].ratio, reverse=True)
+        for setting, program, outcome in tried:
+            if taken is None:
+                outcome = self._check.accept(program, outcome)
+                taken = setting if outcome.verdict == FASTER else None
             self._note(f"round {number}", setting, best, outcome)
-        return [s for s, outcome in zip(batch, outcomes) if outcome.verdict == FASTER]
+        return taken
 
     def _confirm(self, settings: List[Setting]) -> None:
         """Against stock in fresh processes; what is confirmed is chosen."""
@@ -192,6 +198,7 @@ class ModeSearch:
         program, outcome = self._join(settings), UNTRIED
         if left_s > 0:
             (outcome,) = self._measure(CONFIRMATION, self._join([]), [program], left_s)
+            outcome = self._check.accept(program, outcome)
         result.reason = f"the selected settings were not confirmed faster ({outcome.verdict})"
         if outcome.verdict == FASTER:
             result.chosen, result.settings = program.name, settings
@@ -230,6 +237,7 @@ def run_search(
     observe: Callable[[str, int, int], None] = lambda message, done_s, budget_s: None,
     show: Callable[[str, CandidateResult], None] = lambda mode, candidate: None,
     clock: Callable[[], float] = time.perf_counter,
+    judge: Optional[Judge] = None,
 ) -> TuneDocument:
     """Search all modes in `folder`, which exists, and write the profile to `profile`.
 
@@ -252,6 +260,7 @@ def run_search(
     try:
         dataset = request.plan.prepare_dataset(folder)
         values.mkdir()
+        judge = judge or create_judge(request.plan, folder, dataset, request.timeout_s)
         for position, mode in enumerate(request.settings, start=1):
 
             def tell(message: str, mode: str = mode) -> None:
@@ -263,7 +272,7 @@ def run_search(
                 show(mode, candidate)
 
             steps, timeout_s = request.plan.steps_per_epoch, request.timeout_s
-            check = ParityCheck(launch, steps, dataset, values, timeout_s, tell)
+            check = ParityCheck(launch, judge, steps, dataset, values, timeout_s, tell)
             phases = SpeedPhases(request.plan, folder, dataset, launch, tell, clock)
             end_s = start_s + request.budget_s * position / len(request.settings)
             search = ModeSearch(mode, request, end_s, check, phases, keep, clock)

@@ -140,7 +140,14 @@ def test_a_stored_search_is_reported_again_elsewhere_and_as_json(tmp_path):
     stored.mkdir()
     machine = Machine({"A=1": 1.5})
     request = create_request({"eager": [variable("A=1")]})
-    run_search(request, stored, stored / "p.json", machine.launch, clock=machine.clock)
+    run_search(
+        request,
+        stored,
+        stored / "p.json",
+        machine.launch,
+        clock=machine.clock,
+        judge=machine.judge,
+    )
     done = bench("tune", "--from", stored, "--out", tmp_path / "new")
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "new").iterdir())

@@ -8,9 +8,10 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 
+from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.parity.result import FIRST_UPDATE, FORWARD, INITIAL_WEIGHTS, TRAINED
-from oneflow_bench.bench.parity.run import check_model
+from oneflow_bench.bench.parity.run import ContenderPair, check_model, check_pair
 from oneflow_bench.bench.parity.tensors import LayerCall, Observer
 from oneflow_bench.bench.plan.plan import create_plan
 
@@ -177,6 +178,38 @@ def test_a_difference_that_rounding_does_not_explain_brings_the_perturbed_runs(t
     assert found.verdict == "different"
     assert (found.origin.level, found.origin.name) == (FORWARD, "conv")
     assert found.reason.startswith("forward: conv differs")
+
+
+def test_any_pair_is_checked_beside_the_baseline_in_float64(tmp_path):
+    script, launched = Script(), {}
+    script.values["end", "w"] = dict(eager=EAGER, graph=FAR, reference=TRUTH)
+    pair = ContenderPair(
+        workload=create_plan(dict(FLAGS)).workload,
+        steps_per_epoch=2,
+        steps=4,
+        dataset=None,
+        baseline=Contender(name="base", mode="graph", env={"A": "1"}, graph_options={"x": True}),
+        contender=Contender(name="halves", mode="eager", accumulation_steps=2),
+    )
+
+    class Noting(Worker):
+        def ask(self, call, timeout_s, **request):
+            if call == "start":
+                launched[request["folder"].rpartition("/")[2]] = request
+            return super().ask(call, timeout_s, **request)
+
+    found = check_pair(pair, tmp_path, 10.0, lambda *at: None, lambda contender: Noting(script))
+    assert (found.baseline, found.contender, found.verdict) == ("base", "halves", "different")
+    assert found.title == "lenet, halves against base"
+    sides = {run: request["contender"] for run, request in launched.items()}
+    assert sides["eager"] == sides["eager-again"] and sides["eager"]["name"] == "base"
+    assert sides["graph"]["name"] == sides["graph-again"]["name"] == "halves"
+    reference, perturbed = sides["reference"], sides["perturbed-1"]
+    assert (reference["mode"], reference["dtype"]) == ("eager", "float64")
+    assert reference["env"] == perturbed["env"] == {"A": "1"} and not reference["graph_options"]
+    assert (perturbed["mode"], perturbed["dtype"]) == ("graph", "float32")
+    parts = {run: request["workload"]["accumulation_steps"] for run, request in launched.items()}
+    assert parts["graph"] == 2 and parts["eager"] == parts["reference"] == 1
 
 
 def test_a_difference_that_is_past_all_rounding_needs_no_perturbed_runs(tmp_path):

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import json
+
 import pytest
+from made_checks import create_check, create_check_document
 from records import create_events, create_record, create_speed_events
 
+from oneflow_bench.bench.cli.run import judge_parities
+from oneflow_bench.bench.parity.result import save_check
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.comparison import (
     compare_contenders,
     summarize_contender,
 )
+from oneflow_bench.bench.report.parity import REMEDY
 
 
 def compare(left, right, **options):
@@ -31,28 +37,15 @@ def test_identical_losses_and_a_known_speedup():
     assert result.same_weights and result.same_batches and result.batches_by == "images"
 
 
-def test_a_tiny_difference_is_kept_at_full_precision():
+def test_a_tiny_difference_is_kept_at_full_precision_and_is_not_judged_without_levels():
     result = compare(
         create_events("eager"), create_events("graph", loss_shift=3e-9, shift_from=7), max_abs=3e-9
     )
-    assert result.parity == "equal within rounding"
+    assert result.parity == "not judged"
+    assert "differ from step 8 on, by at most 3.0e-09; `bench check`" in result.parity_reason
     assert result.loss.max_abs == pytest.approx(3e-9, rel=1e-6)
     assert result.loss.first_different_step == 7
     assert result.parameter_difference[0].max_abs == 3e-9
-
-
-def test_an_early_difference_is_different():
-    result = compare(create_events("eager"), create_events("graph", loss_shift=1e-3))
-    assert result.parity == "different"
-    assert "first 10 steps" in result.parity_reason
-
-
-def test_a_late_difference_shows_in_the_accuracy():
-    late = create_events("graph", loss_shift=1e-3, shift_from=50, correct=80)
-    result = compare(create_events("eager"), late)
-    assert result.parity == "different"
-    assert "10.0 points" in result.parity_reason
-    assert result.accuracy_difference == pytest.approx(-0.1)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +54,69 @@ def test_a_late_difference_shows_in_the_accuracy():
         ({"weights": "other"}, "same weights"),
         ({"batches": "other"}, "same batches"),
         ({"blocks": 0}, "no blocks"),
+        ({"correct": 80}, "the accuracies are not"),
     ],
 )
-def test_what_cannot_be_compared_is_inconclusive(options, reason):
+def test_other_bits_are_not_judged_without_levels(options, reason):
     result = compare(create_events("eager"), create_events("graph", **options))
-    assert result.parity == "inconclusive"
+    assert result.parity == "not judged"
     assert reason in result.parity_reason
+    assert compare(create_events("eager"), create_events("graph"), max_abs=1e-9).parity_reason == (
+        f"the recorded losses are equal and the trained weights are not; {REMEDY}"
+    )
 
 
 def test_losses_that_are_no_numbers():
     finite, broken = create_events("eager"), create_events("graph", loss=None)
-    assert compare(finite, broken).parity == "different"
+    assert compare(finite, broken).parity == "inconclusive"
     both = compare(create_events("eager", loss=None), broken)
-    assert both.parity == "inconclusive"
+    assert both.parity == "not judged"
+
+
+def test_a_mode_that_is_not_observed_is_not_judged_with_the_reason():
+    record = create_record(create_events("eager"), create_events("graph", loss_shift=1e-3))
+    third = record.document.contenders[1].model_copy(update={"mode": "third"})
+    record.document.contenders[1] = third
+    result = compare_contenders(record, "eager", record, "graph")
+    assert result.parity == "not judged"
+    assert result.parity_reason.endswith("in the mode 'third', and only eager and graph are judged")
+
+
+def judged(tmp_path, verdict, steps=6, error=None, **graph):
+    """The comparison of a record in whose folder the parity phase left a result."""
+    record = create_record(create_events("eager"), create_events("graph", **graph))
+    check = create_check(verdict=verdict, reason="as made up", steps=steps, error=error)
+    save_check(create_check_document(check), tmp_path)
+    record.folder = tmp_path
+    return compare_contenders(record, "eager", record, "graph")
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-3])
+@pytest.mark.parametrize("verdict", ["different", "inconclusive", "equal within rounding"])
+def test_the_verdict_of_the_parity_phase_is_that_of_the_comparison(tmp_path, verdict, shift):
+    result = judged(tmp_path, verdict, loss_shift=shift)
+    assert result.parity == verdict and result.check.steps == 6
+    assert result.parity_reason.startswith("as made up; 6 of 240 steps were judged")
+    assert "check" not in json.loads(result.model_dump_json())
+
+
+def test_a_training_that_parts_later_by_rounding_says_so_with_its_accuracies(tmp_path):
+    result = judged(tmp_path, "equal within rounding", loss_shift=1e-3, shift_from=50, correct=80)
+    assert "The recorded losses differ from step 51 on, by at most 1.0e-03." in result.parity_reason
+    assert result.parity_reason.endswith("The last accuracies are 90.0 % and 80.0 %")
+
+
+def test_a_training_that_parts_after_identical_steps_is_inconclusive(tmp_path):
+    assert judged(tmp_path, "identical").parity == "identical"
+    result = judged(tmp_path, "identical", loss_shift=1e-3, shift_from=100)
+    assert result.parity == "inconclusive" and "judges all steps" in result.parity_reason
+    assert judged(tmp_path, "equal within rounding", loss=None).parity == "inconclusive"
+
+
+def test_a_worker_of_the_parity_phase_that_failed_has_its_exit_status(tmp_path):
+    result = judged(tmp_path, "inconclusive", error="the worker 'graph' died\nlog")
+    assert (result.parity, judge_parities([result])) == ("inconclusive", 4)
+    assert "the worker 'graph' died" in result.parity_reason
 
 
 def test_a_slower_graph_never_breaks_even():

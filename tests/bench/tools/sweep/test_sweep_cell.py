@@ -49,7 +49,14 @@ def measure(folder, planned=None, timeout_s=1000.0, **worker):
     planned = planned or plan_one()[0]
     try:
         result = measure_cell(
-            planned, folder, timeout_s, Environments(), lambda *seen: None, create, clock
+            planned,
+            folder,
+            timeout_s,
+            Environments(),
+            lambda *seen: None,
+            create,
+            clock,
+            lambda *given, **options: None,
         )
     finally:
         assert all(one.closed for one in workers)

@@ -31,12 +31,19 @@ def document(tmp_path_factory):
     settings += [variable("C=2"), *(variable(f"V{number}=1") for number in range(8))]
     machine = Machine(
         {"A=1": 1.5, "B=1": 1.3, "C=1": 1.2, "C=2": 1.1},
-        errors={"WRONG=1": 1e-3, "B=1": 2e-7},
+        errors={"WRONG=1": 0.5, "B=1": 2e-7},
         fail_at={"CRASH=1": ("train", 0, WorkerError("the worker died", "Illegal instruction"))},
         same_operators=["enable_amp=true"],
     )
     request = create_request({"eager": settings, "graph": [option("enable_amp"), *settings]}, 440.0)
-    return run_search(request, folder, folder / "runtime.json", machine.launch, clock=machine.clock)
+    return run_search(
+        request,
+        folder,
+        folder / "runtime.json",
+        machine.launch,
+        clock=machine.clock,
+        judge=machine.judge,
+    )
 
 
 def show(blocks, width=80):
@@ -52,7 +59,7 @@ def join(text):
 def test_the_terminal_says_the_result_and_why_the_others_left(document):
     text = show(list_report(document))
     assert "Parity with stock: equal within rounding over" in join(text)
-    assert "WRONG=1: parity failed; loss curve: losses to step 1" in text
+    assert "WRONG=1: parity failed; a loss of its first steps is off by 5.0e-01" in text
     assert "CRASH=1: crashed; the worker died; it said: Illegal instruction" in text
     assert "enable_amp=true: no effect" in text
     assert "C=2 left the search: C=1 was taken in its place" in join(text)
@@ -99,7 +106,12 @@ def test_nothing_found_and_nothing_measured_are_said_too(tmp_path):
     request = create_request({"eager": [variable("A=1")]}, budget_s=1.0)
     machine = Machine()
     document = run_search(
-        request, tmp_path, tmp_path / "p.json", machine.launch, clock=machine.clock
+        request,
+        tmp_path,
+        tmp_path / "p.json",
+        machine.launch,
+        clock=machine.clock,
+        judge=machine.judge,
     )
     assert "stock stays" in format_result(document.modes[0])
     assert "not tried, for lack of time (a longer --budget): A=1" in list_reasons(document.modes[0])

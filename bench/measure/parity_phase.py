@@ -1,0 +1,121 @@
+"""The parity phase: the judge of `bench check` on the contenders of a training.
+
+It stores `check.json` in the run's folder, and reports read that. Where both contenders trained the
+same bits it runs FEWEST_JUDGED steps, and digests are enough. Else it runs SPARE_STEPS more steps
+than the training needed to part, at most MOST_JUDGED. docs/methodology.md explains the verdict.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional
+
+from ..config import Contender
+from ..errors import InputError, WorkerError
+from ..parity.judge import EAGER, GRAPH
+from ..parity.result import CheckDocument, ModelCheck, save_check
+from ..parity.run import FEWEST_STEPS, ContenderPair, Observe, check_pair, describe_failure
+from ..record.events import BlockEvent, ParametersEvent
+from ..record.run import Document, RecordWriter, RunRecord, load_record
+from ..worker.messages import Launcher
+
+PARITY_FOLDER = "parity"  # in the run's folder: logs and scripts, a folder for each contender
+FEWEST_JUDGED, MOST_JUDGED = 6, 200
+SPARE_STEPS = 2
+
+
+def find_obstacle(baseline: Contender, contender: Contender) -> Optional[str]:
+    """The reason why the judge cannot run two contenders, as a sentence part; None if it can."""
+    for one in (baseline, contender):
+        if one.mode not in (EAGER, GRAPH):
+            return (
+                f"{one.name} trains in the mode '{one.mode}', and only eager and graph are judged"
+            )
+        if one.ranks > 1:
+            return f"{one.name} trains in several processes"
+    if baseline.python != contender.python:
+        return "the contenders run on two interpreters, whose OneFlow draw other initial weights"
+    return None
+
+
+def judge_training(
+    writer: RecordWriter, dataset: Optional[Path], launch: Launcher, observe: Observe
+) -> None:
+    """Judge each contender of a training against the baseline, and write `check.json`.
+
+    `launch` starts workers of a check. A failed worker is a result of its contender.
+    """
+    record, folder = load_record(writer.folder), writer.folder
+    baseline, *others = [one for one in record.document.contenders if not one.reference]
+    pairs = [
+        _create_pair(record, baseline, one, dataset)
+        for one in others
+        if find_obstacle(baseline, one) is None
+    ]
+    checks: List[ModelCheck] = []
+    for pair in pairs:
+        place = folder / PARITY_FOLDER / pair.contender.name
+        place.mkdir(parents=True, exist_ok=True)
+
+        def show(message: str, done: int, total: int) -> None:
+            observe(f"parity of {message}", done, total)
+
+        try:
+            check = check_pair(pair, place, record.document.measuring.timeout_s, show, launch)
+        except (InputError, WorkerError, OSError) as error:
+            check = describe_failure(pair, error)
+        if check.origin is not None and check.origin.script is not None:
+            check.origin.script = str((place / check.origin.script).relative_to(folder))
+        checks.append(check)
+        save_check(_create_document(record.document, checks), folder)
+
+
+def _create_pair(
+    record: RunRecord, baseline: Contender, contender: Contender, dataset: Optional[Path]
+) -> ContenderPair:
+    """With as many steps as the losses need, or else the weights that were compared by epochs."""
+    document = record.document
+    losses = [list_losses(record.of_kind(BlockEvent, one.name)) for one in (baseline, contender)]
+    needed = count_needed(*losses)
+    for event in record.of_kind(ParametersEvent, contender.name):
+        if needed is None and event.max_abs != 0:
+            needed = (event.epoch + 1 - document.start_epoch) * document.steps_per_epoch
+    wanted = FEWEST_JUDGED if needed is None else max(FEWEST_JUDGED, needed + SPARE_STEPS)
+    trained = max(FEWEST_STEPS, len(losses[0]))
+    return ContenderPair(
+        workload=document.workload,
+        steps_per_epoch=document.steps_per_epoch,
+        steps=min(wanted, MOST_JUDGED, trained),
+        dataset=dataset,
+        baseline=baseline,
+        contender=contender,
+    )
+
+
+def count_needed(ours: List[Optional[float]], theirs: List[Optional[float]]) -> Optional[int]:
+    """Steps up to the first difference, and to a loss that is finite on one side only.
+
+    None if all losses are equal. A loss of None is not finite.
+    """
+    steps = list(enumerate(zip(ours, theirs), start=1))
+    parted = [step for step, (a, b) in steps if a != b][:1]
+    one_sided = [step for step, (a, b) in steps if (a is None) != (b is None)][:1]
+    return max(parted + one_sided, default=None)
+
+
+def list_losses(blocks: List[BlockEvent]) -> List[Optional[float]]:
+    """The losses of all steps of a contender."""
+    return [loss for block in blocks for loss in block.losses]
+
+
+def _create_document(document: Document, checks: List[ModelCheck]) -> CheckDocument:
+    machine = document.environment_start
+    side = next((one for one in (checks[-1].graph, checks[-1].eager) if one is not None), None)
+    return CheckDocument(
+        run_id=document.run_id,
+        created=document.created,
+        machine={name: value for name, value in machine.items() if name != "blas_kernel"},
+        blas_kernel=machine.get("blas_kernel", {}).get(checks[-1].baseline),
+        oneflow=None if side is None else side.environment.get("oneflow"),
+        checks=checks,
+    )

@@ -1,0 +1,107 @@
+"""The parity of two contenders: the judge's verdict beside the whole recorded training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Sequence, Tuple
+
+from ..parity.result import CHECK_NAME, ModelCheck, load_check
+from ..record.events import ParametersEvent
+from ..record.run import RunRecord
+
+NOT_JUDGED = "not judged"
+REMEDY = "`bench check` with the same flags judges them"
+
+Losses = Sequence[Optional[float]]  # of each step; None is not finite
+
+
+@dataclass(frozen=True)
+class RecordedTraining:
+    """The bits that were recorded of two trainings."""
+
+    same_weights: Optional[bool]  # at the start; None: not recorded
+    same_batches: Optional[bool]
+    losses: Sequence[Losses]  # of both
+    accuracies: Sequence[Tuple[float, float]]  # of each epoch, 0 to 1
+    parameters: Sequence[ParametersEvent]
+
+    @property
+    def steps(self) -> int:
+        return min(map(len, self.losses))
+
+    def is_finite_on_one_side(self) -> bool:
+        """True if some step has a finite loss in one of the trainings alone."""
+        return any((a is None) != (b is None) for a, b in zip(*self.losses))
+
+    def describe_obstacle(self) -> Optional[str]:
+        """The reason why the bits cannot be compared, as a sentence part; None if they can."""
+        if self.same_weights is None:
+            return "no training of both contenders was recorded"
+        if not self.same_weights:
+            return "the contenders did not start from the same weights"
+        if self.same_batches is None:
+            return "the contenders have no blocks of the same steps"
+        if not self.same_batches:
+            return "the contenders did not see the same batches"
+        if any(a is None and b is None for a, b in zip(*self.losses)):
+            return "the losses of both contenders became infinite or not a number"
+        return None
+
+    def describe_difference(self) -> Optional[str]:
+        """The first difference, as a sentence part; None if all bits are equal."""
+        steps = list(enumerate(zip(*self.losses), start=1))
+        for step, (a, b) in steps:
+            if (a is None) != (b is None):
+                return f"the loss of step {step} is finite in only one of the trainings"
+        parted = [step for step, (a, b) in steps if a != b]
+        if parted:
+            pairs = [(a, b) for _, (a, b) in steps if a is not None and b is not None]
+            largest = max(abs(a - b) for a, b in pairs)
+            return f"the recorded losses differ from step {parted[0]} on, by at most {largest:.1e}"
+        if any(event.max_abs != 0 for event in self.parameters):
+            return "the recorded losses are equal and the trained weights are not"
+        if any(a != b for a, b in self.accuracies):
+            return "the recorded losses are equal and the accuracies are not"
+        return None
+
+
+def find_check(record: RunRecord, baseline: str, contender: str) -> Optional[ModelCheck]:
+    """The result of the run's parity phase; None for a run without one."""
+    if record.folder is None or not (record.folder / CHECK_NAME).is_file():
+        return None
+    checks = load_check(record.folder).checks
+    return next((c for c in checks if (c.baseline, c.contender) == (baseline, contender)), None)
+
+
+def judge_parity(
+    training: RecordedTraining, check: Optional[ModelCheck], obstacle: Optional[str]
+) -> Tuple[str, str]:
+    """The verdict and its reason. `obstacle` says why the judge cannot run the two contenders.
+
+    Without a `check`, equal bits are identical. Other bits are not judged, and are inconclusive if
+    the losses of one training alone are finite. A training that parts
+    after steps that the judge found equal within rounding stays so, because training amplifies
+    rounding. One that parts although the judged steps are identical is inconclusive.
+    """
+    difference = training.describe_difference()
+    if check is None:
+        difference = training.describe_obstacle() or difference
+        if difference is not None:
+            verdict = "inconclusive" if training.is_finite_on_one_side() else NOT_JUDGED
+            return verdict, f"{difference}; {obstacle or REMEDY}"
+        return "identical", f"the losses of all {training.steps} steps are bitwise equal"
+    if check.error is not None:
+        return "inconclusive", f"{check.reason}: {check.error.splitlines()[0]}"
+    judged = f"{check.steps} of {training.steps} steps were judged"
+    if difference is None or check.verdict in ("different", "inconclusive"):
+        return check.verdict, f"{check.reason}; {judged}"
+    if check.verdict == "identical" or training.is_finite_on_one_side():
+        return "inconclusive", (
+            f"{judged} and are {check.verdict}, but {difference}; `bench check` with the same "
+            "flags judges all steps"
+        )
+    shown = [f"{accuracy * 100:.1f} %" for pair in training.accuracies[-1:] for accuracy in pair]
+    accuracies = f". The last accuracies are {' and '.join(shown)}" if shown else ""
+    return check.verdict, (
+        f"{check.reason}; {judged}. T{difference[1:]}. Training amplifies rounding{accuracies}"
+    )
