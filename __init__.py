@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from .bench.parity.assertion import ParityError, assert_parity
-    from .bench.parity.loop import Loop, assert_loop_parity
+    from .bench.parity.own.assertion import ParityError, assert_parity
+    from .bench.parity.own.loop import Loop, assert_loop_parity
 
 __all__ = ["Loop", "ParityError", "__version__", "assert_loop_parity", "assert_parity"]
 

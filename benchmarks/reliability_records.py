@@ -21,10 +21,10 @@ from oneflow_bench.bench.parity.result import load_check
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record import checkpoint
 from oneflow_bench.bench.record.run import RecordWriter, load_record
+from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.report.check import report_check
 from oneflow_bench.bench.report.compare import build_report
-from oneflow_bench.bench.report.comparison import compare_records
 from oneflow_bench.bench.worker.runtime_profile import load_runtime_profile
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Counter, Dict, List, Mapping, Optional, Tuple
 
 from .errors import DataError
-from .files import read_regular
+from .files import digest_file, read_regular
 from .ofrecord_file import count_records
 
 SCHEMA_VERSION = 1
@@ -147,15 +147,6 @@ class DatasetInfo:
     def num_classes(self) -> Optional[int]:
         """Those of the index; None without one."""
         return len(self.classes) if self.has_index else None
-
-
-def digest_file(path: Path) -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def default_dataset_path() -> Path:

@@ -12,9 +12,11 @@ from typing import List, Optional
 
 from ..config import Contender
 from ..errors import InputError, WorkerError
+from ..parity.causes import describe_failure
 from ..parity.judge import EAGER, GRAPH
 from ..parity.result import CheckDocument, ModelCheck, save_check
-from ..parity.run import FEWEST_STEPS, ContenderPair, Observe, check_pair, describe_failure
+from ..parity.run import FEWEST_STEPS, Observe, check_pair
+from ..parity.tensors import ContenderPair
 from ..record.events import BlockEvent, ParametersEvent
 from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.messages import Launcher

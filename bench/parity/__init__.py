@@ -10,9 +10,10 @@ difference.py       the distance of two tensors, and is it rounding? perturbed r
 locate.py           the layer at which the modes begin to differ, and the part that shows it
 reproduction.py     the standalone script of a part
 isolated_layer.py   that layer recorded and run in isolation
+measures.py         norms and distances of two tensors
+causes.py           why they differ, in words
+expressions.py      modules and optimizers as Python expressions, for scripts
 baseline.py         stored baselines
 gate.py             a check beside its baseline; the exit status
-assertion.py        `assert_parity`, for your own tests
-assertion_worker.py its runs, in a process of their own
-loop.py             `assert_loop_parity`, for your own loop and graph
+own/                `assert_parity` and `assert_loop_parity`, for tests and loops of a user's own
 """

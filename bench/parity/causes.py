@@ -12,10 +12,11 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict
 
+from ..errors import WorkerError
 from ..worker.protocol import clean_message
 from . import result as levels
 from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference
-from .tensors import Entry, Pair, split_name
+from .tensors import ContenderPair, Entry, Pair, split_name
 
 RANDOM = "random operator"
 _OWN_FOLDER = Path(__file__).resolve().parents[1]
@@ -229,3 +230,19 @@ def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
 def _is_foreign(file: str) -> bool:
     path = Path(file)
     return "oneflow" in path.parts or _OWN_FOLDER in path.resolve().parents or "<" in file
+
+
+def describe_failure(pair: ContenderPair, error: Exception) -> ModelCheck:
+    """The result of a check that an error ended."""
+    tail = error.log_tail if isinstance(error, WorkerError) else ""
+    return ModelCheck(
+        model=pair.workload.model,
+        baseline=pair.baseline.name,
+        contender=pair.contender.name,
+        workload=pair.workload,
+        steps=pair.steps,
+        verdict="inconclusive",
+        reason="the check did not finish",
+        reproducible=None,
+        error=f"{error}\n{tail}".rstrip(),
+    )

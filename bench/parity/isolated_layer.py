@@ -11,7 +11,6 @@ from oneflow import nn
 from ..config import Workload
 from ..errors import InputError
 from ..training.clock import synchronize
-from ..training.expressions import describe_model, describe_training, find_constructor
 from ..training.hooks import list_tensors
 from ..training.job import Job, copy_state
 from ..training.layer_graph import (
@@ -22,6 +21,7 @@ from ..training.layer_graph import (
     replace_forwards,
 )
 from ..training.oneflow_compat import create_padding_operator
+from .expressions import describe_model, describe_training, find_constructor
 from .tensors import OUTPUT, LayerCall, split_name
 
 

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from .difference import describe_error, measure_difference, note_difference
 from .result import BATCHES, LEVELS, KnownHit, LevelResult, TensorDifference, Verdict
 from .tensors import (
+    EAGER,
+    GRAPH,
     MISSING_DIGEST,
     OUTPUT,
     Entry,
@@ -31,7 +33,6 @@ PATH = Path(__file__).with_name("known_differences.json")
 DECISIVE_RATIO = 1000.0  # an error_ratio that no perturbed run has come near
 
 # the runs of a comparison, by name; seeds of the perturbed ones
-EAGER, GRAPH = "eager", "graph"
 REFERENCE = "reference"  # eager mode in float64
 AGAIN = "-again"  # behind a mode's name: its second run, with values
 PERTURBED_SEEDS = {"perturbed-1": 1, "perturbed-2": 2}
@@ -281,7 +282,7 @@ def judge_tensor(
     `flag` is another reason why it is different.
     """
     entry = pair.eager
-    note = _find_mismatch(pair)
+    note = pair.find_mismatch()
     if note is None and evidence is not None and entry.level != BATCHES:
         eager, graph, reference, *perturbed = (
             load_values(folder, entry.level, entry.name) for folder in evidence
@@ -293,12 +294,3 @@ def judge_tensor(
             return found.model_copy(update=flagged)
         note = "the second run of a mode did not give it"
     return note_difference(entry, flag or note or "other bits")
-
-
-def _find_mismatch(pair: Pair) -> Optional[str]:
-    for mode in (GRAPH, EAGER):
-        if getattr(pair, mode).digest == MISSING_DIGEST:
-            return f"missing in {mode} mode"
-    if pair.eager.shape != pair.graph.shape:
-        return f"shape {pair.eager.shape} in eager and {pair.graph.shape} in graph mode"
-    return None

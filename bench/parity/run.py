@@ -1,10 +1,9 @@
 """Runs a parity check: two contenders beside each other, and more runs only if they disagree.
 
 Both answer with digests alone. `Comparison.settle` asks for more runs if these differ, and
-`locate_difference` runs the layer of the first mismatch in isolation. `bench check` takes eager
-mode and the graph; `bench compare` has other contenders too. The judge calls the baseline's side
-`eager` and the contender's `graph`. The reference is eager mode in float64 on the baseline's
-runtime. The perturbed runs are the baseline's.
+`locate_difference` runs the layer of the first mismatch in isolation. The judge calls the
+baseline's side `eager` and the contender's `graph`. The reference is eager mode in float64 on the
+baseline's runtime. The perturbed runs are the baseline's.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
-from ..config import Contender, Workload, workload_of
+from ..config import Contender, workload_of
 from ..errors import InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
 from ..record.machine import describe_machine, read_available_bytes
@@ -32,21 +31,21 @@ from .causes import (
     ForwardFacts,
     conclude_seeded,
     describe_cause,
+    describe_failure,
     explain,
     name_gradient_layer,
 )
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .locate import Isolation, locate_difference
 from .result import CheckDocument, ModelCheck, SideFacts, save_check
-from .tensors import Entry, LayerRequest, SideRequest, Wanted
+from .tensors import ContenderPair, Entry, LayerRequest, SideRequest, Wanted
 
 FEWEST_STEPS = 2  # a second update is to be seen
 # a check times nothing, so runs may go side by side: both modes, and then more if they are small
 PARALLEL, MOST_PARALLEL = 2, 3
 SMALL_SHARE = 0.1  # of the available memory, for the larger of both modes
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
-VALUES_FOLDER = "values"  # in the run's folder, while it runs
-ISOLATED = "isolated-layer"  # its values, in that folder
+VALUES_FOLDER, ISOLATED = "values", "isolated-layer"  # in the run's folder, while it runs
 
 # message, done, to do
 Observe = Callable[[str, int, int], None]
@@ -84,22 +83,10 @@ def check_model(
     return check_pair(pair, folder, timeout_s, observe, launch or create_check_launcher(folder))
 
 
-@dataclass(frozen=True)
-class ContenderPair:
-    """Two contenders of one rank, in eager or graph mode, and the training to check them by."""
-
-    workload: Workload
-    steps_per_epoch: int
-    steps: int  # that are judged, at least FEWEST_STEPS
-    dataset: Optional[Path]  # None: synthetic data
-    baseline: Contender = Contender(name=EAGER, mode=EAGER)
-    contender: Contender = Contender(name=GRAPH, mode=GRAPH)
-
-
 def check_pair(
     pair: ContenderPair, folder: Path, timeout_s: float, observe: Observe, launch: Launcher
 ) -> ModelCheck:
-    """As `check_model`, of any two contenders. Raises WorkerError if a worker fails."""
+    """As `check_model`, of any two contenders."""
     start = time.monotonic()
     with _Checker(pair, folder, timeout_s, observe, launch) as run:
         check = run.check()
@@ -246,8 +233,7 @@ class _Checker:
         worker.ask("end", self.timeout_s)  # it exits by itself, while others work
 
     def create_contender(self, run: str) -> Contender:
-        """The contender of a run; a second run of one has the same name and log."""
-        name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run
+        name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run  # of the same name and log
         if name in (EAGER, GRAPH):
             return self.pair.baseline if name == EAGER else self.pair.contender
         update: Dict[str, Any] = {"name": name}
@@ -312,19 +298,3 @@ def run_checks(
         if len(refused) == len(plans):
             raise refused[0]
         save_check(document, folder)
-
-
-def describe_failure(pair: ContenderPair, error: Exception) -> ModelCheck:
-    """The result of a check that an error ended."""
-    tail = error.log_tail if isinstance(error, WorkerError) else ""
-    return ModelCheck(
-        model=pair.workload.model,
-        baseline=pair.baseline.name,
-        contender=pair.contender.name,
-        workload=pair.workload,
-        steps=pair.steps,
-        verdict="inconclusive",
-        reason="the check did not finish",
-        reproducible=None,
-        error=f"{error}\n{tail}".rstrip(),
-    )

@@ -23,9 +23,22 @@ from ..config import Contender, Workload
 from .result import BATCHES, OUTPUT_GRADIENT
 
 MISSING_DIGEST = ""
+EAGER, GRAPH = "eager", "graph"  # names of the two sides
 OUTPUT = "output"  # the name of the model's own output among its modules'
 STEPS = "train-steps"  # in the place of a module's name: the model with its loss and optimizer
 Wanted = Mapping[str, Sequence[str]]  # level -> names of tensors
+
+
+@dataclass(frozen=True)
+class ContenderPair:
+    """Two contenders of one rank, in eager or graph mode, and the training to check them by."""
+
+    workload: Workload
+    steps_per_epoch: int
+    steps: int  # that are judged, at least FEWEST_STEPS
+    dataset: Optional[Path]  # None: synthetic data
+    baseline: Contender = Contender(name=EAGER, mode=EAGER)
+    contender: Contender = Contender(name=GRAPH, mode=GRAPH)
 
 
 class SideRequest(BaseModel):
@@ -60,7 +73,7 @@ class LayerCall:
 
     `state` has parameters and buffers by the layer's own names. `constructor` is the expression
     that builds the layer, None if there is none; `kind` is the layer's class. `described` has the
-    expressions of `training.expressions`: those of the model, if `constructor` takes the layer out
+    expressions of `expressions.py`: those of the model, if `constructor` takes the layer out
     of it, and for STEPS those of its training. The inputs of STEPS are images and labels of each
     step in turn, and last the images of an evaluation.
     """
@@ -157,6 +170,15 @@ class Pair(NamedTuple):
     @property
     def is_identical(self) -> bool:
         return self.eager.digest == self.graph.digest
+
+    def find_mismatch(self) -> Optional[str]:
+        """A missing tensor or another shape, in words; None if the values can be compared."""
+        for mode in (GRAPH, EAGER):
+            if getattr(self, mode).digest == MISSING_DIGEST:
+                return f"missing in {mode} mode"
+        if self.eager.shape != self.graph.shape:
+            return f"shape {self.eager.shape} in eager and {self.graph.shape} in graph mode"
+        return None
 
 
 def pair_entries(eager: Sequence[Entry], graph: Sequence[Entry]) -> List[Pair]:

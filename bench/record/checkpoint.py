@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import reprlib
 import shutil
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,14 +26,13 @@ from safetensors.numpy import save_file
 from ..errors import InputError, RecordError
 from .events import CheckpointEvent
 from .flow_checkpoint import PICKLE_NAME, read_flow_folder
-from .foreign_weights import read_bfloat16, read_npz
+from .foreign_weights import find_prefix, read_bfloat16, read_npz
 from .run import load_record, replace_file
 
 State = Dict[str, np.ndarray]
 METADATA_KEY = "oneflow_bench"
 TRAINING_SUFFIX = ".training.safetensors"
 LAST_NAME = "last.safetensors"
-_PREFIX = re.compile(r"(module\.|_orig_mod\.)+")  # of parallel and of compiled models elsewhere
 # where training scripts put the weights in what they save
 _NESTED_KEYS = ("model", "state_dict", "model_state_dict", "net")
 
@@ -259,53 +257,7 @@ def _find_tensors(stored: Any, path: Path) -> State:
     )
 
 
-def find_prefix(names: Iterable[str]) -> str:
-    """The prefix of a wrapper, such as `module.`, that all names have; else an empty text."""
-    found = {match.group() if match else "" for match in map(_PREFIX.match, names)}
-    return found.pop() if len(found) == 1 else ""
-
-
 def describe_prefix(path: Path) -> List[str]:
     """A sentence if a wrapper's prefix will be taken off a checkpoint's names, in a list."""
     prefix = find_prefix(read_state(path))
     return [f"{path}: the prefix {prefix} is taken off the names of its tensors"] if prefix else []
-
-
-def fit_state(
-    state: State, shapes: Mapping[str, Tuple[int, ...]], drop_head: Optional[bool], where: str
-) -> Tuple[State, List[str]]:
-    """What of `state` to load into a model whose tensors have `shapes`; and what was dropped.
-
-    `drop_head` leaves out the tensors whose first size alone differs, which is what another number
-    of classes changes; None says that it cannot be asked for here. Raises InputError naming the
-    first missing, unexpected and misshapen one. A wrapper's prefix of all names is taken off.
-    """
-    prefix = find_prefix(state)
-    if prefix and not find_prefix(shapes):
-        state = {name[len(prefix) :]: value for name, value in state.items()}
-    dropped = [
-        name
-        for name, shape in shapes.items()
-        if drop_head and name in state and _differs_in_classes(state[name].shape, shape)
-    ]
-    missing = [name for name in shapes if name not in state]
-    unexpected = [name for name in state if name not in shapes]
-    misshapen = [
-        f"{name} {tuple(state[name].shape)} where the model has {tuple(shape)}"
-        for name, shape in shapes.items()
-        if name in state and name not in dropped and tuple(state[name].shape) != tuple(shape)
-    ]
-    faults = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    problems = [f"{len(names)} {kind}, first {names[0]}" for kind, names in faults.items() if names]
-    if problems:
-        can_drop = bool(misshapen) and drop_head is False
-        hint = "; --drop-head leaves out a head of another size" if can_drop else ""
-        raise InputError(
-            f"{where} does not fit the model: {'; '.join(problems)}; give the model and the number "
-            f"of classes that it was saved from{hint}"
-        )
-    return {k: v for k, v in state.items() if k not in dropped}, dropped
-
-
-def _differs_in_classes(stored: Tuple[int, ...], wanted: Tuple[int, ...]) -> bool:
-    return len(stored) == len(wanted) and stored[:1] != wanted[:1] and stored[1:] == wanted[1:]

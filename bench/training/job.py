@@ -17,7 +17,8 @@ from ...data import DatasetInfo
 from ...models import OwnCodeError, UnknownModelError, create_model, list_arguments
 from ..config import Workload
 from ..errors import InputError
-from ..record.checkpoint import find_checkpoint, fit_state, read_about, read_state
+from ..record.checkpoint import find_checkpoint, read_about, read_state
+from ..record.foreign_weights import fit_state
 from .feeds import Feed, create_feeds
 from .identity import ALONE, Identity
 from .losses import Objective, TrainingLoss, create_loss, freeze

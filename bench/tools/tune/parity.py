@@ -18,7 +18,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from ...errors import BenchError, InputError, WorkerError, WorkerTimeout
 from ...parity.result import ModelCheck
-from ...parity.run import ContenderPair, check_pair, create_check_launcher
+from ...parity.run import check_pair, create_check_launcher
+from ...parity.tensors import ContenderPair
 from ...plan.plan import Plan
 from ...record.events import Compiled, Ended, TimedBlock, TrainedBlock
 from ...verdict.judge import FASTER, SLOWER, Interval

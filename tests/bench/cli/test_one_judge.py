@@ -70,7 +70,7 @@ def assert_in_tests(workload: Workload) -> bool:
 
     from oneflow_bench import assert_parity
     from oneflow_bench.bench import config
-    from oneflow_bench.bench.parity.assertion import ParityError
+    from oneflow_bench.bench.parity.own.assertion import ParityError
     from oneflow_bench.bench.training.optimizers import create_optimizer
 
     given: Dict[str, Any] = {"lr": 0.01, "clip_norm": workload.clip_norm}

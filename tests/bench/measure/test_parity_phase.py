@@ -17,7 +17,8 @@ from oneflow_bench.bench.measure.parity_phase import (
     judge_training,
 )
 from oneflow_bench.bench.parity.result import Origin, load_check
-from oneflow_bench.bench.parity.run import ContenderPair, create_check_launcher
+from oneflow_bench.bench.parity.run import create_check_launcher
+from oneflow_bench.bench.parity.tensors import ContenderPair
 from oneflow_bench.bench.report.parity import find_check
 
 

@@ -168,7 +168,7 @@ def test_tensors_are_called_what_the_suite_calls_them(tmp_path):
 def test_a_layer_recorded_in_a_model_agrees(tmp_path, model_name, kind):
     import oneflow as flow
 
-    from oneflow_bench.bench.training.expressions import find_constructor
+    from oneflow_bench.bench.parity.expressions import find_constructor
     from oneflow_bench.models import create_model
 
     model = create_model(model_name).train()

@@ -11,8 +11,8 @@ import pytest
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.parity.result import FIRST_UPDATE, FORWARD, INITIAL_WEIGHTS, TRAINED
-from oneflow_bench.bench.parity.run import ContenderPair, check_model, check_pair
-from oneflow_bench.bench.parity.tensors import LayerCall, Observer
+from oneflow_bench.bench.parity.run import check_model, check_pair
+from oneflow_bench.bench.parity.tensors import ContenderPair, LayerCall, Observer
 from oneflow_bench.bench.plan.plan import create_plan
 
 FLAGS = {

@@ -14,15 +14,15 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ..training.optimizers import capture_eager_state, capture_graph_state
-from . import result as levels
+from ...training.optimizers import capture_eager_state, capture_graph_state
+from .. import result as levels
+from ..difference import move_optimizer, move_weights
+from ..isolated_layer import list_tensors
+from ..judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
+from ..observe import Collector, mean_loss
+from ..result import LevelResult
+from ..tensors import Entry, Observer, Wanted
 from .assertion import SUBSTITUTE_SEED, conclude
-from .difference import move_optimizer, move_weights
-from .isolated_layer import list_tensors
-from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
-from .observe import Collector, mean_loss
-from .result import LevelResult
-from .tensors import Entry, Observer, Wanted
 
 
 @dataclass

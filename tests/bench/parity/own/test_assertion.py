@@ -15,9 +15,9 @@ from oneflow.optim import lr_scheduler
 
 import oneflow_bench
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.parity import assertion_worker
-from oneflow_bench.bench.parity.assertion import ParityError, assert_parity
-from oneflow_bench.bench.parity.assertion_worker import split_optimizer
+from oneflow_bench.bench.parity.own import assertion_worker
+from oneflow_bench.bench.parity.own.assertion import ParityError, assert_parity
+from oneflow_bench.bench.parity.own.assertion_worker import split_optimizer
 from oneflow_bench.bench.parity.result import LEVELS, VALIDATION
 
 pytestmark = pytest.mark.oneflow

@@ -10,7 +10,7 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.bench.training.expressions import (
+from oneflow_bench.bench.parity.expressions import (
     find_constructor,
     write_optimizer,
     write_schedule,

@@ -14,23 +14,23 @@ import oneflow as flow
 from oneflow import nn
 from pydantic import BaseModel
 
-from ..errors import InputError
-from ..training.eager import EagerMode
-from ..training.feeds import Feed
-from ..training.graph import MODEL_PREFIX, TrainGraph
-from ..training.job import Job
-from ..training.losses import Objective
-from ..training.nest import apply, flatten
-from ..training.oneflow_compat import create_padding_operator, runs_in_graph
-from ..training.optimizers import capture_graph_state, restore_graph_state
-from ..training.snapshot import Snapshot, summarize_error
-from ..worker.protocol import main
-from . import result as levels
-from .difference import move_optimizer, move_weights
-from .isolated_layer import is_graph
-from .observe import Checkpoint, Collector, mean_loss, observe_eval
-from .tensors import Entry, Observer
-from .worker import load_state
+from ...errors import InputError
+from ...training.eager import EagerMode
+from ...training.feeds import Feed
+from ...training.graph import MODEL_PREFIX, TrainGraph
+from ...training.job import Job
+from ...training.losses import Objective
+from ...training.nest import apply, flatten
+from ...training.oneflow_compat import create_padding_operator, runs_in_graph
+from ...training.optimizers import capture_graph_state, restore_graph_state
+from ...worker.protocol import main
+from .. import result as levels
+from ..difference import move_optimizer, move_weights
+from ..isolated_layer import is_graph
+from ..observe import Checkpoint, Collector, mean_loss, observe_eval
+from ..tensors import Entry, Observer
+from ..worker import load_state
+from .snapshot import Snapshot, summarize_error
 
 FAILED = "failed"  # in the answer of a reference that cannot run: the reason
 STAGE = "stage"  # file in a run's folder with the stage that it is in; the first is FIRST_STAGE

@@ -12,7 +12,7 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.bench.training.snapshot import Snapshot, keep_generators, take_snapshot
+from oneflow_bench.bench.parity.own.snapshot import Snapshot, keep_generators, take_snapshot
 
 pytestmark = pytest.mark.oneflow
 

@@ -14,9 +14,9 @@ from typing import Any, Dict, Optional
 import oneflow as flow
 
 from ..config import LOSS_ARGUMENTS, Workload
-from . import losses
-from .job import Job
-from .oneflow_compat import clips_gradients
+from ..training import losses
+from ..training.job import Job
+from ..training.oneflow_compat import clips_gradients
 
 _PACKAGE = __name__.partition(".")[0]
 _LOSS_NAMES = {"label_smoothing": "smoothed_cross_entropy", "teacher_free": "teacher_free",

@@ -18,18 +18,18 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 import oneflow as flow
 from oneflow import nn
 
-from ..errors import InputError, WorkerError, WorkerTimeout
-from ..training.snapshot import Snapshot, keep_generators, take_snapshot
-from ..worker.process import WorkerProcess, create_worker_command, describe_exit
+from ...errors import InputError, WorkerError, WorkerTimeout
+from ...worker.process import WorkerProcess, create_worker_command, describe_exit
+from ..judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
+from ..result import LevelResult
+from ..tensors import Entry, Wanted
 from .assertion_worker import FAILED, FIRST_STAGE, STAGE, AssertionSession, RunRequest
-from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
-from .result import LevelResult
-from .tensors import Entry, Wanted
+from .snapshot import Snapshot, keep_generators, take_snapshot
 
 Made = Union[flow.optim.Optimizer, Tuple[flow.optim.Optimizer, Any]]
 CreateOptimizer = Callable[[nn.Module], Made]
 
-WORKER_MODULE = "oneflow_bench.bench.parity.assertion_worker"
+WORKER_MODULE = "oneflow_bench.bench.parity.own.assertion_worker"
 SUBSTITUTE_SEED = 3  # of the perturbed run that takes the place of a reference that fails
 
 
