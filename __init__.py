@@ -18,5 +18,5 @@ _MODULES.update({"assert_loop_parity": "loop", "Loop": "loop"})
 def __getattr__(name: str) -> Any:
     # OneFlow is imported only when a function that needs it is asked for.
     if name in _MODULES:
-        return getattr(import_module(f".bench.parity.{_MODULES[name]}", __name__), name)
+        return getattr(import_module(f".bench.parity.own.{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

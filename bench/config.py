@@ -1,8 +1,7 @@
 """What is run: one workload, the contenders that run it, and how they are measured.
 
-A field holds its default, its bounds and its help. The command line's flags, the recipe reader and
-the tables of the documentation are made from them (`bench/plan/fields.py`). A flag, its field and
-its key in `record.json` are one word.
+A field holds its default, its bounds and its help. Flags, the recipe reader and the tables of the
+documentation are made from them (`bench/plan/fields.py`). A flag, its field and its key are one word.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LOSS_ARGUMENTS: Dict[str, Dict[str, Optional[float]]] = {
 }
 LOSS_FIELDS = sorted({name for arguments in LOSS_ARGUMENTS.values() for name in arguments})
 TEACHER_LOSSES = ("distillation", "self_distillation")
-SCALE_LR_BATCH = 128  # the batch that `lr` is meant for where `scale_lr` is asked for
+SCALE_LR_BATCH = 128  # the batch that `lr` is meant for with `scale_lr`
 
 # headings of the flags in a command's help, in their order there
 HEADINGS = ("Model", "Data", "Training", "Loss", "Measuring", "Several processes", "Output")
@@ -283,7 +282,6 @@ class Measuring(_Frozen):
         None, "Word for the run, by which bench history selects and splits.", metavar="WORD"
     )
 
-    # the speed phase of bench compare: fresh processes, measured for a verdict
     speed: bool = _measuring(
         False, "Measure fresh processes after the training, for a speed verdict."
     )
