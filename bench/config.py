@@ -1,7 +1,7 @@
 """What is run: one workload, the contenders that run it, and how they are measured.
 
 A field holds its default, its bounds and its help. Flags, the recipe reader and the tables of the
-documentation are made from them (`bench/plan/fields.py`). A flag, its field and its key are one word.
+documentation are made from them (`bench/plan/fields.py`). A flag, its field and its key are alike.
 """
 
 from __future__ import annotations
