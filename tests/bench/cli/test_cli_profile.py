@@ -115,7 +115,7 @@ def test_stored_limits_serve_a_later_profile_of_the_same_step(measured, tmp_path
             ["--limits", "--torch-python", "nowhere/python"],
             ["nowhere/python cannot be started (No such file"],
         ),
-        (["--limits", "--torch-python", ""], ["(nothing) cannot be started"]),
+        (["--limits", "--torch-python", ""], ["an empty value was given (beside --torch-python)"]),
         (["--limits", "--torch-python", "/"], ["cannot be started (Permission denied)"]),
         (["--limits", "--data", "nowhere"], ["--data nowhere was given with --limits"]),
         (["--limits", "--device", "cuda"], ["--device cuda was given with --limits"]),

@@ -101,7 +101,7 @@ def test_a_stored_run_that_has_nothing_to_compare_is_refused(tmp_path, capsys):
         writer.append(*create_events("eager", blocks=1))
         writer.close()
     assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "one")]) == 2
-    assert "holds the contender eager alone" in capsys.readouterr().err
+    assert "has one contender, eager, and nothing to compare it with" in capsys.readouterr().err
     assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "two")]) == 2
     assert "the mode grpah, which is not known here" in capsys.readouterr().err
 
