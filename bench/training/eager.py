@@ -38,6 +38,8 @@ class EagerMode:
         example: flow.Tensor,
         graph_options: Optional[Mapping[str, OptionValue]] = None,
     ) -> Tuple[Forward, float]:
+        """As `modes.create_forward`."""
+
         def forward(images: flow.Tensor) -> flow.Tensor:
             with flow.no_grad():
                 return model(images)
@@ -73,11 +75,7 @@ class EagerMode:
 
     def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
         """The objective of a batch, or of a part of one."""
-        return self._job.objective(*self.place(images, labels))
-
-    def place(self, *batch: flow.Tensor) -> Tuple[flow.Tensor, ...]:
-        """A batch of the feed as the model takes it."""
-        return batch
+        return self._job.objective(images, labels)
 
     def update(self) -> None:
         """The optimizer's and the schedule's part of a step, after the gradients are there."""
@@ -111,7 +109,7 @@ class EagerMode:
         job.model.eval()
         with flow.no_grad():
             images, labels = job.eval_feed.next_batch()
-            return job.model(*self.place(images)), labels
+            return job.model(images), labels
 
 
 def measure_step_parts(job: Job) -> Dict[str, float]:
