@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import List
-
 import oneflow as flow
 from oneflow import nn
 
+from .blocks import create_conv_norm
 from .initialisation import initialise_he
 from .registry import register_model
+
+
+def _create_features(padding: int, window: int) -> nn.Sequential:
+    """The five convolutions, with the padding of the first and the window of the poolings."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 11, stride=4, padding=padding),
+        nn.ReLU(),
+        nn.MaxPool2d(window, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(window, 2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(window, 2),
+    )
 
 
 class AlexNet(nn.Module):
@@ -17,23 +35,9 @@ class AlexNet(nn.Module):
     Input (B, 3, H, W) with H and W at least 63, 224 as published; output (B, num_classes).
     """
 
-    def __init__(self, num_classes: int, dropout: float) -> None:
+    def __init__(self, num_classes: int, dropout: float = 0.5) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 64, 11, stride=4, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2),
-            nn.Conv2d(64, 192, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2),
-            nn.Conv2d(192, 384, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(384, 256, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(256, 256, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2),
-        )
+        self.features = _create_features(padding=2, window=3)
         self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
         self.classifier = nn.Sequential(
             nn.Dropout(dropout),
@@ -57,16 +61,16 @@ class AlexNetBatchNorm(nn.Module):
     (B, 3, H, W) with H and W at least 63, 224 as published; output (B, num_classes).
     """
 
-    def __init__(self, num_classes: int, dropout: float) -> None:
+    def __init__(self, num_classes: int, dropout: float = 0.5) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            *_create_conv_norm(3, 64, 11, stride=4, padding=2),
+            *create_conv_norm(3, 64, 11, stride=4, padding=2),
             nn.MaxPool2d(3, 2),
-            *_create_conv_norm(64, 192, 5, padding=2),
+            *create_conv_norm(64, 192, 5),
             nn.MaxPool2d(3, 2),
-            *_create_conv_norm(192, 384, 3, padding=1),
-            *_create_conv_norm(384, 256, 3, padding=1),
-            *_create_conv_norm(256, 256, 3, padding=1),
+            *create_conv_norm(192, 384, 3),
+            *create_conv_norm(384, 256, 3),
+            *create_conv_norm(256, 256, 3),
             nn.MaxPool2d(3, 2),
         )
         self.classifier = nn.Sequential(
@@ -88,14 +92,6 @@ class AlexNetBatchNorm(nn.Module):
         return self.classifier(flow.flatten(x, 1))
 
 
-def _create_conv_norm(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0
-) -> List[nn.Module]:
-    """Convolution, batch norm and ReLU, not yet put together."""
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
 class AlexNetCifar(nn.Module):
     """The five convolutions behind a stem for 32 px, one linear layer; He initialisation.
 
@@ -104,21 +100,7 @@ class AlexNetCifar(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 64, 11, stride=4, padding=5),
-            nn.ReLU(),
-            nn.MaxPool2d(2, 2),
-            nn.Conv2d(64, 192, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2, 2),
-            nn.Conv2d(192, 384, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(384, 256, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(256, 256, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2, 2),
-        )
+        self.features = _create_features(padding=5, window=2)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))  # the identity at 32 px
         self.classifier = nn.Linear(256, num_classes)
         initialise_he(self)
@@ -128,19 +110,6 @@ class AlexNetCifar(nn.Module):
         return self.classifier(flow.flatten(x, 1))
 
 
-@register_model
-def alexnet(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    """AlexNet; 61,100,840 parameters at 1,000 classes."""
-    return AlexNet(num_classes, dropout)
-
-
-@register_model
-def alexnet_owt_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    """AlexNet with batch norm; 61,110,184 parameters at 1,000 classes."""
-    return AlexNetBatchNorm(num_classes, dropout)
-
-
-@register_model
-def alexnet_cifar(num_classes: int = 10) -> nn.Module:
-    """AlexNet for small images; 2,472,266 parameters at 10 classes."""
-    return AlexNetCifar(num_classes)
+register_model(AlexNet, "alexnet")
+register_model(AlexNetBatchNorm, "alexnet_owt_bn")
+register_model(AlexNetCifar, "alexnet_cifar")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Optional
+from typing import Callable, Optional, Tuple, Union
 
 import oneflow as flow
 from oneflow import nn
+
+Size = Union[int, Tuple[int, int]]
 
 
 def create_conv_norm(
@@ -14,25 +16,40 @@ def create_conv_norm(
     kernel: int = 1,
     stride: int = 1,
     groups: int = 1,
+    bias: bool = False,
+    padding: Optional[int] = None,
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     activation: Optional[Callable[[], nn.Module]] = nn.ReLU,
 ) -> nn.Sequential:
-    """Convolution with half padding and without bias (0), normalisation (1), activation (2)."""
-    layers: List[nn.Module] = [
-        nn.Conv2d(
-            inputs,
-            outputs,
-            kernel,
-            stride=stride,
-            padding=kernel // 2,
-            groups=groups,
-            bias=False,
-        ),
-        norm(outputs),
-    ]
-    if activation is not None:
-        layers.append(activation())
+    """Convolution (0), normalisation (1), activation (2); padding by half the kernel if None."""
+    padding = kernel // 2 if padding is None else padding
+    convolution = nn.Conv2d(
+        inputs, outputs, kernel, stride=stride, padding=padding, groups=groups, bias=bias
+    )
+    layers = [convolution, norm(outputs), *([] if activation is None else [activation()])]
     return nn.Sequential(*layers)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm, ReLU, by the names of torchvision's Inception models."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: Size,
+        stride: int = 1,
+        padding: Size = 0,
+        bias: bool = False,
+        eps: float = 0.001,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
+        self.bn = nn.BatchNorm2d(outputs, eps=eps)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: flow.Tensor) -> flow.Tensor:
+        return self.relu(self.bn(self.conv(x)))
 
 
 class SqueezeExcitation(nn.Module):

@@ -6,6 +6,7 @@ The `_cifar` models have a 3x3 convolution of stride 1 as their stem, without ba
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Sequence
 
 import oneflow as flow
@@ -49,8 +50,8 @@ class DenseNet(nn.Module):
         growth: int,
         depths: Sequence[int],
         stem_width: int,
+        cifar_stem: bool,
         num_classes: int,
-        cifar_stem: bool = False,
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(_create_stem(stem_width, cifar_stem))
@@ -104,14 +105,8 @@ def _create_transition(channels: int) -> nn.Sequential:
     )
 
 
-@register_model
-def densenet121(num_classes: int = 1000) -> nn.Module:
-    return DenseNet(32, (6, 12, 24, 16), 64, num_classes)
-
-
-@register_model
-def densenet121_cifar(num_classes: int = 10) -> nn.Module:
-    return DenseNet(32, (6, 12, 24, 16), 64, num_classes, cifar_stem=True)
+register_model(partial(DenseNet, 32, (6, 12, 24, 16), 64, False), "densenet121")
+register_model(partial(DenseNet, 32, (6, 12, 24, 16), 64, True), "densenet121_cifar")
 
 
 @register_model
@@ -124,4 +119,4 @@ def densenet_bc_cifar(num_classes: int = 10, depth: int = 100, growth: int = 12)
         raise ValueError(
             f"densenet_bc_cifar has 6 n + 4 layers, which {depth} is not; try 40, 100 or 190"
         )
-    return DenseNet(growth, [(depth - 4) // 6] * 3, 2 * growth, num_classes, cifar_stem=True)
+    return DenseNet(growth, [(depth - 4) // 6] * 3, 2 * growth, True, num_classes)

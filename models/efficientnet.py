@@ -87,7 +87,9 @@ class EfficientNet(nn.Module):
     out a block grows from 0 to nearly `stochastic_depth`.
     """
 
-    def __init__(self, num_classes: int, dropout: float, stochastic_depth: float) -> None:
+    def __init__(
+        self, num_classes: int, dropout: float = 0.2, stochastic_depth: float = 0.2
+    ) -> None:
         super().__init__()
         layers: List[nn.Module] = [create_conv_norm(3, 32, 3, 2, activation=nn.SiLU)]
         num_blocks = sum(stage[-1] for stage in _STAGES)
@@ -113,8 +115,4 @@ class EfficientNet(nn.Module):
         return self.classifier(flow.flatten(self.avgpool(self.features(x)), 1))
 
 
-@register_model
-def efficientnet_b0(
-    num_classes: int = 1000, dropout: float = 0.2, stochastic_depth: float = 0.2
-) -> nn.Module:
-    return EfficientNet(num_classes, dropout, stochastic_depth)
+register_model(EfficientNet, "efficientnet_b0")

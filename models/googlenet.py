@@ -11,11 +11,11 @@ from typing import Dict, List, Tuple, Union
 import oneflow as flow
 from oneflow import nn
 
+from .blocks import ConvNorm
 from .initialisation import initialise_he, initialise_truncated_normal
 from .registry import register_model
 
 AUX_WEIGHTS = (0.3, 0.3)  # section 5 of the paper
-_BATCH_NORM_EPS = 0.001
 
 # channels: 1x1; 3x3 reduced, 3x3; 5x5 reduced, 5x5; behind the pooling
 _Channels = Tuple[int, int, int, int, int, int]
@@ -32,21 +32,11 @@ _STAGES: List[Dict[str, _Channels]] = [
 ]
 
 
-class ConvNorm(nn.Module):
-    """Convolution with half padding, batch norm, ReLU."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, cifar: bool = False
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=cifar
-        )
-        self.bn = nn.BatchNorm2d(outputs) if cifar else nn.BatchNorm2d(outputs, _BATCH_NORM_EPS)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: flow.Tensor) -> flow.Tensor:
-        return self.relu(self.bn(self.conv(x)))
+def _create(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, cifar: bool = False
+) -> ConvNorm:
+    eps = 1e-5 if cifar else 1e-3
+    return ConvNorm(inputs, outputs, kernel, stride, kernel // 2, bias=cifar, eps=eps)
 
 
 class Inception(nn.Module):
@@ -55,18 +45,16 @@ class Inception(nn.Module):
     def __init__(self, inputs: int, channels: _Channels, cifar: bool) -> None:
         super().__init__()
         first, reduced3, width3, reduced5, width5, pooled = channels
-        self.branch1 = ConvNorm(inputs, first, 1, cifar=cifar)
+        self.branch1 = _create(inputs, first, 1, cifar=cifar)
         self.branch2 = nn.Sequential(
-            ConvNorm(inputs, reduced3, 1, cifar=cifar), ConvNorm(reduced3, width3, 3, cifar=cifar)
+            _create(inputs, reduced3, 1, cifar=cifar), _create(reduced3, width3, 3, cifar=cifar)
         )
         self.branch3 = nn.Sequential(
-            ConvNorm(inputs, reduced5, 1, cifar=cifar), ConvNorm(reduced5, width5, 3, cifar=cifar)
+            _create(inputs, reduced5, 1, cifar=cifar), _create(reduced5, width5, 3, cifar=cifar)
         )
         if cifar:
-            self.branch3.add_module("2", ConvNorm(width5, width5, 3, cifar=True))
-        self.branch4 = nn.Sequential(
-            nn.MaxPool2d(3, 1, 1), ConvNorm(inputs, pooled, 1, cifar=cifar)
-        )
+            self.branch3.add_module("2", _create(width5, width5, 3, cifar=True))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1), _create(inputs, pooled, 1, cifar=cifar))
 
     def forward(self, x: flow.Tensor) -> flow.Tensor:
         branches = [self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)]
@@ -79,7 +67,7 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, inputs: int, num_classes: int, dropout: float) -> None:
         super().__init__()
         self.avgpool = nn.AdaptiveAvgPool2d((4, 4))
-        self.conv = ConvNorm(inputs, 128, 1)
+        self.conv = _create(inputs, 128, 1)
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
@@ -100,14 +88,18 @@ class GoogLeNet(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, aux_logits: bool, dropout: float, dropout_aux: float
+        self,
+        num_classes: int,
+        aux_logits: bool = True,
+        dropout: float = 0.2,
+        dropout_aux: float = 0.7,
     ) -> None:
         super().__init__()
         self.aux_weights = AUX_WEIGHTS if aux_logits else ()
-        self.conv1 = ConvNorm(3, 64, 7, stride=2)
+        self.conv1 = _create(3, 64, 7, stride=2)
         self.maxpool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.conv2 = ConvNorm(64, 64, 1)
-        self.conv3 = ConvNorm(64, 192, 3)
+        self.conv2 = _create(64, 64, 1)
+        self.conv3 = _create(64, 192, 3)
         self.maxpool2 = nn.MaxPool2d(3, 2, ceil_mode=True)
         channels = _add_blocks(self, 192, cifar=False)
         self.maxpool3 = nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -141,7 +133,7 @@ class GoogLeNetCifar(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(3, 192, 3, cifar=True)
+        self.conv1 = _create(3, 192, 3, cifar=True)
         channels = _add_blocks(self, 192, cifar=True)
         self.maxpool3 = nn.MaxPool2d(3, 2, 1)
         self.maxpool4 = nn.MaxPool2d(3, 2, 1)
@@ -167,23 +159,11 @@ def _add_blocks(model: nn.Module, inputs: int, cifar: bool) -> int:
     return inputs
 
 
-@register_model
-def googlenet(
-    num_classes: int = 1000,
-    aux_logits: bool = True,
-    dropout: float = 0.2,
-    dropout_aux: float = 0.7,
-) -> nn.Module:
-    """GoogLeNet; with auxiliary heads 13,004,888 parameters at 1,000 classes."""
-    return GoogLeNet(num_classes, aux_logits, dropout, dropout_aux)
+register_model(GoogLeNet, "googlenet")
+register_model(GoogLeNetCifar, "googlenet_cifar")
 
 
 @register_model
 def googlenet_noaux(num_classes: int = 1000, dropout: float = 0.2) -> nn.Module:
-    """GoogLeNet without auxiliary heads; 6,624,904 parameters at 1,000 classes."""
-    return GoogLeNet(num_classes, False, dropout, 0.0)
-
-
-@register_model
-def googlenet_cifar(num_classes: int = 10) -> nn.Module:
-    return GoogLeNetCifar(num_classes)
+    """GoogLeNet without auxiliary heads."""
+    return GoogLeNet(num_classes, False, dropout)

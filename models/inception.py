@@ -7,27 +7,11 @@ from typing import Tuple, Union
 import oneflow as flow
 from oneflow import nn
 
+from .blocks import ConvNorm
 from .initialisation import initialise_truncated_normal
 from .registry import register_model
 
 AUX_WEIGHTS = (0.4,)  # of the authors' released code; the paper gives no number
-_BATCH_NORM_EPS = 0.001
-Size = Union[int, Tuple[int, int]]
-
-
-class ConvNorm(nn.Module):
-    """Convolution, batch norm, ReLU."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: Size, stride: int = 1, padding: Size = 0
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=_BATCH_NORM_EPS)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: flow.Tensor) -> flow.Tensor:
-        return self.relu(self.bn(self.conv(x)))
 
 
 def _along_width(inputs: int, outputs: int, length: int) -> ConvNorm:
@@ -186,7 +170,7 @@ class Inception3(nn.Module):
     CE(logits) + `aux_weights`[0] * CE(aux). `aux_weights` is () without the head.
     """
 
-    def __init__(self, num_classes: int, aux_logits: bool, dropout: float) -> None:
+    def __init__(self, num_classes: int, aux_logits: bool = True, dropout: float = 0.5):
         super().__init__()
         self.aux_weights = AUX_WEIGHTS if aux_logits else ()
         self.Conv2d_1a_3x3 = ConvNorm(3, 32, 3, stride=2)
@@ -230,15 +214,10 @@ class Inception3(nn.Module):
         return logits
 
 
-@register_model
-def inception_v3(
-    num_classes: int = 1000, aux_logits: bool = True, dropout: float = 0.5
-) -> nn.Module:
-    """Inception v3; with the auxiliary head 27,161,264 parameters at 1,000 classes."""
-    return Inception3(num_classes, aux_logits, dropout)
+register_model(Inception3, "inception_v3")
 
 
 @register_model
 def inception_v3_noaux(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    """Inception v3 without the auxiliary head; 23,834,568 parameters at 1,000 classes."""
+    """Inception v3 without the auxiliary head."""
     return Inception3(num_classes, False, dropout)

@@ -38,7 +38,4 @@ class LeNet(nn.Module):
         return self.classifier(flow.flatten(x, 1))
 
 
-@register_model
-def lenet(num_classes: int = 10) -> nn.Module:
-    """LeNet-5; 62,006 parameters at 10 classes."""
-    return LeNet(num_classes)
+register_model(LeNet, "lenet")

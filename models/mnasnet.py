@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import List
 
 import oneflow as flow
 from oneflow import nn
 
+from .blocks import create_conv_norm
 from .initialisation import initialise_he
 from .registry import register_model
 
 _BatchNorm = partial(nn.BatchNorm2d, momentum=1 - 0.9997)
+_create_conv_norm = partial(create_conv_norm, norm=_BatchNorm)
 
 # channels, kernel, stride of the first block, expansion, blocks
 _STACKS = [
@@ -34,22 +35,12 @@ class InvertedResidual(nn.Module):
         self.layers = nn.Sequential(
             *_create_conv_norm(inputs, inner, 1),
             *_create_conv_norm(inner, inner, kernel, stride, inner),
-            *_create_conv_norm(inner, outputs, 1)[:-1],
+            *_create_conv_norm(inner, outputs, activation=None),
         )
         self._shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: flow.Tensor) -> flow.Tensor:
         return x + self.layers(x) if self._shortcut else self.layers(x)
-
-
-def _create_conv_norm(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
-) -> List[nn.Module]:
-    """Convolution, batch norm and ReLU, not yet put together."""
-    convolution = nn.Conv2d(
-        inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
-    )
-    return [convolution, _BatchNorm(outputs), nn.ReLU()]
 
 
 class MnasNet(nn.Module):
@@ -58,12 +49,12 @@ class MnasNet(nn.Module):
     He initialisation (fan-out), linear N(0, 0.01); the paper gives none.
     """
 
-    def __init__(self, num_classes: int, dropout: float) -> None:
+    def __init__(self, num_classes: int, dropout: float = 0.2) -> None:
         super().__init__()
         layers = [
             *_create_conv_norm(3, 32, 3, stride=2),
             *_create_conv_norm(32, 32, 3, groups=32),
-            *_create_conv_norm(32, 16, 1)[:-1],
+            *_create_conv_norm(32, 16, activation=None),
         ]
         inputs = 16
         for outputs, kernel, first_stride, expansion, blocks in _STACKS:
@@ -73,7 +64,7 @@ class MnasNet(nn.Module):
                 stack.append(InvertedResidual(inputs, outputs, kernel, stride, expansion))
                 inputs = outputs
             layers.append(nn.Sequential(*stack))
-        layers += _create_conv_norm(inputs, _LAST_CHANNELS, 1)
+        layers += [*_create_conv_norm(inputs, _LAST_CHANNELS)]
         self.layers = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(_LAST_CHANNELS, num_classes))
@@ -83,6 +74,4 @@ class MnasNet(nn.Module):
         return self.classifier(flow.flatten(self.avgpool(self.layers(x)), 1))
 
 
-@register_model
-def mnasnet1_0(num_classes: int = 1000, dropout: float = 0.2) -> nn.Module:
-    return MnasNet(num_classes, dropout)
+register_model(MnasNet, "mnasnet1_0")

@@ -7,6 +7,7 @@ convolutions, a widening convolution in the first block too, and a convolution a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import List
 
 import oneflow as flow
@@ -27,31 +28,23 @@ _STAGES = [
     (6, 320, 1, 1),
 ]
 _LAST_CHANNELS = 1280
+_create_conv_norm6 = partial(create_conv_norm, activation=nn.ReLU6)
 
 
 class InvertedResidual(nn.Module):
     """Widen by `expansion`, convolve each channel by itself, narrow; a shortcut where sizes agree.
 
-    `always_expand` keeps the widening convolution even for an expansion of 1; `bias` gives all
-    convolutions one.
+    With `cifar` the first block widens too, and all convolutions have a bias.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        stride: int,
-        expansion: int,
-        always_expand: bool = False,
-        bias: bool = False,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, cifar: bool) -> None:
         super().__init__()
         inner = inputs * expansion
         layers: List[nn.Module] = []
-        if expansion != 1 or always_expand:
-            layers.append(_create_conv_norm6(inputs, inner, 1, bias=bias))
-        layers.append(_create_conv_norm6(inner, inner, 3, stride, inner, bias))
-        layers += [nn.Conv2d(inner, outputs, 1, bias=bias), nn.BatchNorm2d(outputs)]
+        if expansion != 1 or cifar:
+            layers.append(_create_conv_norm6(inputs, inner, 1, bias=cifar))
+        layers.append(_create_conv_norm6(inner, inner, 3, stride, inner, cifar))
+        layers += [nn.Conv2d(inner, outputs, 1, bias=cifar), nn.BatchNorm2d(outputs)]
         self.conv = nn.Sequential(*layers)
         self._shortcut = stride == 1 and inputs == outputs
 
@@ -59,15 +52,18 @@ class InvertedResidual(nn.Module):
         return x + self.conv(x) if self._shortcut else self.conv(x)
 
 
-def _create_conv_norm6(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
-) -> nn.Sequential:
-    if not bias:
-        return create_conv_norm(inputs, outputs, kernel, stride, groups, activation=nn.ReLU6)
-    convolution = nn.Conv2d(
-        inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups
-    )
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU6())
+def _create_features(cifar: bool) -> nn.Sequential:
+    stem = (1, 1) if cifar else (3, 2)  # kernel and stride
+    layers: List[nn.Module] = [_create_conv_norm6(3, 32, *stem, bias=cifar)]
+    inputs = 32
+    for expansion, outputs, blocks, first_stride in _STAGES:
+        if cifar and outputs == 160:
+            first_stride = 1  # another halving would leave 2 px of 32
+        for number in range(blocks):
+            stride = first_stride if number == 0 else 1
+            layers.append(InvertedResidual(inputs, outputs, stride, expansion, cifar))
+            inputs = outputs
+    return nn.Sequential(*layers, _create_conv_norm6(inputs, _LAST_CHANNELS, bias=cifar))
 
 
 class MobileNetV2(nn.Module):
@@ -76,17 +72,9 @@ class MobileNetV2(nn.Module):
     He initialisation (fan-out), linear N(0, 0.01), as in torchvision; the paper gives none.
     """
 
-    def __init__(self, num_classes: int, dropout: float) -> None:
+    def __init__(self, num_classes: int, dropout: float = 0.2) -> None:
         super().__init__()
-        layers: List[nn.Module] = [_create_conv_norm6(3, 32, 3, stride=2)]
-        inputs = 32
-        for expansion, outputs, blocks, first_stride in _STAGES:
-            for number in range(blocks):
-                stride = first_stride if number == 0 else 1
-                layers.append(InvertedResidual(inputs, outputs, stride, expansion))
-                inputs = outputs
-        layers.append(_create_conv_norm6(inputs, _LAST_CHANNELS, 1))
-        self.features = nn.Sequential(*layers)
+        self.features = _create_features(cifar=False)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(_LAST_CHANNELS, num_classes))
         initialise_he(self)
@@ -100,16 +88,7 @@ class MobileNetV2Cifar(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        layers: List[nn.Module] = [_create_conv_norm6(3, 32, 1, bias=True)]
-        inputs = 32
-        for expansion, outputs, blocks, first_stride in _STAGES:
-            for number in range(blocks):
-                # the halving before 160 channels would leave 2 px of 32
-                stride = first_stride if number == 0 and outputs != 160 else 1
-                layers.append(InvertedResidual(inputs, outputs, stride, expansion, True, True))
-                inputs = outputs
-        layers.append(_create_conv_norm6(inputs, _LAST_CHANNELS, 1, bias=True))
-        self.features = nn.Sequential(*layers)
+        self.features = _create_features(cifar=True)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.classifier = nn.Conv2d(_LAST_CHANNELS, num_classes, 1)
         initialise_he(self)
@@ -118,11 +97,5 @@ class MobileNetV2Cifar(nn.Module):
         return flow.flatten(self.classifier(self.avgpool(self.features(x))), 1)
 
 
-@register_model
-def mobilenet_v2(num_classes: int = 1000, dropout: float = 0.2) -> nn.Module:
-    return MobileNetV2(num_classes, dropout)
-
-
-@register_model
-def mobilenet_v2_cifar(num_classes: int = 10) -> nn.Module:
-    return MobileNetV2Cifar(num_classes)
+register_model(MobileNetV2, "mobilenet_v2")
+register_model(MobileNetV2Cifar, "mobilenet_v2_cifar")

@@ -86,7 +86,7 @@ class MobileNetV3(nn.Module):
     He initialisation (fan-out), linear N(0, 0.01), as in torchvision; the paper gives none.
     """
 
-    def __init__(self, rows: List[_Row], hidden: int, num_classes: int, dropout: float) -> None:
+    def __init__(self, rows: List[_Row], hidden: int, num_classes: int, dropout: float = 0.2):
         super().__init__()
         create = partial(create_conv_norm, norm=_BatchNorm, activation=nn.Hardswish)
         inputs = rows[0].outputs
@@ -110,11 +110,5 @@ class MobileNetV3(nn.Module):
         return self.classifier(flow.flatten(self.avgpool(self.features(x)), 1))
 
 
-@register_model
-def mobilenet_v3_small(num_classes: int = 1000, dropout: float = 0.2) -> nn.Module:
-    return MobileNetV3(_SMALL, 1024, num_classes, dropout)
-
-
-@register_model
-def mobilenet_v3_large(num_classes: int = 1000, dropout: float = 0.2) -> nn.Module:
-    return MobileNetV3(_LARGE, 1280, num_classes, dropout)
+register_model(partial(MobileNetV3, _SMALL, 1024), "mobilenet_v3_small")
+register_model(partial(MobileNetV3, _LARGE, 1280), "mobilenet_v3_large")

@@ -1,7 +1,7 @@
 """Which models there are. Listing needs no OneFlow; an architecture is imported when created.
 
-A model is one row of `TABLE` in `table.py`; its module holds a factory of the same name, decorated
-with `@register_model`, which checks that the row exists. See docs/adding-a-model.md. Code of a
+A model is one row of `TABLE` in `table.py`. Its module registers a factory under the same name by
+`register_model`, which checks that the row exists. See docs/adding-a-model.md. Code of a
 user's own, a model or other, is named as `package.module:attribute`.
 """
 
@@ -32,9 +32,9 @@ _SPECS: Dict[str, ModelSpec] = {spec.name: spec for spec in TABLE}
 _FACTORIES: Dict[str, Callable[..., Any]] = {}
 
 
-def register_model(factory: Factory) -> Factory:
-    """Decorator: make `factory` the way to create the model of its name."""
-    name = factory.__name__
+def register_model(factory: Factory, name: str = "") -> Factory:
+    """Make `factory` the way to create the model `name`, by default its own; also a decorator."""
+    name = name or factory.__name__
     if name not in _SPECS:
         raise ValueError(f"{name} has no row in the model table, models/table.py; add one")
     if name in _FACTORIES:
@@ -72,7 +72,10 @@ def create_model(name: str, num_classes: int = 1000, **arguments: Any) -> Any:
 
 
 def list_arguments(name: str) -> Dict[str, Any]:
-    """What a registered model takes besides `num_classes`, with its defaults. Imports OneFlow."""
+    """The arguments of a registered model besides `num_classes`, and their defaults.
+
+    Imports OneFlow.
+    """
     parameters = inspect.signature(_find_factory(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.name != "num_classes"}
 

@@ -6,7 +6,8 @@ stages behind a 3x3 convolution of stride 1 and no pooling. `resnext.py` is made
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Type, Union
+from functools import partial
+from typing import Dict, List, Optional, Tuple, Type, Union
 
 import oneflow as flow
 from oneflow import nn
@@ -81,9 +82,9 @@ class ResNet(nn.Module):
         self,
         block: Block,
         depths: List[int],
+        cifar_stem: bool,
+        block_arguments: Dict[str, int],
         num_classes: int,
-        cifar_stem: bool = False,
-        **block_arguments: Any,
     ) -> None:
         super().__init__()
         if cifar_stem:
@@ -113,7 +114,7 @@ class ResNet(nn.Module):
 
 
 def _create_stage(
-    block: Block, inputs: int, width: int, depth: int, stride: int, block_arguments: Any
+    block: Block, inputs: int, width: int, depth: int, stride: int, block_arguments: Dict[str, int]
 ) -> nn.Module:
     outputs = width * block.expansion
     downsample = None
@@ -126,51 +127,13 @@ def _create_stage(
     return nn.Sequential(*blocks)
 
 
-@register_model
-def resnet18(num_classes: int = 1000) -> nn.Module:
-    return ResNet(BasicBlock, [2, 2, 2, 2], num_classes)
-
-
-@register_model
-def resnet34(num_classes: int = 1000) -> nn.Module:
-    return ResNet(BasicBlock, [3, 4, 6, 3], num_classes)
-
-
-@register_model
-def resnet50(num_classes: int = 1000) -> nn.Module:
-    return ResNet(Bottleneck, [3, 4, 6, 3], num_classes)
-
-
-@register_model
-def resnet101(num_classes: int = 1000) -> nn.Module:
-    return ResNet(Bottleneck, [3, 4, 23, 3], num_classes)
-
-
-@register_model
-def resnet152(num_classes: int = 1000) -> nn.Module:
-    return ResNet(Bottleneck, [3, 8, 36, 3], num_classes)
-
-
-@register_model
-def resnet18_cifar(num_classes: int = 10) -> nn.Module:
-    return ResNet(BasicBlock, [2, 2, 2, 2], num_classes, cifar_stem=True)
-
-
-@register_model
-def resnet34_cifar(num_classes: int = 10) -> nn.Module:
-    return ResNet(BasicBlock, [3, 4, 6, 3], num_classes, cifar_stem=True)
-
-
-@register_model
-def resnet50_cifar(num_classes: int = 10) -> nn.Module:
-    return ResNet(Bottleneck, [3, 4, 6, 3], num_classes, cifar_stem=True)
-
-
-@register_model
-def resnet101_cifar(num_classes: int = 10) -> nn.Module:
-    return ResNet(Bottleneck, [3, 4, 23, 3], num_classes, cifar_stem=True)
-
-
-@register_model
-def resnet152_cifar(num_classes: int = 10) -> nn.Module:
-    return ResNet(Bottleneck, [3, 8, 36, 3], num_classes, cifar_stem=True)
+_DEPTHS: Dict[str, Tuple[Block, List[int]]] = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+    "resnet152": (Bottleneck, [3, 8, 36, 3]),
+}
+for _name, _shape in _DEPTHS.items():
+    register_model(partial(ResNet, *_shape, False, {}), _name)
+    register_model(partial(ResNet, *_shape, True, {}), f"{_name}_cifar")

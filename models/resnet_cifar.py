@@ -7,6 +7,8 @@ other pixel and fills up the channels with zeros, without parameters, as in the 
 
 from __future__ import annotations
 
+from functools import partial
+
 import oneflow as flow
 from oneflow import nn
 
@@ -61,61 +63,6 @@ def _create_stage(inputs: int, width: int, depth: int, padded_shortcut: bool) ->
     return nn.Sequential(first, *[BasicBlock(width, width, 1, None) for _ in range(depth - 1)])
 
 
-@register_model
-def resnet20(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(20, False, num_classes)
-
-
-@register_model
-def resnet26(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(26, False, num_classes)
-
-
-@register_model
-def resnet32(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(32, False, num_classes)
-
-
-@register_model
-def resnet44(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(44, False, num_classes)
-
-
-@register_model
-def resnet56(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(56, False, num_classes)
-
-
-@register_model
-def resnet110(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(110, False, num_classes)
-
-
-@register_model
-def resnet20_optionA(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(20, True, num_classes)
-
-
-@register_model
-def resnet26_optionA(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(26, True, num_classes)
-
-
-@register_model
-def resnet32_optionA(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(32, True, num_classes)
-
-
-@register_model
-def resnet44_optionA(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(44, True, num_classes)
-
-
-@register_model
-def resnet56_optionA(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(56, True, num_classes)
-
-
-@register_model
-def resnet110_optionA(num_classes: int = 10) -> nn.Module:
-    return ThinResNet(110, True, num_classes)
+for _num_layers in (20, 26, 32, 44, 56, 110):
+    register_model(partial(ThinResNet, _num_layers, False), f"resnet{_num_layers}")
+    register_model(partial(ThinResNet, _num_layers, True), f"resnet{_num_layers}_optionA")

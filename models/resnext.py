@@ -6,17 +6,12 @@ three stages of three blocks. He initialisation (fan-out), as for ResNet.
 
 from __future__ import annotations
 
-from oneflow import nn
+from functools import partial
 
 from .registry import register_model
 from .resnet import Bottleneck, ResNet
 
-
-@register_model
-def resnext50_32x4d(num_classes: int = 1000) -> nn.Module:
-    return ResNet(Bottleneck, [3, 4, 6, 3], num_classes, groups=32, width_per_group=4)
-
-
-@register_model
-def resnext29_8x64d(num_classes: int = 10) -> nn.Module:
-    return ResNet(Bottleneck, [3, 3, 3], num_classes, cifar_stem=True, groups=8, width_per_group=64)
+_WIDE_GROUPS = {"groups": 8, "width_per_group": 64}
+_MANY_GROUPS = {"groups": 32, "width_per_group": 4}
+register_model(partial(ResNet, Bottleneck, [3, 4, 6, 3], False, _MANY_GROUPS), "resnext50_32x4d")
+register_model(partial(ResNet, Bottleneck, [3, 3, 3], True, _WIDE_GROUPS), "resnext29_8x64d")

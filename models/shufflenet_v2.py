@@ -7,11 +7,12 @@ unit that halves the size a first convolution as wide as its input.
 
 from __future__ import annotations
 
-from typing import List
+from functools import partial
 
 import oneflow as flow
 from oneflow import nn
 
+from .blocks import create_conv_norm
 from .initialisation import initialise_he
 from .registry import register_model
 
@@ -36,15 +37,16 @@ class ShuffleUnit(nn.Module):
         self._splits = stride == 1
         entering = half if self._splits else inputs
         inner = inputs if cifar and not self._splits else half
+        create = partial(create_conv_norm, bias=cifar)
         self.branch1 = nn.Sequential()
         if not self._splits:
             self.branch1 = nn.Sequential(
-                *_create_depthwise(inputs, stride, cifar), *_create_pointwise(inputs, half, cifar)
+                *create(inputs, inputs, 3, stride, inputs, activation=None), *create(inputs, half)
             )
         self.branch2 = nn.Sequential(
-            *_create_pointwise(entering, inner, cifar),
-            *_create_depthwise(inner, stride, cifar),
-            *_create_pointwise(inner, half, cifar),
+            *create(entering, inner),
+            *create(inner, inner, 3, stride, inner, activation=None),
+            *create(inner, half),
         )
 
     def forward(self, x: flow.Tensor) -> flow.Tensor:
@@ -55,30 +57,15 @@ class ShuffleUnit(nn.Module):
         return shuffle_channels(flow.cat([kept, self.branch2(taken)], dim=1))
 
 
-def _create_pointwise(inputs: int, outputs: int, bias: bool) -> List[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 1, bias=bias), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
-def _create_depthwise(channels: int, stride: int, bias: bool) -> List[nn.Module]:
-    convolution = nn.Conv2d(
-        channels, channels, 3, stride=stride, padding=1, groups=channels, bias=bias
-    )
-    return [convolution, nn.BatchNorm2d(channels)]
-
-
 class ShuffleNetV2(nn.Module):
     """Input (B, 3, H, W); output (B, num_classes).
 
     He initialisation (fan-out), linear N(0, 0.01); the paper gives none.
     """
 
-    def __init__(self, num_classes: int, cifar: bool) -> None:
+    def __init__(self, cifar: bool, num_classes: int) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(
-            nn.Conv2d(3, _STEM_CHANNELS, 3, stride=1 if cifar else 2, padding=1, bias=cifar),
-            nn.BatchNorm2d(_STEM_CHANNELS),
-            nn.ReLU(),
-        )
+        self.conv1 = create_conv_norm(3, _STEM_CHANNELS, 3, 1 if cifar else 2, bias=cifar)
         self.maxpool = nn.Identity() if cifar else nn.MaxPool2d(3, 2, 1)
         inputs = _STEM_CHANNELS
         for name, units, outputs in _STAGES:
@@ -86,7 +73,7 @@ class ShuffleNetV2(nn.Module):
             stage += [ShuffleUnit(outputs, outputs, 1, cifar) for _ in range(units - 1)]
             self.add_module(name, nn.Sequential(*stage))
             inputs = outputs
-        self.conv5 = nn.Sequential(*_create_pointwise(inputs, _LAST_CHANNELS, cifar))
+        self.conv5 = create_conv_norm(inputs, _LAST_CHANNELS, bias=cifar)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(_LAST_CHANNELS, num_classes)
         initialise_he(self)
@@ -97,11 +84,5 @@ class ShuffleNetV2(nn.Module):
         return self.fc(flow.flatten(self.avgpool(x), 1))
 
 
-@register_model
-def shufflenet_v2_x1_0(num_classes: int = 1000) -> nn.Module:
-    return ShuffleNetV2(num_classes, cifar=False)
-
-
-@register_model
-def shufflenet_v2_cifar(num_classes: int = 10) -> nn.Module:
-    return ShuffleNetV2(num_classes, cifar=True)
+register_model(partial(ShuffleNetV2, False), "shufflenet_v2_x1_0")
+register_model(partial(ShuffleNetV2, True), "shufflenet_v2_cifar")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import List, Optional, Tuple
 
 import oneflow as flow
@@ -11,32 +12,9 @@ from .registry import register_model
 
 # squeezed and expanded channels of each fire module; None is a 3x3 max pooling of stride 2
 _Fires = List[Optional[Tuple[int, int]]]
-_FIRES_1_0: _Fires = [
-    None,
-    (16, 64),
-    (16, 64),
-    (32, 128),
-    None,
-    (32, 128),
-    (48, 192),
-    (48, 192),
-    (64, 256),
-    None,
-    (64, 256),
-]
-_FIRES_1_1: _Fires = [
-    None,
-    (16, 64),
-    (16, 64),
-    None,
-    (32, 128),
-    (32, 128),
-    None,
-    (48, 192),
-    (48, 192),
-    (64, 256),
-    (64, 256),
-]
+_A, _B, _C, _D = (16, 64), (32, 128), (48, 192), (64, 256)
+_FIRES_1_0: _Fires = [None, _A, _A, _B, None, _B, _C, _C, _D, None, _D]
+_FIRES_1_1: _Fires = [None, _A, _A, None, _B, _B, None, _C, _C, _D, _D]
 
 
 class Fire(nn.Module):
@@ -65,10 +43,12 @@ class SqueezeNet(nn.Module):
     (arXiv:1502.01852, fan-in), the last one N(0, 0.01), biases zero.
     """
 
-    def __init__(self, stem: nn.Conv2d, fires: _Fires, num_classes: int, dropout: float) -> None:
+    def __init__(
+        self, stem_width: int, kernel: int, fires: _Fires, num_classes: int, dropout: float = 0.5
+    ) -> None:
         super().__init__()
-        layers: List[nn.Module] = [stem, nn.ReLU()]
-        channels = stem.out_channels
+        channels = stem_width
+        layers: List[nn.Module] = [nn.Conv2d(3, channels, kernel, stride=2), nn.ReLU()]
         for fire in fires:
             if fire is None:
                 layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
@@ -90,13 +70,6 @@ class SqueezeNet(nn.Module):
         return flow.flatten(self.classifier(self.features(x)), 1)
 
 
-@register_model
-def squeezenet1_0(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    """SqueezeNet of the paper; 1,248,424 parameters at 1,000 classes."""
-    return SqueezeNet(nn.Conv2d(3, 96, 7, stride=2), _FIRES_1_0, num_classes, dropout)
-
-
-@register_model
-def squeezenet1_1(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    """The authors' later version with 2.4 times less computation."""
-    return SqueezeNet(nn.Conv2d(3, 64, 3, stride=2), _FIRES_1_1, num_classes, dropout)
+register_model(partial(SqueezeNet, 96, 7, _FIRES_1_0), "squeezenet1_0")
+# the authors' later version with 2.4 times less computation
+register_model(partial(SqueezeNet, 64, 3, _FIRES_1_1), "squeezenet1_1")

@@ -7,6 +7,7 @@ and started its deep models from trained shallow ones.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Dict, List, Union
 
 import oneflow as flow
@@ -30,7 +31,7 @@ class VGG(nn.Module):
     Input (B, 3, H, W) with H and W at least 32; output (B, num_classes).
     """
 
-    def __init__(self, depth: int, batch_norm: bool, num_classes: int, dropout: float) -> None:
+    def __init__(self, depth: int, batch_norm: bool, num_classes: int, dropout: float = 0.5):
         super().__init__()
         self.features = nn.Sequential(*_create_features(depth, batch_norm))
         self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
@@ -82,81 +83,7 @@ def _create_features(depth: int, batch_norm: bool) -> List[nn.Module]:
     return layers
 
 
-@register_model
-def vgg11(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    return VGG(11, False, num_classes, dropout)
-
-
-@register_model
-def vgg11_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    return VGG(11, True, num_classes, dropout)
-
-
-@register_model
-def vgg13(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    return VGG(13, False, num_classes, dropout)
-
-
-@register_model
-def vgg13_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    return VGG(13, True, num_classes, dropout)
-
-
-@register_model
-def vgg16(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    return VGG(16, False, num_classes, dropout)
-
-
-@register_model
-def vgg16_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    return VGG(16, True, num_classes, dropout)
-
-
-@register_model
-def vgg19(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    return VGG(19, False, num_classes, dropout)
-
-
-@register_model
-def vgg19_bn(num_classes: int = 1000, dropout: float = 0.5) -> nn.Module:
-    return VGG(19, True, num_classes, dropout)
-
-
-@register_model
-def vgg11_cifar(num_classes: int = 10) -> nn.Module:
-    return VGGCifar(11, False, num_classes)
-
-
-@register_model
-def vgg11_bn_cifar(num_classes: int = 10) -> nn.Module:
-    return VGGCifar(11, True, num_classes)
-
-
-@register_model
-def vgg13_cifar(num_classes: int = 10) -> nn.Module:
-    return VGGCifar(13, False, num_classes)
-
-
-@register_model
-def vgg13_bn_cifar(num_classes: int = 10) -> nn.Module:
-    return VGGCifar(13, True, num_classes)
-
-
-@register_model
-def vgg16_cifar(num_classes: int = 10) -> nn.Module:
-    return VGGCifar(16, False, num_classes)
-
-
-@register_model
-def vgg16_bn_cifar(num_classes: int = 10) -> nn.Module:
-    return VGGCifar(16, True, num_classes)
-
-
-@register_model
-def vgg19_cifar(num_classes: int = 10) -> nn.Module:
-    return VGGCifar(19, False, num_classes)
-
-
-@register_model
-def vgg19_bn_cifar(num_classes: int = 10) -> nn.Module:
-    return VGGCifar(19, True, num_classes)
+for _depth in _LAYERS:
+    for _suffix, _batch_norm in {"": False, "_bn": True}.items():
+        register_model(partial(VGG, _depth, _batch_norm), f"vgg{_depth}{_suffix}")
+        register_model(partial(VGGCifar, _depth, _batch_norm), f"vgg{_depth}{_suffix}_cifar")

@@ -34,8 +34,6 @@ NodeFunction = Callable[[Optional[Plan], Path, Dict[str, str]], Any]
 
 
 class Node(NamedTuple):
-    """One node of the cluster that takes part."""
-
     address: str
     cores: List[int]
     machine: Dict[str, Any]

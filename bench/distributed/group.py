@@ -51,7 +51,6 @@ class RankProcess(WorkerProcess):
 
 
 def create_title(group: str, identity: Identity) -> str:
-    """The name of a rank in errors."""
     return f"rank {identity.rank} of the worker '{group}'"
 
 

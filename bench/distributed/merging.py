@@ -11,7 +11,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..errors import WorkerError
 from ..training.identity import join_digests
-from .placement import are_disjoint
 
 Answer = Dict[str, Any]
 Rule = Callable[[List[Any]], Any]  # of the ranks' values of a field
@@ -32,10 +31,11 @@ def _sum(values: List[Any]) -> Any:
     return None if None in values else sum(values)
 
 
-def _mean(values: Sequence[Optional[float]]) -> Optional[float]:
+def _mean(values: Sequence[Any], weights: Sequence[int]) -> Optional[float]:
     """In float64; None if a rank's value is not finite."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
+    if None in values:
+        return None
+    return float(sum(value * weight for value, weight in zip(values, weights)) / sum(weights))
 
 
 def _join(digests: List[Any]) -> Optional[str]:
@@ -75,11 +75,13 @@ def merge_answers(
     elif call in ("train", "measure"):
         merged["rank_durations_s"] = [answer["duration_s"] for answer in answers]
     elif call == "eval":
-        merged["loss"] = _weigh_losses(answers)
+        samples = [answer["samples"] for answer in answers]
+        merged["loss"] = _mean([answer["loss"] for answer in answers], samples)
     elif call == "end":
         merged["rank_peak_rss_bytes"] = [answer["peak_rss_bytes"] for answer in answers]
     if call == "train" and strategy == OWN_LOSSES:
-        merged["losses"] = [_mean(step) for step in zip(*(answer["losses"] for answer in answers))]
+        steps = zip(*(answer["losses"] for answer in answers))
+        merged["losses"] = [_mean(losses, [1] * len(losses)) for losses in steps]
     if "machine_busy_s" in merged and _have_own_cores(cores, hosts):
         merged["machine_busy_s"] = _sum([answer["machine_busy_s"] for answer in answers])
     return merged
@@ -96,18 +98,8 @@ def _check_equal(answers: Sequence[Answer], name: str) -> None:
             )
 
 
-def _weigh_losses(answers: Sequence[Answer]) -> Optional[float]:
-    """The mean loss over all samples; None if a rank's loss is not finite."""
-    if any(answer["loss"] is None for answer in answers):
-        return None
-    total: float = sum(answer["loss"] * answer["samples"] for answer in answers)
-    samples: int = sum(answer["samples"] for answer in answers)
-    return total / samples
-
-
 def _have_own_cores(cores: Sequence[Sequence[int]], hosts: Sequence[str]) -> bool:
     """True if no two ranks of a host share a core, so that each reads how busy its own were."""
-    by_host: Dict[str, List[Sequence[int]]] = {}
-    for own, host in zip(cores, hosts or [""] * len(cores)):
-        by_host.setdefault(host, []).append(own)
-    return all(map(are_disjoint, by_host.values()))
+    placed = zip(hosts or [""] * len(cores), cores)
+    used = [(host, core) for host, own in placed for core in own]
+    return len(set(used)) == len(used)

@@ -19,7 +19,7 @@ from ..record.events import BlockEvent, SetupEvent
 from ..record.run import RunRecord
 from ..report.comparison import Comparison
 from ..report.parity import NOT_JUDGED
-from .summary import Expected, RanksSummary, ReferenceErrors, summarize_ranks
+from .summary import Expected, ReferenceErrors, summarize_ranks
 
 COMPARED_STEPS = 20  # training amplifies any rounding, so later losses differ anyway
 MULTIPLIER = 4.0
@@ -45,12 +45,32 @@ def judge_comparison(record: RunRecord, comparison: Comparison) -> Comparison:
 
     A contender of one rank keeps its comparison: by weights, batches and losses of the two alone.
     """
-    baseline, contender = comparison.baseline.name, comparison.contender.name
-    ranks = summarize_ranks(record, baseline, contender, comparison.speedup)
+    sides = comparison.baseline.name, comparison.contender.name
+    ranks = summarize_ranks(record, *sides, comparison.speedup)
     if ranks is None:
         return comparison
-    errors = None if ranks.weak else _measure_record(record, baseline, contender)
-    judged = _judge_record(record, comparison, ranks, errors)
+    ours, theirs = (_list_losses(record, name) for name in sides)
+    references = [one.name for one in record.document.contenders if one.reference]
+    errors = None
+    if references and not ranks.weak:
+        errors = measure_errors(ours, theirs, _list_losses(record, references[0]))
+    if ranks.weak:
+        reason = "in weak scaling the batches of one process and of all ranks are of two sizes"
+        judged = RanksParity(NOT_JUDGED, reason)
+    elif not (comparison.same_weights and comparison.same_batches):
+        judged = RanksParity("inconclusive", comparison.parity_reason)
+    else:
+        known: List[KnownDifference] = []
+        for setup in record.of_kind(SetupEvent, sides[1])[:1]:
+            oneflow = setup.environment.get("oneflow")
+            known = find_known(setup.module_kinds or [], ranks.strategy, oneflow)
+        judged = judge_ranks(
+            (comparison.parity, comparison.parity_reason),
+            errors,
+            measure_relative(theirs, ours),
+            comparison.accuracy_difference,
+            known,
+        )
     update = {
         "parity": judged.parity,
         "parity_reason": judged.reason,
@@ -58,40 +78,6 @@ def judge_comparison(record: RunRecord, comparison: Comparison) -> Comparison:
         "ranks": ranks.model_copy(update={"errors": errors, "expected": judged.expected}),
     }
     return comparison.model_copy(update=update)
-
-
-def _measure_record(record: RunRecord, baseline: str, contender: str) -> Optional[ReferenceErrors]:
-    """The errors against the run's reference; None without one."""
-    references = [one.name for one in record.document.contenders if one.reference]
-    names = (baseline, contender, *references[:1])
-    return measure_errors(*(_list_losses(record, name) for name in names)) if references else None
-
-
-def _judge_record(
-    record: RunRecord,
-    comparison: Comparison,
-    ranks: RanksSummary,
-    errors: Optional[ReferenceErrors],
-) -> RanksParity:
-    if ranks.weak:
-        reason = "in weak scaling the batches of one process and of all ranks are of two sizes"
-        return RanksParity(NOT_JUDGED, reason)
-    if not (comparison.same_weights and comparison.same_batches):
-        return RanksParity("inconclusive", comparison.parity_reason)
-    ours, theirs = (
-        _list_losses(record, one.name) for one in (comparison.baseline, comparison.contender)
-    )
-    known: List[KnownDifference] = []
-    for setup in record.of_kind(SetupEvent, comparison.contender.name)[:1]:
-        oneflow = setup.environment.get("oneflow")
-        known = find_known(setup.module_kinds or [], ranks.strategy, oneflow)
-    return judge_ranks(
-        (comparison.parity, comparison.parity_reason),
-        errors,
-        measure_relative(theirs, ours),
-        comparison.accuracy_difference,
-        known,
-    )
 
 
 def _list_losses(record: RunRecord, name: str) -> Losses:

@@ -35,8 +35,6 @@ class Address(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """The place of a rank."""
-
     identity: Identity
     local_rank: int  # among the ranks that rank 0 sees at one address
     master: Address  # of rank 0
@@ -53,11 +51,6 @@ def divide_cores(cores: Sequence[int], ranks: int) -> List[List[int]]:
         return [list(ordered) for _ in range(ranks)]
     bounds = [rank * len(ordered) // ranks for rank in range(ranks + 1)]
     return [ordered[start:end] for start, end in zip(bounds, bounds[1:])]
-
-
-def are_disjoint(cores: Sequence[Sequence[int]]) -> bool:
-    """True if no two ranks may use the same core."""
-    return len({core for part in cores for core in part}) == sum(map(len, cores))
 
 
 def keep_to_cores(environment: Mapping[str, str]) -> None:
@@ -79,7 +72,6 @@ def create_rank_variables(identity: Identity, master: Address, local_rank: int) 
 
 
 def read_master(environment: Mapping[str, str]) -> Address:
-    """The address of this process's rank 0."""
     return Address(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
 
 

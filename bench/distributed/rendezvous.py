@@ -46,7 +46,6 @@ class PortReservation:
 
 
 def is_listening(address: Address) -> bool:
-    """True if `address` accepts a connection now."""
     try:
         socket.create_connection(address, ATTEMPT_S).close()
     except OSError:

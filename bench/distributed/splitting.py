@@ -48,7 +48,6 @@ Pair = Tuple[nn.Linear, nn.Linear]
 
 
 def refuse(setting: ModeSetting, reason: str) -> InputError:
-    """The error that a strategy is not available, and why."""
     name, ranks = setting.contender.strategy, setting.identity.ranks
     return InputError(f"{NOT_AVAILABLE}{name} on {ranks} ranks: {reason}")
 
@@ -111,7 +110,6 @@ def _split(layer: nn.Linear, name: str, axis: int) -> None:
 
 
 def list_parts(model: nn.Module, prefix: str = "") -> List[str]:
-    """Paths of the parts of a model, in the order of its names."""
     parts: List[str] = []
     for name, child in model.named_children():
         path = prefix + name

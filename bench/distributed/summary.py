@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence, Union
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from ..config import Contender, workload_of
 from ..plan.modes import spell_strategy
@@ -33,18 +33,14 @@ _NOT_DERIVED = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Communication(_Part):
+class Communication(BaseModel, frozen=True):
     """The bytes that each rank sends in a step; None, with the reason, if they do not follow."""
 
     sent_bytes: Optional[float]
     basis: str  # the formula, or the reason why there is none
 
 
-class RankSpread(_Part):
+class RankSpread(BaseModel, frozen=True):
     """The ratio of the slowest rank's time to the fastest's, over blocks of steps."""
 
     blocks: int
@@ -54,7 +50,7 @@ class RankSpread(_Part):
     slowest_share: float  # of the blocks
 
 
-class ReferenceErrors(_Part):
+class ReferenceErrors(BaseModel, frozen=True):
     """The largest relative errors of the losses against float64, over the first steps."""
 
     steps: int
@@ -63,7 +59,7 @@ class ReferenceErrors(_Part):
     allowed: float
 
 
-class Expected(_Part):
+class Expected(BaseModel, frozen=True):
     """A known difference that the model and the strategy have, and its size in this run."""
 
     id: str
@@ -72,7 +68,7 @@ class Expected(_Part):
     size: float  # largest relative difference of the losses from the baseline's
 
 
-class RanksSummary(_Part):
+class RanksSummary(BaseModel, frozen=True):
     """A contender of several ranks, beside one process. Seconds and bytes.
 
     speedup is images a second over the baseline's. efficiency is speedup over ranks; it is None if
@@ -117,6 +113,9 @@ def summarize_ranks(
     # of the first contender: a rank may hold only a part of the parameters
     counts = [e.num_params for e in _list_setups(record, next(iter(sides)))]
     num_params = next((count for count in counts if count is not None), None)
+    steady = [b for b in record.of_kind(BlockEvent, contender) if b.kind == "steady"]
+    scored = [b for b in record.of_kind(SpeedBlockEvent, contender) if b.kind == "scored"]
+    durations_s = [block.rank_durations_s for block in (*steady, *scored)]
     return RanksSummary(
         strategy=spell_strategy(right.mode, right.strategy),
         ranks=right.ranks,
@@ -135,7 +134,7 @@ def summarize_ranks(
         ),
         rank_peak_rss_bytes=_find_peaks(record, contender),
         rank_cores=next((e.rank_cores for e in setups if e.rank_cores), None),
-        spread=measure_spread(_list_rank_durations(record, contender)),
+        spread=measure_spread([of_ranks for of_ranks in durations_s if of_ranks]),
     )
 
 
@@ -199,15 +198,7 @@ def _find_peaks(record: RunRecord, name: str) -> Optional[List[int]]:
     return None
 
 
-def _list_rank_durations(record: RunRecord, name: str) -> List[List[float]]:
-    """The ranks' times of each settled block, of the training and of the speed phase."""
-    blocks = [b for b in record.of_kind(BlockEvent, name) if b.kind == "steady"]
-    blocks += [b for b in record.of_kind(SpeedBlockEvent, name) if b.kind == "scored"]
-    return [block.rank_durations_s for block in blocks if block.rank_durations_s]
-
-
 def measure_spread(durations_s: Sequence[Sequence[float]]) -> Optional[RankSpread]:
-    """From the ranks' times of each block; None without blocks."""
     if not durations_s:
         return None
     ratios = [max(block) / min(block) for block in durations_s]

@@ -11,7 +11,6 @@ from .rendezvous import join_group
 
 
 def serve_rank(session: Any) -> None:
-    """Serve `session`, after this rank has joined its group."""
     main(session, prepare=lambda: join_group(os.environ))
 
 

@@ -84,7 +84,6 @@ def _read_text(text: str, defaults: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _read_first(word: str) -> ModeSpec:
-    """A mode or a strategy."""
     if word in MODES:
         return MODES[word]
     close = difflib.get_close_matches(word, MODES, n=1)
@@ -126,7 +125,6 @@ def _set_strategy(fields: Dict[str, Any], first: ModeSpec, usual_ranks: Optional
 
 
 def _set(fields: Dict[str, Any], key: str, value: str) -> None:
-    """Put one key of the text into the fields."""
     if key.startswith(ENV):
         if not _VARIABLE.fullmatch(key[len(ENV) :]):
             raise InputError(
@@ -254,7 +252,6 @@ def _list_facts(fields: Mapping[str, Any]) -> Dict[str, str]:
 
 
 def _label(key: str, value: str) -> str:
-    """A fact as a part of a name."""
     if key == "runtime":
         return value if value in RUNTIMES else Path(value).stem
     if key == "python":

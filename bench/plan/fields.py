@@ -39,8 +39,6 @@ _BOUND_WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 class Setting(NamedTuple):
-    """A field as a user sees it."""
-
     name: str
     flag: str
     heading: Optional[str]  # of its flag in the help; None: it has no flag of its own

@@ -60,7 +60,6 @@ def find_mode_of(contender: Contender) -> ModeSpec:
 
 
 def list_modes() -> List[str]:
-    """Names of the modes of one process."""
     return [name for name, spec in MODES.items() if spec.strategy is None]
 
 

@@ -21,7 +21,7 @@ from ...data import (
     validate_dataset,
     write_subset,
 )
-from ...models import UnknownModelError, get_model_spec
+from ...models import ModelSpec, UnknownModelError, get_model_spec
 from ..config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
 from ..errors import InputError, RecordError, raise_as_input
 from ..record.checkpoint import TrainingState, describe_prefix, load_training_state
@@ -135,20 +135,30 @@ def _read_checksum(resumed: Path) -> Optional[str]:
     return None
 
 
+def find_spec(model: str) -> Optional[ModelSpec]:
+    """The row of a registered model, None for code of the user's. Raises InputError if unknown."""
+    with raise_as_input(UnknownModelError):
+        return None if ":" in model else get_model_spec(model)
+
+
+def check_image_size(workload: Workload, spec: Optional[ModelSpec]) -> None:
+    """Raise InputError for images that are too small for the model."""
+    if spec and workload.image_size < spec.min_image_size:
+        raise InputError(
+            f"--image-size {workload.image_size} is too small for {workload.model}; "
+            f"it needs at least {spec.min_image_size} pixels"
+        )
+
+
 def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Progress]) -> Plan:
     if "model_args" in base and "model_args" in given:
         given["model_args"] = {**base["model_args"], **given["model_args"]}
     given = {**base, **given}
     model = given.setdefault("model", Workload().model)
-    with raise_as_input(UnknownModelError):
-        spec = None if ":" in str(model) else get_model_spec(str(model))
+    spec = find_spec(str(model))
     given.setdefault("image_size", spec.default_image_size if spec else Workload().image_size)
     workload = fill_loss_arguments(validated(Workload, given))
-    if spec and workload.image_size < spec.min_image_size:
-        raise InputError(
-            f"--image-size {workload.image_size} is too small for {model}; "
-            f"it needs at least {spec.min_image_size} pixels"
-        )
+    check_image_size(workload, spec)
     check_recipe(workload)
     check_batches(workload, given.get("val_batch_size"))
     given = {**given, **{name: getattr(workload, name) for name in LOSS_FIELDS}}

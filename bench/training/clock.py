@@ -31,7 +31,6 @@ def measure_speed_block(
 
 
 def measure_step_time(step: Callable[[], Any], steps: int) -> float:
-    """Mean seconds of a step."""
     return measure_block(step, steps).duration_s / steps
 
 

@@ -78,8 +78,6 @@ def read_busy_s(stat: Path = Path("/proc/stat")) -> Optional[float]:
 
 
 class Counters:
-    """Differences of all counters between two moments."""
-
     def __init__(self) -> None:
         self._instructions = InstructionCounter()
 

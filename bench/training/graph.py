@@ -99,7 +99,6 @@ class GraphMode:
         example: flow.Tensor,
         graph_options: Optional[Mapping[str, OptionValue]] = None,
     ) -> Tuple[Forward, float]:
-        """As `modes.create_forward`."""
         graph = ForwardGraph(model)
         apply_graph_options(graph, graph_options)
         return graph, compile_graph(graph, (example,))

@@ -61,7 +61,6 @@ class Hooks:
                 self._users[id(tensor)] = name
 
     def note(self, name: str, module: nn.Module, output: Any) -> None:
-        """After a forward."""
         self._calls[name] = self._calls.get(name, 0) + 1
         if self._calls[name] > 1:
             name = f"{name} (call {self._calls[name]})"

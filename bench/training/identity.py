@@ -7,8 +7,6 @@ from typing import Mapping, NamedTuple, Sequence
 
 
 class Identity(NamedTuple):
-    """The place of a process in its group."""
-
     rank: int  # from 0
     ranks: int  # processes that train together; 1: this one alone
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from typing_extensions import Literal
 
 from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE
@@ -23,8 +23,8 @@ EXAMINED = "examined"  # the environment; its variants are in `runtime_checks`
 Number = Union[int, float, str, None]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Part(BaseModel, extra="forbid", frozen=True):
+    pass
 
 
 class CgroupLimits(_Part):
@@ -70,8 +70,6 @@ class Machine(_Part):
 
 
 class Identity(_Part):
-    """An interpreter and the packages installed for it."""
-
     executable: str
     python: str
     libc: str
@@ -164,14 +162,11 @@ class RuntimeMeasurements(_Part):
 
 
 class Measured(NamedTuple):
-    """Everything that the checks judge."""
-
     machine: Machine
     activity: Activity
     oneflow: RuntimeMeasurements
 
     def lack(self, reason: str) -> Answer:
-        """The answer of a check that lacks a measurement of OneFlow."""
         return unknown(reason if self.oneflow.is_imported else NOT_IMPORTED)
 
 
@@ -190,7 +185,6 @@ class Answer(NamedTuple):
 def unknown(
     reason: str, measured: Optional[Mapping[str, Number]] = None, inconclusive: bool = False
 ) -> Answer:
-    """The answer of a check that cannot be judged."""
     return Answer(reason, measured or {}, attention=None, inconclusive=inconclusive)
 
 
@@ -218,7 +212,6 @@ class Check(_Part):
 
 
 def judge(questions: Sequence[Question], measured: Measured) -> List[Check]:
-    """The check of each question."""
     checks = []
     for question in questions:
         fields = question(measured)._asdict()
@@ -230,8 +223,6 @@ def judge(questions: Sequence[Question], measured: Measured) -> List[Check]:
 
 
 class Diagnosis(_Part):
-    """Everything: the checks and the measurements that they judge."""
-
     schema_version: int = SCHEMA_VERSION
     created: str
     python: str  # the interpreter examined

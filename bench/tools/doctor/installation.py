@@ -89,7 +89,6 @@ def has_old_numpy(identity: Identity) -> bool:
 
 
 def has_supported_python(identity: Identity) -> bool:
-    """Whether OneFlow has wheels for that Python."""
     lowest, highest = ONEFLOW_PYTHONS
     return lowest <= parse_version(identity.python)[:2] <= highest
 

@@ -136,7 +136,6 @@ def read_moment(root: Path = ROOT) -> Dict[str, Optional[float]]:
 def measure_activity(
     before: Dict[str, Optional[float]], after: Dict[str, Optional[float]], others_cores: List[float]
 ) -> Activity:
-    """The machine's activity between two moments."""
     changes: Dict[str, Any] = subtract_counters(after, before)
     return Activity(**changes, others_cores=others_cores, load=os.getloadavg()[0])
 

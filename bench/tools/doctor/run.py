@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ...config import Contender
+from ...measure.order import Observer
 from ...record.machine import RECORDED_VARIABLES
 from ...worker.environment import RuntimeResolver
 from .diagnosis import (
@@ -45,7 +46,6 @@ from .runtime_checks import (
     ONEDNN,
     RUNTIME_CHECKS,
     THREADS_VARIABLE,
-    Changes,
     count_affordable,
     plan_variants,
 )
@@ -60,8 +60,6 @@ BLOCK_S = 0.05  # least duration of a block of train steps
 MOST_ROUNDS = 9
 ROUND_RESERVE = 1.5  # time left before another round, in durations of the longest one
 STEERING_VARIABLES = (*RECORDED_VARIABLES, "GLIBC_", "LD_")
-
-Observer = Callable[[str, int, int], None]
 
 
 def diagnose(
@@ -186,7 +184,10 @@ class Measurement:
         kernel = self.resolver.find_kernel(examined, self.python)
         libc = (self.measured["identity"] or {}).get("libc", "")
         changes = plan_variants(environment, kernel, machine, libc)
-        changes = self._drop_unaffordable(changes, count_affordable(machine))
+        # as many variants as fit beside the examined environment
+        for name in list(changes)[max(0, count_affordable(machine) - 1) :]:
+            self._fail(f"train steps ({name})", OUT_OF_MEMORY)
+            del changes[name]
         self.measured.update(
             variables=environment,
             changes=changes,
@@ -205,13 +206,6 @@ class Measurement:
             probe.wait()
         self._measure_operators()
         self._take_turns([EXAMINED, *changes])
-
-    def _drop_unaffordable(self, changes: Changes, affordable: int) -> Changes:
-        """The variants that fit beside the examined environment; a failure for each other one."""
-        for name in list(changes)[max(0, affordable - 1) :]:
-            self._fail(f"train steps ({name})", OUT_OF_MEMORY)
-            del changes[name]
-        return changes
 
     def _fail(self, measurement: str, reason: str) -> None:
         self.failures.append(Failure(measurement=measurement, reason=reason))

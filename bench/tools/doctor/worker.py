@@ -227,7 +227,6 @@ def read_text(path: str) -> str:
 
 
 def list_installed() -> Dict[str, str]:
-    """Versions of the packages that must fit each other."""
     try:
         from importlib import metadata
     except ImportError:  # Python 3.7
@@ -247,7 +246,6 @@ def read_cudnn_version() -> Any:
 
 
 def read_cublas_version() -> Any:
-    """Major, minor and patch number of cuBLAS, or None."""
     library = open_library("libcublas.so")
     numbers = [ctypes.c_int() for _ in range(3)]
     for part, number in enumerate(numbers if library else []):

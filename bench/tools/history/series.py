@@ -77,8 +77,6 @@ class Series(BaseModel):
 
 
 class History(BaseModel):
-    """The content of the report and the pictures."""
-
     series: List[Series]
     left_out: List[str]  # runs that are no points, each with the reason
     skipped: List[str] = []  # records that could not be read, each with the reason

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from ....data import InputScale, imagenet_names
-from ....models import UnknownModelError, get_model_spec
 from ...config import Workload
 from ...errors import InputError
 from ...plan.checks import validated
+from ...plan.plan import check_image_size, find_spec
 from ...plan.recipe import refuse_code
 from ...record.checkpoint import find_checkpoint, read_about
 
@@ -46,21 +46,14 @@ def create_inference_plan(flags: Dict[str, Any], labels: Labels) -> InferencePla
     if not model:
         path = given["load_checkpoint"]
         raise InputError(f"the checkpoint {path} does not name its model; give --model")
-    try:
-        spec = None if ":" in model else get_model_spec(model)
-    except UnknownModelError as error:
-        raise InputError(str(error)) from None
+    spec = find_spec(model)
     size, classes = (spec.default_image_size, spec.num_classes) if spec else (224, IMAGENET_CLASSES)
     stored: Dict[str, Any] = {"image_size": size, "num_classes": classes}
     stored.update({name: about[name] for name in stored if name in about})
     if model == about.get("model"):
         stored["model_args"] = about.get("model_args", {})
     workload = validated(Workload, {**stored, **given, "model": model})
-    if spec and workload.image_size < spec.min_image_size:
-        raise InputError(
-            f"--image-size {workload.image_size} is too small for {model}; "
-            f"it needs at least {spec.min_image_size} pixels"
-        )
+    check_image_size(workload, spec)
     scale = InputScale(
         image_size=workload.image_size,
         mean=_read_scale(about, "mean", TORCHVISION_MEAN),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from ....data import DataError, InputScale, read_picture
 from ...config import Contender
 from ...errors import InputError
-from ...measure.order import generate_orders
+from ...measure.order import Observer, generate_orders
 from ...report.blocks import Block, Heading, Table, Text
 from ...report.format import format_ms, format_percent, format_summary_ms
 from ...verdict.statistics import Summary, summarize
@@ -23,7 +23,6 @@ from .worker import SetupTimes
 
 PROBABILITY_TOLERANCE = 1e-4  # the modes differ where their probabilities differ by more
 _TURNS = 4  # of the steady passes, so that drift meets the modes alike
-Observer = Callable[[str, int, int], None]
 
 
 class ModeTimes(SetupTimes):

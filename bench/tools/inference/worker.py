@@ -34,10 +34,7 @@ class SetupTimes(BaseModel):
 
 
 class InferenceSession:
-    """The state of one inference worker between requests."""
-
     def setup(self, request: Setup) -> SetupTimes:
-        """Import, build, load and compile."""
         workload, contender = request.workload, request.contender
         start = time.perf_counter()
         import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import AliasChoices, Field
 
 from ...config import Workload
 from ...errors import InputError
@@ -55,10 +55,8 @@ class StepParts(Part):
     update_s: List[float]
 
 
-class StepTimes(Part):
+class StepTimes(Part, frozen=False):  # filled in while it is measured
     """A contender's train step; no times and an error if it could not run."""
-
-    model_config = ConfigDict(frozen=False)  # filled in while it is measured
 
     name: str
     library: str  # oneflow or torch
@@ -108,10 +106,8 @@ def relative_differences(
     ]
 
 
-class LimitsDocument(Part):
+class LimitsDocument(Part, extra="ignore"):  # limits.json also held layer times
     """A step's work, the machine's ceilings, and the measured steps of OneFlow and PyTorch."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)  # limits.json also held layer times
 
     schema_version: int = SCHEMA_VERSION
     created: str
@@ -128,8 +124,6 @@ class LimitsDocument(Part):
 
 
 class ProfileDocument(Part):
-    """`profile.json`."""
-
     schema_version: int = SCHEMA_VERSION
     model: str
     mode: str

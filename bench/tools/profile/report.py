@@ -59,7 +59,6 @@ def report_profile(
 
 
 def save_report(blocks: Sequence[Block], path: Path) -> None:
-    """Write the blocks as text."""
     stream = io.StringIO()
     print_blocks(blocks, Console(file=stream, width=FULL))
     write_atomically(path, "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()))
@@ -92,7 +91,6 @@ def _table(columns: List[str], rows: List[List[str]]) -> Table:
 
 
 def _sum_cells(rows: Sequence[LayerRow]) -> Dict[str, str]:
-    """Cells by column, summed over the rows."""
     total_s = sum(row.total_s for row in rows)
     cells = {
         "params": f"{sum(row.layer.num_params for row in rows):,}",

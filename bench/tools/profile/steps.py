@@ -87,7 +87,6 @@ class Participant:
         return [summarize(times[-count:]).median]
 
     def close(self) -> None:
-        """End the process in good order."""
         self.ask("end")
         self.worker.close()
 
@@ -106,7 +105,6 @@ class Fleet:
     _started: List[Worker] = field(default_factory=list)
 
     def close(self) -> None:
-        """End the processes that are left, at once, whatever they do."""
         for worker in self._started:
             worker.kill()
             worker.close()

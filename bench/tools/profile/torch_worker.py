@@ -74,7 +74,6 @@ class TorchSession:
     """The suite's train step: cross entropy, SGD, batches that lie in memory."""
 
     def setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Build, load the weights and describe the interpreter."""
         import torch  # pyright: ignore[reportMissingImports]
 
         models = stand_in_for_oneflow(torch, Path(request["models_folder"]))
@@ -113,7 +112,6 @@ class TorchSession:
         return {"compile_s": time.perf_counter() - start}
 
     def train(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Losses of some steps."""
         losses = [float(self._step().detach()) for _ in range(request["steps"])]
         return {"losses": [loss if math.isfinite(loss) else None for loss in losses]}
 

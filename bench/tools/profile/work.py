@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 FLOAT_BYTES = 4  # float32
 PRODUCT, NORM = "product", "norm"
@@ -26,10 +26,8 @@ MATMUL, COPY = "matmul", "copy"
 _NO_TRAFFIC = (ELEMENT_WISE, RESHAPE, PARAMETER)
 
 
-class Part(BaseModel):
-    """Base of all parts of `profile.json`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+class Part(BaseModel, extra="forbid", frozen=True, protected_namespaces=()):
+    pass
 
 
 class CallShape(NamedTuple):
@@ -235,10 +233,8 @@ def create_roof(ceilings: Sequence[Ceiling], threads: int) -> Roof:
 
 
 def create_roofs(ceilings: Sequence[Ceiling], cores: int) -> List[Roof]:
-    """The roof of one core, and of all `cores` if there are more."""
     return [create_roof(ceilings, threads) for threads in sorted({1, cores})]
 
 
 def sum_work(layers: Iterable[LayerWork]) -> Work:
-    """The whole step's."""
     return sum((layer.total for layer in layers), Work())

@@ -20,8 +20,6 @@ COPY_BLOCK_S = 0.02  # copies of a small buffer are timed together for about so 
 
 
 class LayerRequest(Request):
-    """One layer, by its place in the profile."""
-
     number: int
 
 
@@ -34,8 +32,6 @@ class RatesRequest(Request):
 
 
 class ExportRequest(Request):
-    """Files for the weights and for so many batches, as `.npz`."""
-
     weights: str
     inputs: str
     batches: int
@@ -45,7 +41,6 @@ class ProfileSession(Session):
     """`Session` with calls for the times of layers, the ceilings and PyTorch's start."""
 
     def _measure_steps(self, count: int) -> List[float]:
-        """Seconds of each of `count` steps."""
         from ...training.clock import measure_block
 
         return [measure_block(self._mode.train_step, 1).duration_s for _ in range(count)]

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from typing_extensions import Literal
 
 from ...config import Measuring, Workload
@@ -38,8 +38,8 @@ Value = Union[bool, int, float, str]
 CellStatus = Literal["done", "refused", "failed", "timeout", "out of memory"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+class _Strict(BaseModel, extra="forbid", protected_namespaces=()):
+    pass
 
 
 class ModeResult(_Strict):
@@ -82,7 +82,6 @@ class Cell(_Strict):
 
     @property
     def curve(self) -> Dict[str, Value]:
-        """The values on all axes but the batch size."""
         return {axis: value for axis, value in self.values.items() if axis != "batch_size"}
 
     @property
@@ -91,7 +90,6 @@ class Cell(_Strict):
 
     @property
     def differs(self) -> bool:
-        """Whether the modes do not compute the same."""
         return self.result is not None and self.result.parity == "different"
 
     @property
@@ -110,8 +108,6 @@ class Cell(_Strict):
 
 
 class SweepDocument(_Strict):
-    """`sweep.json`."""
-
     schema_version: int = SWEEP_SCHEMA_VERSION
     sweep_id: str
     created: str  # ISO 8601, UTC

@@ -57,7 +57,6 @@ class LineFit(BaseModel):
     floor_held: bool  # the free floor was below 0, so that it was held there
     faster_than_linear: bool  # even the upper end of the free floor was below 0
     worst_residual: float  # largest |value - fit| / value
-    r_squared: float  # weighted; 1 if the values are equal
     count: int
 
     @property
@@ -142,18 +141,15 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
         return None
     sizes = np.array([point.batch_size for point in points], dtype=float)
     values = np.array([point.value for point in points], dtype=float)
-    design = np.stack([1 / values, sizes / values], axis=1)  # weighted
-    covariance = np.linalg.inv(design.T @ design)
-    free = covariance @ design.sum(axis=0)
-    freedom = len(points) - 2
-    scatter = float(np.sum((design @ free - 1) ** 2)) / freedom
-    half = t_quantile(freedom) * np.sqrt(scatter * np.diag(covariance))
+    free, covariance = np.polyfit(sizes, values, 1, w=1 / values, cov=True)
+    free, deviations = free[::-1], np.sqrt(np.diag(covariance))[::-1]  # floor, per image
+    half = t_quantile(len(points) - 2) * deviations
     low, high = free - half, free + half
     held = bool(free[0] < 0)
-    slope = float(design[:, 1].sum() / (design[:, 1] ** 2).sum()) if held else float(free[1])
+    shares = sizes / values
+    slope = float(shares.sum() / (shares**2).sum()) if held else float(free[1])
     floor = max(0.0, float(free[0]))
     residuals = np.abs(floor + slope * sizes - values) / values
-    total = float(((1 - np.average(values, weights=values**-2.0) / values) ** 2).sum())
     return LineFit(
         floor=floor,
         floor_low=max(0.0, float(low[0])),
@@ -164,7 +160,6 @@ def fit_line(points: Sequence[Point]) -> Optional[LineFit]:
         floor_held=held,
         faster_than_linear=bool(high[0] < 0),
         worst_residual=float(residuals.max()),
-        r_squared=1 - float((residuals**2).sum()) / total if total else 1.0,
         count=len(points),
     )
 

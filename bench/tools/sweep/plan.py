@@ -47,8 +47,6 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell and the plan it is run by, or why it was refused."""
-
     cell: Cell
     plan: Optional[Plan]
     refusal: Optional[str] = None

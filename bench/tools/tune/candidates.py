@@ -12,7 +12,7 @@ import platform
 from ctypes.util import find_library
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...config import Contender, Workload
 from ...errors import InputError
@@ -34,13 +34,11 @@ DOUBTFUL_OPTIONS = {
 }
 
 
-class Setting(BaseModel):
+class Setting(BaseModel, extra="forbid", frozen=True):
     """Variables, options of a graph's config, or a feed, switched together.
 
     Only one setting of a `family`, such as the values of one variable, can be used at a time.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str  # as it is shown: OMP_NUM_THREADS=2
     family: str
@@ -62,8 +60,6 @@ class Facts(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A combination of settings that can be run."""
-
     name: str
     settings: Sequence[Setting]
     contender: Contender
@@ -99,7 +95,6 @@ def create_variable(
 
 
 def create_option(name: str, value: OptionValue, why: str, compiles: bool = True) -> Setting:
-    """A setting of one switch of a graph's config."""
     text, options = f"{name}={format_option(value)}", {name: value}
     return Setting(
         name=text, family=name, why=why, graph_options=options, modes=(GRAPH,), compiles=compiles
@@ -107,7 +102,6 @@ def create_option(name: str, value: OptionValue, why: str, compiles: bool = True
 
 
 def read_facts() -> Facts:
-    """The facts of this machine."""
     cpu = read_cpu()
     library, version = platform.libc_ver()
     glibc = tuple(int(part) for part in version.split(".")[:2]) if library == "glibc" else ()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from ...errors import BenchError, InputError, WorkerError, WorkerTimeout
 from ...parity.result import ModelCheck
@@ -53,8 +53,6 @@ Judge = Callable[[Program, Program], ModelCheck]  # stock and another program of
 
 
 class Trained(NamedTuple):
-    """The first steps of a process."""
-
     block: TrainedBlock
     digest: str  # over parameters and buffers
     graph_ops: Optional[int]
@@ -62,18 +60,14 @@ class Trained(NamedTuple):
 
 
 class Fidelity(BaseModel):
-    """The parity of a program with stock."""
-
     verdict: str  # that of the judge; identical or not judged after the first steps alone
     reason: str  # a sentence part
     steps: int
     loss_difference: Optional[float] = None  # largest, relative; None: not finite, or not told
 
 
-class Outcome(BaseModel):
+class Outcome(BaseModel, populate_by_name=True):
     """The result of a program that failed, was rejected, or was timed."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
     verdict: str  # the speed verdict, or why there is none
     reason: str  # a sentence part
@@ -197,7 +191,6 @@ class ParityCheck:
         return {program.name: self._known[program.name] for program in programs}
 
     def _start(self, program: Program, initial: Optional[Path] = None) -> Worker:
-        """A worker told to prepare."""
         self._started += 1
         name = f"{program.contender.mode}-{self._started:03d}"
         contender = program.contender.model_copy(update={"name": name})
@@ -273,7 +266,6 @@ class ParityCheck:
 
 
 def describe_failure(error: Exception) -> Outcome:
-    """The outcome of a program by its worker's error."""
     kind, reason = HUNG if isinstance(error, WorkerTimeout) else CRASHED, str(error)
     tail = getattr(error, "log_tail", "").strip().splitlines()
     if isinstance(error, InputError):

@@ -31,8 +31,6 @@ MEMORY_SHARE = 0.7  # of the available memory, for processes that are alive toge
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """The search to run."""
-
     plan: Plan
     settings: Mapping[str, Sequence[Setting]]  # by mode, in the order of the search
     budget_s: float
@@ -149,7 +147,6 @@ class _FedWorker:
 
 
 def _read(record: RunRecord, contender: str) -> Outcome:
-    """The verdict on a contender of a speed phase."""
     summary = summarize_record_speed(record, BASE, contender)
     if summary is None:
         return Outcome(verdict=INCONCLUSIVE, reason=TOO_FEW)

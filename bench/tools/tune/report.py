@@ -14,7 +14,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, Dict, List, Optional, Tuple
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, Field, model_validator
 from typing_extensions import Literal
 
 from ...config import Workload
@@ -49,7 +49,6 @@ class CandidateResult(Outcome):
 
     @property
     def label(self) -> str:
-        """Its name in a table of its phase."""
         if self.left_out:
             return f"without {self.left_out}"
         return self.name if self.base in (None, STOCK_NAME) else f"+ {self.name}"
@@ -90,11 +89,7 @@ class ModeResult(BaseModel):
         return next((c for c in self.of_phase(CONFIRMATION) if c.name == self.chosen), None)
 
 
-class TuneDocument(BaseModel):
-    """`tune.json`."""
-
-    model_config = ConfigDict(extra="forbid")
-
+class TuneDocument(BaseModel, extra="forbid"):
     schema_version: int = SCHEMA_VERSION
     run_id: str
     status: Literal["running", "complete", "interrupted", "failed"] = "running"

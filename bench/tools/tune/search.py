@@ -147,14 +147,11 @@ class ModeSearch:
         self.result.unfinished = [setting.name for setting in fresh]
         return best
 
-    def _find_gain(self, setting: Setting) -> float:
-        return self._gains[setting.name]
-
     def _looks_faster(self, setting: Setting) -> bool:
         return self._gains[setting.name] > 1 + EQUIVALENCE
 
     def _rank(self, settings: Sequence[Setting]) -> List[Setting]:
-        return sorted(settings, key=self._find_gain, reverse=True)
+        return sorted(settings, key=lambda one: self._gains[one.name], reverse=True)
 
     def _choose_batch(self, tries: Mapping[str, int]) -> List[Setting]:
         """The settings of the next round, of each family the most promising one."""

@@ -153,7 +153,7 @@ def test_a_stored_sweep_is_reported_again_from_what_is_stored(cells, tmp_path, c
     "arguments, words",
     [
         (["--model", "resnot*"], "no model's name fits 'resnot*'"),
-        (["--model", ""], "empty place"),
+        (["--model", ""], "empty value"),
         (["--batch-size", "1,,2"], "empty place"),
         (["--batch-size", "1,two"], "'two' is not a whole number"),
         (["--batch-size", "1,2.5"], "'2.5' is not a whole number"),

@@ -21,7 +21,7 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path):
     "text, word",
     [
         ("{", "not JSON"),
-        ("[]", "schema version None"),
+        ("[]", "has no schema_version"),
         ('{"schema_version": 99}', "schema version 99"),
         ('{"schema_version": 1}', "not a valid sweep"),
     ],
