@@ -25,7 +25,6 @@ from ...errors import InputError, RecordError
 from ...plan.modes import load_run
 from ...record.run import DOCUMENT_NAME, RunRecord
 from ...report.comparison import compare_contenders, summarize_contender
-from ...report.parity import NOT_JUDGED
 from ...report.run_key import Key, create_series_key, list_differences
 from ...verdict.change_points import find_changes
 from ...verdict.summary import judge_record_speed
@@ -244,8 +243,7 @@ def _measure(record: RunRecord) -> Iterator[Tuple[Any, ...]]:
         speedup = judged.speedup if judged else comparison.speedup
         if speedup is not None:
             yield "speedup", name, speedup.ratio, speedup.low, speedup.high
-        if comparison.parity != NOT_JUDGED:
-            yield "parity", name, comparison.parity
+        yield "parity", name, comparison.parity
 
 
 def find_worse(history: History) -> List[str]:

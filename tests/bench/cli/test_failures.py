@@ -117,7 +117,7 @@ def test_a_stored_run_that_has_nothing_to_compare_is_refused(tmp_path, capsys):
         writer.append(*create_events("eager", blocks=1))
         writer.close()
     assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "one")]) == 2
-    assert "holds the contender eager alone" in capsys.readouterr().err
+    assert "has one contender, eager" in capsys.readouterr().err
     two = str(tmp_path / "two")
     for words in (["compare", str(tmp_path / "one")], ["plot"], ["history"], EXPORT):
         assert cli._run([*words, two]) == 2

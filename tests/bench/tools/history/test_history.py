@@ -5,7 +5,6 @@ from histories import create_run, create_runs
 from records import create_events, create_record, create_speed_events, save_record
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.tools.history import METRICS
 from oneflow_bench.bench.tools.history.series import (
     build_history,
@@ -71,18 +70,8 @@ def test_accuracy_changes_in_points_and_parity_by_verdict():
     assert (change.run_id, change.before, change.after) == ("run-06", 0.9, 0.85)
     (change,) = curve_of(series, "parity", "graph").changes
     assert (change.run_id, change.before, change.relative) == ("run-06", "identical", None)
-
-
-def test_a_parity_that_was_not_judged_is_no_value():
-    record = create_run(0)
-    record.events[:] = [
-        e.model_copy(update={"losses": [2 * loss for loss in e.losses]})
-        if isinstance(e, BlockEvent) and e.contender == "graph"
-        else e
-        for e in record.events
-    ]
-    (series,) = build_history([record], ["parity", "accuracy"]).series
-    assert {curve.metric for curve in series.curves} == {"accuracy"}
+    assert change.after == "not judged"
+    assert "parity of graph is worse" in find_worse(build_history(runs, ["parity"]))[0]
 
 
 def test_other_machines_and_settings_stand_apart_with_what_differs():
