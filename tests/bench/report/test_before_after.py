@@ -61,7 +61,7 @@ def test_a_slowdown_of_both_modes_is_seen_and_gated():
 def test_a_gate_without_a_step_time_does_not_pass(tmp_path, capsys):
     runs = []
     for name in ("before", "after"):
-        short = create_record(create_events("eager", blocks=1), create_events("graph"))
+        short = create_record(create_events("eager", blocks=1, epochs=1), create_events("graph"))
         runs.append(save_record(short, tmp_path / name))
     found = compare_runs(*map(load_record, runs), gate=0.05)
     assert found.unmeasured == ["eager"] and not found.slower
