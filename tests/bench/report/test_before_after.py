@@ -64,8 +64,8 @@ def test_a_gate_without_a_step_time_does_not_pass(tmp_path, capsys):
         short = create_record(create_events("eager", blocks=1, epochs=1), create_events("graph"))
         runs.append(save_record(short, tmp_path / name))
     found = compare_runs(*map(load_record, runs), gate=0.05)
-    assert found.unmeasured == ["eager"] and not found.slower
-    assert "Gate: the runs hold no step time of eager." in shown(build_runs_report(found))
+    assert found.unmeasured == ["eager (after)"] and not found.slower
+    assert "Gate: the runs hold no step time of eager (after)." in shown(build_runs_report(found))
     assert _run(["compare", *map(str, runs), "--gate", "5%"]) == 3
 
 
