@@ -49,7 +49,7 @@ def fuzz_apart(name: str, seed: int, count: int) -> Row:
 def write_epochs(folder: Path, epochs: int = 10**6) -> None:
     """Write a record with checkpoints as a run does, with nothing measured; to be killed."""
     example = load_record(ROOT / "results" / "example")
-    document = example.document.model_copy(update={"schema_version": 6, "status": "running"})
+    document = example.document.model_copy(update={"status": "running"})
     writer = RecordWriter(folder, document)
     block = next(e for e in example.events if isinstance(e, BlockEvent))
     for epoch in range(epochs):

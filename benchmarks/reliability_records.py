@@ -41,7 +41,7 @@ class Format(NamedTuple):
 
 def _write_record(folder: Path) -> None:
     example = load_record(ROOT / "results" / "example")
-    document = example.document.model_copy(update={"schema_version": 6, "status": "complete"})
+    document = example.document.model_copy(update={"status": "complete"})
     writer = RecordWriter(folder / "run", document)
     writer.append(*example.events[:40], *example.events[-60:])
     writer.close()

@@ -86,6 +86,9 @@ def bench() -> None:
 
 def main(arguments: Optional[List[str]] = None) -> None:
     """Entry point of `bench`. Whatever ends it becomes a sentence and an exit status."""
+    for name in ("stdin", "stdout", "stderr"):  # closed: the next file would take its number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import click
 
 from ..config import Contender, Measuring, Workload
-from ..errors import InputError, WorkerError, worst_status
+from ..errors import EXIT_BAD_INPUT, InputError, WorkerError, worst_status
 from ..measure.execution import create_document, execute_speed
 from ..parity import run as parity
 from ..parity.baseline import find_baseline, list_baselines
@@ -202,16 +202,9 @@ def _report(
     flags: Dict[str, Any],
     folder: Optional[Path],
 ) -> int:
-    """Write and print the report; the exit status."""
+    """Print and write the report; the exit status."""
     blocks = report_check(document, judged)
     markdown = format_markdown(blocks)
-    for path, text in (
-        (flags["markdown"], markdown),
-        (flags["junit"], format_junit(document, judged)),
-        (folder and folder / "report.md", markdown),
-    ):
-        if path is not None:
-            save_text(Path(path), text, "give a file in a folder that you may write to")
     if flags["as_json"]:
         click.echo(json.dumps(create_result(document, judged), indent=1))
     else:
@@ -222,4 +215,13 @@ def _report(
     if on_github or flags["annotations"] == "github":
         for line in format_annotations(judged):
             click.echo(line, err=flags["as_json"])
+    for path, text in (
+        (flags["markdown"], markdown),
+        (flags["junit"], format_junit(document, judged)),
+        (folder and folder / "report.md", markdown),
+    ):
+        if path is not None:
+            save_text(Path(path), text, "give a file in a folder that you may write to")
+    if all(one.check.unusable for one in judged):
+        return EXIT_BAD_INPUT
     return worst_status([one.exit_status for one in judged])

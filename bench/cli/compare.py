@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
-from ..errors import EXIT_DIFFERENT, EXIT_DONE, InputError
-from ..plan.modes import MODES, spell_strategy
-from ..record.run import RunRecord, load_record, write_atomically
+from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
+from ..plan.modes import load_run
+from ..record.run import RunRecord, write_atomically
 from ..report.before_after import (
     BeforeAfter,
     build_runs_report,
@@ -19,6 +19,7 @@ from ..report.before_after import (
 )
 from ..report.blocks import format_markdown, print_blocks
 from .console import Console
+from .failures import go_on_without
 from .options import (
     HeadedCommand,
     find_given_flag,
@@ -73,7 +74,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     a change of the machine's speed is part of the ratios.
 
     Exit status: 1 the modes differ, 3 the comparison is inconclusive. With --gate: 1 the second run
-    is slower, 0 otherwise.
+    is slower, 3 a step time is missing, 0 otherwise.
 
     \b
     bench compare
@@ -106,7 +107,7 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     if flag:
         raise InputError(f"{flag} is for a new run, and two stored runs were given; leave one out")
     left, right = map(Path, runs)
-    before = load_record(left)
+    before = load_run(left)
     again = left.resolve() == right.resolve()  # one run, whose contenders took turns
     if again and len(before.racing_names()) < 2:
         raise InputError(
@@ -115,9 +116,7 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
         )
     if again and flags["gate"] is not None:
         raise InputError(f"--gate compares two runs and {left} was given twice; give another run")
-    after = before if again else load_record(right)
-    for record in (before, after):
-        _check_modes(record)
+    after = before if again else load_run(right)
     if not again:  # refused before a folder is made
         pair_contenders(before, after)
     folder = _create_folder(flags["out"])
@@ -129,12 +128,6 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
 def _report_runs(
     found: BeforeAfter, records: List[RunRecord], flags: Dict[str, Any], folder: Optional[Path]
 ) -> int:
-    if folder:
-        from ..report.pictures import render_pictures
-
-        render_pictures(records, folder)
-        write_atomically(folder / "comparison.json", dump_runs(found) + "\n")
-        write_atomically(folder / "report.md", format_markdown(build_runs_report(found)))
     if flags["as_json"]:
         click.echo(dump_runs(found))
     else:
@@ -142,8 +135,16 @@ def _report_runs(
         print_blocks(build_runs_report(found, brief=True), console)
         if folder:
             console.print(f"report and pictures: {folder}", soft_wrap=True)
+    if folder:
+        with go_on_without(f"the report in {folder}", "give --out another folder"):
+            from ..report.pictures import render_pictures
+
+            write_atomically(folder / "comparison.json", dump_runs(found) + "\n")
+            write_atomically(folder / "report.md", format_markdown(build_runs_report(found)))
+            render_pictures(records, folder)
     if found.gate is not None:
-        return EXIT_DIFFERENT if found.slower else EXIT_DONE
+        without = EXIT_INCONCLUSIVE if found.unmeasured else EXIT_DONE
+        return EXIT_DIFFERENT if found.slower else without
     return judge_parities(found.comparisons)
 
 
@@ -157,13 +158,3 @@ def _create_folder(out: Optional[str]) -> Optional[Path]:
                 f"--out {folder} cannot be created ({error.strerror}); give a new folder"
             ) from None
     return folder
-
-
-def _check_modes(record: RunRecord) -> None:
-    for one in record.document.contenders:
-        mode = spell_strategy(one.mode, one.strategy)
-        if mode not in MODES:
-            raise InputError(
-                f"the contender {one.name} of {record.folder} has the mode {mode}, which is not "
-                "known here; compare it with the version of the suite that wrote it"
-            )

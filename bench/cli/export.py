@@ -37,11 +37,11 @@ def export(
     python -m pyperf compare_to eager.json graph.json
     bench export results/RUN --format tensorboard --out events
     """
-    from ..record.run import load_record
+    from ..plan.modes import load_run
     from ..report.export import export as write_export
     from ..report.export.selection import select_contenders
 
-    records = [load_record(Path(run)) for run in runs]
+    records = [load_run(Path(run)) for run in runs]
     selected = select_contenders(records, contender)
     parts = write_export(selected, format_name, Path(out) if out else None)
     for part in [f"{out}\n"] if parts is None else parts:

@@ -33,6 +33,7 @@ _LACKS = (
     errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE,
     errno.ENOMEM,
 )  # fmt: skip
+LONGEST = 1000  # letters at both ends of a message that quotes a long value
 
 
 def end_on_signals() -> None:
@@ -97,7 +98,9 @@ def tell(error: BaseException) -> int:
         say("ended by the user")
         return EXIT_INTERRUPTED
     if isinstance(error, BenchError):
-        say(f"error: {error}")
+        text = str(error)
+        cut = f"{text[:LONGEST]} ... {text[-LONGEST:]}" if len(text) > 3 * LONGEST else text
+        say(f"error: {cut}")
         if isinstance(error, WorkerError) and error.log_tail:
             say(f"its last lines:\n{error.log_tail}")
         return error.exit_status

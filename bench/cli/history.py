@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import Optional, Tuple
 
 import click
 
-from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
+from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE
 from ..tools.history import METRICS
 from .console import Console
+from .failures import go_on_without
 from .progress import ProgressBar
-
-if TYPE_CHECKING:
-    from ..tools.history.series import History
 
 DEFAULT_FOLDER = "results"
 
@@ -54,6 +52,7 @@ def history(
     bench history --branch main --gate
     bench history results other/results --metric train_step_time_s --metric speedup
     """
+    from ..record.run import ensure_folder
     from ..tools.history.series import find_worse, load_history
 
     paths = [Path(folder) for folder in folders or (DEFAULT_FOLDER,)]
@@ -67,7 +66,6 @@ def history(
     for reason in found.skipped:
         click.echo(f"warning: skipped: {reason}", err=True)
     folder = Path(out) if out else _default_folder(paths[0])
-    _draw(found, folder)
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
@@ -77,6 +75,10 @@ def history(
         console = Console()
         print_blocks(report_history(found, console.encoding), console)
         console.print(f"pictures: {folder}", soft_wrap=True)
+    with go_on_without("the pictures", "give --out another folder"):
+        from ..tools.history.report import render_history_pictures
+
+        render_history_pictures(found, ensure_folder(folder))
     worse = find_worse(found) if gate else []
     for reason in worse:
         click.echo(f"gate: {reason}", err=True)
@@ -91,15 +93,3 @@ def _default_folder(folder: Path) -> Path:
 
     is_run = (folder / DOCUMENT_NAME).exists()
     return (folder.resolve().parent if is_run else folder) / "history"
-
-
-def _draw(found: History, folder: Path) -> None:
-    from ..tools.history.report import render_history_pictures
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        render_history_pictures(found, folder)
-    except OSError as error:
-        raise InputError(
-            f"cannot write pictures to {folder} ({error.strerror}); give --out another folder"
-        ) from None

@@ -21,10 +21,10 @@ def plot(runs: Tuple[str, ...], out: Optional[str], as_json: bool) -> None:
     bench plot results/RUN1 results/RUN2 --out pictures
     """
     from ..errors import InputError
-    from ..record.run import load_record
+    from ..plan.modes import load_run
     from ..report.pictures import render_pictures
 
-    records = [load_record(Path(run)) for run in runs]
+    records = [load_run(Path(run)) for run in runs]
     folder = Path(out) if out else records[0].folder
     assert folder is not None
     try:

@@ -13,6 +13,7 @@ import click
 
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
 from .console import Console
+from .failures import go_on_without
 from .options import HeadedCommand, create_contenders, decorated, step_options
 from .progress import ProgressBar
 
@@ -156,7 +157,6 @@ def _report(
     top: int,
     as_json: bool,
 ) -> None:
-
     from ..record.run import write_atomically
     from ..report.blocks import print_blocks
     from ..tools.profile.document import PROFILE_NAME
@@ -164,16 +164,18 @@ def _report(
     from ..tools.profile.report import report_profile, save_report
 
     text = document.model_dump_json(indent=1)
-    save_report(report_profile(document, limits=stored), folder / "layers.txt")
     write_atomically(folder / PROFILE_NAME, text + "\n")
-    write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
-    render_layers(document, folder)
-    limits = stored or document.limits
-    if limits is not None:
-        render_roofline(document, limits, folder)
+    whole = report_profile(document, limits=stored)
     if as_json:
         click.echo(text)
-        return
-    console = Console()
-    print_blocks(report_profile(document, top, console.width, stored), console)
-    console.print(f"profile, whole table, trace and pictures: {folder}", soft_wrap=True)
+    else:
+        console = Console()
+        print_blocks(report_profile(document, top, console.width, stored), console)
+        console.print(f"profile, whole table, trace and pictures: {folder}", soft_wrap=True)
+    with go_on_without("the table and the pictures", f"{folder / PROFILE_NAME} has the result"):
+        save_report(whole, folder / "layers.txt")
+        write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
+        render_layers(document, folder)
+        limits = stored or document.limits
+        if limits is not None:
+            render_roofline(document, limits, folder)

@@ -15,6 +15,7 @@ from ..errors import InputError, Interrupted
 from ..record.run import create_run_id
 from ..tools.sweep.plan import SHORT_TRAINING
 from .console import Console
+from .failures import go_on_without
 from .options import HeadedCommand, cluster_option, describe_field, find_given_flag, run_options
 from .progress import ProgressBar
 from .value_types import NumberRange, ValueList
@@ -198,13 +199,11 @@ def _duration(seconds: float) -> str:
 
 
 def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
-
     from ..report.blocks import print_blocks
     from ..tools.sweep.document import choose_exit_status, summarize_sweep
     from ..tools.sweep.growth import measure_growth
     from ..tools.sweep.report import report_sweep
 
-    _write_reports(document, folder)
     summary = summarize_sweep(document)
     if as_json:
         everything = {
@@ -217,6 +216,8 @@ def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
         console = Console()
         print_blocks(report_sweep(document), console)
         console.print(f"report, table, pictures and records: {folder}", soft_wrap=True)
+    with go_on_without("the report", f"bench sweep --from {folder} makes it"):
+        _write_reports(document, folder)
     return choose_exit_status(summary)
 
 
@@ -227,12 +228,6 @@ def _write_reports(document: SweepDocument, folder: Path) -> None:
     from ..tools.sweep.document import format_csv
     from ..tools.sweep.report import render_sweep_pictures, report_sweep
 
-    try:
-        report = report_sweep(document, render_sweep_pictures(document, folder))
-        write_atomically(folder / "report.md", format_markdown(report))
-        write_atomically(folder / "cells.csv", format_csv(document))
-    except OSError as error:
-        raise InputError(
-            f"the report cannot be written to {folder} ({error.strerror}); give --out another "
-            "folder"
-        ) from None
+    write_atomically(folder / "cells.csv", format_csv(document))
+    report = report_sweep(document, render_sweep_pictures(document, folder))
+    write_atomically(folder / "report.md", format_markdown(report))

@@ -12,6 +12,7 @@ import click
 
 from ..errors import EXIT_DONE, InputError
 from .console import Console
+from .failures import go_on_without
 from .options import HeadedCommand, decorated, find_given_flag, workload_options
 from .progress import ProgressBar
 from .value_types import NumberRange
@@ -124,17 +125,17 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
 
 
 def _report(document: Any, folder: Path, as_json: bool) -> int:
-
-    from ..record.run import save_text
+    from ..record.run import write_atomically
     from ..report.blocks import format_markdown, print_blocks
     from ..tools.tune.report import draw_gain, list_report
 
-    drawn = draw_gain(document, folder)
-    blocks = list_report(document, drawn[0].name if drawn else None)
-    save_text(folder / "report.md", format_markdown(blocks), "give --out a folder you may write to")
     if as_json:
         click.echo(document.model_dump_json(indent=1))
     else:
-        print_blocks(blocks, Console())
+        print_blocks(list_report(document), Console())
         click.echo(f"report, picture, records: {folder}")
+    with go_on_without("the report", "give bench tune --from that folder, and --out another"):
+        drawn = draw_gain(document, folder)
+        blocks = list_report(document, drawn[0].name if drawn else None)
+        write_atomically(folder / "report.md", format_markdown(blocks))
     return EXIT_DONE

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import Any, Dict, Tuple
 
 import click
 
 from ..errors import InputError
-from ..record.run import create_run_id
+from ..record.run import RunRecord, create_run_id
 from ..report.blocks import print_blocks
 from .console import Console
+from .failures import go_on_without
 from .options import HeadedCommand, run_options, speed_options
 from .progress import ProgressBar
 from .run import execute_specs, judge_parities, write_report
-
-if TYPE_CHECKING:
-    from ..report.comparison import Comparison
 
 MODES = ("eager", "graph")
 _LONGEST_LINE = 70
@@ -42,6 +40,7 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     Exit status: 1 a mode differs between versions, 3 inconclusive, 2 bad input, such as a version
     that pip cannot install.
     """
+    from ..report.before_after import compare_records
     from ..report.compare import build_report
 
     _check(versions, flags)
@@ -49,7 +48,8 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
         flags["feed"] = "memory"  # OneFlow 0.8.0's loader runs alone, which would be in the times
     pythons = _prepare(versions)
     folder = Path(flags["out"] or f"results/{create_run_id('versions')}")
-    compared = {mode: _compare(mode, pythons, {**flags, "out": folder / mode}) for mode in MODES}
+    records = {mode: _run(mode, pythons, {**flags, "out": folder / mode}) for mode in MODES}
+    compared = {mode: compare_records(record, record) for mode, record in records.items()}
     if flags["as_json"]:
         dumped = {mode: [one.model_dump() for one in found] for mode, found in compared.items()}
         click.echo(json.dumps(dumped, indent=1))
@@ -59,6 +59,10 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
             print_blocks(build_report(comparisons, brief=True), console)
         places = " and ".join(str(folder / mode) for mode in MODES)
         console.print(f"reports, records and pictures: {places}", soft_wrap=True)
+    for mode, record in records.items():
+        again = f"bench compare {folder / mode} {folder / mode} shows it again"
+        with go_on_without(f"the report in {folder / mode}", again):
+            write_report(compared[mode], [record], folder / mode)
     return judge_parities([one for found in compared.values() for one in found])
 
 
@@ -98,14 +102,9 @@ def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
     return pythons
 
 
-def _compare(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> List[Comparison]:
-    """One run of a mode on all versions; the comparison of each with the first."""
-    from ..report.before_after import compare_records
-
+def _run(mode: str, pythons: Dict[str, str], flags: Dict[str, Any]) -> RunRecord:
+    """One run of a mode on all versions."""
     specs = [
         f'{mode},name={mode}-{version},python="{python}"' for version, python in pythons.items()
     ]
-    record = execute_specs("compare", specs, flags)
-    comparisons = compare_records(record, record)
-    write_report(comparisons, [record], flags["out"])
-    return comparisons
+    return execute_specs("compare", specs, flags)

@@ -12,7 +12,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict
 
-from ..errors import WorkerError
+from ..errors import InputError, WorkerError
 from ..worker.protocol import clean_message
 from . import result as levels
 from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference
@@ -245,4 +245,5 @@ def describe_failure(pair: ContenderPair, error: Exception) -> ModelCheck:
         reason="the check did not finish",
         reproducible=None,
         error=f"{error}\n{tail}".rstrip(),
+        unusable=isinstance(error, InputError),
     )

@@ -7,6 +7,7 @@ history:
     2   the speedup, if it was asked for
     3   `isolated_layer` of an origin, called `alone` before
     4   `cause`, the level `later forward`, and the names of the two contenders
+    5   `unusable`
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from ..config import Workload
 from ..errors import InputError
 from ..record.run import load_document, save_text
 
-CHECK_SCHEMA_VERSION = 4
-READABLE_VERSIONS = (1, 2, 3, 4)  # later fields have defaults
+CHECK_SCHEMA_VERSION = 5
+READABLE_VERSIONS = (1, 2, 3, 4, 5)  # later fields have defaults
 CHECK_NAME = "check.json"
 
 # the levels of a check, in the order in which a training run meets them
@@ -215,6 +216,7 @@ class ModelCheck(_Strict):
     graph: Optional[SideFacts] = None
     speedup: Optional[Speedup] = None  # None: not asked for
     error: Optional[str] = None  # a worker failed: its message; the verdict is inconclusive then
+    unusable: bool = False  # the error was in the model or its data, and not in a worker
     duration_s: float = 0.0
 
     @property

@@ -295,6 +295,6 @@ def run_checks(
         if check.origin is not None and check.origin.script is not None:
             check.origin.script = f"{name}/{check.origin.script}"
         document.checks.append(check)
+        save_check(document, folder)
         if len(refused) == len(plans):
             raise refused[0]
-        save_check(document, folder)

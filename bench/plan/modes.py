@@ -9,10 +9,12 @@ ranks execute together; `bench.distributed` registers those. docs/adding-a-mode.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..config import Contender
-from ..errors import InputError
+from ..errors import InputError, RecordError
+from ..record.run import RunRecord, load_record
 from .graph_options import suggest
 
 
@@ -57,6 +59,19 @@ def find_mode(name: str) -> ModeSpec:
 def find_mode_of(contender: Contender) -> ModeSpec:
     """The mode that executes a contender. Raises InputError as `find_mode`."""
     return find_mode(spell_strategy(contender.mode, contender.strategy))
+
+
+def load_run(folder: Path) -> RunRecord:
+    """`load_record`, and RecordError for a run of a mode that is not registered."""
+    record = load_record(folder)
+    for one in record.document.contenders:
+        mode = spell_strategy(one.mode, one.strategy)
+        if mode not in MODES:
+            raise RecordError(
+                f"the contender {one.name} of {record.folder} has the mode {mode}, which is not "
+                "known here; use the version of the suite that wrote it"
+            )
+    return record
 
 
 def list_modes() -> List[str]:

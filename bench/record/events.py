@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Optional
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Annotated, Literal
 
 Role = Literal["baseline", "contender", "control"]
@@ -21,6 +21,25 @@ Quantity = Annotated[float, Field(ge=0)]
 Seconds = Quantity
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+
+# of the keys of an environment that are read; each may be missing or None
+_ENVIRONMENT_KINDS = {
+    **dict.fromkeys(("cpu", "project", "blas_kernel", "variables"), dict),
+    **dict.fromkeys(("platform", "python", "oneflow", "git_commit", "data_checksum"), str),
+    "load": list,
+    "memory_bytes": int,
+}
+
+
+def _check_environment(environment: Dict[str, Any]) -> Dict[str, Any]:
+    for key, kind in _ENVIRONMENT_KINDS.items():
+        value = environment.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"{key} is {value!r} and should be of the kind {kind.__name__}")
+    return environment
+
+
+Environment = Annotated[Dict[str, Any], AfterValidator(_check_environment)]
 
 
 def finite_or_none(value: float) -> Optional[float]:
@@ -50,7 +69,7 @@ class Prepared(RecordEvent):
     first_step: Count = 0  # updates done before, in the run that this one resumes
     dropped: Optional[List[str]] = None  # tensors of the checkpoint that were not loaded
     teacher_digest: Optional[str] = None  # sha256 over the teacher's parameters and buffers
-    environment: Dict[str, Any] = Field(default_factory=dict)  # versions, variables, BLAS kernel
+    environment: Environment = Field(default_factory=dict)  # versions, variables, BLAS kernel
     rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
     module_kinds: Optional[List[str]] = None  # classes of the model's modules, each once
 

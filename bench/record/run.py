@@ -29,11 +29,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Type, TypeVar, Union
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from typing_extensions import Literal
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import Annotated, Literal
 
 from ..config import Contender, Measuring, Workload
 from ..errors import InputError, RecordError
+from .events import Environment
 from .samples import SampleLines, load_events
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -128,6 +129,11 @@ DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
 
 
+def _check_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
 class Document(BaseModel):
     """`record.json`."""
 
@@ -138,7 +144,7 @@ class Document(BaseModel):
     command: str  # eager | graph | compare
     status: Literal["running", "complete", "interrupted", "failed"] = "running"
     error: Optional[str] = None
-    created: str  # ISO 8601, UTC
+    created: Annotated[str, AfterValidator(_check_time)]  # ISO 8601, UTC
     finished: Optional[str] = None
     workload: Workload
     measuring: Measuring
@@ -148,8 +154,8 @@ class Document(BaseModel):
     steps_per_epoch: int
     start_epoch: int = 0  # epochs done before, in the run that this one resumes
     unavailable: Dict[str, str] = Field(default_factory=dict)  # contender left out -> why
-    environment_start: Dict[str, Any] = Field(default_factory=dict)
-    environment_end: Dict[str, Any] = Field(default_factory=dict)
+    environment_start: Environment = Field(default_factory=dict)
+    environment_end: Environment = Field(default_factory=dict)
     samples_crc32: Optional[str] = None  # of the last line of samples; None while it runs
 
     @property
@@ -235,6 +241,7 @@ class RecordWriter:
     def __init__(self, folder: Path, document: Document) -> None:
         self.folder = folder
         self.document = document
+        document.schema_version = SCHEMA_VERSION  # which it had where it was read from an old run
         self._lines = SampleLines()
         create_run_folder(folder)
         try:

@@ -6,6 +6,7 @@ changed, missing or doubled line breaks the chain. Records before schema 6 have 
 
 from __future__ import annotations
 
+import gc
 import re
 import zlib
 from pathlib import Path
@@ -61,6 +62,7 @@ def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
     """
     events, checksum, shared = [], SampleLines().checksum, _Shared()
     seen: Set[bytes] = set()
+    gc.disable()  # it would search every event for cycles, many times
     try:
         with open(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
@@ -87,6 +89,8 @@ def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
         raise RecordError(
             f"no samples at {path} ({error.strerror}); the record is damaged"
         ) from None
+    finally:
+        gc.enable()
     return events, checksum
 
 
@@ -94,14 +98,16 @@ class _Shared:
     """Makes what repeats one object: a million steps take a third of the memory."""
 
     def __init__(self) -> None:
-        self._rates: Dict[float, float] = {}
-        self._given: Dict[str, Any] = {}
+        self._rates: List[float] = []  # of the last block
+        self._given: Dict[Any, Any] = {}
 
     def join(self, event: Any) -> Any:
-        if isinstance(event, BlockEvent):
-            event.lr[:] = [self._rates.setdefault(rate, rate) for rate in event.lr]
+        if type(event) is BlockEvent:
+            if event.lr != self._rates:
+                self._rates = event.lr
+            event.__dict__["lr"] = self._rates
         fields = event.model_fields_set
-        given = self._given.setdefault(",".join(fields), fields)
+        given = self._given.setdefault(frozenset(fields), fields)
         object.__setattr__(event, "__pydantic_fields_set__", given)
         return event
 

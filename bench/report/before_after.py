@@ -42,6 +42,11 @@ class BeforeAfter(BaseModel):
     gate: Optional[float]  # the slowdown that is allowed
     slower: List[str]  # contenders that are slower by more than the gate
 
+    @property
+    def unmeasured(self) -> List[str]:
+        """The contenders without a step time in one of the runs."""
+        return [one.contender.name for one in self.comparisons if one.speedup is None]
+
 
 def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
     """Every contender of a record against its first one, or each pair of two records.
@@ -187,6 +192,8 @@ def build_runs_report(found: BeforeAfter, brief: bool = False) -> List[Block]:
         verdicts.append(
             f"Gate: {slower} became slower by more than {limit}."
             if slower
+            else f"Gate: the runs hold no step time of {', '.join(found.unmeasured)}."
+            if found.unmeasured
             else f"Gate: no slowdown beyond {limit} is supported by these runs."
         )
     return [*blocks, Text([*notes, NOT_IN_RATIO]), Text(verdicts)]

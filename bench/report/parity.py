@@ -49,15 +49,14 @@ class RecordedTraining:
 
     def describe_difference(self) -> Optional[str]:
         """The first difference, as a sentence part; None if all bits are equal."""
-        steps = list(enumerate(zip(*self.losses), start=1))
-        for step, (a, b) in steps:
+        first, largest = None, 0.0
+        for step, (a, b) in enumerate(zip(*self.losses), start=1):
             if (a is None) != (b is None):
                 return f"the loss of step {step} is finite in only one of the trainings"
-        parted = [step for step, (a, b) in steps if a != b]
-        if parted:
-            pairs = [(a, b) for _, (a, b) in steps if a is not None and b is not None]
-            largest = max(abs(a - b) for a, b in pairs)
-            return f"the recorded losses differ from step {parted[0]} on, by at most {largest:.1e}"
+            if a is not None and b is not None and a != b:
+                first, largest = first or step, max(largest, abs(a - b))
+        if first:
+            return f"the recorded losses differ from step {first} on, by at most {largest:.1e}"
         if any(event.max_abs != 0 for event in self.parameters):
             return "the recorded losses are equal and the trained weights are not"
         if any(a != b for a, b in self.accuracies):

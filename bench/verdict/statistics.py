@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -108,6 +109,7 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(median=median, low=low, high=high, count=count)
 
 
+@lru_cache(maxsize=None)
 def _lower_rank(count: int) -> Optional[int]:
     """Largest r with P(Binomial(count, 1/2) <= r) <= 0.025, or None where there is none."""
     from scipy.special import bdtr, bdtrik
@@ -177,8 +179,8 @@ def unpaired_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) ->
     ratio = float(np.median(left) / np.median(right))
     low = high = None
     if min(len(left), len(right)) > 1:
-        draws = [
-            np.median(source.choice(side, (BOOTSTRAP_SAMPLES, len(side))), axis=1)
+        draws = [  # one by one, as a long run has 20,000 times
+            np.array([np.median(source.choice(side, len(side))) for _ in range(BOOTSTRAP_SAMPLES)])
             for side in (left, right)
         ]
         tail = 50 * (1 - CONFIDENCE)

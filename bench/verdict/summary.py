@@ -94,7 +94,7 @@ def summarize_record_speed(
 def judge_record_speed(record: RunRecord, baseline: str, contender: str) -> Optional[Judgement]:
     """The judgement of `summarize_record_speed` alone, in a tenth of its time."""
     events = select_contender(record.events, contender)
-    blocks = [e for e in events if isinstance(e, SpeedBlockEvent)]
+    blocks = [e for e in events if type(e) is SpeedBlockEvent]
     if not any(b.role == "baseline" and b.contender == baseline for b in blocks):
         return None
     alpha = share_alpha(len(record.document.racing) - 1)
@@ -119,8 +119,10 @@ def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
     def concerns(event: Any) -> bool:
         return event.wave in waves and (event.role != "contender" or is_own(event))
 
-    waves = {e.wave for e in events if isinstance(e, ProcessEvent) and is_own(e)}
-    return [e for e in events if not isinstance(e, ProcessEvent) or concerns(e)]
+    # of the types and not of each event, as `isinstance` is slow with pydantic
+    kinds = {kind for kind in set(map(type, events)) if issubclass(kind, ProcessEvent)}
+    waves = {e.wave for e in events if type(e) in kinds and is_own(e)}
+    return [e for e in events if type(e) not in kinds or concerns(e)]
 
 
 def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tuple[str, str]:
@@ -187,9 +189,9 @@ def count_analyses(events: Sequence[Any]) -> int:
     """Interim analyses of new data of the contender, and one more for blocks after the last."""
     analyses, new = 0, False
     for event in events:
-        if isinstance(event, SpeedBlockEvent):
+        if type(event) is SpeedBlockEvent:
             new |= event.kind == "scored" and event.role == "contender"
-        elif isinstance(event, InterimAnalysisEvent) and new:
+        elif type(event) is InterimAnalysisEvent and new:
             analyses, new = analyses + 1, False
     return analyses + new
 

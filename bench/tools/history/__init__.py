@@ -36,4 +36,5 @@ METRICS: Dict[str, Metric] = {
     "accuracy": Metric("accuracy", "%", 100.0, ".1f", 0.01, False, lower_is_better=False),
     "parity": Metric("parity", "", 1.0, "", None),
 }
-VERDICTS = ("different", "inconclusive", "equal within rounding", "identical")  # worst first
+# worst first
+VERDICTS = ("different", "inconclusive", "not judged", "equal within rounding", "identical")

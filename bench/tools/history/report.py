@@ -42,7 +42,7 @@ def report_history(history: History, encoding: str) -> List[Block]:
             blocks.append(Text(["One run: there is no other to compare it with yet."]))
     if any(curve.metric == "parity" for series in history.series for curve in series.curves):
         legend = ", ".join(f"{mark} {verdict}" for verdict, mark in VERDICT_MARKS.items())
-        blocks.append(Text([f"parity: {legend}, {OTHER_VERDICT_MARK} inconclusive"]))
+        blocks.append(Text([f"parity: {legend}, {OTHER_VERDICT_MARK} other"]))
     return blocks + [Text([f"left out: {reason}"]) for reason in history.left_out]
 
 

@@ -22,7 +22,8 @@ from typing import (
 from pydantic import BaseModel
 
 from ...errors import InputError, RecordError
-from ...record.run import DOCUMENT_NAME, RunRecord, load_record
+from ...plan.modes import load_run
+from ...record.run import DOCUMENT_NAME, RunRecord
 from ...report.comparison import compare_contenders, summarize_contender
 from ...report.run_key import Key, create_series_key, list_differences
 from ...verdict.change_points import find_changes
@@ -121,7 +122,7 @@ def load_history(
     def read() -> Iterator[RunRecord]:
         for number, run in enumerate(runs, start=1):
             try:
-                yield load_record(run)
+                yield load_run(run)
             except RecordError as error:
                 skipped.append(str(error))
             if on_progress:
@@ -219,9 +220,13 @@ def _build_curves(runs: Sequence[_Run], metrics: Sequence[str]) -> List[Curve]:
 
 def _measure(record: RunRecord) -> Iterator[Tuple[Any, ...]]:
     """(metric, contender, value), or with low and high, for the metrics that the record holds."""
-    names = record.contender_names()
-    for name in names:
-        summary = summarize_contender(record, name)
+    first, *others = record.racing_names()
+    comparisons = [
+        compare_contenders(record, first, record, name, with_speed=False) for name in others
+    ]
+    summaries = {side.name: side for one in comparisons for side in (one.baseline, one.contender)}
+    for name in record.contender_names():
+        summary = summaries.get(name) or summarize_contender(record, name)
         step = summary.train_step_time_s
         if step is not None:
             yield "train_step_time_s", name, step.median, step.low, step.high
@@ -231,9 +236,8 @@ def _measure(record: RunRecord) -> Iterator[Tuple[Any, ...]]:
             yield "peak_rss_bytes", name, float(summary.peak_rss_bytes)
         if summary.accuracy:
             yield "accuracy", name, summary.accuracy[-1]
-    for name in record.racing_names()[1:]:
-        comparison = compare_contenders(record, names[0], record, name, with_speed=False)
-        judged = judge_record_speed(record, names[0], name)
+    for name, comparison in zip(others, comparisons):
+        judged = judge_record_speed(record, first, name)
         speedup = judged.speedup if judged else comparison.speedup
         if speedup is not None:
             yield "speedup", name, speedup.ratio, speedup.low, speedup.high

@@ -103,6 +103,10 @@ def test_a_single_model_that_turns_out_unusable_is_bad_input(bench):
     bench.checks = {"lenet": InputError("it takes no classes")}
     status, out, err = bench("check", "--model", "lenet", "--out", "run")
     assert (status, out, err) == (2, "", "error: it takes no classes\n")
+    bench.checks["vgg11"] = InputError("it takes no images")
+    assert bench("check", "--models", "lenet,vgg11", "--out", "both")[0] == 2
+    status, out, _ = bench("check", "--from", "both")
+    assert status == 2 and "it takes no classes" in out and "it takes no images" in out
 
 
 def test_ctrl_c_keeps_what_was_checked(bench, tmp_path):

@@ -22,6 +22,7 @@ from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.run import RecordWriter, create_run_id
 
+EXPORT = ["export", "--format", "csv"]
 COMMAND = [sys.executable, "-m", "oneflow_bench"]
 
 
@@ -65,6 +66,21 @@ def test_output_that_nobody_takes_is_one_sentence(words, target):
     assert done.stderr.count(b"\n") == 1
 
 
+def test_a_command_runs_with_its_output_closed(tmp_path):
+    for closed in (">&-", ">&- 2>&-", "<&-"):
+        line = f'"{sys.executable}" -m oneflow_bench models lenet {closed}'
+        done = subprocess.run(
+            ["sh", "-c", line], capture_output=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert list(tmp_path.iterdir()) == []  # no traceback is stored
+
+
+def test_a_message_that_quotes_a_long_value_is_cut(capsys):
+    assert cli.tell(InputError("x" * 100_000)) == 2
+    assert len(capsys.readouterr().err) < 3000
+
+
 def test_a_name_that_the_output_cannot_show_is_no_traceback():
     environment = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"}
     done = run("plot", "r\u00e4d", env=environment)
@@ -101,9 +117,11 @@ def test_a_stored_run_that_has_nothing_to_compare_is_refused(tmp_path, capsys):
         writer.append(*create_events("eager", blocks=1))
         writer.close()
     assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "one")]) == 2
-    assert "has one contender, eager, and nothing to compare it with" in capsys.readouterr().err
-    assert cli._run(["compare", str(tmp_path / "one"), str(tmp_path / "two")]) == 2
-    assert "the mode grpah, which is not known here" in capsys.readouterr().err
+    assert "has one contender, eager" in capsys.readouterr().err
+    two = str(tmp_path / "two")
+    for words in (["compare", str(tmp_path / "one")], ["plot"], ["history"], EXPORT):
+        assert cli._run([*words, two]) == 2
+        assert "the mode grpah, which is not known here" in capsys.readouterr().err
 
 
 def test_two_runs_of_the_same_second_have_folders_of_their_own():

@@ -8,7 +8,7 @@ import pytest
 from fakes import create_writer
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record import checkpoint
+from oneflow_bench.bench.record import checkpoint, foreign_weights
 from oneflow_bench.bench.record.events import CheckpointEvent
 from oneflow_bench.bench.record.flow_checkpoint import read_flow_folder
 
@@ -254,7 +254,7 @@ def test_a_mismatch_names_the_first_of_each_kind():
     shapes = {"a": (2, 3), "b": (4,), "c": (5,)}
     state = {"a": np.zeros((9, 3)), "b": np.zeros(4), "d": np.zeros(1), "e": np.zeros(1)}
     with pytest.raises(InputError) as caught:
-        checkpoint.fit_state(state, shapes, False, "--load-checkpoint x")
+        foreign_weights.fit_state(state, shapes, False, "--load-checkpoint x")
     text = str(caught.value)
     for part in (
         "1 missing, first c",
@@ -267,7 +267,7 @@ def test_a_mismatch_names_the_first_of_each_kind():
 
 def test_dropping_is_offered_only_where_it_can_be_asked_for():
     with pytest.raises(InputError) as caught:
-        checkpoint.fit_state({"a": np.zeros(3)}, {"a": (2,)}, None, "--teacher-checkpoint x")
+        foreign_weights.fit_state({"a": np.zeros(3)}, {"a": (2,)}, None, "--teacher-checkpoint x")
     assert "1 misshapen, first a (3,)" in str(caught.value)
     assert "--" not in str(caught.value).replace("--teacher-checkpoint", "")
 
@@ -275,8 +275,8 @@ def test_dropping_is_offered_only_where_it_can_be_asked_for():
 def test_only_a_differing_number_of_classes_can_be_dropped():
     shapes = {"w": (2, 3), "b": (2,), "conv": (4, 3, 5, 5)}
     state = {"w": np.zeros((9, 3)), "b": np.zeros(9), "conv": np.zeros((4, 3, 5, 5))}
-    fitting, dropped = checkpoint.fit_state(state, shapes, True, "x")
+    fitting, dropped = foreign_weights.fit_state(state, shapes, True, "x")
     assert (list(fitting), dropped) == (["conv"], ["w", "b"])
     state["conv"] = np.zeros((4, 3, 3, 3))
     with pytest.raises(InputError, match="1 misshapen, first conv"):
-        checkpoint.fit_state(state, shapes, True, "x")
+        foreign_weights.fit_state(state, shapes, True, "x")

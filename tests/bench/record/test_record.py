@@ -166,6 +166,26 @@ def test_a_text_that_cannot_be_saved_is_bad_input_with_its_remedy(tmp_path):
         save_text(tmp_path / "nowhere" / "x", "text", "give another")
 
 
+@pytest.mark.parametrize(
+    "field, value, said",
+    [
+        (
+            "environment_start",
+            {"project": -1},
+            "environment_start: .*project is -1 and should be of the kind dict",
+        ),
+        ("environment_end", {"cpu": 1}, "environment_end: .*cpu is 1"),
+        ("environment_start", {"load": "high"}, "environment_start: .*load is 'high'"),
+        ("created", "yesterday", "created: Value error, Invalid isoformat"),
+    ],
+)
+def test_a_document_with_a_value_of_a_wrong_kind_is_damaged(folder, field, value, said):
+    path = folder / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(RecordError, match=said):
+        load_record(folder)
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"schema_version": 5, "contenders": []}'])
 def test_a_record_that_nests_too_deep_or_has_no_contender_is_damaged(tmp_path, text):
     (tmp_path / "record.json").write_text(text)

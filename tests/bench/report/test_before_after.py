@@ -4,10 +4,12 @@ import json
 
 import pytest
 from golden import shown
-from records import create_events, create_record, create_speed_events
+from records import create_events, create_record, create_speed_events, save_record
 
+from oneflow_bench.bench.cli import _run
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.events import ConditionsEvent
+from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.report.before_after import (
     build_runs_report,
     compare_records,
@@ -54,6 +56,17 @@ def test_a_slowdown_of_both_modes_is_seen_and_gated():
     assert verdicts(found) == ["slower", "slower"] and found.slower == ["eager", "graph"]
     assert found.comparisons[0].speedup.ratio == pytest.approx(1 / 1.3, abs=0.01)
     assert "Gate: eager, graph became slower by more than 5 %." in shown(build_runs_report(found))
+
+
+def test_a_gate_without_a_step_time_does_not_pass(tmp_path, capsys):
+    runs = []
+    for name in ("before", "after"):
+        short = create_record(create_events("eager", blocks=1, epochs=1), create_events("graph"))
+        runs.append(save_record(short, tmp_path / name))
+    found = compare_runs(*map(load_record, runs), gate=0.05)
+    assert found.unmeasured == ["eager (after)"] and not found.slower
+    assert "Gate: the runs hold no step time of eager (after)." in shown(build_runs_report(found))
+    assert _run(["compare", *map(str, runs), "--gate", "5%"]) == 3
 
 
 @pytest.mark.parametrize("factor, gate", [(1.0, 0.05), (1.03, 0.05), (0.7, 0.05), (1.3, 0.5)])

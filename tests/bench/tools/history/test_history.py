@@ -70,6 +70,8 @@ def test_accuracy_changes_in_points_and_parity_by_verdict():
     assert (change.run_id, change.before, change.after) == ("run-06", 0.9, 0.85)
     (change,) = curve_of(series, "parity", "graph").changes
     assert (change.run_id, change.before, change.relative) == ("run-06", "identical", None)
+    assert change.after == "not judged"
+    assert "parity of graph is worse" in find_worse(build_history(runs, ["parity"]))[0]
 
 
 def test_other_machines_and_settings_stand_apart_with_what_differs():

@@ -40,7 +40,7 @@ def test_the_whole_report_of_a_change():
         "changed: train step, ms of graph, 79.8 to 99.9 (+25.2 %) from run-06 on",
         "",
     ]
-    assert "parity: = identical, ~ equal within rounding, x different, ? inconclusive" in text
+    assert "parity: = identical, ~ equal within rounding, x different, ? other" in text
     assert max(map(len, text.splitlines())) <= 80
 
 
