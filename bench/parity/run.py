@@ -78,8 +78,7 @@ def check_model(
             f"a check of {steps} step was asked for and one needs at least 2, to see a second "
             "update; give --epochs or --steps-per-epoch"
         )
-    dataset = plan.prepare_dataset(folder)
-    pair = ContenderPair(plan.workload, plan.steps_per_epoch, steps, dataset)
+    pair = ContenderPair(plan.workload, plan.steps_per_epoch, steps, plan.prepare_dataset(folder))
     return check_pair(pair, folder, timeout_s, observe, launch or create_check_launcher(folder))
 
 
@@ -128,9 +127,8 @@ class _Checker:
     def compare(self) -> ModelCheck:
         eager, graph = self.run_sides([EAGER, GRAPH], {})
         environment = self.facts[GRAPH]["environment"]
-        comparison = Comparison(eager, graph, self.facts[EAGER]["environment"].get("oneflow"))
-        pairs = comparison.pairs
-        evidence, origin = None, None
+        comparison = Comparison(eager, graph, environment.get("oneflow"), sides=self.pair.sides)
+        pairs, evidence, origin = comparison.pairs, None, None
         if self.forward(GRAPH).random_ops and not self.seeded_draws:
             comparison.judge()  # of noise; the runs with equal draws take its place
         else:
@@ -145,9 +143,13 @@ class _Checker:
                 op_names=self.facts[GRAPH]["op_names"],
                 find_known_reason=comparison.find_known_reason,
                 name_layer=partial(name_gradient_layer, eager=self.forward(EAGER)),
+                sides=self.pair.sides,
             )
             origin = locate_difference(comparison, evidence, isolation)
         verdict, reason = comparison.conclude()
+        idle = dict.fromkeys(o for side in (EAGER, GRAPH) for o in self.facts[side]["idle_options"])
+        if idle:
+            reason += f"; no effect: the operators compile to the same without {', '.join(idle)}"
         first = comparison.first_different or comparison.unrepeated
         cause = explain(pairs, first, self.forward(EAGER), self.forward(GRAPH))
         return ModelCheck(
@@ -202,8 +204,7 @@ class _Checker:
         """The answer of a fresh worker of the run `name` to `run_isolated`."""
         self.turns_planned += 2
         calls = {"run_isolated": layer.model_dump(mode="json")}
-        _, answer = self.ask_worker(name, ISOLATED, {}, calls)
-        return answer
+        return list(self.ask_worker(name, ISOLATED, {}, calls))[1]
 
     def ask_worker(
         self, name: str, folder: str, wanted: Wanted, calls: Mapping[str, Dict[str, Any]]
@@ -220,12 +221,12 @@ class _Checker:
             checkpoint_step=max(1, pair.steps // 2),
             wanted=wanted,
             perturbation_seed=PERTURBED_SEEDS.get(name),
+            perturbation_ulps=pair.sides.ulps,
             seeded_draws=self.seeded_draws,
         )
         worker = self.launch(request.contender)
         self.workers.append(worker)
-        requests = {"start": request.model_dump(mode="json"), **calls}
-        for call, arguments in requests.items():
+        for call, arguments in {"start": request.model_dump(mode="json"), **calls}.items():
             message = f"{pair.workload.model}, {contender.name}: {call.replace('_', ' ')}"
             self.observe(message, self.turns_done, self.turns_planned)
             yield worker.ask(call, self.timeout_s, **arguments)
@@ -244,13 +245,12 @@ class _Checker:
 
 def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
     """The document before the first model; asks OneFlow's BLAS for its kernel."""
-    now = datetime.now(timezone.utc)
     models = [plan.workload.model.replace(":", "-") for plan in plans]
     subject = models[0] if len(models) == 1 else f"{len(models)}-models"
     contender = Contender(name="eager", mode="eager")
     return CheckDocument(
         run_id=create_run_id("check", subject),
-        created=now.isoformat(timespec="seconds"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=describe_machine(),
         blas_kernel=RuntimeResolver().find_kernel(contender, contender.interpreter),
         oneflow=find_oneflow(contender.interpreter),
