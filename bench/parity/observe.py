@@ -137,7 +137,7 @@ class ObservedGraph:
             apply_graph_options(self._graph, options)
             compile_graph(self._graph, tuple(tensors))
         self._requiring = self._hooks.list_requiring()  # outputs are values by now
-        drawn = list_unshared_draws(self._graph, job.objective)
+        drawn = list_unshared_draws(self._graph, job.objective, "objective.")
         named = [(path[len(MODEL_PREFIX) :] or OUTPUT, operator) for path, operator in drawn]
         self.facts = ForwardFacts(random_ops=named)
 
@@ -207,7 +207,6 @@ class Collector:
 
     def note_initial(self, job: Job) -> None:
         """The weights before the first step, the teacher's too."""
-        self._attributes = tuple(list_attribute_tensors(job.model))
         self.note_state(levels.INITIAL_WEIGHTS, job.model, {})
         if job.teacher is not None:
             self.note_state(levels.INITIAL_WEIGHTS, job.teacher, {}, "teacher.")
@@ -271,9 +270,10 @@ class Collector:
         """
         state = copy_state(model)
         trained = {name for name, _ in model.named_parameters()}
-        attributes = list_attribute_tensors(model)
-        arrays = {name: np.array(tensor.numpy()) for name, tensor in attributes.items()}
-        kept = [(name, ATTRIBUTE, arrays.get(name)) for name in self._attributes]
+        attributes = {n: np.array(t.numpy()) for n, t in list_attribute_tensors(model).items()}
+        if level == levels.INITIAL_WEIGHTS and not prefix:
+            self._attributes = tuple(attributes)
+        kept = [(name, ATTRIBUTE, attributes.get(name)) for name in self._attributes]
         buffers = [(name, BUFFER, state[name]) for name in state if name not in trained]
         moments = [(name, OPTIMIZER, value) for name, value in optimizer.items()]
         weights = [(name, PARAMETER, state[name]) for name in state if name in trained]

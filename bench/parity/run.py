@@ -1,9 +1,8 @@
 """Runs a parity check: two contenders beside each other, and more runs only if they disagree.
 
-Both answer with digests alone. `Comparison.settle` asks for more runs if these differ, and
-`locate_difference` runs the layer of the first mismatch in isolation. The judge calls the
-baseline's side `eager` and the contender's `graph`. The reference is eager mode in float64 on the
-baseline's runtime. The perturbed runs are the baseline's.
+Both answer with digests alone. `Comparison.settle` asks for more runs if these differ. The judge
+calls the baseline's side `eager` and the contender's `graph`. The reference is eager mode in
+float64 on the baseline's runtime. The perturbed runs are the baseline's.
 """
 
 from __future__ import annotations
@@ -47,8 +46,7 @@ SMALL_SHARE = 0.1  # of the available memory, for the larger of both modes
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
 VALUES_FOLDER, ISOLATED = "values", "isolated-layer"  # in the run's folder, while it runs
 
-# message, done, to do
-Observe = Callable[[str, int, int], None]
+Observe = Callable[[str, int, int], None]  # message, done, to do
 # plan, folder of the model, longest wait in seconds, observer -> the result
 CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]
 
@@ -122,7 +120,11 @@ class _Checker:
         if check.cause is None or check.cause.kind != RANDOM:
             return check
         self.seeded_draws = True  # a fault may hide behind the noise
-        return conclude_seeded(check, self.compare(), self.forward(GRAPH))
+        seeded, left = self.compare(), self.forward(GRAPH)
+        verdict, reason = conclude_seeded(check.cause, seeded.verdict, seeded.reason, left)
+        found = check if left.random_ops else seeded
+        cause = seeded.cause if verdict == "different" else check.cause
+        return found.model_copy(update={"verdict": verdict, "reason": reason, "cause": cause})
 
     def compare(self) -> ModelCheck:
         eager, graph = self.run_sides([EAGER, GRAPH], {})
@@ -147,9 +149,9 @@ class _Checker:
             )
             origin = locate_difference(comparison, evidence, isolation)
         verdict, reason = comparison.conclude()
-        idle = dict.fromkeys(o for side in (EAGER, GRAPH) for o in self.facts[side]["idle_options"])
-        if idle:
-            reason += f"; no effect: the operators compile to the same without {', '.join(idle)}"
+        idle = [option for s in (EAGER, GRAPH) for option in self.facts[s]["idle_options"]]
+        for option in dict.fromkeys(idle):
+            reason += f"; no effect: the operators compile to the same without {option}"
         first = comparison.first_different or comparison.unrepeated
         cause = explain(pairs, first, self.forward(EAGER), self.forward(GRAPH))
         return ModelCheck(
@@ -173,15 +175,14 @@ class _Checker:
         return ForwardFacts.model_validate(self.facts[name].get("forward", {}))
 
     def side_facts(self, name: str) -> SideFacts:
-        facts = self.facts[name]
-        return SideFacts.model_validate({field: facts[field] for field in SideFacts.model_fields})
+        return SideFacts.model_validate({f: self.facts[name][f] for f in SideFacts.model_fields})
 
     def run_sides(self, names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
         """Run each through all its turns, as many side by side as the memory allows."""
         self.turns_planned += len(names) * (1 + len(_TURNS))
         peaks = [facts.get("peak_rss_bytes") or 0 for facts in self.facts.values()]
-        small = max(peaks, default=0) < SMALL_SHARE * (read_available_bytes() or 0)
-        with ThreadPoolExecutor(MOST_PARALLEL if peaks and small else PARALLEL) as pool:
+        small = peaks and max(peaks) < SMALL_SHARE * (read_available_bytes() or 0)
+        with ThreadPoolExecutor(MOST_PARALLEL if small else PARALLEL) as pool:
             try:
                 pending = [pool.submit(self.run_side, name, wanted) for name in names]
                 return [future.result() for future in pending]
@@ -237,9 +238,8 @@ class _Checker:
         name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run  # of the same name and log
         if name in (EAGER, GRAPH):
             return self.pair.baseline if name == EAGER else self.pair.contender
-        update: Dict[str, Any] = {"name": name}
-        if name == REFERENCE:
-            update.update(mode=EAGER, dtype="float64", graph_options={})
+        exact = {"mode": EAGER, "dtype": "float64", "graph_options": {}}
+        update = {"name": name, **(exact if name == REFERENCE else {})}
         return self.pair.baseline.model_copy(update=update)
 
 
