@@ -132,12 +132,12 @@ def conclude(
     `pairs` are all tensors. `drawn` is the cause of the noise before the draws were made equal.
     """
     verdict, reason = comparison.conclude()
-    first = comparison.first_different or comparison.unrepeated
-    cause = explain(pairs, first, eager, graph)
-    if comparison.first_different is not None:
+    different = comparison.first_different
+    cause = explain(pairs, different or comparison.unrepeated, eager, graph)
+    if different is not None:
         level = next(level for level in comparison.levels if level.first_different is not None)
         reason = f"at the level '{level.level}' {level.reason}"
-        layer = name_gradient_layer(level.first_different.name, level.first_different.kind, eager)
+        layer = name_gradient_layer(different.name, different.kind, eager)
         reason += f"; the modes begin to differ in the backward pass of {layer}" * bool(layer)
     if cause is not None:
         reason += f"; {describe_cause(cause)}"
