@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from ..errors import InputError, WorkerError
 from ..worker.protocol import clean_message
 from . import result as levels
-from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference
+from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference, Verdict
 from .tensors import ContenderPair, Entry, Pair, split_name
 
 RANDOM = "random operator"
@@ -75,24 +75,22 @@ def explain(
     return explain_frozen(eager)
 
 
-def conclude_seeded(check: ModelCheck, seeded: ModelCheck, graph: ForwardFacts) -> ModelCheck:
-    """The result of a model whose draws differ, given the check with equal draws in both modes.
+def conclude_seeded(
+    cause: Cause, verdict: Verdict, reason: str, graph: ForwardFacts
+) -> Tuple[Verdict, str]:
+    """Verdict and reason of a model whose draws differ, given those with equal draws in both modes.
 
     Never a pass, since the draws themselves were not compared. `graph` has the draws that could not
     be made equal.
     """
-    assert check.cause is not None
-    drawn = describe_cause(check.cause)
-    update = {"verdict": "inconclusive", "cause": check.cause}
+    drawn = describe_cause(cause)
     if graph.random_ops:
         kept = _list([f"{op} in {module}" for module, op in graph.random_ops])
-        reason = f"{drawn}; no equal numbers could be given to {kept}, so nothing else is told"
-        return check.model_copy(update={**update, "reason": reason, "origin": None})
-    if seeded.verdict == "different":
-        reason = f"with equal draws in both modes, {seeded.reason}; besides, {drawn}"
-        return seeded.model_copy(update={"reason": reason})
-    reason = f"{drawn}; with equal draws in both modes, {seeded.verdict}: {seeded.reason}"
-    return seeded.model_copy(update={**update, "reason": reason})
+        told = f"no equal numbers could be given to {kept}, so nothing else is told"
+        return "inconclusive", f"{drawn}; {told}"
+    if verdict == "different":
+        return verdict, f"with equal draws in both modes, {reason}; besides, {drawn}"
+    return "inconclusive", f"{drawn}; with equal draws in both modes, {verdict}: {reason}"
 
 
 def describe_cause(cause: Cause) -> str:
@@ -218,7 +216,7 @@ def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
     at, text = theirs[-1], clean_message(str(error))
     seen = [frame.name for frame in frames] + [str(error)]
     known = [v for key, v in _REFUSALS.items() if any(key in part for part in seen)]
-    said = f"{at.filename}:{at.lineno}: `{at.line}`"
+    said = f"{at.filename}:{at.lineno}" + f": `{at.line}`" * bool(at.line)  # a notebook has no file
     if mode != "graph":
         return f"forward fails in eager mode at {said} ({type(error).__name__}: {text})"
     if known:

@@ -30,6 +30,10 @@ formula tells how a training run amplifies one rounding error: deep models with 
 it a thousandfold within a few steps. So every weight is moved to a neighbouring float32 value, up
 or down at random. This is Monte Carlo arithmetic (Parker 1997) with the noise put in at the start.
 
+Contenders that differ in runtime, variables, device or interpreter run other kernels, and those may
+be less exact, such as oneDNN's softmax. They may lose 4 of 24 bits. So perturbed runs move weights
+by `Sides.ulps` = 16 values, and the unit of both floors, 2^-23, is 16 times as large.
+
 OneFlow 0.9.0 computes two numbers in float32 that need a larger perturbation: Adam's bias
 correction (`adam_rounding`) and the norm of all gradients (`clip_rounding`).
 """
@@ -57,7 +61,7 @@ from .measures import (
     subtract,
 )
 from .result import TensorDifference
-from .tensors import Entry
+from .tensors import GRAPH, MODES, Entry, Sides
 
 MULTIPLIER = 2.0
 LATER_MULTIPLIER = 4.0
@@ -88,20 +92,20 @@ def measure_difference(
     graph: np.ndarray,
     reference: Optional[np.ndarray],
     perturbed: Sequence[np.ndarray] = (),
+    sides: Sides = MODES,
 ) -> TensorDifference:
     """All measures of one tensor by its values in each run, and its verdict."""
     if eager.size == 0 or eager.dtype.kind != "f" or graph.dtype != eager.dtype:
-        return note_difference(
-            entry, f"{eager.dtype} in eager and {graph.dtype} in graph mode, other values"
-        )
+        types = f"{eager.dtype} in {sides.eager} and {graph.dtype} in {sides.describe(GRAPH)}"
+        return note_difference(entry, f"{types}, other values")
     finite = np.isfinite(eager) & np.isfinite(graph)
     infinite = int((~finite & (eager != graph) & ~(np.isnan(eager) & np.isnan(graph))).sum())
-    note = f"{infinite} elements are not finite and not the same in both modes" * bool(infinite)
+    note = f"{infinite} elements are not finite and not the same on both sides" * bool(infinite)
     exact = eager if reference is None else np.where(np.isfinite(reference), reference, eager)
     if not finite.all():  # elements that tell no rounding
         exact, eager, graph = (np.where(finite, side, 0) for side in (exact, eager, graph))
         perturbed = [np.where(finite, run, 0) for run in perturbed]
-    ratio, described = _judge(entry.level, exact, eager, graph, perturbed)
+    ratio, described = _judge(entry.level, exact, eager, graph, perturbed, sides)
     different = bool(infinite) or ratio is None or ratio > 1
     index = find_largest(eager, graph)
     eager_value, graph_value = float(eager[index]), float(graph[index])
@@ -130,6 +134,7 @@ def _judge(
     eager: np.ndarray,
     graph: np.ndarray,
     perturbed: Sequence[np.ndarray],
+    sides: Sides,
 ) -> Tuple[Optional[float], Optional[str]]:
     """(largest error over its limit, its description or None if the whole tensor's norm says it).
 
@@ -146,9 +151,9 @@ def _judge(
         whole = isinstance(group, slice)
         luck = 1.0 if whole and not runs else norm_quantile(moves, CHANCE)
         errors = subtract(g, r)
-        found += _judge_elements(multiplier, luck, r, errors, moves)
+        found += _judge_elements(multiplier, luck, r, errors, moves, sides)
         if whole and level not in LATER_LEVELS:
-            found.append(_judge_factor(r, e, errors, moves))
+            found.append(_judge_factor(r, e, errors, moves, sides.ulps))
     if not all(math.isfinite(ratio) for ratio, _ in found):
         return None, None
     ratio, note = max(found, key=lambda one: one[0])
@@ -156,39 +161,43 @@ def _judge(
 
 
 def _judge_elements(
-    multiplier: float, luck: float, r: np.ndarray, errors: np.ndarray, moves: Sequence[np.ndarray]
+    multiplier: float,
+    luck: float,
+    r: np.ndarray,
+    errors: np.ndarray,
+    moves: Sequence[np.ndarray],
+    sides: Sides,
 ) -> Iterator[Tuple[float, str]]:
     """Error over limit, with a description, of the elements' norm and of the largest."""
     elements = f"{r.size} elements near {rms(r):.1e}: "
     for size, times, label in ((rms, luck, ""), (largest, max(ELEMENT, luck), "one of ")):
         error, own = size(errors), max(map(size, moves))
-        limit = multiplier * times * own + FLOOR * _EPS * size(r) + _TINY
-        numbers = f"graph error {error:.2e}, eager error {size(moves[0]):.2e}"
+        limit = multiplier * times * own + FLOOR * sides.ulps * _EPS * size(r) + _TINY
+        numbers = f"{sides.graph} error {error:.2e}, {sides.eager} error {size(moves[0]):.2e}"
         yield error / limit, label + elements + numbers
 
 
 def _judge_factor(
-    r: np.ndarray, e: np.ndarray, errors: np.ndarray, moves: Sequence[np.ndarray]
+    r: np.ndarray, e: np.ndarray, errors: np.ndarray, moves: Sequence[np.ndarray], ulps: int
 ) -> Tuple[float, Optional[str]]:
     """The common factor over its limit, with a description; 0 if it explains too little."""
     factor, explained = regress(errors - moves[0], e)
     if explained <= max(EXPLAINED, chance_correlation(e, CHANCE)):
         return 0.0, None
     own = [regress(move, r) for move in moves]  # e is as good as r here
-    limit = FACTOR * max(abs(one) for one, _ in own) + FACTOR_FLOOR * _EPS
+    limit = FACTOR * max(abs(one) for one, _ in own) + FACTOR_FLOOR * ulps * _EPS
     limit += _TINY / max(rms(e), _TINY * _EPS)
-    return abs(
-        factor
-    ) / limit, f"all values are off by a factor of 1 {factor:+.2e}, limit {limit:.2e}"
+    note = f"all values are off by a factor of 1 {factor:+.2e}, limit {limit:.2e}"
+    return abs(factor) / limit, note
 
 
-def describe_error(difference: TensorDifference) -> str:
+def describe_error(difference: TensorDifference, sides: Sides) -> str:
     """The graph's error beside eager's, in a sentence part."""
     ours, theirs = difference.eager_error, difference.graph_error
     if ours is None or theirs is None:
         return "a value that is not finite"
     return (
-        f"graph error {theirs:.2e}, eager error {ours:.2e}, "
+        f"{sides.graph} error {theirs:.2e}, {sides.eager} error {ours:.2e}, "
         f"values of {difference.reference_rms:.2e}"
     )
 
@@ -252,8 +261,8 @@ def move_clip_norm(optimizer: Any, seed: int) -> None:
             group["clip_grad_max_norm"] *= 1.0 + _sign(seed) * clip_rounding(largest)
 
 
-def move_weights(model: Any, seed: int) -> None:
-    """Move every element of every parameter to a neighbouring representable value, up or down."""
+def move_weights(model: Any, seed: int, ulps: int = 1) -> None:
+    """Move each element of each parameter by so many representable values, up or down."""
     import oneflow as flow
 
     source = np.random.RandomState(seed)
@@ -261,5 +270,6 @@ def move_weights(model: Any, seed: int) -> None:
     for name, parameter in model.named_parameters():
         value = np.array(parameter.numpy())
         direction = np.where(source.rand(*value.shape) < 0.5, -np.inf, np.inf)
-        moved[name] = flow.tensor(np.nextafter(value, direction.astype(value.dtype)))
+        step = np.nextafter(value, direction.astype(value.dtype)) - value
+        moved[name] = flow.tensor(value + ulps * step)
     model.load_state_dict(moved, strict=False)

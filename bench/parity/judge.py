@@ -20,9 +20,11 @@ from .tensors import (
     EAGER,
     GRAPH,
     MISSING_DIGEST,
+    MODES,
     OUTPUT,
     Entry,
     Pair,
+    Sides,
     Wanted,
     load_values,
     pair_entries,
@@ -119,7 +121,9 @@ class Comparison:
         graph: Sequence[Entry],
         oneflow: Optional[str],
         known: Optional[Sequence[KnownDifference]] = None,
+        sides: Sides = MODES,
     ) -> None:
+        self.sides = sides
         self.pairs = pair_entries(eager, graph)
         self._owners = {pair.eager.key: pair.eager.owner for pair in self.pairs}
         self.levels: List[LevelResult] = []
@@ -189,8 +193,9 @@ class Comparison:
             if pairs:
                 inexact, known = tally.split(pairs)
                 reasons = [(flagged or {}).get(pair.eager.key) for pair in inexact]
-                found = [judge_tensor(pair, evidence, r) for pair, r in zip(inexact, reasons)]
-                self.levels.append(_summarize(level, len(pairs), known, found))
+                judged = zip(inexact, reasons)
+                found = [judge_tensor(pair, evidence, r, self.sides) for pair, r in judged]
+                self.levels.append(_summarize(level, len(pairs), known, found, self.sides))
         self.hits = tally.hits()
 
     @property
@@ -218,10 +223,8 @@ class Comparison:
             return "different", f"{first['different'].level}: {first['different'].reason}"
         if self._unrepeated is not None:
             mode, entry = self._unrepeated
-            return "inconclusive", (
-                f"{mode} mode does not repeat itself: {entry.name} at the level '{entry.level}' "
-                "differed between two runs"
-            )
+            place = f"{entry.name} at the level '{entry.level}' differed between two runs"
+            return "inconclusive", f"{self.sides.describe(mode)} does not repeat itself: {place}"
         if "equal within rounding" in first:
             inexact = first["equal within rounding"]
             return "equal within rounding", f"from {inexact.level} on: {inexact.reason}"
@@ -230,7 +233,7 @@ class Comparison:
 
 
 def _summarize(
-    level: str, tensors: int, known: int, inexact: Sequence[TensorDifference]
+    level: str, tensors: int, known: int, inexact: Sequence[TensorDifference], sides: Sides
 ) -> LevelResult:
     different = [d for d in inexact if d.verdict == "different"]
     verdict: Verdict = "equal within rounding" if inexact else "identical"
@@ -247,7 +250,7 @@ def _summarize(
         first_different=different[0] if different else None,
         worst=max(inexact, key=_rank, default=None),
     )
-    result.reason = _describe_level(result)
+    result.reason = _describe_level(result, sides)
     return result
 
 
@@ -257,7 +260,7 @@ def _rank(difference: TensorDifference) -> float:
     return missing if difference.error_ratio is None else difference.error_ratio
 
 
-def _describe_level(level: LevelResult) -> str:
+def _describe_level(level: LevelResult, sides: Sides) -> str:
     first, worst, count = level.first_different, level.worst, level.tensors
     if worst is None:
         all_equal = "1 tensor is" if count == 1 else f"all {count} tensors are"
@@ -269,28 +272,28 @@ def _describe_level(level: LevelResult) -> str:
             f"error is {_rank(worst):.2g} of the rounding limit, in {worst.name}"
         )
     others = level.different - 1
-    return f"{first.name} differs: {first.note or describe_error(first)}" + (
+    return f"{first.name} differs: {first.note or describe_error(first, sides)}" + (
         f"; {others} of the other {count - 1} tensors differ too" * bool(others)
     )
 
 
 def judge_tensor(
-    pair: Pair, evidence: Optional[Evidence], flag: Optional[str] = None
+    pair: Pair, evidence: Optional[Evidence], flag: Optional[str], sides: Sides
 ) -> TensorDifference:
     """A tensor that is not identical. Without values it is different; the note tells the reason.
 
     `flag` is another reason why it is different.
     """
     entry = pair.eager
-    note = pair.find_mismatch()
+    note = pair.find_mismatch(sides)
     if note is None and evidence is not None and entry.level != BATCHES:
         eager, graph, reference, *perturbed = (
             load_values(folder, entry.level, entry.name) for folder in evidence
         )
         if eager is not None and graph is not None:
             moved = [run for run in perturbed if run is not None]
-            found = measure_difference(entry, eager, graph, reference, moved)
+            found = measure_difference(entry, eager, graph, reference, moved, sides)
             flagged = {"verdict": "different", "note": flag} if flag else {}
             return found.model_copy(update=flagged)
-        note = "the second run of a mode did not give it"
+        note = "a side's second run did not give it"
     return note_difference(entry, flag or note or "other bits")

@@ -24,7 +24,17 @@ from .reproduction import (
     write_reproduction,
 )
 from .result import LevelResult, Origin, TensorDifference
-from .tensors import OUTPUT, STEPS, Entry, LayerCall, LayerRequest, Pair, split_name
+from .tensors import (
+    MODES,
+    OUTPUT,
+    STEPS,
+    Entry,
+    LayerCall,
+    LayerRequest,
+    Pair,
+    Sides,
+    split_name,
+)
 
 LAYER_LEVELS = (levels.EVAL_FORWARD, levels.FORWARD, levels.GRADIENTS)
 _NO_LAYER = {
@@ -59,6 +69,7 @@ class Isolation:
     op_names: Sequence[str]  # of the compiled graph
     find_known_reason: Callable[[str, str], Optional[str]]  # level, name of a tensor
     name_layer: Callable[[str, str], Optional[str]] = lambda name, kind: None  # of a gradient
+    sides: Sides = MODES
 
 
 def locate_difference(
@@ -156,7 +167,7 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation) -> None:
         for name in outputs[EAGER]
     }
     known = {name: reason for name, reason in reasons.items() if reason is not None}
-    different = _list_different(origin.level, outputs, known)
+    different = _list_different(origin.level, outputs, known, isolation.sides)
     origin.isolated_layer = "reproduced" if different else "agrees"
     origin.isolated_layer_reason = (
         f"in isolation, on the same input, the modes differ in its {', '.join(different)}"
@@ -223,7 +234,10 @@ def _write_script(part: str, origin: Origin, isolation: Isolation) -> Path:
 
 
 def _list_different(
-    level: str, outputs: Mapping[str, Mapping[str, np.ndarray]], known: Mapping[str, str]
+    level: str,
+    outputs: Mapping[str, Mapping[str, np.ndarray]],
+    known: Mapping[str, str],
+    sides: Sides,
 ) -> List[str]:
     """Names of the tensors that rounding does not explain."""
     different = []
@@ -233,7 +247,7 @@ def _list_different(
             continue
         if graph is not None and graph.shape == eager.shape:
             entry = Entry(level=level, name=name, kind="", shape=list(eager.shape), digest="")
-            found = measure_difference(entry, eager, graph, reference)
+            found = measure_difference(entry, eager, graph, reference, sides=sides)
             if found.verdict != "different":
                 continue
         different.append(name)

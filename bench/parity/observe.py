@@ -14,6 +14,7 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from ..plan.graph_options import OptionValue, apply_graph_options
 from ..training.eager import EagerMode
 from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
 from ..training.hooks import (
@@ -41,6 +42,7 @@ ATTRIBUTE = "attribute"  # a tensor that is in no state dict
 LATER_OUTPUTS_BYTES = 2**24  # of outputs after the second step, whose outputs are always observed
 
 Gradients = Dict[str, Optional[np.ndarray]]
+Options = Optional[Mapping[str, OptionValue]]  # of a graph
 # weights and the optimizer's tensors after some step
 Checkpoint = Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]
 
@@ -125,21 +127,19 @@ class _ObservedTrainGraph(TrainGraph):
 class ObservedGraph:
     """Train steps of a compiled graph that returns its modules' outputs and its gradients too."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, options: Options = None) -> None:
         self._job = job
         job.model.train()
         self._batch = job.train_feed.next_batch()
         tensors, rebuild = flatten(self._batch)
         with hook_modules(job.objective, OUTPUT) as self._hooks:
             self._graph = _ObservedTrainGraph(job, self._hooks, rebuild)
+            apply_graph_options(self._graph, options)
             compile_graph(self._graph, tuple(tensors))
-        # outputs are values by now
-        self._requiring = self._hooks.list_requiring()
-        self.facts = ForwardFacts(random_ops=self._find_draws())
-
-    def _find_draws(self) -> List[Tuple[str, str]]:
-        drawn = list_unshared_draws(self._graph, self._job.objective)
-        return [(path[len(MODEL_PREFIX) :] or OUTPUT, operator) for path, operator in drawn]
+        self._requiring = self._hooks.list_requiring()  # outputs are values by now
+        drawn = list_unshared_draws(self._graph, job.objective, "objective.")
+        named = [(path[len(MODEL_PREFIX) :] or OUTPUT, operator) for path, operator in drawn]
+        self.facts = ForwardFacts(random_ops=named)
 
     def observe_step(self, with_outputs: bool) -> Observed:
         """As `ObservedEager.observe_step`."""
@@ -159,12 +159,16 @@ class ObservedGraph:
         return capture_graph_state(self._graph, MODEL_PREFIX)
 
 
-def create_observed(mode: str, job: Job) -> Union[ObservedEager, ObservedGraph]:
+def create_observed(
+    mode: str, job: Job, options: Options = None
+) -> Union[ObservedEager, ObservedGraph]:
     """For a job that has not taken a step. Raises InputError for a mode that is not observed."""
-    return ObservedGraph(job) if is_graph(mode) else ObservedEager(job)
+    return ObservedGraph(job, options) if is_graph(mode) else ObservedEager(job)
 
 
-def observe_eval(mode: str, objective: nn.Module, images: Any) -> List[Output]:
+def observe_eval(
+    mode: str, objective: nn.Module, images: Any, options: Options = None
+) -> List[Output]:
     """Every output in eval mode of the student's modules, for images (N, 3, H, W) or a nest.
 
     Raises InputError for a mode that is not observed.
@@ -173,8 +177,9 @@ def observe_eval(mode: str, objective: nn.Module, images: Any) -> List[Output]:
     with hook_modules(objective, OUTPUT) as hooks:
         if is_graph(mode):
             tensors, rebuild = flatten(images)
-            outputs, _ = _ObservedForward(model, hooks, rebuild)(*tensors)
-            return hooks.read(outputs)
+            graph = _ObservedForward(model, hooks, rebuild)
+            apply_graph_options(graph, options)
+            return hooks.read(graph(*tensors)[0])
         with flow.no_grad():
             apply(model, images)
         return hooks.read(hooks.tensors)
@@ -194,15 +199,14 @@ class _ObservedForward(ForwardGraph):
 class Collector:
     """Notes the levels of one side, in the order of its methods."""
 
-    def __init__(self, observer: Observer, mode: str) -> None:
-        self._observer, self._mode = observer, mode
+    def __init__(self, observer: Observer, mode: str, options: Options = None) -> None:
+        self._observer, self._mode, self._options = observer, mode, options
         self.losses: List[Any] = []
         self.facts = ForwardFacts()  # of all steps, when these are done
         self._later_bytes = 0  # of outputs after the first step
 
     def note_initial(self, job: Job) -> None:
         """The weights before the first step, the teacher's too."""
-        self._attributes = tuple(list_attribute_tensors(job.model))
         self.note_state(levels.INITIAL_WEIGHTS, job.model, {})
         if job.teacher is not None:
             self.note_state(levels.INITIAL_WEIGHTS, job.teacher, {}, "teacher.")
@@ -210,12 +214,12 @@ class Collector:
     def note_eval_forward(self, job: Job) -> None:
         """Every module's output in eval mode, on the first validation batch."""
         images, _ = job.eval_feed.next_batch()
-        for output in observe_eval(self._mode, job.objective, images):
+        for output in observe_eval(self._mode, job.objective, images, self._options):
             self._observer.add(levels.EVAL_FORWARD, *output)
 
     def note_first_step(self, job: Job) -> None:
         """The first step: outputs, loss, gradients, and the state after the update."""
-        self._observed = create_observed(self._mode, job)
+        self._observed = create_observed(self._mode, job, self._options)
         step = self._take_step(1, with_outputs=True)
         for output in step.outputs:
             self._observer.add(levels.FORWARD, *output)
@@ -266,9 +270,10 @@ class Collector:
         """
         state = copy_state(model)
         trained = {name for name, _ in model.named_parameters()}
-        attributes = list_attribute_tensors(model)
-        arrays = {name: np.array(tensor.numpy()) for name, tensor in attributes.items()}
-        kept = [(name, ATTRIBUTE, arrays.get(name)) for name in self._attributes]
+        attributes = {n: np.array(t.numpy()) for n, t in list_attribute_tensors(model).items()}
+        if level == levels.INITIAL_WEIGHTS and not prefix:
+            self._attributes = tuple(attributes)
+        kept = [(name, ATTRIBUTE, attributes.get(name)) for name in self._attributes]
         buffers = [(name, BUFFER, state[name]) for name in state if name not in trained]
         moments = [(name, OPTIMIZER, value) for name, value in optimizer.items()]
         weights = [(name, PARAMETER, state[name]) for name in state if name in trained]

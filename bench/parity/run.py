@@ -1,9 +1,8 @@
 """Runs a parity check: two contenders beside each other, and more runs only if they disagree.
 
-Both answer with digests alone. `Comparison.settle` asks for more runs if these differ, and
-`locate_difference` runs the layer of the first mismatch in isolation. The judge calls the
-baseline's side `eager` and the contender's `graph`. The reference is eager mode in float64 on the
-baseline's runtime. The perturbed runs are the baseline's.
+Both answer with digests alone. `Comparison.settle` asks for more runs if these differ. The judge
+calls the baseline's side `eager` and the contender's `graph`. The reference is eager mode in
+float64 on the baseline's runtime. The perturbed runs are the baseline's.
 """
 
 from __future__ import annotations
@@ -47,8 +46,7 @@ SMALL_SHARE = 0.1  # of the available memory, for the larger of both modes
 WORKER_MODULE = "oneflow_bench.bench.parity.worker"
 VALUES_FOLDER, ISOLATED = "values", "isolated-layer"  # in the run's folder, while it runs
 
-# message, done, to do
-Observe = Callable[[str, int, int], None]
+Observe = Callable[[str, int, int], None]  # message, done, to do
 # plan, folder of the model, longest wait in seconds, observer -> the result
 CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]
 
@@ -78,8 +76,7 @@ def check_model(
             f"a check of {steps} step was asked for and one needs at least 2, to see a second "
             "update; give --epochs or --steps-per-epoch"
         )
-    dataset = plan.prepare_dataset(folder)
-    pair = ContenderPair(plan.workload, plan.steps_per_epoch, steps, dataset)
+    pair = ContenderPair(plan.workload, plan.steps_per_epoch, steps, plan.prepare_dataset(folder))
     return check_pair(pair, folder, timeout_s, observe, launch or create_check_launcher(folder))
 
 
@@ -123,14 +120,17 @@ class _Checker:
         if check.cause is None or check.cause.kind != RANDOM:
             return check
         self.seeded_draws = True  # a fault may hide behind the noise
-        return conclude_seeded(check, self.compare(), self.forward(GRAPH))
+        seeded, left = self.compare(), self.forward(GRAPH)
+        verdict, reason = conclude_seeded(check.cause, seeded.verdict, seeded.reason, left)
+        found = check if left.random_ops else seeded
+        cause = seeded.cause if verdict == "different" else check.cause
+        return found.model_copy(update={"verdict": verdict, "reason": reason, "cause": cause})
 
     def compare(self) -> ModelCheck:
         eager, graph = self.run_sides([EAGER, GRAPH], {})
         environment = self.facts[GRAPH]["environment"]
-        comparison = Comparison(eager, graph, self.facts[EAGER]["environment"].get("oneflow"))
-        pairs = comparison.pairs
-        evidence, origin = None, None
+        comparison = Comparison(eager, graph, environment.get("oneflow"), sides=self.pair.sides)
+        pairs, evidence, origin = comparison.pairs, None, None
         if self.forward(GRAPH).random_ops and not self.seeded_draws:
             comparison.judge()  # of noise; the runs with equal draws take its place
         else:
@@ -145,9 +145,13 @@ class _Checker:
                 op_names=self.facts[GRAPH]["op_names"],
                 find_known_reason=comparison.find_known_reason,
                 name_layer=partial(name_gradient_layer, eager=self.forward(EAGER)),
+                sides=self.pair.sides,
             )
             origin = locate_difference(comparison, evidence, isolation)
         verdict, reason = comparison.conclude()
+        idle = [option for s in (EAGER, GRAPH) for option in self.facts[s]["idle_options"]]
+        for option in dict.fromkeys(idle):
+            reason += f"; no effect: the operators compile to the same without {option}"
         first = comparison.first_different or comparison.unrepeated
         cause = explain(pairs, first, self.forward(EAGER), self.forward(GRAPH))
         return ModelCheck(
@@ -171,15 +175,14 @@ class _Checker:
         return ForwardFacts.model_validate(self.facts[name].get("forward", {}))
 
     def side_facts(self, name: str) -> SideFacts:
-        facts = self.facts[name]
-        return SideFacts.model_validate({field: facts[field] for field in SideFacts.model_fields})
+        return SideFacts.model_validate({f: self.facts[name][f] for f in SideFacts.model_fields})
 
     def run_sides(self, names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
         """Run each through all its turns, as many side by side as the memory allows."""
         self.turns_planned += len(names) * (1 + len(_TURNS))
         peaks = [facts.get("peak_rss_bytes") or 0 for facts in self.facts.values()]
-        small = max(peaks, default=0) < SMALL_SHARE * (read_available_bytes() or 0)
-        with ThreadPoolExecutor(MOST_PARALLEL if peaks and small else PARALLEL) as pool:
+        small = peaks and max(peaks) < SMALL_SHARE * (read_available_bytes() or 0)
+        with ThreadPoolExecutor(MOST_PARALLEL if small else PARALLEL) as pool:
             try:
                 pending = [pool.submit(self.run_side, name, wanted) for name in names]
                 return [future.result() for future in pending]
@@ -202,8 +205,7 @@ class _Checker:
         """The answer of a fresh worker of the run `name` to `run_isolated`."""
         self.turns_planned += 2
         calls = {"run_isolated": layer.model_dump(mode="json")}
-        _, answer = self.ask_worker(name, ISOLATED, {}, calls)
-        return answer
+        return list(self.ask_worker(name, ISOLATED, {}, calls))[1]
 
     def ask_worker(
         self, name: str, folder: str, wanted: Wanted, calls: Mapping[str, Dict[str, Any]]
@@ -220,12 +222,12 @@ class _Checker:
             checkpoint_step=max(1, pair.steps // 2),
             wanted=wanted,
             perturbation_seed=PERTURBED_SEEDS.get(name),
+            perturbation_ulps=pair.sides.ulps,
             seeded_draws=self.seeded_draws,
         )
         worker = self.launch(request.contender)
         self.workers.append(worker)
-        requests = {"start": request.model_dump(mode="json"), **calls}
-        for call, arguments in requests.items():
+        for call, arguments in {"start": request.model_dump(mode="json"), **calls}.items():
             message = f"{pair.workload.model}, {contender.name}: {call.replace('_', ' ')}"
             self.observe(message, self.turns_done, self.turns_planned)
             yield worker.ask(call, self.timeout_s, **arguments)
@@ -236,21 +238,19 @@ class _Checker:
         name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run  # of the same name and log
         if name in (EAGER, GRAPH):
             return self.pair.baseline if name == EAGER else self.pair.contender
-        update: Dict[str, Any] = {"name": name}
-        if name == REFERENCE:
-            update.update(mode=EAGER, dtype="float64", graph_options={})
+        exact = {"mode": EAGER, "dtype": "float64", "graph_options": {}}
+        update = {"name": name, **(exact if name == REFERENCE else {})}
         return self.pair.baseline.model_copy(update=update)
 
 
 def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
     """The document before the first model; asks OneFlow's BLAS for its kernel."""
-    now = datetime.now(timezone.utc)
     models = [plan.workload.model.replace(":", "-") for plan in plans]
     subject = models[0] if len(models) == 1 else f"{len(models)}-models"
     contender = Contender(name="eager", mode="eager")
     return CheckDocument(
         run_id=create_run_id("check", subject),
-        created=now.isoformat(timespec="seconds"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=describe_machine(),
         blas_kernel=RuntimeResolver().find_kernel(contender, contender.interpreter),
         oneflow=find_oneflow(contender.interpreter),

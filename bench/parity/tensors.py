@@ -27,6 +27,23 @@ EAGER, GRAPH = "eager", "graph"  # names of the two sides
 OUTPUT = "output"  # the name of the model's own output among its modules'
 STEPS = "train-steps"  # in the place of a module's name: the model with its loss and optimizer
 Wanted = Mapping[str, Sequence[str]]  # level -> names of tensors
+KERNEL_ULPS = 16  # a float32 kernel of another runtime may lose 4 of 24 bits
+
+
+class Sides(NamedTuple):
+    """The names of both sides, and the unit of rounding that they are held to, in 2^-23."""
+
+    eager: str = EAGER
+    graph: str = GRAPH
+    ulps: int = 1
+
+    def describe(self, side: str) -> str:
+        """A side in a sentence: eager mode, graph mode, or the contender's name."""
+        name = str(getattr(self, side))
+        return f"{name} mode" if name in (EAGER, GRAPH) else name
+
+
+MODES = Sides()
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,14 @@ class ContenderPair:
     dataset: Optional[Path]  # None: synthetic data
     baseline: Contender = Contender(name=EAGER, mode=EAGER)
     contender: Contender = Contender(name=GRAPH, mode=GRAPH)
+
+    @property
+    def sides(self) -> Sides:
+        """Other variables, devices or interpreters mean other kernels, which may be less exact."""
+        one, other = self.baseline, self.contender
+        fields = ("runtime", "env", "device", "python")
+        alike = all(getattr(one, name) == getattr(other, name) for name in fields)
+        return Sides(one.name, other.name, 1 if alike else KERNEL_ULPS)
 
 
 class SideRequest(BaseModel):
@@ -55,6 +80,7 @@ class SideRequest(BaseModel):
     checkpoint_step: int  # the step after which a checkpoint is kept and resumed
     wanted: Wanted
     perturbation_seed: Optional[int] = None  # of a perturbed run, see difference.py
+    perturbation_ulps: int = 1
     seeded_draws: bool = False  # random functions give the same numbers in both modes
 
 
@@ -171,13 +197,14 @@ class Pair(NamedTuple):
     def is_identical(self) -> bool:
         return self.eager.digest == self.graph.digest
 
-    def find_mismatch(self) -> Optional[str]:
+    def find_mismatch(self, sides: Sides = MODES) -> Optional[str]:
         """A missing tensor or another shape, in words; None if the values can be compared."""
         for mode in (GRAPH, EAGER):
             if getattr(self, mode).digest == MISSING_DIGEST:
-                return f"missing in {mode} mode"
+                return f"missing in {sides.describe(mode)}"
         if self.eager.shape != self.graph.shape:
-            return f"shape {self.eager.shape} in eager and {self.graph.shape} in graph mode"
+            ours, theirs = self.eager.shape, self.graph.shape
+            return f"shape {ours} in {sides.eager} and {theirs} in {sides.describe(GRAPH)}"
         return None
 
 

@@ -9,8 +9,9 @@ its levels and with facts of `SideFacts`. A worker that serves one layer takes `
 from __future__ import annotations
 
 import math
+import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 import numpy as np
 
@@ -60,11 +61,12 @@ class ParitySession:
         self._side = request.model_copy(update={"workload": workload})
         self._dataset = load_dataset(request.dataset) if request.dataset else None
         self._observer = Observer(request.wanted)
-        self._collector = Collector(self._observer, request.contender.mode)
+        contender = request.contender
+        self._collector = Collector(self._observer, contender.mode, contender.graph_options)
         # the observed step is not split into parts; the resumed run is
         self._job = self._prepare(workload.model_copy(update={"accumulation_steps": 1}))
         if seed is not None:
-            move_weights(self._job.model, seed)
+            move_weights(self._job.model, seed, request.perturbation_ulps)
         self._collector.note_initial(self._job)
         return self._answer(environment=describe_environment(flow))
 
@@ -121,15 +123,13 @@ class ParitySession:
 
     def resume(self, request: Answer) -> Answer:
         """A fresh job resumes from the checkpoint and runs as `bench eager|graph` run it."""
-        from ..training.modes import ModeSetting, create_mode
         from .observe import mean_loss
 
         side, done = self._side, self._side.checkpoint_step
         assert self._checkpoint is not None
         weights, optimizer = self._checkpoint
         self._job = self._prepare(side.workload)
-        setting = ModeSetting(side.workload, side.contender, side.steps_per_epoch)
-        self._mode = create_mode(self._job, setting)
+        self._mode = self._create_mode(self._job)
         self._mode.compile_eval()  # before the weights are loaded, as a graph that serves does
         load_state(self._job.model, weights)
         self.restore_optimizer(optimizer, done)
@@ -148,7 +148,31 @@ class ParitySession:
             compile_s=compile_s if self._mode.graph_ops else None,
             graph_ops=self._mode.graph_ops,
             op_names=self._mode.list_op_names(),
+            idle_options=self._list_idle_options(),
         )
+
+    def _create_mode(self, job: Job, without: str = "") -> Mode:
+        """The contender's mode, without one of its graph options."""
+        from ..training.modes import ModeSetting, create_mode
+
+        side = self._side
+        kept = {name: v for name, v in side.contender.graph_options.items() if name != without}
+        contender = side.contender.model_copy(update={"graph_options": kept})
+        return create_mode(job, ModeSetting(side.workload, contender, side.steps_per_epoch))
+
+    def _list_idle_options(self) -> List[str]:
+        """Graph options without which the train graph compiles to the same operators."""
+
+        def list_ops(mode: Mode) -> List[str]:
+            return [re.sub(r"\d+", "", name) for name in mode.list_op_names()]  # they are numbered
+
+        idle = []
+        for option in self._side.contender.graph_options:
+            other = self._create_mode(self._prepare(self._side.workload), option)
+            other.compile_train()
+            if list_ops(other) == list_ops(self._mode):
+                idle.append(option)
+        return idle
 
     def restore_optimizer(self, optimizer: Dict[str, np.ndarray], step: int) -> None:
         """Give the resumed mode its optimizer's tensors; a study may lose them."""

@@ -146,7 +146,7 @@ class GraphMode:
 
     def list_op_names(self) -> List[str]:
         names = [name for name, _ in list_compiled_ops(self._train_graph)]
-        return [name[len(MODEL_PREFIX) :] for name in names if name.startswith(MODEL_PREFIX)]
+        return [name[len(MODEL_PREFIX) * name.startswith(MODEL_PREFIX) :] for name in names]
 
     def _example(self, feed: Feed) -> Tuple[flow.Tensor, ...]:
         """Tensors of a batch's shape and type, for compiling without taking a batch."""

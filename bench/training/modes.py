@@ -62,7 +62,7 @@ class Mode(Protocol):
         """Continue at update `step`; only before anything is compiled."""
 
     def list_op_names(self) -> List[str]:
-        """Names of the compiled operators; they begin with their module's path."""
+        """Names of the compiled operators; a model's begin with their module's path."""
 
 
 class ModeClass(Protocol):

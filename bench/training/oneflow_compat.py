@@ -62,16 +62,16 @@ def list_compiled_ops(graph: nn.Graph) -> List[Tuple[str, str]]:
     return [(str(op.name), _op_type(op)) for op in graph._compiled_graph_proto.net.op]
 
 
-def list_unshared_draws(graph: nn.Graph, objective: nn.Module) -> List[Tuple[str, str]]:
+def list_unshared_draws(graph: nn.Graph, module: nn.Module, prefix: str) -> List[Tuple[str, str]]:
     """(path in the graph, type) of each operator whose random numbers eager mode draws otherwise.
 
-    `objective` is the graph's attribute of that name. An `nn.Dropout` that is called once draws
-    alike in both modes, from a generator of its own.
+    `prefix` is before the names of `module`'s parts in the graph. An `nn.Dropout` that is called
+    once draws alike in both modes, from a generator of its own.
     """
     drawing = [(name, kind) for name, kind in list_compiled_ops(graph) if kind in RANDOM_OPS]
     drawn = [(name.rsplit("-", 2)[0], kind) for name, kind in drawing]
     paths = [path for path, _ in drawn]
-    dropouts = {f"objective.{n}" for n, m in objective.named_modules() if type(m) is nn.Dropout}
+    dropouts = {prefix + n for n, m in module.named_modules() if type(m) is nn.Dropout}
     return [(p, kind) for p, kind in drawn if p not in dropouts or paths.count(p) > 1]
 
 

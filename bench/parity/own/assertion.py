@@ -15,14 +15,23 @@ import warnings
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
+import numpy as np
 import oneflow as flow
 from oneflow import nn
 
 from ...errors import InputError, WorkerError, WorkerTimeout
 from ...worker.process import WorkerProcess, create_worker_command, describe_exit
+from ..causes import (
+    ForwardFacts,
+    conclude_seeded,
+    describe_cause,
+    explain,
+    explain_draws,
+    name_gradient_layer,
+)
 from ..judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
-from ..result import LevelResult
-from ..tensors import Entry, Wanted
+from ..result import Cause, LevelResult
+from ..tensors import Entry, Pair, Wanted
 from .assertion_worker import FAILED, FIRST_STAGE, STAGE, AssertionSession, RunRequest
 from .snapshot import Snapshot, keep_generators, take_snapshot
 
@@ -36,12 +45,15 @@ SUBSTITUTE_SEED = 3  # of the perturbed run that takes the place of a reference 
 class ParityError(AssertionError):
     """The modes differ, one does not repeat itself, or one could not run.
 
-    `levels` has the result of each level; it is empty if a mode could not run.
+    `levels` has the result of each level; it is empty if a mode could not run. `cause` says why
+    the modes differ, as far as the evidence tells.
     """
 
-    def __init__(self, message: str, levels: Sequence[LevelResult] = ()) -> None:
+    def __init__(
+        self, message: str, levels: Sequence[LevelResult] = (), cause: Optional[Cause] = None
+    ) -> None:
         super().__init__(message)
-        self.levels = list(levels)
+        self.levels, self.cause = list(levels), cause
 
 
 def assert_parity(
@@ -77,14 +89,24 @@ def assert_parity(
             f"batch is a {type(batch).__name__} and a pair is expected; give (inputs, labels), or "
             "(inputs,) for a loss without labels"
         )
+    if _holds_array(batch):
+        raise ValueError("batch holds a numpy.ndarray and takes tensors; give flow.tensor(array)")
     snapshot = take_snapshot(model, loss, tuple(batch), create_optimizer or create_default)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with _Host(snapshot, folder, steps, timeout_s) as host:
-            eager, graph = host.run([EAGER, GRAPH], {})
-            comparison = Comparison(eager, graph, str(flow.__version__))
-            comparison.settle(host.run, folder)
-    return conclude(comparison)
+            comparison, pairs = host.compare()
+            drawn = find_draws(comparison, host.facts[GRAPH])
+            if drawn is not None and host.is_apart:
+                host.seeds_draws = True  # a fault may hide behind the noise
+                comparison, pairs = host.compare()
+    return conclude(comparison, pairs, host.facts[EAGER], host.facts[GRAPH], drawn)
+
+
+def _holds_array(nest: Any) -> bool:
+    parts = nest.values() if isinstance(nest, dict) else nest
+    is_nest = isinstance(nest, (dict, tuple, list))
+    return isinstance(nest, np.ndarray) or (is_nest and any(map(_holds_array, parts)))
 
 
 def create_default(model: nn.Module) -> flow.optim.Optimizer:
@@ -92,17 +114,39 @@ def create_default(model: nn.Module) -> flow.optim.Optimizer:
     return flow.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 
-def conclude(comparison: Comparison) -> List[LevelResult]:
-    """The levels of a comparison without a difference, else ParityError."""
+def find_draws(comparison: Comparison, graph: ForwardFacts) -> Optional[Cause]:
+    """The cause of a difference that random numbers may have made."""
+    differs = graph.random_ops and comparison.first_different is not None
+    return explain_draws(graph.random_ops) if differs else None
+
+
+def conclude(
+    comparison: Comparison,
+    pairs: Sequence[Pair],
+    eager: ForwardFacts,
+    graph: ForwardFacts,
+    drawn: Optional[Cause],
+) -> List[LevelResult]:
+    """The levels of a comparison without a difference, else ParityError.
+
+    `pairs` are all tensors. `drawn` is the cause of the noise before the draws were made equal.
+    """
     verdict, reason = comparison.conclude()
-    if verdict == "inconclusive":
-        raise ParityError(f"parity cannot be told, since {reason}", comparison.levels)
-    for level in comparison.levels:
-        if level.verdict == "different":
-            raise ParityError(
-                f"the graph is not the eager model; at the level '{level.level}' {level.reason}",
-                comparison.levels,
-            )
+    different = comparison.first_different
+    cause = explain(pairs, different or comparison.unrepeated, eager, graph)
+    if different is not None:
+        level = next(level for level in comparison.levels if level.first_different is not None)
+        reason = f"at the level '{level.level}' {level.reason}"
+        layer = name_gradient_layer(different.name, different.kind, eager)
+        reason += f"; the modes begin to differ in the backward pass of {layer}" * bool(layer)
+    if cause is not None:
+        reason += f"; {describe_cause(cause)}"
+    if drawn is not None:
+        verdict, reason = conclude_seeded(drawn, verdict, reason, graph)
+    if verdict in ("different", "inconclusive"):
+        opening = {"different": "the graph is not the eager model;"}
+        text = opening.get(verdict, "parity cannot be told, since")
+        raise ParityError(f"{text} {reason}", comparison.levels, cause or drawn)
     return comparison.levels
 
 
@@ -113,6 +157,24 @@ class _Host:
         self._snapshot, self._folder = snapshot, folder
         self._steps, self._timeout_s = steps, timeout_s
         self._worker: Optional[WorkerProcess] = None
+        self.seeds_draws = False
+        self.facts: Dict[str, ForwardFacts] = {}  # by run
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the runs have a process of their own."""
+        return self._worker is not None
+
+    def compare(self) -> Tuple[Comparison, Sequence[Pair]]:
+        """The judged comparison and all pairs; noisy draws are judged by their digests alone."""
+        eager, graph = self.run([EAGER, GRAPH], {})
+        comparison = Comparison(eager, graph, str(flow.__version__))
+        pairs = comparison.pairs
+        if self.facts[GRAPH].random_ops:
+            comparison.judge()
+        else:
+            comparison.settle(self.run, self._folder)
+        return comparison, pairs
 
     def __enter__(self) -> _Host:
         reason = self._snapshot.reason or self._start()
@@ -158,13 +220,14 @@ class _Host:
             steps=self._steps,
             wide=name == REFERENCE,
             seed=PERTURBED_SEEDS.get(name),
+            seeded_draws=self.seeds_draws,
             wanted={level: list(names) for level, names in wanted.items()},
             folder=self._folder / name,
         )
         request.folder.mkdir(exist_ok=True)
         (request.folder / STAGE).write_text(FIRST_STAGE)
         answer = self._ask(request)
-        if FAILED in answer:
+        if FAILED in answer and request.wide:
             warnings.warn(
                 f"the float64 reference cannot run ({answer[FAILED]}), so a run with perturbed "
                 "weights takes its place",
@@ -172,6 +235,10 @@ class _Host:
             )
             changes = {"wide": False, "seed": SUBSTITUTE_SEED}
             answer = self._ask(request.model_copy(update=changes))
+        if FAILED in answer:
+            stage = (request.folder / STAGE).read_text()
+            raise ParityError(f"{request.mode} mode failed in {stage}: {answer[FAILED]}")
+        self.facts[name] = ForwardFacts.model_validate(answer["forward"])
         return [Entry.model_validate(entry) for entry in answer["entries"]]
 
     def _ask(self, request: RunRequest) -> Dict[str, Any]:

@@ -5,6 +5,7 @@ The controller asks `load`, and then `run` for each run. One process has all run
 
 from __future__ import annotations
 
+import functools
 import random
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -23,8 +24,10 @@ from ...training.losses import Objective
 from ...training.nest import apply, flatten
 from ...training.oneflow_compat import create_padding_operator, runs_in_graph
 from ...training.optimizers import capture_graph_state, restore_graph_state
-from ...worker.protocol import main
+from ...training.seeded_draws import SeededDraws
+from ...worker.protocol import clean_message, main
 from .. import result as levels
+from ..causes import ForwardFacts, explain_refusal
 from ..difference import move_optimizer, move_weights
 from ..isolated_layer import is_graph
 from ..observe import Checkpoint, Collector, mean_loss, observe_eval
@@ -32,7 +35,7 @@ from ..tensors import Entry, Observer
 from ..worker import load_state
 from .snapshot import Snapshot, summarize_error
 
-FAILED = "failed"  # in the answer of a reference that cannot run: the reason
+FAILED = "failed"  # in the answer of a run that raised an error: the reason
 STAGE = "stage"  # file in a run's folder with the stage that it is in; the first is FIRST_STAGE
 FIRST_STAGE = "making the optimizer"
 _LOSS = "loss."  # before the names of the loss's own tensors
@@ -46,6 +49,7 @@ class RunRequest(BaseModel):
     steps: int
     wide: bool
     seed: Optional[int]
+    seeded_draws: bool  # random functions give the same numbers in both modes
     wanted: Dict[str, List[str]]
     folder: Path  # for the values of the `wanted` tensors
 
@@ -67,18 +71,20 @@ class AssertionSession:
         return {}
 
     def run(self, request: RunRequest) -> Dict[str, Any]:
-        """The entries of a run, or with FAILED the reason why the reference cannot run."""
+        """The entries and the facts of a run, or with FAILED the reason why it cannot be."""
         assert self._snapshot is not None
         try:
-            entries = _run(self._snapshot, request)
+            entries, forward = _run(self._snapshot, request)
+        except InputError:
+            raise
         except Exception as error:
-            if not request.wide or isinstance(error, InputError):
-                raise
-            return {FAILED: summarize_error(error)}
-        return {"entries": [entry.model_dump() for entry in entries]}
+            refusal = None if request.wide else explain_refusal(error, request.mode)
+            return {FAILED: refusal or f"{type(error).__name__}: {clean_message(str(error))}"}
+        dumped = [entry.model_dump() for entry in entries]
+        return {"entries": dumped, "forward": forward.model_dump()}
 
 
-def _run(snapshot: Snapshot, request: RunRequest) -> List[Entry]:
+def _run(snapshot: Snapshot, request: RunRequest) -> Tuple[List[Entry], ForwardFacts]:
     observer = Observer(request.wanted)
     collector = Collector(observer, request.mode)
     compiling = "compiling or running " if is_graph(request.mode) else ""
@@ -108,7 +114,12 @@ def _run(snapshot: Snapshot, request: RunRequest) -> List[Entry]:
         begin(f"{compiling}the steps resumed from a checkpoint")
         _note_resumed(collector, _create_job(snapshot, request), request, checkpoint)
     observer.write(request.folder)
-    return observer.take()
+    return observer.take(), collector.facts
+
+
+@functools.lru_cache(maxsize=None)
+def _replace_draws() -> SeededDraws:
+    return SeededDraws()
 
 
 def _create_job(snapshot: Snapshot, request: RunRequest) -> Job:
@@ -118,6 +129,8 @@ def _create_job(snapshot: Snapshot, request: RunRequest) -> Job:
     copies = snapshot.load(flow.float64 if request.wide else None)
     model, criterion, batch, create_optimizer = copies
     objective = _NestObjective(model, criterion)
+    if request.seeded_draws:
+        _replace_draws().restart_with(model)
     inputs, labels = (*batch, None)[:2]
     optimizer, scheduler = split_optimizer(create_optimizer(model), objective)
     if request.seed is not None:
@@ -164,7 +177,13 @@ class _NestObjective(Objective):
                 f"the loss gave a {type(found).__name__} with tensors of shapes {shapes}; give one "
                 "number as a tensor, such as a mean, or a nest of such"
             )
-        return sum(losses[1:], losses[0])
+        total = sum(losses[1:], losses[0])
+        if not total.is_lazy and not total.requires_grad:
+            raise InputError(
+                "the loss has no gradient, so nothing would be trained; give a loss that depends "
+                "on a trainable parameter, and is not detached or an integer"
+            )
+        return total
 
 
 class _NestGraph(TrainGraph):

@@ -8,21 +8,23 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from ...training.oneflow_compat import list_unshared_draws
 from ...training.optimizers import capture_eager_state, capture_graph_state
 from .. import result as levels
+from ..causes import ForwardFacts
 from ..difference import move_optimizer, move_weights
 from ..isolated_layer import list_tensors
 from ..judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from ..observe import Collector, mean_loss
 from ..result import LevelResult
 from ..tensors import Entry, Observer, Wanted
-from .assertion import SUBSTITUTE_SEED, conclude
+from .assertion import SUBSTITUTE_SEED, conclude, find_draws
 
 
 @dataclass
@@ -64,19 +66,30 @@ def assert_loop_parity(
         folder = Path(temporary)
 
         def run(names: Sequence[str], wanted: Wanted) -> List[List[Entry]]:
-            return [_run(name, create[name](), steps, wanted, folder / name) for name in names]
+            loops = ((name, create[name]()) for name in names)
+            return [_run(name, loop, steps, wanted, folder / name, draws) for name, loop in loops]
 
         graphs = dict.fromkeys((GRAPH, GRAPH + AGAIN), create_graph)
         eagers = (EAGER, EAGER + AGAIN, REFERENCE, *PERTURBED_SEEDS)
         create = {**dict.fromkeys(eagers, create_eager), **graphs}
+        draws: List[Tuple[str, str]] = []
         eager, graph = run([EAGER, GRAPH], {})
         comparison = Comparison(eager, graph, str(flow.__version__))
+        pairs, facts = comparison.pairs, ForwardFacts(random_ops=list(dict.fromkeys(draws)))
         comparison.settle(run, folder)
-    return conclude(comparison)
+    drawn = find_draws(comparison, facts)
+    return conclude(comparison, pairs, ForwardFacts(), facts, drawn)
 
 
-def _run(name: str, loop: Loop, steps: int, wanted: Wanted, folder: Path) -> List[Entry]:
-    """The entries of one run; wanted values go to `folder`."""
+def _run(
+    name: str,
+    loop: Loop,
+    steps: int,
+    wanted: Wanted,
+    folder: Path,
+    draws: List[Tuple[str, str]],
+) -> List[Entry]:
+    """The entries of one run; wanted values go to `folder`, a graph's noisy draws to `draws`."""
     seed = {**PERTURBED_SEEDS, REFERENCE: SUBSTITUTE_SEED}.get(name)
     if seed is not None:
         move_weights(loop.model, seed)
@@ -100,6 +113,9 @@ def _run(name: str, loop: Loop, steps: int, wanted: Wanted, folder: Path) -> Lis
     for suffix, tensor in list_tensors(loop.evaluate() if loop.evaluate else None):
         value = np.array(tensor.numpy())
         observer.add(levels.VALIDATION, f"evaluation{suffix}", "evaluation", value)
+    if loop.graph is not None:
+        prefix = _find_prefix(loop.graph, loop.model)
+        draws += list_unshared_draws(loop.graph, loop.model, prefix)
     observer.write(folder)
     return observer.take()
 

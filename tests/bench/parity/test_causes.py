@@ -102,12 +102,9 @@ def test_a_refusal_has_the_users_line():
     ],
 )
 def test_equal_draws_never_give_a_pass(seeded, left, verdict, words):
-    facts = dict(model="m", workload={}, steps=2, reproducible=True)
     cause = Cause(kind="random operator", sentence="drawn", remedy="none")
-    check = result.ModelCheck(verdict="different", reason="noise", cause=cause, **facts)
-    second = result.ModelCheck(verdict=seeded, reason="all equal", **facts)
-    found = conclude_seeded(check, second, ForwardFacts(random_ops=left))
-    assert found.verdict == verdict and words in found.reason
+    found, reason = conclude_seeded(cause, seeded, "all equal", ForwardFacts(random_ops=left))
+    assert found == verdict and words in reason
 
 
 @pytest.mark.oneflow

@@ -8,6 +8,7 @@ import pytest
 from oneflow import nn
 
 from oneflow_bench.bench.config import Contender, Workload
+from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity.observe import (
     create_observed,
     observe_eval,
@@ -74,6 +75,14 @@ def test_a_module_called_twice_has_two_outputs_and_a_later_overwrite_is_not_seen
         scaled, rectified = outputs[1][2], outputs[2][2]
         assert np.array_equal(np.maximum(scaled, 0), rectified) and scaled.min() < 0
     assert "forward" not in model.relu.__dict__
+
+
+def test_graph_options_hold_in_the_observed_graphs():
+    job = create("lenet")
+    observed = create_observed("graph", job, {"enable_amp": True})
+    assert observed._graph.config.proto.enable_auto_mixed_precision
+    with pytest.raises(InputError, match="unknown graph option"):
+        observe_eval("graph", job.objective, flow.ones(1, 3, 32, 32), {"allow_nothing": True})
 
 
 def test_modules_are_as_before_also_after_an_error():

@@ -42,6 +42,7 @@ class Script:
         self.isolated: Any = None  # outputs of an isolated layer: eager, graph, reference
         self.seeded: Dict[Any, Any] = {}  # in place of `values` where draws are seeded
         self.forward: Dict[str, Any] = {}  # the graph's facts beside tensors
+        self.idle: List[str] = []  # graph options
 
     def value(self, key: Any, run: str) -> Any:
         given = self.values[key]
@@ -83,7 +84,13 @@ class Worker:
                 "losses": [2.0, 1.0],
                 "forward": self._script.forward if self._run.startswith("graph") else {},
             },
-            "resume": {"resumed_losses": [1.0], "compile_s": 0.5, "graph_ops": 7, "op_names": []},
+            "resume": {
+                "resumed_losses": [1.0],
+                "compile_s": 0.5,
+                "graph_ops": 7,
+                "op_names": [],
+                "idle_options": self._script.idle,
+            },
             "validate": {
                 "accuracy": 0.5,
                 "validation_loss": 1.5,
@@ -132,6 +139,13 @@ def test_modes_that_agree_are_run_once(tmp_path):
     assert "bitwise equal" in found.reason and found.steps == 4
     assert found.graph.compile_s == 0.5 and found.graph.graph_ops == 7
     assert found.eager.losses == [2.0, 1.0] and found.duration_s > 0
+
+
+def test_graph_options_that_change_nothing_are_named_beside_the_verdict(tmp_path):
+    script = Script()
+    script.idle = ["enable_amp"]
+    reason = check(tmp_path, script).reason
+    assert reason.endswith("no effect: the operators compile to the same without enable_amp")
 
 
 def test_a_difference_brings_the_reference_and_both_modes_again(tmp_path):
@@ -210,6 +224,25 @@ def test_any_pair_is_checked_beside_the_baseline_in_float64(tmp_path):
     assert (perturbed["mode"], perturbed["dtype"]) == ("graph", "float32")
     parts = {run: request["workload"]["accumulation_steps"] for run, request in launched.items()}
     assert parts["graph"] == 2 and parts["eager"] == parts["reference"] == 1
+
+
+@pytest.mark.parametrize(
+    "factor, verdict", [(1 + 8 * 2.0**-23, "equal within rounding"), (1.0001, "different")]
+)
+def test_kernels_of_another_runtime_may_lose_four_bits_and_no_more(tmp_path, factor, verdict):
+    values = dict(eager=EAGER, graph=EAGER * np.float32(factor), reference=TRUTH)
+    script, ulps = Script(forward__conv=values), set()
+    stock = Contender(name="stock", mode="eager", runtime="stock")
+    pair = ContenderPair(create_plan(dict(FLAGS)).workload, 2, 4, None, contender=stock)
+
+    class Noting(Worker):
+        def ask(self, call, timeout_s, **request):
+            ulps.add(request.get("perturbation_ulps", 16))
+            return super().ask(call, timeout_s, **request)
+
+    found = check_pair(pair, tmp_path, 10.0, lambda *at: None, lambda contender: Noting(script))
+    assert found.verdict == verdict and ulps == {16}
+    assert ("stock error" in found.reason) == (verdict == "different")
 
 
 def test_a_difference_that_is_past_all_rounding_needs_no_perturbed_runs(tmp_path):

@@ -18,11 +18,11 @@ from oneflow_bench.bench.plan.modes import MODES, ModeSpec
 pytestmark = pytest.mark.oneflow
 
 
-def create_side(folder, mode="graph"):
+def create_side(folder, mode="graph", **options):
     (plan,) = create_check_plans(["lenet"], {})
     return SideRequest(
         workload=plan.workload,
-        contender=Contender(name=mode, mode=mode),
+        contender=Contender(name=mode, mode=mode, graph_options=options),
         steps_per_epoch=plan.steps_per_epoch,
         dataset=None,
         folder=folder / "values",
@@ -60,6 +60,14 @@ def test_a_refused_layer_is_not_run_and_the_answer_has_the_reason(session, tmp_p
     layer = request(tmp_path, "features.0 (call 9)")
     assert session.run_isolated(layer) == {"refused": "features.0 (call 9) was not called"}
     assert not layer.output.exists()
+
+
+def test_graph_options_that_leave_the_operators_as_they_were_are_listed(tmp_path):
+    session = ParitySession()
+    session.start(create_side(tmp_path, enable_amp=True, allow_fuse_model_update_ops=True))
+    session.first_step({})
+    session.train({})
+    assert session.resume({})["idle_options"] == ["enable_amp"]
 
 
 def test_a_third_mode_is_not_taken_for_graph_mode(monkeypatch, tmp_path):

@@ -48,6 +48,11 @@ class TrainGraph(nn.Graph):
         return loss, create_padding_operator()
 
 
+class Noise(nn.Module):
+    def forward(self, x):
+        return nn.functional.dropout(x, 0.5)
+
+
 class Trainer:
     """Both loops of a user, with a fault that is written into both alike."""
 
@@ -57,6 +62,8 @@ class Trainer:
     def create_model(self):
         flow.manual_seed(0)
         model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+        if self.fault == "draws":
+            model.add_module("noise", Noise())
         return model, self.create_optimizer(model)
 
     def change(self, number, model, optimizer):
@@ -145,6 +152,11 @@ def test_what_a_graph_does_not_do_is_found(create_optimizer, fault, message):
 def test_a_change_that_the_graph_does_not_see_is_found():
     with pytest.raises(ParityError, match="level 'loss curve' losses to step 3 differs"):
         compare(create_sgd, "data")
+
+
+def test_random_draws_are_recognised():
+    with pytest.raises(ParityError, match="cannot be told, random operator.*in network.noise"):
+        compare(create_sgd, "draws")
 
 
 def test_loops_that_start_with_other_weights_are_no_comparison():
