@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional
 
 import numpy as np
 
 from ..config import Workload
-from ..errors import InputError
 from ..record.checkpoint import digest_state
 from ..record.machine import read_peak_rss_bytes
 from ..worker.protocol import main
+from ..worker.refusal import explain_refusals
 from ..worker.session import check_device, describe_environment
 from . import result as levels
-from .causes import explain_refusal
 from .difference import move_clip_norm, move_learning_rate, move_weights
 from .tensors import STEPS, LayerCall, LayerRequest, Observer, SideRequest
 
@@ -89,27 +87,17 @@ class ParitySession:
         return create_job(workload, self._dataset, steps, contender.device, contender.dtype)
 
     def eval_forward(self, request: Answer) -> Answer:
-        with self._explain_refusal():
+        with self._explain_refusals():
             self._collector.note_eval_forward(self._job)
         return self._answer()
 
     def first_step(self, request: Answer) -> Answer:
-        with self._explain_refusal():
+        with self._explain_refusals():
             self._collector.note_first_step(self._job)
         return self._answer()
 
-    @contextmanager
-    def _explain_refusal(self) -> Iterator[None]:
-        """Raise InputError for an error that a line of the model's led to."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            reason = explain_refusal(error, self._side.contender.mode)
-            if reason is None:
-                raise
-            raise InputError(f"{self._side.workload.model}: {reason}") from error
+    def _explain_refusals(self) -> ContextManager[None]:
+        return explain_refusals(self._side.workload.model, self._side.contender.mode)
 
     def train(self, request: Answer) -> Answer:
         """Take all steps, and keep the content of a checkpoint on the way."""

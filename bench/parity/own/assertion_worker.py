@@ -26,8 +26,9 @@ from ...training.oneflow_compat import create_padding_operator, runs_in_graph
 from ...training.optimizers import capture_graph_state, restore_graph_state
 from ...training.seeded_draws import SeededDraws
 from ...worker.protocol import clean_message, main
+from ...worker.refusal import explain_refusal
 from .. import result as levels
-from ..causes import ForwardFacts, explain_refusal
+from ..causes import ForwardFacts
 from ..difference import move_optimizer, move_weights
 from ..isolated_layer import is_graph
 from ..observe import Checkpoint, Collector, mean_loss, observe_eval

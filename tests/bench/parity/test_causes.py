@@ -15,11 +15,11 @@ from oneflow_bench.bench.parity.causes import (
     ForwardFacts,
     conclude_seeded,
     explain,
-    explain_refusal,
     name_gradient_layer,
 )
 from oneflow_bench.bench.parity.result import Cause, load_check
 from oneflow_bench.bench.parity.tensors import Entry, pair_entries
+from oneflow_bench.bench.worker.refusal import explain_refusal
 
 HERE = Path(__file__).parent
 NOTHING = ForwardFacts()
