@@ -15,6 +15,7 @@ import pytest
 from rank_faults import is_free, read_address, read_environment, read_pids
 
 from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.distributed.own_network import SHARED, VARIABLE
 from oneflow_bench.bench.distributed.placement import CORES as CORES_VARIABLE
 from oneflow_bench.bench.distributed.placement import divide_cores
 from oneflow_bench.bench.distributed.starting import create_launcher
@@ -58,6 +59,13 @@ def wait_until_gone(tag, limit_s=10.0):
     return read_pids(tag)
 
 
+def list_listening(process):
+    """The inodes of the listening TCP sockets in the network of a process."""
+    tables = [Path(f"/proc/{process}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A"}
+
+
 @pytest.mark.oneflow
 def test_two_ranks_train_one_model_and_leave_nothing(tmp_path):
     tag = "test two ranks"
@@ -66,10 +74,14 @@ def test_two_ranks_train_one_model_and_leave_nothing(tmp_path):
         address = read_address(read_pids(tag)[0])
         prepared = group.ask("prepare", 120)
         trained = group.ask("train", 60, steps=3)
+        listened = {network: list_listening(network) for network in (read_pids(tag)[0], "self")}
         group.ask("end", 60)
     finally:
         group.close()
     assert prepared["rank_cores"] == CORES
+    own, host = listened.values()
+    permitted = subprocess.run(["unshare", "--user", "--net", "true"]).returncode == 0
+    assert own and own.isdisjoint(host) == permitted
     assert len(trained["rank_durations_s"]) == 2
     assert trained["losses"][2] < trained["losses"][0]
     assert read_pids(tag) == []
@@ -108,7 +120,10 @@ def test_a_controller_that_is_killed_leaves_no_rank(tmp_path):
     assert wait_until_gone(tag) == []
 
 
-def test_a_port_that_somebody_took_is_one_sentence_before_oneflow_is_imported(tmp_path):
+def test_a_port_that_somebody_took_is_one_sentence_before_oneflow_is_imported(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv(VARIABLE, "host")
     tag = "test port"
     group = start(tmp_path, create_contender(tag))
     try:
@@ -122,6 +137,7 @@ def test_a_port_that_somebody_took_is_one_sentence_before_oneflow_is_imported(tm
     finally:
         group.close()
     assert read_pids(tag) == []
+    assert SHARED in (tmp_path / "logs" / "ddp.rank-0.log").read_text()
 
 
 def read_rank_variables(tmp_path, monkeypatch, contender, user=None):
@@ -176,7 +192,7 @@ def test_what_works_on_one_process_refuses_several_ranks(tmp_path):
 
 
 def test_the_controller_of_ranks_imports_no_oneflow():
-    modules = ("starting", "machines.coordinator", "machines.join_run")
+    modules = ("starting", "own_network", "cluster")
     code = "".join(f"import oneflow_bench.bench.distributed.{name}\n" for name in modules)
     code += "import sys; sys.exit('oneflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
