@@ -164,8 +164,10 @@ def _remove_abandoned(folder: Path) -> None:
             os.close(lock)
 
 
-def check_target(target: Path) -> None:
-    """Raise DataError if a dataset cannot be written to `target`."""
+def check_target(target: Path, source: Optional[Path] = None) -> None:
+    """Raise DataError if a dataset made of `source` cannot be written to `target`."""
+    if source and source.resolve() in target.resolve().parents:
+        raise DataError(f"{target} lies in {source}, which is read; name a folder outside of it")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(
             f"{target} exists already and is not empty; remove it or name another folder"
