@@ -17,7 +17,6 @@ from ..worker.messages import Launcher, Worker
 from ..worker.process import create_worker_command
 from .group import RankGroup, RankProcess
 from .merging import merge_answers
-from .own_network import SHARED, OwnNetwork
 from .placement import (
     LOOPBACK,
     RANK,
@@ -27,7 +26,7 @@ from .placement import (
     divide_cores,
     divides_threads,
 )
-from .rendezvous import PortReservation
+from .rendezvous import SHARED, OwnNetwork, PortReservation
 
 if TYPE_CHECKING:
     from .cluster import Cluster
