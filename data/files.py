@@ -7,25 +7,36 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Tuple
 
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a file to read. Raises OSError, with a reason, also for all but regular files."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", closefd=True)
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise OSError(errno.EINVAL, "it is a pipe or a device and no regular file")
+    return os.fdopen(_open_regular(path)[0], "rb")
 
 
 def read_regular(path: Path, most: int) -> bytes:
     """The bytes of a regular file. Raises OSError, with a reason, also above `most` bytes."""
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
+    descriptor, size = _open_regular(path)
+    try:
         if size > most:
             raise OSError(errno.EFBIG, f"it has {size} bytes and at most {most} are read")
-        return file.read(most)
+        data = os.read(descriptor, size)
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _open_regular(path: Path) -> Tuple[int, int]:
+    """The descriptor of a regular file, and its size in bytes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode):
+        return descriptor, found.st_size
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is a pipe or a device and no regular file")
 
 
 def digest_file(path: Path) -> str:

@@ -31,13 +31,13 @@ from .pictures import (
     convert_file,
     convert_to_rgb,
     encode_jpeg,
-    is_picture,
+    is_picture_name,
 )
 from .writer import Description, Sample, check_target, write_dataset
 
 _SHUFFLE_SEED = 0
-_CHUNK = 32
-_CHUNKS_PER_WORKER = 4  # under way; bounds memory
+_CHUNK = 64
+_CHUNKS_PER_WORKER = 2  # under way; bounds memory
 _PR_SET_PDEATHSIG = 1
 _DIGIT_SIDE = 32
 _DIGIT_PARTS = 2
@@ -49,7 +49,7 @@ _SOURCE = (
     "Repository, CC BY 4.0; as in sklearn.datasets.load_digits, enlarged from 8 x 8"
 )
 
-Labelled = Tuple[Path, int]
+Labelled = Tuple[str, int]  # path and label
 Converted = Union[Sample, str]  # a sentence for a file that cannot be read
 Convert = Callable[[Sequence[Labelled]], List[Converted]]
 Note = Callable[[str], None]
@@ -61,7 +61,6 @@ def import_imagefolder(
     parts: int = 4,
     workers: Optional[int] = None,
     quality: int = DEFAULT_QUALITY,
-    max_side: Optional[int] = None,
     on_progress: Optional[Progress] = None,
     skip_unreadable: bool = False,
     on_note: Note = lambda sentence: None,
@@ -69,17 +68,17 @@ def import_imagefolder(
     """Convert a folder in ImageNet's layout (`validation/` serves for `val/`) into OFRecord.
 
     Classes are the folders of train/ in sorted order; hidden folders and files are left out. RGB
-    JPEGs are stored as they are; any other picture, and one above `max_side` pixels, is converted
-    and encoded at `quality`. Pictures are shuffled once with a fixed seed; the result does not
-    depend on `workers` (processes; default: one a core). `on_note` gets a sentence for each file
-    that `skip_unreadable` left out and each class without pictures to validate on. Raises DataError
-    for a missing split, a class without training pictures or with validation ones alone, a target
-    that is not empty, and for unreadable pictures, with all of them.
+    JPEGs are stored as they are; any other picture is converted and encoded at `quality`. Pictures
+    are shuffled once with a fixed seed; the result does not depend on `workers` (processes;
+    default: one a core). `on_note` gets a sentence for each file that `skip_unreadable` left out
+    and each class without pictures to validate on. Raises DataError for a missing split, a class
+    without training pictures or with validation ones alone, a target that is not empty, and for
+    unreadable pictures, with all of them.
     """
     root, target = Path(folder), Path(out_dir)
     check_target(target)
-    classes, train, val = _list_pictures(root, on_note)
-    convert = partial(_convert_chunk, quality=quality, max_side=max_side)
+    classes = _list_classes(root)
+    convert = partial(_convert_chunk, quality=quality)
     description = Description(root.resolve().name, classes, quality, source="imagefolder")
     processes = workers or len(os.sched_getaffinity(0))
     spawn = multiprocessing.get_context("spawn")  # a fork of a process with OneFlow loaded hangs
@@ -87,6 +86,9 @@ def import_imagefolder(
     with ExitStack() as stack:
         started = ProcessPoolExecutor(processes, spawn, _end_with_parent, (os.getpid(),))
         pool = stack.enter_context(started) if processes > 1 else None
+        if pool:  # each call starts a process, while the files are listed
+            pool.map(convert, [()] * processes)
+        train, val = _list_pictures(root, classes, on_note)
         converted = {
             name: stack.enter_context(closing(_convert_all(convert, pictures, pool, processes)))
             for name, pictures in (("train", train), ("val", val))
@@ -147,7 +149,7 @@ def _convert_all(
             yield from waiting.popleft().result()
     except BrokenProcessPool:
         raise DataError(
-            f"a process converting {pictures[0][0].parent.parent} died, as happens when "
+            f"a process converting {Path(pictures[0][0]).parents[1]} died, as happens when "
             f"memory runs out; give less than --workers {processes}"
         ) from None
     finally:
@@ -155,21 +157,18 @@ def _convert_all(
             one.cancel()
 
 
-def _convert_chunk(
-    pictures: Sequence[Labelled], quality: int, max_side: Optional[int]
-) -> List[Converted]:
+def _convert_chunk(pictures: Sequence[Labelled], quality: int) -> List[Converted]:
     converted: List[Converted] = []
     for path, label in pictures:
         try:
-            encoded, facts = convert_file(path, quality, max_side)
+            encoded, facts = convert_file(Path(path), quality)
+            converted.append(Sample(encoded, label, facts))
         except DataError as error:
             converted.append(str(error))
-        else:
-            converted.append(Sample(encoded, label, facts))
     return converted
 
 
-def _list_pictures(root: Path, on_note: Note) -> Tuple[List[str], List[Labelled], List[Labelled]]:
+def _list_classes(root: Path) -> List[str]:
     if not root.is_dir():
         raise DataError(f"{root} is no folder; give one with train/CLASS/ and val/CLASS/ pictures")
     train_folder, val_folder = find_split_folder(root, "train"), find_split_folder(root, "val")
@@ -180,17 +179,23 @@ def _list_pictures(root: Path, on_note: Note) -> Tuple[List[str], List[Labelled]
             f"{val_folder / unknown[0]} is a class that {train_folder} does not have; "
             "add training pictures of it or remove it"
         )
+    return classes
+
+
+def _list_pictures(
+    root: Path, classes: Sequence[str], on_note: Note
+) -> Tuple[List[Labelled], List[Labelled]]:
     (train, empty), (val, not_validated) = (
-        _shuffled(split, classes, on_note) for split in (train_folder, val_folder)
+        _shuffled(find_split_folder(root, split), classes, on_note) for split in ("train", "val")
     )
     if empty:
         raise DataError(
-            f"{train_folder} holds no pictures of {len(empty)} classes: {', '.join(empty)}; add "
-            "some or remove their folders"
+            f"{root / 'train'} holds no pictures of {len(empty)} classes: {', '.join(empty)}; "
+            "add some or remove their folders"
         )
     if not_validated:
-        on_note(f"{val_folder} has no pictures of {', '.join(not_validated)}")
-    return classes, train, val
+        on_note(f"the val split of {root} has no pictures of {', '.join(not_validated)}")
+    return train, val
 
 
 def _subfolders(folder: Path) -> List[str]:
@@ -209,16 +214,15 @@ def _shuffled(
 ) -> Tuple[List[Labelled], List[str]]:
     """The labelled pictures of a split in a fixed random order, and the classes without any."""
     by_class = [_list_files(folder / name) for name in classes]
-    pictures = [
-        (path, label) for label, paths in enumerate(by_class) for path in paths if is_picture(path)
-    ]
+    files = [(path, label) for label, paths in enumerate(by_class) for path in paths]
+    pictures = [one for one in files if is_picture_name(one[0])]
     kinds = ", ".join(PICTURE_SUFFIXES)
     if not pictures:
         raise DataError(
             f"{folder} holds no pictures; expected {folder.name}/CLASS/ folders with files of type "
             f"{kinds}"
         )
-    others = [path for paths in by_class for path in paths if not is_picture(path)]
+    others = [path for path, _ in files if not is_picture_name(path)]
     if others:
         on_note(f"left out {len(others)} files, first {others[0]}: their type is none of {kinds}")
     filled = {label for _, label in pictures}
@@ -226,13 +230,13 @@ def _shuffled(
     return pictures, [name for label, name in enumerate(classes) if label not in filled]
 
 
-def _list_files(folder: Path) -> List[Path]:
+def _list_files(folder: Path) -> List[str]:
     """All files below a folder in the order of their paths; nothing that is hidden."""
-    found: List[Path] = []
+    found: List[str] = []
     for inside, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(inside, name) for name in files if not name.startswith(".")]
-    return sorted(found)
+        found += [os.path.join(inside, name) for name in files if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.split(os.sep))
 
 
 def make_digits(out_dir: Path, on_progress: Optional[Progress] = None) -> DatasetInfo:
@@ -292,7 +296,5 @@ def split_stratified(
 
 def _encode_scan(scan: Any) -> bytes:
     pixels = np.rint(np.asarray(scan) * (255 / _LEVELS)).astype(np.uint8)
-    enlarged = Image.fromarray(pixels).resize(
-        (_DIGIT_SIDE, _DIGIT_SIDE), resample=Image.Resampling.BICUBIC
-    )
+    enlarged = Image.fromarray(pixels).resize((_DIGIT_SIDE,) * 2, Image.Resampling.BICUBIC)
     return encode_jpeg(convert_to_rgb(enlarged), DEFAULT_QUALITY)

@@ -31,9 +31,11 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit
 MAX_SIDE = 32_767  # OneFlow 0.9.0 crashes when it crops a higher picture
 MAX_ASPECT = 1_000
 _EXIF_ORIENTATION = 0x0112
+_JPEG_START = b"\xff\xd8"
 _JPEG_FORMATS = ("JPEG", "MPO")
 _COLOURS = {"Gray": "Gray", "CMYK": "CMYK", "YCCK": "CMYK"}  # all others are read as RGB
-_LEVELS = np.arange(256)
+_POWERS = np.stack([np.arange(256), np.arange(256) ** 2])
+_SIGNS = (b"Exif", b"ns.adobe.com/xap", b"MPF\0")  # of rotation, or of several pictures in a file
 # warnings of libjpeg after which the picture is whole
 _HARMLESS = re.compile("extraneous bytes|Invalid SOS parameters|Adobe color transform|JFIF")
 
@@ -69,10 +71,10 @@ def read_jpeg_size(encoded: bytes) -> Tuple[int, int]:
 
 def _measure(pixels: np.ndarray) -> ImageFacts:
     height, width = pixels.shape[:2]
-    channels = pixels.reshape(-1, 3).T
-    counts = np.stack([np.bincount(channel, minlength=256) for channel in channels])
-    sums, squares = counts @ _LEVELS, counts @ _LEVELS**2
-    return ImageFacts(width, height, tuple(sums.tolist()), tuple(squares.tolist()))
+    channels = (pixels[..., channel].ravel() for channel in range(3))
+    counts = [np.bincount(channel, minlength=256) for channel in channels]
+    sums, squares = (_POWERS @ np.array(counts).T).tolist()
+    return ImageFacts(width, height, tuple(sums), tuple(squares))
 
 
 def _decode_jpeg(encoded: bytes, where: str) -> np.ndarray:
@@ -133,9 +135,9 @@ def _check_limits(width: int, height: int) -> None:
             raise ValueError(f"it has {width} x {height} pixels; at most {most} {unit} are read")
 
 
-def open_picture(encoded: bytes, opened: Optional[Image.Image] = None) -> Image.Image:
+def open_picture(encoded: bytes) -> Image.Image:
     """The first picture of a file, decoded. Raises nearly anything for a damaged one."""
-    image = opened or Image.open(io.BytesIO(encoded), formats=READ_FORMATS)
+    image = Image.open(io.BytesIO(encoded), formats=READ_FORMATS)
     _check_limits(*image.size)
     if image.format in _JPEG_FORMATS:
         _decode_whole(encoded)
@@ -143,27 +145,31 @@ def open_picture(encoded: bytes, opened: Optional[Image.Image] = None) -> Image.
     return image
 
 
-def convert_file(
-    path: Path, quality: int, max_side: Optional[int] = None
-) -> Tuple[bytes, ImageFacts]:
+def convert_file(path: Path, quality: int) -> Tuple[bytes, ImageFacts]:
     """The picture at `path` as bytes of an upright RGB JPEG, and its sizes and sums.
 
-    An RGB JPEG without rotation, not above `max_side` pixels, is passed through unchanged;
-    transparency is laid on white. Raises DataError if the picture cannot be read.
+    An RGB JPEG without rotation is passed through unchanged; transparency is laid on white. Raises
+    DataError if the picture cannot be read.
     """
     with reading(path):
         original = read_regular(path, MAX_BYTES)
-        image = Image.open(io.BytesIO(original), formats=READ_FORMATS)
-        is_plain = image.format == "JPEG" and image.mode == "RGB"
-        if is_plain and (max_side is None or max(image.size) <= max_side):
-            pixels = _decode_whole(original)
-            if image.getexif().get(_EXIF_ORIENTATION, 1) == 1:
-                return original, _measure(pixels)
-        upright = convert_to_rgb(open_picture(original, image))
-    if max_side is not None and max(upright.size) > max_side:
-        upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+        if _is_plain(original):
+            return original, _measure(_decode_whole(original))
+        upright = convert_to_rgb(open_picture(original))
     encoded = encode_jpeg(upright, quality)
     return encoded, measure_jpeg(encoded, str(path))
+
+
+def _is_plain(encoded: bytes) -> bool:
+    """Whether the bytes begin as an upright RGB JPEG."""
+    if not encoded.startswith(_JPEG_START):
+        return False
+    if simplejpeg.decode_jpeg_header(encoded, strict=False)[2] in _COLOURS:
+        return False
+    if not any(sign in encoded for sign in _SIGNS):
+        return True
+    image = Image.open(io.BytesIO(encoded), formats=READ_FORMATS)
+    return image.format == "JPEG" and image.getexif().get(_EXIF_ORIENTATION, 1) == 1
 
 
 @contextmanager
@@ -211,5 +217,8 @@ def _in_one_line(error: BaseException) -> str:
 
 def is_picture(path: Path) -> bool:
     """Whether a path is named as a picture and is not hidden; it may still not be readable."""
-    is_named = path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
-    return is_named and not path.is_dir()
+    return is_picture_name(path.name) and not path.name.startswith(".") and not path.is_dir()
+
+
+def is_picture_name(name: str) -> bool:
+    return name.lower().endswith(PICTURE_SUFFIXES)

@@ -41,10 +41,10 @@ def reshard_dataset(
     written to a folder beside `out_dir` and renamed at the end.
 
     Returns a description ready for JSON, with the splits as in an index. Raises DataError for
-    a target that is not empty, less than one part, more parts than samples, a label below
-    `label_base`, an index beside it, and all that `validate_dataset` refuses.
+    a target that is not empty or lies in `path`, less than one part, more parts than samples, a
+    label below `label_base`, an index beside it, and all that `validate_dataset` refuses.
     """
-    check_target(out_dir)
+    check_target(out_dir, path)
     if parts < 1:
         raise DataError(f"{parts} part files cannot hold a dataset; give --parts 1 or more")
     dataset = load_dataset(path)

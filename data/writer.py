@@ -12,10 +12,20 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import add
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
-
-import numpy as np
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from .errors import DataError
 from .index import (
@@ -30,8 +40,7 @@ from .ofrecord_file import Record, describe_parts, open_parts
 from .pictures import ImageFacts, measure_jpeg
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """A JPEG and its class; `facts` spares measuring the image a second time."""
 
     encoded: bytes
@@ -54,20 +63,22 @@ class Description:
 @dataclass
 class _PixelTotals(SampleTotals):
     pixels: int = 0
-    sums: Any = 0  # of each channel
-    squares: Any = 0
+    sums: Sequence[int] = (0, 0, 0)  # of each channel
+    squares: Sequence[int] = (0, 0, 0)
 
     def add_image(self, label: int, facts: ImageFacts) -> None:
         self.add(label, (facts.width, facts.height))
         self.pixels += facts.width * facts.height
-        self.sums = self.sums + np.array(facts.sums, dtype=object)  # exact
-        self.squares = self.squares + np.array(facts.squares, dtype=object)
+        self.sums = [*map(add, self.sums, facts.sums)]
+        self.squares = [*map(add, self.squares, facts.squares)]
 
     def mean_and_std(self) -> Tuple[List[float], List[float]]:
         """Per channel over all pixels, rounded to 4 digits (units 0..255)."""
-        mean, square = self.sums / self.pixels, self.squares / self.pixels
+        mean = [total / self.pixels for total in self.sums]
+        squares = [total / self.pixels for total in self.squares]
+        variances = [square - value**2 for square, value in zip(squares, mean)]
         # an image set of one colour has no deviation; 1 leaves it unscaled
-        std = [value**0.5 if value > 1e-6 else 1.0 for value in square - mean**2]
+        std = [value**0.5 if value > 1e-6 else 1.0 for value in variances]
         return [round(value, 4) for value in mean], [round(value, 4) for value in std]
 
 
@@ -153,8 +164,10 @@ def _remove_abandoned(folder: Path) -> None:
             os.close(lock)
 
 
-def check_target(target: Path) -> None:
-    """Raise DataError if a dataset cannot be written to `target`."""
+def check_target(target: Path, source: Optional[Path] = None) -> None:
+    """Raise DataError if a dataset made of `source` cannot be written to `target`."""
+    if source and source.resolve() in target.resolve().parents:
+        raise DataError(f"{target} lies in {source}, which is read; name a folder outside of it")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(
             f"{target} exists already and is not empty; remove it or name another folder"

@@ -34,13 +34,14 @@ class ProgressBar(Progress):
         self._bar = self.add_task("", total=None, unit=unit)
 
     def __call__(self, message: str, done: int, total: int, unit: str = "") -> None:
+        now_s = time.monotonic()
+        if message == self._message and now_s - self._drawn_s < DRAWN_EVERY_S:
+            return
+        self._message, self._drawn_s = message, now_s
         self.update(
             self._bar, description=message, completed=done, total=total, unit=unit or self._unit
         )
-        now_s = time.monotonic()
-        if message != self._message or now_s - self._drawn_s >= DRAWN_EVERY_S:
-            self._message, self._drawn_s = message, now_s
-            self.refresh()
+        self.refresh()
 
     def seconds(self, message: str, done: int, total: int) -> None:
         """The same as a call, for a part of the job that is counted in seconds."""

@@ -26,7 +26,7 @@ from .placement import (
     divide_cores,
     divides_threads,
 )
-from .rendezvous import PortReservation
+from .rendezvous import SHARED, OwnNetwork, PortReservation
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -69,25 +69,36 @@ def start_group(
 ) -> RankGroup:
     """The group of a contender on this machine; each rank has a log of its own in `logs`.
 
+    The ranks run in a network of their own; where that is not possible, rank 0's log says so.
     `divide_threads` sets OMP_NUM_THREADS to the number of a rank's cores. Raises WorkerError if a
     rank cannot be started.
     """
-    reservation = PortReservation()
+    reservation, network = PortReservation(), OwnNetwork()
     hosts = [LOOPBACK] * contender.ranks
     cores = divide_cores(sorted(os.sched_getaffinity(0)), contender.ranks)
     members: List[Any] = []
+
+    def release() -> None:
+        reservation.release()
+        network.release()
+
     try:
+        if not network.prefix:
+            logs.mkdir(parents=True, exist_ok=True)
+            with open(logs / f"{contender.name}.rank-0.log", "a") as log:
+                log.write(SHARED)
         for one in place_ranks(hosts, cores, reservation.address):
             variables = {**environment, **create_placement_variables(one, divide_threads)}
-            members.append(RankProcess(contender.name, one.identity, command, variables, logs))
+            start = [*network.prefix, *command]
+            members.append(RankProcess(contender.name, one.identity, start, variables, logs))
     except (BenchError, OSError, KeyboardInterrupt):
         for member in members:
             member.kill()
             member.close()
-        reservation.release()
+        release()
         raise
     merge = partial(merge_answers, strategy=contender.strategy, cores=cores, hosts=hosts)
-    return RankGroup(contender.name, members, merge, reservation.release)
+    return RankGroup(contender.name, members, merge, release)
 
 
 def start_cluster_group(

@@ -84,6 +84,11 @@ def _list_contradictions(work: Workload) -> List[Tuple[bool, str]]:
     is_rising = bool(epochs) and epochs == sorted(set(epochs)) and epochs[0] >= 1
     return [
         (
+            "num_classes" in work.model_args,
+            f"--model-arg num_classes={work.model_args.get('num_classes')} cannot be used; give "
+            "--num-classes",
+        ),
+        (
             work.nesterov and (work.optimizer != "sgd" or work.momentum == 0),
             "--nesterov needs --optimizer sgd with a momentum above 0; given were "
             f"{work.optimizer} and {work.momentum:g}",

@@ -23,6 +23,7 @@ from .fields import SETTINGS, flag_of, list_unused_fields
 from .graph_options import suggest
 
 _MOST_BYTES = 1 << 20
+_MOST_LETTERS = 4096  # of a name or a path
 _CODE_FIELDS = ("model", "teacher", "loss")  # package.module:name in these is imported and run
 
 
@@ -44,7 +45,9 @@ def load_recipe(
         recipe = _read_json(text) if is_json else tomli.loads(text)
     except (ValueError, RecursionError) as error:
         kind = "JSON" if is_json else "TOML"
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        advice = "; use sys."  # Python's own, on a number of thousands of digits
+        nested = isinstance(error, RecursionError)
+        reason = "it is nested too deeply" if nested else str(error).partition(advice)[0]
         raise InputError(f"--config {path} is not {kind}: {reason}") from None
     if not isinstance(recipe, dict):
         raise InputError(f"--config {path} holds no keys; see docs/recipes.md for an example")
@@ -125,11 +128,13 @@ def _read_values(
         try:
             if isinstance(given, bool) and setting.kind is not bool:
                 raise ValueError(given)
+            if isinstance(given, str) and len(given) > _MOST_LETTERS:
+                raise ValueError(given)
             value = convert(key, given) if convert else given
             made = Workload.model_validate({setting.name: value})
         except (TypeError, ValueError, OverflowError):  # pydantic's ValidationError is a ValueError
             hint = "see docs/recipes.md" if convert else f"it takes {setting.describe_values()}"
-            raise InputError(f"{key} = {given!r} cannot be used; {hint}") from None
+            raise InputError(f"{key} = {given!r:.200} cannot be used; {hint}") from None
         values[setting.name] = getattr(made, setting.name)
     return values
 

@@ -71,19 +71,20 @@ def test_a_rotation_is_applied(tmp_path):
         assert image.size == (6, 10) and image.getexif().get(ORIENTATION, 1) == 1
 
 
-def test_large_pictures_are_scaled_to_max_side(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(create_jpeg(size=(40, 20)))
-    (tmp_path / "b.jpg").write_bytes(convert_file(tmp_path / "a.jpg", 90, max_side=10)[0])
-    with Image.open(tmp_path / "b.jpg") as image:
-        assert image.size == (10, 5)
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_a_jpeg_is_stored_as_it_is_where_its_metadata_do_not_rotate_it(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.new("RGB", (10, 6)).save(tmp_path / "a.jpg", exif=exif)
+    converted, _ = convert_file(tmp_path / "a.jpg", 90)
+    assert (converted == (tmp_path / "a.jpg").read_bytes()) == (orientation == 1)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_unreadable_picture_is_named_and_nothing_is_left(pictures, tmp_path, workers):
+def test_an_unreadable_picture_is_named_and_nothing_is_left(pictures, tmp_path):
     bad = pictures / "val" / "dog" / "plain.jpg"
     bad.write_bytes(bad.read_bytes()[:60])
     with pytest.raises(DataError, match="cannot be read as a picture") as caught:
-        import_imagefolder(pictures, tmp_path / "out", parts=1, workers=workers)
+        import_imagefolder(pictures, tmp_path / "out", parts=1, workers=1)
     assert str(bad) in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
@@ -96,13 +97,13 @@ def test_a_class_that_training_lacks_is_refused(pictures, tmp_path):
 
 def test_folders_without_pictures_are_refused(tmp_path):
     with pytest.raises(DataError, match="is no folder"):
-        import_imagefolder(tmp_path / "none", tmp_path / "out")
+        import_imagefolder(tmp_path / "none", tmp_path / "out", workers=1)
     with pytest.raises(DataError, match="has no train/"):
-        import_imagefolder(tmp_path, tmp_path / "out")
+        import_imagefolder(tmp_path, tmp_path / "out", workers=1)
     for split in ("train", "val"):
         (tmp_path / split / "cat").mkdir(parents=True)
     with pytest.raises(DataError, match="holds no pictures"):
-        import_imagefolder(tmp_path, tmp_path / "out")
+        import_imagefolder(tmp_path, tmp_path / "out", workers=1)
 
 
 def test_hidden_folders_and_files_are_no_pictures_and_no_classes(pictures, tmp_path):
@@ -136,6 +137,7 @@ def test_all_unreadable_files_are_listed_with_their_reason(broken_pictures, tmp_
     ):
         assert sum(str(broken_pictures / path) in line and reason in line for line in lines) == 1
     assert "BytesIO" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
 def test_unreadable_files_can_be_skipped(broken_pictures, tmp_path):
@@ -155,32 +157,27 @@ def test_classes_without_pictures_are_reported(pictures, tmp_path):
     (pictures / "train" / "emu" / "a.jpg").write_bytes(create_jpeg())
     notes = []
     import_imagefolder(pictures, tmp_path / "out", 1, 1, on_note=notes.append)
-    assert any("val has no pictures of emu" in note for note in notes)
+    assert any("has no pictures of emu" in note for note in notes)
     assert any("left out 2 files" in note and "notes.txt" in note for note in notes)
 
 
 IMPORT = """
-import sys
+import sys, time
+from oneflow_bench.data import importers
+importers.convert_file = lambda *_: time.sleep(3)  # in each process
 if __name__ == "__main__":
     from oneflow_bench.bench.cli import main
     main(["data", "import", "imagefolder", sys.argv[1], "--out", sys.argv[2], "--workers", "2"])
 """
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGKILL,
-        *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_import_leaves_no_process_and_the_next_one_no_folder(tmp_path, number):
     root = tmp_path / "in"
     for split in ("train", "val"):
         (root / split / "cat").mkdir(parents=True)
-        Image.effect_noise((50, 50), 50).save(root / split / "cat" / "a.png")
-        for copy in range(4000):
-            (root / split / "cat" / f"{copy}.png").symlink_to("a.png")
+        (root / split / "cat" / "a.jpg").write_bytes(create_jpeg())
     script = tmp_path / "import.py"
     script.write_text(IMPORT)
     process = subprocess.Popen(

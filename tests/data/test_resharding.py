@@ -176,3 +176,5 @@ def test_a_target_that_holds_something_is_refused(indexed_dataset, tmp_path):
     with pytest.raises(DataError, match="not empty"):
         reshard_dataset(indexed_dataset, 2, tmp_path / "x")
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["mine"]
+    with pytest.raises(DataError, match="lies in"):
+        reshard_dataset(indexed_dataset, 2, indexed_dataset / "x")

@@ -17,6 +17,7 @@ from rank_faults import is_free, read_address, read_environment, read_pids
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.placement import CORES as CORES_VARIABLE
 from oneflow_bench.bench.distributed.placement import divide_cores
+from oneflow_bench.bench.distributed.rendezvous import NETWORK_VARIABLE, SHARED
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.worker import process as single
@@ -30,6 +31,7 @@ CONTROLLER = """
 import sys
 from pathlib import Path
 from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.distributed.rendezvous import NETWORK_VARIABLE, SHARED
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 contender = Contender.model_validate_json(sys.argv[1])
@@ -58,6 +60,13 @@ def wait_until_gone(tag, limit_s=10.0):
     return read_pids(tag)
 
 
+def list_listening(process):
+    """The inodes of the listening TCP sockets in the network of a process."""
+    tables = [Path(f"/proc/{process}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == "0A"}
+
+
 @pytest.mark.oneflow
 def test_two_ranks_train_one_model_and_leave_nothing(tmp_path):
     tag = "test two ranks"
@@ -66,10 +75,14 @@ def test_two_ranks_train_one_model_and_leave_nothing(tmp_path):
         address = read_address(read_pids(tag)[0])
         prepared = group.ask("prepare", 120)
         trained = group.ask("train", 60, steps=3)
+        listened = {network: list_listening(network) for network in (read_pids(tag)[0], "self")}
         group.ask("end", 60)
     finally:
         group.close()
     assert prepared["rank_cores"] == CORES
+    own, host = listened.values()
+    permitted = subprocess.run(["unshare", "--user", "--net", "true"]).returncode == 0
+    assert own and own.isdisjoint(host) == permitted
     assert len(trained["rank_durations_s"]) == 2
     assert trained["losses"][2] < trained["losses"][0]
     assert read_pids(tag) == []
@@ -108,7 +121,10 @@ def test_a_controller_that_is_killed_leaves_no_rank(tmp_path):
     assert wait_until_gone(tag) == []
 
 
-def test_a_port_that_somebody_took_is_one_sentence_before_oneflow_is_imported(tmp_path):
+def test_a_port_that_somebody_took_is_one_sentence_before_oneflow_is_imported(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv(NETWORK_VARIABLE, "host")
     tag = "test port"
     group = start(tmp_path, create_contender(tag))
     try:
@@ -122,6 +138,7 @@ def test_a_port_that_somebody_took_is_one_sentence_before_oneflow_is_imported(tm
     finally:
         group.close()
     assert read_pids(tag) == []
+    assert SHARED in (tmp_path / "logs" / "ddp.rank-0.log").read_text()
 
 
 def read_rank_variables(tmp_path, monkeypatch, contender, user=None):

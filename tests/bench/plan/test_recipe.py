@@ -135,6 +135,8 @@ def test_the_plain_cnn_is_trained_with_adam(tmp_path):
         ("r.toml", 'model = "lenet"\nnesterov = 2', "nesterov = 2 .* takes true or false$"),
         ("r.toml", 'model = "lenet"\nepochs = true', "epochs = True .* a whole number at least 1$"),
         ("r.toml", 'model = "lenet"\nlr_milestones = 3', "takes a list of whole numbers$"),
+        ("r.json", '{"model": "lenet", "seed": 1%s}' % ("0" * 5000), "has 5001 digits$"),
+        ("r.json", '{"model": "%s"}' % ("x" * 100_000), "^.{,400} cannot be used.{,400}$"),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_one_sentence(tmp_path, name, text, message):
@@ -190,6 +192,7 @@ def test_numbers_are_finite(field, value):
         ({"alpha": 0.5}, "--alpha 0.5 has no effect with --loss cross_entropy"),
         ({"teacher": "lenet"}, "--teacher lenet has no effect with --loss cross_entropy"),
         ({"nesterov": True, "momentum": 0.0}, "--nesterov needs"),
+        ({"model_args": {"num_classes": 5}}, "num_classes=5 cannot be used; give --num-classes"),
         ({"optimizer": "adam", "nesterov": True}, "--nesterov needs"),
         ({"schedule": "multistep"}, "needs rising epochs"),
         ({"schedule": "multistep", "lr_milestones": [3, 2]}, "--lr-milestones 3,2 cannot be used"),
