@@ -240,7 +240,6 @@ add(
     same,
     levels=GRADIENTS,
     names=r"layer1\.0\.conv1",
-    doors=("check", "compare"),
     flags={"image_size": 64, "batch_size": 2},
 )
 
