@@ -105,7 +105,7 @@ def _create_arguments(kind: Kind, door: str, out: Path, with_script: bool) -> Li
     flags = {"model": "faults.own:model", **SMALL, **kind.flags}
     texts = [text for name, value in flags.items() for text in (_flag(name), str(value))]
     extra = ["--no-speed"] if door == "compare" else []
-    program = "oneflow_bench" if with_script else "faults.without_script"
+    program = "oneflow_bench" if with_script else "faults.named_only"
     return [program, door, *texts, *extra, "--out", str(out)]
 
 
