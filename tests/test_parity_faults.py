@@ -107,6 +107,17 @@ def test_a_row_counts_a_verdict_and_the_causes_by_their_sentences(
     assert tuple(row[k] for k in ("found", "named", "right_cause", "wrong_cause")) == expected
 
 
+def test_a_gradient_is_named_by_the_module_in_whose_backward_pass_it_parts(study, monkeypatch):
+    from faults import doors, own
+
+    first = {"level": "gradients", "name": "stem output gradient"}
+    reason = "stem output gradient differs; the modes begin to differ in the backward pass of block"
+    for said, named in ((reason, True), ("stem output gradient differs", False)):
+        line = json.dumps({"reason": said, "levels": [{"first_different": first}]})
+        monkeypatch.setattr(doors, "_run", lambda command, kind, line=line: (1, line))
+        assert doors.run_door(own.KINDS["gradient halved"], "assert")["named"] is named
+
+
 def test_the_confusion_table_counts_by_door_and_lists_what_is_wrong(study):
     from faults.doors import write_confusion
 
