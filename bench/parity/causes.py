@@ -1,4 +1,4 @@
-"""Causes in words: why the modes of one model differ, or why one of them does not run it.
+"""Causes in words: why the modes of one model differ.
 
 The evidence is of two kinds: facts that a worker notes beside tensors (`ForwardFacts`), and the
 tensors themselves. A cause that no evidence supports is not given.
@@ -6,20 +6,16 @@ tensors themselves. A cause that no evidence supports is not given.
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import WorkerError
-from ..worker.protocol import clean_message
 from . import result as levels
 from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference
 from .tensors import ContenderPair, Entry, Pair, split_name
 
 RANDOM = "random operator"
-_OWN_FOLDER = Path(__file__).resolve().parents[1]
 _STATE_LEVELS = (levels.FIRST_UPDATE, levels.TRAINED)
 
 
@@ -178,58 +174,6 @@ def name_gradient_layer(name: str, kind: str, eager: ForwardFacts) -> Optional[s
 def _list(names: Sequence[str], most: int = 3) -> str:
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
-
-
-# a frame or a message of OneFlow -> the reason and the remedy
-_REFUSALS: Mapping[str, Tuple[str, str]] = {
-    "is_nonzero": ("Python asks for the truth of a tensor", "flow.where(condition, a, b)"),
-    "tensor.numpy() is not allowed": (
-        "a tensor has no values yet, so it has no array",
-        "OneFlow's operators on the tensor in place of NumPy's",
-    ),
-    "Only eager scalar tensor support GetItem": (
-        "a tensor has no values yet, so it gives no number",
-        "the tensor itself in place of .item()",
-    ),
-    "boolean(mask)": (
-        "the shape of a boolean index depends on values",
-        "flow.where or masked_fill, which keep the shape",
-    ),
-    "Can only set leaf tensor's data": (
-        "data cannot be assigned to a tensor that has no memory yet",
-        "a new tensor in place of .data =, or assign outside of forward",
-    ),
-    "super(type, obj)": (
-        "nn.Graph calls forward with a stand-in of another class than the module's",
-        "Parent.forward(self, ...) in place of super().forward(...)",
-    ),
-}
-
-
-def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
-    """Why a mode cannot run a model: the user's line, the reason and what to write instead.
-
-    None if no line of the user's led to the error.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not _is_foreign(f.filename)]
-    if not theirs:
-        return None
-    at, text = theirs[-1], clean_message(str(error))
-    seen = [frame.name for frame in frames] + [str(error)]
-    known = [v for key, v in _REFUSALS.items() if any(key in part for part in seen)]
-    said = f"{at.filename}:{at.lineno}: `{at.line}`"
-    if mode != "graph":
-        return f"forward fails in eager mode at {said} ({type(error).__name__}: {text})"
-    if known:
-        reason, remedy = known[0]
-        return f"forward cannot be compiled at {said}: {reason}; write {remedy}"
-    return f"forward cannot be compiled at {said} ({type(error).__name__}: {text})"
-
-
-def _is_foreign(file: str) -> bool:
-    path = Path(file)
-    return "oneflow" in path.parts or _OWN_FOLDER in path.resolve().parents or "<" in file
 
 
 def describe_failure(pair: ContenderPair, error: Exception) -> ModelCheck:

@@ -9,19 +9,16 @@ its levels and with facts of `SideFacts`. A worker that serves one layer takes `
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, Optional
 
 import numpy as np
 
 from ..config import Workload
-from ..errors import InputError
 from ..record.checkpoint import digest_state
 from ..record.machine import read_peak_rss_bytes
-from ..worker.protocol import main
+from ..worker.protocol import explained_refusal, main
 from ..worker.session import check_device, describe_environment
 from . import result as levels
-from .causes import explain_refusal
 from .difference import move_clip_norm, move_learning_rate, move_weights
 from .tensors import STEPS, LayerCall, LayerRequest, Observer, SideRequest
 
@@ -96,18 +93,8 @@ class ParitySession:
             self._collector.note_first_step(self._job)
         return self._answer()
 
-    @contextmanager
-    def _explain_refusal(self) -> Iterator[None]:
-        """Raise InputError for an error that a line of the model's led to."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            reason = explain_refusal(error, self._side.contender.mode)
-            if reason is None:
-                raise
-            raise InputError(f"{self._side.workload.model}: {reason}") from error
+    def _explain_refusal(self) -> ContextManager[None]:
+        return explained_refusal(self._side.workload.model, self._side.contender.mode)
 
     def train(self, request: Answer) -> Answer:
         """Take all steps, and keep the content of a checkpoint on the way."""

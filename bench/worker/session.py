@@ -36,7 +36,7 @@ from .messages import (
     Setup,
     StepsRequest,
 )
-from .protocol import main
+from .protocol import explained_refusal, main
 
 if TYPE_CHECKING:
     from ...data import DatasetInfo
@@ -50,6 +50,7 @@ class Session:
 
     def __init__(self) -> None:
         self._workload: Workload
+        self._name: str  # of the mode
         self._steps_per_epoch = 0
         self._step = 0
         self._job: Job
@@ -67,6 +68,7 @@ class Session:
         self._counters = Counters()  # before OneFlow starts the threads it counts
         self._identity = read_identity(os.environ)
         self._workload, contender = request.workload, request.contender
+        self._name = contender.mode
         self._steps_per_epoch = request.steps_per_epoch
         start = time.perf_counter()
         import oneflow as flow
@@ -112,11 +114,12 @@ class Session:
 
     def compile(self, request: Request) -> Compiled:
         """Compile the mode, on this worker's turn alone: these seconds are reported."""
-        return Compiled(
-            compile_train_s=self._mode.compile_train(),
-            compile_eval_s=self._mode.compile_eval(),
-            graph_ops=self._mode.graph_ops,
-        )
+        with explained_refusal(self._workload.model, self._name):
+            return Compiled(
+                compile_train_s=self._mode.compile_train(),
+                compile_eval_s=self._mode.compile_eval(),
+                graph_ops=self._mode.graph_ops,
+            )
 
     def _resume(self, path: Path) -> None:
         """Optimizer, schedule and feeds as they were; the weights were loaded with the job."""
