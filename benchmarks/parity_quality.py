@@ -203,7 +203,7 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.study == "doors":
         kinds = [KINDS[name] for name in fnmatch.filter(KINDS, options.kinds)]
-        cases = [(n, a) for n, a in list_cases(kinds) if fnmatch.fnmatch(a[1], options.door)]
+        cases = [c for c in list_cases(kinds) if fnmatch.fnmatch(c[1][1], options.door)]
         run_study(options.out / "doors.jsonl", cases, run_door)
     elif options.study == "faults":
         chosen = [f for f in FAULTS if fnmatch.fnmatchcase(f.kind, options.kinds)]

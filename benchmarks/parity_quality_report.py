@@ -21,22 +21,25 @@ _COLOURS = {
 }
 
 
-STUDIES = ("doors", "faults", "zoo", "flowvision")
+OLD_FAULTS, OLD_ZOO = "faults-of-0.2.0", "zoo-of-0.2.0"  # before the limits on groups of elements
+STUDIES = ("doors", "faults", "zoo", "flowvision", OLD_FAULTS, OLD_ZOO)
 
 
 def write_report(out: Path, rows: Dict[str, List[Row]]) -> str:
     """Write table.md and the pictures from the rows of STUDIES; returns the table."""
-    faults, zoo = rows["faults"], rows["zoo"]
     doors = [row for row in rows["doors"] if "error" not in row]
     text = "\n".join(
         [
             *write_confusion(doors),
-            *_fault_lines(faults),
-            *_clean_lines("The zoo, nothing planted", zoo),
+            *_clean_lines("The zoo, nothing planted", rows["zoo"]),
             *_clean_lines("flowvision, nothing planted", rows["flowvision"]),
+            *_fault_lines("Faults of several sizes", rows["faults"]),
+            *_fault_lines("Faults of several sizes, by version 0.2.0", rows[OLD_FAULTS]),
+            *_clean_lines("The zoo by version 0.2.0, nothing planted", rows[OLD_ZOO]),
         ]
     )
     write_atomically(out / "table.md", text + "\n")
+    faults, zoo = rows[OLD_FAULTS] or rows["faults"], rows[OLD_ZOO] or rows["zoo"]
     if faults and zoo:
         draw_separation(faults, zoo, out / "separation.png")
     if zoo:
@@ -44,11 +47,11 @@ def write_report(out: Path, rows: Dict[str, List[Row]]) -> str:
     return text
 
 
-def _fault_lines(rows: Sequence[Row]) -> List[str]:
+def _fault_lines(title: str, rows: Sequence[Row]) -> List[str]:
     if not rows:
         return []
     kinds = list(dict.fromkeys(row.get("kind", row["case"].split("/")[0]) for row in rows))
-    lines = ["## Planted faults", "", "| fault | planted | found | stage right | tensor right | "
+    lines = [f"## {title}", "", "| fault | planted | found | stage right | tensor right | "
              "missed or misnamed |", "|---|---:|---:|---:|---:|---|"]  # fmt: skip
     for kind in kinds:
         ours = [row for row in rows if row["case"].split("/")[0] == kind]

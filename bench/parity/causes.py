@@ -1,4 +1,4 @@
-"""Causes in words: why the modes of one model differ, or why one of them does not run it.
+"""Causes in words: why the modes of one model differ.
 
 The evidence is of two kinds: facts that a worker notes beside tensors (`ForwardFacts`), and the
 tensors themselves. A cause that no evidence supports is not given.

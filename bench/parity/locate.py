@@ -148,18 +148,16 @@ def describe_operators(layer: str, op_names: Sequence[str]) -> Optional[str]:
 
 def _run_layer(origin: Origin, layer: str, isolation: Isolation) -> None:
     """Record the layer in an eager run, run it in both modes and in float64, and judge."""
-    training = origin.level != levels.EVAL_FORWARD
-    recording = isolation.values_folder / f"{create_file_name(layer)}.npz"
-    outputs: Dict[str, Dict[str, np.ndarray]] = {}
-    for run in (EAGER, GRAPH, REFERENCE):
-        path = isolation.values_folder / f"{run}.npz"
-        request = LayerRequest(name=layer, training=training, recording=recording, output=path)
-        refused = isolation.ask(run, request)["refused"]
+    paths = {run: isolation.values_folder / f"{run}.npz" for run in (EAGER, GRAPH, REFERENCE)}
+    request = _request_layer(layer, origin, isolation)
+    for run, reference in ((EAGER, paths[REFERENCE]), (GRAPH, None)):
+        wanted = request.model_copy(update={"output": paths[run], "reference": reference})
+        refused = isolation.ask(run, wanted)["refused"]
         if refused:
             origin.isolated_layer_reason = refused
             return
-        outputs[run] = dict(np.load(path, allow_pickle=False))
-    call = LayerCall.load(recording)
+    outputs = {run: dict(np.load(path, allow_pickle=False)) for run, path in paths.items()}
+    call = LayerCall.load(request.recording)
     if origin.level != levels.GRADIENTS:
         origin.kind = call.kind
     reasons = {
@@ -175,6 +173,13 @@ def _run_layer(origin: Origin, layer: str, isolation: Isolation) -> None:
         else "in isolation, on the same input, both modes agree within rounding: its input "
         "differs, or the model's use of it"
     )
+
+
+def _request_layer(name: str, origin: Origin, isolation: Isolation) -> LayerRequest:
+    """To record a call in the pass that has the difference; each pass has a file of its own."""
+    training = origin.level != levels.EVAL_FORWARD
+    path = isolation.values_folder / f"{create_file_name(name)}-{'train' if training else 'eval'}"
+    return LayerRequest(name=name, training=training, recording=path.with_name(f"{path.name}.npz"))
 
 
 def list_parts(level: str, layer: Optional[str]) -> List[str]:
@@ -194,6 +199,8 @@ def _find_script(origin: Origin, layer: Optional[str], isolation: Isolation) -> 
     refused = ""
     parts = list_parts(origin.level, layer)
     for part in parts:
+        if part == layer and origin.isolated_layer == "agrees":
+            continue  # the same call has just been run in both modes
         try:
             script = _write_script(part, origin, isolation)
         except (BenchError, ValueError) as error:
@@ -212,11 +219,11 @@ def _find_script(origin: Origin, layer: Optional[str], isolation: Isolation) -> 
 
 def _write_script(part: str, origin: Origin, isolation: Isolation) -> Path:
     """The script of a part, recorded in an eager run. Raises ValueError for one that cannot be."""
-    recording = isolation.values_folder / f"{create_file_name(part)}.npz"
-    training = origin.level != levels.EVAL_FORWARD
-    request = LayerRequest(name=part, training=training, recording=recording)
-    refused = isolation.ask(EAGER, request)["refused"]
-    call = None if refused else LayerCall.load(recording)
+    request = _request_layer(part, origin, isolation)
+    refused = None
+    if not request.recording.is_file():
+        refused = isolation.ask(EAGER, request)["refused"]
+    call = None if refused else LayerCall.load(request.recording)
     if call is None or call.constructor is None:
         raise ValueError(refused or f"{part} has no constructor")
     path = split_name(part)[0]

@@ -91,6 +91,7 @@ class LayerRequest(BaseModel):
     training: bool  # of the pass that has the call
     recording: Path  # of the call
     output: Optional[Path] = None  # for the tensors of the run; None: the call is recorded only
+    reference: Optional[Path] = None  # for those of the same run in float64, if it is wanted
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ import numpy as np
 from ..config import Workload
 from ..record.checkpoint import digest_state
 from ..record.machine import read_peak_rss_bytes
-from ..worker.protocol import main
-from ..worker.refusal import explain_refusals
+from ..worker.protocol import explained_refusal, main
 from ..worker.session import check_device, describe_environment
 from . import result as levels
 from .difference import move_clip_norm, move_learning_rate, move_weights
@@ -87,17 +86,17 @@ class ParitySession:
         return create_job(workload, self._dataset, steps, contender.device, contender.dtype)
 
     def eval_forward(self, request: Answer) -> Answer:
-        with self._explain_refusals():
+        with self._explain_refusal():
             self._collector.note_eval_forward(self._job)
         return self._answer()
 
     def first_step(self, request: Answer) -> Answer:
-        with self._explain_refusals():
+        with self._explain_refusal():
             self._collector.note_first_step(self._job)
         return self._answer()
 
-    def _explain_refusals(self) -> ContextManager[None]:
-        return explain_refusals(self._side.workload.model, self._side.contender.mode)
+    def _explain_refusal(self) -> ContextManager[None]:
+        return explained_refusal(self._side.workload.model, self._side.contender.mode)
 
     def train(self, request: Answer) -> Answer:
         """Take all steps, and keep the content of a checkpoint on the way."""
@@ -205,10 +204,11 @@ class ParitySession:
                 return {"refused": None}
             call = LayerCall.load(request.recording)
             module, _ = layers.find_module(self._job, name)
-            tensors = layers.run_isolated(module, call, contender.mode, contender.dtype)
+            for path, dtype in ((request.output, contender.dtype), (request.reference, "float64")):
+                if path is not None:
+                    np.savez(path, **layers.run_isolated(module, call, contender.mode, dtype))
         except ValueError as error:
             return {"refused": str(error)}
-        np.savez(request.output, **tensors)
         return {"refused": None}
 
     def end(self, request: Answer) -> Answer:

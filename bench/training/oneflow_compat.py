@@ -35,6 +35,7 @@ RANDOM_OPS = frozenset(
     ("bernoulli", "dropout", "multinomial_with_replacement", "multinomial_without_replacement",
      "normal", "random_mask_like", "randperm", "uniform", "uniform_int")
 )  # fmt: skip
+FREE_TENSOR = "-FreeEagerTensor"  # in the graph's name of a tensor that a forward made
 GRAPH_STEP = "System-Train-TrainStep"  # the variable that counts a graph's updates
 PADDING_SIZE = 768  # rows and columns of the padding operator's matrices
 

@@ -17,6 +17,7 @@ from oneflow.optim import lr_scheduler
 from ..config import Workload, base_learning_rate, warmup_steps
 from ..errors import InputError
 from .oneflow_compat import (
+    FREE_TENSOR,
     GRAPH_STEP,
     OPTIMIZER_SLOTS,
     compiles,
@@ -164,7 +165,7 @@ def capture_graph_state(graph: nn.Graph, prefix: str) -> State:
     # sorted: where tensors are global all ranks must gather the same one at a time
     for variable, value in sorted(graph.state_dict().items()):
         name, dash, suffix = variable.rpartition("-")
-        if dash and name.startswith(prefix):
+        if dash and name.startswith(prefix) and not name.endswith(FREE_TENSOR):
             captured[f"{name[len(prefix) :]}/{_find_slot(slots, dash + suffix)}"] = gather(value)
     return captured
 

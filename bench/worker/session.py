@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ContextManager, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from ..config import SYNTHETIC_DATA, Workload, learning_rate
 from ..errors import InputError
@@ -36,8 +36,7 @@ from .messages import (
     Setup,
     StepsRequest,
 )
-from .protocol import main
-from .refusal import explain_refusals
+from .protocol import explained_refusal, main
 
 if TYPE_CHECKING:
     from ...data import DatasetInfo
@@ -51,6 +50,7 @@ class Session:
 
     def __init__(self) -> None:
         self._workload: Workload
+        self._name: str  # of the mode
         self._steps_per_epoch = 0
         self._step = 0
         self._job: Job
@@ -68,7 +68,7 @@ class Session:
         self._counters = Counters()  # before OneFlow starts the threads it counts
         self._identity = read_identity(os.environ)
         self._workload, contender = request.workload, request.contender
-        self._contender_mode = contender.mode
+        self._name = contender.mode
         self._steps_per_epoch = request.steps_per_epoch
         start = time.perf_counter()
         import oneflow as flow
@@ -114,15 +114,12 @@ class Session:
 
     def compile(self, request: Request) -> Compiled:
         """Compile the mode, on this worker's turn alone: these seconds are reported."""
-        with self._explain_refusals():
+        with explained_refusal(self._workload.model, self._name):
             return Compiled(
                 compile_train_s=self._mode.compile_train(),
                 compile_eval_s=self._mode.compile_eval(),
                 graph_ops=self._mode.graph_ops,
             )
-
-    def _explain_refusals(self) -> ContextManager[None]:
-        return explain_refusals(self._workload.model, self._contender_mode)
 
     def _resume(self, path: Path) -> None:
         """Optimizer, schedule and feeds as they were; the weights were loaded with the job."""
@@ -146,7 +143,7 @@ class Session:
         from ..training.clock import measure_block
         from ..training.oneflow_compat import gather
 
-        with self._explain_refusals():
+        with explained_refusal(self._workload.model, self._name):
             timed = measure_block(self._mode.train_step, request.steps)
         first = self._step
         self._step += request.steps

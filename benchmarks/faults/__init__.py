@@ -5,7 +5,8 @@ own_kinds.py      kinds in a function, an argument or a gradient
 own_state.py      kinds in random draws, traced values, state and hooks
 own_training.py   kinds in loss, optimizer and schedule, and after a call of the graph
 doors.py          each kind by `bench check`, `bench compare` and `assert_parity`
-assert_door.py    the last of these, as a program
+named_only.py     `bench` that ends where a difference is named
+assert_door.py    `assert_parity`, as a program
 
 planting.py       faults of several sizes, planted in the job of a check's worker
 layers.py         weights, layers, gradients

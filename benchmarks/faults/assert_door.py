@@ -6,23 +6,32 @@ import json
 import os
 import sys
 import traceback
+from typing import Any, Tuple
 
 import oneflow as flow
 
 from faults import own
+from faults.doors import SMALL
 from oneflow_bench import assert_parity
 
 STEPS = 4
+
+
+def create_optimizer(net: flow.nn.Module) -> Tuple[Any, Any]:
+    """The kind's optimizer, with the schedule of the other doors."""
+    optimizer = own.create_optimizer(net)
+    return optimizer, flow.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5)
 
 
 def main() -> int:
     """The exit status: 1 if `assert_parity` finds a difference, 0 if it passes, 4 on an error."""
     flow.manual_seed(0)
     kind = own.KINDS[os.environ[own.VARIABLE]]
-    batch = (flow.randn(8, 3, 32, 32), flow.arange(8) % 10)
+    count, size = (kind.flags.get(name, SMALL[name]) for name in ("batch_size", "image_size"))
+    batch = (flow.randn(count, 3, size, size), flow.arange(count) % 10)
     loss = own.loss if "loss" in kind.flags else flow.nn.CrossEntropyLoss()
     try:
-        assert_parity(own.model(), loss, batch, steps=STEPS, create_optimizer=own.create_optimizer)
+        assert_parity(own.model(), loss, batch, steps=STEPS, create_optimizer=create_optimizer)
     except AssertionError as error:
         levels = [level.model_dump(mode="json") for level in getattr(error, "levels", [])]
         print(json.dumps({"reason": str(error), "levels": levels}))

@@ -30,8 +30,10 @@ LATER = "loss curve|trained|later|step"
 AFTER = "validation|after"
 ANY = "."
 
-RANDOM, FROZEN, HOOK, ASSIGNED, IN_PLACE, UNCOMPILED = (
-    "random", "frozen", "hook", "assigned", "in-place", "does not compile",
+# causes, by the words of the report
+RANDOM, FROZEN, HOOK, ASSIGNED, IN_PLACE, STOPPED, UNCOMPILED = (
+    "random operator", "frozen at trace time", "hooks", "assigned in forward", "input changed",
+    "gradient stopped", "does not compile",
 )  # fmt: skip
 
 Forward = Callable[[Any, Any], Any]
@@ -41,9 +43,10 @@ Forward = Callable[[Any, Any], Any]
 class Kind:
     """One kind of fault. `eager` and `graph` are the forwards of the module `block`.
 
-    The check must name a level that fits `levels`, a tensor that fits `names` and, if there is a
-    word for it, the `cause`. `flags` are those of `bench check` and `bench compare`. `plant`
-    changes OneFlow's own classes when this file is imported.
+    The check must name a level that fits `levels`, a tensor that fits `names` and the `cause`; a
+    kind without a cause must get none. `flags` are those of `bench check` and `bench compare`.
+    `plant` changes OneFlow's own classes when this file is imported. A kind with the status 0 is a
+    control, with nothing planted.
     """
 
     name: str
@@ -55,9 +58,13 @@ class Kind:
     children: Callable[[], Dict[str, Any]] = dict
     flags: Dict[str, Any] = field(default_factory=dict)
     plant: Optional[Callable[[], None]] = None
-    statuses: Tuple[int, ...] = (1,)  # exit statuses that tell the fault
+    statuses: Tuple[int, ...] = (1,)  # that tell the fault by `bench`; `assert_parity` raises
     doors: Tuple[str, ...] = DOORS
-    tokens: bool = False  # the block takes (N, 16, 8) embedded tokens instead of (N, 8, 8, 8)
+    tokens: bool = False  # the block takes (N, 16) ids instead of (N, 8, 8, 8)
+
+    @property
+    def is_control(self) -> bool:
+        return self.statuses == (0,)
 
 
 KINDS: Dict[str, Kind] = {}

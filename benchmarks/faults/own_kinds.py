@@ -240,7 +240,6 @@ add(
     same,
     levels=GRADIENTS,
     names=r"layer1\.0\.conv1",
-    doors=("check", "compare"),
     flags={"image_size": 64, "batch_size": 2},
 )
 
@@ -285,4 +284,17 @@ add(
     lambda m, x: m.norm(x * 1.0001),
     levels="forward|first update",
     children=norm(),
+)
+
+# nothing planted
+CONTROL = dict(statuses=(0,))
+add("control: convolution", run_conv, **CONTROL, children=conv())
+add("control: batch norm, clipping", run_norm, **CONTROL, children=norm(), flags={"clip_norm": 0.1})
+add("control: tokens, AdamW", embed, **CONTROL, **TOKENS, flags={"optimizer": "adamw", "lr": 0.001})
+add(
+    "control: dropout, own loss",
+    lambda m, x: m.drop(x),
+    **CONTROL,
+    children=lambda: {"drop": nn.Dropout(0.5)},
+    flags={"loss": "faults.own:loss"},
 )

@@ -172,7 +172,7 @@ add("head not updated", same, levels=UPDATE, names=r"^head",
     plant=keep_out(lambda name: "head" not in name))  # fmt: skip
 add("bias not updated", lambda m, x: m.conv(x), levels=UPDATE, names="bias", children=conv,
     plant=keep_out(lambda name: not name.endswith("block.conv.bias")))  # fmt: skip
-SCHEDULED = dict(levels=LATER, names=".", doors=("check", "compare"))
+SCHEDULED = dict(levels=LATER, **ANYTHING)
 add("schedule one step late", same, **SCHEDULED,
     plant=change_schedule(lr_scheduler.StepLR, "step_size", lambda size: size + 1))  # fmt: skip
 add("schedule with another gamma", same, **SCHEDULED,
@@ -184,16 +184,17 @@ def after_call(change: Callable[[nn.Module, int], None]) -> Callable[[], None]:
     """`plant` that calls `change(block, calls so far)` after each call of a train graph."""
 
     def plant() -> None:
-        original, calls = nn.Graph.__call__, {}  # type: ignore[var-annotated]
+        original = nn.Graph.__call__
 
         def call(self: Any, *inputs: Any, **named: Any) -> Any:
             given = original(self, *inputs, **named)
             block = find_block(self)
             if self._is_train_graph if hasattr(self, "_is_train_graph") else bool(self._opts):
-                calls[id(self)] = calls.get(id(self), 0) + 1
+                calls = self.__dict__.get("planted_calls", 0) + 1
+                object.__setattr__(self, "planted_calls", calls)
                 if block is not None:
                     flow._oneflow_internal.eager.Sync()
-                    change(block, calls[id(self)])
+                    change(block, calls)
             return given
 
         nn.Graph.__call__ = call
@@ -235,7 +236,7 @@ add("embedding row not updated", lambda m, i: m.embedding(i), levels=f"{UPDATE}|
     plant=after_call(_restore_row))  # fmt: skip
 own._PREPARE["embedding row not updated"] = _keep_row
 add("weight changed after step 2", lambda m, x: m.conv(x), levels=LATER, **ANYTHING,
-    children=conv, doors=("check", "compare"),
+    children=conv,
     plant=after_call(lambda block, calls: calls == 2 and _set(
         block.conv.weight, lambda w: w * 1.01)))  # fmt: skip
 add("weight clipped after each step", lambda m, x: m.conv(x), levels=f"{UPDATE}|{LATER}",

@@ -25,8 +25,7 @@ from ...training.nest import apply, flatten
 from ...training.oneflow_compat import create_padding_operator, runs_in_graph
 from ...training.optimizers import capture_graph_state, restore_graph_state
 from ...training.seeded_draws import SeededDraws
-from ...worker.protocol import clean_message, main
-from ...worker.refusal import explain_refusal
+from ...worker.protocol import clean_message, explain_refusal, main
 from .. import result as levels
 from ..causes import ForwardFacts
 from ..difference import move_optimizer, move_weights

@@ -19,7 +19,6 @@ from oneflow_bench.bench.parity.causes import (
 )
 from oneflow_bench.bench.parity.result import Cause, load_check
 from oneflow_bench.bench.parity.tensors import Entry, pair_entries
-from oneflow_bench.bench.worker.refusal import explain_refusal
 
 HERE = Path(__file__).parent
 NOTHING = ForwardFacts()
@@ -81,16 +80,6 @@ def test_an_outputs_gradient_belongs_to_the_module_that_takes_the_output():
     assert name_gradient_layer("relu output gradient", result.OUTPUT_GRADIENT, eager) == "scale"
     assert name_gradient_layer("scale", result.REQUIRES_GRADIENT, eager) == "scale"
     assert name_gradient_layer("scale.weight", "gradient", eager) is None
-
-
-def test_a_refusal_has_the_users_line():
-    try:
-        raise RuntimeError("\x1b[1mError\x1b[0m: no kernel")
-    except RuntimeError as error:
-        said = explain_refusal(error, "graph")
-    assert said.startswith(f"forward cannot be compiled at {__file__}:")
-    assert "`raise RuntimeError" in said and said.endswith("(RuntimeError: no kernel)")
-    assert explain_refusal(RuntimeError("x"), "graph") is None
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ class Worker:
         LayerCall("Conv2d", None, True, [], {}, None).save(Path(request["recording"]))
         if request["output"] is None:
             return {"refused": None}
-        side = request["output"].rpartition("/")[2][: -len(".npz")]
-        np.savez(request["output"], output=self._script.isolated[side])
+        for path in filter(None, (request["output"], request["reference"])):
+            np.savez(path, output=self._script.isolated[Path(path).stem])
         return {"refused": None}
 
     def kill(self) -> None:

@@ -41,7 +41,7 @@ def session(tmp_path):
 
 
 def request(folder, name):
-    paths = {"recording": folder / "recording.npz", "output": folder / "output.npz"}
+    paths = {word: folder / f"{word}.npz" for word in ("recording", "output", "reference")}
     return LayerRequest(name=name, training=True, **paths)
 
 
@@ -51,6 +51,9 @@ def test_a_layer_is_recorded_once_and_run(session, tmp_path):
     assert LayerCall.load(layer.recording).kind == "Conv2d"
     with np.load(tmp_path / "output.npz") as found:
         assert {"output", "input gradient", "weight gradient"} <= set(found.files)
+        with np.load(tmp_path / "reference.npz") as exact:
+            assert exact["output"].dtype == np.float64
+            np.testing.assert_allclose(exact["output"], found["output"], rtol=1e-3, atol=1e-6)
     recorded = layer.recording.read_bytes()
     assert session.run_isolated(layer) == {"refused": None}
     assert layer.recording.read_bytes() == recorded

@@ -1,0 +1,32 @@
+"""Why a mode cannot run a model, with the line of the user's."""
+
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.worker.messages import Request
+from oneflow_bench.bench.worker.protocol import explain_refusal
+from oneflow_bench.bench.worker.session import Session
+
+
+def test_a_refusal_has_the_users_line():
+    try:
+        raise RuntimeError("\x1b[1mError\x1b[0m: no kernel")
+    except RuntimeError as error:
+        said = explain_refusal(error, "graph")
+    assert said.startswith(f"forward cannot be compiled at {__file__}:")
+    assert "`raise RuntimeError" in said and said.endswith("(RuntimeError: no kernel)")
+    assert explain_refusal(RuntimeError("x"), "graph") is None
+
+
+def test_a_session_refuses_a_model_that_does_not_compile():
+    class Mode:
+        def compile_train(self):
+            raise AssertionError("tensor.numpy() is not allowed to be called in a graph")
+
+    session = Session()
+    session._workload = type("Workload", (), {"model": "mine:net"})()
+    session._mode, session._name = Mode(), "graph"
+    with pytest.raises(InputError, match=r"mine:net: forward cannot be compiled at .*refusals.py"):
+        session.compile(Request())
