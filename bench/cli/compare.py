@@ -73,8 +73,8 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     same name are pairs. The report says what else differs between the runs. They took no turns, so
     a change of the machine's speed is part of the ratios.
 
-    Exit status: 1 the modes differ, 3 the comparison is inconclusive. With --gate: 1 the second run
-    is slower, 3 a step time is missing, 0 otherwise.
+    Exit status: 1 the modes differ, 3 parity is inconclusive, whatever the speed. With --gate: 1
+    the second run is slower, 3 a step time is missing, 0 otherwise.
 
     \b
     bench compare

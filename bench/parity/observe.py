@@ -1,8 +1,7 @@
 """Observes a job as it trains, eagerly or as a graph, without changing its computation.
 
-Hooks copy the output of every module, leaf or not, when its forward pass ends. In a graph these
-copies and the gradients are outputs of the compiled graph. `Collector` goes through the levels of a
-check on one side. The worker of a check and `assert_parity` both use it.
+Hooks copy the output of every module when its forward pass ends. In a graph these copies and the
+gradients are outputs of the compiled graph. `Collector` goes through the levels of one side.
 """
 
 from __future__ import annotations
@@ -162,7 +161,7 @@ class ObservedGraph:
 def create_observed(
     mode: str, job: Job, options: Options = None
 ) -> Union[ObservedEager, ObservedGraph]:
-    """For a job that has not taken a step. Raises InputError for a mode that is not observed."""
+    """For a job that has not taken a step. InputError for a mode that is not observed."""
     return ObservedGraph(job, options) if is_graph(mode) else ObservedEager(job)
 
 
@@ -206,7 +205,6 @@ class Collector:
         self._later_bytes = 0  # of outputs after the first step
 
     def note_initial(self, job: Job) -> None:
-        """The weights before the first step, the teacher's too."""
         self.note_state(levels.INITIAL_WEIGHTS, job.model, {})
         if job.teacher is not None:
             self.note_state(levels.INITIAL_WEIGHTS, job.teacher, {}, "teacher.")
@@ -216,11 +214,13 @@ class Collector:
         images, _ = job.eval_feed.next_batch()
         for output in observe_eval(self._mode, job.objective, images, self._options):
             self._observer.add(levels.EVAL_FORWARD, *output)
+        job.refuse_late_parameters()
 
     def note_first_step(self, job: Job) -> None:
-        """The first step: outputs, loss, gradients, and the state after the update."""
+        """Outputs, loss, gradients, and the state after the update."""
         self._observed = create_observed(self._mode, job, self._options)
         step = self._take_step(1, with_outputs=True)
+        job.refuse_late_parameters()
         for output in step.outputs:
             self._observer.add(levels.FORWARD, *output)
         self._observer.add(levels.LOSS, "loss", "loss", np.array(self.losses[0]))

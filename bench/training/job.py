@@ -69,6 +69,16 @@ class Job:
 
     def __post_init__(self) -> None:
         check_optimizer(self.optimizer, self.model)
+        self._parameters = {name for name, _ in self.model.named_parameters()}
+
+    def refuse_late_parameters(self) -> None:
+        """Raise InputError for parameters that a forward made: the optimizer does not know them."""
+        late = [n for n, _ in self.model.named_parameters() if n not in self._parameters]
+        if late:
+            raise InputError(
+                f"forward makes the parameter {late[0]}, which neither the optimizer nor a graph "
+                "trains; make its layer in __init__"
+            )
 
     @property
     def teacher(self) -> Optional[nn.Module]:

@@ -145,6 +145,7 @@ class Session:
 
         with explained_refusal(self._workload.model, self._name):
             timed = measure_block(self._mode.train_step, request.steps)
+        self._job.refuse_late_parameters()
         first = self._step
         self._step += request.steps
         losses = [float(gather(loss).mean()) for loss, _, _ in timed.outputs]

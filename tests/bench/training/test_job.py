@@ -196,3 +196,12 @@ def test_an_sgd_without_nesterov_is_said_with_the_version(monkeypatch):
     assert create_optimizer(Workload(**BASE), model).momentum == 0.9
     with pytest.raises(InputError, match=f"OneFlow {flow.__version__} has no such SGD"):
         create_optimizer(Workload(**BASE, nesterov=True), model)
+
+
+def test_a_parameter_that_a_forward_makes_is_refused():
+    job, mode = create("eager")
+    mode.train_step()
+    job.refuse_late_parameters()
+    job.model.late = flow.nn.Linear(2, 2)
+    with pytest.raises(InputError, match="forward makes the parameter late.weight"):
+        job.refuse_late_parameters()
