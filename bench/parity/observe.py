@@ -199,7 +199,7 @@ class Collector:
     """Notes the levels of one side, in the order of its methods."""
 
     def __init__(self, observer: Observer, mode: str, options: Options = None) -> None:
-        self._observer, self._mode, self._options = observer, mode, options
+        self._observer, self._mode, self._graph_options = observer, mode, options
         self.losses: List[Any] = []
         self.facts = ForwardFacts()  # of all steps, when these are done
         self._later_bytes = 0  # of outputs after the first step
@@ -212,13 +212,13 @@ class Collector:
     def note_eval_forward(self, job: Job) -> None:
         """Every module's output in eval mode, on the first validation batch."""
         images, _ = job.eval_feed.next_batch()
-        for output in observe_eval(self._mode, job.objective, images, self._options):
+        for output in observe_eval(self._mode, job.objective, images, self._graph_options):
             self._observer.add(levels.EVAL_FORWARD, *output)
         job.refuse_late_parameters()
 
     def note_first_step(self, job: Job) -> None:
         """Outputs, loss, gradients, and the state after the update."""
-        self._observed = create_observed(self._mode, job, self._options)
+        self._observed = create_observed(self._mode, job, self._graph_options)
         step = self._take_step(1, with_outputs=True)
         job.refuse_late_parameters()
         for output in step.outputs:

@@ -86,6 +86,7 @@ class FakeTuningWorker(FakeSpeedWorker):
         """The weights before training, which are equal, or after it."""
         error = self._find_error() if self._trained else 0.0
         values = np.full(4, 1.0 + error, dtype=self.contender.dtype)
+        Path(request["path"]).parent.mkdir(parents=True, exist_ok=True)
         save_file({"w": values}, request["path"])
         is_stock = error == 0 and self.contender.dtype == "float32"
         return {"digest": STOCK_DIGEST if is_stock else f"{error}{self.contender.dtype}"}

@@ -70,7 +70,7 @@ def _report_curves(series: Series, encoding: str) -> List[Block]:
     for curve in series.curves:
         heading = METRICS[curve.metric].heading
         values = (curve.points[0].value, curve.points[-1].value)
-        ends = [_mark(v) if isinstance(v, str) else format_value(curve.metric, v) for v in values]
+        ends = [mark_verdict(v) if isinstance(v, str) else format_value(curve.metric, v) for v in values]
         rows.append([heading, curve.contender, *ends, draw_line(curve, encoding)])
         changes += [
             f"changed: {heading} of {curve.contender}, {format_change(curve.metric, change)} "
@@ -82,7 +82,7 @@ def _report_curves(series: Series, encoding: str) -> List[Block]:
     return [*blocks, Text(changes)] if changes else blocks
 
 
-def _mark(verdict: Value) -> str:
+def mark_verdict(verdict: Value) -> str:
     return VERDICT_MARKS.get(str(verdict), OTHER_VERDICT_MARK)
 
 
@@ -106,7 +106,7 @@ def draw_line(curve: Curve, encoding: str) -> str:
     first = max(0, len(curve.points) - SHOWN_POINTS)
     values = [point.value for point in curve.points[first:]]
     if curve.metric == "parity":
-        marks = [_mark(value) for value in values]
+        marks = [mark_verdict(value) for value in values]
     else:
         marks = _draw_bars(METRICS[curve.metric], [float(value) for value in values], encoding)
     changed = {change.index - first for change in curve.changes}

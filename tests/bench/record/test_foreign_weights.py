@@ -17,11 +17,11 @@ from oneflow_bench.bench.record.flow_checkpoint import read_flow_folder
 def test_the_prefix_of_a_wrapper_is_taken_off():
     shapes = {"conv.weight": (2,), "module_list.bias": (3,)}
     state = {f"module.{name}": np.zeros(shape) for name, shape in shapes.items()}
-    fitting, _ = checkpoint.fit_state(state, shapes, None, "x")
+    fitting, _ = foreign_weights.fit_state(state, shapes, None, "x")
     assert set(fitting) == set(shapes)
     assert checkpoint.find_prefix({"module.a", "b"}) == checkpoint.find_prefix({}) == ""
     with pytest.raises(InputError, match="missing, first conv"):  # one name lacks the prefix
-        checkpoint.fit_state({**state, "b": np.zeros(1)}, shapes, None, "x")
+        foreign_weights.fit_state({**state, "b": np.zeros(1)}, shapes, None, "x")
 
 
 def write_safetensors(path, header, data):
