@@ -70,7 +70,9 @@ def _report_curves(series: Series, encoding: str) -> List[Block]:
     for curve in series.curves:
         heading = METRICS[curve.metric].heading
         values = (curve.points[0].value, curve.points[-1].value)
-        ends = [mark_verdict(v) if isinstance(v, str) else format_value(curve.metric, v) for v in values]
+        ends = [
+            mark_verdict(v) if isinstance(v, str) else format_value(curve.metric, v) for v in values
+        ]
         rows.append([heading, curve.contender, *ends, draw_line(curve, encoding)])
         changes += [
             f"changed: {heading} of {curve.contender}, {format_change(curve.metric, change)} "

@@ -8,7 +8,12 @@ from rich.console import Console
 
 from oneflow_bench.bench.report.blocks import print_blocks
 from oneflow_bench.bench.tools.history import METRICS
-from oneflow_bench.bench.tools.history.report import SHOWN_POINTS, draw_line, mark_verdict, report_history
+from oneflow_bench.bench.tools.history.report import (
+    SHOWN_POINTS,
+    draw_line,
+    mark_verdict,
+    report_history,
+)
 from oneflow_bench.bench.tools.history.series import build_history
 
 
