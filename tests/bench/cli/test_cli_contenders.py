@@ -135,7 +135,7 @@ def test_a_runtime_profile_of_this_machine_is_applied_to_each_mode(tmp_path):
         RuntimeProfile(
             machine=describe_profile_machine(sys.executable),
             variables=ProfileVariables(
-                eager={"ONEFLOW_OF_EAGER": "1"}, graph={"ONEFLOW_OF_THE_GRAPH": "1"}
+                eager={"ONEFLOW_DISABLE_VIEW": "1"}, graph={"ONEFLOW_MLIR_CSE": "1"}
             ),
             graph_options={"allow_fuse_add_to_output": True},
         ),
@@ -145,9 +145,9 @@ def test_a_runtime_profile_of_this_machine_is_applied_to_each_mode(tmp_path):
     assert done.returncode == 0, done.stderr
     record = load_record(out)
     variables = {s.contender: s.environment["variables"] for s in record.of_kind(SetupEvent)}
-    assert variables["eager"]["ONEFLOW_OF_EAGER"] == "1"
-    assert "ONEFLOW_OF_THE_GRAPH" not in variables["eager"]
-    assert variables["graph"]["ONEFLOW_OF_THE_GRAPH"] == "1"
+    assert variables["eager"]["ONEFLOW_DISABLE_VIEW"] == "1"
+    assert "ONEFLOW_MLIR_CSE" not in variables["eager"]
+    assert variables["graph"]["ONEFLOW_MLIR_CSE"] == "1"
     eager, graph = record.document.contenders
     assert eager.graph_options == {}
     assert graph.graph_options == {"allow_fuse_add_to_output": True}

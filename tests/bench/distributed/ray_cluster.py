@@ -16,7 +16,9 @@ HEAD = f"{ADDRESSES[0]}:6379"
 COMMAND = [sys.executable, "-m", "oneflow_bench"]
 RANK = "oneflow_bench.bench.distributed.worker"
 OBJECT_STORE_BYTES = "80000000"  # the least that Ray takes
-ENVIRONMENT = {**os.environ, "RAY_DISABLE_USAGE_STATS": "1"}
+# nodes and commands that do not have the token are sent away
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 64}
+ENVIRONMENT = {**os.environ, "RAY_DISABLE_USAGE_STATS": "1", **TOKEN}
 
 
 def ip(*words, check=True):
@@ -61,6 +63,7 @@ class RayCluster:
         )  # fmt: skip
 
     def inside(self, number, command, run=subprocess.run, **options):
+        options.setdefault("env", ENVIRONMENT)
         return run(["ip", "netns", "exec", self.names[number], *command], **options)
 
     def find(self, number, word):
