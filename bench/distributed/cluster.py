@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import queue
+import shutil
 import tarfile
 import threading
 from contextlib import suppress
@@ -192,6 +193,8 @@ class Cluster:
             except Exception as error:  # the actor or its node is gone
                 said = str(error).strip().splitlines()[:1]
                 self._show(f"node {self.addresses[place]} is lost ({''.join(said)[:200]})")
+                for left in folder.glob(f"node-{self.addresses[place]}-*"):
+                    shutil.rmtree(left, ignore_errors=True)  # in a folder that the nodes share
                 self._lose_node()
                 continue
             self.kill(actor)

@@ -143,7 +143,7 @@ def test_nothing_that_answers_is_refused_at_once(tmp_path):
 
 
 def sweep(cluster, folder):
-    given = ["sweep", "--model", "lenet", "--batch-size", "4,8,16", "--no-speed", "--data"]
+    given = ["sweep", "--model", "lenet", "--batch-size", "4,8,16", "--data"]
     given += ["synthetic", "--epochs", "1", "--steps-per-epoch", "60", "--cluster", HEAD]
     return cluster.inside(
         0, [*COMMAND, *given, "--out", str(folder)],
