@@ -68,7 +68,7 @@ class Job:
     dropped: Optional[List[str]] = None  # tensors of a checkpoint that were left out
 
     def __post_init__(self) -> None:
-        check_optimizer(self.optimizer, self.model)
+        check_optimizer(self.optimizer, self.objective)
         self._parameters = {name for name, _ in self.model.named_parameters()}
 
     def refuse_late_parameters(self) -> None:

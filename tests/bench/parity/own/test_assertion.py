@@ -69,7 +69,7 @@ def test_a_model_with_python_state_is_caught_and_the_layer_named():
 def test_a_fault_of_the_third_step_is_found():
     model = CountsItsCalls()
     model.calls = -2  # one evaluation and two steps
-    with pytest.raises(ParityError, match="level 'loss curve' losses to step 3 differs"):
+    with pytest.raises(ParityError, match="level 'later forward' step 3 second differs"):
         assert_parity(model, nn.CrossEntropyLoss(), create_batch())
 
 
