@@ -122,7 +122,7 @@ def test_an_option_that_oneflow_does_not_know_is_refused_before_anything_runs(
 
 def test_an_interpreter_without_oneflow_is_one_sentence(tmp_path):
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     python.chmod(0o755)
     done = bench("tune", *LENET, "--python", python, "--out", tmp_path / "run")
     refused(done, "has no OneFlow", "pip install")
