@@ -57,8 +57,9 @@ def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
     Texts are drawn as they are: a name may hold dollar signs, and bytes that are not UTF-8.
     """
     for text in figure.findobj(Text):
-        text.set_parse_math("$\\mathdefault{" in text.get_text())  # the ticks of a log scale
-        text.set_text(text.get_text().encode(errors="backslashreplace").decode())
+        written = text.get_text()  # a tick of a log scale has none yet, or mathematics
+        text.set_parse_math("$" not in written or "$\\mathdefault{" in written)
+        text.set_text(written.encode(errors="backslashreplace").decode())
     png, svg = paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     plt.close(figure)
     figure.set_dpi(DPI)
@@ -236,7 +237,8 @@ def draw_facts(axes: Any, series: List[Series]) -> None:
         document = record.document
         cpu = document.environment_start.get("cpu", {})
         lines += [
-            f"run: {document.run_id} ({document.status})",
+            f"run: {document.run_id}",
+            f"status: {document.status}",
             "contenders, with mode and runtime:",
             *(f"    {c.name}: {c.mode}, {Path(c.runtime).name}" for c in document.contenders),
             f"{document.workload.epochs} epochs of {document.steps_per_epoch} steps, "

@@ -64,7 +64,8 @@ def test_a_module_with_children_is_taken_out_of_its_model():
     call = record_layer(job, "features", True, WORKLOAD)
     assert call.constructor == "dict(create_model().named_modules())['features']"
     assert "create_model(name='lenet', num_classes=10)" in call.described["model"]
-    assert (Path(call.described["folders"][0]) / "oneflow_bench").is_dir()
+    root = Path(__file__).resolve().parents[3]
+    assert (Path(call.described["folders"][0]) / root.name / "models").is_dir()
 
 
 @pytest.mark.slow
