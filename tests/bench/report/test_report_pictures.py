@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 from records import create_events, create_record
 
@@ -11,6 +12,7 @@ from oneflow_bench.bench.report.pictures import (
     draw_loss_difference,
     plt,
     render_pictures,
+    save_picture,
 )
 
 NAMES = [
@@ -113,3 +115,14 @@ def test_the_first_styles_are_told_apart_without_colour():
     assert len({(str(s["linestyle"]), s["linewidth"]) for s in styles}) == 8
     assert len({s["marker"] for s in styles}) == 8
     assert "marker" not in choose_style(0, False)
+
+
+def test_the_ticks_of_a_log_scale_are_mathematics_and_names_are_not(tmp_path):
+    figure, axes = plt.subplots()
+    axes.semilogy([1, 2], [1e-9, 1e-7], label="a $b$ name")
+    axes.legend()
+    save_picture(figure, tmp_path, "curve")
+    texts = {text.get_text(): text.get_parse_math() for text in figure.findobj(Text)}
+    assert texts["a $b$ name"] is False
+    ticks = [shown for text, shown in texts.items() if "mathdefault" in text]
+    assert ticks and all(ticks)
