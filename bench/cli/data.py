@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from functools import partial
 from pathlib import Path
 from typing import Any, List, Optional
@@ -11,6 +10,7 @@ from typing import Any, List, Optional
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from .failures import end_on_signals
 from .progress import ProgressBar
 
 out_option = click.option("--out", required=True, metavar="DIR", help="Folder to create.")
@@ -23,8 +23,7 @@ class _DataGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from ...data import DataError
 
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)
+        end_on_signals()
         try:
             return super().invoke(ctx)
         except DataError as error:

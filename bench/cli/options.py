@@ -150,14 +150,14 @@ cluster_option = click.option(
 )
 
 
-def removed_option(flag: str, replacement: str, **spelling: Any) -> Decorator:
+def removed_option(flag: str, replacement: str) -> Decorator:
     """Decorator: a former flag, which says in one sentence what replaced it."""
 
     def refuse(context: click.Context, option: click.Parameter, value: Any) -> None:
         if value is not None:
             raise InputError(f"{flag} is gone: {replacement}")
 
-    return click.option(flag, hidden=True, expose_value=False, callback=refuse, **spelling)
+    return click.option(flag, hidden=True, expose_value=False, callback=refuse)
 
 
 _BY_RAY = "several machines are a Ray cluster now; give --cluster (docs/distributed.md)"

@@ -163,6 +163,12 @@ class Cluster:
         )
         return host.remote(self.addresses[place], tuple(self.head))
 
+    def has_lost_head(self) -> bool:
+        """Whether the head is gone; a node may tell of it before `lost` is set."""
+        if not self.lost.is_set() and not is_listening(self.head):
+            self.lost.set()
+        return self.lost.is_set()
+
     def reserve_port(self, actor: Any) -> int:
         port: int = self._ray.get(actor.reserve_port.remote(), timeout=CALL_S)
         return port
@@ -188,7 +194,7 @@ class Cluster:
             try:
                 result, packed = self._ray.get(actor.call.remote(function, plan, folder.resolve()))
             except self._ray.exceptions.RayTaskError as error:
-                self._free.put(place)
+                self._release(actor, place)
                 raise error.cause from None
             except Exception as error:  # the actor or its node is gone
                 said = str(error).strip().splitlines()[:1]
@@ -197,11 +203,15 @@ class Cluster:
                     shutil.rmtree(left, ignore_errors=True)  # in a folder that the nodes share
                 self._lose_node()
                 continue
-            self.kill(actor)
-            self._free.put(place)
+            self._release(actor, place)
             with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
                 archive.extractall(folder, filter="data")
             return result
+
+    def _release(self, actor: Any, place: int) -> None:
+        """An actor that lived on would keep all cores of its node."""
+        self.kill(actor)
+        self._free.put(place)
 
     def _lose_node(self) -> None:
         with self._counting:

@@ -34,12 +34,11 @@ class ClusterRank:
         self._cluster, self._actor = cluster, actor
         self._node = cluster.addresses[placement.identity.rank]
         self.title = f"{create_title(contender.name, placement.identity)} on node {self._node}"
-        self._plan, self._folder = plan, folder.resolve()
         self._tail = ""
         self._reader, self._bell = socket.socketpair()
         self._reader.setblocking(False)
         self._answer: Any = None
-        self._open("start", self._call("start", contender, placement, self._folder / "logs"))
+        self._open("start", self._call("start", contender, placement, plan, folder.resolve()))
         self._end = self._call("watch")
 
     def _call(self, method: str, *arguments: Any) -> Any:
@@ -58,15 +57,12 @@ class ClusterRank:
 
     def send(self, call: str, **arguments: Any) -> None:
         """As `WorkerProcess.send`; the dataset becomes that of the node."""
-        self._answer = self._call("ask", call, arguments, self._plan, self._folder)
+        self._answer = self._call("ask", call, arguments)
 
     def poll(self, call: str) -> Optional[Dict[str, Any]]:
         """As `WorkerProcess.poll`. Raises WorkerError too if the node or the head is lost."""
         if self._cluster.lost.is_set():
-            raise WorkerError(
-                f"{self.title} was lost in its {call} turn: the head of the Ray cluster at "
-                f"{self._cluster.head} does not answer; look at `ray status` there"
-            )
+            raise self._explain_lost_head(call)
         with suppress(BlockingIOError):
             self._reader.recv(4096)
         if self._answer is not None and self._answer.done():
@@ -80,6 +76,8 @@ class ClusterRank:
         try:
             reply: Dict[str, Any] = future.result(CALL_S)
         except Exception as error:  # of Ray: the actor, its node or the connection is gone
+            if self._cluster.has_lost_head():
+                raise self._explain_lost_head(call) from None
             lines = [each.strip() for each in str(error).splitlines() if each.strip()]
             raise WorkerError(
                 f"{self.title} was lost in its {call} turn: Ray says "
@@ -89,12 +87,20 @@ class ClusterRank:
         if "input" in reply:
             raise InputError(reply["input"])
         if "failure" in reply:
+            if self._cluster.has_lost_head():  # the node ended its rank for that
+                raise self._explain_lost_head(call)
             self._tail = reply["log"]
             raise WorkerError(reply["failure"], reply["log"], reply["status"])
         answer: Dict[str, Any] = reply["answer"]
         if call == "start":
             self.log_path, self.pid = f"{answer['log']} there", answer["pid"]
         return answer
+
+    def _explain_lost_head(self, call: str) -> WorkerError:
+        return WorkerError(
+            f"{self.title} was lost in its {call} turn: the head of the Ray cluster at "
+            f"{self._cluster.head} does not answer; look at `ray status` there"
+        )
 
     def write_stack(self) -> None:
         """As `RankProcess.write_stack`."""

@@ -117,10 +117,11 @@ class NodeHost:
         self._port = PortReservation(self._address)
         return self._port.address.port
 
-    def start(self, contender: Contender, placement: Placement, logs: Path) -> Reply:
-        """Start the rank; its log is in `logs` of this node."""
+    def start(self, contender: Contender, placement: Placement, plan: Plan, folder: Path) -> Reply:
+        """Start the rank, which reads the data of `plan`; its log is in `folder`/logs."""
 
         def run() -> Reply:
+            self._plan, self._folder, logs = plan, folder, folder / "logs"
             environments = RuntimeResolver(read_node_environment())
             python = contender.interpreter
             variables = {
@@ -135,28 +136,31 @@ class NodeHost:
 
         return self._reply(run)
 
-    def ask(self, call: str, arguments: Dict[str, Any], plan: Plan, folder: Path) -> Reply:
+    def ask(self, call: str, arguments: Dict[str, Any]) -> Reply:
         """The rank's answer to one request. Its dataset is this node's."""
 
         def run() -> Reply:
             assert self._rank is not None
             if arguments.get("dataset") is not None:
-                dataset = self._prepare_dataset(plan, Path(arguments["dataset"]), folder)
-                arguments["dataset"] = str(dataset)
+                arguments["dataset"] = str(self._prepare_dataset(Path(arguments["dataset"])))
             return self._rank.ask(call, FOREVER_S, **arguments)
 
         return self._reply(run)
 
-    def _prepare_dataset(self, plan: Plan, wanted: Path, folder: Path) -> Path:
+    def _prepare_dataset(self, wanted: Path) -> Path:
         """A folder that all nodes share has it already; else it is made here."""
         if wanted.is_dir():
             return wanted
-        scratch = folder / f"node-{self._address}-{os.getpid()}"
+        scratch = self._make_scratch(self._folder)
         self._scratch.append(scratch)
-        scratch.mkdir(parents=True)
-        made = localize_plan(plan).prepare_dataset(scratch)
+        made = localize_plan(self._plan).prepare_dataset(scratch)
         assert made is not None
         return made
+
+    def _make_scratch(self, folder: Path) -> Path:
+        scratch = folder / f"node-{self._address}-{os.getpid()}"
+        scratch.mkdir(parents=True)
+        return scratch
 
     def watch(self) -> Reply:
         """Return when the rank has ended."""
@@ -186,8 +190,7 @@ class NodeHost:
     def call(self, function: Callable[..., Any], plan: Optional[Plan], folder: Path) -> Any:
         """`function(plan, folder, environment)` with this node's data; its result, packed files."""
         localized = None if plan is None else localize_plan(plan)
-        scratch = folder / f"node-{self._address}-{os.getpid()}"
-        scratch.mkdir(parents=True)
+        scratch = self._make_scratch(folder)
         try:
             result = function(localized, scratch, read_node_environment())
             packed = io.BytesIO()

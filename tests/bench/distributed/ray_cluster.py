@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class RayCluster:
 
     def __init__(self, temporary: Path) -> None:
         self.temporary = temporary
+        self.folders = []  # of Ray's sockets and logs
         self.names = [f"bench-{os.getpid()}-{number}" for number in range(2)]
         self.ends = [f"bv{os.getpid()}{side}" for side in "ab"]  # 15 characters at most
 
@@ -48,12 +50,13 @@ class RayCluster:
 
     def start_node(self, number: int, *words: str, python: str = sys.executable, **variables):
         """`ray start` in a namespace; a short folder, since a socket's path is short."""
-        folder = Path(f"/tmp/bench-ray-{os.getpid()}-{number}")
+        folder = tempfile.mkdtemp(prefix="ray-")
+        self.folders.append(folder)
         ray = [python, "-m", "ray.scripts.scripts", "start", *words]
         self.inside(
             number,
             [*ray, "--node-ip-address", ADDRESSES[number], "--num-cpus", "2",
-             "--object-store-memory", OBJECT_STORE_BYTES, "--temp-dir", str(folder),
+             "--object-store-memory", OBJECT_STORE_BYTES, "--temp-dir", folder,
              "--disable-usage-stats"],
             env={**ENVIRONMENT, **variables},
             stdout=subprocess.DEVNULL,
@@ -95,8 +98,8 @@ class RayCluster:
             for pid in ip("netns", "pids", name, check=False).stdout.split():
                 subprocess.run(["kill", "-9", pid], stderr=subprocess.DEVNULL)
             ip("netns", "del", name, check=False)  # the cable goes with its ends
-        for number in range(2):
-            shutil.rmtree(f"/tmp/bench-ray-{os.getpid()}-{number}", ignore_errors=True)
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

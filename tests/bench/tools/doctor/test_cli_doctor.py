@@ -21,7 +21,7 @@ def bench_doctor(*arguments):
 @pytest.fixture
 def bare_python(tmp_path):
     path = tmp_path / "python"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     path.chmod(0o755)
     return path
 

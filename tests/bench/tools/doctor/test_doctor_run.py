@@ -88,7 +88,7 @@ def test_the_exit_status_says_what_was_found(quick, tmp_path, monkeypatch, fail,
 
 
 def test_a_real_worker_without_oneflow_says_so(script, tmp_path):
-    bare = script(f'exec {sys.executable} -S "$@"')
+    bare = script(f'exec "{sys.executable}" -S "$@"')
     worker = create_probe_launcher(bare, tmp_path / "logs")("bare", {"PATH": "/bin"})
     try:
         assert worker.ask("identify", 30.0)["executable"]

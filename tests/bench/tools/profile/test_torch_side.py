@@ -41,7 +41,7 @@ def with_modules(tmp_path, *names):
     for name in names:
         (folder / f"{name}.py").write_text("__version__ = '2.0'\n")
     path = tmp_path / "python"
-    path.write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} -S "$@"\n')
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec "{sys.executable}" -S "$@"\n')
     path.chmod(0o755)
     return str(path)
 
