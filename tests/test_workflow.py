@@ -1,4 +1,4 @@
-"""The workflow for GitHub Actions: its shape, and that its commands are ones the suite has.
+"""The workflows for GitHub Actions: their shape, and that their commands are ones the suite has.
 
 There is no YAML reader among the dependencies, so that the lines themselves are read.
 """
@@ -14,8 +14,11 @@ import pytest
 
 from oneflow_bench.bench.cli.check import check
 
-PATH = Path(__file__).resolve().parent.parent / ".github" / "workflows" / "parity.yml"
+ROOT = Path(__file__).resolve().parent.parent
+PATHS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PATH = ROOT / ".github" / "workflows" / "parity.yml"
 LINES = PATH.read_text(encoding="utf-8").splitlines()
+each_workflow = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
 def indent(line):
@@ -36,23 +39,36 @@ def block_of(name):
     return [first] if first not in ("|", ">") else rest
 
 
-def test_the_lines_are_ones_that_yaml_takes():
-    for line in LINES:
+@each_workflow
+def test_the_lines_are_ones_that_yaml_takes(path):
+    for line in path.read_text(encoding="utf-8").splitlines():
         assert "\t" not in line and line == line.rstrip()
         assert indent(line) % 2 == 0
         if line.strip() and not line.strip().startswith("#"):
             assert indent(line) > 8 or re.match(r" *(- )?[\w-]+:( .+)?$", line), line
 
 
-def test_the_parts_that_a_workflow_needs_are_there():
-    top = [line.rstrip(":").split(":")[0] for line in LINES if line and line[0].isalpha()]
+@each_workflow
+def test_the_parts_that_a_workflow_needs_are_there(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    top = [line.rstrip(":").split(":")[0] for line in lines if line and line[0].isalpha()]
     assert top == ["name", "on", "permissions", "concurrency", "jobs"]
-    text = "\n".join(LINES)
-    for words in ("actions/checkout@", "actions/upload-artifact@", "timeout-minutes:"):
-        assert words in text
-    used = [line for line in LINES if "uses:" in line]
+    text = "\n".join(lines)
+    assert "actions/checkout@" in text and "timeout-minutes:" in text
+    used = [line for line in lines if "uses:" in line]
     assert used and all(re.search(r"@[0-9a-f]{40} # v\d", line) for line in used)
-    assert text.count("if: always()") == 2
+
+
+def test_the_report_of_a_failed_check_is_kept():
+    assert "actions/upload-artifact@" in "\n".join(LINES)
+    assert LINES.count("        if: always()") == 2
+
+
+def test_the_targets_of_the_tests_are_those_of_the_makefile():
+    text = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    targets = re.search(r"target: \[(.*)\]", text).group(1).split(", ")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert len(targets) == 3 and all(f"\nmake {target}\n" in script for target in targets)
 
 
 def test_the_check_is_a_command_of_the_suite():
@@ -92,4 +108,4 @@ def test_the_set_up_is_a_target_of_the_makefile():
     (command,) = block_of("Set up")
     target = command.split()[1]
     assert command == f"make {target}"
-    assert f"\n{target}:" in (PATH.parent.parent.parent / "Makefile").read_text()
+    assert f"\n{target}:" in (ROOT / "Makefile").read_text()
