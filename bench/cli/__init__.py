@@ -15,24 +15,33 @@ from ..errors import EXIT_DONE, InputError
 from .failures import check_words, drop_output, end_on_signals, ensure_home, tell
 
 # each command is the file of its name in this folder, which holds its full help
-COMMANDS = {
-    "eager": "Train and validate in eager mode.",
-    "graph": "Train and validate as compiled graphs (nn.Graph).",
-    "compare": "Run both modes in turns, or compare two stored runs.",
-    "versions": "Compare versions of OneFlow, each in its own environment.",
-    "sweep": "Compare the modes over models, batch sizes and more.",
-    "check": "Find the first difference of the modes, or a regression.",
-    "baseline": "Rewrite stored baselines and print the changes.",
-    "infer": "Classify pictures in either mode or both.",
-    "tune": "Find the fastest faithful runtime of a model on this machine.",
-    "profile": "Time each layer, with --limits beside the machine's limits.",
-    "doctor": "Find the causes of slowness on this machine.",
-    "plot": "Draw the pictures of stored runs.",
-    "history": "Find changes over the stored runs of a machine.",
-    "export": "Write stored runs in the formats of other tools.",
-    "models": "List the models.",
-    "data": "Make, import and inspect datasets.",
+GROUPS = {
+    "Run": {
+        "compare": "Run both modes in turns, or compare two stored runs.",
+        "eager": "Train and validate in eager mode.",
+        "graph": "Train and validate as compiled graphs (nn.Graph).",
+        "sweep": "Compare the modes over models, batch sizes and more.",
+        "infer": "Classify pictures in either mode or both.",
+    },
+    "Judge": {
+        "check": "Find the first difference of the modes, or a regression.",
+        "baseline": "Rewrite stored baselines and print the changes.",
+        "history": "Find changes over the stored runs of a machine.",
+    },
+    "Look": {
+        "plot": "Draw the pictures of stored runs.",
+        "export": "Write stored runs in the formats of other tools.",
+        "profile": "Time each layer, with --limits beside the machine's limits.",
+        "models": "List the models.",
+    },
+    "Machine": {
+        "doctor": "Find the causes of slowness on this machine.",
+        "tune": "Find the fastest faithful runtime of a model on this machine.",
+        "versions": "Compare versions of OneFlow, each in its own environment.",
+    },
+    "Data": {"data": "Make, import and inspect datasets."},
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 # replacements of former commands
 REMOVED = {
@@ -64,24 +73,35 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), text) for name, text in commands.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="bench")
-def bench() -> None:
+@click.pass_context
+def bench(context: click.Context) -> None:
     """Is a OneFlow model's compiled graph faithful to eager mode, and is it worth it?
+
+    Try first:
 
     \b
     bench compare                      both modes on the embedded digits
-    bench compare --model resnet18 --data synthetic
-    bench eager --epochs 5 --out results/mine
+    bench check --model resnet20       the first tensor that differs
+    bench doctor                       slow settings of this machine
 
     Exit status: 0 done, 1 the modes differ, a metric is worse than its
     baseline or the doctor found something, 2 bad input, 3 inconclusive, 4 a
     worker failed, 70 the suite itself failed, 130 Ctrl-C.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: Optional[List[str]] = None) -> None:

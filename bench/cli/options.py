@@ -25,22 +25,53 @@ _HEADINGS = {
 }
 
 
+# the flags that --help shows of each heading; --help-all shows all
+_FIRST = (
+    *("model", "load_checkpoint", "data", "feed", "epochs", "steps_per_epoch", "batch_size"),
+    *("optimizer", "lr", "runtime", "budget_s", "until", "ranks", "cluster", "out", "as_json"),
+)
+
+
+HELP_ALL = "all flags"  # the context's object when --help-all was given
+
+
+def _show_all_help(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
+        context.obj = HELP_ALL
+        click.echo(context.get_help())
+        context.exit()
+
+
 class HeadedCommand(click.Command):
-    """A command whose help groups the flags under headings."""
+    """A command whose help groups the flags under headings, and shows the usual ones first."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        show = {"is_eager": True, "expose_value": False, "callback": _show_all_help}
+        self.params.append(
+            click.Option(["--help-all"], is_flag=True, help="Show all flags and exit.", **show)
+        )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: Dict[str, List[Tuple[str, str]]] = {"Options": []}
         sections.update({heading: [] for heading in HEADINGS})
+        hidden = 0
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record is not None:
                 setting = SETTINGS.get(str(option.name))
                 heading = _HEADINGS.get(str(option.name)) or (setting and setting.heading)
-                sections[heading or "Options"].append(record)
+                if heading and option.name not in _FIRST and ctx.obj != HELP_ALL:
+                    hidden += 1
+                else:
+                    sections[heading or "Options"].append(record)
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
+        if hidden:
+            formatter.write_paragraph()
+            formatter.write_text(f"{hidden} more flags: {ctx.command_path} --help-all")
 
 
 def field_option(name: str, default: Any = None, shown: Any = None) -> Decorator:

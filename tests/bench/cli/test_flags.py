@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 import pytest
 
 from oneflow_bench.bench.cli import COMMANDS, REMOVED, bench
-from oneflow_bench.bench.cli.options import HeadedCommand
+from oneflow_bench.bench.cli.options import HELP_ALL, HeadedCommand
 from oneflow_bench.bench.config import HEADINGS, Contender, Measuring, Workload
 from oneflow_bench.bench.plan.fields import SETTINGS, list_settings
 
@@ -89,6 +90,23 @@ def test_a_removed_flag_says_what_replaced_it(path):
     assert done.stderr.startswith(f"error: {flag} is gone: {REMOVED_FLAGS[path]}")
 
 
+def test_help_shows_the_usual_flags_and_help_all_shows_all(capsys):
+    command = find_command("compare")
+    short = command.get_help(click.Context(command, info_name="bench compare"))
+    with pytest.raises(click.exceptions.Exit):
+        command.make_context("bench compare", ["--help-all"])
+    whole = capsys.readouterr().out
+    hidden = len(re.findall(r"^  -", whole, re.M)) - len(re.findall(r"^  -", short, re.M))
+    assert f"{hidden} more flags: bench compare --help-all" in short and "more flags" not in whole
+    assert "--momentum" in whole and "--momentum" not in short
+
+
+def test_bench_alone_says_what_to_try_first():
+    done = subprocess.run([sys.executable, "-m", "oneflow_bench"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "Try first:" in done.stdout and "\nJudge:\n  check " in done.stdout
+
+
 def test_each_command_is_a_file_of_its_name():
     folder = Path(sys.modules[bench.__module__].__file__).parent
     for name in COMMANDS:
@@ -98,7 +116,7 @@ def test_each_command_is_a_file_of_its_name():
 
 def test_the_help_shows_what_the_fields_say():
     command = find_command("compare")
-    text = command.get_help(click.Context(command, terminal_width=1000))
+    text = command.get_help(click.Context(command, terminal_width=1000, obj=HELP_ALL))
     for setting in (one for one in SETTINGS.values() if one.heading and one.name != "speed"):
         default = setting.describe_default()
         assert setting.flag in text
