@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 # a set-up is done when the stamp of this lock file and this setup.py is there
 STAMP := $(VENV)/installed-$(shell cat requirements.lock setup.py | cksum | cut -d' ' -f1)
 
+# what builds the site, in an environment of its own
+DOCS := .venv-docs
+
 # the package under its name, whatever the folder of this clone is called
 LINT := build/lint
 
 .DEFAULT_GOAL := compare
-.PHONY: compare check test test-all lint setup lock clean help
+.PHONY: compare check test test-all lint docs setup lock clean help
 
 compare: setup ## run eager and graph in turns on the embedded digits (ARGS: more flags)
 	@$(BIN)/bench compare $(ARGS)
@@ -31,6 +34,17 @@ lint: setup ## ruff, mypy, and imports that an editor could not follow
 		-p oneflow_bench.bench -p oneflow_bench.models -p oneflow_bench.data
 	@$(BIN)/basedpyright
 
+docs: setup $(DOCS)/bin/mkdocs ## the site, in build/site; a broken link is an error
+	@mkdir -p $(LINT) && ln -sfn ../.. $(LINT)/oneflow_bench
+	@$(BIN)/python tools/stage_site.py
+	@cd build && NO_MKDOCS_2_WARNING=1 ../$(DOCS)/bin/mkdocs build --strict -q -f mkdocs.yml
+	@echo "open build/site/index.html"
+
+$(DOCS)/bin/mkdocs: docs/requirements.lock
+	@rm -rf $(DOCS) && $(BIN)/python -m venv $(DOCS)
+	@$(DOCS)/bin/pip install --disable-pip-version-check -q --require-hashes -r docs/requirements.lock
+	@touch $@
+
 setup: $(STAMP)
 
 $(STAMP): requirements.lock setup.py
@@ -43,9 +57,10 @@ $(STAMP): requirements.lock setup.py
 
 lock: setup ## resolve requirements.in anew (needs uv on the PATH)
 	uv pip compile --generate-hashes --universal --python-version 3.8 requirements.in -o requirements.lock
+	uv pip compile --generate-hashes --universal --python-version 3.10 docs/requirements.in -o docs/requirements.lock
 
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(DOCS) build *.egg-info
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
