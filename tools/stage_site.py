@@ -49,6 +49,7 @@ def main() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").replace(" ADRS", listed)
     for folder in ("site-pages", "site", "lint"):
         text = text.replace(f"build/{folder}", folder)
+    text = text.replace("tools/", "../tools/")
     CONFIGURATION.write_text(text, encoding="utf-8")
 
 
