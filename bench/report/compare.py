@@ -12,6 +12,7 @@ from ..verdict.summary import SpeedSummary
 from .blocks import Block, Figure, Heading, Table, Text
 from .check import describe_check
 from .comparison import Comparison, ContenderSummary
+from .detectable import describe_detectable
 from .extension import EXTENSIONS
 from .format import (
     INTERVAL,
@@ -29,11 +30,9 @@ from .format import (
     format_short_interval,
     format_summary_ms,
     format_yes,
-    round_up,
 )
 
 SHOWN_EPOCHS = 5  # the last ones; the picture has them all
-LONGER_BUDGET = 10  # times the seconds of an inconclusive run: a third of its detectable difference
 SUMMARISED_BY = {  # of a process's blocks
     QUICKEST_QUARTER: "mean of the fastest 25 %",
     MEDIAN: "median of all blocks",
@@ -120,21 +119,8 @@ def conclude(comparison: Comparison, several: bool = False) -> List[str]:
         )
     speed.append(format_sentence(comparison.speed_reason))
     if comparison.speed is not None and comparison.speed_verdict == INCONCLUSIVE:
-        speed.append(_describe_detectable(comparison.speed))
+        speed.append(describe_detectable(comparison.speed))
     return [parity, " ".join(speed)]
-
-
-def _describe_detectable(speed: SpeedSummary) -> str:
-    """The least difference that an inconclusive run could have shown, and how to see less."""
-    judgement = speed.judgement
-    if judgement.smallest_effect is None or judgement.process_spread is None:
-        return "Until then the smallest detectable difference is unknown."
-    budget = round_up(LONGER_BUDGET * speed.duration_s)
-    return (
-        f"Identical processes differ by {format_percent(judgement.process_spread, 1)}, so only a "
-        f"difference above {format_percent(judgement.smallest_effect, 1)} would have been "
-        f"detected. Rerun with `--budget {budget}` or on an idle machine."
-    )
 
 
 def list_notes(comparisons: Sequence[Comparison]) -> List[str]:

@@ -42,6 +42,7 @@ from .estimate import (
 from .statistics import CONFIDENCE, POWER, t_quantile
 
 DIFFERENCE_ALPHA = 0.01  # chance of `faster` or `slower` for equal programs, over a whole run
+MOST_GROWTH = 1000.0  # times the data; a longer run is no advice
 GROWTH = 1.5  # a further analysis is worth its price when there are that many times more data
 
 
@@ -99,6 +100,8 @@ class Judgement(BaseModel):
     analyses: int = Field(validation_alias=AliasChoices("analyses", "looks"))
     process_spread: Optional[float]  # relative standard deviation among processes of one program
     within_share: Optional[float]  # of the variance, what more blocks per process would take away
+    std_error: Optional[float] = None  # of the log ratio, with its degrees of freedom
+    df: float = 0.0
     # how the blocks of a process are summarised; older results know no other way
     process_estimate: str = Field(
         QUICKEST_QUARTER, validation_alias=AliasChoices("process_estimate", "location")
@@ -156,12 +159,14 @@ def judge_at(
         speedup=speedup,
         control=own,
         control_verdict=control_verdict,
-        smallest_effect=smallest_effect(estimate, analyses, margins, alpha),
+        smallest_effect=smallest_effect(estimate.std_error, estimate.df, analyses, margins, alpha),
         replicates=estimate.replicates,
         abba_pairs=round(sum(w.baseline.shape[1] // 2 for w in waves) / len(waves)),
         analyses=analyses,
         process_spread=estimate.process_spread,
         within_share=estimate.within_share,
+        std_error=estimate.std_error,
+        df=estimate.df,
         process_estimate=process_estimate,
     )
 
@@ -208,17 +213,17 @@ def form_interval(estimate: Estimate, analyses: int, alpha: float = DIFFERENCE_A
     ends: List[Optional[float]] = [None] * 4
     if estimate.std_error is not None:
         halves = [
-            quantile * estimate.std_error for quantile in _quantiles(estimate, analyses, alpha)
+            quantile * estimate.std_error for quantile in _quantiles(estimate.df, analyses, alpha)
         ]
         ends = [math.exp(centre + sign * half) for half in halves for sign in (-1, 1)]
     names = ("low", "high", "sequential_low", "sequential_high")
     return Interval(ratio=math.exp(centre), **dict(zip(names, ends)))
 
 
-def _quantiles(estimate: Estimate, analyses: int, alpha: float) -> Tuple[float, float]:
+def _quantiles(df: float, analyses: int, alpha: float) -> Tuple[float, float]:
     plain = (1 - CONFIDENCE) / 2 / analyses**ANALYSIS_PRICE
     sequential = analysis_alpha(analyses, alpha) / 2
-    return t_quantile(estimate.df, 1 - plain), t_quantile(estimate.df, 1 - sequential)
+    return t_quantile(df, 1 - plain), t_quantile(df, 1 - sequential)
 
 
 def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
@@ -246,12 +251,39 @@ def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
 
 
 def smallest_effect(
-    estimate: Estimate, analyses: int, margins: Margins, alpha: float = DIFFERENCE_ALPHA
+    std_error: Optional[float],
+    df: float,
+    analyses: int,
+    margins: Margins,
+    alpha: float = DIFFERENCE_ALPHA,
 ) -> Optional[float]:
     """The relative difference that this standard error would have shown with probability 0.9."""
-    if estimate.std_error is None:
+    if std_error is None:
         return None
-    half, sequential = _quantiles(estimate, analyses, alpha)
-    power = t_quantile(estimate.df, POWER)
-    beyond = math.log1p(margins.margin) + (half + power) * estimate.std_error
-    return math.expm1(max(beyond, (sequential + power) * estimate.std_error))
+    half, sequential = _quantiles(df, analyses, alpha)
+    power = t_quantile(df, POWER)
+    beyond = math.log1p(margins.margin) + (half + power) * std_error
+    return math.expm1(max(beyond, (sequential + power) * std_error))
+
+
+def predict_growth(
+    judgement: Judgement,
+    effect: float,
+    margins: Optional[Margins] = None,
+    alpha: float = DIFFERENCE_ALPHA,
+) -> Optional[float]:
+    """How many times the data it takes to show a relative difference of `effect`, such as 0.05.
+
+    The standard error shrinks with the square root of the replicates, and the machine is taken to
+    stay as it was. None if MOST_GROWTH times the data would not do, or without a standard error.
+    """
+    if judgement.std_error is None:
+        return None
+    growth, analyses = 1.0, judgement.analyses
+    while growth <= MOST_GROWTH:
+        shrunk, df = judgement.std_error / math.sqrt(growth), judgement.df * growth
+        shown = smallest_effect(shrunk, df, analyses, margins or Margins(), alpha)
+        if shown is not None and shown <= effect:
+            return growth
+        growth, analyses = growth * GROWTH, analyses + 1
+    return None

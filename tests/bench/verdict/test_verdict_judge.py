@@ -13,6 +13,7 @@ from oneflow_bench.bench.verdict.judge import (
     decide,
     is_analysis_due,
     judge,
+    predict_growth,
     smallest_effect,
 )
 from oneflow_bench.bench.verdict.stopping import (
@@ -170,9 +171,23 @@ def test_the_smallest_effect_shrinks_with_processes():
     def effect(processes):
         error = 0.02 / np.sqrt(processes)
         estimate = Estimate(0.0, error, 2.0 * processes, processes, 0.02, 0.1)
-        return smallest_effect(estimate, 1, Margins())
+        return smallest_effect(estimate.std_error, estimate.df, 1, Margins())
 
     assert effect(3) > effect(12) > 0.01
+
+
+def test_so_many_times_the_processes_show_the_effect():
+    few = judge([create_wave(processes=3, noise=0.05, spread=0.03, seed=1)], 1)
+    assert predict_growth(few, few.smallest_effect + 0.01) == 1
+    for effect in (few.smallest_effect - 0.01, 0.1, 0.05):
+        growth = predict_growth(few, effect)
+        many = few.model_copy(
+            update={"std_error": few.std_error / growth**0.5, "df": few.df * growth}
+        )
+        assert growth > 1 and predict_growth(many, effect) == 1
+    assert predict_growth(few, 0.05) > predict_growth(few, 0.1)
+    assert predict_growth(few, 0.01) is None  # the margin itself
+    assert predict_growth(few.model_copy(update={"std_error": None}), 0.1) is None
 
 
 def test_moves():

@@ -1,0 +1,40 @@
+"""The difference that an inconclusive run could have shown, and the time that less would take."""
+
+from __future__ import annotations
+
+from ..verdict.judge import predict_growth
+from ..verdict.summary import SpeedSummary
+from .format import format_percent, round_up
+
+# relative differences that an inconclusive report gives a time for, and the longest such time
+TOLD_EFFECTS, LONGEST_TOLD_S = (0.1, 0.05, 0.02), 4 * 3600.0
+
+
+def describe_detectable(speed: SpeedSummary) -> str:
+    """The least difference that an inconclusive run could have shown, and how to see less."""
+    judgement = speed.judgement
+    if judgement.smallest_effect is None or judgement.process_spread is None:
+        return "Until then the smallest detectable difference is unknown."
+    return (
+        f"Identical processes differ by {format_percent(judgement.process_spread, 1)}, so only a "
+        f"difference above {format_percent(judgement.smallest_effect, 1)} would have been "
+        f"detected. {_describe_longer(speed)}"
+    )
+
+
+def _describe_longer(speed: SpeedSummary) -> str:
+    """How much longer it would take to detect less, on a machine that stays as it was."""
+    least = speed.judgement.smallest_effect or 0.0
+    if least <= min(TOLD_EFFECTS):
+        return f"`--budget {round_up(4 * speed.duration_s)}` would halve the interval."
+    times = [
+        (effect, round_up(growth * speed.duration_s))
+        for effect in TOLD_EFFECTS
+        if effect < least
+        for growth in [predict_growth(speed.judgement, effect)]
+        if growth is not None and growth * speed.duration_s <= LONGEST_TOLD_S
+    ]
+    if not times:
+        return "Hours would not change that; rerun on an idle machine."
+    told = [f"`--budget {seconds}` would tell {effect * 100:g} %" for effect, seconds in times]
+    return f"On this machine {' and '.join(told[-2:])}."
