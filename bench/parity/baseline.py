@@ -67,8 +67,8 @@ def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Base
         return None
     if check.start_step:
         raise InputError(
-            f"the check of {check.model} begins at step {check.start_step + 1} and a baseline holds "
-            "a whole run; run bench check with the same flags"
+            f"the check of {check.model} begins at step {check.start_step + 1} and a baseline "
+            "holds a whole run; run bench check with the same flags"
         )
     cpu = document.machine.get("cpu", {})
     sides = {
