@@ -56,7 +56,7 @@ def write_epochs(folder: Path, epochs: int = 10**6) -> None:
         path = write_checkpoint(folder / "checkpoints" / "eager", epoch + 1)
         digest = checkpoint.digest_state(checkpoint.read_state(path))
         writer.append(block, CheckpointEvent(contender="eager", epoch=epoch, digest=digest))
-        checkpoint.copy_checkpoint(path, checkpoint.LAST_NAME)
+        checkpoint.copy_checkpoint(path, path.with_name(checkpoint.LAST_NAME))
     writer.close()
 
 

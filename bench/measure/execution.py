@@ -20,7 +20,7 @@ from ..worker.messages import Launcher
 from ..worker.process import hold_interruptions
 from .order import Observer
 from .speed_phase import SpeedRun
-from .training_phase import Runner
+from .training_phase import EQUAL_STATES, Runner
 
 # the parity phase, of the record until then and its dataset: parity_phase.py
 JudgeTraining = Callable[[RecordWriter, Optional[Path]], None]
@@ -79,7 +79,7 @@ def execute_plan(
     try:
         with keep_record(writer):
             dataset = plan.prepare_dataset(folder)
-            Runner(writer, launch, dataset, observe).run()
+            Runner(writer, launch, dataset, observe, keep_equal_states=judge is not None).run()
             if judge is not None and len(document.racing) > 1:
                 judge(writer, dataset)
             if document.measuring.speed:  # of the contenders that the training did not leave out
@@ -135,7 +135,8 @@ def keep_record(writer: RecordWriter) -> Iterator[None]:
         with hold_interruptions():
             document.environment_end = describe_load()
             document.finished = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            shutil.rmtree(writer.folder / SUBSET_FOLDER, ignore_errors=True)
+            for folder in (SUBSET_FOLDER, EQUAL_STATES):
+                shutil.rmtree(writer.folder / folder, ignore_errors=True)
             try:
                 writer.close()
             except OSError as error:

@@ -2,28 +2,34 @@
 
 It stores `check.json` in the run's folder, and reports read that. Where both contenders trained the
 same bits it runs FEWEST_JUDGED steps, and digests are enough. Else it runs SPARE_STEPS more steps
-than the training needed to part, at most MOST_JUDGED. docs/methodology.md explains the verdict.
+than the training needed to part, at most MOST_JUDGED. A training that parted after LATE_STEP is
+judged from the last state in which both contenders had the same bits. docs/methodology.md explains
+the verdict.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, List, Optional
 
-from ..config import Contender
+from ..config import Contender, workload_of
 from ..errors import InputError, WorkerError
-from ..parity.causes import describe_failure
+from ..parity.causes import DepartedError, describe_failure
 from ..parity.judge import EAGER, GRAPH
 from ..parity.result import CheckDocument, ModelCheck, save_check
 from ..parity.run import FEWEST_STEPS, Observe, check_pair
-from ..parity.tensors import ContenderPair
+from ..parity.tensors import ContenderPair, LateStart
+from ..record.checkpoint import load_training_state
 from ..record.events import BlockEvent, ParametersEvent
 from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.messages import Launcher
+from .training_phase import EQUAL_STATE, EQUAL_STATES
 
 PARITY_FOLDER = "parity"  # in the run's folder: logs and scripts, a folder for each contender
 FEWEST_JUDGED, MOST_JUDGED = 6, 200
 SPARE_STEPS = 2
+LATE_STEP = FEWEST_JUDGED + 4
 
 
 def find_obstacle(baseline: Contender, contender: Contender) -> Optional[str]:
@@ -63,7 +69,7 @@ def judge_training(
             observe(f"parity of {message}", done, total)
 
         try:
-            check = check_pair(pair, place, record.document.measuring.timeout_s, show, launch)
+            check = _check_pair(pair, place, record.document.measuring.timeout_s, show, launch)
         except (InputError, WorkerError, OSError) as error:
             check = describe_failure(pair, error)
         if check.origin is not None and check.origin.script is not None:
@@ -72,26 +78,56 @@ def judge_training(
         save_check(_create_document(record.document, checks), folder)
 
 
+def _check_pair(pair: ContenderPair, *arguments: Any) -> ModelCheck:
+    """As `check_pair`, and from the first step on where the late start cannot be judged."""
+    try:
+        return check_pair(pair, *arguments)
+    except DepartedError as error:
+        assert pair.start is not None
+        check = check_pair(replace(pair, steps=pair.start.other_steps, start=None), *arguments)
+        check.reason += f"; {error}, so the run was judged from its first step"
+        return check
+
+
 def _create_pair(
     record: RunRecord, baseline: Contender, contender: Contender, dataset: Optional[Path]
 ) -> ContenderPair:
     """With as many steps as the losses need, or else the weights that were compared by epochs."""
-    document = record.document
+    document, folder = record.document, record.folder
+    assert folder is not None
     losses = [list_losses(record.of_kind(BlockEvent, one.name)) for one in (baseline, contender)]
     needed = count_needed(*losses)
     for event in record.of_kind(ParametersEvent, contender.name):
         if needed is None and event.max_abs != 0:
             needed = (event.epoch + 1 - document.start_epoch) * document.steps_per_epoch
-    wanted = FEWEST_JUDGED if needed is None else max(FEWEST_JUDGED, needed + SPARE_STEPS)
-    trained = max(FEWEST_STEPS, len(losses[0]))
-    return ContenderPair(
+    needed, trained = needed or 0, max(FEWEST_STEPS, len(losses[0]))
+    pair = ContenderPair(
         workload=document.workload,
         steps_per_epoch=document.steps_per_epoch,
-        steps=min(wanted, MOST_JUDGED, trained),
+        steps=min(max(FEWEST_JUDGED, needed + SPARE_STEPS), MOST_JUDGED, trained),
         dataset=dataset,
         baseline=baseline,
         contender=contender,
     )
+    state = (folder / EQUAL_STATES / contender.name / EQUAL_STATE).resolve()
+    if needed <= LATE_STEP or not state.is_file() or _splits_batches(pair):
+        return pair
+    done = load_training_state(state).step
+    if trained - done < FEWEST_STEPS:
+        return pair
+    after = {side: one[done:] for side, one in zip((EAGER, GRAPH), losses)}
+    wanted = max(FEWEST_JUDGED, needed + SPARE_STEPS - done)
+    return replace(
+        pair,
+        steps=min(wanted, MOST_JUDGED, trained - done),
+        start=LateStart(state, done, after, other_steps=pair.steps),
+    )
+
+
+def _splits_batches(pair: ContenderPair) -> bool:
+    """The judge splits none in its first run, so its losses are not those of the training."""
+    sides = (pair.baseline, pair.contender)
+    return any(workload_of(pair.workload, one).accumulation_steps > 1 for one in sides)
 
 
 def count_needed(ours: List[Optional[float]], theirs: List[Optional[float]]) -> Optional[int]:

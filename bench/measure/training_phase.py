@@ -13,7 +13,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from ..errors import InputError
 from ..plan.resolve import is_unavailable
-from ..record.checkpoint import LAST_NAME, copy_checkpoint
+from ..record.checkpoint import LAST_NAME, copy_checkpoint, have_equal_optimizers
 from ..record.events import (
     BlockEvent,
     CheckpointEvent,
@@ -39,6 +39,8 @@ from .order import (
 CHECKPOINTS = "checkpoints"
 BEST_NAME = "best.safetensors"
 INITIAL_WEIGHTS = "initial.safetensors"  # of the baseline, in the run's folder while they are read
+# in the run's folder while it runs: by contender, the last state with the baseline's bits
+EQUAL_STATES, EQUAL_STATE = "equal-states", "state.safetensors"
 
 
 class Runner:
@@ -51,7 +53,9 @@ class Runner:
         dataset: Optional[Path] = None,
         observe: Observer = lambda message, done, total: None,
         clock: Callable[[], float] = time.perf_counter,
+        keep_equal_states: bool = False,
     ) -> None:
+        """`keep_equal_states`: in EQUAL_STATES, for the parity phase."""
         document = writer.document
         self._writer, self._document = writer, document
         self._workers: Workers[str] = Workers(document, launch, dataset)
@@ -62,6 +66,10 @@ class Runner:
         self._block = self._turn = self._done = 0
         self._step_time_s: Optional[float] = None
         self._best: Dict[str, Tuple[float, int]] = {}  # accuracy and its epoch
+        baseline, *others = document.contenders
+        alone = keep_equal_states and baseline.ranks == 1 and document.start_epoch == 0
+        # contenders whose losses and states have had the baseline's bits until now
+        self._equal = [one.name for one in others if alone and one.ranks == 1]
 
     def _generate_orders(self) -> Iterator[List[str]]:
         return generate_orders([c.name for c in self._document.contenders], self._workload.seed)
@@ -148,13 +156,14 @@ class Runner:
             yield "steady", block_steps
 
     def _train_block(self, epoch: int, kind: str, steps: int) -> None:
-        slowest = 0.0
+        slowest, losses = 0.0, {}
         for name in next(self._orders):
             self._show(f"epoch {epoch + 1}/{self._workload.epochs}, {name}")
             started = self._clock() - self._start
             block = self._workers.ask(name, "train", TrainedBlock, StepsRequest(steps=steps))
             slowest = max(slowest, block.duration_s / steps)
             self._done += steps
+            losses[name] = block.losses
             self._writer.append(
                 BlockEvent(
                     contender=name,
@@ -170,6 +179,8 @@ class Runner:
             self._turn += 1
         self._block += 1
         self._step_time_s = slowest
+        expected = losses[self._document.contenders[0].name]
+        self._equal = [name for name in self._equal if losses.get(name) == expected]
 
     def _evaluate(self, epoch: int) -> None:
         for name in next(self._orders):
@@ -191,20 +202,26 @@ class Runner:
         digests: Dict[str, str] = {}
         for name in (baseline, *others):
             path = paths[name] = folder / name / f"epoch-{epoch + 1:03d}.safetensors"
-            request = SaveRequest(path=str(path.resolve()), training=keep, epoch=epoch + 1)
+            training = keep or name in self._equal or bool(name == baseline and self._equal)
+            request = SaveRequest(path=str(path.resolve()), training=training, epoch=epoch + 1)
             digests[name] = self._workers.ask(name, "save", Saved, request).digest
         for name in others:
-            self._writer.append(
-                compare_weights(epoch, baseline, name, paths[baseline], paths[name], digests)
-            )
+            pair = paths[baseline], paths[name]
+            found = compare_weights(epoch, baseline, name, *pair, digests)
+            self._writer.append(found)
+            if name in self._equal and found.max_abs == 0 and have_equal_optimizers(*pair):
+                kept = self._writer.folder / EQUAL_STATES / name / EQUAL_STATE
+                copy_checkpoint(paths[baseline], kept)
+            elif name in self._equal:
+                self._equal.remove(name)
         if not keep:
             shutil.rmtree(folder)
             return
         for name, path in paths.items():
             self._writer.append(CheckpointEvent(contender=name, epoch=epoch, digest=digests[name]))
-            copy_checkpoint(path, LAST_NAME)
+            copy_checkpoint(path, path.with_name(LAST_NAME))
             if self._best[name][1] == epoch:
-                copy_checkpoint(path, BEST_NAME)
+                copy_checkpoint(path, path.with_name(BEST_NAME))
 
     def _show(self, message: str) -> None:
         epochs = self._workload.epochs - self._document.start_epoch

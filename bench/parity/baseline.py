@@ -59,9 +59,17 @@ class Baseline(BaseModel):
 
 
 def create_baseline(document: CheckDocument, check: ModelCheck) -> Optional[Baseline]:
-    """The results of a check as a baseline; None if the check did not finish."""
+    """The results of a check as a baseline; None if it did not finish.
+
+    Raises InputError for one from a late start, whose losses are not those of the first steps.
+    """
     if check.error is not None or check.eager is None or check.graph is None:
         return None
+    if check.start_step:
+        raise InputError(
+            f"the check of {check.model} begins at step {check.start_step + 1} and a baseline "
+            "holds a whole run; run bench check with the same flags"
+        )
     cpu = document.machine.get("cpu", {})
     sides = {
         mode: ModeFacts(**getattr(check, mode).model_dump(exclude={"environment"}))

@@ -6,14 +6,14 @@ tensors themselves. A cause that no evidence supports is not given.
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict
 
-from ..errors import InputError, WorkerError
+from ..errors import BenchError, InputError, WorkerError
 from . import result as levels
 from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference, Verdict
-from .tensors import ContenderPair, Entry, Pair, split_name
+from .tensors import EAGER, GRAPH, ContenderPair, Entry, Pair, split_name
 
 RANDOM = "random operator"
 _STATE_LEVELS = (levels.FIRST_UPDATE, levels.TRAINED)
@@ -172,6 +172,27 @@ def name_gradient_layer(name: str, kind: str, eager: ForwardFacts) -> Optional[s
 def _list(names: Sequence[str], most: int = 3) -> str:
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+class DepartedError(BenchError):
+    """A run from a late start did not go on as the training that it was to repeat."""
+
+
+def check_start(pair: ContenderPair, facts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise DepartedError if a side's losses are not those that the training had from there on.
+
+    Then the training has state that is in no checkpoint, such as the generator of a dropout or a
+    counter of Python. `facts` has the `losses` of both sides.
+    """
+    if pair.start is None:
+        return
+    for side in (EAGER, GRAPH):
+        found = list(facts[side]["losses"])
+        if found != list(pair.start.losses[side][: len(found)]):
+            mode, step = pair.sides.describe(side), pair.start.step
+            raise DepartedError(
+                f"{mode} did not repeat its losses from the checkpoint of step {step} on"
+            )
 
 
 def describe_failure(pair: ContenderPair, error: Exception) -> ModelCheck:

@@ -106,7 +106,8 @@ def judge_checks(document: CheckDocument, baselines: Sequence[Baseline] = ()) ->
     stored = {baseline.model: baseline for baseline in baselines}
     judged = []
     for check in document.checks:
-        found, baseline = create_baseline(document, check), stored.get(check.model)
+        baseline = stored.get(check.model)
+        found = create_baseline(document, check) if baseline else None
         findings = compare_with_baseline(found, baseline) if found and baseline else []
         judged.append(Judged(check, findings))
     return judged

@@ -26,9 +26,10 @@ from ..training.hooks import (
 )
 from ..training.job import Job, copy_state
 from ..training.layer_graph import ForwardGraph
+from ..training.losses import mean_loss
 from ..training.nest import Rebuild, apply, flatten
 from ..training.oneflow_compat import create_padding_operator, find_owner, list_unshared_draws
-from ..training.optimizers import State, capture_graph_state
+from ..training.optimizers import State, capture_graph_state, restore_graph_state
 from . import result as levels
 from .causes import ForwardFacts
 from .isolated_layer import is_graph
@@ -37,13 +38,12 @@ from .tensors import OUTPUT, Observer, list_backward
 
 PARAMETER, BUFFER, OPTIMIZER, GRADIENT = "parameter", "buffer", "optimizer state", "gradient"
 ATTRIBUTE = "attribute"  # a tensor that is in no state dict
-
 LATER_OUTPUTS_BYTES = 2**24  # of outputs after the second step, whose outputs are always observed
 
 Gradients = Dict[str, Optional[np.ndarray]]
 Options = Optional[Mapping[str, OptionValue]]  # of a graph
-# weights and the optimizer's tensors after some step
-Checkpoint = Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]
+Resumed = Optional[Tuple[State, int]]  # optimizer's tensors, updates before the first observed
+Checkpoint = Tuple[State, State]  # weights and the optimizer's tensors after some step
 
 
 @dataclass
@@ -61,8 +61,10 @@ class Observed:
 class ObservedEager(EagerMode):
     """Observed eager train steps."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, resumed: Resumed = None) -> None:
         super().__init__(job)
+        if resumed is not None:
+            self.restore_optimizer(*resumed)
         self._watch = ForwardWatch(job.model)
         self._users: Dict[str, str] = {}
 
@@ -98,8 +100,7 @@ def _read_gradients(gradients: Mapping[str, Any]) -> Gradients:
 
 
 def _read_outputs(gradients: Mapping[str, Any]) -> Gradients:
-    named = {f"{name} {OUTPUT_GRADIENT}": gradient for name, gradient in gradients.items()}
-    return _read_gradients(named)
+    return _read_gradients({f"{name} {OUTPUT_GRADIENT}": g for name, g in gradients.items()})
 
 
 class _ObservedTrainGraph(TrainGraph):
@@ -126,7 +127,7 @@ class _ObservedTrainGraph(TrainGraph):
 class ObservedGraph:
     """Train steps of a compiled graph that returns its modules' outputs and its gradients too."""
 
-    def __init__(self, job: Job, options: Options = None) -> None:
+    def __init__(self, job: Job, options: Options = None, resumed: Resumed = None) -> None:
         self._job = job
         job.model.train()
         self._batch = job.train_feed.next_batch()
@@ -134,6 +135,8 @@ class ObservedGraph:
         with hook_modules(job.objective, OUTPUT) as self._hooks:
             self._graph = _ObservedTrainGraph(job, self._hooks, rebuild)
             apply_graph_options(self._graph, options)
+            if resumed is not None:
+                restore_graph_state(self._graph, MODEL_PREFIX, job.model, *resumed)
             compile_graph(self._graph, tuple(tensors))
         self._requiring = self._hooks.list_requiring()  # outputs are values by now
         drawn = list_unshared_draws(self._graph, job.objective, "objective.")
@@ -159,10 +162,10 @@ class ObservedGraph:
 
 
 def create_observed(
-    mode: str, job: Job, options: Options = None
+    mode: str, job: Job, options: Options = None, resumed: Resumed = None
 ) -> Union[ObservedEager, ObservedGraph]:
-    """For a job that has not taken a step. InputError for a mode that is not observed."""
-    return ObservedGraph(job, options) if is_graph(mode) else ObservedEager(job)
+    """For a job that has not taken a step here. InputError for a mode that is not observed."""
+    return ObservedGraph(job, options, resumed) if is_graph(mode) else ObservedEager(job, resumed)
 
 
 def observe_eval(
@@ -200,6 +203,8 @@ class Collector:
 
     def __init__(self, observer: Observer, mode: str, options: Options = None) -> None:
         self._observer, self._mode, self._graph_options = observer, mode, options
+        self.resumed: Resumed = None
+        self.done = 0  # updates before the first observed step
         self.losses: List[Any] = []
         self.facts = ForwardFacts()  # of all steps, when these are done
         self._later_bytes = 0  # of outputs after the first step
@@ -218,7 +223,7 @@ class Collector:
 
     def note_first_step(self, job: Job) -> None:
         """Outputs, loss, gradients, and the state after the update."""
-        self._observed = create_observed(self._mode, job, self._graph_options)
+        self._observed = create_observed(self._mode, job, self._graph_options, self.resumed)
         step = self._take_step(1, with_outputs=True)
         job.refuse_late_parameters()
         for output in step.outputs:
@@ -251,7 +256,8 @@ class Collector:
         Not each alone: one number may come close to the reference by luck.
         """
         for step in range(first, len(losses) + 1):
-            self._observer.add(level, f"losses to step {step}", "loss", np.array(losses[:step]))
+            name = f"losses to step {self.done + step}"
+            self._observer.add(level, name, "loss", np.array(losses[:step]))
 
     def note_batch(self, name: str, images: Any, labels: Any) -> None:
         """A batch, in float32 as it came; a graph that holds the loader gives no images."""
@@ -284,17 +290,11 @@ class Collector:
     def _take_later_step(self, step: int) -> None:
         observed = self._take_step(step, step == 2 or self._later_bytes <= LATER_OUTPUTS_BYTES)
         for name, kind, value in observed.outputs:
-            self._observer.add(levels.LATER_FORWARD, f"step {step} {name}", kind, value)
+            self._observer.add(levels.LATER_FORWARD, f"step {self.done + step} {name}", kind, value)
             self._later_bytes += value.nbytes
 
     def _take_step(self, step: int, with_outputs: bool) -> Observed:
         observed = self._observed.observe_step(with_outputs)
-        self.note_batch(f"step {step}", observed.images, observed.labels)
+        self.note_batch(f"step {self.done + step}", observed.images, observed.labels)
         self.losses.append(mean_loss(observed.loss))
         return observed
-
-
-def mean_loss(loss: Any) -> Any:
-    """The loss as one number of its own type; that of a split batch is the mean of its parts."""
-    value = loss.numpy()
-    return value.dtype.type(value.mean())

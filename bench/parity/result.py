@@ -8,6 +8,7 @@ history:
     3   `isolated_layer` of an origin, called `alone` before
     4   `cause`, the level `later forward`, and the names of the two contenders
     5   `unusable`
+    6   `start_step`
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from ..config import Workload
 from ..errors import InputError
 from ..record.run import load_document, save_text
 
-CHECK_SCHEMA_VERSION = 5
-READABLE_VERSIONS = (1, 2, 3, 4, 5)  # later fields have defaults
+CHECK_SCHEMA_VERSION = 6
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)  # later fields have defaults
 CHECK_NAME = "check.json"
 
 # the levels of a check, in the order in which a training run meets them
@@ -204,7 +205,8 @@ class ModelCheck(_Strict):
     baseline: str = "eager"  # names of the contenders
     contender: str = "graph"
     workload: Workload
-    steps: int
+    steps: int  # judged ones
+    start_step: int = 0  # updates before them, with equal bits on both sides
     verdict: Verdict
     reason: str
     reproducible: Optional[bool]  # each mode repeated itself bit for bit; None: not tested

@@ -1,8 +1,8 @@
 """Runs a parity check: two contenders beside each other, and more runs only if they disagree.
 
-Both answer with digests alone. `Comparison.settle` asks for more runs if these differ. The judge
-calls the baseline's side `eager` and the contender's `graph`. The reference is eager mode in
-float64 on the baseline's runtime. The perturbed runs are the baseline's.
+Both answer with digests alone. `Comparison.settle` asks for more runs if these differ. The side
+`eager` is the baseline, and `graph` the contender. The reference is eager mode in float64 on the
+baseline's runtime. The perturbed runs are the baseline's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
-from ..config import Contender, workload_of
+from ..config import Contender
 from ..errors import InputError, Interrupted, WorkerError
 from ..plan.plan import Plan
 from ..record.machine import describe_machine, read_available_bytes
@@ -28,6 +28,7 @@ from ..worker.runtime_profile import find_oneflow
 from .causes import (
     RANDOM,
     ForwardFacts,
+    check_start,
     conclude_seeded,
     describe_cause,
     describe_failure,
@@ -47,8 +48,7 @@ WORKER_MODULE = "oneflow_bench.bench.parity.worker"
 VALUES_FOLDER, ISOLATED = "values", "isolated-layer"  # in the run's folder, while it runs
 
 Observe = Callable[[str, int, int], None]  # message, done, to do
-# plan, folder of the model, longest wait in seconds, observer -> the result
-CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]
+CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]  # folder of the model, timeout in s
 
 _VERSIONS = ("oneflow", "numpy", "python")
 _TURNS = ("eval_forward", "first_step", "train", "resume", "validate")  # after the start
@@ -83,7 +83,7 @@ def check_model(
 def check_pair(
     pair: ContenderPair, folder: Path, timeout_s: float, observe: Observe, launch: Launcher
 ) -> ModelCheck:
-    """As `check_model`, of any two contenders."""
+    """As `check_model`, of any two contenders. Raises DepartedError as `check_start`."""
     start = time.monotonic()
     with _Checker(pair, folder, timeout_s, observe, launch) as run:
         check = run.check()
@@ -128,6 +128,7 @@ class _Checker:
 
     def compare(self) -> ModelCheck:
         eager, graph = self.run_sides([EAGER, GRAPH], {})
+        check_start(self.pair, self.facts)
         environment = self.facts[GRAPH]["environment"]
         comparison = Comparison(eager, graph, environment.get("oneflow"), sides=self.pair.sides)
         pairs, evidence, origin = comparison.pairs, None, None
@@ -160,6 +161,7 @@ class _Checker:
             contender=self.pair.contender.name,
             workload=self.pair.workload,
             steps=self.pair.steps,
+            start_step=self.pair.start.step if self.pair.start else 0,
             verdict=verdict,
             reason=reason if cause is None else f"{reason}; {describe_cause(cause)}",
             cause=cause,
@@ -213,7 +215,7 @@ class _Checker:
         """Answers of a fresh worker of the run `name`: to `start`, then to the calls."""
         pair, contender = self.pair, self.create_contender(name)
         request = SideRequest(
-            workload=workload_of(pair.workload, contender),
+            workload=pair.create_workload(contender),
             contender=contender,
             steps_per_epoch=pair.steps_per_epoch,
             dataset=pair.dataset,
@@ -238,9 +240,8 @@ class _Checker:
         name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run  # of the same name and log
         if name in (EAGER, GRAPH):
             return self.pair.baseline if name == EAGER else self.pair.contender
-        exact = {"mode": EAGER, "dtype": "float64", "graph_options": {}}
-        update = {"name": name, **(exact if name == REFERENCE else {})}
-        return self.pair.baseline.model_copy(update=update)
+        wide = {"mode": EAGER, "dtype": "float64", "graph_options": {}} if name == REFERENCE else {}
+        return self.pair.baseline.model_copy(update={"name": name, **wide})
 
 
 def create_check_document(plans: Sequence[Plan]) -> CheckDocument:
@@ -279,10 +280,9 @@ def run_checks(
             observe(f"({number}/{len(plans)}) {message}", done, total)
 
         name = plan.workload.model.replace(":", "-")
-        model_folder = folder / name
         try:
-            model_folder.mkdir(exist_ok=True)
-            check = check_model(plan, model_folder, timeout_s, show)
+            (folder / name).mkdir(exist_ok=True)
+            check = check_model(plan, folder / name, timeout_s, show)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"ended by the user; the models checked until then are in {folder}"

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ..config import Contender, Workload
+from ..config import Contender, Workload, workload_of
 from .result import BATCHES, OUTPUT_GRADIENT
 
 MISSING_DIGEST = ""
@@ -46,6 +46,18 @@ class Sides(NamedTuple):
 MODES = Sides()
 
 
+Losses = Sequence[Optional[float]]  # of each step; None is not finite
+
+
+class LateStart(NamedTuple):
+    """A state that both sides of a training reached with equal bits, and how they went on."""
+
+    checkpoint: Path  # of the baseline, with the optimizer's state
+    step: int  # updates until then
+    losses: Mapping[str, Losses]  # by side, of the updates after it
+    other_steps: int  # to judge from the first one, if the judge's losses are not these
+
+
 @dataclass(frozen=True)
 class ContenderPair:
     """Two contenders of one rank, in eager or graph mode, and the training to check them by."""
@@ -56,6 +68,14 @@ class ContenderPair:
     dataset: Optional[Path]  # None: synthetic data
     baseline: Contender = Contender(name=EAGER, mode=EAGER)
     contender: Contender = Contender(name=GRAPH, mode=GRAPH)
+    start: Optional[LateStart] = None  # None: the training's own beginning
+
+    def create_workload(self, contender: Contender) -> Workload:
+        """The workload as one side runs it: from the start's checkpoint on, if there is one."""
+        workload = workload_of(self.workload, contender)
+        if self.start is None:
+            return workload
+        return workload.model_copy(update={"resume": str(self.start.checkpoint)})
 
     @property
     def sides(self) -> Sides:

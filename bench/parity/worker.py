@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional
 
 import numpy as np
 
 from ..config import Workload
-from ..record.checkpoint import digest_state
+from ..record.checkpoint import digest_state, load_training_state
 from ..record.machine import read_peak_rss_bytes
 from ..worker.protocol import explained_refusal, main
 from ..worker.session import check_device, describe_environment
@@ -43,6 +44,7 @@ class ParitySession:
         self._mode: Mode
         self._checkpoint: Optional[Checkpoint]
         self._draws: Optional[SeededDraws] = None
+        self._done = 0  # updates before the first that is observed
 
     def start(self, request: SideRequest) -> Answer:
         """Build the job and note its weights."""
@@ -60,10 +62,15 @@ class ParitySession:
         self._observer = Observer(request.wanted)
         contender = request.contender
         self._collector = Collector(self._observer, contender.mode, contender.graph_options)
+        if workload.resume:
+            stored = load_training_state(Path(workload.resume))
+            self._done = self._collector.done = stored.step
+            self._collector.resumed = stored.optimizer, stored.step
         # the observed step is not split into parts; the resumed run is
         self._job = self._prepare(workload.model_copy(update={"accumulation_steps": 1}))
         if seed is not None:
             move_weights(self._job.model, seed, request.perturbation_ulps)
+        self._job.train_feed.skip(self._done)
         self._collector.note_initial(self._job)
         return self._answer(environment=describe_environment(flow))
 
@@ -110,9 +117,10 @@ class ParitySession:
 
     def resume(self, request: Answer) -> Answer:
         """A fresh job resumes from the checkpoint and runs as `bench eager|graph` run it."""
-        from .observe import mean_loss
+        from ..training.losses import mean_loss
 
-        side, done = self._side, self._side.checkpoint_step
+        side, checkpoint = self._side, self._side.checkpoint_step
+        done = self._done + checkpoint
         assert self._checkpoint is not None
         weights, optimizer = self._checkpoint
         self._job = self._prepare(side.workload)
@@ -123,12 +131,12 @@ class ParitySession:
         self._job.train_feed.skip(done)
         compile_s = self._mode.compile_train()
         losses = []
-        for step in range(done + 1, side.steps + 1):
+        for step in range(done + 1, self._done + side.steps + 1):
             loss, labels, images = self._mode.train_step()
             self._collector.note_batch(f"resumed step {step}", images, labels)
             losses.append(mean_loss(loss))
-        whole_run = self._collector.losses[:done] + losses
-        self._collector.note_losses(levels.RESUMED, whole_run, done + 1)
+        whole_run = self._collector.losses[:checkpoint] + losses
+        self._collector.note_losses(levels.RESUMED, whole_run, checkpoint + 1)
         self._collector.note_state(levels.RESUMED, self._job.model, self._mode.capture_optimizer())
         return self._answer(
             resumed_losses=[finite(loss) for loss in losses],

@@ -73,12 +73,11 @@ def save_weights(state: State, path: Path, about: Mapping[str, Any]) -> None:
         save_file(arrays, str(temporary), metadata)
 
 
-def copy_checkpoint(path: Path, name: str) -> None:
-    """Copy a checkpoint beside itself under another name. Raises InputError as `save_weights`.
+def copy_checkpoint(path: Path, copy: Path) -> None:
+    """Copy a checkpoint with its training state. Raises InputError as `save_weights`.
 
     A kill between the two moves leaves a pair that is not whole, which `find_checkpoint` passes by.
     """
-    copy = path.with_name(name)
     for source, target in ((training_path(path), training_path(copy)), (path, copy)):
         with _writing(target), replace_file(target) as temporary:
             shutil.copyfile(source, temporary)
@@ -106,6 +105,12 @@ def save_training_state(state: TrainingState, weights_path: Path) -> None:
 def _digest_training(about: Mapping[str, Any], optimizer: State) -> str:
     text = json.dumps(about, sort_keys=True) + digest_state(optimizer)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def have_equal_optimizers(left: Path, right: Path) -> bool:
+    """Whether the training states beside two checkpoints hold the same bits of the optimizer."""
+    states = [_read_safetensors(training_path(path))[0] for path in (left, right)]
+    return digest_state(states[0]) == digest_state(states[1])
 
 
 def training_path(weights_path: Path) -> Path:

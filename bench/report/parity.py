@@ -92,6 +92,11 @@ def judge_parity(
     if check.error is not None:
         return "inconclusive", f"{check.reason}: {check.error.splitlines()[0]}"
     judged = f"{check.steps} of {training.steps} steps were judged"
+    if check.start_step:
+        judged += (
+            f", from step {check.start_step + 1} on, after {check.start_step} steps with equal "
+            "losses, weights and optimizer state"
+        )
     if difference is None or check.verdict in ("different", "inconclusive"):
         return check.verdict, f"{check.reason}; {judged}"
     if check.verdict == "identical" or training.is_finite_on_one_side():

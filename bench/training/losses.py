@@ -203,3 +203,9 @@ def _own_loss(name: str) -> Loss:
         return value
 
     return compute
+
+
+def mean_loss(loss: flow.Tensor) -> Any:
+    """The loss as one number of its own type; that of a split batch is the mean of its parts."""
+    value = loss.numpy()
+    return value.dtype.type(value.mean())

@@ -157,8 +157,8 @@ def gather(tensor: flow.Tensor) -> np.ndarray:
 
 
 def place_like(array: np.ndarray, like: flow.Tensor) -> flow.Tensor:
-    """`array` as a tensor that is spread over the ranks as `like` is."""
-    tensor = flow.tensor(array)
+    """`array` as a tensor of the type of `like`, spread over the ranks as that is."""
+    tensor = flow.tensor(array).to(like.dtype)
     if not like.is_global:
         return tensor
     whole = tensor.to_global(placement=like.placement, sbp=flow.sbp.broadcast)

@@ -72,11 +72,13 @@ class FakeWorker(ScriptedWorker):
         log: List[Tuple[str, str]],
         step_time_s: float = 0.1,
         weight: float = 1.0,
+        momentum: float = 0.0,
+        parts_at: int = 10**6,
         fail_at: Optional[Tuple[str, int, BaseException]] = None,
     ) -> None:
         super().__init__(name, clock, log, fail_at)
-        self._step_time_s, self._weight = step_time_s, weight
-        self._step = 0
+        self._step_time_s, self._weight, self._momentum = step_time_s, weight, momentum
+        self._step, self._parts_at = 0, parts_at  # the first step whose loss is another
 
     def _setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return {
@@ -96,7 +98,9 @@ class FakeWorker(ScriptedWorker):
             "duration_s": steps * self._step_time_s,
             "cpu_s": steps * self._step_time_s,
             "first_step": first,
-            "losses": [1.0 / (1 + step) for step in range(first, self._step)],
+            "losses": [
+                1.0 / (1 + step) + (step >= self._parts_at) for step in range(first, self._step)
+            ],
             "lr": [0.1] * steps,
             "labels_digest": f"{first}-{steps}",
             "images_digest": f"{first}-{steps}",
@@ -110,7 +114,9 @@ class FakeWorker(ScriptedWorker):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"w": np.full(4, self._weight, dtype=np.float32)}, str(path))
         if request["training"]:
-            save_file({"w/momentum": np.zeros(4, np.float32)}, str(training_path(path)))
+            save_file(
+                {"w/momentum": np.full(4, self._momentum, np.float32)}, str(training_path(path))
+            )
         return {"digest": str(self._weight)}
 
     def _end(self, request: Dict[str, Any]) -> Dict[str, Any]:

@@ -20,7 +20,7 @@ from ...training.eager import EagerMode
 from ...training.feeds import Feed
 from ...training.graph import MODEL_PREFIX, TrainGraph
 from ...training.job import Job
-from ...training.losses import Objective
+from ...training.losses import Objective, mean_loss
 from ...training.nest import apply, flatten
 from ...training.oneflow_compat import create_padding_operator, runs_in_graph
 from ...training.optimizers import capture_graph_state, restore_graph_state
@@ -30,7 +30,7 @@ from .. import result as levels
 from ..causes import ForwardFacts
 from ..difference import move_optimizer, move_weights
 from ..isolated_layer import is_graph
-from ..observe import Checkpoint, Collector, mean_loss, observe_eval
+from ..observe import Checkpoint, Collector, observe_eval
 from ..tensors import Entry, Observer
 from ..worker import load_state
 from .snapshot import Snapshot, summarize_error

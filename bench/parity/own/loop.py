@@ -14,6 +14,7 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from ...training.losses import mean_loss
 from ...training.oneflow_compat import list_unshared_draws
 from ...training.optimizers import capture_eager_state, capture_graph_state
 from .. import result as levels
@@ -21,7 +22,7 @@ from ..causes import ForwardFacts
 from ..difference import move_optimizer, move_weights
 from ..isolated_layer import list_tensors
 from ..judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
-from ..observe import Collector, mean_loss
+from ..observe import Collector
 from ..result import LevelResult
 from ..tensors import Entry, Observer, Wanted
 from .assertion import SUBSTITUTE_SEED, conclude, find_draws

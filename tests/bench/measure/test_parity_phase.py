@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from records import create_events, create_record
 
@@ -16,13 +17,28 @@ from oneflow_bench.bench.measure.parity_phase import (
     find_obstacle,
     judge_training,
 )
+from oneflow_bench.bench.measure.training_phase import EQUAL_STATE, EQUAL_STATES
+from oneflow_bench.bench.parity.causes import DepartedError
 from oneflow_bench.bench.parity.result import Origin, load_check
 from oneflow_bench.bench.parity.run import create_check_launcher
 from oneflow_bench.bench.parity.tensors import ContenderPair
+from oneflow_bench.bench.record import checkpoint
+from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.report.parity import find_check
 
 
-def judge(folder, monkeypatch, *sides, error=None, max_abs=0.0, **document):
+def save_state(folder, step, name="graph"):
+    """The state after `step` updates, in which a contender had the baseline's bits."""
+    path = folder / EQUAL_STATES / name / EQUAL_STATE
+    checkpoint.save_weights({"w": np.ones(2)}, path, {})
+    state = checkpoint.TrainingState(
+        optimizer={}, step=step, epoch=1, workload={}, steps_per_epoch=step
+    )
+    checkpoint.save_training_state(state, path)
+    return path
+
+
+def judge(folder, monkeypatch, *sides, error=None, max_abs=0.0, departs=False, **document):
     """Run the phase on a made-up training; the record and the pairs that were judged."""
     record, pairs = create_record(*sides, max_abs=max_abs), []
     record.document = record.document.model_copy(update=document)
@@ -31,6 +47,8 @@ def judge(folder, monkeypatch, *sides, error=None, max_abs=0.0, **document):
     def check_pair(pair, place, timeout_s, observe, launch):
         pairs.append(pair)
         observe("lenet, graph: train", 1, 2)
+        if departs and pair.start is not None:
+            raise DepartedError("graph mode did not repeat its losses")
         if error is not None:
             raise error
         found = parity_phase.describe_failure(pair, ValueError("made up"))
@@ -71,6 +89,37 @@ def test_weights_that_differ_after_an_epoch_count_though_all_losses_are_equal(
     sides = [create_events(name, blocks=4, epochs=2) for name in ("eager", "graph")]
     record, pairs = judge(tmp_path, monkeypatch, *sides, max_abs=1e-9, steps_per_epoch=20)
     assert pairs[0].steps == 22
+
+
+def create_late_sides():
+    graph = create_events("graph", loss_shift=1e-6, shift_from=30, blocks=24, epochs=1)
+    return create_events("eager", blocks=24, epochs=1), graph
+
+
+def test_a_training_that_parts_late_is_judged_from_the_last_equal_state(tmp_path, monkeypatch):
+    path = save_state(tmp_path, 25)
+    record, (pair,) = judge(tmp_path, monkeypatch, *create_late_sides())
+    losses = parity_phase.list_losses(record.of_kind(BlockEvent, "graph"))
+    assert pair.steps == 8  # the 31st step differs; two more
+    assert pair.start.step == 25 and pair.start.losses["graph"] == losses[25:]
+    assert pair.create_workload(pair.contender).resume == str(path) and not pair.workload.resume
+
+
+def test_a_late_start_that_does_not_repeat_the_training_is_given_up(tmp_path, monkeypatch):
+    save_state(tmp_path, 25)
+    record, pairs = judge(tmp_path, monkeypatch, *create_late_sides(), departs=True)
+    assert [(pair.steps, pair.start is None) for pair in pairs] == [(8, False), (33, True)]
+    reason = find_check(record, "eager", "graph").reason
+    assert reason.endswith("did not repeat its losses, so the run was judged from its first step")
+
+
+def test_a_state_is_not_used_where_it_is_near_the_start_or_batches_are_split(tmp_path, monkeypatch):
+    save_state(tmp_path, 5)
+    early = create_events("graph", loss_shift=1e-6, shift_from=9, blocks=24, epochs=1)
+    sides = create_late_sides()
+    split = create_record(*sides).document.workload.model_copy(update={"accumulation_steps": 2})
+    assert judge(tmp_path, monkeypatch, sides[0], early)[1][0].start is None
+    assert judge(tmp_path, monkeypatch, *sides, workload=split)[1][0].start is None
 
 
 def test_every_contender_is_judged_and_found_by_its_name(tmp_path, monkeypatch):

@@ -9,7 +9,13 @@ from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.bench.measure.execution import keep_record
-from oneflow_bench.bench.measure.training_phase import INITIAL_WEIGHTS, Runner
+from oneflow_bench.bench.measure.training_phase import (
+    EQUAL_STATE,
+    EQUAL_STATES,
+    INITIAL_WEIGHTS,
+    Runner,
+)
+from oneflow_bench.bench.record.checkpoint import training_path
 from oneflow_bench.bench.record.events import (
     BlockEvent,
     EndEvent,
@@ -35,7 +41,7 @@ class RecordedRunner(Runner):
             super().run()
 
 
-def run(folder: Path, turns, workers=None, observe=None, **options):
+def run(folder: Path, turns, workers=None, observe=None, keep_equal_states=False, **options):
     clock = Clock()
     workers = workers or {}
     started = {}
@@ -47,6 +53,7 @@ def run(folder: Path, turns, workers=None, observe=None, **options):
         return started[contender.name]
 
     arguments = {"observe": observe} if observe else {}
+    arguments["keep_equal_states"] = keep_equal_states
     runner = RecordedRunner(create_writer(folder, **options), launch, clock=clock, **arguments)
     return runner, started
 
@@ -86,6 +93,38 @@ def test_parameter_difference_is_recorded_each_epoch_and_weights_are_not_kept(tm
     assert [e.max_abs for e in events] == [0.5, 0.5]
     assert events[0].largest_in == "w"
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "graph, kept",
+    [
+        ({}, True),
+        ({"parts_at": STEPS_PER_EPOCH}, True),  # that of the first epoch
+        ({"parts_at": STEPS_PER_EPOCH - 1}, False),
+        ({"weight": 1.5}, False),
+        ({"momentum": 0.5}, False),
+    ],
+)
+def test_the_state_is_kept_until_losses_weights_or_the_optimizer_part(tmp_path, turns, graph, kept):
+    runner, _ = run(tmp_path / "run", turns, {"graph": graph}, keep_equal_states=True)
+    Runner.run(runner)
+    state = tmp_path / "run" / EQUAL_STATES / "graph" / EQUAL_STATE
+    assert state.is_file() == training_path(state).is_file() == kept
+    with keep_record(runner._writer):
+        pass
+    assert not state.parent.parent.exists()
+
+
+@pytest.mark.parametrize("change", [{"start_epoch": 1}, {"ranks": 2}])
+def test_no_state_is_kept_of_what_no_judge_can_start_from(tmp_path, turns, change):
+    writer = create_writer(tmp_path / "run")
+    ranks = {"ranks": change.pop("ranks", 1)}
+    contenders = [one.model_copy(update=ranks) for one in writer.document.contenders]
+    writer.document = writer.document.model_copy(update={**change, "contenders": contenders})
+    launch = lambda contender: FakeWorker(contender.name, Clock(), turns)  # noqa: E731
+    with keep_record(writer):
+        Runner(writer, launch, keep_equal_states=True).run()
+        assert ("graph", "save") in turns and not (tmp_path / "run" / EQUAL_STATES).exists()
 
 
 def test_checkpoints_of_each_epoch_and_the_best_are_kept_when_asked(tmp_path, turns):

@@ -46,6 +46,26 @@ class Counting(nn.Module):
         return x if self.calls % 3 == 2 else self.conv(x)
 
 
+class Late(Counting):
+    """Skips its layer in step 15 alone."""
+
+    def forward(self, x):
+        self.calls += self.training
+        return x if self.calls == 15 else self.conv(x)
+
+
+class Aging(nn.Module):
+    """Off by a factor in a graph, after the weight decay of 14 steps of SGD without momentum."""
+
+    def __init__(self):
+        super().__init__()
+        self.age = nn.Parameter(flow.ones(1))
+
+    def forward(self, x):
+        old = (self.age < 1 - 1.35e-4).to(x.dtype)
+        return x * (1.0 + old * (0.001 if in_graph() else 0.0)) + 0 * self.age
+
+
 class Net(nn.Module):
     def __init__(self, block, num_classes):
         super().__init__()
@@ -63,6 +83,14 @@ def scaled(num_classes):
 
 def detached(num_classes):
     return Net(Detached(), num_classes)
+
+
+def late(num_classes):
+    return Net(Late(), num_classes)
+
+
+def aging(num_classes):
+    return Net(Aging(), num_classes)
 
 
 def counting(num_classes):

@@ -38,6 +38,11 @@ def test_a_baseline_is_read_as_it_was_written(stored):
     assert [path.name for path in stored.iterdir()] == ["lenet.json"]
 
 
+def test_a_check_from_a_late_start_gives_no_baseline():
+    with pytest.raises(InputError, match="of lenet begins at step 13 and a baseline holds a whole"):
+        create(create_check(start_step=12))
+
+
 def test_a_file_is_for_people_too(stored):
     lines = (stored / "lenet.json").read_text().splitlines()
     assert ' "schema_version": 2,' in lines and '  "graph_ops": 50,' in lines

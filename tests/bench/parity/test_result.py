@@ -25,7 +25,7 @@ def test_a_check_is_read_as_it_was_written(tmp_path):
     "text, message",
     [
         ("{", "is not JSON; the check is damaged"),
-        ('{"schema_version": 9}', "schema version 9, this program reads 1, 2, 3, 4"),
+        ('{"schema_version": 9}', "schema version 9, this program reads 1, 2, 3, 4, 5, 6"),
         ('{"schema_version": 1, "run_id": "x"}', "not a valid check: created"),
     ],
 )

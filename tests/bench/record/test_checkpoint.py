@@ -104,7 +104,7 @@ def run(tmp_path):
     """A folder with the checkpoints of two epochs, and of the second as the last."""
     folder = tmp_path / "checkpoints" / "eager"
     save_pair(folder, "epoch-001", 1)
-    checkpoint.copy_checkpoint(save_pair(folder, "epoch-002", 2), "last.safetensors")
+    checkpoint.copy_checkpoint(save_pair(folder, "epoch-002", 2), folder / "last.safetensors")
     return tmp_path
 
 
@@ -160,8 +160,14 @@ def test_a_copy_that_fails_leaves_the_old_pair(run, monkeypatch):
 
     monkeypatch.setattr(checkpoint.shutil, "copyfile", fill_disk)
     with pytest.raises(InputError, match=r"cannot be written \(No space left .* make room"):
-        checkpoint.copy_checkpoint(folder / "epoch-001.safetensors", "last.safetensors")
+        checkpoint.copy_checkpoint(folder / "epoch-001.safetensors", folder / "last.safetensors")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_optimizers_are_compared_bit_by_bit(tmp_path):
+    one, other = save_pair(tmp_path, "a", 1), save_pair(tmp_path, "b", 2)
+    assert checkpoint.have_equal_optimizers(one, one)
+    assert not checkpoint.have_equal_optimizers(one, other)
 
 
 def test_npz_is_read_without_pickles(tmp_path):

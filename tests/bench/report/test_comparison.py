@@ -82,10 +82,11 @@ def test_a_mode_that_is_not_observed_is_not_judged_with_the_reason():
     assert result.parity_reason.endswith("in the mode 'third', and only eager and graph are judged")
 
 
-def judged(tmp_path, verdict, steps=6, error=None, **graph):
+def judged(tmp_path, verdict, steps=6, start_step=0, error=None, **graph):
     """The comparison of a record in whose folder the parity phase left a result."""
     record = create_record(create_events("eager"), create_events("graph", **graph))
     check = create_check(verdict=verdict, reason="as made up", steps=steps, error=error)
+    check.start_step = start_step
     save_check(create_check_document(check), tmp_path)
     record.folder = tmp_path
     return compare_contenders(record, "eager", record, "graph")
@@ -98,6 +99,11 @@ def test_the_verdict_of_the_parity_phase_is_that_of_the_comparison(tmp_path, ver
     assert result.parity == verdict and result.check.steps == 6
     assert result.parity_reason.startswith("as made up; 6 of 240 steps were judged")
     assert "check" not in json.loads(result.model_dump_json())
+
+
+def test_the_steps_before_a_late_start_are_named(tmp_path):
+    reason = judged(tmp_path, "different", start_step=40, loss_shift=1e-3).parity_reason
+    assert "6 of 240 steps were judged, from step 41 on, after 40 steps with equal losses" in reason
 
 
 def test_a_training_that_parts_later_by_rounding_says_so_with_its_accuracies(tmp_path):
