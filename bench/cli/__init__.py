@@ -27,6 +27,8 @@ COMMANDS = {
     "tune": "Find the fastest faithful runtime of a model on this machine.",
     "profile": "Time each layer, with --limits beside the machine's limits.",
     "doctor": "Find the causes of slowness on this machine.",
+    "report": "Make the page of stored runs again.",
+    "runs": "List the stored runs with their verdicts.",
     "plot": "Draw the pictures of stored runs.",
     "history": "Find changes over the stored runs of a machine.",
     "export": "Write stored runs in the formats of other tools.",
