@@ -54,6 +54,7 @@ setup(
     package_data={
         "oneflow_bench": ["py.typed"],
         "oneflow_bench.bench.parity": ["*.json", "*.template"],
+        "oneflow_bench.bench.report.page": ["*.html", "*.css", "*.js", "*.LICENSE"],
         "oneflow_bench.data": ["imagenet_names.json", "digits/*.json", "digits/*/part-*"],
     },
     install_requires=[
@@ -64,6 +65,7 @@ setup(
         "nvidia-cublas-cu11>=11.10,<12",
         "protobuf>=3.9.2,<4",
         "click>=8",
+        "jinja2>=3",
         "cloudpickle>=2.2",
         "tomli>=1.1",
         "rich>=12",

@@ -145,7 +145,8 @@ def test_a_wheel_holds_one_package_and_the_digits(tmp_path):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"oneflow_bench"}
     for name in ("py.typed", "bench/cli/compare.py", "models/alexnet.py", "data/loader.py",
-                 "data/digits/index.json", "bench/parity/reproduction.template"):  # fmt: skip
+                 "data/digits/index.json", "bench/parity/reproduction.template",
+                 "bench/report/page/page.html", "bench/report/page/uPlot.js"):  # fmt: skip
         assert f"oneflow_bench/{name}" in names
     ours = {name.split("/")[1] for name in names if name.startswith("oneflow_bench/")}
     assert ours == {"__init__.py", "__main__.py", "py.typed", "bench", "models", "data"}

@@ -29,6 +29,8 @@ GROUPS = {
         "history": "Find changes over the stored runs of a machine.",
     },
     "Look": {
+        "report": "Make the page of stored runs again.",
+        "runs": "List the stored runs with their verdicts.",
         "plot": "Draw the pictures of stored runs.",
         "export": "Write stored runs in the formats of other tools.",
         "profile": "Time each layer, with --limits beside the machine's limits.",

@@ -18,6 +18,7 @@ from ..report.before_after import (
     pair_contenders,
 )
 from ..report.blocks import format_markdown, print_blocks
+from ..report.page import PAGE_NAME
 from .console import Console
 from .failures import go_on_without
 from .options import (
@@ -29,11 +30,11 @@ from .options import (
     weak_option,
 )
 from .run import execute_specs, judge_parities, report_comparisons
-from .value_types import percent
+from .value_types import RunFolder, percent
 
 
 @click.command(cls=HeadedCommand)
-@click.argument("runs", nargs=-1, metavar="[RUN RUN]")
+@click.argument("runs", nargs=-1, metavar="[RUN RUN]", type=RunFolder())
 @click.option(
     "--baseline",
     default="eager",
@@ -137,11 +138,14 @@ def _report_runs(
             console.print(f"report and pictures: {folder}", soft_wrap=True)
     if folder:
         with go_on_without(f"the report in {folder}", "give --out another folder"):
+            from ..report.page.render import render_page
             from ..report.pictures import render_pictures
 
             write_atomically(folder / "comparison.json", dump_runs(found) + "\n")
             write_atomically(folder / "report.md", format_markdown(build_runs_report(found)))
-            render_pictures(records, folder)
+            pictures = render_pictures(records, folder)
+            page = render_page(records, build_runs_report(found), found.comparisons, pictures)
+            write_atomically(folder / PAGE_NAME, page)
     if found.gate is not None:
         without = EXIT_INCONCLUSIVE if found.unmeasured else EXIT_DONE
         return EXIT_DIFFERENT if found.slower else without

@@ -8,10 +8,11 @@ from typing import Optional, Tuple
 import click
 
 from ..report.export import FORMATS
+from .value_types import RunFolder
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=RunFolder())
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), required=True)
 @click.option(
     "--contender",

@@ -8,9 +8,11 @@ from typing import Optional, Tuple
 
 import click
 
+from .value_types import RunFolder
+
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=RunFolder())
 @click.option("--out", default=None, metavar="DIR", help="Default: the first run's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the pictures' paths as JSON.")
 def plot(runs: Tuple[str, ...], out: Optional[str], as_json: bool) -> None:

@@ -32,6 +32,7 @@ from ..report.before_after import compare_records
 from ..report.blocks import format_markdown, print_blocks
 from ..report.compare import build_report, build_run_report, dump_comparisons
 from ..report.comparison import Comparison, summarize_contender
+from ..report.page import PAGE_NAME
 from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
 from .console import Console
@@ -54,9 +55,11 @@ def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
         print_blocks(build_run_report(summary), console)
         console.print(f"record, checkpoints and pictures: {record.folder}", soft_wrap=True)
     with go_on_without("the pictures", f"bench plot {record.folder} draws them"):
+        from ..report.page.render import render_record
         from ..report.pictures import render_pictures
 
-        render_pictures([record], record.folder)
+        page = render_record(record, render_pictures([record], record.folder))
+        write_atomically(record.folder / PAGE_NAME, page)
     return EXIT_DONE
 
 
@@ -135,13 +138,15 @@ def report_comparisons(
 
 
 def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:
-    """`comparison.json`, `report.md` and the pictures."""
+    """`comparison.json`, `report.md`, `report.html` and the pictures."""
+    from ..report.page.render import render_page
     from ..report.pictures import render_pictures
 
     pictures = render_pictures(records, folder)
     write_atomically(folder / "comparison.json", dump_comparisons(comparisons) + "\n")
     report = build_report(comparisons, records[-1].document.unavailable, pictures)
     write_atomically(folder / "report.md", format_markdown(report))
+    write_atomically(folder / PAGE_NAME, render_page(records, report, comparisons, pictures))
 
 
 def judge_parities(comparisons: Sequence[Comparison]) -> int:

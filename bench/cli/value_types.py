@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 import click
@@ -15,6 +18,48 @@ _WORDS = {
     "a valid float range": "a number",
     "a valid integer": "a whole number",
 }
+
+
+RESULTS = "results"  # the folder of the runs
+LATEST = "latest"  # the run that was begun last
+
+
+class RunFolder(click.ParamType):
+    """A run folder: its path, the beginning of its name in `results`, or `latest`.
+
+    A word that names no run is kept as it is, and its reader says that there is no record.
+    """
+
+    name = "run"
+
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> str:
+        text = str(value)
+        if os.path.exists(text) or os.sep in text:
+            return text
+        runs = {path.parent.name: path for path in sorted(Path(RESULTS).glob("*/record.json"))}
+        if text == LATEST:
+            if not runs:
+                self.fail(f"{RESULTS} holds no run yet; `bench compare` makes one", param, ctx)
+            return str(max(runs.values(), key=_read_creation).parent)
+        found = [name for name in runs if name.startswith(text)]
+        if len(found) > 1:
+            self.fail(
+                f"{text} begins the names of {len(found)} runs in {RESULTS}: {', '.join(found)}; "
+                "give more letters of one",
+                param,
+                ctx,
+            )
+        return str(runs[found[0]].parent) if found else text
+
+
+def _read_creation(path: Path) -> str:
+    """When a run was begun; a damaged record is older than any other."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["created"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 class NumberRange(click.FloatRange):

@@ -1,4 +1,4 @@
-"""The parts of a report, and how a terminal, Markdown and JSON show them.
+"""The parts of a report, and how a terminal, Markdown, HTML and JSON show them.
 
 A report is built once, as a list of blocks, so that the renderers cannot disagree.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Dict, List, Literal, Sequence, Union
+from html import escape
+from typing import TYPE_CHECKING, Callable, Dict, List, Literal, Sequence, Union
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -111,6 +112,54 @@ def format_markdown(blocks: Sequence[Block]) -> str:
             head.append(_row(["---:" if name in block.right else "---" for name in block.columns]))
             parts.append("\n".join(head + [_row([_escape(c) for c in row]) for row in block.rows]))
     return "\n\n".join(parts) + "\n"
+
+
+def format_html(blocks: Sequence[Block], explain: Callable[[str], str] = lambda label: "") -> str:
+    """As HTML below a page's title: headings are h2.
+
+    `explain` gives the explanation of a row by its label. The label opens it.
+    """
+    parts = []
+    for number, block in enumerate(blocks):
+        if isinstance(block, Heading):
+            parts.append(f"<h2>{_to_html(block.text)}</h2>")
+        elif isinstance(block, Text):
+            parts += [f"<p>{format_prose(line)}</p>" for line in block.lines]
+        elif isinstance(block, Figure):
+            title = _to_html(block.title)
+            parts.append(f'<img src="{escape(quote(block.path))}" alt="{title}">')
+        else:
+            titles = [one.text for one in blocks[:number] if isinstance(one, Heading)]
+            parts.append(_format_table(block, (titles or ["Table"])[-1], explain))
+    return "\n".join(parts)
+
+
+def _format_table(table: Table, title: str, explain: Callable[[str], str]) -> str:
+    """The first cell of a row is its header; a narrow screen scrolls the table alone."""
+    kinds = [' class="number"' if name in table.right else "" for name in table.columns]
+    head = "".join(
+        f'<th scope="col"{kind}>{_to_html(name)}</th>' if name else f"<td{kind}></td>"
+        for name, kind in zip(table.columns, kinds)
+    )
+    lines = [f"<thead><tr>{head}</tr></thead>", "<tbody>"]
+    for label, *cells in table.rows:
+        name, told = _to_html(label), escape(explain(label))
+        if told:
+            name = f"<details><summary>{name}</summary>{told}</details>"
+        rest = "".join(f"<td{k}>{_to_html(cell)}</td>" for k, cell in zip(kinds[1:], cells))
+        lines.append(f'<tr><th scope="row">{name}</th>{rest}</tr>')
+    region = f'<div class="scroll" role="region" tabindex="0" aria-label="{_to_html(title)}">'
+    return "\n".join([f"{region}<table>", *lines, "</tbody></table></div>"])
+
+
+def format_prose(line: str) -> str:
+    """A line of prose as HTML; `words` between backticks are code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", _to_html(line))
+
+
+def _to_html(text: str) -> str:
+    """Bytes that are no text, as in the names of files, are shown by their numbers."""
+    return escape(strip_controls(text.encode(errors="backslashreplace").decode()))
 
 
 def list_blocks(blocks: Sequence[Block]) -> List[Dict[str, object]]:

@@ -51,6 +51,11 @@ def choose_style(index: int, markers: bool) -> Dict[str, Any]:
     return {**style, "marker": marker, "markersize": size} if markers else style
 
 
+def find_style(color: str) -> int:
+    """The number of the curve that has this colour."""
+    return [style[0] for style in _STYLES].index(color)
+
+
 def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
     """Close the figure and write `name`.png and `name`.svg in one move each; the paths written.
 
@@ -76,12 +81,12 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
     series = list_series(records)
     written: List[Path] = []
     with plt.rc_context(PICTURE_STYLE):
-        for name, draw in _PICTURES.items():
+        for name, draw in PICTURES.items():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)
             written += save_picture(figure, folder, name)
         figure, grid = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
-        for axes, draw in zip(grid.flat, [*_PICTURES.values(), draw_facts]):
+        for axes, draw in zip(grid.flat, [*PICTURES.values(), draw_facts]):
             draw(axes, series)
         job = records[0].document.workload
         size = f"batch size {job.batch_size}, {job.image_size} px"
@@ -274,7 +279,7 @@ def _legend(axes: Any) -> None:
         axes.legend(fontsize=8)
 
 
-_PICTURES: Dict[str, Callable[[Any, List[Series]], None]] = {
+PICTURES: Dict[str, Callable[[Any, List[Series]], None]] = {
     "loss": draw_loss,
     "loss_difference": draw_loss_difference,
     "accuracy": draw_accuracy,

@@ -1,0 +1,79 @@
+"""The stored runs of a folder, with the verdicts that their reports gave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from pydantic import BaseModel
+
+from ..errors import RecordError
+from ..record.run import DOCUMENT_NAME, READABLE_VERSIONS, Document, load_document
+from .blocks import Block, Table, Text
+from .format import MISSING, format_number
+
+
+class StoredRun(BaseModel):
+    """One run. The verdicts are those of its comparison.json, a line for each contender."""
+
+    run: str  # the name of its folder
+    folder: str
+    created: str = ""  # ISO 8601, UTC
+    command: str = ""
+    model: str = ""
+    status: str  # complete | interrupted | failed | running | unreadable
+    verdicts: List[str] = []
+    error: Optional[str] = None
+
+
+def read_stored(folder: Path) -> StoredRun:
+    """A run without its samples. One that cannot be read is `unreadable`, with the reason."""
+    try:
+        document = load_document(
+            folder / DOCUMENT_NAME, Document, READABLE_VERSIONS, "record", "give a run folder"
+        )
+    except RecordError as error:
+        name = folder.name
+        return StoredRun(run=name, folder=str(folder), status="unreadable", error=str(error))
+    return StoredRun(
+        run=folder.name,
+        folder=str(folder),
+        created=document.created,
+        command=document.command,
+        model=document.workload.model,
+        status=document.status,
+        verdicts=_read_verdicts(folder / "comparison.json"),
+        error=document.error,
+    )
+
+
+def _read_verdicts(path: Path) -> List[str]:
+    """None where the run compared nothing, or where the file was made by another program."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return list(map(_describe, stored if isinstance(stored, list) else [stored]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _describe(one: Dict[str, Any]) -> str:
+    ratio = format_number((one["speedup"] or {}).get("ratio"), ".3f")
+    return f"{one['contender']['name']}: {one['parity']}, {one['speed_verdict']} ({ratio})"
+
+
+def report_stored(runs: Sequence[StoredRun]) -> List[Block]:
+    """A row for each run, and the reasons of those that could not be read."""
+    rows = [
+        [
+            one.run,
+            one.created[:16].replace("T", " ") or MISSING,
+            one.model or MISSING,
+            one.status,
+            "\n".join(one.verdicts) or MISSING,
+        ]
+        for one in runs
+    ]
+    errors = [one.error for one in runs if one.status == "unreadable" and one.error]
+    table = Table(["run", "date, UTC", "model", "status", "verdict"], rows)
+    return [table, Text(errors)] if errors else [table]
