@@ -182,8 +182,10 @@ class RunRecord:
     def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
         """Events of one class in the order they were measured, of one contender if given."""
         kinds = {one for one in set(map(type, self.events)) if issubclass(one, kind)}
-        chosen = [event for event in self.events if type(event) in kinds]
-        return [e for e in chosen if contender in (None, getattr(e, "contender", None))]
+        if contender is None:
+            return [event for event in self.events if type(event) in kinds]
+        named = {one for one in kinds if "contender" in one.model_fields}
+        return [e for e in self.events if type(e) in named and e.contender == contender]
 
 
 @contextmanager
