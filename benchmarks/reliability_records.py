@@ -15,9 +15,9 @@ import numpy as np
 from study import Row
 
 from oneflow_bench.bench.errors import BenchError
-from oneflow_bench.bench.parity.baseline import load_baseline
+from oneflow_bench.bench.parity.baseline import load_baseline, save_baseline
 from oneflow_bench.bench.parity.gate import judge_checks
-from oneflow_bench.bench.parity.result import load_check
+from oneflow_bench.bench.parity.result import load_check, save_check
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record import checkpoint
 from oneflow_bench.bench.record.run import RecordWriter, load_record
@@ -77,6 +77,18 @@ def _read_check(folder: Path) -> Any:
     return document
 
 
+def _write_check(folder: Path) -> Path:
+    path = folder / "check.json"
+    shutil.copyfile(ROOT / "tests" / "golden" / "check-schema-2.json", path)
+    save_check(load_check(path), folder)
+    return path
+
+
+def _write_baseline(folder: Path) -> Path:
+    save_baseline(load_baseline(ROOT / "results" / "baselines" / "lenet.json"), folder / "b.json")
+    return folder / "b.json"
+
+
 def _copy(source: str, name: str) -> Callable[[Path], Path]:
     return lambda folder: Path(shutil.copyfile(ROOT / source, folder / name))
 
@@ -98,12 +110,10 @@ FORMATS = {
         lambda f: (_write_record(f), f / "run" / "samples.jsonl")[1], _read_record, True
     ),
     "record.json": Format(
-        lambda f: (_write_record(f), f / "run" / "record.json")[1], _read_record
+        lambda f: (_write_record(f), f / "run" / "record.json")[1], _read_record, True
     ),
-    "check.json": Format(_copy("tests/golden/check-schema-2.json", "check.json"), _read_check),
-    "baseline": Format(
-        _copy("results/baselines/lenet.json", "b.json"), lambda f: load_baseline(f / "b.json")
-    ),
+    "check.json": Format(_write_check, _read_check, True),
+    "baseline": Format(_write_baseline, lambda f: load_baseline(f / "b.json"), True),
     "profile": Format(
         _copy("results/tune-example/runtime.json", "p.json"),
         lambda f: load_runtime_profile(f / "p.json"),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..config import Workload
 from ..errors import InputError
+from ..record.checksum import format_document
 from ..record.run import load_document, save_text
 from .result import CheckDocument, ModeFacts, ModelCheck, Speedup, Verdict
 
@@ -103,7 +104,7 @@ def save_baseline(baseline: Baseline, path: Path) -> None:
     with suppress(OSError):  # the write below reports it
         path.parent.mkdir(parents=True, exist_ok=True)
     remedy = "give --baseline a folder you may write to"
-    save_text(path, baseline.model_dump_json(indent=1) + "\n", remedy)
+    save_text(path, format_document(baseline), remedy)
 
 
 def load_baseline(path: Path) -> Baseline:

@@ -22,6 +22,8 @@ from typing_extensions import Literal
 
 from ..config import Workload
 from ..errors import InputError
+from ..record.checksum import format_document
+from ..record.machine import Environment
 from ..record.run import load_document, save_text
 
 CHECK_SCHEMA_VERSION = 6
@@ -235,7 +237,7 @@ class CheckDocument(_Strict):
     schema_version: int = CHECK_SCHEMA_VERSION
     run_id: str
     created: str  # ISO 8601, UTC
-    machine: Dict[str, Any] = Field(default_factory=dict)
+    machine: Environment = Field(default_factory=dict)
     blas_kernel: Optional[str] = None
     oneflow: Optional[str] = None
     checks: List[ModelCheck] = Field(default_factory=list)
@@ -243,8 +245,8 @@ class CheckDocument(_Strict):
 
 def save_check(document: CheckDocument, folder: Path) -> None:
     """Write `check.json` into `folder`; a reader sees the old document or the new one."""
-    text = document.model_dump_json(indent=1) + "\n"
-    save_text(folder / CHECK_NAME, text, "give --out a folder you may write to")
+    remedy = "give --out a folder you may write to"
+    save_text(folder / CHECK_NAME, format_document(document), remedy)
 
 
 def load_check(run: Path) -> CheckDocument:

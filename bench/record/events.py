@@ -12,8 +12,10 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Optional
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Annotated, Literal
+
+from .machine import Environment
 
 Role = Literal["baseline", "contender", "control"]
 ROLES: List[Role] = ["baseline", "contender", "control"]
@@ -21,25 +23,6 @@ Quantity = Annotated[float, Field(ge=0)]
 Seconds = Quantity
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
-
-# of the keys of an environment that are read; each may be missing or None
-_ENVIRONMENT_KINDS = {
-    **dict.fromkeys(("cpu", "project", "blas_kernel", "variables"), dict),
-    **dict.fromkeys(("platform", "python", "oneflow", "git_commit", "data_checksum"), str),
-    "load": list,
-    "memory_bytes": int,
-}
-
-
-def _check_environment(environment: Dict[str, Any]) -> Dict[str, Any]:
-    for key, kind in _ENVIRONMENT_KINDS.items():
-        value = environment.get(key)
-        if value is not None and not isinstance(value, kind):
-            raise ValueError(f"{key} is {value!r} and should be of the kind {kind.__name__}")
-    return environment
-
-
-Environment = Annotated[Dict[str, Any], AfterValidator(_check_environment)]
 
 
 def finite_or_none(value: float) -> Optional[float]:

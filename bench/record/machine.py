@@ -1,4 +1,4 @@
-"""What a run was measured on, read from /proc; every field is None where it cannot be read."""
+"""The environment of a run, read from /proc; every field is None where it cannot be read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,55 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+from typing_extensions import Annotated, TypedDict
 
 RECORDED_VARIABLES = ("OMP_", "OPENBLAS_", "ONEFLOW_", "GLOG_", "MKL_", "CUDA_", "MALLOC_")
+
+
+class _Cpu(TypedDict, total=False):
+    model: Optional[str]
+    flags: List[str]
+    cores: Optional[int]
+
+
+class _Project(TypedDict, total=False):
+    branch: Optional[str]
+    commit: Optional[str]
+
+
+class _Facts(TypedDict, total=False):
+    """The keys of an environment that are read. Each may be missing."""
+
+    cpu: _Cpu
+    project: _Project
+    blas_kernel: Dict[str, Optional[str]]
+    variables: Dict[str, str]
+    platform: Optional[str]
+    python: Optional[str]
+    oneflow: Optional[str]
+    git_commit: Optional[str]
+    data_checksum: Optional[str]
+    load: Optional[List[float]]
+    memory_bytes: Optional[int]
+
+
+_FACTS: TypeAdapter[Any] = TypeAdapter(_Facts)
+
+
+def _check_environment(environment: Dict[str, Any]) -> Dict[str, Any]:
+    try:
+        _FACTS.validate_python(environment, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{key} is {first['input']!r}: {first['msg']}") from None
+    return environment
+
+
+Environment = Annotated[Dict[str, Any], AfterValidator(_check_environment)]
 
 
 def read_cpuinfo(cpuinfo: Path = Path("/proc/cpuinfo")) -> Dict[str, str]:

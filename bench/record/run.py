@@ -14,7 +14,8 @@ so that a run that is killed can be read up to the kill. Schema history:
     4   the contenders' graph options and runtime profiles; whose initial weights a contender has
     5   contenders of several ranks: their strategy, their cores, times and memory of each rank; a
         reference; batches of a contender's own; which strategies were not available
-    6   a checksum in each line of samples, and the last one in the document; checkpoints as events
+    6   a checksum in each line of samples, and the last one in the document; checkpoints as events;
+        a checksum of the document
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from typing_extensions import Annotated, Literal
 
 from ..config import Contender, Measuring, Workload
 from ..errors import InputError, RecordError
-from .events import Environment
+from .checksum import KEY, check_intact, format_document
+from .machine import Environment
 from .samples import SampleLines, load_events
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,6 +65,7 @@ def load_document(
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        check_intact(raw, path, name)
     except OSError as error:
         raise RecordError(f"no {name} at {path} ({error.strerror}); {remedy}") from None
     except (ValueError, RecursionError):
@@ -182,7 +185,7 @@ class RunRecord:
     def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
         """Events of one class in the order they were measured, of one contender if given."""
         kinds = {one for one in set(map(type, self.events)) if issubclass(one, kind)}
-        chosen = [event for event in self.events if type(event) in kinds]
+        chosen = (event for event in self.events if type(event) in kinds)
         return [e for e in chosen if contender in (None, getattr(e, "contender", None))]
 
 
@@ -251,9 +254,7 @@ class RecordWriter:
             raise _refuse_run_folder(folder, error) from None
 
     def save(self) -> None:
-        write_atomically(
-            self.folder / DOCUMENT_NAME, self.document.model_dump_json(indent=1) + "\n"
-        )
+        write_atomically(self.folder / DOCUMENT_NAME, format_document(self.document))
 
     def append(self, *events: Any) -> None:
         """Write a line for each; no end of this process, however sudden, takes them away."""
@@ -292,6 +293,6 @@ def load_record(folder: Path) -> RunRecord:
     ):
         raise RecordError(
             f"{samples} lacks samples of the complete run; the record is damaged, run it again, or "
-            f"set its status in {DOCUMENT_NAME} to interrupted to read what is left"
+            f"in {DOCUMENT_NAME} set status to interrupted and delete {KEY} to read what is left"
         )
     return RunRecord(document, events, folder)

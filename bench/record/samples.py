@@ -7,7 +7,6 @@ changed, missing or doubled line breaks the chain. Records before schema 6 have 
 from __future__ import annotations
 
 import gc
-import re
 import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Set, Tuple, Union
@@ -39,20 +38,25 @@ Event = Annotated[
     Field(discriminator="event"),
 ]  # fmt: skip
 _EVENT: TypeAdapter[Any] = TypeAdapter(Event)
-_LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}')
+_ENDING = ',"crc32":"{:08x}"}}'  # of a line
+_ENDING_BYTES = 20
 
 
 class SampleLines:
     """The chain of lines that are written; `checksum` is the last one's."""
 
     def __init__(self) -> None:
-        self.checksum = f"{0:08x}"
+        self._crc = 0
+
+    @property
+    def checksum(self) -> str:
+        return f"{self._crc:08x}"
 
     def format(self, event: RecordEvent) -> str:
         """The next line."""
         text = event.model_dump_json()[:-1]
-        self.checksum = _continue(self.checksum, text.encode())
-        return f'{text},"crc32":"{self.checksum}"}}\n'
+        self._crc = zlib.crc32(text.encode(), self._crc)
+        return text + _ENDING.format(self._crc) + "\n"
 
 
 def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
@@ -60,7 +64,7 @@ def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
 
     Raises RecordError, with the line, for damage anywhere else and for a missing file.
     """
-    events, checksum, shared = [], SampleLines().checksum, _Shared()
+    events, crc, shared = [], 0, _Shared()
     seen: Set[bytes] = set()
     gc.disable()  # it would search every event for cycles, many times
     try:
@@ -69,7 +73,7 @@ def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
                 text = line.rstrip(b"\n")
                 try:
                     if has_checksums:
-                        text, checksum = _check_line(text, checksum)
+                        text, crc = _check_line(text, crc)
                     elif text in seen:
                         raise ValueError("an earlier line is the same")
                     else:
@@ -91,7 +95,7 @@ def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
         ) from None
     finally:
         gc.enable()
-    return events, checksum
+    return events, f"{crc:08x}"
 
 
 class _Shared:
@@ -99,29 +103,29 @@ class _Shared:
 
     def __init__(self) -> None:
         self._rates: List[float] = []  # of the last block
-        self._given: Dict[Any, Any] = {}
+        self._digests: Dict[Any, Any] = {}
+        self._given: Dict[type, Any] = {}  # the fields that the last event of a kind was given
 
     def join(self, event: Any) -> Any:
-        if type(event) is BlockEvent:
+        kind = type(event)
+        if kind is BlockEvent:
             if event.lr != self._rates:
                 self._rates = event.lr
-            event.__dict__["lr"] = self._rates
-        fields = event.model_fields_set
-        given = self._given.setdefault(frozenset(fields), fields)
-        object.__setattr__(event, "__pydantic_fields_set__", given)
+            digests = event.labels_digest, event.images_digest  # those of other contenders
+            shared = [self._digests.setdefault(digest, digest) for digest in digests]
+            event.__dict__.update(lr=self._rates, labels_digest=shared[0], images_digest=shared[1])
+        if self._given.get(kind) != event.model_fields_set:
+            self._given[kind] = event.model_fields_set
+        object.__setattr__(event, "__pydantic_fields_set__", self._given[kind])
         return event
 
 
-def _check_line(line: bytes, before: str) -> Tuple[bytes, str]:
+def _check_line(line: bytes, before: int) -> Tuple[bytes, int]:
     """The line without its checksum, and that. Raises ValueError where it breaks the chain."""
-    found = _LINE.fullmatch(line)
-    if found is None:
-        raise ValueError("it has no checksum")
-    text, stored = found[1], found[2].decode()
-    if _continue(before, text) != stored:
+    text, ending = line[:-_ENDING_BYTES], line[-_ENDING_BYTES:]
+    crc = zlib.crc32(text, before)
+    if ending != _ENDING.format(crc).encode():
+        if not ending.startswith(b',"crc32":"'):
+            raise ValueError("it has no checksum")
         raise ValueError("this line or the one before was changed: its checksum is wrong")
-    return text + b"}", stored
-
-
-def _continue(checksum: str, text: bytes) -> str:
-    return f"{zlib.crc32(text, int(checksum, 16)):08x}"
+    return text + b"}", crc

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional, Sequence, Tuple, cast
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy as np
 from pydantic import BaseModel, Field, SerializeAsAny
 
+from ..config import Contender
 from ..measure.parity_phase import find_obstacle, list_losses
 from ..parity.result import ModelCheck
 from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, SetupEvent
@@ -96,29 +97,53 @@ class Comparison(BaseModel):
     check: Optional[ModelCheck] = Field(None, exclude=True)
 
 
+class _Side(NamedTuple):
+    """What a record holds of one contender."""
+
+    record: RunRecord
+    contender: Contender
+    blocks: List[BlockEvent]
+    evals: List[EvalEvent]
+    setup: Optional[SetupEvent]
+    losses: List[Optional[float]]
+
+
+def _select_side(record: RunRecord, name: str) -> _Side:
+    blocks = record.of_kind(BlockEvent, name)
+    return _Side(
+        record,
+        next(one for one in record.document.contenders if one.name == name),
+        blocks,
+        record.of_kind(EvalEvent, name),
+        next(iter(record.of_kind(SetupEvent, name)), None),
+        list_losses(blocks),
+    )
+
+
 def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
     """All that a record holds of one contender; None for the parts that a partial record lacks."""
-    document = record.document
-    blocks: List[BlockEvent] = record.of_kind(BlockEvent, name)
-    evals: List[EvalEvent] = record.of_kind(EvalEvent, name)
-    setup: Optional[SetupEvent] = next(iter(record.of_kind(SetupEvent, name)), None)
-    end: Optional[EndEvent] = next(iter(record.of_kind(EndEvent, name)), None)
-    losses = list_losses(blocks)
+    return _summarize(_select_side(record, name))
+
+
+def _summarize(side: _Side) -> ContenderSummary:
+    workload, name = side.record.document.workload, side.contender.name
+    _, _, blocks, evals, setup, losses = side
+    end: Optional[EndEvent] = next(iter(side.record.of_kind(EndEvent, name)), None)
     steady = list(_steady(blocks).values())
     train = summarize(steady) if steady else None
     first = blocks[0].duration_s if blocks else None
     times: Dict[str, float] = {key: getattr(setup, key) for key in PREPARATION} if setup else {}
     return ContenderSummary(
         name=name,
-        mode=next(c.mode for c in document.contenders if c.name == name),
-        model=document.workload.model,
+        mode=side.contender.mode,
+        model=workload.model,
         steps=sum(block.steps for block in blocks),
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
         accuracy=[e.accuracy for e in evals],
         train_step_time_s=train,
         eval_step_time_s=summarize([e.duration_s / e.steps for e in evals]) if evals else None,
-        images_per_s=document.workload.batch_size / train.median if train else None,
+        images_per_s=workload.batch_size / train.median if train else None,
         **{key: times.get(key) for key in PREPARATION},
         first_step_s=first,
         time_to_first_step_s=sum(times.values()) + first if times and first is not None else None,
@@ -140,19 +165,15 @@ def compare_contenders(
     Speed is compared pair by pair where both took turns in one run. Of two records only the medians
     are set side by side, and there is no verdict.
     """
-    sides = [(baseline, baseline_name), (contender, contender_name)]
-    left, right = (summarize_contender(*side) for side in sides)
-    blocks = [record.of_kind(BlockEvent, name) for record, name in sides]
-    passes = [
-        {e.epoch: e.duration_s / e.steps for e in record.of_kind(EvalEvent, name)}
-        for record, name in sides
-    ]
+    sides = [_select_side(baseline, baseline_name), _select_side(contender, contender_name)]
+    left, right = map(_summarize, sides)
+    blocks = [side.blocks for side in sides]
+    passes = [{e.epoch: e.duration_s / e.steps for e in side.evals} for side in sides]
     one_run = baseline is contender
-    setups = [record.of_kind(SetupEvent, name)[:1] for record, name in sides]
-    digests = [setup.initial_digest for side in setups for setup in side]
+    digests = [side.setup.initial_digest for side in sides if side.setup]
     same_weights = digests[0] == digests[1] if len(digests) == 2 else None
     same_batches, batches_by = _compare_batches(*blocks)
-    losses = [list_losses(side) for side in blocks]
+    losses = [side.losses for side in sides]
     loss = compare_losses(*losses)
     accuracies = list(zip(left.accuracy, right.accuracy))
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
@@ -166,13 +187,13 @@ def compare_contenders(
         parameters = [event for event in parameters if event.baseline == baseline_name]
     training = RecordedTraining(same_weights, same_batches, losses, accuracies, parameters)
     check = find_check(baseline, baseline_name, contender_name) if one_run else None
-    pair = [next(c for c in r.document.contenders if c.name == name) for r, name in sides]
-    parity = judge_parity(training, check, find_obstacle(*pair))
+    obstacle = find_obstacle(sides[0].contender, sides[1].contender)
+    parity = judge_parity(training, check, obstacle)
     verdict, why = explain_verdict(speed, speedup)
     comparison = Comparison(
         baseline=left,
         contender=right,
-        status=[record.document.status for record, _ in sides[: 1 if one_run else 2]],
+        status=[side.record.document.status for side in sides[: 1 if one_run else 2]],
         same_weights=same_weights,
         same_batches=same_batches,
         batches_by=batches_by,

@@ -40,8 +40,12 @@ class Series:
     @cached_property
     def losses(self) -> np.ndarray:
         """NaN where not finite."""
-        parts = [np.array(block.losses, dtype=float) for block in self.blocks]
-        return np.concatenate([np.zeros(0), *parts])
+        values = np.empty(len(self.steps))
+        at = 0
+        for block in self.blocks:  # an array a block would be as much memory again
+            values[at : at + len(block.losses)] = block.losses
+            at += len(block.losses)
+        return values
 
     def subtract(self, reference: Series) -> Tuple[np.ndarray, np.ndarray]:
         """The common steps, and the absolute differences of their losses."""

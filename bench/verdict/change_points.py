@@ -93,10 +93,12 @@ def _measure_costs(x: np.ndarray, noise: float) -> np.ndarray:
     counts = at.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
     sums = (at * np.append(0.0, levels)).cumsum(axis=0).cumsum(axis=1)
     starts, ends = np.triu_indices(count + 1, 1)
+    first, last = (places * at.shape[1] for places in (starts, ends))  # of rows in a flat table
 
     def take(table: np.ndarray, rank: np.ndarray) -> np.ndarray:
         """Over the values of each segment that are below the level of that rank."""
-        return np.asarray(table[ends, rank] - table[starts, rank])
+        flat = table.ravel()  # a third quicker than two indices
+        return np.asarray(flat.take(last + rank) - flat.take(first + rank))
 
     def select(place: np.ndarray) -> np.ndarray:
         """Each segment's value at that place, from 0, in the order of size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any, List, Optional, Sequence
@@ -24,6 +25,13 @@ from oneflow_bench.bench.record.events import (
 from oneflow_bench.bench.record.run import RecordWriter, RunRecord
 
 BLOCK_STEPS = 5
+
+
+def edit_document(path: Path, **fields: Any) -> None:
+    """Change fields of a stored document as a person would, who deletes its checksum."""
+    document = json.loads(path.read_text())
+    document.pop("crc32", None)
+    path.write_text(json.dumps({**document, **fields}))
 
 
 def create_events(

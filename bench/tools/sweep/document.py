@@ -24,6 +24,7 @@ from typing_extensions import Literal
 
 from ...config import Measuring, Workload
 from ...errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_WORKER_FAILED, worst_status
+from ...record.checksum import format_document
 from ...record.run import load_document, save_text
 from ...verdict.statistics import Ratio, Summary, t_quantile
 
@@ -128,7 +129,7 @@ def save_sweep(folder: Path, document: SweepDocument) -> None:
     """Replace `sweep.json`. Raises InputError if it cannot be written."""
     save_text(
         folder / SWEEP_NAME,
-        document.model_dump_json(indent=1) + "\n",
+        format_document(document),
         "make room there or give --out a folder you may write to",
     )
 

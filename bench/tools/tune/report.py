@@ -18,6 +18,8 @@ from pydantic import AliasChoices, BaseModel, Field, model_validator
 from typing_extensions import Literal
 
 from ...config import Workload
+from ...record.checksum import format_document
+from ...record.machine import Environment
 from ...record.run import load_document, save_text
 from ...report.blocks import Block, Figure, Heading, Table, Text
 from ...report.format import MISSING, format_short_ratio
@@ -96,7 +98,7 @@ class TuneDocument(BaseModel, extra="forbid"):
     created: str  # ISO 8601, UTC
     workload: Workload
     budget_s: float
-    machine: Dict[str, Any] = Field(default_factory=dict)
+    machine: Environment = Field(default_factory=dict)
     oneflow: Optional[str] = None
     environment: Dict[str, str] = Field(default_factory=dict)  # variables that stock had already
     modes: List[ModeResult] = Field(default_factory=list)
@@ -106,8 +108,8 @@ class TuneDocument(BaseModel, extra="forbid"):
 
 def save_tuning(folder: Path, document: TuneDocument) -> None:
     """Write `tune.json`. Raises InputError if the folder cannot be written to."""
-    text = document.model_dump_json(indent=1) + "\n"
-    save_text(folder / DOCUMENT_NAME, text, "give --out a folder you may write to")
+    remedy = "give --out a folder you may write to"
+    save_text(folder / DOCUMENT_NAME, format_document(document), remedy)
 
 
 def load_tuning(path: Path) -> TuneDocument:

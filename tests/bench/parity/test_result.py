@@ -43,6 +43,14 @@ def test_a_missing_or_empty_check_is_refused(tmp_path):
         load_check(tmp_path)
 
 
+def test_a_changed_digit_is_noticed(tmp_path):
+    save_check(create_check_document(create_check()), tmp_path)
+    path = tmp_path / "check.json"
+    path.write_text(path.read_text().replace('"steps": 6', '"steps": 5', 1))
+    with pytest.raises(RecordError, match="check.json was changed .*: its crc32 is wrong"):
+        load_check(tmp_path)
+
+
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"cannot write .*check\.json .* --out"):
         save_check(create_check_document(), tmp_path / "nowhere")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 from oneflow_bench.bench.errors import InputError, RecordError
+from oneflow_bench.bench.record.checksum import format_document
 from oneflow_bench.bench.record.run import create_run_folder, load_document
 
 
@@ -39,6 +42,23 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(RecordError, match=message):
         load(path)
+
+
+def test_a_changed_digit_is_noticed_and_another_layout_is_not(tmp_path):
+    path = tmp_path / "note.json"
+    note = Note(schema_version=3, text="7 \u20ac")
+    path.write_text(format_document(note), encoding="utf-8")
+    whole = path.read_text(encoding="utf-8")
+    assert load(path) == note and list(json.loads(whole))[-1] == "crc32"
+    path.write_text(json.dumps(json.loads(whole), sort_keys=True))
+    assert load(path) == note
+    for old, new in (("7", "8"), (": 3", ": 2"), ('"crc32": "', '"crc32": "0')):
+        path.write_text(whole.replace(old, new, 1), encoding="utf-8")
+        with pytest.raises(RecordError, match="note.json was changed .* or delete its crc32"):
+            load(path)
+    changed = {"schema_version": 3, "text": "8"}
+    path.write_text(json.dumps(changed))
+    assert load(path) == Note(**changed)
 
 
 def test_a_missing_document_says_what_to_give(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from fakes import create_writer
-from records import create_events
+from records import create_events, edit_document
 
 from oneflow_bench.bench.errors import InputError, RecordError
 from oneflow_bench.bench.record.events import BlockEvent, EvalEvent
@@ -84,21 +84,21 @@ def test_a_changed_digit_and_a_missing_moved_or_doubled_line_are_noticed(folder)
 
 def test_samples_that_a_complete_run_lost_are_told(folder):
     document, samples = folder / "record.json", folder / "samples.jsonl"
-    document.write_text(document.read_text().replace('"running"', '"complete"'))
+    edit_document(document, status="complete")
     lines = samples.read_text().splitlines(keepends=True)
     samples.write_text("".join(lines)[:-1])
     assert len(load_record(folder).events) == len(lines)  # only the newline is gone
     for left in ("".join(lines)[:-9], "".join(lines[:-1]), ""):
         samples.write_text(left)
-        with pytest.raises(RecordError, match="lacks samples .* to interrupted"):
+        with pytest.raises(RecordError, match="lacks samples .* and delete crc32"):
             load_record(folder)
-    document.write_text(document.read_text().replace('"complete"', '"interrupted"'))
+    edit_document(document, status="interrupted")
     assert load_record(folder).events == []
 
 
 def test_a_record_without_checksums_is_read_and_no_line_may_stand_twice(folder):
     document, samples = folder / "record.json", folder / "samples.jsonl"
-    document.write_text(document.read_text().replace('"schema_version": 6', '"schema_version": 5'))
+    edit_document(document, schema_version=5)
     lines = [event.model_dump_json() + "\n" for event in create_events("eager", blocks=3)]
     samples.write_text("".join(lines))
     assert len(load_record(folder).events) == len(lines)
@@ -172,16 +172,23 @@ def test_a_text_that_cannot_be_saved_is_bad_input_with_its_remedy(tmp_path):
         (
             "environment_start",
             {"project": -1},
-            "environment_start: .*project is -1 and should be of the kind dict",
+            "environment_start: .*project is -1: Input should be a valid dictionary",
         ),
         ("environment_end", {"cpu": 1}, "environment_end: .*cpu is 1"),
         ("environment_start", {"load": "high"}, "environment_start: .*load is 'high'"),
+        ("environment_start", {"load": [1.0, "high"]}, "environment_start: .*load.1 is 'high'"),
+        ("environment_start", {"cpu": {"cores": "two"}}, r"cpu\.cores is 'two': .* valid integer"),
+        ("environment_start", {"cpu": {"model": 7}}, r"cpu\.model is 7: .* valid string"),
+        ("environment_start", {"cpu": {"flags": "avx2"}}, r"cpu\.flags is 'avx2': .* valid list"),
+        ("environment_start", {"project": {"branch": 1}}, r"project\.branch is 1: .* valid string"),
+        ("environment_start", {"variables": {"OMP": 2}}, r"variables\.OMP is 2: .* valid string"),
+        ("environment_start", {"blas_kernel": {"eager": 3}}, r"blas_kernel\.eager is 3: "),
         ("created", "yesterday", "created: Value error, Invalid isoformat"),
     ],
 )
 def test_a_document_with_a_value_of_a_wrong_kind_is_damaged(folder, field, value, said):
     path = folder / "record.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    edit_document(path, **{field: value})
     with pytest.raises(RecordError, match=said):
         load_record(folder)
 
