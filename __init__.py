@@ -8,15 +8,29 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from .bench.parity.own.assertion import ParityError, assert_parity
     from .bench.parity.own.loop import Loop, assert_loop_parity
+    from .bench.training_step import TrainingStep
 
-__all__ = ["Loop", "ParityError", "__version__", "assert_loop_parity", "assert_parity"]
+__all__ = [
+    "Loop",
+    "ParityError",
+    "TrainingStep",
+    "__version__",
+    "assert_loop_parity",
+    "assert_parity",
+]
 
-_MODULES = {"assert_parity": "assertion", "ParityError": "assertion"}
-_MODULES.update({"assert_loop_parity": "loop", "Loop": "loop"})
+_OWN = ".bench.parity.own"
+_MODULES = {
+    "assert_parity": f"{_OWN}.assertion",
+    "ParityError": f"{_OWN}.assertion",
+    "assert_loop_parity": f"{_OWN}.loop",
+    "Loop": f"{_OWN}.loop",
+    "TrainingStep": ".bench.training_step",
+}
 
 
 def __getattr__(name: str) -> Any:
     # OneFlow is imported only when a function that needs it is asked for.
     if name in _MODULES:
-        return getattr(import_module(f".bench.parity.own.{_MODULES[name]}", __name__), name)
+        return getattr(import_module(_MODULES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,6 @@ documentation are made from them (`bench/plan/fields.py`). A flag, its field and
 
 from __future__ import annotations
 
-import math
 import sys
 from functools import partial
 from typing import Any, Dict, List, Literal, Optional, Union
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SYNTHETIC_DATA = "synthetic"
 EMBEDDED_DATA = "embedded-digits"  # the dataset that comes with the suite
+STEP_DATA = "training-step"  # the batches of the `TrainingStep` that `model` names
 
 # what each loss takes, all of it required unless a default is given here
 LOSS_ARGUMENTS: Dict[str, Dict[str, Optional[float]]] = {
@@ -27,6 +27,12 @@ LOSS_ARGUMENTS: Dict[str, Dict[str, Optional[float]]] = {
 }
 LOSS_FIELDS = sorted({name for arguments in LOSS_ARGUMENTS.values() for name in arguments})
 TEACHER_LOSSES = ("distillation", "self_distillation")
+# of the suite's own image job; a `TrainingStep` has its own batches, module and loss
+IMAGE_FIELDS = frozenset((
+    *LOSS_FIELDS, "augmentation", "batch_size", "drop_head", "dropout", "feed", "image_size",
+    "loss", "num_classes", "readers", "scale_lr", "subset_percent", "teacher", "teacher_checkpoint",
+    "val_batch_size",
+))  # fmt: skip
 SCALE_LR_BATCH = 128  # the batch that `lr` is meant for with `scale_lr`
 
 # headings of the flags in a command's help, in their order there
@@ -75,7 +81,10 @@ class Workload(_Frozen):
     dropout: Optional[float] = _model(
         None, "Probability of the dropout layers.", shown="the model's own", ge=0, lt=1
     )
-    data: str = _data(EMBEDDED_DATA, f"Dataset folder, {EMBEDDED_DATA}, or {SYNTHETIC_DATA}.")
+    data: str = _data(
+        EMBEDDED_DATA,
+        f"Dataset folder, {EMBEDDED_DATA}, {SYNTHETIC_DATA}, or {STEP_DATA} for a TrainingStep.",
+    )
     feed: Literal["loader", "graph", "memory"] = _data(
         "loader", "Batches come from a loader outside the graph, inside it, or from memory."
     )
@@ -171,8 +180,6 @@ class Workload(_Frozen):
     )
 
 
-# the learning rate as a function of the step: what the record keeps and the pictures show. In the
-# worker OneFlow's schedulers set the rate; these are their formulas, tested against them
 def base_learning_rate(workload: Workload) -> float:
     """`lr`, or `lr` * batch_size / 128 with `scale_lr` (linear scaling rule)."""
     scale = workload.batch_size / SCALE_LR_BATCH if workload.scale_lr else 1.0
@@ -182,32 +189,6 @@ def base_learning_rate(workload: Workload) -> float:
 def warmup_steps(workload: Workload, steps_per_epoch: int) -> int:
     """Steps over which the rate rises from 0."""
     return round(workload.warmup_epochs * steps_per_epoch)
-
-
-def learning_rate(workload: Workload, steps_per_epoch: int, step: int) -> float:
-    """Learning rate of `step` (from 0).
-
-    step: lr * gamma ** (step // step_size); multistep: lr * gamma ** (milestones passed);
-    cosine: lr / 2 * (1 + cos(pi * step / steps of the run)); constant: lr. During the warm-up the
-    rate rises linearly from 0 to the schedule's value at the end of the warm-up.
-    """
-    warmup = warmup_steps(workload, steps_per_epoch)
-    if step < warmup:
-        return _scheduled(workload, steps_per_epoch, warmup) * step / warmup
-    return _scheduled(workload, steps_per_epoch, step)
-
-
-def _scheduled(workload: Workload, steps_per_epoch: int, step: int) -> float:
-    lr = base_learning_rate(workload)
-    if workload.schedule == "step":
-        return float(lr * workload.lr_gamma ** (step // (workload.lr_step * steps_per_epoch)))
-    if workload.schedule == "multistep":
-        passed = sum(step >= epoch * steps_per_epoch for epoch in workload.lr_milestones)
-        return float(lr * workload.lr_gamma**passed)
-    if workload.schedule == "cosine":
-        total = workload.epochs * steps_per_epoch
-        return lr * 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
-    return lr
 
 
 class Contender(_Frozen):

@@ -13,7 +13,9 @@ import importlib
 import inspect
 import os
 import sys
-from typing import Any, Callable, Dict, List, TypeVar
+import traceback
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, TypeVar
 
 from .table import TABLE, ModelSpec
 
@@ -28,6 +30,7 @@ class OwnCodeError(ValueError):
     """A `package.module:attribute` that cannot be used; the message says why."""
 
 
+_BENCH = Path(__file__).resolve().parents[1] / "bench"
 _SPECS: Dict[str, ModelSpec] = {spec.name: spec for spec in TABLE}
 _FACTORIES: Dict[str, Callable[..., Any]] = {}
 
@@ -106,9 +109,16 @@ def _create_own_model(name: str, num_classes: int, arguments: Dict[str, Any]) ->
 
 
 def import_attribute(name: str, flag: str) -> Any:
-    """The callable that `name` stands for, also from the current folder; `flag` is its flag.
+    """The callable that `name` stands for, as `import_object`; OwnCodeError for another object."""
+    return import_object(name, flag, "function or class", callable)
 
-    Raises OwnCodeError where the module cannot be imported or has no such function or class.
+
+def import_object(
+    name: str, flag: str, kind: str = "object", fits: Callable[[Any], bool] = lambda found: True
+) -> Any:
+    """The object that `module:name` stands for, also from the current folder; `flag` is its flag.
+
+    Raises OwnCodeError where the module cannot be imported or has no object that `fits`.
     """
     module_name, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
@@ -116,11 +126,30 @@ def import_attribute(name: str, flag: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
+        at = find_own_line(error)
+        remedy = (
+            f"mend line {at.lineno} of {at.filename}"
+            if at
+            else ("run bench from the folder it is in, or install it")
+        )
         raise OwnCodeError(
             f"{flag} {name}: the module '{module_name}' cannot be imported "
-            f"({type(error).__name__}: {error}); run bench from the folder it is in, or install it"
+            f"({type(error).__name__}: {error}); {remedy}"
         ) from error
     found = getattr(module, attribute, None)
-    if not callable(found):
-        raise OwnCodeError(f"{flag} {name}: '{module_name}' has no function or class '{attribute}'")
+    if found is None or not fits(found):
+        raise OwnCodeError(f"{flag} {name}: '{module_name}' has no {kind} '{attribute}'")
     return found
+
+
+def find_own_line(error: BaseException) -> Optional[traceback.FrameSummary]:
+    """The last line of a user's own code that led to an error; None if there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame for frame in reversed(frames) if not _is_foreign(frame.filename)), None)
+
+
+def _is_foreign(file: str) -> bool:
+    path = Path(file)
+    place = path.resolve()
+    suite = place == Path(__file__).resolve() or _BENCH in place.parents
+    return suite or {"oneflow", "importlib"} & set(path.parts) != set() or "<" in file

@@ -27,7 +27,15 @@ from ..verdict.summary import summarize_record_speed
 from ..worker.environment import RuntimeResolver
 from ..worker.process import create_launcher
 from .console import Console
-from .options import HeadedCommand, decorated, field_options, find_given_flag, workload_options
+from .options import (
+    HeadedCommand,
+    decorated,
+    field_options,
+    find_given_flag,
+    step_argument,
+    take_step,
+    workload_options,
+)
 from .progress import ProgressBar
 
 # gives the check, and its folder if it is a new one
@@ -62,6 +70,7 @@ def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(cls=HeadedCommand)
+@step_argument
 @click.option(
     "--annotations",
     type=click.Choice(["github", "none"]),
@@ -86,11 +95,15 @@ def check(**flags: Any) -> int:
     Exit status of many models: 1 (different or worse) before 4 (a worker failed) before
     3 (inconclusive) before 0. Bad input is 2, before anything is run.
 
+    MODULE:STEP is a TrainingStep of your own (docs/your-own-step.md).
+
     \b
     bench check --model resnet18
+    bench check my_file:gpt
     bench check --models 'vgg*,lenet' --baseline results/baselines
     bench check --from results/RUN --junit check.xml --markdown check.md
     """  # fmt: skip
+    take_step(flags)
     for name in ("junit", "markdown"):  # refused before minutes are spent
         path = Path("none" if flags[name] is None else flags[name])
         if path.is_dir() or not path.parent.is_dir():

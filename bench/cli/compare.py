@@ -27,6 +27,7 @@ from .options import (
     rank_options,
     run_options,
     speed_options,
+    take_step,
     weak_option,
 )
 from .run import execute_specs, judge_parities, report_comparisons
@@ -34,7 +35,7 @@ from .value_types import RunFolder, percent
 
 
 @click.command(cls=HeadedCommand)
-@click.argument("runs", nargs=-1, metavar="[RUN RUN]", type=RunFolder())
+@click.argument("runs", nargs=-1, metavar="[MODULE:STEP | RUN RUN]")
 @click.option(
     "--baseline",
     default="eager",
@@ -70,6 +71,8 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     nn.Graph's config. A contender that begins with a strategy (ddp, eager-global, graph-dp,
     graph-tp, graph-pp, graph-zero) trains in --ranks processes.
 
+    MODULE:STEP is a TrainingStep of your own (docs/your-own-step.md), such as my_file:gpt.
+
     Two stored RUNs, before and after a change, are compared without a new run. Contenders of the
     same name are pairs. The report says what else differs between the runs. They took no turns, so
     a change of the machine's speed is part of the ratios.
@@ -83,10 +86,14 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     bench compare --baseline graph --contender graph,allow_fuse_add_to_output=true
     bench compare --model alexnet --data synthetic --batch-size 16 --num-classes 1000
     bench compare --budget 120 --until 3%
+    bench compare my_file:gpt --optimizer adamw --lr 1e-3
     bench compare --ranks 2 --contender ddp --contender graph-dp
     bench compare results/RUN1 results/RUN2 --gate 5%
     """
-    if runs:
+    is_step = len(runs) == 1 and ":" in runs[0] and not Path(runs[0]).exists()
+    flags["step"] = runs[0] if is_step else None
+    take_step(flags)
+    if runs and not is_step:
         return _compare_stored(runs, flags)
     if flags.pop("gate") is not None:
         raise InputError("--gate is for two stored runs and none was given; give BEFORE and AFTER")
@@ -107,7 +114,7 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     flag = find_given_flag(("out", "as_json", "gate"))
     if flag:
         raise InputError(f"{flag} is for a new run, and two stored runs were given; leave one out")
-    left, right = map(Path, runs)
+    left, right = (Path(RunFolder().convert(one, None, None)) for one in runs)
     before = load_run(left)
     again = left.resolve() == right.resolve()  # one run, whose contenders took turns
     if again and len(before.racing_names()) < 2:

@@ -6,15 +6,18 @@ from typing import Any
 
 import click
 
-from .options import HeadedCommand, rank_options, run_options
+from .options import HeadedCommand, rank_options, run_options, step_argument
 from .run import run_one_mode
 
 
 @click.command(cls=HeadedCommand)
+@step_argument
 @run_options
 @rank_options
 def graph(**flags: Any) -> int:
     """Train and validate as compiled graphs. The run keeps the best checkpoint and one per epoch.
+
+    MODULE:STEP is a TrainingStep of your own (docs/your-own-step.md).
 
     \b
     bench graph

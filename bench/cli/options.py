@@ -10,9 +10,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import click
 
-from ..config import HEADINGS, Workload
+from ..config import HEADINGS, STEP_DATA, Workload
 from ..errors import InputError
-from ..plan.fields import SETTINGS, Setting, list_settings
+from ..plan.fields import SETTINGS, Setting, flag_of, list_settings
 from .value_types import NumberRange, ValueList, parse_pairs, percent
 
 Command = Callable[..., Any]
@@ -47,9 +47,15 @@ class HeadedCommand(click.Command):
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
-        show = {"is_eager": True, "expose_value": False, "callback": _show_all_help}
         self.params.append(
-            click.Option(["--help-all"], is_flag=True, help="Show all flags and exit.", **show)
+            click.Option(
+                ["--help-all"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_show_all_help,
+                help="Show all flags and exit.",
+            )
         )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -151,6 +157,26 @@ run_options = decorated(
     _OUT,
     _JSON,
 )
+step_argument = click.argument("step", required=False, metavar="[MODULE:STEP]")
+
+
+def take_step(flags: Dict[str, Any]) -> None:
+    """Put the `TrainingStep` of the command line, where one is given, in place of model and data.
+
+    Raises InputError if a model or data are named too.
+    """
+    step = flags.pop("step")
+    if step is None:
+        return
+    for name in ("model", "models", "data"):
+        if flags.get(name) is not None:
+            raise InputError(
+                f"{flag_of(name)} {flags[name]} was given beside the TrainingStep {step}, which "
+                "has its own; leave one out"
+            )
+    flags.update(model=step, data=STEP_DATA)
+
+
 SPEED_FLAGS = ("budget_s", "until", "replicates", "margin", "equivalence")
 # the flags of the speed phase, which a comparison has unless it is turned off
 speed_options = field_options(["speed", *SPEED_FLAGS], {"speed": True})

@@ -37,13 +37,14 @@ from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
 from .console import Console
 from .failures import go_on_without
-from .options import SPEED_FLAGS, find_given
+from .options import SPEED_FLAGS, find_given, take_step
 from .progress import ProgressBar
 from .ranks import take_ranks
 
 
 def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     """Train one contender and print its summary; the exit status."""
+    take_step(flags)
     spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
     record = execute_specs(mode, [spec], flags, keep_checkpoints=True)
     summary = summarize_contender(record, record.contender_names()[0])

@@ -126,7 +126,7 @@ class SharedGraph(GraphMode):
         self._placement = place_on_all(device_of(job.model))
         self.spread(job)
         options = setting.contender.graph_options
-        super().__init__(renew_optimizer(job, setting), setting.workload.image_size, False, options)
+        super().__init__(renew_optimizer(job, setting), False, options)
 
     def spread(self, job: Job) -> None:
         """Make the job's tensors global."""

@@ -65,7 +65,7 @@ class Runner:
         self._orders = self._generate_orders()
         self._block = self._turn = self._done = 0
         self._step_time_s: Optional[float] = None
-        self._best: Dict[str, Tuple[float, int]] = {}  # accuracy and its epoch
+        self._best: Dict[str, Tuple[float, int]] = {}  # quality and its epoch
         baseline, *others = document.contenders
         alone = keep_equal_states and baseline.ranks == 1 and document.start_epoch == 0
         # contenders whose losses and states have had the baseline's bits until now
@@ -188,8 +188,8 @@ class Runner:
             validated = self._workers.ask(name, "eval", Validated)
             event = EvalEvent(contender=name, epoch=epoch, **dict(validated))
             self._writer.append(event)
-            if event.accuracy > self._best.get(name, (-1.0, 0))[0]:
-                self._best[name] = event.accuracy, epoch
+            if name not in self._best or event.quality > self._best[name][0]:
+                self._best[name] = event.quality, epoch
 
     def _keep_weights(self, epoch: int) -> None:
         """Save every contender's weights, compare them, and keep them if that was asked for."""

@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional
 
 import oneflow as flow
 
-from ..config import LOSS_ARGUMENTS, Workload
+from ..config import LOSS_ARGUMENTS, STEP_DATA, Workload
 from ..training import losses
 from ..training.job import Job
 from ..training.oneflow_compat import clips_gradients
@@ -105,6 +105,14 @@ def describe_model(workload: Workload) -> Dict[str, Any]:
 
     `folders` are those that the script has to import from.
     """
+    if workload.data == STEP_DATA:
+        step = _write_import(workload.model)
+        called = ", ".join(f"{key}={value!r}" for key, value in workload.model_args.items())
+        return {
+            "model": f"{step}({called}).create_module()" if called else f"{step}.create_module()",
+            "seed": workload.seed,
+            "folders": [_find_root(workload.model)],
+        }
     arguments: Dict[str, Any] = dict(workload.model_args)
     if workload.dropout is not None:
         arguments["dropout"] = workload.dropout
@@ -124,6 +132,8 @@ def describe_training(job: Job, workload: Workload) -> Dict[str, Any]:
     """
     if job.teacher is not None:
         raise ValueError("a teacher")
+    if workload.data == STEP_DATA:
+        raise ValueError("a loss of the user's own TrainingStep")
     described = describe_model(workload)
     own = ":" in workload.loss
     arguments = {} if own else {n: getattr(workload, n) for n in LOSS_ARGUMENTS[workload.loss]}

@@ -77,7 +77,7 @@ def record_layer(job: Job, name: str, training: bool, workload: Workload) -> Lay
             job.objective(*job.train_feed.next_batch()).backward()
         else:
             with flow.no_grad():
-                job.model(job.eval_feed.next_batch()[0])
+                job.evaluate(job.model, job.eval_feed.next_batch()[0])
     if "inputs" not in kept:
         raise ValueError(f"{name} was not called")
     constructor, described = find_constructor(module), {}

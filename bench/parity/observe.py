@@ -7,11 +7,10 @@ gradients are outputs of the compiled graph. `Collector` goes through the levels
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import oneflow as flow
-from oneflow import nn
 
 from ..plan.graph_options import OptionValue, apply_graph_options
 from ..training.eager import EagerMode
@@ -44,6 +43,7 @@ Gradients = Dict[str, Optional[np.ndarray]]
 Options = Optional[Mapping[str, OptionValue]]  # of a graph
 Resumed = Optional[Tuple[State, int]]  # optimizer's tensors, updates before the first observed
 Checkpoint = Tuple[State, State]  # weights and the optimizer's tensors after some step
+Evaluate = Callable[[Any, Any], Any]
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Observed:
 
     loss: Any
     labels: Any
-    images: Any
+    inputs: Any
     outputs: List[Output] = field(default_factory=list)
     gradients: Gradients = field(default_factory=dict)
     requiring: Mapping[str, bool] = field(default_factory=dict)  # gradients, by output
@@ -68,9 +68,9 @@ class ObservedEager(EagerMode):
         self._watch = ForwardWatch(job.model)
         self._users: Dict[str, str] = {}
 
-    def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
-        with self._watch.watch(images):
-            return super().compute_loss(images, labels)
+    def compute_loss(self, inputs: Any, labels: Any) -> flow.Tensor:
+        with self._watch.watch(inputs):
+            return super().compute_loss(inputs, labels)
 
     @property
     def facts(self) -> ForwardFacts:
@@ -104,16 +104,16 @@ def _read_outputs(gradients: Mapping[str, Any]) -> Gradients:
 
 
 class _ObservedTrainGraph(TrainGraph):
-    def __init__(self, job: Job, hooks: Hooks, rebuild: Rebuild) -> None:
+    def __init__(self, job: Job, hooks: Hooks) -> None:
         super().__init__(job)
-        self._hooks, self._rebuild = hooks, rebuild
+        self._hooks = hooks
         self._parameters_by_name = dict(job.model.named_parameters())
 
     def build(self, *tensors: flow.Tensor) -> Any:
         self._hooks.clear()  # a graph may be traced more than once
-        return super().build(*self._rebuild(tensors))
+        return super().build(*tensors)
 
-    def give(self, loss: flow.Tensor, labels: flow.Tensor) -> Any:
+    def give(self, loss: flow.Tensor, labels: Any) -> Any:
         gradients = {name: p.grad for name, p in self._parameters_by_name.items()}
         return {
             "loss": loss,
@@ -131,13 +131,12 @@ class ObservedGraph:
         self._job = job
         job.model.train()
         self._batch = job.train_feed.next_batch()
-        tensors, rebuild = flatten(self._batch)
         with hook_modules(job.objective, OUTPUT) as self._hooks:
-            self._graph = _ObservedTrainGraph(job, self._hooks, rebuild)
+            self._graph = _ObservedTrainGraph(job, self._hooks)
             apply_graph_options(self._graph, options)
             if resumed is not None:
                 restore_graph_state(self._graph, MODEL_PREFIX, job.model, *resumed)
-            compile_graph(self._graph, tuple(tensors))
+            compile_graph(self._graph, tuple(flatten(self._batch)[0]))
         self._requiring = self._hooks.list_requiring()  # outputs are values by now
         drawn = list_unshared_draws(self._graph, job.objective, "objective.")
         named = [(path[len(MODEL_PREFIX) :] or OUTPUT, operator) for path, operator in drawn]
@@ -145,9 +144,9 @@ class ObservedGraph:
 
     def observe_step(self, with_outputs: bool) -> Observed:
         """As `ObservedEager.observe_step`."""
-        images, labels = self._batch
+        inputs, labels = self._batch
         given = self._graph(*flatten(self._batch)[0])
-        observed = Observed(given["loss"], labels, images)
+        observed = Observed(given["loss"], labels, inputs)
         if with_outputs:
             observed.outputs = self._hooks.read(given["outputs"])
             names = [name for name, _ in self._job.model.named_parameters()]
@@ -169,7 +168,7 @@ def create_observed(
 
 
 def observe_eval(
-    mode: str, objective: nn.Module, images: Any, options: Options = None
+    mode: str, objective: Any, inputs: Any, options: Options = None, evaluate: Evaluate = apply
 ) -> List[Output]:
     """Every output in eval mode of the student's modules, for images (N, 3, H, W) or a nest.
 
@@ -178,23 +177,23 @@ def observe_eval(
     model = objective.model.eval()
     with hook_modules(objective, OUTPUT) as hooks:
         if is_graph(mode):
-            tensors, rebuild = flatten(images)
-            graph = _ObservedForward(model, hooks, rebuild)
+            tensors, rebuild = flatten(inputs)
+            graph = _ObservedForward(model, hooks, rebuild, evaluate)
             apply_graph_options(graph, options)
             return hooks.read(graph(*tensors)[0])
         with flow.no_grad():
-            apply(model, images)
+            evaluate(model, inputs)
         return hooks.read(hooks.tensors)
 
 
 class _ObservedForward(ForwardGraph):
-    def __init__(self, model: nn.Module, hooks: Hooks, rebuild: Rebuild) -> None:
+    def __init__(self, model: Any, hooks: Hooks, rebuild: Rebuild, evaluate: Evaluate) -> None:
         super().__init__(model)
-        self._hooks, self._rebuild = hooks, rebuild
+        self._hooks, self._rebuild, self._evaluate = hooks, rebuild, evaluate
 
     def build(self, *tensors: flow.Tensor) -> Any:
         self._hooks.clear()
-        apply(self.layer, self._rebuild(tensors))
+        self._evaluate(self.layer, self._rebuild(tensors))
         return list(self._hooks.tensors), create_padding_operator()
 
 
@@ -216,8 +215,8 @@ class Collector:
 
     def note_eval_forward(self, job: Job) -> None:
         """Every module's output in eval mode, on the first validation batch."""
-        images, _ = job.eval_feed.next_batch()
-        for output in observe_eval(self._mode, job.objective, images, self._graph_options):
+        (inputs, _), options = job.eval_feed.next_batch(), self._graph_options
+        for output in observe_eval(self._mode, job.objective, inputs, options, job.evaluate):
             self._observer.add(levels.EVAL_FORWARD, *output)
         job.refuse_late_parameters()
 
@@ -259,9 +258,10 @@ class Collector:
             name = f"losses to step {self.done + step}"
             self._observer.add(level, name, "loss", np.array(losses[:step]))
 
-    def note_batch(self, name: str, images: Any, labels: Any) -> None:
-        """A batch, in float32 as it came; a graph that holds the loader gives no images."""
-        for kind, nest in (("images", images), ("labels", labels)):
+    def note_batch(self, name: str, inputs: Any, labels: Any) -> None:
+        """A batch, in float32 as it came; a graph that holds the loader gives no inputs."""
+        word = "images" if list_tensors(labels) else "inputs"  # those of the user's own step
+        for kind, nest in ((word, inputs), ("labels", labels)):
             for suffix, tensor in list_tensors(nest):
                 value = np.array(tensor.numpy())
                 value = value.astype(np.float32) if value.dtype == np.float64 else value
@@ -295,6 +295,6 @@ class Collector:
 
     def _take_step(self, step: int, with_outputs: bool) -> Observed:
         observed = self._observed.observe_step(with_outputs)
-        self.note_batch(f"step {self.done + step}", observed.images, observed.labels)
+        self.note_batch(f"step {self.done + step}", observed.inputs, observed.labels)
         self.losses.append(mean_loss(observed.loss))
         return observed

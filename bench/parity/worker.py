@@ -103,7 +103,8 @@ class ParitySession:
         return self._answer()
 
     def _explain_refusal(self) -> ContextManager[None]:
-        return explained_refusal(self._side.workload.model, self._side.contender.mode)
+        model, mode = self._side.workload.model, self._side.contender.mode
+        return explained_refusal(model, mode, self._job.describe_batch)
 
     def train(self, request: Answer) -> Answer:
         """Take all steps, and keep the content of a checkpoint on the way."""
@@ -132,8 +133,8 @@ class ParitySession:
         compile_s = self._mode.compile_train()
         losses = []
         for step in range(done + 1, self._done + side.steps + 1):
-            loss, labels, images = self._mode.train_step()
-            self._collector.note_batch(f"resumed step {step}", images, labels)
+            loss, labels, inputs = self._mode.train_step()
+            self._collector.note_batch(f"resumed step {step}", inputs, labels)
             losses.append(mean_loss(loss))
         whole_run = self._collector.losses[:checkpoint] + losses
         self._collector.note_losses(levels.RESUMED, whole_run, checkpoint + 1)
@@ -175,20 +176,29 @@ class ParitySession:
 
     def validate(self, request: Answer) -> Answer:
         """One validation pass of the trained model; the score counts every sample once."""
-        from ..training.job import copy_state, score_batches
+        from ..training.hooks import list_tensors
+        from ..training.job import copy_state
+        from ..training.nest import map_tensors
 
         feed = self._job.eval_feed
         batches = []
         for number in range(1, feed.steps_per_pass + 1):
-            logits, labels = (np.array(tensor.numpy()) for tensor in self._mode.eval_step())
-            self._observer.add(levels.VALIDATION, f"batch {number} logits", "logits", logits)
-            name = f"validation batch {number} labels"
-            self._observer.add(levels.BATCHES, name, "labels", labels)
-            batches.append((logits, labels))
-        correct, loss = score_batches(batches, feed.reader_samples)
+            outputs, labels = self._mode.eval_step()
+            word = "logits" if list_tensors(labels) else "metrics"  # of the user's own step
+            for suffix, tensor in list_tensors(outputs):
+                value, name = np.array(tensor.numpy()), f"batch {number} {word}{suffix}"
+                self._observer.add(levels.VALIDATION, name, word, value)
+            for suffix, tensor in list_tensors(labels):
+                name = f"validation batch {number} labels{suffix}"
+                self._observer.add(levels.BATCHES, name, "labels", np.array(tensor.numpy()))
+            batches.append(map_tensors(lambda t: np.array(t.numpy()), (outputs, labels)))
+        score = self._job.score(batches, feed)
+        accuracy = (score.metrics or {}).get("accuracy")
+        if score.correct is not None:
+            accuracy = score.correct / feed.num_samples
         return self._answer(
-            accuracy=correct / feed.num_samples,
-            validation_loss=finite(loss),
+            accuracy=accuracy,
+            validation_loss=None if score.loss is None else finite(score.loss),
             parameters_digest=digest_state(copy_state(self._job.model)),
             peak_rss_bytes=read_peak_rss_bytes(),
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ...models import UnknownModelError, get_model_spec, list_models
-from ..config import SYNTHETIC_DATA, Workload
+from ..config import STEP_DATA, SYNTHETIC_DATA, Workload
 from ..errors import InputError, raise_as_input
 from .plan import Plan, create_plan
 from .recipe import load_recipe
@@ -43,7 +43,9 @@ def create_check_flags(model: str, flags: Dict[str, Any]) -> Dict[str, Any]:
     recipe = load_recipe(Path(given["config"]), {*given, "model"}) if "config" in given else {}
     said = {**recipe, **given}
     defaults = dict(CHECK_DEFAULTS)
-    if said.get("data", SYNTHETIC_DATA) == SYNTHETIC_DATA:
+    if said.get("data") == STEP_DATA:
+        defaults = {name: defaults[name] for name in ("epochs", "steps_per_epoch")}
+    elif said.get("data", SYNTHETIC_DATA) == SYNTHETIC_DATA:
         defaults["num_classes"] = CHECK_NUM_CLASSES
     if ":" not in model:
         with raise_as_input(UnknownModelError):

@@ -6,7 +6,7 @@ Everything here runs before anything is started.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Collection, Dict, List, Optional, Sequence, Tuple, Type, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,7 +14,9 @@ from ...data import DataError, DatasetInfo, assign_parts
 from ...models import UnknownModelError, get_model_spec
 from ..config import (
     EMBEDDED_DATA,
+    IMAGE_FIELDS,
     LOSS_ARGUMENTS,
+    STEP_DATA,
     SYNTHETIC_DATA,
     TEACHER_LOSSES,
     Contender,
@@ -78,6 +80,21 @@ def check_recipe(workload: Workload) -> None:
         find_checkpoint(Path(workload.load_checkpoint))
 
 
+def check_step(workload: Workload, given: Collection[str]) -> None:
+    """Raise InputError for a `TrainingStep` that is not named, or with fields of images `given`."""
+    if ":" not in workload.model:
+        raise InputError(
+            f"'{workload.model}' names no TrainingStep of your own; give package.module:object, "
+            "such as my_file:gpt for my_file.py in this folder"
+        )
+    for name in sorted(IMAGE_FIELDS & set(given)):
+        raise InputError(
+            f"{flag_of(name)} {getattr(workload, name)} cannot be used with a TrainingStep, which "
+            "says itself how its module, batches and loss are made; leave it out"
+        )
+    check_recipe(workload)
+
+
 def _list_contradictions(work: Workload) -> List[Tuple[bool, str]]:
     """Whether each holds, and its sentence."""
     epochs, is_multistep = work.lr_milestones, work.schedule == "multistep"
@@ -109,7 +126,7 @@ def _list_contradictions(work: Workload) -> List[Tuple[bool, str]]:
             "epochs; give fewer",
         ),
         (
-            work.batch_size % work.accumulation_steps > 0,
+            work.data != STEP_DATA and work.batch_size % work.accumulation_steps > 0,
             f"--accumulation-steps {work.accumulation_steps} does not divide --batch-size "
             f"{work.batch_size}; the parts of a batch must be of one size",
         ),
@@ -204,7 +221,8 @@ def check_accumulation(workload: Workload, contenders: Sequence[Contender]) -> N
                 "is; use --feed loader"
             )
         batch_size = one.batch_size or workload.batch_size
-        _check_parts(given, batch_size // one.ranks, steps, one.ranks)
+        if workload.data != STEP_DATA:  # its batches are known to the worker alone
+            _check_parts(given, batch_size // one.ranks, steps, one.ranks)
 
 
 def _check_parts(given: str, images: int, steps: int, ranks: int) -> None:

@@ -22,7 +22,15 @@ from ...data import (
     write_subset,
 )
 from ...models import ModelSpec, UnknownModelError, get_model_spec
-from ..config import EMBEDDED_DATA, LOSS_FIELDS, SYNTHETIC_DATA, Contender, Measuring, Workload
+from ..config import (
+    EMBEDDED_DATA,
+    LOSS_FIELDS,
+    STEP_DATA,
+    SYNTHETIC_DATA,
+    Contender,
+    Measuring,
+    Workload,
+)
 from ..errors import InputError, RecordError, raise_as_input
 from ..record.checkpoint import TrainingState, describe_prefix, load_training_state
 from ..record.run import DOCUMENT_NAME, load_record
@@ -30,6 +38,7 @@ from .checks import (
     check_batches,
     check_part_files,
     check_recipe,
+    check_step,
     choose_val_batch_size,
     fill_loss_arguments,
     flag_of,
@@ -116,7 +125,7 @@ def create_plan(flags: Dict[str, Any], on_progress: Optional[Progress] = None) -
 def _check_moved_data(given: Dict[str, Any], resumed: TrainingState) -> None:
     """Raise InputError for a resumed run whose data are not where they were."""
     data = str(given.get("data", resumed.workload["data"]))
-    if data not in (EMBEDDED_DATA, SYNTHETIC_DATA) and not Path(data).is_dir():
+    if data not in (EMBEDDED_DATA, SYNTHETIC_DATA, STEP_DATA) and not Path(data).is_dir():
         raise InputError(
             f"--resume {given['resume']}: its data are not in {data}; give --data with the folder "
             "that they are in now"
@@ -153,11 +162,16 @@ def check_image_size(workload: Workload, spec: Optional[ModelSpec]) -> None:
 def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Progress]) -> Plan:
     if "model_args" in base and "model_args" in given:
         given["model_args"] = {**base["model_args"], **given["model_args"]}
-    given = {**base, **given}
+    given, asked = {**base, **given}, given
     model = given.setdefault("model", Workload().model)
     spec = find_spec(str(model))
     given.setdefault("image_size", spec.default_image_size if spec else Workload().image_size)
     workload = fill_loss_arguments(validated(Workload, given))
+    if workload.data == STEP_DATA:
+        check_step(workload, asked)
+        steps = workload.steps_per_epoch or SYNTHETIC_STEPS_PER_EPOCH
+        update = {"batch_size": 1, "steps_per_epoch": steps}  # a batch counts as one sample
+        return Plan(workload.model_copy(update=update), steps, 1, steps)
     check_image_size(workload, spec)
     check_recipe(workload)
     check_batches(workload, given.get("val_batch_size"))
@@ -227,17 +241,11 @@ def _plan_synthetic(given: Dict[str, Any]) -> Plan:
             "use --feed memory, or give --data a dataset folder"
         )
     given["feed"] = "memory"
-    if given.get("steps_per_epoch") is None:
-        given["steps_per_epoch"] = SYNTHETIC_STEPS_PER_EPOCH
+    steps = given.get("steps_per_epoch") or SYNTHETIC_STEPS_PER_EPOCH
     given.setdefault("val_batch_size", given.get("batch_size", Workload().batch_size))
-    workload = validated(Workload, given)
-    assert workload.steps_per_epoch is not None
-    return Plan(
-        workload,
-        SYNTHETIC_BATCHES * workload.batch_size,
-        SYNTHETIC_BATCHES * workload.val_batch_size,
-        workload.steps_per_epoch,
-    )
+    workload = validated(Workload, {**given, "steps_per_epoch": steps})
+    train, val = workload.batch_size, workload.val_batch_size
+    return Plan(workload, SYNTHETIC_BATCHES * train, SYNTHETIC_BATCHES * val, steps)
 
 
 def _plan_dataset(

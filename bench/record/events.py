@@ -99,8 +99,9 @@ class Validated(RecordEvent):
     duration_s: Seconds
     steps: AtLeastOne
     samples: AtLeastOne
-    correct: Count
+    correct: Optional[Count] = None  # None: the task is no classification
     loss: Optional[float]  # None where not finite
+    metrics: Optional[Dict[str, Optional[float]]] = None  # of a step of the user's own
 
 
 class Probed(RecordEvent):
@@ -150,13 +151,22 @@ class EvalEvent(Validated):
 
     @model_validator(mode="after")
     def _check_correct(self) -> EvalEvent:
-        if self.correct > self.samples:
+        if self.correct is not None and self.correct > self.samples:
             raise ValueError(f"{self.correct} of {self.samples} samples are correct")
         return self
 
     @property
-    def accuracy(self) -> float:
-        return self.correct / self.samples
+    def accuracy(self) -> Optional[float]:
+        """From 0 to 1; None where neither a count nor a metric of that name is known."""
+        if self.correct is not None:
+            return self.correct / self.samples
+        return (self.metrics or {}).get("accuracy")
+
+    @property
+    def quality(self) -> float:
+        """The higher, the better the weights: the accuracy, else the negative loss."""
+        fallback = -math.inf if self.loss is None else -self.loss
+        return fallback if self.accuracy is None else self.accuracy
 
 
 class ParametersEvent(RecordEvent):

@@ -119,8 +119,10 @@ def describe_check(check: ModelCheck) -> List[Block]:
     for name, side in ((check.baseline, check.eager), (check.contender, check.graph)):
         if side is not None and side.losses:
             first, last = _format_float(side.losses[0]), _format_float(side.losses[-1])
-            accuracy = "unknown" if side.accuracy is None else f"{side.accuracy * 100:.1f} %"
-            lines.append(f"{name}: loss {first} to {last}, accuracy after training {accuracy}.")
+            line = f"{name}: loss {first} to {last}"
+            if side.accuracy is not None:
+                line += f", accuracy after training {side.accuracy * 100:.1f} %"
+            lines.append(f"{line}.")
     return [*blocks, Text(lines)]
 
 

@@ -204,14 +204,14 @@ def _build_table(names: Sequence[str], values: Iterable[Rows]) -> Table:
 
 def list_measurements(summary: ContenderSummary) -> Rows:
     """The measurements of one contender."""
-    accuracy = " ".join(f"{x * 100:.1f}" for x in summary.accuracy[-SHOWN_EPOCHS:])
-    if len(summary.accuracy) > SHOWN_EPOCHS:
-        accuracy = "... " + accuracy
+    accuracy = "... " * (len(summary.accuracy) > SHOWN_EPOCHS)
+    accuracy += " ".join(f"{x * 100:.1f}" for x in summary.accuracy[-SHOWN_EPOCHS:])
     first, last = (format_number(x, ".4f") for x in (summary.first_loss, summary.last_loss))
     return {
         "train steps": str(summary.steps),
         "loss, first to last": f"{first} to {last}" if summary.steps else MISSING,
         "accuracy by epoch, %": accuracy or MISSING,
+        **{name: format_number(value, ".4g") for name, value in summary.metrics.items()},
         "train step, ms": format_summary_ms(summary.train_step_time_s),
         "validation step, ms": format_summary_ms(summary.eval_step_time_s),
         "train images per second": format_number(summary.images_per_s, ".1f"),

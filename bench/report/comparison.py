@@ -8,7 +8,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 import numpy as np
 from pydantic import BaseModel, Field, SerializeAsAny
 
-from ..config import Contender
+from ..config import STEP_DATA, Contender
 from ..measure.parity_phase import find_obstacle, list_losses
 from ..parity.result import ModelCheck
 from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, SetupEvent
@@ -40,6 +40,7 @@ class ContenderSummary(BaseModel):
     first_loss: Optional[float]
     last_loss: Optional[float]
     accuracy: List[float]  # per epoch
+    metrics: Dict[str, Optional[float]] = {}  # others of a TrainingStep, after the last epoch
     train_step_time_s: Optional[Summary]  # over the steady blocks
     eval_step_time_s: Optional[Summary]  # over the epochs' validation passes
     images_per_s: Optional[float]  # training, at the median step
@@ -79,7 +80,7 @@ class Comparison(BaseModel):
     status: List[str]  # of the runs: complete, interrupted, failed, running
     same_weights: Optional[bool]
     same_batches: Optional[bool]
-    batches_by: str  # images | labels | unknown: what the batches were told apart by
+    batches_by: str  # images | labels | inputs | unknown: what the batches were told apart by
     loss: Optional[LossDifference]
     accuracy_difference: Optional[float]  # contender - baseline, last common epoch
     parameter_difference: List[ParametersEvent]  # per epoch
@@ -129,6 +130,7 @@ def _summarize(side: _Side) -> ContenderSummary:
     workload, name = side.record.document.workload, side.contender.name
     _, _, blocks, evals, setup, losses = side
     end: Optional[EndEvent] = next(iter(side.record.of_kind(EndEvent, name)), None)
+    size = None if workload.data == STEP_DATA else workload.batch_size
     steady = list(_steady(blocks).values())
     train = summarize(steady) if steady else None
     first = blocks[0].duration_s if blocks else None
@@ -140,10 +142,11 @@ def _summarize(side: _Side) -> ContenderSummary:
         steps=sum(block.steps for block in blocks),
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
-        accuracy=[e.accuracy for e in evals],
+        accuracy=[e.accuracy for e in evals if e.accuracy is not None],
+        metrics={k: v for e in evals[-1:] for k, v in (e.metrics or {}).items() if k != "accuracy"},
         train_step_time_s=train,
         eval_step_time_s=summarize([e.duration_s / e.steps for e in evals]) if evals else None,
-        images_per_s=workload.batch_size / train.median if train else None,
+        images_per_s=size / train.median if train and size else None,
         **{key: times.get(key) for key in PREPARATION},
         first_step_s=first,
         time_to_first_step_s=sum(times.values()) + first if times and first is not None else None,
@@ -173,6 +176,8 @@ def compare_contenders(
     digests = [side.setup.initial_digest for side in sides if side.setup]
     same_weights = digests[0] == digests[1] if len(digests) == 2 else None
     same_batches, batches_by = _compare_batches(*blocks)
+    if baseline.document.workload.data == STEP_DATA and blocks[0]:
+        batches_by = "inputs"  # it has no labels
     losses = [side.losses for side in sides]
     loss = compare_losses(*losses)
     accuracies = list(zip(left.accuracy, right.accuracy))

@@ -18,13 +18,15 @@ def describe_detectable(speed: SpeedSummary) -> str:
     return (
         f"Identical processes differ by {format_percent(judgement.process_spread, 1)}, so only a "
         f"difference above {format_percent(judgement.smallest_effect, 1)} would have been "
-        f"detected. {_describe_longer(speed)}"
+        f"detected. {describe_longer(speed)}"
     )
 
 
-def _describe_longer(speed: SpeedSummary) -> str:
+def describe_longer(speed: SpeedSummary) -> str:
     """How much longer it would take to detect less, on a machine that stays as it was."""
-    least = speed.judgement.smallest_effect or 0.0
+    least = speed.judgement.smallest_effect
+    if least is None:
+        return "More processes are needed for an interval."
     if least <= min(TOLD_EFFECTS):
         return f"`--budget {round_up(4 * speed.duration_s)}` would halve the interval."
     times = [

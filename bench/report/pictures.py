@@ -16,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
+from ..config import STEP_DATA  # noqa: E402
 from ..record.events import EvalEvent, ParametersEvent  # noqa: E402
 from ..record.run import RunRecord, replace_atomically  # noqa: E402
 from .curves import COLUMNS, Series, list_series, thin_line, thin_marks  # noqa: E402
@@ -89,8 +90,8 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
         for axes, draw in zip(grid.flat, [*PICTURES.values(), draw_facts]):
             draw(axes, series)
         job = records[0].document.workload
-        size = f"batch size {job.batch_size}, {job.image_size} px"
-        figure.suptitle(f"{job.model} on {Path(job.data).name}, {size}", fontsize=14)
+        size = f" on {Path(job.data).name}, batch size {job.batch_size}, {job.image_size} px"
+        figure.suptitle(job.model + size * (job.data != STEP_DATA), fontsize=14)
         written += save_picture(figure, folder, "overview")
     return written
 
@@ -157,7 +158,8 @@ def draw_accuracy(axes: Any, series: List[Series]) -> None:
     axes.set(title="Validation accuracy", xlabel="epoch", ylabel="accuracy (%)")
     for index, one in enumerate(series):
         evals = one.record.of_kind(EvalEvent, one.name)
-        epochs, heights = [e.epoch + 1 for e in evals], [e.accuracy * 100 for e in evals]
+        known = [(e.epoch + 1, e.accuracy * 100) for e in evals if e.accuracy is not None]
+        epochs, heights = [epoch for epoch, _ in known], [height for _, height in known]
         _plot(axes, epochs, heights, one.label, choose_style(index, True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)

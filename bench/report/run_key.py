@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Set, Tuple
 
-from ..config import EMBEDDED_DATA, SYNTHETIC_DATA
+from ..config import EMBEDDED_DATA, STEP_DATA, SYNTHETIC_DATA
 from ..record.events import SetupEvent
 from ..record.run import RunRecord
 
@@ -67,7 +67,7 @@ def _identify_data(record: RunRecord) -> str:
     Old records have no checksum. They are told apart by the folder's name.
     """
     data = record.document.workload.data
-    if data in (EMBEDDED_DATA, SYNTHETIC_DATA):
+    if data in (EMBEDDED_DATA, SYNTHETIC_DATA, STEP_DATA):
         return data
     checksum = record.document.environment_start.get("data_checksum")
     return checksum[:SHOWN_DIGITS] if checksum else f"{Path(data).name} (checksum {UNKNOWN})"

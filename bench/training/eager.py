@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Dict, List, Mapping, Optional, Tuple
+from functools import partial
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -13,6 +14,7 @@ from ..plan.graph_options import OptionValue
 from .clock import synchronize
 from .job import Job
 from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
+from .nest import map_tensors
 from .oneflow_compat import clips_gradients
 from .optimizers import capture_eager_state, restore_eager_state
 
@@ -58,24 +60,24 @@ class EagerMode:
     def train_step(self) -> TrainOutput:
         job = self._job
         job.model.train()
-        images, labels = job.train_feed.next_batch()
+        inputs, labels = job.train_feed.next_batch()
         self.clear_gradients()
         if job.accumulation_steps == 1:
-            loss = self.compute_loss(images, labels)
+            loss = self.compute_loss(inputs, labels)
             loss.backward()
             loss = loss.detach()
         else:
-            loss = self._accumulate(images, labels)
+            loss = self._accumulate(inputs, labels)
         self.update()
-        return loss, labels, images
+        return loss, labels, inputs
 
     def clear_gradients(self) -> None:
         """Before a step's first backward pass."""
         self._job.optimizer.zero_grad(set_to_none=True)
 
-    def compute_loss(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
+    def compute_loss(self, inputs: Any, labels: Any) -> flow.Tensor:
         """The objective of a batch, or of a part of one."""
-        return self._job.objective(images, labels)
+        return self._job.objective(inputs, labels)
 
     def update(self) -> None:
         """The optimizer's and the schedule's part of a step, after the gradients are there."""
@@ -86,13 +88,13 @@ class EagerMode:
         if job.scheduler is not None:
             job.scheduler.step()
 
-    def _accumulate(self, images: flow.Tensor, labels: flow.Tensor) -> flow.Tensor:
+    def _accumulate(self, inputs: Any, labels: Any) -> flow.Tensor:
         count = self._job.accumulation_steps
-        size = images.shape[0] // count
         losses = []
-        for start in range(0, images.shape[0], size):
-            part = slice(start, start + size)
-            loss = self.compute_loss(images[part], labels[part])
+        for number in range(count):
+            loss = self.compute_loss(
+                *map_tensors(partial(_take_part, number, count), (inputs, labels))
+            )
             (loss / count).backward()
             losses.append(loss.detach())
         return flow.stack(losses)
@@ -108,8 +110,13 @@ class EagerMode:
         job = self._job
         job.model.eval()
         with flow.no_grad():
-            images, labels = job.eval_feed.next_batch()
-            return job.model(images), labels
+            inputs, labels = job.eval_feed.next_batch()
+            return job.evaluate(job.model, inputs), labels
+
+
+def _take_part(number: int, count: int, tensor: flow.Tensor) -> flow.Tensor:
+    size = tensor.shape[0] // count
+    return tensor[number * size : (number + 1) * size]
 
 
 def measure_step_parts(job: Job) -> Dict[str, float]:
@@ -120,7 +127,7 @@ def measure_step_parts(job: Job) -> Dict[str, float]:
     marks = [_mark()]
     outputs = job.model(images)
     marks.append(_mark())
-    loss = job.criterion(outputs, labels)
+    loss = job.objective.criterion(outputs, labels)
     marks.append(_mark())
     loss.backward()
     marks.append(_mark())

@@ -1,15 +1,19 @@
-"""Where batches come from, alike for both modes.
+"""Feeds of batches, alike for both modes.
 
-Every feed gives batches of (images float32 (B, 3, H, W), labels int32 (B,)) without end.
+Every feed gives batches of (inputs, labels) without end. Those of the suite's own data are (images
+float32 (B, 3, H, W), labels int32 (B,)); a training step of the user's own has nests as inputs, and
+no labels.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import oneflow as flow
 from oneflow import nn
 
@@ -19,6 +23,7 @@ from ..config import SYNTHETIC_DATA, Workload
 from ..errors import InputError
 from .clock import synchronize
 from .identity import ALONE, Identity, join_digests
+from .nest import map_tensors
 from .oneflow_compat import reads_alone
 
 
@@ -40,29 +45,28 @@ class BatchDigests:
     def _digest_rows(self, tensor: Any) -> List[str]:
         known = self._known.get(id(tensor)) if self._preloaded else None
         if known is None:
-            rows, share = tensor.numpy(), len(tensor) // self._readers
-            known = [
-                hashlib.sha256(rows[start : start + share].tobytes()).hexdigest()
-                for start in range(0, share * self._readers, share)
-            ]
+            rows = tensor.numpy()
+            shares = [rows] if self._readers == 1 else np.split(rows, self._readers)
+            known = [hashlib.sha256(share.tobytes()).hexdigest() for share in shares]
             if self._preloaded:
                 self._known[id(tensor)] = known
         return known
 
 
-Batch = Tuple[flow.Tensor, flow.Tensor]
+Batch = Tuple[Any, Any]  # inputs and labels, nests of tensors
 
 SYNTHETIC_BATCHES = 8  # distinct preloaded batches; steps cycle through them
 SYNTHETIC_VAL_SEED_OFFSET = 1
 
 
 class Feed:
-    """Gives batches of (images float32 (B, 3, H, W), labels int (B,)) without end.
+    """Gives batches of (inputs, labels) without end.
 
     A batch is that of each reader behind it, joined in order; a feed that is read by no reader
     counts as one. `reader_samples` are the samples of each. `steps_per_pass` are as many batches as
     hold every sample of every reader at least once; it is more where a reader of another process
-    has more samples. `loader` is for a graph that takes it inside.
+    has more samples. `loader` is for a graph that takes it inside. `create_example` gives a batch
+    of the same shapes and types, and takes none of the feed.
     """
 
     def __init__(
@@ -72,8 +76,10 @@ class Feed:
         reader_samples: Sequence[int],
         steps_per_pass: Optional[int] = None,
         loader: Optional[nn.Module] = None,
+        create_example: Optional[Callable[[], Batch]] = None,
     ) -> None:
         self.next_batch, self.loader = next_batch, loader
+        self.create_example = create_example or next_batch
         self.batch_size = batch_size
         self.reader_samples = tuple(reader_samples)
         share = batch_size // len(self.reader_samples)
@@ -93,16 +99,22 @@ class Feed:
         return self._replace(cycle([self.next_batch() for _ in range(count)]).__next__)
 
     def cast(self, dtype: flow.dtype) -> Feed:
-        """The same batches with the images in another floating-point type."""
+        """The same batches with the inputs of a floating-point type in another one."""
 
-        def next_batch() -> Batch:
-            images, labels = self.next_batch()
-            return images.to(dtype), labels
+        def widen(tensor: flow.Tensor) -> flow.Tensor:
+            return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-        return self._replace(next_batch)
+        def cast_batch(create: Callable[[], Batch]) -> Batch:
+            inputs, labels = create()
+            return map_tensors(widen, inputs), labels
+
+        feed = self._replace(partial(cast_batch, self.next_batch))
+        feed.create_example = partial(cast_batch, self.create_example)
+        return feed
 
     def _replace(self, next_batch: Callable[[], Batch]) -> Feed:
-        return Feed(next_batch, self.batch_size, self.reader_samples, self.steps_per_pass)
+        size, samples, example = self.batch_size, self.reader_samples, self.create_example
+        return Feed(next_batch, size, samples, self.steps_per_pass, create_example=example)
 
 
 def create_feeds(
@@ -186,7 +198,15 @@ def _create_loader_feed(
 
     held_samples = [samples[reader] for reader in held]
     steps_per_pass = -(-max(samples) // batch_size)
-    return Feed(next_batch, batch_size * len(held), held_samples, steps_per_pass, loader)
+    size = batch_size * len(held)
+    example = partial(_create_example, workload, size, device)
+    return Feed(next_batch, size, held_samples, steps_per_pass, loader, example)
+
+
+def _create_example(workload: Workload, batch_size: int, device: str) -> Batch:
+    images = (batch_size, 3, workload.image_size, workload.image_size)
+    labels = flow.zeros(batch_size, dtype=flow.int32, device=device)
+    return flow.zeros(*images, device=device), labels
 
 
 def _create_synthetic_feed(
@@ -202,4 +222,5 @@ def _create_synthetic_feed(
         for images, labels in arrays
     ]
     samples = [SYNTHETIC_BATCHES * share] * len(held)
-    return Feed(cycle(batches).__next__, share * len(held), samples)
+    example = partial(_create_example, workload, share * len(held), device)
+    return Feed(cycle(batches).__next__, share * len(held), samples, create_example=example)

@@ -14,11 +14,11 @@ from oneflow import nn
 
 from ..plan.graph_options import OptionValue, apply_graph_options
 from .clock import synchronize
-from .feeds import Feed
 from .job import Job
 from .layer_graph import ForwardGraph
 from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
-from .oneflow_compat import compile_without_running, device_of, list_built_ops, list_compiled_ops
+from .nest import flatten
+from .oneflow_compat import compile_without_running, list_built_ops, list_compiled_ops
 from .optimizers import capture_graph_state, restore_graph_state
 
 # how the model's variables begin in the train graph's own state
@@ -34,17 +34,18 @@ class TrainGraph(nn.Graph):
         if loader is not None:
             self.loader = loader
         self.takes_loader = loader is not None
+        _, self._rebuild = flatten(job.train_feed.create_example())
         self.add_optimizer(job.optimizer, lr_sch=job.scheduler)
         if job.accumulation_steps > 1:
             self.config.set_gradient_accumulation_steps(job.accumulation_steps)
 
-    def build(self, *batch: flow.Tensor) -> Any:
-        images, labels = self.loader() if self.takes_loader else batch
-        loss = self.objective(images, labels)
+    def build(self, *tensors: flow.Tensor) -> Any:
+        inputs, labels = self.loader() if self.takes_loader else self._rebuild(tensors)
+        loss = self.objective(inputs, labels)
         loss.backward()
         return self.give(loss, labels)
 
-    def give(self, loss: flow.Tensor, labels: flow.Tensor) -> Any:
+    def give(self, loss: flow.Tensor, labels: Any) -> Any:
         """What a call of the graph returns; may be asked for more by a subclass."""
         return (loss, labels) if self.takes_loader else loss
 
@@ -54,16 +55,17 @@ class EvalGraph(nn.Graph):
 
     def __init__(self, job: Job, loader: Optional[nn.Module]) -> None:
         super().__init__()
-        self.model = job.model
+        self.model, self._evaluate = job.model, job.evaluate
         if loader is not None:
             self.loader = loader
         self.takes_loader = loader is not None
+        _, self._rebuild = flatten(job.eval_feed.create_example()[0])
 
-    def build(self, *batch: flow.Tensor) -> Any:
+    def build(self, *tensors: flow.Tensor) -> Any:
         if self.takes_loader:
             images, labels = self.loader()
-            return self.model(images), labels
-        return self.model(*batch)
+            return self._evaluate(self.model, images), labels
+        return self._evaluate(self.model, self._rebuild(tensors))
 
 
 class GraphMode:
@@ -74,14 +76,11 @@ class GraphMode:
     def __init__(
         self,
         job: Job,
-        image_size: int,
         loader_inside: bool,
         graph_options: Optional[Mapping[str, OptionValue]] = None,
     ) -> None:
         self._job = job
-        self._image_size = image_size
         self._inside = loader_inside
-        self._device = device_of(job.model)
         self._train_graph = TrainGraph(job, job.train_feed.loader if loader_inside else None)
         self._eval_graph = EvalGraph(job, job.eval_feed.loader if loader_inside else None)
         for graph in (self._train_graph, self._eval_graph):
@@ -89,9 +88,7 @@ class GraphMode:
 
     @classmethod
     def create(cls, job: Job, setting: ModeSetting) -> Mode:
-        work = setting.workload
-        inside = work.feed == "graph"
-        return cls(job, work.image_size, inside, setting.contender.graph_options)
+        return cls(job, setting.workload.feed == "graph", setting.contender.graph_options)
 
     @staticmethod
     def create_forward(
@@ -105,29 +102,29 @@ class GraphMode:
 
     def compile_train(self) -> float:
         self._job.model.train()
-        inputs = () if self._inside else self._example(self._job.train_feed)
+        inputs = () if self._inside else self._flatten(self._job.train_feed.create_example())
         duration = compile_graph(self._train_graph, inputs)
         self.graph_ops = len(list_compiled_ops(self._train_graph))
         return duration
 
     def compile_eval(self) -> float:
         self._job.model.eval()
-        inputs = () if self._inside else self._example(self._job.eval_feed)[:1]
+        inputs = () if self._inside else self._flatten(self._job.eval_feed.create_example()[0])
         return compile_graph(self._eval_graph, inputs)
 
     def train_step(self) -> TrainOutput:
         if self._inside:
             loss, labels = self._train_graph()
             return loss, labels, None
-        images, labels = self._job.train_feed.next_batch()
-        return self._train_graph(*self.place(images, labels)), labels, images
+        inputs, labels = self._job.train_feed.next_batch()
+        return self._train_graph(*self._flatten((inputs, labels))), labels, inputs
 
     def eval_step(self) -> EvalOutput:
         if self._inside:
-            logits, labels = self._eval_graph()
-            return logits, labels
-        images, labels = self._job.eval_feed.next_batch()
-        return self._eval_graph(*self.place(images)), labels
+            outputs, labels = self._eval_graph()
+            return outputs, labels
+        inputs, labels = self._job.eval_feed.next_batch()
+        return self._eval_graph(*self._flatten(inputs)), labels
 
     def place(self, *batch: flow.Tensor) -> Tuple[flow.Tensor, ...]:
         """A batch of the feed as the graphs take it."""
@@ -148,12 +145,8 @@ class GraphMode:
         names = [name for name, _ in list_compiled_ops(self._train_graph)]
         return [name[len(MODEL_PREFIX) * name.startswith(MODEL_PREFIX) :] for name in names]
 
-    def _example(self, feed: Feed) -> Tuple[flow.Tensor, ...]:
-        """Tensors of a batch's shape and type, for compiling without taking a batch."""
-        device, size = self._device, self._image_size
-        images = flow.zeros(feed.batch_size, 3, size, size, device=device)
-        labels = flow.zeros(feed.batch_size, dtype=flow.int32, device=device)
-        return self.place(images, labels)
+    def _flatten(self, nest: Any) -> Tuple[flow.Tensor, ...]:
+        return self.place(*flatten(nest)[0])
 
 
 def compile_graph(graph: nn.Graph, inputs: Tuple[flow.Tensor, ...]) -> float:

@@ -1,4 +1,4 @@
-"""The training job, defined once: model, objective, optimizer, schedule and feeds.
+"""The training job, defined once: model, objective, optimizer, schedule and feeds of a `Step`.
 
 Both modes are made from what is built here (see `modes.py`); neither adds anything to it.
 """
@@ -7,58 +7,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
 from ...data import DatasetInfo
-from ...models import OwnCodeError, UnknownModelError, create_model, list_arguments
-from ..config import Workload
+from ...models import create_model
+from ..config import STEP_DATA, Workload
 from ..errors import InputError
 from ..record.checkpoint import find_checkpoint, read_about, read_state
 from ..record.foreign_weights import fit_state
-from .feeds import Feed, create_feeds
+from .feeds import Feed
 from .identity import ALONE, Identity
-from .losses import Objective, TrainingLoss, create_loss, freeze
+from .losses import Objective, freeze
+from .nest import apply
 from .oneflow_compat import gather
-from .optimizers import check_optimizer, create_optimizer, create_scheduler
-
-
-def score_batches(batches: List[Any], reader_samples: Sequence[int]) -> Tuple[int, float]:
-    """(number correct, mean cross entropy) over the samples of a pass.
-
-    `batches` are (logits (B, K), labels (B,)), each of equally many rows of each reader, in order.
-    What follows a reader's last sample is its next pass and does not count. The loss is computed
-    here, in float64, for both modes.
-    """
-    logits = _select([batch[0] for batch in batches], reader_samples).astype(np.float64)
-    labels = _select([batch[1] for batch in batches], reader_samples).astype(np.int64)
-    correct = int((logits.argmax(axis=1) == labels).sum())
-    top = logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    loss = float((log_sum - logits[np.arange(len(labels)), labels]).mean())
-    return correct, loss
-
-
-def _select(arrays: List[np.ndarray], reader_samples: Sequence[int]) -> np.ndarray:
-    shares = zip(*(np.split(array, len(reader_samples)) for array in arrays))
-    return np.concatenate(
-        [np.concatenate(share)[:count] for share, count in zip(shares, reader_samples)]
-    )
+from .optimizers import check_optimizer
+from .steps import Score, Step
+from .steps.image import ImageStep
+from .steps.own import OwnStep, read_layout
 
 
 @dataclass
 class Job:
     """What a mode needs to train and evaluate.
 
-    `objective` holds `model` and `criterion`, and the teacher where there is one; what it gives for
-    a batch is what training minimises. `scheduler` is None for a constant learning rate.
+    `objective` holds `model`, and the teacher where there is one; what it gives for a batch is what
+    training minimises. `scheduler` is None for a constant learning rate. `evaluate` gives the
+    outputs of `model` for the inputs of an evaluation batch.
     """
 
     model: nn.Module
-    criterion: TrainingLoss
     objective: Objective
     optimizer: flow.optim.Optimizer
     scheduler: Any
@@ -66,6 +47,9 @@ class Job:
     eval_feed: Feed
     accumulation_steps: int = 1
     dropped: Optional[List[str]] = None  # tensors of a checkpoint that were left out
+    evaluate: Callable[[Any, Any], Any] = apply
+    score: Callable[[Sequence[Any], Feed], Score] = lambda batches, feed: Score()
+    describe_batch: Callable[[], str] = lambda: ""
 
     def __post_init__(self) -> None:
         check_optimizer(self.optimizer, self.objective)
@@ -99,10 +83,15 @@ def create_job(
     With `dtype` "float64" weights and batches are the float32 ones, widened. In one of several
     ranks (`identity`) the feeds give its share of each batch. `accumulation_steps` are the
     workload's unless given. Raises InputError for a checkpoint that does not fit, and the errors of
-    `create_model` and `create_feeds`.
+    the step's own parts.
     """
     flow.manual_seed(workload.seed)
-    model = create_student(workload)
+    step: Step
+    if workload.data == STEP_DATA:
+        step = OwnStep(workload)
+    else:
+        step = ImageStep(workload, dataset, identity)
+    model = step.create_model()
     dropped: List[str] = []
     start = workload.resume or workload.load_checkpoint
     if start:
@@ -110,45 +99,37 @@ def create_job(
         drop_head = None if workload.resume else workload.drop_head
         dropped = load_weights(model, start, flag, drop_head, workload.trust_checkpoint)
     teacher = _create_teacher(workload)
-    criterion = create_loss(workload, model)
-    objective = Objective(model, criterion, teacher).to(device)
-    train_feed, eval_feed = create_feeds(workload, dataset, device, identity)
+    objective = step.create_objective(model, teacher).to(device)
+    train_feed, eval_feed = step.create_feeds(device)
     if dtype != "float32":
         wide = getattr(flow, dtype)
         objective = objective.to(wide)
         train_feed, eval_feed = train_feed.cast(wide), eval_feed.cast(wide)
-    optimizer = create_optimizer(workload, model)
+    optimizer, scheduler = step.create_optimizer(model, steps_per_epoch)
+    parts = accumulation_steps or workload.accumulation_steps
+    _check_parts(train_feed, parts)
     return Job(
         model=model,
-        criterion=criterion,
         objective=objective,
         optimizer=optimizer,
-        scheduler=create_scheduler(workload, optimizer, steps_per_epoch),
+        scheduler=scheduler,
         train_feed=train_feed,
         eval_feed=eval_feed,
-        accumulation_steps=accumulation_steps or workload.accumulation_steps,
+        accumulation_steps=parts,
         dropped=dropped,
+        evaluate=step.evaluate,
+        score=step.score,
+        describe_batch=step.describe_batch,
     )
 
 
-def create_student(workload: Workload) -> nn.Module:
-    """The model that is trained. Raises InputError for its arguments, and as `create_model`."""
-    arguments: Dict[str, Any] = dict(workload.model_args)
-    if workload.dropout is not None:
-        arguments["dropout"] = workload.dropout
-    try:
-        return create_model(workload.model, num_classes=workload.num_classes, **arguments)
-    except (OwnCodeError, UnknownModelError):
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:
-        if not arguments:
-            raise
-        given = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        taken = ", ".join(f"{k}={v}" for k, v in list_arguments(workload.model).items())
-        raise InputError(
-            f"{workload.model} cannot be made with {given} ({' '.join(str(error).split())}); "
-            f"its arguments and their defaults are: {taken or 'none'}"
-        ) from None
+def _check_parts(feed: Feed, parts: int) -> None:
+    for place, dtype, shape in read_layout(feed.create_example()[0]) if parts > 1 else ():
+        if not shape or shape[0] % parts:
+            raise InputError(
+                f"accumulation splits each tensor of a batch into {parts} equal parts of its first "
+                f"dimension and {place} is {dtype} {shape}; give a number that divides it"
+            )
 
 
 def _create_teacher(workload: Workload) -> Optional[nn.Module]:

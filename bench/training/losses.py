@@ -15,6 +15,7 @@ from oneflow.nn import functional
 from ...models.registry import OwnCodeError, import_attribute
 from ..config import LOSS_ARGUMENTS, TEACHER_LOSSES, Workload
 from ..errors import InputError, raise_as_input
+from .nest import flatten
 
 VIRTUAL_TEACHER_CORRECT = 0.99  # probability that the virtual teacher gives to the right class
 
@@ -125,6 +126,27 @@ class TrainingLoss(nn.Module):
         return total
 
 
+def add_losses(found: Any, trains: bool = True) -> flow.Tensor:
+    """The sum of a nest of losses, each one number as a tensor.
+
+    Raises InputError for another nest, and if it `trains` for a loss without a gradient.
+    """
+    losses, _ = flatten(found)
+    if not losses or any(loss.numel() != 1 for loss in losses):
+        shapes = [tuple(loss.shape) for loss in losses]
+        raise InputError(
+            f"the loss gave a {type(found).__name__} with tensors of shapes {shapes}; give one "
+            "number as a tensor, such as a mean, or a nest of such"
+        )
+    total = sum(losses[1:], losses[0])
+    if trains and not total.is_lazy and not total.requires_grad:
+        raise InputError(
+            "the loss has no gradient, so nothing would be trained; give a loss that depends on a "
+            "trainable parameter, and is not detached or an integer"
+        )
+    return total
+
+
 class Objective(nn.Module):
     """From a batch to the loss that is minimised: student, loss and, where there is one, teacher.
 
@@ -132,7 +154,7 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, criterion: TrainingLoss, teacher: Optional[nn.Module] = None
+        self, model: nn.Module, criterion: Callable[..., Any], teacher: Optional[nn.Module] = None
     ) -> None:
         super().__init__()
         self.model = model

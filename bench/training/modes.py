@@ -7,7 +7,7 @@ asks which mode it holds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -22,9 +22,9 @@ from ..plan.modes import find_mode, find_mode_of
 from .identity import ALONE, Identity
 from .job import Job
 
-# loss, labels (B,) and images (B, 3, H, W); no images where the loader is inside a graph
-TrainOutput = Tuple[flow.Tensor, flow.Tensor, Optional[flow.Tensor]]
-EvalOutput = Tuple[flow.Tensor, flow.Tensor]  # logits (B, K) and labels (B,)
+# loss, labels and inputs, which are nests; inputs are None where the loader is inside a graph
+TrainOutput = Tuple[flow.Tensor, Any, Any]
+EvalOutput = Tuple[Any, Any]  # outputs, such as logits (B, K), and labels, such as (B,)
 Forward = Callable[[flow.Tensor], flow.Tensor]  # images (N, 3, H, W) to logits (N, K)
 
 

@@ -13,16 +13,16 @@ import oneflow as flow
 Rebuild = Callable[[Sequence[flow.Tensor]], Any]
 
 
-def map_tensors(function: Callable[[flow.Tensor], Any], nest: Any) -> Any:
-    """The same nest with `function(tensor)` for each tensor; other leaves stay."""
-    if isinstance(nest, flow.Tensor):
+def map_tensors(function: Callable[[Any], Any], nest: Any, kind: type = flow.Tensor) -> Any:
+    """The same nest with `function(leaf)` for each leaf of a kind; other leaves stay."""
+    if isinstance(nest, kind):
         return function(nest)
     if isinstance(nest, dict):
         mapped = copy.copy(nest)  # of its class, with its order
-        mapped.update({key: map_tensors(function, part) for key, part in nest.items()})
+        mapped.update({key: map_tensors(function, part, kind) for key, part in nest.items()})
         return mapped
     if isinstance(nest, (tuple, list)):
-        parts = [map_tensors(function, part) for part in nest]
+        parts = [map_tensors(function, part, kind) for part in nest]
         return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
     return nest
 

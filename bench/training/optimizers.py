@@ -7,7 +7,7 @@ groups is not its place in the model.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -26,6 +26,7 @@ from .oneflow_compat import (
     has_nesterov,
     place_everywhere,
     place_like,
+    runs_in_graph,
 )
 
 State = Dict[str, np.ndarray]
@@ -86,6 +87,20 @@ def create_scheduler(
     return scheduler
 
 
+def read_rates(
+    optimizer: flow.optim.Optimizer, scheduler: Optional[Any], steps: Sequence[int]
+) -> List[float]:
+    """The first group's rate at each step (from 0), also where a graph moves it by itself."""
+    group = optimizer.param_groups[0]
+    if scheduler is None:
+        return [float(group["lr"])] * len(steps)
+    rates = []
+    for step in (*steps, scheduler.last_step):  # the last leaves it as it was
+        continue_schedule(scheduler, step)
+        rates.append(float(group["lr"]))
+    return rates[:-1]
+
+
 def check_optimizer(optimizer: Any, model: nn.Module) -> None:
     """Raise InputError for an optimizer whose state cannot be followed in both modes."""
     if not compiles(optimizer):
@@ -102,6 +117,45 @@ def check_optimizer(optimizer: Any, model: nn.Module) -> None:
             "module of the model it trains; take the parameters from that model, and move those "
             "of a loss into a module of it"
         )
+
+
+def split_optimizer(made: Any, objective: nn.Module) -> Tuple[flow.optim.Optimizer, Optional[Any]]:
+    """The optimizer and the scheduler of what `create_optimizer` gave; InputError if unusable."""
+    pair = isinstance(made, (tuple, list)) and len(made) == 2
+    optimizer, scheduler = made if pair else (made, None)
+    if not isinstance(optimizer, flow.optim.Optimizer) or isinstance(
+        scheduler, flow.optim.Optimizer
+    ):
+        raise InputError(
+            f"create_optimizer gave {_describe(made)} and one oneflow.optim.Optimizer is expected, "
+            "alone or as (optimizer, scheduler); put parameters into groups of one optimizer"
+        )
+    if scheduler is None and any("initial_lr" in group for group in optimizer.param_groups):
+        raise InputError(
+            "create_optimizer made a scheduler and gave only the optimizer, so that nothing would "
+            "step the scheduler; return (optimizer, scheduler)"
+        )
+    if scheduler is not None and not runs_in_graph(scheduler):
+        raise InputError(
+            f"create_optimizer gave a {type(scheduler).__name__}, which a graph cannot run; use "
+            "StepLR, MultiStepLR, CosineAnnealingLR, PolynomialLR or a SequentialLR of such"
+        )
+    known = {id(parameter) for parameter in objective.parameters()}
+    groups = [group.parameters for group in optimizer.param_groups]
+    strange = sum(id(parameter) not in known for group in groups for parameter in group)
+    if strange:
+        raise InputError(
+            f"create_optimizer's optimizer has {strange} tensors that are not parameters of the "
+            "model or of the loss, which a graph would not train; make them parameters of one, "
+            "and the loss a module"
+        )
+    return optimizer, scheduler
+
+
+def _describe(made: Any) -> str:
+    if isinstance(made, (tuple, list)):
+        return f"({', '.join(type(one).__name__ for one in made)})"
+    return f"a {type(made).__name__}"
 
 
 def _number_parameters(

@@ -23,7 +23,6 @@ import time
 import traceback
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import (
     Any,
     Callable,
@@ -39,9 +38,9 @@ from typing import (
 
 from pydantic import BaseModel
 
+from ...models.registry import find_own_line
 from ..errors import InputError, WorkerError
 
-_OWN_FOLDER = Path(__file__).resolve().parents[1]
 _DECODER = json.JSONDecoder()  # fewer calls than json.loads, which counts between two turns
 
 
@@ -214,10 +213,9 @@ def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
     None if no line of the user's led to the error.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not _is_foreign(f.filename)]
-    if not theirs:
+    at, text = find_own_line(error), clean_message(str(error))
+    if at is None:
         return None
-    at, text = theirs[-1], clean_message(str(error))
     seen = [frame.name for frame in frames] + [str(error)]
     known = [v for key, v in _REFUSALS.items() if any(key in part for part in seen)]
     said = f"{at.filename}:{at.lineno}" + f": `{at.line}`" * bool(at.line)  # a notebook has no file
@@ -229,14 +227,11 @@ def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
     return f"forward cannot be compiled at {said} ({type(error).__name__}: {text})"
 
 
-def _is_foreign(file: str) -> bool:
-    path = Path(file)
-    return "oneflow" in path.parts or _OWN_FOLDER in path.resolve().parents or "<" in file
-
-
 @contextmanager
-def explained_refusal(model: str, mode: str) -> Iterator[None]:
-    """Raise InputError for an error inside that a line of the model's led to."""
+def explained_refusal(
+    model: str, mode: str, describe_batch: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
+    """Raise InputError for an error inside that a line of the model's led to, with the batch."""
     try:
         yield
     except InputError:
@@ -245,4 +240,6 @@ def explained_refusal(model: str, mode: str) -> Iterator[None]:
         reason = explain_refusal(error, mode)
         if reason is None:
             raise
-        raise InputError(f"{model}: {reason}") from error
+        batch = describe_batch()
+        given = f"; the batch has {batch}" * bool(batch)
+        raise InputError(f"{model}: {reason}{given}") from error

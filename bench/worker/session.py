@@ -10,9 +10,9 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional
 
-from ..config import SYNTHETIC_DATA, Workload, learning_rate
+from ..config import SYNTHETIC_DATA, Workload
 from ..errors import InputError
 from ..record.events import (
     Compiled,
@@ -114,12 +114,15 @@ class Session:
 
     def compile(self, request: Request) -> Compiled:
         """Compile the mode, on this worker's turn alone: these seconds are reported."""
-        with explained_refusal(self._workload.model, self._name):
+        with self._explain_refusal():
             return Compiled(
                 compile_train_s=self._mode.compile_train(),
                 compile_eval_s=self._mode.compile_eval(),
                 graph_ops=self._mode.graph_ops,
             )
+
+    def _explain_refusal(self) -> ContextManager[None]:
+        return explained_refusal(self._workload.model, self._name, self._job.describe_batch)
 
     def _resume(self, path: Path) -> None:
         """Optimizer, schedule and feeds as they were; the weights were loaded with the job."""
@@ -142,26 +145,30 @@ class Session:
         """Time a block of train steps; losses and digests are fetched after the clock stopped."""
         from ..training.clock import measure_block
         from ..training.oneflow_compat import gather
+        from ..training.optimizers import read_rates
 
-        with explained_refusal(self._workload.model, self._name):
+        job = self._job
+        with self._explain_refusal():
             timed = measure_block(self._mode.train_step, request.steps)
-        self._job.refuse_late_parameters()
+        job.refuse_late_parameters()
         first = self._step
         self._step += request.steps
         losses = [float(gather(loss).mean()) for loss, _, _ in timed.outputs]
-        images = [batch for _, _, batch in timed.outputs]
+        inputs = [batch for _, _, batch in timed.outputs]
         return TrainedBlock(
             duration_s=timed.duration_s,
             cpu_s=timed.cpu_s,
             first_step=first,
             losses=[finite_or_none(loss) for loss in losses],
-            lr=[
-                learning_rate(self._workload, self._steps_per_epoch, step)
-                for step in range(first, self._step)
-            ],
-            labels_digest=self._digests.digest([labels for _, labels, _ in timed.outputs]),
-            images_digest=None if images[0] is None else self._digests.digest(images),
+            lr=read_rates(job.optimizer, job.scheduler, range(first, self._step)),
+            labels_digest=self._digest([labels for _, labels, _ in timed.outputs]),
+            images_digest=None if inputs[0] is None else self._digest(inputs),
         )
+
+    def _digest(self, nests: List[Any]) -> str:
+        from ..training.nest import flatten
+
+        return self._digests.digest([tensor for nest in nests for tensor in flatten(nest)[0]])
 
     def measure(self, request: MeasureRequest) -> TimedBlock:
         """Time a block of train steps for the speed verdict: no losses, no digests."""
@@ -189,20 +196,20 @@ class Session:
     def eval(self, request: Request) -> Validated:
         """Time one pass over the validation split; the score counts every sample once."""
         from ..training.clock import measure_block
-        from ..training.job import score_batches
+        from ..training.nest import map_tensors
 
         feed = self._job.eval_feed
-        timed = measure_block(self._mode.eval_step, feed.steps_per_pass)
-        correct, loss = score_batches(
-            [(logits.numpy(), labels.numpy()) for logits, labels in timed.outputs],
-            feed.reader_samples,
-        )
+        with self._explain_refusal():
+            timed = measure_block(self._mode.eval_step, feed.steps_per_pass)
+        batches = [map_tensors(lambda tensor: tensor.numpy(), one) for one in timed.outputs]
+        score = self._job.score(batches, feed)
         return Validated(
             duration_s=timed.duration_s,
             steps=feed.steps_per_pass,
             samples=feed.num_samples,
-            correct=correct,
-            loss=finite_or_none(loss),
+            correct=score.correct,
+            loss=None if score.loss is None else finite_or_none(score.loss),
+            metrics=score.metrics,
         )
 
     def save(self, request: SaveRequest) -> Saved:

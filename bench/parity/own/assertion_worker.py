@@ -20,10 +20,14 @@ from ...training.eager import EagerMode
 from ...training.feeds import Feed
 from ...training.graph import MODEL_PREFIX, TrainGraph
 from ...training.job import Job
-from ...training.losses import Objective, mean_loss
+from ...training.losses import Objective, add_losses, mean_loss
 from ...training.nest import apply, flatten
-from ...training.oneflow_compat import create_padding_operator, runs_in_graph
-from ...training.optimizers import capture_graph_state, restore_graph_state
+from ...training.oneflow_compat import create_padding_operator
+from ...training.optimizers import (
+    capture_graph_state,
+    restore_graph_state,
+    split_optimizer,
+)
 from ...training.seeded_draws import SeededDraws
 from ...worker.protocol import clean_message, explain_refusal, main
 from .. import result as levels
@@ -93,8 +97,8 @@ def _run(snapshot: Snapshot, request: RunRequest) -> Tuple[List[Entry], ForwardF
         (request.folder / STAGE).write_text(stage)
 
     def note_loss(level: str) -> None:
-        if isinstance(job.criterion, nn.Module):
-            collector.note_state(level, job.criterion, {}, _LOSS)
+        if isinstance(job.objective.criterion, nn.Module):
+            collector.note_state(level, job.objective.criterion, {}, _LOSS)
 
     job = _create_job(snapshot, request)
     collector.note_initial(job)
@@ -110,7 +114,7 @@ def _run(snapshot: Snapshot, request: RunRequest) -> Tuple[List[Entry], ForwardF
     begin(f"{compiling}the evaluation after training")
     for output in observe_eval(request.mode, job.objective, job.eval_feed.next_batch()[0]):
         observer.add(levels.VALIDATION, *output)
-    if checkpoint is not None and not _trains(job.criterion):
+    if checkpoint is not None and not _trains(job.objective.criterion):
         begin(f"{compiling}the steps resumed from a checkpoint")
         _note_resumed(collector, _create_job(snapshot, request), request, checkpoint)
     observer.write(request.folder)
@@ -137,7 +141,7 @@ def _create_job(snapshot: Snapshot, request: RunRequest) -> Job:
         move_weights(objective, request.seed)
         move_optimizer(optimizer, request.seed)
     feed = Feed(lambda: (inputs, labels), 1, [1])
-    return Job(model, criterion, objective, optimizer, scheduler, feed, feed)
+    return Job(model, objective, optimizer, scheduler, feed, feed)
 
 
 def _note_resumed(
@@ -170,30 +174,10 @@ class _NestObjective(Objective):
     def forward(self, inputs: Any, labels: Any) -> flow.Tensor:
         outputs = apply(self.model, inputs)
         found = self.criterion(outputs) if labels is None else self.criterion(outputs, labels)
-        losses, _ = flatten(found)
-        shapes = [tuple(loss.shape) for loss in losses]
-        if not losses or any(loss.numel() != 1 for loss in losses):
-            raise InputError(
-                f"the loss gave a {type(found).__name__} with tensors of shapes {shapes}; give one "
-                "number as a tensor, such as a mean, or a nest of such"
-            )
-        total = sum(losses[1:], losses[0])
-        if not total.is_lazy and not total.requires_grad:
-            raise InputError(
-                "the loss has no gradient, so nothing would be trained; give a loss that depends "
-                "on a trainable parameter, and is not detached or an integer"
-            )
-        return total
+        return add_losses(found)
 
 
 class _NestGraph(TrainGraph):
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
-        _, self._rebuild = flatten(job.train_feed.next_batch())
-
-    def build(self, *tensors: flow.Tensor) -> Any:
-        return super().build(*self._rebuild(tensors))
-
     def give(self, loss: flow.Tensor, labels: Any) -> Any:
         return loss, create_padding_operator()
 
@@ -201,45 +185,6 @@ class _NestGraph(TrainGraph):
 def _trains(criterion: Any) -> bool:
     module = isinstance(criterion, nn.Module)
     return module and any(parameter.requires_grad for parameter in criterion.parameters())
-
-
-def split_optimizer(made: Any, objective: nn.Module) -> Tuple[flow.optim.Optimizer, Optional[Any]]:
-    """The optimizer and the scheduler of what `create_optimizer` gave; InputError if unusable."""
-    pair = isinstance(made, (tuple, list)) and len(made) == 2
-    optimizer, scheduler = made if pair else (made, None)
-    if not isinstance(optimizer, flow.optim.Optimizer) or isinstance(
-        scheduler, flow.optim.Optimizer
-    ):
-        raise InputError(
-            f"create_optimizer gave {_describe(made)} and one oneflow.optim.Optimizer is expected, "
-            "alone or as (optimizer, scheduler); put parameters into groups of one optimizer"
-        )
-    if scheduler is None and any("initial_lr" in group for group in optimizer.param_groups):
-        raise InputError(
-            "create_optimizer made a scheduler and gave only the optimizer, so that nothing would "
-            "step the scheduler; return (optimizer, scheduler)"
-        )
-    if scheduler is not None and not runs_in_graph(scheduler):
-        raise InputError(
-            f"create_optimizer gave a {type(scheduler).__name__}, which a graph cannot run; use "
-            "StepLR, MultiStepLR, CosineAnnealingLR, PolynomialLR or a SequentialLR of such"
-        )
-    known = {id(parameter) for parameter in objective.parameters()}
-    groups = [group.parameters for group in optimizer.param_groups]
-    strange = sum(id(parameter) not in known for group in groups for parameter in group)
-    if strange:
-        raise InputError(
-            f"create_optimizer's optimizer has {strange} tensors that are not parameters of the "
-            "model or of the loss, which a graph would not train; make them parameters of one, "
-            "and the loss a module"
-        )
-    return optimizer, scheduler
-
-
-def _describe(made: Any) -> str:
-    if isinstance(made, (tuple, list)):
-        return f"({', '.join(type(one).__name__ for one in made)})"
-    return f"a {type(made).__name__}"
 
 
 if __name__ == "__main__":

@@ -79,7 +79,9 @@ def list_curves(selected: Selected) -> Dict[str, List[Point]]:
         "train/loss": _thin(_join([block.losses for block in blocks]), *at),
         "train/lr": _thin(_join([block.lr for block in blocks]), *at),
         "train/step_time_s": _thin(_join([[step_time_s(b) for b in blocks]]), *_join([ends]).T),
-        "validation/accuracy": [Point(done.accuracy, *where) for done, *where in passed],
+        "validation/accuracy": [
+            Point(done.accuracy, *where) for done, *where in passed if done.accuracy is not None
+        ],
         "validation/loss": [
             Point(float("nan") if done.loss is None else done.loss, *where)
             for done, *where in passed

@@ -16,9 +16,10 @@ from ...record.run import Document, RunRecord
 from ...verdict.judge import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
 from ..before_after import compare_records
 from ..blocks import Block, Figure, Table, Text, format_html, format_prose, strip_controls
-from ..compare import LONGER_BUDGET, build_report, build_run_report, conclude, list_notes
+from ..compare import build_report, build_run_report, conclude, list_notes
 from ..comparison import Comparison, summarize_contender
-from ..format import MISSING, format_break_even, format_mib, round_up
+from ..detectable import describe_longer
+from ..format import MISSING, format_break_even, format_mib
 from ..parity import NOT_JUDGED
 from .charts import draw_charts
 from .forest import draw_forest
@@ -89,7 +90,8 @@ def render_template(name: str, **values: Any) -> str:
     """A template of this folder with its style and scripts. Every value is escaped."""
     environment = _create_environment()
     assets = {name: Markup(read_text(__package__, name)) for name in ASSETS}
-    return environment.get_template(name).render(assets=assets, **values)
+    page: str = environment.get_template(name).render(assets=assets, **values)
+    return page
 
 
 @lru_cache(maxsize=None)
@@ -138,12 +140,11 @@ def advise(one: Comparison) -> List[str]:
         parity = "OneFlow is known to differ here. The table of the levels names the tensors."
     pays = format_break_even(one.break_even)
     gain = f" Its compile time pays for itself {pays}." if pays != MISSING else ""
-    budget = round_up(LONGER_BUDGET * one.speed.duration_s) if one.speed else 0
     speed = {
         FASTER: f"Train with {name}.{gain}",
         SLOWER: f"Train with {one.baseline.name}. {tune} searches for a faster faithful runtime.",
         EQUIVALENT: f"Choose either. {tune} searches for a faster faithful runtime.",
-        INCONCLUSIVE: f"Speed is open. Rerun with `--budget {budget}` or on an idle machine."
+        INCONCLUSIVE: f"Speed is open. {describe_longer(one.speed)}"
         if one.speed
         else "Speed is open. Run `bench compare` without `--no-speed` and without stored runs.",
     }[one.speed_verdict]

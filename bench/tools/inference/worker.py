@@ -42,7 +42,8 @@ class InferenceSession:
 
         imported = time.perf_counter()
         from ...training import clock, modes
-        from ...training.job import create_student, load_weights
+        from ...training.job import load_weights
+        from ...training.steps.image import create_student
 
         check_device(contender.device, flow.cuda.is_available())
         model = create_student(workload)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import oneflow as flow
 import pytest
 
-from oneflow_bench.bench.config import Workload, learning_rate
-from oneflow_bench.bench.training.optimizers import create_optimizer, create_scheduler
+from oneflow_bench.bench.config import Workload, base_learning_rate, warmup_steps
+from oneflow_bench.bench.training.optimizers import create_optimizer, create_scheduler, read_rates
 
 STEPS = 7
 EPOCHS = 5
@@ -18,11 +19,37 @@ SCHEDULES = {
 }
 
 
+def learning_rate(workload: Workload, steps_per_epoch: int, step: int) -> float:
+    """Learning rate of `step` (from 0).
+
+    step: lr * gamma ** (step // step_size); multistep: lr * gamma ** (milestones passed);
+    cosine: lr / 2 * (1 + cos(pi * step / steps of the run)); constant: lr. During the warm-up the
+    rate rises linearly from 0 to the schedule's value at the end of the warm-up.
+    """
+    warmup = warmup_steps(workload, steps_per_epoch)
+    if step < warmup:
+        return _scheduled(workload, steps_per_epoch, warmup) * step / warmup
+    return _scheduled(workload, steps_per_epoch, step)
+
+
+def _scheduled(workload: Workload, steps_per_epoch: int, step: int) -> float:
+    lr = base_learning_rate(workload)
+    if workload.schedule == "step":
+        return float(lr * workload.lr_gamma ** (step // (workload.lr_step * steps_per_epoch)))
+    if workload.schedule == "multistep":
+        passed = sum(step >= epoch * steps_per_epoch for epoch in workload.lr_milestones)
+        return float(lr * workload.lr_gamma**passed)
+    if workload.schedule == "cosine":
+        total = workload.epochs * steps_per_epoch
+        return lr * 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
+    return lr
+
+
 @pytest.mark.oneflow
 @pytest.mark.parametrize(
     "schedule, warmup, scale", itertools.product(SCHEDULES, [0, 1, 1.5], [False, True])
 )
-def test_the_formulas_are_what_oneflow_s_schedulers_set(schedule, warmup, scale):
+def test_the_recorded_rate_is_the_formula_s_and_what_oneflow_sets(schedule, warmup, scale):
     workload = Workload(
         schedule=schedule,
         warmup_epochs=warmup,
@@ -33,9 +60,11 @@ def test_the_formulas_are_what_oneflow_s_schedulers_set(schedule, warmup, scale)
     )
     optimizer = create_optimizer(workload, flow.nn.Linear(2, 2))
     scheduler = create_scheduler(workload, optimizer, STEPS)
+    rates = read_rates(optimizer, scheduler, range(EPOCHS * STEPS))
     for step in range(EPOCHS * STEPS):
         set_by_oneflow = optimizer.param_groups[0]["lr"]
         expected = learning_rate(workload, STEPS, step)
+        assert rates[step] == set_by_oneflow
         assert set_by_oneflow == pytest.approx(expected, rel=1e-12, abs=1e-15), step
         if scheduler is not None:
             scheduler.step()

@@ -56,7 +56,7 @@ def create_job(make, seed=0):
 
 
 def create_mode(mode, job):
-    return EagerMode(job) if mode == "eager" else GraphMode(job, 8, False)
+    return EagerMode(job) if mode == "eager" else GraphMode(job, False)
 
 
 def train(mode, job, steps=2):

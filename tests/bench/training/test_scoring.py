@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oneflow_bench.bench.training.job import score_batches
+from oneflow_bench.bench.training.steps.image import score_batches
 
 
 def test_what_follows_the_last_sample_does_not_count():

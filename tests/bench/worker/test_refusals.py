@@ -27,6 +27,8 @@ def test_a_session_refuses_a_model_that_does_not_compile():
 
     session = Session()
     session._workload = type("Workload", (), {"model": "mine:net"})()
+    session._job = type("Job", (), {"describe_batch": lambda self: "batch[ids] int64 (4, 5)"})()
     session._mode, session._name = Mode(), "graph"
-    with pytest.raises(InputError, match=r"mine:net: forward cannot be compiled at .*refusals.py"):
+    with pytest.raises(InputError, match=r"mine:net: forward cannot be .*refusals.py") as told:
         session.compile(Request())
+    assert str(told.value).endswith("; the batch has batch[ids] int64 (4, 5)")

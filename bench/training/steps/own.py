@@ -1,0 +1,228 @@
+"""A training step of the user's own: any module, nests as batches, any loss."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import oneflow as flow
+from oneflow import nn
+
+from ....models.registry import OwnCodeError, find_own_line, import_object
+from ...config import Workload
+from ...errors import InputError, raise_as_input
+from ...training_step import TrainingStep
+from ..feeds import Batch, Feed
+from ..hooks import list_tensors
+from ..losses import Objective, add_losses
+from ..nest import map_tensors
+from ..optimizers import create_optimizer, create_scheduler, split_optimizer
+from . import Score
+
+MOST_EVALUATION_BATCHES = 1000
+_END = object()
+Layout = List[Tuple[str, str, Tuple[int, ...]]]  # place in the batch, type, shape
+
+
+def load_training_step(name: str, arguments: Dict[str, Any]) -> TrainingStep:
+    """The `TrainingStep` that `package.module:object` names, or that the function of it returns.
+
+    `arguments` are the function's. Raises InputError for anything else.
+    """
+    with raise_as_input(OwnCodeError):
+        found = import_object(name, "training step")
+    if callable(found) and not isinstance(found, TrainingStep):
+        found = _call(name, "the function itself", found, **arguments)
+    elif arguments:
+        raise InputError(
+            f"--model-arg was given and {name} is a TrainingStep, which takes no argument; name a "
+            "function that returns one"
+        )
+    if not isinstance(found, TrainingStep):
+        raise InputError(
+            f"{name} gives a {type(found).__name__} and a TrainingStep is expected; write one as "
+            "docs/your-own-step.md shows, or give an image classifier with --model"
+        )
+    return found
+
+
+def _call(name: str, what: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    try:
+        return function(*given, **named)
+    except InputError:
+        raise
+    except Exception as error:
+        at = find_own_line(error)
+        where = f" at {at.filename}:{at.lineno}: `{at.line}`" if at else ""
+        text = next(iter(str(error).strip().splitlines()), "no message")
+        raise InputError(
+            f"{name}: {what} raised {type(error).__name__}{where} ({text}); mend that line"
+        ) from error
+
+
+class OwnStep:
+    """A `TrainingStep` as a `Step`. Its batches are the inputs, and there are no labels."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload, self._name = workload, workload.model
+        self._step = load_training_step(workload.model, dict(workload.model_args))
+        self._batches: Optional[_Batches] = None
+
+    def create_model(self) -> nn.Module:
+        model = self._make("create_module", self._step.create_module)
+        if not isinstance(model, nn.Module):
+            raise self._refuse("create_module", model, "an oneflow.nn.Module")
+        return model
+
+    def create_objective(self, model: nn.Module, teacher: Optional[nn.Module]) -> Objective:
+        return _OwnObjective(model, self._step.loss)
+
+    def create_feeds(self, device: str) -> Tuple[Feed, Feed]:
+        seed, place = self._workload.seed, self._step.place
+        title = f"{self._name} ({place})"
+
+        def create(number: int) -> Iterator[Any]:
+            made = self._make("create_batches", lambda: iter(self._step.create_batches(number)))
+            batches: Iterator[Any] = made
+            return batches
+
+        train = self._batches = _Batches(title, create, seed, device)
+        if self._step.create_evaluation_batches is None:
+            held = [train.first]
+        else:
+            function = self._step.create_evaluation_batches
+            taken = self._make(
+                "create_evaluation_batches",
+                lambda: list(islice(function(), MOST_EVALUATION_BATCHES + 1)),
+            )
+            if not 0 < len(taken) <= MOST_EVALUATION_BATCHES:
+                count = "none" if not taken else f"more than {MOST_EVALUATION_BATCHES}"
+                raise InputError(
+                    f"{title}: create_evaluation_batches gave {count} and 1 to "
+                    f"{MOST_EVALUATION_BATCHES} batches are expected; give a finite iterable"
+                )
+            # the same checks as of the training's, and these are all
+            checked = _Batches(title, lambda number: iter(taken), 0, device)
+            held = [checked.next_batch()[0] for _ in taken]
+        evaluation = _Batches(title, lambda number: iter(held), 0, device)
+        return train.as_feed(1), evaluation.as_feed(len(held))
+
+    def create_optimizer(
+        self, model: nn.Module, steps_per_epoch: int
+    ) -> Tuple[flow.optim.Optimizer, Any]:
+        function = self._step.create_optimizer
+        if function is None:
+            optimizer = create_optimizer(self._workload, model)
+            return optimizer, create_scheduler(self._workload, optimizer, steps_per_epoch)
+        return split_optimizer(self._make("create_optimizer", function, model), model)
+
+    def evaluate(self, model: nn.Module, inputs: Any) -> Any:
+        if self._step.evaluate is None:
+            return {"loss": add_losses(self._step.loss(model, inputs), trains=False)}
+        found = self._step.evaluate(model, inputs)
+        numbers = isinstance(found, dict) and [
+            isinstance(value, flow.Tensor) and value.numel() == 1 for value in found.values()
+        ]
+        if not numbers or not all(numbers):
+            raise self._refuse("evaluate", found, "a dict of metrics, each one number as a tensor,")
+        return found
+
+    def score(self, batches: Sequence[Any], feed: Feed) -> Score:
+        names = batches[0][0]
+        means = {n: float(np.mean([found[n].mean() for found, _ in batches])) for n in names}
+        metrics = {name: mean if np.isfinite(mean) else None for name, mean in means.items()}
+        return Score(loss=metrics.get("loss"), metrics=metrics)
+
+    def describe_batch(self) -> str:
+        return "" if self._batches is None else describe_layout(self._batches.layout)
+
+    def _make(self, what: str, function: Callable[..., Any], *given: Any) -> Any:
+        return _call(self._name, what, function, *given)
+
+    def _refuse(self, what: str, found: Any, expected: str) -> InputError:
+        return InputError(
+            f"{self._name}: {what} of the TrainingStep at {self._step.place} gave a "
+            f"{type(found).__name__} and {expected} is expected; return that"
+        )
+
+
+class _OwnObjective(Objective):
+    def __init__(self, model: nn.Module, loss: Callable[[Any, Any], Any]) -> None:
+        super().__init__(model, loss)
+
+    def forward(self, inputs: Any, labels: Any) -> flow.Tensor:
+        return add_losses(self.criterion(self.model, inputs))
+
+
+class _Batches:
+    """Batches without end, each checked against the layout of the first."""
+
+    def __init__(
+        self, title: str, create: Callable[[int], Iterator[Any]], seed: int, device: str
+    ) -> None:
+        self._title, self._create, self._seed, self._device = title, create, seed, device
+        self._iterator, self._taken = create(seed), 0
+        self.first = self._take()
+        self.layout: Layout = read_layout(self.first)
+        if not self.layout:
+            raise InputError(
+                f"{title}: a batch is a {type(self.first).__name__} without a tensor; give "
+                "tensors or NumPy arrays, alone or in tuples, lists and dicts"
+            )
+        self._waiting = [self.first]  # not given yet
+
+    def as_feed(self, steps_per_pass: int) -> Feed:
+        rows = self.layout[0][2][0] if self.layout[0][2] else 1
+        return Feed(
+            self.next_batch, rows, [rows * steps_per_pass], steps_per_pass,
+            create_example=lambda: (self.first, ()),
+        )  # fmt: skip
+
+    def next_batch(self) -> Batch:
+        batch = self._waiting.pop() if self._waiting else self._take()
+        self._taken += 1
+        layout = read_layout(batch)
+        if layout != self.layout:
+            raise InputError(
+                f"{self._title}: {explain_layout(layout, self.layout)} in batch {self._taken}; "
+                "give all batches the shapes and types of the first, and drop a last partial one"
+            )
+        return batch, ()
+
+    def _take(self) -> Any:
+        for _ in range(2):
+            batch = _call(self._title, "create_batches", next, self._iterator, _END)
+            if batch is not _END:
+                batch = map_tensors(flow.tensor, batch, np.ndarray)
+                return batch if self._device == "cpu" else map_tensors(self._place, batch)
+            self._seed += 1
+            self._iterator = self._create(self._seed)
+        raise InputError(
+            f"{self._title}: create_batches gave no batch; give at least one, and a new iterable "
+            "for each call"
+        )
+
+    def _place(self, tensor: flow.Tensor) -> flow.Tensor:
+        return tensor.to(self._device)
+
+
+def read_layout(batch: Any) -> Layout:
+    """The place, type and shape of each tensor of a batch."""
+    return [
+        (f"batch{place}", str(t.dtype).replace("oneflow.", ""), tuple(t.shape))
+        for place, t in list_tensors(batch)
+    ]
+
+
+def describe_layout(layout: Layout) -> str:
+    """Such as `batch['ids'] int64 (4, 32)`."""
+    return ", ".join(f"{place} {dtype} {shape}" for place, dtype, shape in layout)
+
+
+def explain_layout(found: Layout, first: Layout) -> str:
+    """The first tensor of a batch that does not fit, and what it was in the first batch."""
+    for ours, theirs in zip(found, first):
+        if ours != theirs:
+            return f"{describe_layout([ours])} was given and was {describe_layout([theirs])}"
+    return f"{len(found)} tensors were given and the first batch had {len(first)}"

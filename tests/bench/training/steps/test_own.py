@@ -1,0 +1,128 @@
+"""A `TrainingStep` becomes a job that both modes train alike."""
+
+import numpy as np
+import own_steps
+import pytest
+
+from oneflow_bench.bench.config import STEP_DATA, Contender, Workload
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.training.job import copy_state, create_job
+from oneflow_bench.bench.training.modes import ModeSetting, create_mode
+from oneflow_bench.bench.training.nest import map_tensors
+from oneflow_bench.bench.training.optimizers import read_rates
+
+pytestmark = pytest.mark.oneflow
+STEPS = 5
+
+
+def make(name, **workload):
+    work = Workload(model=f"own_steps:{name}", data=STEP_DATA, batch_size=1, **workload)
+    return work, create_job(work, None, STEPS, "cpu")
+
+
+def train(mode, name, **workload):
+    """Losses, score and trained weights."""
+    work, job = make(name, **workload)
+    runner = create_mode(job, ModeSetting(work, Contender(name=mode, mode=mode), STEPS))
+    runner.compile_train()
+    runner.compile_eval()
+    losses = [runner.train_step()[0].numpy().mean() for _ in range(STEPS)]
+    batches = [runner.eval_step() for _ in range(job.eval_feed.steps_per_pass)]
+    arrays = [map_tensors(lambda tensor: tensor.numpy(), batch) for batch in batches]
+    return losses, job.score(arrays, job.eval_feed), copy_state(job.model)
+
+
+@pytest.mark.parametrize("name, workload", [("tagger", {"accumulation_steps": 2}), ("full", {})])
+def test_both_modes_train_and_score_the_same(name, workload):
+    eager, graph = (train(mode, name, **workload) for mode in ("eager", "graph"))
+    np.testing.assert_allclose(eager[0], graph[0], rtol=1e-6)
+    assert eager[0][0] != eager[0][-1]
+    assert eager[1].metrics == pytest.approx(graph[1].metrics)
+    assert set(eager[1].metrics) == ({"accuracy"} if name == "full" else {"loss"})
+    for key, value in eager[2].items():
+        np.testing.assert_allclose(value, graph[2][key], rtol=1e-5, atol=1e-6)
+
+
+def test_the_score_is_that_of_the_step_s_own_function():
+    _, job = make("full")
+    outputs = []
+    for expected in own_steps.create_batches(7):
+        batch, _ = job.eval_feed.next_batch()
+        assert np.array_equal(batch["next"].numpy(), expected["next"])
+        outputs.append((own_steps.evaluate(job.model.eval(), batch)["accuracy"].numpy(), ()))
+    score = job.score([({"accuracy": value}, ()) for value, _ in outputs], job.eval_feed)
+    assert len(outputs) == job.eval_feed.steps_per_pass == 3
+    assert score.metrics["accuracy"] == pytest.approx(np.mean([value for value, _ in outputs]))
+    assert score.correct is None and score.loss is None
+
+
+def test_sized_batches_begin_anew_with_the_next_seed():
+    _, job = make("tagger", seed=4)
+    taken = [job.train_feed.next_batch()[0]["next"].numpy() for _ in range(6)]
+    wanted = [b["next"] for seed in (4, 5) for b in own_steps.create_batches(seed)]
+    assert all(np.array_equal(one, other) for one, other in zip(taken, wanted))
+    assert not np.array_equal(taken[0], taken[3])
+
+
+def test_the_recorded_rate_is_that_of_the_step_s_own_schedule():
+    _, job = make("full")
+    rates = read_rates(job.optimizer, job.scheduler, range(5))
+    assert rates == [0.5, 0.5, 0.25, 0.25, 0.125]
+    _, job = make("tagger", lr=0.3, schedule="constant")
+    assert read_rates(job.optimizer, job.scheduler, [9]) == [0.3]
+
+
+def test_a_function_takes_model_arguments():
+    _, job = make("wide", model_args={"width": 6})
+    assert job.model.words.weight.shape == (own_steps.WORDS, 6)
+    with pytest.raises(InputError, match="--model-arg was given and own_steps:tagger is a"):
+        make("tagger", model_args={"width": 6})
+
+
+LINE = own_steps.fail.__code__.co_firstlineno + 2
+STEP_LINE = f"{own_steps.__file__}:"
+
+
+@pytest.mark.parametrize(
+    "name, parts",
+    [
+        ("missing", ["'own_steps' has no object 'missing'"]),
+        ("number", ["gives a int and a TrainingStep is expected"]),
+        ("not_a_step", ["gives a Tagger and a TrainingStep is expected", "--model"]),
+        ("no_module", [f"create_module raised ZeroDivisionError at {STEP_LINE}{LINE}"]),
+        ("wrong_module", [STEP_LINE, "gave a dict", "oneflow.nn.Module"]),
+        ("no_batch", [STEP_LINE, "gave no batch"]),
+        ("no_tensor", ["a str without a tensor"]),
+        ("endless", ["more than 1000 and"]),
+    ],
+)
+def test_an_unusable_step_is_told_in_a_sentence(name, parts):
+    with pytest.raises(InputError) as told:
+        make(name)
+    assert all(part in str(told.value) for part in parts), str(told.value)
+
+
+def test_a_batch_that_does_not_fit_is_named_with_its_shape_and_type():
+    _, job = make("partial")
+    for _ in range(3):
+        job.train_feed.next_batch()
+    with pytest.raises(InputError) as told:
+        job.train_feed.next_batch()
+    given = "batch[next] int64 (2, 5) was given and was batch[next] int64 (4, 5)"
+    assert given in str(told.value) and "in batch 4" in str(told.value)
+
+
+def test_a_batch_that_cannot_be_split_is_named():
+    with pytest.raises(InputError, match=r"into 3 equal .*batch\[inputs\]\[0\] is int64 \(4, 5\)"):
+        make("tagger", accumulation_steps=3)
+
+
+@pytest.mark.parametrize(
+    "name, text", [("no_number", "one number as a tensor"), ("no_metric", "a dict of metrics")]
+)
+def test_a_loss_and_an_evaluation_that_give_no_number_are_refused(name, text):
+    work, job = make(name)
+    mode = create_mode(job, ModeSetting(work, Contender(name="eager", mode="eager"), STEPS))
+    with pytest.raises(InputError, match=text):
+        mode.train_step()
+        mode.eval_step()
