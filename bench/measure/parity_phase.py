@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, List, Optional
 
-from ..config import Contender, workload_of
+from ..config import Contender
 from ..errors import InputError, WorkerError
 from ..parity.causes import DepartedError, describe_failure
 from ..parity.judge import EAGER, GRAPH
@@ -110,7 +110,7 @@ def _create_pair(
         contender=contender,
     )
     state = (folder / EQUAL_STATES / contender.name / EQUAL_STATE).resolve()
-    if needed <= LATE_STEP or not state.is_file() or _splits_batches(pair):
+    if needed <= LATE_STEP or not state.is_file():
         return pair
     done = load_training_state(state).step
     if trained - done < FEWEST_STEPS:
@@ -122,12 +122,6 @@ def _create_pair(
         steps=min(wanted, MOST_JUDGED, trained - done),
         start=LateStart(state, done, after, other_steps=pair.steps),
     )
-
-
-def _splits_batches(pair: ContenderPair) -> bool:
-    """The judge splits none in its first run, so its losses are not those of the training."""
-    sides = (pair.baseline, pair.contender)
-    return any(workload_of(pair.workload, one).accumulation_steps > 1 for one in sides)
 
 
 def count_needed(ours: List[Optional[float]], theirs: List[Optional[float]]) -> Optional[int]:

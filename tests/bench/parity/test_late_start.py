@@ -55,9 +55,8 @@ WORKLOADS = {
     "a warm-up and a cosine": "--model lenet --schedule cosine --warmup-epochs 1.5",
     "clipping": "--model lenet --clip-norm 0.1",
     "accumulation": "--model lenet --accumulation-steps 2",
-    "dropout": "--model alexnet_cifar --dropout 0.3",
+    "dropout": "--model own_models:dropping",
 }
-REPEATED = [name for name in WORKLOADS if name not in ("accumulation", "dropout")]
 
 
 @pytest.mark.slow
@@ -74,6 +73,7 @@ def test_a_late_start_has_the_verdict_of_the_whole_run(tmp_path, monkeypatch, na
         start=LateStart(state, DONE, {}, other_steps=18),
     )
     monkeypatch.setattr(parity_run, "check_start", lambda pair, facts: None)
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
     launch = create_check_launcher(tmp_path)
     arguments = (tmp_path, 600.0, lambda message, done, total: None, launch)
     late = check_pair(pair, *arguments)
@@ -81,7 +81,7 @@ def test_a_late_start_has_the_verdict_of_the_whole_run(tmp_path, monkeypatch, na
     assert late.verdict == whole.verdict in ("identical", "equal within rounding")
     assert (late.start_step, late.steps, whole.start_step) == (DONE, STEPS, 0)
     trained = [loss for block in record.of_kind(BlockEvent) for loss in block.losses]
-    assert (late.eager.losses == trained[DONE:]) == (name in REPEATED)
+    assert late.eager.losses == trained[DONE:] or name == "dropout"  # whose masks begin anew
 
 
 @pytest.mark.slow
