@@ -100,3 +100,16 @@ def test_a_fault_that_is_seen_late_is_found(tmp_path, model, start_step, reason)
     assert (status, check.verdict, check.start_step) == (1, "different", start_step)
     assert reason in check.reason
     assert (check.cause is not None) == (model == "late")
+
+
+@pytest.mark.slow
+@pytest.mark.oneflow
+def test_a_resumed_run_is_judged_as_it_went_on(tmp_path):
+    run("eager", "--model lenet --epochs 2", tmp_path / "first")
+    flags = f"--model lenet --no-speed --resume {tmp_path / 'first'}"
+    status, record = run("compare", flags, tmp_path / "second")
+    (check,) = load_check(tmp_path / "second").checks
+    assert (status, check.error, record.document.start_epoch) == (0, None, 2)
+    for side in (EAGER, GRAPH):
+        blocks = record.of_kind(BlockEvent, side)
+        assert getattr(check, side).losses == [x for block in blocks for x in block.losses]
