@@ -44,7 +44,7 @@ def judge(folder, monkeypatch, *sides, error=None, max_abs=0.0, departs=False, *
     record.document = record.document.model_copy(update=document)
     record.folder = folder
 
-    def check_pair(pair, place, timeout_s, observe, launch):
+    def check_pair(pair, folder, timeout_s, observe, launch):
         pairs.append(pair)
         observe("lenet, graph: train", 1, 2)
         if departs and pair.start is not None:
