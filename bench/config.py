@@ -98,7 +98,7 @@ class Workload(_Frozen):
     image_size: int = _model(
         32, "Height and width of the images, in pixels.", shown="the model's own", ge=1
     )
-    epochs: int = _training(5, "Passes over the training images.", ge=1)
+    epochs: int = _training(3, "Passes over the training images.", ge=1)
     steps_per_epoch: Optional[int] = _training(
         None, "Updates in one epoch.", shown="the whole batches of the data", ge=1
     )
@@ -152,7 +152,7 @@ class Workload(_Frozen):
     schedule: Literal["constant", "step", "multistep", "cosine"] = _training(
         "step", "Schedule of the learning rate. cosine ends at 0."
     )
-    lr_step: int = _training(3, "Epochs between two decays of --schedule step.", ge=1)
+    lr_step: int = _training(2, "Epochs between two decays of --schedule step.", ge=1)
     lr_milestones: List[int] = _training(
         [], "Epochs after which --schedule multistep decays.", metavar="E1,E2,..."
     )

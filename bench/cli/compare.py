@@ -33,6 +33,8 @@ from .options import (
 from .run import execute_specs, judge_parities, report_comparisons
 from .value_types import RunFolder, percent
 
+QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
+
 
 @click.command(cls=HeadedCommand)
 @click.argument("runs", nargs=-1, metavar="[MODULE:STEP | RUN RUN]")
@@ -49,6 +51,11 @@ from .value_types import RunFolder, percent
     multiple=True,
     metavar="SPEC",
     help="Such as graph,runtime=stock. Repeatable. Default: graph.",
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="A first look: --epochs 1 --steps-per-epoch 12 --budget 12. These flags override it.",
 )
 @run_options
 @rank_options
@@ -87,6 +94,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     bench compare --model alexnet --data synthetic --batch-size 16 --num-classes 1000
     bench compare --budget 120 --until 3%
     bench compare my_file:gpt --optimizer adamw --lr 1e-3
+    bench compare --model lenet --quick
     bench compare --ranks 2 --contender ddp --contender graph-dp
     bench compare results/RUN1 results/RUN2 --gate 5%
     """
@@ -97,6 +105,8 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
         return _compare_stored(runs, flags)
     if flags.pop("gate") is not None:
         raise InputError("--gate is for two stored runs and none was given; give BEFORE and AFTER")
+    if flags.pop("quick"):
+        flags.update({name: value for name, value in QUICK.items() if flags[name] is None})
     usual = ["graph"] if (flags["ranks"] or 1) == 1 else ["ddp", "graph-dp"]
     specs = [flags.pop("baseline"), *(flags.pop("contenders") or usual)]
     record = execute_specs("compare", specs, flags)

@@ -10,10 +10,11 @@ the verdict.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Callable, List, Optional
 
-from ..config import Contender, workload_of
+from ..config import Contender
 from ..errors import InputError, WorkerError
 from ..parity.causes import DepartedError, describe_failure
 from ..parity.judge import EAGER, GRAPH
@@ -68,8 +69,10 @@ def judge_training(
         def show(message: str, done: int, total: int) -> None:
             observe(f"parity of {message}", done, total)
 
+        timeout_s = record.document.measuring.timeout_s
+        run = partial(check_pair, folder=place, timeout_s=timeout_s, observe=show, launch=launch)
         try:
-            check = _check_pair(pair, place, record.document.measuring.timeout_s, show, launch)
+            check = _check_from_start(pair, run)
         except (InputError, WorkerError, OSError) as error:
             check = describe_failure(pair, error)
         if check.origin is not None and check.origin.script is not None:
@@ -78,13 +81,15 @@ def judge_training(
         save_check(_create_document(record.document, checks), folder)
 
 
-def _check_pair(pair: ContenderPair, *arguments: Any) -> ModelCheck:
-    """As `check_pair`, and from the first step on where the late start cannot be judged."""
+def _check_from_start(
+    pair: ContenderPair, run: Callable[[ContenderPair], ModelCheck]
+) -> ModelCheck:
+    """The result of `run`, from the first step on where the late start is not repeated."""
     try:
-        return check_pair(pair, *arguments)
+        return run(pair)
     except DepartedError as error:
         assert pair.start is not None
-        check = check_pair(replace(pair, steps=pair.start.other_steps, start=None), *arguments)
+        check = run(replace(pair, steps=pair.start.other_steps, start=None))
         check.reason += f"; {error}, so the run was judged from its first step"
         return check
 
@@ -110,7 +115,7 @@ def _create_pair(
         contender=contender,
     )
     state = (folder / EQUAL_STATES / contender.name / EQUAL_STATE).resolve()
-    if needed <= LATE_STEP or not state.is_file() or _splits_batches(pair):
+    if needed <= LATE_STEP or not state.is_file():
         return pair
     done = load_training_state(state).step
     if trained - done < FEWEST_STEPS:
@@ -122,12 +127,6 @@ def _create_pair(
         steps=min(wanted, MOST_JUDGED, trained - done),
         start=LateStart(state, done, after, other_steps=pair.steps),
     )
-
-
-def _splits_batches(pair: ContenderPair) -> bool:
-    """The judge splits none in its first run, so its losses are not those of the training."""
-    sides = (pair.baseline, pair.contender)
-    return any(workload_of(pair.workload, one).accumulation_steps > 1 for one in sides)
 
 
 def count_needed(ours: List[Optional[float]], theirs: List[Optional[float]]) -> Optional[int]:

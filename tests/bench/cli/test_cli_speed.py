@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
+from click.testing import CliRunner
 from test_cli import bench, refused
 
+from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
 from oneflow_bench.bench.record.run import load_record
 
@@ -32,6 +35,23 @@ def test_the_speed_phase_measures_fresh_processes_of_three_roles(tmp_path):
     assert printed["speed_verdict"] == "inconclusive"  # of one replicate nothing is known
     assert "too few processes" in printed["speed_reason"]
     assert printed["speed"]["roles"]["contender"]["contender"] == "graph"
+
+
+def test_quick_sets_the_flags_that_are_not_given(monkeypatch):
+    module = import_module("oneflow_bench.bench.cli.compare")
+    seen = {}
+
+    def stop(command, specs, flags):
+        seen.update(flags)
+        raise InputError("enough")
+
+    monkeypatch.setattr(module, "execute_specs", stop)
+    CliRunner().invoke(module.compare, ["--quick", "--budget", "5"])
+    assert (seen["epochs"], seen["steps_per_epoch"], seen["budget_s"]) == (1, 12, 5.0)
+    CliRunner().invoke(module.compare, [])
+    assert seen["epochs"] is None and "quick" not in seen
+    done = CliRunner().invoke(module.compare, ["one", "two", "--quick"])
+    assert "--quick is for a new run" in str(done.exception)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def judge(folder, monkeypatch, *sides, error=None, max_abs=0.0, departs=False, *
     record.document = record.document.model_copy(update=document)
     record.folder = folder
 
-    def check_pair(pair, place, timeout_s, observe, launch):
+    def check_pair(pair, folder, timeout_s, observe, launch):
         pairs.append(pair)
         observe("lenet, graph: train", 1, 2)
         if departs and pair.start is not None:
@@ -113,13 +113,11 @@ def test_a_late_start_that_does_not_repeat_the_training_is_given_up(tmp_path, mo
     assert reason.endswith("did not repeat its losses, so the run was judged from its first step")
 
 
-def test_a_state_is_not_used_where_it_is_near_the_start_or_batches_are_split(tmp_path, monkeypatch):
+def test_a_state_is_not_used_where_the_training_parts_early(tmp_path, monkeypatch):
     save_state(tmp_path, 5)
     early = create_events("graph", loss_shift=1e-6, shift_from=9, blocks=24, epochs=1)
-    sides = create_late_sides()
-    split = create_record(*sides).document.workload.model_copy(update={"accumulation_steps": 2})
-    assert judge(tmp_path, monkeypatch, sides[0], early)[1][0].start is None
-    assert judge(tmp_path, monkeypatch, *sides, workload=split)[1][0].start is None
+    eager = create_events("eager", blocks=24, epochs=1)
+    assert judge(tmp_path, monkeypatch, eager, early)[1][0].start is None
 
 
 def test_every_contender_is_judged_and_found_by_its_name(tmp_path, monkeypatch):

@@ -89,6 +89,10 @@ def late(num_classes):
     return Net(Late(), num_classes)
 
 
+def dropping(num_classes):
+    return Net(nn.Dropout(0.3), num_classes)
+
+
 def aging(num_classes):
     return Net(Aging(), num_classes)
 

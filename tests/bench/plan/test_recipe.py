@@ -197,7 +197,7 @@ def test_numbers_are_finite(field, value):
         ({"schedule": "multistep"}, "needs rising epochs"),
         ({"schedule": "multistep", "lr_milestones": [3, 2]}, "--lr-milestones 3,2 cannot be used"),
         ({"lr_milestones": [3]}, "--lr-milestones has no effect with --schedule step"),
-        ({"warmup_epochs": 9}, "longer than the run of 5 epochs"),
+        ({"warmup_epochs": 9}, "longer than the run of 3 epochs"),
         ({"accumulation_steps": 5}, "does not divide --batch-size 32"),
         ({"accumulation_steps": 2, "feed": "graph"}, "--feed graph reads it inside"),
         ({"subset_percent": 50.0, "data": "synthetic"}, "--subset-percent needs a dataset"),
