@@ -11,6 +11,7 @@ function drawChart(figure, chart) {
   plot.setAttribute("role", "group");
   plot.setAttribute("aria-label", `${chart.title}: ${chart.y} by ${chart.x}`);
   figure.append(plot);
+  figure.classList.add("drawn");
   const image = figure.querySelector("img, p");
   image.style.display = "none";
   const data = uPlot.join(chart.curves.map((curve) => [curve.x, curve.y]));

@@ -71,6 +71,8 @@ def compared(tmp_path_factory):
         ["baseline"],
         ["baseline", "update"],
         ["plot"],
+        ["report"],
+        ["runs"],
         ["models"],
         ["data"],
         ["data", "make", "digits"],
