@@ -148,7 +148,7 @@ def advise(one: Comparison) -> List[str]:
         EQUIVALENT: f"Choose either. {tune} searches for a faster faithful runtime.",
         INCONCLUSIVE: f"Speed is open. Rerun with `--budget {budget}` or on an idle machine."
         if one.speed
-        else "Speed is open. Run `bench compare` without `--no-speed` and without stored runs.",
+        else "Speed is open. A `bench compare` with its speed phase decides it.",
     }[one.speed_verdict]
     if one.speed_verdict == FASTER and parity is not None and not one.parity_expected:
         return [parity]

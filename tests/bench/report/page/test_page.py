@@ -157,7 +157,7 @@ def test_each_pair_of_verdicts_has_a_next_step(comparison, parity, speed, expect
 def test_without_a_speed_phase_there_is_no_forest(comparison):
     one = comparison.model_copy(update={"speed": None, "speed_verdict": "inconclusive"})
     assert draw_forest([one], 0.01) is None
-    assert "without `--no-speed`" in advise(one)[-1]
+    assert "with its speed phase" in advise(one)[-1]
 
 
 def test_the_forest_keeps_the_order_of_the_ratios(comparison):
