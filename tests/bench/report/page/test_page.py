@@ -6,8 +6,9 @@ import re
 import numpy as np
 import pytest
 from checked_html import Page
-from records import create_events, create_record, create_speed_events
+from records import create_events, create_rank_record, create_record, create_speed_events
 
+from oneflow_bench.bench import distributed  # noqa: F401 - registers the blocks of ranks
 from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.before_after import build_runs_report as build_runs
@@ -114,6 +115,11 @@ def test_a_run_that_failed_says_so_first():
     text = Page(render_record(failed, [])).text
     assert text.index("failed") < text.index("The same model?")
     assert "graph ended: <signal 9>" in text
+
+
+def test_ranks_have_their_blocks_on_the_page():
+    read = Page(render_record(create_rank_record(), []))
+    assert "ddp" in read.text and "scaling" in read.text
 
 
 def test_two_stored_runs_have_a_page(record):
