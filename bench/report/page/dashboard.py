@@ -58,7 +58,7 @@ def _list_rows(record: RunRecord, folder: Path, home: Path) -> List[Row]:
     document, page = record.document, folder / PAGE_NAME
     row = Row(
         run=folder.resolve().name,
-        link=quote(os.path.relpath(page, home)) if page.exists() else None,
+        link=quote(os.fsencode(os.path.relpath(page, home))) if page.exists() else None,
         created=document.created[:16].replace("T", " "),
         model=document.workload.model,
         status=document.status,

@@ -11,6 +11,7 @@ function drawChart(figure, chart) {
   plot.setAttribute("role", "group");
   plot.setAttribute("aria-label", `${chart.title}: ${chart.y} by ${chart.x}`);
   figure.append(plot);
+  figure.classList.add("drawn");
   const image = figure.querySelector("img, p");
   image.style.display = "none";
   const data = uPlot.join(chart.curves.map((curve) => [curve.x, curve.y]));
@@ -74,10 +75,23 @@ function makeSortable(table) {
   });
 }
 
+function makeFilter(table) {
+  const input = document.createElement("input");
+  input.type = "search";
+  input.placeholder = "filter, such as resnet or failed";
+  input.setAttribute("aria-label", "Show the rows that contain");
+  input.addEventListener("input", () => {
+    for (const row of table.tBodies[0].rows) {
+      row.hidden = !row.textContent.toLowerCase().includes(input.value.toLowerCase());
+    }
+  });
+  table.parentElement.before(input);
+}
+
 const found = document.getElementById("charts");
 const charts = found ? JSON.parse(found.textContent) : [];
 document.querySelectorAll("figure[data-chart]").forEach((figure) => {
   const chart = charts[figure.dataset.chart];
   if (chart.curves.length) drawChart(figure, chart);
 });
-document.querySelectorAll("table.sortable").forEach(makeSortable);
+document.querySelectorAll("table.sortable").forEach((table) => { makeSortable(table); makeFilter(table); });

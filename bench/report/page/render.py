@@ -119,9 +119,12 @@ def _describe_verdicts(one: Comparison) -> Dict[str, Any]:
     kind, answer = PARITY_ANSWERS[one.parity]
     if one.parity_expected:
         kind, answer = "open", "No, by a known difference"
+    trusted = kind == "good" or one.parity_expected
     cards = [{"question": "The same model?", "kind": kind, "answer": answer, "reason": parity}]
     kind, answer = SPEED_ANSWERS[one.speed_verdict]
     answer = answer.format(one.contender.name)
+    if one.speed_verdict == FASTER and not trusted:
+        kind, answer = "open", "Faster, which counts once it is faithful"
     cards.append({"question": "Worth it?", "kind": kind, "answer": answer, "reason": speed})
     return {"name": one.contender.name, "cards": cards, "steps": advise(one)}
 
@@ -146,10 +149,10 @@ def advise(one: Comparison) -> List[str]:
         EQUIVALENT: f"Choose either. {tune} searches for a faster faithful runtime.",
         INCONCLUSIVE: f"Speed is open. {describe_longer(one.speed)}"
         if one.speed
-        else "Speed is open. Run `bench compare` without `--no-speed` and without stored runs.",
+        else "Speed is open. A `bench compare` with its speed phase decides it.",
     }[one.speed_verdict]
     if one.speed_verdict == FASTER and parity is not None and not one.parity_expected:
-        speed = "It is faster, which counts once it is faithful."
+        return [parity]
     return [parity, speed] if parity else [speed]
 
 

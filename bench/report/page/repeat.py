@@ -32,6 +32,8 @@ def spell_command(document: Document) -> str:
     if document.command == "compare":
         if not document.measuring.speed:
             words.append("--no-speed")
+        if any(one.batch_size is not None for one in document.contenders):
+            words.append("--weak")
         words += ["--baseline", spell_contender(first)]
         for one in document.racing[1:]:
             words += ["--contender", spell_contender(one)]

@@ -71,6 +71,8 @@ def compared(tmp_path_factory):
         ["baseline"],
         ["baseline", "update"],
         ["plot"],
+        ["report"],
+        ["runs"],
         ["models"],
         ["data"],
         ["data", "make", "digits"],
@@ -92,6 +94,7 @@ def test_compare_leaves_a_record_pictures_and_a_report(compared):
     assert record.document.status == "complete"
     names = {p.name for p in folder.iterdir()}
     assert {"record.json", "samples.jsonl", "report.md", "overview.png", "loss.svg"} <= names
+    assert "report.html" in names
     assert "Parity:" in printed and "Speed:" in printed
     assert "overview.png" in (folder / "report.md").read_text()
 
@@ -311,6 +314,7 @@ def test_before_and_after_are_compared_and_gated(tmp_path):
     assert done.returncode == 1 and "Gate: eager, graph became slower" in done.stdout
     stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert stored["slower"] == ["eager", "graph"] and (tmp_path / "out" / "report.md").exists()
+    assert (tmp_path / "out" / "report.html").exists()
     assert bench("compare", *runs).returncode == 0
     assert bench("compare", *reversed(runs), "--gate", "5%").returncode == 0
 

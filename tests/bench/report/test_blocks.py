@@ -11,6 +11,7 @@ from oneflow_bench.bench.report.blocks import (
     Heading,
     Table,
     Text,
+    format_html,
     format_markdown,
     list_blocks,
     print_blocks,
@@ -23,6 +24,20 @@ def test_markdown_takes_names_and_errors_as_text():
     assert text.splitlines() == [
         "# a\\_b", "", "\\<x\\> \\| `y_z` \\`  ", "", "| n |", "| --- |", "| 1\\|2 \\[3\\] |",
     ]  # fmt: skip
+
+
+def test_html_takes_names_as_text_and_a_label_opens_its_explanation():
+    table = Table(["", "n"], [["<b>", "1"], ["time", "2"]], right=["n"])
+    figure = Figure('"x"', "a b.png")
+    blocks = [Heading("a & b"), Text(["<i> `--flag`\x1b[2J"]), table, figure]
+    text = format_html(blocks, lambda label: "By a <clock>." if label == "time" else "")
+    for part in (
+        "<h2>a &amp; b</h2>", "<p>&lt;i&gt; <code>--flag</code></p>", 'aria-label="a &amp; b"',
+        '<th scope="row">&lt;b&gt;</th><td class="number">1</td>',
+        "<details><summary>time</summary>By a &lt;clock&gt;.</details>",
+        '<img src="a%20b.png" alt="&quot;x&quot;">',
+    ):  # fmt: skip
+        assert part in text, part
 
 
 def test_only_the_first_heading_is_the_title():

@@ -124,12 +124,17 @@ def test_a_run_of_a_million_steps_opens_within_a_second(tmp_path):
     assert min(times) < LONGEST_S
 
 
-def test_a_click_sorts_the_dashboard(tmp_path):
+def test_the_dashboard_is_sorted_and_filtered(tmp_path):
     rows = [Row(run=name, status="complete") for name in ("b", "c", "a")]
     click = """<script>addEventListener("load", () => {
       document.querySelector(".sortable th button").click();
       const order = [...document.querySelectorAll("tbody th")].map((one) => one.textContent);
-      document.title = order.join("") + document.querySelector("th").ariaSort;
+      const input = document.querySelector("input");
+      input.value = "B";
+      input.dispatchEvent(new Event("input"));
+      order.push(document.querySelector("th").ariaSort);
+      order.push(document.querySelector("tbody tr:not([hidden]) th").textContent);
+      document.title = order.join("");
     });</script></body>"""
     shown, console = browse(tmp_path, render_dashboard(rows).replace("</body>", click), waits=False)
-    assert "<title>abcascending</title>" in shown and console == []
+    assert "<title>abcascendingb</title>" in shown and console == []

@@ -6,8 +6,9 @@ import re
 import numpy as np
 import pytest
 from checked_html import Page
-from records import create_events, create_record, create_speed_events
+from records import create_events, create_rank_record, create_record, create_speed_events
 
+from oneflow_bench.bench import distributed  # noqa: F401 - registers the blocks of ranks
 from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.before_after import build_runs_report as build_runs
@@ -63,8 +64,8 @@ def test_a_page_is_whole_and_loads_nothing(page):
 def test_a_page_can_be_read_without_a_script(page, comparison):
     read = Page(page)
     for words in (
-        "Not judged", "Yes, graph is faster", "recorded losses differ from step 1 on",
-        "Control: eager against", "counts once it is faithful", "train step, ms", "peak memory",
+        "Not judged", "Faster, which counts once it is faithful", "Control: eager against",
+        "recorded losses differ from step 1 on", "train step, ms", "peak memory",
         "compilation pays for itself", "bench compare", "processor",
     ):  # fmt: skip
         assert words in read.text, words
@@ -86,6 +87,7 @@ def test_names_of_users_are_text(record, comparison):
     contenders = [document.contenders[0], document.contenders[1].model_copy(update={"name": EVIL})]
     document.contenders = contenders
     document.error = EVIL
+    document.run_id = "r\udce4d"  # bytes that are no text
     renamed = [
         event.model_copy(update={"contender": EVIL})
         if getattr(event, "contender", "") == "graph"
@@ -96,6 +98,7 @@ def test_names_of_users_are_text(record, comparison):
     assert "<script>alert" not in shown
     assert read_charts(shown)[0]["curves"][1]["label"] == EVIL
     assert EVIL in Page(shown).text
+    assert shown.encode()
 
 
 def test_a_run_of_one_mode_has_no_verdict(tmp_path):
@@ -112,6 +115,11 @@ def test_a_run_that_failed_says_so_first():
     text = Page(render_record(failed, [])).text
     assert text.index("failed") < text.index("The same model?")
     assert "graph ended: <signal 9>" in text
+
+
+def test_ranks_have_their_blocks_on_the_page():
+    read = Page(render_record(create_rank_record(), []))
+    assert "ddp" in read.text and "scaling" in read.text
 
 
 def test_two_stored_runs_have_a_page(record):
@@ -140,7 +148,7 @@ def test_every_number_says_how_it_is_measured(comparison):
         ("identical", "faster", False, ["Train with graph."]),
         ("identical", "slower", False, ["Train with eager.", "bench tune"]),
         ("equal within rounding", "equivalent", False, ["Choose either."]),
-        ("different", "faster", False, ["Do not train with graph", "counts once it is faithful"]),
+        ("different", "faster", False, ["Do not train with graph", "bench check"]),
         ("different", "faster", True, ["OneFlow is known to differ", "Train with graph."]),
         ("not judged", "inconclusive", False, ["bench check --model", "--budget"]),
         ("inconclusive", "slower", False, ["Parity is open", "Train with eager."]),
@@ -155,7 +163,7 @@ def test_each_pair_of_verdicts_has_a_next_step(comparison, parity, speed, expect
 def test_without_a_speed_phase_there_is_no_forest(comparison):
     one = comparison.model_copy(update={"speed": None, "speed_verdict": "inconclusive"})
     assert draw_forest([one], 0.01) is None
-    assert "without `--no-speed`" in advise(one)[-1]
+    assert "with its speed phase" in advise(one)[-1]
 
 
 def test_the_forest_keeps_the_order_of_the_ratios(comparison):

@@ -60,6 +60,21 @@ def test_a_setting_that_is_a_default_is_not_told():
     assert spell_command(document) == "bench compare --baseline eager --contender graph"
 
 
+def test_ranks_and_weak_scaling_come_back():
+    document = create_document(("eager", "graph"))
+    document.command = "compare"
+    document.contenders = [
+        Contender(name="eager", mode="eager", batch_size=16),
+        Contender(name="two", mode="graph", strategy="dp", ranks=2),
+        Contender(name="reference", mode="eager", reference=True),
+    ]
+    told = spell_command(document)
+    assert "--weak" in told and "reference" not in told
+    _, _, (alone, two) = parse(told)
+    assert (alone.mode, alone.ranks) == ("eager", 1)
+    assert (two.name, two.mode, two.strategy, two.ranks) == ("two", "graph", "dp", 2)
+
+
 @pytest.mark.parametrize("command", ["eager", "graph"])
 def test_a_run_of_one_mode_and_a_resumed_one(command):
     document = create_document((command,))
