@@ -276,8 +276,7 @@ def test_damaged_data_are_one_sentence_and_nothing_is_written(tmp_path, damaged,
     else:
         where = raw.index(b"\xff\xd8\xff")
         part.write_bytes(raw[: where + 3] + b"\x00" * 300 + raw[where + 303 :])
-    done = bench("compare", "--data", damaged, "--out", tmp_path / "run")
-    refused(done, str(damaged))
+    refused(run_command("compare", "--data", damaged, "--out", tmp_path / "run"), str(damaged))
     assert not (tmp_path / "run").exists()
 
 
