@@ -83,5 +83,5 @@ setup(
         "test": TEST,
         "dev": [*TEST, "ruff", "mypy", "basedpyright"],
     },
-    entry_points={"console_scripts": ["bench = oneflow_bench.bench.cli:main"]},
+    entry_points={"console_scripts": ["bench = oneflow_bench.__main__:main"]},
 )

@@ -7,13 +7,15 @@
 
     python benchmarks/load.py --run results/example
 
-The records are made from a stored run of `bench compare`, in a temporary folder of 1 GB.
+The records are made from a stored run of `bench compare`, in a temporary folder of 1 GB. The table
+is stored as `load.json` in the folder of `--out`.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import random
 import sys
@@ -21,12 +23,13 @@ import tempfile
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 from PIL import Image
 
 from oneflow_bench.bench.record.events import BlockEvent
-from oneflow_bench.bench.record.run import RecordWriter, RunRecord, load_record
+from oneflow_bench.bench.record.machine import describe_machine
+from oneflow_bench.bench.record.run import RecordWriter, RunRecord, load_record, write_atomically
 from oneflow_bench.bench.report.export import FORMATS
 
 BLOCK_STEPS = 50
@@ -88,8 +91,11 @@ def make_pictures(count: int, folder: Path) -> Path:
     return folder
 
 
-def measure(name: str, *words: Any) -> float:
-    """Run the command and print its cost; the seconds that it took. Ends the study if it fails."""
+def measure(costs: Dict[str, Any], name: str, *words: Any) -> float:
+    """Run the command, print its cost and add it to `costs`; the seconds that it took.
+
+    Ends the study if the command fails.
+    """
     command = [sys.executable, "-m", "oneflow_bench", *map(str, words)]
     start = time.perf_counter()
     with open(os.devnull, "w") as nothing:
@@ -104,15 +110,16 @@ def measure(name: str, *words: Any) -> float:
     if os.WIFSIGNALED(status) or os.WEXITSTATUS(status):
         raise SystemExit(f"{name} ended with {status}")
     cpu_s, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    costs[name] = {"cpu_s": round(cpu_s, 2), "peak_mib": round(peak, 1)}
     print(f"| {name} | {cpu_s:.1f} s | {peak:.0f} MiB |", flush=True)
     return seconds
 
 
-def measure_import(count: int, folder: Path) -> None:
+def measure_import(costs: Dict[str, Any], count: int, folder: Path) -> Dict[str, float]:
     """The import's pictures a second over those of Pillow on one core times the cores."""
     pictures = make_pictures(count, folder / "pictures")
     words = ["data", "import", "imagefolder", pictures, "--out", folder / "imported"]
-    rate = count / measure(f"import of {count} pictures", *words)
+    rate = count / measure(costs, f"import of {count} pictures", *words)
     paths: List[Path] = sorted(pictures.glob("*/*/*.jpg"))[: max(1, count // 10)]
     start = time.perf_counter()
     for path in paths:
@@ -120,6 +127,7 @@ def measure_import(count: int, folder: Path) -> None:
             image.convert("RGB").save(io.BytesIO(), "JPEG", quality=95)
     pillow = len(paths) / (time.perf_counter() - start) * len(os.sched_getaffinity(0))
     print(f"\nimport: {rate:.0f} pictures/s, {rate / pillow * 100:.0f} % of Pillow on all cores")
+    return {"pictures_per_s": round(rate, 1), "share_of_pillow": round(rate / pillow, 3)}
 
 
 def main() -> None:
@@ -128,22 +136,33 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--pictures", type=int, default=50_000)
+    parser.add_argument("--out", type=Path, default=Path("results/reliability"))
     options = parser.parse_args()
     run = load_record(options.run)
+    costs: Dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print("| command | processor time | peak memory |\n|---|---:|---:|", flush=True)
         long = make_long_run(run, options.steps, folder / "long")
-        measure("plot", "plot", long, "--out", folder / "plots")
-        measure("compare RUN RUN", "compare", long, long)
+        measure(costs, "plot", "plot", long, "--out", folder / "plots")
+        measure(costs, "compare RUN RUN", "compare", long, long)
         for kind in FORMATS:
             words = ["export", long, "--format", kind, "--out", folder / f"export-{kind}"]
-            measure(f"export {kind}", *words)
+            measure(costs, f"export {kind}", *words)
         sizes = {path.name: path.stat().st_size for path in (folder / "plots").glob("*.svg")}
         history = make_history(run, options.runs, folder / "runs")
-        measure(f"history of {options.runs} runs", "history", history)
-        measure_import(options.pictures, folder)
-    print(f"largest SVG: {max(sizes.values()) / 2**20:.1f} MiB")
+        measure(costs, f"history of {options.runs} runs", "history", history)
+        rates = measure_import(costs, options.pictures, folder)
+    largest = max(sizes.values()) / 2**20
+    print(f"largest SVG: {largest:.1f} MiB")
+    stored = {
+        "machine": describe_machine(),
+        "steps": options.steps,
+        "commands": costs,
+        "import": rates,
+        "largest_svg_mib": round(largest, 2),
+    }
+    write_atomically(options.out / "load.json", json.dumps(stored, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -33,15 +33,25 @@ _LACKS = (
     errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE,
     errno.ENOMEM,
 )  # fmt: skip
+RETRY_S = 0.02  # after a signal during an import
 LONGEST = 1000  # letters at both ends of a message that quotes a long value
 
 
 def end_on_signals() -> None:
-    """Ctrl-C, SIGTERM and SIGHUP end the command once; a second one does not disturb its end."""
+    """Ctrl-C, SIGTERM and SIGHUP end the command once; a second one does not disturb its end.
+
+    An import is ended after it: some libraries make a fault of their own of an exception in it.
+    """
 
     def end(number: int, frame: Any) -> None:
         for each in ENDING_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+        while frame:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                signal.signal(signal.SIGALRM, end)
+                signal.setitimer(signal.ITIMER_REAL, RETRY_S)
+                return
+            frame = frame.f_back
         raise KeyboardInterrupt
 
     for each in ENDING_SIGNALS:

@@ -18,7 +18,8 @@ _SAFETENSORS_TYPES = {
     "F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2",
     "I8": "i1", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
-
+UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
+LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
 
 State = Dict[str, np.ndarray]
 
@@ -41,10 +42,15 @@ def read_npz(path: Path) -> Dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_BYTES:
-            raise ValueError(f"it unpacks to {size} bytes and at most {MAX_BYTES} are read")
+        limit = min(MAX_BYTES, max(UNSUSPICIOUS_BYTES, LARGEST_RATIO * path.stat().st_size))
+        if size > limit:
+            raise ValueError(f"it unpacks to {size} bytes and at most {limit} are read")
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            state = {name: stored[name] for name in stored.files}
+        others = [name for name, value in state.items() if not isinstance(value, np.ndarray)]
+        if others:
+            raise ValueError(f"{others[0]} is no array")
+        return state
     except Exception as error:  # a damaged archive raises nearly anything
         raise InputError(
             f"{path} cannot be read as .npz ({error}); save it with numpy.savez, an array a tensor"

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command import run_command
 from records import create_events, create_record, create_speed_events, save_record
 
 from oneflow_bench.bench.record.events import BlockEvent, EvalEvent, SetupEvent
@@ -82,7 +83,7 @@ def compared(tmp_path_factory):
     ],
 )
 def test_every_command_has_help_with_an_example(command):
-    done = bench(*command, "--help")
+    done = run_command(*command, "--help")
     assert done.returncode == 0
     assert "\n  bench " + " ".join(command) in done.stdout
 
@@ -258,7 +259,7 @@ def test_a_worker_that_is_killed_is_exit_status_4_and_the_record_is_kept(tmp_pat
     ],
 )
 def test_bad_flags_are_one_sentence_and_nothing_is_written(tmp_path, arguments, words):
-    refused(bench("eager", *arguments, "--out", "run", cwd=tmp_path), *words)
+    refused(run_command("eager", *arguments, "--out", "run", cwd=tmp_path), *words)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -278,14 +279,13 @@ def test_damaged_data_are_one_sentence_and_nothing_is_written(tmp_path, damaged,
     else:
         where = raw.index(b"\xff\xd8\xff")
         part.write_bytes(raw[: where + 3] + b"\x00" * 300 + raw[where + 303 :])
-    done = bench("compare", "--data", damaged, "--out", tmp_path / "run")
-    refused(done, str(damaged))
+    refused(run_command("compare", "--data", damaged, "--out", tmp_path / "run"), str(damaged))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    refused(bench("eager", "--out", tmp_path / "file" / "run"), "cannot write", "--out")
+    refused(run_command("eager", "--out", tmp_path / "file" / "run"), "cannot write", "--out")
 
 
 @pytest.mark.oneflow
@@ -295,13 +295,15 @@ def test_cuda_where_there_is_none_is_refused(tmp_path):
 
 
 def test_records_that_cannot_be_read_or_compared_are_refused(tmp_path):
-    refused(bench("plot", tmp_path), "no record at")
-    refused(bench("compare", tmp_path), "two stored runs, BEFORE and AFTER", "one was given")
+    refused(run_command("plot", tmp_path), "no record at")
+    refused(run_command("compare", tmp_path), "two stored runs, BEFORE and AFTER", "one was given")
     for flag in (["--lr", "0.1"], ["--budget", "9"], ["--no-speed"]):
-        refused(bench("compare", tmp_path, tmp_path, *flag), f"{flag[0]} is for a new run")
-    refused(bench("compare", "--gate", "5%"), "--gate is for two stored runs")
+        refused(run_command("compare", tmp_path, tmp_path, *flag), f"{flag[0]} is for a new run")
+    refused(run_command("compare", "--gate", "5%"), "--gate is for two stored runs")
     run = save_record(create_record(create_events("eager")), tmp_path / "run")
-    refused(bench("compare", run, run), "one contender, eager, and nothing to compare it with")
+    refused(
+        run_command("compare", run, run), "one contender, eager, and nothing to compare it with"
+    )
 
 
 def test_before_and_after_are_compared_and_gated(tmp_path):
@@ -310,22 +312,22 @@ def test_before_and_after_are_compared_and_gated(tmp_path):
         speed = create_speed_events(0.1 * factor, 0.08 * factor, 0.1 * factor, 8)
         record = create_record(create_events("eager"), create_events("graph"), more=speed)
         runs.append(save_record(record, tmp_path / name))
-    done = bench("compare", *runs, "--gate", "5%", "--out", tmp_path / "out")
+    done = run_command("compare", *runs, "--gate", "5%", "--out", tmp_path / "out")
     assert done.returncode == 1 and "Gate: eager, graph became slower" in done.stdout
     stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert stored["slower"] == ["eager", "graph"] and (tmp_path / "out" / "report.md").exists()
     assert (tmp_path / "out" / "report.html").exists()
-    assert bench("compare", *runs).returncode == 0
-    assert bench("compare", *reversed(runs), "--gate", "5%").returncode == 0
+    assert run_command("compare", *runs).returncode == 0
+    assert run_command("compare", *reversed(runs), "--gate", "5%").returncode == 0
 
 
 def test_models_as_table_and_json():
-    rows = json.loads(bench("models", "vgg??", "--json").stdout)
+    rows = json.loads(run_command("models", "vgg??", "--json").stdout)
     assert len(rows) == 4 and rows[0]["num_params"] == 132_863_336
     assert rows[0]["num_macs"] == 7_609_090_048
-    listed = bench("models", "alexnet*").stdout
+    listed = run_command("models", "alexnet*").stdout
     assert "61,100,840" in listed and "MACs, M" in listed and "714.2" in listed
-    refused(bench("models", "no-such*"), "no model's name fits")
+    refused(run_command("models", "no-such*"), "no model's name fits")
 
 
 def test_data_make_import_and_inspect(tmp_path):
@@ -338,10 +340,14 @@ def test_data_make_import_and_inspect(tmp_path):
             for number in range(count):
                 Image.new("L", (40, 30), 40 * number).save(folder / f"{number}.png")
     out = tmp_path / "out"
-    done = bench("data", "import", "imagefolder", tmp_path / "pictures", "--out", out, "--parts", 2)
+    done = run_command(
+        "data", "import", "imagefolder", tmp_path / "pictures", "--out", out, "--parts", 2
+    )
     assert done.returncode == 0, done.stderr
-    described = json.loads(bench("data", "inspect", out, "--json").stdout)
+    described = json.loads(run_command("data", "inspect", out, "--json").stdout)
     assert described["problems"] == []
-    refused(bench("data", "import", "imagefolder", tmp_path / "pictures", "--out", out), str(out))
+    refused(
+        run_command("data", "import", "imagefolder", tmp_path / "pictures", "--out", out), str(out)
+    )
     (out / "train" / "part-00001").write_bytes(b"")
-    assert bench("data", "inspect", out).returncode == 2
+    assert run_command("data", "inspect", out).returncode == 2

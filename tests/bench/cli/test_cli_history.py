@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
+from command import run_command
 from histories import create_runs
 from records import save_record
 
@@ -14,13 +13,7 @@ from oneflow_bench.bench.tools.history import METRICS
 
 
 def bench_history(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "oneflow_bench", "history", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-    )
+    return run_command("history", *arguments, cwd=cwd)
 
 
 @pytest.fixture

@@ -134,6 +134,40 @@ def test_a_wrong_command_lists_the_right_ones(capsys):
     assert "no command foo" in said and all(name in said for name in cli.COMMANDS)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_first_imports_ends_in_a_sentence(tmp_path, number):
+    (tmp_path / "click.py").write_text(
+        "print('importing', flush=True)\nimport time; time.sleep(30)"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-m", "oneflow_bench", "models"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert running.stdout.readline() == "importing\n"
+    running.send_signal(number)
+    _, said = running.communicate(timeout=20)
+    assert (running.returncode, said) == (130, "ended by the user\n")
+
+
+def test_a_signal_during_a_later_import_waits_for_its_end(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('imported', flush=True)\n"
+    )
+    script = (
+        "import time\n"
+        "from oneflow_bench.bench.cli.failures import end_on_signals\n"
+        "end_on_signals()\n"
+        "try:\n    import slow; time.sleep(20)\n"
+        "except KeyboardInterrupt:\n    print('ended')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=20
+    )
+    assert done.stdout.split() == ["imported", "ended"], done.stderr
+
+
 def test_a_second_signal_does_not_disturb_the_end():
     program = (
         "import os, signal, time\n"

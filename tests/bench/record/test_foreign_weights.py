@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -109,3 +110,25 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "w.npz", w=np.zeros(10_000))
     with pytest.raises(InputError, match="unpacks to 80128 bytes and at most 1000"):
         checkpoint.read_state(tmp_path / "w.npz")
+
+
+def test_a_small_archive_that_unpacks_to_much_is_refused_and_a_large_one_is_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(foreign_weights, "UNSUSPICIOUS_BYTES", 100_000)
+    weights = np.random.RandomState(0).normal(size=20_000)
+    np.savez_compressed(tmp_path / "w.npz", w=weights)
+    np.testing.assert_array_equal(checkpoint.read_state(tmp_path / "w.npz")["w"], weights)
+    np.savez_compressed(tmp_path / "bomb.npz", w=np.zeros(200_000))
+    with pytest.raises(InputError, match="unpacks to 1600128 bytes and at most"):
+        checkpoint.read_state(tmp_path / "bomb.npz")
+
+
+def test_a_header_that_promises_too_much_and_a_member_that_is_no_array_are_refused(tmp_path):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (2305843009213693951,)}"
+    promised = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    for name, data, reason in (("w.npy", promised, "cannot be read"), ("w", b"x", "w is no array")):
+        with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+            archive.writestr(name, data)
+        with pytest.raises(InputError, match=reason):
+            checkpoint.read_state(tmp_path / "w.npz")

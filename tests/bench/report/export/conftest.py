@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from command import run_command
 from records import create_events, create_record, save_record
 
 
@@ -31,17 +32,8 @@ def run(record, tmp_path):
 
 @pytest.fixture
 def bench():
-    """The command line in a process of its own."""
-
-    def call(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "oneflow_bench", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return call
+    """The command line."""
+    return run_command
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from command import run_command
 
 
 def bench_doctor(*arguments):
@@ -27,14 +28,14 @@ def bare_python(tmp_path):
 
 
 def test_an_interpreter_without_oneflow_is_a_finding(bare_python):
-    done = bench_doctor("--python", bare_python)
+    done = run_command("doctor", "--python", bare_python)
     assert (done.returncode, done.stderr) == (1, "")
     assert "import oneflow fails: OneFlow is not installed there" in " ".join(done.stdout.split())
     assert "remedy: pip install oneflow==0.9.0" in done.stdout
 
 
 def test_json_says_the_same(bare_python):
-    done = bench_doctor("--python", bare_python, "--json", "--runtime", "stock")
+    done = run_command("doctor", "--python", bare_python, "--json", "--runtime", "stock")
     diagnosis = json.loads(done.stdout)
     checks = {check["name"]: check for check in diagnosis["checks"]}
     assert done.returncode == 1 and diagnosis["runtime"] == "stock"
@@ -53,7 +54,7 @@ def test_json_says_the_same(bare_python):
     ],
 )
 def test_bad_input_is_refused_with_status_2(arguments, said):
-    done = bench_doctor(*arguments)
+    done = run_command("doctor", *arguments)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 
 

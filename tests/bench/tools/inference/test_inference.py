@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from command import run_command
 from PIL import Image
 
 from oneflow_bench.bench.config import Contender
@@ -254,7 +255,7 @@ def test_bad_input_is_one_sentence(tmp_path, arguments, words):
         if "--load-checkpoint" in given
         else [*given, "--load-checkpoint", str(checkpoint(tmp_path))]
     )
-    done = bench("infer", *given)
+    done = run_command("infer", *given)
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import oneflow as flow
 import pytest
+from command import run_command
 from oneflow import nn
 
 from oneflow_bench.bench.tools.profile.layers import ALONE_REPEATS, profile_layers
@@ -243,7 +244,7 @@ def test_the_command_leaves_a_profile_a_picture_and_a_trace(tmp_path, mode):
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, arguments, words):
-    done = bench(*[argument.format(taken=tmp_path) for argument in arguments])
+    done = run_command("profile", *[argument.format(taken=tmp_path) for argument in arguments])
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
