@@ -40,6 +40,7 @@ def test_an_example_trains_and_evaluates(name, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.oneflow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_both_modes_agree_on_an_example(name, tmp_path):
