@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from .bench.cli.api import check, compare, load_run
     from .bench.parity.own.assertion import ParityError, assert_parity
     from .bench.parity.own.loop import Loop, assert_loop_parity
     from .bench.training_step import TrainingStep
@@ -17,6 +18,9 @@ __all__ = [
     "__version__",
     "assert_loop_parity",
     "assert_parity",
+    "check",
+    "compare",
+    "load_run",
 ]
 
 _OWN = ".bench.parity.own"
@@ -26,6 +30,7 @@ _MODULES = {
     "assert_loop_parity": f"{_OWN}.loop",
     "Loop": f"{_OWN}.loop",
     "TrainingStep": ".bench.training_step",
+    **dict.fromkeys(("check", "compare", "load_run"), ".bench.cli.api"),
 }
 
 

@@ -13,7 +13,7 @@ from oneflow import nn
 
 from oneflow_bench import TrainingStep
 
-BATCH_SIZE, LENGTH, WIDTH, CLASSES, MARGIN = 32, 10, 16, 3, 1.0
+BATCH_SIZE, LENGTH, WIDTH, CLASSES, MARGIN = 32, 6, 16, 2, 1.0
 
 
 class Pairs(NamedTuple):

@@ -268,7 +268,9 @@ def find_given_flag(allowed: Sequence[str]) -> Optional[str]:
 
 def find_given(names: Sequence[str]) -> Optional[str]:
     """The first flag of this call's command line that is among `names`, as it is typed."""
-    context = click.get_current_context()
+    context = click.get_current_context(silent=True)
+    if context is None:  # called from Python
+        return None
     for option in context.command.params:
         given = context.get_parameter_source(str(option.name))
         if (

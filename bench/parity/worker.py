@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional
 
 import numpy as np
 
-from ..config import Workload
+from ..config import STEP_DATA, Workload
 from ..record.checkpoint import digest_state, load_training_state
 from ..record.machine import read_peak_rss_bytes
 from ..worker.protocol import explained_refusal, main
 from ..worker.session import check_device, describe_environment
 from . import result as levels
-from .difference import move_clip_norm, move_learning_rate, move_weights
+from .difference import move_clip_norm, move_learning_rate, move_optimizer, move_weights
 from .tensors import STEPS, LayerCall, LayerRequest, Observer, SideRequest
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ParitySession:
 
         check_device(request.contender.device, flow.cuda.is_available())
         seed, workload = request.perturbation_seed, request.workload
-        if seed is not None:
+        if seed is not None and workload.data != STEP_DATA:
             workload = move_learning_rate(workload, seed)
         self._side = request.model_copy(update={"workload": workload})
         self._dataset = load_dataset(request.dataset) if request.dataset else None
@@ -82,7 +82,9 @@ class ParitySession:
             self._draws = self._draws or SeededDraws()  # when the model's modules are imported
             self._draws.restart_with(job.model)
         if self._side.perturbation_seed is not None:
-            move_clip_norm(job.optimizer, self._side.perturbation_seed)
+            # a step's own optimizer does not read the workload's rate
+            move = move_optimizer if workload.data == STEP_DATA else move_clip_norm
+            move(job.optimizer, self._side.perturbation_seed)
         return job
 
     def create_job(self, workload: Workload) -> Job:

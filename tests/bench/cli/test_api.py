@@ -1,0 +1,107 @@
+"""The commands as functions of Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import oneflow_bench as ob
+from oneflow_bench.bench.cli.api import _name_step
+from oneflow_bench.bench.errors import InputError, RecordError
+
+ROOT = Path(__file__).parents[3]
+
+SCRIPT = """
+import numpy as np
+from oneflow import nn
+
+import oneflow_bench as ob
+
+
+def create_batches(seed):
+    source = np.random.default_rng(seed)
+    while True:
+        x = source.normal(size=(8, 4)).astype(np.float32)
+        yield x, x.sum(1, keepdims=True)
+
+
+def compute_loss(model, batch):
+    error = model(batch[0]) - batch[1]
+    return (error * error).mean()
+
+
+def create_module():
+    return nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+
+
+if __name__ == "__main__":
+    step = ob.TrainingStep(
+        create_module=create_module, create_batches=create_batches, loss=compute_loss
+    )
+    checked = ob.check(step)
+    assert checked.parity == "identical", checked
+    assert checked.losses["eager"] == checked.losses["graph"] and len(checked.losses["graph"]) == 6
+    result = ob.compare(step, epochs=1, steps_per_epoch=6, budget_s=8, schedule="constant")
+    assert result.parity == "identical", result
+    assert result.verdict in ("faster", "slower", "equivalent", "inconclusive")
+    assert result.speedup.ratio > 0 and result.comparisons[0].speed.blocks > 0
+    assert {name: len(losses) for name, losses in result.losses.items()} == {
+        "eager": 6, "graph": 6,
+    }
+    assert (result.save("again/report") / "report.md").is_file()
+    print(result.folder)
+"""
+
+
+def test_a_stored_run_has_typed_attributes():
+    result = ob.load_run(ROOT / "results" / "example")
+    assert result.verdict in str(result) and result.parity in str(result)
+    assert result.speedup.low < result.speedup.ratio < result.speedup.high
+    eager, graph = result.losses.values()
+    assert len(eager) == len(graph) == result.comparisons[0].baseline.steps
+    assert result._repr_markdown_().startswith("# ")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(RecordError):
+        ob.load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, hint", [("budget", "did you mean budget_s"), ("data", "is no setting")]
+)
+def test_an_unknown_setting_is_refused_with_the_one_that_is_meant(name, hint):
+    with pytest.raises(InputError, match=f"{name}=3 was given and .*{hint}"):
+        ob.compare("my_file:gpt", **{name: 3})
+
+
+def test_another_object_is_refused():
+    with pytest.raises(InputError, match="a int was given and a TrainingStep"):
+        ob.check(3)
+
+
+def test_a_step_that_cannot_be_sent_is_told_with_its_line():
+    lock = threading.Lock()
+    step = ob.TrainingStep(dict, list, lambda model, batch: lock)
+    with pytest.raises(InputError, match=rf"{step.place} cannot be sent .*lock"), _name_step(step):
+        pass
+
+
+def test_settings_are_checked_as_flags_are():
+    with pytest.raises(InputError, match="--batch-size 4 cannot be used with a TrainingStep"):
+        ob.compare("my_file:gpt", batch_size=4)
+
+
+@pytest.mark.slow
+@pytest.mark.oneflow
+def test_a_step_of_a_script_is_checked_and_compared(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / done.stdout.strip().splitlines()[-1]
+    assert (folder / "report.md").is_file()

@@ -1,0 +1,62 @@
+"""Each file under examples/ is a training step that both modes train alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oneflow_bench.bench.config import STEP_DATA, Contender, Workload
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+
+def test_there_are_examples():
+    assert {"gpt", "siamese", "vae"} <= set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_says_how_it_is_run(name):
+    assert f"bench compare examples.{name}:{name}" in (ROOT / f"examples/{name}.py").read_text()
+
+
+@pytest.mark.oneflow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_trains_and_evaluates(name, monkeypatch):
+    from oneflow_bench.bench.training.job import create_job
+    from oneflow_bench.bench.training.modes import ModeSetting, create_mode
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    work = Workload(model=f"examples.{name}:{name}", data=STEP_DATA, batch_size=1)
+    job = create_job(work, None, 2, "cpu")
+    mode = create_mode(job, ModeSetting(work, Contender(name="eager", mode="eager"), 2))
+    losses = [float(mode.train_step()[0].numpy()) for _ in range(2)]
+    assert losses[0] != losses[1]
+    assert all(value.numel() == 1 for value in mode.eval_step()[0].values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.oneflow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_both_modes_agree_on_an_example(name, tmp_path):
+    bench = [sys.executable, "-m", "oneflow_bench"]
+    step = f"examples.{name}:{name}"
+
+    def run(*words):
+        done = subprocess.run([*bench, *words, "--json"], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    checked = run("check", step, "--out", str(tmp_path / "check"))
+    (model,) = checked["check"]["checks"]
+    assert model["model"] == step and model["verdict"] in ("identical", "equal within rounding")
+    budget = ("--epochs", "1", "--steps-per-epoch", "10", "--budget", "10")
+    compared = run("compare", step, *budget, "--out", str(tmp_path / "compare"))
+    assert compared["parity"] in ("identical", "equal within rounding")
+    assert compared["same_batches"] and compared["batches_by"] == "inputs"
+    assert compared["speed"]["blocks"] > 0
