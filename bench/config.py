@@ -6,12 +6,13 @@ documentation are made from them (`bench/plan/fields.py`). A flag, its field and
 
 from __future__ import annotations
 
-import math
+import re
 import sys
 from functools import partial
 from typing import Any, Dict, List, Literal, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing_extensions import Annotated
 
 SYNTHETIC_DATA = "synthetic"
 EMBEDDED_DATA = "embedded-digits"  # the dataset that comes with the suite
@@ -171,45 +172,6 @@ class Workload(_Frozen):
     )
 
 
-# the learning rate as a function of the step: what the record keeps and the pictures show. In the
-# worker OneFlow's schedulers set the rate; these are their formulas, tested against them
-def base_learning_rate(workload: Workload) -> float:
-    """`lr`, or `lr` * batch_size / 128 with `scale_lr` (linear scaling rule)."""
-    scale = workload.batch_size / SCALE_LR_BATCH if workload.scale_lr else 1.0
-    return workload.lr * scale
-
-
-def warmup_steps(workload: Workload, steps_per_epoch: int) -> int:
-    """Steps over which the rate rises from 0."""
-    return round(workload.warmup_epochs * steps_per_epoch)
-
-
-def learning_rate(workload: Workload, steps_per_epoch: int, step: int) -> float:
-    """Learning rate of `step` (from 0).
-
-    step: lr * gamma ** (step // step_size); multistep: lr * gamma ** (milestones passed);
-    cosine: lr / 2 * (1 + cos(pi * step / steps of the run)); constant: lr. During the warm-up the
-    rate rises linearly from 0 to the schedule's value at the end of the warm-up.
-    """
-    warmup = warmup_steps(workload, steps_per_epoch)
-    if step < warmup:
-        return _scheduled(workload, steps_per_epoch, warmup) * step / warmup
-    return _scheduled(workload, steps_per_epoch, step)
-
-
-def _scheduled(workload: Workload, steps_per_epoch: int, step: int) -> float:
-    lr = base_learning_rate(workload)
-    if workload.schedule == "step":
-        return float(lr * workload.lr_gamma ** (step // (workload.lr_step * steps_per_epoch)))
-    if workload.schedule == "multistep":
-        passed = sum(step >= epoch * steps_per_epoch for epoch in workload.lr_milestones)
-        return float(lr * workload.lr_gamma**passed)
-    if workload.schedule == "cosine":
-        total = workload.epochs * steps_per_epoch
-        return lr * 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
-    return lr
-
-
 class Contender(_Frozen):
     """One side of a comparison: how the workload is executed."""
 
@@ -264,6 +226,15 @@ def workload_of(workload: Workload, contender: Contender) -> Workload:
     return workload.model_copy(update=update)
 
 
+def _check_rule(rule: Any) -> Any:
+    if isinstance(rule, bool):  # of a record before schema 7
+        return "best,last,every:1" if rule else "none"
+    word = r"(best|last|every:[1-9]\d*)"
+    if not isinstance(rule, str) or not re.fullmatch(f"none|{word}(,{word})*", rule):
+        raise ValueError("give best, last and every:N, joined by commas, or none")
+    return rule
+
+
 class Measuring(_Frozen):
     """How the turns are taken. Times in seconds."""
 
@@ -274,8 +245,12 @@ class Measuring(_Frozen):
         1.0, gt=0, description="Length of a block that is aimed at, in seconds."
     )
     timeout_s: float = _measuring(600.0, "Longest wait for a worker's answer, in seconds.", gt=0)
-    keep_checkpoints: bool = Field(
-        False, description="Keep a checkpoint of each epoch and the best one."
+    log_every: int = _measuring(20, "Steps between two lines of the log.", metavar="STEPS", ge=1)
+    keep_checkpoints: Annotated[str, BeforeValidator(_check_rule)] = _measuring(
+        "none",
+        "Checkpoints to keep: best, last, every:N epochs, or none.",
+        shown="best,last in bench eager and bench graph, else {}",
+        metavar="best,last,every:N",
     )
 
     label: Optional[str] = _measuring(

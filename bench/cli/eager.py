@@ -14,7 +14,7 @@ from .run import run_one_mode
 @run_options
 @rank_options
 def eager(**flags: Any) -> int:
-    """Train and validate in eager mode. The run keeps the best checkpoint and one per epoch.
+    """Train and validate in eager mode. The run keeps the best and the last checkpoint.
 
     \b
     bench eager

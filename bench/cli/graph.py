@@ -14,7 +14,7 @@ from .run import run_one_mode
 @run_options
 @rank_options
 def graph(**flags: Any) -> int:
-    """Train and validate as compiled graphs. The run keeps the best checkpoint and one per epoch.
+    """Train and validate as compiled graphs. The run keeps the best and the last checkpoint.
 
     \b
     bench graph

@@ -117,6 +117,7 @@ _TRAINED = [one.name for one in list_settings(Workload) if one.heading and one.n
 run_options = decorated(
     _CONFIG,
     field_options([*_TRAINED, "resume", "device", "runtime", "block_steps", "timeout_s", "label"]),
+    field_options(["log_every", "keep_checkpoints"]),
     _OUT,
     _JSON,
 )

@@ -13,20 +13,23 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from ..errors import InputError
 from ..plan.resolve import is_unavailable
-from ..record.checkpoint import LAST_NAME, copy_checkpoint
+from ..record.checkpoint import keep_checkpoints
 from ..record.events import (
     BlockEvent,
     CheckpointEvent,
     Ended,
     EndEvent,
     EvalEvent,
+    RecordEvent,
+    ScoreEvent,
     SetupEvent,
+    Subject,
     TrainedBlock,
     Validated,
 )
 from ..record.run import RecordWriter
 from ..record.weight_difference import compare_weights
-from ..worker.messages import Launcher, Saved, SaveRequest, Setup, StepsRequest
+from ..worker.messages import EvalRequest, Launcher, Saved, SaveRequest, Setup, StepsRequest
 from .order import (
     WARMUP_STEPS,
     Observer,
@@ -35,9 +38,9 @@ from .order import (
     generate_orders,
     split_steps,
 )
+from .training_log import Tell, TrainingLog
 
 CHECKPOINTS = "checkpoints"
-BEST_NAME = "best.safetensors"
 INITIAL_WEIGHTS = "initial.safetensors"  # of the baseline, in the run's folder while they are read
 
 
@@ -51,6 +54,7 @@ class Runner:
         dataset: Optional[Path] = None,
         observe: Observer = lambda message, done, total: None,
         clock: Callable[[], float] = time.perf_counter,
+        tell: Tell = lambda line, kind: None,
     ) -> None:
         document = writer.document
         self._writer, self._document = writer, document
@@ -61,7 +65,7 @@ class Runner:
         self._orders = self._generate_orders()
         self._block = self._turn = self._done = 0
         self._step_time_s: Optional[float] = None
-        self._best: Dict[str, Tuple[float, int]] = {}  # accuracy and its epoch
+        self._log = TrainingLog(writer.folder, document, tell, clock)
 
     def _generate_orders(self) -> Iterator[List[str]]:
         return generate_orders([c.name for c in self._document.contenders], self._workload.seed)
@@ -75,12 +79,18 @@ class Runner:
                     self._train_block(epoch, kind, steps)
                 self._evaluate(epoch)
                 self._keep_weights(epoch)
+            self._score()
             for name in self._workers.keys:
                 ended = self._workers.ask(name, "end", Ended)
                 self._writer.append(EndEvent(contender=name, **dict(ended)))
             self._workers.close(gently=True)
         finally:
             self._workers.close()
+            self._log.close()
+
+    def _append(self, event: RecordEvent) -> None:
+        self._writer.append(event)
+        self._log.add(event)
 
     def _setup(self) -> None:
         by_name = {c.name: c for c in self._document.contenders}
@@ -102,7 +112,7 @@ class Runner:
                 self._leave_out(name, error)
                 continue
             drawn_by = None if given is None else baseline
-            self._writer.append(SetupEvent(contender=name, initial_weights=drawn_by, **dict(ready)))
+            self._append(SetupEvent(contender=name, initial_weights=drawn_by, **dict(ready)))
             if weights is not None and name == baseline:
                 self._workers.ask(name, "save", Saved, SaveRequest(path=str(weights)))
         if weights is not None:
@@ -155,7 +165,7 @@ class Runner:
             block = self._workers.ask(name, "train", TrainedBlock, StepsRequest(steps=steps))
             slowest = max(slowest, block.duration_s / steps)
             self._done += steps
-            self._writer.append(
+            self._append(
                 BlockEvent(
                     contender=name,
                     epoch=epoch,
@@ -174,23 +184,35 @@ class Runner:
     def _evaluate(self, epoch: int) -> None:
         for name in next(self._orders):
             self._show(f"epoch {epoch + 1}/{self._workload.epochs}, {name}: validation")
-            validated = self._workers.ask(name, "eval", Validated)
-            event = EvalEvent(contender=name, epoch=epoch, **dict(validated))
-            self._writer.append(event)
-            if event.accuracy > self._best.get(name, (-1.0, 0))[0]:
-                self._best[name] = event.accuracy, epoch
+            validated = self._workers.ask(name, "eval", Validated, EvalRequest())
+            self._append(EvalEvent(contender=name, epoch=epoch, **dict(validated)))
+
+    def _score(self) -> None:
+        """The accuracy on training images, and of a teacher, of what runs in one process."""
+        subjects: List[Subject] = ["train"]
+        if self._workload.teacher is not None:
+            subjects.append("teacher")
+        for one in self._document.contenders:
+            for subject in subjects if one.ranks == 1 else []:
+                self._show(f"{one.name}: accuracy of {subject}")
+                request = EvalRequest(subject=subject)
+                found = self._workers.ask(one.name, "eval", Validated, request)
+                self._append(ScoreEvent(contender=one.name, subject=subject, **dict(found)))
 
     def _keep_weights(self, epoch: int) -> None:
         """Save every contender's weights, compare them, and keep them if that was asked for."""
         baseline, *others = [contender.name for contender in self._document.contenders]
-        keep = self._measuring.keep_checkpoints
+        rule = self._measuring.keep_checkpoints
+        keep = rule != "none"
         if not others and not keep:
             return
         folder = self._writer.folder / CHECKPOINTS
         paths: Dict[str, Path] = {}
         digests: Dict[str, str] = {}
         for name in (baseline, *others):
-            path = paths[name] = folder / name / f"epoch-{epoch + 1:03d}.safetensors"
+            accuracy = self._log.accuracies[name][-1]
+            file = f"epoch-{epoch + 1:03d}-accuracy-{accuracy:.4f}.safetensors"
+            path = paths[name] = folder / name / file
             request = SaveRequest(path=str(path.resolve()), training=keep, epoch=epoch + 1)
             digests[name] = self._workers.ask(name, "save", Saved, request).digest
         for name in others:
@@ -202,9 +224,8 @@ class Runner:
             return
         for name, path in paths.items():
             self._writer.append(CheckpointEvent(contender=name, epoch=epoch, digest=digests[name]))
-            copy_checkpoint(path, LAST_NAME)
-            if self._best[name][1] == epoch:
-                copy_checkpoint(path, BEST_NAME)
+            best = self._document.start_epoch + self._log.find_best(name)
+            keep_checkpoints(path, rule, epoch, best)
 
     def _show(self, message: str) -> None:
         epochs = self._workload.epochs - self._document.start_epoch

@@ -110,6 +110,11 @@ class TimedBlock(RecordEvent):
     machine_busy_s: Optional[float] = None  # of the usable cores, by this process and all others
 
 
+# of a pass: the validation split, training images without augmentation, or the validation split
+# by the teacher
+Subject = Literal["validation", "train", "teacher"]
+
+
 class Validated(RecordEvent):
     """A worker's answer to `eval`."""
 
@@ -118,6 +123,16 @@ class Validated(RecordEvent):
     samples: AtLeastOne
     correct: Count
     loss: Optional[float]  # None where not finite
+
+    @model_validator(mode="after")
+    def _check_correct(self) -> Validated:
+        if self.correct > self.samples:
+            raise ValueError(f"{self.correct} of {self.samples} samples are correct")
+        return self
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.samples
 
 
 class Probed(RecordEvent):
@@ -165,15 +180,13 @@ class EvalEvent(Validated):
     contender: str
     epoch: Count
 
-    @model_validator(mode="after")
-    def _check_correct(self) -> EvalEvent:
-        if self.correct > self.samples:
-            raise ValueError(f"{self.correct} of {self.samples} samples are correct")
-        return self
 
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.samples
+class ScoreEvent(Validated):
+    """A pass after the training over other images, or of another model, than a validation's."""
+
+    event: Literal["score"] = "score"
+    contender: str
+    subject: Subject
 
 
 class ParametersEvent(RecordEvent):

@@ -25,6 +25,7 @@ from .events import (
     InterimAnalysisEvent,
     ParametersEvent,
     RecordEvent,
+    ScoreEvent,
     SetupEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
@@ -33,7 +34,7 @@ from .events import (
 
 Event = Annotated[
     Union[
-        SetupEvent, BlockEvent, EvalEvent, ParametersEvent, CheckpointEvent, EndEvent,
+        SetupEvent, BlockEvent, EvalEvent, ScoreEvent, ParametersEvent, CheckpointEvent, EndEvent,
         SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, InterimAnalysisEvent, ConditionsEvent,
     ],
     Field(discriminator="event"),

@@ -10,7 +10,14 @@ from pydantic import BaseModel, Field, SerializeAsAny
 
 from ..measure.parity_phase import find_obstacle, list_losses
 from ..parity.result import ModelCheck
-from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, SetupEvent
+from ..record.events import (
+    BlockEvent,
+    EndEvent,
+    EvalEvent,
+    ParametersEvent,
+    ScoreEvent,
+    SetupEvent,
+)
 from ..record.run import RunRecord
 from ..verdict.statistics import (
     BreakEven,
@@ -39,6 +46,9 @@ class ContenderSummary(BaseModel):
     first_loss: Optional[float]
     last_loss: Optional[float]
     accuracy: List[float]  # per epoch
+    best_epoch: Optional[int]  # of the best accuracy, from 1
+    train_accuracy: Optional[float]  # of training images without augmentation, after the training
+    teacher_accuracy: Optional[float]
     train_step_time_s: Optional[Summary]  # over the steady blocks
     eval_step_time_s: Optional[Summary]  # over the epochs' validation passes
     images_per_s: Optional[float]  # training, at the median step
@@ -65,6 +75,7 @@ class LossDifference(BaseModel):
 
     steps: int
     max_abs: float
+    min_abs: float
     mean_abs: float
     first_different_step: Optional[int]  # None: bitwise equal
     correlation: Optional[float]
@@ -81,6 +92,7 @@ class Comparison(BaseModel):
     batches_by: str  # images | labels | unknown: what the batches were told apart by
     loss: Optional[LossDifference]
     accuracy_difference: Optional[float]  # contender - baseline, last common epoch
+    accuracy_correlation: Optional[float]  # over the common epochs
     parameter_difference: List[ParametersEvent]  # per epoch
     parity: str  # identical | equal within rounding | different | inconclusive | not judged
     parity_reason: str
@@ -103,6 +115,7 @@ def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
     evals: List[EvalEvent] = record.of_kind(EvalEvent, name)
     setup: Optional[SetupEvent] = next(iter(record.of_kind(SetupEvent, name)), None)
     end: Optional[EndEvent] = next(iter(record.of_kind(EndEvent, name)), None)
+    scores = {e.subject: e.accuracy for e in record.of_kind(ScoreEvent, name)}
     losses = list_losses(blocks)
     steady = list(_steady(blocks).values())
     train = summarize(steady) if steady else None
@@ -116,6 +129,9 @@ def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
         accuracy=[e.accuracy for e in evals],
+        best_epoch=max(evals, key=lambda e: e.accuracy).epoch + 1 if evals else None,
+        train_accuracy=scores.get("train"),
+        teacher_accuracy=scores.get("teacher"),
         train_step_time_s=train,
         eval_step_time_s=summarize([e.duration_s / e.steps for e in evals]) if evals else None,
         images_per_s=document.workload.batch_size / train.median if train else None,
@@ -178,6 +194,7 @@ def compare_contenders(
         batches_by=batches_by,
         loss=loss,
         accuracy_difference=accuracies[-1][1] - accuracies[-1][0] if accuracies else None,
+        accuracy_correlation=correlation(*zip(*accuracies)) if len(accuracies) > 1 else None,
         parameter_difference=parameters,
         parity=parity[0],
         parity_reason=parity[1],
@@ -208,6 +225,7 @@ def compare_losses(
     return LossDifference(
         steps=steps,
         max_abs=float(differences.max()),
+        min_abs=float(differences.min()),
         mean_abs=float(differences.mean()),
         first_different_step=int(different.argmax()) if different.any() else None,
         correlation=correlation(*cast("Sequence[Sequence[float]]", (left[finite], right[finite]))),

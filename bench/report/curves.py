@@ -8,7 +8,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from ..record.events import BlockEvent
+from ..record.events import BlockEvent, EvalEvent
 from ..record.run import RunRecord
 
 COLUMNS = 1000  # of a line: the pixels of a picture
@@ -42,6 +42,28 @@ class Series:
         """NaN where not finite."""
         parts = [np.array(block.losses, dtype=float) for block in self.blocks]
         return np.concatenate([np.zeros(0), *parts])
+
+    @cached_property
+    def accuracies(self) -> Dict[int, float]:
+        """Of the validation split, from 0 to 1, by epoch from 1."""
+        return {e.epoch + 1: e.accuracy for e in self._evals}
+
+    @cached_property
+    def train_epoch_times_s(self) -> Dict[int, float]:
+        """The seconds of all train steps of an epoch, by epoch from 1."""
+        times: Dict[int, float] = {}
+        for block in self.blocks:
+            times[block.epoch + 1] = times.get(block.epoch + 1, 0.0) + block.duration_s
+        return times
+
+    @cached_property
+    def eval_epoch_times_s(self) -> Dict[int, float]:
+        """The seconds of a validation pass, by epoch from 1."""
+        return {e.epoch + 1: e.duration_s for e in self._evals}
+
+    @cached_property
+    def _evals(self) -> List[EvalEvent]:
+        return self.record.of_kind(EvalEvent, self.name)
 
     def subtract(self, reference: Series) -> Tuple[np.ndarray, np.ndarray]:
         """The common steps, and the absolute differences of their losses."""

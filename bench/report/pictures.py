@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -16,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from ..record.events import EvalEvent, ParametersEvent  # noqa: E402
+from ..record.events import ParametersEvent  # noqa: E402
 from ..record.run import RunRecord, replace_atomically  # noqa: E402
 from .curves import COLUMNS, Series, list_series, thin_line, thin_marks  # noqa: E402
 
@@ -72,16 +73,27 @@ def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
 
 
 def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
-    """Draw every picture into `folder`; the paths written. A partial record is drawn too."""
+    """Draw the pictures that have something to show into `folder`; the paths written.
+
+    A partial record is drawn too. One contender has no differences.
+    """
     series = list_series(records)
+    chosen = dict(_PICTURES)
+    if len(series) < 2:
+        del chosen["loss_difference"]
+    if not any(record.of_kind(ParametersEvent) for record in records):
+        del chosen["parameter_difference"]
     written: List[Path] = []
     with plt.rc_context(PICTURE_STYLE):
-        for name, draw in _PICTURES.items():
+        for name, draw in chosen.items():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)
             written += save_picture(figure, folder, name)
-        figure, grid = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
-        for axes, draw in zip(grid.flat, [*_PICTURES.values(), draw_facts]):
+        rows = len(chosen) // 2 + 1  # the last place is for the facts
+        figure, grid = plt.subplots(rows, 2, figsize=(14, 4.4 * rows), layout="constrained")
+        for axes in grid.flat[len(chosen) :]:
+            axes.axis("off")
+        for axes, draw in zip(grid.flat, [*chosen.values(), draw_facts]):
             draw(axes, series)
         job = records[0].document.workload
         size = f"batch size {job.batch_size}, {job.image_size} px"
@@ -147,13 +159,15 @@ def _reference(one: Series, series: List[Series]) -> Optional[Series]:
     return None if own[0].name == one.name else own[0]
 
 
-def draw_accuracy(axes: Any, series: List[Series]) -> None:
-    """Validation accuracy of every epoch."""
-    axes.set(title="Validation accuracy", xlabel="epoch", ylabel="accuracy (%)")
+def draw_epochs(
+    axes: Any, series: List[Series], title: str, unit: str, values: str, scale: float = 1.0
+) -> None:
+    """Values of every epoch; `values` is the attribute of a series that has them by epoch."""
+    axes.set(title=title, xlabel="epoch", ylabel=unit)
     for index, one in enumerate(series):
-        evals = one.record.of_kind(EvalEvent, one.name)
-        epochs, heights = [e.epoch + 1 for e in evals], [e.accuracy * 100 for e in evals]
-        _plot(axes, epochs, heights, one.label, choose_style(index, True))
+        found: Dict[int, float] = getattr(one, values)
+        heights = [scale * value for value in found.values()]
+        _plot(axes, list(found), heights, one.label, choose_style(index, True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)
 
@@ -204,9 +218,6 @@ def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
     axes.set(title="Parameter difference", xlabel="epoch", ylabel="difference after the epoch")
     found = {i: one.record.of_kind(ParametersEvent, one.name) for i, one in enumerate(series)}
     pairs = {index: events for index, events in found.items() if events}
-    if not pairs:
-        _say(axes, "no two contenders of one run")
-        return
     marks: List[float] = []
     for index, events in pairs.items():
         measures = {"max_abs": "largest element", "relative_l2": "relative L2 norm"}
@@ -277,7 +288,12 @@ def _legend(axes: Any) -> None:
 _PICTURES: Dict[str, Callable[[Any, List[Series]], None]] = {
     "loss": draw_loss,
     "loss_difference": draw_loss_difference,
-    "accuracy": draw_accuracy,
+    "accuracy": partial(draw_epochs, title="Validation accuracy", unit="accuracy (%)",
+                        values="accuracies", scale=100),
     "step_times": draw_step_times,
+    "train_epoch_times": partial(draw_epochs, title="Train epoch time", unit="time (s)",
+                                 values="train_epoch_times_s"),
+    "eval_epoch_times": partial(draw_epochs, title="Eval epoch time", unit="time (s)",
+                                values="eval_epoch_times_s"),
     "parameter_difference": draw_parameter_difference,
-}
+}  # fmt: skip

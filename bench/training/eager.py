@@ -11,6 +11,7 @@ from oneflow import nn
 
 from ..plan.graph_options import OptionValue
 from .clock import synchronize
+from .feeds import Feed
 from .job import Job
 from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
 from .oneflow_compat import clips_gradients
@@ -105,11 +106,15 @@ class EagerMode:
         restore_eager_state(job.optimizer, job.scheduler, job.model, state, step)
 
     def eval_step(self) -> EvalOutput:
-        job = self._job
-        job.model.eval()
-        with flow.no_grad():
-            images, labels = job.eval_feed.next_batch()
-            return job.model(images), labels
+        return predict(self._job.model, self._job.eval_feed)
+
+
+def predict(model: nn.Module, feed: Feed) -> EvalOutput:
+    """The forward pass of the feed's next batch."""
+    model.eval()
+    with flow.no_grad():
+        images, labels = feed.next_batch()
+        return model(images), labels
 
 
 def measure_step_parts(job: Job) -> Dict[str, float]:

@@ -46,6 +46,8 @@ ROOT = Path(__file__).resolve().parents[3]
         ("timeout_s", "--timeout", "a number above 0", "600"),
         ("budget_s", "--budget", "a number above 0", "60"),
         ("margin", "--margin", "a share such as 3% or 0.03", "1%"),
+        ("keep_checkpoints", "--keep-checkpoints", "a text",
+         "best,last in bench eager and bench graph, else none"),
         ("ranks", "--ranks", "a whole number at least 1", "1"),
     ],
 )  # fmt: skip

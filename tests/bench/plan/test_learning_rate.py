@@ -5,7 +5,8 @@ import itertools
 import oneflow as flow
 import pytest
 
-from oneflow_bench.bench.config import Workload, learning_rate
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.plan.lr_schedule import learning_rate
 from oneflow_bench.bench.training.optimizers import create_optimizer, create_scheduler
 
 STEPS = 7

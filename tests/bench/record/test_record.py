@@ -98,7 +98,7 @@ def test_samples_that_a_complete_run_lost_are_told(folder):
 
 def test_a_record_without_checksums_is_read_and_no_line_may_stand_twice(folder):
     document, samples = folder / "record.json", folder / "samples.jsonl"
-    document.write_text(document.read_text().replace('"schema_version": 6', '"schema_version": 5'))
+    document.write_text(document.read_text().replace('"schema_version": 7', '"schema_version": 5'))
     lines = [event.model_dump_json() + "\n" for event in create_events("eager", blocks=3)]
     samples.write_text("".join(lines))
     assert len(load_record(folder).events) == len(lines)
