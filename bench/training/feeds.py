@@ -14,7 +14,7 @@ import oneflow as flow
 from oneflow import nn
 
 from ...data import DatasetInfo, create_synthetic_batches, take_share
-from ...data.loader import SEEDS_PER_LOADER, JoinedLoader, OFRecordDataLoader
+from ...data.loader import SEEDS_PER_LOADER, JoinedLoader, PartLoader
 from ..config import SYNTHETIC_DATA, Workload
 from ..errors import InputError
 from .clock import synchronize
@@ -177,7 +177,7 @@ def _create_loader_feed(
     samples = [(share.train if train else share.val).num_samples for share in shares]
     batch_size = (workload.batch_size if train else workload.val_batch_size) // readers
     loaders = [
-        OFRecordDataLoader.from_dataset(
+        PartLoader.from_dataset(
             shares[reader],
             train=train,
             batch_size=batch_size,
