@@ -252,6 +252,11 @@ class Measuring(_Frozen):
         shown="best,last in bench eager and bench graph, else {}",
         metavar="best,last,every:N",
     )
+    parameter_difference: Literal["every-epoch", "every-step"] = _measuring(
+        "every-epoch",
+        "When to compare the parameters of the contenders. every-step makes blocks of one step and "
+        "saves all weights after each.",
+    )
 
     label: Optional[str] = _measuring(
         None, "Word for the run, by which bench history selects and splits.", metavar="WORD"

@@ -122,8 +122,8 @@ run_options = decorated(
     _JSON,
 )
 SPEED_FLAGS = ("budget_s", "until", "replicates", "margin", "equivalence")
-# the flags of the speed phase, which a comparison has unless it is turned off
-speed_options = field_options(["speed", *SPEED_FLAGS], {"speed": True})
+# the flags of a comparison, which has a speed phase unless it is turned off
+speed_options = field_options(["parameter_difference", "speed", *SPEED_FLAGS], {"speed": True})
 # the flags of a command that looks into one train step of a model
 step_options = decorated(
     field_options(

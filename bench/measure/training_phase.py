@@ -20,9 +20,11 @@ from ..record.events import (
     Ended,
     EndEvent,
     EvalEvent,
+    ParametersEvent,
     RecordEvent,
     ScoreEvent,
     SetupEvent,
+    StepParametersEvent,
     Subject,
     TrainedBlock,
     Validated,
@@ -41,6 +43,7 @@ from .order import (
 from .training_log import Tell, TrainingLog
 
 CHECKPOINTS = "checkpoints"
+STEP_WEIGHTS = "step-weights"  # a folder, while they are compared
 INITIAL_WEIGHTS = "initial.safetensors"  # of the baseline, in the run's folder while they are read
 
 
@@ -63,8 +66,9 @@ class Runner:
         self._workload, self._measuring = document.workload, document.measuring
         self._steps_per_epoch = document.steps_per_epoch
         self._orders = self._generate_orders()
-        self._block = self._turn = self._done = 0
+        self._block = self._turn = self._done = self._last_step = 0
         self._step_time_s: Optional[float] = None
+        self._every_step = self._measuring.parameter_difference == "every-step"
         self._log = TrainingLog(writer.folder, document, tell, clock)
 
     def _generate_orders(self) -> Iterator[List[str]]:
@@ -77,6 +81,8 @@ class Runner:
             for epoch in range(self._document.start_epoch, self._workload.epochs):
                 for kind, steps in self._plan_epoch(epoch):
                     self._train_block(epoch, kind, steps)
+                    if self._every_step:
+                        self._compare_step()
                 self._evaluate(epoch)
                 self._keep_weights(epoch)
             self._score()
@@ -142,6 +148,12 @@ class Runner:
     def _plan_epoch(self, epoch: int) -> Iterator[Tuple[str, int]]:
         """(kind, steps) of the blocks of an epoch; the run's first begins with the warm-up."""
         steps = self._steps_per_epoch
+        if self._every_step:
+            is_first = epoch == self._document.start_epoch
+            warm = 1 + WARMUP_STEPS if is_first else 0
+            for step in range(steps):
+                yield "first" if is_first and not step else "warmup" if step < warm else "steady", 1
+            return
         if epoch == self._document.start_epoch:
             yield "first", 1
             warmup = min(WARMUP_STEPS, steps - 1)
@@ -165,6 +177,7 @@ class Runner:
             block = self._workers.ask(name, "train", TrainedBlock, StepsRequest(steps=steps))
             slowest = max(slowest, block.duration_s / steps)
             self._done += steps
+            self._last_step = block.first_step + steps - 1
             self._append(
                 BlockEvent(
                     contender=name,
@@ -199,6 +212,21 @@ class Runner:
                 found = self._workers.ask(one.name, "eval", Validated, request)
                 self._append(ScoreEvent(contender=one.name, subject=subject, **dict(found)))
 
+    def _compare_step(self) -> None:
+        """Compare every contender's weights with the baseline's after a step."""
+        baseline, *others = [contender.name for contender in self._document.contenders]
+        folder = self._writer.folder / STEP_WEIGHTS
+        paths: Dict[str, Path] = {}
+        digests: Dict[str, str] = {}
+        for name in (baseline, *others):
+            paths[name] = folder / f"{name}.safetensors"
+            request = SaveRequest(path=str(paths[name].resolve()))
+            digests[name] = self._workers.ask(name, "save", Saved, request).digest
+        for name in others:
+            found = compare_weights(baseline, name, paths[baseline], paths[name], digests)
+            self._writer.append(StepParametersEvent(step=self._last_step, **dict(found)))
+        shutil.rmtree(folder)
+
     def _keep_weights(self, epoch: int) -> None:
         """Save every contender's weights, compare them, and keep them if that was asked for."""
         baseline, *others = [contender.name for contender in self._document.contenders]
@@ -216,9 +244,8 @@ class Runner:
             request = SaveRequest(path=str(path.resolve()), training=keep, epoch=epoch + 1)
             digests[name] = self._workers.ask(name, "save", Saved, request).digest
         for name in others:
-            self._writer.append(
-                compare_weights(epoch, baseline, name, paths[baseline], paths[name], digests)
-            )
+            found = compare_weights(baseline, name, paths[baseline], paths[name], digests)
+            self._writer.append(ParametersEvent(epoch=epoch, **dict(found)))
         if not keep:
             shutil.rmtree(folder)
             return

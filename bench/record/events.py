@@ -1,10 +1,8 @@
-"""Events of the speed phase, as they stand in a record's samples.
+"""Events as they stand in a record's samples.
 
-A *replicate* is one fresh process for each role: the baseline, the contender, and the control,
-which is the baseline's program a second time. Where there are several contenders, each has a
-process of the role `contender`, and all of them share the baseline's and the control's. Blocks of
-one replicate with one `pair` number were measured side by side; pairs 2 i and 2 i + 1 are an ABBA
-pair, in which the second visits all processes in the reverse order of the first.
+A *replicate* is a fresh process for each role: the baseline, each contender, and the control, which
+is the baseline's program again. Blocks of one replicate with one `pair` were measured side by side.
+Of pairs 2 i and 2 i + 1 the second visits all processes in the reverse order (ABBA).
 """
 
 from __future__ import annotations
@@ -110,8 +108,7 @@ class TimedBlock(RecordEvent):
     machine_busy_s: Optional[float] = None  # of the usable cores, by this process and all others
 
 
-# of a pass: the validation split, training images without augmentation, or the validation split
-# by the teacher
+# the validation split, training images as they are, or the validation split by the teacher
 Subject = Literal["validation", "train", "teacher"]
 
 
@@ -182,18 +179,16 @@ class EvalEvent(Validated):
 
 
 class ScoreEvent(Validated):
-    """A pass after the training over other images, or of another model, than a validation's."""
+    """A pass after the training that is no validation."""
 
     event: Literal["score"] = "score"
     contender: str
     subject: Subject
 
 
-class ParametersEvent(RecordEvent):
-    """Difference of the parameters and buffers of two contenders after an epoch."""
+class ParameterDifference(RecordEvent):
+    """Difference of the parameters and buffers of two contenders."""
 
-    event: Literal["parameters"] = "parameters"
-    epoch: Count
     baseline: str
     contender: str
     max_abs: Optional[float]  # None where not finite, in all three
@@ -201,6 +196,16 @@ class ParametersEvent(RecordEvent):
     relative_l2: Optional[float]  # ||contender - baseline|| / ||baseline||
     largest_in: str  # the tensor with the largest difference
     digests: Dict[str, str]
+
+
+class ParametersEvent(ParameterDifference):
+    event: Literal["parameters"] = "parameters"
+    epoch: Count  # after it
+
+
+class StepParametersEvent(ParameterDifference):
+    event: Literal["step_parameters"] = "step_parameters"
+    step: Count  # after it, from 0 over the run
 
 
 class CheckpointEvent(RecordEvent):
@@ -212,9 +217,7 @@ class CheckpointEvent(RecordEvent):
     digest: str  # sha256 over the parameters and buffers
 
 
-class EndEvent(Ended):
-    """A worker has ended in good order."""
-
+class EndEvent(Ended):  # in good order
     event: Literal["end"] = "end"
     contender: str
 

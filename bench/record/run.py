@@ -15,7 +15,7 @@ so that a run that is killed can be read up to the kill. Schema history:
     5   contenders of several ranks: their strategy, their cores, times and memory of each rank; a
         reference; batches of a contender's own; which strategies were not available
     6   a checksum in each line of samples, and the last one in the document; checkpoints as events
-    7   scores of training images and of a teacher; which checkpoints are kept, as words
+    7   scores of training images and a teacher; parameters after steps; kept checkpoints in words
 """
 
 from __future__ import annotations

@@ -30,11 +30,13 @@ from .events import (
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
+    StepParametersEvent,
 )
 
 Event = Annotated[
     Union[
-        SetupEvent, BlockEvent, EvalEvent, ScoreEvent, ParametersEvent, CheckpointEvent, EndEvent,
+        SetupEvent, BlockEvent, EvalEvent, ScoreEvent, ParametersEvent, StepParametersEvent,
+        CheckpointEvent, EndEvent,
         SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, InterimAnalysisEvent, ConditionsEvent,
     ],
     Field(discriminator="event"),

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from ..record.events import ParametersEvent  # noqa: E402
+from ..record.events import ParametersEvent, StepParametersEvent  # noqa: E402
 from ..record.run import RunRecord, replace_atomically  # noqa: E402
 from .curves import COLUMNS, Series, list_series, thin_line, thin_marks  # noqa: E402
 
@@ -211,33 +211,34 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
 
 
 def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
-    """Difference of the parameters after every epoch, log scale.
+    """Difference of the parameters after every epoch, or every step where recorded, log scale.
 
     Of one contender the largest element and the relative norm, of several the largest alone.
     """
-    axes.set(title="Parameter difference", xlabel="epoch", ylabel="difference after the epoch")
-    found = {i: one.record.of_kind(ParametersEvent, one.name) for i, one in enumerate(series)}
-    pairs = {index: events for index, events in found.items() if events}
+    by_step = any(one.record.of_kind(StepParametersEvent) for one in series)
+    kind, place = (StepParametersEvent, "step") if by_step else (ParametersEvent, "epoch")
+    axes.set(title="Parameter difference", xlabel=place, ylabel=f"difference after the {place}")
+    found = enumerate(one.record.of_kind(kind, one.name) for one in series)
+    pairs = {index: events for index, events in found if events}
     marks: List[float] = []
     for index, events in pairs.items():
         measures = {"max_abs": "largest element", "relative_l2": "relative L2 norm"}
         if len(pairs) > 1:
             measures = {"max_abs": f"{series[index].label}: largest element"}
         for shift, (measure, label) in enumerate(measures.items()):
-            points = {e.epoch + 1: getattr(e, measure) for e in events if getattr(e, measure)}
-            marks += points.values()
-            _plot(
-                axes, list(points), list(points.values()), label, choose_style(index + shift, True)
-            )
-    epochs = {(id(series[i].record), e.epoch) for i, events in pairs.items() for e in events}
-    axes.set_xlim(0.5, max(epoch for _, epoch in epochs) + 1.5)
+            shown = {getattr(e, place) + 1: size for e in events if (size := getattr(e, measure))}
+            marks += shown.values()
+            style = choose_style(index + shift, not by_step or len(shown) == 1)
+            _plot(axes, list(shown), list(shown.values()), label, style)
+    places = {(i, getattr(e, place)) for i, events in pairs.items() for e in events}
+    axes.set_xlim(0.5, max(at for _, at in places) + 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if marks:
-        axes.set_title("Parameter difference (epochs without a mark are bitwise equal)")
+        axes.set_title(f"Parameter difference ({place}s without a mark are bitwise equal)")
         _scale_by_decades(axes, marks)
         _legend(axes)
     else:
-        _say(axes, f"bitwise equal after each of {len(epochs)} epochs")
+        _say(axes, f"bitwise equal after each of {len({at for _, at in places})} {place}s")
 
 
 def draw_facts(axes: Any, series: List[Series]) -> None:

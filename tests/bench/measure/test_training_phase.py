@@ -9,7 +9,7 @@ from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.bench.measure.execution import keep_record
-from oneflow_bench.bench.measure.training_phase import INITIAL_WEIGHTS, Runner
+from oneflow_bench.bench.measure.training_phase import INITIAL_WEIGHTS, STEP_WEIGHTS, Runner
 from oneflow_bench.bench.record.events import (
     BlockEvent,
     EndEvent,
@@ -17,6 +17,7 @@ from oneflow_bench.bench.record.events import (
     ParametersEvent,
     ScoreEvent,
     SetupEvent,
+    StepParametersEvent,
 )
 from oneflow_bench.bench.record.run import load_record
 
@@ -87,6 +88,20 @@ def test_parameter_difference_is_recorded_each_epoch_and_weights_are_not_kept(tm
     assert [e.max_abs for e in events] == [0.5, 0.5]
     assert events[0].largest_in == "w"
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_parameters_are_compared_after_every_step_where_asked_for(tmp_path, turns):
+    runner, _ = run(
+        tmp_path / "run", turns, {"graph": {"weight": 1.5}}, parameter_difference="every-step"
+    )
+    runner.run()
+    record = load_record(tmp_path / "run")
+    found = record.of_kind(StepParametersEvent)
+    assert [(e.step, e.max_abs) for e in found] == [(s, 0.5) for s in range(2 * STEPS_PER_EPOCH)]
+    kinds = [block.kind for block in record.of_kind(BlockEvent, "graph")]
+    assert kinds == ["first", *["warmup"] * 4, *["steady"] * (2 * STEPS_PER_EPOCH - 5)]
+    assert len(record.of_kind(ParametersEvent)) == 2
+    assert not (tmp_path / "run" / STEP_WEIGHTS).exists()
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ from matplotlib.text import Text
 from PIL import Image
 from records import create_events, create_record
 
+from oneflow_bench.bench.record.events import StepParametersEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.curves import list_series
 from oneflow_bench.bench.report.pictures import (
     choose_style,
     draw_loss_difference,
+    draw_parameter_difference,
     plt,
     render_pictures,
     save_picture,
@@ -88,15 +90,27 @@ def texts_of(record):
     return texts
 
 
-def test_one_contender_has_no_blank_pictures(tmp_path):
-    written = render_pictures([create_record(create_events("eager"))], tmp_path)
+@pytest.mark.parametrize("length", [0, 1, 2, 40])
+def test_partial_and_single_records_are_drawn_without_differences(tmp_path, length):
+    whole = create_record(create_events("eager"))
+    written = render_pictures([RunRecord(whole.document, whole.events[:length])], tmp_path)
     assert {path.stem for path in written} == {*NAMES} - {"loss_difference", "parameter_difference"}
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 40])
-def test_partial_and_single_records_are_drawn(tmp_path, length):
-    whole = create_record(create_events("eager"))
-    assert render_pictures([RunRecord(whole.document, whole.events[:length])], tmp_path)
+def test_the_parameter_difference_of_every_step_replaces_that_of_every_epoch():
+    steps = [
+        StepParametersEvent(
+            step=step, baseline="eager", contender="graph", max_abs=1e-8, mean_abs=1e-9,
+            relative_l2=1e-9, largest_in="w", digests={},
+        )
+        for step in range(40)
+    ]  # fmt: skip
+    record = create_record(create_events("eager"), create_events("graph"), more=steps)
+    figure, axes = plt.subplots()
+    draw_parameter_difference(axes, list_series([record]))
+    assert [line.get_xdata().tolist() for line in axes.lines] == 2 * [list(range(1, 41))]
+    assert axes.get_xlabel() == "step"
+    plt.close(figure)
 
 
 def test_contenders_of_several_runs_carry_the_runs_name():
