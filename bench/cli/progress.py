@@ -55,7 +55,7 @@ class ProgressBar(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         """The status above the bar."""
         if self._status:
-            yield Text(self._status, no_wrap=True, overflow="ellipsis")
+            yield Text(self._status)
         yield from super().get_renderables()
 
     def seconds(self, message: str, done: int, total: int) -> None:
@@ -64,7 +64,7 @@ class ProgressBar(Progress):
 
     def tell(self, line: str, kind: Kind) -> None:
         """Show a line of a training above the bar until the next one; print what stays."""
-        self._status = line
+        self._status = "" if kind == "epoch" else line
         if kind == "epoch" or (self.disable and kind == "step"):
             self.print_line(line)
 
