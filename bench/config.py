@@ -6,11 +6,13 @@ documentation are made from them (`bench/plan/fields.py`). A flag, its field and
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from typing import Any, Dict, List, Literal, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing_extensions import Annotated
 
 SYNTHETIC_DATA = "synthetic"
 EMBEDDED_DATA = "embedded-digits"  # the dataset that comes with the suite
@@ -180,17 +182,6 @@ class Workload(_Frozen):
     )
 
 
-def base_learning_rate(workload: Workload) -> float:
-    """`lr`, or `lr` * batch_size / 128 with `scale_lr` (linear scaling rule)."""
-    scale = workload.batch_size / SCALE_LR_BATCH if workload.scale_lr else 1.0
-    return workload.lr * scale
-
-
-def warmup_steps(workload: Workload, steps_per_epoch: int) -> int:
-    """Steps over which the rate rises from 0."""
-    return round(workload.warmup_epochs * steps_per_epoch)
-
-
 class Contender(_Frozen):
     """One side of a comparison: how the workload is executed."""
 
@@ -245,6 +236,15 @@ def workload_of(workload: Workload, contender: Contender) -> Workload:
     return workload.model_copy(update=update)
 
 
+def _check_rule(rule: Any) -> Any:
+    if isinstance(rule, bool):  # of a record before schema 7
+        return "best,last,every:1" if rule else "none"
+    word = r"(best|last|every:[1-9]\d*)"
+    if not isinstance(rule, str) or not re.fullmatch(f"none|{word}(,{word})*", rule):
+        raise ValueError("give best, last and every:N, joined by commas, or none")
+    return rule
+
+
 class Measuring(_Frozen):
     """How the turns are taken. Times in seconds."""
 
@@ -255,8 +255,17 @@ class Measuring(_Frozen):
         1.0, gt=0, description="Length of a block that is aimed at, in seconds."
     )
     timeout_s: float = _measuring(600.0, "Longest wait for a worker's answer, in seconds.", gt=0)
-    keep_checkpoints: bool = Field(
-        False, description="Keep a checkpoint of each epoch and the best one."
+    log_every: int = _measuring(20, "Steps between two lines of the log.", metavar="STEPS", ge=1)
+    keep_checkpoints: Annotated[str, BeforeValidator(_check_rule)] = _measuring(
+        "none",
+        "Checkpoints to keep: best, last, every:N epochs, or none.",
+        shown="best,last in bench eager and bench graph, else {}",
+        metavar="best,last,every:N",
+    )
+    parameter_difference: Literal["every-epoch", "every-step"] = _measuring(
+        "every-epoch",
+        "When to compare the parameters of the contenders. every-step makes blocks of one step and "
+        "saves all weights after each.",
     )
 
     label: Optional[str] = _measuring(

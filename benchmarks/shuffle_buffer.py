@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from oneflow_bench.data import Description, Sample, write_dataset
-from oneflow_bench.data.loader import OFRecordDataLoader, default_shuffle_buffer
+from oneflow_bench.data.loader import PartLoader, default_shuffle_buffer
 
 SAMPLES = 1437
 BATCH_SIZE = 32
@@ -42,7 +42,7 @@ def write_numbered(root: Path) -> Path:
 
 def read_epochs(folder: Path, buffer: int) -> List[np.ndarray]:
     """The numbers read, cut into epochs of `SAMPLES` draws each."""
-    loader = OFRecordDataLoader(
+    loader = PartLoader(
         folder,
         batch_size=BATCH_SIZE,
         image_size=JPEG_SIZE,

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
 from .importers import import_imagefolder, make_digits
-from .index import DatasetInfo, SplitInfo, default_dataset_path, load_dataset
+from .index import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DatasetInfo,
+    SplitInfo,
+    default_dataset_path,
+    load_dataset,
+)
 from .inputs import InputScale, find_pictures, imagenet_names, load_labels, read_picture
 from .resharding import reshard_dataset
 from .rewriting import (
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
     from .loader import OFRecordDataLoader
 
 __all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "DataError",
     "DatasetInfo",
     "Description",

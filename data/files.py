@@ -7,7 +7,9 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Tuple
+from typing import BinaryIO, Tuple, Union
+
+AnyPath = Union[str, "os.PathLike[str]"]
 
 
 def open_regular(path: Path) -> BinaryIO:

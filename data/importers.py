@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import DataError
+from .files import AnyPath
 from .index import DatasetInfo, Progress, RecordCounter, find_split_folder
 from .pictures import (
     DEFAULT_QUALITY,
@@ -35,14 +36,13 @@ from .pictures import (
 )
 from .writer import Description, Sample, check_target, write_dataset
 
-_SHUFFLE_SEED = 0
 _CHUNK = 64
 _CHUNKS_PER_WORKER = 2  # under way; bounds memory
 _PR_SET_PDEATHSIG = 1
 _DIGIT_SIDE = 32
 _DIGIT_PARTS = 2
 _LEVELS = 16
-_SPLIT_SEED = 1797
+_SHUFFLE_SEED, _SPLIT_SEED = 0, 1797
 _VAL_SHARE = 0.2
 _SOURCE = (
     "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine Learning "
@@ -56,8 +56,8 @@ Note = Callable[[str], None]
 
 
 def import_imagefolder(
-    folder: Path,
-    out_dir: Path,
+    folder: AnyPath,
+    out_dir: AnyPath,
     parts: int = 4,
     workers: Optional[int] = None,
     quality: int = DEFAULT_QUALITY,
@@ -239,7 +239,7 @@ def _list_files(folder: Path) -> List[str]:
     return sorted(found, key=lambda path: path.split(os.sep))
 
 
-def make_digits(out_dir: Path, on_progress: Optional[Progress] = None) -> DatasetInfo:
+def make_digits(out_dir: AnyPath, on_progress: Optional[Progress] = None) -> DatasetInfo:
     """Write the digits to `out_dir`: 32 x 32 RGB JPEGs, 1,438 to train on and 359 to validate.
 
     The split is stratified and fixed, and the files are the same bytes each time (with the Pillow

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Counter, Dict, List, Mapping, Optional, Tuple
 
 from .errors import DataError
-from .files import digest_file, read_regular
+from .files import AnyPath, digest_file, read_regular
 from .ofrecord_file import count_records
 
 SCHEMA_VERSION = 1
@@ -154,7 +154,7 @@ def default_dataset_path() -> Path:
     return Path(__file__).resolve().parent / "digits"
 
 
-def load_dataset(path: Path) -> DatasetInfo:
+def load_dataset(path: AnyPath) -> DatasetInfo:
     """Read the index, or count the records if there is none; looks at no image.
 
     Raises DataError for a missing or empty folder, a missing split or part file, a bad index.

@@ -6,13 +6,14 @@ import glob
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
 
 from .errors import DataError
-from .files import read_regular
+from .files import AnyPath, read_regular
+from .index import IMAGENET_MEAN, IMAGENET_STD, RESIZE_RATIO
 from .pictures import MAX_BYTES, convert_to_rgb, is_picture, open_picture, reading
 
 _MAX_LABEL_BYTES = 1 << 24
@@ -24,11 +25,12 @@ def imagenet_names() -> Tuple[str, ...]:
     return tuple(json.loads(_IMAGENET_FILE.read_text(encoding="utf-8"))["classes"])
 
 
-def load_labels(path: Path) -> Tuple[str, ...]:
+def load_labels(path: AnyPath) -> Tuple[str, ...]:
     """Names from a text file, one a line in the order of the labels, or a JSON list of them.
 
     Raises DataError for a file that cannot be read or holds no names.
     """
+    path = Path(path)
     try:
         text = read_regular(path, _MAX_LABEL_BYTES).decode("utf-8-sig")
         names = json.loads(text) if path.suffix == ".json" else text.splitlines()
@@ -61,7 +63,7 @@ class InputScale:
     resize_ratio: float
 
 
-def find_pictures(sources: Sequence[str]) -> List[Path]:
+def find_pictures(sources: Sequence[AnyPath]) -> List[Path]:
     """Files that the arguments name: files as they are, pictures of a folder, matches of a pattern.
 
     A folder gives the files whose suffix is a picture's, in the order of their names. Raises
@@ -78,7 +80,7 @@ def find_pictures(sources: Sequence[str]) -> List[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            matches = sorted(Path(p) for p in glob.glob(source, recursive=True))
+            matches = sorted(Path(p) for p in glob.glob(str(source), recursive=True))
             files = [match for match in matches if match.is_file()]
             if not files:
                 raise DataError(f"{source} is no file and no pattern that matches one")
@@ -86,8 +88,14 @@ def find_pictures(sources: Sequence[str]) -> List[Path]:
     return found
 
 
-def read_picture(path: Path, scale: InputScale) -> np.ndarray:
-    """The picture as float32 (3, S, S), normalised. Raises DataError if it is none."""
+def read_picture(path: AnyPath, size: Union[int, InputScale]) -> np.ndarray:
+    """The picture as float32 (3, S, S), normalised; `size` is S, for a model of ImageNet.
+
+    Raises DataError if it is none.
+    """
+    path, scale = Path(path), size
+    if not isinstance(scale, InputScale):
+        scale = InputScale(scale, IMAGENET_MEAN, IMAGENET_STD, RESIZE_RATIO)
     with reading(path):
         image = convert_to_rgb(open_picture(read_regular(path, MAX_BYTES)))
     size = scale.image_size

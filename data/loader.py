@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import oneflow as flow
 from oneflow import nn
 
+from .errors import DataError
+from .files import AnyPath
 from .index import RESIZE_RATIO, DatasetInfo
 from .ofrecord_file import IMAGE_KEY, LABEL_KEY
+from .validate import validate_dataset
 
 # the buffer as a share of the split; docs/data.md has its measured effect on an epoch
 SHUFFLE_SHARE = 8
@@ -18,7 +21,7 @@ _CROP_SEED_OFFSET, _FLIP_SEED_OFFSET = 1, 2
 SEEDS_PER_LOADER = 3  # the reader's own, and the two above
 
 
-class OFRecordDataLoader(nn.Module):
+class PartLoader(nn.Module):
     """Batches of a folder of OFRecord part files, without end.
 
     `loader()` gives (images float32 (B, 3, S, S), labels int32 (B,)), the images normalised per
@@ -88,26 +91,13 @@ class OFRecordDataLoader(nn.Module):
             color_space="RGB", crop_h=crop, crop_w=crop, mean=list(mean), std=list(std)
         )
 
-    @classmethod
+    @staticmethod
     def from_dataset(
-        cls, dataset: DatasetInfo, *, train: bool, batch_size: int, image_size: int, seed: int
-    ) -> OFRecordDataLoader:
+        dataset: DatasetInfo, *, train: bool, batch_size: int, image_size: int, seed: int
+    ) -> PartLoader:
         """The loader of one split, with the dataset's own statistics and augmentation."""
-        split = dataset.train if train else dataset.val
-        return cls(
-            split.folder,
-            batch_size=batch_size,
-            image_size=image_size,
-            train=train,
-            mean=dataset.mean,
-            std=dataset.std,
-            num_parts=len(split.part_files),
-            num_samples=split.num_samples,
-            seed=seed,
-            random_crop=dataset.random_crop,
-            horizontal_flip=dataset.horizontal_flip,
-            part_name_suffix_length=split.part_name_suffix_length,
-        )
+        sizes: Dict[str, Any] = {"batch_size": batch_size, "image_size": image_size, "seed": seed}
+        return PartLoader(**_describe_split(dataset, train), **sizes)
 
     def __len__(self) -> int:
         """Batches an epoch: whole ones in training, enough to hold every sample in validation."""
@@ -134,10 +124,59 @@ class OFRecordDataLoader(nn.Module):
         return self.normalise(images, mirror), labels
 
 
+class OFRecordDataLoader(PartLoader):
+    """A split of a dataset, with the arguments that OneFlow's training scripts use.
+
+    `mode` is train or val. The dataset at `ofrecord_root` is validated first, and a `dataset_size`
+    must be the number of images in the split. Raises DataError as `validate_dataset`, and for
+    another size or mode.
+    """
+
+    def __init__(
+        self,
+        ofrecord_root: AnyPath = "./ofrecord",
+        mode: str = "train",
+        dataset_size: Optional[int] = None,
+        batch_size: int = 1,
+        *,
+        image_size: int = 224,
+        seed: int = 0,
+    ) -> None:
+        if mode not in ("train", "val"):
+            raise DataError(f"mode {mode!r} is no split of a dataset; give 'train' or 'val'")
+        dataset = validate_dataset(ofrecord_root, image_size=image_size, batch_size=1)
+        described = _describe_split(dataset, mode == "train")
+        found = described["num_samples"]
+        if dataset_size not in (None, found):
+            raise DataError(
+                f"dataset_size {dataset_size} was given and {described['part_folder']} holds "
+                f"{found} images; give {found}, or leave it out"
+            )
+        if not 1 <= batch_size <= found:
+            raise DataError(f"batch_size {batch_size} does not fit; give 1 to {found} images")
+        super().__init__(batch_size=batch_size, image_size=image_size, seed=seed, **described)
+
+
+def _describe_split(dataset: DatasetInfo, train: bool) -> Dict[str, Any]:
+    """The arguments of a `PartLoader` that the dataset knows."""
+    split = dataset.train if train else dataset.val
+    return {
+        "part_folder": split.folder,
+        "train": train,
+        "mean": dataset.mean,
+        "std": dataset.std,
+        "num_parts": len(split.part_files),
+        "num_samples": split.num_samples,
+        "random_crop": dataset.random_crop,
+        "horizontal_flip": dataset.horizontal_flip,
+        "part_name_suffix_length": split.part_name_suffix_length,
+    }
+
+
 class JoinedLoader(nn.Module):
     """The batches of several loaders, joined along axis 0 in their order, as one loader's."""
 
-    def __init__(self, loaders: Sequence[OFRecordDataLoader]) -> None:
+    def __init__(self, loaders: Sequence[PartLoader]) -> None:
         super().__init__()
         self.loaders = nn.ModuleList(loaders)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from .errors import DataError
+from .files import AnyPath
 from .index import Progress, RecordCounter, SplitInfo, load_dataset, read_index, save_index
 from .ofrecord_file import (
     PartWriter,
@@ -26,9 +27,9 @@ _OPEN_PARTS = 256
 
 
 def reshard_dataset(
-    path: Path,
+    path: AnyPath,
     parts: int,
-    out_dir: Path,
+    out_dir: AnyPath,
     on_progress: Optional[StageProgress] = None,
     label_base: int = 0,
 ) -> Dict[str, Any]:
@@ -44,6 +45,7 @@ def reshard_dataset(
     a target that is not empty or lies in `path`, less than one part, more parts than samples, a
     label below `label_base`, an index beside it, and all that `validate_dataset` refuses.
     """
+    path, out_dir = Path(path), Path(out_dir)
     check_target(out_dir, path)
     if parts < 1:
         raise DataError(f"{parts} part files cannot hold a dataset; give --parts 1 or more")

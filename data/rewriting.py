@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from .errors import DataError
+from .files import AnyPath
 from .index import (
     INDEX_NAME,
     DatasetInfo,
@@ -44,7 +45,7 @@ def count_subset(class_counts: Sequence[int], percent: float) -> List[int]:
     return [max(1, int(count * percent / 100)) if count else 0 for count in class_counts]
 
 
-def write_subset(dataset: DatasetInfo, percent: float, seed: int, out_dir: Path) -> DatasetInfo:
+def write_subset(dataset: DatasetInfo, percent: float, seed: int, out_dir: AnyPath) -> DatasetInfo:
     """Write a dataset whose training split is `percent` of that of `dataset`.
 
     The samples of each class are drawn from `seed`, so that the classes keep their shares. Samples
@@ -139,7 +140,7 @@ def _refusal(dataset: DatasetInfo, split: SplitInfo, ranks: int) -> str:
     return f"{wanted}; run bench data reshard {root} --parts {ranks} --out DIR and use DIR instead"
 
 
-def share_dataset(dataset: DatasetInfo, readers: int, out_dir: Path) -> DatasetInfo:
+def share_dataset(dataset: DatasetInfo, readers: int, out_dir: AnyPath) -> DatasetInfo:
     """Write a folder of links: to the dataset, and to the part files of each of `readers` readers.
 
     The dataset must have been validated. Raises DataError for part files that the readers cannot

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .errors import DataError
+from .files import AnyPath
 from .index import (
     DatasetInfo,
     PartInfo,
@@ -33,7 +34,7 @@ _CHUNK_BYTES = 1 << 20
 MAX_LABEL = 999_999  # a model has an output for each label up to the largest
 
 
-def inspect_dataset(path: Path, scan: bool = True) -> Dict[str, Any]:
+def inspect_dataset(path: AnyPath, scan: bool = True) -> Dict[str, Any]:
     """A description ready for JSON: counts, image sizes, checksums, and `problems` (sentences).
 
     Without `scan` it is that of the index, which must be there. Raises DataError if the folder is
@@ -113,7 +114,7 @@ def _counts_by_name(totals: SampleTotals, dataset: DatasetInfo) -> Dict[str, int
 
 
 def validate_dataset(
-    path: Path,
+    path: AnyPath,
     *,
     num_classes: Optional[int] = None,
     image_size: int,

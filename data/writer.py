@@ -28,6 +28,7 @@ from typing import (
 )
 
 from .errors import DataError
+from .files import AnyPath
 from .index import (
     SCHEMA_VERSION,
     DatasetInfo,
@@ -83,7 +84,7 @@ class _PixelTotals(SampleTotals):
 
 
 def write_dataset(
-    out_dir: Path,
+    out_dir: AnyPath,
     description: Description,
     splits: Mapping[str, Iterable[Sample]],
     parts: int = 2,

@@ -62,16 +62,18 @@ def get_model_spec(name: str) -> ModelSpec:
     )
 
 
-def create_model(name: str, num_classes: int = 1000, **arguments: Any) -> Any:
-    """A new `oneflow.nn.Module` with `num_classes` outputs.
+def create_model(name: str, num_classes: Optional[int] = None, **arguments: Any) -> Any:
+    """A new `oneflow.nn.Module` with `num_classes` outputs, by default the model's own number.
 
     `name` is registered, or `package.module:factory`, looked for in the current folder too; the
-    factory is called with `num_classes` and `arguments`. Raises UnknownModelError and
+    factory is called with `num_classes`, if given, and `arguments`. Raises UnknownModelError and
     OwnCodeError.
     """
     if ":" in name:
-        return _create_own_model(name, num_classes, arguments)
-    return _find_factory(name)(num_classes=num_classes, **arguments)
+        given = {} if num_classes is None else {"num_classes": num_classes}
+        return _create_own_model(name, {**given, **arguments})
+    classes = get_model_spec(name).num_classes if num_classes is None else num_classes
+    return find_factory(name)(num_classes=classes, **arguments)
 
 
 def list_arguments(name: str) -> Dict[str, Any]:
@@ -79,24 +81,25 @@ def list_arguments(name: str) -> Dict[str, Any]:
 
     Imports OneFlow.
     """
-    parameters = inspect.signature(_find_factory(name)).parameters.values()
+    parameters = inspect.signature(find_factory(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.name != "num_classes"}
 
 
-def _find_factory(name: str) -> Callable[..., Any]:
+def find_factory(name: str) -> Callable[..., Any]:
+    """The function or class that makes a registered model. Raises UnknownModelError."""
     spec = get_model_spec(name)
     importlib.import_module(f"{__package__}.{spec.family}")
     return _FACTORIES[name]
 
 
-def _create_own_model(name: str, num_classes: int, arguments: Dict[str, Any]) -> Any:
+def _create_own_model(name: str, arguments: Dict[str, Any]) -> Any:
     from oneflow import nn
 
     factory = import_attribute(name, "--model")
     try:
-        model = factory(num_classes=num_classes, **arguments)
+        model = factory(**arguments)
     except Exception as error:
-        given = ", ".join(f"{k}={v}" for k, v in {"num_classes": num_classes, **arguments}.items())
+        given = ", ".join(f"{k}={v}" for k, v in arguments.items()) or "no arguments"
         raise OwnCodeError(
             f"--model {name}: calling it with {given} raised "
             f"{type(error).__name__}: {error}; it must take num_classes"

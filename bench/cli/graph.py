@@ -15,7 +15,7 @@ from .run import run_one_mode
 @run_options
 @rank_options
 def graph(**flags: Any) -> int:
-    """Train and validate as compiled graphs. The run keeps the best checkpoint and one per epoch.
+    """Train and validate as compiled graphs. The run keeps the best and the last checkpoint.
 
     MODULE:STEP is a TrainingStep of your own (docs/your-own-step.md).
 

@@ -154,6 +154,7 @@ _TRAINED = [one.name for one in list_settings(Workload) if one.heading and one.n
 run_options = decorated(
     _CONFIG,
     field_options([*_TRAINED, "resume", "device", "runtime", "block_steps", "timeout_s", "label"]),
+    field_options(["log_every", "keep_checkpoints"]),
     _OUT,
     _JSON,
 )
@@ -178,8 +179,8 @@ def take_step(flags: Dict[str, Any]) -> None:
 
 
 SPEED_FLAGS = ("budget_s", "until", "replicates", "margin", "equivalence")
-# the flags of the speed phase, which a comparison has unless it is turned off
-speed_options = field_options(["speed", *SPEED_FLAGS], {"speed": True})
+# the flags of a comparison, which has a speed phase unless it is turned off
+speed_options = field_options(["parameter_difference", "speed", *SPEED_FLAGS], {"speed": True})
 # the flags of a command that looks into one train step of a model
 step_options = decorated(
     field_options(

@@ -46,7 +46,8 @@ def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     """Train one contender and print its summary; the exit status."""
     take_step(flags)
     spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
-    record = execute_specs(mode, [spec], flags, keep_checkpoints=True)
+    kept = flags["keep_checkpoints"] or "best,last"
+    record = execute_specs(mode, [spec], {**flags, "keep_checkpoints": kept})
     summary = summarize_contender(record, record.contender_names()[0])
     assert record.folder is not None
     if flags["as_json"]:
@@ -54,19 +55,19 @@ def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     else:
         console = Console()
         print_blocks(build_run_report(summary), console)
-        console.print(f"record, checkpoints and pictures: {record.folder}", soft_wrap=True)
-    with go_on_without("the pictures", f"bench plot {record.folder} draws them"):
+        console.print(f"report, log, record and checkpoints: {record.folder}", soft_wrap=True)
+    with go_on_without("the report", f"bench report {record.folder} makes it"):
         from ..report.page.render import render_record
         from ..report.pictures import render_pictures
 
-        page = render_record(record, render_pictures([record], record.folder))
-        write_atomically(record.folder / PAGE_NAME, page)
+        pictures = render_pictures([record], record.folder)
+        report = format_markdown(build_run_report(summary, pictures))
+        write_atomically(record.folder / "report.md", report)
+        write_atomically(record.folder / PAGE_NAME, render_record(record, pictures))
     return EXIT_DONE
 
 
-def execute_specs(
-    command: str, specs: List[str], flags: Dict[str, Any], keep_checkpoints: bool = False
-) -> RunRecord:
+def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunRecord:
     """Plan, run and read back. The record returned is the only source of the reports.
 
     Raises InputError for whatever cannot be run, before anything is started.
@@ -74,7 +75,7 @@ def execute_specs(
     given = dict(flags)
     ranks = take_ranks(given)
     request = ranks.request
-    workload, measuring, side = split_flags({**given, "keep_checkpoints": keep_checkpoints})
+    workload, measuring, side = split_flags(given)
     contenders = parse_contenders(specs, {**side, "ranks": request.ranks})
     if request.weak and not measuring.speed:
         raise InputError("--weak measures speed alone and --no-speed was given; leave one out")
@@ -103,7 +104,7 @@ def execute_specs(
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
         check = create_check_launcher(folder / PARITY_FOLDER, environments)
         judge = partial(judge_training, launch=check, observe=partial(bar, unit="turns"))
-        return execute_plan(plan, document, folder, launch, bar, bar.seconds, judge)
+        return execute_plan(plan, document, folder, launch, bar, bar.seconds, judge, bar.tell)
 
 
 def _tell_fallback(plan: Plan) -> None:

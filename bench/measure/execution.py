@@ -20,6 +20,7 @@ from ..worker.messages import Launcher
 from ..worker.process import hold_interruptions
 from .order import Observer
 from .speed_phase import SpeedRun
+from .training_log import Tell
 from .training_phase import EQUAL_STATES, Runner
 
 # the parity phase, of the record until then and its dataset: parity_phase.py
@@ -64,13 +65,14 @@ def execute_plan(
     observe: Observer,
     observe_speed: Observer = lambda message, done_s, budget_s: None,
     judge: Optional[JudgeTraining] = None,
+    tell: Tell = lambda line, kind: None,
 ) -> RunRecord:
     """Run a plan in `folder`, which is created, and read back: what is reported is what the
     record says.
 
     The parity phase, `judge`, follows a training of several contenders. Where
     `document.measuring.speed` is set, the speed phase comes last; `observe_speed` is told the
-    seconds of its budget that are gone.
+    seconds of its budget that are gone. `tell` is told the lines of the training's log.
 
     Raises as `keep_record`, but for an InputError before anything was measured: then the folder is
     removed.
@@ -79,7 +81,8 @@ def execute_plan(
     try:
         with keep_record(writer):
             dataset = plan.prepare_dataset(folder)
-            Runner(writer, launch, dataset, observe, keep_equal_states=judge is not None).run()
+            judged = judge is not None
+            Runner(writer, launch, dataset, observe, keep_equal_states=judged, tell=tell).run()
             if judge is not None and len(document.racing) > 1:
                 judge(writer, dataset)
             if document.measuring.speed:  # of the contenders that the training did not leave out

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import reprlib
 import shutil
 from contextlib import contextmanager
@@ -74,13 +75,40 @@ def save_weights(state: State, path: Path, about: Mapping[str, Any]) -> None:
 
 
 def copy_checkpoint(path: Path, copy: Path) -> None:
-    """Copy a checkpoint with its training state. Raises InputError as `save_weights`.
+    """Give a checkpoint and its training state another path, by a link where the disk has links.
+
+    Raises InputError as `save_weights`.
 
     A kill between the two moves leaves a pair that is not whole, which `find_checkpoint` passes by.
     """
     for source, target in ((training_path(path), training_path(copy)), (path, copy)):
         with _writing(target), replace_file(target) as temporary:
-            shutil.copyfile(source, temporary)
+            temporary.unlink()
+            try:
+                os.link(source, temporary)
+            except OSError:
+                shutil.copyfile(source, temporary)
+
+
+def keep_checkpoints(path: Path, rule: str, epoch: int, best: int) -> None:
+    """Apply `Measuring.keep_checkpoints` after an epoch (from 0) whose checkpoint is at `path`.
+
+    The newest checkpoint always stays until the next one is on the disk. `best` is the epoch of the
+    best accuracy so far. Raises InputError as `save_weights`.
+    """
+    words = rule.split(",")
+    aliases = {"last": epoch, "best": best}
+    for word in words:
+        if aliases.get(word) == epoch:
+            copy_checkpoint(path, path.with_name(f"{word}.safetensors"))
+    every = [int(word[len("every:") :]) for word in words if word.startswith("every:")]
+    for old in path.parent.glob("epoch-*[0-9].safetensors"):
+        number = int(old.name.split("-")[1].split(".")[0])
+        is_kept = any(number % count == 0 for count in every)
+        is_best = "best" in words and number == best + 1
+        if old != path and not is_kept and not is_best:
+            training_path(old).unlink(missing_ok=True)
+            old.unlink()
 
 
 @contextmanager

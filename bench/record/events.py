@@ -1,10 +1,8 @@
-"""Events of the speed phase, as they stand in a record's samples.
+"""Events as they stand in a record's samples.
 
-A *replicate* is one fresh process for each role: the baseline, the contender, and the control,
-which is the baseline's program a second time. Where there are several contenders, each has a
-process of the role `contender`, and all of them share the baseline's and the control's. Blocks of
-one replicate with one `pair` number were measured side by side; pairs 2 i and 2 i + 1 are an ABBA
-pair, in which the second visits all processes in the reverse order of the first.
+A *replicate* is a fresh process for each role: the baseline, each contender, and the control, which
+is the baseline's program again. Blocks of one replicate with one `pair` were measured side by side.
+Of pairs 2 i and 2 i + 1 the second visits all processes in the reverse order (ABBA).
 """
 
 from __future__ import annotations
@@ -93,6 +91,10 @@ class TimedBlock(RecordEvent):
     machine_busy_s: Optional[float] = None  # of the usable cores, by this process and all others
 
 
+# the validation split, training images as they are, or the validation split by the teacher
+Subject = Literal["validation", "train", "teacher"]
+
+
 class Validated(RecordEvent):
     """A worker's answer to `eval`."""
 
@@ -102,6 +104,25 @@ class Validated(RecordEvent):
     correct: Optional[Count] = None  # None: the task is no classification
     loss: Optional[float]  # None where not finite
     metrics: Optional[Dict[str, Optional[float]]] = None  # of a step of the user's own
+
+    @model_validator(mode="after")
+    def _check_correct(self) -> Validated:
+        if self.correct is not None and self.correct > self.samples:
+            raise ValueError(f"{self.correct} of {self.samples} samples are correct")
+        return self
+
+    @property
+    def accuracy(self) -> Optional[float]:
+        """From 0 to 1; None where neither a count nor a metric of that name is known."""
+        if self.correct is not None:
+            return self.correct / self.samples
+        return (self.metrics or {}).get("accuracy")
+
+    @property
+    def quality(self) -> float:
+        """The higher, the better the weights: the accuracy, else the negative loss."""
+        fallback = -math.inf if self.loss is None else -self.loss
+        return fallback if self.accuracy is None else self.accuracy
 
 
 class Probed(RecordEvent):
@@ -149,31 +170,18 @@ class EvalEvent(Validated):
     contender: str
     epoch: Count
 
-    @model_validator(mode="after")
-    def _check_correct(self) -> EvalEvent:
-        if self.correct is not None and self.correct > self.samples:
-            raise ValueError(f"{self.correct} of {self.samples} samples are correct")
-        return self
 
-    @property
-    def accuracy(self) -> Optional[float]:
-        """From 0 to 1; None where neither a count nor a metric of that name is known."""
-        if self.correct is not None:
-            return self.correct / self.samples
-        return (self.metrics or {}).get("accuracy")
+class ScoreEvent(Validated):
+    """A pass after the training that is no validation."""
 
-    @property
-    def quality(self) -> float:
-        """The higher, the better the weights: the accuracy, else the negative loss."""
-        fallback = -math.inf if self.loss is None else -self.loss
-        return fallback if self.accuracy is None else self.accuracy
+    event: Literal["score"] = "score"
+    contender: str
+    subject: Subject
 
 
-class ParametersEvent(RecordEvent):
-    """Difference of the parameters and buffers of two contenders after an epoch."""
+class ParameterDifference(RecordEvent):
+    """Difference of the parameters and buffers of two contenders."""
 
-    event: Literal["parameters"] = "parameters"
-    epoch: Count
     baseline: str
     contender: str
     max_abs: Optional[float]  # None where not finite, in all three
@@ -181,6 +189,16 @@ class ParametersEvent(RecordEvent):
     relative_l2: Optional[float]  # ||contender - baseline|| / ||baseline||
     largest_in: str  # the tensor with the largest difference
     digests: Dict[str, str]
+
+
+class ParametersEvent(ParameterDifference):
+    event: Literal["parameters"] = "parameters"
+    epoch: Count  # after it
+
+
+class StepParametersEvent(ParameterDifference):
+    event: Literal["step_parameters"] = "step_parameters"
+    step: Count  # after it, from 0 over the run
 
 
 class CheckpointEvent(RecordEvent):
@@ -192,9 +210,7 @@ class CheckpointEvent(RecordEvent):
     digest: str  # sha256 over the parameters and buffers
 
 
-class EndEvent(Ended):
-    """A worker has ended in good order."""
-
+class EndEvent(Ended):  # in good order
     event: Literal["end"] = "end"
     contender: str
 

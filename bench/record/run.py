@@ -16,6 +16,7 @@ so that a run that is killed can be read up to the kill. Schema history:
         reference; batches of a contender's own; which strategies were not available
     6   a checksum in each line of samples, and the last one in the document; checkpoints as events;
         a checksum of the document
+    7   scores of training images and a teacher; parameters after steps; kept checkpoints in words
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ def _refuse_run_folder(folder: Path, error: OSError) -> InputError:
     )
 
 
-SCHEMA_VERSION = 6
-READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)  # what came later has defaults
+SCHEMA_VERSION = 7
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7)  # what came later has defaults
 CHECKSUM_VERSION = 6  # the first with checksums
 DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"

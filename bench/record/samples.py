@@ -24,15 +24,18 @@ from .events import (
     InterimAnalysisEvent,
     ParametersEvent,
     RecordEvent,
+    ScoreEvent,
     SetupEvent,
     SpeedBlockEvent,
     SpeedEndEvent,
     SpeedSetupEvent,
+    StepParametersEvent,
 )
 
 Event = Annotated[
     Union[
-        SetupEvent, BlockEvent, EvalEvent, ParametersEvent, CheckpointEvent, EndEvent,
+        SetupEvent, BlockEvent, EvalEvent, ScoreEvent, ParametersEvent, StepParametersEvent,
+        CheckpointEvent, EndEvent,
         SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, InterimAnalysisEvent, ConditionsEvent,
     ],
     Field(discriminator="event"),

@@ -1,4 +1,4 @@
-"""The difference of the weights of two contenders after an epoch."""
+"""The difference of the weights of two contenders."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Dict
 import numpy as np
 from safetensors import safe_open
 
-from .events import ParametersEvent, finite_or_none
+from .events import ParameterDifference, finite_or_none
 
 
 def compare_weights(
-    epoch: int,
     baseline: str,
     contender: str,
     baseline_path: Path,
     contender_path: Path,
     digests: Dict[str, str],
-) -> ParametersEvent:
+) -> ParameterDifference:
     """Compare the floating-point tensors of two safetensors files, in float64.
 
     `max_abs` and `mean_abs` are over all elements, `relative_l2` is
@@ -46,8 +45,7 @@ def compare_weights(
             reference_square += float((reference**2).sum())
             count += reference.size
     relative = math.sqrt(sum_square / (reference_square or 1.0))
-    return ParametersEvent(
-        epoch=epoch,
+    return ParameterDifference(
         baseline=baseline,
         contender=contender,
         max_abs=finite_or_none(max_abs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Iterable, List, Mapping, Optional, Sequence
 
 from ..verdict.estimate import MEDIAN, QUICKEST_QUARTER
 from ..verdict.judge import INCONCLUSIVE
@@ -18,7 +18,6 @@ from .format import (
     INTERVAL,
     MISSING,
     format_break_even,
-    format_exact,
     format_interval,
     format_median_ms,
     format_mib,
@@ -28,11 +27,9 @@ from .format import (
     format_sentence,
     format_sequential,
     format_short_interval,
-    format_summary_ms,
-    format_yes,
 )
+from .rows import Rows, list_measurements, list_parity
 
-SHOWN_EPOCHS = 5  # the last ones; the picture has them all
 SUMMARISED_BY = {  # of a process's blocks
     QUICKEST_QUARTER: "mean of the fastest 25 %",
     MEDIAN: "median of all blocks",
@@ -49,7 +46,6 @@ SHARED = (
     "The contenders share the processes of the baseline and of the control. They also share the "
     "1 % error of the sequential intervals."
 )
-Rows = Dict[str, str]  # label -> value with unit
 
 
 def build_report(
@@ -85,14 +81,18 @@ def build_report(
         *(block for one in comparisons if one.check for block in describe_check(one.check)),
         Heading("How to read this report"),
         Text([*EXPLANATION, *shared]),
-        *(Figure(p.stem.replace("_", " "), p.name) for p in pictures if p.suffix == ".png"),
+        *_show(pictures),
     ]
 
 
-def build_run_report(summary: ContenderSummary) -> List[Block]:
-    """A run of one mode."""
+def build_run_report(summary: ContenderSummary, pictures: Sequence[Path] = ()) -> List[Block]:
+    """A run of one mode, with `pictures` as in `build_report`."""
     table = _build_table([summary.name], [list_measurements(summary)])
-    return [Heading(f"{summary.model}: {summary.name}"), table]
+    return [Heading(f"{summary.model}: {summary.name}"), table, *_show(pictures)]
+
+
+def _show(pictures: Sequence[Path]) -> List[Block]:
+    return [Figure(p.stem.replace("_", " "), p.name) for p in pictures if p.suffix == ".png"]
 
 
 def dump_comparisons(comparisons: Sequence[Comparison]) -> str:
@@ -202,26 +202,6 @@ def _build_table(names: Sequence[str], values: Iterable[Rows]) -> Table:
     return Table(["", *names], filled, list(names))
 
 
-def list_measurements(summary: ContenderSummary) -> Rows:
-    """The measurements of one contender."""
-    accuracy = "... " * (len(summary.accuracy) > SHOWN_EPOCHS)
-    accuracy += " ".join(f"{x * 100:.1f}" for x in summary.accuracy[-SHOWN_EPOCHS:])
-    first, last = (format_number(x, ".4f") for x in (summary.first_loss, summary.last_loss))
-    return {
-        "train steps": str(summary.steps),
-        "loss, first to last": f"{first} to {last}" if summary.steps else MISSING,
-        "accuracy by epoch, %": accuracy or MISSING,
-        **{name: format_number(value, ".4g") for name, value in summary.metrics.items()},
-        "train step, ms": format_summary_ms(summary.train_step_time_s),
-        "validation step, ms": format_summary_ms(summary.eval_step_time_s),
-        "train images per second": format_number(summary.images_per_s, ".1f"),
-        "compile, s": format_number(summary.compile_s, ".2f"),
-        "first step, ms": format_ms(summary.first_step_s),
-        "time to first step, s": format_number(summary.time_to_first_step_s, ".2f"),
-        "peak memory, MiB": format_mib(summary.peak_rss_bytes),
-    }
-
-
 def list_speed(comparison: Comparison) -> Rows:
     """Ratios of times, and the evidence behind the speed verdict."""
     ratio, speed = comparison.speedup, comparison.speed
@@ -261,26 +241,4 @@ def _list_speed_phase(speed: SpeedSummary) -> Rows:
     if speed.controller_share is not None:
         share = format_percent(speed.controller_share)
         rows["processor time of the controller"] = f"{share} of the duration"
-    return rows
-
-
-def list_parity(comparison: Comparison) -> Rows:
-    """The differences of the two trainings."""
-    loss = comparison.loss
-    batches = format_yes(comparison.same_batches)
-    if comparison.same_batches is not None:
-        batches += f" (compared by {comparison.batches_by})"
-    rows = {
-        "same initial weights": format_yes(comparison.same_weights),
-        "same batches": batches,
-        "largest loss difference": format_exact(loss.max_abs if loss else None),
-        "mean loss difference": format_exact(loss.mean_abs if loss else None),
-        "correlation of losses": format_number(loss.correlation if loss else None, ".12g"),
-        "accuracy difference, points": format_number(comparison.accuracy_difference, "+.2f", 100),
-    }
-    for event in comparison.parameter_difference:
-        value = format_exact(event.max_abs)
-        if event.max_abs:
-            value += f" largest, {format_exact(event.relative_l2)} relative"
-        rows[f"parameter difference, epoch {event.epoch + 1}"] = value
     return rows

@@ -11,7 +11,14 @@ from pydantic import BaseModel, Field, SerializeAsAny
 from ..config import STEP_DATA, Contender
 from ..measure.parity_phase import find_obstacle, list_losses
 from ..parity.result import ModelCheck
-from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, SetupEvent
+from ..record.events import (
+    BlockEvent,
+    EndEvent,
+    EvalEvent,
+    ParametersEvent,
+    ScoreEvent,
+    SetupEvent,
+)
 from ..record.run import RunRecord
 from ..verdict.statistics import (
     BreakEven,
@@ -41,6 +48,9 @@ class ContenderSummary(BaseModel):
     last_loss: Optional[float]
     accuracy: List[float]  # per epoch
     metrics: Dict[str, Optional[float]] = {}  # others of a TrainingStep, after the last epoch
+    best_epoch: Optional[int]  # of the best accuracy, from 1
+    train_accuracy: Optional[float]  # of training images without augmentation, after the training
+    teacher_accuracy: Optional[float]
     train_step_time_s: Optional[Summary]  # over the steady blocks
     eval_step_time_s: Optional[Summary]  # over the epochs' validation passes
     images_per_s: Optional[float]  # training, at the median step
@@ -67,6 +77,7 @@ class LossDifference(BaseModel):
 
     steps: int
     max_abs: float
+    min_abs: float
     mean_abs: float
     first_different_step: Optional[int]  # None: bitwise equal
     correlation: Optional[float]
@@ -83,6 +94,7 @@ class Comparison(BaseModel):
     batches_by: str  # images | labels | inputs | unknown: what the batches were told apart by
     loss: Optional[LossDifference]
     accuracy_difference: Optional[float]  # contender - baseline, last common epoch
+    accuracy_correlation: Optional[float]  # over the common epochs
     parameter_difference: List[ParametersEvent]  # per epoch
     parity: str  # identical | equal within rounding | different | inconclusive | not judged
     parity_reason: str
@@ -131,6 +143,7 @@ def _summarize(side: _Side) -> ContenderSummary:
     _, _, blocks, evals, setup, losses = side
     end: Optional[EndEvent] = next(iter(side.record.of_kind(EndEvent, name)), None)
     size = None if workload.data == STEP_DATA else workload.batch_size
+    scores = {e.subject: e.accuracy for e in side.record.of_kind(ScoreEvent, name)}
     steady = list(_steady(blocks).values())
     train = summarize(steady) if steady else None
     first = blocks[0].duration_s if blocks else None
@@ -144,6 +157,9 @@ def _summarize(side: _Side) -> ContenderSummary:
         last_loss=losses[-1] if losses else None,
         accuracy=[e.accuracy for e in evals if e.accuracy is not None],
         metrics={k: v for e in evals[-1:] for k, v in (e.metrics or {}).items() if k != "accuracy"},
+        best_epoch=max(evals, key=lambda e: e.quality).epoch + 1 if evals else None,
+        train_accuracy=scores.get("train"),
+        teacher_accuracy=scores.get("teacher"),
         train_step_time_s=train,
         eval_step_time_s=summarize([e.duration_s / e.steps for e in evals]) if evals else None,
         images_per_s=size / train.median if train and size else None,
@@ -204,6 +220,7 @@ def compare_contenders(
         batches_by=batches_by,
         loss=loss,
         accuracy_difference=accuracies[-1][1] - accuracies[-1][0] if accuracies else None,
+        accuracy_correlation=correlation(*zip(*accuracies)) if len(accuracies) > 1 else None,
         parameter_difference=parameters,
         parity=parity[0],
         parity_reason=parity[1],
@@ -234,6 +251,7 @@ def compare_losses(
     return LossDifference(
         steps=steps,
         max_abs=float(differences.max()),
+        min_abs=float(differences.min()),
         mean_abs=float(differences.mean()),
         first_different_step=int(different.argmax()) if different.any() else None,
         correlation=correlation(*cast("Sequence[Sequence[float]]", (left[finite], right[finite]))),

@@ -1,19 +1,31 @@
-"""The curves that pictures and exports show, thinned to what a screen can show of them."""
+"""The curves that pictures and exports show: thinned to a screen, and told apart without colour."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from ..record.events import BlockEvent
+from ..record.events import BlockEvent, EvalEvent
 from ..record.run import RunRecord
 
 COLUMNS = 1000  # of a line: the pixels of a picture
 CELLS = (120, 60)  # of marks, across and up
 CHUNK = 2**16  # marks looked at together
+# Curves that lie on each other must both be seen: broad and light below, thin and dark above.
+# (colour, line width, line, mark, size of the mark)
+_STYLES: List[Tuple[str, float, Any, str, int]] = [
+    ("#f0a030", 5.0, "-", "o", 9),
+    ("#103060", 1.4, "--", "x", 6),
+    ("#308040", 1.4, ":", "s", 5),
+    ("#a02060", 1.4, "-.", "^", 5),
+    ("#707070", 1.4, (0, (6, 1)), "D", 4),
+    ("#00a0a0", 1.4, (0, (1, 3)), "v", 5),
+    ("#c05000", 1.4, (2, (4, 4)), "+", 6),
+    ("#5050d0", 1.4, (4, (8, 4)), "*", 5),
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,28 @@ class Series:
             values[at : at + len(block.losses)] = block.losses
             at += len(block.losses)
         return values
+
+    @cached_property
+    def accuracies(self) -> Dict[int, float]:
+        """Of the validation split, from 0 to 1, by epoch from 1."""
+        return {e.epoch + 1: e.accuracy for e in self._evals if e.accuracy is not None}
+
+    @cached_property
+    def train_epoch_times_s(self) -> Dict[int, float]:
+        """The seconds of all train steps of an epoch, by epoch from 1."""
+        times: Dict[int, float] = {}
+        for block in self.blocks:
+            times[block.epoch + 1] = times.get(block.epoch + 1, 0.0) + block.duration_s
+        return times
+
+    @cached_property
+    def eval_epoch_times_s(self) -> Dict[int, float]:
+        """The seconds of a validation pass, by epoch from 1."""
+        return {e.epoch + 1: e.duration_s for e in self._evals}
+
+    @cached_property
+    def _evals(self) -> List[EvalEvent]:
+        return self.record.of_kind(EvalEvent, self.name)
 
     def subtract(self, reference: Series) -> Tuple[np.ndarray, np.ndarray]:
         """The common steps, and the absolute differences of their losses."""
@@ -109,3 +143,15 @@ def list_series(records: List[RunRecord]) -> List[Series]:
         for run, record in zip(runs, records)
         for name in record.contender_names()
     ]
+
+
+def choose_style(index: int, markers: bool) -> Dict[str, Any]:
+    """How curve number `index` is drawn; the first eight look different without colours too."""
+    color, width, line, marker, size = _STYLES[index % len(_STYLES)]
+    style: Dict[str, Any] = {"color": color, "linewidth": width, "linestyle": line}
+    return {**style, "marker": marker, "markersize": size} if markers else style
+
+
+def find_style(color: str) -> int:
+    """The number of the curve that has this colour."""
+    return [style[0] for style in _STYLES].index(color)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import matplotlib
 import numpy as np
@@ -17,22 +18,10 @@ from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from ..config import STEP_DATA  # noqa: E402
-from ..record.events import EvalEvent, ParametersEvent  # noqa: E402
+from ..record.events import ParametersEvent, StepParametersEvent  # noqa: E402
 from ..record.run import RunRecord, replace_atomically  # noqa: E402
-from .curves import COLUMNS, Series, list_series, thin_line, thin_marks  # noqa: E402
+from .curves import COLUMNS, Series, choose_style, list_series, thin_line, thin_marks  # noqa: E402
 
-# Curves that lie on each other must both be seen: broad and light below, thin and dark above.
-# (colour, line width, line, mark, size of the mark)
-_STYLES: List[Tuple[str, float, Any, str, int]] = [
-    ("#f0a030", 5.0, "-", "o", 9),
-    ("#103060", 1.4, "--", "x", 6),
-    ("#308040", 1.4, ":", "s", 5),
-    ("#a02060", 1.4, "-.", "^", 5),
-    ("#707070", 1.4, (0, (6, 1)), "D", 4),
-    ("#00a0a0", 1.4, (0, (1, 3)), "v", 5),
-    ("#c05000", 1.4, (2, (4, 4)), "+", 6),
-    ("#5050d0", 1.4, (4, (8, 4)), "*", 5),
-]
 PICTURE_STYLE = {
     "svg.hashsalt": "oneflow-bench",
     "font.size": 10,
@@ -43,18 +32,6 @@ PICTURE_STYLE = {
 }
 DPI = 130
 SHORT_NAME = 8  # letters; longer names would overlap
-
-
-def choose_style(index: int, markers: bool) -> Dict[str, Any]:
-    """How curve number `index` is drawn; the first eight look different without colours too."""
-    color, width, line, marker, size = _STYLES[index % len(_STYLES)]
-    style: Dict[str, Any] = {"color": color, "linewidth": width, "linestyle": line}
-    return {**style, "marker": marker, "markersize": size} if markers else style
-
-
-def find_style(color: str) -> int:
-    """The number of the curve that has this colour."""
-    return [style[0] for style in _STYLES].index(color)
 
 
 def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
@@ -78,16 +55,27 @@ def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
 
 
 def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
-    """Draw every picture into `folder`; the paths written. A partial record is drawn too."""
+    """Draw the pictures that have something to show into `folder`; the paths written.
+
+    A partial record is drawn too. One contender has no differences.
+    """
     series = list_series(records)
+    chosen = dict(PICTURES)
+    if len(series) < 2:
+        del chosen["loss_difference"]
+    if not any(record.of_kind(ParametersEvent) for record in records):
+        del chosen["parameter_difference"]
     written: List[Path] = []
     with plt.rc_context(PICTURE_STYLE):
-        for name, draw in PICTURES.items():
+        for name, draw in chosen.items():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)
             written += save_picture(figure, folder, name)
-        figure, grid = plt.subplots(3, 2, figsize=(14, 13), layout="constrained")
-        for axes, draw in zip(grid.flat, [*PICTURES.values(), draw_facts]):
+        rows = len(chosen) // 2 + 1  # the last place is for the facts
+        figure, grid = plt.subplots(rows, 2, figsize=(14, 4.4 * rows), layout="constrained")
+        for axes in grid.flat[len(chosen) :]:
+            axes.axis("off")
+        for axes, draw in zip(grid.flat, [*chosen.values(), draw_facts]):
             draw(axes, series)
         job = records[0].document.workload
         size = f" on {Path(job.data).name}, batch size {job.batch_size}, {job.image_size} px"
@@ -153,14 +141,15 @@ def _reference(one: Series, series: List[Series]) -> Optional[Series]:
     return None if own[0].name == one.name else own[0]
 
 
-def draw_accuracy(axes: Any, series: List[Series]) -> None:
-    """Validation accuracy of every epoch."""
-    axes.set(title="Validation accuracy", xlabel="epoch", ylabel="accuracy (%)")
+def draw_epochs(
+    axes: Any, series: List[Series], title: str, unit: str, values: str, scale: float = 1.0
+) -> None:
+    """Values of every epoch; `values` is the attribute of a series that has them by epoch."""
+    axes.set(title=title, xlabel="epoch", ylabel=unit)
     for index, one in enumerate(series):
-        evals = one.record.of_kind(EvalEvent, one.name)
-        known = [(e.epoch + 1, e.accuracy * 100) for e in evals if e.accuracy is not None]
-        epochs, heights = [epoch for epoch, _ in known], [height for _, height in known]
-        _plot(axes, epochs, heights, one.label, choose_style(index, True))
+        found: Dict[int, float] = getattr(one, values)
+        heights = [scale * value for value in found.values()]
+        _plot(axes, list(found), heights, one.label, choose_style(index, True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)
 
@@ -204,36 +193,34 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
 
 
 def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
-    """Difference of the parameters after every epoch, log scale.
+    """Difference of the parameters after every epoch, or every step where recorded, log scale.
 
     Of one contender the largest element and the relative norm, of several the largest alone.
     """
-    axes.set(title="Parameter difference", xlabel="epoch", ylabel="difference after the epoch")
-    found = {i: one.record.of_kind(ParametersEvent, one.name) for i, one in enumerate(series)}
-    pairs = {index: events for index, events in found.items() if events}
-    if not pairs:
-        _say(axes, "no two contenders of one run")
-        return
+    by_step = any(one.record.of_kind(StepParametersEvent) for one in series)
+    kind, place = (StepParametersEvent, "step") if by_step else (ParametersEvent, "epoch")
+    axes.set(title="Parameter difference", xlabel=place, ylabel=f"difference after the {place}")
+    found = enumerate(one.record.of_kind(kind, one.name) for one in series)
+    pairs = {index: events for index, events in found if events}
     marks: List[float] = []
     for index, events in pairs.items():
         measures = {"max_abs": "largest element", "relative_l2": "relative L2 norm"}
         if len(pairs) > 1:
             measures = {"max_abs": f"{series[index].label}: largest element"}
         for shift, (measure, label) in enumerate(measures.items()):
-            points = {e.epoch + 1: getattr(e, measure) for e in events if getattr(e, measure)}
-            marks += points.values()
-            _plot(
-                axes, list(points), list(points.values()), label, choose_style(index + shift, True)
-            )
-    epochs = {(id(series[i].record), e.epoch) for i, events in pairs.items() for e in events}
-    axes.set_xlim(0.5, max(epoch for _, epoch in epochs) + 1.5)
+            shown = {getattr(e, place) + 1: size for e in events if (size := getattr(e, measure))}
+            marks += shown.values()
+            style = choose_style(index + shift, not by_step or len(shown) == 1)
+            _plot(axes, list(shown), list(shown.values()), label, style)
+    places = {(i, getattr(e, place)) for i, events in pairs.items() for e in events}
+    axes.set_xlim(0.5, max(at for _, at in places) + 1.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if marks:
-        axes.set_title("Parameter difference (epochs without a mark are bitwise equal)")
+        axes.set_title(f"Parameter difference ({place}s without a mark are bitwise equal)")
         _scale_by_decades(axes, marks)
         _legend(axes)
     else:
-        _say(axes, f"bitwise equal after each of {len(epochs)} epochs")
+        _say(axes, f"bitwise equal after each of {len({at for _, at in places})} {place}s")
 
 
 def draw_facts(axes: Any, series: List[Series]) -> None:
@@ -284,7 +271,12 @@ def _legend(axes: Any) -> None:
 PICTURES: Dict[str, Callable[[Any, List[Series]], None]] = {
     "loss": draw_loss,
     "loss_difference": draw_loss_difference,
-    "accuracy": draw_accuracy,
+    "accuracy": partial(draw_epochs, title="Validation accuracy", unit="accuracy (%)",
+                        values="accuracies", scale=100),
     "step_times": draw_step_times,
+    "train_epoch_times": partial(draw_epochs, title="Train epoch time", unit="time (s)",
+                                 values="train_epoch_times_s"),
+    "eval_epoch_times": partial(draw_epochs, title="Eval epoch time", unit="time (s)",
+                                values="eval_epoch_times_s"),
     "parameter_difference": draw_parameter_difference,
-}
+}  # fmt: skip

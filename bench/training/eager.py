@@ -12,6 +12,7 @@ from oneflow import nn
 
 from ..plan.graph_options import OptionValue
 from .clock import synchronize
+from .feeds import Feed
 from .job import Job
 from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
 from .nest import map_tensors
@@ -107,11 +108,15 @@ class EagerMode:
         restore_eager_state(job.optimizer, job.scheduler, job.model, state, step)
 
     def eval_step(self) -> EvalOutput:
-        job = self._job
-        job.model.eval()
-        with flow.no_grad():
-            inputs, labels = job.eval_feed.next_batch()
-            return job.evaluate(job.model, inputs), labels
+        return predict(self._job, self._job.model, self._job.eval_feed)
+
+
+def predict(job: Job, model: nn.Module, feed: Feed) -> EvalOutput:
+    """The evaluation of the feed's next batch by `model`: the job's own or its teacher."""
+    model.eval()
+    with flow.no_grad():
+        inputs, labels = feed.next_batch()
+        return job.evaluate(model, inputs), labels
 
 
 def _take_part(number: int, count: int, tensor: flow.Tensor) -> flow.Tensor:

@@ -18,7 +18,7 @@ import oneflow as flow
 from oneflow import nn
 
 from ...data import DatasetInfo, create_synthetic_batches, take_share
-from ...data.loader import SEEDS_PER_LOADER, JoinedLoader, OFRecordDataLoader
+from ...data.loader import SEEDS_PER_LOADER, JoinedLoader, PartLoader
 from ..config import SYNTHETIC_DATA, Workload
 from ..errors import InputError
 from .clock import synchronize
@@ -146,6 +146,21 @@ def create_feeds(
     return train, val
 
 
+def create_training_images(
+    workload: Workload, dataset: Optional[DatasetInfo], device: str, at_most: int
+) -> Feed:
+    """The first training images in the order of the files, `at_most` samples, not augmented."""
+    alone = workload.model_copy(update={"readers": 1})
+    if workload.data == SYNTHETIC_DATA or dataset is None:
+        size, seed = workload.batch_size, workload.seed
+        feed = _create_synthetic_feed(alone, size, seed, device, range(1))
+    else:
+        shown = replace(dataset, val=dataset.train)
+        feed = _create_loader_feed(alone, shown, False, device, range(1))
+    samples = [min(at_most, feed.num_samples)]
+    return Feed(feed.next_batch, feed.batch_size, samples)
+
+
 def check_readers(workload: Workload, identity: Identity) -> None:
     """Raise InputError for readers that cannot give this process its share of each batch."""
     readers = workload.readers
@@ -174,7 +189,7 @@ def _create_loader_feed(
     samples = [(share.train if train else share.val).num_samples for share in shares]
     batch_size = (workload.batch_size if train else workload.val_batch_size) // readers
     loaders = [
-        OFRecordDataLoader.from_dataset(
+        PartLoader.from_dataset(
             shares[reader],
             train=train,
             batch_size=batch_size,

@@ -205,6 +205,12 @@ def _choose(workload: Workload) -> Loss:
 def _own_loss(name: str) -> Loss:
     with raise_as_input(OwnCodeError):
         function = import_attribute(name, "--loss")
+    if isinstance(function, type):
+        module, _, attribute = name.partition(":")
+        raise InputError(
+            f"--loss {name} is a class; make an instance in {module}, such as "
+            f"loss = {attribute}(), and give --loss {module}:loss"
+        )
 
     def compute(logits: flow.Tensor, labels: flow.Tensor, _: Optional[flow.Tensor]) -> flow.Tensor:
         try:

@@ -14,8 +14,9 @@ import oneflow as flow
 from oneflow import nn
 from oneflow.optim import lr_scheduler
 
-from ..config import Workload, base_learning_rate, warmup_steps
+from ..config import Workload
 from ..errors import InputError
+from ..plan.lr_schedule import base_learning_rate, warmup_steps
 from .oneflow_compat import (
     FREE_TENSOR,
     GRAPH_STEP,

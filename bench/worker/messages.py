@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from typing_extensions import Protocol
 
 from ..config import Contender, Workload
-from ..record.events import Compiled, Prepared
+from ..record.events import Compiled, Prepared, Subject
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -52,6 +52,12 @@ class MeasureRequest(StepsRequest):
     untimed_steps: int = Field(
         0, ge=0, validation_alias=AliasChoices("untimed_steps", "lead_steps")
     )
+
+
+class EvalRequest(Request):
+    """One pass over images."""
+
+    subject: Subject = "validation"
 
 
 class SaveRequest(Request):

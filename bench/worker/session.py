@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional
 
@@ -28,6 +29,7 @@ from ..record.machine import RECORDED_VARIABLES, read_peak_rss_bytes
 from ..training.counters import Counters
 from ..training.identity import ALONE, read_identity
 from .messages import (
+    EvalRequest,
     MeasureRequest,
     PrepareRequest,
     Request,
@@ -193,16 +195,28 @@ class Session:
             unreadable=self._counters.describe(),
         )
 
-    def eval(self, request: Request) -> Validated:
-        """Time one pass over the validation split; the score counts every sample once."""
+    def eval(self, request: EvalRequest) -> Validated:
+        """Time one pass; the score counts every sample once.
+
+        Only a validation runs in the mode. The others run eagerly, with no more samples than it.
+        """
         from ..training.clock import measure_block
+        from ..training.eager import predict
+        from ..training.feeds import create_training_images
         from ..training.nest import map_tensors
 
-        feed = self._job.eval_feed
+        job, step = self._job, self._mode.eval_step
+        feed, model = job.eval_feed, job.teacher or job.model
+        if request.subject == "train":
+            device, most = str(next(job.model.parameters()).device), feed.num_samples
+            feed = create_training_images(self._workload, self._dataset, device, most)
+            model, feed = job.model, feed.cast(next(job.model.parameters()).dtype)
+        if request.subject != "validation":
+            step = partial(predict, job, model, feed)
         with self._explain_refusal():
-            timed = measure_block(self._mode.eval_step, feed.steps_per_pass)
+            timed = measure_block(step, feed.steps_per_pass)
         batches = [map_tensors(lambda tensor: tensor.numpy(), one) for one in timed.outputs]
-        score = self._job.score(batches, feed)
+        score = job.score(batches, feed)
         return Validated(
             duration_s=timed.duration_s,
             steps=feed.steps_per_pass,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -74,11 +74,13 @@ class FakeWorker(ScriptedWorker):
         weight: float = 1.0,
         momentum: float = 0.0,
         parts_at: int = 10**6,
+        correct: Sequence[int] = (9, 9),
         fail_at: Optional[Tuple[str, int, BaseException]] = None,
     ) -> None:
         super().__init__(name, clock, log, fail_at)
         self._step_time_s, self._weight, self._momentum = step_time_s, weight, momentum
         self._step, self._parts_at = 0, parts_at  # the first step whose loss is another
+        self._correct = list(correct)  # of 10 in each validation pass
 
     def _setup(self, request: Dict[str, Any]) -> Dict[str, Any]:
         return {
@@ -107,7 +109,8 @@ class FakeWorker(ScriptedWorker):
         }
 
     def _eval(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        return {"duration_s": 0.3, "steps": 2, "samples": 10, "correct": 9, "loss": 0.5}
+        correct = self._correct.pop(0) if request["subject"] == "validation" else 8
+        return {"duration_s": 0.3, "steps": 2, "samples": 10, "correct": correct, "loss": 0.5}
 
     def _save(self, request: Dict[str, Any]) -> Dict[str, Any]:
         path = Path(request["path"])
@@ -123,12 +126,14 @@ class FakeWorker(ScriptedWorker):
         return {"peak_rss_bytes": 1000}
 
 
-def create_document(names: Tuple[str, ...] = ("eager", "graph"), **measuring: Any) -> Document:
+def create_document(
+    names: Tuple[str, ...] = ("eager", "graph"), epochs: int = 2, **measuring: Any
+) -> Document:
     return Document(
         run_id="test",
         command="compare",
         created="2026-01-01T00:00:00+00:00",
-        workload=Workload(epochs=2),
+        workload=Workload(epochs=epochs),
         measuring=Measuring(**measuring),
         contenders=[Contender(name=name, mode="eager") for name in names],
         train_samples=STEPS_PER_EPOCH * 32,

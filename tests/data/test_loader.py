@@ -7,7 +7,7 @@ import pytest
 from data_samples import create_part, run_python
 from PIL import Image
 
-from oneflow_bench.data import default_dataset_path, load_dataset, validate_dataset
+from oneflow_bench.data import DataError, default_dataset_path, load_dataset, validate_dataset
 from oneflow_bench.data.ofrecord_file import parse_record, read_messages
 from oneflow_bench.data.pictures import encode_jpeg
 
@@ -18,12 +18,13 @@ DIGESTS = """
 import hashlib, sys
 import oneflow as flow
 from oneflow import nn
-from oneflow_bench.data import OFRecordDataLoader, default_dataset_path, load_dataset
+from oneflow_bench.data import default_dataset_path, load_dataset
+from oneflow_bench.data.loader import PartLoader
 
 mode, train, seed = sys.argv[1], sys.argv[2] == "train", int(sys.argv[3])
 dataset = load_dataset(default_dataset_path())
 split = dataset.train if train else dataset.val
-loader = OFRecordDataLoader(
+loader = PartLoader(
     split.folder, batch_size=48, image_size=24, train=train, mean=dataset.mean, std=dataset.std,
     num_parts=len(split.part_files), num_samples=split.num_samples, seed=seed,
 )
@@ -78,10 +79,10 @@ def tagged(tmp_path_factory):
 
 
 def create_loader(dataset, **changes):
-    from oneflow_bench.data import OFRecordDataLoader
+    from oneflow_bench.data.loader import PartLoader
 
     settings = {"train": False, "batch_size": 3, "image_size": 8, "seed": 0}
-    return OFRecordDataLoader.from_dataset(dataset, **{**settings, **changes})
+    return PartLoader.from_dataset(dataset, **{**settings, **changes})
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 6, 7])
@@ -135,3 +136,34 @@ def test_validation_of_a_cropped_set_takes_the_centre(tmp_path):
     white = (255 - dataset.mean[0]) / dataset.std[0]
     assert red.shape == (28, 28) and red[14, 14] == pytest.approx(white, abs=0.05)
     assert np.allclose(red, red[:, ::-1], atol=0.3) and red[0, 0] < 0
+
+
+def test_the_arguments_of_published_scripts_give_the_batches_of_the_split(tagged):
+    from oneflow_bench.data import OFRecordDataLoader
+
+    loader = OFRecordDataLoader(
+        ofrecord_root=str(tagged.root), mode="val", dataset_size=7, batch_size=3, image_size=8
+    )
+    images, labels = loader()
+    expected = create_loader(tagged)()
+    assert np.array_equal(images.numpy(), expected[0].numpy())
+    assert labels.numpy().tolist() == expected[1].numpy().tolist() and len(loader) == 3
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        (
+            {"dataset_size": 9469},
+            "dataset_size 9469 was given and .*train holds 23 images; give 23",
+        ),
+        ({"mode": "eval"}, "'eval' is no split .* give 'train' or 'val'"),
+        ({"batch_size": 24}, "batch_size 24 does not fit; give 1 to 23 images"),
+        ({"ofrecord_root": "absent"}, "absent does not exist"),
+    ],
+)
+def test_published_arguments_that_do_not_fit_the_files_are_refused(tagged, given, words):
+    from oneflow_bench.data import OFRecordDataLoader
+
+    with pytest.raises(DataError, match=words):
+        OFRecordDataLoader(**{"ofrecord_root": tagged.root, "image_size": 8, **given})

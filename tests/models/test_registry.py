@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import oneflow as flow
 import pytest
 
 from oneflow_bench.models import (
@@ -55,6 +56,28 @@ def test_listing_needs_no_oneflow():
 
 
 @pytest.mark.oneflow
+@pytest.mark.parametrize("name, classes", [("lenet", 10), ("squeezenet1_1", 1000)])
+def test_a_model_has_its_own_number_of_classes_unless_another_is_given(name, classes):
+    size = get_model_spec(name).default_image_size
+    images = flow.zeros(1, 3, size, size)
+    assert create_model(name).eval()(images).shape[1] == classes
+    assert create_model(name, num_classes=7).eval()(images).shape[1] == 7
+
+
+@pytest.mark.oneflow
+def test_a_model_is_imported_by_its_name_also_where_a_module_has_it():
+    from oneflow_bench import models
+    from oneflow_bench.models import alexnet, mobilenet_v2_cifar
+    from oneflow_bench.models.alexnet import AlexNet
+
+    models.alexnet = sys.modules["oneflow_bench.models.alexnet"]  # as an import does
+    assert models.alexnet is alexnet is AlexNet
+    assert mobilenet_v2_cifar(num_classes=10).classifier.weight.numpy().std() < 0.02
+    with pytest.raises(AttributeError, match="no_such_model"):
+        _ = models.no_such_model
+
+
+@pytest.mark.oneflow
 def test_the_arguments_of_a_model_are_known():
     assert list_arguments("lenet") == {}
     assert list_arguments("densenet_bc_cifar") == {"depth": 100, "growth": 12}
@@ -93,4 +116,4 @@ def test_a_model_of_ones_own_is_found_in_the_current_folder(own_models):
 )
 def test_a_factory_that_cannot_be_used_is_one_sentence(own_models, name, message):
     with pytest.raises(OwnCodeError, match=message):
-        create_model(name)
+        create_model(name, num_classes=10)

@@ -33,6 +33,7 @@ FORMATS: Dict[str, Format] = {
     "hyperfine": Format("step_times", "render_hyperfine"),
     "bencher": Format("metrics", "render_bencher"),
     "csv": Format("tables", "render_csv"),
+    "series": Format("tables", "render_series"),
     "markdown": Format("tables", "render_markdown"),
     "tensorboard": Format("tensorboard", "write_folder", is_folder=True),
 }

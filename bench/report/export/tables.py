@@ -7,10 +7,11 @@ import io
 import json
 from typing import Any, Dict, Iterator, List, Sequence
 
-from ...record.events import BlockEvent
+from ...record.events import BlockEvent, ParametersEvent, StepParametersEvent
 from ..before_after import compare_records
 from ..blocks import format_markdown
 from ..compare import build_report, build_run_report
+from ..curves import Series
 from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of, step_time_s
 
 MACHINE_COLUMNS = [
@@ -42,6 +43,41 @@ def render_csv(selected: Sequence[Selected]) -> Iterator[str]:
         yield stream.getvalue()
         stream.seek(stream.truncate(0))
     yield stream.getvalue()
+
+
+def render_series(selected: Sequence[Selected]) -> Iterator[str]:
+    """A row for each value of a curve, such as the loss of a step: what the pictures show.
+
+    `at` is the step or the epoch, from 1. A step's time is that of its block over the block's
+    steps. The parameter difference is the largest element, to the record's first contender.
+    """
+    yield "run_id,contender,series,at,value\n"
+    for one in selected:
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        who = (one.record.document.run_id, one.contender.name)
+        for name, values in _list_curves(one).items():
+            writer.writerows((*who, name, at, value) for at, value in values.items())
+        yield stream.getvalue()
+
+
+def _list_curves(selected: Selected) -> Dict[str, Dict[int, Any]]:
+    record, name = selected.record, selected.contender.name
+    series = Series(name, record, name)
+    steps = [(block, block.first_step + i) for block in series.blocks for i in range(block.steps)]
+    return {
+        "loss": {step + 1: block.losses[step - block.first_step] for block, step in steps},
+        "train_step_time_s": {step + 1: step_time_s(block) for block, step in steps},
+        "accuracy": series.accuracies,
+        "train_epoch_time_s": series.train_epoch_times_s,
+        "eval_epoch_time_s": series.eval_epoch_times_s,
+        "parameter_difference_by_epoch": {
+            e.epoch + 1: e.max_abs for e in record.of_kind(ParametersEvent, name)
+        },
+        "parameter_difference_by_step": {
+            e.step + 1: e.max_abs for e in record.of_kind(StepParametersEvent, name)
+        },
+    }
 
 
 def _create_rows(selected: Selected) -> Iterator[Dict[str, Any]]:

@@ -9,8 +9,8 @@ import math
 from typing import Any, Dict, List
 
 from ...record.run import RunRecord
-from ..curves import list_series
-from ..pictures import PICTURE_STYLE, PICTURES, find_style, plt
+from ..curves import find_style, list_series
+from ..pictures import PICTURE_STYLE, PICTURES, plt
 
 DIGITS = 7  # significant ones; they tell any two shown float32 losses of a chart apart
 

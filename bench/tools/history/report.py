@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 from ...report.blocks import Block, Heading, Table, Text
-from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
+from ...report.curves import choose_style
+from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...report.run_key import NONE
 from . import METRICS, VERDICTS, Metric
 from .series import Change, Curve, History, Series, Value

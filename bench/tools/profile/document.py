@@ -211,17 +211,22 @@ def layer_rows(
 
     Raises InputError if the limits have other layers.
     """
+    rows = create_rows(document.layers, document.mode)
+    return rows if limits is None else [_add_floor(row, limits) for row in rows]
+
+
+def create_rows(layers: Sequence[LayerProfile], mode: str = "eager") -> List[LayerRow]:
+    """A row for each layer, with its share of the time of all."""
     rows = []
-    for layer in document.layers:
+    for layer in layers:
         forward, backward = summarize(layer.forward_s), layer.backward_s
-        if document.mode == "graph" and layer.graph_forward_s:
+        if mode == "graph" and layer.graph_forward_s:
             forward = summarize(layer.graph_forward_s)
-        if document.mode == "graph" and layer.graph_forward_backward_s:
+        if mode == "graph" and layer.graph_forward_backward_s:
             backward = [max(0.0, b - forward.median) for b in layer.graph_forward_backward_s]
         rows.append(LayerRow(layer, forward, summarize(backward) if backward else None))
     whole_s = sum(row.total_s for row in rows) or 1.0
-    rows = [row._replace(share=row.total_s / whole_s) for row in rows]
-    return rows if limits is None else [_add_floor(row, limits) for row in rows]
+    return [row._replace(share=row.total_s / whole_s) for row in rows]
 
 
 def _add_floor(row: LayerRow, limits: LimitsDocument) -> LayerRow:

@@ -32,6 +32,7 @@ from ...training.layer_graph import (
     replace_forwards,
 )
 from .document import LayerProfile
+from .report import LayerTable
 from .work import (
     ADAPTIVE_POOL,
     AVG_POOL,
@@ -97,7 +98,7 @@ class _Leaf:
         return type(self.module).__name__
 
 
-class Profile:
+class Profile(LayerTable):
     """The result of `profile_layers`; `layers` is filled when the context ends.
 
     `layers` has the leaves in the order of their first call; times in seconds, a value for each

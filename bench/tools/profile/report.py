@@ -10,15 +10,17 @@ from typing import Any, Dict, List, Optional, Sequence
 from rich.console import Console
 
 from ...record.run import write_atomically
-from ...report.blocks import Block, Heading, Table, Text, print_blocks
+from ...report.blocks import Block, Heading, Table, Text, format_markdown, print_blocks
 from ...report.format import MISSING, format_interval, format_ms, format_number, format_percent
 from ...verdict.statistics import Summary, summarize
 from .document import (
     GraphFacts,
+    LayerProfile,
     LayerRow,
     LimitsDocument,
     LossRun,
     ProfileDocument,
+    create_rows,
     layer_rows,
     relative_differences,
     remainder_rows,
@@ -59,9 +61,29 @@ def report_profile(
 
 
 def save_report(blocks: Sequence[Block], path: Path) -> None:
+    write_atomically(path, format_text(blocks))
+
+
+def format_text(blocks: Sequence[Block], width: int = FULL) -> str:
+    """As in a terminal of `width` columns."""
     stream = io.StringIO()
-    print_blocks(blocks, Console(file=stream, width=FULL))
-    write_atomically(path, "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines()))
+    print_blocks(blocks, Console(file=stream, width=width))
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+
+
+class LayerTable:
+    """Layers that print as a table, and show themselves as one in a notebook."""
+
+    layers: List[LayerProfile]
+
+    def __str__(self) -> str:
+        return format_text([self._tabulate()], WIDE)
+
+    def _repr_markdown_(self) -> str:
+        return format_markdown([self._tabulate()])
+
+    def _tabulate(self) -> Table:
+        return _layer_table(create_rows(self.layers), None, _list_columns(WIDE, False))
 
 
 def _list_columns(width: int, has_limits: bool) -> List[str]:

@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ...config import Contender, Workload, base_learning_rate
+from ...config import Contender, Workload
 from ...errors import InputError, WorkerError
 from ...measure.order import (
     choose_speed_block_steps,
@@ -19,6 +19,7 @@ from ...measure.order import (
     choose_warmup_blocks,
     generate_orders,
 )
+from ...plan.lr_schedule import base_learning_rate
 from ...verdict.statistics import paired_log_ratio, summarize
 from ...verdict.stopping import is_settled
 from ...worker.messages import Launcher, PrepareRequest, Worker

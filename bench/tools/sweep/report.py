@@ -12,8 +12,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ...report.blocks import Block, Figure, Heading, Table, Text
+from ...report.curves import choose_style
 from ...report.format import MISSING, format_mib, format_number, format_short_ratio
-from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
+from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...verdict.judge import EQUIVALENCE
 from .document import MODES, SAME_MACHINE, Cell, Speedup, SweepDocument, name_cell, summarize_sweep
 from .growth import QUANTITIES, Growth, Quantity, describe_growth, measure_growth

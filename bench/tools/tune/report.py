@@ -233,7 +233,8 @@ def draw_gain(document: TuneDocument, folder: Path) -> List[Path]:
 
     Bars are 95 % intervals; a point without one was only screened. Nothing is drawn without times.
     """
-    from ...report.pictures import PICTURE_STYLE, choose_style, plt, save_picture
+    from ...report.curves import choose_style
+    from ...report.pictures import PICTURE_STYLE, plt, save_picture
 
     drawn = [mode for mode in document.modes if list_bars(mode)]
     if not drawn:

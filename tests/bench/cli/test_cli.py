@@ -132,17 +132,21 @@ def test_every_feed_trains_alike_and_repeats_bit_for_bit(compared, tmp_path, mod
     losses = [x for b in record.of_kind(BlockEvent) for x in b.losses]
     before = [x for b in load_record(compared[0]).of_kind(BlockEvent, mode) for x in b.losses]
     assert losses == before
-    checkpoints = tmp_path / "run" / "checkpoints" / mode
-    names = ("best", "last", "epoch-001", "epoch-002")
-    assert {p.name for p in checkpoints.iterdir()} == {
-        f"{name}{suffix}" for name in names for suffix in (".safetensors", ".training.safetensors")
-    }
+    lines = (tmp_path / "run" / "losses.txt").read_text().split()
+    assert list(map(float, lines)) == losses  # alike in a run of one mode and of two
+    last = (tmp_path / "run" / "accuracy.txt").read_text().split()[-1]
+    named = f"epoch-002-accuracy-{float(last):.4f}.safetensors"
+    assert (tmp_path / "run" / "checkpoints" / mode / named).is_file()
+    assert done.stderr == "".join(
+        f"{line[9:]}\n" for line in (tmp_path / "run" / "train.log").read_text().splitlines()
+    )
+    assert "train accuracy" in (tmp_path / "run" / "report.md").read_text()
 
 
 @pytest.mark.oneflow
 def test_a_checkpoint_is_where_a_run_goes_on_and_two_runs_can_be_compared(tmp_path):
     assert bench("eager", *QUICK, "--out", tmp_path / "a").returncode == 0
-    stored = tmp_path / "a" / "checkpoints" / "eager" / "epoch-002.safetensors"
+    stored = tmp_path / "a" / "checkpoints" / "eager" / "last.safetensors"
     for name, mode in (("b", "eager"), ("c", "graph")):
         done = bench(mode, *QUICK, "--load-checkpoint", stored, "--out", tmp_path / name)
         assert done.returncode == 0, done.stderr

@@ -38,8 +38,9 @@ def teacher(tmp_path_factory):
 @pytest.mark.parametrize("mode", [pytest.param("eager", marks=pytest.mark.slow), "graph"])
 def test_a_resumed_run_ends_as_the_one_that_was_not_interrupted(mode, tmp_path):
     recipe = [*QUICK, "--model", "cnn", "--dropout", "0", "--optimizer", "adam"]  # has batch norm
-    assert bench(mode, *recipe, "--out", tmp_path / "a").returncode == 0
-    first = tmp_path / "a" / "checkpoints" / mode / "epoch-001.safetensors"
+    kept = ["--keep-checkpoints", "every:1"]
+    assert bench(mode, *recipe, *kept, "--out", tmp_path / "a").returncode == 0
+    [first] = (tmp_path / "a" / "checkpoints" / mode).glob("epoch-001-*[0-9].safetensors")
     done = bench(mode, "--resume", first, "--out", tmp_path / "b")
     assert done.returncode == 0, done.stderr
     assert losses_of(tmp_path / "b") == losses_of(tmp_path / "a")[6:]

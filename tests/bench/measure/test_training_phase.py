@@ -13,6 +13,7 @@ from oneflow_bench.bench.measure.training_phase import (
     EQUAL_STATE,
     EQUAL_STATES,
     INITIAL_WEIGHTS,
+    STEP_WEIGHTS,
     Runner,
 )
 from oneflow_bench.bench.record.checkpoint import training_path
@@ -21,7 +22,9 @@ from oneflow_bench.bench.record.events import (
     EndEvent,
     EvalEvent,
     ParametersEvent,
+    ScoreEvent,
     SetupEvent,
+    StepParametersEvent,
 )
 from oneflow_bench.bench.record.run import load_record
 
@@ -127,13 +130,55 @@ def test_no_state_is_kept_of_what_no_judge_can_start_from(tmp_path, turns, chang
         assert ("graph", "save") in turns and not (tmp_path / "run" / EQUAL_STATES).exists()
 
 
-def test_checkpoints_of_each_epoch_and_the_best_are_kept_when_asked(tmp_path, turns):
-    runner, _ = run(tmp_path / "run", turns, names=("eager",), keep_checkpoints=True)
+def test_parameters_are_compared_after_every_step_where_asked_for(tmp_path, turns):
+    runner, _ = run(
+        tmp_path / "run", turns, {"graph": {"weight": 1.5}}, parameter_difference="every-step"
+    )
     runner.run()
-    names = sorted(p.name for p in (tmp_path / "run" / "checkpoints" / "eager").iterdir())
-    weights = [name for name in names if ".training" not in name]
-    assert [name.split(".")[0] for name in weights] == ["best", "epoch-001", "epoch-002", "last"]
-    assert len(names) == 2 * len(weights)
+    record = load_record(tmp_path / "run")
+    found = record.of_kind(StepParametersEvent)
+    assert [(e.step, e.max_abs) for e in found] == [(s, 0.5) for s in range(2 * STEPS_PER_EPOCH)]
+    kinds = [block.kind for block in record.of_kind(BlockEvent, "graph")]
+    assert kinds == ["first", *["warmup"] * 4, *["steady"] * (2 * STEPS_PER_EPOCH - 5)]
+    assert len(record.of_kind(ParametersEvent)) == 2
+    assert not (tmp_path / "run" / STEP_WEIGHTS).exists()
+
+
+@pytest.mark.parametrize(
+    "rule, kept",
+    [
+        ("best,last", ["best", "epoch-002-accuracy-0.9000", "epoch-004-accuracy-0.8000", "last"]),
+        ("last", ["epoch-004-accuracy-0.8000", "last"]),
+        ("every:3", ["epoch-003-accuracy-0.9000", "epoch-004-accuracy-0.8000"]),
+        ("last,every:2", ["epoch-002-accuracy-0.9000", "epoch-004-accuracy-0.8000", "last"]),
+        ("none", None),
+    ],
+)
+def test_the_checkpoints_that_were_asked_for_are_kept(tmp_path, turns, rule, kept):
+    workers = {"eager": {"correct": [5, 9, 9, 8]}}
+    runner, _ = run(
+        tmp_path / "run", turns, workers, names=("eager",), epochs=4, keep_checkpoints=rule
+    )
+    runner.run()
+    folder = tmp_path / "run" / "checkpoints" / "eager"
+    if kept is None:
+        assert not folder.exists()
+        return
+    suffixes = (".safetensors", ".training.safetensors")
+    names = {f"{name}{suffix}" for name in kept for suffix in suffixes}
+    assert {file.name for file in folder.iterdir()} == names
+    if "best" in kept:
+        best, named = folder / "best.safetensors", folder / f"{kept[1]}.safetensors"
+        assert best.stat().st_ino == named.stat().st_ino  # one file on the disk
+
+
+def test_images_of_the_training_and_a_teacher_are_scored_after_it(tmp_path, turns):
+    runner, _ = run(tmp_path / "run", turns, names=("eager",))
+    runner._workload = runner._workload.model_copy(update={"teacher": "lenet"})
+    runner.run()
+    scores = load_record(tmp_path / "run").of_kind(ScoreEvent)
+    assert [(e.subject, e.accuracy) for e in scores] == [("train", 0.8), ("teacher", 0.8)]
+    assert [call for _, call in turns[-3:]] == ["eval", "eval", "end"]
 
 
 def test_a_failing_worker_ends_the_run_and_what_was_measured_is_kept(tmp_path, turns):

@@ -15,6 +15,7 @@ from oneflow_bench.bench.config import (
     Measuring,
     Workload,
 )
+from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.plan.checks import validated
 from oneflow_bench.bench.plan.fields import (
     SETTINGS,
@@ -46,6 +47,8 @@ ROOT = Path(__file__).resolve().parents[3]
         ("timeout_s", "--timeout", "a number above 0", "600"),
         ("budget_s", "--budget", "a number above 0", "60"),
         ("margin", "--margin", "a share such as 3% or 0.03", "1%"),
+        ("keep_checkpoints", "--keep-checkpoints", "a text",
+         "best,last in bench eager and bench graph, else none"),
         ("ranks", "--ranks", "a whole number at least 1", "1"),
     ],
 )  # fmt: skip
@@ -125,3 +128,14 @@ def test_the_table_of_losses_lists_what_each_takes():
         for name, default in arguments.items():
             assert f"`{name}`" + ("" if default is None else f" ({default:g})") in line
         assert ("`teacher`" in line) == (loss in TEACHER_LOSSES)
+
+
+@pytest.mark.parametrize("rule", ["every:0", "best;last", "best,none", "all", ""])
+def test_a_rule_for_checkpoints_that_means_nothing_is_refused(rule):
+    with pytest.raises(InputError, match="--keep-checkpoints .* give best, last and every:N"):
+        validated(Measuring, {"keep_checkpoints": rule})
+
+
+@pytest.mark.parametrize("stored, rule", [(True, "best,last,every:1"), (False, "none")])
+def test_the_rule_of_an_old_record_is_read(stored, rule):
+    assert Measuring(keep_checkpoints=stored).keep_checkpoints == rule

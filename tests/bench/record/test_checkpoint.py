@@ -111,6 +111,7 @@ def run(tmp_path):
 def test_a_kill_between_the_files_of_the_last_checkpoint_costs_nothing(run):
     folder = run / "checkpoints" / "eager"
     assert checkpoint.load_training_state(run).path.name == "last.safetensors"
+    (folder / "last.training.safetensors").unlink()  # else both names of one file would change
     (folder / "last.training.safetensors").write_bytes(
         (folder / "epoch-001.training.safetensors").read_bytes()
     )
@@ -158,6 +159,10 @@ def test_a_copy_that_fails_leaves_the_old_pair(run, monkeypatch):
         target.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def refuse_link(source, target):
+        raise OSError(errno.EPERM, "no links on this disk")
+
+    monkeypatch.setattr(checkpoint.os, "link", refuse_link)
     monkeypatch.setattr(checkpoint.shutil, "copyfile", fill_disk)
     with pytest.raises(InputError, match=r"cannot be written \(No space left .* make room"):
         checkpoint.copy_checkpoint(folder / "epoch-001.safetensors", folder / "last.safetensors")
@@ -168,6 +173,16 @@ def test_optimizers_are_compared_bit_by_bit(tmp_path):
     one, other = save_pair(tmp_path, "a", 1), save_pair(tmp_path, "b", 2)
     assert checkpoint.have_equal_optimizers(one, one)
     assert not checkpoint.have_equal_optimizers(one, other)
+
+
+def test_a_checkpoint_is_copied_where_the_disk_has_no_links(run, monkeypatch):
+    def refuse_link(source, target):
+        raise OSError(errno.EPERM, "no links on this disk")
+
+    monkeypatch.setattr(checkpoint.os, "link", refuse_link)
+    folder = run / "checkpoints" / "eager"
+    checkpoint.copy_checkpoint(folder / "epoch-001.safetensors", folder / "best.safetensors")
+    assert checkpoint.read_state(folder / "best.safetensors")["w"].tolist() == [1, 1, 1]
 
 
 def test_npz_is_read_without_pickles(tmp_path):

@@ -45,7 +45,7 @@ def test_short_curves_are_drawn_whole():
 
 
 def test_names_that_are_not_utf8_or_hold_dollar_signs_are_drawn(tmp_path):
-    record = create_record(create_events("eager"), create_events("a$b$c"))
+    record = create_record(create_events("a$b$c"))
     work = record.document.workload
     record.document.workload = work.model_copy(update={"model": "m\udcff:$x_{", "data": "d\udcff"})
     assert len(render_pictures([record], tmp_path)) == 12

@@ -5,12 +5,13 @@ from matplotlib.text import Text
 from PIL import Image
 from records import create_events, create_record
 
+from oneflow_bench.bench.record.events import StepParametersEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report import pictures
-from oneflow_bench.bench.report.curves import list_series
+from oneflow_bench.bench.report.curves import choose_style, list_series
 from oneflow_bench.bench.report.pictures import (
-    choose_style,
     draw_loss_difference,
+    draw_parameter_difference,
     plt,
     render_pictures,
     save_picture,
@@ -18,11 +19,13 @@ from oneflow_bench.bench.report.pictures import (
 
 NAMES = [
     "accuracy",
+    "eval_epoch_times",
     "loss",
     "loss_difference",
     "overview",
     "parameter_difference",
     "step_times",
+    "train_epoch_times",
 ]
 
 
@@ -51,7 +54,7 @@ def test_every_picture_is_drawn_twice_and_readable(written):
 
 def test_the_same_record_gives_the_same_svg(record, written, tmp_path, monkeypatch):
     (first,) = (path for path in written if path.name == "loss.svg")
-    monkeypatch.setattr(pictures, "_PICTURES", {"loss": pictures.draw_loss})
+    monkeypatch.setattr(pictures, "PICTURES", {"loss": pictures.draw_loss})
     render_pictures([record], tmp_path)
     assert (tmp_path / "loss.svg").read_text() == first.read_text()
 
@@ -93,7 +96,7 @@ def texts_of(record):
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 40])
-def test_partial_and_single_records_are_drawn(tmp_path, monkeypatch, length):
+def test_partial_and_single_records_are_drawn_without_differences(tmp_path, monkeypatch, length):
     def lay_out(figure, folder, name):
         figure.draw_without_rendering()
         plt.close(figure)
@@ -102,7 +105,23 @@ def test_partial_and_single_records_are_drawn(tmp_path, monkeypatch, length):
     monkeypatch.setattr(pictures, "save_picture", lay_out)
     whole = create_record(create_events("eager"))
     drawn = render_pictures([RunRecord(whole.document, whole.events[:length])], tmp_path)
-    assert sorted(drawn) == NAMES
+    assert {*drawn} == {*NAMES} - {"loss_difference", "parameter_difference"}
+
+
+def test_the_parameter_difference_of_every_step_replaces_that_of_every_epoch():
+    steps = [
+        StepParametersEvent(
+            step=step, baseline="eager", contender="graph", max_abs=1e-8, mean_abs=1e-9,
+            relative_l2=1e-9, largest_in="w", digests={},
+        )
+        for step in range(40)
+    ]  # fmt: skip
+    record = create_record(create_events("eager"), create_events("graph"), more=steps)
+    figure, axes = plt.subplots()
+    draw_parameter_difference(axes, list_series([record]))
+    assert [line.get_xdata().tolist() for line in axes.lines] == 2 * [list(range(1, 41))]
+    assert axes.get_xlabel() == "step"
+    plt.close(figure)
 
 
 def test_contenders_of_several_runs_carry_the_runs_name():

@@ -102,10 +102,15 @@ def test_a_loss_of_ones_own(tmp_path, monkeypatch):
         "def twice(logits, labels): return 2 * functional.cross_entropy(logits, labels)\n"
         "def rows(logits, labels): return logits\n"
         "def nothing(logits, labels): return 3\n"
+        "class Twice:\n    def __call__(self, logits, labels): return twice(logits, labels)\n"
+        "instance = Twice()\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert compute({"loss": "own_loss:twice"}) == pytest.approx(2 * GOLDEN["cross_entropy"])
+    assert compute({"loss": "own_loss:instance"}) == pytest.approx(2 * GOLDEN["cross_entropy"])
+    with pytest.raises(InputError, match=r"is a class; make an instance .* loss = Twice\(\)"):
+        compute({"loss": "own_loss:Twice"})
     with pytest.raises(InputError, match=r"returned a Tensor of shape \(4, 10\); it must return"):
         compute({"loss": "own_loss:rows"})
     with pytest.raises(InputError, match="returned a int; it must return one number"):

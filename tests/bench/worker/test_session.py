@@ -41,12 +41,12 @@ def test_weights_are_compared_by_their_floating_point_tensors(tmp_path):
     save_file(left, str(tmp_path / "l"))
     save_file(right, str(tmp_path / "r"))
     digests = {"eager": "1", "graph": "2"}
-    event = compare_weights(0, "eager", "graph", tmp_path / "l", tmp_path / "r", digests)
+    event = compare_weights("eager", "graph", tmp_path / "l", tmp_path / "r", digests)
     assert (event.max_abs, event.mean_abs, event.relative_l2) == (0.5, 0.25, 0.1)
     assert event.largest_in == "w"
     right["w"][0] = np.nan
     save_file(right, str(tmp_path / "r"))
-    event = compare_weights(0, "eager", "graph", tmp_path / "l", tmp_path / "r", digests)
+    event = compare_weights("eager", "graph", tmp_path / "l", tmp_path / "r", digests)
     assert event.max_abs is None
 
 

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from oneflow_bench.bench.record.events import BlockEvent
+from oneflow_bench.bench.record.events import BlockEvent, EvalEvent, StepParametersEvent
 from oneflow_bench.bench.report.comparison import compare_contenders
 from oneflow_bench.bench.report.export.selection import SETTINGS, select_contenders
 from oneflow_bench.bench.report.export.tables import render_csv as render
+from oneflow_bench.bench.report.export.tables import render_series
 from oneflow_bench.bench.verdict.statistics import paired_log_ratio
 
 LISTS = ("losses", "lr")
@@ -58,3 +59,27 @@ def test_what_only_some_contenders_have_is_an_empty_cell_for_the_others(record):
     assert [by_name["graph"][name] for name in SETTINGS] == [
         "2", "dp", "", "A=x B=1", "enable_amp=True",
     ]  # fmt: skip
+
+
+def test_the_series_are_those_of_the_record(record):
+    difference = {"baseline": "eager", "contender": "graph", "max_abs": 1e-9, "mean_abs": 1e-10}
+    record.events += [
+        StepParametersEvent(step=step, relative_l2=1e-9, largest_in="w", digests={}, **difference)
+        for step in range(3)
+    ]
+    rows = read(render_series(select_contenders([record], None)))
+    found = {}
+    for row in rows:
+        values = found.setdefault((row["contender"], row["series"]), {})
+        values[int(row["at"])] = float(row["value"])
+    blocks = record.of_kind(BlockEvent, "graph")
+    losses = [loss for block in blocks for loss in block.losses]
+    assert found["graph", "loss"] == dict(enumerate(losses, start=1))
+    passes = record.of_kind(EvalEvent, "graph")
+    assert found["graph", "accuracy"] == {e.epoch + 1: e.accuracy for e in passes}
+    assert found["graph", "eval_epoch_time_s"] == {e.epoch + 1: e.duration_s for e in passes}
+    seconds = sum(found["graph", "train_step_time_s"].values())
+    assert sum(found["graph", "train_epoch_time_s"].values()) == pytest.approx(seconds)
+    assert found["graph", "parameter_difference_by_step"] == {1: 1e-9, 2: 1e-9, 3: 1e-9}
+    # five series of each, and the difference by epoch and by step
+    assert len(found) == 12

@@ -90,6 +90,11 @@ def test_layers_have_their_times_shapes_and_calls():
         assert min(layer.backward_s) > 0
     assert min(layers["slow"].forward_s) == pytest.approx(0.02, abs=0.01)
     assert min(layers["slow"].backward_s) < 0.015
+    lines = str(profile).splitlines()
+    assert "layer" in lines[0] and "all layers" in lines[-1]
+    assert [line.split()[0] for line in lines[2:-1]] == list(layers)
+    markdown = profile._repr_markdown_().splitlines()
+    assert markdown[0].startswith("| layer") and len(markdown) == 2 + len(layers) + 1
 
 
 def test_training_is_bitwise_what_it_is_without_the_profile():
