@@ -1,8 +1,13 @@
 """The entry point of `bench` and of `python -m oneflow_bench`."""
 
 import os
-import signal
 import sys
+
+# `python -m` puts the current folder first. A file of the user's there must shadow no library.
+if sys.path[0] in ("", os.getcwd()):
+    del sys.path[0]
+
+import signal  # noqa: E402
 
 
 def main() -> None:
@@ -16,9 +21,6 @@ def main() -> None:
     for each in ENDING_SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, end)
-    # `python -m` puts the current folder first. A file of the user's there must shadow no library.
-    if sys.path[0] in ("", os.getcwd()):
-        del sys.path[0]
     from oneflow_bench.bench.cli import main as run
 
     run()
