@@ -98,8 +98,8 @@ class Crossed(Tagger):
         return super().forward(ids, flow.matmul(features, self.words.weight))
 
 
-class Untied(Tagger):
-    """A causal mistake on one side: the graph sees the value of a counter that eager mode moves."""
+class Counting(Tagger):
+    """A planted fault: the weight of a loss term moves in eager mode and is frozen in a graph."""
 
     calls = 0
 
@@ -111,7 +111,7 @@ class Untied(Tagger):
 
 partial = replace(tagger, create_batches=create_partial)
 crossed = replace(tagger, create_module=Crossed)
-untied = replace(tagger, create_module=Untied)
+counting = replace(tagger, create_module=Counting)
 no_module = replace(tagger, create_module=fail)
 wrong_module = replace(tagger, create_module=dict)
 no_batch = replace(tagger, create_batches=lambda seed: [])

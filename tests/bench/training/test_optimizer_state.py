@@ -52,7 +52,7 @@ def create_job(make, seed=0):
     feeds = [Feed(lambda: batch, 4, [4]) for _ in range(2)]
     criterion = nn.CrossEntropyLoss()
     objective = Objective(model, criterion)
-    return Job(model, criterion, objective, make(model), None, *feeds)
+    return Job(model, objective, make(model), None, *feeds)
 
 
 def create_mode(mode, job):

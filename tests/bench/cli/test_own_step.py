@@ -1,0 +1,54 @@
+"""`bench COMMAND MODULE:STEP`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oneflow_bench.bench.cli.options import take_step
+from oneflow_bench.bench.config import STEP_DATA
+from oneflow_bench.bench.errors import InputError
+
+
+def test_a_step_takes_the_place_of_model_and_data():
+    flags = {"step": "my_file:gpt", "model": None, "lr": 0.1}
+    take_step(flags)
+    assert flags == {"model": "my_file:gpt", "data": STEP_DATA, "lr": 0.1}
+    flags = {"step": None, "model": "lenet"}
+    take_step(flags)
+    assert flags == {"model": "lenet"}
+
+
+@pytest.mark.parametrize("name", ["model", "models", "data"])
+def test_a_step_beside_a_model_is_refused(name):
+    with pytest.raises(InputError, match=f"--{name} x was given beside the TrainingStep my:gpt"):
+        take_step({"step": "my:gpt", name: "x"})
+
+
+def run(*words):
+    command = [sys.executable, "-m", "oneflow_bench", *words]
+    folder = Path(__file__).parents[1]  # of own_steps.py
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.slow
+@pytest.mark.oneflow
+def test_a_fault_of_the_loss_is_found_and_named(tmp_path):
+    done = run("check", "own_steps:counting", "--json", "--out", str(tmp_path / "run"))
+    assert done.returncode == 1, done.stderr
+    (found,) = json.loads(done.stdout)["check"]["checks"]
+    assert found["verdict"] == "different"
+    assert "output[norm]" in found["reason"] and "calls (1 -> 2" in found["reason"]
+
+
+@pytest.mark.slow
+@pytest.mark.oneflow
+def test_a_batch_that_does_not_fit_ends_a_run_in_a_sentence(tmp_path):
+    steps = ("--epochs", "1", "--steps-per-epoch", "6")
+    done = run("graph", "own_steps:partial", *steps, "--out", str(tmp_path / "run"))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "batch[next] int64 (2, 5) was given" in done.stderr
