@@ -6,7 +6,8 @@ import math
 import oneflow as flow
 import pytest
 
-from oneflow_bench.bench.config import Workload, base_learning_rate, warmup_steps
+from oneflow_bench.bench.config import Workload
+from oneflow_bench.bench.plan.lr_schedule import base_learning_rate, warmup_steps
 from oneflow_bench.bench.training.optimizers import create_optimizer, create_scheduler, read_rates
 
 STEPS = 7
