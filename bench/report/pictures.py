@@ -54,17 +54,23 @@ def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
     return paths
 
 
+def choose_pictures(series: List[Series]) -> Dict[str, Callable[[Any, List[Series]], None]]:
+    """The pictures that have something to show, by their names."""
+    chosen = dict(PICTURES)
+    if len(series) < 2:
+        del chosen["loss_difference"]
+    if not any(one.record.of_kind(ParametersEvent) for one in series):
+        del chosen["parameter_difference"]
+    return chosen
+
+
 def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
     """Draw the pictures that have something to show into `folder`; the paths written.
 
     A partial record is drawn too. One contender has no differences.
     """
     series = list_series(records)
-    chosen = dict(PICTURES)
-    if len(series) < 2:
-        del chosen["loss_difference"]
-    if not any(record.of_kind(ParametersEvent) for record in records):
-        del chosen["parameter_difference"]
+    chosen = choose_pictures(series)
     written: List[Path] = []
     with plt.rc_context(PICTURE_STYLE):
         for name, draw in chosen.items():

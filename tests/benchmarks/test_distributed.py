@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 import time
@@ -143,6 +142,14 @@ def test_the_slowest_rank_is_what_an_all_reduce_takes(tmp_path):
     assert measure_all_reduces(2, [8], command=rank(tmp_path, body))["samples"][0]["time_s"] == 2.0
 
 
+def list_children():
+    """The processes that this one has started, or has not yet noticed the end of."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= set((task / "children").read_text().split())
+    return found
+
+
 @pytest.mark.parametrize(
     "body, words",
     [
@@ -151,9 +158,8 @@ def test_the_slowest_rank_is_what_an_all_reduce_takes(tmp_path):
     ],
 )
 def test_a_rank_that_fails_or_hangs_ends_all(tmp_path, body, words):
-    start = time.monotonic()
+    before, start = list_children(), time.monotonic()
     with pytest.raises(WorkerError, match=words):
         measure_all_reduces(2, [8], timeout_s=1.0, command=rank(tmp_path, body))
     assert time.monotonic() - start < 10  # and not the 60 s that a rank would sleep
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)  # there is no child left
+    assert list_children() <= before

@@ -10,17 +10,17 @@ from typing import Any, Dict, List
 
 from ...record.run import RunRecord
 from ..curves import find_style, list_series
-from ..pictures import PICTURE_STYLE, PICTURES, plt
+from ..pictures import PICTURE_STYLE, choose_pictures, plt
 
 DIGITS = 7  # significant ones; they tell any two shown float32 losses of a chart apart
 
 
 def draw_charts(records: List[RunRecord]) -> List[Dict[str, Any]]:
-    """A chart for each picture: name, title, axes, curves, and texts that stand in their place."""
+    """A chart for each picture with something to show: title, axes, curves, and texts for none."""
     series = list_series(records)
     charts = []
     with plt.rc_context(PICTURE_STYLE):
-        for name, draw in PICTURES.items():
+        for name, draw in choose_pictures(series).items():
             figure, axes = plt.subplots()
             try:
                 draw(axes, series)

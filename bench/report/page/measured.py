@@ -10,6 +10,10 @@ MEASURED = {
     "loss, first to last": "Loss of the first and of the last train step, in nats.",
     "accuracy by epoch": "Share of the validation images whose largest logit is the label's. "
     "Each epoch ends with a validation; the last five are shown.",
+    "best accuracy": "Highest validation accuracy of an epoch, the first where several are equal.",
+    "train accuracy": "Share of right answers on training images without augmentation, after the "
+    "training, on as many images as the validation split has.",
+    "teacher accuracy": "Share of the validation images that the teacher answers right.",
     "train step, ms": "Wall time of a block of steps over its steps. A block lies between two full "
     "synchronisations. The median of the steady blocks has a 95 % interval from a bootstrap.",
     "validation step, ms": "Wall time of a validation pass over its steps; median of the epochs.",
@@ -48,8 +52,10 @@ MEASURED = {
     "same initial weights": "Digests of all weights before the first step are compared.",
     "same batches": "Digests of the images and labels of each block are compared.",
     "largest loss difference": "Largest absolute difference of the losses of a step, in nats.",
+    "smallest loss difference": "Smallest absolute difference of the losses of a step, in nats.",
     "mean loss difference": "Mean absolute difference of the losses of a step, in nats.",
     "correlation of losses": "Pearson's correlation of both loss curves.",
+    "correlation of accuracies": "Pearson's correlation of both accuracy curves, by epochs.",
     "accuracy difference": "Contender minus baseline after the last common epoch.",
     "parameter difference": "Of all weights after the epoch: the largest absolute difference, and "
     " the norm of the difference over the norm of the baseline's weights.",

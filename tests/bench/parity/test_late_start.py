@@ -63,8 +63,9 @@ WORKLOADS = {
 @pytest.mark.oneflow
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_a_late_start_has_the_verdict_of_the_whole_run(tmp_path, monkeypatch, name):
-    _, record = run("eager", WORKLOADS[name], tmp_path / "run")
-    state = tmp_path / "run" / "checkpoints" / "eager" / "epoch-002.safetensors"
+    _, record = run("eager", f"{WORKLOADS[name]} --keep-checkpoints every:2", tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints" / "eager"
+    (state,) = folder.glob("epoch-002-*[0-9].safetensors")
     pair = ContenderPair(
         record.document.workload,
         STEPS_PER_EPOCH,

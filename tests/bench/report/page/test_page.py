@@ -70,7 +70,7 @@ def test_a_page_can_be_read_without_a_script(page, comparison):
     ):  # fmt: skip
         assert words in read.text, words
     images = read.of("img")
-    assert len(images) == len(read.of("figure")) == 5
+    assert len(images) == len(read.of("figure")) == 7
     assert all(image["alt"] and image["src"].startswith("data:image/png") for image in images)
 
 

@@ -22,7 +22,7 @@ def parse(told, defaults=None):
     command = bench.get_command(None, words[1])
     flags = command.make_context(words[1], words[2:]).params
     specs = [flags.pop("baseline", words[1]), *(flags.pop("contenders", None) or [])]
-    workload, measuring, side = split_flags({**flags, "keep_checkpoints": False})
+    workload, measuring, side = split_flags({**flags})
     given = {name: value for name, value in workload.items() if value is not None}
     return given, measuring, parse_contenders(specs, {**side, "ranks": flags["ranks"]})
 
