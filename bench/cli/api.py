@@ -147,6 +147,7 @@ def compare(
     """
     with _name_step(what) as named:
         flags = _create_flags(compare_command.compare, named, settings)
+        compare_command.take_quick(flags)
         for name in ("runs", "gate", "baseline", "contenders"):
             flags.pop(name)
         flags["speed"] = settings.get("speed", True)
@@ -194,7 +195,8 @@ def _create_flags(
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else "see bench compare --help"
             raise InputError(f"{name}={settings[name]!r} was given and is no setting; {hint}")
-    return {**dict.fromkeys(names), "weak": False, "oversubscribe": False, **named, **settings}
+    off = {name: False for name in ("weak", "oversubscribe", "quick") if name in names}
+    return {**dict.fromkeys(names), **off, **named, **settings}
 
 
 @contextmanager

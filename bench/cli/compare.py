@@ -105,12 +105,17 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
         return _compare_stored(runs, flags)
     if flags.pop("gate") is not None:
         raise InputError("--gate is for two stored runs and none was given; give BEFORE and AFTER")
-    if flags.pop("quick"):
-        flags.update({name: value for name, value in QUICK.items() if flags[name] is None})
+    take_quick(flags)
     usual = ["graph"] if (flags["ranks"] or 1) == 1 else ["ddp", "graph-dp"]
     specs = [flags.pop("baseline"), *(flags.pop("contenders") or usual)]
     record = execute_specs("compare", specs, flags)
     return report_comparisons(record, record, flags["as_json"], record.folder)
+
+
+def take_quick(flags: Dict[str, Any]) -> None:
+    """Replace `quick` by what it stands for, where nothing else was given."""
+    if flags.pop("quick"):
+        flags.update({name: value for name, value in QUICK.items() if flags[name] is None})
 
 
 def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
