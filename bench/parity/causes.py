@@ -40,14 +40,17 @@ def explain(
 ) -> Optional[Cause]:
     """The cause of a difference, or of a mode that does not repeat itself, beginning with `first`.
 
-    None if no evidence tells it, or without a `first`. `pairs` are all tensors of both modes.
+    None if no evidence tells it, or without a `first`. Other random draws are a cause even so: that
+    no bit differs is then luck. `pairs` are all tensors of both modes.
     """
-    if first is None or first.level == levels.INITIAL_WEIGHTS:
+    if first is not None and first.level == levels.INITIAL_WEIGHTS:
         return None
-    if first.level == levels.BATCHES:
+    if first is not None and first.level == levels.BATCHES:
         return _changed_input() if eager.changes_input else None
     if graph.random_ops:
         return explain_draws(graph.random_ops)
+    if first is None:
+        return None
     hooked = [name for name in eager.hooked_modules if _may_cause(name, first, pairs)]
     assigned = list_assigned(pairs)
     if hooked:

@@ -78,7 +78,7 @@ def assert_loop_parity(
         comparison = Comparison(eager, graph, str(flow.__version__))
         pairs, facts = comparison.pairs, ForwardFacts(random_ops=list(dict.fromkeys(draws)))
         comparison.settle(run, folder)
-    drawn = find_draws(comparison, facts)
+    drawn = find_draws(facts)
     return conclude(comparison, pairs, ForwardFacts(), facts, drawn)
 
 

@@ -43,10 +43,10 @@ if __name__ == "__main__":
         create_module=create_module, create_batches=create_batches, loss=compute_loss
     )
     checked = ob.check(step)
-    assert checked.parity == "identical", checked
+    assert checked.parity in ("identical", "equal within rounding"), checked
     assert checked.losses["eager"] == checked.losses["graph"] and len(checked.losses["graph"]) == 6
     result = ob.compare(step, epochs=1, steps_per_epoch=6, budget_s=8, schedule="constant")
-    assert result.parity == "identical", result
+    assert result.parity in ("identical", "equal within rounding"), result
     assert result.verdict in ("faster", "slower", "equivalent", "inconclusive")
     assert result.speedup.ratio > 0 and result.comparisons[0].speed.blocks > 0
     assert {name: len(losses) for name, losses in result.losses.items()} == {
