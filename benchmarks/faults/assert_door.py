@@ -24,7 +24,7 @@ def create_optimizer(net: flow.nn.Module) -> Tuple[Any, Any]:
 
 
 def main() -> int:
-    """The exit status: 1 if `assert_parity` finds a difference, 0 if it passes, 4 on an error."""
+    """The exit status: 1 if `assert_parity` finds a difference, 0 if it passes, 2 or 4 on an error."""
     flow.manual_seed(0)
     kind = own.KINDS[os.environ[own.VARIABLE]]
     count, size = (kind.flags.get(name, SMALL[name]) for name in ("batch_size", "image_size"))
@@ -36,6 +36,9 @@ def main() -> int:
         levels = [level.model_dump(mode="json") for level in getattr(error, "levels", [])]
         print(json.dumps({"reason": str(error), "levels": levels}))
         return 1
+    except ValueError as error:  # refused, as `bench` does with status 2
+        print(json.dumps({"reason": str(error)}))
+        return 2
     except Exception:  # an error is no verdict
         traceback.print_exc()
         return 4
