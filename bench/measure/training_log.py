@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Literal, Optional, TextIO
 
+from ..config import STEP_DATA
 from ..record.events import BlockEvent, EvalEvent, RecordEvent, ScoreEvent, SetupEvent
 from ..record.run import Document
 
@@ -106,7 +107,9 @@ class TrainingLog:
             f"step {done}/{document.steps_per_epoch}",
             f"loss {sum(since) / len(since):.4f}",
             f"lr {event.lr[at]:.4g}",
-            f"{rate:,.0f} images/s",
+            f"{rate:,.1f} steps/s"
+            if document.workload.data == STEP_DATA
+            else f"{rate:,.0f} images/s",
             *self._describe_accuracy(name),
             *self._describe_time_left(),
         ]

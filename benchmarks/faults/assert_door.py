@@ -24,7 +24,7 @@ def create_optimizer(net: flow.nn.Module) -> Tuple[Any, Any]:
 
 
 def main() -> int:
-    """The exit status: 1 if `assert_parity` finds a difference, 0 if it passes, 2 or 4 on an error."""
+    """The exit status: 1 if `assert_parity` finds a difference, 0 if it passes, else 2 or 4."""
     flow.manual_seed(0)
     kind = own.KINDS[os.environ[own.VARIABLE]]
     count, size = (kind.flags.get(name, SMALL[name]) for name in ("batch_size", "image_size"))

@@ -50,7 +50,9 @@ def run_door(kind: Kind, door: str, with_script: bool = False) -> Row:
     """The row of one kind by one door: found, named, and the causes that the report gives."""
     start = time.monotonic()
     statuses = kind.statuses
-    if door == "assert" and not kind.is_control:  # it raises ParityError, or ValueError if it refuses
+    if (
+        door == "assert" and not kind.is_control
+    ):  # it raises ParityError, or ValueError if it refuses
         statuses = (1, 2) if 2 in kind.statuses else (1,)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "run"
