@@ -40,7 +40,9 @@ def test_a_search_with_oneflow_itself(tmp_path):
     assert mode.stock_step_time_s > 0 and 3 <= mode.trained_steps <= 10
     found = {candidate.name: candidate for candidate in mode.candidates}
     blas, fuse = found["OPENBLAS_CORETYPE=Nehalem"], found["allow_fuse_cast_scale=true"]
-    assert blas.fidelity.verdict in ("identical", "equal within rounding")
+    # the judge is asked only about a setting that may be faster, which a busy machine may hide
+    unasked = ("not judged",) if blas.verdict in ("inconclusive", "equivalent", "slower") else ()
+    assert blas.fidelity.verdict in ("identical", "equal within rounding", *unasked)
     assert fuse.verdict in ("no effect", "not tried")  # not tried on a very busy machine
     profile = load_runtime_profile(tmp_path / "run" / "runtime.json")
     assert profile.variables.graph == {k: v for s in mode.settings for k, v in s.variables.items()}
