@@ -172,6 +172,7 @@ def test_a_second_signal_does_not_disturb_the_end():
     program = (
         "import os, signal, time\n"
         "from oneflow_bench.bench.cli.failures import end_on_signals\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # `nohup pytest` ignores it
         "end_on_signals()\n"
         "try:\n    os.kill(os.getpid(), signal.SIGHUP); time.sleep(9)\n"
         "except KeyboardInterrupt:\n"

@@ -1,6 +1,6 @@
 """The examples in both modes: the same step, and worth it?
 
-    python benchmarks/examples.py [--budget 60]
+    python benchmarks/example_study.py [--budget 60]
 
 Checks each file of examples/ with three seeds and compares it once. Each row is stored as it ends
 (results/examples/rows.jsonl), and a second call goes on where the first stopped. table.md has a row
