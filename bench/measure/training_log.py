@@ -141,9 +141,11 @@ class TrainingLog:
         if event.accuracy is not None:
             self._append("accuracy", name, [event.accuracy])
         loss = math.nan if event.loss is None else event.loss
+        # a step of one's own may evaluate other numbers
+        is_unknown = event.loss is None and self._document.workload.data == STEP_DATA
         parts = [
             f"epoch {event.epoch + 1}/{self._document.workload.epochs} validated",
-            f"loss {loss:.4f}",
+            *([] if is_unknown else [f"loss {loss:.4f}"]),
             *self._describe_accuracy(name),
             *self._describe_time_left(),
         ]
