@@ -26,6 +26,7 @@ import cloudpickle
 from .. import distributed  # noqa: F401 - registers the strategies of several ranks
 from ..config import STEP_DATA
 from ..errors import InputError, WorkerError
+from ..measure.parity_phase import list_losses
 from ..parity.gate import judge_checks
 from ..parity.result import CheckDocument, ModelCheck
 from ..plan.modes import load_run as load_record
@@ -84,10 +85,8 @@ class RunResult:
     @property
     def losses(self) -> Losses:
         """The loss of every step."""
-        blocks = {
-            name: self.record.of_kind(BlockEvent, name) for name in self.record.contender_names()
-        }
-        return {name: [x for one in found for x in one.losses] for name, found in blocks.items()}
+        names = self.record.contender_names()
+        return {name: list_losses(self.record.of_kind(BlockEvent, name)) for name in names}
 
     def save(self, folder: Union[str, Path]) -> Path:
         """Write the report, the comparison as JSON and the pictures to a folder; its path."""

@@ -43,9 +43,9 @@ class TrainingLog:
         self._start_s: Optional[float] = None  # of the first block
         self._evals: Dict[str, List[EvalEvent]] = {}  # by contender, of each epoch of this run
 
-    def find_best(self, name: str) -> int:
-        """The epoch, from 0, of a contender's best weights: the first where several are equal."""
-        return max(self._evals[name], key=lambda event: event.quality).epoch
+    def find_best(self, name: str) -> EvalEvent:
+        """The validation of a contender's best weights: the first where several are equal."""
+        return max(self._evals[name], key=lambda event: event.quality)
 
     def name_checkpoint(self, name: str, epoch: int) -> str:
         """The file of a contender's weights after an epoch from 0, with their accuracy if known."""
@@ -119,11 +119,11 @@ class TrainingLog:
         evals = self._evals.get(name)
         if not evals:
             return []
-        epoch = self.find_best(name)
-        last, best = evals[-1].accuracy, evals[epoch - evals[0].epoch].accuracy
-        if last is None or best is None:
-            return [f"lowest validation loss in epoch {epoch + 1}"]
-        return [f"accuracy {100 * last:.2f} %, best {100 * best:.2f} % (epoch {epoch + 1})"]
+        best, last = self.find_best(name), evals[-1].accuracy
+        if last is None or best.accuracy is None:
+            return [f"lowest validation loss in epoch {best.epoch + 1}"]
+        shown = f"best {100 * best.accuracy:.2f} % (epoch {best.epoch + 1})"
+        return [f"accuracy {100 * last:.2f} %, {shown}"]
 
     def _describe_time_left(self) -> List[str]:
         document, done = self._document, sum(self._steps.values())
