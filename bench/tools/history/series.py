@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
 from ...errors import InputError, RecordError
-from ...plan.modes import load_run
 from ...record.run import DOCUMENT_NAME, RunRecord
-from ...report.comparison import compare_contenders, summarize_contender
-from ...report.run_key import Key, create_series_key, list_differences
+from ...report.run_key import list_differences
 from ...verdict.change_points import find_changes
-from ...verdict.summary import judge_record_speed
 from . import METRICS, VERDICTS, Metric
+from .summaries import RunSummary, Summaries, Value, summarize_run
 
-Value = Union[float, str]
 Progress = Callable[[int, int], None]
 
 
@@ -117,18 +101,18 @@ def load_history(
     Raises InputError if no complete run is left.
     """
     runs = find_runs(folders)
+    found: List[RunSummary] = []
     skipped: List[str] = []
-
-    def read() -> Iterator[RunRecord]:
-        for number, run in enumerate(runs, start=1):
-            try:
-                yield load_run(run)
-            except RecordError as error:
-                skipped.append(str(error))
-            if on_progress:
-                on_progress(number, len(runs))
-
-    history = build_history(read(), metrics, selected)
+    summaries = Summaries()
+    for number, run in enumerate(runs, start=1):
+        try:
+            found.append(summaries.read(run))
+        except RecordError as error:
+            skipped.append(str(error))
+        if on_progress:
+            on_progress(number, len(runs))
+    summaries.save()
+    history = _join(found, metrics, selected)
     if not history.series:
         reasons = "; ".join([*skipped, *history.left_out])
         raise InputError(f"no complete run was found among {len(runs)}: {reasons}")
@@ -136,55 +120,32 @@ def load_history(
     return history
 
 
-class _Run(NamedTuple):
-    """What a history needs of a record; sorted by time."""
-
-    created: str
-    run_id: str
-    status: str
-    key: Key
-    data: str
-    commits: Dict[str, Optional[str]]
-    measured: List[Tuple[Any, ...]]
-
-
-def _reduce(record: RunRecord) -> _Run:
-    document, machine = record.document, record.document.environment_start
-    commits = {
-        "git_commit": machine.get("git_commit"),
-        "commit": (machine.get("project") or {}).get("commit"),
-    }
-    complete = document.status == "complete"
-    return _Run(
-        created=document.created,
-        run_id=document.run_id,
-        status=document.status,
-        key=create_series_key(record),
-        data=Path(document.workload.data).name,
-        commits=commits,
-        measured=list(_measure(record)) if complete else [],
-    )
-
-
 def build_history(
     records: Iterable[RunRecord],
     metrics: Sequence[str],
     selected: Optional[Mapping[str, str]] = None,
 ) -> History:
+    """The history of records that were read; of those whose key has what is `selected`."""
+    return _join(map(summarize_run, records), metrics, selected)
+
+
+def _join(
+    runs: Iterable[RunSummary], metrics: Sequence[str], selected: Optional[Mapping[str, str]]
+) -> History:
     """Group complete runs by the fields that must match; series of like keys are neighbours."""
-    groups: Dict[str, List[_Run]] = {}
+    groups: Dict[str, List[RunSummary]] = {}
     left_out = []
     seen = set()
-    for run in sorted(map(_reduce, records), key=lambda run: run[:2]):
+    for run in sorted(runs, key=_order):
         others = [f"{k} {run.key[k]}" for k, v in (selected or {}).items() if run.key[k] != v]
         if run.status != "complete":
             left_out.append(f"{run.run_id}: it is {run.status}, not complete")
         elif others:
             left_out.append(f"{run.run_id}: {', '.join(others)}")
-        elif run[:2] in seen:
+        elif _order(run) in seen:
             left_out.append(f"{run.run_id}: a copy of a run that is there already")
         else:
-            seen.add(run[:2])
+            seen.add(_order(run))
             groups.setdefault(json.dumps(run.key), []).append(run)
     series: List[Series] = []
     for text in sorted(groups):
@@ -203,45 +164,32 @@ def build_history(
     return History(series=series, left_out=left_out)
 
 
-def _build_curves(runs: Sequence[_Run], metrics: Sequence[str]) -> List[Curve]:
+def _order(run: RunSummary) -> Tuple[str, str]:
+    """By time. Two runs that are equal in it are one run and its copy."""
+    return run.created, run.run_id
+
+
+def _build_curves(runs: Sequence[RunSummary], metrics: Sequence[str]) -> List[Curve]:
     points: Dict[Tuple[str, str], List[Point]] = {}
     for run in runs:
-        for metric, contender, *values in run.measured:
-            named = dict(zip(("value", "low", "high"), values))
-            point = Point(run_id=run.run_id, created=run.created, **run.commits, **named)
-            points.setdefault((metric, contender), []).append(point)
+        for one in run.measured:
+            points.setdefault((one.metric, one.contender), []).append(
+                Point(
+                    run_id=run.run_id,
+                    created=run.created,
+                    git_commit=run.git_commit,
+                    commit=run.commit,
+                    value=one.value,
+                    low=one.low,
+                    high=one.high,
+                )
+            )
     return [
         Curve(metric=metric, contender=name, points=found, changes=mark_changes(metric, found))
         for metric in metrics
         for (of, name), found in points.items()
         if of == metric
     ]
-
-
-def _measure(record: RunRecord) -> Iterator[Tuple[Any, ...]]:
-    """(metric, contender, value), or with low and high, for the metrics that the record holds."""
-    first, *others = record.racing_names()
-    comparisons = [
-        compare_contenders(record, first, record, name, with_speed=False) for name in others
-    ]
-    summaries = {side.name: side for one in comparisons for side in (one.baseline, one.contender)}
-    for name in record.contender_names():
-        summary = summaries.get(name) or summarize_contender(record, name)
-        step = summary.train_step_time_s
-        if step is not None:
-            yield "train_step_time_s", name, step.median, step.low, step.high
-        if summary.compile_s:  # eager compiles nothing
-            yield "compile_s", name, summary.compile_s
-        if summary.peak_rss_bytes is not None:
-            yield "peak_rss_bytes", name, float(summary.peak_rss_bytes)
-        if summary.accuracy:
-            yield "accuracy", name, summary.accuracy[-1]
-    for name, comparison in zip(others, comparisons):
-        judged = judge_record_speed(record, first, name)
-        speedup = judged.speedup if judged else comparison.speedup
-        if speedup is not None:
-            yield "speedup", name, speedup.ratio, speedup.low, speedup.high
-        yield "parity", name, comparison.parity
 
 
 def find_worse(history: History) -> List[str]:

@@ -16,6 +16,11 @@ def bench_history(*arguments, cwd):
     return run_command("history", *arguments, cwd=cwd)
 
 
+@pytest.fixture(autouse=True)
+def no_memory(monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE_DIR", "")
+
+
 @pytest.fixture
 def results(tmp_path):
     folder = tmp_path / "results"

@@ -16,6 +16,11 @@ from oneflow_bench.bench.tools.history.series import (
 ALL = list(METRICS)
 
 
+@pytest.fixture(autouse=True)
+def no_memory(monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE_DIR", "")
+
+
 def curve_of(series, metric, contender):
     (found,) = [c for c in series.curves if (c.metric, c.contender) == (metric, contender)]
     return found
