@@ -13,6 +13,7 @@ for line in sys.stdin:
     if does == "die":
         print("last words", file=sys.stderr, flush=True); os._exit(7)
     if does == "hang":
+        print("hangs", file=sys.stderr, flush=True)
         time.sleep(600)
     if does == "late":
         time.sleep(0.3)

