@@ -48,6 +48,7 @@ class Figure:
 
 
 UNCUT = 12  # letters; a column of such words is not cut in a narrow terminal
+VERDICT = r"^(Parity|Speed)[^:.]*: [^.]+\."
 Block = Union[Heading, Text, Table, Figure]
 
 
@@ -68,7 +69,9 @@ def print_blocks(blocks: Sequence[Block], console: Console) -> None:
             console.print(Prose(strip_controls(block.text), style="bold"))
         elif isinstance(block, Text):
             for line in block.lines:
-                console.print(Prose(strip_controls(line)), highlight=False)
+                prose = Prose(strip_controls(line))
+                prose.highlight_regex(VERDICT, "bold")
+                console.print(prose, highlight=False)
         elif isinstance(block, Figure):
             console.print(Prose(strip_controls(f"{block.title}: {block.path}")), highlight=False)
         else:
