@@ -72,4 +72,4 @@ class ProgressBar(Progress):
         """Print a line that stays above the bar, also without a terminal."""
         self._told_s = time.monotonic()
         if not self._quiet:
-            self.console.print(line, soft_wrap=True)
+            self.console.print(line, soft_wrap=not self.console.is_terminal)

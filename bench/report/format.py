@@ -57,10 +57,9 @@ def format_age(then: str, now: datetime) -> str:
     seconds = (now - began).total_seconds()
     if not 0 <= seconds < 7 * 86400:
         return began.strftime("%Y-%m-%d")
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{int(seconds // length)} {unit} ago"
     return "just now"
 
 

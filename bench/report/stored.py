@@ -70,11 +70,10 @@ def report_stored(runs: Sequence[StoredRun], now: datetime) -> List[Block]:
             one.run,
             format_age(one.created, now),
             one.model or MISSING,
-            one.status,
-            "\n".join(one.verdicts) or MISSING,
+            "\n".join(one.verdicts) if one.verdicts and one.status == "complete" else one.status,
         ]
         for one in runs
     ]
     errors = [one.error for one in runs if one.status == "unreadable" and one.error]
-    table = Table(["run", "begun", "model", "status", "verdict"], rows)
+    table = Table(["run", "begun", "model", "result"], rows, whole=["run"])
     return [table, Text(errors)] if errors else [table]

@@ -81,10 +81,10 @@ def test_budgets_are_rounded_up_to_one_digit(value, rounded):
     ("then", "told"),
     [
         ("2026-01-10T11:59:31+00:00", "just now"),
-        ("2026-01-10T11:58:59+00:00", "1 minute ago"),
-        ("2026-01-10T10:00:00", "2 hours ago"),  # of a record without a zone
-        ("2026-01-10T12:30:00+02:00", "1 hour ago"),
-        ("2026-01-04T12:00:00+00:00", "6 days ago"),
+        ("2026-01-10T11:58:59+00:00", "1 min ago"),
+        ("2026-01-10T10:00:00", "2 h ago"),  # of a record without a zone
+        ("2026-01-10T12:30:00+02:00", "1 h ago"),
+        ("2026-01-04T12:00:00+00:00", "6 d ago"),
         ("2026-01-03T12:00:00+00:00", "2026-01-03"),
         ("2026-01-11T12:00:00+00:00", "2026-01-11"),  # of a clock that went back
         ("", "-"),
