@@ -48,11 +48,7 @@ $(DOCS)/bin/mkdocs: docs/requirements.lock
 setup: $(STAMP)
 
 $(STAMP): requirements.lock setup.py
-	@python=$$(PYTHON="$(PYTHON)" sh tools/find_python.sh) || exit 2; \
-	echo "setting up $(VENV) with $$python (about 2 GB, some minutes; once)"; \
-	rm -rf $(VENV) && "$$python" -m venv $(VENV)
-	@$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements.lock
-	@$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@python=$$(PYTHON="$(PYTHON)" sh tools/find_python.sh) && "$$python" tools/set_up.py $(VENV)
 	@touch $(STAMP)
 
 lock: setup ## resolve requirements.in anew (needs uv on the PATH)

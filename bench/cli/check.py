@@ -20,13 +20,14 @@ from ..parity.result import CheckDocument, ModelCheck, Speedup, load_check
 from ..plan.check_plan import CHECK_DEFAULTS, CHECK_IMAGE_SIZE, choose_models, create_check_plans
 from ..plan.plan import Plan
 from ..record.run import create_run_folder, save_text
-from ..report.blocks import format_markdown, print_blocks
-from ..report.check import report_check
+from ..report.blocks import Text, format_markdown
+from ..report.check import conclude, report_check
 from ..report.ci import create_result, format_annotations, format_junit
+from ..report.screen.check import summarize_checks
 from ..verdict.summary import summarize_record_speed
 from ..worker.environment import RuntimeResolver
 from ..worker.process import create_launcher
-from .console import Console
+from .console import VERDICTS, detail_options, print_detail, print_place
 from .options import (
     HeadedCommand,
     decorated,
@@ -37,12 +38,13 @@ from .options import (
     workload_options,
 )
 from .progress import ProgressBar
+from .value_types import RunFolder
 
 # gives the check, and its folder if it is a new one
 RunCheck = Callable[[], Tuple[CheckDocument, Optional[Path]]]
 
 SPEED_FOLDER = "speed"  # in the model's folder: a record as bench compare writes it
-_OUTPUT = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json")
+_OUTPUT = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json", "detail")
 _STEERING = ("models", "out", "timeout_s", "speed", "budget_s")
 
 _SHOWN = {
@@ -59,6 +61,7 @@ _CHECK_OPTIONS = [
     click.option("--models", default=None, metavar="NAMES", help="Models, with wildcards: "
                  "lenet,'resnet*'. Default: those with a baseline, or alexnet_cifar."),
     click.option("--from", "from_run", default=None, metavar="RUN",
+                 type=RunFolder("check"),
                  help="Take a stored check (its folder, or check.json) and run nothing."),
 ]  # fmt: skip
 
@@ -86,6 +89,7 @@ def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Compare with stored baselines: a folder, or one model's file.",
 )
 @check_options
+@detail_options
 def check(**flags: Any) -> int:
     """Find the first tensor at which eager and graph mode differ, level by level.
 
@@ -142,12 +146,14 @@ def _plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]
     ours = (*_OUTPUT, *_STEERING)
     workload = {name: value for name, value in flags.items() if name not in ours}
     names = choose_models(workload, flags["models"], list_stored)
-    with ProgressBar("images") as bar:
+    quiet = flags.get("detail") == VERDICTS
+    with ProgressBar("images", quiet) as bar:
         return create_check_plans(names, workload, partial(bar, "checking the data"))
 
 
 def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocument, Path]:
     """Check all plans; the document and the run's folder."""
+    quiet = flags.get("detail") == VERDICTS
     document = parity.create_check_document(plans)
     folder = Path(flags["out"] or Path("results") / document.run_id)
     create_run_folder(folder)
@@ -156,7 +162,7 @@ def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocu
     checker: parity.CheckModel = parity.check_model
     if measuring.speed:
         checker = add_speed(checker, measuring)
-    with ProgressBar("") as bar:
+    with ProgressBar("", quiet) as bar:
         parity.run_checks(plans, document, folder, measuring.timeout_s, bar, checker)
     return document, folder
 
@@ -216,14 +222,14 @@ def _report(
     folder: Optional[Path],
 ) -> int:
     """Print and write the report; the exit status."""
-    blocks = report_check(document, judged)
-    markdown = format_markdown(blocks)
+    whole = partial(report_check, document, judged)
+    markdown = format_markdown(whole())
     if flags["as_json"]:
         click.echo(json.dumps(create_result(document, judged), indent=1))
     else:
-        print_blocks(blocks, Console())
-        if folder is not None:
-            click.echo(f"check and report: {folder}")
+        brief = partial(summarize_checks, judged)
+        print_detail(flags["detail"], whole, brief, lambda: [Text(conclude(judged))])
+        print_place("check and report", folder)
     on_github = flags["annotations"] is None and os.environ.get("GITHUB_ACTIONS") == "true"
     if on_github or flags["annotations"] == "github":
         for line in format_annotations(judged):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -17,9 +18,10 @@ from ..report.before_after import (
     dump_runs,
     pair_contenders,
 )
-from ..report.blocks import format_markdown, print_blocks
+from ..report.blocks import format_markdown
 from ..report.page import PAGE_NAME
-from .console import Console
+from ..report.screen.comparison import summarize_runs
+from .console import detail_options, print_detail, print_place
 from .failures import go_on_without
 from .options import (
     HeadedCommand,
@@ -37,7 +39,12 @@ QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
 
 
 @click.command(cls=HeadedCommand)
-@click.argument("runs", nargs=-1, metavar="[MODULE:STEP | RUN RUN]")
+@click.argument(
+    "runs",
+    nargs=-1,
+    metavar="[MODULE:STEP | RUN RUN]",
+    shell_complete=RunFolder().shell_complete,
+)
 @click.option(
     "--baseline",
     default="eager",
@@ -61,6 +68,7 @@ QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
 @rank_options
 @weak_option
 @speed_options
+@detail_options
 @click.option(
     "--gate",
     type=percent,
@@ -109,7 +117,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     usual = ["graph"] if (flags["ranks"] or 1) == 1 else ["ddp", "graph-dp"]
     specs = [flags.pop("baseline"), *(flags.pop("contenders") or usual)]
     record = execute_specs("compare", specs, flags)
-    return report_comparisons(record, record, flags["as_json"], record.folder)
+    return report_comparisons(record, record, flags, record.folder)
 
 
 def take_quick(flags: Dict[str, Any]) -> None:
@@ -126,7 +134,7 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
         raise InputError(
             f"bench compare takes two stored runs, BEFORE and AFTER, or none for a new run; {given}"
         )
-    flag = find_given_flag(("out", "as_json", "gate"))
+    flag = find_given_flag(("out", "as_json", "gate", "detail"))
     if flag:
         raise InputError(f"{flag} is for a new run, and two stored runs were given; leave one out")
     left, right = (Path(RunFolder().convert(one, None, None)) for one in runs)
@@ -144,7 +152,7 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
         pair_contenders(before, after)
     folder = _create_folder(flags["out"])
     if again:
-        return report_comparisons(before, before, flags["as_json"], folder)
+        return report_comparisons(before, before, flags, folder)
     return _report_runs(compare_runs(before, after, flags["gate"]), [before, after], flags, folder)
 
 
@@ -154,10 +162,9 @@ def _report_runs(
     if flags["as_json"]:
         click.echo(dump_runs(found))
     else:
-        console = Console()
-        print_blocks(build_runs_report(found, brief=True), console)
-        if folder:
-            console.print(f"report and pictures: {folder}", soft_wrap=True)
+        whole, brief = partial(build_runs_report, found), partial(summarize_runs, found)
+        print_detail(flags["detail"], whole, brief, lambda: brief()[1:2])
+        print_place("report and pictures", folder)
     if folder:
         with go_on_without(f"the report in {folder}", "give --out another folder"):
             from ..report.page.render import render_page

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
+from typing import Any, Callable, List, Optional
 
+import click
 from rich import console
+
+from ..report.blocks import Block, print_blocks
+
+ALL, VERDICTS = "all", "verdicts"  # of a report; without one of them a summary is printed
 
 
 class Console(console.Console):
     """Prints names and errors as they are: `[red]` in a path is data and no markup.
 
-    A closed pipe is an error like any other of the output; rich would exit with status 1.
+    NO_COLOR leaves bold type out too. A closed pipe is an error like any other of the output; rich
+    would exit with status 1.
     """
 
     def __init__(self, **options: Any) -> None:
+        if os.environ.get("NO_COLOR"):
+            options["color_system"] = None
         super().__init__(markup=False, highlight=False, **options)
 
     def on_broken_pipe(self) -> None:
         raise  # noqa: PLE0704 - called where the error is handled
+
+
+def detail_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the flags that choose how much of a report is printed."""
+    more = click.option("-v", "--verbose", "detail", flag_value=ALL, help="Print all numbers.")
+    less = click.option(
+        "--quiet",
+        "detail",
+        flag_value=VERDICTS,
+        help="Print the verdicts alone, and no progress.",
+    )
+    return more(less(command))
+
+
+def print_detail(
+    detail: Optional[str],
+    report: Callable[[], List[Block]],
+    summary: Callable[[], List[Block]],
+    verdicts: Callable[[], List[Block]],
+) -> None:
+    """The whole report, its summary or its verdicts, to standard output."""
+    print_blocks({ALL: report, VERDICTS: verdicts}.get(str(detail), summary)(), Console())
+
+
+def print_place(what: str, folder: Optional[Path]) -> None:
+    """Where the results are, in one line that can be copied."""
+    if folder is not None:
+        click.echo(f"\n{what}: {folder}")

@@ -10,6 +10,7 @@ from typing import Any, List, Optional
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from .console import Console
 from .failures import end_on_signals
 from .progress import ProgressBar
 
@@ -152,14 +153,15 @@ def reshard_command(dataset: str, parts: int, out: str, label_base: int, as_json
 def _inspect(folder: str, as_json: bool, scan: bool = True) -> int:
     """Print the description of a dataset, and its problems."""
     from ...data import inspect_dataset
+    from ..report.blocks import print_blocks
+    from ..report.screen.dataset import describe_dataset
 
     description = inspect_dataset(Path(folder), scan)
     if as_json:
         click.echo(json.dumps(description, indent=1))
         return EXIT_BAD_INPUT if description["problems"] else EXIT_DONE
-    problems = description.pop("problems")
-    for key, value in description.items():
-        click.echo(f"{key:12} {json.dumps(value) if isinstance(value, dict) else value}")
+    print_blocks(describe_dataset(description), Console())
+    problems = description["problems"]
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
     return EXIT_BAD_INPUT if problems else EXIT_DONE

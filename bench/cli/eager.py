@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .console import detail_options
 from .options import HeadedCommand, rank_options, run_options, step_argument
 from .run import run_one_mode
 
@@ -14,6 +15,7 @@ from .run import run_one_mode
 @step_argument
 @run_options
 @rank_options
+@detail_options
 def eager(**flags: Any) -> int:
     """Train and validate in eager mode. The run keeps the best and the last checkpoint.
 

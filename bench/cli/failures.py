@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import traceback
 from contextlib import contextmanager, suppress
 from typing import Any, Iterator, List, Optional
@@ -129,9 +130,26 @@ def tell(error: BaseException) -> int:
 
 
 def say(text: str, newline: bool = True) -> None:
-    """To stderr, if anybody can read it."""
+    """To stderr, if anybody can read it. A terminal gets lines that end between two words."""
     with suppress(OSError):
-        click.echo(text, err=True, nl=newline)
+        click.echo(_wrap(text) if sys.stderr.isatty() else text, err=True, nl=newline)
+
+
+def _wrap(text: str) -> str:
+    """Lines of the terminal's width; a path stays whole, so that it can be copied."""
+    width = shutil.get_terminal_size().columns
+    lines = (
+        textwrap.fill(
+            line,
+            width,
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=False,
+            replace_whitespace=False,
+        )
+        for line in text.split("\n")
+    )
+    return "\n".join(lines)
 
 
 def drop_output() -> None:

@@ -13,24 +13,23 @@ import click
 from ..config import HEADINGS, STEP_DATA, Workload
 from ..errors import InputError
 from ..plan.fields import SETTINGS, Setting, flag_of, list_settings
-from .value_types import NumberRange, ValueList, parse_pairs, percent
+from .value_types import FIELD_TYPES, NumberRange, ValueList, parse_pairs, percent
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 # of flags that are no fields
 _HEADINGS = {
-    **dict.fromkeys(["out", "as_json"], "Output"),
+    **dict.fromkeys(["out", "as_json", "detail"], "Output"),
     **dict.fromkeys(["oversubscribe", "cluster", "placement", "weak"], "Several processes"),
 }
-
 
 # the flags that --help shows of each heading; --help-all shows all
 _FIRST = (
     *("model", "load_checkpoint", "data", "feed", "epochs", "steps_per_epoch", "batch_size"),
     *("optimizer", "lr", "runtime", "budget_s", "until", "ranks", "cluster", "out", "as_json"),
+    "detail",
 )
-
 
 HELP_ALL = "all flags"  # the context's object when --help-all was given
 
@@ -112,6 +111,8 @@ def _choose_type(setting: Setting) -> Any:
     """As click takes it: a type, or a function of the text."""
     if setting.share:
         return percent
+    if setting.name in FIELD_TYPES:
+        return FIELD_TYPES[setting.name]
     if setting.choices:
         return click.Choice(setting.choices)
     if setting.kind not in (int, float):

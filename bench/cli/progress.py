@@ -20,10 +20,10 @@ MOST_SILENT_S = 30.0  # without a terminal
 
 
 class ProgressBar(Progress):
-    """`bar(message, done, total)` while the context is open. Shown on stderr."""
+    """`bar(message, done, total)` while the context is open. Shown on stderr, unless `quiet`."""
 
-    def __init__(self, unit: str) -> None:
-        self._status = ""
+    def __init__(self, unit: str, quiet: bool = False) -> None:
+        self._status, self._quiet = "", quiet
         console = Console(stderr=True)
         super().__init__(
             TextColumn("{task.description}", markup=False),
@@ -34,7 +34,7 @@ class ProgressBar(Progress):
             console=console,
             transient=True,
             auto_refresh=False,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
         self._unit, self._message, self._drawn_s = unit, "", 0.0
         self._told_s = time.monotonic()
@@ -71,4 +71,5 @@ class ProgressBar(Progress):
     def print_line(self, line: str) -> None:
         """Print a line that stays above the bar, also without a terminal."""
         self._told_s = time.monotonic()
-        self.console.print(line, soft_wrap=True)
+        if not self._quiet:
+            self.console.print(line, soft_wrap=not self.console.is_terminal)

@@ -29,13 +29,14 @@ from ..plan.resolve import complete_contenders, resolve_contenders
 from ..record.checkpoint import LAST_NAME
 from ..record.run import RunRecord, write_atomically
 from ..report.before_after import compare_records
-from ..report.blocks import format_markdown, print_blocks
-from ..report.compare import build_report, build_run_report, dump_comparisons
+from ..report.blocks import Text, format_markdown
+from ..report.compare import build_report, build_run_report, conclude, dump_comparisons
 from ..report.comparison import Comparison, summarize_contender
 from ..report.page import PAGE_NAME
+from ..report.screen.comparison import summarize_comparisons, summarize_run
 from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
-from .console import Console
+from .console import VERDICTS, print_detail, print_place
 from .failures import go_on_without
 from .options import SPEED_FLAGS, find_given, take_step
 from .progress import ProgressBar
@@ -53,9 +54,9 @@ def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     if flags["as_json"]:
         click.echo(summary.model_dump_json(indent=1))
     else:
-        console = Console()
-        print_blocks(build_run_report(summary), console)
-        console.print(f"report, log, record and checkpoints: {record.folder}", soft_wrap=True)
+        whole, brief = partial(build_run_report, summary), partial(summarize_run, summary)
+        print_detail(flags["detail"], whole, brief, list)
+        print_place("report, log, record and checkpoints", record.folder)
     with go_on_without("the report", f"bench report {record.folder} makes it"):
         from ..report.page.render import render_record
         from ..report.pictures import render_pictures
@@ -73,6 +74,7 @@ def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunR
     Raises InputError for whatever cannot be run, before anything is started.
     """
     given = dict(flags)
+    quiet = given.pop("detail", None) == VERDICTS
     ranks = take_ranks(given)
     request = ranks.request
     workload, measuring, side = split_flags(given)
@@ -87,7 +89,7 @@ def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunR
     readers = count_ranks(contenders)
     if readers > 1:
         workload["readers"] = readers
-    with ProgressBar("images") as bar:
+    with ProgressBar("images", quiet) as bar:
         plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
     _tell_fallback(plan)
     for note in plan.notes:
@@ -99,7 +101,7 @@ def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunR
     document.unavailable = unavailable
     folder = Path(flags["out"] or Path("results") / document.run_id)
     launcher = ranks.open_launcher(plan, document, folder, contenders, environments)
-    with launcher as launch, ProgressBar("steps") as bar:
+    with launcher as launch, ProgressBar("steps", quiet) as bar:
         if request.weak:
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
         check = create_check_launcher(folder / PARITY_FOLDER, environments)
@@ -119,24 +121,34 @@ def _tell_fallback(plan: Plan) -> None:
 
 
 def report_comparisons(
-    baseline: RunRecord, contender: RunRecord, as_json: bool, folder: Optional[Path]
+    baseline: RunRecord, contender: RunRecord, flags: Dict[str, Any], folder: Optional[Path]
 ) -> int:
     """Compare every contender of a record with the first of another, or of the same one."""
     comparisons = compare_records(baseline, contender)
-    if as_json:
+    if flags["as_json"]:
         click.echo(dump_comparisons(comparisons))
     else:
-        console = Console()
-        unavailable = contender.document.unavailable
-        print_blocks(build_report(comparisons, unavailable, brief=True), console)
-        if folder:
-            console.print(f"report, record and pictures: {folder}", soft_wrap=True)
+        print_comparisons(comparisons, contender.document.unavailable, flags["detail"])
+        print_place("report, record and pictures", folder)
     if folder:
         records = [baseline] if baseline is contender else [baseline, contender]
         again = " ".join(str(one.folder) for one in [baseline, contender])
         with go_on_without(f"the report in {folder}", f"bench compare {again} shows it again"):
             write_report(comparisons, records, folder)
     return judge_parities(comparisons)
+
+
+def print_comparisons(
+    comparisons: Sequence[Comparison], unavailable: Dict[str, str], detail: Optional[str]
+) -> None:
+    """As much as `detail` asks for."""
+    several = len(comparisons) > 1
+    print_detail(
+        detail,
+        partial(build_report, comparisons, unavailable),
+        partial(summarize_comparisons, comparisons, unavailable),
+        lambda: [Text([line for one in comparisons for line in conclude(one, several)])],
+    )
 
 
 def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:

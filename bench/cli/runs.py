@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from .value_types import RESULTS
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
 def runs(results: str, as_json: bool) -> None:
-    """List the stored runs with date, model and verdict, the newest last; needs no OneFlow.
+    """List the stored runs with age, model and verdict, the newest last; needs no OneFlow.
 
     Every command that takes a RUN also takes the beginning of a run's name in the folder results,
     and the word latest.
@@ -35,4 +36,4 @@ def runs(results: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([one.model_dump() for one in stored], indent=1))
     else:
-        print_blocks(report_stored(stored), Console())
+        print_blocks(report_stored(stored, datetime.now(timezone.utc)), Console())

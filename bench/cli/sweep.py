@@ -18,7 +18,7 @@ from .console import Console
 from .failures import go_on_without
 from .options import HeadedCommand, cluster_option, describe_field, find_given_flag, run_options
 from .progress import ProgressBar
-from .value_types import NumberRange, ValueList
+from .value_types import NumberRange, RunFolder, ValueList
 
 if TYPE_CHECKING:
     from ..plan.plan import Plan
@@ -52,7 +52,8 @@ def _take_lists(command: click.Command) -> click.Command:
 
 @_take_lists
 @click.command(cls=HeadedCommand)
-@click.option("--from", "from_folder", default=None, metavar="DIR",
+@click.option("--from", "from_folder", default=None, metavar="SWEEP",
+              type=RunFolder("sweep"),
               help="Report a stored sweep again; runs nothing and needs no OneFlow.")  # fmt: skip
 @click.option("--cell-timeout", "cell_timeout_s", type=NumberRange(0, min_open=True),
               default=1800.0, metavar="SECONDS",

@@ -6,9 +6,10 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..plan.graph_options import parse_option
 
@@ -27,10 +28,14 @@ LATEST = "latest"  # the run that was begun last
 class RunFolder(click.ParamType):
     """A run folder: its path, the beginning of its name in `results`, or `latest`.
 
-    A word that names no run is kept as it is, and its reader says that there is no record.
+    `kind` is that of the document in such a folder: record, check or sweep. A word that names no
+    run is kept as it is, and its reader says what is not there.
     """
 
     name = "run"
+
+    def __init__(self, kind: str = "record") -> None:
+        self.kind = kind
 
     def convert(
         self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
@@ -38,10 +43,11 @@ class RunFolder(click.ParamType):
         text = str(value)
         if os.path.exists(text) or os.sep in text:
             return text
-        runs = {path.parent.name: path for path in sorted(Path(RESULTS).glob("*/record.json"))}
+        runs = self._find_runs()
         if text == LATEST:
             if not runs:
-                self.fail(f"{RESULTS} holds no run yet; `bench compare` makes one", param, ctx)
+                noun, maker = ("run", "compare") if self.kind == "record" else [self.kind] * 2
+                self.fail(f"{RESULTS} holds no {noun} yet; `bench {maker}` makes one", param, ctx)
             return str(max(runs.values(), key=_read_creation).parent)
         found = [name for name in runs if name.startswith(text)]
         if len(found) > 1:
@@ -52,6 +58,42 @@ class RunFolder(click.ParamType):
                 ctx,
             )
         return str(runs[found[0]].parent) if found else text
+
+    def _find_runs(self) -> Dict[str, Path]:
+        """The documents in `results` by the names of their folders."""
+        return {
+            path.parent.name: path for path in sorted(Path(RESULTS).glob(f"*/{self.kind}.json"))
+        }
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> List[CompletionItem]:
+        """The names of the runs; paths are completed by the shell."""
+        names = [LATEST, *self._find_runs()]
+        found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="dir")]
+
+
+class ModelName(click.ParamType):
+    """The name of a registered model, or MODULE:FACTORY. Whoever builds it checks it."""
+
+    name = "text"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> List[CompletionItem]:
+        """The registered names."""
+        from ...models import list_models
+
+        return [CompletionItem(name) for name in list_models() if name.startswith(incomplete)]
+
+
+# of the configuration's fields whose values a shell completes
+FIELD_TYPES: Dict[str, click.ParamType] = {
+    "model": ModelName(),
+    "teacher": ModelName(),
+    **dict.fromkeys(["load_checkpoint", "teacher_checkpoint", "resume"], RunFolder()),
+}
 
 
 def _read_creation(path: Path) -> str:

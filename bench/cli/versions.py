@@ -10,12 +10,11 @@ import click
 
 from ..errors import InputError
 from ..record.run import RunRecord, create_run_id
-from ..report.blocks import print_blocks
-from .console import Console
+from .console import print_place
 from .failures import go_on_without
 from .options import HeadedCommand, run_options, speed_options
 from .progress import ProgressBar
-from .run import execute_specs, judge_parities, write_report
+from .run import execute_specs, judge_parities, print_comparisons, write_report
 
 MODES = ("eager", "graph")
 _LONGEST_LINE = 70
@@ -41,7 +40,6 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     that pip cannot install.
     """
     from ..report.before_after import compare_records
-    from ..report.compare import build_report
 
     _check(versions, flags)
     if flags["feed"] is None and flags["data"] is None and flags["config"] is None:
@@ -54,11 +52,9 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
         dumped = {mode: [one.model_dump() for one in found] for mode, found in compared.items()}
         click.echo(json.dumps(dumped, indent=1))
     else:
-        console = Console()
         for comparisons in compared.values():
-            print_blocks(build_report(comparisons, brief=True), console)
-        places = " and ".join(str(folder / mode) for mode in MODES)
-        console.print(f"reports, records and pictures: {places}", soft_wrap=True)
+            print_comparisons(comparisons, {}, None)
+        print_place("reports, records and pictures", folder)
     for mode, record in records.items():
         again = f"bench compare {folder / mode} {folder / mode} shows it again"
         with go_on_without(f"the report in {folder / mode}", again):

@@ -154,8 +154,8 @@ def _rename(comparison: Comparison, side: str, when: str) -> object:
     return summary.model_copy(update={"name": f"{summary.name} ({when})"})
 
 
-def build_runs_report(found: BeforeAfter, brief: bool = False) -> List[Block]:
-    """The differences, a line for each pair, and the verdicts; the tables unless it is brief."""
+def build_runs_report(found: BeforeAfter, tables: bool = True) -> List[Block]:
+    """The differences, a line for each pair, `tables` of each pair, notes, and the verdicts."""
     rows = [list(row) for row in found.differences]
     same = "Nothing that the records hold differs but the time."
     blocks: List[Block] = [
@@ -175,7 +175,7 @@ def build_runs_report(found: BeforeAfter, brief: bool = False) -> List[Block]:
         for one in found.comparisons
     ]
     blocks.append(Table(titles, lines, titles[1:4]))
-    if not brief:
+    if tables:
         for one in found.comparisons:
             blocks += build_report([one])
     notes = [f"{name} is in one of the runs alone and was left out." for name in found.left_out]

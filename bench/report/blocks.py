@@ -32,11 +32,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns whose title is in `right` are numbers."""
+    """Columns in `right` are numbers. Those in `whole` are not cut where there is room."""
 
     columns: List[str]
     rows: List[List[str]]
     right: List[str] = field(default_factory=list)
+    whole: List[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Figure:
 
 
 UNCUT = 12  # letters; a column of such words is not cut in a narrow terminal
+VERDICT = r"^(Parity|Speed)[^:.]*: [^.]+\."
 Block = Union[Heading, Text, Table, Figure]
 
 
@@ -68,7 +70,9 @@ def print_blocks(blocks: Sequence[Block], console: Console) -> None:
             console.print(Prose(strip_controls(block.text), style="bold"))
         elif isinstance(block, Text):
             for line in block.lines:
-                console.print(Prose(strip_controls(line)), highlight=False)
+                prose = Prose(strip_controls(line))
+                prose.highlight_regex(VERDICT, "bold")
+                console.print(prose, highlight=False)
         elif isinstance(block, Figure):
             console.print(Prose(strip_controls(f"{block.title}: {block.path}")), highlight=False)
         else:
@@ -85,7 +89,9 @@ def _print_table(block: Table, console: Console) -> None:
     )
     for index, title in enumerate(block.columns):
         cells = [title, *(row[index] for row in block.rows)]
-        whole = all(len(cell) <= UNCUT and " " not in cell for cell in cells)
+        longest = max(map(len, cells))
+        whole = longest <= UNCUT and not any(" " in cell for cell in cells)
+        whole |= title in block.whole and 2 * longest <= console.width
         justify: Literal["left", "right"] = "right" if title in block.right else "left"
         table.add_column(
             Prose(strip_controls(title)), justify=justify, overflow="fold", no_wrap=whole

@@ -42,16 +42,14 @@ def report_check(document: CheckDocument, judged: Sequence[Judged]) -> List[Bloc
         f"Check of {_count(len(checks))}, OneFlow {document.oneflow or 'unknown'}, "
         f"BLAS kernel {document.blas_kernel or 'unknown'}"
     )
-    numbers = ["error", "known", "time, s"]
-    columns = ["model", "verdict", "first difference", *numbers]
     return [
         Heading(heading),
-        Table(columns, [_summary_row(check) for check in checks], right=numbers),
+        build_models(checks),
         Text(LEGEND),
         *(block for check in checks for block in describe_check(check)),
-        *_describe_speed(checks),
+        *describe_speed(checks),
         *_describe_known([(check.model, hit) for check in checks for hit in check.known]),
-        *_report_findings(judged),
+        *report_findings(judged),
         Heading("Conclusion"),
         Text(conclude(judged)),
     ]
@@ -75,6 +73,13 @@ def conclude(judged: Sequence[Judged]) -> List[str]:
 
 def _count(models: int) -> str:
     return f"{models} model{'' if models == 1 else 's'}"
+
+
+def build_models(checks: Sequence[ModelCheck]) -> Table:
+    """A row for each model."""
+    numbers = ["error", "known", "time, s"]
+    columns = ["model", "verdict", "first difference", *numbers]
+    return Table(columns, [_summary_row(check) for check in checks], right=numbers)
 
 
 def _summary_row(check: ModelCheck) -> List[str]:
@@ -173,7 +178,7 @@ def _describe_distance(found: TensorDifference) -> str:
     return ", ".join(parts) or MISSING
 
 
-def _describe_speed(checks: Sequence[ModelCheck]) -> List[Block]:
+def describe_speed(checks: Sequence[ModelCheck]) -> List[Block]:
     """A row for each model with a measured speed."""
     rows = [
         [
@@ -213,7 +218,7 @@ def _describe_known(hits: Sequence[Tuple[str, KnownHit]]) -> List[Block]:
     return [Heading("Known differences of OneFlow"), *blocks] if blocks else []
 
 
-def _report_findings(judged: Sequence[Judged]) -> List[Block]:
+def report_findings(judged: Sequence[Judged]) -> List[Block]:
     """Metrics that are not as in the baselines; the others are counted."""
     compared = [one for one in judged if one.findings]
     if not compared:

@@ -20,9 +20,7 @@ from .format import (
     format_break_even,
     format_interval,
     format_median_ms,
-    format_mib,
     format_ms,
-    format_number,
     format_percent,
     format_sentence,
     format_sequential,
@@ -52,12 +50,10 @@ def build_report(
     comparisons: Sequence[Comparison],
     unavailable: Optional[Mapping[str, str]] = None,
     pictures: Sequence[Path] = (),
-    brief: bool = False,
 ) -> List[Block]:
     """One contender or several against their baseline; `unavailable` was left out of the run.
 
-    A brief report is for a terminal. It ends with the verdict, and several contenders have a line
-    each in place of the long tables. Pictures are linked by their names, PNG only.
+    Pictures are linked by their names, PNG only. `report/screen` has what a terminal shows of it.
     """
     several = len(comparisons) > 1
     summaries = [comparisons[0].baseline, *(one.contender for one in comparisons)]
@@ -66,10 +62,7 @@ def build_report(
     conclusion = Text([line for one in comparisons for line in conclude(one, several)])
     noted = [Text(notes)] if (notes := list_notes(comparisons)) else []
     added = [b for one in EXTENSIONS for b in one.list_blocks(comparisons, unavailable or {})]
-    overview = [_build_overview(comparisons)] if several or added else []
-    if brief:
-        tables = [_build_costs(summaries)] if overview else _build_tables(comparisons)
-        return [title, *overview, *tables, *added, *noted, conclusion]
+    overview = [build_overview(comparisons)] if several or added else []
     shared = [SHARED] if several and any(one.speed for one in comparisons) else []
     return [
         title,
@@ -87,7 +80,7 @@ def build_report(
 
 def build_run_report(summary: ContenderSummary, pictures: Sequence[Path] = ()) -> List[Block]:
     """A run of one mode, with `pictures` as in `build_report`."""
-    table = _build_table([summary.name], [list_measurements(summary)])
+    table = build_table([summary.name], [list_measurements(summary)])
     return [Heading(f"{summary.model}: {summary.name}"), table, *_show(pictures)]
 
 
@@ -123,8 +116,11 @@ def conclude(comparison: Comparison, several: bool = False) -> List[str]:
     return [parity, " ".join(speed)]
 
 
-def list_notes(comparisons: Sequence[Comparison]) -> List[str]:
-    """Facts that qualify the verdicts, each once: the machine disturbs all contenders alike."""
+def list_notes(comparisons: Sequence[Comparison], brief: bool = False) -> List[str]:
+    """Facts that qualify the verdicts, each once: the machine disturbs all contenders alike.
+
+    Brief notes leave out which counters the machine does not have.
+    """
     notes = []
     statuses = {status for one in comparisons for status in one.status} - {"complete"}
     if statuses:
@@ -141,12 +137,12 @@ def list_notes(comparisons: Sequence[Comparison]) -> List[str]:
             notes += [
                 f"{COUNTERS[name]} not measured: {reason}."
                 for name, reason in one.speed.unreadable.items()
-                if name in COUNTERS
+                if name in COUNTERS and not brief
             ]
     return list(dict.fromkeys(notes))
 
 
-def _build_overview(comparisons: Sequence[Comparison]) -> Table:
+def build_overview(comparisons: Sequence[Comparison]) -> Table:
     """A line for each contender, and the baseline's above them."""
     baseline = comparisons[0].baseline
     rows = [[baseline.name, format_median_ms(baseline.train_step_time_s), *[MISSING] * 3]]
@@ -166,34 +162,18 @@ def _build_overview(comparisons: Sequence[Comparison]) -> Table:
     return Table([titles[i] for i in kept], [[row[i] for i in kept] for row in rows], titles[1:3])
 
 
-def _build_costs(summaries: Sequence[ContenderSummary]) -> Table:
-    """A line for each contender; the columns that tell contenders apart."""
-    columns = ["", "validation step, ms", "compile, s", "accuracy, %", "peak memory, MiB"]
-    rows = [
-        [
-            summary.name,
-            format_median_ms(summary.eval_step_time_s),
-            format_number(summary.compile_s, ".2f"),
-            f"{summary.accuracy[-1] * 100:.1f}" if summary.accuracy else MISSING,
-            format_mib(summary.peak_rss_bytes),
-        ]
-        for summary in summaries
-    ]
-    return Table(columns, rows, columns[1:])
-
-
 def _build_tables(comparisons: Sequence[Comparison]) -> List[Block]:
     baseline, names = comparisons[0].baseline, [one.contender.name for one in comparisons]
     measurements = [list_measurements(s) for s in (baseline, *(c.contender for c in comparisons))]
     tables = {
-        "Measurements": _build_table([baseline.name, *names], measurements),
-        f"Speed against {baseline.name}": _build_table(names, map(list_speed, comparisons)),
-        f"Parity with {baseline.name}": _build_table(names, map(list_parity, comparisons)),
+        "Measurements": build_table([baseline.name, *names], measurements),
+        f"Speed against {baseline.name}": build_table(names, map(list_speed, comparisons)),
+        f"Parity with {baseline.name}": build_table(names, map(list_parity, comparisons)),
     }
     return [b for title, table in tables.items() if table.rows for b in (Heading(title), table)]
 
 
-def _build_table(names: Sequence[str], values: Iterable[Rows]) -> Table:
+def build_table(names: Sequence[str], values: Iterable[Rows]) -> Table:
     """A column for each name, and a line for each label that has a value in some column."""
     columns = list(values)
     labels = dict.fromkeys(label for rows in columns for label in rows)

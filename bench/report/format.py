@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Optional, Union
 
 if TYPE_CHECKING:
@@ -34,6 +35,32 @@ def format_summary_ms(summary: Optional[Summary]) -> str:
 
 def format_mib(value: Optional[float]) -> str:
     return format_number(value, ".0f", 2**-20)
+
+
+def format_size(size: float) -> str:
+    """Bytes in the largest unit that leaves 1 or more, as in 1.5 MiB."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}" if unit != "bytes" else f"{size:.0f} bytes"
+        size /= 1024
+    return f"{size:,.1f} GiB"
+
+
+def format_age(then: str, now: datetime) -> str:
+    """How long ago a time in ISO 8601 was; the day where that is over a week."""
+    try:
+        began = datetime.fromisoformat(then)
+    except ValueError:
+        return MISSING
+    if began.tzinfo is None:
+        began = began.replace(tzinfo=timezone.utc)
+    seconds = (now - began).total_seconds()
+    if not 0 <= seconds < 7 * 86400:
+        return began.strftime("%Y-%m-%d")
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} ago"
+    return "just now"
 
 
 def format_percent(share: Optional[float], digits: int = 2) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from ..errors import RecordError
 from ..record.run import DOCUMENT_NAME, READABLE_VERSIONS, Document, load_document
 from .blocks import Block, Table, Text
-from .format import MISSING, format_number
+from .format import MISSING, format_age, format_number
 
 
 class StoredRun(BaseModel):
@@ -62,18 +63,17 @@ def _describe(one: Dict[str, Any]) -> str:
     return f"{one['contender']['name']}: {one['parity']}, {one['speed_verdict']} ({ratio})"
 
 
-def report_stored(runs: Sequence[StoredRun]) -> List[Block]:
-    """A row for each run, and the reasons of those that could not be read."""
+def report_stored(runs: Sequence[StoredRun], now: datetime) -> List[Block]:
+    """A row for each run with its age at `now`, and the reasons of those that cannot be read."""
     rows = [
         [
             one.run,
-            one.created[:16].replace("T", " ") or MISSING,
+            format_age(one.created, now),
             one.model or MISSING,
-            one.status,
-            "\n".join(one.verdicts) or MISSING,
+            "\n".join(one.verdicts) if one.verdicts and one.status == "complete" else one.status,
         ]
         for one in runs
     ]
     errors = [one.error for one in runs if one.status == "unreadable" and one.error]
-    table = Table(["run", "date, UTC", "model", "status", "verdict"], rows)
+    table = Table(["run", "begun", "model", "result"], rows, whole=["run"])
     return [table, Text(errors)] if errors else [table]

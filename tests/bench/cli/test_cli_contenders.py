@@ -26,7 +26,7 @@ def test_every_contender_runs_as_it_was_typed(tmp_path):
     specs = ["graph,env.OMP_NUM_THREADS=1", "graph,name=fused,allow_fuse_add_to_output=true"]
     given = [part for spec in specs for part in ("--contender", spec)]
     out = tmp_path / "run"
-    done = bench("compare", *QUICK, "--baseline", "eager,runtime=stock", *given, "--out", out)
+    done = bench("compare", *QUICK, "--baseline", "eager,runtime=stock", *given, "-v", "--out", out)
     assert done.returncode == 0, done.stderr
     for name in ("graph-OMP_NUM_THREADS=1", "fused"):
         assert f"Parity of {name}: " in done.stdout

@@ -65,3 +65,11 @@ def test_where_there_is_no_terminal_only_lines_are_shown(capsys, monkeypatch):
         bar.print_line("cell 1 is done")
     out, err = capsys.readouterr()
     assert (out, err) == ("", "cell 1 is done\n")
+
+
+def test_a_quiet_command_shows_no_progress(capsys, terminal):
+    with ProgressBar("steps", quiet=True) as bar:
+        bar("measure", 1, 9)
+        bar.tell("epoch 1: loss 2.3", "epoch")
+        bar.print_line("a note")
+    assert capsys.readouterr().err == ""

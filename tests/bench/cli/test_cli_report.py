@@ -43,6 +43,34 @@ def test_an_ambiguous_beginning_is_refused_by_every_command(results, capsys, com
     assert "compare-a, compare-b; give more letters" in said
 
 
+def test_each_kind_of_folder_is_named_alike(results, capsys):
+    for name, day in (("check-a", 1), ("check-b", 2)):
+        (results / name).mkdir()
+        stored = json.dumps({"created": f"2026-01-0{day}T00:00:00+00:00"})
+        (results / name / "check.json").write_text(stored)
+    assert RunFolder("check").convert("latest", None, None) == "results/check-b"
+    assert RunFolder("check").convert("check-a", None, None) == "results/check-a"
+    assert cli._run(["check", "--from", "check"]) == 2
+    assert "check-a, check-b; give more letters" in capsys.readouterr().err
+    assert cli._run(["sweep", "--from", "latest"]) == 2
+    assert "results holds no sweep yet; `bench sweep` makes one" in capsys.readouterr().err
+    for flag in ("--resume", "--load-checkpoint"):
+        assert cli._run(["eager", flag, "compare"]) == 2
+        assert "compare-a, compare-b; give more letters" in capsys.readouterr().err
+
+
+def test_a_comparison_is_printed_in_three_sizes(results, capsys):
+    printed = {}
+    for flag in ("--quiet", "", "-v"):
+        assert cli._run(["compare", "latest", "latest", *flag.split()]) in (0, 3)
+        printed[flag] = capsys.readouterr().out
+    verdicts, summary, whole = printed.values()
+    assert verdicts.startswith("Parity: ") and "peak memory" not in verdicts
+    assert "peak memory, MiB" in summary and "first step, ms" not in summary
+    assert "first step, ms" in whole and "How to read this report" in whole
+    assert len(verdicts) < len(summary) < len(whole)
+
+
 def test_latest_without_a_run_says_how_to_make_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli._run(["report", "latest"]) == 2

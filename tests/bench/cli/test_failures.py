@@ -225,3 +225,29 @@ def test_a_usage_error_keeps_click_s_words(capsys):
     said = capsys.readouterr().err
     assert said.startswith("Usage: bench plot") and "Missing argument" in said
     assert failures.tell(click.Abort()) == 130
+
+
+def test_an_error_is_wrapped_between_words_in_a_terminal_alone(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/a/path/that/is/longer/than/forty/letters/record.json"
+    text = f"error: no record at {path}; give a folder made by bench compare"
+    failures.say(text)
+    assert capsys.readouterr().err == f"{text}\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    failures.say(text)
+    lines = capsys.readouterr().err.splitlines()
+    assert any(path in line for line in lines)
+    assert all(len(line) <= 40 or path in line for line in lines)
+    assert " ".join(word for line in lines for word in line.split()) == text
+
+
+@pytest.mark.parametrize("no_color", [None, "1"])
+def test_no_color_leaves_plain_text(monkeypatch, no_color):
+    monkeypatch.setenv("TERM", "xterm")
+    if no_color is None:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+    else:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    file = io.StringIO()
+    Console(file=file, force_terminal=True).print("loss", style="bold red")
+    assert ("\x1b[" in file.getvalue()) == (no_color is None)

@@ -34,7 +34,7 @@ def show_notes(comparisons, unavailable=None):
 
 
 def terminal(comparisons, width=80, unavailable=None):
-    return shown(build_report(comparisons, unavailable, brief=True), width)
+    return shown(build_report(comparisons, unavailable), width)
 
 
 def test_every_contender_of_ranks_has_a_row_in_every_table():

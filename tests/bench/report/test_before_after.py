@@ -17,6 +17,7 @@ from oneflow_bench.bench.report.before_after import (
     dump_runs,
     pair_contenders,
 )
+from oneflow_bench.bench.report.screen.comparison import summarize_runs
 
 
 def create_run(factor=1.0, fixed_work_s=None, control=1.0, **changes):
@@ -95,7 +96,7 @@ def test_other_work_and_another_machine_give_no_verdict_and_stand_in_the_table()
     assert found.slower == [] and "(batch_size, processor, cores)" in found.judgements[0].reason
     assert ("Python of the suite", "unknown", "3.9.1") in found.differences
     assert ["batch_size", "32", "64"] in json.loads(dump_runs(found))["differences"]
-    assert "Other" in shown(build_runs_report(found, brief=True))
+    assert "Other" in shown(summarize_runs(found))
 
 
 def test_runs_without_fresh_processes_are_compared_without_a_verdict():

@@ -72,7 +72,7 @@ def test_json_holds_the_fields_of_each_block():
     listed = list_blocks([Heading("a"), Table(["n"], [["1"]], right=["n"])])
     assert listed == [
         {"kind": "heading", "text": "a"},
-        {"kind": "table", "columns": ["n"], "rows": [["1"]], "right": ["n"]},
+        {"kind": "table", "columns": ["n"], "rows": [["1"]], "right": ["n"], "whole": []},
     ]
 
 

@@ -11,6 +11,8 @@ from oneflow_bench.bench.report import compare, comparison
 from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.blocks import Heading, format_markdown
 from oneflow_bench.bench.report.compare import build_report, dump_comparisons
+from oneflow_bench.bench.report.screen import comparison as screen
+from oneflow_bench.bench.report.screen.comparison import summarize_comparisons
 
 
 class Payload(BaseModel):
@@ -35,7 +37,7 @@ class Painter:
 
 
 def use_extension(monkeypatch, one):
-    for module in (compare, comparison):
+    for module in (compare, comparison, screen):
         monkeypatch.setattr(module, "EXTENSIONS", [one])
 
 
@@ -58,7 +60,7 @@ def test_an_extension_judges_what_it_knows(comparisons):
 
 def test_an_extension_adds_its_blocks(comparisons):
     unavailable = {"zero": "not here"}
-    short = shown(build_report(comparisons, unavailable, brief=True), 200)
+    short = shown(summarize_comparisons(comparisons, unavailable), 200)
     for text in (short, format_markdown(build_report(comparisons, unavailable))):
         assert "Colour of tuned" in text and "Colour of zero" in text
         assert ("different (expected)" in text) == comparisons[1].parity_expected

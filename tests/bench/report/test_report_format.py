@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 
 from oneflow_bench.bench.report.format import (
+    format_age,
     format_break_even,
     format_exact,
     format_interval,
@@ -11,6 +14,7 @@ from oneflow_bench.bench.report.format import (
     format_sentence,
     format_sequential,
     format_short_ratio,
+    format_size,
     format_summary_ms,
     round_up,
 )
@@ -71,3 +75,29 @@ def test_a_reason_becomes_a_sentence():
 )
 def test_budgets_are_rounded_up_to_one_digit(value, rounded):
     assert round_up(value) == rounded
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ("2026-01-10T11:59:31+00:00", "just now"),
+        ("2026-01-10T11:58:59+00:00", "1 min ago"),
+        ("2026-01-10T10:00:00", "2 h ago"),  # of a record without a zone
+        ("2026-01-10T12:30:00+02:00", "1 h ago"),
+        ("2026-01-04T12:00:00+00:00", "6 d ago"),
+        ("2026-01-03T12:00:00+00:00", "2026-01-03"),
+        ("2026-01-11T12:00:00+00:00", "2026-01-11"),  # of a clock that went back
+        ("", "-"),
+    ],
+)
+def test_a_time_is_told_by_its_age(then, told):
+    assert format_age(then, datetime(2026, 1, 10, 12, tzinfo=timezone.utc)) == told
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (933432, "912 KiB"), (1536 * 1024, "1.5 MiB"),
+     (3 * 2**40, "3,072.0 GiB")],
+)  # fmt: skip
+def test_a_size_is_in_a_unit_that_people_read(size, told):
+    assert format_size(size) == told
