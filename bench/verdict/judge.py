@@ -274,7 +274,8 @@ def predict_growth(judgement: Judgement, effect: float) -> Optional[float]:
     """How many times the data it takes to show a relative difference of `effect`, such as 0.05.
 
     Margin and error are the judgement's own. The standard error shrinks with the square root of the
-    replicates, and the machine is taken to stay as it was. None if MOST_GROWTH times the data would not do, or without a standard error.
+    replicates, and the machine is taken to stay as it was. None if MOST_GROWTH times the data would
+    not do, or without a standard error.
     """
     if judgement.std_error is None:
         return None
