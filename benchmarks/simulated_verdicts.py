@@ -5,8 +5,9 @@
 prints the error rates of the verdict on it. Step times follow exp(drift + process + noise), with an
 AR(1) drift common to all processes, bursts of +35 % on 1 % of the steps, and a spread among the
 processes of one program. Time is counted in block seconds. `run` is the measuring run with the
-machine in place of worker processes. With `--lucky 0.05` the contender's own steps vary: a
-twentieth of its blocks is 14 % quicker, which the planted effect does not count.
+machine in place of worker processes. `--continued 3` goes on with a run that ended without a
+verdict, up to three times, as `bench compare --continue` does. With `--lucky 0.05` the contender's
+own steps vary: a twentieth of its blocks is 14 % quicker, which the planted effect does not count.
 """
 
 from __future__ import annotations
@@ -105,8 +106,13 @@ def run(
     aims: Optional[Measuring] = None,
     margins: Optional[Margins] = None,
     rule: Rule = judge,
+    continued: int = 0,
 ) -> Tuple[Judgement, float]:
-    """The last judgement and the block seconds it took."""
+    """The last judgement and the block seconds it took.
+
+    Without a verdict at its end it is `continued` so many times, each for `budget_s` more.
+    """
+    end_s, continuations = budget_s, continued
     aims = aims or Measuring(replicates=99)
     cost = 2 * 3 * per_wave * machine.block_s  # of an ABBA pair
     processes = machine.start(per_wave)
@@ -117,13 +123,16 @@ def run(
     while True:
         data = sum(w.shape[1] * w.shape[2] for w in waves)
         rounds = waves[0].shape[2] // 2
-        fit = min(rounds, int((budget_s - spent) / cost))
+        fit = min(rounds, int((end_s - spent) / cost))
         last = fit < max(2, rounds // 2)
         if last or is_analysis_due(data, seen):
             analyses, seen = analyses + 1, data
             judgement = rule([Wave(w[0], w[1], w[2]) for w in waves], analyses, margins)
             action = next_action(judgement, aims, len(waves), rounds * cost, START_S)
-        if last or action == STOP:
+        if last and continuations and judgement.verdict == INCONCLUSIVE:
+            continuations, end_s = continuations - 1, spent + budget_s
+            fit, action = rounds, START_FRESH
+        elif last or action == STOP:
             return judgement, spent
         spent += fit * cost
         if action == MEASURE_LONGER:
@@ -134,14 +143,18 @@ def run(
 
 
 def measure_rates(
-    runs: int, budget_s: float = 120.0, rule: Rule = judge, **machine: Any
+    runs: int,
+    budget_s: float = 120.0,
+    rule: Rule = judge,
+    continued: int = 0,
+    **machine: Any,
 ) -> Dict[str, float]:
     """Shares of the verdicts and of the intervals that hold the truth; median block seconds."""
     verdicts: Dict[str, int] = Counter()
     covered, times = 0, []
     for seed in range(runs):
         truth = Machine(seed=seed, **machine)
-        judgement, spent = run(truth, budget_s, rule=rule)
+        judgement, spent = run(truth, budget_s, rule=rule, continued=continued)
         verdicts[judgement.verdict] += 1
         covered += judgement.speedup.holds(1 / (1 + truth.effect))
         times.append(spent)
@@ -157,6 +170,8 @@ def main() -> None:
     parser.add_argument("--effect", type=float, nargs="+", default=[0.0, 0.03, 0.05, 0.1])
     parser.add_argument("--busy", type=float, default=0.0, help="share of disturbed blocks")
     parser.add_argument("--lucky", type=float, default=0.0, help="share of the contender's blocks")
+    parser.add_argument("--budget", type=float, default=120.0, help="seconds of blocks")
+    parser.add_argument("--continued", type=int, default=0, help="times, without a verdict")
     options = parser.parse_args()
     print(f"{options.runs} runs each, block noise / spread / effect in percent, rates in percent")
     print(f"{'noise':>5} {'spread':>6} {'effect':>6} | {' '.join(f'{v:>12}' for v in VERDICTS)} "
@@ -166,6 +181,8 @@ def main() -> None:
             for effect in options.effect:
                 rates = measure_rates(
                     options.runs,
+                    options.budget,
+                    continued=options.continued,
                     noise=noise,
                     spread=spread,
                     effect=effect,

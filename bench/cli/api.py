@@ -145,9 +145,10 @@ def compare(
     Raises InputError for what cannot be run, and WorkerError for a process that failed.
     """
     with _name_step(what) as named:
-        flags = _create_flags(compare_command.compare, named, settings)
+        stored = dict.fromkeys(("runs", "gate", "continue_run"))  # of stored runs alone
+        flags = _create_flags(compare_command.compare, {**named, **stored}, settings)
         compare_command.take_quick(flags)
-        for name in ("runs", "gate", "baseline", "contenders"):
+        for name in (*stored, "baseline", "contenders"):
             flags.pop(name)
         flags["speed"] = settings.get("speed", True)
         record = execute_specs("compare", [baseline, *contenders], flags)

@@ -22,6 +22,7 @@ from ..report.blocks import format_markdown
 from ..report.page import PAGE_NAME
 from ..report.screen.comparison import summarize_runs
 from .console import detail_options, print_detail, print_place
+from .continuing import continue_run
 from .failures import go_on_without
 from .options import (
     HeadedCommand,
@@ -64,6 +65,13 @@ QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
     is_flag=True,
     help="A first look: --epochs 1 --steps-per-epoch 12 --budget 12. These flags override it.",
 )
+@click.option(
+    "--continue",
+    "continue_run",
+    type=RunFolder(),
+    metavar="RUN",
+    help="Measure more fresh processes of a stored run, for --budget seconds more.",
+)
 @run_options
 @rank_options
 @weak_option
@@ -88,6 +96,9 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
 
     MODULE:STEP is a TrainingStep of your own (docs/your-own-step.md), such as my_file:gpt.
 
+    --continue RUN goes on from a run without a speed verdict. The verdict then follows from the old
+    samples and the new ones. RUN stays as it is.
+
     Two stored RUNs, before and after a change, are compared without a new run. Contenders of the
     same name are pairs. The report says what else differs between the runs. They took no turns, so
     a change of the machine's speed is part of the ratios.
@@ -103,9 +114,19 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     bench compare --budget 120 --until 3%
     bench compare my_file:gpt --optimizer adamw --lr 1e-3
     bench compare --model lenet --quick
+    bench compare --continue latest --budget 120
     bench compare --ranks 2 --contender ddp --contender graph-dp
     bench compare results/RUN1 results/RUN2 --gate 5%
     """
+    if flags["continue_run"] is not None:
+        if runs:
+            raise InputError(
+                f"{' '.join(runs)} was given beside --continue {flags['continue_run']}, which "
+                "knows its own model; leave one out"
+            )
+        record = continue_run(flags)
+        return report_comparisons(record, record, flags["as_json"], record.folder)
+    del flags["continue_run"]
     is_step = len(runs) == 1 and ":" in runs[0] and not Path(runs[0]).exists()
     flags["step"] = runs[0] if is_step else None
     take_step(flags)

@@ -11,6 +11,7 @@ from typing import Callable, Iterator, List, Optional
 
 from ..config import Contender, Measuring
 from ..errors import BenchError, InputError, Interrupted, WorkerError
+from ..parity.result import CHECK_NAME
 from ..plan.plan import SUBSET_FOLDER, Plan
 from ..record.events import BlockEvent
 from ..record.machine import describe_load, describe_machine
@@ -19,6 +20,7 @@ from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
 from ..worker.process import hold_interruptions
 from .order import Observer
+from .parity_phase import PARITY_FOLDER
 from .speed_phase import SpeedRun
 from .training_log import Tell
 from .training_phase import EQUAL_STATES, Runner
@@ -111,6 +113,44 @@ def execute_speed(
     with keep_record(writer):
         SpeedRun(writer, launch, prepare_dataset(folder), observe, clock).run()
     return load_record(folder)
+
+
+def execute_continuation(
+    before: RunRecord,
+    plan: Plan,
+    document: Document,
+    folder: Path,
+    launch: Launcher,
+    observe: Observer = lambda message, done_s, budget_s: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> RunRecord:
+    """Go on from the speed phase of `before` in `folder`, which is created; read back.
+
+    The new record has all events of `before` and those that are measured now. Raises as
+    `keep_record`; for an InputError the folder is removed.
+    """
+    writer = RecordWriter(folder, document)
+    try:
+        with keep_record(writer):
+            writer.append(*before.events)
+            _copy_parity(before, folder)
+            dataset = plan.prepare_dataset(folder)
+            SpeedRun(writer, launch, dataset, observe, clock, before).run()
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return load_record(folder)
+
+
+def _copy_parity(before: RunRecord, folder: Path) -> None:
+    """What the parity phase of a run has found, and the scripts that it names."""
+    assert before.folder is not None
+    for name in (CHECK_NAME, PARITY_FOLDER):
+        source = before.folder / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        elif source.is_file():
+            shutil.copyfile(source, folder / name)
 
 
 @contextmanager

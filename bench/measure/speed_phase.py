@@ -22,7 +22,7 @@ from ..record.events import (
     create_speed_setup,
 )
 from ..record.machine import read_available_bytes
-from ..record.run import RecordWriter
+from ..record.run import RecordWriter, RunRecord
 from ..verdict.conditions import read_conditions
 from ..verdict.judge import is_analysis_due
 from ..verdict.statistics import summarize
@@ -38,6 +38,7 @@ from ..verdict.stopping import (
 )
 from ..verdict.summary import judge_blocks, select_contender, share_alpha
 from ..worker.messages import Launcher, StepsRequest
+from .continuation import Progress, check_prepared, list_open, read_progress
 from .order import (
     Observer,
     ProcessKey,
@@ -61,7 +62,8 @@ class SpeedRun:
     """The speed phase of one run: its contenders, a record, and a way to start workers.
 
     All contenders share the baseline's and the control's processes. One whose verdict is known is
-    left out of the waves that follow.
+    left out of the waves that follow. With a record `before` its phase is continued, which raises
+    InputError where it cannot be.
     """
 
     def __init__(
@@ -71,29 +73,38 @@ class SpeedRun:
         dataset: Optional[Path] = None,
         observe: Observer = lambda message, done, total: None,
         clock: Callable[[], float] = time.perf_counter,
+        before: Optional[RunRecord] = None,
     ) -> None:
         document = writer.document
         self._writer, self._processes = writer, SpeedWorkers(document, launch, dataset)
-        self._observe, self._clock, self._start = observe, clock, clock()
+        self._observe, self._clock = observe, clock
         self._document, self._measuring = document, document.measuring
         self._baseline, *others = [c.name for c in document.racing]
-        self._racing = others or [self._baseline]  # still without a verdict
-        self._analyses_of = dict.fromkeys(self._racing, 0)
+        self._before, done = before, read_progress(before) if before else Progress()
+        # still without a verdict
+        self._racing = list_open(before) if before else others or [self._baseline]
+        self._analyses_of = {**dict.fromkeys(self._racing, 0), **done.analyses_of}
         self._alpha = share_alpha(len(others))
-        self._blocks: List[SpeedBlockEvent] = []
+        self._done, self._blocks = done, list(done.blocks)
         self._measured: List[Tuple[ProcessKey, Dict[str, Any]]] = []  # that is not stored yet
-        self._turn = self._replicates = self._pairs = self._analyses = self._seen = 0
+        self._turn, self._replicates, self._analyses = done.turns, done.replicates, done.analyses
+        self._processes.wave, self._seen = done.waves, self._count_scored()
+        self._start = clock() - done.duration_s
+        self._pairs = 0
         self._alive = min(ALIVE_REPLICATES, self._measuring.replicates)
-        self._steps = self._untimed = 0
+        self._steps, self._untimed = done.steps, 0
         self._block_s = 0.0
         self._start_s = self._round_s = 0.0  # of a wave; of an ABBA pair
 
     def run(self) -> None:
         """Measure until a verdict, the budget or the most replicates; workers are gone after it."""
-        self._start = self._clock()
+        self._start = self._clock() - self._done.duration_s
+        if not self._done.is_analysed:
+            self._analyses += 1
+            self._writer.append(self._done.create_analysis())
         self._write_conditions("before")
         try:
-            rounds, action = 0, START_FRESH
+            rounds, action = self._done.abba_pairs, START_FRESH
             while action != STOP:
                 if action == START_FRESH:
                     self._open_wave()
@@ -115,7 +126,7 @@ class SpeedRun:
         started_s = self._now()
         first = self._replicates
         count = min(self._alive, self._measuring.replicates - first)
-        if self._processes.wave == 0:
+        if self._processes.wave == self._done.waves:
             count = self._open_first(count)
             first += 1
         if count:
@@ -134,16 +145,22 @@ class SpeedRun:
         return choose_first_abba_pairs(expected_s, self._alive, self._left_s(), self._start_s)
 
     def _open_first(self, wanted: int) -> int:
-        """Start one replicate, which says how long blocks are and how many more may join it."""
-        ready = self._start_replicates(range(1))
+        """Start one replicate, which says how long blocks are and how many more may join it.
+
+        The blocks of a phase that goes on are as long as they were.
+        """
+        began_s = self._now()
+        ready = self._start_replicates(range(self._replicates, self._replicates + 1))
         step_time_s = max(each for each, _ in ready)
         sync_s = max(probed.sync_s for _, probed in ready)
-        self._steps = choose_speed_block_steps(step_time_s, sync_s, self._measuring.block_steps)
+        self._steps = self._steps or choose_speed_block_steps(
+            step_time_s, sync_s, self._measuring.block_steps
+        )
         self._untimed = choose_untimed_steps(step_time_s)
         self._block_s = (self._steps + self._untimed) * step_time_s
         peak_bytes = sum(probed.peak_rss_bytes for _, probed in ready)
         by_memory = int(MEMORY_SHARE * (read_available_bytes() or 0) / peak_bytes)
-        by_time = int(START_SHARE * max(0.0, self._left_s()) / max(self._now(), 1e-9))
+        by_time = int(START_SHARE * max(0.0, self._left_s()) / max(self._now() - began_s, 1e-9))
         self._alive = max(1, min(wanted, 1 + by_memory, 1 + by_time))
         return self._alive - 1
 
@@ -152,6 +169,9 @@ class SpeedRun:
         keys = list_keys(self._baseline, self._racing, replicates)
         self._show(f"speed: start replicate {', '.join(str(number + 1) for number in replicates)}")
         prepared = self._processes.start(keys)
+        if self._before is not None:
+            for key, answer in prepared.items():
+                check_prepared(self._before.events, key.contender, answer)
         self._replicates += len(replicates)
         return [self._make_ready(key, answer) for key, answer in prepared.items()]
 
@@ -180,7 +200,8 @@ class SpeedRun:
     def _measure_rounds(self, abba_pairs: int) -> int:
         """ABBA pairs that were done before the budget was used up; the first is always done."""
         for done in range(abba_pairs):
-            if self._round_s > self._left_s() and (self._seen or self._pairs):
+            is_first = self._processes.wave == self._done.waves and not self._pairs
+            if self._round_s > self._left_s() and not is_first:
                 return done
             started = self._clock()
             for _ in range(2):
@@ -195,7 +216,7 @@ class SpeedRun:
 
     def _analyse(self, last: bool) -> str:
         """Judge what there is, if that is worth its price, and say what to do next."""
-        data = sum(block.kind == "scored" for block in self._blocks)
+        data = self._count_scored()
         last = last or self._left_s() < self._round_s
         measured_s = self._pairs // 2 * self._round_s
         fits = self._start_s + measured_s / 2 <= self._left_s()
@@ -222,6 +243,9 @@ class SpeedRun:
             )
         )
         return action
+
+    def _count_scored(self) -> int:
+        return sum(block.kind == "scored" for block in self._blocks)
 
     def _judge(self, contender: str, measured_s: float) -> str:
         """The action that a contender asks for, by all its blocks so far."""
@@ -264,8 +288,8 @@ class SpeedRun:
         return self._clock() - self._start
 
     def _left_s(self) -> float:
-        return self._measuring.budget_s - self._now()
+        return self._measuring.budget_s + self._done.duration_s - self._now()
 
     def _show(self, message: str) -> None:
         budget_s = self._measuring.budget_s
-        self._observe(message, int(min(self._now(), budget_s)), int(budget_s))
+        self._observe(message, int(budget_s - max(0.0, self._left_s())), int(budget_s))

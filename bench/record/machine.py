@@ -37,6 +37,7 @@ class _Facts(TypedDict, total=False):
     oneflow: Optional[str]
     git_commit: Optional[str]
     data_checksum: Optional[str]
+    continues: Optional[str]
     load: Optional[List[float]]
     memory_bytes: Optional[int]
 

@@ -132,6 +132,12 @@ def list_notes(comparisons: Sequence[Comparison], brief: bool = False) -> List[s
         sides = (one.baseline, one.contender)
         if len({(side.oneflow, side.python) for side in sides}) > 1:
             notes += [f"{s.name}: OneFlow {s.oneflow}, Python {s.python}." for s in sides]
+        if one.speed and one.continues:
+            earlier, count = one.speed.earlier_replicates, one.speed.judgement.replicates
+            notes.append(
+                f"This run continues {one.continues}. Of its {count} replicates {earlier} were "
+                "measured there, and all count for the verdict."
+            )
         if one.speed:
             notes += [f"Warning: {warning}." for warning in one.speed.warnings]
             notes += [

@@ -104,6 +104,7 @@ class Comparison(BaseModel):
     speed: Optional[SpeedSummary]  # None without a speed phase
     eval_speedup: Optional[Ratio]
     break_even: Optional[BreakEven]
+    continues: Optional[str] = None  # id of the run whose speed phase was continued
     parity_expected: bool = False  # a known difference explains a parity of "different"
     ranks: Optional[SerializeAsAny[BaseModel]] = None  # the payload of an extension
     # the levels behind the parity, None where it was not judged; they are stored in check.json
@@ -230,6 +231,7 @@ def compare_contenders(
         speed=speed,
         eval_speedup=_compare_times(passes[0], passes[1], one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
+        continues=baseline.document.environment_start.get("continues") if one_run else None,
         check=check,
     )
     for extension in EXTENSIONS if one_run else []:

@@ -8,6 +8,7 @@ from .format import format_percent, round_up
 
 # relative differences that an inconclusive report gives a time for, and the longest such time
 TOLD_EFFECTS, LONGEST_TOLD_S = (0.1, 0.05, 0.02), 4 * 3600.0
+CONTINUE = "bench compare --continue RUN"  # its budget is for the new blocks alone
 
 
 def describe_detectable(speed: SpeedSummary) -> str:
@@ -28,9 +29,9 @@ def describe_longer(speed: SpeedSummary) -> str:
     if least is None:
         return "More processes are needed for an interval."
     if least <= min(TOLD_EFFECTS):
-        return f"`--budget {round_up(4 * speed.duration_s)}` would halve the interval."
+        return f"`{CONTINUE} --budget {round_up(3 * speed.duration_s)}` would halve the interval."
     times = [
-        (effect, round_up(growth * speed.duration_s))
+        (effect, round_up((growth - 1) * speed.duration_s))
         for effect in TOLD_EFFECTS
         if effect < least
         for growth in [predict_growth(speed.judgement, effect)]
@@ -38,5 +39,5 @@ def describe_longer(speed: SpeedSummary) -> str:
     ]
     if not times:
         return "Hours would not change that; rerun on an idle machine."
-    told = [f"`--budget {seconds}` would tell {effect * 100:g} %" for effect, seconds in times]
-    return f"On this machine {' and '.join(told[-2:])}."
+    told = [f"{effect * 100:g} % with `--budget {seconds}`" for effect, seconds in times]
+    return f"On this machine `{CONTINUE}` would tell {' and '.join(told[-2:])}."

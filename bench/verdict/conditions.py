@@ -85,10 +85,32 @@ def find_warnings(
 
 
 def measure_controller_share(events: Sequence[ConditionsEvent]) -> Optional[float]:
-    """The controller's processor time over the time from the first event to the last."""
-    cpu_s = _read(events, "controller_cpu_s")
-    duration_s = events[-1].started_s - events[0].started_s if events else 0.0
-    return (cpu_s[-1] - cpu_s[0]) / duration_s if len(cpu_s) > 1 and duration_s > 0 else None
+    """The controller's processor time over the time of the phase."""
+    return _measure_rate(events, "controller_cpu_s")
+
+
+def _measure_rate(events: Sequence[ConditionsEvent], key: str) -> Optional[float]:
+    """By how much a counter grows in a second; None where it was read less than twice.
+
+    A phase that was continued has several parts, and what passed between them is left out.
+    """
+    grown = duration_s = 0.0
+    for part in split_parts(events):
+        values = _read(part, key)
+        if len(values) > 1:
+            grown += values[-1] - values[0]
+            duration_s += part[-1].started_s - part[0].started_s
+    return grown / duration_s if duration_s > 0 else None
+
+
+def split_parts(events: Sequence[ConditionsEvent]) -> List[List[ConditionsEvent]]:
+    """The events of each part of a phase; a part begins with the event `before` it."""
+    parts: List[List[ConditionsEvent]] = []
+    for event in events:
+        if event.when == "before" or not parts:
+            parts.append([])
+        parts[-1].append(event)
+    return parts
 
 
 def _read(events: Sequence[ConditionsEvent], key: str) -> List[float]:
@@ -98,20 +120,17 @@ def _read(events: Sequence[ConditionsEvent], key: str) -> List[float]:
 def _check_load(events: Sequence[ConditionsEvent]) -> Optional[str]:
     before = [e for e in events if e.when == "before"]
     load, cores = _read(before, "load"), _read(before, "cores")
-    if not load or not cores or load[0] <= cores[0] + 1:  # + 1: the training before it
+    if not load or not cores or max(load) <= cores[0] + 1:  # + 1: the training before it
         return None
     return (
-        f"the machine was busy beforehand (load {load[0]:.1f} on {cores[0]:.0f} cores). "
+        f"the machine was busy beforehand (load {max(load):.1f} on {cores[0]:.0f} cores). "
         "End other work, or give a longer `--budget`"
     )
 
 
 def _check_steal(events: Sequence[ConditionsEvent]) -> Optional[str]:
-    steal, cores = _read(events, "steal_s"), _read(events, "cores")
-    if len(steal) < 2:
-        return None
-    seconds = (events[-1].started_s - events[0].started_s) * cores[0]
-    share = (steal[-1] - steal[0]) / seconds if seconds > 0 else 0.0
+    rate, cores = _measure_rate(events, "steal_s"), _read(events, "cores")
+    share = rate / cores[0] if rate and cores else 0.0
     if share <= STEAL_SHARE:
         return None
     return (

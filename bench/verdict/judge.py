@@ -102,6 +102,8 @@ class Judgement(BaseModel):
     within_share: Optional[float]  # of the variance, what more blocks per process would take away
     std_error: Optional[float] = None  # of the log ratio, with its degrees of freedom
     df: float = 0.0
+    margin: float = Margins().margin  # of `faster` and `slower`
+    alpha: float = DIFFERENCE_ALPHA  # this contender's share of the sequential intervals' error
     # how the blocks of a process are summarised; older results know no other way
     process_estimate: str = Field(
         QUICKEST_QUARTER, validation_alias=AliasChoices("process_estimate", "location")
@@ -167,6 +169,8 @@ def judge_at(
         within_share=estimate.within_share,
         std_error=estimate.std_error,
         df=estimate.df,
+        margin=margins.margin,
+        alpha=alpha,
         process_estimate=process_estimate,
     )
 
@@ -266,23 +270,20 @@ def smallest_effect(
     return math.expm1(max(beyond, (sequential + power) * std_error))
 
 
-def predict_growth(
-    judgement: Judgement,
-    effect: float,
-    margins: Optional[Margins] = None,
-    alpha: float = DIFFERENCE_ALPHA,
-) -> Optional[float]:
+def predict_growth(judgement: Judgement, effect: float) -> Optional[float]:
     """How many times the data it takes to show a relative difference of `effect`, such as 0.05.
 
-    The standard error shrinks with the square root of the replicates, and the machine is taken to
-    stay as it was. None if MOST_GROWTH times the data would not do, or without a standard error.
+    Margin and error are the judgement's own. The standard error shrinks with the square root of the
+    replicates, and the machine is taken to stay as it was. None if MOST_GROWTH times the data would
+    not do, or without a standard error.
     """
     if judgement.std_error is None:
         return None
+    margins = Margins(margin=judgement.margin)
     growth, analyses = 1.0, judgement.analyses
     while growth <= MOST_GROWTH:
         shrunk, df = judgement.std_error / math.sqrt(growth), judgement.df * growth
-        shown = smallest_effect(shrunk, df, analyses, margins or Margins(), alpha)
+        shown = smallest_effect(shrunk, df, analyses, margins, judgement.alpha)
         if shown is not None and shown <= effect:
             return growth
         growth, analyses = growth * GROWTH, analyses + 1

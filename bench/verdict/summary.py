@@ -68,6 +68,7 @@ class SpeedSummary(BaseModel):
     break_even: Optional[BreakEven]
     warnings: List[str]
     controller_share: Optional[float] = None  # its processor time over the time of the phase
+    earlier_replicates: int = 0  # measured before the phase was continued for the last time
 
     @property
     def ratio(self) -> Ratio:
@@ -233,7 +234,14 @@ def summarize_speed(
         break_even=_break_even(blocks, setups, summarise),
         warnings=find_warnings(conditions, scored),
         controller_share=measure_controller_share(conditions),
+        earlier_replicates=_count_earlier(events),
     )
+
+
+def _count_earlier(events: Sequence[Any]) -> int:
+    starts = [i for i, e in enumerate(events) if type(e) is ConditionsEvent and e.when == "before"]
+    earlier = events[: starts[-1]] if starts else []
+    return len({e.replicate for e in earlier if type(e) is SpeedBlockEvent and e.kind == "scored"})
 
 
 def _summarize_role(

@@ -190,6 +190,18 @@ def test_so_many_times_the_processes_show_the_effect():
     assert predict_growth(few.model_copy(update={"std_error": None}), 0.1) is None
 
 
+def test_growth_is_predicted_by_the_margin_and_the_error_of_the_judgement():
+    wave = create_wave(processes=3, noise=0.05, spread=0.03, seed=1)
+    usual, wide, shared = (
+        judge([wave], 1),
+        judge([wave], 1, Margins(margin=0.04)),
+        judge([wave], 1, alpha=0.01 / 50),
+    )
+    assert predict_growth(usual, 0.05) < predict_growth(wide, 0.05)
+    assert predict_growth(wide, 0.04) is None and predict_growth(usual, 0.04) is not None
+    assert predict_growth(usual, 0.1) < predict_growth(shared, 0.1)
+
+
 def test_moves():
     noisy = judge([create_wave(effect=0.02, noise=0.1, seed=3)], 1)
     spread = judge([create_wave(effect=0.02, noise=1e-3, spread=0.03)], 1)

@@ -1,0 +1,105 @@
+"""`bench compare --continue`: from a stored run to its record with more fresh processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from ..config import STEP_DATA, Measuring, Workload
+from ..errors import InputError
+from ..measure.continuation import list_open, read_progress
+from ..measure.execution import create_document, execute_continuation
+from ..plan.checks import validated
+from ..plan.modes import load_run
+from ..plan.plan import Plan, create_plan
+from ..record.run import Document, RunRecord
+from ..report.before_after import describe_run
+from ..report.run_key import find_differences
+from ..worker.environment import RuntimeResolver
+from ..worker.process import check_contenders
+from .options import find_given_flag
+from .progress import ProgressBar
+from .ranks import take_ranks
+
+# flags that a continued run may be given; the others stay as they were
+KEPT = ("continue_run", "budget_s", "until", "replicates", "timeout_s", "out", "as_json")
+CHANGED = ("budget_s", "until", "replicates", "timeout_s")  # of `Measuring`
+# they say which version of a user's own code was measured
+OF_OWN_CODE = ("branch", "commit")
+
+
+def continue_run(flags: Dict[str, Any]) -> RunRecord:
+    """Measure more of a stored run, in a new folder. The record has the old and the new samples.
+
+    Raises InputError, before anything is started, for a run that cannot be continued or that was
+    measured on another machine.
+    """
+    folder = Path(flags["continue_run"])
+    given = find_given_flag(KEPT)
+    if given:
+        raise InputError(
+            f"{given} was given, and --continue keeps what {folder} was run with; leave one out"
+        )
+    record = load_run(folder)
+    measuring = _check(record, flags)
+    plan = _plan_again(record.document.workload)
+    contenders, environments = record.document.contenders, RuntimeResolver()
+    check_contenders(contenders, environments)
+    document = create_document("compare", plan, measuring, contenders, environments)
+    document.unavailable = record.document.unavailable
+    _check_same(record, document)
+    document.environment_start["continues"] = record.document.run_id
+    out = Path(flags["out"] or Path("results") / document.run_id)
+    launcher = take_ranks({}).open_launcher(plan, document, out, contenders, environments)
+    with launcher as launch, ProgressBar("steps") as bar:
+        return execute_continuation(record, plan, document, out, launch, bar.seconds)
+
+
+def _check(record: RunRecord, flags: Dict[str, Any]) -> Measuring:
+    """How it is measured now. Raises InputError for a run that cannot be continued."""
+    document, folder = record.document, record.folder
+    if len(record.racing_names()) < 2:
+        raise InputError(
+            f"--continue {folder}: the run has one contender and no comparison; give a run of "
+            "bench compare"
+        )
+    if "nodes" in document.environment_start:
+        raise InputError(
+            f"--continue {folder}: the run was measured on a cluster, and only runs of one machine "
+            "can be continued; run bench compare --cluster anew"
+        )
+    replicates = read_progress(record).replicates
+    list_open(record)
+    changed = {name: flags[name] for name in CHANGED if flags[name] is not None}
+    measuring = validated(Measuring, {**document.measuring.model_dump(), **changed})
+    if replicates >= measuring.replicates:
+        raise InputError(
+            f"--continue {folder}: the run has {replicates} replicates and --replicates is "
+            f"{measuring.replicates}; give more"
+        )
+    return measuring
+
+
+def _plan_again(workload: Workload) -> Plan:
+    """The plan of a stored workload. Raises InputError for data that are no longer there."""
+    given = workload.model_dump(exclude_defaults=True)
+    if workload.data == STEP_DATA:
+        del given["batch_size"]  # the plan sets it
+    return create_plan(given)
+
+
+def _check_same(record: RunRecord, document: Document) -> None:
+    """Raise InputError if the machine, the workload or the versions of the suite are others."""
+    now = RunRecord(document, record.events)
+    differences = find_differences(describe_run(record), describe_run(now))
+    work = document.workload
+    own_code = any(":" in name for name in (work.model, work.loss, work.teacher or ""))
+    found: List[Tuple[str, str, str]] = [
+        one for one in differences if own_code or one[0] not in OF_OWN_CODE
+    ]
+    if found:
+        name, before, after = found[0]
+        raise InputError(
+            f"--continue {record.folder}: {name} was {before} and is {after} now, so old and new "
+            "samples are not of one kind; run bench compare anew"
+        )
