@@ -1,8 +1,8 @@
 """Wide ResNet (Zagoruyko and Komodakis, 2016, arXiv:1605.07146).
 
 `wide_resnet_cifar` is the paper's network for 32 px. It is WRN-28-10 unless `depth` and
-`widen_factor` say otherwise. `wide_resnet50_2` has torchvision's layers and names: ResNet-50 with 3x3
-convolutions of twice the width.
+`widen_factor` say otherwise. `wide_resnet50_2` has torchvision's layers and names. It is ResNet-50
+with 3x3 convolutions of twice the width.
 """
 
 from __future__ import annotations
