@@ -160,7 +160,7 @@ class Workload(_Frozen):
     )
     lr_gamma: float = _training(0.1, "Factor of a decay in step and multistep.", gt=0, le=1)
     warmup_epochs: float = _training(
-        0.0, "Epochs in which the learning rate rises from 0, step by step.", ge=0
+        0.0, "Epochs of N steps in which the learning rate rises from 1/N of it.", ge=0
     )
 
     seed: int = _training(

@@ -125,7 +125,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
                 "knows its own model; leave one out"
             )
         record = continue_run(flags)
-        return report_comparisons(record, record, flags["as_json"], record.folder)
+        return report_comparisons(record, record, flags, record.folder)
     del flags["continue_run"]
     is_step = len(runs) == 1 and ":" in runs[0] and not Path(runs[0]).exists()
     flags["step"] = runs[0] if is_step else None

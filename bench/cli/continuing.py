@@ -22,7 +22,7 @@ from .progress import ProgressBar
 from .ranks import take_ranks
 
 # flags that a continued run may be given; the others stay as they were
-KEPT = ("continue_run", "budget_s", "until", "replicates", "timeout_s", "out", "as_json")
+KEPT = ("continue_run", "budget_s", "until", "replicates", "timeout_s", "out", "as_json", "detail")
 CHANGED = ("budget_s", "until", "replicates", "timeout_s")  # of `Measuring`
 # they say which version of a user's own code was measured
 OF_OWN_CODE = ("branch", "commit")

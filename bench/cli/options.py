@@ -13,6 +13,7 @@ import click
 from ..config import HEADINGS, STEP_DATA, Workload
 from ..errors import InputError
 from ..plan.fields import SETTINGS, Setting, flag_of, list_settings
+from .trainer_flags import TRAINER_FLAGS, VALUE_ALONE, replaced_option
 from .value_types import FIELD_TYPES, NumberRange, ValueList, parse_pairs, percent
 
 Command = Callable[..., Any]
@@ -96,6 +97,7 @@ def field_option(name: str, default: Any = None, shown: Any = None) -> Decorator
         callback=parse_pairs if setting.kind is dict else None,
         metavar=setting.metavar,
         help=describe_field(name, default if shown is None else shown),
+        **VALUE_ALONE.get(name, {}),
     )
 
 
@@ -158,6 +160,7 @@ run_options = decorated(
     field_options(["log_every", "keep_checkpoints"]),
     _OUT,
     _JSON,
+    *TRAINER_FLAGS,  # behind the fields' own flags, which errors name
 )
 step_argument = click.argument("step", required=False, metavar="[MODULE:STEP]")
 
@@ -209,17 +212,7 @@ cluster_option = click.option(
 )
 
 
-def removed_option(flag: str, replacement: str) -> Decorator:
-    """Decorator: a former flag, which says in one sentence what replaced it."""
-
-    def refuse(context: click.Context, option: click.Parameter, value: Any) -> None:
-        if value is not None:
-            raise InputError(f"{flag} is gone: {replacement}")
-
-    return click.option(flag, hidden=True, expose_value=False, callback=refuse)
-
-
-_BY_RAY = "several machines are a Ray cluster now; give --cluster (docs/distributed.md)"
+_BY_RAY = "is gone: several machines are a Ray cluster now; give --cluster (docs/distributed.md)"
 # the flags of a run in several ranks; only eager, graph and compare have them
 rank_options = decorated(
     ranks_option,
@@ -234,7 +227,7 @@ rank_options = decorated(
         help="With --cluster: spread the ranks over its nodes, or pack them on few. "
         "Default: spread.",
     ),
-    *(removed_option(flag, _BY_RAY) for flag in ("--nodes", "--node-rank", "--master", "--token")),
+    *(replaced_option(flag, _BY_RAY) for flag in ("--nodes", "--node-rank", "--master", "--token")),
 )
 weak_option = click.option(
     "--weak",
@@ -254,7 +247,7 @@ def workload_options(
 
     def decorate(command: Command) -> Command:
         fields = field_options([*_TRAINED, "timeout_s"], shown=shown)
-        command = decorated(_CONFIG, fields, _OUT, _JSON)(command)
+        command = decorated(_CONFIG, fields, _OUT, _JSON, *TRAINER_FLAGS)(command)
         for option in command.__click_params__:  # type: ignore[attr-defined]
             option.help = help_texts.get(option.name, option.help)
         return command

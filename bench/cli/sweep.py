@@ -41,7 +41,8 @@ _HELP = {
 
 def _take_lists(command: click.Command) -> click.Command:
     """Let every option that is one value of the cells take a list, and none resume a run."""
-    command.params = [option for option in command.params if option.name != "resume"]
+    shown = [one for one in command.params if not (isinstance(one, click.Option) and one.hidden)]
+    command.params = [option for option in shown if option.name != "resume"]
     for option in command.params:
         assert isinstance(option, click.Option) and option.name is not None
         option.help = _HELP.get(option.name, option.help)

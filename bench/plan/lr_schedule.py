@@ -12,5 +12,5 @@ def base_learning_rate(workload: Workload) -> float:
 
 
 def warmup_steps(workload: Workload, steps_per_epoch: int) -> int:
-    """Steps over which the rate rises from 0."""
+    """Steps N over which the rate rises, from 1 / N of it at the first."""
     return round(workload.warmup_epochs * steps_per_epoch)

@@ -104,8 +104,11 @@ def create_plan(flags: Dict[str, Any], on_progress: Optional[Progress] = None) -
     notes: List[str] = []
     given = {name: value for name, value in flags.items() if value is not None}
     config = given.pop("config", None)
+    if given.get("label_smoothing") is not None:
+        given.setdefault("loss", "label_smoothing")  # the only loss that takes it
     if config:
-        given = override_recipe(load_recipe(Path(config), given, notes.append), given)
+        recipe = load_recipe(Path(config), given, notes.append, given.get("loss"))
+        given = override_recipe(recipe, given)
     resumed = load_training_state(Path(str(given["resume"]))) if "resume" in given else None
     base: Dict[str, Any] = {}
     if resumed is not None:

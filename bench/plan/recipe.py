@@ -28,12 +28,16 @@ _CODE_FIELDS = ("model", "teacher", "loss")  # package.module:name in these is i
 
 
 def load_recipe(
-    path: Path, given: Iterable[str] = (), on_note: Callable[[str], None] = lambda sentence: None
+    path: Path,
+    given: Iterable[str] = (),
+    on_note: Callable[[str], None] = lambda sentence: None,
+    loss: Optional[str] = None,
 ) -> Dict[str, Any]:
     """The fields that a recipe sets.
 
-    `given` are the fields that flags set. `on_note` gets a sentence about each key that has another
-    meaning here, or none. Raises InputError for a bad file, key or value.
+    `given` are the fields that flags set, and `loss` is the one that a flag chooses. `on_note` gets
+    a sentence about each key that has another meaning here, or none. Raises InputError for a bad
+    file, key or value.
     """
     try:
         text = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
@@ -53,7 +57,7 @@ def load_recipe(
         raise InputError(f"--config {path} holds no keys; see docs/recipes.md for an example")
     try:
         if "model_version" in recipe:
-            translated = _translate(recipe, lambda note: on_note(f"--config {path}: {note}"))
+            translated = _translate(recipe, lambda note: on_note(f"--config {path}: {note}"), loss)
             return refuse_code(translated, given)
         _check_keys(recipe, Workload.model_fields, ["model"])
         values = _read_values(recipe, {name: name for name in Workload.model_fields})
@@ -162,12 +166,14 @@ _PUBLISHED_TRAINING: Dict[str, Any] = {
     "lr_gamma": 0.2,
     "image_size": 32,
 }
+_ADAM_TRAINING = {"optimizer": "adam", "weight_decay": 0.0}  # of its plain cnn
+# argument of a loss that a file lists -> the flag that chooses this loss, there and here
+_CHOOSING_FLAGS = {"reg_alpha": "--regularization", "multiplier": "--self-training"}
 # keys that the published code never reads, or that are about the program and not the training
 _WITHOUT_MEANING = ("num_workers", "save_summary_steps", "anchor_num", "batch_mean")
 _CNN_KEYS = ("num_channels", "dropout_rate")  # that code reads them for its plain cnn alone
 _NUM_CHANNELS = 32  # of the plain cnn; the only width it has here
 _DATASET_CLASSES = {"cifar10": 10, "cifar100": 100, "tiny_imagenet": 200}
-_ADAM_MODELS = ("cnn",)  # the published code trains these with Adam, all others with SGD
 _REQUIRED = ["model_version", "learning_rate", "batch_size", "num_epochs"]
 # names there of the 32-pixel variants here
 _CIFAR_NAMES = {
@@ -177,9 +183,11 @@ _CIFAR_NAMES = {
     "googlenet": "googlenet_cifar",
     "mobilenet_v2": "mobilenet_v2_cifar",
     "resnext29": "resnext29_8x64d",
+    "resnext101": "resnext101_8x64d",
     "shufflenet_v2": "shufflenet_v2_cifar",
     "shufflenetv2": "shufflenet_v2_cifar",
     "vgg19": "vgg19_bn",
+    "wideresnet": "wide_resnet_cifar",
     **{f"resnet{depth}": f"resnet{depth}_cifar" for depth in (18, 34, 50, 101, 152)},
 }
 
@@ -191,7 +199,9 @@ def _find_model(version: str) -> str:
     return _CIFAR_NAMES.get(name, name)
 
 
-def _translate(recipe: Dict[str, Any], on_note: Callable[[str], None]) -> Dict[str, Any]:
+def _translate(
+    recipe: Dict[str, Any], on_note: Callable[[str], None], loss: Optional[str]
+) -> Dict[str, Any]:
     _check_keys(recipe, [*_PUBLISHED, *_WITHOUT_MEANING, "num_channels", "dataset"], _REQUIRED)
     is_cnn = _find_model(str(recipe["model_version"])) == "cnn"
     if is_cnn and recipe.get("num_channels", _NUM_CHANNELS) != _NUM_CHANNELS:
@@ -213,14 +223,19 @@ def _translate(recipe: Dict[str, Any], on_note: Callable[[str], None]) -> Dict[s
             f"{recipe.get('num_class', 'here unknown')}; --data gives the images"
         )
     fields = _read_values(recipe, _PUBLISHED, _convert)
-    fields.setdefault("loss", _infer_loss(fields))
-    fields.setdefault("optimizer", "adam" if fields["model"] in _ADAM_MODELS else "sgd")
-    unused = list_unused_fields(fields["loss"])  # published files list the arguments of all losses
+    fields.setdefault("loss", "distillation" if "teacher" in fields else "cross_entropy")
+    unused = list_unused_fields(loss or fields["loss"])  # files list the arguments of all losses
     ignored += [name for name in fields if name in unused]
     if ignored:
         on_note(f"without effect on this training: {', '.join(ignored)}")
+    for name, flag in _CHOOSING_FLAGS.items():
+        # the multiplier is of both losses, and self-training has the student's kind as teacher
+        is_its_own = name == "reg_alpha" or fields.get("teacher") == fields["model"]
+        if loss is None and name in fields and name in unused and is_its_own:
+            on_note(f"{name} counts with {flag} alone, as for the code that the file is from")
     fields = {name: value for name, value in fields.items() if name not in unused}
-    return {**_PUBLISHED_TRAINING, **fields}
+    training = {**_PUBLISHED_TRAINING, **(_ADAM_TRAINING if is_cnn else {"optimizer": "sgd"})}
+    return {**training, **fields}
 
 
 def _convert(key: str, value: Any) -> Any:
@@ -230,11 +245,3 @@ def _convert(key: str, value: Any) -> Any:
     if key == "subset_percent":
         return 100 * float(value)  # a share there
     return str(value).lower() if key == "optimizer" else value
-
-
-def _infer_loss(fields: Dict[str, Any]) -> str:
-    """The loss that the keys of a published file imply; that code chooses by its flags."""
-    if "teacher" in fields:
-        is_self = fields["teacher"] == fields["model"] and "multiplier" in fields
-        return "self_distillation" if is_self else "distillation"
-    return "teacher_free" if "reg_alpha" in fields else "cross_entropy"

@@ -78,11 +78,11 @@ def create_scheduler(
             optimizer, decay_steps=workload.epochs * steps_per_epoch
         )
     warmup = warmup_steps(workload, steps_per_epoch)
-    if warmup:
+    if warmup > 1:  # step i of N has (i + 1) / N of the rate: the first one learns too
         scheduler = lr_scheduler.WarmUpLR(
             optimizer if scheduler is None else scheduler,
-            warmup_factor=0.0,
-            warmup_iters=warmup,
+            warmup_factor=1.0 / warmup,
+            warmup_iters=warmup - 1,
             warmup_method="linear",
         )
     return scheduler

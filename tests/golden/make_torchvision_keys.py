@@ -29,6 +29,8 @@ MODELS = [
     "resnet101",
     "resnet152",
     "resnext50_32x4d",
+    "resnext101_32x8d",
+    "wide_resnet50_2",
     "densenet121",
     "googlenet",
     "inception_v3",

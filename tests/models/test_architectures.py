@@ -117,6 +117,8 @@ def test_alexnet_with_batch_norm_has_27_leaf_layers_and_one_bias(no_initialisati
 def test_a_dense_net_of_another_depth_is_refused(depth):
     with pytest.raises(ValueError, match=f"6 n \\+ 4 layers, which {depth} is not"):
         create_model("densenet_bc_cifar", num_classes=10, depth=depth)
+    with pytest.raises(ValueError, match=f"6 n \\+ 4 layers, which {depth} is not"):
+        create_model("wide_resnet_cifar", num_classes=10, depth=depth)
 
 
 def test_a_padded_shortcut_takes_every_other_pixel_and_adds_empty_channels():

@@ -77,10 +77,14 @@ def _select(arrays: List[np.ndarray], reader_samples: Sequence[int]) -> np.ndarr
     )
 
 
+def _has_dropout(model: str) -> bool:
+    return ":" in model or "dropout" in list_arguments(model)
+
+
 def create_student(workload: Workload) -> nn.Module:
     """The model that is trained. Raises InputError for its arguments, and as `create_model`."""
     arguments: Dict[str, Any] = dict(workload.model_args)
-    if workload.dropout is not None:
+    if workload.dropout or (workload.dropout is not None and _has_dropout(workload.model)):
         arguments["dropout"] = workload.dropout
     try:
         return create_model(workload.model, num_classes=workload.num_classes, **arguments)

@@ -14,14 +14,22 @@ import pytest
 from oneflow_bench.bench.cli import COMMANDS, REMOVED, bench
 from oneflow_bench.bench.cli.options import HELP_ALL, HeadedCommand
 from oneflow_bench.bench.config import HEADINGS, Contender, Measuring, Workload
+from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.plan.fields import SETTINGS, list_settings
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "flags.json").read_text())
 # flag of a command -> the sentence that says what replaced it
 REMOVED_FLAGS = {
-    f"{command} {flag}": "several machines are a Ray cluster now; give --cluster"
+    f"{command} {flag}": "is gone: several machines are a Ray cluster now; give --cluster"
     for command in ("eager", "graph", "compare")
     for flag in ("--nodes", "--node-rank", "--master", "--token")
+}
+# of the published distillation trainer
+REPLACED_FLAGS = {
+    "--double-training": "give --load-checkpoint",
+    "--pt-teacher": "give --teacher-checkpoint",
+    "--pt_teacher": "give --teacher-checkpoint",
+    "--restore-file best": "--resume to continue",
 }
 
 
@@ -83,11 +91,33 @@ def test_a_removed_command_says_what_replaced_it(command):
 @pytest.mark.parametrize("path", sorted(REMOVED_FLAGS))
 def test_a_removed_flag_says_what_replaced_it(path):
     command, flag = path.split()
-    done = subprocess.run(
-        [sys.executable, "-m", "oneflow_bench", command, flag, "2"], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {flag} is gone: {REMOVED_FLAGS[path]}")
+    with pytest.raises(InputError, match=f"^{flag} {REMOVED_FLAGS[path]}"):
+        find_command(command).make_context(command, [flag, "2"])
+
+
+@pytest.mark.parametrize(
+    "words, fields",
+    [
+        ("--regularization", {"loss": "teacher_free"}),
+        ("--self-training", {"loss": "self_distillation"}),
+        ("--self_training", {"loss": "self_distillation"}),
+        ("--label-smoothing", {"label_smoothing": 0.1}),
+        ("--label_smoothing", {"label_smoothing": 0.1}),
+        ("--label-smoothing 0.2", {"label_smoothing": 0.2}),
+        ("-warm 2", {"warmup_epochs": 2.0}),
+        ("--warm 2", {"warmup_epochs": 2.0}),
+    ],
+)
+@pytest.mark.parametrize("path", ["compare", "check"])
+def test_flags_of_the_published_trainer_set_the_fields(path, words, fields):
+    given = find_command(path).make_context(path, [*words.split(), "--epochs", "3"]).params
+    assert {name: given[name] for name in fields} == fields and given["epochs"] == 3
+
+
+@pytest.mark.parametrize("words", sorted(REPLACED_FLAGS))
+def test_a_flag_of_the_published_trainer_says_what_replaces_it(words):
+    with pytest.raises(InputError, match=f"of the published trainer: .*{REPLACED_FLAGS[words]}"):
+        find_command("eager").make_context("eager", words.split())
 
 
 def test_help_shows_the_usual_flags_and_help_all_shows_all(capsys):

@@ -25,11 +25,13 @@ def learning_rate(workload: Workload, steps_per_epoch: int, step: int) -> float:
 
     step: lr * gamma ** (step // step_size); multistep: lr * gamma ** (milestones passed);
     cosine: lr / 2 * (1 + cos(pi * step / steps of the run)); constant: lr. During the warm-up the
-    rate rises linearly from 0 to the schedule's value at the end of the warm-up.
+    rate rises linearly from lr / N to the schedule's value at the last of its N steps.
     """
     warmup = warmup_steps(workload, steps_per_epoch)
     if step < warmup:
-        return _scheduled(workload, steps_per_epoch, warmup) * step / warmup
+        first = base_learning_rate(workload) / warmup
+        last = _scheduled(workload, steps_per_epoch, warmup - 1)
+        return first + (last - first) * step / max(1, warmup - 1)
     return _scheduled(workload, steps_per_epoch, step)
 
 
@@ -71,7 +73,12 @@ def test_the_recorded_rate_is_the_formula_s_and_what_oneflow_sets(schedule, warm
             scheduler.step()
 
 
-def test_the_warm_up_rises_by_the_step_and_scaling_follows_the_batch():
+@pytest.mark.oneflow
+@pytest.mark.parametrize(
+    "steps, rates", [(4, [0.0125, 0.025, 0.0375, 0.05, 0.05]), (2, [0.025, 0.05]), (1, [0.05])]
+)
+def test_the_warm_up_begins_with_a_step_that_learns(steps, rates):
     workload = Workload(lr=0.1, warmup_epochs=1, schedule="constant", batch_size=64, scale_lr=True)
-    rates = [learning_rate(workload, 4, step) for step in range(6)]
-    assert rates == pytest.approx([0, 0.0125, 0.025, 0.0375, 0.05, 0.05])
+    optimizer = create_optimizer(workload, flow.nn.Linear(2, 2))
+    scheduler = create_scheduler(workload, optimizer, steps)
+    assert read_rates(optimizer, scheduler, range(len(rates))) == pytest.approx(rates)

@@ -60,10 +60,9 @@ def test_the_published_json_is_translated(tmp_path):
     assert load_recipe(write(tmp_path, PUBLISHED)) == {
         "model": "resnet18_cifar",
         "teacher": "resnet18_cifar",
-        "loss": "self_distillation",
+        "loss": "distillation",
         "alpha": 0.95,
         "temperature": 6.0,
-        "multiplier": 50.0,
         "lr": 0.1,
         "batch_size": 128,
         "epochs": 200,
@@ -76,23 +75,54 @@ def test_the_published_json_is_translated(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change, loss",
+    "change, loss, note",
     [
-        ({"teacher": "resnet50"}, "distillation"),
-        ({"teacher": "none"}, "teacher_free"),
-        ({"loss": "label_smoothing"}, "label_smoothing"),
+        ({"teacher": "resnet50"}, "distillation", ""),
+        ({}, "distillation", "multiplier counts with --self-training alone"),
+        ({"teacher": "none"}, "cross_entropy", "reg_alpha counts with --regularization alone"),
+        ({"loss": "label_smoothing"}, "label_smoothing", ""),
     ],
 )
-def test_the_loss_follows_from_the_keys(tmp_path, change, loss):
-    recipe = load_recipe(write(tmp_path, {**PUBLISHED, **change}))
+def test_the_loss_is_the_one_that_the_published_trainer_takes(tmp_path, change, loss, note):
+    notes = []
+    recipe = load_recipe(write(tmp_path, {**PUBLISHED, **change}), (), notes.append)
     assert recipe["loss"] == loss
     assert ("alpha" in recipe) == (loss == "distillation")
-    assert ("reg_alpha" in recipe) == (loss == "teacher_free")
+    assert "reg_alpha" not in recipe
+    assert note in notes[-1]
 
 
-def test_the_plain_cnn_is_trained_with_adam(tmp_path):
+@pytest.mark.parametrize(
+    "loss, arguments",
+    [
+        ("teacher_free", {"reg_alpha": 0.1, "reg_temperature": 20.0, "multiplier": 50.0}),
+        ("self_distillation", {"alpha": 0.95, "temperature": 6.0, "multiplier": 50.0}),
+    ],
+)
+def test_a_flag_chooses_the_loss_of_a_published_file(tmp_path, loss, arguments):
+    notes = []
+    recipe = load_recipe(write(tmp_path, PUBLISHED), ["loss"], notes.append, loss)
+    assert arguments.items() <= recipe.items()
+    assert "counts with" not in " ".join(notes)
+
+
+def test_regularization_and_label_smoothing_need_no_teacher(tmp_path):
+    config = {"config": str(write(tmp_path, PUBLISHED)), "epochs": 2}
+    workload = create_plan({**config, "loss": "teacher_free"}).workload
+    assert (workload.reg_alpha, workload.multiplier, workload.teacher) == (0.1, 50.0, None)
+    workload = create_plan({**config, "label_smoothing": 0.1}).workload
+    assert (workload.loss, workload.label_smoothing, workload.alpha) == (
+        "label_smoothing", 0.1, None,
+    )  # fmt: skip
+
+
+def test_the_plain_cnn_is_trained_with_adam_and_without_weight_decay(tmp_path):
     recipe = {**PUBLISHED, "model_version": "base_cnn", "teacher": "none"}
-    assert load_recipe(write(tmp_path, recipe))["optimizer"] == "adam"
+    found = load_recipe(write(tmp_path, recipe))
+    assert (found["optimizer"], found["weight_decay"]) == ("adam", 0.0)
+    given = {**recipe, "optimizer": "SGD", "weight_decay": 0.1}
+    found = load_recipe(write(tmp_path, given))
+    assert (found["optimizer"], found["weight_decay"]) == ("sgd", 0.1)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +295,13 @@ def test_each_published_key_has_its_meaning_or_a_note(tmp_path):
 
 @pytest.mark.parametrize(
     "version, model",
-    [("densenet", "densenet121_cifar"), ("vgg19_distill", "vgg19_bn"), ("cnn_distill", "cnn")],
+    [
+        ("densenet", "densenet121_cifar"),
+        ("vgg19_distill", "vgg19_bn"),
+        ("cnn_distill", "cnn"),
+        ("resnext101", "resnext101_8x64d"),
+        ("wideresnet", "wide_resnet_cifar"),
+    ],
 )
 def test_published_names_are_known(tmp_path, version, model):
     recipe = load_recipe(write(tmp_path, {**PUBLISHED, "model_version": version}))

@@ -184,6 +184,7 @@ def test_an_argument_that_the_model_does_not_take_is_named():
         create("eager", model_args={"depth": 3})
     with pytest.raises(InputError, match="unexpected keyword argument 'dropout'"):
         create("eager", dropout=0.5)
+    assert create("eager", dropout=0.0)[0].model is not None  # there is nothing to leave out
 
 
 def test_an_sgd_without_nesterov_is_said_with_the_version(monkeypatch):
