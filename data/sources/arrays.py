@@ -153,7 +153,7 @@ def _read_indicators(rows: np.ndarray, labels: int, path: Path) -> List[Tuple[in
 
 def _read_pixels(images: np.ndarray, highest: float, where: str) -> np.ndarray:
     """uint8 (N, H, W) or (N, H, W, C); fractions of 1 are scaled to 255."""
-    if images.ndim == 4 and images.shape[3] not in _CHANNELS and images.shape[1] in _CHANNELS:
+    if images.ndim == 4 and images.shape[3] not in _CHANNELS and images.shape[1] in (1, 3):
         images = images.transpose(0, 2, 3, 1)
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
@@ -163,8 +163,8 @@ def _read_pixels(images: np.ndarray, highest: float, where: str) -> np.ndarray:
         or (images.ndim == 4 and images.shape[3] not in _CHANNELS)
     ):
         raise DataError(
-            f"{where} has pictures of shape {images.shape}; expected are (N, H, W), or 1, 3 or 4 "
-            "channels in the second or last place"
+            f"{where} has pictures of shape {images.shape}; expected are (N, H, W), "
+            "(N, H, W, 1 or 3 or 4) or (N, 1 or 3, H, W)"
         )
     if images.dtype == np.uint8:
         return images

@@ -63,7 +63,7 @@ def find_tables(path: Path) -> Dict[str, Path]:
     if path.is_file():
         return {"": path} if path.suffix.lower() in (".csv", ".tsv") else {}
     names = [name for name in list_names(path) if name.lower().endswith((".csv", ".tsv"))]
-    by_split = {_SPLIT_FILES[name]: path / name for name in names if name in _SPLIT_FILES}
+    by_split = {split: path / name for name, split in _SPLIT_FILES.items() if name in names}
     if "train" in by_split:
         return by_split
     return {"": path / names[0]} if len(names) == 1 else {}
