@@ -15,7 +15,7 @@ VERSION = re.search(
     r'^__version__ = "([^"]+)"', (ROOT / "__init__.py").read_text(), re.MULTILINE
 ).group(1)
 
-FOLDERS = find_packages(include=["bench", "bench.*", "models", "data"])
+FOLDERS = find_packages(include=["bench", "bench.*", "models", "data", "data.*"])
 TENSORBOARD = ["tensorboardX>=2.5"]  # writes event files
 CLUSTER = ["ray>=2.50,<3; python_version >= '3.10'"]
 TEST = [

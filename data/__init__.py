@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
-from .importers import import_imagefolder, make_digits
+from .importers import Wishes, import_dataset, import_imagefolder, make_digits
 from .index import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -46,12 +46,14 @@ __all__ = [
     "RankParts",
     "Sample",
     "SplitInfo",
+    "Wishes",
     "assign_parts",
     "count_subset",
     "create_synthetic_batches",
     "default_dataset_path",
     "find_pictures",
     "imagenet_names",
+    "import_dataset",
     "import_imagefolder",
     "inspect_dataset",
     "load_dataset",

@@ -1,5 +1,5 @@
-"""Makes datasets: of folders of pictures (ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg), and of
-scikit-learn's handwritten digits: 1,797 real scans, 8 x 8 pixels of 16 levels.
+"""Makes datasets: of the layouts in which others publish theirs, and of scikit-learn's handwritten
+digits: 1,797 real scans, 8 x 8 pixels of 16 levels.
 
 Source of the digits: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 Machine Learning Repository (CC BY 4.0), the copy that scikit-learn ships.
@@ -7,38 +7,25 @@ Machine Learning Repository (CC BY 4.0), the copy that scikit-learn ships.
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import os
 import random
-import signal
-from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
 
+from .converting import convert_splits
 from .errors import DataError
 from .files import AnyPath
-from .index import DatasetInfo, Progress, RecordCounter, find_split_folder
-from .pictures import (
-    DEFAULT_QUALITY,
-    PICTURE_SUFFIXES,
-    convert_file,
-    convert_to_rgb,
-    encode_jpeg,
-    is_picture_name,
-)
+from .index import DatasetInfo, Progress, RecordCounter
+from .ofrecord_file import list_held
+from .pictures import DEFAULT_QUALITY, convert_to_rgb, encode_jpeg
+from .sources import Choices, Note, Source, name_some
+from .sources.labels import are_signs, name_classes
+from .sources.recognition import read_source, recognise
 from .writer import Description, Sample, check_target, write_dataset
 
-_CHUNK = 64
-_CHUNKS_PER_WORKER = 2  # under way; bounds memory
-_PR_SET_PDEATHSIG = 1
 _DIGIT_SIDE = 32
 _DIGIT_PARTS = 2
 _LEVELS = 16
@@ -49,15 +36,32 @@ _SOURCE = (
     "Repository, CC BY 4.0; as in sklearn.datasets.load_digits, enlarged from 8 x 8"
 )
 
-Labelled = Tuple[str, int]  # path and label
-Converted = Union[Sample, str]  # a sentence for a file that cannot be read
-Convert = Callable[[Sequence[Labelled]], List[Converted]]
-Note = Callable[[str], None]
+
+@dataclass(frozen=True)
+class Wishes:
+    """What an import is to make of a source.
+
+    `format` None: it is recognised. `val_fraction` of each class goes to the validation split of a
+    source without one, drawn from `seed`. `flips` and `crops` say whether training may mirror and
+    crop at random; None: no flips where the classes are digits or letters, and no crops where the
+    pictures are of a few pixels. `class_names` is a file of readable names.
+    """
+
+    format: Optional[str] = None
+    val_fraction: Optional[float] = None
+    seed: int = 0
+    flips: Optional[bool] = None
+    crops: Optional[bool] = None
+    class_names: Optional[AnyPath] = None
+    image_key: Optional[str] = None
+    label_key: Optional[str] = None
+    label_base: Optional[int] = None
 
 
-def import_imagefolder(
-    folder: AnyPath,
+def import_dataset(
+    source: AnyPath,
     out_dir: AnyPath,
+    wishes: Wishes = Wishes(),
     parts: int = 4,
     workers: Optional[int] = None,
     quality: int = DEFAULT_QUALITY,
@@ -65,34 +69,106 @@ def import_imagefolder(
     skip_unreadable: bool = False,
     on_note: Note = lambda sentence: None,
 ) -> DatasetInfo:
-    """Convert a folder in ImageNet's layout (`validation/` serves for `val/`) into OFRecord.
+    """Convert a dataset in one of `sources.recognition.FORMATS` into OFRecord.
 
-    Classes are the folders of train/ in sorted order; hidden folders and files are left out. RGB
-    JPEGs are stored as they are; any other picture is converted and encoded at `quality`. Pictures
-    are shuffled once with a fixed seed; the result does not depend on `workers` (processes;
-    default: one a core). `on_note` gets a sentence for each file that `skip_unreadable` left out
-    and each class without pictures to validate on. Raises DataError for a missing split, a class
-    without training pictures or with validation ones alone, a target that is not empty, and for
-    unreadable pictures, with all of them.
+    RGB JPEGs are stored as they are; any other picture is converted and encoded at `quality`.
+    Pictures are shuffled once with a fixed seed; the result does not depend on `workers`
+    (processes; default: one a core). `on_note` gets a sentence with the format, for each choice
+    made, each file that `skip_unreadable` left out, and classes without pictures. Raises DataError
+    for what is no such source, a missing split, a target that is not empty, and for unreadable
+    pictures, with all of them.
     """
-    root, target = Path(folder), Path(out_dir)
+    root, target = Path(source), Path(out_dir)
     check_target(target)
-    classes = _list_classes(root)
-    convert = partial(_convert_chunk, quality=quality)
-    description = Description(root.resolve().name, classes, quality, source="imagefolder")
-    processes = workers or len(os.sched_getaffinity(0))
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process with OneFlow loaded hangs
+    keys = (wishes.image_key, wishes.label_key, wishes.label_base)
+    found = read_source(root, wishes.format or recognise(root), Choices(*keys, on_note))
+    on_note(f"{root} is read as {found.kind}")
+    _split(found, wishes, root)
+    _note_missing(found, root, on_note)
+    description = _describe(found, wishes, root, quality, on_note)
+    for pictures in found.splits.values():
+        random.Random(_SHUFFLE_SEED).shuffle(pictures)
+    return _convert_and_write(
+        found, description, target, parts, workers, on_progress, skip_unreadable, on_note
+    )
+
+
+def import_imagefolder(folder: AnyPath, out_dir: AnyPath, *args: Any, **named: Any) -> DatasetInfo:
+    """`import_dataset` of a folder in ImageNet's layout, with its arguments behind `wishes`."""
+    return import_dataset(folder, out_dir, Wishes("imagefolder"), *args, **named)
+
+
+def _split(found: Source, wishes: Wishes, root: Path) -> None:
+    """Take the validation split from the training pictures if the source has none."""
+    share = wishes.val_fraction
+    if "val" in found.splits:
+        if share is not None:
+            raise DataError(
+                f"{root} has a validation split already, and --val-fraction {share:g} would make "
+                "another; leave it out"
+            )
+        return
+    if share is None:
+        raise DataError(
+            f"{root} has no val/ or other validation split; give --val-fraction 0.1 to take a "
+            "tenth of each class"
+        )
+    pictures = found.splits["train"]
+    labels = [0 if isinstance(label, tuple) else label for _, label in pictures]
+    train, val = split_stratified(labels, share, wishes.seed)
+    if not train or not val:
+        raise DataError(
+            f"--val-fraction {share:g} leaves {len(train)} of {len(pictures)} pictures to train on "
+            f"and {len(val)} to validate; give another share or more pictures"
+        )
+    chosen = {"train": sorted(train), "val": sorted(val)}
+    found.splits = {name: [pictures[n] for n in numbers] for name, numbers in chosen.items()}
+
+
+def _note_missing(found: Source, root: Path, on_note: Note) -> None:
+    for split, pictures in found.splits.items():
+        held = {number for one in pictures for number in list_held(one.label)}
+        missing = [name for number, name in enumerate(found.classes) if number not in held]
+        if missing:
+            on_note(f"the {split} split of {root} has no pictures of {name_some(missing)}")
+
+
+def _describe(
+    found: Source, wishes: Wishes, root: Path, quality: int, on_note: Note
+) -> Description:
+    file = None if wishes.class_names is None else Path(wishes.class_names)
+    names = found.names if found.names and not file else name_classes(found.classes, file, on_note)
+    if len(names) < 2:
+        raise DataError(f"{root} has one class, {names[0]}; a classifier needs two or more")
+    flips, crops = wishes.flips, wishes.crops
+    if flips is None:
+        flips = not are_signs(names)
+        if not flips:
+            on_note("classes are digits or letters, so no picture is mirrored; --flips does it")
+    return Description(
+        name=root.resolve().stem if root.is_file() else root.resolve().name,
+        classes=names,
+        quality=quality,
+        source=found.kind,
+        random_crop=found.crops if crops is None else crops,
+        horizontal_flip=flips,
+        multi_label=found.multi_label,
+    )
+
+
+def _convert_and_write(
+    found: Source,
+    description: Description,
+    target: Path,
+    parts: int,
+    workers: Optional[int],
+    on_progress: Optional[Progress],
+    skip_unreadable: bool,
+    on_note: Note,
+) -> DatasetInfo:
     unreadable: List[str] = []
-    with ExitStack() as stack:
-        started = ProcessPoolExecutor(processes, spawn, _end_with_parent, (os.getpid(),))
-        pool = stack.enter_context(started) if processes > 1 else None
-        if pool:  # each call starts a process, while the files are listed
-            pool.map(convert, [()] * processes)
-        train, val = _list_pictures(root, classes, on_note)
-        converted = {
-            name: stack.enter_context(closing(_convert_all(convert, pictures, pool, processes)))
-            for name, pictures in (("train", train), ("val", val))
-        }
+    total = sum(map(len, found.splits.values()))
+    with convert_splits(found.splits, description.quality, workers) as converted:
 
         def keep_readable(name: str) -> Iterator[Sample]:
             for one in converted[name]:
@@ -104,139 +180,19 @@ def import_imagefolder(
                 later = (one for split in converted.values() for one in split)
                 unreadable.extend(one for one in later if isinstance(one, str))
                 raise DataError(
-                    f"{len(unreadable)} of {len(train) + len(val)} files cannot be used; "
+                    f"{len(unreadable)} of {total} files cannot be used; "
                     "--skip-unreadable goes on without them:\n  " + "\n  ".join(unreadable)
                 )
 
-        counter = RecordCounter(len(train) + len(val), on_progress)
+        counter = RecordCounter(total, on_progress)
         splits = {name: keep_readable(name) for name in converted}
         dataset = write_dataset(target, description, splits, parts, counter)
     for sentence in unreadable:
         on_note(f"skipped: {sentence}")
     for name, count in zip(dataset.classes, dataset.train.class_counts or ()):
-        if count == 0:
+        if count == 0 and unreadable:
             on_note(f"none of the training pictures of {name} could be read")
     return dataset
-
-
-def _end_with_parent(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and let the kernel end this process with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the call
-        os._exit(1)
-
-
-def _convert_all(
-    convert: Convert,
-    pictures: Sequence[Labelled],
-    pool: Optional[ProcessPoolExecutor],
-    processes: int,
-) -> Generator[Converted, None, None]:
-    """The samples of the pictures in order, made in this process or in those of a pool."""
-    chunks = (pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK))
-    if pool is None:
-        for chunk in chunks:
-            yield from convert(chunk)
-        return
-    waiting: Deque[Future[List[Converted]]] = deque()
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(convert, chunk))
-            if len(waiting) == processes * _CHUNKS_PER_WORKER:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-    except BrokenProcessPool:
-        raise DataError(
-            f"a process converting {Path(pictures[0][0]).parents[1]} died, as happens when "
-            f"memory runs out; give less than --workers {processes}"
-        ) from None
-    finally:
-        for one in waiting:
-            one.cancel()
-
-
-def _convert_chunk(pictures: Sequence[Labelled], quality: int) -> List[Converted]:
-    converted: List[Converted] = []
-    for path, label in pictures:
-        try:
-            encoded, facts = convert_file(Path(path), quality)
-            converted.append(Sample(encoded, label, facts))
-        except DataError as error:
-            converted.append(str(error))
-    return converted
-
-
-def _list_classes(root: Path) -> List[str]:
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder; give one with train/CLASS/ and val/CLASS/ pictures")
-    train_folder, val_folder = find_split_folder(root, "train"), find_split_folder(root, "val")
-    classes = _subfolders(train_folder)
-    unknown = [name for name in _subfolders(val_folder) if name not in set(classes)]
-    if unknown:
-        raise DataError(
-            f"{val_folder / unknown[0]} is a class that {train_folder} does not have; "
-            "add training pictures of it or remove it"
-        )
-    return classes
-
-
-def _list_pictures(
-    root: Path, classes: Sequence[str], on_note: Note
-) -> Tuple[List[Labelled], List[Labelled]]:
-    (train, empty), (val, not_validated) = (
-        _shuffled(find_split_folder(root, split), classes, on_note) for split in ("train", "val")
-    )
-    if empty:
-        raise DataError(
-            f"{root / 'train'} holds no pictures of {len(empty)} classes: {', '.join(empty)}; "
-            "add some or remove their folders"
-        )
-    if not_validated:
-        on_note(f"the val split of {root} has no pictures of {', '.join(not_validated)}")
-    return train, val
-
-
-def _subfolders(folder: Path) -> List[str]:
-    visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    dangling = [entry for entry in visible if entry.is_symlink() and not entry.exists()]
-    if dangling:
-        raise DataError(
-            f"{dangling[0]} is a link to {os.readlink(dangling[0])}, which does not exist; mend it "
-            "or remove it"
-        )
-    return sorted(entry.name for entry in visible if entry.is_dir())
-
-
-def _shuffled(
-    folder: Path, classes: Sequence[str], on_note: Note
-) -> Tuple[List[Labelled], List[str]]:
-    """The labelled pictures of a split in a fixed random order, and the classes without any."""
-    by_class = [_list_files(folder / name) for name in classes]
-    files = [(path, label) for label, paths in enumerate(by_class) for path in paths]
-    pictures = [one for one in files if is_picture_name(one[0])]
-    kinds = ", ".join(PICTURE_SUFFIXES)
-    if not pictures:
-        raise DataError(
-            f"{folder} holds no pictures; expected {folder.name}/CLASS/ folders with files of type "
-            f"{kinds}"
-        )
-    others = [path for path, _ in files if not is_picture_name(path)]
-    if others:
-        on_note(f"left out {len(others)} files, first {others[0]}: their type is none of {kinds}")
-    filled = {label for _, label in pictures}
-    random.Random(_SHUFFLE_SEED).shuffle(pictures)
-    return pictures, [name for label, name in enumerate(classes) if label not in filled]
-
-
-def _list_files(folder: Path) -> List[str]:
-    """All files below a folder in the order of their paths; nothing that is hidden."""
-    found: List[str] = []
-    for inside, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(inside, name) for name in files if not name.startswith(".")]
-    return sorted(found, key=lambda path: path.split(os.sep))
 
 
 def make_digits(out_dir: AnyPath, on_progress: Optional[Progress] = None) -> DatasetInfo:
@@ -279,14 +235,16 @@ def split_stratified(
     labels: Sequence[int], val_share: float, seed: int
 ) -> Tuple[List[int], List[int]]:
     """Shuffled indices of (training, validation) samples with `val_share` of each class in the
-    latter; the same for the same seed on every Python."""
+    latter, but not all of a class; the same for the same seed on every Python."""
     source = random.Random(seed)
+    by_class: Dict[int, List[int]] = {}
+    for index, value in enumerate(labels):
+        by_class.setdefault(int(value), []).append(index)
     train: List[int] = []
     val: List[int] = []
-    for label in sorted({int(value) for value in labels}):
-        members = [index for index, value in enumerate(labels) if value == label]
+    for _, members in sorted(by_class.items()):
         source.shuffle(members)
-        held_out = round(len(members) * val_share)
+        held_out = min(round(len(members) * val_share), len(members) - 1)
         val += members[:held_out]
         train += members[held_out:]
     source.shuffle(train)

@@ -11,7 +11,7 @@ from typing import Any, Callable, Counter, Dict, List, Mapping, Optional, Tuple
 
 from .errors import DataError
 from .files import AnyPath, digest_file, read_regular
-from .ofrecord_file import count_records
+from .ofrecord_file import Label, count_records, list_held
 
 SCHEMA_VERSION = 1
 INDEX_NAME = "index.json"
@@ -21,6 +21,8 @@ SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation")}
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 IMAGENET_STD = (58.393, 57.12, 57.375)
 RESIZE_RATIO = 256 / 224  # validation's shorter side to its centre crop, as published for ImageNet
+_NO_INDEX = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+             RecursionError)  # fmt: skip
 _PART = re.compile(r"part-(\d+)$")
 
 Triple = Tuple[float, float, float]
@@ -58,9 +60,9 @@ class SampleTotals:
     min_size: Optional[Size] = None
     max_size: Optional[Size] = None
 
-    def add(self, label: int, size: Size) -> None:
+    def add(self, label: Label, size: Size) -> None:
         self.num_samples += 1
-        self.class_counts[label] += 1
+        self.class_counts.update(list_held(label))
         self._extend(size)
 
     @classmethod
@@ -114,6 +116,7 @@ class DatasetInfo:
     """A dataset. Mean and std are per channel (R, G, B), in the pixels' units of 0..255.
 
     `classes` is empty for a dataset without an index until `validate_dataset` has seen the labels.
+    A picture has one of them; of a `multi_label` dataset any number, as 0 or 1 for each.
     """
 
     root: Path
@@ -126,6 +129,12 @@ class DatasetInfo:
     random_crop: bool = True
     horizontal_flip: bool = True
     has_index: bool = False
+    multi_label: bool = False
+
+    @property
+    def labels(self) -> Optional[int]:
+        """Labels of a record, as `parse_record` takes it; None where it has one class."""
+        return len(self.classes) if self.multi_label else None
 
     @property
     def splits(self) -> Dict[str, SplitInfo]:
@@ -138,7 +147,7 @@ class DatasetInfo:
     @property
     def checksum(self) -> str:
         """sha256 over the sha256 of all part files, training first: the same in every folder."""
-        splits = (self.train, self.val)
+        splits = self.splits.values()
         parts = [part.sha256 for split in splits for part in split.parts]
         parts = parts or [digest_file(path) for split in splits for path in split.part_files]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -163,12 +172,12 @@ def load_dataset(path: AnyPath) -> DatasetInfo:
     if root.exists() and not root.is_dir():
         raise DataError(
             f"{root} is a file, and a dataset is a folder with train/ and val/; give that folder, "
-            "or make one of pictures with bench data import imagefolder"
+            "or make one with bench data import"
         )
     if not root.is_dir():
         raise DataError(
             f"dataset folder {root} does not exist; give a folder with train/ and val/, "
-            "or make one with bench data make digits or bench data import imagefolder"
+            "or make one with bench data make digits or bench data import"
         )
     try:
         is_empty = not any(root.iterdir())
@@ -180,10 +189,8 @@ def load_dataset(path: AnyPath) -> DatasetInfo:
         raise DataError(f"dataset folder {root} is empty; it needs train/ and val/ with part files")
     if (root / INDEX_NAME).exists():
         return _load_indexed(root)
-    train, val = (
-        replace(split, num_samples=sum(map(count_records, split.part_files)))
-        for split in (_find_split(root, "train"), _find_split(root, "val"))
-    )
+    found = (_find_split(root, split) for split in SPLIT_FOLDERS)
+    train, val = (replace(o, num_samples=sum(map(count_records, o.part_files))) for o in found)
     return DatasetInfo(root, root.resolve().name, (), train, val, IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -258,18 +265,11 @@ def _load_indexed(root: Path) -> DatasetInfo:
             random_crop=bool(index["augmentation"]["random_crop"]),
             horizontal_flip=bool(index["augmentation"]["horizontal_flip"]),
             has_index=True,
+            multi_label=bool(index.get("multi_label", False)),
         )
     except DataError:
         raise
-    except (
-        OSError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
+    except _NO_INDEX as error:
         raise DataError(
             f"{index_file} is no index of a dataset ({type(error).__name__}: {error}); "
             "make or import the dataset again, or remove the file to have the parts scanned"
@@ -296,5 +296,5 @@ def _load_split(root: Path, split: str, stored: Dict[str, Any]) -> SplitInfo:
 
 
 def _triple(values: Any) -> Triple:
-    red, green, blue = (float(value) for value in values)
+    red, green, blue = map(float, values)
     return red, green, blue

@@ -13,7 +13,19 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import (
+    Any,
+    BinaryIO,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from .errors import DataError
 from .files import open_regular
@@ -75,11 +87,14 @@ _LISTS = ((1, "Bytes", 12), (2, "Float", 2), (3, "Double", 1), (4, "Int32", 5), 
 _TYPE_STRING, _TYPE_MESSAGE, _OPTIONAL, _REPEATED, _TYPE_BYTES = 9, 11, 1, 3, 12
 
 
+Label = Union[int, Tuple[int, ...]]  # a class, or 0 or 1 for each label of several
+
+
 class Record(NamedTuple):
-    """One training example: a JPEG file's bytes and a class number."""
+    """One training example: a JPEG file's bytes, and its class or 0 and 1 for each label."""
 
     encoded: bytes
-    label: int
+    label: Label
 
 
 @lru_cache(maxsize=None)
@@ -126,9 +141,19 @@ def serialize_record(record: Record) -> bytes:
     """The message of one record; the same record always gives the same bytes."""
     message = ofrecord_class()()
     message.feature[IMAGE_KEY].bytes_list.value.append(record.encoded)
-    message.feature[LABEL_KEY].int32_list.value.append(record.label)
+    message.feature[LABEL_KEY].int32_list.value.extend(list_values(record.label))
     data: bytes = message.SerializeToString(deterministic=True)
     return data
+
+
+def list_values(label: Label) -> Tuple[int, ...]:
+    """A label as it is stored."""
+    return label if isinstance(label, tuple) else (label,)
+
+
+def list_held(label: Label) -> Sequence[int]:
+    """The classes that a picture has."""
+    return [n for n, bit in enumerate(label) if bit] if isinstance(label, tuple) else [label]
 
 
 def frame_message(message: bytes) -> bytes:
@@ -141,12 +166,19 @@ def read_messages(path: Path) -> Iterator[bytes]:
 
     Raises DataError if the file cannot be opened, is empty, or ends before a record does.
     """
+    return (message for _, message in read_placed_messages(path))
+
+
+def read_placed_messages(path: Path, start: int = 0) -> Iterator[Tuple[int, bytes]]:
+    """(place in bytes, message) of the records from `start` on. Errors as `read_messages`."""
     with open_to_read(path) as file:
+        file.seek(start)
         for number, length in _lengths(file, path):
             message = file.read(length)
             if len(message) != length:
                 raise DataError(f"{path}: record {number} could not be read in full; {_REMEDY}")
-            yield message
+            yield start, message
+            start += _LENGTH.size + length
 
 
 def count_records(path: Path) -> int:
@@ -172,7 +204,7 @@ def open_to_read(path: Path) -> Iterator[BinaryIO]:
 
 def _lengths(file: BinaryIO, path: Path) -> Iterator[Tuple[int, int]]:
     """(record number, its length); the caller moves the file past each message."""
-    left = os.fstat(file.fileno()).st_size
+    left = os.fstat(file.fileno()).st_size - file.tell()
     if left == 0:
         raise DataError(f"{path} is empty, a part file needs at least one record; {_REMEDY}")
     for number in count():
@@ -192,12 +224,29 @@ def _lengths(file: BinaryIO, path: Path) -> Iterator[Tuple[int, int]]:
         left -= length
 
 
-def parse_record(message: bytes, where: str) -> Record:
-    """Image and label of a message. `where` names file and record in errors.
+def parse_record(message: bytes, where: str, labels: Optional[int] = None) -> Record:
+    """Image and label of a message; of several `labels` it has 0 or 1 for each.
 
-    Raises DataError for a message that is no OFRecord, lacks `encoded` or `class/label`, or has
-    not exactly one value of each.
+    `where` names file and record in errors. Raises DataError for a message that is no OFRecord,
+    lacks `encoded` or `class/label`, or has not exactly one image and as many labels.
     """
+    image, values = parse_values(message, where)
+    if len(values) != (labels or 1):
+        several = "bench data import makes a dataset of several labels a picture"
+        remedy = several if len(values) > 1 else _REMEDY
+        wanted = "not one" if labels is None else f"not {labels}"
+        raise DataError(f"{where} has {len(values)} values of '{LABEL_KEY}' and {wanted}; {remedy}")
+    if labels is None:
+        return Record(image, values[0])
+    if not set(values) <= {0, 1}:
+        raise DataError(f"{where} has labels other than 0 and 1; {_REMEDY}")
+    return Record(image, values)
+
+
+def parse_values(
+    message: bytes, where: str, image_key: str = IMAGE_KEY, label_key: str = LABEL_KEY
+) -> Tuple[bytes, Tuple[int, ...]]:
+    """An image's bytes and all values of its label, by their keys. Errors as `parse_record`."""
     from google.protobuf.message import DecodeError
 
     record = ofrecord_class()()
@@ -205,19 +254,21 @@ def parse_record(message: bytes, where: str) -> Record:
         record.ParseFromString(message)
     except DecodeError:
         raise DataError(f"{where} is no OFRecord message; {_REMEDY}") from None
-    image = _single_value(record, IMAGE_KEY, ("bytes_list",), where)
-    label = _single_value(record, LABEL_KEY, ("int32_list", "int64_list"), where)
-    return Record(image, label)
+    images = _list_feature(record, image_key, ("bytes_list",), where)
+    if len(images) != 1:
+        raise DataError(f"{where} has {len(images)} values of '{image_key}' and not one; {_REMEDY}")
+    labels = _list_feature(record, label_key, ("int32_list", "int64_list"), where)
+    return images[0], tuple(labels)
 
 
-def _single_value(record: Any, key: str, kinds: Tuple[str, ...], where: str) -> Any:
+def _list_feature(record: Any, key: str, kinds: Tuple[str, ...], where: str) -> Any:
     if key not in record.feature:
         found = ", ".join(sorted(map(str, record.feature))) or "nothing"  # bytes if not UTF-8
-        raise DataError(f"{where} has no '{key}' (it has {found}); {_REMEDY}")
+        raise DataError(
+            f"{where} has no '{key}' (it has {found}); {_REMEDY}, or import it with --image-key "
+            "and --label-key"
+        )
     kind = record.feature[key].WhichOneof("kind")
     if kind not in kinds:
         raise DataError(f"{where} has '{key}' as {kind} and not as {kinds[0]}; {_REMEDY}")
-    values = getattr(record.feature[key], kind).value
-    if len(values) != 1:
-        raise DataError(f"{where} has {len(values)} values of '{key}' and not one; {_REMEDY}")
-    return values[0]
+    return getattr(record.feature[key], kind).value

@@ -146,18 +146,37 @@ def open_picture(encoded: bytes) -> Image.Image:
 
 
 def convert_file(path: Path, quality: int) -> Tuple[bytes, ImageFacts]:
-    """The picture at `path` as bytes of an upright RGB JPEG, and its sizes and sums.
-
-    An RGB JPEG without rotation is passed through unchanged; transparency is laid on white. Raises
-    DataError if the picture cannot be read.
-    """
+    """The picture at `path` as `convert_bytes` gives it. Raises DataError if it cannot be read."""
     with reading(path):
         original = read_regular(path, MAX_BYTES)
+    return convert_bytes(original, path, quality)
+
+
+def convert_bytes(original: bytes, where: object, quality: int) -> Tuple[bytes, ImageFacts]:
+    """A picture as bytes of an upright RGB JPEG, and its sizes and sums.
+
+    An RGB JPEG without rotation is passed through unchanged; transparency is laid on white. Raises
+    DataError, which names it by `where`, if the picture cannot be read.
+    """
+    with reading(where):
         if _is_plain(original):
             return original, _measure(_decode_whole(original))
         upright = convert_to_rgb(open_picture(original))
     encoded = encode_jpeg(upright, quality)
-    return encoded, measure_jpeg(encoded, str(path))
+    return encoded, measure_jpeg(encoded, str(where))
+
+
+def convert_pixels(pixels: np.ndarray, quality: int) -> Tuple[bytes, ImageFacts]:
+    """Pixels uint8 (H, W) or (H, W, 3 or 4) as an RGB JPEG, and its sizes and sums.
+
+    The colours keep their resolution, which pictures of a few pixels need. Raises DataError for
+    sizes that are not read.
+    """
+    with reading("an array"):
+        _check_limits(pixels.shape[1], pixels.shape[0])
+        image = convert_to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
+        encoded = encode_jpeg(image, quality, subsampling=0)
+    return encoded, measure_jpeg(encoded, "an array")
 
 
 def _is_plain(encoded: bytes) -> bool:
@@ -173,7 +192,7 @@ def _is_plain(encoded: bytes) -> bool:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: object) -> Iterator[None]:
     """Raise whatever Pillow raises for a damaged file as a DataError that names the file."""
     try:
         yield
@@ -199,10 +218,13 @@ def convert_to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    """JPEG bytes of an RGB image; the same Pillow gives the same bytes."""
+def encode_jpeg(image: Image.Image, quality: int, subsampling: int = -1) -> bytes:
+    """JPEG bytes of an RGB image; the same Pillow gives the same bytes.
+
+    `subsampling` is Pillow's, with 0 for colours of full resolution and -1 for its default.
+    """
     buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=quality, optimize=True)
+    image.save(buffer, format="JPEG", quality=quality, optimize=True, subsampling=subsampling)
     return buffer.getvalue()
 
 

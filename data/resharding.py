@@ -13,6 +13,7 @@ from .index import Progress, RecordCounter, SplitInfo, load_dataset, read_index,
 from .ofrecord_file import (
     PartWriter,
     describe_parts,
+    list_values,
     open_parts,
     parse_record,
     read_messages,
@@ -111,7 +112,8 @@ def _write_split(
                 if position % parts in numbers:
                     if label_base:
                         record = parse_record(message, f"record {position} of {split.folder}")
-                        message = serialize_record(record._replace(label=record.label - label_base))
+                        lowered = tuple(label - label_base for label in list_values(record.label))
+                        message = serialize_record(record._replace(label=lowered))
                     writers[position % parts - first].write_message(message)
                     counter.add()
         written += writers

@@ -69,13 +69,15 @@ def _records(dataset: DatasetInfo) -> Iterator[Tuple[Position, Record]]:
     """(position, record) of the training split, in order."""
     for part, path in enumerate(dataset.train.part_files):
         for number, message in enumerate(read_messages(path)):
-            yield (part, number), parse_record(message, f"{path}: record {number}")
+            where = f"{path}: record {number}"
+            yield (part, number), parse_record(message, where, dataset.labels)
 
 
 def _choose(dataset: DatasetInfo, percent: float, seed: int) -> Set[Position]:
     by_class: Dict[int, List[Position]] = {}
     for position, record in _records(dataset):
-        by_class.setdefault(record.label, []).append(position)
+        group = record.label if isinstance(record.label, int) else 0  # of several labels: all
+        by_class.setdefault(group, []).append(position)
     source = random.Random(seed)
     chosen: Set[Position] = set()
     for label in sorted(by_class):

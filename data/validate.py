@@ -62,6 +62,7 @@ def inspect_dataset(path: AnyPath, scan: bool = True) -> Dict[str, Any]:
         "std": list(dataset.std),
         "random_crop": dataset.random_crop,
         "horizontal_flip": dataset.horizontal_flip,
+        "multi_label": dataset.multi_label,
         **splits,
         "problems": problems,
     }
@@ -84,7 +85,7 @@ def _scan(split: SplitInfo, dataset: DatasetInfo, problems: List[str]) -> Sample
     totals = SampleTotals()
     for path, part in zip_longest(split.part_files, split.parts):
         try:
-            totals.merge(scan_part(path, dataset.num_classes))
+            totals.merge(scan_part(path, dataset.num_classes, labels=dataset.labels))
             if part and not is_as_written(path, part):
                 raise DataError(f"{path} is not the file that index.json describes")
         except DataError as error:
@@ -137,7 +138,13 @@ def validate_dataset(
         _check_batch_size("--val-batch-size", val_batch_size, dataset.val)
     limit = num_classes or dataset.num_classes
     count = RecordCounter(dataset.num_samples, on_progress)
-    train, val = (_validate_split(split, limit, count) for split in dataset.splits.values())
+    if dataset.multi_label and limit != len(dataset.classes):
+        raise DataError(
+            f"{dataset.root} has {len(dataset.classes)} labels a picture, so a model needs as many "
+            f"outputs; leave --num-classes {limit} out"
+        )
+    labels = dataset.labels
+    train, val = (_validate_split(split, limit, labels, count) for split in dataset.splits.values())
     classes = dataset.classes
     if not dataset.has_index:
         counts = [dict(enumerate(split.class_counts or ())) for split in (train, val)]
@@ -150,17 +157,21 @@ def validate_dataset(
 
 
 def scan_part(
-    path: Path, num_classes: Optional[int] = None, on_record: Optional[Callable[[], None]] = None
+    path: Path,
+    num_classes: Optional[int] = None,
+    on_record: Optional[Callable[[], None]] = None,
+    labels: Optional[int] = None,
 ) -> SampleTotals:
-    """Read every record of a part file and decode every image.
+    """Read every record of a part file and decode every image; `labels` as in `parse_record`.
 
     Raises DataError naming file and record at the first that cannot be used.
     """
     scan = SampleTotals()
     for number, message in enumerate(read_messages(path)):
         where = f"{path}: record {number}"
-        record = parse_record(message, where)
-        _check_label(record.label, num_classes, where)
+        record = parse_record(message, where, labels)
+        if isinstance(record.label, int):
+            _check_label(record.label, num_classes, where)
         scan.add(record.label, check_jpeg(record.encoded, where))
         if on_record:
             on_record()
@@ -196,19 +207,19 @@ def _check_label(label: int, num_classes: Optional[int], where: str) -> None:
 
 
 def _validate_split(
-    split: SplitInfo, num_classes: Optional[int], count: RecordCounter
+    split: SplitInfo, num_classes: Optional[int], labels: Optional[int], count: RecordCounter
 ) -> SplitInfo:
     if split.parts:
         for path, part in zip(split.part_files, split.parts):
             if not is_as_written(path, part):
-                scan_part(path, num_classes)  # raises with the damage, if it shows
+                scan_part(path, num_classes, labels=labels)  # raises with the damage, if it shows
                 raise DataError(
                     f"{path} is not the file that index.json describes (its checksum differs); "
                     "restore it, import the dataset again, or remove index.json to have the parts "
                     "scanned"
                 )
             count.add(part.num_samples)
-        _check_index_labels(split, num_classes)
+        _check_index_labels(split, num_classes, labels)
         return split
     totals = SampleTotals()
     for path in split.part_files:
@@ -220,13 +231,16 @@ def _validate_split(
     )
 
 
-def _check_index_labels(split: SplitInfo, num_classes: Optional[int]) -> None:
+def _check_index_labels(
+    split: SplitInfo, num_classes: Optional[int], labels: Optional[int]
+) -> None:
     counts = split.class_counts or ()
     largest = max((label for label, images in enumerate(counts) if images), default=0)
     _check_label(largest, num_classes, str(split.folder))
     listed = sum(part.num_samples for part in split.parts)
-    if not listed == split.num_samples == sum(counts):
+    counted = split.num_samples if labels else sum(counts)  # a picture may have any of several
+    if not listed == split.num_samples == counted:
         raise DataError(
             f"the index of {split.folder} lists {split.num_samples} images, its parts {listed} and "
-            f"its classes {sum(counts)}; make or import the dataset again"
+            f"its classes {counted}; make or import the dataset again"
         )

@@ -37,15 +37,15 @@ from .index import (
     load_dataset,
     save_index,
 )
-from .ofrecord_file import Record, describe_parts, open_parts
+from .ofrecord_file import Label, Record, describe_parts, open_parts
 from .pictures import ImageFacts, measure_jpeg
 
 
 class Sample(NamedTuple):
-    """A JPEG and its class; `facts` spares measuring the image a second time."""
+    """A JPEG and its label; `facts` spares measuring the image a second time."""
 
     encoded: bytes
-    label: int
+    label: Label
     facts: Optional[ImageFacts] = None
 
 
@@ -59,6 +59,7 @@ class Description:
     source: str = ""
     random_crop: bool = True
     horizontal_flip: bool = True
+    multi_label: bool = False
 
 
 @dataclass
@@ -67,7 +68,7 @@ class _PixelTotals(SampleTotals):
     sums: Sequence[int] = (0, 0, 0)  # of each channel
     squares: Sequence[int] = (0, 0, 0)
 
-    def add_image(self, label: int, facts: ImageFacts) -> None:
+    def add_image(self, label: Label, facts: ImageFacts) -> None:
         self.add(label, (facts.width, facts.height))
         self.pixels += facts.width * facts.height
         self.sums = [*map(add, self.sums, facts.sums)]
@@ -97,10 +98,10 @@ def write_dataset(
     names no class, an image that is no RGB JPEG, and fewer samples than parts.
     """
     with new_folder(Path(out_dir)) as folder:
-        classes, counter = len(description.classes), counter or RecordCounter(0, None)
+        counter = counter or RecordCounter(0, None)
         totals = {"train": _PixelTotals(), "val": _PixelTotals()}
         stored = {
-            split: _write_split(folder / split, splits[split], parts, classes, counted, counter)
+            split: _write_split(folder / split, splits[split], parts, description, counted, counter)
             for split, counted in totals.items()
         }
         mean, std = totals["train"].mean_and_std()
@@ -116,6 +117,7 @@ def write_dataset(
                 "random_crop": description.random_crop,
                 "horizontal_flip": description.horizontal_flip,
             },
+            **({"multi_label": True} if description.multi_label else {}),
             "splits": stored,
         }
         save_index(folder, index)
@@ -185,20 +187,16 @@ def _write_split(
     folder: Path,
     samples: Iterable[Sample],
     parts: int,
-    classes: int,
+    description: Description,
     totals: _PixelTotals,
     counter: RecordCounter,
 ) -> Dict[str, Any]:
     folder.mkdir()
-    count = 0
+    count, classes = 0, len(description.classes)
     with open_parts(folder, range(parts)) as writers:
         for count, sample in enumerate(samples, start=1):
             where = f"sample {count - 1} of {folder.name}"
-            if not 0 <= sample.label < classes:
-                raise DataError(
-                    f"{where} has label {sample.label} and there are {classes} classes; "
-                    f"labels go from 0 to {classes - 1}"
-                )
+            _check_label(sample.label, description, where)
             totals.add_image(sample.label, sample.facts or measure_jpeg(sample.encoded, where))
             writers[(count - 1) % parts].write(Record(sample.encoded, sample.label))
             counter.add()
@@ -208,3 +206,15 @@ def _write_split(
             f"give --parts {max(count, 1)} or less, or more images"
         )
     return {**totals.describe(classes), **describe_parts(writers)}
+
+
+def _check_label(label: Label, description: Description, where: str) -> None:
+    classes = len(description.classes)
+    if description.multi_label:
+        if not isinstance(label, tuple) or len(label) != classes or not set(label) <= {0, 1}:
+            raise DataError(f"{where} has label {label}; give 0 or 1 for each of {classes} labels")
+    elif isinstance(label, tuple) or not 0 <= label < classes:
+        raise DataError(
+            f"{where} has label {label} and there are {classes} classes; "
+            f"labels go from 0 to {classes - 1}"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 import click
 
@@ -37,7 +37,7 @@ def data() -> None:
 
     \b
     bench data make digits --out digits
-    bench data import imagefolder imagenette2 --out imagenette-ofrecord
+    bench data import imagenette2 --out imagenette-ofrecord
     bench data inspect digits
     bench data reshard digits --parts 4 --out digits-4
     """
@@ -46,11 +46,6 @@ def data() -> None:
 @data.group()
 def make() -> None:
     """Make a dataset from the data of a Python package."""
-
-
-@data.group("import")
-def import_group() -> None:
-    """Turn a folder of pictures into OFRecord."""
 
 
 @make.command("digits")
@@ -69,30 +64,85 @@ def make_digits_command(out: str, as_json: bool) -> int:
     return _inspect(out, as_json, scan=False)
 
 
-@import_group.command("imagefolder")
-@click.argument("folder")
+@data.command("import")
+@click.argument("source", nargs=-1, required=True, metavar="[FORMAT] SOURCE")
 @out_option
-@click.option("--parts", type=click.IntRange(1), default=4, show_default=True,
-              help="Part files per split.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=None,
-              help="Processes. Default: one a core.")  # fmt: skip
+@click.option("--val-fraction", type=click.FloatRange(0, 1, True, True), default=None,
+              help="Share of each class to validate on, if SOURCE has no such split.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Seed of --val-fraction.")  # fmt: skip
+@click.option(
+    "--flips/--no-flips",
+    default=None,
+    help="Mirror at random. Default: not where classes are digits or letters.",
+)
+@click.option(
+    "--crops/--no-crops", default=None, help="Crop at random. Default: not for arrays of pixels."
+)
+@click.option(
+    "--class-names",
+    metavar="FILE",
+    default=None,
+    help="Names of the classes, or lines of a class and its name.",
+)
+@click.option(
+    "--image-key", metavar="KEY", default=None, help="Record key, column or array of the pictures."
+)
+@click.option(
+    "--label-key",
+    metavar="KEY",
+    default=None,
+    help="Record key, column, columns or array of the labels.",
+)
+@click.option(
+    "--label-base",
+    type=click.IntRange(0),
+    default=None,
+    metavar="N",
+    help="Least label of SOURCE. It becomes 0.",
+)
+@click.option(
+    "--parts", type=click.IntRange(1), default=4, show_default=True, help="Part files per split."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=None, help="Processes. Default: one a core."
+)
 @click.option("--skip-unreadable", is_flag=True, help="Leave out files that cannot be read.")
 @json_option
-def import_imagefolder_command(
-    folder: str, out: str, parts: int, workers: Optional[int], skip_unreadable: bool, as_json: bool
+def import_command(
+    source: Tuple[str, ...],
+    out: str,
+    parts: int,
+    workers: Optional[int],
+    skip_unreadable: bool,
+    as_json: bool,
+    **wishes: Any,
 ) -> int:
-    """Import FOLDER/train/CLASS/* and FOLDER/val/CLASS/* (ImageNet and Imagenette layout).
+    """Turn a dataset in a published layout into OFRecord, and say what it was taken for.
+
+    SOURCE is a folder or file. FORMAT is only needed where a wrong one is recognised: cifar, idx,
+    tiny-imagenet, faces, arrays, csv, ofrecord or imagefolder.
 
     \b
-    bench data import imagefolder imagenette2 --out imagenette-ofrecord --parts 8
+    bench data import imagenette2 --out imagenette-ofrecord --parts 8
+    bench data import cifar-10-batches-py --out cifar10
+    bench data import flowers.csv --val-fraction 0.1 --out flowers
     """
-    from ...data import import_imagefolder
+    from ...data import Wishes, import_dataset
+    from ...data.sources.recognition import FORMATS
 
+    *form, path = source
+    if len(form) > 1 or not set(form) <= set(FORMATS):
+        raise InputError(
+            f"{' '.join(form)} is no format and was given before {path}; give one of "
+            f"{', '.join(FORMATS)}, or the source alone"
+        )
     notes: List[str] = []
     with ProgressBar("images") as bar:
-        import_imagefolder(
-            Path(folder),
+        import_dataset(
+            Path(path),
             Path(out),
+            Wishes(next(iter(form), None), **wishes),
             parts,
             workers,
             on_progress=partial(bar, "pictures"),

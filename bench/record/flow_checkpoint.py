@@ -13,21 +13,20 @@ import collections
 import io
 import math
 import pickle
-import pickletools
 import re
 from pathlib import Path
-from typing import Any, Dict, Set, Tuple
+from typing import Any, Dict, Tuple
 
 import numpy as np
 
 from ...data.files import read_regular
+from ...data.sources.pickles import check_growth
 from ..errors import InputError
 
 PICKLE_NAME = "pickled_data"
 PROTOCOL_VERSION = 1
 MAX_BYTES = 1 << 34  # of one tensor
 _MAX_PICKLE_BYTES, _MAX_META_BYTES = 1 << 24, 1 << 16
-_MAX_SHARED_TUPLES = 40  # more could be nested so that their hash takes for ever
 _BFLOAT16 = "kBFloat16"
 _TYPES = {
     "kFloat": np.float32,
@@ -79,7 +78,7 @@ def read_flow_folder(folder: Path) -> Any:
     path = folder / PICKLE_NAME
     try:
         data = read_regular(path, _MAX_PICKLE_BYTES)
-        _check_growth(data)
+        check_growth(data)
         stored = _Unpickler(io.BytesIO(data)).load()
     except OSError as error:
         raise InputError(
@@ -105,25 +104,6 @@ def read_flow_folder(folder: Path) -> Any:
         return _fill(stored["data"], folder, {})
     except RecursionError:
         raise InputError(f"{path} is nested too deeply; save model.state_dict() alone") from None
-
-
-def _check_growth(data: bytes) -> None:
-    """Raise ValueError for a pickle that would take far more time or memory than it has bytes."""
-    tuples: Set[int] = set()
-    memoized, shared, before = 0, 0, ""
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):
-            index = memoized if argument is None else int(argument)
-            if index > len(data):
-                raise ValueError(f"it numbers a value {index}")
-            memoized += 1
-            if before.startswith("TUPLE"):
-                tuples.add(index)
-        elif opcode.name == "DUP" or (opcode.name.endswith("GET") and int(argument or 0) in tuples):
-            shared += 1
-        before = opcode.name
-    if shared > _MAX_SHARED_TUPLES:
-        raise ValueError(f"it shares tuples {shared} times")
 
 
 _UNFINISHED = object()

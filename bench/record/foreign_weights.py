@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 from safetensors import deserialize
 
-from ..errors import InputError
-from .flow_checkpoint import MAX_BYTES, widen_bfloat16
+from ...data import DataError
+from ...data.sources.npz import load_npz
+from ..errors import InputError, raise_as_input
+from .flow_checkpoint import widen_bfloat16
 
 _PREFIX = re.compile(r"(module\.|_orig_mod\.)+")  # of parallel and of compiled models elsewhere
 _SAFETENSORS_TYPES = {
     "F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2",
     "I8": "i1", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
-UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
-LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
 
 State = Dict[str, np.ndarray]
 
@@ -39,22 +38,8 @@ def read_bfloat16(path: Path) -> Dict[str, np.ndarray]:
 
 def read_npz(path: Path) -> Dict[str, np.ndarray]:
     """The arrays of an .npz file, without pickles. Raises InputError where it cannot be read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        limit = min(MAX_BYTES, max(UNSUSPICIOUS_BYTES, LARGEST_RATIO * path.stat().st_size))
-        if size > limit:
-            raise ValueError(f"it unpacks to {size} bytes and at most {limit} are read")
-        with np.load(path, allow_pickle=False) as stored:
-            state = {name: stored[name] for name in stored.files}
-        others = [name for name, value in state.items() if not isinstance(value, np.ndarray)]
-        if others:
-            raise ValueError(f"{others[0]} is no array")
-        return state
-    except Exception as error:  # a damaged archive raises nearly anything
-        raise InputError(
-            f"{path} cannot be read as .npz ({error}); save it with numpy.savez, an array a tensor"
-        ) from None
+    with raise_as_input(DataError):
+        return load_npz(path)
 
 
 def find_prefix(names: Iterable[str]) -> str:

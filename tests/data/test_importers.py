@@ -163,8 +163,8 @@ def test_classes_without_pictures_are_reported(pictures, tmp_path):
 
 IMPORT = """
 import sys, time
-from oneflow_bench.data import importers
-importers.convert_file = lambda *_: time.sleep(3)  # in each process
+from oneflow_bench.data import converting
+converting.convert_file = lambda *_: time.sleep(3)  # in each process
 if __name__ == "__main__":
     from oneflow_bench.bench.cli import main
     main(["data", "import", "imagefolder", sys.argv[1], "--out", sys.argv[2], "--workers", "2"])

@@ -1,0 +1,179 @@
+"""Pictures and labels as arrays of NumPy: one `.npz`, or a folder of `.npy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..errors import DataError
+from ..ofrecord_file import Label
+from . import Choices, Labelled, Source, choose_val, list_names, name_some
+from .labels import list_classes, number_labels
+from .npz import load_npy, load_npz
+
+# the words of a split in the names of arrays, as common libraries and collections use them
+_SPLITS = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation"),
+    "test": ("test",),
+}
+_IMAGES = ("x", "images", "image", "data", "imgs")
+_LABELS = ("y", "labels", "label", "targets", "target")
+_CHANNELS = (1, 3, 4)
+
+Pair = Tuple[np.ndarray, np.ndarray]  # pictures and labels of a split
+
+
+def is_arrays(path: Path) -> bool:
+    if path.is_dir():
+        return any(name.endswith((".npy", ".npz")) for name in list_names(path))
+    return path.suffix in (".npz", ".npy")
+
+
+def read_arrays(path: Path, choices: Choices) -> Source:
+    """The pictures of an `.npz` file, or of a folder with one or with `.npy` files.
+
+    Raises DataError for a file that is damaged or holds pickles, for arrays that are not found by
+    their names, and for shapes and values that are no pictures or labels.
+    """
+    named = _load(path)
+    pairs = choose_val(_pair(named, path, choices), path, choices.on_note)
+    shapes = name_some([f"{name} {array.shape}" for name, array in named.items()])
+    return label_arrays(f"arrays of NumPy, {shapes}", path, pairs, choices)
+
+
+def _load(path: Path) -> Dict[str, np.ndarray]:
+    if path.is_dir():
+        archives = sorted(path.glob("*.npz"))
+        if len(archives) > 1:
+            raise DataError(f"{path} holds {len(archives)} .npz files; give one of them")
+        if archives:
+            return load_npz(archives[0])
+        return {file.stem: load_npy(file) for file in sorted(path.glob("*.npy"))}
+    if path.suffix == ".npy":
+        raise DataError(
+            f"{path} is one array, and pictures need labels; give the folder with both, such as "
+            "images.npy and labels.npy"
+        )
+    return load_npz(path)
+
+
+def _pair(named: Mapping[str, np.ndarray], path: Path, choices: Choices) -> Dict[str, Pair]:
+    """Pictures and labels of each split, found by the names of the arrays."""
+    images = (choices.image_key,) if choices.image_key else _IMAGES
+    labels = (choices.label_key,) if choices.label_key else _LABELS
+    pairs: Dict[str, Pair] = {}
+    for split, words in (*_SPLITS.items(), ("all", ("",))):
+        found = [_find(named, words, kinds) for kinds in (images, labels)]
+        if found[0] is not None and found[1] is not None:
+            pairs[split] = (found[0], found[1])
+    if "train" not in pairs and "all" in pairs:
+        pairs["train"] = pairs["all"]
+    pairs.pop("all", None)
+    if "train" not in pairs:
+        raise DataError(
+            f"{path} has the arrays {name_some(list(named)) or '(none)'}; expected are x_train and "
+            "y_train, or images and labels; --image-key and --label-key give other names"
+        )
+    return pairs
+
+
+def _find(
+    named: Mapping[str, np.ndarray], words: Sequence[str], kinds: Sequence[str]
+) -> Optional[np.ndarray]:
+    by_name = {name.lower(): array for name, array in named.items()}
+    pairs = ((kind, word) for word in words for kind in kinds)
+    names = (f"{a}_{b}".strip("_").lower() for pair in pairs for a, b in (pair, pair[::-1]))
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def label_arrays(kind: str, path: Path, pairs: Mapping[str, Pair], choices: Choices) -> Source:
+    """The source that pictures (N, ...) and labels (N,), (N, 1) or (N, K) of 0 and 1 make.
+
+    Raises DataError for other shapes, and for values that are no pictures or labels.
+    """
+    where = {split: f"the {split} split of {path}" for split in pairs}
+    for split, (images, labels) in pairs.items():
+        if images.ndim < 3 or not 0 < labels.ndim <= 2 or len(images) != len(labels):
+            raise DataError(
+                f"{where[split]} has pictures of shape {images.shape} and labels of shape "
+                f"{labels.shape}; expected are (N, H, W) or (N, H, W, C), and (N,) or (N, K)"
+            )
+    rows = [labels for _, labels in pairs.values()]
+    multi_label = all(one.ndim == 2 and one.shape[1] > 1 for one in rows)
+    numbered: Sequence[Sequence[Label]]
+    if multi_label:
+        classes = [str(number) for number in range(rows[0].shape[1])]
+        numbered = [_read_indicators(one, len(classes), path) for one in rows]
+    else:
+        flat = [one.reshape(-1) for one in rows]
+        if any(len(one) != len(whole) for one, whole in zip(flat, rows)):
+            raise DataError(f"{path} has one label a picture in one split and several in another")
+        classes, numbered = _number(flat, path, choices)
+    numbers = [images for images, _ in pairs.values() if images.size and images.dtype.kind in "iuf"]
+    highest = max((float(images.max()) for images in numbers), default=0)
+    splits = {
+        split: list(map(Labelled, _read_pixels(images, highest, where[split]), labels))
+        for (split, (images, _)), labels in zip(pairs.items(), numbered)
+    }
+    return Source(kind, classes, splits, multi_label=multi_label)
+
+
+def _number(
+    rows: Sequence[np.ndarray], path: Path, choices: Choices
+) -> Tuple[List[str], List[List[int]]]:
+    kinds = {one.dtype.kind for one in rows}
+    if kinds <= set("iub"):
+        return number_labels([one.tolist() for one in rows], choices.label_base, str(path))
+    if kinds <= set("US"):
+        texts = [[_decode(value) for value in one.tolist()] for one in rows]
+        classes = list_classes(text for row in texts for text in row)
+        place = {name: number for number, name in enumerate(classes)}
+        return classes, [[place[text] for text in row] for row in texts]
+    raise DataError(
+        f"{path} has labels of the type {rows[0].dtype}; give whole numbers, names, or (N, K) of "
+        "0 and 1"
+    )
+
+
+def _decode(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _read_indicators(rows: np.ndarray, labels: int, path: Path) -> List[Tuple[int, ...]]:
+    if rows.shape[1] != labels or rows.dtype.kind not in "iubf" or not np.isin(rows, (0, 1)).all():
+        raise DataError(
+            f"{path} has labels of shape {rows.shape}; several labels a picture are a column each "
+            "of 0 or 1, as many in each split"
+        )
+    return list(map(tuple, rows.astype(np.int64).tolist()))
+
+
+def _read_pixels(images: np.ndarray, highest: float, where: str) -> np.ndarray:
+    """uint8 (N, H, W) or (N, H, W, C); fractions of 1 are scaled to 255."""
+    if images.ndim == 4 and images.shape[3] not in _CHANNELS and images.shape[1] in (1, 3):
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if (
+        not images.size
+        or images.ndim not in (3, 4)
+        or (images.ndim == 4 and images.shape[3] not in _CHANNELS)
+    ):
+        raise DataError(
+            f"{where} has pictures of shape {images.shape}; expected are (N, H, W), "
+            "(N, H, W, 1 or 3 or 4) or (N, 1 or 3, H, W)"
+        )
+    if images.dtype == np.uint8:
+        return images
+    is_number = images.dtype.kind in "iuf"
+    if not is_number or not (images >= 0).all() or not highest <= 255:  # nan is none of these
+        raise DataError(
+            f"{where} has pixels of the type {images.dtype} up to {highest:g}; give uint8, or "
+            "numbers from 0 to 1 or from 0 to 255"
+        )
+    scale = 255 if images.dtype.kind == "f" and highest <= 1 else 1
+    scaled: np.ndarray = np.rint(images * scale).astype(np.uint8)
+    return scaled

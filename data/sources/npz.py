@@ -1,0 +1,56 @@
+"""Reads arrays that NumPy stored, without pickles and with a limit on how far they unpack."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Dict
+
+import numpy as np
+
+from ..errors import DataError
+from ..files import open_regular
+
+MAX_BYTES = 1 << 34
+UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
+LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
+
+
+def load_npz(path: Path) -> Dict[str, np.ndarray]:
+    """The arrays of an .npz file by name. Raises DataError where it cannot be read."""
+    try:
+        with open_regular(path), zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        limit = min(MAX_BYTES, max(UNSUSPICIOUS_BYTES, LARGEST_RATIO * path.stat().st_size))
+        if size > limit:
+            raise ValueError(f"it unpacks to {size} bytes and at most {limit} are read")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        others = [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]
+        if others:
+            raise ValueError(f"{others[0]} is no array")
+        return arrays
+    except Exception as error:  # a damaged archive raises nearly anything
+        raise DataError(
+            f"{path} cannot be read as .npz ({_describe(error)}); save it with numpy.savez, an "
+            "array a name"
+        ) from None
+
+
+def load_npy(path: Path) -> np.ndarray:
+    """The array of an .npy file. Raises DataError where it cannot be read."""
+    try:
+        with open_regular(path):  # a pipe would be read forever
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive")
+        return array
+    except Exception as error:  # a damaged file raises nearly anything
+        raise DataError(
+            f"{path} cannot be read as .npy ({_describe(error)}); save it with numpy.save"
+        ) from None
+
+
+def _describe(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

@@ -1,0 +1,61 @@
+"""The formats that an import reads, and which of them a path is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Dict, FrozenSet, NamedTuple
+
+from ..errors import DataError
+from . import Choices, Source
+from .arrays import is_arrays, read_arrays
+from .cifar import is_cifar, read_cifar
+from .folders import is_imagefolder, is_tiny_imagenet, read_imagefolder, read_tiny_imagenet
+from .idx import is_idx, read_idx_folder
+from .records import is_ofrecord, read_ofrecord
+from .tables import is_faces, is_table, read_faces, read_table
+
+
+class Format(NamedTuple):
+    """How a format is told by its files, read, and the `Choices` it takes."""
+
+    is_it: Callable[[Path], bool]
+    read: Callable[[Path, Choices], Source]
+    takes: FrozenSet[str] = frozenset()
+
+
+_KEYS, _BASE = frozenset(["image_key", "label_key"]), frozenset(["label_base"])
+# in the order in which they are tried: the last ones are the least particular
+FORMATS: Dict[str, Format] = {
+    "cifar": Format(is_cifar, read_cifar),
+    "idx": Format(is_idx, read_idx_folder, _BASE),
+    "tiny-imagenet": Format(is_tiny_imagenet, read_tiny_imagenet),
+    "faces": Format(is_faces, read_faces),
+    "arrays": Format(is_arrays, read_arrays, _KEYS | _BASE),
+    "csv": Format(is_table, read_table, _KEYS),
+    "ofrecord": Format(is_ofrecord, read_ofrecord, _KEYS | _BASE),
+    "imagefolder": Format(is_imagefolder, read_imagefolder),
+}
+
+
+def read_source(path: Path, name: str, choices: Choices) -> Source:
+    """Read a path as the format of that name. Raises DataError for choices it does not take."""
+    wanted = FORMATS[name]
+    for field in ("image_key", "label_key", "label_base"):
+        if getattr(choices, field) is not None and field not in wanted.takes:
+            raise DataError(
+                f"--{field.replace('_', '-')} has no meaning for {path}, which is read as {name}; "
+                "leave it out"
+            )
+    return wanted.read(path, choices)
+
+
+def recognise(path: Path) -> str:
+    """The name of the format of a path. Raises DataError if it is none."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give a folder or file of pictures")
+    name = next((name for name, one in FORMATS.items() if one.is_it(path)), None)
+    if name is None:
+        packed = path.suffix in (".gz", ".tgz", ".tar", ".zip")
+        hint = "unpack it and give its folder" if packed else f"known are {', '.join(FORMATS)}"
+        raise DataError(f"{path} is no dataset that is recognised by its files; {hint}")
+    return name

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from oneflow_bench.data import DataError, imagenet_names
+from oneflow_bench.data.sources.labels import are_signs, list_classes, name_classes, number_labels
+
+SYNSETS = ["n01440764", "n02102040"]
+
+
+def test_labels_are_numbered_from_0():
+    assert number_labels([[0, 2], [1]], None, "x") == (["0", "1", "2"], [[0, 2], [1]])
+    assert number_labels([[5, 7], [6]], 5, "x") == (["5", "6", "7"], [[0, 2], [1]])
+    for rows, base, reason in (
+        ([[1, 2]], None, "go from 1 to 2, and the least is taken for 0; give --label-base 1"),
+        ([[1, 2]], 2, "give --label-base 1"),
+        ([[0, 2]], 1, "give --label-base 0"),
+        ([[-1, 2]], None, "go from -1 to 2"),
+        ([[0, 10**6]], None, "to 1000000"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            number_labels(rows, base, "x")
+
+
+def test_classes_are_in_order():
+    assert list_classes(["b", "a", "b"]) == ["a", "b"]
+    assert list_classes(["10", "9"]) == ["9", "10"]
+
+
+def test_digits_and_letters_are_signs():
+    assert are_signs(["0", "12"]) and are_signs(["a", "B"])
+    assert not are_signs(["a", "cat"]) and not are_signs(["_", "a"])
+
+
+def test_imagenette_and_imagenet_have_readable_names():
+    notes = []
+    assert name_classes(SYNSETS, None, notes.append) == ["tench", "English springer"]
+    assert "--class-names" in notes[0]
+    assert name_classes(["cat", *SYNSETS], None, notes.append) == ["cat", *SYNSETS]
+    whole = [f"n{number:08d}" for number in range(1000)]
+    names = name_classes(whole, None, notes.append)
+    assert names[0] == imagenet_names()[0] and len(set(names)) == 1000
+
+
+def test_a_file_names_the_classes(tmp_path):
+    file = tmp_path / "names.txt"
+    for text in ("the tench\nspringer\n", "n02102040 springer\nn01440764\tthe tench\nn1 other\n"):
+        file.write_text(text)
+        assert name_classes(SYNSETS, file, print) == ["the tench", "springer"]
+    file.write_text("crane\ncrane\n")
+    assert name_classes(SYNSETS, file, print) == ["crane (n01440764)", "crane (n02102040)"]
+    file.write_text("one\n")
+    with pytest.raises(DataError, match="1 lines and no name of n01440764"):
+        name_classes(SYNSETS, file, print)
+    with pytest.raises(DataError, match="labels .* cannot be read"):
+        name_classes(SYNSETS, tmp_path / "none", print)

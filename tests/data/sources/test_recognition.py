@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from published import (
+    create_pixels,
+    write_cifar10_binary,
+    write_cifar10_python,
+    write_cifar100_binary,
+    write_faces,
+    write_idx,
+    write_pictures,
+    write_records,
+    write_tiny_imagenet,
+)
+
+from oneflow_bench.data import DataError
+from oneflow_bench.data.sources import Choices
+from oneflow_bench.data.sources.recognition import FORMATS, read_source, recognise
+
+
+def write_csv(root):
+    write_pictures(root)
+    (root / "labels.csv").write_text("file,label\n0.jpg,a\n1.jpg,b\n")
+    return root
+
+
+def write_arrays(root):
+    root.mkdir()
+    np.savez(root / "set.npz", x=create_pixels(2, 4, 4), y=np.array([0, 1]))
+    return root / "set.npz"
+
+
+def write_folders(root):
+    write_pictures(root / "cat")
+    return root
+
+
+WRITERS = {
+    write_cifar10_binary: "cifar",
+    write_cifar10_python: "cifar",
+    write_cifar100_binary: "cifar",
+    write_idx: "idx",
+    write_tiny_imagenet: "tiny-imagenet",
+    lambda root: write_faces(root.with_suffix(".csv")): "faces",
+    write_arrays: "arrays",
+    write_csv: "csv",
+    lambda root: write_records(root, [[0], [1]], "encoded", "class/label"): "ofrecord",
+    write_folders: "imagefolder",
+}
+
+
+@pytest.mark.parametrize("write, name", WRITERS.items())
+def test_every_format_is_recognised_and_by_no_other_before_it(write, name, tmp_path):
+    path = write(tmp_path / "source")
+    assert recognise(path) == name
+    assert read_source(path, name, Choices()).splits["train"]
+
+
+def test_every_format_has_a_source():
+    assert set(WRITERS.values()) == set(FORMATS)
+
+
+def test_a_path_that_is_nothing_known_is_refused(tmp_path):
+    (tmp_path / "x.tar.gz").touch()
+    for path, reason in (
+        (tmp_path / "none", "does not exist"),
+        (tmp_path / "x.tar.gz", "unpack it"),
+        (tmp_path, "known are cifar, idx"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            recognise(path)
+
+
+@pytest.mark.parametrize("name", ["cifar", "idx", "csv", "ofrecord", "arrays", "imagefolder"])
+def test_a_wrong_format_is_one_sentence(name, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        read_source(tmp_path / "empty", name, Choices())
+
+
+def test_words_without_meaning_are_refused(tmp_path):
+    path = write_csv(tmp_path / "s")
+    with pytest.raises(DataError, match="--label-base has no meaning for .* as csv; leave it out"):
+        read_source(path, "csv", Choices(label_base=1))
