@@ -54,6 +54,7 @@ setup(
     package_data={
         "oneflow_bench": ["py.typed"],
         "oneflow_bench.bench.parity": ["*.json", "*.template"],
+        "oneflow_bench.bench.tools.adopt": ["*.template"],
         "oneflow_bench.bench.report.page": ["*.html", "*.css", "*.js", "*.LICENSE"],
         "oneflow_bench.data": ["imagenet_names.json", "digits/*.json", "digits/*/part-*"],
     },

@@ -76,7 +76,7 @@ def test_every_command_and_flag_that_a_page_shows_exists(page):
     text = re.sub(r"\\\n\s*", " ", page.read_text())
     for name, rest in re.findall(r"^ *(?:.venv/bin/)?bench ([a-z]+)(.*)$", text, re.M):
         command = root.get_command(None, name)
-        words = rest.split("#")[0].split()
+        words = rest.split("#")[0].split(" -- ")[0].split()
         while isinstance(command, click.Group) and words:
             command = command.get_command(None, words.pop(0))
         known = {flag for option in command.params for flag in option.opts + option.secondary_opts}

@@ -22,6 +22,7 @@ GROUPS = {
         "graph": "Train and validate as compiled graphs (nn.Graph).",
         "sweep": "Compare the modes over models, batch sizes and more.",
         "infer": "Classify pictures in either mode or both.",
+        "adopt": "Turn a training script into a training step and a graph.",
     },
     "Judge": {
         "check": "Find the first difference of the modes, or a regression.",

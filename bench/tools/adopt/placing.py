@@ -1,0 +1,168 @@
+"""The place of each needed line: in a function of the written file, at its top, or imported."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from dataclasses import dataclass, field
+from typing import Dict, List, Sequence, Set
+
+from ...errors import InputError
+from .cleaning import Note
+from .names import Definition, Import, list_read
+from .script import WRITE
+from .training import Training
+
+_SAFE_CALLS = ("logging.getLogger", "Path", "pathlib.Path", "os.environ.get", "os.getenv")
+
+
+@dataclass
+class Places:
+    """Numbers of lines before the loop.
+
+    `top` stand at the top of the written file. `imported` are names of the script itself. The
+    others are inside one function each.
+    """
+
+    top: List[int]
+    imported: List[str]
+    module: List[int]
+    optimizer: List[int]
+    batches: List[int]
+    evaluation: List[int]
+    loss: List[int]
+    notes: List[Note] = field(default_factory=list)
+
+
+def place_lines(training: Training, epochs: Set[str]) -> Places:
+    """`epochs` are the names that the loop over epochs reads.
+
+    Raises InputError for a loss that is made of the module outside the step.
+    """
+    slicer, module = training.slicer, training.module
+    steered = {name for name in (training.optimizer, training.scheduler) if name}
+    foreign = {*steered, *_find_loaders(training)}
+    parts: Dict[str, List[int]] = {
+        "module": slicer.collect([module], foreign=foreign),
+        "optimizer": slicer.collect(steered, stop=[module], foreign=[module]),
+        "batches": slicer.collect(training.loader, stop=[module]),
+        "evaluation": slicer.collect(
+            [training.evaluation_loader] if training.evaluation_loader else [], stop=[module]
+        ),
+        "loss": slicer.collect(training.read_in_loss(), stop=[module]),
+    }
+    epoch_lines = slicer.collect(epochs, stop=[module])
+    dependent = slicer.follow(module) - {module}
+    _refuse_made_of_module(training, parts["loss"], dependent)
+    own = {
+        number
+        for numbers in parts.values()
+        for number in numbers
+        if slicer.assigned[number] & dependent
+    }
+    counts = [number for numbers in parts.values() for number in set(numbers)]
+    top = {
+        number
+        for number in {*counts, *epoch_lines}
+        if counts.count(number) > 1
+        or number in {*parts["loss"], *epoch_lines}
+        or isinstance(slicer.lines[number].node, (*Import, *Definition))
+    } - own
+    top = _close(training, top, own)
+    left = {part: [one for one in numbers if one not in top] for part, numbers in parts.items()}
+    nodes: List[ast.AST] = [one.node for one in (*training.data, *training.steps)]
+    nodes += [*training.straight.loops[-2:], training.straight.loss]
+    nodes += [slicer.lines[one].node for numbers in left.values() for one in numbers]
+    read = {name for one in nodes for name in list_read(one)}
+    names = set(_find_importable(training, top))
+    kept = top & set(slicer.collect(read, stop={module, *names}))
+    read |= {name for number in kept for name in slicer.read[number]}
+    notes = [
+        (
+            line.node.lineno,
+            "this is left out, because it uses the module together with the optimizer or the "
+            "data; give weights by --load-checkpoint, or write it into create_module",
+        )
+        for line in slicer.list_left_out([module], foreign)
+    ]
+    return Places(sorted(kept), sorted(names & read), notes=notes, **left)
+
+
+def _find_loaders(training: Training) -> Set[str]:
+    made = {
+        name
+        for line, names in zip(training.slicer.lines, training.slicer.assigned)
+        if not isinstance(line.node, (*Import, *Definition))
+        for name in names
+    }
+    return {*(training.loader & made), *filter(None, [training.evaluation_loader])}
+
+
+def _refuse_made_of_module(training: Training, loss: Sequence[int], dependent: Set[str]) -> None:
+    for number in loss:
+        node = training.slicer.lines[number].node
+        made = training.slicer.assigned[number] & dependent
+        if made and not isinstance(node, Definition):
+            raise InputError(
+                f"{training.straight.script.path}, line {node.lineno}: {min(made)} is made of the "
+                f"module outside the step and the loss reads it; make it a part of the module, or "
+                f"{WRITE}"
+            )
+
+
+def _close(training: Training, top: Set[int], own: Set[int]) -> Set[int]:
+    """The lines at the top, with all that they read."""
+    slicer = training.slicer
+    while True:
+        read = {name for number in top for name in slicer.read[number]}
+        made = {name for number in top for name in slicer.assigned[number]}
+        more = {
+            number
+            for number in slicer.collect(read | made, stop=[training.module])
+            if number not in own and slicer.assigned[number] | slicer.changed[number] & made
+        }
+        if more <= top:
+            return top
+        top |= more
+
+
+def _find_importable(training: Training, top: Set[int]) -> List[str]:
+    """The names that can be imported from the script without running its training."""
+    script, slicer = training.straight.script, training.slicer
+    if not script.path.stem.isidentifier() or not all(map(_is_harmless, script.tree.body)):
+        return []
+    names: Set[str] = set(dir(builtins)) | {
+        name
+        for line, assigned in zip(slicer.lines, slicer.assigned)
+        if isinstance(line.node, Import) and line.is_top
+        for name in assigned
+    }
+    found: List[str] = []
+    made = [name for assigned in slicer.assigned for name in assigned]
+    while True:
+        more = [
+            number
+            for number in sorted(top)
+            if slicer.lines[number].is_top
+            and isinstance(slicer.lines[number].node, (*Definition, ast.Assign))
+            and ast.dump(slicer.lines[number].node) == ast.dump(slicer.lines[number].original)
+            and slicer.read[number] <= names
+            and not slicer.assigned[number] <= names
+            and all(made.count(name) == 1 for name in slicer.assigned[number])
+        ]
+        if not more:
+            return found
+        for number in more:
+            names |= slicer.assigned[number]
+            found += sorted(slicer.assigned[number])
+
+
+def _is_harmless(statement: ast.stmt) -> bool:
+    """Whether a statement at the top of a script can be run without training anything."""
+    if isinstance(statement, ast.Assign):
+        calls = [one for one in ast.walk(statement.value) if isinstance(one, ast.Call)]
+        return all(ast.unparse(one.func) in _SAFE_CALLS for one in calls)
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)
+    guard = isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
+    return guard or isinstance(statement, (*Import, *Definition))

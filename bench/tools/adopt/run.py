@@ -1,0 +1,108 @@
+"""`adopt`: from a script to two files' texts and what was found. Nothing of it is run."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Sequence
+
+from ...errors import InputError
+from .cleaning import Note, clean
+from .names import list_assigned, list_read
+from .placing import place_lines
+from .schedule import adjust_optimizer
+from .script import WRITE, read_script
+from .straight import straighten
+from .training import Training, find_training
+from .writing import Writer, show_header
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """The texts of two files, and the parts of the training with their lines of the script."""
+
+    step: str  # its name in the workload file
+    workload: str
+    graph: str
+    parts: List[Note]
+    notes: List[Note]
+
+
+def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
+    """Read a training script and write its training as a `TrainingStep` and as a graph.
+
+    `folder` is where the files will be, and `arguments` are the script's own command line. Raises
+    InputError for a script whose training is not understood, with the line and what to write.
+    """
+    if sys.version_info < (3, 9):
+        raise InputError("bench adopt needs Python 3.9 or newer; run it with one")
+    straight = straighten(read_script(path))
+    notes = clean(straight, arguments)
+    training = find_training(straight)
+    notes += training.notes + adjust_optimizer(training)
+    outer = straight.loops[-2] if len(straight.loops) > 1 else None
+    epochs = list_read(outer.iter) if isinstance(outer, ast.For) else set()
+    places = place_lines(training, epochs & training.slicer.names())
+    writer = Writer(training, places, folder)
+    workload, graph = writer.write_workload(), writer.write_graph()
+    unknown = find_unknown(workload, path)
+    if unknown:
+        raise InputError(
+            f"{path}, line {find_line(straight.script.tree, unknown[0])}: the value of "
+            f"{unknown[0]} was not found; assign it before the loop over batches, or {WRITE}"
+        )
+    return Adoption(
+        step=writer.step,
+        workload=workload,
+        graph=graph,
+        parts=_list_parts(training),
+        notes=sorted(notes + places.notes),
+    )
+
+
+def _list_parts(training: Training) -> List[Note]:
+    slicer = training.slicer
+    parts = []
+    for kind, name in (
+        ("module", training.module),
+        ("optimizer", training.optimizer),
+        ("scheduler", training.scheduler),
+        ("evaluation data", training.evaluation_loader),
+    ):
+        for line, assigned in zip(slicer.lines, slicer.assigned):
+            if name in assigned:
+                parts.append((line.node.lineno, f"{kind}: {name}"))
+    loop = training.loop
+    parts.append((loop.lineno, f"batches: {show_header(loop)[:-1]}"))
+    loss = ast.unparse(training.straight.loss)
+    parts.append((training.straight.lineno, f"loss: {loss}, of {', '.join(training.batch)}"))
+    return sorted(parts)
+
+
+def find_unknown(text: str, path: Path) -> List[str]:
+    """The names that a written file reads and does not define, in their order.
+
+    Raises InputError if it is no Python, such as for a return that has left its function.
+    """
+    try:
+        compile(text, "written", "exec")
+    except SyntaxError as error:
+        raise InputError(
+            f"{path}: the line `{(error.text or '').strip()}` cannot stand outside its loop or "
+            f"function ({error.msg}); take it out of the way to the backward pass, or {WRITE}"
+        ) from None
+    tree = ast.parse(text)
+    if any(isinstance(one, ast.alias) and one.name == "*" for one in ast.walk(tree)):
+        return []
+    known = {name for one in tree.body for name in list_assigned(one)} | set(dir(builtins))
+    known |= {"__file__", "__name__"}
+    read = [name for one in tree.body for name in sorted(list_read(one))]
+    return [name for name in dict.fromkeys(read) if name not in known]
+
+
+def find_line(tree: ast.Module, name: str) -> int:
+    """The first line of a script that has a name."""
+    return min(n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name)

@@ -1,0 +1,155 @@
+"""Optimizer and schedule as a `TrainingStep` takes them, and as both modes run them."""
+
+from __future__ import annotations
+
+import ast
+from typing import List, Optional
+
+from .cleaning import Note
+from .lines import NEW, Line
+from .training import Training
+
+# the argument of a scheduler that counts its steps: place and name
+_COUNTS = {
+    "StepLR": (1, "step_size"),
+    "MultiStepLR": (1, "milestones"),
+    "CosineAnnealingLR": (1, "T_max"),
+    "CosineDecayLR": (1, "decay_steps"),
+    "LinearLR": (3, "total_iters"),
+    "ConstantLR": (2, "total_iters"),
+    "PolynomialLR": (1, "decay_batch"),
+}
+_NOT_IN_GRAPH = ("LambdaLR", "ReduceLROnPlateau", "ChainedScheduler")
+STEPS_PER_EPOCH = "steps_per_epoch"
+
+
+def adjust_optimizer(training: Training) -> List[Note]:
+    """Rewrite clipping and a schedule by epochs; notes of what was done and could not be done."""
+    notes: List[Note] = []
+    for line in training.straight.lines:
+        for one in ast.walk(line.node) if line.depth == len(training.straight.loops) else ():
+            name = ast.unparse(one.func).split(".")[-1] if isinstance(one, ast.Call) else ""
+            if isinstance(one, ast.Call) and name in ("clip_grad_norm_", "clip_grad_value_"):
+                notes.append((one.lineno, _clip(training, one, name)))
+    if training.scheduler is not None:
+        notes += _adjust_schedule(training, training.scheduler)
+    return notes
+
+
+def _clip(training: Training, call: ast.Call, name: str) -> str:
+    made = _find_making(training, training.optimizer)
+    whole = f"{training.module}.parameters()"
+    words = {one.arg: one.value for one in call.keywords}
+    parameters = made.args[0] if made is not None and made.args else None
+    if name == "clip_grad_value_" or parameters is None or ast.unparse(parameters) != whole:
+        return (
+            f"{name} does nothing in a graph and is left out; give the parameter groups of the "
+            "optimizer clip_grad_max_norm and clip_grad_norm_type in create_optimizer"
+        )
+    assert made is not None
+    largest = call.args[1] if len(call.args) > 1 else words.get("max_norm", ast.Constant(1.0))
+    kind = call.args[2] if len(call.args) > 2 else words.get("norm_type", ast.Constant(2.0))
+    group = {"params": parameters, "clip_grad_max_norm": largest, "clip_grad_norm_type": kind}
+    keys: List[Optional[ast.expr]] = [ast.Constant(one) for one in group]
+    made.args[0] = ast.List([ast.Dict(keys, list(group.values()))], ast.Load())
+    _refresh(training)
+    return "clip_grad_norm_ does nothing in a graph; the optimizer's parameter group clips instead"
+
+
+def _adjust_schedule(training: Training, name: str) -> List[Note]:
+    made = _find_making(training, name)
+    kind = ast.unparse(made.func).split(".")[-1] if made is not None else ""
+    line = made.lineno if made is not None else training.straight.lineno
+    if made is None or kind in _NOT_IN_GRAPH:
+        training.scheduler = None
+        return [
+            (
+                line,
+                f"the scheduler {kind or name} is left out, because a graph cannot run it or it "
+                "was not understood; return another of oneflow.optim.lr_scheduler in "
+                "create_optimizer",
+            )
+        ]
+    if not training.is_stepped_by_epoch:
+        return []
+    steps = count_steps(training)
+    place, word = _COUNTS.get(kind, (0, ""))
+    exponential = kind == "ExponentialLR" and isinstance(made.func, ast.Attribute)
+    if steps is None or not (word or exponential):
+        training.scheduler = None
+        return [
+            (
+                line,
+                f"{kind} is stepped once an epoch and a graph steps it at every update; it is "
+                "left out: count its steps in updates and return it in create_optimizer",
+            )
+        ]
+    if kind == "ExponentialLR":  # the same as a StepLR of one epoch
+        assert isinstance(made.func, ast.Attribute)
+        made.func.attr = "StepLR"
+        made.keywords.insert(0, ast.keyword("step_size", ast.Constant(1)))
+        if len(made.args) > 1:
+            made.keywords.append(ast.keyword("gamma", made.args.pop()))
+        word = "step_size"
+    _multiply(made, place, word)
+    _count_before(training, name, steps)
+    return [
+        (
+            line,
+            f"{kind} is stepped once an epoch and a graph steps it at every update; {word} is "
+            f"multiplied by {ast.unparse(steps)}",
+        )
+    ]
+
+
+def _multiply(call: ast.Call, place: int, word: str) -> None:
+    factor = ast.Name(STEPS_PER_EPOCH, ast.Load())
+
+    def times(value: ast.expr) -> ast.expr:
+        if word == "milestones":
+            text = f"[{STEPS_PER_EPOCH} * milestone for milestone in {ast.unparse(value)}]"
+            return ast.parse(text, mode="eval").body
+        is_one = isinstance(value, ast.Constant) and value.value == 1
+        return factor if is_one else ast.BinOp(value, ast.Mult(), factor)
+
+    if word and place and len(call.args) > place:
+        call.args[place] = times(call.args[place])
+    for one in call.keywords:
+        if one.arg == word:
+            one.value = times(one.value)
+
+
+def count_steps(training: Training) -> Optional[ast.expr]:
+    """The number of batches that the loop goes over, as an expression."""
+    if not isinstance(training.loop, ast.For):
+        return None
+    source = training.loop.iter
+    if isinstance(source, ast.Call) and ast.unparse(source.func) == "enumerate":
+        source = source.args[0]
+    return ast.Call(ast.Name("len", ast.Load()), [source], [])
+
+
+def _find_making(training: Training, name: Optional[str]) -> Optional[ast.Call]:
+    """The call that an object is assigned from, if it is the only one."""
+    found = [
+        line.node.value
+        for line, assigned in zip(training.slicer.lines, training.slicer.assigned)
+        if assigned == {name} and isinstance(line.node, ast.Assign)
+    ]
+    return found[0] if len(found) == 1 and isinstance(found[0], ast.Call) else None
+
+
+def _count_before(training: Training, name: str, steps: ast.expr) -> None:
+    """Add the line that counts the steps of an epoch, before the scheduler is made."""
+    lines = training.slicer.lines
+    number = next(n for n, assigned in enumerate(training.slicer.assigned) if name in assigned)
+    target = ast.Name(STEPS_PER_EPOCH, ast.Store())
+    node = ast.copy_location(ast.Assign([target], steps), lines[number].node)
+    lines.insert(number, Line(node, NEW, 0, False, False))
+    _refresh(training)
+
+
+def _refresh(training: Training) -> None:
+    for line in training.slicer.lines:
+        ast.fix_missing_locations(line.node)
+    training.slicer.refresh()

@@ -1,0 +1,100 @@
+"""A training script as a syntax tree, with its functions, classes and backward pass."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Optional, Union
+
+from ...errors import InputError
+
+Def = Union[ast.FunctionDef, ast.AsyncFunctionDef]
+MOST_BYTES = 1 << 20
+WRITE = "write a TrainingStep by docs/your-own-step.md"
+
+
+@dataclass
+class Script:
+    """A parsed script with its functions and classes by name."""
+
+    path: Path
+    text: str
+    tree: ast.Module
+    functions: Dict[str, Def] = field(default_factory=dict)
+    classes: Dict[str, ast.ClassDef] = field(default_factory=dict)
+
+    def find_method(self, kind: ast.ClassDef, name: str) -> Optional[Def]:
+        """A method of a class or of its bases in this file."""
+        for one in kind.body:
+            if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) and one.name == name:
+                return one
+        bases = [self.classes.get(one.id) for one in kind.bases if isinstance(one, ast.Name)]
+        found = [self.find_method(one, name) for one in bases if one is not None]
+        return next((one for one in found if one is not None), None)
+
+    def list_methods(self, kind: ast.ClassDef) -> Dict[str, Def]:
+        """The methods of a class and of its bases in this file."""
+        found: Dict[str, Def] = {}
+        for one in kind.bases:
+            if isinstance(one, ast.Name) and one.id in self.classes:
+                found.update(self.list_methods(self.classes[one.id]))
+        found.update({one.name: one for one in kind.body if isinstance(one, ast.FunctionDef)})
+        return found
+
+
+def read_script(path: Path) -> Script:
+    """Parse a script. Raises InputError for a file that cannot be read or is no Python."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} has more than {MOST_BYTES} bytes; give a training script")
+        text = path.read_bytes().decode("utf-8-sig")
+        tree = ast.parse(text, str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give a Python file") from None
+    except (SyntaxError, ValueError, RecursionError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise InputError(f"{path}{line}: this is no Python 3 ({reason}); mend the file") from None
+    script = Script(path, text, tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            script.classes[node.name] = node
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            script.functions[node.name] = node
+    return script
+
+
+def find_backward(script: Script) -> ast.Call:
+    """The call of `loss.backward()`. Raises InputError if there is none, or several."""
+    found = [
+        node
+        for node in ast.walk(script.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "backward"
+        and not _is_in_graph(script.tree, node)
+    ]
+    if not found:
+        raise InputError(
+            f"{script.path}: no loss.backward() was found; give a script that trains in eager "
+            f"mode, or {WRITE}"
+        )
+    if len(found) > 1:
+        lines = ", ".join(str(one.lineno) for one in found)
+        raise InputError(
+            f"{script.path}: backward passes were found in lines {lines} and one is expected; add "
+            f"the losses and call backward() once, or {WRITE}"
+        )
+    return found[0]
+
+
+def _is_in_graph(tree: ast.Module, call: ast.Call) -> bool:
+    """Whether a call is in the `build` of an nn.Graph."""
+    return any(
+        isinstance(node, ast.FunctionDef)
+        and node.name == "build"
+        and any(one is call for one in ast.walk(node))
+        for node in ast.walk(tree)
+    )

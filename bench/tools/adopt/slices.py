@@ -1,0 +1,88 @@
+"""Which lines before the loop over batches an object is made of."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from typing import Collection, List, Sequence, Set
+
+from .lines import Line
+from .names import Definition, Import, list_assigned, list_changed, list_read
+
+
+class Slicer:
+    """The lines before the loop, with the names that each assigns, reads and changes."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.lines = list(lines)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the lines again after one was rewritten."""
+        nodes = [one.node for one in self.lines]
+        self.assigned = [list_assigned(one) for one in nodes]
+        self.read = [list_read(one) for one in nodes]
+        defined = [one for one in nodes if isinstance(one, (*Definition, *Import))]
+        outer = {name for one in defined for name in list_assigned(one)} | set(dir(builtins))
+        idle = {one.name for one in defined if isinstance(one, Definition) and _only_evaluates(one)}
+        self.changed = [list_changed(one, outer, idle) for one in nodes]
+
+    def names(self) -> Set[str]:
+        """All names that the lines assign."""
+        return set().union(*self.assigned)
+
+    def collect(
+        self, names: Collection[str], stop: Collection[str] = (), foreign: Collection[str] = ()
+    ) -> List[int]:
+        """The numbers of the lines that make `names`, but not those that make `stop`.
+
+        A line that changes them and reads a name of `foreign` is left out.
+        """
+        wanted = set(names) - set(stop)
+        found: Set[int] = set()
+        while True:
+            more = {
+                number
+                for number in range(len(self.lines))
+                if self.assigned[number] & wanted
+                or (self.changed[number] & wanted and not self._mentions(number, foreign))
+            }
+            if more <= found:
+                return sorted(found)
+            found |= more
+            for number in more:
+                wanted |= (self.read[number] | self.changed[number]) - set(stop)
+
+    def list_left_out(self, names: Collection[str], foreign: Collection[str]) -> List[Line]:
+        """The lines that `collect` leaves out for a name of `foreign`."""
+        return [
+            line
+            for number, line in enumerate(self.lines)
+            if self.changed[number] & set(names) and self._mentions(number, foreign)
+        ]
+
+    def follow(self, name: str) -> Set[str]:
+        """The names that are made from `name`, and itself."""
+        found = {name}
+        while True:
+            more = {
+                one
+                for number in range(len(self.lines))
+                if self.read[number] & found
+                for one in self.assigned[number]
+            }
+            if more <= found:
+                return found
+            found |= more
+
+    def _mentions(self, number: int, names: Collection[str]) -> bool:
+        return bool((self.read[number] | self.changed[number]) & set(names))
+
+
+def _only_evaluates(node: ast.AST) -> bool:
+    words = {
+        one.attr if isinstance(one, ast.Attribute) else one.id
+        for one in ast.walk(node)
+        if isinstance(one, (ast.Attribute, ast.Name))
+    }
+    return bool(words & {"no_grad", "eval"})

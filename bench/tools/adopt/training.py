@@ -1,0 +1,251 @@
+"""The parts of a training: module, batches, loss, optimizer and schedule, by their names."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Set, Tuple
+
+from ...errors import InputError
+from .cleaning import Note
+from .lines import Line, Loop, Straight
+from .names import Import, find_base, list_assigned, list_read, list_receivers
+from .script import WRITE
+from .slices import Slicer
+
+_PARAMETERS = {"parameters", "named_parameters"}
+
+
+@dataclass
+class Training:
+    """Names of the straight line, and the lines of a step.
+
+    `data` makes the batch of a step and `steps` its loss. `batch` are the names that go from one to
+    the other.
+    """
+
+    straight: Straight
+    slicer: Slicer  # of the lines before the loop
+    module: str
+    optimizer: Optional[str]
+    scheduler: Optional[str]
+    is_stepped_by_epoch: bool  # the scheduler
+    data: List[Line]
+    steps: List[Line]
+    batch: List[str]
+    evaluation_loader: Optional[str]
+    notes: List[Note]
+
+    @property
+    def loop(self) -> Loop:
+        """The loop over batches."""
+        return self.straight.loops[-1]
+
+    @property
+    def loader(self) -> Set[str]:
+        """The names that the loop over batches and the lines of `data` read from before."""
+        read = list_read(self.loop.iter) if isinstance(self.loop, ast.For) else set()
+        read |= {name for one in self.data for name in list_read(one.node)}
+        return read & self.slicer.names()
+
+    def read_in_loss(self) -> Set[str]:
+        """The names that the loss reads from before the loop, without the module."""
+        read = {name for one in self.steps for name in list_read(one.node)}
+        made = {name for one in self.steps for name in list_assigned(one.node)}
+        read |= list_read(self.straight.loss)
+        return (read - made - set(self.batch) - {self.module}) & self.slicer.names()
+
+
+def find_training(straight: Straight) -> Training:
+    """Raises InputError where there is no module, no batch, or more than one optimizer."""
+    depth = len(straight.loops)
+    notes: List[Note] = []
+    before = [one for one in straight.lines if not one.is_after]
+    slicer = Slicer([one for one in before if one.depth < depth])
+    body = [one for one in before if one.depth == depth]
+    stepped = _list_stepped(straight, slicer)
+    schedulers = [name for name in stepped if _is_scheduler(name, slicer, set(stepped))]
+    optimizers = [name for name in stepped if name not in schedulers]
+    where = f"{straight.script.path}, line {straight.lineno}"
+    for kind, found in (("optimizer", optimizers), ("scheduler", schedulers)):
+        if len(found) > 1:
+            lines = ", ".join(str(stepped[name].node.lineno) for name in found)
+            raise InputError(
+                f"{straight.script.path}: {' and '.join(found)} are stepped in lines {lines} and "
+                f"one {kind} is expected; put their parameters into groups of one, or {WRITE}"
+            )
+    optimizer = optimizers[0] if optimizers else None
+    scheduler = schedulers[0] if schedulers else None
+    if optimizer is None:
+        notes.append(
+            (
+                straight.lineno,
+                "no optimizer.step() was found after this backward pass; write "
+                "create_optimizer(model), or give --optimizer and --lr",
+            )
+        )
+    module = _find_module(straight, slicer, body, optimizer, where)
+    data, steps = _split_body(straight, slicer, body, module)
+    batch = _list_batch(straight, data, steps, where)
+    training = Training(
+        straight,
+        slicer,
+        module,
+        optimizer,
+        scheduler,
+        scheduler is not None and stepped[scheduler].depth < depth,
+        data,
+        steps,
+        batch,
+        _find_evaluation_loader(straight, slicer),
+        notes,
+    )
+    _note_hidden_rates(straight, notes)
+    return training
+
+
+def _list_stepped(straight: Straight, slicer: Slicer) -> Dict[str, Line]:
+    """The names whose `step` is called in a loop, with the line of the call."""
+    found: Dict[str, Line] = {}
+    for line in straight.lines:
+        for receiver in list_receivers(line.node, {"step"}) if line.depth else ():
+            if isinstance(receiver, ast.Name) and receiver.id in slicer.names():
+                found.setdefault(receiver.id, line)
+    return found
+
+
+def _is_scheduler(name: str, slicer: Slicer, stepped: Set[str]) -> bool:
+    for number, assigned in enumerate(slicer.assigned):
+        node = slicer.lines[number].node
+        if name in assigned and isinstance(node, (ast.Assign, ast.AnnAssign)):
+            text = ast.unparse(node.value) if node.value is not None else ""
+            makes_it = isinstance(node.value, ast.Call)
+            head = text.split("(")[0]
+            if makes_it and ("lr_scheduler" in head or head.endswith("LR")):
+                return True
+            if len(assigned) == 1 and slicer.read[number] & (stepped - {name}):
+                return True
+    return "sched" in name.lower()
+
+
+def _find_module(
+    straight: Straight, slicer: Slicer, body: List[Line], optimizer: Optional[str], where: str
+) -> str:
+    """The name of the module that is trained."""
+    called = [name for one in body for name in _list_called(one.node)]
+    called += _list_called(straight.loss)
+    inside = {name for number in slicer.collect(called) for name in slicer.read[number]}
+    reachable = {*called, *inside, *(n for one in body for n in list_read(one.node))}
+    found: Set[str] = set()
+    for number in slicer.collect([optimizer]) if optimizer else []:
+        for receiver in list_receivers(slicer.lines[number].node, _PARAMETERS):
+            found |= find_base(receiver)
+    made = slicer.names() - {
+        name
+        for line, names in zip(slicer.lines, slicer.assigned)
+        if isinstance(line.node, (*Import, ast.FunctionDef, ast.ClassDef))
+        for name in names
+    }
+    found &= made & reachable
+    if not found and optimizer is not None:  # made by a function, such as build(model)
+        direct = {
+            n for a, r in zip(slicer.assigned, slicer.read) if optimizer in a for n in r
+        }  # fmt: skip
+        found = direct & set(called) & made
+    if not found:
+        found = set([name for name in called if name in made][:1])
+    if not found:
+        raise InputError(
+            f"{where}: the module that is trained was not found; assign it before the loop, such "
+            f"as model = Net(), and call it in the loop, or {WRITE}"
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{where}: {' and '.join(sorted(found))} are trained together and one module is "
+            f"expected; make them parts of one nn.Module, or {WRITE}"
+        )
+    return found.pop()
+
+
+def _list_called(node: ast.AST) -> List[str]:
+    return [
+        one.func.id
+        for one in ast.walk(node)
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)
+    ]
+
+
+def _split_body(
+    straight: Straight, slicer: Slicer, body: List[Line], module: str
+) -> Tuple[List[Line], List[Line]]:
+    """The needed lines of the loop that need no module, and those that do."""
+    wanted = list_read(straight.loss)
+    needed: Set[int] = set()
+    while True:
+        more = {
+            number for number, one in enumerate(body) if list_assigned(one.node) & wanted
+        } - needed  # fmt: skip
+        if not more:
+            break
+        needed |= more
+        wanted |= {name for number in more for name in list_read(body[number].node)}
+    dependent = slicer.follow(module)
+    data, steps = [], []
+    for number in sorted(needed):
+        node = body[number].node
+        if list_read(node) & dependent:
+            dependent |= list_assigned(node)
+            steps.append(body[number])
+        else:
+            data.append(body[number])
+    return data, steps
+
+
+def _list_batch(straight: Straight, data: List[Line], steps: List[Line], where: str) -> List[str]:
+    loop = straight.loops[-1]
+    given = [*([loop.target] if isinstance(loop, ast.For) else []), *(one.node for one in data)]
+    names = [
+        one.id
+        for node in given
+        for one in ast.walk(node)
+        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+    ]
+    read = {name for one in steps for name in list_read(one.node)} | list_read(straight.loss)
+    batch = [name for name in dict.fromkeys(names) if name in read]
+    if not batch:
+        raise InputError(
+            f"{where}: the loss reads nothing that the loop over batches gives; take the batch in "
+            f"the loop, such as `for images, labels in loader:`, or {WRITE}"
+        )
+    return batch
+
+
+def _find_evaluation_loader(straight: Straight, slicer: Slicer) -> Optional[str]:
+    """A name made by the same function as the training's loader, and called as for evaluation."""
+    loop = straight.loops[-1]
+    if not isinstance(loop, ast.For):
+        return None
+    ours = list_read(loop.iter)
+    makers: Dict[str, str] = {}
+    for line in slicer.lines:
+        node = line.node
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            for name in list_assigned(node):
+                makers[name] = ast.unparse(node.value.func)
+    kinds = {makers[name] for name in ours if name in makers}
+    others = [name for name, maker in makers.items() if maker in kinds and name not in ours]
+    words = ("val", "test", "eval", "dev")
+    return next((one for one in others if any(word in one.lower() for word in words)), None)
+
+
+def _note_hidden_rates(straight: Straight, notes: List[Note]) -> None:
+    for node in ast.walk(straight.script.tree):
+        if isinstance(node, ast.Attribute) and node.attr == "param_groups":
+            notes.append(
+                (
+                    node.lineno,
+                    "a graph does not see a rate that is set in param_groups; make a scheduler "
+                    "of oneflow.optim.lr_scheduler in create_optimizer",
+                )
+            )
+            return

@@ -1,0 +1,286 @@
+"""The workload file and the graph script of a training, as text."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import os
+import textwrap
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Set, Tuple
+
+import jinja2
+
+from .lines import Line
+from .names import Definition, Import, list_assigned, list_read
+from .placing import Places
+from .training import Training
+
+WIDTH = 96  # of a written line
+_TEMPLATE = Path(__file__).with_name("files.template")
+_FUNCTIONS = (
+    *("create_module", "read_batches", "keep_shapes", "create_batches", "compute_loss"),
+    *("create_evaluation_batches", "read_evaluation_batches", "create_optimizer"),
+    *("TrainGraph", "EvaluationGraph", "main", "seed_generators"),
+)
+
+
+class Writer:
+    """Writes both files from the same parts, for a folder that they will be in."""
+
+    def __init__(self, training: Training, places: Places, folder: Path) -> None:
+        self._training, self._places, self._folder = training, places, folder
+        self._script = training.straight.script
+        self._source = self._script.text.splitlines()
+        self._taken = self._list_taken()
+        self.step = "step" if "step" not in self._taken else "training_step"
+
+    def write_workload(self) -> str:
+        """The file that defines the `TrainingStep`."""
+        title = f"The training of {self._script.path.name} as a TrainingStep."
+        return self._render(title, is_workload=True)
+
+    def write_graph(self) -> str:
+        """The script that trains by an nn.Graph and needs OneFlow alone."""
+        return self._render(f"The training of {self._script.path.name} as a compiled graph.")
+
+    def _render(self, title: str, is_workload: bool = False) -> str:
+        training, places = self._training, self._places
+        names = {one: one if one not in self._taken else f"{one}_of_step" for one in _FUNCTIONS}
+        words = {one: self._find_alias(one) for one in ("random", "numpy", "oneflow")}
+        header, epoch = describe_epochs(training)
+        evaluates = training.evaluation_loader is not None
+        context: Dict[str, Any] = {
+            "title": title,
+            "script": self._script.path.name,
+            "script_module": self._script.path.stem,
+            "module_name": f"{self._script.path.stem}_bench",
+            "step": self.step if is_workload else "",
+            "folder": self._find_folder(),
+            "imported": places.imported,
+            "top": self._show_top(),
+            "names": names,
+            "module": training.module,
+            "optimizer": training.optimizer,
+            "scheduler": training.scheduler,
+            "batch": training.batch,
+            "batch_dict": self._describe_batch(),
+            "create_module": self._show_all(places.module),
+            "read_batches": self._show_batches(places.batches, {}),
+            "create_evaluation_batches": self._show_evaluation() if evaluates else "",
+            "compute_loss": self._show_loss(),
+            "create_optimizer": self._show_all(places.optimizer),
+            "epochs": header,
+            "epoch": epoch,
+            "random": words["random"],
+            "numpy": words["numpy"],
+            "flow": words["oneflow"],
+        }
+        context["imports"] = self._list_imports(words, context, is_workload)
+        environment = jinja2.Environment(
+            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+            undefined=jinja2.StrictUndefined,
+        )  # fmt: skip
+        return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(context)
+
+    # -- names and imports
+
+    def _list_taken(self) -> Set[str]:
+        """The names that the copied lines use."""
+        nodes = [one.node for one in (*self._training.data, *self._training.steps)]
+        places = self._places
+        numbers = [*places.top, *places.module, *places.optimizer, *places.batches]
+        numbers += [*places.evaluation, *places.loss]
+        nodes += [self._training.slicer.lines[one].node for one in numbers]
+        found = {name for one in nodes for name in list_read(one) | list_assigned(one)}
+        return {*found, *places.imported, *self._training.batch}
+
+    def _find_alias(self, module: str) -> str:
+        """The name of a module in the copied lines, or a free one."""
+        for line in self._training.slicer.lines:
+            if isinstance(line.node, ast.Import) and line.is_top:
+                for one in line.node.names:
+                    if one.name == module:
+                        return one.asname or one.name
+        usual = {"numpy": "np", "oneflow": "flow"}.get(module, module)
+        return f"_{usual}" if usual in self._training.slicer.names() else usual
+
+    def _show_top(self) -> str:
+        """The copied lines at the top of the file, with room around functions and classes."""
+        lines = [self._training.slicer.lines[one] for one in self._places.top]
+        text, after = "", False
+        for line in [one for one in lines if not isinstance(one.node, Import)]:
+            is_definition = isinstance(line.node, Definition)
+            room = "\n\n\n" if is_definition or after else "\n"
+            text += f"{room if text else room[1:]}{self._show(line)}"
+            after = is_definition
+        return text
+
+    def _list_imports(
+        self, words: Dict[str, str], context: Dict[str, Any], is_workload: bool
+    ) -> List[str]:
+        """The copied imports without what is not read, and those that the file needs itself."""
+        lines = self._training.slicer.lines
+        parts = ("create_module", "read_batches", "create_evaluation_batches", "compute_loss")
+        text = [context["top"], *(context[one] for one in (*parts, "create_optimizer", "epochs"))]
+        read = {
+            name
+            for one in text
+            for node in [ast.parse(f"{one}\n    pass" if one == context["epochs"] else one)]
+            for name in list_read(node)
+        }
+        wanted = []
+        for module, alias in words.items():
+            wanted.append(f"import {module}" + ("" if alias == module else f" as {alias}"))
+        if context["folder"] is not None:
+            wanted += ["import sys", "from pathlib import Path"]
+        found = []
+        for number in self._places.top:
+            node = copy.deepcopy(lines[number].node)
+            if isinstance(node, Import):
+                is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+                node.names = [
+                    one
+                    for one in node.names
+                    if is_future or one.name == "*" or list_assigned(one) & read
+                ]
+                found += [ast.unparse(node)] if node.names else []
+        future = [
+            ast.unparse(one.node)
+            for one in lines
+            if isinstance(one.node, ast.ImportFrom) and one.node.module == "__future__"
+        ]
+        plain = sorted({*found, *wanted}, key=lambda one: (one.startswith("from"), one))
+        own = ["", "from oneflow_bench import TrainingStep"] if is_workload else []
+        return [*future, *(one for one in plain if one not in future), *own]
+
+    def _find_folder(self) -> Any:
+        """What leads from the written file to the script's folder; None where it is not needed."""
+        place = self._script.path.resolve().parent
+        modules = {
+            (one.name if isinstance(node, ast.Import) else str(node.module)).split(".")[0]
+            for node in ast.walk(self._script.tree)
+            if isinstance(node, Import)
+            for one in node.names
+        }
+        local = [
+            one for one in modules if (place / f"{one}.py").is_file() or (place / one).is_dir()
+        ]
+        if not local and not self._places.imported:
+            return None
+        way = os.path.relpath(place, self._folder.resolve())
+        return "" if way == "." else f" / {way!r}"
+
+    # -- text
+
+    def _show(self, line: Line) -> str:
+        """A line as it stands in the script if nothing of it was rewritten."""
+        if ast.dump(line.node) != ast.dump(line.original):
+            return show(line.node)
+        original = line.original
+        first = min([original.lineno, *(d.lineno for d in getattr(original, "decorator_list", []))])
+        last = original.end_lineno or first
+        text = self._source[first - 1 : last]
+        is_alone = not text[0][: original.col_offset].strip() or first != original.lineno
+        shown = textwrap.dedent("\n".join(text))
+        try:
+            is_alone = is_alone and len(ast.parse(shown).body) == 1
+        except SyntaxError:
+            is_alone = False
+        return shown if is_alone else show(original)
+
+    def _show_all(self, numbers: Sequence[int]) -> str:
+        return "\n".join(self._show(self._training.slicer.lines[one]) for one in numbers)
+
+    def _describe_batch(self) -> str:
+        return "{" + ", ".join(f'"{name}": {name}' for name in self._training.batch) + "}"
+
+    def _show_batches(self, numbers: Sequence[int], replaced: Dict[str, str]) -> str:
+        """The loop over batches, which yields each; `replaced` are names for others."""
+        training = self._training
+        change = _Replacer(replaced)
+        body = [show(change.visit(copy.deepcopy(one.node))) for one in training.data] if (
+            replaced
+        ) else [self._show(one) for one in training.data]  # fmt: skip
+        body.append(f"yield {self._describe_batch()}")
+        header = change.visit(copy.deepcopy(describe_loop(training)))
+        before = self._show_all(numbers)
+        shown = textwrap.indent("\n".join(body), "    ")
+        return "\n".join([*([before] if before else []), show_header(header), shown])
+
+    def _show_evaluation(self) -> str:
+        training = self._training
+        ours = list_read(training.loop.iter) if isinstance(training.loop, ast.For) else set()
+        assert training.evaluation_loader is not None
+        made = {one for one in ours if one in training.loader}
+        callables = {"enumerate", "range", "len", "zip", "iter"}
+        replaced = dict.fromkeys(made - callables, training.evaluation_loader)
+        return self._show_batches(self._places.evaluation, replaced)
+
+    def _show_loss(self) -> str:
+        training = self._training
+        targets = ", ".join(training.batch)
+        values = ", ".join(f'batch["{name}"]' for name in training.batch)
+        parts = [self._show_all(self._places.loss), f"{targets} = {values}"]
+        parts += [self._show(one) for one in training.steps]
+        parts.append(f"return {ast.unparse(training.straight.loss)}")
+        return "\n".join(one for one in parts if one)
+
+
+class _Replacer(ast.NodeTransformer):
+    def __init__(self, names: Dict[str, str]) -> None:
+        self._names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.copy_location(ast.Name(self._names.get(node.id, node.id), node.ctx), node)
+
+
+def show(node: ast.AST) -> str:
+    """A statement as text, without brackets around the targets of an assignment."""
+    if isinstance(node, ast.Assign):
+        text = " = ".join(map(_show_bare, [*node.targets, node.value]))
+        if len(text) <= WIDTH or not isinstance(node.value, ast.Call):
+            return text
+        parts = [*map(ast.unparse, node.value.args), *map(ast.unparse, node.value.keywords)]
+        head = " = ".join([*map(_show_bare, node.targets), ast.unparse(node.value.func)])
+        return "\n".join([f"{head}(", *(f"    {part}," for part in parts), ")"])
+    return ast.unparse(node)
+
+
+def _show_bare(node: ast.expr) -> str:
+    if isinstance(node, ast.Tuple) and len(node.elts) > 1:
+        return ", ".join(map(ast.unparse, node.elts))
+    return ast.unparse(node)
+
+
+def show_header(loop: ast.AST) -> str:
+    """The first line of a loop."""
+    if isinstance(loop, ast.For):
+        return f"for {_show_bare(loop.target)} in {ast.unparse(loop.iter)}:"
+    return "while True:"
+
+
+def describe_loop(training: Training) -> ast.AST:
+    """The loop over batches, without a counter that nothing reads."""
+    loop = training.loop
+    if not isinstance(loop, ast.For) or not isinstance(loop.iter, ast.Call):
+        return loop
+    read = {name for one in training.data for name in list_read(one.node)} | set(training.batch)
+    if ast.unparse(loop.iter.func) != "enumerate" or not isinstance(loop.target, ast.Tuple):
+        return loop
+    number, item = loop.target.elts
+    if list_assigned(number) & read:
+        return loop
+    bare = copy.copy(loop)
+    bare.target, bare.iter = item, loop.iter.args[0]
+    return bare
+
+
+def describe_epochs(training: Training) -> Tuple[str, str]:
+    """The first line of the loop over epochs, and the name of its number."""
+    outer = training.straight.loops[-2] if len(training.straight.loops) > 1 else None
+    if not isinstance(outer, ast.For):
+        return "for epoch in range(1):", "epoch"
+    if isinstance(outer.target, ast.Name):
+        return show_header(outer), outer.target.id
+    return f"for epoch, _ in enumerate({ast.unparse(outer.iter)}):", "epoch"
