@@ -194,10 +194,10 @@ class Profile(LayerTable):
 def profile_layers(model: nn.Module, iteration: Optional[nn.Module] = None) -> Iterator[Profile]:
     """Profile the leaves of `model` in the iterations run inside the context.
 
-    An iteration is one call of the module `iteration`, by default of `model`, eagerly. At exit, also
-    by an exception, the model is as it was: nothing but instance attributes `forward` is put on it,
-    and backward is measured on copies. Raises ValueError for an iteration inside `nn.Graph`, whose
-    leaves run at no time of their own.
+    An iteration is one call of the module `iteration`, by default of `model`, eagerly. At exit,
+    also by an exception, the model is as it was: nothing but instance attributes `forward` is put
+    on it, and backward is measured on copies. Raises ValueError for an iteration inside `nn.Graph`,
+    whose leaves run at no time of their own.
     """
     profile = Profile(model, iteration or model)
     leaves: Dict[nn.Module, Optional[_Leaf]] = {leaf.module: leaf for leaf in profile._leaves}
