@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import click
 
-from ..config import HEADINGS, STEP_DATA, Workload
+from ..config import HEADINGS, STEP_DATA, SYNTHETIC_DATA, Workload
 from ..errors import InputError
 from ..plan.fields import SETTINGS, Setting, flag_of, list_settings
 from .trainer_flags import TRAINER_FLAGS, VALUE_ALONE, replaced_option
@@ -176,8 +176,8 @@ def take_step(flags: Dict[str, Any]) -> None:
     for name in ("model", "models", "data"):
         if flags.get(name) is not None:
             raise InputError(
-                f"{flag_of(name)} {flags[name]} was given beside the TrainingStep {step}, which "
-                "has its own; leave one out"
+                f"{flag_of(name)} was given beside the TrainingStep {step}, which has its own; "
+                "leave one out"
             )
     flags.update(model=step, data=STEP_DATA)
 
@@ -185,11 +185,12 @@ def take_step(flags: Dict[str, Any]) -> None:
 SPEED_FLAGS = ("budget_s", "until", "replicates", "margin", "equivalence")
 # the flags of a comparison, which has a speed phase unless it is turned off
 speed_options = field_options(["parameter_difference", "speed", *SPEED_FLAGS], {"speed": True})
-# the flags of a command that looks into one train step of a model
+# the flags of a command that looks into one train step, and the defaults of its image job
+STEP_DEFAULTS = {"model": "alexnet", "data": SYNTHETIC_DATA, "batch_size": 16}
 step_options = decorated(
     field_options(
-        ["model", "model_args", "batch_size", "image_size", "num_classes", "runtime"],
-        {"model": "alexnet", "batch_size": 16},
+        ["model", "model_args", "data", "batch_size", "image_size", "num_classes", "runtime"],
+        shown=STEP_DEFAULTS,
     ),
     click.option(
         "--top",

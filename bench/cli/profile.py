@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import click
 
+from ..config import STEP_DATA
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
 from .console import Console
 from .failures import go_on_without
-from .options import HeadedCommand, create_contenders, decorated, step_options
+from .options import (
+    STEP_DEFAULTS,
+    HeadedCommand,
+    create_contenders,
+    decorated,
+    step_argument,
+    step_options,
+    take_step,
+)
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -32,8 +41,6 @@ _options = decorated(*[
     click.option("--mode", type=click.Choice(["eager", "graph", "both"]), default=None,
                  help="Default: eager. With --limits it is both, and the layers are profiled in "
                  "eager mode."),
-    click.option("--data", default="synthetic", show_default=True,
-                 help="Dataset folder, or 'synthetic'."),
     click.option("--iterations", type=click.IntRange(1), default=10, show_default=True,
                  help="Profiled steps."),
     click.option("--warmup", type=click.IntRange(0), default=2, show_default=True,
@@ -54,6 +61,7 @@ _options = decorated(*[
 
 
 @click.command(cls=HeadedCommand)
+@step_argument
 @step_options
 @_options
 def profile(**flags: Any) -> int:
@@ -61,10 +69,12 @@ def profile(**flags: Any) -> int:
 
     With --mode graph each layer is compiled alone, since the whole graph tells no times of its
     parts on a CPU; operators before and after compiling are counted. With --limits the step's
-    operations and least bytes are held to the machine's measured ceilings.
+    operations and least bytes are held to the machine's measured ceilings. MODULE:STEP is a
+    TrainingStep of your own (docs/your-own-step.md).
 
     \b
     bench profile --model alexnet
+    bench profile my_file:gpt --mode graph
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
     bench profile --model resnet18 --image-size 64 --limits --torch-python ~/torch/bin/python
     """  # fmt: skip
@@ -73,11 +83,15 @@ def profile(**flags: Any) -> int:
     from ..tools.profile.document import check_limits, load_limits
     from ..tools.profile.run import check_torch_python
 
+    take_step(flags)
     measures_limits = flags["limits"] == _MEASURE
+    fixed: Dict[str, Any] = {"schedule": "constant"}
+    if flags["data"] != STEP_DATA:
+        given = {name: value for name, value in flags.items() if value is not None}
+        flags = {**flags, **STEP_DEFAULTS, **given}
+        fixed.update(feed="memory", val_batch_size=1)
     _check_flags(flags, measures_limits)
-    given = {name: flags[name] for name in _PLAN_FLAGS}
-    fixed = {"feed": "memory", "val_batch_size": 1, "schedule": "constant"}
-    plan = create_plan({**given, **fixed})
+    plan = create_plan({**{name: flags[name] for name in _PLAN_FLAGS}, **fixed})
     stored = load_limits(Path(flags["limits"])) if flags["limits"] else None
     if stored is not None:
         check_limits(stored, plan.workload)
@@ -101,6 +115,11 @@ def profile(**flags: Any) -> int:
 
 def _check_flags(flags: Dict[str, Any], measures_limits: bool) -> None:
     """Raise InputError for flags that do not go with --limits, or not without it."""
+    if flags["data"] == STEP_DATA and flags["limits"] is not None:
+        raise InputError(
+            f"--limits was given with the TrainingStep {flags['model']} and counts the operations "
+            "of image classifiers alone; leave it out for the times of the layers"
+        )
     if not measures_limits:
         given = [flag for name, flag in _LIMITS_FLAGS.items() if flags[name] is not None]
         given += ["--mode both"] if flags["mode"] == "both" else []

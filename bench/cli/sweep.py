@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 import click
 
+from ..config import STEP_DATA
 from ..errors import InputError, Interrupted
 from ..record.run import create_run_id
 from ..tools.sweep.plan import SHORT_TRAINING
 from .console import Console
 from .failures import go_on_without
-from .options import HeadedCommand, cluster_option, describe_field, find_given_flag, run_options
+from .options import (
+    HeadedCommand,
+    cluster_option,
+    describe_field,
+    find_given_flag,
+    run_options,
+    step_argument,
+    take_step,
+)
 from .progress import ProgressBar
 from .value_types import NumberRange, RunFolder, ValueList
 
@@ -44,7 +53,9 @@ def _take_lists(command: click.Command) -> click.Command:
     shown = [one for one in command.params if not (isinstance(one, click.Option) and one.hidden)]
     command.params = [option for option in shown if option.name != "resume"]
     for option in command.params:
-        assert isinstance(option, click.Option) and option.name is not None
+        assert option.name is not None
+        if not isinstance(option, click.Option):
+            continue
         option.help = _HELP.get(option.name, option.help)
         if option.name not in _SHARED and not option.is_flag:
             option.type = ValueList(option.type)
@@ -53,6 +64,7 @@ def _take_lists(command: click.Command) -> click.Command:
 
 @_take_lists
 @click.command(cls=HeadedCommand)
+@step_argument
 @click.option("--from", "from_folder", default=None, metavar="SWEEP",
               type=RunFolder("sweep"),
               help="Report a stored sweep again; runs nothing and needs no OneFlow.")  # fmt: skip
@@ -67,10 +79,12 @@ def sweep(**flags: Any) -> int:
 
     Each combination is a cell, measured as by `bench compare` in processes of its own. A crash, a
     timeout or a refusal is the result of its cell. The same command with the same --out goes on.
+    MODULE:STEP is a TrainingStep of your own (docs/your-own-step.md), or several, by commas.
 
     \b
     bench sweep --model 'resnet*' --batch-size 1,2,4,8 --image-size 32
     bench sweep --model lenet --batch-size 8,32 --feed loader,memory --out mine
+    bench sweep my_file:gpt --optimizer sgd,adamw --lr 1e-3
     bench sweep --from mine
 
     Exit status: 1 the modes of a cell differ, else 4 a cell has no measurement, else 3
@@ -78,20 +92,24 @@ def sweep(**flags: Any) -> int:
     """
     from_folder, out, as_json = (flags.pop(name) for name in ("from_folder", "out", "as_json"))
     if from_folder is None:
+        take_step(flags)
+        if flags["data"] == STEP_DATA:
+            steps = str(flags["model"]).split(",")
+            flags.update(model=tuple(steps), data=(STEP_DATA,))
         folder = Path(out or f"results/{create_run_id('sweep')}")
         own = {name: flags.pop(name) for name in ("cell_timeout_s", "retry_failed", "cluster")}
         document = _run(folder, flags, **own)
     else:
-        document, folder = _load(Path(from_folder), out)
+        document, folder = _load(Path(from_folder), out, flags["step"])
     return _report(document, folder, as_json)
 
 
-def _load(stored: Path, out: Optional[str]) -> Tuple[SweepDocument, Path]:
+def _load(stored: Path, out: Optional[str], step: Optional[str]) -> Tuple[SweepDocument, Path]:
     """A stored sweep and the folder of its report."""
     from ..record.run import ensure_folder
     from ..tools.sweep.document import load_sweep
 
-    flag = find_given_flag(("from_folder", "out", "as_json"))
+    flag = step or find_given_flag(("from_folder", "out", "as_json"))
     if flag:
         raise InputError(
             f"{flag} is for a new sweep and --from reports a stored one; leave one out"

@@ -13,7 +13,14 @@ import click
 from ..errors import EXIT_DONE, InputError
 from .console import Console
 from .failures import go_on_without
-from .options import HeadedCommand, decorated, find_given_flag, workload_options
+from .options import (
+    HeadedCommand,
+    decorated,
+    find_given_flag,
+    step_argument,
+    take_step,
+    workload_options,
+)
 from .progress import ProgressBar
 from .value_types import NumberRange
 
@@ -36,6 +43,7 @@ _HELP = {
 
 
 @click.command(cls=HeadedCommand)
+@step_argument
 @decorated(*[click.option(flag, name, help=text, **how) for flag, name, how, text in _OPTIONS])
 @workload_options(_HELP)
 def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
@@ -44,16 +52,19 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     Settings are environment variables, options of nn.Graph and the feed. Each is checked for
     parity with stock. Rounds then join the most promising ones to the best combination so far, by
     the speed verdict of bench compare. The selected settings are confirmed against stock in fresh
-    processes. The result is a profile for --runtime.
+    processes. The result is a profile for --runtime. MODULE:STEP is a TrainingStep of your own
+    (docs/your-own-step.md).
 
     \b
     bench tune --model resnet18 --data synthetic --image-size 64 --batch-size 8
     bench tune --model lenet --mode graph --budget 120 --profile lenet.json
+    bench tune my_file:gpt --budget 120
     bench compare --model lenet --runtime lenet.json
     bench tune --list
     """  # fmt: skip
     if from_folder is not None:
-        return _report_stored(Path(from_folder), flags["out"], flags["as_json"])
+        return _report_stored(Path(from_folder), flags["out"], flags["as_json"], flags["step"])
+    take_step(flags)
     own = {name: flags.pop(name) for name in ("mode", "budget_s", "tried", "only", "python")}
     own.update({name: flags.pop(name) for name in ("profile", "out", "as_json", "timeout_s")})
     from ..plan.plan import create_plan
@@ -61,7 +72,8 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
 
     with ProgressBar("images") as bar:
         plan = create_plan(flags, lambda done, total: bar("checking the data", done, total))
-    settings = choose_settings(own["mode"], plan.workload.feed, own["tried"], own["only"])
+    feed = "memory" if plan.dataset is None else plan.workload.feed
+    settings = choose_settings(own["mode"], feed, own["tried"], own["only"])
     if not listing:
         return _search(plan, settings, own)
     for mode, listed in settings.items():
@@ -110,11 +122,11 @@ def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
     return _report(document, folder, own["as_json"])
 
 
-def _report_stored(stored: Path, out: Optional[str], as_json: bool) -> int:
+def _report_stored(stored: Path, out: Optional[str], as_json: bool, step: Optional[str]) -> int:
     from ..record.run import ensure_folder
     from ..tools.tune.report import load_tuning
 
-    flag = find_given_flag(("from_folder", "out", "as_json"))
+    flag = step or find_given_flag(("from_folder", "out", "as_json"))
     if flag:
         raise InputError(
             f"{flag} steers a new search and --from reports a stored one; leave one out"

@@ -129,6 +129,7 @@ class ProfileDocument(Part):
     mode: str
     batch_size: int
     image_size: int
+    batch: str = ""  # the inputs of a TrainingStep's batch; "" for images
     iterations: int
     created: str
     machine: Dict[str, Any]
@@ -138,6 +139,9 @@ class ProfileDocument(Part):
     profiled_step_s: List[float]
     graph: Optional[GraphFacts] = None
     limits: Optional[LimitsDocument] = None
+
+    def describe_batch(self) -> str:
+        return self.batch or f"batch {self.batch_size}, {self.image_size} px"
 
 
 def load_profile(

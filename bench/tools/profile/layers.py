@@ -31,6 +31,7 @@ from ...training.layer_graph import (
     copy_layer,
     replace_forwards,
 )
+from ...training.nest import flatten
 from .document import LayerProfile
 from .report import LayerTable
 from .work import (
@@ -105,10 +106,10 @@ class Profile(LayerTable):
     iteration (forward) or repeat (backward).
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, iteration: nn.Module) -> None:
         self.layers: List[LayerProfile] = []
         self.iterations = 0
-        self._model = model
+        self._model, self._iteration = model, iteration
         self._alone: Dict[str, List[float]] = {}
         leaves = [each for each in model.named_modules() if next(each[1].children(), None) is None]
         self._leaves = [_Leaf(name or type(module).__name__, module) for name, module in leaves]
@@ -119,8 +120,8 @@ class Profile(LayerTable):
         original = module.forward
 
         def forward(_: nn.Module, *inputs: Any, **named: Any) -> Any:
-            if module is self._model:
-                self._begin_iteration(inputs)
+            if module is self._iteration:
+                self._begin_iteration((inputs, named))
             if leaf is None:
                 return original(*inputs, **named)
             return self._record(leaf, original, inputs, named)
@@ -128,7 +129,7 @@ class Profile(LayerTable):
         return types.MethodType(forward, module)
 
     def _begin_iteration(self, inputs: Any) -> None:
-        if any(isinstance(value, flow.Tensor) and value.is_lazy for value in inputs):
+        if any(value.is_lazy for value in flatten(inputs)[0]):
             raise ValueError(
                 "profile_layers was given an iteration inside nn.Graph, where layers have no time "
                 "of their own; run the model eagerly, or use bench profile --mode graph"
@@ -190,17 +191,18 @@ class Profile(LayerTable):
 
 
 @contextmanager
-def profile_layers(model: nn.Module) -> Iterator[Profile]:
+def profile_layers(model: nn.Module, iteration: Optional[nn.Module] = None) -> Iterator[Profile]:
     """Profile the leaves of `model` in the iterations run inside the context.
 
-    An iteration is one call of `model`, eagerly. At exit, also by an exception, the model is as it
-    was: nothing but instance attributes `forward` is put on it, and backward is measured on copies.
-    Raises ValueError for an iteration inside `nn.Graph`, whose leaves run at no time of their own.
+    An iteration is one call of the module `iteration`, by default of `model`, eagerly. At exit,
+    also by an exception, the model is as it was: nothing but instance attributes `forward` is put
+    on it, and backward is measured on copies. Raises ValueError for an iteration inside `nn.Graph`,
+    whose leaves run at no time of their own.
     """
-    profile = Profile(model)
+    profile = Profile(model, iteration or model)
     leaves: Dict[nn.Module, Optional[_Leaf]] = {leaf.module: leaf for leaf in profile._leaves}
     with replace_forwards() as replace:
-        for module, leaf in {model: None, **leaves}.items():
+        for module, leaf in {profile._iteration: None, **leaves}.items():
             replace(module, profile._wrap(module, leaf))
         yield profile
     profile._finish()

@@ -53,7 +53,7 @@ def render_layers(document: ProfileDocument, folder: Path) -> List[Path]:
 
 
 def _describe(document: ProfileDocument) -> str:
-    return f"{document.model}, batch {document.batch_size}, {document.image_size} px"
+    return f"{document.model}, {document.describe_batch()}"
 
 
 def _shorten(name: str) -> str:

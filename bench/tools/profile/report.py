@@ -45,12 +45,11 @@ def report_profile(
     and its share of it; with its own the ceilings, the steps and PyTorch's losses follow. Of the
     layers the `top` by time are shown, all with None. A narrow `width` shows less of each.
     """
-    size = f"batch {document.batch_size}, {document.image_size} px"
     alone = ", each layer compiled alone" if document.mode == "graph" else ""
     limits = limits or document.limits
     rows = layer_rows(document, limits)
     blocks: List[Block] = [
-        Heading(f"{document.model}, {document.mode}{alone}; {size}"),
+        Heading(f"{document.model}, {document.mode}{alone}; {document.describe_batch()}"),
         _layer_table(rows, top, _list_columns(width, limits is not None)),
         Heading("The whole step"),
         _table(["", "ms"], _step_rows(document)),

@@ -57,6 +57,7 @@ def run_profile(
         mode=contender.mode,
         batch_size=workload.batch_size,
         image_size=workload.image_size,
+        batch=found["batch"],
         iterations=iterations,
         created=created,
         machine=describe_machine(),

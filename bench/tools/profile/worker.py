@@ -58,12 +58,14 @@ class ProfileSession(Session):
         """The profile of the eager step, and the work of its layers."""
         from .layers import profile_layers
 
-        with profile_layers(self._job.model) as self._profile:
+        job = self._job
+        with profile_layers(job.model, job.objective) as self._profile:
             steps = self._measure_steps(request.steps)
         rule = UpdateRule(self._workload.momentum > 0, self._workload.weight_decay > 0)
         return {
             "layers": [layer.model_dump() for layer in self._profile.layers],
             "profiled_step_s": steps,
+            "batch": job.describe_batch(),
             "work": [count_layer(trace, rule).model_dump() for trace in self._profile.trace()],
         }
 

@@ -70,7 +70,7 @@ class CellResult(_Strict):
 class Cell(_Strict):
     """One comparison of the modes: its values on the axes, its configuration and its result."""
 
-    values: Dict[str, Value]  # model, batch_size, and every other axis
+    values: Dict[str, Value]  # model, batch_size but of a TrainingStep, and every other axis
     fingerprint: str  # sha256 of the configuration; a cell with another one is another measurement
     workload: Optional[Workload]  # None where the flags were refused
     measuring: Measuring

@@ -89,10 +89,11 @@ class Growth(BaseModel):
 def measure_growth(document: SweepDocument) -> List[Growth]:
     """The curves of all models, modes and quantities, from the cells that were done.
 
-    Cells whose modes differ are left out: one of their times is that of another computation.
+    Cells whose modes differ are left out: one of their times is that of another computation. So are
+    those of a `TrainingStep`, which have no batch size.
     """
     groups: Dict[str, List[Cell]] = {}
-    for cell in document.cells:
+    for cell in (one for one in document.cells if "batch_size" in one.values):
         groups.setdefault(json.dumps(cell.curve, sort_keys=True), []).append(cell)
     return [
         _grow(cells, mode, quantity)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ....models import UnknownModelError, get_model_spec, list_models
-from ...config import Workload
+from ...config import STEP_DATA, Workload
 from ...errors import InputError
 from ...plan.plan import Plan, create_plan, split_flags
 from ...plan.recipe import load_recipe
@@ -85,14 +85,17 @@ def create_axes(
 ) -> Dict[str, List[Value]]:
     """Axes from the given flags: model and batch size always, others if they have two values.
 
-    Raises InputError if no model fits a pattern.
+    A `TrainingStep` has its own batches, and no batch size. Raises InputError if no model fits a
+    pattern.
     """
     recipe, defaults = _load_recipe(config, lists), Workload()
     models, batch_sizes = (
         lists.get(name) or [recipe.get(name, getattr(defaults, name))]
         for name in ("model", "batch_size")
     )
-    axes: Dict[str, List[Value]] = {"model": [*expand_models(models)], "batch_size": [*batch_sizes]}
+    axes: Dict[str, List[Value]] = {"model": [*expand_models(models)]}
+    if lists.get("data") != (STEP_DATA,) or "batch_size" in lists:
+        axes["batch_size"] = [*batch_sizes]
     for name, values in lists.items():
         if name not in axes and len(values) > 1:
             axes[name] = list(values)

@@ -78,7 +78,8 @@ def _list_speed(cell: Cell) -> List[str]:
     else:
         parity = result.parity or MISSING
         outcome = [_format_ratio(result.speedup), _AGREEMENT.get(parity, parity)]
-    return [name_cell(cell.curve), str(cell.values["batch_size"]), *shown, *outcome]
+    size = str(cell.values.get("batch_size", MISSING))
+    return [name_cell(cell.curve), size, *shown, *outcome]
 
 
 def _format_ratio(ratio: Optional[Speedup]) -> str:
@@ -89,7 +90,7 @@ def _format_ratio(ratio: Optional[Speedup]) -> str:
 def _list_cost(cell: Cell) -> List[str]:
     return [
         name_cell(cell.curve),
-        str(cell.values["batch_size"]),
+        str(cell.values.get("batch_size", MISSING)),
         cell.result.parity or MISSING if cell.result else MISSING,
         format_number(cell.mode(MODES[1]).compile_s, ".2f"),
         *(format_mib(cell.mode(mode).peak_rss_bytes) for mode in MODES),
@@ -157,11 +158,14 @@ def _list_counts(counts: Dict[str, int]) -> str:
 
 
 def render_sweep_pictures(document: SweepDocument, folder: Path) -> List[Path]:
-    """Draw `speedups`, `step_time` and `peak_memory` into `folder`; the paths written."""
+    """Draw `speedups`, `step_time` and `peak_memory` into `folder`; the paths written.
+
+    Without a batch size nothing grows with it, and `speedups` is the only one.
+    """
     growth = measure_growth(document)
     with plt.rc_context(PICTURE_STYLE):
         written = save_picture(draw_speedups(document), folder, "speedups")
-        for quantity, shown in QUANTITIES.items():
+        for quantity, shown in QUANTITIES.items() if growth else ():
             figure = draw_growth(growth, quantity)
             written += save_picture(figure, folder, shown.name.replace(" ", "_"))
     return written

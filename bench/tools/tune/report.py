@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from pydantic import AliasChoices, BaseModel, Field, model_validator
 from typing_extensions import Literal
 
-from ...config import Workload
+from ...config import STEP_DATA, Workload
 from ...record.checksum import format_document
 from ...record.machine import Environment
 from ...record.run import load_document, save_text
@@ -143,8 +143,9 @@ def format_interval(interval: Optional[Interval]) -> str:
 def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[Block]:
     """The report: the result, the phases of each mode, the reasons for the settings."""
     work, cpu = document.workload, document.machine.get("cpu", {})
+    size = f", batch {work.batch_size}, {work.image_size} px" if work.data != STEP_DATA else ""
     setup = (
-        f"{work.model}, batch {work.batch_size}, {work.image_size} px, data {work.data}; "
+        f"{work.model}{size}, data {work.data}; "
         f"{cpu.get('model')}, {cpu.get('cores')} cores, OneFlow {document.oneflow}; budget "
         f"{document.budget_s:g} s, status {document.status}."
     )

@@ -137,6 +137,12 @@ def test_the_settings_of_this_machine_are_listed_without_running_anything(tmp_pa
     assert "eager" not in done.stdout and list(tmp_path.iterdir()) == []
 
 
+def test_no_loader_is_put_into_the_graph_of_a_step(tmp_path):
+    done = bench("tune", "my_file:gpt", "--list", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "OMP_NUM_THREADS" in done.stdout and "--feed graph" not in done.stdout
+
+
 def test_a_stored_search_is_reported_again_elsewhere_and_as_json(tmp_path):
     stored = tmp_path / "stored"
     stored.mkdir()

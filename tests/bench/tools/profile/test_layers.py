@@ -256,3 +256,24 @@ def test_bad_input_is_one_sentence(tmp_path, arguments, words):
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_iteration_may_call_the_model_twice():
+    model, _ = create()
+
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, batch):
+            return (self.model(batch["left"]) - self.model(batch["right"])).sum()
+
+    pair = Pair()
+    with profile_layers(model, pair) as profile:
+        for _ in range(2):
+            pair({"left": flow.ones(4, 3, 8, 8), "right": flow.zeros(4, 3, 8, 8)}).backward()
+    assert profile.iterations == 2
+    layers = {layer.name: layer for layer in profile.layers}
+    assert layers["conv"].calls == 2 and layers["act"].calls == 4
+    assert len(layers["conv"].forward_s) == 2

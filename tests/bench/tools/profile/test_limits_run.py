@@ -45,6 +45,7 @@ class Worker:
             "layers": {
                 "layers": [create_layer_profile(0).model_dump()],
                 "profiled_step_s": [0.1],
+                "batch": "",
                 "work": [WORK.model_dump()],
             },
             "measure_numpy": {"matmul": [[8, [1e9]]], "copy": [[8, [1e9]]]},

@@ -123,7 +123,7 @@ class Worker:
             return create_profile([]).parts.model_dump()
         if call == "layers":
             layers = [create_layer_profile(n).model_dump() for n in range(3)]
-            return {"layers": layers, "profiled_step_s": [0.1], "work": []}
+            return {"layers": layers, "profiled_step_s": [0.1], "batch": "", "work": []}
         if call == "layer_graph":
             if self.deaths and self.deaths[0] == request["number"]:
                 self.deaths.pop(0)

@@ -78,6 +78,18 @@ def test_other_fields_are_axes_too(cells, tmp_path):
         assert {row["image_size"] for row in csv.DictReader(stream)} == {"32", "64"}
 
 
+def test_steps_of_a_user_have_no_batch_size(cells, tmp_path, capsys):
+    lists = ("--optimizer", "sgd,adamw", "--lr", "0.001")
+    assert bench("my:gpt,my:vae", *lists, "--out", "s") == 0
+    assert sorted(cells.ran) == [
+        f"my:{name} optimizer={kind}" for name in ("gpt", "vae") for kind in ("adamw", "sgd")
+    ]
+    document = load_sweep(tmp_path / "s")
+    assert document.axes == {"model": ["my:gpt", "my:vae"], "optimizer": ["sgd", "adamw"]}
+    assert {cell.workload.data for cell in document.cells} == {"training-step"}
+    assert "no fit" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "outcome, status",
     [
@@ -163,6 +175,9 @@ def test_a_stored_sweep_is_reported_again_from_what_is_stored(cells, tmp_path, c
         (["--out", "full"], "holds no sweep"),
         (["--out", "file"], "holds no sweep"),
         (["--from", "full"], "no sweep at"),
+        (["my:gpt", "--batch-size", "2"], "--batch-size 2 cannot be used with a TrainingStep"),
+        (["my:gpt", "--model", "lenet"], "--model was given beside the TrainingStep my:gpt"),
+        (["my:gpt", "--from", "full"], "my:gpt is for a new sweep"),
         (["--from", "full", "--lr", "1"], "--lr is for a new sweep"),
         (["--resume", "full"], "--resume"),
         (["--cell-timeout", "0"], "--cell-timeout"),

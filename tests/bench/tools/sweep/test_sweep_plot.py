@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 from sweep_cells import create_cell, create_result, create_sweep
 
+from oneflow_bench.bench.tools.sweep import report
 from oneflow_bench.bench.tools.sweep.growth import measure_growth
 from oneflow_bench.bench.tools.sweep.report import (
     draw_growth,
@@ -111,3 +112,10 @@ def test_the_scale_of_the_speedups_is_labelled_in_plain_numbers(speedups, ticks)
 def test_sweeps_cut_short_and_extreme_ones_are_drawn(tmp_path, results):
     document = sweep_of(*results)
     assert render_sweep_pictures(document, tmp_path)
+
+
+def test_without_batch_sizes_no_growth_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "save_picture", lambda figure, folder, name: [name])
+    cell = create_cell("my:gpt", result=create_result(1.2))
+    del cell.values["batch_size"]
+    assert report.render_sweep_pictures(create_sweep(cell), tmp_path) == ["speedups"]
