@@ -36,7 +36,7 @@ from ..difference import move_optimizer, move_weights
 from ..isolated_layer import is_graph
 from ..observe import Checkpoint, Collector, observe_eval
 from ..tensors import Entry, Observer
-from ..worker import load_state
+from ..worker import load_state, schedule_as_batch
 from .snapshot import Snapshot, summarize_error
 
 FAILED = "failed"  # in the answer of a run that raised an error: the reason
@@ -188,4 +188,4 @@ def _trains(criterion: Any) -> bool:
 
 
 if __name__ == "__main__":
-    main(AssertionSession())
+    main(AssertionSession(), prepare=schedule_as_batch)
