@@ -54,7 +54,7 @@ def test_commands_that_do_not_run_in_ranks_do_not_take_them(command):
     refused(run_command(*command, "--ranks", "2"), "--ranks")
 
 
-def test_a_stored_run_of_ranks_is_reported_again(tmp_path):
+def test_a_stored_run_of_ranks_is_reported_again(tmp_path, no_pictures):
     run = save_record(create_rank_record(("ddp", "graph-tp")), tmp_path / "run")
     done = run_command("compare", run, run, "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr
@@ -64,7 +64,7 @@ def test_a_stored_run_of_ranks_is_reported_again(tmp_path):
     assert "## Strong scaling against eager" in (tmp_path / "report" / "report.md").read_text()
 
 
-def test_a_weak_run_has_speed_alone_and_is_no_fault(tmp_path):
+def test_a_weak_run_has_speed_alone_and_is_no_fault(tmp_path, no_pictures):
     record = create_rank_record(reference=False)
     contenders = record.document.contenders
     contenders[0] = contenders[0].model_copy(update={"batch_size": 16})
