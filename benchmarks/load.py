@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=50_000)
     parser.add_argument("--out", type=Path, default=Path("results/reliability"))
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     run = load_record(options.run)
     costs: Dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:

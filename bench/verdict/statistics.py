@@ -66,6 +66,7 @@ def _steps(overheads_s: np.ndarray, step_time_s: float, log_ratios: np.ndarray) 
 CONFIDENCE = 0.95
 BOOTSTRAP_SAMPLES = 4000
 BOOTSTRAP_SEED = 0
+LARGEST_DRAW = 2**18  # values drawn together; a long run has 20,000 times
 POWER = 0.9
 
 
@@ -179,10 +180,7 @@ def unpaired_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) ->
     ratio = float(np.median(left) / np.median(right))
     low = high = None
     if min(len(left), len(right)) > 1:
-        draws = [  # one by one, as a long run has 20,000 times
-            np.array([np.median(source.choice(side, len(side))) for _ in range(BOOTSTRAP_SAMPLES)])
-            for side in (left, right)
-        ]
+        draws = [_draw_medians(source, side) for side in (left, right)]
         tail = 50 * (1 - CONFIDENCE)
         low, high = (float(v) for v in np.percentile(draws[0] / draws[1], [tail, 100 - tail]))
     return Ratio(
@@ -192,6 +190,15 @@ def unpaired_ratio(baseline_s: Sequence[float], contender_s: Sequence[float]) ->
         count=min(len(left), len(right)),
         paired=False,
         smallest_effect=None,
+    )
+
+
+def _draw_medians(source: np.random.RandomState, values: np.ndarray) -> np.ndarray:
+    """The medians of BOOTSTRAP_SAMPLES samples, drawn with replacement."""
+    rows = max(1, LARGEST_DRAW // len(values))
+    sizes = [min(rows, BOOTSTRAP_SAMPLES - i) for i in range(0, BOOTSTRAP_SAMPLES, rows)]
+    return np.concatenate(
+        [np.median(source.choice(values, (size, len(values))), axis=1) for size in sizes]
     )
 
 

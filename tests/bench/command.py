@@ -25,3 +25,13 @@ def run_command(*words, cwd="."):
         stream.flush()
         texts.append(stream.buffer.getvalue().decode())
     return subprocess.CompletedProcess(words, status, *texts)
+
+
+def refused(done, *words):
+    """Exit status 2 and one sentence on stderr that holds `words`."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+    return done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from ...record.events import BlockEvent, ParametersEvent, StepParametersEvent
 from ..before_after import compare_records
@@ -53,31 +53,33 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
     """
     yield "run_id,contender,series,at,value\n"
     for one in selected:
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        who = (one.record.document.run_id, one.contender.name)
-        for name, values in _list_curves(one).items():
-            writer.writerows((*who, name, at, value) for at, value in values.items())
-        yield stream.getvalue()
+        for name, parts in _list_curves(one):
+            stream = io.StringIO()
+            csv.writer(stream, lineterminator=",").writerow(
+                (one.record.document.run_id, one.contender.name, name)
+            )
+            who = stream.getvalue()
+            for part in parts:
+                rows = (f"{who}{at},{'' if value is None else value}\n" for at, value in part)
+                yield "".join(rows)
 
 
-def _list_curves(selected: Selected) -> Dict[str, Dict[int, Any]]:
+def _list_curves(selected: Selected) -> Iterator[Tuple[str, Iterable[Iterable[Tuple[int, Any]]]]]:
+    """Each curve in parts, since a long one would be much memory."""
     record, name = selected.record, selected.contender.name
     series = Series(name, record, name)
-    steps = [(block, block.first_step + i) for block in series.blocks for i in range(block.steps)]
-    return {
-        "loss": {step + 1: block.losses[step - block.first_step] for block, step in steps},
-        "train_step_time_s": {step + 1: step_time_s(block) for block, step in steps},
-        "accuracy": series.accuracies,
-        "train_epoch_time_s": series.train_epoch_times_s,
-        "eval_epoch_time_s": series.eval_epoch_times_s,
-        "parameter_difference_by_epoch": {
-            e.epoch + 1: e.max_abs for e in record.of_kind(ParametersEvent, name)
-        },
-        "parameter_difference_by_step": {
-            e.step + 1: e.max_abs for e in record.of_kind(StepParametersEvent, name)
-        },
-    }
+    blocks, by_epoch = series.blocks, record.of_kind(ParametersEvent, name)
+    yield "loss", (enumerate(block.losses, block.first_step + 1) for block in blocks)
+    yield (
+        "train_step_time_s",
+        (enumerate([step_time_s(b)] * b.steps, b.first_step + 1) for b in blocks),
+    )
+    yield "accuracy", [series.accuracies.items()]
+    yield "train_epoch_time_s", [series.train_epoch_times_s.items()]
+    yield "eval_epoch_time_s", [series.eval_epoch_times_s.items()]
+    yield "parameter_difference_by_epoch", [[(e.epoch + 1, e.max_abs) for e in by_epoch]]
+    by_step = record.of_kind(StepParametersEvent, name)
+    yield "parameter_difference_by_step", [[(e.step + 1, e.max_abs) for e in by_step]]
 
 
 def _create_rows(selected: Selected) -> Iterator[Dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from test_cli import bench, refused
+from command import refused, run_command
 
 from oneflow_bench.bench.record.events import ParametersEvent, SetupEvent
 from oneflow_bench.bench.record.run import load_record
@@ -26,7 +26,8 @@ def test_every_contender_runs_as_it_was_typed(tmp_path):
     specs = ["graph,env.OMP_NUM_THREADS=1", "graph,name=fused,allow_fuse_add_to_output=true"]
     given = [part for spec in specs for part in ("--contender", spec)]
     out = tmp_path / "run"
-    done = bench("compare", *QUICK, "--baseline", "eager,runtime=stock", *given, "-v", "--out", out)
+    stock = ["--baseline", "eager,runtime=stock"]
+    done = run_command("compare", *QUICK, *stock, *given, "-v", "--out", out)
     assert done.returncode == 0, done.stderr
     for name in ("graph-OMP_NUM_THREADS=1", "fused"):
         assert f"Parity of {name}: " in done.stdout
@@ -42,7 +43,7 @@ def test_every_contender_runs_as_it_was_typed(tmp_path):
     )
     stored = json.loads((out / "comparison.json").read_text())
     assert [one["contender"]["name"] for one in stored] == record.contender_names()[1:]
-    again = bench("compare", out, out, "--json")
+    again = run_command("compare", out, out, "--json")
     assert json.loads(again.stdout)[1]["baseline"]["name"] == "eager-stock"
 
 
@@ -51,7 +52,7 @@ def test_every_contender_runs_as_it_was_typed(tmp_path):
 def test_another_interpreter_runs_the_sources_from_the_same_weights(tmp_path):
     contender = f"graph,name=other,python={sys.executable}"
     out = tmp_path / "run"
-    done = bench("compare", *QUICK, "--contender", contender, "--out", out)
+    done = run_command("compare", *QUICK, "--contender", contender, "--out", out)
     assert done.returncode == 0, done.stderr
     eager, other = sorted(load_record(out).of_kind(SetupEvent), key=lambda s: s.contender)
     assert (eager.initial_weights, other.initial_weights) == (None, "eager")
@@ -74,14 +75,14 @@ def test_an_interpreter_that_cannot_serve_is_refused(content, mode, words, tmp_p
         python.write_text(content)
         python.chmod(mode)
     spec = f"eager,python={python}"
-    refused(bench("compare", *QUICK, "--contender", spec, "--out", tmp_path / "run"), words)
+    refused(run_command("compare", *QUICK, "--contender", spec, "--out", tmp_path / "run"), words)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.oneflow
 def test_an_unknown_graph_option_is_refused_and_leaves_no_folder(tmp_path):
     out = tmp_path / "run"
-    done = bench("compare", *QUICK, "--contender", "graph,allow_fuse_ad=true", "--out", out)
+    done = run_command("compare", *QUICK, "--contender", "graph,allow_fuse_ad=true", "--out", out)
     refused(done, "unknown graph option 'allow_fuse_ad'; did you mean allow_fuse")
     assert not out.exists()
 
@@ -96,7 +97,7 @@ def test_an_unknown_graph_option_is_refused_and_leaves_no_folder(tmp_path):
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused(arguments, words, tmp_path):
-    refused(bench("compare", *QUICK, *arguments, "--out", tmp_path / "run"), words)
+    refused(run_command("compare", *QUICK, *arguments, "--out", tmp_path / "run"), words)
     assert not (tmp_path / "run").exists()
 
 
@@ -111,17 +112,17 @@ def test_a_runtime_profile_of_another_machine_is_refused(tmp_path):
         "graph_options": {},
     }
     path.write_text(json.dumps(content))
-    done = bench("eager", *QUICK[:-1], "--runtime", path, "--out", tmp_path / "run")
+    done = run_command("eager", *QUICK[:-1], "--runtime", path, "--out", tmp_path / "run")
     refused(done, "was made for the processor Zen 9 and not", "999 usable cores")
     path.write_text(json.dumps({**content, "colour": "red"}))
     spec = f"graph,runtime={path}"
-    done = bench("compare", *QUICK, "--contender", spec, "--out", tmp_path / "run")
+    done = run_command("compare", *QUICK, "--contender", spec, "--out", tmp_path / "run")
     refused(done, "not a valid runtime profile: colour: Extra inputs are not permitted")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_profile_of_layers_takes_a_runtime_profile_too(tmp_path):
-    done = bench("profile", "--model", "lenet", "--runtime", "tunde", cwd=tmp_path)
+    done = run_command("profile", "--model", "lenet", "--runtime", "tunde", cwd=tmp_path)
     refused(done, "--runtime tunde is neither tuned nor stock nor a file", "did you mean tuned")
     assert not list(tmp_path.glob("results/*"))
 
@@ -141,7 +142,7 @@ def test_a_runtime_profile_of_this_machine_is_applied_to_each_mode(tmp_path):
         ),
     )
     out = tmp_path / "run"
-    done = bench("compare", *QUICK, "--runtime", path, "--out", out)
+    done = run_command("compare", *QUICK, "--runtime", path, "--out", out)
     assert done.returncode == 0, done.stderr
     record = load_record(out)
     variables = {s.contender: s.environment["variables"] for s in record.of_kind(SetupEvent)}
@@ -154,5 +155,5 @@ def test_a_runtime_profile_of_this_machine_is_applied_to_each_mode(tmp_path):
 
 
 def test_stored_runs_bring_their_own_contenders(tmp_path):
-    done = bench("compare", tmp_path, tmp_path, "--contender", "graph")
+    done = run_command("compare", tmp_path, tmp_path, "--contender", "graph")
     refused(done, "--contender is for a new run, and two stored runs were given")

@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from test_cli import bench, refused
+from command import refused, run_command
 
 from oneflow_bench.bench.tools.profile.document import load_limits
 
@@ -39,7 +39,7 @@ def measured(tmp_path_factory):
     python.write_text(FAKE_TORCH.format(python=sys.executable))
     python.chmod(0o755)
     brief = ["--model", "lenet", "--batch-size", "4", "--blocks", "2", "--loss-steps", "3"]
-    done = bench(
+    done = run_command(
         "profile",
         "--limits",
         *brief,
@@ -96,12 +96,12 @@ def test_pytorch_stands_beside_and_what_it_cannot_is_said(measured):
 def test_stored_limits_serve_a_later_profile_of_the_same_step(measured, tmp_path):
     folder, _ = measured
     brief = ["--model", "lenet", "--iterations", "1", "--limits", folder, "--out", "run"]
-    done = bench("profile", "--batch-size", "4", *brief, cwd=tmp_path)
+    done = run_command("profile", "--batch-size", "4", *brief, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "share of limit" in done.stdout and "ceilings" not in done.stdout
     assert (tmp_path / "run" / "roofline.png").exists()
     words = "--limits is of --batch-size 4 and this run has 5"
-    refused(bench("profile", "--batch-size", "5", *brief[:-1], "other", cwd=tmp_path), words)
+    refused(run_command("profile", "--batch-size", "5", *brief[:-1], "other", cwd=tmp_path), words)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -127,25 +127,25 @@ def test_stored_limits_serve_a_later_profile_of_the_same_step(measured, tmp_path
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_leaves_nothing(tmp_path, arguments, words):
-    refused(bench("profile", *arguments, "--out", "run", cwd=tmp_path), *words)
+    refused(run_command("profile", *arguments, "--out", "run", cwd=tmp_path), *words)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interpreter_without_pytorch_is_one_sentence(tmp_path):
     arguments = ["--model", "lenet", "--limits", "--torch-python", sys.executable, "--out", "run"]
-    said = refused(bench("profile", *arguments, cwd=tmp_path), "No module named 'torch'")
+    said = refused(run_command("profile", *arguments, cwd=tmp_path), "No module named 'torch'")
     assert len(said.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_limits_that_are_damaged_are_one_sentence(tmp_path):
     (tmp_path / "limits.json").write_text(json.dumps({"schema_version": 99}))
-    refused(bench("profile", "--limits", tmp_path, cwd=tmp_path), "has schema version 99")
+    refused(run_command("profile", "--limits", tmp_path, cwd=tmp_path), "has schema version 99")
 
 
 @pytest.mark.parametrize("name, now", [("limits", "bench profile --limits"),
                                        ("scaling", "benchmarks/calculate_scaling.py")])  # fmt: skip
 def test_a_removed_command_says_what_replaced_it(tmp_path, name, now):
     for arguments in ([], ["--model", "lenet"], ["--help"]):
-        said = refused(bench(name, *arguments, cwd=tmp_path), f"`bench {name}` is now", now)
+        said = refused(run_command(name, *arguments, cwd=tmp_path), f"`bench {name}` is now", now)
         assert len(said.splitlines()) == 1

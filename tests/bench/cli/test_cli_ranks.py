@@ -6,8 +6,8 @@ import json
 import os
 
 import pytest
+from command import refused, run_command
 from records import create_rank_record, create_speed_events, save_record
-from test_cli import bench, refused
 
 QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6", "--no-speed"]
 CORES = len(os.sched_getaffinity(0))
@@ -37,26 +37,26 @@ CORES = len(os.sched_getaffinity(0))
     ],
 )  # fmt: skip
 def test_what_ranks_cannot_have_is_refused(arguments, words, tmp_path):
-    done = bench("compare", *QUICK, *arguments, "--out", tmp_path / "run")
+    done = run_command("compare", *QUICK, *arguments, "--out", tmp_path / "run")
     refused(done, words)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_one_mode_is_refused_alike(mode, tmp_path):
-    done = bench(mode, *QUICK[:-1], "--ranks", CORES + 1, "--out", tmp_path / "run")
+    done = run_command(mode, *QUICK[:-1], "--ranks", CORES + 1, "--out", tmp_path / "run")
     refused(done, f"{CORES + 1} ranks on {CORES} usable core", "--oversubscribe")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("command", [["versions", "0.8.0", "0.9.0"], ["sweep"], ["check"]])
 def test_commands_that_do_not_run_in_ranks_do_not_take_them(command):
-    refused(bench(*command, "--ranks", "2"), "--ranks")
+    refused(run_command(*command, "--ranks", "2"), "--ranks")
 
 
-def test_a_stored_run_of_ranks_is_reported_again(tmp_path):
+def test_a_stored_run_of_ranks_is_reported_again(tmp_path, no_pictures):
     run = save_record(create_rank_record(("ddp", "graph-tp")), tmp_path / "run")
-    done = bench("compare", run, run, "--out", tmp_path / "report")
+    done = run_command("compare", run, run, "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     assert "Strong scaling against eager" in done.stdout
     stored = json.loads((tmp_path / "report" / "comparison.json").read_text())
@@ -64,7 +64,7 @@ def test_a_stored_run_of_ranks_is_reported_again(tmp_path):
     assert "## Strong scaling against eager" in (tmp_path / "report" / "report.md").read_text()
 
 
-def test_a_weak_run_has_speed_alone_and_is_no_fault(tmp_path):
+def test_a_weak_run_has_speed_alone_and_is_no_fault(tmp_path, no_pictures):
     record = create_rank_record(reference=False)
     contenders = record.document.contenders
     contenders[0] = contenders[0].model_copy(update={"batch_size": 16})
@@ -75,7 +75,7 @@ def test_a_weak_run_has_speed_alone_and_is_no_fault(tmp_path):
         for event in create_speed_events(0.1, 0.125, 0.1)
     ]
     run = save_record(record, tmp_path / "run")
-    done = bench("compare", run, run, "--out", tmp_path / "report")
+    done = run_command("compare", run, run, "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     assert "Weak scaling against eager" in done.stdout and "0.80 (" in done.stdout
     assert "Parity: not judged. In weak scaling" in done.stdout

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
+from command import run_command
 
 from oneflow_bench.bench.record.events import BlockEvent, EndEvent, SetupEvent
 from oneflow_bench.bench.record.run import load_record
 
-pytestmark = pytest.mark.oneflow
+pytestmark = [pytest.mark.oneflow, pytest.mark.usefixtures("no_pictures")]
 
-COMMAND = [sys.executable, "-m", "oneflow_bench"]
 QUICK = ["--model", "lenet", "--steps-per-epoch", "6", "--epochs", "2", "--lr-step", "1"]
-
-
-def bench(*arguments, cwd=None):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=240
-    )
 
 
 def losses_of(folder, contender=None):
@@ -30,7 +22,7 @@ def losses_of(folder, contender=None):
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     folder = tmp_path_factory.mktemp("teacher") / "run"
-    done = bench("eager", *QUICK, "--out", folder)
+    done = run_command("eager", *QUICK, "--out", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -39,9 +31,9 @@ def teacher(tmp_path_factory):
 def test_a_resumed_run_ends_as_the_one_that_was_not_interrupted(mode, tmp_path):
     recipe = [*QUICK, "--model", "cnn", "--dropout", "0", "--optimizer", "adam"]  # has batch norm
     kept = ["--keep-checkpoints", "every:1"]
-    assert bench(mode, *recipe, *kept, "--out", tmp_path / "a").returncode == 0
+    assert run_command(mode, *recipe, *kept, "--out", tmp_path / "a").returncode == 0
     [first] = (tmp_path / "a" / "checkpoints" / mode).glob("epoch-001-*[0-9].safetensors")
-    done = bench(mode, "--resume", first, "--out", tmp_path / "b")
+    done = run_command(mode, "--resume", first, "--out", tmp_path / "b")
     assert done.returncode == 0, done.stderr
     assert losses_of(tmp_path / "b") == losses_of(tmp_path / "a")[6:]
     record = load_record(tmp_path / "b")
@@ -58,7 +50,7 @@ def test_only_the_same_training_is_resumed(teacher):
         (["--epochs", "2"], "has done 2 epochs"),
         (["--epochs", "3", "--load-checkpoint", teacher], "leave one out"),
     ):
-        done = bench("eager", "--resume", teacher, *change)
+        done = run_command("eager", "--resume", teacher, *change)
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
 
@@ -79,7 +71,7 @@ def test_distillation_is_compared_and_the_teacher_does_not_change(teacher, tmp_p
             }
         )
     )
-    done = bench(
+    done = run_command(
         "compare", "--config", recipe, "--teacher-checkpoint", teacher, "--steps-per-epoch", "6",
         "--no-speed", "--out", tmp_path / "run",
     )  # fmt: skip
@@ -95,7 +87,7 @@ def test_distillation_is_compared_and_the_teacher_does_not_change(teacher, tmp_p
 
 @pytest.mark.slow
 def test_a_subset_is_trained_on_and_does_not_stay(tmp_path):
-    done = bench(
+    done = run_command(
         "eager", "--model", "lenet", "--epochs", "1", "--subset-percent", "20", "--out",
         tmp_path / "run",
     )  # fmt: skip
@@ -109,7 +101,7 @@ def test_a_subset_is_trained_on_and_does_not_stay(tmp_path):
 @pytest.mark.slow
 def test_accumulation_gives_the_same_losses_in_both_modes(tmp_path):
     brief = ["--accumulation-steps", "4", "--no-speed"]
-    done = bench("compare", *QUICK, *brief, "--out", tmp_path / "run")
+    done = run_command("compare", *QUICK, *brief, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert losses_of(tmp_path / "run", "eager") == pytest.approx(
         losses_of(tmp_path / "run", "graph"), rel=1e-6
@@ -122,10 +114,10 @@ def test_a_loss_of_ones_own_is_found_in_the_current_folder(tmp_path):
         "from oneflow.nn import functional\n"
         "def loss(logits, labels): return 2 * functional.cross_entropy(logits, labels)\n"
     )
-    done = bench("graph", *QUICK, "--loss", "own:loss", "--out", "run", cwd=tmp_path)
+    done = run_command("graph", *QUICK, "--loss", "own:loss", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert losses_of(tmp_path / "run")[0] > 4
-    done = bench("graph", *QUICK, "--loss", "own:absent", "--out", "bad", cwd=tmp_path)
+    done = run_command("graph", *QUICK, "--loss", "own:absent", "--out", "bad", cwd=tmp_path)
     assert done.returncode == 2
     assert "has no function or class 'absent'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -143,7 +135,7 @@ def test_a_loss_of_ones_own_is_found_in_the_current_folder(tmp_path):
     ],
 )
 def test_bad_flags_are_one_sentence(tmp_path, arguments, words):
-    done = bench("eager", "--model", "lenet", *arguments, "--out", tmp_path / "run")
+    done = run_command("eager", "--model", "lenet", *arguments, "--out", tmp_path / "run")
     assert done.returncode == 2
     assert not (tmp_path / "run").exists()
     assert words in done.stderr

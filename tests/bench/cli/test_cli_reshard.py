@@ -9,7 +9,8 @@ import subprocess
 import time
 
 import pytest
-from test_cli import COMMAND, bench, refused
+from command import refused, run_command
+from test_cli import COMMAND
 
 from oneflow_bench.data import default_dataset_path, inspect_dataset
 
@@ -17,7 +18,7 @@ DIGITS = default_dataset_path()
 
 
 def test_reshard_says_what_it_wrote(tmp_path):
-    done = bench("data", "reshard", DIGITS, "--parts", 4, "--out", "four", cwd=tmp_path)
+    done = run_command("data", "reshard", DIGITS, "--parts", 4, "--out", "four", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "train 1438 images, 359 to 360 in each of 4 parts",
@@ -29,7 +30,7 @@ def test_reshard_says_what_it_wrote(tmp_path):
 
 def test_reshard_prints_json(tmp_path):
     out = tmp_path / "two"
-    done = bench("data", "reshard", DIGITS, "--parts", 2, "--out", out, "--json")
+    done = run_command("data", "reshard", DIGITS, "--parts", 2, "--out", out, "--json")
     described = json.loads(done.stdout)
     index = json.loads((out / "index.json").read_text())
     assert described["path"] == str(out) and described["source"] == str(DIGITS)
@@ -49,7 +50,7 @@ def test_reshard_prints_json(tmp_path):
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, arguments, words):
     (tmp_path / "file").touch()
-    refused(bench("data", "reshard", *arguments, cwd=tmp_path), *words)
+    refused(run_command("data", "reshard", *arguments, cwd=tmp_path), *words)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -61,7 +62,7 @@ def test_a_truncated_part_is_refused(tmp_path, has_index):
         (source / "index.json").unlink()
     part = source / "val" / "part-00001"
     part.write_bytes(part.read_bytes()[:-100])
-    done = bench("data", "reshard", source, "--parts", 2, "--out", tmp_path / "out")
+    done = run_command("data", "reshard", source, "--parts", 2, "--out", tmp_path / "out")
     refused(done, str(part), "record 178", "truncated")
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 from click.testing import CliRunner
-from test_cli import bench, refused
+from command import refused, run_command
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.events import SpeedBlockEvent, SpeedEndEvent, SpeedSetupEvent
@@ -20,7 +20,7 @@ QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6"]
 @pytest.mark.oneflow
 def test_the_speed_phase_measures_fresh_processes_of_three_roles(tmp_path):
     brief = ["--budget", "5", "--replicates", "1", "--block-steps", "3", "--json"]
-    done = bench("compare", *QUICK, *brief, "--out", tmp_path / "run")
+    done = run_command("compare", *QUICK, *brief, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     record = load_record(tmp_path / "run")
     scored = [b for b in record.of_kind(SpeedBlockEvent) if b.kind == "scored"]
@@ -64,5 +64,5 @@ def test_quick_sets_the_flags_that_are_not_given(monkeypatch):
     ],
 )
 def test_bad_flags_of_the_speed_phase_are_one_sentence(tmp_path, arguments, words):
-    refused(bench("compare", *arguments, "--out", "run", cwd=tmp_path), *words)
+    refused(run_command("compare", *arguments, "--out", "run", cwd=tmp_path), *words)
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import bench, refused
+from command import refused, run_command
 from tuning_machine import Machine, create_request, variable
 
 from oneflow_bench.bench.tools.tune.report import load_tuning
@@ -27,7 +27,7 @@ def test_a_search_with_oneflow_itself(tmp_path):
     """A tiny budget: what matters is that every candidate is judged against stock."""
     tried = ["--try", "OPENBLAS_CORETYPE=Nehalem"]
     only = ["--only", "allow_fuse_cast*", "--only", "OPENBLAS_CORETYPE=Nehalem"]
-    done = bench(
+    done = run_command(
         "tune", *LENET, *tried, *only, "--budget", "400", "--mode", "graph", "--json",
         "--out", tmp_path / "run",
     )  # fmt: skip
@@ -49,7 +49,7 @@ def test_a_search_with_oneflow_itself(tmp_path):
     records = list((tmp_path / "run").glob("graph-*/record.json"))
     assert len(records) == mode.phases >= 1
     assert (tmp_path / "run" / "gain.png").exists()
-    again = bench("tune", "--from", tmp_path / "run")
+    again = run_command("tune", "--from", tmp_path / "run")
     assert again.returncode == 0 and "graph, alone: against stock" in again.stdout
 
 
@@ -103,7 +103,7 @@ def list_workers(folder):
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, arguments, words):
-    refused(bench("tune", *arguments, cwd=tmp_path), *words)
+    refused(run_command("tune", *arguments, cwd=tmp_path), *words)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +118,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, arguments, words
 def test_an_option_that_oneflow_does_not_know_is_refused_before_anything_runs(
     tmp_path, option, words
 ):
-    refused(bench("tune", *LENET, "--try", option, "--out", "run", cwd=tmp_path), *words)
+    refused(run_command("tune", *LENET, "--try", option, "--out", "run", cwd=tmp_path), *words)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,13 +126,13 @@ def test_an_interpreter_without_oneflow_is_one_sentence(tmp_path):
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     python.chmod(0o755)
-    done = bench("tune", *LENET, "--python", python, "--out", tmp_path / "run")
+    done = run_command("tune", *LENET, "--python", python, "--out", tmp_path / "run")
     refused(done, "has no OneFlow", "pip install")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_settings_of_this_machine_are_listed_without_running_anything(tmp_path):
-    done = bench("tune", "--list", *LENET, "--mode", "graph", cwd=tmp_path)
+    done = run_command("tune", "--list", *LENET, "--mode", "graph", cwd=tmp_path)
     assert done.returncode == 0 and "allow_fuse_add_to_output=true" in done.stdout
     assert "eager" not in done.stdout and list(tmp_path.iterdir()) == []
 
@@ -156,9 +156,9 @@ def test_a_stored_search_is_reported_again_elsewhere_and_as_json(tmp_path):
         clock=machine.clock,
         judge=machine.judge,
     )
-    done = bench("tune", "--from", stored, "--out", tmp_path / "new")
+    done = run_command("tune", "--from", stored, "--out", tmp_path / "new")
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert names == ["gain.png", "gain.svg", "report.md"]
-    printed = json.loads(bench("tune", "--from", stored, "--json").stdout)
+    printed = json.loads(run_command("tune", "--from", stored, "--json").stdout)
     assert printed["modes"][0]["chosen"] == "A=1"

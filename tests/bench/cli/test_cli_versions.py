@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from test_cli import bench, refused
+from command import refused, run_command
 
 from oneflow_bench.bench.cli import main
 from oneflow_bench.bench.record.run import load_record
@@ -26,11 +26,11 @@ QUICK = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6", "--no-sp
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_pip_runs(arguments, words):
-    refused(bench("versions", *arguments), words)
+    refused(run_command("versions", *arguments), words)
 
 
 def test_a_folder_that_is_there_is_refused(tmp_path):
-    refused(bench("versions", "0.8.0", "0.9.0", "--out", tmp_path), "exists already")
+    refused(run_command("versions", "0.8.0", "0.9.0", "--out", tmp_path), "exists already")
 
 
 @pytest.mark.slow

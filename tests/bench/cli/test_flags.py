@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from command import run_command
 
 from oneflow_bench.bench.cli import COMMANDS, REMOVED, bench
 from oneflow_bench.bench.cli.options import HELP_ALL, HeadedCommand
@@ -80,9 +81,7 @@ def test_every_flag_of_the_first_version_is_still_taken(path):
 @pytest.mark.parametrize("command", sorted(REMOVED))
 def test_a_removed_command_says_what_replaced_it(command):
     assert command not in COMMANDS
-    done = subprocess.run(
-        [sys.executable, "-m", "oneflow_bench", command, "--help"], capture_output=True, text=True
-    )
+    done = run_command(command, "--help")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == f"error: {REMOVED[command]}\n"

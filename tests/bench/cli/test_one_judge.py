@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import pytest
+from command import run_command
 
-pytestmark = pytest.mark.oneflow
+pytestmark = [pytest.mark.oneflow, pytest.mark.usefixtures("no_pictures")]
 
 FOLDER = Path(__file__).resolve().parent.parent  # of door_models.py
 STEPS, BATCH, SIZE = 6, 4, 16
@@ -51,13 +50,7 @@ QUICK = [  # identical, equal within rounding, different
 
 def bench(command: str, workload: Workload, out: Path, *more: str) -> Any:
     """(exit status, what --json printed)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "oneflow_bench", command, *workload.flags, *more, "--out", str(out)],
-        capture_output=True,
-        text=True,
-        cwd=FOLDER,
-        timeout=240,
-    )
+    done = run_command(command, *workload.flags, *more, "--out", out, cwd=FOLDER)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout)
 

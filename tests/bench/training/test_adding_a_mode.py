@@ -14,6 +14,7 @@ from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.plan.modes import MODES, ModeSpec, find_mode_of, register_mode
 from oneflow_bench.bench.record.events import SetupEvent
 from oneflow_bench.bench.record.run import load_record
+from oneflow_bench.bench.report import pictures
 
 WIDE = ModeSpec("wide", "wide_mode:WideEager")
 
@@ -26,10 +27,19 @@ def wide(monkeypatch):
 
 
 @pytest.mark.oneflow
-def test_a_comparison_runs_a_registered_mode_to_its_verdict(wide, tmp_path, capfd):
+@pytest.mark.parametrize(
+    "speed",
+    [
+        ["--no-speed"],
+        pytest.param(["--budget", "60", "--replicates", "1"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_comparison_runs_a_registered_mode_to_its_verdict(
+    wide, tmp_path, capfd, monkeypatch, speed
+):
+    monkeypatch.setattr(pictures, "render_pictures", lambda records, folder: [])
     run = tmp_path / "run"
     size = ["--model", "lenet", "--epochs", "1", "--steps-per-epoch", "6", "--batch-size", "8"]
-    speed = ["--budget", "12", "--replicates", "1"]
     with pytest.raises(SystemExit) as ended:
         main(["compare", "--contender", "wide", *size, *speed, "--out", str(run), "--json"])
     assert ended.value.code in (0, 1, 3), capfd.readouterr().err
@@ -41,7 +51,8 @@ def test_a_comparison_runs_a_registered_mode_to_its_verdict(wide, tmp_path, capf
     comparison = json.loads((run / "comparison.json").read_text())
     assert comparison["same_batches"] is True
     assert 0 < comparison["loss"]["max_abs"] < 1e-4  # of the rounding of float32
-    assert comparison["speed"]["judgement"]["replicates"] == 1
+    if speed != ["--no-speed"]:
+        assert comparison["speed"]["judgement"]["replicates"] == 1
 
 
 @pytest.mark.parametrize("given", [{"mode": "eagre"}, {"mode": "graph", "strategy": "tx"}])
