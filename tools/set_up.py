@@ -84,7 +84,7 @@ def install(command: List[str], progress: Progress, log: List[str]) -> bool:
                 large = size is not None and (size[2] == "GB" or float(size[1]) > 100)
                 count = f"[{len(seen)} of at most {len(known)}]"
                 progress.show(f"{count} {found[1]} {found[2]}{told}", large and size[2] != "kB")
-            elif line.startswith("Installing collected packages"):
+            elif seen and line.startswith("Installing collected packages"):
                 progress.show(f"unpacking {len(seen)} packages; OneFlow alone takes a minute", True)
     return process.returncode == 0
 
