@@ -50,7 +50,7 @@ def runner(tmp_path):
 
 def test_the_inputs_reach_the_check_each_as_one_word(runner):
     runner.pretend("bench", f"echo '# report' > {runner.folder}/check.md; exit 3")
-    assert runner("Check", MODELS="vgg*,my net", STEP="", BASELINE="base lines") == 3
+    assert runner("Check", MODELS="vgg*,my net", ARGUMENTS="", BASELINE="base lines") == 3
     words = (runner.folder / "bench.words").read_text().splitlines()
     assert words[:5] == ["check", "--models", "vgg*,my net", "--baseline", "base lines"]
     assert set(word for word in words if word.startswith("--")) <= {
@@ -60,11 +60,11 @@ def test_the_inputs_reach_the_check_each_as_one_word(runner):
     assert (runner.folder / "summary").read_text() == "# report\n"
 
 
-def test_a_step_of_the_users_is_the_first_word(runner):
+def test_the_arguments_are_words_and_no_report_is_said(runner):
     runner.pretend("bench", "exit 2")
-    assert runner("Check", MODELS="", STEP="my_file:step", BASELINE="") == 2
+    assert runner("Check", MODELS="", ARGUMENTS="--model my_*:small --steps 2", BASELINE="") == 2
     words = (runner.folder / "bench.words").read_text().splitlines()
-    assert words[:3] == ["check", "my_file:step", "--out"]
+    assert words[:6] == ["check", "--model", "my_*:small", "--steps", "2", "--out"]
     assert "ended with 2 before it had a report" in (runner.folder / "summary").read_text()
 
 
