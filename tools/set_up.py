@@ -19,7 +19,7 @@ from typing import List, Optional
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
-NEEDED = 6e9  # bytes: the environment, and the wheels while they are unpacked
+NEEDED = 8e9  # bytes: the environment, and the wheels while they are unpacked
 NAMED = re.compile(r"^\s*(?:Collecting|Downloading|Using cached) ([\w.-]+?)(?:==|-)(\d[\w.+]*)")
 SIZE = re.compile(r"\((\d[\d.]*) ([kMG]B)\)")
 QUIET_S = 30.0  # between two lines without a terminal
@@ -84,7 +84,7 @@ def install(command: List[str], progress: Progress, log: List[str]) -> bool:
                 large = size is not None and (size[2] == "GB" or float(size[1]) > 100)
                 count = f"[{len(seen)} of at most {len(known)}]"
                 progress.show(f"{count} {found[1]} {found[2]}{told}", large and size[2] != "kB")
-            elif line.startswith("Installing collected packages"):
+            elif seen and line.startswith("Installing collected packages"):
                 progress.show(f"unpacking {len(seen)} packages; OneFlow alone takes a minute", True)
     return process.returncode == 0
 
@@ -146,11 +146,14 @@ def main() -> int:
     place, uv = Path(*sys.argv[1:2] or [".venv"]), shutil.which("uv")
     free = shutil.disk_usage(place.resolve().parent).free
     print(
-        f"setting up {place} with {sys.executable} and {'uv' if uv else 'pip'}: about 2 GB, once",
+        f"setting up {place} with {sys.executable} and {'uv' if uv else 'pip'}: 5 GB on disk, once",
         file=sys.stderr,
     )
     if free < NEEDED:
-        print(f"note: {free / 1e9:.1f} GB are free; 6 GB may be needed", file=sys.stderr)
+        print(
+            f"note: {free / 1e9:.1f} GB are free; {NEEDED / 1e9:.0f} GB may be needed",
+            file=sys.stderr,
+        )
     return set_up(place, uv)
 
 

@@ -2,7 +2,7 @@
 
     pip install build twine && python tools/try_wheel.py
 
-It takes some minutes and 2 GB, because the wheel brings OneFlow. The first command that fails ends
+It takes some minutes and 5 GB, because the wheel brings OneFlow. The first command that fails ends
 it with the exit status of that command.
 """
 

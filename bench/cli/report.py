@@ -6,16 +6,21 @@ import json
 import webbrowser
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import click
 
-from ..errors import EXIT_BAD_INPUT, EXIT_DONE
+from ..errors import EXIT_BAD_INPUT, EXIT_DONE, BenchError
 from .value_types import RunFolder
+
+if TYPE_CHECKING:
+    from ..report.page.dashboard import Row
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=RunFolder())
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="RUN...", type=RunFolder("record", "sweep")
+)
 @click.option(
     "--out",
     default=None,
@@ -28,28 +33,30 @@ def report(runs: Tuple[str, ...], out: Optional[str], opened: bool, as_json: boo
     """Make the page of a stored RUN again, or a dashboard of several; needs no OneFlow.
 
     The page is one file that works offline. A dashboard has a row for each comparison, and the
-    geometric mean of the speedups. A run that cannot be read is a row too, and the exit status is
-    then 2.
+    geometric mean of the speedups. A sweep has a row for each cell. A run that cannot be read is a
+    row too, and the exit status is then 2.
 
     \b
     bench report latest --open
     bench report results/RUN
     bench report results/RUN1 results/RUN2 --out zoo.html
+    bench report results/SWEEP
     """
     from ..record.run import save_text
     from ..report.page import PAGE_NAME
 
     folders = [Path(run) for run in runs]
-    several = len(folders) > 1
-    home = folders[0].resolve().parent if several else folders[0]
+    several = len(folders) > 1 or _is_sweep(folders[0])
+    home = folders[0] if len(folders) == 1 else folders[0].resolve().parent
     path = Path(out) if out else home / PAGE_NAME
     unreadable = 0
     if several:
-        from ..report.page.dashboard import load_rows, render_dashboard
+        from ..report.page.dashboard import render_dashboard
 
-        rows = load_rows(folders, path.parent)
+        rows = [row for folder in folders for row in _list_rows(folder, path.parent)]
         unreadable = sum(row.status == "unreadable" for row in rows)
-        page = render_dashboard(rows)
+        title = f"Sweep {folders[0].resolve().name}" if len(folders) == 1 else None
+        page = render_dashboard(rows, title)
     else:
         page = _render_run(folders[0])
     save_text(path, page, "give --out a file in another folder")
@@ -57,6 +64,27 @@ def report(runs: Tuple[str, ...], out: Optional[str], opened: bool, as_json: boo
     if opened and not webbrowser.open(path.resolve().as_uri()):
         click.echo(f"no browser was found; open {path} in one", err=True)
     return EXIT_BAD_INPUT if unreadable else EXIT_DONE
+
+
+def _is_sweep(folder: Path) -> bool:
+    """Whether it holds a sweep, and no run."""
+    from ..tools.sweep.document import SWEEP_NAME
+
+    return (folder / SWEEP_NAME).exists()
+
+
+def _list_rows(folder: Path, home: Path) -> List[Row]:
+    """The rows of a run or a sweep; one that cannot be read is a row with the reason."""
+    from ..report.page.dashboard import load_rows, name_unreadable
+    from ..tools.sweep.dashboard import list_rows
+    from ..tools.sweep.document import load_sweep
+
+    if not _is_sweep(folder):
+        return load_rows([folder], home)
+    try:
+        return list_rows(load_sweep(folder), folder, home)
+    except BenchError as error:
+        return [name_unreadable(folder, error)]
 
 
 def _render_run(folder: Path) -> str:

@@ -28,14 +28,14 @@ LATEST = "latest"  # the run that was begun last
 class RunFolder(click.ParamType):
     """A run folder: its path, the beginning of its name in `results`, or `latest`.
 
-    `kind` is that of the document in such a folder: record, check or sweep. A word that names no
+    `kinds` are those of the documents in such folders: record, check, sweep. A word that names no
     run is kept as it is, and its reader says what is not there.
     """
 
     name = "run"
 
-    def __init__(self, kind: str = "record") -> None:
-        self.kind = kind
+    def __init__(self, *kinds: str) -> None:
+        self.kinds = kinds or ("record",)
 
     def convert(
         self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
@@ -46,7 +46,8 @@ class RunFolder(click.ParamType):
         runs = self._find_runs()
         if text == LATEST:
             if not runs:
-                noun, maker = ("run", "compare") if self.kind == "record" else [self.kind] * 2
+                kind = self.kinds[0]
+                noun, maker = ("run", "compare") if kind == "record" else (kind, kind)
                 self.fail(f"{RESULTS} holds no {noun} yet; `bench {maker}` makes one", param, ctx)
             return str(max(runs.values(), key=_read_creation).parent)
         found = [name for name in runs if name.startswith(text)]
@@ -61,9 +62,8 @@ class RunFolder(click.ParamType):
 
     def _find_runs(self) -> Dict[str, Path]:
         """The documents in `results` by the names of their folders."""
-        return {
-            path.parent.name: path for path in sorted(Path(RESULTS).glob(f"*/{self.kind}.json"))
-        }
+        found = [path for kind in self.kinds for path in Path(RESULTS).glob(f"*/{kind}.json")]
+        return {path.parent.name: path for path in sorted(found)}
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

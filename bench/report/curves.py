@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Dict, List, Tuple
+from typing import Any, ClassVar, Dict, List, Tuple
 
 import numpy as np
 
@@ -32,6 +32,8 @@ _STYLES: List[Tuple[str, float, Any, str, int]] = [
 class Series:
     """One contender of one record, with the name it is drawn under."""
 
+    SLOW: ClassVar[float] = 1.2  # times the median step time of the contender
+
     label: str
     record: RunRecord
     name: str
@@ -39,6 +41,17 @@ class Series:
     @cached_property
     def blocks(self) -> List[BlockEvent]:
         return self.record.of_kind(BlockEvent, self.name)
+
+    @cached_property
+    def steady_blocks(self) -> List[BlockEvent]:
+        return [block for block in self.blocks if block.kind == "steady"]
+
+    @cached_property
+    def slow_blocks(self) -> List[BlockEvent]:
+        """The steady blocks whose step took over SLOW times the median of them all."""
+        times = [block.duration_s / block.steps for block in self.steady_blocks]
+        limit = self.SLOW * float(np.median(times)) if times else 0.0
+        return [block for block, time in zip(self.steady_blocks, times) if time > limit]
 
     @cached_property
     def steps(self) -> np.ndarray:

@@ -161,10 +161,13 @@ def draw_epochs(
 
 
 def draw_step_times(axes: Any, series: List[Series]) -> None:
-    """The step time of each block over the time of the run; at the right the distributions."""
+    """The step time of each block over the time of the run; at the right the distributions.
+
+    Slow blocks are marked: other load is the usual cause.
+    """
     axes.set(xlabel="time since the start (s)", ylabel="step time (ms)")
     axes.set_title("Train step time (one mark per block of steps)")
-    blocks = [[block for block in one.blocks if block.kind == "steady"] for one in series]
+    blocks = [one.steady_blocks for one in series]
     times = [np.array([b.duration_s / b.steps * 1e3 for b in each]) for each in blocks]
     shown = [index for index, each in enumerate(times) if len(each)]
     if not shown:
@@ -174,6 +177,11 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
         style = {**choose_style(index, True), "linestyle": "none", "markersize": 5}
         starts = np.array([block.started_s for block in blocks[index]])
         _plot(axes, *thin_marks(starts, times[index], log=False), series[index].label, style)
+    slow = [block for one in series for block in one.slow_blocks]
+    at = np.array([block.started_s for block in slow])
+    heights = np.array([block.duration_s / block.steps * 1e3 for block in slow])
+    ring = {**choose_style(len(series), True), "linestyle": "none", "fillstyle": "none"}
+    _plot(axes, *thin_marks(at, heights, log=False), f"over {Series.SLOW:g} of the median", ring)
     end = max(block.started_s for each in blocks for block in each)
     width = max(end, 1.0) * 0.05
     positions = [end + width * (2 + 2 * rank) for rank, _ in enumerate(shown)]

@@ -18,6 +18,8 @@ from ..format import MISSING, format_median_ms, format_short_interval
 from . import PAGE_NAME
 from .render import PARITY_ANSWERS, render_template
 
+COMPLETE = "complete"  # the status of a row that may count
+
 
 class Row(BaseModel):
     """A comparison, or a run that has none: of one mode, failed or unreadable."""
@@ -40,7 +42,7 @@ class Row(BaseModel):
     def counts(self) -> bool:
         """A speedup counts where the modes agree and the run is whole."""
         agree = PARITY_ANSWERS.get(self.parity, ("",))[0] == "good"
-        return agree and self.ratio is not None and self.status == "complete"
+        return agree and self.ratio is not None and self.status == COMPLETE
 
 
 def load_rows(folders: Sequence[Path], home: Path) -> List[Row]:
@@ -50,8 +52,13 @@ def load_rows(folders: Sequence[Path], home: Path) -> List[Row]:
         try:
             rows += _list_rows(load_run(folder), folder, home)
         except (InputError, RecordError) as error:
-            rows.append(Row(run=folder.name, status="unreadable", error=str(error)))
+            rows.append(name_unreadable(folder, error))
     return rows
+
+
+def name_unreadable(folder: Path, error: Exception) -> Row:
+    """A folder that cannot be read, with the reason."""
+    return Row(run=folder.name, status="unreadable", error=str(error))
 
 
 def _list_rows(record: RunRecord, folder: Path, home: Path) -> List[Row]:
@@ -102,11 +109,11 @@ def summarize_rows(rows: Sequence[Row]) -> List[str]:
     return lines
 
 
-def render_dashboard(rows: Sequence[Row]) -> str:
+def render_dashboard(rows: Sequence[Row], title: Optional[str] = None) -> str:
     """The page. A script sorts and filters the table; without one it is in the order given."""
     return render_template(
         "dashboard.html",
-        title=f"{len({row.run for row in rows})} runs",
+        title=title or f"{len({row.run for row in rows})} runs",
         summary=summarize_rows(rows),
         rows=rows,
         kinds={verdict: kind for verdict, (kind, _) in PARITY_ANSWERS.items()},

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from records import create_events, create_record, save_record
+from sweep_cells import create_mixed_sweep
 
 from oneflow_bench.bench import cli
 from oneflow_bench.bench.cli.value_types import RunFolder
 from oneflow_bench.bench.report import pictures
+from oneflow_bench.bench.tools.sweep.document import save_sweep
 
 
 @pytest.fixture
@@ -87,6 +89,21 @@ def test_one_run_gets_its_page_and_several_a_dashboard(results, capsys, monkeypa
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == str(page) and json.loads(printed[1]).endswith("results/report.html")
     assert 'href="compare-b/report.html"' in (results / "report.html").read_text()
+
+
+def test_a_sweep_gets_a_page_with_a_row_for_each_cell(results, capsys):
+    folder = results / "sweep-z"
+    folder.mkdir()
+    save_sweep(folder, create_mixed_sweep())
+    assert cli._run(["report", "sweep"]) == 0
+    assert capsys.readouterr().out == "results/sweep-z/report.html\n"
+    page = (folder / "report.html").read_text()
+    assert "Sweep sweep-z" in page and page.count('<th scope="row">') == 8
+    assert cli._run(["report", "sweep-z", "compare-a", "--out", "zoo.html"]) == 0
+    assert Path("zoo.html").read_text().count('<th scope="row">') == 9
+    (folder / "sweep.json").write_text("{")
+    assert cli._run(["report", "sweep-z"]) == 2
+    assert "unreadable" in (folder / "report.html").read_text()
 
 
 def test_a_damaged_run_is_a_row_and_an_exit_status(results, capsys):

@@ -5,7 +5,7 @@ from matplotlib.text import Text
 from PIL import Image
 from records import create_events, create_record
 
-from oneflow_bench.bench.record.events import StepParametersEvent
+from oneflow_bench.bench.record.events import BlockEvent, StepParametersEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report import pictures
 from oneflow_bench.bench.report.curves import choose_style, list_series
@@ -158,3 +158,18 @@ def test_the_ticks_of_a_log_scale_are_mathematics_and_names_are_not(tmp_path):
     assert texts["a $b$ name"] is False
     ticks = [shown for text, shown in texts.items() if "mathdefault" in text]
     assert ticks and all(ticks)
+
+
+def test_blocks_that_other_load_slowed_down_are_marked():
+    quick, slowed = create_events("eager", 0.1), create_events("graph", 0.1)
+    for record, count in ((create_record(quick), 0), (create_record(quick, slowed), 2)):
+        late = [e for e in record.of_kind(BlockEvent, "graph") if e.kind == "steady"][3:5]
+        slower = [e.model_copy(update={"duration_s": 1.3 * e.duration_s}) for e in late]
+        record.events = [
+            slower[late.index(event)] if event in late else event for event in record.events
+        ]
+        figure, axes = plt.subplots()
+        pictures.draw_step_times(axes, list_series([record]))
+        marked = [line for line in axes.get_lines() if "of the median" in str(line.get_label())]
+        assert [len(line.get_xdata()) for line in marked] == [count] * bool(count)
+        plt.close(figure)

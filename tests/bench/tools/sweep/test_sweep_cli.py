@@ -58,7 +58,7 @@ def test_a_sweep_leaves_its_document_report_and_table(cells, tmp_path, capsys):
     assert bench(*BASE, "--out", "s") == 0
     assert sorted(cells.ran) == [f"lenet batch_size={size}" for size in (1, 2, 4)]
     names = {path.name for path in (tmp_path / "s").iterdir()}
-    assert names == {"sweep.json", "report.md", "cells.csv"}
+    assert names == {"sweep.json", "report.md", "report.html", "cells.csv"}
     document = load_sweep(tmp_path / "s")
     assert document.status == "complete"
     assert document.axes == {"model": ["lenet"], "batch_size": [1, 2, 4]}
@@ -214,7 +214,8 @@ def test_a_real_sweep_survives_a_crash_and_is_reported_where_oneflow_is_not(tmp_
     done = subprocess.run([*command, *flags], **run)
     assert done.returncode == 4, done.stderr
     assert {path.name for path in (tmp_path / "s").iterdir()} == {
-        "sweep.json", "cells", "report.md", "cells.csv", "speedups.png", "speedups.svg",
+        "sweep.json", "cells", "report.md", "report.html", "cells.csv", "speedups.png",
+        "speedups.svg",
         "step_time.png", "step_time.svg", "peak_memory.png", "peak_memory.svg",
     }  # fmt: skip
     document = load_sweep(tmp_path / "s")
