@@ -80,24 +80,22 @@ MACHINES: Dict[str, Dict[str, float]] = {
 EFFECTS = (0.0, 0.03)
 
 
-def load_cells(stores: Sequence[Path]) -> List[Tuple[str, List[Dict[str, Any]]]]:
-    """(kind, comparisons) of each kind and condition of each store."""
-    cells = []
-    for store in stores:
-        rows = load_rows(store)
-        if not rows:
-            raise InputError(
-                f"no comparison is stored in {store}; give the comparisons.jsonl of a study by "
-                "verdict_quality.py"
-            )
-        cells += [(kind, mine) for (kind, _), mine in group_cells(rows).items()]
-    return cells
+def load_cells(store: Path) -> Dict[Tuple[str, str], List[Dict[str, Any]]]:
+    """(kind, condition) -> its comparisons. Raises InputError where none is stored."""
+    rows = load_rows(store)
+    if not rows:
+        raise InputError(
+            f"no comparison is stored in {store}; give the comparisons.jsonl of a study by "
+            "verdict_quality.py"
+        )
+    return group_cells(rows)
 
 
 def print_stored(stores: Sequence[Path]) -> None:
     """Verdicts on stored comparisons; the truth of each cell is what its processes measured."""
     counts: Dict[str, Dict[str, int]] = {name: Counter() for name in RULES}
-    for kind, mine in load_cells(stores):
+    cells = [cell for store in stores for cell in load_cells(store).items()]
+    for (kind, _), mine in cells:
         true_ratio = math.exp(-measure_truth(mine)[0])
         side, wanted = ("same", CALLED) if kind in SAME else ("planted", (SLOWER,))
         for row in mine:

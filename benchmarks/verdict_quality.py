@@ -1,8 +1,17 @@
-"""How often is the speed verdict wrong? Real comparisons of a mode with itself, and planted work.
+r"""How often is the speed verdict wrong? Real comparisons of a mode with itself, and planted work.
 
     python benchmarks/verdict_quality.py                    # all of the plan, for hours, in pieces
     python benchmarks/verdict_quality.py --condition hog --kind aa --count 10
     python benchmarks/verdict_quality.py --report           # table and picture of what there is
+
+The same question within a minute, which nothing but the interval ends, in pieces of ten:
+
+    python benchmarks/verdict_quality.py --kind aa --kind aa-graph --budget 60 --count 38 \
+        --at-most 10 --out results/verdict-quality-minute
+    python benchmarks/verdict_quality.py --kind aa --kind aa-graph --budget 60 --count 38 \
+        --at-most 10 --out results/verdict-quality-minute-alexnet --model alexnet_cifar
+
+That is 38 comparisons of each of two modes, two conditions and two models, five hours together.
 
 Kinds: `aa`, the same program on both sides; `aa-graph`, the same in graph mode; and 3, 5 or 10
 percent of planted extra work (real matrix products, `planted_worker.py`). Conditions: `quiet`, and
@@ -145,7 +154,7 @@ def measure(options: Any, store: Path) -> None:
     workload = create_plan({**flags, "lr": 0.001}).workload
     environments = RuntimeResolver()
     done = load_rows(store)
-    cells = plan_cells(options, done)
+    cells = plan_cells(options, done)[: options.at_most]
     products = {kind: 0 for kind in COUNTS if kind not in PLANTED}
     if any(kind in PLANTED for _, kind, _ in cells):
         launch = create_planted_launcher(options.out / "work", environments)
@@ -190,6 +199,7 @@ def main() -> int:
     parser.add_argument("--condition", choices=CONDITIONS, action="append")
     parser.add_argument("--kind", choices=list(COUNTS), action="append")
     parser.add_argument("--count", type=int, help="comparisons of each cell; default: the plan's")
+    parser.add_argument("--at-most", type=int, metavar="N", help="end after so many comparisons")
     parser.add_argument("--budget", type=float, help="seconds of each comparison; 20 for A/A, 120")
     parser.add_argument("--failures", type=int, default=3, help="failed comparisons to live with")
     parser.add_argument("--report", action="store_true", help="only print what is stored")

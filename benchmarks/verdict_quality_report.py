@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from other_rules import RULES, SLOWER
 from study import load_rows
+from variance_components import collect_sample, predict_oracle_s, split_variance
 from verdict_quality_cells import (
     KINDS,
     OURS,
@@ -19,11 +20,14 @@ from verdict_quality_cells import (
     Cell,
     Rate,
     form_rate,
+    group_cells,
     judge_ours,
     summarize_cells,
 )
 
 from oneflow_bench.bench.record.run import write_atomically
+from oneflow_bench.bench.verdict.estimate import PROCESS_ESTIMATES
+from oneflow_bench.bench.verdict.judge import INCONCLUSIVE
 
 # what was aimed at: kind -> share found, at least
 POWER = {"3": 0.8, "5": 0.9, "10": 0.99}
@@ -141,6 +145,38 @@ def render_course(comparisons: Sequence[Dict[str, Any]], parts: int = 4) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_bound(comparisons: Sequence[Dict[str, Any]]) -> str:
+    """The time of the suite over that of an oracle with known variances, in Markdown."""
+    lines = [
+        "| | between processes, % | within one, % | an oracle would need, s "
+        "| 9 of 10 have their verdict after, s | ratio |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for (kind, condition), rows in group_cells(comparisons).items():
+        sample = collect_sample(rows)
+        rounds = sample.usual_rounds
+        waves = sample.keep(rounds).cut(rounds)
+        parts = min((split_variance(waves, e) for e in PROCESS_ESTIMATES.values()), key=sum)
+        oracle_s = predict_oracle_s(sample, 0.0 if kind in SAME else int(kind) / 100)
+        verdicts = [judge_ours(row).verdict for row in rows]
+        needed_s = sorted(
+            math.inf if verdict == INCONCLUSIVE else row["verdict_s"]
+            for verdict, row in zip(verdicts, rows)
+        )[math.ceil(0.9 * len(rows)) - 1]
+        # those without a verdict had so many seconds at least
+        at_least_s = needed_s if needed_s < math.inf else max(row["verdict_s"] for row in rows)
+        more = "" if needed_s < math.inf else "more than "
+        row = [
+            f"{KINDS[kind]}, {condition}",
+            *(f"{100 * math.sqrt(part):.2f}" for part in parts),
+            f"{oracle_s:.0f}",
+            f"{more}{at_least_s:.0f}",
+            f"{more}{at_least_s / oracle_s:.1f}",
+        ]
+        lines.append(_row(row))
+    return "\n".join(lines) + "\n"
+
+
 def describe_calibration(stored: Path, effects: Sequence[str]) -> str:
     """A sentence on how much longer a step is than the planted work's own time; may be empty."""
     if not stored.exists():
@@ -218,7 +254,8 @@ def write_report(store: Path, out: Path) -> str:
     calibration = describe_calibration(out / "calibration.json", PLANTED)
     course = render_course(comparisons)
     rules, totals = render_rules(cells), render_totals(cells, comparisons)
-    parts = [rules, totals, render_cells(cells), course, calibration]
+    bound = render_bound(comparisons)
+    parts = [rules, totals, render_cells(cells), course, bound, calibration]
     table = "\n".join(part for part in parts if part)
     write_atomically(out / "table.md", table)
     summary = {"cells": [cell.model_dump() for cell in cells], "setting": describe(comparisons)}
