@@ -6,7 +6,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import click
 
@@ -18,8 +18,9 @@ from ..parity.baseline import find_baseline, list_baselines
 from ..parity.gate import Judged, judge_checks
 from ..parity.result import CheckDocument, ModelCheck, Speedup, load_check
 from ..plan.check_plan import CHECK_DEFAULTS, CHECK_IMAGE_SIZE, choose_models, create_check_plans
+from ..plan.fields import SETTINGS
 from ..plan.plan import Plan
-from ..record.run import create_run_folder, save_text
+from ..record.run import create_run_folder, create_run_id, save_text
 from ..report.blocks import Text, format_markdown
 from ..report.check import conclude, report_check
 from ..report.ci import create_result, format_annotations, format_junit
@@ -32,6 +33,7 @@ from .options import (
     HeadedCommand,
     decorated,
     field_options,
+    find_given,
     find_given_flag,
     step_argument,
     take_step,
@@ -45,6 +47,7 @@ RunCheck = Callable[[], Tuple[CheckDocument, Optional[Path]]]
 
 SPEED_FOLDER = "speed"  # in the model's folder: a record as bench compare writes it
 _OUTPUT = ("from_run", "baseline", "junit", "markdown", "annotations", "as_json", "detail")
+_OF_PARITY = ("from_run", "baseline", "junit", "markdown", "annotations", "speed", "budget_s")
 _STEERING = ("models", "out", "timeout_s", "speed", "budget_s")
 
 _SHOWN = {
@@ -88,6 +91,9 @@ def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="PATH",
     help="Compare with stored baselines: a folder, or one model's file.",
 )
+@click.option(
+    "--health", is_flag=True, help="Judge whether the models can be trained, in place of parity."
+)
 @check_options
 @detail_options
 def check(**flags: Any) -> int:
@@ -106,8 +112,11 @@ def check(**flags: Any) -> int:
     bench check my_file:gpt
     bench check --models 'vgg*,lenet' --baseline results/baselines
     bench check --from results/RUN --junit check.xml --markdown check.md
+    bench check --health --model resnet18
     """  # fmt: skip
     take_step(flags)
+    if flags.pop("health"):
+        return _check_health(flags)
     for name in ("junit", "markdown"):  # refused before minutes are spent
         path = Path("none" if flags[name] is None else flags[name])
         if path.is_dir() or not path.parent.is_dir():
@@ -119,6 +128,33 @@ def check(**flags: Any) -> int:
     baselines = [find_baseline(place, workload) for workload in workloads] if place else []
     document, folder = run()
     return _report(document, judge_checks(document, baselines), flags, folder)
+
+
+def _check_health(flags: Dict[str, Any]) -> int:
+    """Examine the models that the flags name, and report; the exit status."""
+    from ..tools.health import run as health
+    from ..tools.health.report import report_health
+
+    flag = find_given(_OF_PARITY)
+    if flag:
+        raise InputError(f"{flag} is about parity and --health judges none; leave one out")
+    plans = _plan_checks(flags, list, health.HEALTH_DEFAULTS)
+    subject = (
+        plans[0].workload.model.replace(":", "-") if len(plans) == 1 else f"{len(plans)}-models"
+    )
+    folder = Path(flags["out"] or Path("results") / create_run_id("health", subject))
+    create_run_folder(folder)
+    timeout_s = flags["timeout_s"] or SETTINGS["timeout_s"].default
+    with ProgressBar("") as bar:
+        document = health.examine_models(plans, folder, timeout_s, bar)
+    blocks = report_health(document)
+    save_text(folder / "report.md", format_markdown(blocks), "give a folder you may write to")
+    if flags["as_json"]:
+        click.echo(document.model_dump_json(indent=1))
+    else:
+        print_detail(flags["detail"], lambda: blocks, lambda: blocks, lambda: blocks[:2])
+        print_place("health and report", folder)
+    return document.exit_status
 
 
 def prepare_check(
@@ -139,8 +175,15 @@ def prepare_check(
     return [found.workload for found in document.checks], lambda: (document, None)
 
 
-def _plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]) -> List[Plan]:
-    """A plan for each model that the flags name; refuses whatever cannot be run."""
+def _plan_checks(
+    flags: Dict[str, Any],
+    list_stored: Callable[[], Sequence[str]],
+    defaults: Mapping[str, Any] = {},
+) -> List[Plan]:
+    """A plan for each model that the flags name; refuses whatever cannot be run.
+
+    `defaults` are other ones than a check's.
+    """
     if flags["budget_s"] is not None and not flags["speed"]:
         raise InputError("--budget limits the measuring of --speed; give both or neither")
     ours = (*_OUTPUT, *_STEERING)
@@ -148,7 +191,8 @@ def _plan_checks(flags: Dict[str, Any], list_stored: Callable[[], Sequence[str]]
     names = choose_models(workload, flags["models"], list_stored)
     quiet = flags.get("detail") == VERDICTS
     with ProgressBar("images", quiet) as bar:
-        return create_check_plans(names, workload, partial(bar, "checking the data"))
+        defaults = {**CHECK_DEFAULTS, **defaults}
+        return create_check_plans(names, workload, partial(bar, "checking the data"), defaults)
 
 
 def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocument, Path]:

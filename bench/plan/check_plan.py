@@ -9,7 +9,7 @@ modes round a rate of a tenth differently, and bitwise equality would be lost.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ...models import UnknownModelError, get_model_spec, list_models
 from ..config import STEP_DATA, SYNTHETIC_DATA, Workload
@@ -32,17 +32,19 @@ CHECK_NUM_CLASSES = 10  # of synthetic data; a dataset has its own
 CHECK_IMAGE_SIZE = {"imagenet": 64, "cifar": 32}  # pixels, by stem
 
 
-def create_check_flags(model: str, flags: Dict[str, Any]) -> Dict[str, Any]:
+def create_check_flags(
+    model: str, flags: Dict[str, Any], defaults: Mapping[str, Any] = CHECK_DEFAULTS
+) -> Dict[str, Any]:
     """The flags of a check of `model`, for `create_plan`; None in `flags` means "not given".
 
-    Flags win over the recipe file (`config`), and that over the defaults here. The image size is
-    never below the smallest that the model takes. Raises InputError for an unknown model or a
-    recipe that cannot be read.
+    Flags win over the recipe file (`config`), and that over `defaults`. The image size is never
+    below the smallest that the model takes. Raises InputError for an unknown model or a recipe that
+    cannot be read.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     recipe = load_recipe(Path(given["config"]), {*given, "model"}) if "config" in given else {}
     said = {**recipe, **given}
-    defaults = dict(CHECK_DEFAULTS)
+    defaults = dict(defaults)
     if said.get("data") == STEP_DATA:
         defaults = {name: defaults[name] for name in ("epochs", "steps_per_epoch")}
     elif said.get("data", SYNTHETIC_DATA) == SYNTHETIC_DATA:
@@ -94,9 +96,10 @@ def create_check_plans(
     names: Sequence[str],
     flags: Dict[str, Any],
     on_progress: Optional[Callable[[int, int], None]] = None,
+    defaults: Mapping[str, Any] = CHECK_DEFAULTS,
 ) -> List[Plan]:
     """A plan for each model. All are made before any is run, so that bad input stops all.
 
     Raises InputError for a workload that cannot be run.
     """
-    return [create_plan(create_check_flags(name, flags), on_progress) for name in names]
+    return [create_plan(create_check_flags(name, flags, defaults), on_progress) for name in names]

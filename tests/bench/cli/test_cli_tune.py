@@ -138,7 +138,7 @@ def test_the_settings_of_this_machine_are_listed_without_running_anything(tmp_pa
 
 
 def test_no_loader_is_put_into_the_graph_of_a_step(tmp_path):
-    done = bench("tune", "my_file:gpt", "--list", cwd=tmp_path)
+    done = run_command("tune", "my_file:gpt", "--list", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "OMP_NUM_THREADS" in done.stdout and "--feed graph" not in done.stdout
 
