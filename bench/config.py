@@ -29,6 +29,7 @@ LOSS_ARGUMENTS: Dict[str, Dict[str, Optional[float]]] = {
 }
 LOSS_FIELDS = sorted({name for arguments in LOSS_ARGUMENTS.values() for name in arguments})
 TEACHER_LOSSES = ("distillation", "self_distillation")
+MULTI_LABEL_LOSS = "binary_cross_entropy"
 # of the suite's own image job; a `TrainingStep` has its own batches, module and loss
 IMAGE_FIELDS = frozenset((
     *LOSS_FIELDS, "augmentation", "batch_size", "drop_head", "dropout", "feed", "image_size",
@@ -115,7 +116,11 @@ class Workload(_Frozen):
         1, "Equal parts of a batch for one update. The loss is their mean.", ge=1
     )
 
-    loss: str = _loss("cross_entropy", f"{', '.join(LOSS_ARGUMENTS)}, or package.module:function.")
+    loss: str = _loss(
+        "cross_entropy",
+        f"{', '.join(LOSS_ARGUMENTS)}, or package.module:function.",
+        shown=f"{{}}, or {MULTI_LABEL_LOSS} for several labels a picture",
+    )
     label_smoothing: Optional[float] = _loss(
         None, "Share of the target that goes to the other classes.", ge=0, lt=1
     )

@@ -11,10 +11,13 @@ the last line.
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import json
+import pickle
 import random
 import signal
+import struct
 import tempfile
 import time
 from pathlib import Path
@@ -30,6 +33,13 @@ from oneflow_bench.bench.record.checkpoint import read_state
 from oneflow_bench.data import DataError, InputScale, load_dataset, load_labels, read_picture
 from oneflow_bench.data.ofrecord_file import Record, frame_message, serialize_record
 from oneflow_bench.data.pictures import READ_FORMATS, encode_jpeg
+from oneflow_bench.data.sources import Choices
+from oneflow_bench.data.sources.arrays import read_arrays
+from oneflow_bench.data.sources.cifar import read_binary, read_pickled
+from oneflow_bench.data.sources.idx import read_idx
+from oneflow_bench.data.sources.labels import name_classes
+from oneflow_bench.data.sources.npz import load_npy
+from oneflow_bench.data.sources.tables import read_faces, read_table
 from oneflow_bench.data.validate import scan_part
 
 LIMIT_S = 10.0
@@ -61,6 +71,7 @@ def list_formats(folder: Path) -> List[Format]:
     packed = io.BytesIO()
     np.savez(packed, **weights)
     index = (Path(__file__).parents[1] / "data/digits/index.json").read_bytes()
+    (folder / "0.jpg").write_bytes(jpeg)
     pictures = [
         Format(f"x.{kind.lower()}", _encode(image, kind), lambda path: read_picture(path, _SCALE),
                kind in ("JPEG", "PNG"))
@@ -68,6 +79,7 @@ def list_formats(folder: Path) -> List[Format]:
     ]  # fmt: skip
     return [
         *pictures,
+        *_list_sources(),
         Format("part-00000", part, scan_part),
         Format("index.json", index, _read_index),
         Format("labels.json", json.dumps(["cat", "dog"]).encode(), load_labels),
@@ -79,6 +91,34 @@ def list_formats(folder: Path) -> List[Format]:
         Format("pickled_data", _flow_pickle(), lambda path: read_state(path.parent)),
         Format("out", bytes(48), lambda path: read_state(path.parent.parent)),
     ]
+
+
+def _list_sources() -> List[Format]:
+    """The files of datasets that others publish."""
+    pixels = np.arange(2 * 3072, dtype=np.uint32).astype(np.uint8).reshape(2, 3072)
+    pickled = {b"data": pixels, b"labels": [0, 1]}
+    idx = struct.pack(">HBB3I", 0, 8, 3, 2, 32, 96) + pixels.tobytes()
+    archive, array = io.BytesIO(), io.BytesIO()
+    np.savez(archive, images=pixels.reshape(2, 32, 32, 3), labels=np.arange(2))
+    np.save(array, pixels)
+    faces = "emotion,pixels,Usage\n" + "".join(f"{n},{'7 ' * 16},Training\n" for n in range(3))
+    choices = Choices()
+    return [
+        Format("data_batch_1.bin", b"\1" + pixels[0].tobytes(), read_binary),
+        Format("data_batch_1", pickle.dumps(pickled, protocol=2), read_pickled),
+        Format("data_batch_2", pickle.dumps(pickled, protocol=4), read_pickled),
+        Format("train-images-idx3-ubyte", idx, read_idx),
+        Format("train-images-idx3-ubyte.gz", gzip.compress(idx), read_idx),
+        Format("set.npz", archive.getvalue(), lambda path: read_arrays(path, choices)),
+        Format("images.npy", array.getvalue(), load_npy),
+        Format("labels.csv", b"file,labels\n0.jpg,cat|dog\n0.jpg,dog\n",
+               lambda path: read_table(path, choices), False),
+        Format("bits.csv", b"file,cat,dog\n0.jpg,1,0\n0.jpg,0,1\n",
+               lambda path: read_table(path, choices), False),
+        Format("faces.csv", faces.encode(), lambda path: read_faces(path, choices), False),
+        Format("names.txt", b"a cat\nb dog\n",
+               lambda path: name_classes(["a", "b"], path, str), False),
+    ]  # fmt: skip
 
 
 def _encode(image: Image.Image, kind: str) -> bytes:

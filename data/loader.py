@@ -24,10 +24,11 @@ SEEDS_PER_LOADER = 3  # the reader's own, and the two above
 class PartLoader(nn.Module):
     """Batches of a folder of OFRecord part files, without end.
 
-    `loader()` gives (images float32 (B, 3, S, S), labels int32 (B,)), the images normalised per
-    channel as (pixel - mean) / std in units of 0..255. Training shuffles within a buffer and, if
-    asked, crops and mirrors at random. Validation keeps the order of the files, scales the shorter
-    side (to S * 256 / 224 if the set is one for crops, else to S) and crops the centre.
+    `loader()` gives (images float32 (B, 3, S, S), labels int32 (B,), or (B, `num_labels`) of 0 and
+    1 where a picture has several). The images are normalised per channel as (pixel - mean) / std in
+    units of 0..255. Training shuffles within a buffer and, if asked, crops and mirrors at random.
+    Validation keeps the order of the files, scales the shorter side (to S * 256 / 224 if the set is
+    one for crops, else to S) and crops the centre.
 
     The reader is endless and has no partial batch: behind the last sample comes the first. Count
     only the samples of a validation pass that `valid_counts` gives. Then each sample counts exactly
@@ -53,6 +54,7 @@ class PartLoader(nn.Module):
         horizontal_flip: bool = True,
         part_name_suffix_length: int = 5,
         shuffle_buffer_size: Optional[int] = None,
+        num_labels: Optional[int] = None,
     ) -> None:
         super().__init__()
         self.num_samples = num_samples
@@ -69,7 +71,8 @@ class PartLoader(nn.Module):
             shuffle_after_epoch=False,
             random_seed=seed,
         )
-        self.label_decoder = nn.OFRecordRawDecoder(LABEL_KEY, shape=(), dtype=flow.int32)
+        shape = () if num_labels is None else (num_labels,)
+        self.label_decoder = nn.OFRecordRawDecoder(LABEL_KEY, shape=shape, dtype=flow.int32)
         if train and random_crop:
             self.image_decoder = nn.OFRecordImageDecoderRandomCrop(
                 IMAGE_KEY, color_space="RGB", random_seed=seed + _CROP_SEED_OFFSET
@@ -116,7 +119,7 @@ class PartLoader(nn.Module):
         return [self.batch_size] * (batches - 1) + [last]
 
     def forward(self) -> Tuple[flow.Tensor, flow.Tensor]:
-        """The next batch: (images float32 (B, 3, S, S), labels int32 (B,))."""
+        """The next batch: (images float32 (B, 3, S, S), labels int32 (B,) or (B, num_labels))."""
         record = self.reader()
         labels = self.label_decoder(record)
         images = self.resize(self.image_decoder(record))[0]
@@ -170,6 +173,7 @@ def _describe_split(dataset: DatasetInfo, train: bool) -> Dict[str, Any]:
         "random_crop": dataset.random_crop,
         "horizontal_flip": dataset.horizontal_flip,
         "part_name_suffix_length": split.part_name_suffix_length,
+        "num_labels": dataset.labels,
     }
 
 

@@ -16,6 +16,7 @@ from ..config import (
     EMBEDDED_DATA,
     IMAGE_FIELDS,
     LOSS_ARGUMENTS,
+    MULTI_LABEL_LOSS,
     STEP_DATA,
     SYNTHETIC_DATA,
     TEACHER_LOSSES,
@@ -65,6 +66,26 @@ def fill_loss_arguments(workload: Workload) -> Workload:
                 f"--loss {loss} needs {name}; give {flag_of(name)}, or the key in the recipe file"
             )
     return workload.model_copy(update=missing)
+
+
+def choose_loss(workload: Workload, dataset: DatasetInfo, is_given: bool) -> str:
+    """The loss for the labels of a dataset: that of the user, else the one that fits.
+
+    Raises InputError for a workload that cannot train on several labels a picture.
+    """
+    if not dataset.multi_label:
+        return workload.loss
+    if is_given and workload.loss != MULTI_LABEL_LOSS and ":" not in workload.loss:
+        raise InputError(
+            f"--loss {workload.loss} is for one class a picture, and a picture of {workload.data} "
+            f"has several labels; give --loss {MULTI_LABEL_LOSS}, or leave it out"
+        )
+    if workload.readers > 1:
+        raise InputError(
+            f"the mean average precision of several labels cannot be added over {workload.readers} "
+            f"ranks or readers; train on {workload.data} in one process"
+        )
+    return workload.loss if is_given else MULTI_LABEL_LOSS
 
 
 def check_recipe(workload: Workload) -> None:

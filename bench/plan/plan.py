@@ -39,6 +39,7 @@ from .checks import (
     check_part_files,
     check_recipe,
     check_step,
+    choose_loss,
     choose_val_batch_size,
     fill_loss_arguments,
     flag_of,
@@ -268,13 +269,15 @@ def _plan_dataset(
         )
     train_samples, val_samples = dataset.train.num_samples, dataset.val.num_samples
     if workload.subset_percent < 100:
-        train_samples = sum(count_subset(dataset.train.class_counts or (), workload.subset_percent))
+        counts = [train_samples] if dataset.multi_label else dataset.train.class_counts or ()
+        train_samples = sum(count_subset(counts, workload.subset_percent))
         if train_samples < workload.batch_size:
             raise InputError(
                 f"--subset-percent {workload.subset_percent:g} leaves {train_samples} images, less "
                 f"than a batch of {workload.batch_size}; give more, or a smaller --batch-size"
             )
     check_part_files(dataset, workload)
+    given["loss"] = choose_loss(workload, dataset, "loss" in given)
     given.setdefault("num_classes", max(2, len(dataset.classes)))
     if given.get("val_batch_size") is None:
         most = min(Workload().val_batch_size, val_samples)

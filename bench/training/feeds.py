@@ -1,8 +1,8 @@
 """Feeds of batches, alike for both modes.
 
 Every feed gives batches of (inputs, labels) without end. Those of the suite's own data are (images
-float32 (B, 3, H, W), labels int32 (B,)); a training step of the user's own has nests as inputs, and
-no labels.
+float32 (B, 3, H, W), labels int32 (B,), or (B, K) of 0 and 1 where an image has several labels); a
+training step of the user's own has nests as inputs, and no labels.
 """
 
 from __future__ import annotations
@@ -214,13 +214,16 @@ def _create_loader_feed(
     held_samples = [samples[reader] for reader in held]
     steps_per_pass = -(-max(samples) // batch_size)
     size = batch_size * len(held)
-    example = partial(_create_example, workload, size, device)
+    example = partial(_create_example, workload, size, device, dataset.labels)
     return Feed(next_batch, size, held_samples, steps_per_pass, loader, example)
 
 
-def _create_example(workload: Workload, batch_size: int, device: str) -> Batch:
+def _create_example(
+    workload: Workload, batch_size: int, device: str, num_labels: Optional[int] = None
+) -> Batch:
     images = (batch_size, 3, workload.image_size, workload.image_size)
-    labels = flow.zeros(batch_size, dtype=flow.int32, device=device)
+    rows = (batch_size,) if num_labels is None else (batch_size, num_labels)
+    labels = flow.zeros(*rows, dtype=flow.int32, device=device)
     return flow.zeros(*images, device=device), labels
 
 

@@ -261,6 +261,7 @@ class Session:
             about["classes"] = list(self._dataset.classes)
             about["mean"], about["std"] = list(self._dataset.mean), list(self._dataset.std)
             about["random_crop"] = self._dataset.random_crop
+            about["multi_label"] = self._dataset.multi_label
         return about
 
     def end(self, request: Request) -> Ended:

@@ -42,6 +42,11 @@ def create_inference_plan(flags: Dict[str, Any], labels: Labels) -> InferencePla
     given = {k: v for k, v in flags.items() if k in Workload.model_fields and v is not None}
     about = read_about(find_checkpoint(Path(given["load_checkpoint"])))
     refuse_code({"model": about.get("model")}, given)
+    if about.get("multi_label"):
+        raise InputError(
+            f"the model of {given['load_checkpoint']} gives several labels a picture, and "
+            "bench infer names one class; call the model in Python and take logits above 0"
+        )
     model = str(given.get("model") or about.get("model") or "")
     if not model:
         path = given["load_checkpoint"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
-import numpy as np
 import oneflow as flow
 from oneflow import nn
 
@@ -18,10 +17,11 @@ from ..losses import Objective, create_loss
 from ..nest import apply
 from ..optimizers import create_optimizer, create_scheduler
 from . import Score
+from .scoring import score_batches, score_labels
 
 
 class ImageStep:
-    """Batches are (images (B, 3, H, W), labels (B,)); see `OwnStep` for what each method gives."""
+    """Batches are (images (B, 3, H, W), labels (B,) or (B, K)); see `OwnStep` for the methods."""
 
     def __init__(
         self, workload: Workload, dataset: Optional[DatasetInfo], identity: Identity
@@ -47,34 +47,15 @@ class ImageStep:
         return apply(model, images)
 
     def score(self, batches: Sequence[Any], feed: Feed) -> Score:
+        if self._dataset is not None and self._dataset.multi_label:
+            names = self._dataset.classes
+            loss, metrics = score_labels(batches, feed.reader_samples, names)
+            return Score(loss=loss, metrics=metrics)
         correct, loss = score_batches(batches, feed.reader_samples)
         return Score(loss=loss, correct=correct)
 
     def describe_batch(self) -> str:
         return ""  # the suite checks its data before it trains
-
-
-def score_batches(batches: Sequence[Any], reader_samples: Sequence[int]) -> Tuple[int, float]:
-    """(number correct, mean cross entropy) over the samples of a pass.
-
-    `batches` are (logits (B, K), labels (B,)), each of equally many rows of each reader, in order.
-    What follows a reader's last sample is its next pass and does not count. The loss is computed
-    here, in float64, for both modes.
-    """
-    logits = _select([batch[0] for batch in batches], reader_samples).astype(np.float64)
-    labels = _select([batch[1] for batch in batches], reader_samples).astype(np.int64)
-    correct = int((logits.argmax(axis=1) == labels).sum())
-    top = logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    loss = float((log_sum - logits[np.arange(len(labels)), labels]).mean())
-    return correct, loss
-
-
-def _select(arrays: List[np.ndarray], reader_samples: Sequence[int]) -> np.ndarray:
-    shares = zip(*(np.split(array, len(reader_samples)) for array in arrays))
-    return np.concatenate(
-        [np.concatenate(share)[:count] for share, count in zip(shares, reader_samples)]
-    )
 
 
 def _has_dropout(model: str) -> bool:

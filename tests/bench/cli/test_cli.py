@@ -57,7 +57,7 @@ def compared(tmp_path_factory):
         ["models"],
         ["data"],
         ["data", "make", "digits"],
-        ["data", "import", "imagefolder"],
+        ["data", "import"],
         ["data", "inspect"],
         ["data", "reshard"],
     ],

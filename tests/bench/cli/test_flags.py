@@ -35,9 +35,11 @@ REPLACED_FLAGS = {
 
 
 def find_command(path):
+    """The command of a path; `imagefolder` was one, and is now a word that `data import` takes."""
     command = bench
     for name in path.split():
-        command = command.get_command(click.Context(command), name)
+        if isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), name)
     return command
 
 

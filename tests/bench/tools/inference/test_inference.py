@@ -126,6 +126,7 @@ def test_a_checkpoint_that_says_nothing_is_taken_for_imagenet_s(tmp_path):
     [
         ({}, None, {}, "does not name its model; give --model"),
         (None, None, {"model": "lenets"}, "did you mean lenet"),
+        ({**ABOUT, "multi_label": True}, None, {}, "several labels a picture"),
         (None, ("a", "b"), {}, "--labels has 2 names and the model 3 classes"),
         (None, None, {"image_size": 8}, "--image-size 8 is too small for lenet"),
         ({**ABOUT, "model_args": 3}, None, {}, "--model-arg 3 cannot be used"),
