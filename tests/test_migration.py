@@ -32,7 +32,7 @@ for title, block, expressions in json.load(open("python.json")):
                 failed.append(f"{title}: {text} is None")
     except Exception as error:
         failed.append(f"{title}: {type(error).__name__}: {error}")
-sys.exit("\\n".join(failed))
+sys.exit("\\n".join(failed) or None)
 """
 
 
