@@ -7,13 +7,15 @@ from typing import Optional, Tuple
 
 import click
 
-from ..report.export import FORMATS
+from ..errors import InputError
+from ..report.export import CHECKPOINT_FORMAT, FORMATS
 from .value_types import RunFolder
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=RunFolder())
-@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), required=True)
+@click.option("--format", "format_name", type=click.Choice([*FORMATS, CHECKPOINT_FORMAT]),
+              required=True)  # fmt: skip
 @click.option(
     "--contender",
     default=None,
@@ -31,13 +33,20 @@ def export(
 ) -> None:
     """Write stored RUNs in a format of another tool; needs no OneFlow.
 
+    --format oneflow writes weights as a folder for oneflow.load. Then RUN is a checkpoint, or a
+    run of bench eager or bench graph, which stands for its last one.
+
     \b
     bench export results/RUN --format csv
     bench export results/RUN --format pyperf --contender eager --out eager.json
     bench export results/RUN --format pyperf --contender graph --out graph.json
     python -m pyperf compare_to eager.json graph.json
     bench export results/RUN --format tensorboard --out events
+    bench export results/RUN/checkpoints/graph/best.safetensors --format oneflow --out weights
     """
+    if format_name == CHECKPOINT_FORMAT:
+        _export_checkpoint(runs, contender, out)
+        return
     from ..plan.modes import load_run
     from ..report.export import export as write_export
     from ..report.export.selection import select_contenders
@@ -47,3 +56,14 @@ def export(
     parts = write_export(selected, format_name, Path(out) if out else None)
     for part in [f"{out}\n"] if parts is None else parts:
         click.echo(part, nl=False)
+
+
+def _export_checkpoint(runs: Tuple[str, ...], contender: Optional[str], out: Optional[str]) -> None:
+    from ..report.export import export_checkpoint
+
+    if len(runs) > 1 or contender is not None or out is None:
+        raise InputError(
+            "--format oneflow writes the weights of one checkpoint to a folder; give one RUN or "
+            "checkpoint, --out FOLDER, and no --contender"
+        )
+    export_checkpoint(Path(runs[0]), Path(out))

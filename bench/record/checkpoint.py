@@ -26,7 +26,7 @@ from safetensors.numpy import save_file
 
 from ..errors import InputError, RecordError
 from .events import CheckpointEvent
-from .flow_checkpoint import PICKLE_NAME, read_flow_folder
+from .flow_checkpoint import is_flow_folder, read_flow_folder
 from .foreign_weights import find_prefix, read_bfloat16, read_npz
 from .run import load_record, replace_file
 
@@ -183,7 +183,7 @@ def find_checkpoint(path: Path) -> Path:
 
     Raises InputError where there is none.
     """
-    if path.is_file() or (path / PICKLE_NAME).is_file():
+    if path.is_file() or is_flow_folder(path):
         return path
     folders = {file.parent for file in path.glob("checkpoints/*/*.safetensors")}
     if len(folders) == 1:

@@ -1,10 +1,14 @@
-"""Reads the folders that `oneflow.save` writes without OneFlow and without executing them.
+"""The folders that `oneflow.load` opens, without OneFlow and without executing them.
 
-Such a folder holds `pickled_data`, a pickle of nested containers whose tensors are stubs that name
-a folder each (`{"path": "tensor_3"}`), and those folders with `meta` (shape and type as protobuf
-text) and `out` (the bytes). A pickle can name any function of any module to be called when it is
-loaded; here only an ordered dictionary and OneFlow's own tensor classes may be named. A small one
-can also unfold to a huge value or name a pipe as a tensor, so sizes are bounded.
+There are two kinds. The plain one has a folder of each tensor's name and an empty file
+`snapshot_done`. It is the one that is written here, since nothing in it can run. `oneflow.save`
+writes `pickled_data`, a pickle of nested containers whose tensors are stubs that name a folder each
+(`{"path": "tensor_3"}`). The folder of a tensor has `meta` (shape and type as protobuf text) and
+`out` (the bytes).
+
+A pickle can name any function of any module to be called when it is loaded; here only an ordered
+dictionary and OneFlow's own tensor classes may be named. A small one can also unfold to a huge
+value or name a pipe as a tensor, so sizes are bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import math
 import pickle
 import re
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 import numpy as np
 
@@ -24,6 +28,7 @@ from ...data.sources.pickles import check_growth
 from ..errors import InputError
 
 PICKLE_NAME = "pickled_data"
+PLAIN_NAME = "snapshot_done"
 PROTOCOL_VERSION = 1
 MAX_BYTES = 1 << 34  # of one tensor
 _MAX_PICKLE_BYTES, _MAX_META_BYTES = 1 << 24, 1 << 16
@@ -70,12 +75,40 @@ class _Unpickler(pickle.Unpickler):
         raise _Refused(f"{module}.{name}")
 
 
+def is_flow_folder(folder: Path) -> bool:
+    """Whether it is of either kind."""
+    return any((folder / name).is_file() for name in (PICKLE_NAME, PLAIN_NAME))
+
+
+def write_flow_folder(state: Mapping[str, np.ndarray], folder: Path) -> None:
+    """Fill an empty folder with a state dict of the plain kind, which `oneflow.load` opens.
+
+    Raises InputError for a name that is no name of a folder, or a type that OneFlow does not have.
+    """
+    kinds = {np.dtype(kind): name for name, kind in _TYPES.items() if name != _BFLOAT16}
+    for name, value in state.items():
+        if Path(name).name != name or name in (PLAIN_NAME, PICKLE_NAME):
+            raise InputError(f"the tensor {name!r} has no name of a folder; rename it")
+        if value.dtype not in kinds:
+            raise InputError(f"the tensor {name} is {value.dtype}, which OneFlow does not have")
+        dimensions = "".join(f"  dim: {size}\n" for size in value.shape)
+        (folder / name).mkdir()
+        meta = f"shape {{\n{dimensions}}}\ndata_type: {kinds[value.dtype]}\n"
+        (folder / name / "meta").write_text(meta, encoding="utf-8")
+        (folder / name / "out").write_bytes(value.tobytes())
+    (folder / PLAIN_NAME).touch()
+
+
 def read_flow_folder(folder: Path) -> Any:
     """What was given to `oneflow.save`, with NumPy arrays in the place of tensors.
 
-    Raises InputError for a folder that is none of OneFlow's, is damaged, or would execute anything.
+    Of the plain kind a dict of arrays. Raises InputError for a folder that is none of OneFlow's,
+    is damaged, or would execute anything.
     """
     path = folder / PICKLE_NAME
+    if not path.exists() and (folder / PLAIN_NAME).is_file():
+        names = sorted(one.name for one in folder.iterdir() if one.name != PLAIN_NAME)
+        return {name: _read_tensor(folder, name) for name in names}
     try:
         data = read_regular(path, _MAX_PICKLE_BYTES)
         check_growth(data)

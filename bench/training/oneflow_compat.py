@@ -17,6 +17,7 @@ import oneflow as flow
 from oneflow import nn
 from oneflow._oneflow_internal import eager, lazy_mode
 from oneflow.optim import lr_scheduler
+from oneflow.utils.data import DataLoader
 
 # slot of an optimizer -> (key in an eager optimizer's state, suffix of a graph's variable)
 OPTIMIZER_SLOTS = {
@@ -184,3 +185,14 @@ def device_of(module: nn.Module) -> str:
     """The type of device, cpu or cuda, of a module's parameters."""
     parameter = next(module.parameters())
     return str(parameter.placement.type if parameter.is_global else parameter.device.type)
+
+
+def seed_loaders(seed: int) -> None:
+    """Seed the generator of every `DataLoader` that was given none.
+
+    They all share one, the default of an argument in OneFlow 0.9.0. `manual_seed` does not reach
+    it, so that a second pass in a process is shuffled as no first pass is.
+    """
+    shared = inspect.signature(DataLoader.__init__).parameters["generator"].default
+    if shared is not None:
+        shared.manual_seed(seed)

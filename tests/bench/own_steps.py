@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator
 import numpy as np
 import oneflow as flow
 from oneflow import nn
+from oneflow.utils.data import DataLoader, Dataset
 
 from oneflow_bench import TrainingStep
 
@@ -109,6 +110,22 @@ class Counting(Tagger):
         return {**outputs, "norm": outputs["norm"] * self.calls}
 
 
+class Items(Dataset):
+    """Eight samples, in memory."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        return {"number": flow.tensor(float(index))}
+
+
+shuffled_loader = DataLoader(Items(), batch_size=4, shuffle=True)
+shuffled = TrainingStep(
+    create_module=lambda: nn.Linear(1, 1),
+    create_batches=lambda seed: shuffled_loader,
+    loss=lambda model, batch: model(batch["number"].unsqueeze(1)).mean(),
+)
 partial = replace(tagger, create_batches=create_partial)
 crossed = replace(tagger, create_module=Crossed)
 counting = replace(tagger, create_module=Counting)

@@ -39,6 +39,9 @@ FORMATS: Dict[str, Format] = {
 }
 
 
+CHECKPOINT_FORMAT = "oneflow"  # of a checkpoint's weights and not of a record
+
+
 def export(
     selected: Sequence[Selected], format_name: str, out: Optional[Path]
 ) -> Optional[Iterable[str]]:
@@ -57,9 +60,7 @@ def export(
                 f"--format {format_name} writes a folder and none was given; give --out FOLDER"
             )
         return _list_parts(write(selected))
-    if out.exists():
-        raise InputError(f"--out {out} exists already; give a new name")
-    try:
+    with _refusing(out):
         if chosen.is_folder:
             with _new_folder(out) as folder:
                 write(selected, folder)
@@ -67,12 +68,34 @@ def export(
             parts = _list_parts(write(selected))
             with replace_atomically(out) as stream:
                 stream.writelines(part.encode(errors="backslashreplace") for part in parts)
+    return None
+
+
+@contextmanager
+def _refusing(out: Path) -> Iterator[None]:
+    """Raise InputError if `out` exists, or cannot be written within."""
+    if out.exists():
+        raise InputError(f"--out {out} exists already; give a new name")
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"--out {out} cannot be written ({error.strerror}); give a name in a folder that "
             "exists and that you may write to"
         ) from None
-    return None
+
+
+def export_checkpoint(path: Path, out: Path) -> None:
+    """Write the weights of a checkpoint, or of a run's last one, as a folder for `oneflow.load`.
+
+    Raises InputError if `out` exists or cannot be written, or if there is no such checkpoint.
+    """
+    from ...record.checkpoint import read_state
+    from ...record.flow_checkpoint import write_flow_folder
+
+    state = read_state(path)
+    with _refusing(out), _new_folder(out) as folder:
+        write_flow_folder(state, folder)
 
 
 def _list_parts(text: Union[str, Iterable[str]]) -> Iterable[str]:

@@ -46,7 +46,12 @@ class Renamer(ast.NodeTransformer):
         owner = self._frame.owner
         if owner and isinstance(node.value, ast.Name) and node.value.id == self._frame.self_name:
             name = self._name_attribute(owner, node.attr)
-            return ast.copy_location(ast.Name(name, node.ctx), node)
+            value: ast.expr = ast.Name(name, node.ctx)
+            method = owner.methods.get(node.attr)
+            words = [ast.unparse(one) for one in method.decorator_list] if method else []
+            if "property" in words and isinstance(node.ctx, ast.Load):
+                value = ast.Call(value, [], [])
+            return ast.copy_location(value, node)
         return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:

@@ -40,6 +40,13 @@ def place_lines(training: Training, epochs: Set[str]) -> Places:
     Raises InputError for a loss that is made of the module outside the step.
     """
     slicer, module = training.slicer, training.module
+    for line, assigned in zip(slicer.lines, slicer.assigned):
+        if {module, training.optimizer} <= assigned:
+            raise InputError(
+                f"{training.straight.script.path}, line {line.node.lineno}: {module} and "
+                f"{training.optimizer} are made together; make each in a line of its own, or "
+                f"{WRITE}"
+            )
     steered = {name for name in (training.optimizer, training.scheduler) if name}
     foreign = {*steered, *_find_loaders(training)}
     parts: Dict[str, List[int]] = {

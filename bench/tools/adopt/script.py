@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Optional, Union
+from typing import Dict, List, Optional, Union
 
 from ...errors import InputError
 
@@ -41,6 +41,12 @@ class Script:
                 found.update(self.list_methods(self.classes[one.id]))
         found.update({one.name: one for one in kind.body if isinstance(one, ast.FunctionDef)})
         return found
+
+    def list_class_lines(self, kind: ast.ClassDef) -> List[ast.stmt]:
+        """The assignments in the body of a class and of its bases in this file."""
+        bases = [self.classes.get(one.id) for one in kind.bases if isinstance(one, ast.Name)]
+        found = [line for one in bases if one is not None for line in self.list_class_lines(one)]
+        return [*found, *(one for one in kind.body if isinstance(one, ast.Assign))]
 
 
 def read_script(path: Path) -> Script:

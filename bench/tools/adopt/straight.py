@@ -181,6 +181,9 @@ class _Straightener:
 
     def _construct(self, kind: ast.ClassDef, call: ast.Call, frame: Frame) -> Object:
         owner = Object(kind, self._script.list_methods(kind))
+        for statement in self._script.list_class_lines(kind):
+            names = {name: self.name_attribute(owner, name) for name in list_assigned(statement)}
+            self._add(statement, Frame(names))
         start = len(self.lines)
         if "__init__" in owner.methods:
             self._run_function(owner.methods["__init__"], call, frame, owner)
@@ -196,11 +199,11 @@ class _Straightener:
         """A method as a function, with the attributes as names from around it."""
         helper = copy.deepcopy(method)
         self_name = ""
-        if not any(isinstance(one, ast.Name) for one in helper.decorator_list):
+        if "staticmethod" not in map(ast.unparse, helper.decorator_list):
             self_name = helper.args.args.pop(0).arg if helper.args.args else ""
         helper.decorator_list = []
         name = self.name_attribute(owner, helper.name)
-        self._add(helper, Frame({helper.name: name}, owner, self_name))
+        self._add(helper, Frame({helper.name: name}, owner, self_name), NEW)
 
     def _set_up(self, statement: ast.stmt, frame: Frame) -> bool:
         """Replace `self.build()`, which assigns attributes, by its body; whether it was one."""

@@ -100,6 +100,15 @@ def find_training(straight: Straight) -> Training:
         _find_evaluation_loader(straight, slicer),
         notes,
     )
+    if optimizer and isinstance(stepped[optimizer].node, ast.If):
+        notes.append(
+            (
+                stepped[optimizer].node.lineno,
+                "the optimizer steps under a condition, and a TrainingStep updates with each "
+                "batch; to accumulate gradients make the batches larger, leave the division of "
+                "the loss out and give --accumulation-steps",
+            )
+        )
     _note_hidden_rates(straight, notes)
     return training
 

@@ -129,9 +129,19 @@ class Writer:
             for node in [ast.parse(f"{one}\n    pass" if one == context["epochs"] else one)]
             for name in list_read(node)
         }
-        wanted = []
-        for module, alias in words.items():
-            wanted.append(f"import {module}" + ("" if alias == module else f" as {alias}"))
+        copied = [lines[one].node for one in self._places.top]
+        present = {
+            (one.name, one.asname or one.name)
+            for node in copied
+            if isinstance(node, ast.Import)
+            for one in node.names
+            if list_assigned(one) & read
+        }
+        wanted = [
+            f"import {module}" + ("" if alias == module else f" as {alias}")
+            for module, alias in words.items()
+            if (module, alias) not in present
+        ]
         if context["folder"] is not None:
             wanted += ["import sys", "from pathlib import Path"]
         found = []

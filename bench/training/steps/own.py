@@ -17,6 +17,7 @@ from ..feeds import Batch, Feed
 from ..hooks import list_tensors
 from ..losses import Objective, add_losses
 from ..nest import map_tensors
+from ..oneflow_compat import seed_loaders
 from ..optimizers import create_optimizer, create_scheduler, split_optimizer
 from . import Score
 
@@ -162,7 +163,7 @@ class _Batches:
         self, title: str, create: Callable[[int], Iterator[Any]], seed: int, device: str
     ) -> None:
         self._title, self._create, self._seed, self._device = title, create, seed, device
-        self._iterator, self._taken = create(seed), 0
+        self._iterator, self._taken = self._begin_pass(), 0
         self.first = self._take()
         self.layout: Layout = read_layout(self.first)
         if not self.layout:
@@ -197,11 +198,15 @@ class _Batches:
                 batch = map_tensors(flow.tensor, batch, np.ndarray)
                 return batch if self._device == "cpu" else map_tensors(self._place, batch)
             self._seed += 1
-            self._iterator = self._create(self._seed)
+            self._iterator = self._begin_pass()
         raise InputError(
             f"{self._title}: create_batches gave no batch; give at least one, and a new iterable "
             "for each call"
         )
+
+    def _begin_pass(self) -> Iterator[Any]:
+        seed_loaders(self._seed)
+        return self._create(self._seed)
 
     def _place(self, tensor: flow.Tensor) -> flow.Tensor:
         return tensor.to(self._device)

@@ -126,3 +126,12 @@ def test_a_loss_and_an_evaluation_that_give_no_number_are_refused(name, text):
     with pytest.raises(InputError, match=text):
         mode.train_step()
         mode.eval_step()
+
+
+def test_a_seed_fixes_the_order_of_a_loader_that_another_job_has_used():
+    orders = []
+    for seed in (3, 3, 4):
+        _, job = make("shuffled", seed=seed)
+        orders.append([tuple(job.train_feed.next_batch()[0]["number"].numpy()) for _ in range(6)])
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0][:2] != orders[0][2:4]  # the next pass has the next seed

@@ -6,17 +6,18 @@ import oneflow.nn as nn
 import oneflow.nn.functional as F
 from oneflow.utils.data import DataLoader, TensorDataset
 
-EPOCHS, BATCH, USERS, FILMS = 2, 16, 12, 18
+EPOCHS, BATCH, USERS, FILMS = 2, 128, 12, 18
 
 
 class Rating(nn.Module):
-    def __init__(self, width=4):
+    def __init__(self, width=512):
         super().__init__()
         self.users = nn.Embedding(USERS, width)
         self.films = nn.Embedding(FILMS, width)
+        self.mix = nn.Linear(width, width)
 
     def forward(self, user, film):
-        return (self.users(user) * self.films(film)).sum(dim=1)
+        return self.mix(self.users(user) * self.films(film)).mean(dim=1)
 
 
 def make_data(count, seed):
@@ -26,13 +27,13 @@ def make_data(count, seed):
     return TensorDataset(flow.tensor(user), flow.tensor(film), flow.tensor(stars))
 
 
-train_loader = DataLoader(make_data(64, 0), batch_size=BATCH, shuffle=True, drop_last=True)
-test_loader = DataLoader(make_data(32, 1), batch_size=BATCH)
+train_loader = DataLoader(make_data(512, 0), batch_size=BATCH, shuffle=True, drop_last=True)
+test_loader = DataLoader(make_data(128, 1), batch_size=BATCH)
 net = Rating()
 optimizer = flow.optim.RMSprop(
     [
         {"params": net.users.parameters(), "lr": 0.02},
-        {"params": net.films.parameters(), "lr": 0.01},
+        {"params": [*net.films.parameters(), *net.mix.parameters()], "lr": 0.001},
     ],
     lr=0.01,
 )

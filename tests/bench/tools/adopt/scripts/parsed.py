@@ -28,16 +28,17 @@ class Spirals(Dataset):
 class Net(nn.Module):
     def __init__(self, hidden, classes=2):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, classes))
+        self.body = nn.Sequential(nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, hidden))
+        self.head = nn.Sequential(nn.Tanh(), nn.Linear(hidden, classes))
 
     def forward(self, x):
-        return self.body(x)
+        return self.head(self.body(x))
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description="spirals")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--hidden", type=int, required=True)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--device", default="cuda")
@@ -51,9 +52,9 @@ def main():
     flow.manual_seed(args.seed)
     device = args.device
     train_loader = DataLoader(
-        Spirals(72, seed=0), batch_size=args.batch_size, shuffle=True, num_workers=2
+        Spirals(300, seed=0), batch_size=args.batch_size, shuffle=True, num_workers=2
     )
-    val_loader = DataLoader(Spirals(32, seed=1), batch_size=args.batch_size)
+    val_loader = DataLoader(Spirals(128, seed=1), batch_size=args.batch_size)
     model = Net(args.hidden).to(device)
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.SGD(model.parameters(), lr=args.lr, momentum=0.9, weight_decay=1e-4)
@@ -76,8 +77,8 @@ def main():
         for points, labels in val_loader:
             with flow.no_grad():
                 right += (model(points.to(device)).argmax(1).cpu() == labels).sum().item()
-        best = max(best, right / 32)
-        print("accuracy", right / 32, "best", best)
+        best = max(best, right / 128)
+        print("accuracy", right / 128, "best", best)
 
 
 if __name__ == "__main__":

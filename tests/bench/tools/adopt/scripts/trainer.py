@@ -10,9 +10,9 @@ from oneflow.utils.data import DataLoader, TensorDataset
 
 @dataclass
 class Config:
-    vocabulary: int = 20
-    width: int = 12
-    batch: int = 8
+    vocabulary: int = 512
+    width: int = 256
+    batch: int = 32
     epochs: int = 2
     lr: float = 3e-3
 
@@ -50,7 +50,7 @@ class Trainer(BaseTrainer):
         self.loader = self.make_loader()
 
     def make_loader(self):
-        ids = np.random.default_rng(3).integers(0, self.config.vocabulary, (64, 6))
+        ids = np.random.default_rng(3).integers(0, self.config.vocabulary, (128, 6))
         words = flow.tensor(ids)
         following = flow.tensor((ids + 1) % self.config.vocabulary)
         return DataLoader(TensorDataset(words, following), self.config.batch, shuffle=True)

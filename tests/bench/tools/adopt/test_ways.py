@@ -1,0 +1,158 @@
+"""Ways of writing a training loop, by what they become in the workload file."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.tools.adopt.run import adopt
+
+HEAD = "import oneflow as flow\nfrom oneflow import nn\n"
+
+STEP_FUNCTION = """
+def train_step(model, batch, opt, crit):
+    x, y = batch
+    loss = crit(model(x), y)
+    loss.backward()
+    opt.step()
+def run(epochs, lr=0.1):
+    net = nn.Linear(3, 2)
+    opt = flow.optim.SGD(net.parameters(), lr=lr)
+    data = [(flow.randn(4, 3), flow.tensor([0, 1, 0, 1]))]
+    for epoch in range(epochs):
+        for batch in data:
+            train_step(net, batch, opt, nn.CrossEntropyLoss())
+run(2)
+"""
+RUNNER = """
+class Runner:
+    lr = 0.1
+    def __init__(self, net):
+        self.net = net
+        self.opt = flow.optim.SGD(self.net.parameters(), lr=self.lr)
+    @property
+    def beta(self):
+        return 0.5
+    def scale(self, x):
+        return 3 * x
+    def loop(self, n):
+        for step in range(n):
+            x = flow.randn(4, 8)
+            self.loss = self.scale(self.net(x)).sum() * self.beta
+            self.loss.backward()
+            self.opt.step()
+Runner(nn.Linear(8, 2)).loop(10)
+"""
+GUARD = """
+import argparse
+def validate(model, loader):
+    model.eval()
+    return [model(x) for x, _ in loader]
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--evaluate", action="store_true")
+    args = parser.parse_args()
+    model = nn.Linear(3, 2)
+    loader = [(flow.randn(4, 3), flow.tensor([0, 1, 0, 1]))]
+    if args.evaluate:
+        print(validate(model, loader))
+        return
+    opt = flow.optim.SGD(model.parameters(), lr=0.1)
+    sched = flow.optim.lr_scheduler.ExponentialLR(opt, 0.9)
+    for epoch in range(2):
+        validate(model, loader)
+        for x, y in loader:
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            opt.step()
+        sched.step()
+main()
+"""
+OUTER_NUMBER = """
+model = nn.Linear(3, 2)
+opt = flow.optim.SGD(model.parameters(), lr=0.1)
+loader = [flow.randn(4, 3)]
+for epoch in range(3, 9):
+    loader.set_epoch(epoch)
+    for x in loader:
+        loss = model(x).sum()
+        loss.backward()
+        opt.step()
+"""
+
+
+def read(tmp_path, text):
+    (tmp_path / "mine.py").write_text(HEAD + text)
+    found = adopt(tmp_path / "mine.py", tmp_path)
+    functions = {one.name: one for one in ast.parse(found.workload).body if hasattr(one, "name")}
+    return found, {name: ast.unparse(one) for name, one in functions.items()}
+
+
+def test_a_function_of_one_step_is_followed(tmp_path):
+    found, functions = read(tmp_path, STEP_FUNCTION)
+    assert "def compute_loss(net, batch)" in functions["compute_loss"]
+    assert "crit(net(x), y)" in functions["compute_loss"]
+    assert "(x, y) = batch" in functions["read_batches"]
+    assert "lr = 0.1" in functions["create_optimizer"]
+    assert "crit = nn.CrossEntropyLoss()" in found.workload
+
+
+def test_attributes_properties_and_methods_become_names(tmp_path):
+    found, functions = read(tmp_path, RUNNER)
+    assert "scale(net(x)).sum() * beta()" in functions["compute_loss"]
+    assert functions["beta"].startswith("def beta():")
+    assert functions["scale"].startswith("def scale(x):")
+    assert "self" not in found.workload
+
+
+def test_what_only_evaluates_or_returns_early_is_left_out(tmp_path):
+    found, functions = read(tmp_path, GUARD)
+    assert "validate" not in found.workload and "args" not in found.workload
+    assert "StepLR(opt, step_size=steps_per_epoch, gamma=0.9)" in functions["create_optimizer"]
+
+
+def test_the_number_of_an_epoch_is_its_first(tmp_path):
+    _, functions = read(tmp_path, OUTER_NUMBER)
+    assert "epoch = next(iter(range(3, 9)))" in functions["read_batches"]
+
+
+def test_a_device_that_the_module_is_moved_to_needs_no_line(tmp_path):
+    moved = OUTER_NUMBER.replace("model(x)", "model(x.to(device))").replace(
+        "model = ", "device = flow.device('cuda')\nmodel = "
+    )
+    assert "device" not in read(tmp_path, moved)[0].workload.split("def create_module")[1]
+
+
+def test_accumulated_gradients_are_told(tmp_path):
+    text = OUTER_NUMBER.replace(
+        "        opt.step()", "        if epoch % 2:\n            opt.step()"
+    )
+    found, _ = read(tmp_path, text)
+    assert any("--accumulation-steps" in text for _, text in found.notes)
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        (
+            "model = nn.Linear(3, 2)\nopt = flow.optim.SGD(model.parameters(), lr=0.1)",
+            "model, opt = build()",
+            "line 4: model and opt are made together",
+        ),
+        (
+            "opt = flow.optim.SGD(model.parameters(), lr=0.1)",
+            "head = nn.Linear(2, 1)\n"
+            "opt = flow.optim.SGD([*model.parameters(), *head.parameters()], lr=0.1)",
+            "head and model are trained together",
+        ),
+        ("model = nn.Linear(3, 2)\n", "", "line .*: the module that is trained was not found"),
+    ],
+)
+def test_what_cannot_be_taken_apart_is_refused(tmp_path, old, new, message):
+    text = OUTER_NUMBER.replace(old, new).replace(
+        "model(x)", "head(model(x))" * ("head" in new) or "model(x)"
+    )
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, text)
