@@ -36,6 +36,7 @@ IMAGE_FIELDS = frozenset((
     "loss", "num_classes", "readers", "scale_lr", "subset_percent", "teacher", "teacher_checkpoint",
     "val_batch_size",
 ))  # fmt: skip
+ADAM_LIKE = ("adam", "adamw", "lamb")  # optimizers with two moments
 SCALE_LR_BATCH = 128  # the batch that `lr` is meant for with `scale_lr`
 
 # headings of the flags in a command's help, in their order there
@@ -144,26 +145,32 @@ class Workload(_Frozen):
         None, "Weights of the teacher: a checkpoint or a run folder.", metavar="PATH"
     )
 
-    optimizer: Literal["sgd", "adam", "adamw"] = _training("sgd", "Optimizer.")
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "lamb"] = (
+        _training("sgd", "Optimizer.")
+    )
     lr: float = _training(0.02, "Learning rate before any decay.", gt=0)
     scale_lr: bool = _training(False, "Multiply the learning rate by batch size / 128.")
     momentum: float = _training(0.9, "Momentum of sgd.", ge=0, lt=1)
     nesterov: bool = _training(False, "Use Nesterov's momentum in sgd.")
-    beta1: float = _training(0.9, "Decay of the first moment in adam and adamw.", ge=0, lt=1)
-    beta2: float = _training(0.999, "Decay of the second moment in adam and adamw.", ge=0, lt=1)
+    beta1: float = _training(0.9, "Decay of the first moment in adam, adamw and lamb.", ge=0, lt=1)
+    beta2: float = _training(
+        0.999, "Decay of the second moment in adam, adamw and lamb.", ge=0, lt=1
+    )
     weight_decay: float = _training(5e-4, "Weight decay of every optimizer.", ge=0)
     clip_norm: Optional[float] = _training(
         None, "Scale all gradients together down to this 2-norm.", shown="no clipping", gt=0
     )
 
-    schedule: Literal["constant", "step", "multistep", "cosine"] = _training(
-        "step", "Schedule of the learning rate. cosine ends at 0."
+    schedule: Literal["constant", "step", "multistep", "cosine", "linear", "exponential"] = (
+        _training("step", "Schedule of the learning rate. cosine and linear end at 0.")
     )
     lr_step: int = _training(2, "Epochs between two decays of --schedule step.", ge=1)
     lr_milestones: List[int] = _training(
         [], "Epochs after which --schedule multistep decays.", metavar="E1,E2,..."
     )
-    lr_gamma: float = _training(0.1, "Factor of a decay in step and multistep.", gt=0, le=1)
+    lr_gamma: float = _training(
+        0.1, "Factor of a decay in step and multistep, and of an epoch in exponential.", gt=0, le=1
+    )
     warmup_epochs: float = _training(
         0.0, "Epochs of N steps in which the learning rate rises from 1/N of it.", ge=0
     )

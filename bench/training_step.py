@@ -26,12 +26,15 @@ class TrainingStep:
       is called again with the next seed. Draw random numbers there, not in the module: a graph
       draws others than eager mode.
     - `loss(module, batch)` gives one number as a tensor, or a nest of such, which are added.
+      Without it the step cannot be trained, only used by `bench infer`.
     - `create_optimizer(module)` gives a OneFlow optimizer or (optimizer, scheduler). The scheduler
       is stepped after each update. Parameter groups and clipping are the optimizer's. Without it
       the flags choose, such as --optimizer, --lr, --schedule and --clip-norm.
     - `evaluate(module, batch)` gives metrics by name, each one number as a tensor; a metric named
       accuracy is a share from 0 to 1. They are averaged over the batches. It defaults to
       `{"loss": loss(module, batch)}`.
+    - `predict(module, batch)` gives the outputs of an inference, a nest of tensors. It defaults to
+      `module(batch)`, with a tuple as positional and a dict as keyword arguments.
     - `create_evaluation_batches()` gives the finite batches of an evaluation. They default to the
       first training batch.
 
@@ -40,10 +43,11 @@ class TrainingStep:
 
     create_module: Callable[[], Any]
     create_batches: Callable[[int], Iterable[Any]]
-    loss: Callable[[Any, Any], Any]
+    loss: Optional[Callable[[Any, Any], Any]] = None
     create_optimizer: Optional[Callable[[Any], Any]] = None
     evaluate: Optional[Callable[[Any, Any], Dict[str, Any]]] = None
     create_evaluation_batches: Optional[Callable[[], Iterable[Any]]] = None
+    predict: Optional[Callable[[Any, Any], Any]] = None
     place: str = field(init=False, compare=False, default="")  # file:line that makes it
 
     def __post_init__(self) -> None:

@@ -111,4 +111,5 @@ gpt = TrainingStep(
     loss=compute_loss,
     evaluate=evaluate,
     create_evaluation_batches=create_evaluation_batches,
+    predict=lambda model, batch: model(batch["letters"]),
 )

@@ -74,5 +74,9 @@ def evaluate(model: nn.Module, pairs: Pairs) -> Dict[str, flow.Tensor]:
 
 
 siamese = TrainingStep(
-    create_module=Encoder, create_batches=create_batches, loss=compute_loss, evaluate=evaluate
+    create_module=Encoder,
+    create_batches=create_batches,
+    loss=compute_loss,
+    evaluate=evaluate,
+    predict=measure_distances,
 )

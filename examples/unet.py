@@ -77,5 +77,9 @@ def evaluate(model: nn.Module, batch: Tuple[flow.Tensor, flow.Tensor]) -> Dict[s
 
 
 unet = TrainingStep(
-    create_module=UNet, create_batches=create_batches, loss=compute_loss, evaluate=evaluate
+    create_module=UNet,
+    create_batches=create_batches,
+    loss=compute_loss,
+    evaluate=evaluate,
+    predict=lambda model, batch: model(batch[0]),
 )

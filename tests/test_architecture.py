@@ -32,7 +32,12 @@ FLOORS = [
 # OneFlow runs in workers. The controller imports none of these files.
 ONEFLOW_ROOMS = ["models", "bench/training", "bench/distributed", "bench/parity", "bench/worker"]
 ONEFLOW_FILES = ["data/loader.py"]
-WORKER_FILES = ["worker.py", "tracing.py", "layers.py"]  # of a tool, run in its worker
+WORKER_FILES = [
+    "worker.py",
+    "step_worker.py",
+    "tracing.py",
+    "layers.py",
+]  # of a tool, run in its worker
 MATPLOTLIB_ROOMS = ["bench/report", "bench/tools/*"]
 ROOMLESS = ["bench/__init__.py", "bench/tools/__init__.py"]
 CATALOGUES = ["models", "bench/cli"]

@@ -1,28 +1,41 @@
-"""`bench infer`: classify pictures, eagerly and as a graph."""
+"""`bench infer`: classify pictures, or predict with a `TrainingStep`, eagerly and as a graph."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
-from typing import Any, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Sequence, Tuple
 
 import click
 
+from ..config import STEP_DATA
 from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
 from ..plan.fields import SETTINGS
 from ..report.blocks import print_blocks
 from .console import Console
-from .options import HeadedCommand, create_contenders, describe_field, field_options
+from .options import (
+    HeadedCommand,
+    create_contenders,
+    describe_field,
+    field_options,
+    find_given,
+)
 from .progress import ProgressBar
+from .value_types import ValueList
+
+if TYPE_CHECKING:
+    from ..tools.inference.step import StepInference
+
+_STEP = re.compile(r"\w+(\.\w+)*:[A-Za-z_]\w*")  # module:step
+_OF_IMAGES = ("model", "labels", "top", "image_size", "num_classes")
 
 
 @click.command(cls=HeadedCommand)
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...|MODULE:STEP")
 @click.option("--model", default=None, help="Default: the checkpoint's.")
 @field_options(["model_args", "trust_checkpoint"])
-@click.option(
-    "--load-checkpoint", required=True, metavar="PATH", help=describe_field("load_checkpoint")
-)
+@click.option("--load-checkpoint", metavar="PATH", help=describe_field("load_checkpoint"))
 @click.option(
     "--mode", type=click.Choice(["eager", "graph", "both"]), default="eager", show_default=True
 )
@@ -39,9 +52,17 @@ from .progress import ProgressBar
     show_default=True,
     help="Classes shown for each picture.",
 )
+@click.option(
+    "--batch-size",
+    "batch_sizes",
+    type=ValueList(click.IntRange(1)),
+    default=(),
+    help="Images in one batch. A TrainingStep takes several sizes, by commas, and its own batch "
+    "without any. Default: 1.",
+)
 @field_options(
-    ["image_size", "num_classes", "batch_size", "device", "runtime", "timeout_s"],
-    {"batch_size": 1, "timeout_s": SETTINGS["timeout_s"].default},
+    ["image_size", "num_classes", "device", "runtime", "timeout_s"],
+    {"timeout_s": SETTINGS["timeout_s"].default},
     {name: "the checkpoint's, or the model's own" for name in ("image_size", "num_classes")},
 )
 @click.option(
@@ -56,11 +77,13 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     """Classify pictures, given as files, folders or patterns.
 
     With --mode both the modes take turns and are compared; the exit status is 1 if they do not
-    agree. A file that is no picture is named and left out, and the exit status is 2.
+    agree. A file that is no picture is named and left out, and the exit status is 2. MODULE:STEP is
+    a TrainingStep of your own (docs/your-own-step.md); its forward is timed by batch size.
 
     \b
     bench infer digit.png --load-checkpoint results/RUN
     bench infer photos/ --model alexnet --load-checkpoint alexnet.safetensors --mode both
+    bench infer my_file:gpt --mode both --batch-size 1,8,32
     """  # fmt: skip
     from ...data import DataError, find_pictures, load_labels
     from ..record.checkpoint import describe_prefix
@@ -69,6 +92,17 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     from ..worker.environment import RuntimeResolver
     from ..worker.process import create_launcher
 
+    sizes: Tuple[int, ...] = flags.pop("batch_sizes")
+    if len(images) == 1 and _STEP.fullmatch(images[0]) and not Path(images[0]).exists():
+        return _infer_step(images[0], sizes, flags)
+    if flags["load_checkpoint"] is None:
+        raise InputError("pictures were given without --load-checkpoint; give the trained weights")
+    if len(sizes) > 1:
+        raise InputError(
+            f"--batch-size {','.join(map(str, sizes))} was given for pictures; give one size, or a "
+            "TrainingStep as MODULE:STEP"
+        )
+    flags["batch_size"] = sizes[0] if sizes else 1
     try:
         paths = find_pictures(images)
         labels = load_labels(Path(flags["labels"])) if flags["labels"] else None
@@ -95,3 +129,46 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
         return EXIT_BAD_INPUT
     differs = result.agreement is not None and not result.agreement.agrees
     return EXIT_DIFFERENT if differs else EXIT_DONE
+
+
+def _infer_step(step: str, batch_sizes: Tuple[int, ...], flags: Dict[str, Any]) -> int:
+    from ..tools.inference.step import report_step_inference
+
+    given = find_given(_OF_IMAGES)
+    if given:
+        raise InputError(
+            f"{given} was given with the TrainingStep {step} and is of pictures; leave it out"
+        )
+    result = time_step(step, batch_sizes, flags)
+    if flags["as_json"]:
+        click.echo(result.model_dump_json(indent=1))
+    else:
+        print_blocks(report_step_inference(result), Console())
+    return EXIT_DONE if result.agrees else EXIT_DIFFERENT
+
+
+def time_step(step: str, batch_sizes: Sequence[int], flags: Dict[str, Any]) -> StepInference:
+    """Plan and run the inference of a `TrainingStep`. Raises InputError and WorkerError."""
+    from ..plan.plan import create_plan
+    from ..tools.inference.step import run_step_inference
+    from ..worker.environment import RuntimeResolver
+    from ..worker.process import create_launcher
+
+    taken = {name: flags[name] for name in ("model_args", "load_checkpoint", "trust_checkpoint")}
+    plan = create_plan({**taken, "model": step, "data": STEP_DATA})
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
+    environments = RuntimeResolver()
+    modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
+    with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
+        return run_step_inference(
+            plan.workload,
+            batch_sizes,
+            flags["iterations"],
+            create_contenders(modes, flags, environments),
+            create_launcher(
+                Path(logs), environments, "oneflow_bench.bench.tools.inference.step_worker"
+            ),
+            flags["timeout_s"],
+            bar,
+        )

@@ -45,7 +45,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..config import Workload
+from ..config import ADAM_LIKE, Workload
 from . import result as levels
 from .measures import (
     chance_correlation,
@@ -228,8 +228,8 @@ def _sign(seed: int) -> int:
 
 
 def move_learning_rate(workload: Workload, seed: int) -> Workload:
-    """The workload of a perturbed run: Adam's learning rate is moved."""
-    if workload.optimizer not in ("adam", "adamw"):
+    """The workload of a perturbed run: the learning rate of an optimizer like Adam is moved."""
+    if workload.optimizer not in ADAM_LIKE:
         return workload
     factor = 1.0 + _sign(seed) * adam_rounding(workload.beta2)
     return workload.model_copy(update={"lr": workload.lr * factor})

@@ -209,10 +209,11 @@ def _continued(plan: Plan, resumed: TrainingState, checksum: Optional[str]) -> P
             f"the data give {plan.steps_per_epoch} steps an epoch and the resumed run had "
             f"{resumed.steps_per_epoch}; resume it with the same data"
         )
-    if plan.workload.schedule == "cosine" and plan.workload.epochs != before["epochs"]:
+    schedule = plan.workload.schedule
+    if schedule in ("cosine", "linear") and plan.workload.epochs != before["epochs"]:
         raise InputError(
-            f"--epochs {plan.workload.epochs} would change the cosine schedule of the resumed run "
-            f"of {before['epochs']} epochs; leave it out"
+            f"--epochs {plan.workload.epochs} would change the {schedule} schedule of the resumed "
+            f"run of {before['epochs']} epochs; leave it out"
         )
     if resumed.epoch >= plan.workload.epochs:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import types
 from functools import partial
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import oneflow as flow
@@ -40,14 +40,14 @@ class EagerMode:
     @staticmethod
     def create_forward(
         model: nn.Module,
-        example: flow.Tensor,
+        example: Union[flow.Tensor, Tuple[flow.Tensor, ...]],
         graph_options: Optional[Mapping[str, OptionValue]] = None,
     ) -> Tuple[Forward, float]:
         """As `modes.create_forward`."""
 
-        def forward(images: flow.Tensor) -> flow.Tensor:
+        def forward(*inputs: flow.Tensor) -> Any:
             with flow.no_grad():
-                return model(images)
+                return model(*inputs)
 
         return forward, 0.0
 

@@ -6,7 +6,7 @@ Train and eval are separate graphs because a graph freezes the mode it was compi
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import oneflow as flow
@@ -93,12 +93,12 @@ class GraphMode:
     @staticmethod
     def create_forward(
         model: nn.Module,
-        example: flow.Tensor,
+        example: Union[flow.Tensor, Tuple[flow.Tensor, ...]],
         graph_options: Optional[Mapping[str, OptionValue]] = None,
     ) -> Tuple[Forward, float]:
         graph = ForwardGraph(model)
         apply_graph_options(graph, graph_options)
-        return graph, compile_graph(graph, (example,))
+        return graph, compile_graph(graph, example if isinstance(example, tuple) else (example,))
 
     def compile_train(self) -> float:
         self._job.model.train()

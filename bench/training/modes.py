@@ -7,7 +7,7 @@ asks which mode it holds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import oneflow as flow
@@ -25,7 +25,7 @@ from .job import Job
 # loss, labels and inputs, which are nests; inputs are None where the loader is inside a graph
 TrainOutput = Tuple[flow.Tensor, Any, Any]
 EvalOutput = Tuple[Any, Any]  # outputs, such as logits (B, K), and labels, such as (B,)
-Forward = Callable[[flow.Tensor], flow.Tensor]  # images (N, 3, H, W) to logits (N, K)
+Forward = Callable[..., Any]  # such as images (N, 3, H, W) to logits (N, K)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ModeClass(Protocol):
     def create_forward(
         self,
         model: nn.Module,
-        example: flow.Tensor,
+        example: Union[flow.Tensor, Tuple[flow.Tensor, ...]],
         graph_options: Optional[Mapping[str, OptionValue]] = None,
     ) -> Tuple[Forward, float]:
         """The forward of a model in eval mode, and compile seconds."""
@@ -100,10 +100,13 @@ def create_mode(job: Job, setting: ModeSetting, implementation: Optional[str] = 
 def create_forward(
     mode: str,
     model: nn.Module,
-    example: flow.Tensor,
+    example: Union[flow.Tensor, Tuple[flow.Tensor, ...]],
     graph_options: Optional[Mapping[str, OptionValue]] = None,
 ) -> Tuple[Forward, float]:
-    """The forward in eval mode, for inputs like `example` where compiled, and compile seconds."""
+    """The forward in eval mode, and compile seconds.
+
+    Where it is compiled, it is for inputs like `example`: one tensor, or a tuple of several.
+    """
     model.eval()
     return _load(find_mode(mode).implementation).create_forward(model, example, graph_options)
 

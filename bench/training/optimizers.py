@@ -14,7 +14,7 @@ import oneflow as flow
 from oneflow import nn
 from oneflow.optim import lr_scheduler
 
-from ..config import Workload
+from ..config import ADAM_LIKE, Workload
 from ..errors import InputError
 from ..plan.lr_schedule import base_learning_rate, warmup_steps
 from .oneflow_compat import (
@@ -33,13 +33,24 @@ from .oneflow_compat import (
 State = Dict[str, np.ndarray]
 
 _CLIP_NORM_TYPE = 2.0
+_OPTIMIZERS: Dict[str, Any] = {
+    "sgd": flow.optim.SGD,
+    "adam": flow.optim.Adam,
+    "adamw": flow.optim.AdamW,
+    "rmsprop": flow.optim.RMSprop,
+    "adagrad": flow.optim.Adagrad,
+    "adadelta": flow.optim.Adadelta,
+    "lamb": flow.optim.LAMB,
+}
 
 
 def create_optimizer(workload: Workload, model: nn.Module) -> flow.optim.Optimizer:
     """The recipe's optimizer over all parameters of `model`, in one group.
 
-    SGD as in PyTorch (weight decay added to the gradient); Adam (Kingma and Ba 2014) likewise;
-    AdamW with decoupled weight decay (Loshchilov and Hutter 2017).
+    SGD as in PyTorch (weight decay added to the gradient); Adam (Kingma and Ba 2014), RMSprop
+    (Tieleman and Hinton 2012), Adagrad (Duchi, Hazan and Singer 2011) and Adadelta (Zeiler 2012)
+    likewise; AdamW (Loshchilov and Hutter 2017) and LAMB (You et al. 2019) with decoupled weight
+    decay. Raises InputError for a Nesterov's momentum that this OneFlow does not have.
     """
     group: Dict[str, Any] = {"params": list(model.parameters())}
     if workload.clip_norm is not None:
@@ -50,13 +61,13 @@ def create_optimizer(workload: Workload, model: nn.Module) -> flow.optim.Optimiz
             f"--nesterov was given and OneFlow {flow.__version__} has no such SGD; leave it out, "
             "or use OneFlow 0.9.0 or newer"
         )
-    own: Dict[str, Any] = {"betas": (workload.beta1, workload.beta2)}
-    if workload.optimizer == "sgd":
+    kind = _OPTIMIZERS[workload.optimizer]
+    own: Dict[str, Any] = {}
+    if workload.optimizer in ADAM_LIKE:
+        own["betas"] = (workload.beta1, workload.beta2)
+    if kind is flow.optim.SGD:
         own = {"momentum": workload.momentum, **({"nesterov": True} if workload.nesterov else {})}
-    kind = {"sgd": flow.optim.SGD, "adam": flow.optim.Adam, "adamw": flow.optim.AdamW}
-    return kind[workload.optimizer](
-        [group], lr=base_learning_rate(workload), weight_decay=workload.weight_decay, **own
-    )
+    return kind([group], lr=base_learning_rate(workload), weight_decay=workload.weight_decay, **own)
 
 
 def create_scheduler(
@@ -64,6 +75,7 @@ def create_scheduler(
 ) -> Optional[Any]:
     """The recipe's schedule, stepped once an update; None for a constant rate without warm-up."""
     scheduler: Any = None
+    steps = workload.epochs * steps_per_epoch
     if workload.schedule == "step":
         scheduler = lr_scheduler.StepLR(
             optimizer, step_size=workload.lr_step * steps_per_epoch, gamma=workload.lr_gamma
@@ -74,8 +86,12 @@ def create_scheduler(
             optimizer, milestones=milestones, gamma=workload.lr_gamma
         )
     elif workload.schedule == "cosine":
-        scheduler = lr_scheduler.CosineDecayLR(
-            optimizer, decay_steps=workload.epochs * steps_per_epoch
+        scheduler = lr_scheduler.CosineDecayLR(optimizer, decay_steps=steps)
+    elif workload.schedule == "linear":
+        scheduler = lr_scheduler.PolynomialLR(optimizer, steps, end_learning_rate=0.0, power=1.0)
+    elif workload.schedule == "exponential":
+        scheduler = lr_scheduler.ExponentialLR(
+            optimizer, gamma=workload.lr_gamma ** (1 / steps_per_epoch)
         )
     warmup = warmup_steps(workload, steps_per_epoch)
     if warmup > 1:  # step i of N has (i + 1) / N of the rate: the first one learns too
@@ -139,7 +155,8 @@ def split_optimizer(made: Any, objective: nn.Module) -> Tuple[flow.optim.Optimiz
     if scheduler is not None and not runs_in_graph(scheduler):
         raise InputError(
             f"create_optimizer gave a {type(scheduler).__name__}, which a graph cannot run; use "
-            "StepLR, MultiStepLR, CosineAnnealingLR, PolynomialLR or a SequentialLR of such"
+            "StepLR, MultiStepLR, ExponentialLR, CosineAnnealingLR, PolynomialLR, WarmUpLR or a "
+            "SequentialLR of such"
         )
     known = {id(parameter) for parameter in objective.parameters()}
     groups = [group.parameters for group in optimizer.param_groups]

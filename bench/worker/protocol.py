@@ -237,9 +237,10 @@ def explained_refusal(
     except InputError:
         raise
     except Exception as error:
-        reason = explain_refusal(error, mode)
+        reason, batch = explain_refusal(error, mode), describe_batch()
+        if reason is None and batch and isinstance(error, RuntimeError):  # inside OneFlow alone
+            reason = f"OneFlow fails in {mode} mode ({clean_message(str(error))})"
         if reason is None:
             raise
-        batch = describe_batch()
         given = f"; the batch has {batch}" * bool(batch)
         raise InputError(f"{model}: {reason}{given}") from error

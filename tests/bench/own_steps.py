@@ -75,6 +75,13 @@ full = replace(
 )
 
 
+unlearned = TrainingStep(
+    create_module=Tagger,
+    create_batches=create_batches,
+    predict=lambda model, batch: model(*batch["inputs"]),
+)
+
+
 def wide(width: int) -> TrainingStep:
     """With an argument."""
     return replace(tagger, create_module=lambda: Tagger(width))

@@ -12,16 +12,19 @@ import pytest
 from oneflow_bench.bench.config import STEP_DATA, Contender, Workload
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+PREDICTS_ONLY = {"alexnet"}
+FILES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted(set(FILES) - PREDICTS_ONLY)
 
 
 def test_there_are_examples():
     assert {"gpt", "siamese", "vae"} <= set(EXAMPLES)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", FILES)
 def test_an_example_says_how_it_is_run(name):
-    assert f"bench compare examples.{name}:{name}" in (ROOT / f"examples/{name}.py").read_text()
+    command = "infer" if name in PREDICTS_ONLY else "compare"
+    assert f"bench {command} examples.{name}:{name}" in (ROOT / f"examples/{name}.py").read_text()
 
 
 @pytest.mark.oneflow
@@ -60,3 +63,13 @@ def test_both_modes_agree_on_an_example(name, tmp_path):
     assert compared["parity"] in ("identical", "equal within rounding")
     assert compared["same_batches"] and compared["batches_by"] == "inputs"
     assert compared["speed"]["blocks"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.oneflow
+@pytest.mark.parametrize("name", FILES)
+def test_both_modes_predict_alike(name):
+    few = ("--batch-size", "2", "--iterations", "2", "--mode", "both")
+    command = [sys.executable, "-m", "oneflow_bench", "infer", f"examples.{name}:{name}", *few]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

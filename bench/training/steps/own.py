@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import islice
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -16,7 +17,7 @@ from ...training_step import TrainingStep
 from ..feeds import Batch, Feed
 from ..hooks import list_tensors
 from ..losses import Objective, add_losses
-from ..nest import map_tensors
+from ..nest import Rebuild, apply, map_tensors
 from ..oneflow_compat import seed_loaders
 from ..optimizers import create_optimizer, create_scheduler, split_optimizer
 from . import Score
@@ -77,18 +78,18 @@ class OwnStep:
         return model
 
     def create_objective(self, model: nn.Module, teacher: Optional[nn.Module]) -> Objective:
+        if self._step.loss is None:
+            raise InputError(
+                f"{self._name}: the TrainingStep at {self._step.place} has no loss and cannot be "
+                f"trained; give loss=, or run bench infer {self._name}"
+            )
         return _OwnObjective(model, self._step.loss)
 
     def create_feeds(self, device: str) -> Tuple[Feed, Feed]:
         seed, place = self._workload.seed, self._step.place
         title = f"{self._name} ({place})"
 
-        def create(number: int) -> Iterator[Any]:
-            made = self._make("create_batches", lambda: iter(self._step.create_batches(number)))
-            batches: Iterator[Any] = made
-            return batches
-
-        train = self._batches = _Batches(title, create, seed, device)
+        train = self._batches = _Batches(title, self._create_batches, seed, device)
         if self._step.create_evaluation_batches is None:
             held = [train.first]
         else:
@@ -120,6 +121,7 @@ class OwnStep:
 
     def evaluate(self, model: nn.Module, inputs: Any) -> Any:
         if self._step.evaluate is None:
+            assert self._step.loss is not None  # refused with the objective
             return {"loss": add_losses(self._step.loss(model, inputs), trains=False)}
         found = self._step.evaluate(model, inputs)
         numbers = isinstance(found, dict) and [
@@ -128,6 +130,59 @@ class OwnStep:
         if not numbers or not all(numbers):
             raise self._refuse("evaluate", found, "a dict of metrics, each one number as a tensor,")
         return found
+
+    def create_batch(self, device: str, rows: Optional[int]) -> Tuple[Any, int]:
+        """The first batch for an inference, and its rows; with `rows` its own, repeated or cut.
+
+        The rows of a batch are the first dimension of its first tensor, and of all that have as
+        many. Raises InputError for a first tensor without a dimension.
+        """
+        title = f"{self._name} ({self._step.place})"
+        batch = _Batches(title, self._create_batches, self._workload.seed, device).first
+        ((place, dtype, shape), *_) = read_layout(batch)
+        if rows is None:
+            return batch, shape[0] if shape else 1
+        if not shape:
+            raise InputError(
+                f"{title}: --batch-size {rows} was given and {place} is {dtype} {shape}, without "
+                "rows; leave --batch-size out, or put a tensor with rows first"
+            )
+
+        def take(tensor: flow.Tensor) -> flow.Tensor:
+            if tensor.ndim == 0 or tensor.shape[0] != shape[0]:
+                return tensor
+            sizes: Tuple[Any, ...] = (rows, *tensor.shape[1:])
+            return flow.tensor(np.resize(tensor.numpy(), sizes)).to(device)
+
+        return map_tensors(take, batch), rows
+
+    def check_call(self, model: nn.Module, batch: Any) -> None:
+        """Raise InputError for a batch that the module's forward does not take as it is."""
+        asked = inspect.signature(model.forward)
+        try:
+            if self._step.predict is None:
+                apply(asked.bind, batch)
+        except TypeError as error:
+            code = getattr(type(model).forward, "__code__", None)
+            at = f" at {code.co_filename}:{code.co_firstlineno}" if code else ""
+            raise InputError(
+                f"{self._name}: forward{asked} of {type(model).__name__}{at} cannot be called with "
+                f"the batch ({error}), which has {describe_layout(read_layout(batch))}; give "
+                "predict=, such as lambda module, batch: module(batch[0])"
+            ) from None
+
+    def predict(self, model: nn.Module, batch: Any) -> Any:
+        """The outputs of an inference. Raises InputError for other than a nest of tensors."""
+        function = self._step.predict
+        outputs = apply(model, batch) if function is None else function(model, batch)
+        if not list_tensors(outputs):
+            raise self._refuse("predict", outputs, "a nest of tensors")
+        return outputs
+
+    def _create_batches(self, seed: int) -> Iterator[Any]:
+        made = self._make("create_batches", lambda: iter(self._step.create_batches(seed)))
+        batches: Iterator[Any] = made
+        return batches
 
     def score(self, batches: Sequence[Any], feed: Feed) -> Score:
         names = batches[0][0]
@@ -146,6 +201,19 @@ class OwnStep:
             f"{self._name}: {what} of the TrainingStep at {self._step.place} gave a "
             f"{type(found).__name__} and {expected} is expected; return that"
         )
+
+
+class Predictor(nn.Module):
+    """The tensors of a batch to the outputs of `predict`, with the model as a part."""
+
+    def __init__(
+        self, model: nn.Module, predict: Callable[[nn.Module, Any], Any], rebuild: Rebuild
+    ) -> None:
+        super().__init__()
+        self.model, self._predict, self._rebuild = model, predict, rebuild
+
+    def forward(self, *tensors: flow.Tensor) -> Any:
+        return self._predict(self.model, self._rebuild(tensors))
 
 
 class _OwnObjective(Objective):

@@ -17,15 +17,18 @@ SCHEDULES = {
     "step": {"lr_step": 2, "lr_gamma": 0.3},
     "multistep": {"lr_milestones": [1, 3], "lr_gamma": 0.2},
     "cosine": {},
+    "linear": {},
+    "exponential": {"lr_gamma": 0.4},
 }
 
 
 def learning_rate(workload: Workload, steps_per_epoch: int, step: int) -> float:
     """Learning rate of `step` (from 0).
 
-    step: lr * gamma ** (step // step_size); multistep: lr * gamma ** (milestones passed);
-    cosine: lr / 2 * (1 + cos(pi * step / steps of the run)); constant: lr. During the warm-up the
-    rate rises linearly from lr / N to the schedule's value at the last of its N steps.
+        step: lr * gamma ** (step // step_size); multistep: lr * gamma ** (milestones passed);
+        cosine: lr / 2 * (1 + cos(pi * step / steps of the run)); linear: lr * (1 - step / steps of the
+    run); exponential: lr * gamma ** (step / steps of an epoch); constant: lr. During the warm-up
+    the rate rises linearly from lr / N to the schedule's value at the last of its N steps.
     """
     warmup = warmup_steps(workload, steps_per_epoch)
     if step < warmup:
@@ -45,6 +48,10 @@ def _scheduled(workload: Workload, steps_per_epoch: int, step: int) -> float:
     if workload.schedule == "cosine":
         total = workload.epochs * steps_per_epoch
         return lr * 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
+    if workload.schedule == "linear":
+        return lr * max(0.0, 1 - step / (workload.epochs * steps_per_epoch))
+    if workload.schedule == "exponential":
+        return float(lr * workload.lr_gamma ** (step / steps_per_epoch))
     return lr
 
 

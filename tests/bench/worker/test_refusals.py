@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.worker import protocol
 from oneflow_bench.bench.worker.messages import Request
 from oneflow_bench.bench.worker.protocol import explain_refusal
 from oneflow_bench.bench.worker.session import Session
@@ -32,3 +33,14 @@ def test_a_session_refuses_a_model_that_does_not_compile():
     with pytest.raises(InputError, match=r"mine:net: forward cannot be .*refusals.py") as told:
         session.compile(Request())
     assert str(told.value).endswith("; the batch has batch[ids] int64 (4, 5)")
+
+
+def test_an_error_inside_oneflow_is_told_with_the_batch(monkeypatch):
+    monkeypatch.setattr(protocol, "find_own_line", lambda error: None)
+    with pytest.raises(InputError) as told, protocol.explained_refusal("a:b", "eager", lambda: "x"):
+        raise RuntimeError("Check failed: (5 vs 4)")
+    assert str(told.value).endswith("(Check failed: (5 vs 4)); the batch has x")
+    with pytest.raises(RuntimeError), protocol.explained_refusal("lenet", "eager"):
+        raise RuntimeError("Check failed")  # no batch to name: the suite's own
+    with pytest.raises(KeyError), protocol.explained_refusal("a:b", "eager", lambda: "x"):
+        raise KeyError("a fault of the suite")
