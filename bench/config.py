@@ -168,9 +168,7 @@ class Workload(_Frozen):
     lr_milestones: List[int] = _training(
         [], "Epochs after which --schedule multistep decays.", metavar="E1,E2,..."
     )
-    lr_gamma: float = _training(
-        0.1, "Factor of a decay in step and multistep, and of an epoch in exponential.", gt=0, le=1
-    )
+    lr_gamma: float = _training(0.1, "Factor of a decay, in exponential of an epoch.", gt=0, le=1)
     warmup_epochs: float = _training(
         0.0, "Epochs of N steps in which the learning rate rises from 1/N of it.", ge=0
     )

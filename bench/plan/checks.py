@@ -11,7 +11,7 @@ from typing import Any, Collection, Dict, List, Optional, Sequence, Tuple, Type,
 from pydantic import BaseModel, ValidationError
 
 from ...data import DataError, DatasetInfo, assign_parts
-from ...models import UnknownModelError, get_model_spec
+from ...models import ModelSpec, UnknownModelError, get_model_spec
 from ..config import (
     EMBEDDED_DATA,
     IMAGE_FIELDS,
@@ -275,3 +275,12 @@ def check_part_files(dataset: DatasetInfo, workload: Workload) -> None:
         return
     with raise_as_input(DataError):
         assign_parts(dataset, workload.readers)
+
+
+def check_image_size(workload: Workload, spec: Optional[ModelSpec]) -> None:
+    """Raise InputError for images that are too small for the model."""
+    if spec and workload.image_size < spec.min_image_size:
+        raise InputError(
+            f"--image-size {workload.image_size} is too small for {workload.model}; "
+            f"it needs at least {spec.min_image_size} pixels"
+        )

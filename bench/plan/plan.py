@@ -36,6 +36,7 @@ from ..record.checkpoint import TrainingState, describe_prefix, load_training_st
 from ..record.run import DOCUMENT_NAME, load_record
 from .checks import (
     check_batches,
+    check_image_size,
     check_part_files,
     check_recipe,
     check_step,
@@ -152,15 +153,6 @@ def find_spec(model: str) -> Optional[ModelSpec]:
     """The row of a registered model, None for code of the user's. Raises InputError if unknown."""
     with raise_as_input(UnknownModelError):
         return None if ":" in model else get_model_spec(model)
-
-
-def check_image_size(workload: Workload, spec: Optional[ModelSpec]) -> None:
-    """Raise InputError for images that are too small for the model."""
-    if spec and workload.image_size < spec.min_image_size:
-        raise InputError(
-            f"--image-size {workload.image_size} is too small for {workload.model}; "
-            f"it needs at least {spec.min_image_size} pixels"
-        )
 
 
 def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Progress]) -> Plan:

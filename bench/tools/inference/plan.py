@@ -8,8 +8,8 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 from ....data import InputScale, imagenet_names
 from ...config import Workload
 from ...errors import InputError
-from ...plan.checks import validated
-from ...plan.plan import check_image_size, find_spec
+from ...plan.checks import check_image_size, validated
+from ...plan.plan import find_spec
 from ...plan.recipe import refuse_code
 from ...record.checkpoint import find_checkpoint, read_about
 

@@ -88,7 +88,6 @@ class OwnStep:
     def create_feeds(self, device: str) -> Tuple[Feed, Feed]:
         seed, place = self._workload.seed, self._step.place
         title = f"{self._name} ({place})"
-
         train = self._batches = _Batches(title, self._create_batches, seed, device)
         if self._step.create_evaluation_batches is None:
             held = [train.first]

@@ -25,8 +25,8 @@ SCHEDULES = {
 def learning_rate(workload: Workload, steps_per_epoch: int, step: int) -> float:
     """Learning rate of `step` (from 0).
 
-        step: lr * gamma ** (step // step_size); multistep: lr * gamma ** (milestones passed);
-        cosine: lr / 2 * (1 + cos(pi * step / steps of the run)); linear: lr * (1 - step / steps of the
+    step: lr * gamma ** (step // step_size); multistep: lr * gamma ** (milestones passed);
+    cosine: lr / 2 * (1 + cos(pi * step / steps of the run)); linear: lr * (1 - step / steps of the
     run); exponential: lr * gamma ** (step / steps of an epoch); constant: lr. During the warm-up
     the rate rises linearly from lr / N to the schedule's value at the last of its N steps.
     """
