@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ def searched(tmp_path, monkeypatch):
     """A folder with a stored search of lenet on a made-up machine."""
     machine = Machine({"OMP_NUM_THREADS=1": 1.5}, errors={})
     settings = [variable("OMP_NUM_THREADS=1")]
+    judged = partial(runtime_study.run_search, judge=machine.judge)
+    monkeypatch.setattr(runtime_study, "run_search", judged)
     monkeypatch.setattr(runtime_study, "list_settings", lambda mode, feed, facts: settings)
     arguments = ["--out", str(tmp_path), "--model", "lenet", "--budget", "200", "--steps", "12"]
     runtime_study.run_study(parse_options(arguments), lambda folder: machine.launch)

@@ -144,9 +144,12 @@ def test_an_iteration_inside_a_graph_is_refused():
 MAX_STARTS = 5
 
 
-def measure_graphs(function):
-    """What `function` of this module prints as JSON, from a process of its own."""
-    program = f"import json, test_layers; print(json.dumps(test_layers.{function}()))"
+@pytest.fixture(scope="module")
+def measured():
+    """What the functions below return, from a process of its own."""
+    names = ("a_large_layer", "a_layer_called_twice", "an_in_place_layer")
+    calls = ", ".join(f"'{name}': test_layers.measure_{name}()" for name in names)
+    program = f"import json, test_layers; print(json.dumps({{{calls}}}))"
     for _ in range(MAX_STARTS):
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -154,7 +157,7 @@ def measure_graphs(function):
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         if done.returncode >= 0:
             break
@@ -185,20 +188,20 @@ def measure_an_in_place_layer():
     return in_place.kind, in_place.backward_s, profile.measure_graph(1)
 
 
-def test_a_layer_is_timed_as_a_graph_of_its_own():
-    forward, both = measure_graphs("measure_a_large_layer")
+def test_a_layer_is_timed_as_a_graph_of_its_own(measured):
+    forward, both = measured["a_large_layer"]
     assert len(forward) == len(both) == ALONE_REPEATS
     assert 0 < min(forward) < statistics.median(both)
 
 
-def test_a_layer_called_twice_has_its_times():
-    forward, both = measure_graphs("measure_a_layer_called_twice")
+def test_a_layer_called_twice_has_its_times(measured):
+    forward, both = measured["a_layer_called_twice"]
     assert len(forward) == len(both) == ALONE_REPEATS
     assert min(forward + both) > 0
 
 
-def test_an_in_place_layer_has_its_times():
-    kind, backward, (forward, both) = measure_graphs("measure_an_in_place_layer")
+def test_an_in_place_layer_has_its_times(measured):
+    kind, backward, (forward, both) = measured["an_in_place_layer"]
     assert kind == "ReLU"
     assert len(backward) == ALONE_REPEATS
     assert min(forward) > 0
