@@ -36,12 +36,12 @@ GROUPS = {
         "profile": "Time each layer, with --limits beside the machine's limits.",
         "models": "List the models.",
     },
-    "Machine": {
+    "Machine and data": {
         "doctor": "Find the causes of slowness on this machine.",
         "tune": "Find the fastest faithful runtime of a model on this machine.",
         "versions": "Compare versions of OneFlow, each in its own environment.",
+        "data": "Make, import and inspect datasets.",
     },
-    "Data": {"data": "Make, import and inspect datasets."},
 }
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 

@@ -14,7 +14,6 @@ from ..report.blocks import print_blocks
 from .console import Console
 from .options import HeadedCommand, create_contenders, describe_field, field_options
 from .progress import ProgressBar
-from .value_types import RunFolder
 
 
 @click.command(cls=HeadedCommand)
@@ -22,11 +21,7 @@ from .value_types import RunFolder
 @click.option("--model", default=None, help="Default: the checkpoint's.")
 @field_options(["model_args", "trust_checkpoint"])
 @click.option(
-    "--load-checkpoint",
-    required=True,
-    metavar="PATH",
-    type=RunFolder(),
-    help=describe_field("load_checkpoint"),
+    "--load-checkpoint", required=True, metavar="PATH", help=describe_field("load_checkpoint")
 )
 @click.option(
     "--mode", type=click.Choice(["eager", "graph", "both"]), default="eager", show_default=True
