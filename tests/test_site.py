@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 from oneflow_bench.bench.cli import COMMANDS
@@ -44,3 +45,12 @@ def test_no_page_asks_the_network_for_its_search():
     assert page == '<script src="../assets/javascripts/iframe-worker.js">'
     script = ROOT / "tools" / "site" / "assets" / "javascripts" / "iframe-worker.js"
     assert "MIT licence" in script.read_text()
+
+
+def test_the_pictures_of_the_pages_are_shown():
+    listed = subprocess.run(
+        ["git", "ls-files", *SITE["SHOWN"]], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            assert str((page.parent / target).resolve().relative_to(ROOT)) in listed

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES, CONFIGURATION = ROOT / "build" / "site-pages", ROOT / "build" / "mkdocs.yml"
 SHOWN = (
     *(":(glob)*.md", ":(glob)docs/**/*.md", ":(glob)results/**/*.md", ":(glob)results/**/*.png"),
-    *(":(glob)results/**/*.svg", "LICENSE", "benchmarks/README.md"),
+    *(":(glob)results/**/*.svg", ":(glob)docs/**/*.png", "LICENSE", "benchmarks/README.md"),
 )
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 

@@ -37,12 +37,12 @@ GROUPS = {
         "profile": "Time each layer, with --limits beside the machine's limits.",
         "models": "List the models.",
     },
-    "Machine": {
+    "Machine and data": {
         "doctor": "Find the causes of slowness on this machine.",
         "tune": "Find the fastest faithful runtime of a model on this machine.",
         "versions": "Compare versions of OneFlow, each in its own environment.",
+        "data": "Make, import and inspect datasets.",
     },
-    "Data": {"data": "Make, import and inspect datasets."},
 }
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
@@ -77,8 +77,10 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))
-        for heading, commands in GROUPS.items():
-            with formatter.section(heading):
+        formatter.write_paragraph()
+        for heading, commands in GROUPS.items():  # without blank lines, so that 40 rows show all
+            formatter.write_heading(heading)
+            with formatter.indentation():
                 formatter.write_dl([(name.ljust(width), text) for name, text in commands.items()])
 
 
@@ -90,18 +92,16 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="bench")
 @click.pass_context
 def bench(context: click.Context) -> None:
-    """Is a OneFlow model's compiled graph faithful to eager mode, and is it worth it?
-
-    Try first:
+    """Is a OneFlow model's compiled graph faithful to eager mode, and worth it?
 
     \b
+    Try first:
     bench compare                      both modes on the embedded digits
     bench check --model resnet20       the first tensor that differs
     bench doctor                       slow settings of this machine
 
-    Exit status: 0 done, 1 the modes differ, a metric is worse than its
-    baseline or the doctor found something, 2 bad input, 3 inconclusive, 4 a
-    worker failed, 70 the suite itself failed, 130 Ctrl-C.
+    Exit status: 0 done, 1 a difference, a worse metric or a slow setting, 2 bad
+    input, 3 inconclusive, 4 a worker failed, 70 the suite failed, 130 Ctrl-C.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -7,7 +7,7 @@ from typing import List, Sequence
 from ...errors import STATUS_ORDER
 from ...parity.gate import Judged
 from ..blocks import Block, Heading, Table, Text
-from ..check import build_models, conclude, describe_origin, describe_speed, report_findings
+from ..check import LEGEND, build_models, conclude, describe_origin, describe_speed, report_findings
 from ..format import format_sentence
 from . import MOST_ROWS, cut_table
 
@@ -25,6 +25,7 @@ def summarize_checks(judged: Sequence[Judged]) -> List[Block]:
         Heading(f"Check of {whose}"),
         Text(conclude(judged)),
         cut_table(build_models(checks)),
+        Text(LEGEND),
         *_describe_worst(ordered),
         *map(cut_table, shown),
     ]

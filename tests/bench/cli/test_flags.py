@@ -139,6 +139,8 @@ def test_bench_alone_says_what_to_try_first():
     done = subprocess.run([sys.executable, "-m", "oneflow_bench"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
     assert "Try first:" in done.stdout and "\nJudge:\n  check " in done.stdout
+    lines = done.stdout.splitlines()  # a screen of 80 x 40 has a prompt too
+    assert len(lines) < 40 and max(map(len, lines)) <= 80
 
 
 def test_each_command_is_a_file_of_its_name():

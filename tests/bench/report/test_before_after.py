@@ -18,6 +18,13 @@ from oneflow_bench.bench.report.before_after import (
     pair_contenders,
 )
 from oneflow_bench.bench.report.screen.comparison import summarize_runs
+from oneflow_bench.bench.verdict import statistics
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Of the bootstrap of two runs, whose interval is not tested here."""
+    monkeypatch.setattr(statistics, "BOOTSTRAP_SAMPLES", 100)
 
 
 def create_run(factor=1.0, fixed_work_s=None, control=1.0, **changes):

@@ -28,11 +28,18 @@ from oneflow_bench.bench.report.screen.comparison import (
     summarize_runs,
 )
 from oneflow_bench.bench.report.screen.dataset import describe_dataset
+from oneflow_bench.bench.verdict import statistics
 from oneflow_bench.data import inspect_dataset
 
 DIGITS = Path(data.__file__).parent / "digits"
 WIDTH, HEIGHT = 80, 40
 LONG = "graph-fuse_add_to_output"
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Of the bootstrap of two runs, whose interval is not tested here."""
+    monkeypatch.setattr(statistics, "BOOTSTRAP_SAMPLES", 100)
 
 
 def compare(*names):
@@ -56,7 +63,8 @@ def summarize_one():
 
 
 def summarize_two_runs():
-    runs = [create_record(create_events("eager"), create_events("graph")) for _ in range(2)]
+    sides = ("eager", "graph")
+    runs = [create_record(*(create_events(one, blocks=4) for one in sides)) for _ in range(2)]
     return summarize_runs(compare_runs(*runs, gate=None))
 
 
