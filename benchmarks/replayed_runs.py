@@ -2,7 +2,8 @@
 
     python benchmarks/replayed_runs.py results/verdict-quality/comparisons.jsonl ...
 
-Takes the comparisons of a program with itself that `verdict_quality.py` stored. First it prints the
+Takes the comparisons of a program with itself that `verdict_quality.py` stored. First it prints
+how much of a block's variance its neighbours explain, which a canary would see too. Then come the
 components of a process estimate's variance, between processes and within one, and the blocks of
 each process that they make optimal. Then it puts runs of `--budget` seconds together from the
 waves of one cell, drawn without replacement, with so many rounds of each wave, and judges them as
@@ -26,7 +27,13 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from location_rules import load_cells
 from study import run_main
-from variance_components import Sample, choose_rounds, collect_sample, split_variance
+from variance_components import (
+    Sample,
+    choose_rounds,
+    collect_sample,
+    measure_neighbours,
+    split_variance,
+)
 from verdict_quality_cells import KINDS, SAME
 
 from oneflow_bench.bench.config import Measuring
@@ -81,7 +88,7 @@ def collect_cells(stores: Sequence[Path]) -> List[Cell]:
 
 
 def print_components(cells: Sequence[Cell], rounds: int) -> None:
-    print(f"Standard deviations among equal processes after {rounds} rounds, in percent, and the")
+    print(f"\nStandard deviations among equal processes after {rounds} rounds, in percent, and the")
     print("rounds of each wave that give the smallest variance in a given time:\n")
     print("| | waves | start of a wave, s | round, s | summarised by | all | between | within "
           "| optimal rounds |")  # fmt: skip
@@ -176,7 +183,19 @@ def _summarize(
     ]
 
 
+def print_neighbours(stores: Sequence[Path]) -> None:
+    print("\nA canary between turns would see what neighbouring blocks see:\n")
+    print("| | share of a block's variance that its neighbours explain, % |")
+    print("|---|---:|")
+    for store in stores:
+        for (kind, condition), rows in load_cells(store).items():
+            if kind in SAME:
+                title = f"{store.parent.name}: {KINDS[kind]}, {condition}"
+                print(f"| {title} | {100 * measure_neighbours(rows):.0f} |")
+
+
 def study(options: argparse.Namespace) -> None:
+    print_neighbours(options.stores)
     cells = collect_cells(options.stores)
     print_components(cells, options.rounds)
     print_replays(cells, options.runs, options.budget)

@@ -19,12 +19,13 @@ from verdict_quality_cells import unpack_blocks
 
 from oneflow_bench.bench.config import Measuring
 from oneflow_bench.bench.verdict.estimate import PROCESS_ESTIMATES, ProcessEstimate, Wave
-from oneflow_bench.bench.verdict.statistics import CONFIDENCE, POWER
+from oneflow_bench.bench.verdict.statistics import CONFIDENCE, POWER, correlation
 from oneflow_bench.bench.verdict.summary import collect_waves
 
 REPLICATES = 3  # of a stored wave, three processes each
 REPLICATE_VARIANCES = 1.5  # of a process in a replicate's log ratio: half of the two, and one
 MOST_ROUNDS = 2000
+CLIPPED = 0.3
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,24 @@ def split_variance(waves: Sequence[Wave], summarise: ProcessEstimate) -> Tuple[f
 
 def _centre(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.asarray(values - np.where(mask, values[mask].mean(), values[~mask].mean()))
+
+
+def measure_neighbours(rows: Sequence[Mapping[str, Any]]) -> float:
+    """The share of a block's variance that the blocks right before and after it explain.
+
+    It is the squared correlation of the log times, each less its process's median, averaged over
+    the comparisons. The neighbours are of other processes mostly, so the machine alone connects
+    them. A log time beyond CLIPPED counts as that, so that single stalls do not decide.
+    """
+    shares = []
+    for row in rows:
+        processes = [np.log(entry["step_time_us"]) for entry in row["processes"]]
+        logs = np.concatenate([values - np.median(values) for values in processes])
+        order = np.argsort(np.concatenate([entry["turn"] for entry in row["processes"]]))
+        logs = np.clip(logs[order], -CLIPPED, CLIPPED)
+        around = (logs[:-2] + logs[2:]) / 2
+        shares.append((correlation(around, logs[1:-1]) or 0.0) ** 2)
+    return float(np.mean(shares))
 
 
 def choose_rounds(between: float, within: float, sample: Sample, rounds: int) -> float:

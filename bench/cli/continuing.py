@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from ..config import STEP_DATA, Measuring, Workload
+from ..config import IMAGE_FIELDS, STEP_DATA, Measuring, Workload
 from ..errors import InputError
 from ..measure.continuation import list_open, read_progress
 from ..measure.execution import create_document, execute_continuation
@@ -42,7 +42,7 @@ def continue_run(flags: Dict[str, Any]) -> RunRecord:
         )
     record = load_run(folder)
     measuring = _check(record, flags)
-    plan = _plan_again(record.document.workload)
+    plan = plan_again(record.document.workload)
     contenders, environments = record.document.contenders, RuntimeResolver()
     check_contenders(contenders, environments)
     document = create_document("compare", plan, measuring, contenders, environments)
@@ -80,12 +80,10 @@ def _check(record: RunRecord, flags: Dict[str, Any]) -> Measuring:
     return measuring
 
 
-def _plan_again(workload: Workload) -> Plan:
+def plan_again(workload: Workload) -> Plan:
     """The plan of a stored workload. Raises InputError for data that are no longer there."""
-    given = workload.model_dump(exclude_defaults=True)
-    if workload.data == STEP_DATA:
-        del given["batch_size"]  # the plan sets it
-    return create_plan(given)
+    own_step = workload.data == STEP_DATA
+    return create_plan(workload.model_dump(exclude=set(IMAGE_FIELDS) if own_step else None))
 
 
 def _check_same(record: RunRecord, document: Document) -> None:

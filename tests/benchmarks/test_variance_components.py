@@ -11,6 +11,7 @@ from variance_components import (
     Sample,
     choose_rounds,
     collect_sample,
+    measure_neighbours,
     predict_oracle_s,
     split_variance,
 )
@@ -54,6 +55,21 @@ def test_an_oracle_needs_more_time_for_less_and_on_a_noisier_machine():
     noisy = create_sample(between=2 * BETWEEN, within=2 * WITHIN)
     assert predict_oracle_s(noisy, 0.03) == pytest.approx(4 * times[-1], rel=0.1)
     assert predict_oracle_s(noisy, 0.0) > predict_oracle_s(sample, 0.0)
+
+
+def test_neighbours_explain_what_the_machine_does_to_all_processes():
+    source = np.random.default_rng(1)
+
+    def explain(common):
+        drift = common * np.repeat(source.normal(0, 1, 150), 6) + source.normal(0, 0.02, 900)
+        times = 1e4 * np.exp(drift.reshape(100, 9).T)
+        turns = np.arange(900).reshape(100, 9).T
+        processes = [
+            {"turn": list(turn), "step_time_us": list(time)} for turn, time in zip(turns, times)
+        ]
+        return measure_neighbours([{"processes": processes}])
+
+    assert explain(0.1) > 0.5 > 0.1 > explain(0.0)
 
 
 def test_time_is_read_off_the_comparisons():

@@ -230,3 +230,18 @@ def test_unknown_cells_are_refused(arguments, monkeypatch, capsys):
     with pytest.raises(SystemExit) as info:
         main()
     assert info.value.code == 2 and "invalid choice" in capsys.readouterr().err
+
+
+def test_a_study_ends_after_a_piece_and_goes_on_with_the_next(tmp_path, monkeypatch, capsys):
+    def compare(kind, number, *given):
+        row = create_comparison(kind, number=number)
+        del row["condition"]
+        return row
+
+    monkeypatch.setattr("verdict_quality.run_comparison", compare)
+    monkeypatch.setattr("verdict_quality.write_report", lambda store, out: "")
+    cell = ["--kind", "aa", "--condition", "quiet", "--count", "3", "--at-most", "2"]
+    monkeypatch.setattr("sys.argv", ["verdict_quality.py", "--out", str(tmp_path), *cell])
+    for stored in (2, 3, 3):
+        assert main() == 0
+        assert len(load_rows(tmp_path / "comparisons.jsonl")) == stored

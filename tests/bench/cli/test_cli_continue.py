@@ -9,6 +9,7 @@ from command import run_command
 from speed_world import World
 
 from oneflow_bench.bench.cli import ranks, run
+from oneflow_bench.bench.cli.continuing import plan_again
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record.events import SetupEvent, SpeedBlockEvent
 from oneflow_bench.bench.record.machine import describe_machine
@@ -60,6 +61,24 @@ def fake_workers(tmp_path, monkeypatch):
     world.writer.close()
     monkeypatch.setattr(ranks, "create_launcher", lambda folder, environments: world.launch)
     monkeypatch.setattr(run, "write_report", lambda *given: None)  # and its pictures
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"model": "lenet"},
+        {"model": "lenet", "data": "synthetic", "num_classes": 7, "subset_percent": 100},
+        {"model": "resnet18", "data": "synthetic", "image_size": 32},  # the field's own default
+        {"model": "alexnet_cifar", "subset_percent": 50, "scale_lr": True},
+        {"model": "lenet", "schedule": "multistep", "lr_milestones": [1], "val_batch_size": 60},
+        {"model": "my_file:step", "data": "training-step", "steps_per_epoch": 5},
+        {"model": "lenet", "loss": "teacher_free", "reg_alpha": 0.5, "reg_temperature": 20.0},
+    ],
+)
+def test_a_stored_workload_is_planned_as_it_was(flags):
+    plan = create_plan(flags)
+    again = plan_again(plan.workload)
+    assert again.workload == plan.workload and again.steps_per_epoch == plan.steps_per_epoch
 
 
 def refuse(*arguments):
