@@ -148,11 +148,13 @@ def write_table(rows: List[Row]) -> str:
 def run() -> None:
     open_study(OUT)
     stored = OUT / "rows.jsonl"
-    run_study(stored, [(name, (name,)) for name in FAMILIES], train_family)
-    table = write_table(load_rows(stored))
-    write_atomically(OUT / "table.md", table)
-    shutil.rmtree(RUNS, ignore_errors=True)
-    print(table)
+    try:
+        run_study(stored, [(name, (name,)) for name in FAMILIES], train_family)
+        shutil.rmtree(RUNS, ignore_errors=True)
+    finally:
+        table = write_table(load_rows(stored))
+        write_atomically(OUT / "table.md", table)
+        print(table)
 
 
 if __name__ == "__main__":

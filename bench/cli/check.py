@@ -138,7 +138,7 @@ def _check_health(flags: Dict[str, Any]) -> int:
     flag = find_given(_OF_PARITY)
     if flag:
         raise InputError(f"{flag} is about parity and --health judges none; leave one out")
-    plans = _plan_checks(flags, list, health.HEALTH_DEFAULTS)
+    plans = _plan_checks(flags, list, {**CHECK_DEFAULTS, **health.HEALTH_DEFAULTS})
     subject = (
         plans[0].workload.model.replace(":", "-") if len(plans) == 1 else f"{len(plans)}-models"
     )
@@ -178,12 +178,9 @@ def prepare_check(
 def _plan_checks(
     flags: Dict[str, Any],
     list_stored: Callable[[], Sequence[str]],
-    defaults: Mapping[str, Any] = {},
+    defaults: Mapping[str, Any] = CHECK_DEFAULTS,
 ) -> List[Plan]:
-    """A plan for each model that the flags name; refuses whatever cannot be run.
-
-    `defaults` are other ones than a check's.
-    """
+    """A plan for each model that the flags name; refuses whatever cannot be run."""
     if flags["budget_s"] is not None and not flags["speed"]:
         raise InputError("--budget limits the measuring of --speed; give both or neither")
     ours = (*_OUTPUT, *_STEERING)
@@ -191,7 +188,6 @@ def _plan_checks(
     names = choose_models(workload, flags["models"], list_stored)
     quiet = flags.get("detail") == VERDICTS
     with ProgressBar("images", quiet) as bar:
-        defaults = {**CHECK_DEFAULTS, **defaults}
         return create_check_plans(names, workload, partial(bar, "checking the data"), defaults)
 
 

@@ -84,13 +84,11 @@ class HealthDocument(BaseModel):
 
 def judge_health(workload: Workload, found: ModeHealth) -> List[Finding]:
     """The findings of one mode."""
-    learned = found.losses[-1] is not None and found.losses[-1] <= BY_HEART * _first(found)
-    words = f"in {len(found.losses) - 1} steps" if learned else _describe_end(found.losses)
     judged = [
         _judge_first_loss(workload, found),
         _judge_gradients(found.gradient_norms),
         _judge_dead(found.dead_shares),
-        ("batch by heart", learned, words),
+        _judge_learning(workload, found.losses),
     ]
     return [
         Finding(aspect=aspect, mode=found.mode, healthy=healthy, value=value)
@@ -98,20 +96,23 @@ def judge_health(workload: Workload, found: ModeHealth) -> List[Finding]:
     ]
 
 
-def _first(found: ModeHealth) -> float:
-    return found.losses[0] if found.losses[0] is not None else math.nan
-
-
-def _describe_end(losses: Sequence[Optional[float]]) -> str:
-    if losses[-1] is None:
-        return f"not finite at step {len(losses)}"
-    return f"loss {losses[-1]:.3g} after {len(losses)} steps"
+def _judge_learning(work: Workload, losses: Sequence[Optional[float]]) -> Any:
+    """A loss other than cross entropy may end above zero, so of that only a fall is asked."""
+    aspect, first, last = "batch by heart", losses[0], losses[-1]
+    if first is None or last is None:
+        return aspect, False, f"not finite at step {len(losses)}"
+    if last <= BY_HEART * first:
+        return aspect, True, f"in {len(losses) - 1} steps"
+    value = f"loss {last:.3g} after {len(losses)} steps"
+    if last < first and (work.data == STEP_DATA or work.loss != "cross_entropy"):
+        return aspect, None, f"not judged; {value}"
+    return aspect, False, value
 
 
 def _judge_first_loss(work: Workload, found: ModeHealth) -> Any:
     """That of equal probabilities is ln(K), counted once for each head with its weight."""
-    aspect, first = "first loss over ln(classes)", _first(found)
-    if not math.isfinite(first):
+    aspect, first = "first loss over ln(classes)", found.losses[0]
+    if first is None:
         return aspect, False, "not finite"
     started = work.load_checkpoint or work.resume
     if work.data == STEP_DATA or work.loss not in ("cross_entropy", "label_smoothing") or started:

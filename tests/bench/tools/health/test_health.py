@@ -77,6 +77,9 @@ def test_heads_count_with_their_weights_and_some_losses_are_not_judged():
     for workload in (Workload(loss="mine:focal"), Workload(load_checkpoint="w.safetensors")):
         assert judge(workload)[FIRST] == (None, "not judged; the first loss is 2.3")
     assert judge(dead_shares={})[DEAD] == (None, "no ReLU")
+    own = Workload(loss="label_smoothing", label_smoothing=0.1)
+    assert judge(own, losses=[2.3, 0.6])[HEART] == (None, "not judged; loss 0.6 after 2 steps")
+    assert judge(own, losses=[2.3, 2.4])[HEART] == (False, "loss 2.4 after 2 steps")
 
 
 def test_a_unit_is_dead_if_it_is_zero_for_all_samples_and_pixels():
@@ -137,8 +140,8 @@ def examine(model, mode):
         [f"unhealthy_models:{model}"], {"image_size": 8, **HEALTH_DEFAULTS}
     )
     request = HealthRequest(
-        workload=plan.workload, contender=Contender(name=mode, mode=mode), steps_per_epoch=60,
-        steps=60, by_heart=BY_HEART,
+        workload=plan.workload, contender=Contender(name=mode, mode=mode), steps_per_epoch=40,
+        steps=40, by_heart=BY_HEART,
     )  # fmt: skip
     found = HealthSession().examine(request)
     json.dumps(found.model_dump(mode="json"), allow_nan=False)
