@@ -138,8 +138,11 @@ def _describe(
 ) -> Description:
     file = None if wishes.class_names is None else Path(wishes.class_names)
     names = found.names if found.names and not file else name_classes(found.classes, file, on_note)
-    if len(names) < 2:
-        raise DataError(f"{root} has one class, {names[0]}; a classifier needs two or more")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{root} has two classes called {twice}; give --class-names FILE")
+    if found.multi_label and len(names) < 2:
+        raise DataError(f"{root} has lists of labels and one label, {names[0]}; give two or more")
     flips, crops = wishes.flips, wishes.crops
     if flips is None:
         flips = not are_signs(names)

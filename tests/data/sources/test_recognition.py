@@ -61,6 +61,23 @@ def test_every_format_has_a_source():
     assert set(WRITERS.values()) == set(FORMATS)
 
 
+def test_a_table_beside_folders_of_classes_is_not_taken_for_the_dataset(tmp_path):
+    """Imagenette has one with wrong labels."""
+    root = write_csv(tmp_path / "s")
+    write_pictures(root / "train" / "cat")
+    assert recognise(root) == "imagefolder"
+    assert recognise(write_tiny_imagenet(tmp_path / "t")) == "tiny-imagenet"
+
+
+def test_a_source_that_memory_cannot_hold_is_one_sentence(tmp_path, monkeypatch):
+    def fill(path, choices):
+        raise MemoryError
+
+    monkeypatch.setitem(FORMATS, "csv", FORMATS["csv"]._replace(read=fill))
+    with pytest.raises(DataError, match="does not fit into memory"):
+        read_source(tmp_path, "csv", Choices())
+
+
 def test_a_path_that_is_nothing_known_is_refused(tmp_path):
     (tmp_path / "x.tar.gz").touch()
     for path, reason in (
