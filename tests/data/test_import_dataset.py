@@ -97,6 +97,7 @@ def test_two_classes_of_one_name_are_refused(tmp_path):
         import_one(root, tmp_path / "out", val_fraction=0.5)
 
 
+@pytest.mark.slow
 def test_processes_convert_arrays_as_one_does(tmp_path):
     np.save(tmp_path / "x.npy", create_pixels(8, 6, 6))
     np.save(tmp_path / "y.npy", np.arange(8) % 2)
