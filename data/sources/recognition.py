@@ -54,6 +54,11 @@ def read_source(path: Path, name: str, choices: Choices) -> Source:
             )
     try:
         return wanted.read(path, choices)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read as {name} ({error.strerror}: {error.filename}); give a folder "
+            "or file of that format"
+        ) from None
     except MemoryError:
         raise DataError(
             f"{path} does not fit into memory; import it as a CSV of paths, or in parts"

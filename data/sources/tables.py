@@ -240,7 +240,10 @@ def read_faces(path: Path, choices: Choices) -> Source:
 
     Raises DataError for a row whose expression or pixels are none.
     """
-    table = read_table_file(find_tables(path)[""])
+    file = find_tables(path).get("")
+    if file is None:
+        raise DataError(f"{path} holds no CSV of faces, or more than one; give the CSV file itself")
+    table = read_table_file(file)
     columns = [_find_column(table, name, (), "a CSV with it as the") for name in _FACE_COLUMNS]
     found: Dict[str, List[Labelled]] = {}
     for number, row in enumerate(table.rows, start=2):

@@ -43,6 +43,9 @@ def test_a_split_is_asked_for_and_not_made_twice(tmp_path):
         import_one(write_arrays(tmp_path), tmp_path / "out")
     with pytest.raises(DataError, match="--val-fraction 0.01 leaves 20 of 20 pictures"):
         import_one(write_arrays(tmp_path), tmp_path / "out", val_fraction=0.01)
+    for share in (0, 1, -0.1, float("nan")):
+        with pytest.raises(DataError, match="is no share; give one between 0 and 1"):
+            import_one(write_arrays(tmp_path), tmp_path / "out", val_fraction=share)
     with pytest.raises(DataError, match="has a validation split already"):
         import_one(write_idx(tmp_path / "m"), tmp_path / "out", val_fraction=0.1)
     assert not (tmp_path / "out").exists()
@@ -108,10 +111,11 @@ def test_processes_convert_arrays_as_one_does(tmp_path):
     assert list_files(one.root) == list_files(two.root)
 
 
-def test_lists_of_one_label_are_refused(tmp_path):
+@pytest.mark.parametrize("cell, count", [("cat|cat", 1), ("|", 0)])
+def test_lists_of_less_than_two_labels_are_refused(cell, count, tmp_path):
     root = write_pictures(tmp_path / "set")
-    (root / "lists.csv").write_text("file,label\n0.jpg,cat|cat\n1.jpg,\n")
-    with pytest.raises(DataError, match="lists of labels and one label, cat"):
+    (root / "lists.csv").write_text(f"file,label\n0.jpg,{cell}\n1.jpg,\n")
+    with pytest.raises(DataError, match=f"lists of {count} different labels"):
         import_one(root, tmp_path / "out", val_fraction=0.5)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from published import (
@@ -89,11 +91,20 @@ def test_a_path_that_is_nothing_known_is_refused(tmp_path):
             recognise(path)
 
 
-@pytest.mark.parametrize("name", ["cifar", "idx", "csv", "ofrecord", "arrays", "imagefolder"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_wrong_format_is_one_sentence(name, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError):
-        read_source(tmp_path / "empty", name, Choices())
+    (tmp_path / "text").write_text("x\n")
+    for path in (tmp_path / "empty", tmp_path / "text", tmp_path / "none"):
+        with pytest.raises(DataError):
+            read_source(path, name, Choices())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("write", WRITERS)
+def test_any_source_as_any_other_format_is_read_or_one_sentence(write, name, tmp_path):
+    with suppress(DataError):
+        read_source(write(tmp_path / "source"), name, Choices())
 
 
 def test_words_without_meaning_are_refused(tmp_path):
