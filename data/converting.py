@@ -55,6 +55,8 @@ def convert_splits(
     with ExitStack() as stack:
         started = ProcessPoolExecutor(processes, spawn, _end_with_parent, (os.getpid(),))
         pool = stack.enter_context(started) if processes > 1 else None
+        if pool:  # each call starts a process, so that none is started in the middle of the work
+            pool.map(convert, [()] * processes)
         yield {
             name: stack.enter_context(closing(_convert_all(convert, pictures, pool, processes)))
             for name, pictures in splits.items()

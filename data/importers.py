@@ -113,6 +113,8 @@ def _split(found: Source, wishes: Wishes, root: Path) -> None:
             f"{root} has no val/ or other validation split; give --val-fraction 0.1 to take a "
             "tenth of each class"
         )
+    if not 0 < share < 1:
+        raise DataError(f"--val-fraction {share:g} is no share; give one between 0 and 1")
     pictures = found.splits["train"]
     labels = [0 if isinstance(label, tuple) else label for _, label in pictures]
     train, val = split_stratified(labels, share, wishes.seed)
@@ -138,8 +140,11 @@ def _describe(
 ) -> Description:
     file = None if wishes.class_names is None else Path(wishes.class_names)
     names = found.names if found.names and not file else name_classes(found.classes, file, on_note)
-    if len(names) < 2:
-        raise DataError(f"{root} has one class, {names[0]}; a classifier needs two or more")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{root} has two classes called {twice}; give --class-names FILE")
+    if found.multi_label and len(names) < 2:
+        raise DataError(f"{root} has lists of {len(names)} different labels; give two or more")
     flips, crops = wishes.flips, wishes.crops
     if flips is None:
         flips = not are_signs(names)

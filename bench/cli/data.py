@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import click
 
@@ -137,7 +137,6 @@ def import_command(
             f"{' '.join(form)} is no format and was given before {path}; give one of "
             f"{', '.join(FORMATS)}, or the source alone"
         )
-    notes: List[str] = []
     with ProgressBar("images") as bar:
         import_dataset(
             Path(path),
@@ -147,10 +146,8 @@ def import_command(
             workers,
             on_progress=partial(bar, "pictures"),
             skip_unreadable=skip_unreadable,
-            on_note=notes.append,
+            on_note=bar.print_line,
         )
-    for note in notes:
-        click.echo(note, err=True)
     return _inspect(out, as_json, scan=False)
 
 

@@ -101,9 +101,9 @@ class Validated(RecordEvent):
     duration_s: Seconds
     steps: AtLeastOne
     samples: AtLeastOne
-    correct: Optional[Count] = None  # None: the task is no classification
+    correct: Optional[Count] = None  # None: not one class a sample
     loss: Optional[float]  # None where not finite
-    metrics: Optional[Dict[str, Optional[float]]] = None  # of a step of the user's own
+    metrics: Optional[Dict[str, Optional[float]]] = None  # of several labels, or of an own step
 
     @model_validator(mode="after")
     def _check_correct(self) -> Validated:

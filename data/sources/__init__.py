@@ -91,6 +91,8 @@ def choose_val(found: Mapping[str, T], where: object, on_note: Note) -> Dict[str
     val = next((name for name in ("val", "test") if name in found), None)
     if val is not None:
         splits["val"] = found[val]
+    if val == "test":
+        on_note(f"the test split of {where} serves as the validation split")
     if val == "val" and "test" in found:
         on_note(f"the test split of {where} is left out, since there is a validation split")
     return splits

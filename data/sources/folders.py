@@ -34,10 +34,15 @@ def find_splits(root: Path) -> Dict[str, Path]:
     }
 
 
+def has_class_folders(path: Path) -> bool:
+    """Whether a folder has `train/` with folders, beside which other files say nothing."""
+    train = find_splits(path).get("train")
+    return train is not None and any((train / name).is_dir() for name in list_names(train))
+
+
 def is_imagefolder(path: Path) -> bool:
     """Whether a folder has folders of classes, or `train/` with such."""
-    root = find_splits(path).get("train", path)
-    return any((root / name).is_dir() for name in list_names(root))
+    return has_class_folders(path) or any((path / name).is_dir() for name in list_names(path))
 
 
 def read_imagefolder(root: Path, choices: Choices) -> Source:
@@ -147,11 +152,13 @@ def read_tiny_imagenet(root: Path, choices: Choices) -> Source:
                 "classes of train/, with tabs between; download Tiny ImageNet again"
             )
         val.append(Labelled(str(root / "val" / "images" / file), place[rest[0]]))
-    train = _list_pictures(
-        root / "train", classes, lambda sentence: None  # the text files of its boxes
-    )  # fmt: skip
+    train = _list_pictures(root / "train", classes, _ignore_note)  # which is of the boxes' files
     splits = {"train": train, "val": val}
     return Source("Tiny ImageNet", classes, splits, _read_words(root / "words.txt", classes))
+
+
+def _ignore_note(sentence: str) -> None:
+    pass
 
 
 def _read_words(path: Path, classes: List[str]) -> Optional[List[str]]:

@@ -44,7 +44,7 @@ def load_npy(path: Path) -> np.ndarray:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive")
-        return array
+        return np.asarray(array)
     except Exception as error:  # a damaged file raises nearly anything
         raise DataError(
             f"{path} cannot be read as .npy ({_describe(error)}); save it with numpy.save"

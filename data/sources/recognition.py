@@ -9,7 +9,13 @@ from ..errors import DataError
 from . import Choices, Source
 from .arrays import is_arrays, read_arrays
 from .cifar import is_cifar, read_cifar
-from .folders import is_imagefolder, is_tiny_imagenet, read_imagefolder, read_tiny_imagenet
+from .folders import (
+    has_class_folders,
+    is_imagefolder,
+    is_tiny_imagenet,
+    read_imagefolder,
+    read_tiny_imagenet,
+)
 from .idx import is_idx, read_idx_folder
 from .records import is_ofrecord, read_ofrecord
 from .tables import is_faces, is_table, read_faces, read_table
@@ -46,13 +52,25 @@ def read_source(path: Path, name: str, choices: Choices) -> Source:
                 f"--{field.replace('_', '-')} has no meaning for {path}, which is read as {name}; "
                 "leave it out"
             )
-    return wanted.read(path, choices)
+    try:
+        return wanted.read(path, choices)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read as {name} ({error.strerror}: {error.filename}); give a folder "
+            "or file of that format"
+        ) from None
+    except MemoryError:
+        raise DataError(
+            f"{path} does not fit into memory; import it as a CSV of paths, or in parts"
+        ) from None
 
 
 def recognise(path: Path) -> str:
     """The name of the format of a path. Raises DataError if it is none."""
     if not path.exists():
         raise DataError(f"{path} does not exist; give a folder or file of pictures")
+    if has_class_folders(path):
+        return "tiny-imagenet" if is_tiny_imagenet(path) else "imagefolder"
     name = next((name for name, one in FORMATS.items() if one.is_it(path)), None)
     if name is None:
         packed = path.suffix in (".gz", ".tgz", ".tar", ".zip")

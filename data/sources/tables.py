@@ -36,7 +36,7 @@ _SPLIT_WORDS = {
 _SPLIT_FILES = {"train.csv": "train", "val.csv": "val", "valid.csv": "val",
                 "validation.csv": "val", "test.csv": "test"}  # fmt: skip
 _DELIMITERS = (",", "\t", ";")
-_LISTS = ("|", ";", ",")  # between the labels of a cell
+_LISTS = {"labels": "|;,", "tags": "|;, "}  # what may stand between the labels of a cell
 _BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "-1": 0}
 _EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _FACE_COLUMNS = ("emotion", "pixels", "usage")
@@ -126,7 +126,7 @@ def read_table(path: Path, choices: Choices) -> Source:
     first = next(iter(tables.values()))
     odd = next((one for one in tables.values() if one.header != first.header), None)
     if odd is not None:
-        raise DataError(f"{odd.path} has other columns than {first.path}; give both the same")
+        raise DataError(f"{odd.path} has other columns than {first.path}; give that file alone")
     at = _find_column(first, choices.image_key, _PATHS, "--image-key")
     splits_at = first.find(_SPLITS)
     columns = _find_labels(first, choices.label_key, {at, splits_at})
@@ -222,9 +222,8 @@ def _read_labels(
             raise DataError(f"{path} has a label '{wrong}' where 0 or 1 is expected; mend it")
         return list(names), [tuple(_BITS[cell.strip()] for cell in row) for row in cells]
     values = [row[0].strip() for row in cells]
-    separator = next((one for one in _LISTS if any(one in value for value in values)), None)
-    if separator is None and names[0].lower() == "tags":
-        separator = " "
+    between = _LISTS.get(names[0].strip().lower(), "|")  # a name may have a comma
+    separator = next((one for one in between if any(one in value for value in values)), None)
     if separator is None:
         if not all(values):
             raise DataError(f"{path} has a row without a label; remove it or add one")
@@ -241,7 +240,10 @@ def read_faces(path: Path, choices: Choices) -> Source:
 
     Raises DataError for a row whose expression or pixels are none.
     """
-    table = read_table_file(find_tables(path)[""])
+    file = find_tables(path).get("")
+    if file is None:
+        raise DataError(f"{path} holds no CSV of faces, or more than one; give the CSV file itself")
+    table = read_table_file(file)
     columns = [_find_column(table, name, (), "a CSV with it as the") for name in _FACE_COLUMNS]
     found: Dict[str, List[Labelled]] = {}
     for number, row in enumerate(table.rows, start=2):

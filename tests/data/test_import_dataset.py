@@ -43,6 +43,9 @@ def test_a_split_is_asked_for_and_not_made_twice(tmp_path):
         import_one(write_arrays(tmp_path), tmp_path / "out")
     with pytest.raises(DataError, match="--val-fraction 0.01 leaves 20 of 20 pictures"):
         import_one(write_arrays(tmp_path), tmp_path / "out", val_fraction=0.01)
+    for share in (0, 1, -0.1, float("nan")):
+        with pytest.raises(DataError, match="is no share; give one between 0 and 1"):
+            import_one(write_arrays(tmp_path), tmp_path / "out", val_fraction=share)
     with pytest.raises(DataError, match="has a validation split already"):
         import_one(write_idx(tmp_path / "m"), tmp_path / "out", val_fraction=0.1)
     assert not (tmp_path / "out").exists()
@@ -90,10 +93,30 @@ def test_several_labels_are_stored_validated_and_drawn(tmp_path):
     assert subset.train.num_samples == 8 and subset.multi_label
 
 
-def test_a_dataset_of_one_class_is_refused(tmp_path):
-    write_pictures(tmp_path / "set" / "cat")
-    with pytest.raises(DataError, match="has one class, cat"):
-        import_one(tmp_path / "set", tmp_path / "out", val_fraction=0.5)
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    root = write_pictures(tmp_path / "set")
+    (root / "bits.csv").write_text("file,cat,cat\n0.jpg,0,1\n1.jpg,1,0\n")
+    with pytest.raises(DataError, match="two classes called cat"):
+        import_one(root, tmp_path / "out", val_fraction=0.5)
+
+
+@pytest.mark.slow
+def test_processes_convert_arrays_as_one_does(tmp_path):
+    np.save(tmp_path / "x.npy", create_pixels(8, 6, 6))
+    np.save(tmp_path / "y.npy", np.arange(8) % 2)
+    one, two = (
+        import_dataset(tmp_path, tmp_path / f"out{n}", Wishes(val_fraction=0.5), 1, workers=n)
+        for n in (1, 2)
+    )
+    assert list_files(one.root) == list_files(two.root)
+
+
+@pytest.mark.parametrize("cell, count", [("cat|cat", 1), ("|", 0)])
+def test_lists_of_less_than_two_labels_are_refused(cell, count, tmp_path):
+    root = write_pictures(tmp_path / "set")
+    (root / "lists.csv").write_text(f"file,label\n0.jpg,{cell}\n1.jpg,\n")
+    with pytest.raises(DataError, match=f"lists of {count} different labels"):
+        import_one(root, tmp_path / "out", val_fraction=0.5)
 
 
 def test_an_unreadable_picture_of_a_csv_is_named_and_nothing_is_left(tmp_path):

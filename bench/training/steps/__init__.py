@@ -20,8 +20,8 @@ class Score(NamedTuple):
     """The result of an evaluation."""
 
     loss: Optional[float] = None
-    correct: Optional[int] = None  # samples of the pass; None: not a classifier
-    metrics: Optional[Dict[str, Optional[float]]] = None  # of the user's own: means
+    correct: Optional[int] = None  # samples of the pass; None: not one class a sample
+    metrics: Optional[Dict[str, Optional[float]]] = None  # of several labels, or an own step's
 
 
 class Step(Protocol):

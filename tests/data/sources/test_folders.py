@@ -23,8 +23,10 @@ def write(root, *places):
 
 @pytest.mark.parametrize("val", ["val", "validation", "valid", "test"])
 def test_the_usual_names_of_the_validation_split_are_known(val, tmp_path):
+    notes = []
     write(tmp_path, "train/cat", "train/dog", f"{val}/cat")
-    source = read_imagefolder(tmp_path, Choices())
+    source = read_imagefolder(tmp_path, Choices(on_note=notes.append))
+    assert len(notes) == (val == "test")
     assert is_imagefolder(tmp_path) and source.classes == ["cat", "dog"]
     assert [len(source.splits[name]) for name in ("train", "val")] == [2, 1]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from published import (
@@ -61,6 +63,23 @@ def test_every_format_has_a_source():
     assert set(WRITERS.values()) == set(FORMATS)
 
 
+def test_a_table_beside_folders_of_classes_is_not_taken_for_the_dataset(tmp_path):
+    """Imagenette has one with wrong labels."""
+    root = write_csv(tmp_path / "s")
+    write_pictures(root / "train" / "cat")
+    assert recognise(root) == "imagefolder"
+    assert recognise(write_tiny_imagenet(tmp_path / "t")) == "tiny-imagenet"
+
+
+def test_a_source_that_memory_cannot_hold_is_one_sentence(tmp_path, monkeypatch):
+    def fill(path, choices):
+        raise MemoryError
+
+    monkeypatch.setitem(FORMATS, "csv", FORMATS["csv"]._replace(read=fill))
+    with pytest.raises(DataError, match="does not fit into memory"):
+        read_source(tmp_path, "csv", Choices())
+
+
 def test_a_path_that_is_nothing_known_is_refused(tmp_path):
     (tmp_path / "x.tar.gz").touch()
     for path, reason in (
@@ -72,11 +91,20 @@ def test_a_path_that_is_nothing_known_is_refused(tmp_path):
             recognise(path)
 
 
-@pytest.mark.parametrize("name", ["cifar", "idx", "csv", "ofrecord", "arrays", "imagefolder"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_wrong_format_is_one_sentence(name, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError):
-        read_source(tmp_path / "empty", name, Choices())
+    (tmp_path / "text").write_text("x\n")
+    for path in (tmp_path / "empty", tmp_path / "text", tmp_path / "none"):
+        with pytest.raises(DataError):
+            read_source(path, name, Choices())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("write", WRITERS)
+def test_any_source_as_any_other_format_is_read_or_one_sentence(write, name, tmp_path):
+    with suppress(DataError):
+        read_source(write(tmp_path / "source"), name, Choices())
 
 
 def test_words_without_meaning_are_refused(tmp_path):

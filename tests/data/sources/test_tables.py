@@ -65,6 +65,12 @@ def test_several_labels_a_picture_are_columns_or_lists(text, tmp_path):
     assert "several labels a picture: cat, dog, emu" in source.kind
 
 
+def test_a_comma_in_the_name_of_a_class_is_no_list(tmp_path):
+    source = read(tmp_path, 'file,label\n0.jpg,"tench, Tinca"\n1.jpg,springer\n')
+    assert source.classes == ["springer", "tench, Tinca"] and not source.multi_label
+    assert read(tmp_path, "file,label\n0.jpg,a|b\n1.jpg,a\n").multi_label
+
+
 def test_the_user_names_the_columns(tmp_path):
     text = "nr,photo,breed,good,big\n0,0.jpg,a,1,0\n1,1.jpg,b,0,0\n"
     with pytest.raises(DataError, match="none is known by its name; give --image-key"):
