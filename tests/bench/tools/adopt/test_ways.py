@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
+from pathlib import Path
 
 import pytest
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.tools.adopt.run import adopt
+from oneflow_bench.bench.tools.adopt.writing import name_file
 
 HEAD = "import oneflow as flow\nfrom oneflow import nn\n"
 
@@ -156,3 +159,13 @@ def test_what_cannot_be_taken_apart_is_refused(tmp_path, old, new, message):
     )
     with pytest.raises(InputError, match=message):
         read(tmp_path, text)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(InputError, match="it is a pipe"):
+        adopt(tmp_path / "pipe.py", tmp_path)
+
+
+def test_a_file_is_named_so_that_python_can_import_it():
+    assert str(name_file(Path("src/train-v2.1.py"), "bench")) == "train_v2_1_bench.py"
