@@ -128,6 +128,12 @@ def test_a_device_that_the_module_is_moved_to_needs_no_line(tmp_path):
     assert "device" not in read(tmp_path, moved)[0].workload.split("def create_module")[1]
 
 
+def test_a_part_of_the_batch_may_be_replaced_in_the_step(tmp_path):
+    new = "        x = model(x)\n        loss = x.sum()"
+    _, functions = read(tmp_path, OUTER_NUMBER.replace("        loss = model(x).sum()", new))
+    assert "x = model(x)" in functions["compute_loss"]
+
+
 def test_accumulated_gradients_are_told(tmp_path):
     text = OUTER_NUMBER.replace(
         "        opt.step()", "        if epoch % 2:\n            opt.step()"
@@ -149,6 +155,11 @@ def test_accumulated_gradients_are_told(tmp_path):
             "head = nn.Linear(2, 1)\n"
             "opt = flow.optim.SGD([*model.parameters(), *head.parameters()], lr=0.1)",
             "head and model are trained together",
+        ),
+        (
+            "        loss = model(x).sum()",
+            "        state = model(x + state)\n        loss = state.sum()",
+            "line 10: state is carried from step to step",
         ),
         ("model = nn.Linear(3, 2)\n", "", "line .*: the module that is trained was not found"),
     ],
