@@ -45,6 +45,7 @@ def adopt(
     """
     from ..record.run import save_text
     from ..tools.adopt.run import adopt as read
+    from ..tools.adopt.writing import name_file
 
     if budget_s is not None and not run:
         raise InputError("--budget limits the measuring of --run; give both or neither")
@@ -54,7 +55,7 @@ def adopt(
     folder = Path(out) if out else path.parent
     if not folder.is_dir():
         raise InputError(f"--out {folder} is no folder; give one that exists")
-    workload, graph = (folder / f"{path.stem}_{kind}.py" for kind in ("bench", "graph"))
+    workload, graph = (folder / name_file(path, kind) for kind in ("bench", "graph"))
     for file in (workload, graph):
         if file.exists():
             raise InputError(f"{file} exists; move it away, or give --out another folder")
@@ -71,6 +72,8 @@ def adopt(
         click.echo(json.dumps({**files, **told}, indent=1))
         return EXIT_DONE
     _tell(found, workload, graph)
+    if not run:
+        click.echo(f"next: bench check {step}, in the folder {folder}")
     return _run(step, folder, budget_s) if run else EXIT_DONE
 
 

@@ -37,18 +37,13 @@ class Places:
 def place_lines(training: Training, epochs: Set[str]) -> Places:
     """`epochs` are the names that the loop over epochs reads.
 
-    Raises InputError for a loss that is made of the module outside the step.
+    Raises InputError for a loss that is made of the module outside the step, and for a module and
+    an optimizer that are made together.
     """
     slicer, module = training.slicer, training.module
-    for line, assigned in zip(slicer.lines, slicer.assigned):
-        if {module, training.optimizer} <= assigned:
-            raise InputError(
-                f"{training.straight.script.path}, line {line.node.lineno}: {module} and "
-                f"{training.optimizer} are made together; make each in a line of its own, or "
-                f"{WRITE}"
-            )
     steered = {name for name in (training.optimizer, training.scheduler) if name}
     foreign = {*steered, *_find_loaders(training)}
+    _refuse_made_together(training)
     parts: Dict[str, List[int]] = {
         "module": slicer.collect([module], foreign=foreign),
         "optimizer": slicer.collect(steered, stop=[module], foreign=[module]),
@@ -58,28 +53,13 @@ def place_lines(training: Training, epochs: Set[str]) -> Places:
         ),
         "loss": slicer.collect(training.read_in_loss(), stop=[module]),
     }
-    epoch_lines = slicer.collect(epochs, stop=[module])
     dependent = slicer.follow(module) - {module}
     _refuse_made_of_module(training, parts["loss"], dependent)
-    own = {
-        number
-        for numbers in parts.values()
-        for number in numbers
-        if slicer.assigned[number] & dependent
-    }
-    counts = [number for numbers in parts.values() for number in set(numbers)]
-    top = {
-        number
-        for number in {*counts, *epoch_lines}
-        if counts.count(number) > 1
-        or number in {*parts["loss"], *epoch_lines}
-        or isinstance(slicer.lines[number].node, (*Import, *Definition))
-    } - own
-    top = _close(training, top, own)
-    left = {part: [one for one in numbers if one not in top] for part, numbers in parts.items()}
+    top = _choose_top(training, parts, slicer.collect(epochs, stop=[module]), dependent)
+    inside = {part: [one for one in numbers if one not in top] for part, numbers in parts.items()}
     nodes: List[ast.AST] = [one.node for one in (*training.data, *training.steps)]
     nodes += [*training.straight.loops[-2:], training.straight.loss]
-    nodes += [slicer.lines[one].node for numbers in left.values() for one in numbers]
+    nodes += [slicer.lines[one].node for numbers in inside.values() for one in numbers]
     read = {name for one in nodes for name in list_read(one)}
     names = set(_find_importable(training, top))
     kept = top & set(slicer.collect(read, stop={module, *names}))
@@ -92,7 +72,25 @@ def place_lines(training: Training, epochs: Set[str]) -> Places:
         )
         for line in slicer.list_left_out([module], foreign)
     ]
-    return Places(sorted(kept), sorted(names & read), notes=notes, **left)
+    return Places(sorted(kept), sorted(names & read), notes=notes, **inside)
+
+
+def _choose_top(
+    training: Training, parts: Dict[str, List[int]], epochs: List[int], dependent: Set[str]
+) -> Set[int]:
+    """The lines at the top: definitions, what several parts need, and what the loss needs.
+
+    A line that is made of the module (`dependent`) stays inside the functions that get one.
+    """
+    slicer = training.slicer
+    counts = [number for numbers in parts.values() for number in numbers]
+    inside = {number for number in counts if slicer.assigned[number] & dependent}
+    top = {
+        number
+        for number in counts
+        if counts.count(number) > 1 or isinstance(slicer.lines[number].node, (*Import, *Definition))
+    }
+    return _close(training, {*top, *parts["loss"], *epochs} - inside, inside)
 
 
 def _find_loaders(training: Training) -> Set[str]:
@@ -103,6 +101,16 @@ def _find_loaders(training: Training) -> Set[str]:
         for name in names
     }
     return {*(training.loader & made), *filter(None, [training.evaluation_loader])}
+
+
+def _refuse_made_together(training: Training) -> None:
+    for line, assigned in zip(training.slicer.lines, training.slicer.assigned):
+        if {training.module, training.optimizer} <= assigned:
+            raise InputError(
+                f"{training.straight.script.path}, line {line.node.lineno}: {training.module} and "
+                f"{training.optimizer} are made together; make each in a line of its own, or "
+                f"{WRITE}"
+            )
 
 
 def _refuse_made_of_module(training: Training, loss: Sequence[int], dependent: Set[str]) -> None:
@@ -117,7 +125,7 @@ def _refuse_made_of_module(training: Training, loss: Sequence[int], dependent: S
             )
 
 
-def _close(training: Training, top: Set[int], own: Set[int]) -> Set[int]:
+def _close(training: Training, top: Set[int], inside: Set[int]) -> Set[int]:
     """The lines at the top, with all that they read."""
     slicer = training.slicer
     while True:
@@ -126,7 +134,7 @@ def _close(training: Training, top: Set[int], own: Set[int]) -> Set[int]:
         more = {
             number
             for number in slicer.collect(read | made, stop=[training.module])
-            if number not in own and slicer.assigned[number] | slicer.changed[number] & made
+            if number not in inside and slicer.assigned[number] | slicer.changed[number] & made
         }
         if more <= top:
             return top

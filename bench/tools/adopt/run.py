@@ -15,9 +15,10 @@ from .names import list_assigned, list_read
 from .placing import place_lines
 from .schedule import adjust_optimizer
 from .script import WRITE, read_script
+from .statements import show_header
 from .straight import straighten
 from .training import Training, find_training
-from .writing import Writer, show_header
+from .writing import Writer
 
 
 @dataclass(frozen=True)

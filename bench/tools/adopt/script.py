@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Union
 
+from ....data.files import read_regular
 from ...errors import InputError
 
 Def = Union[ast.FunctionDef, ast.AsyncFunctionDef]
@@ -52,9 +53,7 @@ class Script:
 def read_script(path: Path) -> Script:
     """Parse a script. Raises InputError for a file that cannot be read or is no Python."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} has more than {MOST_BYTES} bytes; give a training script")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
         tree = ast.parse(text, str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give a Python file") from None

@@ -57,60 +57,99 @@ class Training:
 
 
 def find_training(straight: Straight) -> Training:
-    """Raises InputError where there is no module, no batch, or more than one optimizer."""
+    """Raises InputError where there is no module, no batch, or more than one optimizer.
+
+    Also for a loss that is carried from step to step.
+    """
     depth = len(straight.loops)
-    notes: List[Note] = []
     before = [one for one in straight.lines if not one.is_after]
     slicer = Slicer([one for one in before if one.depth < depth])
     body = [one for one in before if one.depth == depth]
     stepped = _list_stepped(straight, slicer)
     schedulers = [name for name in stepped if _is_scheduler(name, slicer, set(stepped))]
-    optimizers = [name for name in stepped if name not in schedulers]
-    where = f"{straight.script.path}, line {straight.lineno}"
-    for kind, found in (("optimizer", optimizers), ("scheduler", schedulers)):
-        if len(found) > 1:
-            lines = ", ".join(str(stepped[name].node.lineno) for name in found)
-            raise InputError(
-                f"{straight.script.path}: {' and '.join(found)} are stepped in lines {lines} and "
-                f"one {kind} is expected; put their parameters into groups of one, or {WRITE}"
-            )
-    optimizer = optimizers[0] if optimizers else None
-    scheduler = schedulers[0] if schedulers else None
+    others = [name for name in stepped if name not in schedulers]
+    optimizer = _take_one("optimizer", others, stepped, straight)
+    scheduler = _take_one("scheduler", schedulers, stepped, straight)
+    module = _find_module(straight, slicer, body, optimizer)
+    data, steps = _split_body(straight, slicer, body, module)
+    batch = _list_batch(straight, data, steps)
+    _refuse_carried(straight, steps, batch)
+    return Training(
+        straight=straight,
+        slicer=slicer,
+        module=module,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        is_stepped_by_epoch=scheduler is not None and stepped[scheduler].depth < depth,
+        data=data,
+        steps=steps,
+        batch=batch,
+        evaluation_loader=_find_evaluation_loader(straight, slicer),
+        notes=[*_note_optimizer(straight, optimizer, stepped), *_note_hidden_rate(straight)],
+    )
+
+
+def _take_one(
+    kind: str, names: List[str], stepped: Dict[str, Line], straight: Straight
+) -> Optional[str]:
+    if len(names) > 1:
+        lines = ", ".join(str(stepped[name].node.lineno) for name in names)
+        raise InputError(
+            f"{straight.script.path}: {' and '.join(names)} are stepped in lines {lines} and one "
+            f"{kind} is expected; put their parameters into groups of one, or {WRITE}"
+        )
+    return names[0] if names else None
+
+
+def _note_optimizer(
+    straight: Straight, optimizer: Optional[str], stepped: Dict[str, Line]
+) -> List[Note]:
     if optimizer is None:
-        notes.append(
+        return [
             (
                 straight.lineno,
                 "no optimizer.step() was found after this backward pass; write "
                 "create_optimizer(model), or give --optimizer and --lr",
             )
+        ]
+    node = stepped[optimizer].node
+    if not isinstance(node, ast.If):
+        return []
+    return [
+        (
+            node.lineno,
+            "the optimizer steps under a condition, and a TrainingStep updates with each batch; "
+            "to accumulate gradients make the batches larger, leave the division of the loss out "
+            "and give --accumulation-steps",
         )
-    module = _find_module(straight, slicer, body, optimizer, where)
-    data, steps = _split_body(straight, slicer, body, module)
-    batch = _list_batch(straight, data, steps, where)
-    training = Training(
-        straight,
-        slicer,
-        module,
-        optimizer,
-        scheduler,
-        scheduler is not None and stepped[scheduler].depth < depth,
-        data,
-        steps,
-        batch,
-        _find_evaluation_loader(straight, slicer),
-        notes,
-    )
-    if optimizer and isinstance(stepped[optimizer].node, ast.If):
-        notes.append(
-            (
-                stepped[optimizer].node.lineno,
-                "the optimizer steps under a condition, and a TrainingStep updates with each "
-                "batch; to accumulate gradients make the batches larger, leave the division of "
-                "the loss out and give --accumulation-steps",
+    ]
+
+
+def _note_hidden_rate(straight: Straight) -> List[Note]:
+    for node in ast.walk(straight.script.tree):
+        if isinstance(node, ast.Attribute) and node.attr == "param_groups":
+            return [
+                (
+                    node.lineno,
+                    "a graph does not see a rate that is set in param_groups; make a scheduler "
+                    "of oneflow.optim.lr_scheduler in create_optimizer",
+                )
+            ]
+    return []
+
+
+def _refuse_carried(straight: Straight, steps: List[Line], batch: List[str]) -> None:
+    """Raise InputError for a value that the loss of a step leaves to that of the next."""
+    made = set(batch)
+    later = {name for one in steps for name in list_assigned(one.node)}
+    for line in steps:
+        carried = (list_read(line.node) - made) & later
+        if carried:
+            raise InputError(
+                f"{straight.script.path}, line {line.node.lineno}: {min(carried)} is carried from "
+                f"step to step; begin it anew in each, or {WRITE}"
             )
-        )
-    _note_hidden_rates(straight, notes)
-    return training
+        made |= list_assigned(line.node)
 
 
 def _list_stepped(straight: Straight, slicer: Slicer) -> Dict[str, Line]:
@@ -138,9 +177,10 @@ def _is_scheduler(name: str, slicer: Slicer, stepped: Set[str]) -> bool:
 
 
 def _find_module(
-    straight: Straight, slicer: Slicer, body: List[Line], optimizer: Optional[str], where: str
+    straight: Straight, slicer: Slicer, body: List[Line], optimizer: Optional[str]
 ) -> str:
     """The name of the module that is trained."""
+    where = f"{straight.script.path}, line {straight.lineno}"
     called = [name for one in body for name in _list_called(one.node)]
     called += _list_called(straight.loss)
     inside = {name for number in slicer.collect(called) for name in slicer.read[number]}
@@ -210,7 +250,8 @@ def _split_body(
     return data, steps
 
 
-def _list_batch(straight: Straight, data: List[Line], steps: List[Line], where: str) -> List[str]:
+def _list_batch(straight: Straight, data: List[Line], steps: List[Line]) -> List[str]:
+    """The names that a step reads and the loop or its data lines give, in their order."""
     loop = straight.loops[-1]
     given = [*([loop.target] if isinstance(loop, ast.For) else []), *(one.node for one in data)]
     names = [
@@ -223,8 +264,9 @@ def _list_batch(straight: Straight, data: List[Line], steps: List[Line], where: 
     batch = [name for name in dict.fromkeys(names) if name in read]
     if not batch:
         raise InputError(
-            f"{where}: the loss reads nothing that the loop over batches gives; take the batch in "
-            f"the loop, such as `for images, labels in loader:`, or {WRITE}"
+            f"{straight.script.path}, line {straight.lineno}: the loss reads nothing that the "
+            "loop over batches gives; take the batch in the loop, such as "
+            f"`for images, labels in loader:`, or {WRITE}"
         )
     return batch
 
@@ -245,16 +287,3 @@ def _find_evaluation_loader(straight: Straight, slicer: Slicer) -> Optional[str]
     others = [name for name, maker in makers.items() if maker in kinds and name not in ours]
     words = ("val", "test", "eval", "dev")
     return next((one for one in others if any(word in one.lower() for word in words)), None)
-
-
-def _note_hidden_rates(straight: Straight, notes: List[Note]) -> None:
-    for node in ast.walk(straight.script.tree):
-        if isinstance(node, ast.Attribute) and node.attr == "param_groups":
-            notes.append(
-                (
-                    node.lineno,
-                    "a graph does not see a rate that is set in param_groups; make a scheduler "
-                    "of oneflow.optim.lr_scheduler in create_optimizer",
-                )
-            )
-            return

@@ -5,24 +5,31 @@ from __future__ import annotations
 import ast
 import copy
 import os
+import re
 import textwrap
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import Any, Dict, List, Sequence, Set
 
 import jinja2
 
 from .lines import Line
 from .names import Definition, Import, list_assigned, list_read
 from .placing import Places
+from .statements import describe_epochs, describe_loop, show, show_header
 from .training import Training
 
-WIDTH = 96  # of a written line
 _TEMPLATE = Path(__file__).with_name("files.template")
 _FUNCTIONS = (
     *("create_module", "read_batches", "keep_shapes", "create_batches", "compute_loss"),
     *("create_evaluation_batches", "read_evaluation_batches", "create_optimizer"),
     *("TrainGraph", "EvaluationGraph", "main", "seed_generators"),
 )
+
+
+def name_file(script: Path, kind: str) -> Path:
+    """Such as `train_bench.py` for `train.py`, which Python can import."""
+    name = re.sub(r"\W", "_", script.stem)
+    return Path(f"{name}_{kind}.py")
 
 
 class Writer:
@@ -54,7 +61,7 @@ class Writer:
             "title": title,
             "script": self._script.path.name,
             "script_module": self._script.path.stem,
-            "module_name": f"{self._script.path.stem}_bench",
+            "module_name": name_file(self._script.path, "bench").stem,
             "step": self.step if is_workload else "",
             "folder": self._find_folder(),
             "imported": places.imported,
@@ -243,54 +250,3 @@ class _Replacer(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.copy_location(ast.Name(self._names.get(node.id, node.id), node.ctx), node)
-
-
-def show(node: ast.AST) -> str:
-    """A statement as text, without brackets around the targets of an assignment."""
-    if isinstance(node, ast.Assign):
-        text = " = ".join(map(_show_bare, [*node.targets, node.value]))
-        if len(text) <= WIDTH or not isinstance(node.value, ast.Call):
-            return text
-        parts = [*map(ast.unparse, node.value.args), *map(ast.unparse, node.value.keywords)]
-        head = " = ".join([*map(_show_bare, node.targets), ast.unparse(node.value.func)])
-        return "\n".join([f"{head}(", *(f"    {part}," for part in parts), ")"])
-    return ast.unparse(node)
-
-
-def _show_bare(node: ast.expr) -> str:
-    if isinstance(node, ast.Tuple) and len(node.elts) > 1:
-        return ", ".join(map(ast.unparse, node.elts))
-    return ast.unparse(node)
-
-
-def show_header(loop: ast.AST) -> str:
-    """The first line of a loop."""
-    if isinstance(loop, ast.For):
-        return f"for {_show_bare(loop.target)} in {ast.unparse(loop.iter)}:"
-    return "while True:"
-
-
-def describe_loop(training: Training) -> ast.AST:
-    """The loop over batches, without a counter that nothing reads."""
-    loop = training.loop
-    if not isinstance(loop, ast.For) or not isinstance(loop.iter, ast.Call):
-        return loop
-    read = {name for one in training.data for name in list_read(one.node)} | set(training.batch)
-    if ast.unparse(loop.iter.func) != "enumerate" or not isinstance(loop.target, ast.Tuple):
-        return loop
-    number, item = loop.target.elts
-    if list_assigned(number) & read:
-        return loop
-    bare = copy.copy(loop)
-    bare.target, bare.iter = item, loop.iter.args[0]
-    return bare
-
-
-def describe_epochs(training: Training) -> Tuple[str, str]:
-    """The first line of the loop over epochs, and the name of its number."""
-    outer = training.straight.loops[-2] if len(training.straight.loops) > 1 else None
-    if not isinstance(outer, ast.For):
-        return "for epoch in range(1):", "epoch"
-    if isinstance(outer.target, ast.Name):
-        return show_header(outer), outer.target.id
-    return f"for epoch, _ in enumerate({ast.unparse(outer.iter)}):", "epoch"

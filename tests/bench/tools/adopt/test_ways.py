@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
+from pathlib import Path
 
 import pytest
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.tools.adopt.run import adopt
+from oneflow_bench.bench.tools.adopt.writing import name_file
 
 HEAD = "import oneflow as flow\nfrom oneflow import nn\n"
 
@@ -125,6 +128,12 @@ def test_a_device_that_the_module_is_moved_to_needs_no_line(tmp_path):
     assert "device" not in read(tmp_path, moved)[0].workload.split("def create_module")[1]
 
 
+def test_a_part_of_the_batch_may_be_replaced_in_the_step(tmp_path):
+    new = "        x = model(x)\n        loss = x.sum()"
+    _, functions = read(tmp_path, OUTER_NUMBER.replace("        loss = model(x).sum()", new))
+    assert "x = model(x)" in functions["compute_loss"]
+
+
 def test_accumulated_gradients_are_told(tmp_path):
     text = OUTER_NUMBER.replace(
         "        opt.step()", "        if epoch % 2:\n            opt.step()"
@@ -147,6 +156,11 @@ def test_accumulated_gradients_are_told(tmp_path):
             "opt = flow.optim.SGD([*model.parameters(), *head.parameters()], lr=0.1)",
             "head and model are trained together",
         ),
+        (
+            "        loss = model(x).sum()",
+            "        state = model(x + state)\n        loss = state.sum()",
+            "line 10: state is carried from step to step",
+        ),
         ("model = nn.Linear(3, 2)\n", "", "line .*: the module that is trained was not found"),
     ],
 )
@@ -156,3 +170,13 @@ def test_what_cannot_be_taken_apart_is_refused(tmp_path, old, new, message):
     )
     with pytest.raises(InputError, match=message):
         read(tmp_path, text)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(InputError, match="it is a pipe"):
+        adopt(tmp_path / "pipe.py", tmp_path)
+
+
+def test_a_file_is_named_so_that_python_can_import_it():
+    assert str(name_file(Path("src/train-v2.1.py"), "bench")) == "train_v2_1_bench.py"
