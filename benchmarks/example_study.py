@@ -50,21 +50,27 @@ def check_example(name: str, seed: int) -> Row:
 
 
 def check_fault(name: str) -> Row:
-    """Whether a check finds the fault, and names its level and tensor."""
+    """The verdict of a check of a step with a fault, and the first difference."""
     fault = FAULTS[name]
     with tempfile.TemporaryDirectory() as folder:
         found = ob.check(f"faults.steps:{name}", out=f"{folder}/check", **fault.flags).check
     origin = found.origin
-    level, tensor = (origin.level, origin.name) if origin else ("", "")
-    named = re.search(fault.levels, level, re.I) and re.search(fault.names, tensor)
     return {
         "fault": fault.title,
         "verdict": found.verdict,
-        "level": level,
-        "tensor": tensor,
-        "named": bool(named),
+        "level": origin.level if origin else "",
+        "tensor": origin.name if origin else "",
         "reason": found.reason,
     }
+
+
+def is_named(row: Row) -> bool:
+    """Whether the first difference is at the fault's level, and it or its reason has the place."""
+    fault = FAULTS[row["case"].partition("/")[2]]
+    place = f"{row['tensor']}\n{row['reason']}"
+    return bool(
+        re.search(fault.levels, row["level"], re.I) and re.search(fault.names, place, re.MULTILINE)
+    )
 
 
 def compare_example(name: str, budget_s: float) -> Row:
@@ -109,15 +115,16 @@ def write_table(rows: List[Row]) -> str:
     lines += [
         "",
         f"Planted in a graph: {len(faults)} faults, {found} found, "
-        f"{sum(row['named'] for row in faults)} named at their level and tensor.",
+        f"{sum(map(is_named, faults))} named at their level and place.",
         "",
         "| planted fault | verdict | first difference | named |",
         "|---|---|---|---|",
     ]
     for row in faults:
         place = f"{row['level']}: {row['tensor']}"
-        named = "yes" if row["named"] else "no"
-        lines.append(f"| {row['fault']} | {row['verdict']} | {place} | {named} |")
+        lines.append(
+            f"| {row['fault']} | {row['verdict']} | {place} | {'yes' if is_named(row) else 'no'} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -91,3 +92,15 @@ def test_both_modes_predict_alike(name):
     command = [sys.executable, "-m", "oneflow_bench", "infer", f"examples.{name}:{name}", *few]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.oneflow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_passes_assert_parity(name, monkeypatch):
+    from oneflow_bench import assert_parity
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    step = getattr(import_module(f"examples.{name}"), name)
+    assert_parity(step)

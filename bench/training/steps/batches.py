@@ -27,8 +27,9 @@ def call_own(name: str, what: str, function: Callable[..., Any], *given: Any, **
         at = find_own_line(error)
         where = f" at {at.filename}:{at.lineno}: `{at.line}`" if at else ""
         text = next(iter(str(error).strip().splitlines()), "no message")
+        remedy = "" if isinstance(error, ImportError) else "; mend that line"
         raise InputError(
-            f"{name}: {what} raised {type(error).__name__}{where} ({text}); mend that line"
+            f"{name}: {what} raised {type(error).__name__}{where} ({text}){remedy}"
         ) from error
 
 
