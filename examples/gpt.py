@@ -44,18 +44,18 @@ class Block(nn.Module):
         mask = np.triu(np.full((CONTEXT, CONTEXT), -1e4, np.float32), k=1)
         self.register_buffer("mask", flow.tensor(mask))
 
-    def attend(self, x: flow.Tensor) -> flow.Tensor:
-        """Attention (B, T, W) to no later letter."""
+    def attend(self, x: flow.Tensor, mask: flow.Tensor) -> flow.Tensor:
+        """Attention (B, T, W), with a mask (T, T) that is added to the scores."""
         batch, length, _ = x.shape
         parts = self.queries_keys_values(x).reshape(batch, length, 3, HEADS, WIDTH // HEADS)
         queries, keys, values = (parts[:, :, i].permute(0, 2, 1, 3) for i in range(3))
         scores = flow.matmul(queries, keys.transpose(2, 3)) * (WIDTH // HEADS) ** -0.5
-        weights = flow.softmax(scores + self.mask, dim=-1)
+        weights = flow.softmax(scores + mask, dim=-1)
         mixed = flow.matmul(weights, values).permute(0, 2, 1, 3).reshape(batch, length, WIDTH)
         return self.projection(mixed)
 
     def forward(self, x: flow.Tensor) -> flow.Tensor:
-        x = x + self.attend(self.norm_1(x))
+        x = x + self.attend(self.norm_1(x), self.mask)  # to no later letter
         return x + self.feed_forward(self.norm_2(x))
 
 

@@ -1,4 +1,4 @@
-"""The commands as functions of Python: `compare`, `check` and `load_run`.
+"""The commands as functions of Python: `compare`, `check`, `train`, `profile` and `infer`.
 
     import oneflow_bench as ob
     result = ob.compare(step, budget_s=60)
@@ -16,9 +16,8 @@ import re
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, Sequence, Union
 
 import click
 import cloudpickle
@@ -26,110 +25,22 @@ import cloudpickle
 from .. import distributed  # noqa: F401 - registers the strategies of several ranks
 from ..config import STEP_DATA
 from ..errors import InputError, WorkerError
-from ..measure.parity_phase import list_losses
-from ..parity.gate import judge_checks
-from ..parity.result import CheckDocument, ModelCheck
 from ..plan.modes import load_run as load_record
-from ..record.events import BlockEvent
-from ..record.run import RunRecord
 from ..report.before_after import compare_records
-from ..report.blocks import format_markdown
-from ..report.check import report_check
-from ..report.compare import build_report, conclude
-from ..report.comparison import Comparison
 from ..training_step import TrainingStep
-from ..verdict.statistics import Ratio
 from . import check as check_command
 from . import compare as compare_command
-from .run import execute_specs, write_report
-
-Losses = Dict[str, List[Optional[float]]]  # by contender, one a step; None where not finite
+from . import eager as eager_command
+from . import graph as graph_command
+from . import infer as infer_command
+from . import profile as profile_command
+from .results import CheckResult, InferenceResult, ProfileResult, RunResult, TrainResult
+from .run import execute_specs, train_one_mode
 
 _MODULE = """import pathlib
 import cloudpickle
 step = cloudpickle.loads(pathlib.Path(__file__).with_suffix(".pickle").read_bytes())
 """
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A run of two or more contenders, as its record says it.
-
-    `comparisons` has one for each contender but the baseline; the attributes are of the first.
-    """
-
-    record: RunRecord
-    comparisons: List[Comparison]
-
-    @property
-    def folder(self) -> Path:
-        """Where the record, the report and the pictures are."""
-        assert self.record.folder is not None
-        return self.record.folder
-
-    @property
-    def verdict(self) -> str:
-        """Of the speed: faster, slower, equivalent or inconclusive."""
-        return self.comparisons[0].speed_verdict
-
-    @property
-    def speedup(self) -> Optional[Ratio]:
-        """The baseline's step time over the contender's, with its 95 % interval."""
-        return self.comparisons[0].speedup
-
-    @property
-    def parity(self) -> str:
-        """Identical, equal within rounding, different, inconclusive or not judged."""
-        return self.comparisons[0].parity
-
-    @property
-    def losses(self) -> Losses:
-        """The loss of every step."""
-        names = self.record.contender_names()
-        return {name: list_losses(self.record.of_kind(BlockEvent, name)) for name in names}
-
-    def save(self, folder: Union[str, Path]) -> Path:
-        """Write the report, the comparison as JSON and the pictures to a folder; its path."""
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        write_report(self.comparisons, [self.record], place)
-        return place
-
-    def __str__(self) -> str:
-        return "\n".join(line for one in self.comparisons for line in conclude(one))
-
-    def _repr_markdown_(self) -> str:
-        return format_markdown(build_report(self.comparisons, self.record.document.unavailable))
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """A parity check of eager and graph mode."""
-
-    document: CheckDocument
-    folder: Path
-
-    @property
-    def check(self) -> ModelCheck:
-        """All levels, the first difference and its cause."""
-        return self.document.checks[0]
-
-    @property
-    def parity(self) -> str:
-        """Identical, equal within rounding, different or inconclusive."""
-        return self.check.verdict
-
-    @property
-    def losses(self) -> Losses:
-        """The loss of every step."""
-        sides = {"eager": self.check.eager, "graph": self.check.graph}
-        return {name: list(side.losses) for name, side in sides.items() if side is not None}
-
-    def __str__(self) -> str:
-        return f"Parity: {self.parity}. {self.check.reason}."
-
-    def _repr_markdown_(self) -> str:
-        return format_markdown(report_check(self.document, judge_checks(self.document, [])))
 
 
 def compare(
@@ -174,6 +85,54 @@ def check(what: Union[TrainingStep, str], **settings: Any) -> CheckResult:
     return CheckResult(document, folder)
 
 
+def train(what: Union[TrainingStep, str], mode: str = "graph", **settings: Any) -> TrainResult:
+    """Train in one mode, as `bench eager` and `bench graph` do. The arguments are as `compare`'s.
+
+    The run's folder keeps the best and the last checkpoint.
+    """
+    if mode not in ("eager", "graph"):
+        raise InputError(f"mode={mode!r} was given and 'eager' or 'graph' is expected")
+    command = eager_command.eager if mode == "eager" else graph_command.graph
+    with _name_step(what) as named:
+        flags = _create_flags(command, named, settings)
+        del flags["step"]
+        record = train_one_mode(mode, flags)
+    result = TrainResult(record)
+    result.save(result.folder)
+    return result
+
+
+def profile(what: Union[TrainingStep, str], **settings: Any) -> ProfileResult:
+    """Time each layer, as `bench profile` does, such as with mode="graph" or iterations=5."""
+    with _name_step(what) as named:
+        flags = _create_flags(profile_command.profile, named, settings)
+        del flags["step"]
+        document, stored, folder = profile_command.profile_step(flags)
+        profile_command.write_profile(document, stored, folder)
+    return ProfileResult(document, folder)
+
+
+def infer(
+    what: Union[TrainingStep, str],
+    batch_sizes: Sequence[int] = (),
+    mode: str = "both",
+    **settings: Any,
+) -> InferenceResult:
+    """Time the forward by batch size, as `bench infer` does, of a `TrainingStep` or its name.
+
+    Without `batch_sizes` the batch is the step's own.
+    """
+    with _name_step(what) as named:
+        if named.get("data") != STEP_DATA:
+            raise InputError(
+                f"{what!r} was given and a TrainingStep or 'module:step' is expected; bench infer "
+                "classifies pictures with a model of the suite"
+            )
+        step = {"model": named["model"]}
+        flags = {**_create_flags(infer_command.infer, step, settings), "mode": mode}
+        return InferenceResult(infer_command.time_step(named["model"], batch_sizes, flags))
+
+
 def load_run(folder: Union[str, Path]) -> RunResult:
     """A stored run of `bench compare`. Raises RecordError for a folder without a readable one."""
     record = load_record(Path(folder))
@@ -189,14 +148,19 @@ def _create_flags(
     command: click.Command, named: Dict[str, Any], settings: Dict[str, Any]
 ) -> Dict[str, Any]:
     """The flags of a command as it would get them. Raises InputError for an unknown setting."""
-    names = [str(option.name) for option in command.params if option.expose_value]
+    options = [option for option in command.params if option.expose_value]
+    names = [str(option.name) for option in options]
     for name in settings:
         if name not in names or name in named:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else "see bench compare --help"
             raise InputError(f"{name}={settings[name]!r} was given and is no setting; {hint}")
     off = {name: False for name in ("weak", "oversubscribe", "quick") if name in names}
-    return {**dict.fromkeys(names), **off, **named, **settings}
+    plain = {  # a default of click's own is an object
+        str(option.name): option.default if type(option.default) in (int, float, str) else None
+        for option in options
+    }
+    return {**plain, **off, **named, **settings}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import shutil
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 import click
 
@@ -34,6 +34,7 @@ _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_c
 _LIMITS_FLAGS = {  # of --limits without a folder
     "torch_python": "--torch-python", "loss_steps": "--loss-steps", "blocks": "--blocks",
 }  # fmt: skip
+_NAME = "profile.json"
 _MEASURE = ""  # the value of --limits without a folder
 
 
@@ -78,12 +79,28 @@ def profile(**flags: Any) -> int:
     bench profile --model resnet18 --mode graph --image-size 64 --batch-size 4
     bench profile --model resnet18 --image-size 64 --limits --torch-python ~/torch/bin/python
     """  # fmt: skip
+    take_step(flags)
+    document, stored, folder = profile_step(flags)
+    _print(document, stored, folder, flags["top"], flags["as_json"])
+    with go_on_without("the table and the pictures", f"{folder / _NAME} has the result"):
+        write_profile(document, stored, folder)
+    steps = document.limits.steps if document.limits is not None else []
+    failed = any(step.name == "torch eager" and step.error for step in steps)
+    return EXIT_WORKER_FAILED if failed else EXIT_DONE
+
+
+def profile_step(
+    flags: Dict[str, Any],
+) -> Tuple[ProfileDocument, Optional[LimitsDocument], Path]:
+    """Plan, measure and store a profile: the document, stored limits if given, and its folder.
+
+    Raises InputError for what cannot be profiled, and WorkerError for a process that failed.
+    """
     from ..plan.plan import create_plan
-    from ..record.run import create_run_folder, create_run_id
-    from ..tools.profile.document import check_limits, load_limits
+    from ..record.run import create_run_folder, create_run_id, write_atomically
+    from ..tools.profile.document import check_limits, layer_rows, load_limits
     from ..tools.profile.run import check_torch_python
 
-    take_step(flags)
     measures_limits = flags["limits"] == _MEASURE
     fixed: Dict[str, Any] = {"schedule": "constant"}
     if flags["data"] != STEP_DATA:
@@ -97,20 +114,18 @@ def profile(**flags: Any) -> int:
         check_limits(stored, plan.workload)
     if flags["torch_python"] is not None:
         check_torch_python(flags["torch_python"])
-    now = datetime.now(timezone.utc)
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     model = plan.workload.model.replace(":", "-")
     folder = Path(flags["out"] or f"results/{create_run_id('profile', model)}")
     create_run_folder(folder)
     try:
-        created = now.isoformat(timespec="seconds")
         document = _measure(plan, flags, measures_limits, folder, created)
-        _report(document, stored, folder, flags["top"], flags["as_json"])
-    except InputError:  # refused by a worker, or limits of other layers
+        layer_rows(document, stored)  # refuses limits of other layers
+        write_atomically(folder / _NAME, document.model_dump_json(indent=1) + "\n")
+    except InputError:  # refused by a worker, or those limits
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    steps = document.limits.steps if document.limits is not None else []
-    failed = any(step.name == "torch eager" and step.error for step in steps)
-    return EXIT_WORKER_FAILED if failed else EXIT_DONE
+    return document, stored, folder
 
 
 def _check_flags(flags: Dict[str, Any], measures_limits: bool) -> None:
@@ -169,32 +184,35 @@ def _measure(
     return document.model_copy(update={"limits": limits})
 
 
-def _report(
+def _print(
     document: ProfileDocument,
     stored: Optional[LimitsDocument],
     folder: Path,
     top: int,
     as_json: bool,
 ) -> None:
-    from ..record.run import write_atomically
     from ..report.blocks import print_blocks
-    from ..tools.profile.document import PROFILE_NAME
+    from ..tools.profile.report import report_profile
+
+    if as_json:
+        click.echo(document.model_dump_json(indent=1))
+        return
+    console = Console()
+    print_blocks(report_profile(document, top, console.width, stored), console)
+    console.print(f"profile, whole table, trace and pictures: {folder}", soft_wrap=True)
+
+
+def write_profile(
+    document: ProfileDocument, stored: Optional[LimitsDocument], folder: Path
+) -> None:
+    """The whole table, the trace and the pictures, beside the stored profile."""
+    from ..record.run import write_atomically
     from ..tools.profile.pictures import create_trace, render_layers, render_roofline
     from ..tools.profile.report import report_profile, save_report
 
-    text = document.model_dump_json(indent=1)
-    write_atomically(folder / PROFILE_NAME, text + "\n")
-    whole = report_profile(document, limits=stored)
-    if as_json:
-        click.echo(text)
-    else:
-        console = Console()
-        print_blocks(report_profile(document, top, console.width, stored), console)
-        console.print(f"profile, whole table, trace and pictures: {folder}", soft_wrap=True)
-    with go_on_without("the table and the pictures", f"{folder / PROFILE_NAME} has the result"):
-        save_report(whole, folder / "layers.txt")
-        write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
-        render_layers(document, folder)
-        limits = stored or document.limits
-        if limits is not None:
-            render_roofline(document, limits, folder)
+    save_report(report_profile(document, limits=stored), folder / "layers.txt")
+    write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")
+    render_layers(document, folder)
+    limits = stored or document.limits
+    if limits is not None:
+        render_roofline(document, limits, folder)

@@ -46,9 +46,7 @@ from .ranks import take_ranks
 def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     """Train one contender and print its summary; the exit status."""
     take_step(flags)
-    spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
-    kept = flags["keep_checkpoints"] or "best,last"
-    record = execute_specs(mode, [spec], {**flags, "keep_checkpoints": kept})
+    record = train_one_mode(mode, flags)
     summary = summarize_contender(record, record.contender_names()[0])
     assert record.folder is not None
     if flags["as_json"]:
@@ -58,14 +56,28 @@ def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
         print_detail(flags["detail"], whole, brief, list)
         print_place("report, log, record and checkpoints", record.folder)
     with go_on_without("the report", f"bench report {record.folder} makes it"):
-        from ..report.page.render import render_record
-        from ..report.pictures import render_pictures
-
-        pictures = render_pictures([record], record.folder)
-        report = format_markdown(build_run_report(summary, pictures))
-        write_atomically(record.folder / "report.md", report)
-        write_atomically(record.folder / PAGE_NAME, render_record(record, pictures))
+        write_run_report(record, record.folder)
     return EXIT_DONE
+
+
+def train_one_mode(mode: str, flags: Dict[str, Any]) -> RunRecord:
+    """Train one contender, and keep its best and last checkpoint unless the flags say otherwise."""
+    spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
+    kept = flags["keep_checkpoints"] or "best,last"
+    return execute_specs(mode, [spec], {**flags, "keep_checkpoints": kept})
+
+
+def write_run_report(record: RunRecord, folder: Path) -> Path:
+    """`report.md`, `report.html` and the pictures of one contender; the folder."""
+    from ..report.page.render import render_record
+    from ..report.pictures import render_pictures
+
+    summary = summarize_contender(record, record.contender_names()[0])
+    pictures = render_pictures([record], folder)
+    report = format_markdown(build_run_report(summary, pictures))
+    write_atomically(folder / "report.md", report)
+    write_atomically(folder / PAGE_NAME, render_record(record, pictures))
+    return folder
 
 
 def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunRecord:

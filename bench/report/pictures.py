@@ -70,14 +70,21 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
     A partial record is drawn too. One contender has no differences.
     """
     series = list_series(records)
-    chosen = choose_pictures(series)
     written: List[Path] = []
     with plt.rc_context(PICTURE_STYLE):
-        for name, draw in chosen.items():
+        for name, draw in choose_pictures(series).items():
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)
             written += save_picture(figure, folder, name)
-        rows = len(chosen) // 2 + 1  # the last place is for the facts
+        return written + save_picture(draw_overview(records), folder, "overview")
+
+
+def draw_overview(records: List[RunRecord]) -> Any:
+    """One figure with all pictures, and the facts of the contenders in the last place."""
+    series = list_series(records)
+    chosen = choose_pictures(series)
+    with plt.rc_context(PICTURE_STYLE):
+        rows = len(chosen) // 2 + 1
         figure, grid = plt.subplots(rows, 2, figsize=(14, 4.4 * rows), layout="constrained")
         for axes in grid.flat[len(chosen) :]:
             axes.axis("off")
@@ -86,8 +93,7 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
         job = records[0].document.workload
         size = f" on {Path(job.data).name}, batch size {job.batch_size}, {job.image_size} px"
         figure.suptitle(job.model + size * (job.data != STEP_DATA), fontsize=14)
-        written += save_picture(figure, folder, "overview")
-    return written
+    return figure
 
 
 def draw_loss(axes: Any, series: List[Series]) -> None:

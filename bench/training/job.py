@@ -26,8 +26,9 @@ from .nest import apply
 from .oneflow_compat import gather
 from .optimizers import check_optimizer
 from .steps import Score, Step
+from .steps.batches import read_layout
 from .steps.image import ImageStep
-from .steps.own import OwnStep, read_layout
+from .steps.own import OwnStep
 
 
 @dataclass

@@ -183,6 +183,10 @@ def main(
 
 # a frame or a message of OneFlow -> the reason and the remedy
 _REFUSALS: Mapping[str, Tuple[str, str]] = {
+    "clip_grad_norm_": (
+        "a graph has no gradients while it is traced",
+        "clip_grad_max_norm and clip_grad_norm_type in the optimizer's parameter group",
+    ),
     "is_nonzero": ("Python asks for the truth of a tensor", "flow.where(condition, a, b)"),
     "tensor.numpy() is not allowed": (
         "a tensor has no values yet, so it has no array",
@@ -227,6 +231,10 @@ def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
     return f"forward cannot be compiled at {said} ({type(error).__name__}: {text})"
 
 
+def _is_of_oneflow(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) or type(error).__module__.startswith("oneflow")
+
+
 @contextmanager
 def explained_refusal(
     model: str, mode: str, describe_batch: Callable[[], str] = lambda: ""
@@ -238,7 +246,7 @@ def explained_refusal(
         raise
     except Exception as error:
         reason, batch = explain_refusal(error, mode), describe_batch()
-        if reason is None and batch and isinstance(error, RuntimeError):  # inside OneFlow alone
+        if reason is None and batch and _is_of_oneflow(error):
             reason = f"OneFlow fails in {mode} mode ({clean_message(str(error))})"
         if reason is None:
             raise

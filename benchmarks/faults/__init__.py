@@ -4,6 +4,7 @@ own.py            a user's models, loss and optimizer with one kind of fault eac
 own_kinds.py      kinds in a function, an argument or a gradient
 own_state.py      kinds in random draws, traced values, state and hooks
 own_training.py   kinds in loss, optimizer and schedule, and after a call of the graph
+steps.py          the steps of examples/ with one kind of fault each
 doors.py          each kind by `bench check`, `bench compare` and `assert_parity`
 named_only.py     `bench` that ends where a difference is named
 assert_door.py    `assert_parity`, as a program

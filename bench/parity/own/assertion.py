@@ -20,6 +20,7 @@ import oneflow as flow
 from oneflow import nn
 
 from ...errors import InputError, WorkerError, WorkerTimeout
+from ...training_step import TrainingStep
 from ...worker.process import WorkerProcess, create_worker_command, describe_exit
 from ..causes import (
     ForwardFacts,
@@ -34,9 +35,7 @@ from ..result import Cause, LevelResult
 from ..tensors import Entry, Pair, Wanted
 from .assertion_worker import FAILED, FIRST_STAGE, STAGE, AssertionSession, RunRequest
 from .snapshot import Snapshot, keep_generators, take_snapshot
-
-Made = Union[flow.optim.Optimizer, Tuple[flow.optim.Optimizer, Any]]
-CreateOptimizer = Callable[[nn.Module], Made]
+from .step import CreateOptimizer, take_step
 
 WORKER_MODULE = "oneflow_bench.bench.parity.own.assertion_worker"
 SUBSTITUTE_SEED = 3  # of the perturbed run that takes the place of a reference that fails
@@ -57,9 +56,9 @@ class ParityError(AssertionError):
 
 
 def assert_parity(
-    model: nn.Module,
-    loss: Callable[..., Any],
-    batch: Tuple[Any, ...],
+    model: Union[nn.Module, TrainingStep],
+    loss: Optional[Callable[..., Any]] = None,
+    batch: Optional[Tuple[Any, ...]] = None,
     steps: int = 6,
     create_optimizer: Optional[CreateOptimizer] = None,
     timeout_s: float = 300.0,
@@ -72,7 +71,8 @@ def assert_parity(
     `loss(outputs, labels)`, or `loss(outputs)` if there are no labels or they are None, gives one
     number as a tensor, or a nest of such, which are added. It may be a module.
     `create_optimizer(model)` gives an optimizer or (optimizer, scheduler), whose scheduler is
-    stepped after every update. It defaults to SGD with lr 0.01 and momentum 0.9. Training puts the
+    stepped after every update. It defaults to SGD with lr 0.01 and momentum 0.9. A `TrainingStep`
+    in place of the model has all of these, and its first batch is taken. Training puts the
     whole model in train mode, and an evaluation puts it in eval mode.
 
     The levels and the judge are those of `bench check`. The run that resumes from a checkpoint is
@@ -84,6 +84,15 @@ def assert_parity(
     """
     if steps < 1:
         raise ValueError(f"steps={steps} was given; a parity check takes at least 1")
+    if isinstance(model, TrainingStep):
+        if loss is not None or batch is not None:
+            raise ValueError(
+                "a TrainingStep was given, which has its own loss and batches; leave "
+                "loss and batch out"
+            )
+        model, loss, batch, create_optimizer = take_step(model, create_optimizer)
+    if loss is None:
+        raise ValueError("no loss was given; give one, or a TrainingStep in place of the model")
     if not isinstance(batch, (tuple, list)) or len(batch) not in (1, 2):
         raise ValueError(
             f"batch is a {type(batch).__name__} and a pair is expected; give (inputs, labels), or "

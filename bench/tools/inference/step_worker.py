@@ -60,7 +60,8 @@ class StepInferenceSession:
         from ...training.job import load_weights
         from ...training.modes import create_forward
         from ...training.nest import flatten
-        from ...training.steps.own import OwnStep, Predictor, describe_layout, read_layout
+        from ...training.steps.batches import describe_layout, read_layout
+        from ...training.steps.own import OwnStep, Predictor
 
         work, contender = request.workload, request.contender
         check_device(contender.device, flow.cuda.is_available())

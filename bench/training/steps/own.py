@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import inspect
 from itertools import islice
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ....models.registry import OwnCodeError, find_own_line, import_object
+from ....models.registry import OwnCodeError, import_object
 from ...config import Workload
 from ...errors import InputError, raise_as_input
 from ...training_step import TrainingStep
-from ..feeds import Batch, Feed
+from ..feeds import Feed
 from ..hooks import list_tensors
 from ..losses import Objective, add_losses
 from ..nest import Rebuild, apply, map_tensors
-from ..oneflow_compat import seed_loaders
 from ..optimizers import create_optimizer, create_scheduler, split_optimizer
 from . import Score
+from .batches import Batches, call_own, describe_layout, read_layout
 
 MOST_EVALUATION_BATCHES = 1000
-_END = object()
-Layout = List[Tuple[str, str, Tuple[int, ...]]]  # place in the batch, type, shape
 
 
 def load_training_step(name: str, arguments: Dict[str, Any]) -> TrainingStep:
@@ -35,7 +33,7 @@ def load_training_step(name: str, arguments: Dict[str, Any]) -> TrainingStep:
     with raise_as_input(OwnCodeError):
         found = import_object(name, "training step")
     if callable(found) and not isinstance(found, TrainingStep):
-        found = _call(name, "the function itself", found, **arguments)
+        found = call_own(name, "the function itself", found, **arguments)
     elif arguments:
         raise InputError(
             f"--model-arg was given and {name} is a TrainingStep, which takes no argument; name a "
@@ -49,27 +47,13 @@ def load_training_step(name: str, arguments: Dict[str, Any]) -> TrainingStep:
     return found
 
 
-def _call(name: str, what: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    try:
-        return function(*given, **named)
-    except InputError:
-        raise
-    except Exception as error:
-        at = find_own_line(error)
-        where = f" at {at.filename}:{at.lineno}: `{at.line}`" if at else ""
-        text = next(iter(str(error).strip().splitlines()), "no message")
-        raise InputError(
-            f"{name}: {what} raised {type(error).__name__}{where} ({text}); mend that line"
-        ) from error
-
-
 class OwnStep:
     """A `TrainingStep` as a `Step`. Its batches are the inputs, and there are no labels."""
 
     def __init__(self, workload: Workload) -> None:
         self._workload, self._name = workload, workload.model
         self._step = load_training_step(workload.model, dict(workload.model_args))
-        self._batches: Optional[_Batches] = None
+        self._batches: Optional[Batches] = None
 
     def create_model(self) -> nn.Module:
         model = self._make("create_module", self._step.create_module)
@@ -88,7 +72,8 @@ class OwnStep:
     def create_feeds(self, device: str) -> Tuple[Feed, Feed]:
         seed, place = self._workload.seed, self._step.place
         title = f"{self._name} ({place})"
-        train = self._batches = _Batches(title, self._create_batches, seed, device)
+
+        train = self._batches = Batches(title, self._create_batches, seed, device)
         if self._step.create_evaluation_batches is None:
             held = [train.first]
         else:
@@ -104,9 +89,9 @@ class OwnStep:
                     f"{MOST_EVALUATION_BATCHES} batches are expected; give a finite iterable"
                 )
             # the same checks as of the training's, and these are all
-            checked = _Batches(title, lambda number: iter(taken), 0, device)
+            checked = Batches(title, lambda number: iter(taken), 0, device)
             held = [checked.next_batch()[0] for _ in taken]
-        evaluation = _Batches(title, lambda number: iter(held), 0, device)
+        evaluation = Batches(title, lambda number: iter(held), 0, device)
         return train.as_feed(1), evaluation.as_feed(len(held))
 
     def create_optimizer(
@@ -137,7 +122,7 @@ class OwnStep:
         many. Raises InputError for a first tensor without a dimension.
         """
         title = f"{self._name} ({self._step.place})"
-        batch = _Batches(title, self._create_batches, self._workload.seed, device).first
+        batch = Batches(title, self._create_batches, self._workload.seed, device).first
         ((place, dtype, shape), *_) = read_layout(batch)
         if rows is None:
             return batch, shape[0] if shape else 1
@@ -193,7 +178,7 @@ class OwnStep:
         return "" if self._batches is None else describe_layout(self._batches.layout)
 
     def _make(self, what: str, function: Callable[..., Any], *given: Any) -> Any:
-        return _call(self._name, what, function, *given)
+        return call_own(self._name, what, function, *given)
 
     def _refuse(self, what: str, found: Any, expected: str) -> InputError:
         return InputError(
@@ -221,80 +206,3 @@ class _OwnObjective(Objective):
 
     def forward(self, inputs: Any, labels: Any) -> flow.Tensor:
         return add_losses(self.criterion(self.model, inputs))
-
-
-class _Batches:
-    """Batches without end, each checked against the layout of the first."""
-
-    def __init__(
-        self, title: str, create: Callable[[int], Iterator[Any]], seed: int, device: str
-    ) -> None:
-        self._title, self._create, self._seed, self._device = title, create, seed, device
-        self._iterator, self._taken = self._begin_pass(), 0
-        self.first = self._take()
-        self.layout: Layout = read_layout(self.first)
-        if not self.layout:
-            raise InputError(
-                f"{title}: a batch is a {type(self.first).__name__} without a tensor; give "
-                "tensors or NumPy arrays, alone or in tuples, lists and dicts"
-            )
-        self._waiting = [self.first]  # not given yet
-
-    def as_feed(self, steps_per_pass: int) -> Feed:
-        rows = self.layout[0][2][0] if self.layout[0][2] else 1
-        return Feed(
-            self.next_batch, rows, [rows * steps_per_pass], steps_per_pass,
-            create_example=lambda: (self.first, ()),
-        )  # fmt: skip
-
-    def next_batch(self) -> Batch:
-        batch = self._waiting.pop() if self._waiting else self._take()
-        self._taken += 1
-        layout = read_layout(batch)
-        if layout != self.layout:
-            raise InputError(
-                f"{self._title}: {explain_layout(layout, self.layout)} in batch {self._taken}; "
-                "give all batches the shapes and types of the first, and drop a last partial one"
-            )
-        return batch, ()
-
-    def _take(self) -> Any:
-        for _ in range(2):
-            batch = _call(self._title, "create_batches", next, self._iterator, _END)
-            if batch is not _END:
-                batch = map_tensors(flow.tensor, batch, np.ndarray)
-                return batch if self._device == "cpu" else map_tensors(self._place, batch)
-            self._seed += 1
-            self._iterator = self._begin_pass()
-        raise InputError(
-            f"{self._title}: create_batches gave no batch; give at least one, and a new iterable "
-            "for each call"
-        )
-
-    def _begin_pass(self) -> Iterator[Any]:
-        seed_loaders(self._seed)
-        return self._create(self._seed)
-
-    def _place(self, tensor: flow.Tensor) -> flow.Tensor:
-        return tensor.to(self._device)
-
-
-def read_layout(batch: Any) -> Layout:
-    """The place, type and shape of each tensor of a batch."""
-    return [
-        (f"batch{place}", str(t.dtype).replace("oneflow.", ""), tuple(t.shape))
-        for place, t in list_tensors(batch)
-    ]
-
-
-def describe_layout(layout: Layout) -> str:
-    """Such as `batch['ids'] int64 (4, 32)`."""
-    return ", ".join(f"{place} {dtype} {shape}" for place, dtype, shape in layout)
-
-
-def explain_layout(found: Layout, first: Layout) -> str:
-    """The first tensor of a batch that does not fit, and what it was in the first batch."""
-    for ours, theirs in zip(found, first):
-        if ours != theirs:
-            return f"{describe_layout([ours])} was given and was {describe_layout([theirs])}"
-    return f"{len(found)} tensors were given and the first batch had {len(first)}"

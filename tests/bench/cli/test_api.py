@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ if __name__ == "__main__":
         "eager": 6, "graph": 6,
     }
     assert (result.save("again/report") / "report.md").is_file()
+    trained = ob.train(step, mode="eager", epochs=1, steps_per_epoch=6, schedule="constant")
+    assert trained.losses["eager"] == result.losses["eager"] and trained.summary.steps == 6
+    profiled = ob.profile(step, iterations=2, warmup=0)
+    assert [layer.name for layer in profiled.layers] == ["0", "1", "2"]
+    assert "Linear" in str(profiled)
+    inferred = ob.infer(ob.TrainingStep(
+        create_module=create_module, create_batches=create_batches,
+        predict=lambda model, batch: model(batch[0]),
+    ), (2, 16), iterations=2)
+    assert inferred.agrees and [one.batch_size for one in inferred.document.batches] == [2, 16]
     print(result.folder)
 """
 
@@ -64,6 +75,47 @@ def test_a_stored_run_has_typed_attributes():
     eager, graph = result.losses.values()
     assert len(eager) == len(graph) == result.comparisons[0].baseline.steps
     assert result._repr_markdown_().startswith("# ")
+
+
+def test_a_notebook_shows_the_page_and_the_pictures():
+    from matplotlib import pyplot as plt
+
+    result = ob.load_run(ROOT / "results" / "example")
+    page = result._repr_html_()
+    assert page.startswith("<iframe srcdoc=") and page.endswith("</iframe>")
+    assert "<script" not in page and "&lt;script" in page  # escaped, as an attribute must be
+    figure = result.plot()
+    assert len(figure.axes) > 4
+    plt.close(figure)
+
+
+def test_the_curves_are_a_frame_where_pandas_is(monkeypatch):
+    result = ob.load_run(ROOT / "results" / "example")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match="pandas is not installed"):
+        result.to_frame()
+    made = types.SimpleNamespace(DataFrame=lambda rows: rows)
+    monkeypatch.setitem(sys.modules, "pandas", made)
+    losses = [row for row in result.to_frame() if row["series"] == "loss"]
+    assert [row["value"] for row in losses] == [x for one in result.losses.values() for x in one]
+    assert losses[0]["at"] == 1 and losses[0]["contender"] == "eager"
+
+
+def test_help_tells_of_each_name(capsys):
+    help(ob)
+    told = capsys.readouterr().out
+    assert "step = ob.TrainingStep(" in told
+    for name in set(ob.__all__) - {"__version__"}:
+        assert name in told
+
+
+def test_other_modes_and_inputs_are_refused():
+    with pytest.raises(InputError, match="mode='both' was given"):
+        ob.train("my_file:gpt", mode="both")
+    with pytest.raises(InputError, match="'lenet' was given and a TrainingStep"):
+        ob.infer("lenet")
+    with pytest.raises(InputError, match="limits='' was given|--limits was given"):
+        ob.profile("my_file:gpt", limits="")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

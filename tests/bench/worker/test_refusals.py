@@ -21,6 +21,18 @@ def test_a_refusal_has_the_users_line():
     assert explain_refusal(RuntimeError("x"), "graph") is None
 
 
+def clip_grad_norm_():
+    raise AttributeError("'ProxyTensor' object has no attribute 'grad'")
+
+
+def test_clipping_while_a_graph_is_traced_has_its_remedy():
+    try:
+        clip_grad_norm_()
+    except AttributeError as error:
+        said = explain_refusal(error, "graph")
+    assert "no gradients while it is traced; write clip_grad_max_norm" in said
+
+
 def test_a_session_refuses_a_model_that_does_not_compile():
     class Mode:
         def compile_train(self):

@@ -127,7 +127,8 @@ def test_bad_input_is_one_sentence(words, told):
 def test_a_batch_is_repeated_or_cut_to_its_rows():
     from own_steps import LENGTH, WIDTH
 
-    from oneflow_bench.bench.training.steps.own import OwnStep, read_layout
+    from oneflow_bench.bench.training.steps.batches import read_layout
+    from oneflow_bench.bench.training.steps.own import OwnStep
 
     step = OwnStep(Workload(model="own_steps:tagger", data=STEP_DATA, batch_size=1))
     own, rows = step.create_batch("cpu", None)

@@ -91,6 +91,7 @@ STEP_LINE = f"{own_steps.__file__}:"
         ("not_a_step", ["gives a Tagger and a TrainingStep is expected", "--model"]),
         ("no_module", [f"create_module raised ZeroDivisionError at {STEP_LINE}{LINE}"]),
         ("wrong_module", [STEP_LINE, "gave a dict", "oneflow.nn.Module"]),
+        ("words", [STEP_LINE, "an array of type <U1 and shape (2,)", "convert it"]),
         ("no_batch", [STEP_LINE, "gave no batch"]),
         ("no_tensor", ["a str without a tensor"]),
         ("endless", ["more than 1000 and"]),

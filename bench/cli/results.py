@@ -1,0 +1,240 @@
+"""The results of the functions of Python: typed attributes, frames, pictures and notebooks."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
+
+from ..errors import InputError
+from ..measure.parity_phase import list_losses
+from ..parity.gate import judge_checks
+from ..parity.result import CheckDocument, ModelCheck
+from ..record.events import BlockEvent
+from ..record.run import RunRecord, write_atomically
+from ..report.blocks import format_markdown
+from ..report.check import report_check
+from ..report.compare import build_report, build_run_report, conclude
+from ..report.comparison import Comparison, ContenderSummary, summarize_contender
+from ..tools.inference.step import StepInference, report_step_inference
+from ..tools.profile.document import LayerProfile, ProfileDocument
+from ..tools.profile.report import format_text
+from ..verdict.statistics import Ratio
+from .run import write_report, write_run_report
+
+Losses = Dict[str, List[Optional[float]]]  # by contender, one a step; None where not finite
+
+
+def _create_frame(rows: List[Dict[str, Any]]) -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise InputError(
+            "pandas is not installed and to_frame() gives one of its tables; run pip install "
+            "pandas, or use the attributes of the result"
+        ) from None
+    return pandas.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A run, as its record says it."""
+
+    record: RunRecord
+
+    @property
+    def folder(self) -> Path:
+        """Where the record, the report and the pictures are."""
+        assert self.record.folder is not None
+        return self.record.folder
+
+    @property
+    def losses(self) -> Losses:
+        """The loss of every step."""
+        names = self.record.contender_names()
+        return {name: list_losses(self.record.of_kind(BlockEvent, name)) for name in names}
+
+    def to_frame(self) -> Any:
+        """A pandas.DataFrame with a row for each value of a curve: contender, series, at, value.
+
+        Raises InputError without pandas.
+        """
+        from ..report.export.selection import Selected
+        from ..report.export.tables import render_series
+
+        document = self.record.document
+        selected = [Selected(self.record, one) for one in document.contenders]
+        rows = csv.DictReader(io.StringIO("".join(render_series(selected))))
+        return _create_frame(
+            [{**row, "at": int(row["at"]), "value": float(row["value"] or "nan")} for row in rows]
+        )
+
+    def plot(self) -> Any:
+        """A matplotlib.figure.Figure with the losses, the step times and the rest."""
+        from ..report.pictures import draw_overview
+
+        return draw_overview([self.record])
+
+    def _repr_html_(self) -> str:
+        from ..report.page.render import render_record
+
+        page = html.escape(render_record(self.record, []))
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 40em; border: 0"></iframe>'
+
+
+@dataclass(frozen=True)
+class TrainResult(_Recorded):
+    """A training in one mode."""
+
+    @property
+    def summary(self) -> ContenderSummary:
+        """Losses, metrics, times and memory of the run."""
+        return summarize_contender(self.record, self.record.contender_names()[0])
+
+    def save(self, folder: Union[str, Path]) -> Path:
+        """Write the report and the pictures to a folder; its path."""
+        return write_run_report(self.record, _create(folder))
+
+    def __str__(self) -> str:
+        return format_text(build_run_report(self.summary))
+
+
+@dataclass(frozen=True)
+class RunResult(_Recorded):
+    """A run of two or more contenders.
+
+    `comparisons` has one for each contender but the baseline; the attributes are of the first.
+    """
+
+    comparisons: List[Comparison]
+
+    @property
+    def verdict(self) -> str:
+        """Of the speed: faster, slower, equivalent or inconclusive."""
+        return self.comparisons[0].speed_verdict
+
+    @property
+    def speedup(self) -> Optional[Ratio]:
+        """The baseline's step time over the contender's, with its 95 % interval."""
+        return self.comparisons[0].speedup
+
+    @property
+    def parity(self) -> str:
+        """Identical, equal within rounding, different, inconclusive or not judged."""
+        return self.comparisons[0].parity
+
+    def save(self, folder: Union[str, Path]) -> Path:
+        """Write the report, the comparison as JSON and the pictures to a folder; its path."""
+        place = _create(folder)
+        write_report(self.comparisons, [self.record], place)
+        return place
+
+    def __str__(self) -> str:
+        return "\n".join(line for one in self.comparisons for line in conclude(one))
+
+    def _repr_markdown_(self) -> str:
+        return format_markdown(build_report(self.comparisons, self.record.document.unavailable))
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A parity check of eager and graph mode."""
+
+    document: CheckDocument
+    folder: Path
+
+    @property
+    def check(self) -> ModelCheck:
+        """All levels, the first difference and its cause."""
+        return self.document.checks[0]
+
+    @property
+    def parity(self) -> str:
+        """Identical, equal within rounding, different or inconclusive."""
+        return self.check.verdict
+
+    @property
+    def losses(self) -> Losses:
+        """The loss of every step."""
+        sides = {"eager": self.check.eager, "graph": self.check.graph}
+        return {name: list(side.losses) for name, side in sides.items() if side is not None}
+
+    def to_frame(self) -> Any:
+        """A pandas.DataFrame with a row for each level. Raises InputError without pandas."""
+        return _create_frame([level.model_dump() for level in self.check.levels])
+
+    def save(self, folder: Union[str, Path]) -> Path:
+        """Write the report as Markdown to a folder; its path."""
+        place = _create(folder)
+        write_atomically(place / "report.md", self._repr_markdown_())
+        return place
+
+    def __str__(self) -> str:
+        return f"Parity: {self.parity}. {self.check.reason}."
+
+    def _repr_markdown_(self) -> str:
+        return format_markdown(report_check(self.document, judge_checks(self.document, [])))
+
+
+@dataclass(frozen=True)
+class ProfileResult:
+    """The time of each layer, in a step or as a graph of its own."""
+
+    document: ProfileDocument
+    folder: Path
+
+    @property
+    def layers(self) -> List[LayerProfile]:
+        """The layers in the order of their first call."""
+        return self.document.layers
+
+    def to_frame(self) -> Any:
+        """A pandas.DataFrame with a row for each layer. Raises InputError without pandas."""
+        return _create_frame([layer.model_dump() for layer in self.layers])
+
+    def __str__(self) -> str:
+        from ..tools.profile.report import report_profile
+
+        return format_text(report_profile(self.document))
+
+    def _repr_markdown_(self) -> str:
+        from ..tools.profile.report import report_profile
+
+        return format_markdown(report_profile(self.document))
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """Latency and throughput by batch size."""
+
+    document: StepInference
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the outputs of the modes agree at each batch size."""
+        return self.document.agrees
+
+    def to_frame(self) -> Any:
+        """A pandas.DataFrame, a row a batch size and mode. Raises InputError without pandas."""
+        return _create_frame(
+            [
+                {"batch_size": one.batch_size, **mode.model_dump(exclude={"latency_s"}),
+                 "latency_s": mode.latency_s.median}
+                for one in self.document.batches for mode in one.modes
+            ]
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        return format_text(report_step_inference(self.document))
+
+    def _repr_markdown_(self) -> str:
+        return format_markdown(report_step_inference(self.document))
+
+
+def _create(folder: Union[str, Path]) -> Path:
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    return place
