@@ -167,10 +167,7 @@ def draw_epochs(
 
 
 def draw_step_times(axes: Any, series: List[Series]) -> None:
-    """The step time of each block over the time of the run; at the right the distributions.
-
-    Slow blocks are marked: other load is the usual cause.
-    """
+    """The step time of each block over the time, slow ones ringed; at the right distributions."""
     axes.set(xlabel="time since the start (s)", ylabel="step time (ms)")
     axes.set_title("Train step time (one mark per block of steps)")
     blocks = [one.steady_blocks for one in series]
@@ -183,11 +180,10 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
         style = {**choose_style(index, True), "linestyle": "none", "markersize": 5}
         starts = np.array([block.started_s for block in blocks[index]])
         _plot(axes, *thin_marks(starts, times[index], log=False), series[index].label, style)
-    slow = [block for one in series for block in one.slow_blocks]
-    at = np.array([block.started_s for block in slow])
-    heights = np.array([block.duration_s / block.steps * 1e3 for block in slow])
+    marks = [(b.started_s, b.duration_s / b.steps * 1e3) for s in series for b in s.slow_blocks]
+    slow = np.array(marks).reshape(-1, 2).T
     ring = {**choose_style(len(series), True), "linestyle": "none", "fillstyle": "none"}
-    _plot(axes, *thin_marks(at, heights, log=False), f"over {Series.SLOW:g} of the median", ring)
+    _plot(axes, *thin_marks(*slow, log=False), f"over {Series.SLOW:g} of the median", ring)
     end = max(block.started_s for each in blocks for block in each)
     width = max(end, 1.0) * 0.05
     positions = [end + width * (2 + 2 * rank) for rank, _ in enumerate(shown)]
