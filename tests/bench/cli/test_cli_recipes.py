@@ -27,7 +27,8 @@ def teacher(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("mode", [pytest.param("eager", marks=pytest.mark.slow), "graph"])
+@pytest.mark.slow  # tests/bench/training/test_job.py goes on in all pairs of modes
+@pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_a_resumed_run_ends_as_the_one_that_was_not_interrupted(mode, tmp_path):
     recipe = [*QUICK, "--model", "cnn", "--dropout", "0", "--optimizer", "adam"]  # has batch norm
     kept = ["--keep-checkpoints", "every:1"]

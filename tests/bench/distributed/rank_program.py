@@ -13,11 +13,16 @@ from typing import Any, Dict
 
 import oneflow_bench.bench.distributed  # noqa: F401  registers its strategies and its report
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.worker.messages import PrepareRequest, Request, SaveRequest, StepsRequest
+from oneflow_bench.bench.worker.messages import (
+    EvalRequest,
+    PrepareRequest,
+    SaveRequest,
+    StepsRequest,
+)
 from oneflow_bench.bench.worker.session import Session
 
 STEPS_PER_EPOCH = 4
-REQUESTS = {"train": StepsRequest, "eval": Request, "save": SaveRequest}
+REQUESTS = {"train": StepsRequest, "eval": EvalRequest, "save": SaveRequest}
 
 
 def answer_case(case: Dict[str, Any], folder: Path) -> Dict[str, Any]:

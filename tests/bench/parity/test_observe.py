@@ -28,7 +28,7 @@ def create(model, **recipe):
     return create_job(Workload(model=model, image_size=32, **{**RECIPE, **recipe}), None, 4, "cpu")
 
 
-@pytest.mark.parametrize("model", ["lenet", "resnet20"])
+@pytest.mark.parametrize("model", ["lenet", pytest.param("resnet20", marks=pytest.mark.slow)])
 def test_observed_steps_are_the_plain_steps_of_both_modes(model):
     losses, states, seen = [], [], []
     for mode in ("eager", "graph"):
