@@ -40,7 +40,8 @@ HEALTH_DEFAULTS: Dict[str, Any] = {
 
 FARTHEST_FIRST_LOSS = 1.25  # over ln(classes), and under it
 SMALLEST_GRADIENT = 1e-5  # of the largest of any weight
-MOST_DEAD = 0.5  # of the channels of an activation
+# of the channels of an activation; chance alone turns half of them off where images look alike
+MOST_DEAD = 0.75
 BY_HEART = 0.1  # of the first loss
 
 Observe = Callable[[str, int, int], None]  # message, done, to do

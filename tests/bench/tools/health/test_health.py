@@ -62,7 +62,7 @@ def test_a_healthy_model_is_judged_in_four_aspects():
         ({"gradient_norms": {"a": 1.0, "b": 1e-6}}, GRADIENTS, "1.0e-06 (b)"),
         ({"gradient_norms": {"a": 1.0, "b": None}}, GRADIENTS, "b: not finite"),
         ({"gradient_norms": {"a": 0.0}}, GRADIENTS, "0.0e+00 (a)"),
-        ({"dead_shares": {"a": 0.2, "b": 0.75}}, DEAD, "75 % (b)"),
+        ({"dead_shares": {"a": 0.2, "b": 0.8}}, DEAD, "80 % (b)"),
         ({"losses": [2.3, 2.2, 2.1]}, HEART, "loss 2.1 after 3 steps"),
         ({"losses": [2.3, None]}, HEART, "not finite at step 2"),
     ],
@@ -151,14 +151,14 @@ def examine(model, mode):
 @pytest.mark.oneflow
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 @pytest.mark.parametrize(
-    "model, unhealthy",
-    [
-        ("healthy", set()),
-        ("loud", {FIRST}),
-        ("dead", {DEAD}),
-        ("detached", {GRADIENTS}),
-        ("blind", {GRADIENTS, HEART}),
-    ],
+    "model, aspect",
+    [("loud", FIRST), ("dead", DEAD), ("detached", GRADIENTS), ("blind", HEART)],
 )
-def test_what_keeps_a_model_from_training_is_seen_in_both_modes(model, unhealthy, mode):
-    assert examine(model, mode) == unhealthy
+def test_what_keeps_a_model_from_training_is_seen_in_both_modes(model, aspect, mode):
+    assert aspect in examine(model, mode)
+
+
+@pytest.mark.oneflow
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_a_healthy_model_is_healthy_in_both_modes(mode):
+    assert examine("healthy", mode) == set()
