@@ -78,7 +78,7 @@ def run(command, folder):
 
 @pytest.mark.slow
 @pytest.mark.oneflow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 def test_every_line_of_the_page_works(tmp_path):
     for title, section in SECTIONS.items():
         lines = [find_blocks(section, "bash")[0]]

@@ -47,14 +47,12 @@ class _Cleaner(ast.NodeTransformer):
         if name == "add_argument":
             self._refuse_missing(node)
         elif name in _PARSERS and not node.args and not node.keywords:
-            given = ast.List([ast.Constant(one) for one in self._arguments], ast.Load())
-            node.args = [given]
+            node.args = [ast.List([ast.Constant(one) for one in self._arguments], ast.Load())]
             shown = " ".join(self._arguments) or "none"
             self._note(node, f"the command line of the script is taken as: {shown}")
         elif _last_name(node.func) == "tqdm" and node.args:
             return node.args[0]
-        kept = [one for one in node.keywords if not self._is_dropped(node, one)]
-        node.keywords = kept
+        node.keywords = [one for one in node.keywords if not self._is_dropped(node, one)]
         return node
 
     def _refuse_missing(self, node: ast.Call) -> None:
@@ -93,7 +91,7 @@ def _moves(call: ast.Call) -> bool:
     """Whether a call is `x.cuda()` or `x.to(device)`."""
     assert isinstance(call.func, ast.Attribute)
     if call.func.attr == "cuda":
-        return not isinstance(call.func.value, ast.Name) or call.func.value.id != "flow"
+        return True
     words = [*call.args, *(one.value for one in call.keywords)]
     return call.func.attr == "to" and len(words) == 1 and _is_device(words[0])
 

@@ -60,8 +60,20 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
         workload=workload,
         graph=graph,
         parts=_list_parts(training),
-        notes=sorted(notes + places.notes),
+        notes=sorted(notes + places.notes + _note_evaluation(training)),
     )
+
+
+def _note_evaluation(training: Training) -> List[Note]:
+    if training.evaluation_loader is not None:
+        return []
+    return [
+        (
+            training.loop.lineno,
+            "no data of an evaluation were found beside these; the evaluation takes the first "
+            "training batch: write create_evaluation_batches() for others",
+        )
+    ]
 
 
 def _list_parts(training: Training) -> List[Note]:

@@ -130,6 +130,7 @@ def test_each_part_and_change_has_its_line():
         if kind in ("module", "optimizer", "scheduler"):
             assert lines[number - 1].strip().startswith(f"{name} = ")
     changed = {lines[number - 1].strip(): text for number, text in found.notes}
+    assert "write create_evaluation_batches()" in changed["for images, target in data:"]
     clip = "nn.utils.clip_grad_norm_(model.parameters(), max_norm=args.clip)"
     assert "does nothing in a graph" in changed[clip]
     assert "left out" in changed["if args.resume:"]
