@@ -29,20 +29,15 @@ def test_the_table_counts_what_is_found_and_what_is_named(monkeypatch):
         "peak_rss_bytes": [2**20, 2**21],
     }  # fmt: skip
     fault = {
-        "fault": "pad",
-        "verdict": "different",
-        "level": "loss",
-        "tensor": "loss",
-        "named": True,
-    }
-    rows = [
-        {"example": "gpt", "verdict": "identical"}, compared, fault,
-        {**fault, "fault": "mask", "verdict": "identical", "named": False},
-    ]  # fmt: skip
+        "case": "fault/row", "fault": "row", "verdict": "different", "level": "gradients",
+        "tensor": "places", "reason": "in isolation it differs in letters.weight gradient",
+    }  # fmt: skip
+    other = {**fault, "case": "fault/mask", "fault": "mask", "verdict": "identical"}
+    rows = [{"example": "gpt", "verdict": "identical"}, compared, fault, other]
     table = example_study.write_table(rows)
     assert "| gpt | identical | 1.5 | faster | 1.00 | 1 and 2 |" in table
     assert "2 faults, 1 found, 1 named" in table
-    assert "| mask | identical | loss: loss | no |" in table
+    assert "| mask | identical | gradients: places | no |" in table
 
 
 def test_faults_are_planted_while_a_graph_is_traced_alone():

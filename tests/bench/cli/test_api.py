@@ -149,11 +149,12 @@ def test_settings_are_checked_as_flags_are():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.oneflow
 def test_a_step_of_a_script_is_checked_and_compared(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=880)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / done.stdout.strip().splitlines()[-1]
     assert (folder / "report.md").is_file()
