@@ -15,7 +15,7 @@ from ..config import STEP_DATA
 from ..errors import InputError, Interrupted
 from ..record.run import create_run_id
 from ..tools.sweep.plan import SHORT_TRAINING
-from .console import Console
+from .console import VERDICTS, detail_options, print_detail, print_place
 from .failures import go_on_without
 from .options import (
     HeadedCommand,
@@ -74,6 +74,7 @@ def _take_lists(command: click.Command) -> click.Command:
 @click.option("--retry-failed", is_flag=True, help="Run the cells without a measurement again.")
 @cluster_option
 @run_options
+@detail_options
 def sweep(**flags: Any) -> int:
     """Compare eager and graph over models, batch sizes and any other listed fields.
 
@@ -91,6 +92,7 @@ def sweep(**flags: Any) -> int:
     inconclusive, else 0; 2 bad input, 130 Ctrl-C.
     """
     from_folder, out, as_json = (flags.pop(name) for name in ("from_folder", "out", "as_json"))
+    detail = flags.pop("detail")
     if from_folder is None:
         take_step(flags)
         if flags["data"] == STEP_DATA:
@@ -98,10 +100,10 @@ def sweep(**flags: Any) -> int:
             flags.update(model=tuple(steps), data=(STEP_DATA,))
         folder = Path(out or f"results/{create_run_id('sweep')}")
         own = {name: flags.pop(name) for name in ("cell_timeout_s", "retry_failed", "cluster")}
-        document = _run(folder, flags, **own)
+        document = _run(folder, flags, quiet=detail == VERDICTS, **own)
     else:
         document, folder = _load(Path(from_folder), out, flags["step"])
-    return _report(document, folder, as_json)
+    return _report(document, folder, as_json, detail)
 
 
 def _load(stored: Path, out: Optional[str], step: Optional[str]) -> Tuple[SweepDocument, Path]:
@@ -109,7 +111,7 @@ def _load(stored: Path, out: Optional[str], step: Optional[str]) -> Tuple[SweepD
     from ..record.run import ensure_folder
     from ..tools.sweep.document import load_sweep
 
-    flag = step or find_given_flag(("from_folder", "out", "as_json"))
+    flag = step or find_given_flag(("from_folder", "out", "as_json", "detail"))
     if flag:
         raise InputError(
             f"{flag} is for a new sweep and --from reports a stored one; leave one out"
@@ -125,6 +127,7 @@ def _run(
     cell_timeout_s: float,
     retry_failed: bool,
     cluster: Optional[str],
+    quiet: bool,
 ) -> SweepDocument:
     from ..record.run import ensure_folder
     from ..tools.sweep.cell import measure_cell, run_sweep
@@ -132,7 +135,7 @@ def _run(
     from ..worker.environment import RuntimeResolver
 
     stored = find_stored_sweep(folder)
-    with ProgressBar("cells") as bar:
+    with ProgressBar("cells", quiet) as bar:
         document, planned = plan_sweep(folder.resolve().name, flags, partial(bar, "checking"))
     if stored is not None:
         changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
@@ -144,7 +147,7 @@ def _run(
     waiting = sum(cell.result is None for cell in document.cells)
     click.echo(f"{waiting} of {len(document.cells)} cells to run in {folder}", err=True)
     environments = RuntimeResolver()
-    with ProgressBar("steps") as bar, ExitStack() as stack:
+    with ProgressBar("steps", quiet) as bar, ExitStack() as stack:
         progress = _CellProgress(bar)
         joined = None
         if cluster is not None:
@@ -218,8 +221,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
-    from ..report.blocks import print_blocks
+def _report(document: SweepDocument, folder: Path, as_json: bool, detail: Optional[str]) -> int:
+    from ..report.screen import summarize_blocks
     from ..tools.sweep.document import choose_exit_status, summarize_sweep
     from ..tools.sweep.growth import measure_growth
     from ..tools.sweep.report import report_sweep
@@ -233,9 +236,9 @@ def _report(document: SweepDocument, folder: Path, as_json: bool) -> int:
         }
         click.echo(json.dumps(everything, indent=1))
     else:
-        console = Console()
-        print_blocks(report_sweep(document), console)
-        console.print(f"report, table, pictures and records: {folder}", soft_wrap=True)
+        blocks = report_sweep(document)
+        print_detail(detail, lambda: blocks, lambda: summarize_blocks(blocks), lambda: blocks[1:2])
+        print_place("report, table, pictures and records", folder)
     with go_on_without("the report", f"bench sweep --from {folder} makes it"):
         _write_reports(document, folder)
     return choose_exit_status(summary)

@@ -106,6 +106,18 @@ def test_a_sweep_gets_a_page_with_a_row_for_each_cell(results, capsys):
     assert "unreadable" in (folder / "report.html").read_text()
 
 
+def test_a_sweep_is_printed_in_three_sizes(results, tmp_path, capsys):
+    save_sweep(tmp_path / "results", create_mixed_sweep())
+    printed = []
+    for flag in ("--quiet", "", "-v"):
+        assert cli._run(["sweep", "--from", "results", *flag.split()]) == 1
+        printed.append(capsys.readouterr().out)
+    verdicts, summary, whole = printed
+    assert "Geometric mean" in verdicts and "Speed (" not in verdicts
+    assert "Speed (" in summary and "Failures" in summary and "Peak memory =" not in summary
+    assert "Peak memory =" in whole
+
+
 def test_a_damaged_run_is_a_row_and_an_exit_status(results, capsys):
     (results / "compare-a" / "record.json").write_text("{")
     assert cli._run(["report", "compare-a", "latest", "--out", "zoo.html"]) == 2

@@ -18,9 +18,9 @@ from records import create_events, create_rank_record, create_record, create_spe
 from oneflow_bench import data
 from oneflow_bench.bench.parity.gate import judge_checks
 from oneflow_bench.bench.report.before_after import compare_records, compare_runs
-from oneflow_bench.bench.report.blocks import Table, format_markdown
+from oneflow_bench.bench.report.blocks import Heading, Table, Text, format_markdown
 from oneflow_bench.bench.report.comparison import summarize_contender
-from oneflow_bench.bench.report.screen import MOST_ROWS, cut_table
+from oneflow_bench.bench.report.screen import MOST_ROWS, cut_table, summarize_blocks
 from oneflow_bench.bench.report.screen.check import summarize_checks
 from oneflow_bench.bench.report.screen.comparison import (
     summarize_comparisons,
@@ -145,3 +145,14 @@ def test_a_dataset_is_a_table_without_json():
     text = format_markdown(describe_dataset(inspect_dataset(DIGITS, scan=False)))
     assert "| images | 1,438 | 359 |" in text and "| size | 912 KiB | 228 KiB |" in text
     assert "{" not in text and "32x32" in text
+
+
+def test_a_long_report_is_its_first_table_and_what_it_ends_with():
+    rows = [[str(number)] for number in range(12)]
+    failures = Text([f"cell {number} failed" for number in range(12)])
+    blocks = [Heading("a"), Text(["b"]), Table(["n"], rows), Heading("more"), Table(["n"], rows)]
+    shorter = summarize_blocks([*blocks, Heading("failures"), failures])
+    assert [type(block) for block in shorter] == [Heading, Text, Table, Heading, Text]
+    assert len(shorter[2].rows) == MOST_ROWS and shorter[4].lines[-1] == "3 more: -v"
+    assert summarize_blocks(blocks) == [*blocks[:2], cut_table(blocks[2])]
+    assert summarize_blocks(blocks[:2]) == blocks[:2]
