@@ -183,7 +183,9 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
     marks = [(b.started_s, b.duration_s / b.steps * 1e3) for s in series for b in s.slow_blocks]
     slow = np.array(marks).reshape(-1, 2).T
     ring = {**choose_style(len(series), True), "linestyle": "none", "fillstyle": "none"}
-    _plot(axes, *thin_marks(*slow, log=False), f"over {Series.SLOW:g} of the median", ring)
+    _plot(
+        axes, *thin_marks(slow[0], slow[1], log=False), f"over {Series.SLOW:g} of the median", ring
+    )
     end = max(block.started_s for each in blocks for block in each)
     width = max(end, 1.0) * 0.05
     positions = [end + width * (2 + 2 * rank) for rank, _ in enumerate(shown)]
