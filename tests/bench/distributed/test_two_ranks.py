@@ -215,7 +215,10 @@ def test_batch_norm_sees_each_rank_s_share_but_in_a_pipeline(trained):
         ("zero", "not available: zero on 2 ranks: OneFlow .* aborts the process .* use graph-dp"),
         ("no pair", "not available: tp on 2 ranks: alexnet_cifar has no pair of linear layers"),
         ("loader inside", "not available: dp on 2 ranks: a loader inside .* use --feed loader"),
-        ("odd parts", "4 samples of a batch, .* into 3 parts .* multiple of 6"),
+        (
+            "odd parts",
+            "into 3 equal parts of its first dimension and batch is float32 .4, 3, 32, 32.",
+        ),
         ("odd batch", "--batch-size 9 cannot be shared evenly by 2 readers; give a multiple of 2"),
         ("one reader", "2 ranks train together and the workload has 1 readers"),
         ("few parts", "rank_models:single has 1 parts one after the other"),
