@@ -121,7 +121,7 @@ def write_table(rows: List[Row]) -> str:
         "|---|---|---|---|",
     ]
     for row in faults:
-        place = f"{row['level']}: {row['tensor']}"
+        place = row["reason"].partition(";")[0]
         lines.append(
             f"| {row['fault']} | {row['verdict']} | {place} | {'yes' if is_named(row) else 'no'} |"
         )

@@ -16,7 +16,7 @@ from oneflow import nn
 from oneflow.optim import lr_scheduler
 
 from examples import classifier, gpt, siamese, vae
-from faults.own import ANY, GRADIENTS, LATER, LOSS, OUTPUTS, TRAINING, UPDATE, in_graph
+from faults.own import ANY, GRADIENTS, LATER, LOSS, OUTPUTS, UPDATE, in_graph
 
 
 @dataclass(frozen=True)
@@ -199,5 +199,5 @@ FAULTS = {
         "accumulation not averaged", GRADIENTS, ANY, {"accumulation_steps": 2}
     ),
     "row": StepFault("embedding row not updated", GRADIENTS, "letters"),
-    "dropout": StepFault("dropout before the activation", TRAINING, r"^encoder"),
+    "dropout": StepFault("dropout before the activation", OUTPUTS, r"^encoder\.dropout"),
 }

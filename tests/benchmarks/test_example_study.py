@@ -37,7 +37,7 @@ def test_the_table_counts_what_is_found_and_what_is_named(monkeypatch):
     table = example_study.write_table(rows)
     assert "| gpt | identical | 1.5 | faster | 1.00 | 1 and 2 |" in table
     assert "2 faults, 1 found, 1 named" in table
-    assert "| mask | identical | gradients: places | no |" in table
+    assert "| mask | identical | in isolation it differs in letters.weight gradient | no |" in table
 
 
 def test_faults_are_planted_while_a_graph_is_traced_alone():
