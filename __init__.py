@@ -25,7 +25,7 @@ of a model of the suite. Settings are the flags of the command by the names of t
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 if TYPE_CHECKING:
     from .bench.cli.api import check, compare, infer, load_run, profile, train
