@@ -136,10 +136,14 @@ def _join(
     groups: Dict[str, List[RunSummary]] = {}
     left_out = []
     seen = set()
-    for run in sorted(runs, key=_order):
+    ordered = sorted(runs, key=_order)
+    later = {run.continues: run.run_id for run in ordered if run.status == "complete"}
+    for run in ordered:
         others = [f"{k} {run.key[k]}" for k, v in (selected or {}).items() if run.key[k] != v]
         if run.status != "complete":
             left_out.append(f"{run.run_id}: it is {run.status}, not complete")
+        elif run.run_id in later:
+            left_out.append(f"{run.run_id}: {later[run.run_id]} continues it, with its samples")
         elif others:
             left_out.append(f"{run.run_id}: {', '.join(others)}")
         elif _order(run) in seen:

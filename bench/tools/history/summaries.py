@@ -47,6 +47,7 @@ class RunSummary(BaseModel):
     data: str  # the name of their folder
     git_commit: Optional[str]  # of the suite
     commit: Optional[str]  # of the folder that the run was started in
+    continues: Optional[str] = None  # the run whose samples it holds too
     measured: List[Measured]  # empty for a run that is not complete
 
 
@@ -110,6 +111,7 @@ def summarize_run(record: RunRecord) -> RunSummary:
         data=Path(document.workload.data).name,
         git_commit=machine.get("git_commit"),
         commit=(machine.get("project") or {}).get("commit"),
+        continues=machine.get("continues"),
         measured=list(_measure(record)) if document.status == "complete" else [],
     )
 

@@ -98,6 +98,16 @@ def test_incomplete_runs_and_copies_are_left_out_and_named():
     ]
 
 
+def test_a_run_that_another_continues_is_no_point_of_its_own():
+    runs = [create_run(0), create_run(1), create_run(2)]
+    runs[1].document.environment_start["continues"] = "run-00"
+    history = build_history(runs, ALL)
+    assert history.series[0].runs == ["run-01", "run-02"]
+    assert history.left_out == ["run-00: run-01 continues it, with its samples"]
+    runs[1].document.status = "interrupted"
+    assert build_history(runs, ALL).series[0].runs == ["run-00", "run-02"]
+
+
 def test_only_the_metrics_asked_for_are_there():
     (series,) = build_history(create_runs([0.08] * 2), ["speedup"]).series
     assert [curve.metric for curve in series.curves] == ["speedup"]
