@@ -145,7 +145,7 @@ def _check_health(flags: Dict[str, Any]) -> int:
     folder = Path(flags["out"] or Path("results") / create_run_id("health", subject))
     create_run_folder(folder)
     timeout_s = flags["timeout_s"] or SETTINGS["timeout_s"].default
-    with ProgressBar("") as bar:
+    with ProgressBar("", flags["detail"] == VERDICTS) as bar:
         document = health.examine_models(plans, folder, timeout_s, bar)
     blocks = report_health(document)
     save_text(folder / "report.md", format_markdown(blocks), "give a folder you may write to")

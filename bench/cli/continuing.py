@@ -17,6 +17,7 @@ from ..report.before_after import describe_run
 from ..report.run_key import find_differences
 from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
+from .console import VERDICTS
 from .options import find_given_flag
 from .progress import ProgressBar
 from .ranks import take_ranks
@@ -51,7 +52,7 @@ def continue_run(flags: Dict[str, Any]) -> RunRecord:
     document.environment_start["continues"] = record.document.run_id
     out = Path(flags["out"] or Path("results") / document.run_id)
     launcher = take_ranks({}).open_launcher(plan, document, out, contenders, environments)
-    with launcher as launch, ProgressBar("steps") as bar:
+    with launcher as launch, ProgressBar("steps", flags["detail"] == VERDICTS) as bar:
         return execute_continuation(record, plan, document, out, launch, bar.seconds)
 
 

@@ -22,7 +22,7 @@ from .options import (
     find_given,
 )
 from .progress import ProgressBar
-from .value_types import ValueList
+from .value_types import RunFolder, ValueList
 
 if TYPE_CHECKING:
     from ..tools.inference.step import StepInference
@@ -35,7 +35,8 @@ _OF_IMAGES = ("model", "labels", "top", "image_size", "num_classes")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...|MODULE:STEP")
 @click.option("--model", default=None, help="Default: the checkpoint's.")
 @field_options(["model_args", "trust_checkpoint"])
-@click.option("--load-checkpoint", metavar="PATH", help=describe_field("load_checkpoint"))
+@click.option("--load-checkpoint", type=RunFolder(), metavar="PATH",
+              help=describe_field("load_checkpoint"))  # fmt: skip
 @click.option(
     "--mode", type=click.Choice(["eager", "graph", "both"]), default="eager", show_default=True
 )
