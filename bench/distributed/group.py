@@ -21,6 +21,7 @@ from .rendezvous import PARENT_VARIABLE, STACK_SIGNAL
 POLL_S = 0.5  # a machine that is lost ends no connection, so ranks are polled too
 STACK_S = 0.3  # for ranks to write their stacks before they are ended
 AGREE_S = 0.3  # for other ranks to refuse the same request, or to show the cause of an abort
+NOTICE_S = 15.0  # for Ray to notice the loss of a node, whose neighbours OneFlow aborts first
 LAST_CALL = "end"  # a worker exits after its answer to this call
 # where OneFlow aborts a rank whose neighbour is gone: in its connections, or in its heartbeat
 PEER_LOST = ("io_event_poller.cpp", "ctrl_client.cpp")
@@ -67,9 +68,13 @@ class RankGroup:
         members: Sequence[Any],
         merge: Merge,
         release: Callable[[], None] = lambda: None,
+        agree_s: float = AGREE_S,
     ) -> None:
-        """`release` gives the port of rank 0 back."""
-        self.name = name
+        """`release` gives the port of rank 0 back.
+
+        Where OneFlow aborted a rank, the cause in another may show up to `agree_s` later.
+        """
+        self.name, self._agree_s = name, agree_s
         self._members, self._merge = list(members), merge
         self._release = release
         self._answers: List[Optional[Dict[str, Any]]] = []
@@ -118,9 +123,12 @@ class RankGroup:
         watched = self._list_watched(call)
         errors = self._poll(call, watched)
         refused = any(isinstance(error, InputError) for error in errors.values())
-        if refused or (errors and all(map(is_aborted, errors.values()))):
+        end = time.monotonic() + self._agree_s
+        while refused or (errors and all(map(is_aborted, errors.values()))):
             time.sleep(AGREE_S)
             errors.update(self._poll(call, [rank for rank in watched if rank not in errors]))
+            if refused or len(errors) == len(watched) or time.monotonic() >= end:
+                break
         if errors:
             self._fail(errors)
 

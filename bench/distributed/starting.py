@@ -15,7 +15,7 @@ from ..worker import process as single
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher, Worker
 from ..worker.process import create_worker_command
-from .group import RankGroup, RankProcess
+from .group import NOTICE_S, RankGroup, RankProcess
 from .merging import merge_answers
 from .placement import (
     LOOPBACK,
@@ -113,7 +113,7 @@ def start_cluster_group(
         cluster, contender, plan, folder, partial(place_ranks, hosts, cores)
     )
     merge = partial(merge_answers, strategy=contender.strategy, cores=cores, hosts=hosts)
-    return RankGroup(contender.name, members, merge)
+    return RankGroup(contender.name, members, merge, agree_s=NOTICE_S)
 
 
 def divide_hosts_cores(hosts: Sequence[str], usable: Sequence[List[int]]) -> List[List[int]]:

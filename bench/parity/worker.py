@@ -9,9 +9,7 @@ its levels and with facts of `SideFacts`. A worker that serves one layer takes `
 from __future__ import annotations
 
 import math
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional
 
@@ -20,7 +18,7 @@ import numpy as np
 from ..config import STEP_DATA, Workload
 from ..record.checkpoint import digest_state, load_training_state
 from ..record.machine import read_peak_rss_bytes
-from ..worker.protocol import explained_refusal, main
+from ..worker.protocol import explained_refusal, main, schedule_as_batch
 from ..worker.session import check_device, describe_environment
 from . import result as levels
 from .difference import move_clip_norm, move_learning_rate, move_optimizer, move_weights
@@ -251,17 +249,6 @@ def load_state(model: Any, state: Dict[str, np.ndarray]) -> None:
     import oneflow as flow
 
     model.load_state_dict({name: flow.tensor(value) for name, value in state.items()})
-
-
-def schedule_as_batch() -> None:
-    """Let no thread that a launch wakes put the launch off (`create_padding_operator` says why).
-
-    All threads of this process take the policy SCHED_BATCH, as far as the system permits it.
-    Parity measures no time.
-    """
-    for thread in os.listdir("/proc/self/task"):
-        with suppress(OSError):
-            os.sched_setscheduler(int(thread), os.SCHED_BATCH, os.sched_param(0))
 
 
 if __name__ == "__main__":

@@ -33,14 +33,14 @@ from .oneflow_compat import (
 State = Dict[str, np.ndarray]
 
 _CLIP_NORM_TYPE = 2.0
-_OPTIMIZERS: Dict[str, Any] = {
-    "sgd": flow.optim.SGD,
-    "adam": flow.optim.Adam,
-    "adamw": flow.optim.AdamW,
-    "rmsprop": flow.optim.RMSprop,
-    "adagrad": flow.optim.Adagrad,
-    "adadelta": flow.optim.Adadelta,
-    "lamb": flow.optim.LAMB,
+_OPTIMIZERS = {  # name: class of oneflow.optim
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
+    "lamb": "LAMB",
 }
 
 
@@ -61,11 +61,11 @@ def create_optimizer(workload: Workload, model: nn.Module) -> flow.optim.Optimiz
             f"--nesterov was given and OneFlow {flow.__version__} has no such SGD; leave it out, "
             "or use OneFlow 0.9.0 or newer"
         )
-    kind = _OPTIMIZERS[workload.optimizer]
+    kind = getattr(flow.optim, _OPTIMIZERS[workload.optimizer])
     own: Dict[str, Any] = {}
     if workload.optimizer in ADAM_LIKE:
         own["betas"] = (workload.beta1, workload.beta2)
-    if kind is flow.optim.SGD:
+    if workload.optimizer == "sgd":
         own = {"momentum": workload.momentum, **({"nesterov": True} if workload.nesterov else {})}
     return kind([group], lr=base_learning_rate(workload), weight_decay=workload.weight_decay, **own)
 

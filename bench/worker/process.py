@@ -27,7 +27,10 @@ TAIL_LINES = 12
 END_GRACE_S = 5.0
 LONGEST_CAUSE = 300  # letters
 # that launch a compiled graph, whose launch can end the process
-LAUNCHING_CALLS = ("train", "measure", "eval", "validate", "eval_forward", "first_step", "resume")
+LAUNCHING_CALLS = (
+    *("train", "measure", "eval", "validate", "eval_forward", "first_step", "resume", "time"),
+    "examine",
+)
 # how OneFlow and C++ say why they end a process
 _CAUSE = re.compile(r"what\(\): .+|Check failed.+|^F\d{4,8} .+|.*out of memory.*", re.M | re.I)
 

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import (
     Any,
@@ -179,6 +179,17 @@ def main(
             write(json.dumps({"ok": False, "kind": "input", "error": str(error)}) + "\n")
             return
         serve(session, sys.stdin.readline, write)
+
+
+def schedule_as_batch() -> None:
+    """Let no thread that a launch wakes put the launch off: OneFlow's launch race ends the process.
+
+    All threads of this process take the policy SCHED_BATCH, as far as the system permits it
+    (`oneflow_compat.create_padding_operator`; benchmarks/launch_race.py).
+    """
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(OSError):
+            os.sched_setscheduler(int(thread), os.SCHED_BATCH, os.sched_param(0))
 
 
 # a frame or a message of OneFlow -> the reason and the remedy

@@ -29,14 +29,14 @@ from ...training.optimizers import (
     split_optimizer,
 )
 from ...training.seeded_draws import SeededDraws
-from ...worker.protocol import clean_message, explain_refusal, main
+from ...worker.protocol import clean_message, explain_refusal, main, schedule_as_batch
 from .. import result as levels
 from ..causes import ForwardFacts
 from ..difference import move_optimizer, move_weights
 from ..isolated_layer import is_graph
 from ..observe import Checkpoint, Collector, observe_eval
 from ..tensors import Entry, Observer
-from ..worker import load_state, schedule_as_batch
+from ..worker import load_state
 from .snapshot import Snapshot, summarize_error
 
 FAILED = "failed"  # in the answer of a run that raised an error: the reason

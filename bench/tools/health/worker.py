@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from ...config import Contender, Workload
-from ...worker.protocol import explained_refusal, main
+from ...worker.protocol import explained_refusal, main, schedule_as_batch
 from ...worker.session import check_device
 
 if TYPE_CHECKING:
@@ -115,4 +115,4 @@ def finite(value: Any) -> Optional[float]:
 
 
 if __name__ == "__main__":
-    main(HealthSession())
+    main(HealthSession(), prepare=schedule_as_batch)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from ...config import Contender, Workload
 from ...worker.messages import Request
-from ...worker.protocol import explained_refusal, main
+from ...worker.protocol import explained_refusal, main, schedule_as_batch
 from ...worker.session import check_device
 
 if TYPE_CHECKING:
@@ -125,4 +125,4 @@ class StepInferenceSession:
 
 
 if __name__ == "__main__":
-    main(StepInferenceSession())
+    main(StepInferenceSession(), prepare=schedule_as_batch)

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 from pydantic import BaseModel
 
 from ...config import Contender, Workload
-from ...worker.protocol import main
+from ...worker.protocol import main, schedule_as_batch
 from ...worker.session import check_device
 
 
@@ -99,4 +99,4 @@ def split_padded(images: Any, batch_size: int) -> List[Any]:
 
 
 if __name__ == "__main__":
-    main(InferenceSession())
+    main(InferenceSession(), prepare=schedule_as_batch)

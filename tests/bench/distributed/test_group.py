@@ -203,3 +203,35 @@ def died(tail="", returncode=-6):
 )
 def test_the_rank_that_failed_first_is_to_blame(errors, rank):
     assert find_culprit(errors) == rank
+
+
+def test_the_cause_of_an_abort_may_show_later():
+    """A rank that OneFlow aborted is seen before the rank whose node was lost."""
+
+    class Member:
+        def __init__(self, error, polls):
+            self.error, self.polls, self.title = error, polls, "rank"
+            self.reader, self.bell = os.pipe()
+            os.write(self.bell, b".")
+
+        def fileno(self):
+            return self.reader
+
+        def poll(self, call):
+            self.polls -= 1
+            if self.polls < 0:
+                raise self.error
+
+        def kill(self):
+            os.close(self.reader)
+            os.close(self.bell)
+
+        def send(self, call):
+            pass
+
+    aborted = WorkerError("rank 0 died", f"in {PEER_LOST[0]}", -6)
+    lost = WorkerError("the node of rank 1 was lost")
+    for agree_s, error in ((60.0, lost), (0.0, aborted)):
+        group = RankGroup("ddp", [Member(aborted, 0), Member(lost, 3)], merge, agree_s=agree_s)
+        with pytest.raises(WorkerError, match=str(error)):
+            group.ask("train", 60)

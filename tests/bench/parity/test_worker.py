@@ -88,19 +88,3 @@ def test_oneflow_is_imported_by_the_start_alone():
     code = "import sys, oneflow_bench.bench.parity.worker; print('oneflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-
-
-def test_all_threads_of_a_worker_take_batch_scheduling():
-    program = """
-import os, threading
-from oneflow_bench.bench.parity.worker import schedule_as_batch
-waiting = threading.Event()
-threading.Thread(target=waiting.wait).start()
-schedule_as_batch()
-threads = [int(thread) for thread in os.listdir("/proc/self/task")]
-print(len(threads), {os.sched_getscheduler(one) for one in threads} == {os.SCHED_BATCH})
-waiting.set()
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    threads, batch = done.stdout.split()
-    assert int(threads) >= 2 and batch == "True", done.stderr

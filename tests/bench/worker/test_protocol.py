@@ -100,3 +100,19 @@ time.sleep(60)
         # both hold the pipe: it ends when the worker, an orphan now, has ended
         _, said = process.communicate(timeout=20)
     assert "the controller is gone" in said
+
+
+def test_all_threads_of_a_worker_take_batch_scheduling():
+    program = """
+import os, threading
+from oneflow_bench.bench.worker.protocol import schedule_as_batch
+waiting = threading.Event()
+threading.Thread(target=waiting.wait).start()
+schedule_as_batch()
+threads = [int(thread) for thread in os.listdir("/proc/self/task")]
+print(len(threads), {os.sched_getscheduler(one) for one in threads} == {os.SCHED_BATCH})
+waiting.set()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    threads, batch = done.stdout.split()
+    assert int(threads) >= 2 and batch == "True", done.stderr
