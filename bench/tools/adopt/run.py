@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import List, Sequence
 
 from ...errors import InputError
-from .cleaning import Note, clean
+from .cleaning import clean
+from .lines import Note
 from .names import list_assigned, list_read
 from .placing import place_lines
 from .schedule import adjust_optimizer
@@ -41,11 +42,11 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
     if sys.version_info < (3, 9):
         raise InputError("bench adopt needs Python 3.9 or newer; run it with one")
     straight = straighten(read_script(path))
-    notes = clean(straight, arguments)
+    notes = straight.notes + clean(straight, arguments)
     training = find_training(straight)
     notes += training.notes + adjust_optimizer(training)
     outer = straight.loops[-2] if len(straight.loops) > 1 else None
-    epochs = list_read(outer.iter) if isinstance(outer, ast.For) else set()
+    epochs = list_read(outer.iter) if outer is not None else set()
     places = place_lines(training, epochs & training.slicer.names())
     writer = Writer(training, places, folder)
     workload, graph = writer.write_workload(), writer.write_graph()

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Set, Tuple
 
 from ...errors import InputError
-from .cleaning import Note
-from .lines import Line, Loop, Straight
+from .lines import Line, Note, Straight
 from .names import Import, find_base, list_assigned, list_read, list_receivers
 from .script import WRITE
 from .slices import Slicer
@@ -37,14 +36,14 @@ class Training:
     notes: List[Note]
 
     @property
-    def loop(self) -> Loop:
+    def loop(self) -> ast.For:
         """The loop over batches."""
         return self.straight.loops[-1]
 
     @property
     def loader(self) -> Set[str]:
         """The names that the loop over batches and the lines of `data` read from before."""
-        read = list_read(self.loop.iter) if isinstance(self.loop, ast.For) else set()
+        read = list_read(self.loop.iter)
         read |= {name for one in self.data for name in list_read(one.node)}
         return read & self.slicer.names()
 
@@ -253,7 +252,7 @@ def _split_body(
 def _list_batch(straight: Straight, data: List[Line], steps: List[Line]) -> List[str]:
     """The names that a step reads and the loop or its data lines give, in their order."""
     loop = straight.loops[-1]
-    given = [*([loop.target] if isinstance(loop, ast.For) else []), *(one.node for one in data)]
+    given = [loop.target, *(one.node for one in data)]
     names = [
         one.id
         for node in given
@@ -274,8 +273,6 @@ def _list_batch(straight: Straight, data: List[Line], steps: List[Line]) -> List
 def _find_evaluation_loader(straight: Straight, slicer: Slicer) -> Optional[str]:
     """A name made by the same function as the training's loader, and called as for evaluation."""
     loop = straight.loops[-1]
-    if not isinstance(loop, ast.For):
-        return None
     ours = list_read(loop.iter)
     makers: Dict[str, str] = {}
     for line in slicer.lines:

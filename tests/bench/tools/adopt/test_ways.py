@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError
@@ -116,9 +118,43 @@ def test_what_only_evaluates_or_returns_early_is_left_out(tmp_path):
     assert "StepLR(opt, step_size=steps_per_epoch, gamma=0.9)" in functions["create_optimizer"]
 
 
-def test_the_number_of_an_epoch_is_its_first(tmp_path):
+def test_data_are_made_once_and_by_the_seed_of_the_script(tmp_path):
+    text = OUTER_NUMBER.replace("model = ", "flow.manual_seed(7)\nmodel = ")
+    found, functions = read(tmp_path, text)
+    top = [ast.unparse(one) for one in ast.parse(found.workload).body]
+    assert top.index("flow.manual_seed(7)") < top.index("loader = [flow.randn(4, 3)]")
+    assert "loader = " not in functions["read_batches"]
+    assert "seed_generators(0)" not in found.graph.split("def main")[1]
+
+
+def test_a_stream_is_begun_anew_only_if_the_script_begins_it_once(tmp_path):
+    once = (
+        RUNNER.replace("for step in range(n):", "for x in self.gen:")
+        .replace("            x = flow.randn(4, 8)\n", "")
+        .replace(
+            "self.net = net\n", "self.net = net\n        self.gen = iter([flow.randn(4, 8)])\n"
+        )
+    )
+    _, functions = read(tmp_path, once)
+    assert "gen = iter([flow.randn(4, 8)])" in functions["read_batches"]
+    again = OUTER_NUMBER.replace("[flow.randn(4, 3)]", "iter([flow.randn(4, 3)])")
+    with pytest.raises(InputError, match="line 6: loader is used up or goes on from pass to pass"):
+        read(tmp_path, again)
+
+
+def test_the_epoch_of_a_sampler_is_left_out_and_told(tmp_path):
+    found, _ = read(tmp_path, OUTER_NUMBER)
+    assert any(line == 8 and "set_epoch" in text for line, text in found.notes)
+
+
+def test_shapes_are_compared_inside_a_nest_and_a_changing_number_is_refused(tmp_path):
     _, functions = read(tmp_path, OUTER_NUMBER)
-    assert "epoch = next(iter(range(3, 9)))" in functions["read_batches"]
+    names = {"flow": SimpleNamespace(Tensor=np.ndarray), "np": np}
+    exec(functions["list_leaves"] + "\n" + functions["keep_shapes"], names)
+    batches = [{"pair": [np.zeros(2), {"y": np.zeros(n)}], "kind": "a"} for n in (3, 3, 1)]
+    assert list(names["keep_shapes"](batches)) == batches[:2]
+    with pytest.raises(ValueError, match=r"\[0.5\] is no tensor"):
+        list(names["keep_shapes"]([{"lam": 0.1}, {"lam": 0.5}]))
 
 
 def test_a_device_that_the_module_is_moved_to_needs_no_line(tmp_path):
