@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Sequence, Set
 
 from ...errors import InputError
+from .claims.streams import find_streams
 from .lines import Note
 from .names import Definition, Import, list_read, walk_scope
 from .script import WRITE
-from .streams import find_streams
 from .training import Training
 
 _SAFE_CALLS = ("logging.getLogger", "Path", "pathlib.Path", "os.environ.get", "os.getenv")

@@ -152,7 +152,7 @@ def _refuse_backward(script: Script, call: ast.Call) -> None:
     """Raise InputError for a backward pass that is scaled, weighted or in a nested function."""
     assert isinstance(call.func, ast.Attribute)
     problem = ""
-    if call.args or [one for one in call.keywords if one.arg != "retain_graph"]:
+    if call.args or any(one.arg != "retain_graph" for one in call.keywords):
         problem = "this backward pass has arguments; put them into the loss"
     scalers = [one for one in ast.walk(script.tree) if isinstance(one, ast.Call)]
     if any(ast.unparse(one.func).split(".")[-1] == "GradScaler" for one in scalers):

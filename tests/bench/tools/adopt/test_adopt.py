@@ -142,7 +142,10 @@ model = nn.Linear(2, 2)
 opt = flow.optim.SGD(model.parameters(), lr=0.1)
 data = [flow.randn(4, 2)]
 """
-LOOP = "for x in data:\n    loss = model(x).sum()\n    loss.backward()\n    opt.step()\n"
+LOOP = (
+    "for x in data:\n    loss = model(x).sum()\n    loss.backward()\n    opt.step()\n"
+    "    opt.zero_grad()\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ LOOP = "for x in data:\n    loss = model(x).sum()\n    loss.backward()\n    opt.
     [
         ("x = (\n", "mine.py, line 1: this is no Python 3"),
         ("print(1)\n", "no loss.backward() was found"),
-        (HEAD + LOOP + LOOP, "backward passes were found in lines 8, 12"),
+        (HEAD + LOOP + LOOP, "backward passes were found in lines 8, 13"),
         (HEAD + "def train():\n    model(data[0]).sum().backward()\n", "line 7: .* by no call"),
         (HEAD + "model(data[0]).sum().backward()\nopt.step()\n", "line 6: .* in no loop"),
         (HEAD + LOOP.replace("model(x)", "model(data[0])"), "line 8: the loss reads nothing"),
@@ -191,10 +194,10 @@ def test_what_is_not_understood_is_said_with_its_line(tmp_path, text, message):
             "sched = flow.optim.lr_scheduler.LambdaLR(opt, lambda step: 1)\n|sched.step()",
             "line 6 the scheduler LambdaLR is left out",
         ),
-        ("|opt.param_groups[0]['lr'] = 0.1", "line 10 a graph does not see a rate"),
+        ("|opt.param_groups[0]['lr'] = 0.1", "line 11 a graph does not see a rate"),
         (
             "|flow.nn.utils.clip_grad_value_(model.parameters(), 1.0)",
-            "line 10 clip_grad_value_ does nothing in a graph and is left out",
+            "line 11 clip_grad_value_ does nothing in a graph and is left out",
         ),
     ],
 )

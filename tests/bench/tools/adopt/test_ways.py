@@ -22,6 +22,7 @@ def train_step(model, batch, opt, crit):
     loss = crit(model(x), y)
     loss.backward()
     opt.step()
+    opt.zero_grad()
 def run(epochs, lr=0.1):
     net = nn.Linear(3, 2)
     opt = flow.optim.SGD(net.parameters(), lr=lr)
@@ -48,6 +49,7 @@ class Runner:
             self.loss = self.scale(self.net(x)).sum() * self.beta
             self.loss.backward()
             self.opt.step()
+            self.opt.zero_grad()
 Runner(nn.Linear(8, 2)).loop(10)
 """
 GUARD = """
@@ -68,10 +70,12 @@ def main():
     sched = flow.optim.lr_scheduler.ExponentialLR(opt, 0.9)
     for epoch in range(2):
         validate(model, loader)
+        model.train()
         for x, y in loader:
             loss = nn.functional.cross_entropy(model(x), y)
             loss.backward()
             opt.step()
+            opt.zero_grad()
         sched.step()
 main()
 """
@@ -85,6 +89,7 @@ for epoch in range(3, 9):
         loss = model(x).sum()
         loss.backward()
         opt.step()
+        opt.zero_grad()
 """
 
 
@@ -172,7 +177,7 @@ def test_a_part_of_the_batch_may_be_replaced_in_the_step(tmp_path):
 
 def test_accumulated_gradients_are_told(tmp_path):
     text = OUTER_NUMBER.replace(
-        "        opt.step()", "        if epoch % 2:\n            opt.step()"
+        "opt.step()\n        opt", "if epoch % 2:\n          opt.step()\n          opt"
     )
     found, _ = read(tmp_path, text)
     assert any("--accumulation-steps" in text for _, text in found.notes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from typing import Set
 
-from ...errors import InputError
-from .script import WRITE
-from .training import Training
+from ....errors import InputError
+from ..script import WRITE
+from ..training import Training
 
 _MAKERS = {"iter", "map", "zip", "filter", "enumerate", "cycle", "count", "chain"}
 _MAKERS |= {"default_rng", "RandomState", "Generator", "Random"}
