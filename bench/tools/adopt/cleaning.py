@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 from ...errors import InputError
-from .lines import Line, Straight
+from .lines import Line, Note, Straight
 
-Note = Tuple[int, str]  # line of the script, and a sentence
 _LOADER_WORDS = {"num_workers", "pin_memory", "persistent_workers", "prefetch_factor"}
+_METHODS_OF_SAMPLERS = {"set_epoch"}
 _PARSERS = {"parse_args", "parse_known_args"}
 
 
@@ -55,6 +55,22 @@ class _Cleaner(ast.NodeTransformer):
         node.keywords = [one for one in node.keywords if not self._is_dropped(node, one)]
         return node
 
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if ast.unparse(node) != "sys.argv":
+            return node
+        words = [self._path.name, *self._arguments]
+        self._note(node, f"sys.argv is taken as: {words}")
+        return ast.copy_location(ast.List([ast.Constant(one) for one in words], ast.Load()), node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        self.generic_visit(node)
+        call = node.value
+        if isinstance(call, ast.Call) and _last_name(call.func) in _METHODS_OF_SAMPLERS:
+            self._note(node, "set_epoch is left out; each pass draws by a seed of its own")
+            return ast.copy_location(ast.Pass(), node)
+        return node
+
     def _refuse_missing(self, node: ast.Call) -> None:
         """Raise InputError for an argument that the script requires and that was not given."""
         words = {one.arg: one.value for one in node.keywords}
@@ -74,6 +90,9 @@ class _Cleaner(ast.NodeTransformer):
 
     def _is_dropped(self, node: ast.Call, keyword: ast.keyword) -> bool:
         if keyword.arg == "device" and _is_device(keyword.value):
+            return True
+        if keyword.arg == "generator" and "Loader" in _last_name(node.func):
+            self._note(node, "the loader's generator is left out; each pass draws by its own seed")
             return True
         if keyword.arg in _LOADER_WORDS and "Loader" in _last_name(node.func):
             self._note(
@@ -107,8 +126,10 @@ def _is_device(node: ast.expr) -> bool:
 
 
 def _does_nothing(line: Line) -> bool:
-    """Whether a line is `x` or `x = x`, as `x.to(device)` leaves it."""
+    """Whether a line is `pass`, `x` or `x = x`, as `x.to(device)` leaves it."""
     node = line.node
+    if isinstance(node, ast.Pass):
+        return True
     if isinstance(node, ast.Assign):
         targets = [ast.unparse(one) for one in node.targets]
         return targets == [ast.unparse(node.value)]

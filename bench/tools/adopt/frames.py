@@ -21,9 +21,14 @@ class Frame:
     """The names of a function while its body is put into the straight line."""
 
     def __init__(
-        self, names: Dict[str, str], owner: Optional[Object] = None, self_name: str = ""
+        self,
+        names: Dict[str, str],
+        owner: Optional[Object] = None,
+        self_name: str = "",
+        depth: int = 0,
     ) -> None:
         self.names, self.owner, self.self_name = names, owner, self_name
+        self.depth = depth  # of the loops around its call
 
 
 class Renamer(ast.NodeTransformer):

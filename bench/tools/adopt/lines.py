@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import List, Union
+from typing import List, Tuple
 
 from .script import Script
 
-Loop = Union[ast.For, ast.While]
+Note = Tuple[int, str]  # line of the script, and a sentence
 NEW = ast.Pass()  # the original of a line that the script does not have
 
 
@@ -29,6 +29,7 @@ class Straight:
 
     script: Script
     lines: List[Line]
-    loops: List[Loop]
+    loops: List[ast.For]
     loss: ast.expr
     lineno: int  # of the backward pass
+    notes: List[Note]

@@ -11,7 +11,7 @@ Definition = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 Import = (ast.Import, ast.ImportFrom)
 
 # calls that change nothing that the training depends on
-_IDLE_METHODS = {"train", "eval", "zero_grad", "clip_grad", "write", "info", "close", "flush"}
+_IDLE_METHODS = {"zero_grad", "clip_grad", "write", "info", "close", "flush"}
 _IDLE_FUNCTIONS = {"print", "manual_seed", "seed", "watch", "makedirs", "set_num_threads"}
 
 

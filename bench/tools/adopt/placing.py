@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Sequence, Set
 
 from ...errors import InputError
-from .cleaning import Note
-from .names import Definition, Import, list_read
+from .claims.streams import find_streams
+from .lines import Note
+from .names import Definition, Import, list_read, walk_scope
 from .script import WRITE
 from .training import Training
 
@@ -31,6 +32,7 @@ class Places:
     batches: List[int]
     evaluation: List[int]
     loss: List[int]
+    has_seed: bool  # the script's own, at the top
     notes: List[Note] = field(default_factory=list)
 
 
@@ -55,14 +57,18 @@ def place_lines(training: Training, epochs: Set[str]) -> Places:
     }
     dependent = slicer.follow(module) - {module}
     _refuse_made_of_module(training, parts["loss"], dependent)
-    top = _choose_top(training, parts, slicer.collect(epochs, stop=[module]), dependent)
+    seeds = _find_seeds(training)
+    kept_once = [*slicer.collect(epochs, stop=[module]), *_find_data_made_once(training, parts)]
+    top = _choose_top(training, parts, [*kept_once, *seeds], dependent)
     inside = {part: [one for one in numbers if one not in top] for part, numbers in parts.items()}
     nodes: List[ast.AST] = [one.node for one in (*training.data, *training.steps)]
     nodes += [*training.straight.loops[-2:], training.straight.loss]
     nodes += [slicer.lines[one].node for numbers in inside.values() for one in numbers]
     read = {name for one in nodes for name in list_read(one)}
     names = set(_find_importable(training, top))
-    kept = top & set(slicer.collect(read, stop={module, *names}))
+    read |= {name for number in seeds for name in slicer.read[number]}
+    read |= {name for name in [training.evaluation_loader] if name}
+    kept = top & {*seeds, *slicer.collect(read, stop={module, *names})}
     read |= {name for number in kept for name in slicer.read[number]}
     notes = [
         (
@@ -72,7 +78,28 @@ def place_lines(training: Training, epochs: Set[str]) -> Places:
         )
         for line in slicer.list_left_out([module], foreign)
     ]
-    return Places(sorted(kept), sorted(names & read), notes=notes, **inside)
+    return Places(sorted(kept), sorted(names & read), has_seed=bool(seeds), notes=notes, **inside)
+
+
+def _find_seeds(training: Training) -> List[int]:
+    """The lines before the loops that begin the random numbers."""
+    found = []
+    for number, line in enumerate(training.slicer.lines):
+        calls = [one.value for one in walk_scope(line.node) if isinstance(one, ast.Expr)]
+        names = [ast.unparse(one.func).split(".")[-1] for one in calls if isinstance(one, ast.Call)]
+        if line.depth == 0 and names and all("seed" in one for one in names):
+            found.append(number)
+    return found
+
+
+def _find_data_made_once(training: Training, parts: Dict[str, List[int]]) -> List[int]:
+    """The lines before the loops that make data, without the streams that a pass uses up."""
+    lines, streams = training.slicer.lines, find_streams(training)
+    return [
+        number
+        for number in (*parts["batches"], *parts["evaluation"])
+        if lines[number].depth == 0 and number not in streams
+    ]
 
 
 def _choose_top(

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import List, Sequence
 
 from ...errors import InputError
-from .cleaning import Note, clean
-from .names import list_assigned, list_read
-from .placing import place_lines
+from .claims.loops import check_loops, note_lines
+from .cleaning import clean
+from .lines import NEW, Note
+from .names import Definition, Import, list_assigned, list_read
+from .placing import Places, place_lines
 from .schedule import adjust_optimizer
 from .script import WRITE, read_script
 from .statements import show_header
@@ -41,11 +43,11 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
     if sys.version_info < (3, 9):
         raise InputError("bench adopt needs Python 3.9 or newer; run it with one")
     straight = straighten(read_script(path))
-    notes = clean(straight, arguments)
+    notes = straight.notes + clean(straight, arguments)
     training = find_training(straight)
-    notes += training.notes + adjust_optimizer(training)
+    notes += training.notes + check_loops(training) + adjust_optimizer(training)
     outer = straight.loops[-2] if len(straight.loops) > 1 else None
-    epochs = list_read(outer.iter) if isinstance(outer, ast.For) else set()
+    epochs = list_read(outer.iter) if outer is not None else set()
     places = place_lines(training, epochs & training.slicer.names())
     writer = Writer(training, places, folder)
     workload, graph = writer.write_workload(), writer.write_graph()
@@ -60,7 +62,29 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
         workload=workload,
         graph=graph,
         parts=_list_parts(training),
-        notes=sorted(notes + places.notes + _note_evaluation(training)),
+        notes=sorted(
+            notes + places.notes + _note_evaluation(training) + _note_unused(training, places)
+        ),
+    )
+
+
+def _note_unused(training: Training, places: Places) -> List[Note]:
+    """The lines before the loops that no part of the written files needs."""
+    used = {*places.top, *places.module, *places.optimizer, *places.batches, *places.evaluation}
+    used |= set(places.loss)
+    told = {line for line, _ in places.notes}
+    return note_lines(
+        [
+            line.node.lineno
+            for number, line in enumerate(training.slicer.lines)
+            if number not in used
+            and line.depth == 0
+            and line.original is not NEW
+            and line.node.lineno not in told
+            and not isinstance(line.node, (*Definition, *Import))
+            and not (isinstance(line.node, ast.Expr) and isinstance(line.node.value, ast.Constant))
+            and not training.slicer.assigned[number] & set(places.imported)
+        ]
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 from typing import List, Optional
 
-from .cleaning import Note
-from .lines import NEW, Line
+from .lines import NEW, Line, Note
 from .training import Training
 
 # the argument of a scheduler that counts its steps: place and name
@@ -75,7 +74,7 @@ def _adjust_schedule(training: Training, name: str) -> List[Note]:
     steps = count_steps(training)
     place, word = _COUNTS.get(kind, (0, ""))
     exponential = kind == "ExponentialLR" and isinstance(made.func, ast.Attribute)
-    if steps is None or not (word or exponential):
+    if not (word or exponential):
         training.scheduler = None
         return [
             (
@@ -119,10 +118,8 @@ def _multiply(call: ast.Call, place: int, word: str) -> None:
             one.value = times(one.value)
 
 
-def count_steps(training: Training) -> Optional[ast.expr]:
+def count_steps(training: Training) -> ast.expr:
     """The number of batches that the loop goes over, as an expression."""
-    if not isinstance(training.loop, ast.For):
-        return None
     source = training.loop.iter
     if isinstance(source, ast.Call) and ast.unparse(source.func) == "enumerate":
         source = source.args[0]

@@ -52,16 +52,21 @@ class Script:
 
 def read_script(path: Path) -> Script:
     """Parse a script. Raises InputError for a file that cannot be read or is no Python."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a Python file in it")
     try:
         text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
         tree = ast.parse(text, str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give a Python file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text in UTF-8; save it in this encoding") from None
     except (SyntaxError, ValueError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise InputError(f"{path}{line}: this is no Python 3 ({reason}); mend the file") from None
     script = Script(path, text, tree)
+    _refuse_imports(script)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             script.classes[node.name] = node
@@ -69,6 +74,54 @@ def read_script(path: Path) -> Script:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             script.functions[node.name] = node
     return script
+
+
+def _refuse_imports(script: Script) -> None:
+    imports = [
+        one for one in ast.walk(script.tree) if isinstance(one, (ast.Import, ast.ImportFrom))
+    ]
+    for node in imports:
+        if any(one.name == "*" for one in node.names):
+            raise InputError(
+                f"{script.path}, line {node.lineno}: `{ast.unparse(node)}` hides which names it "
+                "gives; import each by its name"
+            )
+    modules = {
+        (one.name if isinstance(node, ast.Import) else str(node.module)).split(".")[0]
+        for node in imports
+        for one in node.names
+    }
+    if "torch" in modules and "oneflow" not in modules:
+        raise InputError(f"{script.path}: this is a PyTorch script; give one that uses OneFlow")
+
+
+def _explain_no_backward(script: Script) -> str:
+    """A sentence about a script without `loss.backward()`."""
+    for node in ast.walk(script.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("autograd.backward"):
+            return (
+                f"{script.path}, line {node.lineno}: `{ast.unparse(node.func)}` is not read; write "
+                f"loss.backward(), or {WRITE}"
+            )
+    local = []
+    for node in ast.walk(script.tree):
+        names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [str(node.module)] if node.module else [one.name for one in node.names]
+        for name in names:
+            place = script.path.parent / name.split(".")[0]
+            if getattr(node, "level", 0) or place.with_suffix(".py").is_file() or place.is_dir():
+                local.append(f"{'.' * getattr(node, 'level', 0)}{name}")
+    if local:
+        return (
+            f"{script.path}: no loss.backward() was found, and imports are not followed "
+            f"({', '.join(dict.fromkeys(local))}); put the training loop into the script, or "
+            f"{WRITE}"
+        )
+    return (
+        f"{script.path}: no loss.backward() was found; give a script that trains in eager mode, or "
+        f"{WRITE}"
+    )
 
 
 def find_backward(script: Script) -> ast.Call:
@@ -80,26 +133,48 @@ def find_backward(script: Script) -> ast.Call:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "backward"
         and not _is_in_graph(script.tree, node)
+        and not ast.unparse(node.func).endswith("autograd.backward")
     ]
     if not found:
-        raise InputError(
-            f"{script.path}: no loss.backward() was found; give a script that trains in eager "
-            f"mode, or {WRITE}"
-        )
+        raise InputError(_explain_no_backward(script))
     if len(found) > 1:
         lines = ", ".join(str(one.lineno) for one in found)
         raise InputError(
             f"{script.path}: backward passes were found in lines {lines} and one is expected; add "
             f"the losses and call backward() once, or {WRITE}"
         )
-    return found[0]
+    call = found[0]
+    _refuse_backward(script, call)
+    return call
+
+
+def _refuse_backward(script: Script, call: ast.Call) -> None:
+    """Raise InputError for a backward pass that is scaled, weighted or in a nested function."""
+    assert isinstance(call.func, ast.Attribute)
+    problem = ""
+    if call.args or any(one.arg != "retain_graph" for one in call.keywords):
+        problem = "this backward pass has arguments; put them into the loss"
+    scalers = [one for one in ast.walk(script.tree) if isinstance(one, ast.Call)]
+    if any(ast.unparse(one.func).split(".")[-1] == "GradScaler" for one in scalers):
+        problem = "a GradScaler changes the update; call loss.backward() and opt.step() without it"
+    outer = [one for one in ast.walk(script.tree) if isinstance(one, ast.FunctionDef)]
+    around = [one for one in outer if any(each is call for each in ast.walk(one))]
+    if len(around) > 1:
+        problem = (
+            f"this backward pass is in the function {around[-1].name} inside {around[0].name}, "
+            "which is not followed; move it to the top level of the file"
+        )
+    if problem:
+        raise InputError(f"{script.path}, line {call.lineno}: {problem}, or {WRITE}")
 
 
 def _is_in_graph(tree: ast.Module, call: ast.Call) -> bool:
-    """Whether a call is in the `build` of an nn.Graph."""
+    """Whether a call is in the `build` of a class, an nn.Graph."""
     return any(
         isinstance(node, ast.FunctionDef)
         and node.name == "build"
         and any(one is call for one in ast.walk(node))
-        for node in ast.walk(tree)
+        for kind in ast.walk(tree)
+        if isinstance(kind, ast.ClassDef)
+        for node in kind.body
     )

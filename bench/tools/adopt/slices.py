@@ -6,6 +6,7 @@ import ast
 import builtins
 from typing import Collection, List, Sequence, Set
 
+from .effects import find_effects, list_touched
 from .lines import Line
 from .names import Definition, Import, list_assigned, list_changed, list_read
 
@@ -24,8 +25,30 @@ class Slicer:
         self.read = [list_read(one) for one in nodes]
         defined = [one for one in nodes if isinstance(one, (*Definition, *Import))]
         outer = {name for one in defined for name in list_assigned(one)} | set(dir(builtins))
-        idle = {one.name for one in defined if isinstance(one, Definition) and _only_evaluates(one)}
-        self.changed = [list_changed(one, outer, idle) for one in nodes]
+        functions = [one for one in nodes if isinstance(one, ast.FunctionDef)]
+        self._outer, self._effects = outer, find_effects(functions, outer)
+        idle = {
+            one.name
+            for one in defined
+            if isinstance(one, Definition)
+            and _only_evaluates(one)
+            and not self._effects.get(one.name)
+        }
+        self.changed = [
+            self.list_touched(line.node)
+            | (list_changed(line.node, outer, idle) if line.depth == 0 else set())
+            for line in self.lines
+        ]
+
+    def list_touched(self, node: ast.AST) -> Set[str]:
+        """The names whose objects a statement changes."""
+        return set() if isinstance(node, Definition) else (
+            list_touched(node, self._outer, self._effects)
+        )  # fmt: skip
+
+    def list_functions(self) -> Set[str]:
+        """The functions that the script defines."""
+        return set(self._effects)
 
     def names(self) -> Set[str]:
         """All names that the lines assign."""

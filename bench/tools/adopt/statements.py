@@ -30,17 +30,15 @@ def _show_bare(node: ast.expr) -> str:
     return ast.unparse(node)
 
 
-def show_header(loop: ast.AST) -> str:
+def show_header(loop: ast.For) -> str:
     """The first line of a loop."""
-    if isinstance(loop, ast.For):
-        return f"for {_show_bare(loop.target)} in {ast.unparse(loop.iter)}:"
-    return "while True:"
+    return f"for {_show_bare(loop.target)} in {ast.unparse(loop.iter)}:"
 
 
-def describe_loop(training: Training) -> ast.AST:
+def describe_loop(training: Training) -> ast.For:
     """The loop over batches, without a counter that nothing reads."""
     loop = training.loop
-    if not isinstance(loop, ast.For) or not isinstance(loop.iter, ast.Call):
+    if not isinstance(loop.iter, ast.Call):
         return loop
     read = {name for one in training.data for name in list_read(one.node)} | set(training.batch)
     if ast.unparse(loop.iter.func) != "enumerate" or not isinstance(loop.target, ast.Tuple):
@@ -56,7 +54,7 @@ def describe_loop(training: Training) -> ast.AST:
 def describe_epochs(training: Training) -> Tuple[str, str]:
     """The first line of the loop over epochs, and the name of its number."""
     outer = training.straight.loops[-2] if len(training.straight.loops) > 1 else None
-    if not isinstance(outer, ast.For):
+    if outer is None:
         return "for epoch in range(1):", "epoch"
     if isinstance(outer.target, ast.Name):
         return show_header(outer), outer.target.id

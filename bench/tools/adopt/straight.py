@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import copy
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from ...errors import InputError
 from .frames import Frame, Object, Renamer, sets_attributes
-from .lines import NEW, Line, Loop, Straight
+from .leads import Leads
+from .lines import NEW, Line, Note, Straight
 from .names import Definition, Import, list_assigned, list_locals, walk_scope
 from .script import WRITE, Def, Script, find_backward
 
@@ -31,33 +32,36 @@ def straighten(script: Script) -> Straight:
         raise InputError(
             f"{script.path}, line {target.lineno}: this backward pass {problem}, or {WRITE}"
         )
-    for loop, start in reversed(list(zip(line.loops[:-1], line.starts))):
-        if isinstance(loop, ast.For):  # lines in it may read its target
-            text = f"{ast.unparse(loop.target)} = next(iter({ast.unparse(loop.iter)}))"
-            node = ast.copy_location(ast.parse(text).body[0], loop)
-            line.lines.insert(start, Line(node, NEW, 0, False, False))
-    return Straight(script, line.lines, line.loops, line.loss, target.lineno)
+    return Straight(script, line.lines, line.loops, line.loss, target.lineno, line.notes)
 
 
 class _Straightener:
     def __init__(self, script: Script, target: ast.Call) -> None:
         self._script, self._target = script, target
         self.lines: List[Line] = []
-        self.loops: List[Loop] = []
-        self.starts: List[int] = []  # of the loops, among the lines
+        self.loops: List[ast.For] = []
+        self.notes: List[Note] = []
         self.loss: Optional[ast.expr] = None
         self._depth = 0
         self._taken = {name for one in script.tree.body for name in list_assigned(one)}
         self._objects: Dict[str, Object] = {}
-        self._leads: Dict[int, bool] = {}
+        self._leads = Leads(script, target)
 
     def follow(self, statements: Sequence[ast.stmt], frame: Frame) -> None:
         """Add statements, and replace what leads to the backward pass by what it runs."""
         for statement in statements:
             if isinstance(statement, Definition):
                 self._add(statement, frame)
-            elif self.loss is None and self._does_lead(statement):
+            elif isinstance(statement, ast.Return) and self._depth > frame.depth:
+                raise self._fail(statement, "this return ends the loop over batches; take it out")
+            elif self.loss is None and self._leads.does_lead(statement):
                 self._enter(statement, frame)
+            elif self.loss is not None and self._leads_again(statement, frame):
+                raise self._fail(
+                    statement,
+                    f"this trains again by the backward pass in line {self._target.lineno}; keep "
+                    "one training in the script",
+                )
             elif not any(
                 replace(statement, frame)
                 for replace in (self._create_object, self._set_up, self._set_alias)
@@ -70,57 +74,74 @@ class _Straightener:
             owner.attributes[attribute] = self._take(attribute, owner.kind.name.lower())
         return owner.attributes[attribute]
 
-    def _does_lead(self, node: ast.AST) -> bool:
-        """Whether a node has the backward pass in it, or calls a function that has."""
-        if id(node) not in self._leads:
-            self._leads[id(node)] = False  # while it is looked at: a recursion leads nowhere
-            self._leads[id(node)] = any(
-                one is self._target
-                or any(self._has_leading_body(each) for each in self._list_candidates(one))
-                for one in walk_scope(node)
-                if isinstance(one, ast.Call)
-            )
-        return self._leads[id(node)]
+    def _leads_again(self, node: ast.AST, frame: Frame) -> bool:
+        """Whether a statement after the training runs the backward pass once more."""
+        for call in [one for one in walk_scope(node) if isinstance(one, ast.Call)]:
+            receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
+            functions = [] if receiver is not None else list(self._leads.list_candidates(call))
+            if isinstance(receiver, ast.Name) and isinstance(call.func, ast.Attribute):
+                owner = self._find_object(receiver, frame)
+                functions = [owner.methods[call.func.attr]] if (
+                    owner is not None and call.func.attr in owner.methods
+                ) else []  # fmt: skip
+            elif isinstance(receiver, ast.Call) and self._leads.find_class(receiver) is not None:
+                functions = list(self._leads.list_candidates(call))
+            if any(map(self._leads.has_leading_body, functions)):
+                return True
+        return False
 
-    def _has_leading_body(self, function: Def) -> bool:
-        return any(self._does_lead(one) for one in function.body)
-
-    def _list_candidates(self, call: ast.Call) -> Iterator[Def]:
-        """The functions of this script that a call may run."""
-        func = call.func
-        if isinstance(func, ast.Name):
-            if func.id in self._script.functions:
-                yield self._script.functions[func.id]
-            if func.id in self._script.classes:
-                methods = self._script.list_methods(self._script.classes[func.id])
-                yield from [methods["__init__"]] if "__init__" in methods else []
-        elif isinstance(func, ast.Attribute):
-            for kind in self._script.classes.values():
-                method = self._script.list_methods(kind).get(func.attr)
-                yield from [method] if method is not None else []
+    def _fail(self, node: ast.AST, text: str) -> InputError:
+        line = getattr(node, "lineno", self._target.lineno)
+        return InputError(f"{self._script.path}, line {line}: {text}, or {WRITE}")
 
     def _enter(self, statement: ast.stmt, frame: Frame) -> None:
-        if isinstance(statement, (ast.For, ast.While)):
+        is_loop = isinstance(statement, (ast.For, ast.AsyncFor, ast.While))
+        if is_loop and (not isinstance(statement, ast.For) or statement.orelse):
+            raise self._fail(
+                statement, "this is no plain loop; write `for ... in ...:`, without an `else`"
+            )
+        if isinstance(statement, ast.For):
             header = copy.copy(statement)
             header.body, header.orelse = [ast.Pass()], []
             renamed = self._rename(header, frame)
-            assert isinstance(renamed, (ast.For, ast.While))
+            assert isinstance(renamed, ast.For)
             self.loops.append(renamed)
-            self.starts.append(len(self.lines))
             self._depth += 1
             self.follow(statement.body, frame)
             self._depth -= 1
         elif isinstance(statement, (ast.If, ast.Try)):
             parts = [statement.body, statement.orelse, getattr(statement, "finalbody", [])]
-            self.follow(next(p for p in parts if any(map(self._does_lead, p))), frame)
+            leading = [part for part in parts if any(map(self._leads.does_lead, part))]
+            self._take_branch(statement, leading)
+            self.follow(leading[0], frame)
         elif isinstance(statement, ast.With):
             for item in statement.items:
+                if "autocast" in ast.unparse(item.context_expr):
+                    raise self._fail(statement, "this `with` is around the training; take it out")
+                if self._depth and "tqdm" not in ast.unparse(item.context_expr):
+                    raise self._fail(statement, "this `with` is around the step; take it out")
                 if item.optional_vars is not None:
                     bound = ast.Assign(targets=[item.optional_vars], value=item.context_expr)
                     self._add(ast.copy_location(bound, statement), frame, NEW)
             self.follow(statement.body, frame)
         else:
             self._enter_call(statement, frame)
+
+    def _take_branch(self, statement: ast.stmt, leading: Sequence[Sequence[ast.stmt]]) -> None:
+        """Note a condition around the whole training; InputError for one inside its loops."""
+        if len(leading) > 1:
+            lines = " and ".join(str(part[0].lineno) for part in leading)
+            raise self._fail(statement, f"this trains in lines {lines}; keep one of them")
+        if self._depth:
+            raise self._fail(
+                statement, "this step is made under a condition; make it in each pass of the loop"
+            )
+        if isinstance(statement, ast.Try):
+            self.notes.append((statement.lineno, "`except` and `finally` are left out"))
+        elif isinstance(statement, ast.If) and "__name__" not in ast.unparse(statement.test):
+            test = ast.unparse(statement.test)
+            taken = leading[0] is statement.body
+            self.notes.append((statement.lineno, f"`{test}` is taken as {taken}"))
 
     def _enter_call(self, statement: ast.stmt, frame: Frame) -> None:
         for call in [one for one in walk_scope(statement) if isinstance(one, ast.Call)]:
@@ -130,8 +151,11 @@ class _Straightener:
                 assert isinstance(renamed, ast.expr)
                 self.loss = renamed
                 return
-            if any(map(self._has_leading_body, self._list_candidates(call))):
+            if any(map(self._leads.has_leading_body, self._leads.list_candidates(call))):
                 self._run(call, frame)
+                for name in sorted(list_assigned(statement)):  # of what it returns
+                    bound = ast.Assign([ast.Name(name, ast.Store())], ast.Constant(...))
+                    self._add(ast.copy_location(bound, statement), frame, NEW)
                 return
 
     def _run(self, call: ast.Call, frame: Frame) -> None:
@@ -153,26 +177,18 @@ class _Straightener:
 
     def _find_object(self, receiver: ast.expr, frame: Frame) -> Optional[Object]:
         if isinstance(receiver, ast.Call):
-            kind = self._find_class(receiver)
+            kind = self._leads.find_class(receiver)
             return self._construct(kind, receiver, frame) if kind is not None else None
         if isinstance(receiver, ast.Name) and receiver.id == frame.self_name:
             return frame.owner
         renamed = self._rename(receiver, frame)
         return self._objects.get(renamed.id) if isinstance(renamed, ast.Name) else None
 
-    def _find_class(self, call: ast.Call) -> Optional[ast.ClassDef]:
-        """The class that a call makes an instance of, if its methods lead to the backward pass."""
-        kind = isinstance(call.func, ast.Name) and self._script.classes.get(call.func.id)
-        if not kind:
-            return None
-        leads = any(map(self._has_leading_body, self._script.list_methods(kind).values()))
-        return kind if leads else None
-
     def _create_object(self, statement: ast.stmt, frame: Frame) -> bool:
         """Replace `x = Trainer(...)` by the body of `__init__`; whether it was one."""
         if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Call):
             return False
-        kind = self._find_class(statement.value)
+        kind = self._leads.find_class(statement.value)
         target = self._rename(statement.targets[0], frame)
         if kind is None or not isinstance(target, ast.Name):
             return False
@@ -190,7 +206,7 @@ class _Straightener:
         made = self.lines[start:]
         del self.lines[start:]
         for method in owner.methods.values():
-            if method.name != "__init__" and not self._has_leading_body(method):
+            if method.name != "__init__" and not self._leads.has_leading_body(method):
                 self._add_helper(method, owner)
         self.lines += made  # after the functions that they call
         return owner
@@ -235,7 +251,7 @@ class _Straightener:
         self, function: Def, call: ast.Call, frame: Frame, owner: Optional[Object]
     ) -> None:
         parameters = [*function.args.posonlyargs, *function.args.args]
-        inner = Frame({}, owner)
+        inner = Frame({}, owner, depth=self._depth)
         if owner is not None and parameters:
             inner.self_name = parameters.pop(0).arg
         given: Dict[str, ast.expr] = {}

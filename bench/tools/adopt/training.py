@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Set, Tuple
 
 from ...errors import InputError
-from .cleaning import Note
-from .lines import Line, Loop, Straight
+from .lines import Line, Note, Straight
 from .names import Import, find_base, list_assigned, list_read, list_receivers
 from .script import WRITE
 from .slices import Slicer
@@ -37,14 +36,14 @@ class Training:
     notes: List[Note]
 
     @property
-    def loop(self) -> Loop:
+    def loop(self) -> ast.For:
         """The loop over batches."""
         return self.straight.loops[-1]
 
     @property
     def loader(self) -> Set[str]:
         """The names that the loop over batches and the lines of `data` read from before."""
-        read = list_read(self.loop.iter) if isinstance(self.loop, ast.For) else set()
+        read = list_read(self.loop.iter)
         read |= {name for one in self.data for name in list_read(one.node)}
         return read & self.slicer.names()
 
@@ -57,10 +56,7 @@ class Training:
 
 
 def find_training(straight: Straight) -> Training:
-    """Raises InputError where there is no module, no batch, or more than one optimizer.
-
-    Also for a loss that is carried from step to step.
-    """
+    """Raises InputError where there is no module, no batch, or more than one optimizer."""
     depth = len(straight.loops)
     before = [one for one in straight.lines if not one.is_after]
     slicer = Slicer([one for one in before if one.depth < depth])
@@ -71,9 +67,8 @@ def find_training(straight: Straight) -> Training:
     optimizer = _take_one("optimizer", others, stepped, straight)
     scheduler = _take_one("scheduler", schedulers, stepped, straight)
     module = _find_module(straight, slicer, body, optimizer)
-    data, steps = _split_body(straight, slicer, body, module)
+    data, steps = _split_body(straight, slicer, body, module, optimizer)
     batch = _list_batch(straight, data, steps)
-    _refuse_carried(straight, steps, batch)
     return Training(
         straight=straight,
         slicer=slicer,
@@ -126,30 +121,16 @@ def _note_optimizer(
 
 
 def _note_hidden_rate(straight: Straight) -> List[Note]:
-    for node in ast.walk(straight.script.tree):
-        if isinstance(node, ast.Attribute) and node.attr == "param_groups":
-            return [
-                (
-                    node.lineno,
-                    "a graph does not see a rate that is set in param_groups; make a scheduler "
-                    "of oneflow.optim.lr_scheduler in create_optimizer",
-                )
-            ]
-    return []
-
-
-def _refuse_carried(straight: Straight, steps: List[Line], batch: List[str]) -> None:
-    """Raise InputError for a value that the loss of a step leaves to that of the next."""
-    made = set(batch)
-    later = {name for one in steps for name in list_assigned(one.node)}
-    for line in steps:
-        carried = (list_read(line.node) - made) & later
-        if carried:
-            raise InputError(
-                f"{straight.script.path}, line {line.node.lineno}: {min(carried)} is carried from "
-                f"step to step; begin it anew in each, or {WRITE}"
-            )
-        made |= list_assigned(line.node)
+    found = [one for one in ast.walk(straight.script.tree) if isinstance(one, ast.Attribute)]
+    lines = sorted({one.lineno for one in found if one.attr == "param_groups"})
+    return [
+        (
+            line,
+            "a graph does not see a rate that is set in param_groups; make a scheduler of "
+            "oneflow.optim.lr_scheduler in create_optimizer",
+        )
+        for line in lines
+    ]
 
 
 def _list_stepped(straight: Straight, slicer: Slicer) -> Dict[str, Line]:
@@ -225,14 +206,21 @@ def _list_called(node: ast.AST) -> List[str]:
 
 
 def _split_body(
-    straight: Straight, slicer: Slicer, body: List[Line], module: str
+    straight: Straight,
+    slicer: Slicer,
+    body: List[Line],
+    module: str,
+    optimizer: Optional[str],
 ) -> Tuple[List[Line], List[Line]]:
     """The needed lines of the loop that need no module, and those that do."""
     wanted = list_read(straight.loss)
     needed: Set[int] = set()
     while True:
         more = {
-            number for number, one in enumerate(body) if list_assigned(one.node) & wanted
+            number
+            for number, one in enumerate(body)
+            if list_assigned(one.node) & wanted
+            or slicer.list_touched(one.node) & (wanted - {module, optimizer})
         } - needed  # fmt: skip
         if not more:
             break
@@ -243,7 +231,7 @@ def _split_body(
     for number in sorted(needed):
         node = body[number].node
         if list_read(node) & dependent:
-            dependent |= list_assigned(node)
+            dependent |= list_assigned(node) | slicer.list_touched(node)
             steps.append(body[number])
         else:
             data.append(body[number])
@@ -253,7 +241,7 @@ def _split_body(
 def _list_batch(straight: Straight, data: List[Line], steps: List[Line]) -> List[str]:
     """The names that a step reads and the loop or its data lines give, in their order."""
     loop = straight.loops[-1]
-    given = [*([loop.target] if isinstance(loop, ast.For) else []), *(one.node for one in data)]
+    given = [loop.target, *(one.node for one in data)]
     names = [
         one.id
         for node in given
@@ -274,8 +262,6 @@ def _list_batch(straight: Straight, data: List[Line], steps: List[Line]) -> List
 def _find_evaluation_loader(straight: Straight, slicer: Slicer) -> Optional[str]:
     """A name made by the same function as the training's loader, and called as for evaluation."""
     loop = straight.loops[-1]
-    if not isinstance(loop, ast.For):
-        return None
     ours = list_read(loop.iter)
     makers: Dict[str, str] = {}
     for line in slicer.lines:

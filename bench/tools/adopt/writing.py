@@ -20,7 +20,14 @@ from .training import Training
 
 _TEMPLATE = Path(__file__).with_name("files.template")
 _FUNCTIONS = (
-    *("create_module", "read_batches", "keep_shapes", "create_batches", "compute_loss"),
+    *(
+        "create_module",
+        "read_batches",
+        "list_leaves",
+        "keep_shapes",
+        "create_batches",
+        "compute_loss",
+    ),
     *("create_evaluation_batches", "read_evaluation_batches", "create_optimizer"),
     *("TrainGraph", "EvaluationGraph", "main", "seed_generators"),
 )
@@ -67,6 +74,7 @@ class Writer:
             "imported": places.imported,
             "top": self._show_top(),
             "names": names,
+            "has_seed": places.has_seed,
             "module": training.module,
             "optimizer": training.optimizer,
             "scheduler": training.scheduler,
@@ -227,7 +235,7 @@ class Writer:
 
     def _show_evaluation(self) -> str:
         training = self._training
-        ours = list_read(training.loop.iter) if isinstance(training.loop, ast.For) else set()
+        ours = list_read(training.loop.iter)
         assert training.evaluation_loader is not None
         made = {one for one in ours if one in training.loader}
         callables = {"enumerate", "range", "len", "zip", "iter"}

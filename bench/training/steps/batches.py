@@ -44,6 +44,7 @@ class Batches:
         self._iterator, self._taken = self._begin_pass(), 0
         self.first = self._take()
         self.layout: Layout = read_layout(self.first)
+        self._values = read_values(self.first)
         if not self.layout:
             raise InputError(
                 f"{title}: a batch is a {type(self.first).__name__} without a tensor; give "
@@ -66,6 +67,11 @@ class Batches:
             raise InputError(
                 f"{self._title}: {explain_layout(layout, self.layout)} in batch {self._taken}; "
                 "give all batches the shapes and types of the first, and drop a last partial one"
+            )
+        if read_values(batch) != self._values:
+            raise InputError(
+                f"{self._title}: {explain_values(read_values(batch), self._values)} in batch "
+                f"{self._taken}, and a graph keeps the first value; make it a tensor"
             )
         return batch, ()
 
@@ -106,6 +112,24 @@ def read_layout(batch: Any) -> Layout:
         (f"batch{place}", str(t.dtype).replace("oneflow.", ""), tuple(t.shape))
         for place, t in list_tensors(batch)
     ]
+
+
+def read_values(batch: Any) -> List[Tuple[str, Any]]:
+    """The place and value of each number of a batch, which a graph keeps."""
+    if isinstance(batch, (bool, int, float)):
+        return [("", batch)]
+    if not isinstance(batch, (dict, list, tuple)):
+        return []
+    parts = batch.items() if isinstance(batch, dict) else enumerate(batch)
+    return [(f"[{key!r}]{rest}", one) for key, part in parts for rest, one in read_values(part)]
+
+
+def explain_values(found: List[Tuple[str, Any]], first: List[Tuple[str, Any]]) -> str:
+    """The first value of a batch that is another, and what it was in the first batch."""
+    for (place, value), (_, before) in zip(found, first):
+        if value != before:
+            return f"batch{place} {value!r} was given and was {before!r}"
+    return f"{len(found)} numbers were given and the first batch had {len(first)}"
 
 
 def describe_layout(layout: Layout) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from oneflow_bench.bench.errors import InputError
@@ -20,6 +22,7 @@ def train_step(model, batch, opt, crit):
     loss = crit(model(x), y)
     loss.backward()
     opt.step()
+    opt.zero_grad()
 def run(epochs, lr=0.1):
     net = nn.Linear(3, 2)
     opt = flow.optim.SGD(net.parameters(), lr=lr)
@@ -46,6 +49,7 @@ class Runner:
             self.loss = self.scale(self.net(x)).sum() * self.beta
             self.loss.backward()
             self.opt.step()
+            self.opt.zero_grad()
 Runner(nn.Linear(8, 2)).loop(10)
 """
 GUARD = """
@@ -66,10 +70,12 @@ def main():
     sched = flow.optim.lr_scheduler.ExponentialLR(opt, 0.9)
     for epoch in range(2):
         validate(model, loader)
+        model.train()
         for x, y in loader:
             loss = nn.functional.cross_entropy(model(x), y)
             loss.backward()
             opt.step()
+            opt.zero_grad()
         sched.step()
 main()
 """
@@ -83,6 +89,7 @@ for epoch in range(3, 9):
         loss = model(x).sum()
         loss.backward()
         opt.step()
+        opt.zero_grad()
 """
 
 
@@ -116,9 +123,43 @@ def test_what_only_evaluates_or_returns_early_is_left_out(tmp_path):
     assert "StepLR(opt, step_size=steps_per_epoch, gamma=0.9)" in functions["create_optimizer"]
 
 
-def test_the_number_of_an_epoch_is_its_first(tmp_path):
+def test_data_are_made_once_and_by_the_seed_of_the_script(tmp_path):
+    text = OUTER_NUMBER.replace("model = ", "flow.manual_seed(7)\nmodel = ")
+    found, functions = read(tmp_path, text)
+    top = [ast.unparse(one) for one in ast.parse(found.workload).body]
+    assert top.index("flow.manual_seed(7)") < top.index("loader = [flow.randn(4, 3)]")
+    assert "loader = " not in functions["read_batches"]
+    assert "seed_generators(0)" not in found.graph.split("def main")[1]
+
+
+def test_a_stream_is_begun_anew_only_if_the_script_begins_it_once(tmp_path):
+    once = (
+        RUNNER.replace("for step in range(n):", "for x in self.gen:")
+        .replace("            x = flow.randn(4, 8)\n", "")
+        .replace(
+            "self.net = net\n", "self.net = net\n        self.gen = iter([flow.randn(4, 8)])\n"
+        )
+    )
+    _, functions = read(tmp_path, once)
+    assert "gen = iter([flow.randn(4, 8)])" in functions["read_batches"]
+    again = OUTER_NUMBER.replace("[flow.randn(4, 3)]", "iter([flow.randn(4, 3)])")
+    with pytest.raises(InputError, match="line 6: loader is used up or goes on from pass to pass"):
+        read(tmp_path, again)
+
+
+def test_the_epoch_of_a_sampler_is_left_out_and_told(tmp_path):
+    found, _ = read(tmp_path, OUTER_NUMBER)
+    assert any(line == 8 and "set_epoch" in text for line, text in found.notes)
+
+
+def test_shapes_are_compared_inside_a_nest_and_a_changing_number_is_refused(tmp_path):
     _, functions = read(tmp_path, OUTER_NUMBER)
-    assert "epoch = next(iter(range(3, 9)))" in functions["read_batches"]
+    names = {"flow": SimpleNamespace(Tensor=np.ndarray), "np": np}
+    exec(functions["list_leaves"] + "\n" + functions["keep_shapes"], names)
+    batches = [{"pair": [np.zeros(2), {"y": np.zeros(n)}], "kind": "a"} for n in (3, 3, 1)]
+    assert list(names["keep_shapes"](batches)) == batches[:2]
+    with pytest.raises(ValueError, match=r"\[0.5\] is no tensor"):
+        list(names["keep_shapes"]([{"lam": 0.1}, {"lam": 0.5}]))
 
 
 def test_a_device_that_the_module_is_moved_to_needs_no_line(tmp_path):
@@ -136,7 +177,7 @@ def test_a_part_of_the_batch_may_be_replaced_in_the_step(tmp_path):
 
 def test_accumulated_gradients_are_told(tmp_path):
     text = OUTER_NUMBER.replace(
-        "        opt.step()", "        if epoch % 2:\n            opt.step()"
+        "opt.step()\n        opt", "if epoch % 2:\n          opt.step()\n          opt"
     )
     found, _ = read(tmp_path, text)
     assert any("--accumulation-steps" in text for _, text in found.notes)

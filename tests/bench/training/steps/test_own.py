@@ -10,6 +10,7 @@ from oneflow_bench.bench.training.job import copy_state, create_job
 from oneflow_bench.bench.training.modes import ModeSetting, create_mode
 from oneflow_bench.bench.training.nest import map_tensors
 from oneflow_bench.bench.training.optimizers import read_rates
+from oneflow_bench.bench.training.steps.batches import Batches
 
 pytestmark = pytest.mark.oneflow
 STEPS = 5
@@ -111,6 +112,15 @@ def test_a_batch_that_does_not_fit_is_named_with_its_shape_and_type():
         job.train_feed.next_batch()
     given = "batch[next] int64 (2, 5) was given and was batch[next] int64 (4, 5)"
     assert given in str(told.value) and "in batch 4" in str(told.value)
+
+
+def test_a_number_of_a_batch_that_changes_is_refused():
+    given = [{"x": np.zeros(2, np.float32), "mix": [1, value]} for value in (0.5, 0.5, 0.25)]
+    batches = Batches("mine", lambda seed: iter(given), 0, "cpu")
+    batches.next_batch(), batches.next_batch()
+    text = r"batch\['mix'\]\[1\] 0.25 was given and was 0.5 in batch 3, .* make it a tensor"
+    with pytest.raises(InputError, match=text):
+        batches.next_batch()
 
 
 def test_a_batch_that_cannot_be_split_is_named():

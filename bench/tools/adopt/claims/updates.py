@@ -1,0 +1,168 @@
+"""The update rule: one step of the optimizer for each batch, from gradients that begin at zero."""
+
+from __future__ import annotations
+
+import ast
+from typing import List, Set, Tuple
+
+from ....errors import InputError
+from ..lines import Line
+from ..names import find_base, list_receivers
+from ..script import WRITE
+from ..training import Training
+
+
+def check_updates(training: Training) -> None:
+    """Raise InputError for another rule, a conditional schedule, and training in eval mode."""
+    _check_modes(training)
+    if training.optimizer is None:
+        return
+    steps = _list_calls(training, "step", {training.optimizer})
+    step = _check_step(training, steps)
+    _check_zeros(training, step)
+    if training.scheduler is not None:
+        _check_scheduler(training, training.scheduler, step)
+
+
+def _fail(training: Training, node: ast.AST, text: str) -> InputError:
+    path = training.straight.script.path
+    return InputError(f"{path}, line {getattr(node, 'lineno', 0)}: {text}, or {WRITE}")
+
+
+def _list_calls(training: Training, method: str, names: Set[str]) -> List[Line]:
+    """The lines in the loops that call a method of one of these objects, once for each call."""
+    return [
+        line
+        for line in training.straight.lines
+        if line.depth
+        for one in list_receivers(line.node, {method})
+        if isinstance(one, ast.Name) and one.id in names
+    ]
+
+
+def _is_plain(line: Line) -> bool:
+    """Whether a line is the call and nothing else."""
+    return isinstance(line.node, ast.Expr) and isinstance(line.node.value, ast.Call)
+
+
+def _check_step(training: Training, steps: List[Line]) -> Line:
+    name, depth = training.optimizer, len(training.straight.loops)
+    for line in steps:
+        if line.depth < depth:
+            raise _fail(
+                training, line.node,
+                f"{name}.step() is called once for several batches and a TrainingStep updates "
+                "with each; call it in the loop over batches",
+            )  # fmt: skip
+        if not line.is_after:
+            raise _fail(
+                training, line.node, f"{name}.step() is before the backward pass; swap them"
+            )
+        is_condition = isinstance(line.node, ast.If) and not line.node.orelse
+        if not is_condition and not (_is_plain(line) and not line.node.value.args):  # type: ignore
+            raise _fail(training, line.node, f"write {name}.step() alone, without arguments")
+    if len(steps) > 1:
+        raise _fail(training, steps[1].node, f"{name}.step() is called twice; call it once a batch")
+    return steps[0]
+
+
+def _check_zeros(training: Training, step: Line) -> None:
+    names = {str(training.optimizer), training.module}
+    depth, lines = len(training.straight.loops), training.straight.lines
+    zeros = [one for one in _list_calls(training, "zero_grad", names) if one.depth == depth]
+    text = f"call {training.optimizer}.zero_grad() at each batch, before loss.backward()"
+    if not zeros:
+        raise _fail(training, step.node, f"the gradients of batches add up; {text}")
+    for zero in zeros:
+        if zero is step:  # gradients are accumulated, which is noted
+            continue
+        if not _is_plain(zero) or not _is_plain(step):
+            raise _fail(training, zero.node, f"zero_grad() and step() are not called alike; {text}")
+        if zero.is_after and lines.index(zero) < lines.index(step):
+            raise _fail(training, zero.node, f"the gradients are cleared before the update; {text}")
+
+
+def _check_scheduler(training: Training, name: str, step: Line) -> None:
+    calls = _list_calls(training, "step", {name})
+    made = [
+        ast.unparse(line.node)
+        for line, assigned in zip(training.slicer.lines, training.slicer.assigned)
+        if name in assigned
+    ]
+    if any("Plateau" in one for one in made):
+        return  # left out with a note
+    for line in calls:
+        if line is step:
+            continue
+        if not _is_plain(line) or line.node.value.args or line.node.value.keywords:  # type: ignore
+            raise _fail(
+                training, line.node,
+                f"{name}.step() is called under a condition or with arguments, and a graph steps "
+                "a schedule at every update; step it in each pass, without arguments",
+            )  # fmt: skip
+        if not line.is_after:
+            raise _fail(training, line.node, f"call {name}.step() behind the optimizer's step")
+    if len(calls) > 1:
+        raise _fail(training, calls[1].node, f"{name}.step() is called twice; call it once")
+
+
+def _check_modes(training: Training) -> None:
+    """Raise InputError if a batch is trained in eval mode, or a part has a mode of its own."""
+    before: List[Tuple[Line, bool]] = []
+    after: List[Tuple[Line, bool]] = []
+    for line in training.straight.lines:
+        for mode in _list_modes(training, line):
+            (after if line.is_after else before).append((line, mode))
+    last = before[-1] if before else None
+    if last is not None and not last[1]:
+        raise _fail(
+            training, last[0].node,
+            f"the module is in eval mode here and a TrainingStep trains in train mode; call "
+            f"{training.module}.train() before the loop over batches",
+        )  # fmt: skip
+    for depth in range(1, len(training.straight.loops) + 1):
+        left = [(line, mode) for line, mode in after if line.depth == depth]
+        is_back = any(mode and line.depth >= depth for line, mode in before)
+        if left and not left[-1][1] and not is_back:
+            raise _fail(
+                training, left[-1][0].node,
+                f"the next batches are trained in eval mode; call {training.module}.train() at "
+                "the beginning of the loop",
+            )  # fmt: skip
+
+
+def _list_modes(training: Training, line: Line) -> List[bool]:
+    """The modes that a line puts the module into, True for train, in their order."""
+    found = []
+    functions = {
+        one.node.name: one.node
+        for one in training.slicer.lines
+        if isinstance(one.node, ast.FunctionDef)
+    }
+    if isinstance(line.node, (ast.FunctionDef, ast.ClassDef)):
+        return []
+    for call in [one for one in ast.walk(line.node) if isinstance(one, ast.Call)]:
+        func = call.func
+        if isinstance(func, ast.Attribute) and func.attr in ("train", "eval"):
+            base, is_whole = find_base(func), isinstance(func.value, ast.Name)
+            is_ours = base == {training.module}
+            others = training.read_in_loss() | training.loader
+            if (is_ours and not is_whole) or (not is_ours and line.depth and base & others):
+                raise _fail(
+                    training, call,
+                    f"`{ast.unparse(call)}` gives a part a mode of its own; override train() in "
+                    "its class instead",
+                )  # fmt: skip
+            if is_ours:
+                is_train = func.attr == "train" and "False" not in ast.unparse(call)
+                found.append(is_train)
+        elif isinstance(func, ast.Name) and func.id in functions and line.depth:
+            inner = [
+                one.func.attr
+                for one in ast.walk(functions[func.id])
+                if isinstance(one, ast.Call)
+                and isinstance(one.func, ast.Attribute)
+                and one.func.attr in ("train", "eval")
+            ]
+            found += [inner[-1] == "train"] if inner else []
+    return found
