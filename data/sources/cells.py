@@ -81,6 +81,8 @@ def read_table_file(path: Path) -> Table:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"byte {error.start} is not of UTF-8"
         raise DataError(f"{path} cannot be read as CSV ({reason}); give one in UTF-8") from None
     if not rows:
         raise DataError(f"{path} is empty; give a CSV with a column of paths and one of labels")

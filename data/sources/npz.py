@@ -13,6 +13,7 @@ from ..files import open_regular
 
 MAX_BYTES = 1 << 34
 UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
+_AS_TEXT = "save numbers, or texts after .astype(str)"
 LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
 
 
@@ -31,10 +32,12 @@ def load_npz(path: Path) -> Dict[str, np.ndarray]:
             raise ValueError(f"{others[0]} is no array")
         return arrays
     except _ObjectArray as error:
-        raise DataError(f"{path} holds {error}") from None
+        raise DataError(f"{path} cannot be read as .npz ({error}); {_AS_TEXT}") from None
     except Exception as error:  # a damaged archive raises nearly anything
         if isinstance(error, zipfile.BadZipFile) and _begins_as_zip(path):
-            raise DataError(f"{path} is cut short or damaged; copy it again") from None
+            raise DataError(
+                f"{path} cannot be read as .npz (it is cut short or damaged); copy it again"
+            ) from None
         raise DataError(
             f"{path} cannot be read as .npz ({_describe(error)}); save it with numpy.savez, an "
             "array a name"
@@ -51,9 +54,7 @@ def _take(stored: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     except ValueError as error:
         if "Object arrays" not in str(error):
             raise
-        raise _ObjectArray(
-            f"the array {name} of Python objects; save numbers, or names after .astype(str)"
-        ) from None
+        raise _ObjectArray(f"the array {name} holds Python objects") from None
 
 
 def _begins_as_zip(path: Path) -> bool:
@@ -72,8 +73,7 @@ def load_npy(path: Path) -> np.ndarray:
     except Exception as error:  # a damaged file raises nearly anything
         if "Python objects in dtype" in str(error) or "Object arrays" in str(error):
             raise DataError(
-                f"{path} holds an array of Python objects; save numbers, or names after "
-                ".astype(str)"
+                f"{path} cannot be read as .npy (it holds Python objects); {_AS_TEXT}"
             ) from None
         raise DataError(
             f"{path} cannot be read as .npy ({_describe(error)}); save it with numpy.save"

@@ -78,8 +78,7 @@ def read_table(path: Path, choices: Choices) -> Source:
     ]
     if not rows:
         raise DataError(f"{first.path} has no rows below its columns; add pictures")
-    for place, _, row in rows:
-        _refuse_outside(row[at], first.path.parent, place)
+    _refuse_outside({place: row[at] for place, _, row in rows}, first.path.parent)
     root = _find_root(first.path.parent, rows[0][2][at], first.path)
     names = [first.header[column] for column in columns]
     cells = {place: [row[column] for column in columns] for place, _, row in rows}
@@ -153,13 +152,14 @@ def _count_csvs(path: Path) -> str:
     return f"holds {len(names)} CSV files, {name_some(names)}"
 
 
-def _refuse_outside(cell: str, folder: Path, place: str) -> None:
-    inside = os.path.abspath(folder)
-    if not os.path.abspath(os.path.join(inside, cell)).startswith(inside.rstrip("/") + "/"):
-        raise DataError(
-            f"{place} names {cell}, which is outside of {folder}; put the CSV into a folder that "
-            "holds all pictures"
-        )
+def _refuse_outside(cells: Mapping[str, str], folder: Path) -> None:
+    inside = os.path.abspath(folder).rstrip("/") + "/"
+    for place, cell in cells.items():
+        if not os.path.normpath(os.path.join(inside, cell)).startswith(inside):
+            raise DataError(
+                f"{place} names {cell}, which is outside of {folder}; put the CSV into a folder "
+                "that holds all pictures"
+            )
 
 
 def _find_root(folder: Path, first: str, path: Path) -> Path:
@@ -177,10 +177,10 @@ def _read_labels(
     cells: Mapping[str, Sequence[str]], names: Sequence[str], path: Path
 ) -> Tuple[List[str], List[Label]]:
     if len(names) > 1:
-        for place, row in cells.items():
+        for where, row in cells.items():
             wrong = next((cell for cell in row if cell.strip() not in _BITS), None)
             if wrong is not None:
-                raise DataError(f"{place} has a label '{wrong}' where 0 or 1 is expected; mend it")
+                raise DataError(f"{where} has a label '{wrong}' where 0 or 1 is expected; mend it")
         return list(names), [tuple(_BITS[cell.strip()] for cell in row) for row in cells.values()]
     values = [row[0].strip() for row in cells.values()]
     between = _LISTS.get(names[0].strip().lower(), "|")  # a name may have a comma

@@ -111,7 +111,7 @@ def test_a_csv_that_is_none_is_refused(text, reason, tmp_path):
 
 def test_text_in_another_encoding_is_named(tmp_path):
     (tmp_path / "x.csv").write_bytes("path,label\n0.jpg,größe\n".encode("latin1"))
-    with pytest.raises(DataError, match="cannot be read as CSV"):
+    with pytest.raises(DataError, match="byte 19 is not of UTF-8"):
         read_table(tmp_path / "x.csv", Choices())
     with pytest.raises(DataError, match="is no CSV and holds none"):
         read_table(tmp_path / "none", Choices())
