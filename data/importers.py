@@ -22,12 +22,14 @@ from .index import DatasetInfo, Progress, RecordCounter
 from .ofrecord_file import list_held
 from .pictures import DEFAULT_QUALITY, convert_to_rgb, encode_jpeg
 from .sources import Choices, Note, Source, name_some
+from .sources.checks import count_of
 from .sources.labels import are_signs, name_classes
 from .sources.recognition import read_source, recognise
 from .writer import Description, Sample, check_target, write_dataset
 
 _DIGIT_SIDE = 32
 _DIGIT_PARTS = 2
+_PARTS = 4
 _LEVELS = 16
 _SHUFFLE_SEED, _SPLIT_SEED = 0, 1797
 _VAL_SHARE = 0.2
@@ -62,7 +64,7 @@ def import_dataset(
     source: AnyPath,
     out_dir: AnyPath,
     wishes: Wishes = Wishes(),
-    parts: int = 4,
+    parts: Optional[int] = None,
     workers: Optional[int] = None,
     quality: int = DEFAULT_QUALITY,
     on_progress: Optional[Progress] = None,
@@ -72,6 +74,7 @@ def import_dataset(
     """Convert a dataset in one of `sources.recognition.FORMATS` into OFRecord.
 
     RGB JPEGs are stored as they are; any other picture is converted and encoded at `quality`.
+    `parts` are the part files of a split; None: 4, or as many as the smallest split has pictures.
     Pictures are shuffled once with a fixed seed; the result does not depend on `workers`
     (processes; default: one a core). `on_note` gets a sentence with the format, for each choice
     made, each file that `skip_unreadable` left out, and classes without pictures. Raises DataError
@@ -83,7 +86,8 @@ def import_dataset(
     keys = (wishes.image_key, wishes.label_key, wishes.label_base)
     found = read_source(root, wishes.format or recognise(root), Choices(*keys, on_note))
     on_note(f"{root} is read as {found.kind}")
-    _split(found, wishes, root)
+    _split(found, wishes, root, on_note)
+    parts = _choose_parts(found, parts, on_note)
     _note_missing(found, root, on_note)
     description = _describe(found, wishes, root, quality, on_note)
     for pictures in found.splits.values():
@@ -98,7 +102,7 @@ def import_imagefolder(folder: AnyPath, out_dir: AnyPath, *args: Any, **named: A
     return import_dataset(folder, out_dir, Wishes("imagefolder"), *args, **named)
 
 
-def _split(found: Source, wishes: Wishes, root: Path) -> None:
+def _split(found: Source, wishes: Wishes, root: Path, on_note: Note) -> None:
     """Take the validation split from the training pictures if the source has none."""
     share = wishes.val_fraction
     if "val" in found.splits:
@@ -125,6 +129,27 @@ def _split(found: Source, wishes: Wishes, root: Path) -> None:
         )
     chosen = {"train": sorted(train), "val": sorted(val)}
     found.splits = {name: [pictures[n] for n in numbers] for name, numbers in chosen.items()}
+    on_note(
+        f"{len(val)} of {count_of(len(pictures), 'picture')} are the validation split: "
+        f"{100 * len(val) / len(pictures):.3g} %, and --val-fraction asked for {100 * share:.3g} %"
+    )
+
+
+def _choose_parts(found: Source, asked: Optional[int], on_note: Note) -> int:
+    """As many part files as were asked for. Raises DataError for more than a split has pictures."""
+    fewest, split = min((len(pictures), name) for name, pictures in found.splits.items())
+    if asked is None:
+        if 0 < fewest < _PARTS:
+            on_note(
+                f"the split {split} has {count_of(fewest, 'picture')}, so it is --parts {fewest}"
+            )
+        return min(_PARTS, max(fewest, 1))
+    if asked > fewest:
+        raise DataError(
+            f"{split} has {count_of(fewest, 'picture')} for --parts {asked}; give --parts "
+            f"{max(fewest, 1)} or less, or more pictures"
+        )
+    return asked
 
 
 def _note_missing(found: Source, root: Path, on_note: Note) -> None:

@@ -25,10 +25,11 @@ def imagenet_names() -> Tuple[str, ...]:
     return tuple(json.loads(_IMAGENET_FILE.read_text(encoding="utf-8"))["classes"])
 
 
-def load_labels(path: AnyPath) -> Tuple[str, ...]:
+def load_labels(path: AnyPath, what: str = "the labels") -> Tuple[str, ...]:
     """Names from a text file, one a line in the order of the labels, or a JSON list of them.
 
-    Raises DataError for a file that cannot be read or holds no names.
+    `what` names the file in errors. Raises DataError for a file that cannot be read or holds no
+    names.
     """
     path = Path(path)
     try:
@@ -37,7 +38,7 @@ def load_labels(path: AnyPath) -> Tuple[str, ...]:
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"the labels {path} cannot be read ({reason}); give a text file with a name a line, or "
+            f"{what} {path} cannot be read ({reason}); give a text file with a name a line, or "
             "a JSON list of names"
         ) from None
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
@@ -45,7 +46,7 @@ def load_labels(path: AnyPath) -> Tuple[str, ...]:
     while stripped and not stripped[-1]:
         stripped.pop()
     if not stripped:
-        raise DataError(f"the labels {path} hold no list of names; give one name a line")
+        raise DataError(f"{what} {path} hold no list of names; give one name a line")
     return tuple(stripped)
 
 

@@ -234,7 +234,8 @@ def _in_one_line(error: BaseException) -> str:
         return f"it is none of {', '.join(READ_FORMATS)}, or its beginning is damaged"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    return text if re.search("[a-z]", text) else "its bytes are damaged"
 
 
 def is_picture(path: Path) -> bool:

@@ -102,7 +102,10 @@ def make_digits_command(out: str, as_json: bool) -> int:
     help="Least label of SOURCE. It becomes 0.",
 )
 @click.option(
-    "--parts", type=click.IntRange(1), default=4, show_default=True, help="Part files per split."
+    "--parts",
+    type=click.IntRange(1),
+    default=None,
+    help="Part files per split. Default: 4, or as many as the smallest split has pictures.",
 )
 @click.option(
     "--workers", type=click.IntRange(1), default=None, help="Processes. Default: one a core."
@@ -112,7 +115,7 @@ def make_digits_command(out: str, as_json: bool) -> int:
 def import_command(
     source: Tuple[str, ...],
     out: str,
-    parts: int,
+    parts: Optional[int],
     workers: Optional[int],
     skip_unreadable: bool,
     as_json: bool,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Dict
+from typing import Dict, Mapping, Optional
 
 from .comparison import Comparison, ContenderSummary
 from .format import (
@@ -17,6 +17,7 @@ from .format import (
 )
 
 SHOWN_EPOCHS = 5  # the last ones; the picture has them all
+LABEL_ACCURACY = "accuracy of label "  # begins the name of a metric of several labels
 Rows = Dict[str, str]  # label -> value with unit
 
 
@@ -36,7 +37,7 @@ def list_measurements(summary: ContenderSummary) -> Rows:
         "best accuracy, %": best,
         "train accuracy, %": format_number(summary.train_accuracy, ".1f", 100),
         "teacher accuracy, %": format_number(summary.teacher_accuracy, ".1f", 100),
-        **{name: format_number(value, ".4g") for name, value in summary.metrics.items()},
+        **_list_metrics(summary.metrics),
         "train step, ms": format_summary_ms(summary.train_step_time_s),
         "validation step, ms": format_summary_ms(summary.eval_step_time_s),
         "train images per second": format_number(summary.images_per_s, ".1f"),
@@ -45,6 +46,13 @@ def list_measurements(summary: ContenderSummary) -> Rows:
         "time to first step, s": format_number(summary.time_to_first_step_s, ".2f"),
         "peak memory, MiB": format_mib(summary.peak_rss_bytes),
     }
+
+
+def _list_metrics(metrics: Mapping[str, Optional[float]]) -> Rows:
+    """Metrics of several labels in percent, as accuracy is; those of the user's own as they are."""
+    if not any(name.startswith(LABEL_ACCURACY) for name in metrics):
+        return {name: format_number(value, ".4g") for name, value in metrics.items()}
+    return {f"{name}, %": format_number(value, ".1f", 100) for name, value in metrics.items()}
 
 
 def list_parity(comparison: Comparison) -> Rows:

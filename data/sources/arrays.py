@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..ofrecord_file import Label
-from . import Choices, Labelled, Source, choose_val, list_names, name_some
+from . import Choices, Labelled, Note, Source, choose_val, list_names, name_some
 from .labels import list_classes, number_labels
 from .npz import load_npy, load_npz
 
@@ -22,6 +22,10 @@ _SPLITS = {
 _IMAGES = ("x", "images", "image", "data", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target")
 _CHANNELS = (1, 3, 4)
+_FRACTION = 1.01  # the most that is still taken for a 1, such as after a resize
+_DARK = 26  # of 255; pictures with no brighter pixel look black
+
+_PIXELS_WANTED = "give uint8, or numbers from 0 to 1 or from 0 to 255"
 
 Pair = Tuple[np.ndarray, np.ndarray]  # pictures and labels of a split
 
@@ -64,26 +68,30 @@ def _pair(named: Mapping[str, np.ndarray], path: Path, choices: Choices) -> Dict
     """Pictures and labels of each split, found by the names of the arrays."""
     images = (choices.image_key,) if choices.image_key else _IMAGES
     labels = (choices.label_key,) if choices.label_key else _LABELS
-    pairs: Dict[str, Pair] = {}
+    found: Dict[str, Tuple[str, str]] = {}
     for split, words in (*_SPLITS.items(), ("all", ("",))):
-        found = [_find(named, words, kinds) for kinds in (images, labels)]
-        if found[0] is not None and found[1] is not None:
-            pairs[split] = (found[0], found[1])
-    if "train" not in pairs and "all" in pairs:
-        pairs["train"] = pairs["all"]
-    pairs.pop("all", None)
-    if "train" not in pairs:
+        names = [_find(named, words, kinds) for kinds in (images, labels)]
+        if names[0] is not None and names[1] is not None:
+            found[split] = (names[0], names[1])
+    if "train" not in found and "all" in found:
+        found["train"] = found["all"]
+    found.pop("all", None)
+    if "train" not in found:
         raise DataError(
             f"{path} has the arrays {name_some(list(named)) or '(none)'}; expected are x_train and "
             "y_train, or images and labels; --image-key and --label-key give other names"
         )
-    return pairs
+    unused = sorted(set(named) - {name for pair in found.values() for name in pair})
+    if unused:
+        choices.on_note(f"left out the arrays {name_some(unused)} of {path}")
+    return {split: (named[pair[0]], named[pair[1]]) for split, pair in found.items()}
 
 
 def _find(
     named: Mapping[str, np.ndarray], words: Sequence[str], kinds: Sequence[str]
-) -> Optional[np.ndarray]:
-    by_name = {name.lower(): array for name, array in named.items()}
+) -> Optional[str]:
+    """The name of the first array that is called by a word of a split and one of a kind."""
+    by_name = {name.lower(): name for name in named}
     pairs = ((kind, word) for word in words for kind in kinds)
     names = (f"{a}_{b}".strip("_").lower() for pair in pairs for a, b in (pair, pair[::-1]))
     return next((by_name[name] for name in names if name in by_name), None)
@@ -112,11 +120,11 @@ def label_arrays(kind: str, path: Path, pairs: Mapping[str, Pair], choices: Choi
         if any(len(one) != len(whole) for one, whole in zip(flat, rows)):
             raise DataError(f"{path} has one label a picture in one split and several in another")
         classes, numbered = _number(flat, path, choices)
-    numbers = [images for images, _ in pairs.values() if images.size and images.dtype.kind in "iuf"]
-    highest = max((float(images.max()) for images in numbers), default=0)
+    shaped = {split: _put_channels_last(pair[0], where[split]) for split, pair in pairs.items()}
+    scale = _find_scale(shaped, path, choices.on_note)
     splits = {
-        split: list(map(Labelled, _read_pixels(images, highest, where[split]), labels))
-        for (split, (images, _)), labels in zip(pairs.items(), numbered)
+        split: list(map(Labelled, _scale(images, scale), labels))
+        for (split, images), labels in zip(shaped.items(), numbered)
     }
     return Source(kind, classes, splits, multi_label=multi_label)
 
@@ -125,11 +133,16 @@ def _number(
     rows: Sequence[np.ndarray], path: Path, choices: Choices
 ) -> Tuple[List[str], List[List[int]]]:
     kinds = {one.dtype.kind for one in rows}
+    if kinds <= set("f") and all((one == np.rint(one)).all() for one in rows):
+        raise DataError(
+            f"{path} has labels of the type {rows[0].dtype}; give whole numbers, as "
+            ".astype(int) makes"
+        )
     if kinds <= set("iub"):
         return number_labels([one.tolist() for one in rows], choices.label_base, str(path))
     if kinds <= set("US"):
         texts = [[_decode(value) for value in one.tolist()] for one in rows]
-        classes = list_classes(text for row in texts for text in row)
+        classes = list_classes((text for row in texts for text in row), path)
         place = {name: number for number, name in enumerate(classes)}
         return classes, [[place[text] for text in row] for row in texts]
     raise DataError(
@@ -151,8 +164,8 @@ def _read_indicators(rows: np.ndarray, labels: int, path: Path) -> List[Tuple[in
     return list(map(tuple, rows.astype(np.int64).tolist()))
 
 
-def _read_pixels(images: np.ndarray, highest: float, where: str) -> np.ndarray:
-    """uint8 (N, H, W) or (N, H, W, C); fractions of 1 are scaled to 255."""
+def _put_channels_last(images: np.ndarray, where: str) -> np.ndarray:
+    """Numbers from 0 to 255 as (N, H, W) or (N, H, W, C)."""
     if images.ndim == 4 and images.shape[3] not in _CHANNELS and images.shape[1] in (1, 3):
         images = images.transpose(0, 2, 3, 1)
     if images.ndim == 4 and images.shape[3] == 1:
@@ -166,14 +179,37 @@ def _read_pixels(images: np.ndarray, highest: float, where: str) -> np.ndarray:
             f"{where} has pictures of shape {images.shape}; expected are (N, H, W), "
             "(N, H, W, 1 or 3 or 4) or (N, 1 or 3, H, W)"
         )
-    if images.dtype == np.uint8:
+    if images.dtype.kind not in "biuf":
+        raise DataError(f"{where} has pixels of the type {images.dtype}; {_PIXELS_WANTED}")
+    if images.dtype.kind == "f" and np.isnan(images).any():
+        raise DataError(f"{where} has pixels that are NaN, no number; {_PIXELS_WANTED}")
+    low, high = images.min(), images.max()
+    if low < 0 or high > 255:
+        raise DataError(f"{where} has pixels from {low:g} to {high:g}; {_PIXELS_WANTED}")
+    return images
+
+
+def _find_scale(shaped: Mapping[str, np.ndarray], path: Path, on_note: Note) -> int:
+    """The factor, 1 or 255, that makes the pixels of all splits go from 0 to 255."""
+    highest = {split: float(images.max()) for split, images in shaped.items()}
+    is_small = {split: high <= _FRACTION for split, high in highest.items()}
+    if len(set(is_small.values())) > 1:
+        ranges = name_some([f"{high:g} in {split}" for split, high in highest.items()])
+        raise DataError(f"{path} has pixels up to {ranges}; scale all splits in the same way")
+    high = max(highest.values())
+    if all(is_small.values()):
+        whole = [images.dtype for images in shaped.values() if images.dtype.kind in "iu"]
+        if whole and high:
+            on_note(f"the pixels of {path} are 0 or 1 of type {whole[0]}, and become 0 and 255")
+        return 255
+    if high < _DARK:
+        on_note(f"the pixels of {path} go up to {high:g} of 255, so its pictures are nearly black")
+    return 1
+
+
+def _scale(images: np.ndarray, scale: int) -> np.ndarray:
+    """The pixels times `scale` as uint8."""
+    if images.dtype == np.uint8 and scale == 1:
         return images
-    is_number = images.dtype.kind in "iuf"
-    if not is_number or not (images >= 0).all() or not highest <= 255:  # nan is none of these
-        raise DataError(
-            f"{where} has pixels of the type {images.dtype} up to {highest:g}; give uint8, or "
-            "numbers from 0 to 1 or from 0 to 255"
-        )
-    scale = 255 if images.dtype.kind == "f" and highest <= 1 else 1
-    scaled: np.ndarray = np.rint(images * scale).astype(np.uint8)
+    scaled: np.ndarray = np.minimum(np.rint(images * float(scale)), 255).astype(np.uint8)
     return scaled

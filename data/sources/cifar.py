@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import DataError
 from ..files import read_regular
 from . import Choices, Labelled, Source, list_names
-from .pickles import check_growth
+from .pickles import GrowthError, check_growth
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -131,8 +131,8 @@ def read_pickled(path: Path, version: _Version = _VERSIONS[2]) -> Batch:
     )
     if not is_whole:
         raise DataError(
-            f"{path} does not hold data of {_PIXELS} bytes a picture and {version.labels_key} "
-            "for each; download CIFAR again"
+            f"{path} does not hold a list of {version.labels_key} and {_PIXELS} bytes of type "
+            "uint8 for each; download CIFAR again, or import the arrays as .npz instead"
         )
     return pixels, np.array(labels, np.int64)
 
@@ -218,15 +218,23 @@ def read_pickle(path: Path) -> Dict[str, Any]:
             for key, value in stored.items()
         }
     except _Refused as error:
+        if str(error).startswith("numpy."):
+            raise _not_as_published(path) from None
         raise DataError(
             f"{path} would execute {error} when loaded, which nothing of CIFAR does; nothing was "
             "executed, so download it again"
         ) from None
-    except Exception as error:  # a damaged pickle raises nearly anything
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path} is no whole pickle ({type(error).__name__}: {reason}); download CIFAR again"
-        ) from None
+    except GrowthError as error:
+        raise DataError(f"{path} is no whole pickle ({error}); download CIFAR again") from None
+    except Exception:  # a damaged pickle raises nearly anything
+        raise _not_as_published(path) from None
+
+
+def _not_as_published(path: Path) -> DataError:
+    return DataError(
+        f"{path} is no file of CIFAR as published; download CIFAR again, or import the arrays as "
+        ".npz instead"
+    )
 
 
 def _decode(name: Any) -> str:

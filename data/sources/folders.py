@@ -1,19 +1,21 @@
 """Folders of pictures: ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg, and Tiny ImageNet.
 
-`validation/`, `valid/` and `test/` serve as `val/`. Without `train/` the folders of ROOT are the
-classes. Hidden folders and files are left out.
+`validation/`, `valid/` and `test/` serve as `val/`, in any case of their letters. Without `train/`
+the folders of ROOT are the classes. Hidden folders and files are left out.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
 from ..errors import DataError
 from ..files import read_regular
 from ..pictures import PICTURE_SUFFIXES, is_picture_name
 from . import Choices, Labelled, Note, Source, choose_val, list_names, name_some
+from .checks import Row, count_of, group_rows
+from .labels import list_classes
 
 _SPLIT_FOLDERS = {
     "train": ("train",),
@@ -25,13 +27,21 @@ _MAX_TEXT_BYTES = 1 << 28
 
 
 def find_splits(root: Path) -> Dict[str, Path]:
-    """The folders of the splits that are there, by `train`, `val` and `test`."""
-    return {
-        split: root / name
-        for split, names in _SPLIT_FOLDERS.items()
-        for name in reversed(names)
-        if (root / name).is_dir()
-    }
+    """The folders of the splits that are there, by `train`, `val` and `test`.
+
+    Raises DataError for two folders of one split.
+    """
+    found: Dict[str, Path] = {}
+    for split, names in _SPLIT_FOLDERS.items():
+        there = [one for one in _paths(root) if one.name.lower() in names and one.is_dir()]
+        if len(there) > 1:
+            raise DataError(
+                f"{root} has the folders {name_some([one.name for one in there])} for one split; "
+                "keep one of them"
+            )
+        if there:
+            found[split] = there[0]
+    return found
 
 
 def has_class_folders(path: Path) -> bool:
@@ -62,9 +72,11 @@ def read_imagefolder(root: Path, choices: Choices) -> Source:
     if "train" not in folders:
         folders = {"train": root}
     elif "test" in folders and not _subfolders(folders["test"]):
-        del folders["test"]  # as of ImageNet, without labels
+        del folders["test"]  # as of ImageNet, without labels; its pictures are loose
     chosen = choose_val(folders, root, choices.on_note)
-    classes = _subfolders(chosen["train"])
+    classes = list_classes(_subfolders(chosen["train"]), chosen["train"])
+    for folder in dict.fromkeys((root, *find_splits(root).values())):
+        _note_loose(folder, choices.on_note)
     for folder in chosen.values():
         _refuse_unknown(folder, classes, chosen["train"])
     splits = {name: _list_pictures(path, classes, choices.on_note) for name, path in chosen.items()}
@@ -72,7 +84,8 @@ def read_imagefolder(root: Path, choices: Choices) -> Source:
     empty = [name for label, name in enumerate(classes) if label not in filled]
     if empty:
         raise DataError(
-            f"{chosen['train']} holds no pictures of {len(empty)} classes: {name_some(empty)}; "
+            f"{chosen['train']} holds no pictures of {count_of(len(empty), 'class', 'classes')}: "
+            f"{name_some(empty)}; "
             "add some or remove their folders"
         )
     return Source(kind, classes, splits, crops=True)
@@ -88,10 +101,23 @@ def _has_pictures(folder: Path) -> bool:
 
 def _refuse_unknown(folder: Path, classes: List[str], train: Path) -> None:
     unknown = sorted(set(_subfolders(folder)) - set(classes))
-    if unknown:
+    if unknown == ["images"]:
         raise DataError(
-            f"{folder / unknown[0]} is a class that {train} does not have; "
-            "add training pictures of it or remove it"
+            f"{folder / 'images'} has pictures without classes; Tiny ImageNet has the classes in "
+            f"{folder / _ANNOTATIONS}, which is missing; add it"
+        )
+    if unknown:
+        alike = [name for name in classes if name.lower() == unknown[0].lower()]
+        remedy = f"rename it {alike[0]}" if alike else "add training pictures of it or move it away"
+        raise DataError(f"{folder / unknown[0]} is a class that {train} does not have; {remedy}")
+
+
+def _note_loose(folder: Path, on_note: Note) -> None:
+    loose = [one for one in _paths(folder) if is_picture_name(one.name) and not one.is_dir()]
+    if loose:
+        on_note(
+            f"left out {count_of(len(loose), 'picture')} of {folder} outside of its class folders, "
+            f"first {loose[0].name}"
         )
 
 
@@ -118,7 +144,10 @@ def _list_pictures(folder: Path, classes: List[str], on_note: Note) -> List[Labe
         )
     others = [path for path, _ in files if not is_picture_name(path)]
     if others:
-        on_note(f"left out {len(others)} files, first {others[0]}: their type is none of {kinds}")
+        on_note(
+            f"left out {count_of(len(others), 'file')}, first {others[0]}: the type is none of "
+            f"{kinds}"
+        )
     return pictures
 
 
@@ -138,23 +167,38 @@ def is_tiny_imagenet(path: Path) -> bool:
 def read_tiny_imagenet(root: Path, choices: Choices) -> Source:
     """Tiny ImageNet: train/SYNSET/images/, and val/images/ with the labels in one text file.
 
-    Raises DataError for missing folders, and for lines of the text that name no file and class.
+    Raises DataError for missing folders, and for lines of the text that name no file and class or
+    contradict each other.
     """
-    classes = _subfolders(root / "train") if (root / "train").is_dir() else []
+    found = _subfolders(root / "train") if (root / "train").is_dir() else []
+    classes = list_classes(found, root / "train")
     place = {name: label for label, name in enumerate(classes)}
     annotations = root / "val" / _ANNOTATIONS
-    val: List[Labelled] = []
+    val: List[Row] = []
     for number, line in enumerate(_read_lines(annotations), start=1):
         file, *rest = line.split("\t")
-        if not rest or rest[0] not in place:
+        if not rest or rest[0] not in place or "/" in file:
             raise DataError(
                 f"{annotations}, line {number}: expected a file and one of the {len(classes)} "
                 "classes of train/, with tabs between; download Tiny ImageNet again"
             )
-        val.append(Labelled(str(root / "val" / "images" / file), place[rest[0]]))
+        path = str(root / "val" / "images" / file)
+        val.append(Row(f"{annotations}, line {number}", "val", path, place[rest[0]]))
+    if not val:
+        raise DataError(f"{annotations} has no lines; download Tiny ImageNet again")
+    _note_unlisted(root / "val" / "images", {Path(row.path).name for row in val}, choices.on_note)
     train = _list_pictures(root / "train", classes, _ignore_note)  # which is of the boxes' files
-    splits = {"train": train, "val": val}
+    splits = {"train": train, **group_rows(val, choices.on_note)}
     return Source("Tiny ImageNet", classes, splits, _read_words(root / "words.txt", classes))
+
+
+def _note_unlisted(folder: Path, listed: Set[str], on_note: Note) -> None:
+    left = [name for name in list_names(folder) if is_picture_name(name) and name not in listed]
+    if left:
+        on_note(
+            f"left out {count_of(len(left), 'picture')} of {folder}, first {left[0]}: "
+            f"{_ANNOTATIONS} does not name them"
+        )
 
 
 def _ignore_note(sentence: str) -> None:

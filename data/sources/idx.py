@@ -33,12 +33,18 @@ def is_idx(path: Path) -> bool:
 
 
 def _find_images(folder: Path) -> Dict[str, str]:
-    """The names of the files of pictures by split; of two for one split the first."""
+    """The names of the files of pictures by split. Raises DataError for two of one split."""
     found: Dict[str, str] = {}
     for name in list_names(folder):
         match = _IMAGES.match(name)
         if match:
-            found.setdefault(_SPLITS[match.group(1)], name)
+            split = _SPLITS[match.group(1)]
+            other = found.setdefault(split, name)
+            if name not in (other, f"{other}.gz"):  # a copy that is compressed
+                raise DataError(
+                    f"{folder} has the pictures of two splits {split}, {other} and {name}; give a "
+                    "folder with one of them"
+                )
     return found
 
 

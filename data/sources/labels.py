@@ -12,6 +12,7 @@ from ..validate import MAX_LABEL
 from . import Note
 
 _SYNSET = re.compile(r"n\d{8}$")
+_NUMBER = re.compile(r"-?\d{1,9}(\.\d{1,9})?$")
 _IMAGENETTE = {
     "n01440764": "tench",
     "n02102040": "English springer",
@@ -47,12 +48,21 @@ def number_labels(
     return names, [[int(label) - low for label in row] for row in rows]
 
 
-def list_classes(names: Iterable[str]) -> List[str]:
-    """The different names in order; numbers in that of their values."""
-    found = set(names)
-    if all(re.fullmatch(r"\d{1,9}", name) for name in found):
-        return sorted(found, key=int)
-    return sorted(found)
+def list_classes(names: Iterable[str], where: object) -> List[str]:
+    """The different names in order; numbers in that of their values.
+
+    Raises DataError for numbers of which one is below 0.
+    """
+    found = sorted(set(names))
+    if not all(map(_NUMBER.match, found)):
+        return found
+    found.sort(key=float)
+    if found and float(found[0]) < 0:
+        raise DataError(
+            f"the labels of {where} go from {found[0]} to {found[-1]}; give 0 or more, and leave "
+            "pictures without a label out"
+        )
+    return found
 
 
 def are_signs(classes: Sequence[str]) -> bool:
@@ -64,11 +74,12 @@ def name_classes(classes: Sequence[str], file: Optional[Path], on_note: Note) ->
     """Readable names of the classes, in their order.
 
     They come from `file`: a name for each class, or lines of a class and its name, such as
-    `n01440764 tench`. Without a file the synsets of Imagenette and of ImageNet's 1,000 classes are
-    named; all others stay. Raises DataError for a file that does not fit.
+    `n01440764 tench`. A file with the classes' own names in another order changes nothing. Without
+    a file the synsets of Imagenette and of ImageNet's 1,000 classes are named; all others stay.
+    Raises DataError for a file that does not fit.
     """
     if file is not None:
-        return _make_different(_read_names(classes, file), classes)
+        return _make_different(_read_names(list(classes), file, on_note), classes)
     if not all(map(_SYNSET.match, classes)):
         return list(classes)
     names: Sequence[str] = [_IMAGENETTE.get(name, name) for name in classes]
@@ -79,15 +90,24 @@ def name_classes(classes: Sequence[str], file: Optional[Path], on_note: Note) ->
     return _make_different(names, classes)
 
 
-def _read_names(classes: Sequence[str], file: Path) -> Sequence[str]:
-    lines = load_labels(file)
+def _read_names(classes: List[str], file: Path, on_note: Note) -> Sequence[str]:
+    lines = load_labels(file, "the names of the classes")
     pairs = (re.split(r"[\s,:]+", line, maxsplit=1) for line in lines)
     by_class = {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1]}
     missing = [name for name in classes if name not in by_class]
     if not missing:
         return [by_class[name] for name in classes]
+    own = next((n for n, line in enumerate(lines) if line in classes[:n] + classes[n + 1 :]), None)
     if len(lines) == len(classes):
-        return lines
+        if own is None:
+            return lines
+        if set(lines) == set(classes):
+            on_note(f"{file} lists the classes in another order, so they keep their own names")
+            return classes
+        raise DataError(
+            f"--class-names {file}, line {own + 1} gives {classes[own]} the name {lines[own]}, "
+            f"which is another class; give lines such as '{classes[own]} NAME'"
+        )
     raise DataError(
         f"--class-names {file} has {len(lines)} lines and no name of {missing[0]}; give a line for "
         f"each of the {len(classes)} classes in their order, or lines such as '{missing[0]} NAME'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Mapping
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..files import open_regular
 
 MAX_BYTES = 1 << 34
 UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
+_AS_TEXT = "save numbers, or texts after .astype(str)"
 LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
 
 
@@ -25,16 +26,40 @@ def load_npz(path: Path) -> Dict[str, np.ndarray]:
         if size > limit:
             raise ValueError(f"it unpacks to {size} bytes and at most {limit} are read")
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+            arrays = {name: _take(stored, name) for name in stored.files}
         others = [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]
         if others:
             raise ValueError(f"{others[0]} is no array")
         return arrays
+    except _ObjectArray as error:
+        raise DataError(f"{path} cannot be read as .npz ({error}); {_AS_TEXT}") from None
     except Exception as error:  # a damaged archive raises nearly anything
+        if isinstance(error, zipfile.BadZipFile) and _begins_as_zip(path):
+            raise DataError(
+                f"{path} cannot be read as .npz (it is cut short or damaged); copy it again"
+            ) from None
         raise DataError(
             f"{path} cannot be read as .npz ({_describe(error)}); save it with numpy.savez, an "
             "array a name"
         ) from None
+
+
+class _ObjectArray(Exception):
+    """An array of Python objects, which only a pickle can hold."""
+
+
+def _take(stored: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    try:
+        return stored[name]
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise _ObjectArray(f"the array {name} holds Python objects") from None
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with open_regular(path) as file:
+        return file.read(2) == b"PK"
 
 
 def load_npy(path: Path) -> np.ndarray:
@@ -46,6 +71,10 @@ def load_npy(path: Path) -> np.ndarray:
             raise ValueError("it is an archive")
         return np.asarray(array)
     except Exception as error:  # a damaged file raises nearly anything
+        if "Python objects in dtype" in str(error) or "Object arrays" in str(error):
+            raise DataError(
+                f"{path} cannot be read as .npy (it holds Python objects); {_AS_TEXT}"
+            ) from None
         raise DataError(
             f"{path} cannot be read as .npy ({_describe(error)}); save it with numpy.save"
         ) from None

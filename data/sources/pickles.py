@@ -9,8 +9,12 @@ _MAX_SHARED_TUPLES = 40  # more could be nested so that their hash takes for eve
 _MAX_TUPLES = 30_000  # more could be nested so that their hash ends the process
 
 
+class GrowthError(ValueError):
+    """A pickle that would take far more time or memory than it has bytes."""
+
+
 def check_growth(data: bytes) -> None:
-    """Raise ValueError for a pickle that would take far more time or memory than it has bytes."""
+    """Raise GrowthError for a pickle that would take far more time or memory than it has bytes."""
     tuples: Set[int] = set()
     memoized, made, shared, before = 0, 0, 0, ""
     for opcode, argument, _ in pickletools.genops(data):
@@ -18,7 +22,7 @@ def check_growth(data: bytes) -> None:
         if opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):
             index = memoized if argument is None else int(argument)
             if index > len(data):
-                raise ValueError(f"it numbers a value {index}")
+                raise GrowthError(f"it numbers a value {index}")
             memoized += 1
             if before.startswith("TUPLE"):
                 tuples.add(index)
@@ -26,6 +30,6 @@ def check_growth(data: bytes) -> None:
             shared += 1
         before = opcode.name
     if made > _MAX_TUPLES:
-        raise ValueError(f"it makes {made} tuples")
+        raise GrowthError(f"it makes {made} tuples")
     if shared > _MAX_SHARED_TUPLES:
-        raise ValueError(f"it shares tuples {shared} times")
+        raise GrowthError(f"it shares tuples {shared} times")

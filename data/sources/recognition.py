@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Callable, Dict, FrozenSet, NamedTuple
 
 from ..errors import DataError
-from . import Choices, Source
+from . import Choices, Source, name_some
 from .arrays import is_arrays, read_arrays
+from .cells import list_csv_names
+from .checks import check_source
 from .cifar import is_cifar, read_cifar
 from .folders import (
     has_class_folders,
@@ -44,7 +46,10 @@ FORMATS: Dict[str, Format] = {
 
 
 def read_source(path: Path, name: str, choices: Choices) -> Source:
-    """Read a path as the format of that name. Raises DataError for choices it does not take."""
+    """Read a path as the format of that name.
+
+    Raises DataError for choices it does not take, and for all that `check_source` refuses.
+    """
     wanted = FORMATS[name]
     for field in ("image_key", "label_key", "label_base"):
         if getattr(choices, field) is not None and field not in wanted.takes:
@@ -53,16 +58,25 @@ def read_source(path: Path, name: str, choices: Choices) -> Source:
                 "leave it out"
             )
     try:
-        return wanted.read(path, choices)
+        source = wanted.read(path, choices)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read as {name} ({error.strerror}: {error.filename}); give a folder "
-            "or file of that format"
+            f"{path} cannot be read as {name} ({error.strerror}: {error.filename}); "
+            f"{_advise(error)}"
         ) from None
     except MemoryError:
         raise DataError(
             f"{path} does not fit into memory; import it as a CSV of paths, or in parts"
         ) from None
+    return check_source(source, path, choices.on_note)
+
+
+def _advise(error: OSError) -> str:
+    if isinstance(error, NotADirectoryError):
+        return "give the folder instead of a file in it"
+    if isinstance(error, PermissionError):
+        return "give yourself the right to read it"
+    return "mend that file, or leave it out"
 
 
 def recognise(path: Path) -> str:
@@ -73,7 +87,11 @@ def recognise(path: Path) -> str:
         return "tiny-imagenet" if is_tiny_imagenet(path) else "imagefolder"
     name = next((name for name, one in FORMATS.items() if one.is_it(path)), None)
     if name is None:
-        packed = path.suffix in (".gz", ".tgz", ".tar", ".zip")
-        hint = "unpack it and give its folder" if packed else f"known are {', '.join(FORMATS)}"
+        tables = list_csv_names(path)
+        hint = f"known are {', '.join(FORMATS)}"
+        if path.suffix in (".gz", ".tgz", ".tar", ".zip"):
+            hint = "unpack it and give its folder"
+        elif tables:
+            hint = f"give one of its CSV files, {name_some(tables)}"
         raise DataError(f"{path} is no dataset that is recognised by its files; {hint}")
     return name

@@ -6,24 +6,21 @@ each label. The face set has `emotion`, `pixels` (48 x 48 grey values) and `Usag
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+import os
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from ..errors import DataError
-from ..files import read_regular
 from ..ofrecord_file import Label
-from ..pictures import is_picture_name
 from . import Choices, Labelled, Source, choose_val, list_names, name_some
+from .cells import Table, find_tables, list_csv_names, read_table_file
+from .checks import Row, group_rows
 from .labels import list_classes
 
-_MAX_BYTES = 1 << 31
-_MAX_CELL = 1 << 24
 _PATHS = ("path", "filepath", "file", "filename", "file_name", "image", "image_path", "image_name",
           "img", "image_id", "id")  # fmt: skip
 _LABELS = ("label", "labels", "class", "class_name", "target", "category", "tags")
@@ -33,40 +30,11 @@ _SPLIT_WORDS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "publictest": "val",
     "test": "test", "testing": "test", "privatetest": "test",
 }  # fmt: skip
-_SPLIT_FILES = {"train.csv": "train", "val.csv": "val", "valid.csv": "val",
-                "validation.csv": "val", "test.csv": "test"}  # fmt: skip
-_DELIMITERS = (",", "\t", ";")
+# fmt: skip
 _LISTS = {"labels": "|;,", "tags": "|;, "}  # what may stand between the labels of a cell
 _BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "-1": 0}
 _EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _FACE_COLUMNS = ("emotion", "pixels", "usage")
-
-
-class Table(NamedTuple):
-    """A CSV: names of the columns, and rows of as many cells."""
-
-    path: Path
-    header: List[str]
-    rows: List[List[str]]
-
-    def find(self, names: Sequence[str]) -> Optional[int]:
-        """The place of the first of these columns that is there."""
-        lower = [name.strip().lower() for name in self.header]
-        return next((lower.index(name) for name in names if name in lower), None)
-
-
-def find_tables(path: Path) -> Dict[str, Path]:
-    """The files of a source by split; one file for all has the name ``.
-
-    A folder is one of tables with one CSV file, or with train.csv.
-    """
-    if path.is_file():
-        return {"": path} if path.suffix.lower() in (".csv", ".tsv") else {}
-    names = [name for name in list_names(path) if name.lower().endswith((".csv", ".tsv"))]
-    by_split = {split: path / name for name, split in _SPLIT_FILES.items() if name in names}
-    if "train" in by_split:
-        return by_split
-    return {"": path / names[0]} if len(names) == 1 else {}
 
 
 def is_table(path: Path) -> bool:
@@ -85,44 +53,17 @@ def is_faces(path: Path) -> bool:
     return set(_FACE_COLUMNS) <= set(re.findall(r"\w+", head.lower()))
 
 
-def read_table_file(path: Path) -> Table:
-    """The cells of a CSV, with commas, semicolons or tabs.
-
-    Raises DataError for a file that cannot be read, and for rows of another length than the first.
-    """
-    try:
-        text = read_regular(path, _MAX_BYTES).decode("utf-8-sig")
-        head = text.partition("\n")[0]
-        delimiter = max(_DELIMITERS, key=head.count)
-        csv.field_size_limit(_MAX_CELL)
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read as CSV ({reason}); give one in UTF-8") from None
-    if not rows:
-        raise DataError(f"{path} is empty; give a CSV with a column of paths and one of labels")
-    width = len(rows[0])
-    odd = next((number for number, row in enumerate(rows, 1) if len(row) != width), None)
-    if odd is not None:
-        raise DataError(
-            f"{path}, row {odd} has {len(rows[odd - 1])} cells and the first has {width}; "
-            "mend that row"
-        )
-    if is_picture_name(rows[0][0]):  # no names of columns
-        return Table(path, ["path", "label"] if width == 2 else [""] * width, rows)
-    return Table(path, rows[0], rows[1:])
-
-
 def read_table(path: Path, choices: Choices) -> Source:
     """Pictures and labels of the columns that are known by name, or that `choices` names.
 
-    Paths are relative to the CSV's folder. A column of splits, or a file for each, gives the
-    splits. Raises DataError for columns that are not found, cells that are no labels, and a folder
-    without the first picture.
+    Paths lie in the CSV's folder. A column of splits, or a file for each, gives the splits. A row
+    that comes twice is kept once. Raises DataError for columns that are not found, cells that are
+    no labels, rows that contradict each other, paths to other folders, and a folder without the
+    first picture.
     """
     tables = {split: read_table_file(file) for split, file in find_tables(path).items()}
     if not tables:
-        raise DataError(f"{path} holds no CSV, or more than one; give the CSV file itself")
+        raise DataError(f"{path} {_count_csvs(path)}; give the CSV file itself")
     first = next(iter(tables.values()))
     odd = next((one for one in tables.values() if one.header != first.header), None)
     if odd is not None:
@@ -131,20 +72,24 @@ def read_table(path: Path, choices: Choices) -> Source:
     splits_at = first.find(_SPLITS)
     columns = _find_labels(first, choices.label_key, {at, splits_at})
     rows = [
-        (split or _read_split(row, splits_at, one.path), row)
+        (f"{one.path}, row {number}", split or _read_split(row, splits_at, one.path), row)
         for split, one in tables.items()
-        for row in one.rows
+        for number, row in enumerate(one.rows, one.first_row)
     ]
     if not rows:
         raise DataError(f"{first.path} has no rows below its columns; add pictures")
-    root = _find_root(first.path.parent, rows[0][1][at], first.path)
+    _refuse_outside({place: row[at] for place, _, row in rows}, first.path.parent)
+    root = _find_root(first.path.parent, rows[0][2][at], first.path)
     names = [first.header[column] for column in columns]
-    classes, labels = _read_labels(
-        [[row[c] for c in columns] for _, row in rows], names, first.path
+    cells = {place: [row[column] for column in columns] for place, _, row in rows}
+    classes, labels = _read_labels(cells, names, first.path)
+    found = group_rows(
+        (
+            Row(place, split, str(root / row[at]), label)
+            for (place, split, row), label in zip(rows, labels)
+        ),
+        choices.on_note,
     )
-    found: Dict[str, List[Labelled]] = {}
-    for (split, row), label in zip(rows, labels):
-        found.setdefault(split, []).append(Labelled(str(root / row[at]), label))
     return _make_source("a CSV of paths and labels", path, classes, found, choices, crops=True)
 
 
@@ -160,8 +105,6 @@ def _make_source(
         raise DataError(f"{path} has no rows of a training split; name it train")
     splits = choose_val(found, path, choices.on_note)
     multi_label = isinstance(splits["train"][0].label, tuple)
-    if multi_label:
-        kind += f", with several labels a picture: {name_some(classes)}"
     return Source(kind, classes, splits, crops=crops, multi_label=multi_label)
 
 
@@ -202,6 +145,23 @@ def _read_split(row: List[str], column: Optional[int], path: Path) -> str:
     return split
 
 
+def _count_csvs(path: Path) -> str:
+    names = list_csv_names(path)
+    if not names:
+        return "is no CSV and holds none"
+    return f"holds {len(names)} CSV files, {name_some(names)}"
+
+
+def _refuse_outside(cells: Mapping[str, str], folder: Path) -> None:
+    inside = os.path.abspath(folder).rstrip("/") + "/"
+    for place, cell in cells.items():
+        if not os.path.normpath(os.path.join(inside, cell)).startswith(inside):
+            raise DataError(
+                f"{place} names {cell}, which is outside of {folder}; put the CSV into a folder "
+                "that holds all pictures"
+            )
+
+
 def _find_root(folder: Path, first: str, path: Path) -> Path:
     """The folder that paths begin in: that of the CSV, or one of its folders."""
     for root in (folder, *(folder / name for name in list_names(folder))):
@@ -214,24 +174,26 @@ def _find_root(folder: Path, first: str, path: Path) -> Path:
 
 
 def _read_labels(
-    cells: Sequence[Sequence[str]], names: Sequence[str], path: Path
+    cells: Mapping[str, Sequence[str]], names: Sequence[str], path: Path
 ) -> Tuple[List[str], List[Label]]:
     if len(names) > 1:
-        wrong = next((cell for row in cells for cell in row if cell.strip() not in _BITS), None)
-        if wrong is not None:
-            raise DataError(f"{path} has a label '{wrong}' where 0 or 1 is expected; mend it")
-        return list(names), [tuple(_BITS[cell.strip()] for cell in row) for row in cells]
-    values = [row[0].strip() for row in cells]
+        for where, row in cells.items():
+            wrong = next((cell for cell in row if cell.strip() not in _BITS), None)
+            if wrong is not None:
+                raise DataError(f"{where} has a label '{wrong}' where 0 or 1 is expected; mend it")
+        return list(names), [tuple(_BITS[cell.strip()] for cell in row) for row in cells.values()]
+    values = [row[0].strip() for row in cells.values()]
     between = _LISTS.get(names[0].strip().lower(), "|")  # a name may have a comma
     separator = next((one for one in between if any(one in value for value in values)), None)
     if separator is None:
-        if not all(values):
-            raise DataError(f"{path} has a row without a label; remove it or add one")
-        classes = list_classes(values)
+        empty = next((place for place, value in zip(cells, values) if not value), None)
+        if empty is not None:
+            raise DataError(f"{empty} has no label; remove the row or add one")
+        classes = list_classes(values, path)
         place = {name: number for number, name in enumerate(classes)}
         return classes, [place[value] for value in values]
     lists = [{name.strip() for name in value.split(separator)} - {""} for value in values]
-    classes = list_classes(name for one in lists for name in one)
+    classes = list_classes((name for one in lists for name in one), path)
     return classes, [tuple(int(name in one) for name in classes) for one in lists]
 
 
@@ -242,7 +204,7 @@ def read_faces(path: Path, choices: Choices) -> Source:
     """
     file = find_tables(path).get("")
     if file is None:
-        raise DataError(f"{path} holds no CSV of faces, or more than one; give the CSV file itself")
+        raise DataError(f"{path} {_count_csvs(path)}; give the CSV file of faces itself")
     table = read_table_file(file)
     columns = [_find_column(table, name, (), "a CSV with it as the") for name in _FACE_COLUMNS]
     found: Dict[str, List[Labelled]] = {}

@@ -93,10 +93,10 @@ def test_several_labels_are_stored_validated_and_drawn(tmp_path):
     assert subset.train.num_samples == 8 and subset.multi_label
 
 
-def test_two_classes_of_one_name_are_refused(tmp_path):
+def test_two_columns_of_one_name_are_refused(tmp_path):
     root = write_pictures(tmp_path / "set")
     (root / "bits.csv").write_text("file,cat,cat\n0.jpg,0,1\n1.jpg,1,0\n")
-    with pytest.raises(DataError, match="two classes called cat"):
+    with pytest.raises(DataError, match="two columns called cat"):
         import_one(root, tmp_path / "out", val_fraction=0.5)
 
 
@@ -128,3 +128,21 @@ def test_an_unreadable_picture_of_a_csv_is_named_and_nothing_is_left(tmp_path):
         import_one(root, tmp_path / "out", val_fraction=0.5)
     assert "3.jpg" in str(caught.value) and "6.jpg" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_the_share_that_a_split_became_is_said_and_no_class_is_lost(tmp_path):
+    notes = []
+    dataset = import_one(write_arrays(tmp_path), tmp_path / "out", notes.append, val_fraction=0.999)
+    assert dataset.train.class_counts == (1, 1) and dataset.val.num_samples == 18
+    assert any(
+        note.startswith("18 of 20 pictures are the validation split: 90 %") for note in notes
+    )
+
+
+def test_the_smallest_split_limits_the_part_files(tmp_path):
+    source, notes = write_arrays(tmp_path, 6), []
+    wishes = Wishes(val_fraction=0.34)
+    dataset = import_dataset(source, tmp_path / "a", wishes, workers=1, on_note=notes.append)
+    assert len(dataset.val.part_files) == 2 and any("so it is --parts 2" in n for n in notes)
+    with pytest.raises(DataError, match="val has 2 pictures for --parts 3; give --parts 2"):
+        import_dataset(source, tmp_path / "b", wishes, parts=3, workers=1)

@@ -152,7 +152,7 @@ def test_unreadable_files_can_be_skipped(broken_pictures, tmp_path):
 def test_classes_without_pictures_are_reported(pictures, tmp_path):
     for split in ("train", "val"):
         (pictures / split / "emu").mkdir()
-    with pytest.raises(DataError, match="no pictures of 1 classes: emu"):
+    with pytest.raises(DataError, match="no pictures of 1 class: emu"):
         import_imagefolder(pictures, tmp_path / "out", parts=1, workers=1)
     (pictures / "train" / "emu" / "a.jpg").write_bytes(create_jpeg())
     notes = []
@@ -176,8 +176,9 @@ if __name__ == "__main__":
 def test_a_killed_import_leaves_no_process_and_the_next_one_no_folder(tmp_path, number):
     root = tmp_path / "in"
     for split in ("train", "val"):
-        (root / split / "cat").mkdir(parents=True)
-        (root / split / "cat" / "a.jpg").write_bytes(create_jpeg())
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            (root / split / name / "a.jpg").write_bytes(create_jpeg())
     script = tmp_path / "import.py"
     script.write_text(IMPORT)
     process = subprocess.Popen(

@@ -68,11 +68,14 @@ def _list_rows(
     even = format_break_even(comparison.break_even if comparison else None)
     wanted = len(USUAL_ROWS) + (even != MISSING)
     own = [name for name in measured[0] if name not in (*USUAL_ROWS, *OTHER_ROWS)]
-    kept = {*USUAL_ROWS, *own[: MOST_ROWS - wanted]}
+    shown = own[: MOST_ROWS - wanted]
+    kept = {*USUAL_ROWS, *shown}
     rows: List[Rows] = [{k: v for k, v in one.items() if k in kept} for one in measured]
     rows[-1][BREAK_EVEN] = even
     table = build_table([one.name for one in summaries], rows)
-    return [table] if table.rows else []
+    left = len(own) - len(shown)
+    more = [Text([f"{left} more metrics are in report.md; -v shows them"])] if left else []
+    return [table, *more] if table.rows else []
 
 
 def _list_reasons(comparisons: Sequence[Comparison]) -> List[str]:

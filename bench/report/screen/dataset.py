@@ -14,7 +14,8 @@ def describe_dataset(described: Dict[str, Any]) -> List[Block]:
     columns = [_list_rows(one) for one in splits.values()]
     rows = [[label, *(column[label] for column in columns)] for label in columns[0]]
     facts = [
-        f"{described['classes']} classes, {'with' if described['index'] else 'without'} an index.",
+        f"{described['classes']} {'class' if described['classes'] == 1 else 'classes'}, "
+        f"{'with' if described['index'] else 'without'} an index.",
         f"Normalised by mean {_join(described['mean'])} and deviation {_join(described['std'])}.",
         f"Augmentation: random crop {_switch(described['random_crop'])}, "
         f"horizontal flip {_switch(described['horizontal_flip'])}.",

@@ -40,7 +40,7 @@ def score_labels(
     return loss, {
         "accuracy": float(right.mean()),
         "mAP": float(np.mean(precisions)) if precisions else None,
-        **{f"accuracy of {name}": float(share) for name, share in zip(names, right)},
+        **{f"accuracy of label {name}": float(share) for name, share in zip(names, right)},
     }
 
 

@@ -123,6 +123,19 @@ def test_the_values_of_a_contender_have_their_units(several):
     assert speed["processes of each side"] == "4" and speed["interim analyses"] == "1"
 
 
+def test_metrics_of_several_labels_are_in_percent_and_others_as_they_are(several):
+    def list_own(**metrics):
+        rows = list_measurements(several[0].contender.model_copy(update={"metrics": metrics}))
+        return {name: value for name, value in rows.items() if "mAP" in name or "label" in name}
+
+    assert list_own(mAP=0.25) == {"mAP": "0.25"}
+    labels = {"mAP": 0.2424, "accuracy of label 0": 0.9, "accuracy of label 1": None}
+    assert list(list_own(**labels).items())[:2] == [
+        ("mAP, %", "24.2"),
+        ("accuracy of label 0, %", "90.0"),
+    ]
+
+
 def test_a_run_without_a_training_has_no_empty_tables():
     record = create_record(create_events("eager"), create_events("graph"))
     record.events = create_speed_events(0.12, 0.10, 0.12)

@@ -59,4 +59,4 @@ def test_both_modes_learn_the_labels_alike(dataset, feed):
     assert losses["graph"] == pytest.approx(losses["eager"], abs=1e-2)
     for score in scores.values():
         assert score.correct is None and score.metrics["mAP"] > 0.95
-        assert set(score.metrics) == {"accuracy", "mAP", *(f"accuracy of {n}" for n in NAMES)}
+        assert set(score.metrics) == {"accuracy", "mAP", *(f"accuracy of label {n}" for n in NAMES)}

@@ -90,11 +90,13 @@ def test_arrays_of_other_names_are_named(tmp_path):
         (np.zeros((2, 4)), [0, 1], "pictures of shape"),
         (np.zeros((2, 4, 4)), [0, 1, 2], "labels of shape"),
         (np.zeros((2, 4, 4, 7)), [0, 1], "pictures of shape"),
-        (np.full((2, 4, 4), -1.0), [0, 1], "pixels of the type"),
-        (np.full((2, 4, 4), np.nan), [0, 1], "pixels of the type"),
-        (np.full((2, 4, 4), 256), [0, 1], "pixels of the type"),
+        (np.full((2, 4, 4), -1.0), [0, 1], "pixels from -1 to -1"),
+        (np.full((2, 4, 4), np.nan), [0, 1], "are NaN"),
+        (np.full((2, 4, 4), 256), [0, 1], "pixels from 256"),
+        (np.full((2, 4, 4), np.inf), [0, 1], "pixels from inf"),
         (np.full((2, 4, 4), "a"), [0, 1], "pixels of the type"),
         (np.zeros((2, 4, 4)), [0.5, 1.5], "labels of the type"),
+        (np.zeros((2, 4, 4)), [0.0, 1.0], "astype"),
         (np.zeros((2, 4, 4)), [-1, 1], "go from -1"),
         (np.zeros((2, 4, 4)), [[0, 2], [1, 1]], "of 0 or 1"),
     ],
@@ -107,9 +109,51 @@ def test_arrays_that_are_no_pictures_or_labels_are_refused(images, labels, reaso
 
 def test_pickles_in_arrays_are_refused(tmp_path):
     path = save(tmp_path, images=create_pixels(2, 4, 4), labels=np.array([{}, None]))
-    with pytest.raises(DataError, match="cannot be read as .npz .*allow_pickle=False"):
+    with pytest.raises(DataError, match="array labels holds Python objects.; .*astype"):
         read_arrays(path, Choices())
     (tmp_path / "f").mkdir()
     np.save(tmp_path / "f" / "x.npy", np.array([{}, None]))
-    with pytest.raises(DataError, match="cannot be read as .npy"):
+    with pytest.raises(DataError, match="x.npy cannot .* holds Python objects.; .*astype"):
         read_arrays(tmp_path / "f", Choices())
+
+
+@pytest.mark.parametrize(
+    "high, dtype, expected, note",
+    [
+        (1.0000001, np.float64, 255, None),
+        (1, bool, 255, None),
+        (1, np.uint8, 255, "0 or 1 of type uint8, and become 0 and 255"),
+        (20, np.uint8, 20, "go up to 20 of 255, so its pictures are nearly black"),
+        (1.5, np.float64, 2, "go up to 1.5 of 255"),
+    ],
+)
+def test_pixels_are_scaled_by_their_range_and_dark_ones_are_said(
+    high, dtype, expected, note, tmp_path
+):
+    pixels, notes = np.zeros((2, 4, 4), dtype), []
+    pixels[1] = high
+    path = save(tmp_path, images=pixels, labels=np.array([0, 1]))
+    source = read_arrays(path, Choices(on_note=notes.append))
+    assert (source.splits["train"][1].picture == expected).all()
+    assert len(notes) == (note is not None) and (note or "") in "".join(notes)
+
+
+def test_splits_of_different_ranges_are_refused(tmp_path):
+    arrays = {f"y_{split}": np.array([0, 1]) for split in ("train", "test")}
+    path = save(tmp_path, x_train=np.ones((2, 4, 4)), x_test=np.full((2, 4, 4), 255.0), **arrays)
+    with pytest.raises(DataError, match="up to 1 in train, 255 in val; scale all splits"):
+        read_arrays(path, Choices())
+
+
+def test_arrays_without_a_use_are_said(tmp_path):
+    pixels, labels, notes = create_pixels(2, 4, 4), np.array([0, 1]), []
+    path = save(tmp_path, x_train=pixels, y_train=labels, x_test=pixels)
+    read_arrays(path, Choices(on_note=notes.append))
+    assert notes == [f"left out the arrays x_test of {path}"]
+
+
+def test_a_file_that_is_cut_short_is_said(tmp_path):
+    path = save(tmp_path, x=create_pixels(2, 4, 4), y=np.array([0, 1]))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match="is cut short or damaged.; copy it again"):
+        read_arrays(path, Choices())

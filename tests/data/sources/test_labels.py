@@ -23,8 +23,27 @@ def test_labels_are_numbered_from_0():
 
 
 def test_classes_are_in_order():
-    assert list_classes(["b", "a", "b"]) == ["a", "b"]
-    assert list_classes(["10", "9"]) == ["9", "10"]
+    assert list_classes(["b", "a", "b"], "x") == ["a", "b"]
+    assert list_classes(["10", "9"], "x") == ["9", "10"]
+    assert list_classes(["10.0", "9.5", "01", "1"], "x") == ["01", "1", "9.5", "10.0"]
+
+
+def test_a_label_below_0_is_refused():
+    with pytest.raises(DataError, match="labels of x go from -1 to 2; give 0 or more"):
+        list_classes(["2", "-1"], "x")
+    assert list_classes(["-1", "none"], "x") == ["-1", "none"]
+
+
+def test_own_names_in_another_order_swap_nothing(tmp_path):
+    file, notes = tmp_path / "names.txt", []
+    file.write_text("dog\ncat\n")
+    assert name_classes(["cat", "dog"], file, notes.append) == ["cat", "dog"]
+    assert "in another order" in notes[0]
+    file.write_text("dog\nemu\n")
+    with pytest.raises(DataError, match="line 1 gives cat the name dog, which is another class"):
+        name_classes(["cat", "dog"], file, print)
+    file.write_text("cat\nemu\n")
+    assert name_classes(["cat", "dog"], file, print) == ["cat", "emu"]
 
 
 def test_digits_and_letters_are_signs():
@@ -52,5 +71,5 @@ def test_a_file_names_the_classes(tmp_path):
     file.write_text("one\n")
     with pytest.raises(DataError, match="1 lines and no name of n01440764"):
         name_classes(SYNSETS, file, print)
-    with pytest.raises(DataError, match="labels .* cannot be read"):
+    with pytest.raises(DataError, match="names of the classes .* cannot be read"):
         name_classes(SYNSETS, tmp_path / "none", print)

@@ -35,6 +35,7 @@ def write_arrays(root):
 
 def write_folders(root):
     write_pictures(root / "cat")
+    write_pictures(root / "dog")
     return root
 
 

@@ -62,7 +62,6 @@ def test_several_labels_a_picture_are_columns_or_lists(text, tmp_path):
     source = read(tmp_path, text)
     assert source.multi_label and source.classes == ["cat", "dog", "emu"]
     assert [one.label for one in source.splits["train"]] == [(1, 0, 1), (0, 0, 0), (0, 1, 0)]
-    assert "several labels a picture: cat, dog, emu" in source.kind
 
 
 def test_a_comma_in_the_name_of_a_class_is_no_list(tmp_path):
@@ -91,12 +90,18 @@ def test_the_user_names_the_columns(tmp_path):
         ("path,label\n", "has no rows"),
         ("path,label\n0.jpg\n", "row 2 has 1 cells and the first has 2"),
         ("path,label\nnone.jpg,a\n", "neither beside it nor in a folder"),
-        ("path,label\n0.jpg,\n1.jpg,a\n", "a row without a label"),
+        ("path,label\n0.jpg,\n1.jpg,a\n", "labels.csv, row 2 has no label"),
         ("path,label,split\n0.jpg,a,odd\n", "names a split 'odd'"),
         ("path,label,split\n0.jpg,a,val\n", "no rows of a training split"),
         ("path,x,y\n0.jpg,a,2\n", "none is known as the labels"),
         ('path,label\n"0.jpg,a\n', "none is known|has 1 cells|cannot be read"),
-        ("path,label\n\0,a\n", "cannot be read as CSV|neither beside it"),
+        ("path,label\n\0,a\n", "it holds NUL bytes"),
+        ("path,label\n0.jpg,-1\n1.jpg,0\n", "go from -1 to 0"),
+        ("path,label\n0.jpg,a\n1.jpg,b\n./0.jpg,b\n", "row 2 and .*row 4 give .*0.jpg different"),
+        ("path,label,Label\n0.jpg,a,b\n", "two columns called label"),
+        ("path,label\n0.jpg,a\n../1.jpg,b\n", "row 3 names ../1.jpg, which is outside"),
+        ("path,label\n/tmp/0.jpg,a\n", "row 2 names /tmp/0.jpg, which is outside"),
+        ("path,a,b\n0.jpg,1,0\n1.jpg,1,x\n", "none is known as the labels"),
     ],
 )
 def test_a_csv_that_is_none_is_refused(text, reason, tmp_path):
@@ -106,9 +111,9 @@ def test_a_csv_that_is_none_is_refused(text, reason, tmp_path):
 
 def test_text_in_another_encoding_is_named(tmp_path):
     (tmp_path / "x.csv").write_bytes("path,label\n0.jpg,größe\n".encode("latin1"))
-    with pytest.raises(DataError, match="cannot be read as CSV"):
+    with pytest.raises(DataError, match="byte 19 is not of UTF-8"):
         read_table(tmp_path / "x.csv", Choices())
-    with pytest.raises(DataError, match="holds no CSV"):
+    with pytest.raises(DataError, match="is no CSV and holds none"):
         read_table(tmp_path / "none", Choices())
 
 
@@ -138,3 +143,26 @@ def test_damaged_faces_are_named(row, reason, tmp_path):
     (tmp_path / "f.csv").write_text(f"emotion,pixels,Usage\n{row}\n")
     with pytest.raises(DataError, match=reason):
         read_faces(tmp_path / "f.csv", Choices())
+
+
+def test_a_row_that_comes_twice_is_kept_once(tmp_path):
+    notes = []
+    text = "path,label\n0.jpg,a\n1.jpg,b\n0.jpg,a\n./1.jpg,b\n"
+    source = read(tmp_path, text, on_note=notes.append)
+    assert [one.label for one in source.splits["train"]] == [0, 1]
+    assert notes == [f"left out 2 rows given before, first {tmp_path / 'labels.csv'}, row 4"]
+
+
+def test_line_ends_of_old_systems_are_read(tmp_path):
+    assert read(tmp_path, "path,label\r0.jpg,a\r1.jpg,b\r").classes == ["a", "b"]
+
+
+def test_one_of_several_files_is_asked_for(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        write(tmp_path, "path,label\n0.jpg,a\n", name)
+    with pytest.raises(DataError, match="holds 2 CSV files, a.csv, b.csv; give the CSV file"):
+        read_table(tmp_path, Choices())
+    for name in ("train.csv", "val.csv", "Valid.csv"):
+        write(tmp_path, "path,label\n0.jpg,a\n", name)
+    with pytest.raises(DataError, match="are one split; keep one"):
+        read_table(tmp_path, Choices())

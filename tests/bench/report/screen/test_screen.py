@@ -113,9 +113,10 @@ def test_verdicts_come_first_and_then_at_most_ten_rows():
 def test_metrics_of_the_user_take_the_rows_that_are_left():
     summary = summarize_contender(create_record(create_events("eager")), "eager")
     own = {f"metric {number}": 1.0 for number in range(9)}
-    (_, table) = summarize_run(summary.model_copy(update={"metrics": own}))
+    (_, table, more) = summarize_run(summary.model_copy(update={"metrics": own}))
     labels = [row[0] for row in table.rows]
     assert len(labels) == MOST_ROWS and {"metric 0", "peak memory, MiB"} < set(labels)
+    assert more.lines == [f"{9 - MOST_ROWS + 8} more metrics are in report.md; -v shows them"]
 
 
 def test_several_contenders_have_a_reason_where_the_modes_do_not_agree():
