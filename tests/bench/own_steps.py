@@ -143,6 +143,16 @@ no_batch = replace(tagger, create_batches=lambda seed: [])
 no_tensor = replace(tagger, create_batches=lambda seed: ["text"])
 no_number = replace(tagger, loss=lambda model, batch: model(*batch["inputs"])["logits"])
 no_metric = replace(tagger, evaluate=lambda model, batch: model(*batch["inputs"])["logits"])
+no_metric_number = replace(tagger, evaluate=lambda model, batch: {"mse": 0.5})
+mixed = replace(tagger, loss=lambda model, batch: {**compute_loss(model, batch), "n": 16})
+array = replace(tagger, loss=lambda model, batch: [compute_loss(model, batch), np.ones(1)])
+bare = replace(tagger, loss=lambda model, batch: 3.0)
+counted = replace(
+    tagger,
+    create_batches=lambda seed: [
+        {**batch, "weights": [k]} for k, batch in zip((3, np.int64(3), 1), create_batches(seed))
+    ],
+)
 endless = replace(tagger, create_evaluation_batches=lambda: iter(int, 1))
 not_a_step = Tagger
 number = 3

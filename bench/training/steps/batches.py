@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator, List, Tuple
+import numbers
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -11,7 +12,7 @@ from ....models.registry import find_own_line
 from ...errors import InputError
 from ..feeds import Batch, Feed
 from ..hooks import list_tensors
-from ..nest import map_tensors
+from ..nest import list_leaves, map_tensors
 from ..oneflow_compat import seed_loaders
 
 _END = object()
@@ -49,6 +50,7 @@ class Batches:
                 f"{title}: a batch is a {type(self.first).__name__} without a tensor; give "
                 "tensors or NumPy arrays, alone or in tuples, lists and dicts"
             )
+        self._numbers = read_numbers(self.first)
         self._waiting = [self.first]  # not given yet
 
     def as_feed(self, steps_per_pass: int) -> Feed:
@@ -67,6 +69,15 @@ class Batches:
                 f"{self._title}: {explain_layout(layout, self.layout)} in batch {self._taken}; "
                 "give all batches the shapes and types of the first, and drop a last partial one"
             )
+        found = read_numbers(batch)
+        for place in {**self._numbers, **found}:
+            was, given = (of.get(place, "nothing") for of in (self._numbers, found))
+            if was != given:
+                raise InputError(
+                    f"{self._title}: {place} was {was} in the first batch and is {given} in batch "
+                    f"{self._taken}; a graph keeps the first value, so give it as a tensor or a "
+                    "NumPy array"
+                )
         return batch, ()
 
     def _take(self) -> Any:
@@ -106,6 +117,12 @@ def read_layout(batch: Any) -> Layout:
         (f"batch{place}", str(t.dtype).replace("oneflow.", ""), tuple(t.shape))
         for place, t in list_tensors(batch)
     ]
+
+
+def read_numbers(batch: Any) -> Dict[str, str]:
+    """The text of each number of Python or NumPy in a batch, by its place."""
+    kinds = (numbers.Number, np.generic)
+    return {place: str(v) for place, v in list_leaves(batch, "batch") if isinstance(v, kinds)}
 
 
 def describe_layout(layout: Layout) -> str:

@@ -16,7 +16,7 @@ from ...errors import InputError, raise_as_input
 from ...training_step import TrainingStep
 from ..feeds import Feed
 from ..hooks import list_tensors
-from ..losses import Objective, add_losses
+from ..losses import Objective, add_losses, refuse_other_than_number
 from ..nest import Rebuild, apply, map_tensors
 from ..optimizers import create_optimizer, create_scheduler, split_optimizer
 from . import Score
@@ -108,11 +108,10 @@ class OwnStep:
             assert self._step.loss is not None  # refused with the objective
             return {"loss": add_losses(self._step.loss(model, inputs), trains=False)}
         found = self._step.evaluate(model, inputs)
-        numbers = isinstance(found, dict) and [
-            isinstance(value, flow.Tensor) and value.numel() == 1 for value in found.values()
-        ]
-        if not numbers or not all(numbers):
+        if not isinstance(found, dict) or not found:
             raise self._refuse("evaluate", found, "a dict of metrics, each one number as a tensor,")
+        for name, value in found.items():
+            refuse_other_than_number(f"{self._name}: the metric {name!r} of evaluate", value)
         return found
 
     def create_batch(self, device: str, rows: Optional[int]) -> Tuple[Any, int]:

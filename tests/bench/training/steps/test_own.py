@@ -113,13 +113,31 @@ def test_a_batch_that_does_not_fit_is_named_with_its_shape_and_type():
     assert given in str(told.value) and "in batch 4" in str(told.value)
 
 
+def test_a_number_that_a_graph_would_keep_is_named_where_it_changes():
+    _, job = make("counted")
+    for _ in range(2):
+        job.train_feed.next_batch()
+    with pytest.raises(InputError) as told:
+        job.train_feed.next_batch()
+    given = "batch['weights'][0] was 3 in the first batch and is 1 in batch 3; a graph keeps the"
+    assert given in str(told.value)
+
+
 def test_a_batch_that_cannot_be_split_is_named():
     with pytest.raises(InputError, match=r"into 3 equal .*batch\[inputs\]\[0\] is int64 \(4, 5\)"):
         make("tagger", accumulation_steps=3)
 
 
 @pytest.mark.parametrize(
-    "name, text", [("no_number", "one number as a tensor"), ("no_metric", "a dict of metrics")]
+    "name, text",
+    [
+        ("no_number", r"loss is a Tensor of shape \(4, 5, 11\) and one number.*; take its mean"),
+        ("no_metric", "a dict of metrics"),
+        ("no_metric_number", r"the metric 'mse' of evaluate is a float \(0\.5\) and one number"),
+        ("mixed", r"^loss\['n'\] is an int \(16\) and one number as a tensor is expected"),
+        ("array", r"^loss\[1\] is a ndarray of shape \(1,\) and one number"),
+        ("bare", r"^loss is a float \(3\.0\) and .*leave out float\(\)"),
+    ],
 )
 def test_a_loss_and_an_evaluation_that_give_no_number_are_refused(name, text):
     work, job = make(name)
