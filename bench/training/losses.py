@@ -134,7 +134,8 @@ def add_losses(found: Any, trains: bool = True) -> flow.Tensor:
     """
     parts = list_leaves(found, "loss")
     if not parts:
-        raise InputError(f"the loss is an empty {type(found).__name__}; give one number as a tensor")
+        kind = type(found).__name__
+        raise InputError(f"the loss is an empty {kind}; give one number as a tensor")
     for place, part in parts:
         refuse_other_than_number(place, part)
     losses = [part for _, part in parts]
