@@ -41,11 +41,18 @@ def explain(
     """The cause of a difference, or of a mode that does not repeat itself, beginning with `first`.
 
     None if no evidence tells it. Other random draws and frozen values are a cause without a `first`
-    too, since the judged steps are not all. `pairs` are all tensors of both modes.
+    too, since the judged steps are not all. `pairs` are all tensors of both modes. Raises
+    InputError for the batches of a `TrainingStep` that depend on more than their seed.
     """
     if first is not None and first.level == levels.INITIAL_WEIGHTS:
         return None
     if first is not None and first.level == levels.BATCHES:
+        if first.kind == levels.INPUTS and not eager.changes_input:
+            raise InputError(
+                f"create_batches gives other batches for the same seed ({first.name} differs "
+                "between two runs); draw all numbers from a generator of its own, such as "
+                "numpy.random.default_rng(seed)"
+            )
         return _changed_input() if eager.changes_input else None
     if graph.random_ops:
         return explain_draws(graph.random_ops)

@@ -50,6 +50,11 @@ class Batches:
                 f"{title}: a batch is a {type(self.first).__name__} without a tensor; give "
                 "tensors or NumPy arrays, alone or in tuples, lists and dicts"
             )
+        if 0 in self.layout[0][2]:
+            raise InputError(
+                f"{title}: {describe_layout(self.layout[:1])} has no element; give batches with at "
+                "least one row"
+            )
         self._numbers = read_numbers(self.first)
         self._waiting = [self.first]  # not given yet
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity import result
 from oneflow_bench.bench.parity.causes import (
     ForwardFacts,
@@ -55,6 +56,8 @@ def test_a_cause_names_the_evidence():
     assert "(dropout in a)" in find_cause(graph=drawn)[1]
     changed = ForwardFacts(changes_input=True)
     assert find_cause(entry(result.BATCHES, "step 1 images"), changed)[0] == "input changed"
+    with pytest.raises(InputError, match="other batches for the same seed .step 1 inputs"):
+        find_cause(entry(result.BATCHES, "step 1 inputs", result.INPUTS))
     stopped = entry(result.GRADIENTS, "scale", result.REQUIRES_GRADIENT)
     assert find_cause(stopped)[0] == "gradient stopped"
 

@@ -93,6 +93,7 @@ STEP_LINE = f"{own_steps.__file__}:"
         ("wrong_module", [STEP_LINE, "gave a dict", "oneflow.nn.Module"]),
         ("words", [STEP_LINE, "an array of type <U1 and shape (2,)", "convert it"]),
         ("no_batch", [STEP_LINE, "gave no batch"]),
+        ("no_row", [STEP_LINE, "batch float32 (0, 3) has no element"]),
         ("no_tensor", ["a str without a tensor"]),
         ("endless", ["more than 1000 and"]),
     ],
