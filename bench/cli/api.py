@@ -128,6 +128,10 @@ def infer(
                 f"{what!r} was given and a TrainingStep or 'module:step' is expected; bench infer "
                 "classifies pictures with a model of the suite"
             )
+        if not isinstance(batch_sizes, (tuple, list)):
+            raise InputError(
+                f"batch_sizes={batch_sizes!r} was given and a tuple is expected, such as (1, 8)"
+            )
         step = {"model": named["model"]}
         flags = {**_create_flags(infer_command.infer, step, settings), "mode": mode}
         return InferenceResult(infer_command.time_step(named["model"], batch_sizes, flags))

@@ -150,6 +150,11 @@ def _infer_step(step: str, batch_sizes: Tuple[int, ...], flags: Dict[str, Any]) 
 
 def time_step(step: str, batch_sizes: Sequence[int], flags: Dict[str, Any]) -> StepInference:
     """Plan and run the inference of a `TrainingStep`. Raises InputError and WorkerError."""
+    whole = [type(size) is int and size > 0 for size in batch_sizes]
+    if not all(whole):
+        raise InputError(
+            f"batch_sizes={tuple(batch_sizes)} was given and whole numbers from 1 on are expected"
+        )
     from ..plan.plan import create_plan
     from ..tools.inference.step import run_step_inference
     from ..worker.environment import RuntimeResolver

@@ -39,8 +39,29 @@ def _create_frame(rows: List[Dict[str, Any]]) -> Any:
     return pandas.DataFrame(rows)
 
 
-@dataclass(frozen=True)
-class _Recorded:
+class _Result:
+    """A result that a prompt shows in one line."""
+
+    def __repr__(self) -> str:
+        first = next(iter(str(self).splitlines()), "")
+        return f"<{type(self).__name__}: {first.partition('. ')[0]}>"
+
+
+class _Documented(_Result):
+    """A result whose report is Markdown."""
+
+    def save(self, folder: Union[str, Path]) -> Path:
+        """Write the report as Markdown to a folder; its path."""
+        place = _create(folder)
+        write_atomically(place / "report.md", self._repr_markdown_())
+        return place
+
+    def _repr_markdown_(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, repr=False)
+class _Recorded(_Result):
     """A run, as its record says it."""
 
     record: RunRecord
@@ -85,7 +106,7 @@ class _Recorded:
         return f'<iframe srcdoc="{page}" style="width: 100%; height: 40em; border: 0"></iframe>'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult(_Recorded):
     """A training in one mode."""
 
@@ -102,7 +123,7 @@ class TrainResult(_Recorded):
         return format_text(build_run_report(self.summary))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult(_Recorded):
     """A run of two or more contenders.
 
@@ -139,8 +160,8 @@ class RunResult(_Recorded):
         return format_markdown(build_report(self.comparisons, self.record.document.unavailable))
 
 
-@dataclass(frozen=True)
-class CheckResult:
+@dataclass(frozen=True, repr=False)
+class CheckResult(_Documented):
     """A parity check of eager and graph mode."""
 
     document: CheckDocument
@@ -166,12 +187,6 @@ class CheckResult:
         """A pandas.DataFrame with a row for each level. Raises InputError without pandas."""
         return _create_frame([level.model_dump() for level in self.check.levels])
 
-    def save(self, folder: Union[str, Path]) -> Path:
-        """Write the report as Markdown to a folder; its path."""
-        place = _create(folder)
-        write_atomically(place / "report.md", self._repr_markdown_())
-        return place
-
     def __str__(self) -> str:
         return f"Parity: {self.parity}. {self.check.reason}."
 
@@ -179,8 +194,8 @@ class CheckResult:
         return format_markdown(report_check(self.document, judge_checks(self.document, [])))
 
 
-@dataclass(frozen=True)
-class ProfileResult:
+@dataclass(frozen=True, repr=False)
+class ProfileResult(_Documented):
     """The time of each layer, in a step or as a graph of its own."""
 
     document: ProfileDocument
@@ -206,8 +221,8 @@ class ProfileResult:
         return format_markdown(report_profile(self.document))
 
 
-@dataclass(frozen=True)
-class InferenceResult:
+@dataclass(frozen=True, repr=False)
+class InferenceResult(_Documented):
     """Latency and throughput by batch size."""
 
     document: StepInference

@@ -40,17 +40,24 @@ def explain(
 ) -> Optional[Cause]:
     """The cause of a difference, or of a mode that does not repeat itself, beginning with `first`.
 
-    None if no evidence tells it, or without a `first`. Other random draws are a cause even so: that
-    no bit differs is then luck. `pairs` are all tensors of both modes.
+    None if no evidence tells it. Other random draws and frozen values are a cause without a `first`
+    too, since the judged steps are not all. `pairs` are all tensors of both modes. Raises
+    InputError for the batches of a `TrainingStep` that depend on more than their seed.
     """
     if first is not None and first.level == levels.INITIAL_WEIGHTS:
         return None
     if first is not None and first.level == levels.BATCHES:
+        if first.kind == levels.INPUTS and not eager.changes_input:
+            raise InputError(
+                f"create_batches gives other batches for the same seed ({first.name} differs "
+                "between two runs); draw all numbers from a generator of its own, such as "
+                "numpy.random.default_rng(seed)"
+            )
         return _changed_input() if eager.changes_input else None
     if graph.random_ops:
         return explain_draws(graph.random_ops)
     if first is None:
-        return None
+        return explain_frozen(eager)
     hooked = [name for name in eager.hooked_modules if _may_cause(name, first, pairs)]
     assigned = list_assigned(pairs)
     if hooked:
@@ -108,6 +115,20 @@ def explain_draws(random_ops: Sequence[Tuple[str, str]]) -> Cause:
     )
 
 
+def describe_infinite(pairs: Sequence[Pair]) -> Optional[str]:
+    """The first step whose loss is not finite in both modes, in a sentence; None if all are."""
+    curve = (p for p in pairs if p.eager.level == levels.LOSS_CURVE)
+    first = next((p.eager.name for p in curve if not p.eager.finite and not p.graph.finite), None)
+    if first is None:
+        return None
+    return f"{tell_infinite(first.split()[-1])}, and a fault may hide behind it"
+
+
+def tell_infinite(step: Union[int, str]) -> str:
+    """From which step on losses tell nothing."""
+    return f"the loss is not finite from step {step} on"
+
+
 def explain_frozen(eager: ForwardFacts) -> Optional[Cause]:
     """The cause of a value that Python gave once, when the graph was traced."""
     if eager.host_draws:
@@ -121,8 +142,7 @@ def explain_frozen(eager: ForwardFacts) -> Optional[Cause]:
         changes = [f"{n} ({' -> '.join(v[:3])})" for n, v in eager.changed_attributes.items()]
         return Cause(
             kind="frozen at trace time",
-            sentence=f"forward changes {_list(changes)}; a graph keeps the value that it was "
-            "traced with",
+            sentence=f"forward changes {_list(changes)}, which a graph keeps as traced",
             remedy="pass the value as an input tensor, or compile a graph for each value",
         )
     return None
@@ -196,6 +216,16 @@ def check_start(pair: ContenderPair, facts: Mapping[str, Mapping[str, Any]]) -> 
             raise DepartedError(
                 f"{mode} did not repeat its losses from the checkpoint of step {step} on"
             )
+
+
+def describe_substitute(error: Optional[str]) -> str:
+    """What took the place of a float64 reference that failed, and the remedy; "" if none did."""
+    if error is None:
+        return ""
+    return (
+        f"; the float64 reference failed, so a float32 run with perturbed weights took its place: "
+        f"{error}. Remedy: give dtype=x.dtype to a constant that forward or the loss makes"
+    )
 
 
 def describe_failure(pair: ContenderPair, error: Exception) -> ModelCheck:

@@ -83,7 +83,7 @@ def note_difference(entry: Entry, note: str) -> TensorDifference:
 
 
 def _create(entry: Entry, **measures: Any) -> TensorDifference:
-    return TensorDifference(**entry.model_dump(exclude={"digest", "owner"}), **measures)
+    return TensorDifference(**entry.model_dump(exclude={"digest", "owner", "finite"}), **measures)
 
 
 def measure_difference(

@@ -14,6 +14,7 @@ from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, 
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from .causes import describe_infinite
 from .difference import describe_error, measure_difference, note_difference
 from .result import BATCHES, LEVELS, KnownHit, LevelResult, TensorDifference, Verdict
 from .tensors import (
@@ -110,10 +111,7 @@ class KnownTally:
 
 
 class Comparison:
-    """The tensors of both modes, and the verdict, which is renewed as evidence arrives.
-
-    `oneflow` is the version that both modes ran on; `known` defaults to the data file.
-    """
+    """The tensors of both modes, which ran on the version `oneflow`, and the verdict."""
 
     def __init__(
         self,
@@ -225,6 +223,8 @@ class Comparison:
             mode, entry = self._unrepeated
             place = f"{entry.name} at the level '{entry.level}' differed between two runs"
             return "inconclusive", f"{self.sides.describe(mode)} does not repeat itself: {place}"
+        if (infinite := describe_infinite(self.pairs)) is not None:
+            return "inconclusive", infinite
         if "equal within rounding" in first:
             inexact = first["equal within rounding"]
             return "equal within rounding", f"from {inexact.level} on: {inexact.reason}"

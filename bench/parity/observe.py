@@ -260,7 +260,7 @@ class Collector:
 
     def note_batch(self, name: str, inputs: Any, labels: Any) -> None:
         """A batch, in float32 as it came; a graph that holds the loader gives no inputs."""
-        word = "images" if list_tensors(labels) else "inputs"  # those of the user's own step
+        word = "images" if list_tensors(labels) else levels.INPUTS
         for kind, nest in ((word, inputs), ("labels", labels)):
             for suffix, tensor in list_tensors(nest):
                 value = np.array(tensor.numpy())

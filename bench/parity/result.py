@@ -60,6 +60,7 @@ LEVELS = (
 
 # kinds of tensors at the level of gradients beside parameters
 OUTPUT_GRADIENT = "output gradient"  # also behind the name of the output
+INPUTS = "inputs"  # a batch of the user's own `TrainingStep`, which has no labels
 REQUIRES_GRADIENT = "requires gradient"  # whether an output belongs to the backward pass
 
 SpeedVerdict = Literal["faster", "slower", "equivalent", "inconclusive"]

@@ -1,8 +1,7 @@
 """Runs a parity check: two contenders beside each other, and more runs only if they disagree.
 
-Both answer with digests alone. `Comparison.settle` asks for more runs if these differ. The side
-`eager` is the baseline, and `graph` the contender. The reference is eager mode in float64 on the
-baseline's runtime. The perturbed runs are the baseline's.
+Both answer with digests alone. `Comparison.settle` asks for more runs if these differ: the sides
+again, and eager mode in float64 and perturbed, on the runtime of the baseline, the side `eager`.
 """
 
 from __future__ import annotations
@@ -25,20 +24,11 @@ from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher, Worker
 from ..worker.process import create_launcher
 from ..worker.runtime_profile import find_oneflow
-from .causes import (
-    RANDOM,
-    ForwardFacts,
-    check_start,
-    conclude_seeded,
-    describe_cause,
-    describe_failure,
-    explain,
-    name_gradient_layer,
-)
+from . import causes
 from .judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from .locate import Isolation, locate_difference
 from .result import CheckDocument, ModelCheck, SideFacts, save_check
-from .tensors import ContenderPair, Entry, LayerRequest, SideRequest, Wanted
+from .tensors import SUBSTITUTE_SEED, ContenderPair, Entry, LayerRequest, SideRequest, Wanted
 
 FEWEST_STEPS = 2  # a second update is to be seen
 # a check times nothing, so runs may go side by side: both modes, and then more if they are small
@@ -49,7 +39,6 @@ VALUES_FOLDER, ISOLATED = "values", "isolated-layer"  # in the run's folder, whi
 
 Observe = Callable[[str, int, int], None]  # message, done, to do
 CheckModel = Callable[[Plan, Path, float, Observe], ModelCheck]  # folder of the model, timeout in s
-
 _VERSIONS = ("oneflow", "numpy", "python")
 _TURNS = ("eval_forward", "first_step", "train", "resume", "validate")  # after the start
 
@@ -83,7 +72,7 @@ def check_model(
 def check_pair(
     pair: ContenderPair, folder: Path, timeout_s: float, observe: Observe, launch: Launcher
 ) -> ModelCheck:
-    """As `check_model`, of any two contenders. Raises DepartedError as `check_start`."""
+    """As `check_model`, of any two contenders. Raises DepartedError as `causes.check_start`."""
     start = time.monotonic()
     with _Checker(pair, folder, timeout_s, observe, launch) as run:
         check = run.check()
@@ -102,6 +91,7 @@ class _Checker:
     turns_done: int = 0
     turns_planned: int = 0
     seeded_draws: bool = False
+    no_reference: Optional[str] = None  # why float64 failed
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)  # by run, apart from tensors
 
     def __enter__(self) -> _Checker:
@@ -117,18 +107,18 @@ class _Checker:
 
     def check(self) -> ModelCheck:
         check = self.compare()
-        if check.cause is None or check.cause.kind != RANDOM:
+        if check.cause is None or check.cause.kind != causes.RANDOM:
             return check
         self.seeded_draws = True  # a fault may hide behind the noise
         seeded, left = self.compare(), self.forward(GRAPH)
-        verdict, reason = conclude_seeded(check.cause, seeded.verdict, seeded.reason, left)
+        verdict, reason = causes.conclude_seeded(check.cause, seeded.verdict, seeded.reason, left)
         found = check if left.random_ops else seeded
         cause = seeded.cause if verdict == "different" else check.cause
         return found.model_copy(update={"verdict": verdict, "reason": reason, "cause": cause})
 
     def compare(self) -> ModelCheck:
         eager, graph = self.run_sides([EAGER, GRAPH], {})
-        check_start(self.pair, self.facts)
+        causes.check_start(self.pair, self.facts)
         environment = self.facts[GRAPH]["environment"]
         comparison = Comparison(eager, graph, environment.get("oneflow"), sides=self.pair.sides)
         pairs, evidence, origin = comparison.pairs, None, None
@@ -145,16 +135,17 @@ class _Checker:
                 versions={name: environment[name] for name in _VERSIONS if name in environment},
                 op_names=self.facts[GRAPH]["op_names"],
                 find_known_reason=comparison.find_known_reason,
-                name_layer=partial(name_gradient_layer, eager=self.forward(EAGER)),
+                name_layer=partial(causes.name_gradient_layer, eager=self.forward(EAGER)),
                 sides=self.pair.sides,
             )
             origin = locate_difference(comparison, evidence, isolation)
         verdict, reason = comparison.conclude()
+        reason += causes.describe_substitute(self.no_reference)
         idle = [option for s in (EAGER, GRAPH) for option in self.facts[s]["idle_options"]]
         for option in dict.fromkeys(idle):
             reason += f"; no effect: the operators compile to the same without {option}"
         first = comparison.first_different or comparison.unrepeated
-        cause = explain(pairs, first, self.forward(EAGER), self.forward(GRAPH))
+        cause = causes.explain(pairs, first, self.forward(EAGER), self.forward(GRAPH))
         return ModelCheck(
             model=self.pair.workload.model,
             baseline=self.pair.baseline.name,
@@ -163,7 +154,7 @@ class _Checker:
             steps=self.pair.steps,
             start_step=self.pair.start.step if self.pair.start else 0,
             verdict=verdict,
-            reason=reason if cause is None else f"{reason}; {describe_cause(cause)}",
+            reason=reason if cause is None else f"{reason}; {causes.describe_cause(cause)}",
             cause=cause,
             reproducible=comparison.reproducible,
             levels=comparison.levels,
@@ -173,8 +164,8 @@ class _Checker:
             graph=self.side_facts(GRAPH),
         )
 
-    def forward(self, name: str) -> ForwardFacts:
-        return ForwardFacts.model_validate(self.facts[name].get("forward", {}))
+    def forward(self, name: str) -> causes.ForwardFacts:
+        return causes.ForwardFacts.model_validate(self.facts[name].get("forward", {}))
 
     def side_facts(self, name: str) -> SideFacts:
         return SideFacts.model_validate({f: self.facts[name][f] for f in SideFacts.model_fields})
@@ -189,6 +180,7 @@ class _Checker:
                 pending = [pool.submit(self.run_side, name, wanted) for name in names]
                 return [future.result() for future in pending]
             except BaseException:
+                self.no_reference = "ended"  # with nothing in its place
                 for future in pending:
                     future.cancel()
                 for worker in self.workers:
@@ -198,9 +190,15 @@ class _Checker:
     def run_side(self, name: str, wanted: Wanted) -> List[Entry]:
         entries: List[Entry] = []
         facts = self.facts[name] = {}
-        for answer in self.ask_worker(name, name, wanted, dict.fromkeys(_TURNS, {})):
-            entries += [Entry.model_validate(entry) for entry in answer.pop("entries")]
-            facts.update(answer)
+        try:
+            for answer in self.ask_worker(name, name, wanted, dict.fromkeys(_TURNS, {})):
+                entries += [Entry.model_validate(entry) for entry in answer.pop("entries")]
+                facts.update(answer)
+        except (InputError, WorkerError) as error:
+            if name != REFERENCE or self.no_reference:
+                raise
+            self.no_reference = str(error)
+            return self.run_side(name, wanted)  # a perturbed run takes its place
         return entries
 
     def ask_isolated(self, name: str, layer: LayerRequest) -> Dict[str, Any]:
@@ -214,6 +212,7 @@ class _Checker:
     ) -> Iterator[Dict[str, Any]]:
         """Answers of a fresh worker of the run `name`: to `start`, then to the calls."""
         pair, contender = self.pair, self.create_contender(name)
+        substitute = SUBSTITUTE_SEED if self.no_reference else None
         request = SideRequest(
             workload=pair.create_workload(contender),
             contender=contender,
@@ -223,7 +222,7 @@ class _Checker:
             steps=pair.steps,
             checkpoint_step=max(1, pair.steps // 2),
             wanted=wanted,
-            perturbation_seed=PERTURBED_SEEDS.get(name),
+            perturbation_seed={**PERTURBED_SEEDS, REFERENCE: substitute}.get(name),
             perturbation_ulps=pair.sides.ulps,
             seeded_draws=self.seeded_draws,
         )
@@ -240,7 +239,8 @@ class _Checker:
         name = run[: -len(AGAIN)] if run.endswith(AGAIN) else run  # of the same name and log
         if name in (EAGER, GRAPH):
             return self.pair.baseline if name == EAGER else self.pair.contender
-        wide = {"mode": EAGER, "dtype": "float64", "graph_options": {}} if name == REFERENCE else {}
+        dtype = "float32" if self.no_reference else "float64"
+        wide = {"mode": EAGER, "dtype": dtype, "graph_options": {}} if name == REFERENCE else {}
         return self.pair.baseline.model_copy(update={"name": name, **wide})
 
 
@@ -291,7 +291,7 @@ def run_checks(
             if isinstance(error, InputError):
                 refused.append(error)
             steps = plan.steps_per_epoch * plan.workload.epochs
-            check = describe_failure(ContenderPair(plan.workload, 0, steps, None), error)
+            check = causes.describe_failure(ContenderPair(plan.workload, 0, steps, None), error)
         if check.origin is not None and check.origin.script is not None:
             check.origin.script = f"{name}/{check.origin.script}"
         document.checks.append(check)

@@ -27,6 +27,7 @@ EAGER, GRAPH = "eager", "graph"  # names of the two sides
 OUTPUT = "output"  # the name of the model's own output among its modules'
 STEPS = "train-steps"  # in the place of a module's name: the model with its loss and optimizer
 Wanted = Mapping[str, Sequence[str]]  # level -> names of tensors
+SUBSTITUTE_SEED = 3  # of the perturbed run that takes the place of a reference that fails
 KERNEL_ULPS = 16  # a float32 kernel of another runtime may lose 4 of 24 bits
 
 
@@ -189,10 +190,7 @@ def list_backward(outputs: Sequence[Tuple[str, str, Any]], gradients: Sequence[s
 
 
 class Entry(BaseModel):
-    """One observed tensor. `kind` is a module's class, or parameter, buffer, loss and the like.
-
-    `owner` is, for a buffer, the OneFlow class of the module that holds it.
-    """
+    """One observed tensor. `kind` is a module's class, or parameter, buffer, loss and the like."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -201,7 +199,8 @@ class Entry(BaseModel):
     kind: str
     shape: List[int]
     digest: str  # sha256 over type, shape and values; "" if there is no such tensor
-    owner: str = ""
+    owner: str = ""  # for a buffer, the OneFlow class of the module that holds it
+    finite: bool = True  # of losses; others are not examined
 
     @property
     def key(self) -> Tuple[str, str]:
@@ -260,9 +259,9 @@ class Observer:
         """Note a tensor; None if this side has none of that name (a missing gradient)."""
         shape = [] if value is None else list(value.shape)
         digest = MISSING_DIGEST if value is None else digest_array(value)
-        self._entries.append(
-            Entry(level=level, name=name, kind=kind, shape=shape, digest=digest, owner=owner)
-        )
+        finite = kind != "loss" or value is None or bool(np.isfinite(value).all())
+        facts = {"shape": shape, "digest": digest, "owner": owner, "finite": finite}
+        self._entries.append(Entry(level=level, name=name, kind=kind, **facts))
         # batches are judged by their digests, and arrive in several turns
         if value is not None and level != BATCHES and name in self._wanted.get(level, ()):
             self._values.setdefault(level, {})[name] = np.array(value)

@@ -105,7 +105,8 @@ class ParitySession:
         return self._answer()
 
     def _explain_refusal(self) -> ContextManager[None]:
-        model, mode = self._side.workload.model, self._side.contender.mode
+        model, contender = self._side.workload.model, self._side.contender
+        mode = contender.dtype if contender.dtype == "float64" else contender.mode
         return explained_refusal(model, mode, self._job.describe_batch)
 
     def train(self, request: Answer) -> Answer:

@@ -62,6 +62,10 @@ def conclude(judged: Sequence[Judged]) -> List[str]:
     lines = [f"Exit status {status}: {_MEANING[status]} ({len(names)} of {_count(len(judged))})."]
     if status:
         lines.append(f"Models with this status: {', '.join(names)}.")
+    steps = sorted({one.check.steps for one in judged if one.check.error is None})
+    if steps:
+        told = " to ".join(map(str, dict.fromkeys((steps[0], steps[-1]))))
+        lines.append(f"Judged: {told} train steps; --epochs and --steps-per-epoch set them.")
     better = [one.check.model for one in judged if one.of_kind("improvement")]
     if better:
         lines.append(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Iterable, List, Mapping, Optional, Sequence
 
+from ..parity.causes import tell_infinite
 from ..verdict.estimate import MEDIAN, QUICKEST_QUARTER
 from ..verdict.judge import INCONCLUSIVE
 from ..verdict.summary import SpeedSummary
@@ -81,7 +82,14 @@ def build_report(
 def build_run_report(summary: ContenderSummary, pictures: Sequence[Path] = ()) -> List[Block]:
     """A run of one mode, with `pictures` as in `build_report`."""
     table = build_table([summary.name], [list_measurements(summary)])
-    return [Heading(f"{summary.model}: {summary.name}"), table, *_show(pictures)]
+    title = Heading(f"{summary.model}: {summary.name}")
+    return [title, *describe_losses(summary), table, *_show(pictures)]
+
+
+def describe_losses(summary: ContenderSummary) -> List[Block]:
+    """A warning where a loss is not finite."""
+    step = summary.first_infinite_step
+    return [] if step is None else [Text([format_sentence(f"Warning: {tell_infinite(step)}")])]
 
 
 def _show(pictures: Sequence[Path]) -> List[Block]:

@@ -46,6 +46,7 @@ class ContenderSummary(BaseModel):
     steps: int
     first_loss: Optional[float]
     last_loss: Optional[float]
+    first_infinite_step: Optional[int] = None  # whose loss is not finite; from 1
     accuracy: List[float]  # per epoch
     metrics: Dict[str, Optional[float]] = {}  # others of a TrainingStep, after the last epoch
     best_epoch: Optional[int]  # of the best accuracy, from 1
@@ -156,6 +157,7 @@ def _summarize(side: _Side) -> ContenderSummary:
         steps=sum(block.steps for block in blocks),
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
+        first_infinite_step=losses.index(None) + 1 if None in losses else None,
         accuracy=[e.accuracy for e in evals if e.accuracy is not None],
         metrics={k: v for e in evals[-1:] for k, v in (e.metrics or {}).items() if k != "accuracy"},
         best_epoch=max(evals, key=lambda e: e.quality).epoch + 1 if evals else None,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
+from ..parity.causes import tell_infinite
 from ..parity.result import CHECK_NAME, ModelCheck, load_check
 from ..record.events import ParametersEvent
 from ..record.run import RunRecord
 
 NOT_JUDGED = "not judged"
+AGREED = ("identical", "equal within rounding")
 REMEDY = "`bench check` with the same flags judges them"
 
 Losses = Sequence[Optional[float]]  # of each step; None is not finite
@@ -43,9 +45,13 @@ class RecordedTraining:
             return "the contenders have no blocks of the same steps"
         if not self.same_batches:
             return "the contenders did not see the same batches"
-        if any(a is None and b is None for a, b in zip(*self.losses)):
-            return "the losses of both contenders became infinite or not a number"
         return None
+
+    def describe_infinite(self) -> Optional[str]:
+        """The first step whose loss is not finite in both, as a sentence part; None if all are."""
+        steps = enumerate(zip(*self.losses), start=1)
+        first = next((step for step, (a, b) in steps if a is None and b is None), None)
+        return None if first is None else f"{tell_infinite(first)}, and a fault may hide behind it"
 
     def describe_difference(self) -> Optional[str]:
         """The first difference, as a sentence part; None if all bits are equal."""
@@ -77,12 +83,16 @@ def judge_parity(
 ) -> Tuple[str, str]:
     """The verdict and its reason. `obstacle` says why the judge cannot run the two contenders.
 
-    Without a `check`, equal bits are identical. Other bits are not judged, and are inconclusive if
-    the losses of one training alone are finite. A training that parts
-    after steps that the judge found equal within rounding stays so, because training amplifies
-    rounding. One that parts although the judged steps are identical is inconclusive.
+    Losses that are not finite in both trainings are inconclusive, whatever else agrees. Without a
+    `check`, equal bits are identical. Other bits are not judged, and are inconclusive if the losses
+    of one training alone are finite. A training that parts after steps that the judge found equal
+    within rounding stays so, because training amplifies rounding. One that parts although the
+    judged steps are identical is inconclusive.
     """
-    difference = training.describe_difference()
+    difference, infinite = training.describe_difference(), training.describe_infinite()
+    agreed = check is None or (check.error is None and check.verdict in AGREED)
+    if agreed and infinite is not None:
+        return "inconclusive", infinite
     if check is None:
         difference = training.describe_obstacle() or difference
         if difference is not None:

@@ -15,7 +15,7 @@ from oneflow.nn import functional
 from ...models.registry import OwnCodeError, import_attribute
 from ..config import LOSS_ARGUMENTS, TEACHER_LOSSES, Workload
 from ..errors import InputError, raise_as_input
-from .nest import flatten
+from .nest import describe_leaf, list_leaves
 
 VIRTUAL_TEACHER_CORRECT = 0.99  # probability that the virtual teacher gives to the right class
 
@@ -129,15 +129,16 @@ class TrainingLoss(nn.Module):
 def add_losses(found: Any, trains: bool = True) -> flow.Tensor:
     """The sum of a nest of losses, each one number as a tensor.
 
-    Raises InputError for another nest, and if it `trains` for a loss without a gradient.
+    Raises InputError for another part, by its place in the nest, and if it `trains` for a loss
+    without a gradient.
     """
-    losses, _ = flatten(found)
-    if not losses or any(loss.numel() != 1 for loss in losses):
-        shapes = [tuple(loss.shape) for loss in losses]
-        raise InputError(
-            f"the loss gave a {type(found).__name__} with tensors of shapes {shapes}; give one "
-            "number as a tensor, such as a mean, or a nest of such"
-        )
+    parts = list_leaves(found, "loss")
+    if not parts:
+        kind = type(found).__name__
+        raise InputError(f"the loss is an empty {kind}; give one number as a tensor")
+    for place, part in parts:
+        refuse_other_than_number(place, part)
+    losses = [part for _, part in parts]
     total = sum(losses[1:], losses[0])
     if trains and not total.is_lazy and not total.requires_grad:
         raise InputError(
@@ -145,6 +146,20 @@ def add_losses(found: Any, trains: bool = True) -> flow.Tensor:
             "trainable parameter, and is not detached or an integer"
         )
     return total
+
+
+def refuse_other_than_number(place: str, value: Any) -> None:
+    """Raise InputError for a value that is not one number as a tensor."""
+    if not isinstance(value, flow.Tensor):
+        raise InputError(
+            f"{place} is {describe_leaf(value)} and one number as a tensor is expected; leave out "
+            "float(), .item() and .numpy(), and write a constant as flow.tensor(...)"
+        )
+    if value.numel() != 1:
+        raise InputError(
+            f"{place} is {describe_leaf(value)} and one number as a tensor is expected; take "
+            "its mean or sum"
+        )
 
 
 class Objective(nn.Module):

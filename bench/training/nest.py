@@ -39,6 +39,26 @@ def flatten(nest: Any) -> Tuple[List[flow.Tensor], Rebuild]:
     return tensors, rebuild
 
 
+def list_leaves(nest: Any, place: str) -> List[Tuple[str, Any]]:
+    """Each leaf of a nest that is called `place`, by its place as Python writes it."""
+    if isinstance(nest, dict):
+        parts = list(nest.items())
+    elif isinstance(nest, (tuple, list)):
+        parts = list(enumerate(nest))
+    else:
+        return [(place, nest)]
+    return [leaf for key, part in parts for leaf in list_leaves(part, f"{place}[{key!r}]")]
+
+
+def describe_leaf(value: Any) -> str:
+    """Such as `a float (0.5)` and `a Tensor of shape (3,)`."""
+    shape = getattr(value, "shape", None)
+    shown = repr(value)
+    told = f" of shape {tuple(shape)}" if shape is not None else f" ({shown})" * (len(shown) < 40)
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}{told}"
+
+
 def apply(function: Callable[..., Any], inputs: Any) -> Any:
     """`function(*inputs)` for a tuple, `function(**inputs)` for a dict, else `function(inputs)`.
 

@@ -235,7 +235,8 @@ def explain_refusal(error: BaseException, mode: str) -> Optional[str]:
     known = [v for key, v in _REFUSALS.items() if any(key in part for part in seen)]
     said = f"{at.filename}:{at.lineno}" + f": `{at.line}`" * bool(at.line)  # a notebook has no file
     if mode != "graph":
-        return f"forward fails in eager mode at {said} ({type(error).__name__}: {text})"
+        told = f"{mode} mode" if mode == "eager" else mode
+        return f"forward fails in {told} at {said} ({type(error).__name__}: {text})"
     if known:
         reason, remedy = known[0]
         return f"forward cannot be compiled at {said}: {reason}; write {remedy}"

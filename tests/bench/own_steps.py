@@ -75,6 +75,21 @@ full = replace(
 )
 
 
+class Square(nn.Module):
+    """Takes rows and a table of as many lines, which has no rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(ROWS, ROWS)
+
+    def forward(self, rows: flow.Tensor, table: flow.Tensor) -> flow.Tensor:
+        return flow.matmul(self.mix(rows), table)
+
+
+square = TrainingStep(
+    create_module=Square,
+    create_batches=lambda seed: [(np.ones((ROWS, ROWS), np.float32),) * 2],
+)
 unlearned = TrainingStep(
     create_module=Tagger,
     create_batches=create_batches,
@@ -140,9 +155,20 @@ no_module = replace(tagger, create_module=fail)
 wrong_module = replace(tagger, create_module=dict)
 words = replace(tagger, create_batches=lambda seed: [(np.ones(2), np.array(["a", "b"]))])
 no_batch = replace(tagger, create_batches=lambda seed: [])
+no_row = replace(tagger, create_batches=lambda seed: [np.ones((0, 3), np.float32)])
 no_tensor = replace(tagger, create_batches=lambda seed: ["text"])
 no_number = replace(tagger, loss=lambda model, batch: model(*batch["inputs"])["logits"])
 no_metric = replace(tagger, evaluate=lambda model, batch: model(*batch["inputs"])["logits"])
+no_metric_number = replace(tagger, evaluate=lambda model, batch: {"mse": 0.5})
+mixed = replace(tagger, loss=lambda model, batch: {**compute_loss(model, batch), "n": 16})
+array = replace(tagger, loss=lambda model, batch: [compute_loss(model, batch), np.ones(1)])
+bare = replace(tagger, loss=lambda model, batch: 3.0)
+counted = replace(
+    tagger,
+    create_batches=lambda seed: [
+        {**batch, "weights": [k]} for k, batch in zip((3, np.int64(3), 1), create_batches(seed))
+    ],
+)
 endless = replace(tagger, create_evaluation_batches=lambda: iter(int, 1))
 not_a_step = Tagger
 number = 3

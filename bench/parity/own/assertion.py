@@ -32,13 +32,12 @@ from ..causes import (
 )
 from ..judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from ..result import Cause, LevelResult
-from ..tensors import Entry, Pair, Wanted
+from ..tensors import SUBSTITUTE_SEED, Entry, Pair, Wanted
 from .assertion_worker import FAILED, FIRST_STAGE, STAGE, AssertionSession, RunRequest
 from .snapshot import Snapshot, keep_generators, take_snapshot
 from .step import CreateOptimizer, take_step
 
 WORKER_MODULE = "oneflow_bench.bench.parity.own.assertion_worker"
-SUBSTITUTE_SEED = 3  # of the perturbed run that takes the place of a reference that fails
 
 
 class ParityError(AssertionError):

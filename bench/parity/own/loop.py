@@ -24,8 +24,8 @@ from ..isolated_layer import list_tensors
 from ..judge import AGAIN, EAGER, GRAPH, PERTURBED_SEEDS, REFERENCE, Comparison
 from ..observe import Collector
 from ..result import LevelResult
-from ..tensors import Entry, Observer, Wanted
-from .assertion import SUBSTITUTE_SEED, conclude, find_draws
+from ..tensors import SUBSTITUTE_SEED, Entry, Observer, Wanted
+from .assertion import conclude, find_draws
 
 
 @dataclass

@@ -39,8 +39,10 @@ def _describe_worst(judged: Sequence[Judged]) -> List[Block]:
         more = str(failed[0].error).splitlines()[1:MOST_ROWS] if len(failed) == 1 else []
         return [Text([*errors, *more])]
     check = judged[0].check
-    if check.verdict == "identical":
-        return []
+    if check.verdict == "identical":  # with a value that a later step may need, in spite of that
+        noted = [one.check for one in judged if one.check.cause is not None][:MOST_ROWS]
+        lines = [f"{one.title}: {format_sentence(one.reason)}" for one in noted]
+        return [Text(lines)] if lines else []
     reason = Text([f"{check.title}: {format_sentence(check.reason)}"])
     origin = describe_origin(check)[:MOST_ROWS]
     return [reason, Table(["property", "value"], origin)] if origin else [reason]

@@ -7,10 +7,11 @@ from typing import List, Mapping, Optional, Sequence
 from ...verdict.judge import INCONCLUSIVE
 from ..before_after import BeforeAfter, build_runs_report
 from ..blocks import Block, Heading, Table, Text
-from ..compare import build_overview, build_table, conclude, list_notes
+from ..compare import build_overview, build_table, conclude, describe_losses, list_notes
 from ..comparison import Comparison, ContenderSummary
 from ..extension import EXTENSIONS
 from ..format import MISSING, format_break_even, format_median_ms, format_mib, format_number
+from ..parity import AGREED
 from ..rows import Rows, list_measurements
 from . import MOST_ROWS, cut_table
 
@@ -24,7 +25,6 @@ OTHER_ROWS = (
     "first step, ms",
 )
 BREAK_EVEN = "compilation pays for itself"
-AGREED = ("identical", "equal within rounding")
 
 
 def summarize_comparisons(
@@ -51,7 +51,8 @@ def summarize_comparisons(
 
 def summarize_run(summary: ContenderSummary) -> List[Block]:
     """The summary of a run of one mode."""
-    return [Heading(f"{summary.model}: {summary.name}"), *_list_rows([summary])]
+    title = Heading(f"{summary.model}: {summary.name}")
+    return [title, *describe_losses(summary), *_list_rows([summary])]
 
 
 def summarize_runs(found: BeforeAfter) -> List[Block]:

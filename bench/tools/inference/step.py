@@ -49,6 +49,7 @@ class BatchInference(BaseModel):
 
     batch_size: int
     inputs: str
+    resized: List[str] = []  # places of the tensors whose rows were repeated or cut
     modes: List[ModeLatency]
     speedup: Optional[Ratio] = None
     difference: Optional[OutputDifference] = None
@@ -97,6 +98,7 @@ def run_step_inference(
                 BatchInference(
                     batch_size=ready.batch_size,
                     inputs=ready.inputs,
+                    resized=ready.resized,
                     modes=[
                         _summarize(name, prepared[name], number, times)
                         for name, times in durations.items()
@@ -181,6 +183,12 @@ def report_step_inference(result: StepInference) -> List[Block]:
             ])  # fmt: skip
         if one.difference is not None:
             lines.append(f"Batch {one.batch_size}: {describe_difference(one.difference)}")
+    resized = dict.fromkeys(place for one in result.batches for place in one.resized)
+    if resized:
+        lines.append(
+            f"Rows were repeated or cut in the first dimension of {', '.join(resized)}. Other "
+            "tensors are as the step gives them."
+        )
     numbers = ["compile", "first pass", "latency", "samples a second", "speedup (95 %)"]
     return [
         Heading(f"{result.model}: times of a forward pass in ms"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from pydantic import BaseModel
 
 from ...config import Contender, Workload
+from ...errors import InputError
 from ...worker.messages import Request
 from ...worker.protocol import explained_refusal, main, schedule_as_batch
 from ...worker.session import check_device
@@ -28,6 +30,7 @@ class PreparedBatch(BaseModel):
 
     batch_size: int
     inputs: str
+    resized: List[str] = []  # places of the tensors whose rows were repeated or cut
     compile_s: float
 
 
@@ -54,6 +57,8 @@ class OutputsRequest(Request):
 class StepInferenceSession:
     """Each batch size has its own forward: a graph takes no other."""
 
+    _run_unresized: Callable[[], None]
+
     def setup(self, request: StepSetup) -> PreparedBatches:
         import oneflow as flow
 
@@ -74,31 +79,59 @@ class StepInferenceSession:
             )
         model = model.to(contender.device)
         self._name, self._mode = work.model, contender.mode
+        self._resized: List[List[str]] = []
         self._forwards: List[Forward] = []
         self._inputs: List[Any] = []
         self._layouts: List[str] = []
         found: List[PreparedBatch] = []
         sizes: List[Optional[int]] = [*request.batch_sizes] or [None]
-        for size in sizes:
-            batch, rows = step.create_batch(contender.device, size)
-            step.check_call(model, batch)
+
+        def prepare(batch: Any) -> Tuple[Forward, float, List[Any]]:
             tensors, rebuild = flatten(batch)
-            self._layouts.append(describe_layout(read_layout(batch)))
             # a bound method would be bound to the graph's stand-in for the module
             predictor = Predictor(model, lambda *given: step.predict(*given), rebuild)
+            mode, options = contender.mode, contender.graph_options
+            return (*create_forward(mode, predictor, tuple(tensors), options), tensors)
+
+        def run_unresized() -> None:
+            forward, _, tensors = prepare(step.create_batch(contender.device, None)[0])
+            forward(*tensors)
+
+        self._run_unresized = run_unresized
+        for size in sizes:
+            batch, rows, resized = step.create_batch(contender.device, size)
+            step.check_call(model, batch)
+            self._resized.append(resized)
+            self._layouts.append(describe_layout(read_layout(batch)))
             with self._explain(len(found)):
-                forward, compile_s = create_forward(
-                    contender.mode, predictor, tuple(tensors), contender.graph_options
-                )
+                forward, compile_s, tensors = prepare(batch)
             self._forwards.append(forward)
             self._inputs.append(tensors)
             found.append(
-                PreparedBatch(batch_size=rows, inputs=self._layouts[-1], compile_s=compile_s)
+                PreparedBatch(
+                    batch_size=rows, inputs=self._layouts[-1], resized=resized, compile_s=compile_s
+                )
             )
         return PreparedBatches(batches=found)
 
-    def _explain(self, number: int) -> Any:
-        return explained_refusal(self._name, self._mode, lambda: self._layouts[number])
+    @contextmanager
+    def _explain(self, number: int) -> Iterator[None]:
+        """Raise InputError for an error of the model's, with the resize where that is its cause."""
+        try:
+            with explained_refusal(self._name, self._mode, lambda: self._layouts[number]):
+                yield
+        except InputError as error:
+            if not self._resized[number]:
+                raise
+            try:
+                self._run_unresized()
+            except Exception:  # so the resize is not the cause
+                raise error from None
+            raise InputError(
+                f"{error}. The batch as it is runs, so the cause is --batch-size, which resized "
+                f"{', '.join(self._resized[number])}; make a tensor without rows a buffer of the "
+                "module, or leave --batch-size out"
+            ) from None
 
     def time(self, request: PassesRequest) -> Dict[str, Any]:
         """Seconds of each pass."""

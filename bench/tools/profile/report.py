@@ -51,12 +51,26 @@ def report_profile(
     blocks: List[Block] = [
         Heading(f"{document.model}, {document.mode}{alone}; {document.describe_batch()}"),
         _layer_table(rows, top, _list_columns(width, limits is not None)),
+        *_explain_untimed(rows),
         Heading("The whole step"),
         _table(["", "ms"], _step_rows(document)),
     ]
     if document.graph is not None:
         blocks += [Heading("Its graph"), Text(_graph_lines(document.graph))]
     return blocks + ([] if document.limits is None else report_limits(document.limits))
+
+
+def _explain_untimed(rows: Sequence[LayerRow]) -> List[Block]:
+    """The trained layers whose backward has no time, and the reason."""
+    names = [row.layer.name for row in rows if row.backward is None and row.layer.param_sizes]
+    if not names:
+        return []
+    return [
+        Text([
+            f"Share of the forward alone: {', '.join(names)}. A backward is timed where a layer "
+            "takes and gives one tensor. Others, such as a GRU, count as outside the layers."
+        ])
+    ]  # fmt: skip
 
 
 def save_report(blocks: Sequence[Block], path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator, List, Tuple
+import numbers
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -11,7 +12,7 @@ from ....models.registry import find_own_line
 from ...errors import InputError
 from ..feeds import Batch, Feed
 from ..hooks import list_tensors
-from ..nest import map_tensors
+from ..nest import list_leaves, map_tensors
 from ..oneflow_compat import seed_loaders
 
 _END = object()
@@ -44,12 +45,17 @@ class Batches:
         self._iterator, self._taken = self._begin_pass(), 0
         self.first = self._take()
         self.layout: Layout = read_layout(self.first)
-        self._values = read_values(self.first)
         if not self.layout:
             raise InputError(
                 f"{title}: a batch is a {type(self.first).__name__} without a tensor; give "
                 "tensors or NumPy arrays, alone or in tuples, lists and dicts"
             )
+        if 0 in self.layout[0][2]:
+            raise InputError(
+                f"{title}: {describe_layout(self.layout[:1])} has no element; give batches with at "
+                "least one row"
+            )
+        self._numbers = read_numbers(self.first)
         self._waiting = [self.first]  # not given yet
 
     def as_feed(self, steps_per_pass: int) -> Feed:
@@ -68,11 +74,15 @@ class Batches:
                 f"{self._title}: {explain_layout(layout, self.layout)} in batch {self._taken}; "
                 "give all batches the shapes and types of the first, and drop a last partial one"
             )
-        if read_values(batch) != self._values:
-            raise InputError(
-                f"{self._title}: {explain_values(read_values(batch), self._values)} in batch "
-                f"{self._taken}, and a graph keeps the first value; make it a tensor"
-            )
+        found = read_numbers(batch)
+        for place in {**self._numbers, **found}:
+            was, given = (of.get(place, "nothing") for of in (self._numbers, found))
+            if was != given:
+                raise InputError(
+                    f"{self._title}: {place} was {was} in the first batch and is {given} in batch "
+                    f"{self._taken}; a graph keeps the first value, so give it as a tensor or a "
+                    "NumPy array"
+                )
         return batch, ()
 
     def _take(self) -> Any:
@@ -114,22 +124,10 @@ def read_layout(batch: Any) -> Layout:
     ]
 
 
-def read_values(batch: Any) -> List[Tuple[str, Any]]:
-    """The place and value of each number of a batch, which a graph keeps."""
-    if isinstance(batch, (bool, int, float)):
-        return [("", batch)]
-    if not isinstance(batch, (dict, list, tuple)):
-        return []
-    parts = batch.items() if isinstance(batch, dict) else enumerate(batch)
-    return [(f"[{key!r}]{rest}", one) for key, part in parts for rest, one in read_values(part)]
-
-
-def explain_values(found: List[Tuple[str, Any]], first: List[Tuple[str, Any]]) -> str:
-    """The first value of a batch that is another, and what it was in the first batch."""
-    for (place, value), (_, before) in zip(found, first):
-        if value != before:
-            return f"batch{place} {value!r} was given and was {before!r}"
-    return f"{len(found)} numbers were given and the first batch had {len(first)}"
+def read_numbers(batch: Any) -> Dict[str, str]:
+    """The text of each number of Python or NumPy in a batch, by its place."""
+    kinds = (numbers.Number, np.generic)
+    return {place: str(v) for place, v in list_leaves(batch, "batch") if isinstance(v, kinds)}
 
 
 def describe_layout(layout: Layout) -> str:

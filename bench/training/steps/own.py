@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from itertools import islice
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -16,7 +16,7 @@ from ...errors import InputError, raise_as_input
 from ...training_step import TrainingStep
 from ..feeds import Feed
 from ..hooks import list_tensors
-from ..losses import Objective, add_losses
+from ..losses import Objective, add_losses, refuse_other_than_number
 from ..nest import Rebuild, apply, map_tensors
 from ..optimizers import create_optimizer, create_scheduler, split_optimizer
 from . import Score
@@ -108,24 +108,24 @@ class OwnStep:
             assert self._step.loss is not None  # refused with the objective
             return {"loss": add_losses(self._step.loss(model, inputs), trains=False)}
         found = self._step.evaluate(model, inputs)
-        numbers = isinstance(found, dict) and [
-            isinstance(value, flow.Tensor) and value.numel() == 1 for value in found.values()
-        ]
-        if not numbers or not all(numbers):
+        if not isinstance(found, dict) or not found:
             raise self._refuse("evaluate", found, "a dict of metrics, each one number as a tensor,")
+        for name, value in found.items():
+            refuse_other_than_number(f"{self._name}: the metric {name!r} of evaluate", value)
         return found
 
-    def create_batch(self, device: str, rows: Optional[int]) -> Tuple[Any, int]:
-        """The first batch for an inference, and its rows; with `rows` its own, repeated or cut.
+    def create_batch(self, device: str, rows: Optional[int]) -> Tuple[Any, int, List[str]]:
+        """The first batch for an inference, its rows, and the places of the resized tensors.
 
-        The rows of a batch are the first dimension of its first tensor, and of all that have as
-        many. Raises InputError for a first tensor without a dimension.
+        With `rows` its own are repeated or cut. They are the first dimension of its first tensor,
+        and of all that have as many. Raises InputError for a first tensor without a dimension.
         """
         title = f"{self._name} ({self._step.place})"
         batch = Batches(title, self._create_batches, self._workload.seed, device).first
-        ((place, dtype, shape), *_) = read_layout(batch)
+        layout = read_layout(batch)
+        place, dtype, shape = layout[0]
         if rows is None:
-            return batch, shape[0] if shape else 1
+            return batch, shape[0] if shape else 1, []
         if not shape:
             raise InputError(
                 f"{title}: --batch-size {rows} was given and {place} is {dtype} {shape}, without "
@@ -138,7 +138,8 @@ class OwnStep:
             sizes: Tuple[Any, ...] = (rows, *tensor.shape[1:])
             return flow.tensor(np.resize(tensor.numpy(), sizes)).to(device)
 
-        return map_tensors(take, batch), rows
+        resized = [at for at, _, other in layout if rows != shape[0] and other[:1] == shape[:1]]
+        return map_tensors(take, batch), rows, resized
 
     def check_call(self, model: nn.Module, batch: Any) -> None:
         """Raise InputError for a batch that the module's forward does not take as it is."""

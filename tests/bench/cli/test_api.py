@@ -9,9 +9,11 @@ import types
 from pathlib import Path
 
 import pytest
+from made_checks import create_check, create_check_document
 
 import oneflow_bench as ob
 from oneflow_bench.bench.cli.api import _name_step
+from oneflow_bench.bench.cli.results import CheckResult
 from oneflow_bench.bench.errors import InputError, RecordError
 
 ROOT = Path(__file__).parents[3]
@@ -75,6 +77,13 @@ def test_a_stored_run_has_typed_attributes():
     eager, graph = result.losses.values()
     assert len(eager) == len(graph) == result.comparisons[0].baseline.steps
     assert result._repr_markdown_().startswith("# ")
+    assert repr(result) == f"<RunResult: Parity: {result.parity}>"
+
+
+def test_a_check_is_saved_as_markdown(tmp_path):
+    result = CheckResult(create_check_document(create_check("own:step")), tmp_path)
+    assert repr(result) == "<CheckResult: Parity: identical>"
+    assert "own:step" in (result.save(tmp_path / "a" / "b") / "report.md").read_text()
 
 
 def test_a_notebook_shows_the_page_and_the_pictures():
@@ -114,6 +123,10 @@ def test_other_modes_and_inputs_are_refused():
         ob.train("my_file:gpt", mode="both")
     with pytest.raises(InputError, match="'lenet' was given and a TrainingStep"):
         ob.infer("lenet")
+    with pytest.raises(InputError, match="batch_sizes=4 was given and a tuple"):
+        ob.infer("my_file:gpt", 4)
+    with pytest.raises(InputError, match=r"batch_sizes=\(1, 0\) was given and whole numbers"):
+        ob.infer("my_file:gpt", (1, 0))
     with pytest.raises(InputError, match="limits='' was given|--limits was given"):
         ob.profile("my_file:gpt", limits="")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity import result
 from oneflow_bench.bench.parity.causes import (
     ForwardFacts,
@@ -38,6 +39,9 @@ def find_cause(first=FIRST, eager=NOTHING, graph=NOTHING, pairs=()):
 
 def test_without_evidence_no_cause_is_given():
     assert find_cause() is None and find_cause(None) is None
+    frozen = ForwardFacts(changed_attributes={"n": ["1", "2"]})
+    told = "forward changes n (1 -> 2), which a graph keeps as traced"
+    assert find_cause(None, frozen) == ("frozen at trace time", told)  # though nothing differs yet
     changing = ForwardFacts(changed_attributes={"calls": ["0", "1"]}, changes_input=True)
     assert find_cause(entry(result.INITIAL_WEIGHTS, "a"), changing) is None
     assert find_cause(entry(result.BATCHES, "a"), NOTHING) is None
@@ -52,6 +56,8 @@ def test_a_cause_names_the_evidence():
     assert "(dropout in a)" in find_cause(graph=drawn)[1]
     changed = ForwardFacts(changes_input=True)
     assert find_cause(entry(result.BATCHES, "step 1 images"), changed)[0] == "input changed"
+    with pytest.raises(InputError, match="other batches for the same seed .step 1 inputs"):
+        find_cause(entry(result.BATCHES, "step 1 inputs", result.INPUTS))
     stopped = entry(result.GRADIENTS, "scale", result.REQUIRES_GRADIENT)
     assert find_cause(stopped)[0] == "gradient stopped"
 

@@ -12,6 +12,7 @@ from oneflow_bench.bench.parity.result import (
     FORWARD,
     GRADIENTS,
     INITIAL_WEIGHTS,
+    LOSS_CURVE,
 )
 from oneflow_bench.bench.parity.tensors import Entry, Observer
 
@@ -199,3 +200,18 @@ def test_zeros_of_another_sign_are_rounding(sides):
     (level,) = sides.judge()
     assert (level.verdict, level.within_rounding) == ("equal within rounding", 1)
     assert "the largest error is 0 of the rounding limit, in a" in level.reason
+
+
+@pytest.mark.parametrize("graph", [np.inf, np.nan])
+def test_losses_that_are_not_finite_in_both_modes_are_never_a_pass(graph):
+    sides = []
+    for values in ([1.0, np.inf, 1.0], [1.0, graph, 1.0]):
+        observer = Observer({})
+        for step in range(1, 4):
+            observer.add(LOSS_CURVE, f"losses to step {step}", "loss", np.array(values[:step]))
+        sides.append(observer.take())
+    comparison = Comparison(*sides, "0.9.0", [])
+    assert comparison.conclude() == (
+        "inconclusive",
+        "the loss is not finite from step 2 on, and a fault may hide behind it",
+    )

@@ -12,7 +12,12 @@ from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.parity.result import FIRST_UPDATE, FORWARD, INITIAL_WEIGHTS, TRAINED
 from oneflow_bench.bench.parity.run import check_model, check_pair
-from oneflow_bench.bench.parity.tensors import ContenderPair, LayerCall, Observer
+from oneflow_bench.bench.parity.tensors import (
+    SUBSTITUTE_SEED,
+    ContenderPair,
+    LayerCall,
+    Observer,
+)
 from oneflow_bench.bench.plan.plan import create_plan
 
 FLAGS = {
@@ -38,7 +43,9 @@ class Script:
         self.values.update({tuple(k.split("__")): v for k, v in tensors.items()})
         self.runs: List[str] = []
         self.closed = 0
+        self.seeds: List[Any] = []  # of the references
         self.fail: Any = None
+        self.narrow = False  # the model cannot run in float64
         self.isolated: Any = None  # outputs of an isolated layer: eager, graph, reference
         self.seeded: Dict[Any, Any] = {}  # in place of `values` where draws are seeded
         self.forward: Dict[str, Any] = {}  # the graph's facts beside tensors
@@ -62,6 +69,10 @@ class Worker:
         if call == "start":
             self._run = request["folder"].rpartition("/")[2]
             self._script.runs.append(self._run)
+            if self._script.narrow and request["contender"]["dtype"] == "float64":
+                raise InputError("lenet: forward fails in float64 at my_file.py:3")
+            if self._run == "reference":
+                self._script.seeds.append(request["perturbation_seed"])
             self._observer = Observer(request["wanted"])
             self._folder = request["folder"]
             self._script.values.update(self._script.seeded if request["seeded_draws"] else {})
@@ -155,6 +166,19 @@ def test_a_difference_brings_the_reference_and_both_modes_again(tmp_path):
     assert set(script.runs[5:]) == {"isolated-layer"}
     assert found.verdict == "equal within rounding" and found.reproducible is True
     assert found.reason.startswith("from forward on")
+
+
+@pytest.mark.parametrize(
+    "side, verdict", [(NEAR, "equal within rounding"), (VERY_FAR, "different")]
+)
+def test_a_perturbed_run_takes_the_place_of_a_reference_that_fails(tmp_path, side, verdict):
+    script = Script(forward__conv=dict(eager=EAGER, graph=side, reference=np.nextafter(EAGER, 0)))
+    script.narrow = True
+    found = check(tmp_path, script)
+    assert found.verdict == verdict and script.seeds == [SUBSTITUTE_SEED]
+    assert script.runs.count("reference") == 2
+    assert "reference failed, so a float32 run with perturbed weights" in found.reason
+    assert "at my_file.py:3" in found.reason and "give dtype=x.dtype to" in found.reason
 
 
 def test_draws_that_differ_are_compared_again_with_seeded_ones(tmp_path):

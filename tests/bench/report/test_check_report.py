@@ -93,6 +93,7 @@ def test_the_conclusion_names_the_models_that_it_is_due_to():
     assert conclude(judge_checks(document)) == [
         "Exit status 4: a worker failed (1 of 2 models).",
         "Models with this status: mnasnet1_0.",
+        "Judged: 6 train steps; --epochs and --steps-per-epoch set them.",
     ]
 
 

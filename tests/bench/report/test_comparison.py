@@ -70,7 +70,17 @@ def test_losses_that_are_no_numbers():
     finite, broken = create_events("eager"), create_events("graph", loss=None)
     assert compare(finite, broken).parity == "inconclusive"
     both = compare(create_events("eager", loss=None), broken)
-    assert both.parity == "not judged"
+    told = "the loss is not finite from step 1 on, and a fault may hide behind it"
+    assert (both.parity, both.parity_reason) == ("inconclusive", told)
+
+
+def test_losses_that_are_no_numbers_in_both_are_never_a_pass(tmp_path):
+    sides = [create_events(one, loss=None) for one in ("eager", "graph")]
+    for verdict, parity in (("identical", "inconclusive"), ("different", "different")):
+        record = create_record(*sides)
+        save_check(create_check_document(create_check(verdict=verdict)), tmp_path)
+        record.folder = tmp_path
+        assert compare_contenders(record, "eager", record, "graph").parity == parity
 
 
 def test_a_mode_that_is_not_observed_is_not_judged_with_the_reason():

@@ -17,6 +17,7 @@ from records import create_events, create_rank_record, create_record, create_spe
 
 from oneflow_bench import data
 from oneflow_bench.bench.parity.gate import judge_checks
+from oneflow_bench.bench.parity.result import Cause
 from oneflow_bench.bench.report.before_after import compare_records, compare_runs
 from oneflow_bench.bench.report.blocks import Heading, Table, Text, format_markdown
 from oneflow_bench.bench.report.comparison import summarize_contender
@@ -92,6 +93,21 @@ def test_a_summary_fits_one_screen(name):
     assert max(map(len, lines)) <= WIDTH
     assert len(lines) < HEIGHT - 3  # below it stand the folder and the prompt
     assert not any("…" in line for line in lines)
+
+
+def test_a_value_that_a_graph_freezes_is_shown_beside_an_identical_verdict():
+    cause = Cause(kind="frozen at trace time", sentence="forward changes n", remedy="pass it")
+    text = shown(
+        check(create_check(), create_check("own", cause=cause, reason="forward changes n"))
+    )
+    assert "own: Forward changes n." in text and "Judged: 6 train steps" in text
+    assert "lenet: " not in text
+
+
+def test_a_loss_that_is_not_finite_is_the_first_line_of_a_run():
+    record = create_record(create_events("eager", loss=None))
+    text = shown(summarize_run(summarize_contender(record, "eager")))
+    assert "Warning: the loss is not finite from step 1 on." in text
 
 
 def test_the_summaries_are_as_stored():

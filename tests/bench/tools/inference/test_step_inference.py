@@ -19,6 +19,11 @@ from oneflow_bench.bench.tools.inference.step import (
     report_step_inference,
     run_step_inference,
 )
+from oneflow_bench.bench.tools.inference.step_worker import (
+    PassesRequest,
+    StepInferenceSession,
+    StepSetup,
+)
 
 WORK = Workload(model="my:gpt", data=STEP_DATA, batch_size=1)
 PASS_S = {"eager": 0.02, "graph": 0.01}
@@ -39,6 +44,7 @@ class Worker:
                     {
                         "batch_size": rows,
                         "inputs": f"batch[0] float32 ({rows}, 4)",
+                        "resized": ["batch[0]"] * (rows == 8),
                         "compile_s": 1.5,
                     }
                     for rows in request["batch_sizes"]
@@ -81,6 +87,7 @@ def test_each_batch_size_has_latency_throughput_and_speedup():
     assert result.agrees
     text = format_markdown(report_step_inference(result))
     assert "all outputs are bitwise equal" in text and "float32 (1, 4)" in text
+    assert "Rows were repeated or cut in the first dimension of batch\\[0\\]." in text
 
 
 def test_one_mode_alone_has_no_speedup():
@@ -131,11 +138,12 @@ def test_a_batch_is_repeated_or_cut_to_its_rows():
     from oneflow_bench.bench.training.steps.own import OwnStep
 
     step = OwnStep(Workload(model="own_steps:tagger", data=STEP_DATA, batch_size=1))
-    own, rows = step.create_batch("cpu", None)
-    assert rows == 4
+    own, rows, resized = step.create_batch("cpu", None)
+    assert rows == 4 and resized == step.create_batch("cpu", 4)[2] == []
     for wanted in (2, 6):
-        batch, rows = step.create_batch("cpu", wanted)
+        batch, rows, resized = step.create_batch("cpu", wanted)
         assert rows == wanted
+        assert resized == ["batch[inputs][0]", "batch[inputs][1]", "batch[next]"]
         assert [shape for _, _, shape in read_layout(batch)] == [
             (wanted, LENGTH), (wanted, LENGTH, WIDTH), (wanted, LENGTH)
         ]  # fmt: skip
@@ -148,12 +156,28 @@ def test_a_batch_that_forward_does_not_take_is_told_with_both():
     from oneflow_bench.bench.training.steps.own import OwnStep
 
     step = OwnStep(Workload(model="own_steps:tagger", data=STEP_DATA, batch_size=1))
-    batch, _ = step.create_batch("cpu", None)
+    batch, *_ = step.create_batch("cpu", None)
     with pytest.raises(InputError) as told:
         step.check_call(step.create_model(), batch)
     said = str(told.value)
     assert "forward(ids: 'flow.Tensor', features: 'flow.Tensor')" in said
     assert "own_steps.py:" in said and "batch[next] int64 (4, 5)" in said and "predict=" in said
+
+
+@pytest.mark.oneflow
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_a_forward_that_fails_at_another_size_alone_blames_the_resize(mode):
+    setup = StepSetup(
+        workload=Workload(model="own_steps:square", data=STEP_DATA, batch_size=1),
+        contender=Contender(name=mode, mode=mode),
+        batch_sizes=[4, 2],
+    )
+    session = StepInferenceSession()
+    with pytest.raises(InputError) as told:
+        session.setup(setup)
+        assert session.time(PassesRequest(number=0))["durations_s"]
+        session.time(PassesRequest(number=1))
+    assert "the cause is --batch-size, which resized batch[0], batch[1]; make" in str(told.value)
 
 
 @pytest.mark.slow

@@ -40,6 +40,14 @@ def test_shares_add_up_and_the_rest_is_shown():
     assert rest["overlap (negative: time gained)"] == pytest.approx(0.1 - 0.101)
 
 
+def test_a_trained_layer_without_a_time_of_its_backward_is_named():
+    trained = create_layer_profile(1, backward=0.0, param_sizes=[10])
+    text = " ".join(printed(create_profile([create_layer_profile(0), trained])).split())
+    assert "Share of the forward alone: features.1. A backward is timed where" in text
+    frozen = create_layer_profile(1, backward=0.0, param_sizes=[])
+    assert "forward alone" not in printed(create_profile([frozen]))
+
+
 def test_a_graph_s_backward_is_what_it_takes_beyond_the_forward():
     alone = {"graph_forward_s": [0.002] * 3, "graph_forward_backward_s": [0.007] * 3}
     found = create_profile(

@@ -10,7 +10,6 @@ from oneflow_bench.bench.training.job import copy_state, create_job
 from oneflow_bench.bench.training.modes import ModeSetting, create_mode
 from oneflow_bench.bench.training.nest import map_tensors
 from oneflow_bench.bench.training.optimizers import read_rates
-from oneflow_bench.bench.training.steps.batches import Batches
 
 pytestmark = pytest.mark.oneflow
 STEPS = 5
@@ -94,6 +93,7 @@ STEP_LINE = f"{own_steps.__file__}:"
         ("wrong_module", [STEP_LINE, "gave a dict", "oneflow.nn.Module"]),
         ("words", [STEP_LINE, "an array of type <U1 and shape (2,)", "convert it"]),
         ("no_batch", [STEP_LINE, "gave no batch"]),
+        ("no_row", [STEP_LINE, "batch float32 (0, 3) has no element"]),
         ("no_tensor", ["a str without a tensor"]),
         ("endless", ["more than 1000 and"]),
     ],
@@ -114,13 +114,14 @@ def test_a_batch_that_does_not_fit_is_named_with_its_shape_and_type():
     assert given in str(told.value) and "in batch 4" in str(told.value)
 
 
-def test_a_number_of_a_batch_that_changes_is_refused():
-    given = [{"x": np.zeros(2, np.float32), "mix": [1, value]} for value in (0.5, 0.5, 0.25)]
-    batches = Batches("mine", lambda seed: iter(given), 0, "cpu")
-    batches.next_batch(), batches.next_batch()
-    text = r"batch\['mix'\]\[1\] 0.25 was given and was 0.5 in batch 3, .* make it a tensor"
-    with pytest.raises(InputError, match=text):
-        batches.next_batch()
+def test_a_number_that_a_graph_would_keep_is_named_where_it_changes():
+    _, job = make("counted")
+    for _ in range(2):
+        job.train_feed.next_batch()
+    with pytest.raises(InputError) as told:
+        job.train_feed.next_batch()
+    given = "batch['weights'][0] was 3 in the first batch and is 1 in batch 3; a graph keeps the"
+    assert given in str(told.value)
 
 
 def test_a_batch_that_cannot_be_split_is_named():
@@ -129,7 +130,15 @@ def test_a_batch_that_cannot_be_split_is_named():
 
 
 @pytest.mark.parametrize(
-    "name, text", [("no_number", "one number as a tensor"), ("no_metric", "a dict of metrics")]
+    "name, text",
+    [
+        ("no_number", r"loss is a Tensor of shape \(4, 5, 11\) and one number.*; take its mean"),
+        ("no_metric", "a dict of metrics"),
+        ("no_metric_number", r"the metric 'mse' of evaluate is a float \(0\.5\) and one number"),
+        ("mixed", r"^loss\['n'\] is an int \(16\) and one number as a tensor is expected"),
+        ("array", r"^loss\[1\] is a ndarray of shape \(1,\) and one number"),
+        ("bare", r"^loss is a float \(3\.0\) and .*leave out float\(\)"),
+    ],
 )
 def test_a_loss_and_an_evaluation_that_give_no_number_are_refused(name, text):
     work, job = make(name)
