@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Iterable, List, Mapping, Optional, Sequence
 
@@ -138,6 +139,11 @@ def list_notes(comparisons: Sequence[Comparison], brief: bool = False) -> List[s
                 f"This run continues {one.continues}. Of its {count} replicates {earlier} were "
                 "measured there, and all count for the verdict."
             )
+        if one.speed and _differs_from_training(one):
+            notes.append(
+                "The step times in the table are of the training, with one process for each side. "
+                f"The speed verdict of {one.contender.name} is of fresh processes."
+            )
         if one.speed:
             notes += [f"Warning: {warning}." for warning in one.speed.warnings]
             notes += [
@@ -146,6 +152,14 @@ def list_notes(comparisons: Sequence[Comparison], brief: bool = False) -> List[s
                 if name in COUNTERS and not brief
             ]
     return list(dict.fromkeys(notes))
+
+
+def _differs_from_training(one: Comparison) -> bool:
+    """Whether the table's step times give another ratio than the verdict's, by over 10 %."""
+    ours, theirs = one.baseline.train_step_time_s, one.contender.train_step_time_s
+    if ours is None or theirs is None or one.speedup is None:
+        return False
+    return abs(math.log(ours.median / theirs.median / one.speedup.ratio)) > math.log(1.1)
 
 
 def build_overview(comparisons: Sequence[Comparison]) -> Table:
@@ -196,7 +210,7 @@ def list_speed(comparison: Comparison) -> Rows:
         "speedup, training": format_interval(ratio),
         "speedup, validation": format_interval(comparison.eval_speedup),
         "smallest detectable difference": format_percent(effect, 1),
-        "compilation pays for itself": format_break_even(comparison.break_even),
+        "compilation pays for itself": format_break_even(comparison.break_even, comparison.speedup),
     }
     return rows if speed is None else {**rows, **_list_speed_phase(speed)}
 
