@@ -161,8 +161,8 @@ def report_comparisons(
     if flags["as_json"]:
         click.echo(dump_comparisons(comparisons))
     else:
-        print_comparisons(comparisons, contender.document.unavailable, flags["detail"])
-        print_place("report, record and pictures", folder)
+        fits = print_comparisons(comparisons, contender.document.unavailable, flags["detail"])
+        print_place("report, record and pictures", folder, [] if fits else shorten(comparisons))
     if folder:
         records = [baseline] if baseline is contender else [baseline, contender]
         again = " ".join(str(one.folder) for one in [baseline, contender])
@@ -173,15 +173,21 @@ def report_comparisons(
 
 def print_comparisons(
     comparisons: Sequence[Comparison], unavailable: Dict[str, str], detail: Optional[str]
-) -> None:
-    """As much as `detail` asks for."""
+) -> bool:
+    """As much as `detail` asks for; returns as `print_detail`."""
     several = len(comparisons) > 1
-    print_detail(
+    return print_detail(
         detail,
         partial(build_report, comparisons, unavailable),
         partial(summarize_comparisons, comparisons, unavailable),
         lambda: [Text([line for one in comparisons for line in conclude(one, several)])],
     )
+
+
+def shorten(comparisons: Sequence[Comparison]) -> List[str]:
+    """The verdicts without their reasons, for the end of a report longer than the screen."""
+    several = len(comparisons) > 1
+    return [line for one in comparisons for line in conclude(one, several, brief=True)]
 
 
 def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:

@@ -95,14 +95,14 @@ def dump_comparisons(comparisons: Sequence[Comparison]) -> str:
     return json.dumps(dumped if len(dumped) > 1 else dumped[0], indent=1)
 
 
-def conclude(comparison: Comparison, several: bool = False) -> List[str]:
+def conclude(comparison: Comparison, several: bool = False, brief: bool = False) -> List[str]:
     """The two answers, each with its reason: is it faithful, and is it faster.
 
-    With several contenders each answer names its own.
+    With several contenders each answer names its own. Brief answers have no reason.
     """
     contender, baseline = comparison.contender.name, comparison.baseline.name
     ratio, of = comparison.speedup, f" of {contender}" if several else ""
-    parity = f"Parity{of}: {comparison.parity}. {format_sentence(comparison.parity_reason)}"
+    parity = f"Parity{of}: {comparison.parity}."
     speed = [f"Speed{of}: {comparison.speed_verdict}."]
     if ratio is not None:
         interval = "no interval"
@@ -111,6 +111,9 @@ def conclude(comparison: Comparison, several: bool = False) -> List[str]:
         speed.append(
             f"{contender} runs at {ratio.ratio:.3f} times the speed of {baseline} ({interval})."
         )
+    if brief:
+        return [parity, " ".join(speed)]
+    parity += f" {format_sentence(comparison.parity_reason)}"
     speed.append(format_sentence(comparison.speed_reason))
     if comparison.speed is not None and comparison.speed_verdict == INCONCLUSIVE:
         speed.append(describe_detectable(comparison.speed))

@@ -84,5 +84,5 @@ def report_stored(runs: Sequence[StoredRun], now: datetime) -> List[Block]:
         for one in runs
     ]
     errors = [one.error for one in runs if one.status in ("unreadable", DAMAGED) and one.error]
-    table = Table(["run", "begun", "model", "result"], rows, whole=["run"])
+    table = Table(["run", "begun", "model", "result"], rows)
     return [table, Text(errors)] if errors else [table]
