@@ -268,8 +268,9 @@ def _report(
         click.echo(json.dumps(create_result(document, judged), indent=1))
     else:
         brief = partial(summarize_checks, judged)
-        print_detail(flags["detail"], whole, brief, lambda: [Text(conclude(judged))])
-        print_place("check and report", folder)
+        verdicts = conclude(judged)
+        fits = print_detail(flags["detail"], whole, brief, lambda: [Text(verdicts)])
+        print_place("check and report", folder, [] if fits else verdicts[:1])
     on_github = flags["annotations"] is None and os.environ.get("GITHUB_ACTIONS") == "true"
     if on_github or flags["annotations"] == "github":
         for line in format_annotations(judged):

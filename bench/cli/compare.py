@@ -33,7 +33,7 @@ from .options import (
     take_step,
     weak_option,
 )
-from .run import execute_specs, judge_parities, report_comparisons
+from .run import execute_specs, judge_parities, report_comparisons, shorten
 from .value_types import RunFolder, percent
 
 QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
@@ -184,8 +184,8 @@ def _report_runs(
         click.echo(dump_runs(found))
     else:
         whole, brief = partial(build_runs_report, found), partial(summarize_runs, found)
-        print_detail(flags["detail"], whole, brief, lambda: brief()[1:2])
-        print_place("report and pictures", folder)
+        fits = print_detail(flags["detail"], whole, brief, lambda: brief()[1:2])
+        print_place("report and pictures", folder, [] if fits else shorten(found.comparisons))
     if folder:
         with go_on_without(f"the report in {folder}", "give --out another folder"):
             from ..report.page.render import render_page

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Sequence
 
 import click
 from rich import console
 
-from ..report.blocks import Block, print_blocks
+from ..report.blocks import Block, Text, print_blocks
 
+BELOW = 3  # lines of a screen below a report: the folder and the prompt
 ALL, VERDICTS = "all", "verdicts"  # of a report; without one of them a summary is printed
 
 
@@ -47,12 +49,26 @@ def print_detail(
     report: Callable[[], List[Block]],
     summary: Callable[[], List[Block]],
     verdicts: Callable[[], List[Block]],
-) -> None:
-    """The whole report, its summary or its verdicts, to standard output."""
-    print_blocks({ALL: report, VERDICTS: verdicts}.get(str(detail), summary)(), Console())
+) -> bool:
+    """The whole report, its summary or its verdicts, to standard output.
+
+    False if a terminal has lost its first lines by then.
+    """
+    blocks, console = {ALL: report, VERDICTS: verdicts}.get(str(detail), summary)(), Console()
+    print_blocks(blocks, console)
+    if not console.is_terminal:
+        return True
+    again = Console(file=io.StringIO(), width=console.width)
+    print_blocks(blocks, again)
+    return again.file.getvalue().count("\n") + BELOW <= console.height
 
 
-def print_place(what: str, folder: Optional[Path]) -> None:
-    """Where the results are, in one line that can be copied."""
+def print_place(what: str, folder: Optional[Path], verdicts: Sequence[str] = ()) -> None:
+    """Where the results are, in one line that can be copied, and the verdicts once more."""
+    console = Console()
     if folder is not None:
-        click.echo(f"\n{what}: {folder}")
+        fits = not console.is_terminal or len(f"{what}: {folder}") <= console.width
+        click.echo(f"\n{what}:{' ' if fits else os.linesep}{folder}")
+    if verdicts:
+        console.print()
+        print_blocks([Text(list(verdicts))], console)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+import click
+
 from ..config import IMAGE_FIELDS, STEP_DATA, Measuring, Workload
 from ..errors import InputError
 from ..measure.continuation import list_open, read_progress
@@ -12,6 +14,7 @@ from ..measure.execution import create_document, execute_continuation
 from ..plan.checks import validated
 from ..plan.modes import load_run
 from ..plan.plan import Plan, create_plan
+from ..record.events import SetupEvent
 from ..record.run import Document, RunRecord
 from ..report.before_after import describe_run
 from ..report.run_key import find_differences
@@ -21,6 +24,7 @@ from .console import VERDICTS
 from .options import find_given_flag
 from .progress import ProgressBar
 from .ranks import take_ranks
+from .run import told_parity
 
 # flags that a continued run may be given; the others stay as they were
 KEPT = ("continue_run", "budget_s", "until", "replicates", "timeout_s", "out", "as_json", "detail")
@@ -52,7 +56,8 @@ def continue_run(flags: Dict[str, Any]) -> RunRecord:
     document.environment_start["continues"] = record.document.run_id
     out = Path(flags["out"] or Path("results") / document.run_id)
     launcher = take_ranks({}).open_launcher(plan, document, out, contenders, environments)
-    with launcher as launch, ProgressBar("steps", flags["detail"] == VERDICTS) as bar:
+    told = told_parity(out, flags["as_json"])
+    with told, launcher as launch, ProgressBar("steps", flags["detail"] == VERDICTS) as bar:
         return execute_continuation(record, plan, document, out, launch, bar.seconds)
 
 
@@ -93,6 +98,13 @@ def _check_same(record: RunRecord, document: Document) -> None:
     differences = find_differences(describe_run(record), describe_run(now))
     work = document.workload
     own_code = any(":" in name for name in (work.model, work.loss, work.teacher or ""))
+    setups: List[SetupEvent] = record.of_kind(SetupEvent)
+    if own_code and not any(one.environment.get("code") for one in setups):
+        click.echo(
+            f"note: {record.folder} has no digest of your code, so a change of it since then is "
+            "not noticed",
+            err=True,
+        )
     found: List[Tuple[str, str, str]] = [
         one for one in differences if own_code or one[0] not in OF_OWN_CODE
     ]

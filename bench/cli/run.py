@@ -5,9 +5,10 @@ The commands eager, graph, compare and versions share it.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import click
 
@@ -17,26 +18,29 @@ from ..errors import (
     EXIT_INCONCLUSIVE,
     EXIT_WORKER_FAILED,
     InputError,
+    Interrupted,
+    WorkerError,
     worst_status,
 )
 from ..measure.execution import create_document, execute_plan, execute_speed
 from ..measure.parity_phase import PARITY_FOLDER, judge_training
+from ..parity.result import CHECK_NAME
 from ..parity.run import create_check_launcher
 from ..plan.contenders import parse_contenders
 from ..plan.modes import count_ranks
 from ..plan.plan import Plan, create_plan, split_flags
 from ..plan.resolve import complete_contenders, resolve_contenders
 from ..record.checkpoint import LAST_NAME
-from ..record.run import RunRecord, write_atomically
+from ..record.run import RunRecord, load_record, write_atomically
 from ..report.before_after import compare_records
-from ..report.blocks import Text, format_markdown
+from ..report.blocks import Text, format_markdown, print_blocks
 from ..report.compare import build_report, build_run_report, conclude, dump_comparisons
 from ..report.comparison import Comparison, summarize_contender
 from ..report.page import PAGE_NAME
 from ..report.screen.comparison import summarize_comparisons, summarize_run
 from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
-from .console import VERDICTS, print_detail, print_place
+from .console import VERDICTS, Console, print_detail, print_place
 from .failures import go_on_without
 from .options import SPEED_FLAGS, find_given, take_step
 from .progress import ProgressBar
@@ -113,12 +117,29 @@ def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunR
     document.unavailable = unavailable
     folder = Path(flags["out"] or Path("results") / document.run_id)
     launcher = ranks.open_launcher(plan, document, folder, contenders, environments)
-    with launcher as launch, ProgressBar("steps", quiet) as bar:
+    told = told_parity(folder, flags["as_json"])
+    with told, launcher as launch, ProgressBar("steps", quiet) as bar:
         if request.weak:
             return execute_speed(document, folder, launch, plan.prepare_dataset, bar.seconds)
         check = create_check_launcher(folder / PARITY_FOLDER, environments)
         judge = partial(judge_training, launch=check, observe=partial(bar, unit="turns"))
         return execute_plan(plan, document, folder, launch, bar, bar.seconds, judge, bar.tell)
+
+
+@contextmanager
+def told_parity(folder: Path, as_json: bool) -> Iterator[None]:
+    """Print the parities that a run in `folder` has reached where it fails or is ended after them.
+
+    Not beside JSON.
+    """
+    try:
+        yield
+    except (WorkerError, Interrupted):
+        if not as_json and (folder / CHECK_NAME).is_file():
+            record = load_record(folder)
+            found = [one for one in compare_records(record, record) if one.check is not None]
+            print_blocks([Text([conclude(one, len(found) > 1)[0] for one in found])], Console())
+        raise
 
 
 def _tell_fallback(plan: Plan) -> None:
@@ -140,8 +161,8 @@ def report_comparisons(
     if flags["as_json"]:
         click.echo(dump_comparisons(comparisons))
     else:
-        print_comparisons(comparisons, contender.document.unavailable, flags["detail"])
-        print_place("report, record and pictures", folder)
+        fits = print_comparisons(comparisons, contender.document.unavailable, flags["detail"])
+        print_place("report, record and pictures", folder, [] if fits else shorten(comparisons))
     if folder:
         records = [baseline] if baseline is contender else [baseline, contender]
         again = " ".join(str(one.folder) for one in [baseline, contender])
@@ -152,15 +173,21 @@ def report_comparisons(
 
 def print_comparisons(
     comparisons: Sequence[Comparison], unavailable: Dict[str, str], detail: Optional[str]
-) -> None:
-    """As much as `detail` asks for."""
+) -> bool:
+    """As much as `detail` asks for; returns as `print_detail`."""
     several = len(comparisons) > 1
-    print_detail(
+    return print_detail(
         detail,
         partial(build_report, comparisons, unavailable),
         partial(summarize_comparisons, comparisons, unavailable),
         lambda: [Text([line for one in comparisons for line in conclude(one, several)])],
     )
+
+
+def shorten(comparisons: Sequence[Comparison]) -> List[str]:
+    """The verdicts without their reasons, for the end of a report longer than the screen."""
+    several = len(comparisons) > 1
+    return [line for one in comparisons for line in conclude(one, several, brief=True)]
 
 
 def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:

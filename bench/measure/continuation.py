@@ -54,6 +54,13 @@ def read_progress(record: RunRecord) -> Progress:
     events = record.events
     blocks = [e for e in events if isinstance(e, SpeedBlockEvent)]
     scored = [block for block in blocks if block.kind == "scored"]
+    status = record.document.status
+    if not scored and record.document.measuring.speed and status != "complete":
+        ended = "killed" if status == "running" else status
+        raise InputError(
+            f"--continue {record.folder}: the run was {ended} before the first scored block of its "
+            "speed phase; run bench compare anew"
+        )
     if not scored:
         raise InputError(
             f"--continue {record.folder}: the run has no blocks of a speed phase; run bench "
@@ -105,10 +112,11 @@ def list_open(record: RunRecord) -> List[str]:
 def check_prepared(events: Sequence[Any], contender: str, prepared: Prepared) -> None:
     """Raise InputError for a fresh process that is not what the run's training started.
 
-    Its versions and variables must be the same, and its initial weights.
+    Its versions and variables must be the same, its initial weights, and the files of the user's
+    code. A record of an older suite has no digest of those.
     """
     setup = next(e for e in events if isinstance(e, SetupEvent) and e.contender == contender)
-    before, now = dict(setup.environment), dict(prepared.environment)
+    before, now = _name_files(setup.environment), _name_files(prepared.environment)
     if setup.initial_weights is None:  # else they were drawn by another OneFlow
         before["initial weights"] = setup.initial_digest[:12]
         now["initial weights"] = prepared.initial_digest[:12]
@@ -118,3 +126,8 @@ def check_prepared(events: Sequence[Any], contender: str, prepared: Prepared) ->
                 f"--continue: {name} of {contender} was {before[name]} and is {now[name]} now; "
                 "give a run of the same versions and model, or run bench compare anew"
             )
+
+
+def _name_files(environment: Dict[str, Any]) -> Dict[str, Any]:
+    files = {f"the SHA-256 of {file}": d[:12] for file, d in environment.get("code", {}).items()}
+    return {**{name: value for name, value in environment.items() if name != "code"}, **files}

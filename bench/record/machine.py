@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 from typing_extensions import Annotated, TypedDict
+
+from ..config import Workload
 
 RECORDED_VARIABLES = ("OMP_", "OPENBLAS_", "ONEFLOW_", "GLOG_", "MKL_", "CUDA_", "MALLOC_")
 
@@ -38,6 +42,7 @@ class _Facts(TypedDict, total=False):
     git_commit: Optional[str]
     data_checksum: Optional[str]
     continues: Optional[str]
+    code: Dict[str, str]
     load: Optional[List[float]]
     memory_bytes: Optional[int]
 
@@ -160,6 +165,29 @@ def read_git_branch(folder: Path) -> Optional[str]:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.decode(errors="replace").strip() or None
+
+
+def digest_code(workload: Workload) -> Dict[str, str]:
+    """File -> SHA-256 of its bytes, of the user's code that a workload names.
+
+    It is its module, and the imported ones in the same folder tree. The suite and installed
+    packages are no code of the user.
+    """
+    suite, digests = __name__.partition(".")[0], {}
+    loaded = {
+        name: Path(file).resolve()
+        for name, module in list(sys.modules.items())
+        if (file := getattr(module, "__file__", None)) and "site-packages" not in file
+        if name.partition(".")[0] != suite
+    }
+    named = [workload.model, workload.loss, workload.teacher or ""]
+    for name in {name.partition(":")[0] for name in named if ":" in name} & set(loaded):
+        root = loaded[name].parents[name.count(".") + (loaded[name].stem == "__init__")]
+        for path in loaded.values():
+            if root in path.parents and path.is_file():
+                found = hashlib.sha256(path.read_bytes()).hexdigest()
+                digests[str(path.relative_to(root))] = found
+    return digests
 
 
 def describe_load() -> Dict[str, Any]:

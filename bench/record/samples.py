@@ -7,9 +7,10 @@ changed, missing or doubled line breaks the chain. Records before schema 6 have 
 from __future__ import annotations
 
 import gc
+import os
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, Set, Tuple, Union
+from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated
@@ -99,6 +100,22 @@ def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
     finally:
         gc.enable()
     return events, f"{crc:08x}"
+
+
+def find_damage(path: Path, checksum: Optional[str]) -> Optional[str]:
+    """Why the samples of a complete run cannot be whole, by their last line; None if they can be.
+
+    `checksum` is that of the run's document, None in records without one.
+    """
+    try:
+        with open(path, "rb") as lines:
+            lines.seek(max(0, lines.seek(0, os.SEEK_END) - _ENDING_BYTES - 1))
+            end = lines.read()
+    except OSError as error:
+        return f"no samples at {path} ({error.strerror}); the record is damaged"
+    if end and checksum in (None, end[:-1].decode(errors="replace")[-_ENDING_BYTES:][10:18]):
+        return None
+    return f"{path} lacks samples of the complete run; the record is damaged, run it again"
 
 
 class _Shared:

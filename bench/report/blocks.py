@@ -32,12 +32,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns in `right` are numbers. Those in `whole` are not cut where there is room."""
+    """Columns in `right` are numbers."""
 
     columns: List[str]
     rows: List[List[str]]
     right: List[str] = field(default_factory=list)
-    whole: List[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Figure:
     path: str
 
 
-UNCUT = 12  # letters; a column of such words is not cut in a narrow terminal
+GAP = 2  # letters between the columns of a terminal's table
 VERDICT = r"^(Parity|Speed)[^:.]*: [^.]+\."
 Block = Union[Heading, Text, Table, Figure]
 
@@ -80,24 +79,40 @@ def print_blocks(blocks: Sequence[Block], console: Console) -> None:
 
 
 def _print_table(block: Table, console: Console) -> None:
+    """No word is cut: a terminal too narrow for the longest of each column shows row by row."""
     from rich import box
     from rich import table as rich_table
+    from rich.cells import cell_len
     from rich.text import Text as Prose
 
     table = rich_table.Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False
     )
-    for index, title in enumerate(block.columns):
-        cells = [title, *(row[index] for row in block.rows)]
-        longest = max(map(len, cells))
-        whole = longest <= UNCUT and not any(" " in cell for cell in cells)
-        whole |= title in block.whole and 2 * longest <= console.width
+    titles, *rows = [[strip_controls(cell) for cell in row] for row in (block.columns, *block.rows)]
+    columns = [[title, *cells] for title, *cells in zip(titles, *rows)]
+    least = [
+        max((cell_len(w) for cell in cells for w in cell.split()), default=1) for cells in columns
+    ]
+    spare = console.width - sum(least) - GAP * (len(columns) - 1)
+    if spare < 0:
+        for name, *values in rows:
+            console.print(Prose(name), soft_wrap=True)
+            for title, value in zip(titles[1:], values):
+                for line in Prose(f"{title}: {value}").wrap(console, max(1, console.width - 2)):
+                    console.print(Prose(f"  {line}"))
+        return
+    lines = [[line for cell in cells for line in cell.split("\n")] for cells in columns]
+    wanted = [max(map(cell_len, each)) - width for each, width in zip(lines, least)]
+    widths = dict(enumerate(least))
+    for done, index in enumerate(sorted(widths, key=lambda index: wanted[index])):
+        more = min(wanted[index], spare // (len(widths) - done))
+        widths[index] += more
+        spare -= more
+    for index, title in enumerate(titles):
         justify: Literal["left", "right"] = "right" if title in block.right else "left"
-        table.add_column(
-            Prose(strip_controls(title)), justify=justify, overflow="fold", no_wrap=whole
-        )
-    for row in block.rows:
-        table.add_row(*(Prose(strip_controls(cell)) for cell in row))
+        table.add_column(Prose(title), justify=justify, width=widths[index])
+    for row in rows:
+        table.add_row(*map(Prose, row))
     console.print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Iterable, List, Mapping, Optional, Sequence
 
@@ -102,14 +103,14 @@ def dump_comparisons(comparisons: Sequence[Comparison]) -> str:
     return json.dumps(dumped if len(dumped) > 1 else dumped[0], indent=1)
 
 
-def conclude(comparison: Comparison, several: bool = False) -> List[str]:
+def conclude(comparison: Comparison, several: bool = False, brief: bool = False) -> List[str]:
     """The two answers, each with its reason: is it faithful, and is it faster.
 
-    With several contenders each answer names its own.
+    With several contenders each answer names its own. Brief answers have no reason.
     """
     contender, baseline = comparison.contender.name, comparison.baseline.name
     ratio, of = comparison.speedup, f" of {contender}" if several else ""
-    parity = f"Parity{of}: {comparison.parity}. {format_sentence(comparison.parity_reason)}"
+    parity = f"Parity{of}: {comparison.parity}."
     speed = [f"Speed{of}: {comparison.speed_verdict}."]
     if ratio is not None:
         interval = "no interval"
@@ -118,6 +119,9 @@ def conclude(comparison: Comparison, several: bool = False) -> List[str]:
         speed.append(
             f"{contender} runs at {ratio.ratio:.3f} times the speed of {baseline} ({interval})."
         )
+    if brief:
+        return [parity, " ".join(speed)]
+    parity += f" {format_sentence(comparison.parity_reason)}"
     speed.append(format_sentence(comparison.speed_reason))
     if comparison.speed is not None and comparison.speed_verdict == INCONCLUSIVE:
         speed.append(describe_detectable(comparison.speed))
@@ -146,6 +150,11 @@ def list_notes(comparisons: Sequence[Comparison], brief: bool = False) -> List[s
                 f"This run continues {one.continues}. Of its {count} replicates {earlier} were "
                 "measured there, and all count for the verdict."
             )
+        if one.speed and _differs_from_training(one):
+            notes.append(
+                "The step times in the table are of the training, with one process for each side. "
+                f"The speed verdict of {one.contender.name} is of fresh processes."
+            )
         if one.speed:
             notes += [f"Warning: {warning}." for warning in one.speed.warnings]
             notes += [
@@ -154,6 +163,14 @@ def list_notes(comparisons: Sequence[Comparison], brief: bool = False) -> List[s
                 if name in COUNTERS and not brief
             ]
     return list(dict.fromkeys(notes))
+
+
+def _differs_from_training(one: Comparison) -> bool:
+    """Whether the table's step times give another ratio than the verdict's, by over 10 %."""
+    ours, theirs = one.baseline.train_step_time_s, one.contender.train_step_time_s
+    if ours is None or theirs is None or one.speedup is None:
+        return False
+    return abs(math.log(ours.median / theirs.median / one.speedup.ratio)) > math.log(1.1)
 
 
 def build_overview(comparisons: Sequence[Comparison]) -> Table:
@@ -204,7 +221,7 @@ def list_speed(comparison: Comparison) -> Rows:
         "speedup, training": format_interval(ratio),
         "speedup, validation": format_interval(comparison.eval_speedup),
         "smallest detectable difference": format_percent(effect, 1),
-        "compilation pays for itself": format_break_even(comparison.break_even),
+        "compilation pays for itself": format_break_even(comparison.break_even, comparison.speedup),
     }
     return rows if speed is None else {**rows, **_list_speed_phase(speed)}
 

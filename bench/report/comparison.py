@@ -213,7 +213,8 @@ def compare_contenders(
     check = find_check(baseline, baseline_name, contender_name) if one_run else None
     obstacle = find_obstacle(sides[0].contender, sides[1].contender)
     parity = judge_parity(training, check, obstacle)
-    verdict, why = explain_verdict(speed, speedup)
+    asked = one_run and with_speed and baseline.document.measuring.speed
+    verdict, why = explain_verdict(speed, speedup, asked)
     comparison = Comparison(
         baseline=left,
         contender=right,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Dict, List, Tuple
+from typing import Any, ClassVar, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from ..config import LOSS_ARGUMENTS, STEP_DATA
 from ..record.events import BlockEvent, EvalEvent
 from ..record.run import RunRecord
 
@@ -93,6 +94,24 @@ class Series:
     @cached_property
     def _evals(self) -> List[EvalEvent]:
         return self.record.of_kind(EvalEvent, self.name)
+
+    @property
+    def infinite_steps(self) -> np.ndarray:
+        """Those whose loss is infinite or not a number."""
+        return self.steps[~np.isfinite(self.losses)]
+
+    @property
+    def unit(self) -> str:
+        """Of the losses, for a label: the suite's own are cross entropies, in nats."""
+        work = self.record.document.workload
+        return " (nats)" if work.data != STEP_DATA and work.loss in LOSS_ARGUMENTS else ""
+
+    def find_reference(self, series: List[Series]) -> Optional[Series]:
+        """The other side of a loss difference; None for the first contender of a run of several."""
+        own = [other for other in series if other.record is self.record]
+        if len(own) == 1:
+            return series[0]
+        return None if own[0].name == self.name else own[0]
 
     def subtract(self, reference: Series) -> Tuple[np.ndarray, np.ndarray]:
         """The common steps, and the absolute differences of their losses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..verdict.estimate import FEWEST_REPLICATES
 from ..verdict.judge import predict_growth
 from ..verdict.summary import SpeedSummary
 from .format import format_percent, round_up
@@ -16,18 +17,26 @@ def describe_detectable(speed: SpeedSummary) -> str:
     judgement = speed.judgement
     if judgement.smallest_effect is None or judgement.process_spread is None:
         return "Until then the smallest detectable difference is unknown."
+    least = f"only a difference above {format_percent(judgement.smallest_effect, 1)}"
+    if judgement.smallest_effect > 1:
+        least = "no difference of practical size"
     return (
-        f"Identical processes differ by {format_percent(judgement.process_spread, 1)}, so only a "
-        f"difference above {format_percent(judgement.smallest_effect, 1)} would have been "
-        f"detected. {describe_longer(speed)}"
+        f"Identical processes differ by {format_percent(judgement.process_spread, 1)}, so {least} "
+        f"would have been detected. {describe_longer(speed)}"
     )
 
 
-def describe_longer(speed: SpeedSummary) -> str:
-    """How much longer it would take to detect less, on a machine that stays as it was."""
+def describe_longer(speed: SpeedSummary, replicates: int = FEWEST_REPLICATES) -> str:
+    """How much longer it would take to detect less, on a machine that stays as it was.
+
+    `replicates` is the run's limit of them.
+    """
     least = speed.judgement.smallest_effect
     if least is None:
-        return "More processes are needed for an interval."
+        more = f"{CONTINUE} --budget {round_up(FEWEST_REPLICATES * speed.duration_s)}"
+        if replicates < FEWEST_REPLICATES:
+            more += f" --replicates {FEWEST_REPLICATES}"
+        return f"More processes are needed for an interval: `{more}`."
     if least <= min(TOLD_EFFECTS):
         return f"`{CONTINUE} --budget {round_up(3 * speed.duration_s)}` would halve the interval."
     times = [

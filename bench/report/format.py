@@ -110,12 +110,14 @@ def format_sequential(interval: Interval) -> str:
     return f"{interval.sequential_low:.3f} to {interval.sequential_high:.3f}"
 
 
-def format_break_even(value: Optional[BreakEven]) -> str:
-    """The steps with their interval."""
+def format_break_even(value: Optional[BreakEven], speedup: Optional[Ratio]) -> str:
+    """The steps with their interval; no steps where a speedup of 1 is not excluded."""
     if value is None:
         return MISSING
     if value.steps is None:
         return "never at this speedup"
+    if speedup is None or speedup.low is None or speedup.low <= 1:
+        return MISSING
     if value.low is None:
         return f"after {value.steps:.0f} steps"
     high = "never" if value.high is None else f"{value.high:.0f}"

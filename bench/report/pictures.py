@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import matplotlib
 import numpy as np
@@ -57,6 +57,10 @@ def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
 def choose_pictures(series: List[Series]) -> Dict[str, Callable[[Any, List[Series]], None]]:
     """The pictures that have something to show, by their names."""
     chosen = dict(PICTURES)
+    for name, draw in PICTURES.items():
+        values = draw.keywords["values"] if isinstance(draw, partial) else "label"
+        if not any(getattr(one, values) for one in series):
+            del chosen[name]
     if len(series) < 2:
         del chosen["loss_difference"]
     if not any(one.record.of_kind(ParametersEvent) for one in series):
@@ -97,11 +101,16 @@ def draw_overview(records: List[RunRecord]) -> Any:
 
 
 def draw_loss(axes: Any, series: List[Series]) -> None:
-    """Training loss of every step."""
-    axes.set(title="Training loss", xlabel="step", ylabel="loss (nats)")
+    """Training loss of every step. The title says from which step on one is not finite."""
+    axes.set(title="Training loss", xlabel="step", ylabel=f"loss{series[0].unit}")
     for index, one in enumerate(series):
         style = choose_style(index, len(one.losses) < 2)
-        _plot(axes, *thin_line(one.steps, one.losses), one.label, style)
+        if len(one.infinite_steps) < len(one.steps):
+            _plot(axes, *thin_line(one.steps, one.losses), one.label, style)
+    if infinite := [step for one in series for step in one.infinite_steps[:1]]:
+        axes.set_title(f"Training loss (infinite or not a number, first in step {min(infinite)})")
+        if not axes.lines:
+            _say(axes, "no loss is finite")
     _legend(axes)
 
 
@@ -111,12 +120,12 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
     Runs of one contender each are set against the first run's. Steps without a finite difference,
     as of a training that diverged, have no mark, and the title says so.
     """
-    axes.set(title="Loss difference", xlabel="step", ylabel="absolute difference (nats)")
+    axes.set(title="Loss difference", xlabel="step", ylabel=f"absolute difference{series[0].unit}")
     counts: List[int] = []  # common steps of each pair
     marks: List[float] = []
     infinite: List[int] = []  # the first such step of each pair
     for index, one in enumerate(series):
-        reference = _reference(one, series) if index else None
+        reference = one.find_reference(series) if index else None
         if reference is None:
             continue
         common, sizes = one.subtract(reference)
@@ -145,14 +154,6 @@ def draw_loss_difference(axes: Any, series: List[Series]) -> None:
         _say(axes, equal if min(counts) else "no common steps")
 
 
-def _reference(one: Series, series: List[Series]) -> Optional[Series]:
-    """The other side of a loss difference; None for the first contender of a run of several."""
-    own = [other for other in series if other.record is one.record]
-    if len(own) == 1:
-        return series[0]
-    return None if own[0].name == one.name else own[0]
-
-
 def draw_epochs(
     axes: Any, series: List[Series], title: str, unit: str, values: str, scale: float = 1.0
 ) -> None:
@@ -162,7 +163,7 @@ def draw_epochs(
         found: Dict[int, float] = getattr(one, values)
         heights = [scale * value for value in found.values()]
         _plot(axes, list(found), heights, one.label, choose_style(index, True))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _legend(axes)
 
 
@@ -232,7 +233,7 @@ def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
             _plot(axes, list(shown), list(shown.values()), label, style)
     places = {(i, getattr(e, place)) for i, events in pairs.items() for e in events}
     axes.set_xlim(0.5, max(at for _, at in places) + 1.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if marks:
         axes.set_title(f"Parameter difference ({place}s without a mark are bitwise equal)")
         _scale_by_decades(axes, marks)
@@ -245,8 +246,7 @@ def draw_facts(axes: Any, series: List[Series]) -> None:
     """The run in words, for the overview's last place."""
     axes.axis("off")
     lines = []
-    for record in {id(one.record): one.record for one in series}.values():
-        document = record.document
+    for document in {id(one.record): one.record.document for one in series}.values():
         cpu = document.environment_start.get("cpu", {})
         lines += [
             f"run: {document.run_id}",

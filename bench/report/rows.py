@@ -29,10 +29,11 @@ def list_measurements(summary: ContenderSummary) -> Rows:
     best = MISSING
     if summary.best_epoch is not None and summary.accuracy:
         best = f"{100 * max(summary.accuracy):.1f} (epoch {summary.best_epoch})"
-    first, last = (format_number(x, ".4f") for x in (summary.first_loss, summary.last_loss))
+    ends = (summary.first_loss, summary.last_loss)
+    shown = ["not finite" if x is None else f"{x:.4f}" for x in ends]
     return {
         "train steps": str(summary.steps),
-        "loss, first to last": f"{first} to {last}" if summary.steps else MISSING,
+        "loss, first to last": " to ".join(dict.fromkeys(shown)) if summary.steps else MISSING,
         "accuracy by epoch, %": accuracy or MISSING,
         "best accuracy, %": best,
         "train accuracy, %": format_number(summary.train_accuracy, ".1f", 100),

@@ -10,9 +10,12 @@ from typing import Any, Dict, List, Optional, Sequence
 from pydantic import BaseModel
 
 from ..errors import RecordError
-from ..record.run import DOCUMENT_NAME, READABLE_VERSIONS, Document, load_document
+from ..record.run import DOCUMENT_NAME, READABLE_VERSIONS, SAMPLES_NAME, Document, load_document
+from ..record.samples import find_damage
 from .blocks import Block, Table, Text
 from .format import MISSING, format_age, format_number
+
+DAMAGED = "damaged"  # the status of a complete run that lacks samples
 
 
 class StoredRun(BaseModel):
@@ -23,13 +26,16 @@ class StoredRun(BaseModel):
     created: str = ""  # ISO 8601, UTC
     command: str = ""
     model: str = ""
-    status: str  # complete | interrupted | failed | running | unreadable
+    status: str  # complete | interrupted | failed | running | damaged | unreadable
     verdicts: List[str] = []
     error: Optional[str] = None
 
 
 def read_stored(folder: Path) -> StoredRun:
-    """A run without its samples. One that cannot be read is `unreadable`, with the reason."""
+    """A run without its samples, of which the last line is read.
+
+    One that cannot be read is `unreadable`, with the reason.
+    """
     try:
         document = load_document(
             folder / DOCUMENT_NAME, Document, READABLE_VERSIONS, "record", "give a run folder"
@@ -37,15 +43,18 @@ def read_stored(folder: Path) -> StoredRun:
     except RecordError as error:
         name = folder.name
         return StoredRun(run=name, folder=str(folder), status="unreadable", error=str(error))
+    damage = None
+    if document.status == "complete":
+        damage = find_damage(folder / SAMPLES_NAME, document.samples_crc32)
     return StoredRun(
         run=folder.name,
         folder=str(folder),
         created=document.created,
         command=document.command,
         model=document.workload.model,
-        status=document.status,
+        status=DAMAGED if damage else document.status,
         verdicts=_read_verdicts(folder / "comparison.json"),
-        error=document.error,
+        error=damage or document.error,
     )
 
 
@@ -74,6 +83,6 @@ def report_stored(runs: Sequence[StoredRun], now: datetime) -> List[Block]:
         ]
         for one in runs
     ]
-    errors = [one.error for one in runs if one.status == "unreadable" and one.error]
-    table = Table(["run", "begun", "model", "result"], rows, whole=["run"])
+    errors = [one.error for one in runs if one.status in ("unreadable", DAMAGED) and one.error]
+    table = Table(["run", "begun", "model", "result"], rows)
     return [table, Text(errors)] if errors else [table]

@@ -53,6 +53,7 @@ def mean(values: np.ndarray) -> np.ndarray:
 
 PROCESS_ESTIMATES: Dict[str, ProcessEstimate] = {QUICKEST_QUARTER: quickest_quarter, MEDIAN: median}
 FEWEST_DF = 2  # of each side; one degree of freedom gives intervals without end
+FEWEST_REPLICATES = FEWEST_DF + 1  # that an interval takes
 
 
 @dataclass(frozen=True)

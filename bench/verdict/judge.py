@@ -29,6 +29,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from ..config import Measuring
 from .estimate import (
+    FEWEST_REPLICATES,
     MEDIAN,
     PROCESS_ESTIMATES,
     QUICKEST_QUARTER,
@@ -235,9 +236,11 @@ def decide(interval: Interval, margins: Margins) -> Tuple[str, str]:
     low, high = interval.low, interval.high
     sequential_low, sequential_high = interval.sequential_low, interval.sequential_high
     if low is None or high is None or sequential_low is None or sequential_high is None:
+        few = margins.replicates < FEWEST_REPLICATES
+        remedy = f"at least `--replicates {FEWEST_REPLICATES}`" if few else "a longer `--budget`"
         return INCONCLUSIVE, (
             "too few processes were measured to estimate how identical processes differ. "
-            "Give a longer `--budget`, or at least `--replicates 3`"
+            f"Give {remedy}"
         )
     beyond = 1 + margins.margin
     within = 1 + margins.equivalence

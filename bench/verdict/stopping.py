@@ -22,7 +22,7 @@ import numpy as np
 from ..config import Measuring
 from ..record.events import SpeedBlockEvent
 from .change_points import partition
-from .estimate import FEWEST_DF
+from .estimate import FEWEST_REPLICATES
 from .judge import INCONCLUSIVE, Judgement
 
 SAME_LEVEL = 0.02  # relative difference of two segments that does not count as one
@@ -98,7 +98,6 @@ USE_REMAINING = "rest"
 # of the first wave before anything is judged: other work comes and goes within seconds, and each
 # process should have seen the machine without it
 FIRST_MEASURED_S = 12.0
-FEWEST_REPLICATES = FEWEST_DF + 1  # that an interval takes
 FEWEST_ABBA_PAIRS, MOST_ABBA_PAIRS = 4, 8
 
 

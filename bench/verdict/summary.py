@@ -126,10 +126,15 @@ def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
     return [e for e in events if type(e) not in kinds or concerns(e)]
 
 
-def explain_verdict(speed: Optional[SpeedSummary], ratio: Optional[Ratio]) -> Tuple[str, str]:
-    """(verdict, reason); without a speed phase there is at most a ratio, and no verdict."""
+def explain_verdict(
+    speed: Optional[SpeedSummary], ratio: Optional[Ratio], asked: bool = False
+) -> Tuple[str, str]:
+    """(verdict, reason). Without a speed phase, though it was `asked` for, there is no verdict."""
     if speed is not None:
         return speed.judgement.verdict, speed.judgement.reason
+    if asked:
+        reason = "the speed phase ended before its first whole pair of rounds"
+        return INCONCLUSIVE, f"{reason}. Run `bench compare` again for a verdict"
     if ratio is None:
         return INCONCLUSIVE, (
             "no steady blocks of both contenders were measured. Give more `--steps-per-epoch`, or "

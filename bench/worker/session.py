@@ -25,7 +25,7 @@ from ..record.events import (
     Validated,
     finite_or_none,
 )
-from ..record.machine import RECORDED_VARIABLES, read_peak_rss_bytes
+from ..record.machine import RECORDED_VARIABLES, digest_code, read_peak_rss_bytes
 from ..training.counters import Counters
 from ..training.identity import ALONE, read_identity
 from .messages import (
@@ -111,7 +111,7 @@ class Session:
             first_step=self._step,
             dropped=job.dropped,
             teacher_digest=self._digest_teacher(),
-            environment=describe_environment(flow),
+            environment={**describe_environment(flow), "code": digest_code(self._workload)},
         )
 
     def compile(self, request: Request) -> Compiled:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 MEASURED = {
     "train steps": "Updates of the weights that the record holds.",
-    "loss, first to last": "Loss of the first and of the last train step, in nats.",
+    "loss, first to last": "Loss of the first and the last train step; cross entropy is in nats.",
     "accuracy by epoch": "Share of the validation images whose largest logit is the label's. "
     "Each epoch ends with a validation; the last five are shown.",
     "best accuracy": "Highest validation accuracy of an epoch, the first where several are equal.",
@@ -51,9 +51,9 @@ MEASURED = {
     "processor time of the controller": "Processor time of this program over the speed phase.",
     "same initial weights": "Digests of all weights before the first step are compared.",
     "same batches": "Digests of the images and labels of each block are compared.",
-    "largest loss difference": "Largest absolute difference of the losses of a step, in nats.",
-    "smallest loss difference": "Smallest absolute difference of the losses of a step, in nats.",
-    "mean loss difference": "Mean absolute difference of the losses of a step, in nats.",
+    "largest loss difference": "Largest absolute difference of the losses of a step.",
+    "smallest loss difference": "Smallest absolute difference of the losses of a step.",
+    "mean loss difference": "Mean absolute difference of the losses of a step.",
     "correlation of losses": "Pearson's correlation of both loss curves.",
     "correlation of accuracies": "Pearson's correlation of both accuracy curves, by epochs.",
     "accuracy difference": "Contender minus baseline after the last common epoch.",

@@ -16,7 +16,9 @@ function drawChart(figure, chart) {
   image.style.display = "none";
   const data = uPlot.join(chart.curves.map((curve) => [curve.x, curve.y]));
   const whole = data[0].every(Number.isInteger) ? { incrs: [1, 2, 5].flatMap((n) => [...Array(9).keys()].map((e) => n * 10 ** e)).sort((a, b) => a - b) } : {};
-  const decades = chart.log ? { values: (u, values) => values.map((value) => value?.toExponential(0) ?? "") } : {};
+  const tick = (value) => value == null ? "" : chart.log ? value.toExponential(0) : String(Number(value.toPrecision(10)));
+  const ticks = (u, values) => values.map(tick);
+  const wide = (u, texts) => Math.max(70, 24 + 7 * Math.max(0, ...(texts ?? []).map((text) => text.length)));
   const axis = (label) => ({
     label, stroke: () => color("--ink"), grid: { stroke: () => color("--line") },
     ticks: { stroke: () => color("--line") },
@@ -24,8 +26,8 @@ function drawChart(figure, chart) {
   const number = (value) => value == null ? "–" : String(Number(value.toPrecision(7)));
   const options = {
     width: plot.clientWidth, height: 300,
-    scales: { x: { time: false }, y: { distr: chart.log ? 3 : 1 } },
-    axes: [{ ...axis(chart.x), ...whole }, { ...axis(chart.y), ...decades, size: 70 }],
+    scales: { x: { time: false, range: (u, min, max) => data[0].length > 1 ? [min, max] : [data[0][0] - 0.5, data[0][0] + 0.5] }, y: { distr: chart.log ? 3 : 1 } },
+    axes: [{ ...axis(chart.x), ...whole }, { ...axis(chart.y), values: ticks, size: wide }],
     series: [{ label: chart.x, value: (u, value) => number(value) }].concat(chart.curves.map((curve) => {
       const style = curve.style % CURVES;
       const stroke = () => color(`--curve-${style}`);

@@ -24,7 +24,7 @@ from ..parity import NOT_JUDGED
 from .charts import draw_charts
 from .forest import draw_forest
 from .measured import explain
-from .repeat import spell_command
+from .repeat import spell_command, spell_model
 
 ASSETS = ("page.css", "page.js", "uPlot.css", "uPlot.js", "uPlot.LICENSE")
 PARITY_ANSWERS = {  # verdict -> kind, answer
@@ -75,7 +75,7 @@ def render_page(
         "page.html",
         title=title,
         runs=[_describe_run(one.document) for one in records],
-        verdicts=[_describe_verdicts(one) for one in comparisons],
+        verdicts=[_describe_verdicts(one, records[-1].document) for one in comparisons],
         notes=notes,
         forest=draw_forest(comparisons, records[-1].document.measuring.margin),
         charts=charts,
@@ -113,7 +113,7 @@ def _describe_run(document: Document) -> str:
     return f"{facts}: {document.error}" if document.error else facts
 
 
-def _describe_verdicts(one: Comparison) -> Dict[str, Any]:
+def _describe_verdicts(one: Comparison, document: Document) -> Dict[str, Any]:
     """Both answers in words, their reasons, and the next steps."""
     parity, speed = conclude(one)
     kind, answer = PARITY_ANSWERS[one.parity]
@@ -126,13 +126,13 @@ def _describe_verdicts(one: Comparison) -> Dict[str, Any]:
     if one.speed_verdict == FASTER and not trusted:
         kind, answer = "open", "Faster, which counts once it is faithful"
     cards.append({"question": "Worth it?", "kind": kind, "answer": answer, "reason": speed})
-    return {"name": one.contender.name, "cards": cards, "steps": advise(one)}
+    return {"name": one.contender.name, "cards": cards, "steps": advise(one, document)}
 
 
-def advise(one: Comparison) -> List[str]:
+def advise(one: Comparison, document: Document) -> List[str]:
     """The next steps, one sentence or two for each verdict."""
-    name, model = one.contender.name, shlex.quote(one.contender.model)
-    check, tune = f"`bench check --model {model}`", f"`bench tune --model {model}`"
+    name, model = one.contender.name, shlex.join(spell_model(document.workload))
+    check, tune = f"`bench check {model}`", f"`bench tune {model}`"
     parity = {
         "different": f"Do not train with {name} yet. {check} names the first tensor that differs "
         "and writes a script that shows it.",
@@ -141,13 +141,13 @@ def advise(one: Comparison) -> List[str]:
     }.get(one.parity)
     if one.parity_expected:
         parity = "OneFlow is known to differ here. The table of the levels names the tensors."
-    pays = format_break_even(one.break_even)
+    pays = format_break_even(one.break_even, one.speedup)
     gain = f" Its compile time pays for itself {pays}." if pays != MISSING else ""
     speed = {
         FASTER: f"Train with {name}.{gain}",
         SLOWER: f"Train with {one.baseline.name}. {tune} searches for a faster faithful runtime.",
         EQUIVALENT: f"Choose either. {tune} searches for a faster faithful runtime.",
-        INCONCLUSIVE: f"Speed is open. {describe_longer(one.speed)}"
+        INCONCLUSIVE: f"Speed is open. {describe_longer(one.speed, document.measuring.replicates)}"
         if one.speed
         else "Speed is open. A `bench compare` with its speed phase decides it.",
     }[one.speed_verdict]

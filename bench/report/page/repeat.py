@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any, List, Mapping
 
-from ...config import Contender
+from ...config import STEP_DATA, Contender, Workload
 from ...plan.fields import flag_of, list_settings
 from ...plan.modes import spell_strategy
 from ...record.run import Document
@@ -22,11 +22,14 @@ def spell_command(document: Document) -> str:
     """
     workload, first = document.workload, document.contenders[0]
     words = ["bench", document.command]
+    step = workload.data == STEP_DATA and workload.resume is None
+    words += spell_model(workload) if step else []
     for settings in (workload, document.measuring):
         for setting in list_settings(type(settings)):
             value = getattr(settings, setting.name)
             kept = workload.resume is None or setting.name in RESUMED or settings is not workload
             spelled = setting.heading and setting.name != "speed"  # which compare does by itself
+            kept &= not (step and setting.name in ("model", "data"))
             if spelled and kept and value != setting.default:
                 words += _spell_flag(flag_of(setting.name), value)
     if document.command == "compare":
@@ -43,6 +46,11 @@ def spell_command(document: Document) -> str:
             if setting.heading and value != setting.default:
                 words += _spell_flag(setting.flag, value)
     return shlex.join(words)
+
+
+def spell_model(workload: Workload) -> List[str]:
+    """The words for the model of a command: a TrainingStep is an argument, others have a flag."""
+    return [workload.model] if workload.data == STEP_DATA else ["--model", workload.model]
 
 
 def _spell_flag(flag: str, value: Any) -> List[str]:

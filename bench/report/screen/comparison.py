@@ -66,7 +66,9 @@ def _list_rows(
 ) -> List[Block]:
     """A column for each side, and at most ten rows."""
     measured = list(map(list_measurements, summaries))
-    even = format_break_even(comparison.break_even if comparison else None)
+    even = MISSING
+    if comparison:
+        even = format_break_even(comparison.break_even, comparison.speedup)
     wanted = len(USUAL_ROWS) + (even != MISSING)
     own = [name for name in measured[0] if name not in (*USUAL_ROWS, *OTHER_ROWS)]
     shown = own[: MOST_ROWS - wanted]

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from made_checks import create_check, create_check_document
 from records import create_events, create_record, save_record
 from sweep_cells import create_mixed_sweep
 
 from oneflow_bench.bench import cli
+from oneflow_bench.bench.cli.run import told_parity
 from oneflow_bench.bench.cli.value_types import RunFolder
+from oneflow_bench.bench.errors import WorkerError
+from oneflow_bench.bench.parity.result import save_check
 from oneflow_bench.bench.report import pictures
 from oneflow_bench.bench.tools.sweep.document import save_sweep
 
@@ -71,6 +75,19 @@ def test_a_comparison_is_printed_in_three_sizes(results, capsys):
     assert "peak memory, MiB" in summary and "first step, ms" not in summary
     assert "first step, ms" in whole and "How to read this report" in whole
     assert len(verdicts) < len(summary) < len(whole)
+
+
+def test_a_parity_that_is_known_is_printed_where_the_speed_phase_dies(results, capsys):
+    folder = results / "compare-a"
+    check = create_check().model_copy(update={"baseline": "eager", "contender": "graph"})
+    save_check(create_check_document(check), folder)
+    for as_json, lines in ((False, 1), (True, 0)):
+        with pytest.raises(WorkerError), told_parity(folder, as_json):
+            raise WorkerError("died in its measure turn")
+        assert capsys.readouterr().out.count("Parity: identical.") == lines
+    with pytest.raises(WorkerError), told_parity(results / "compare-b", False):
+        raise WorkerError("died before there was a verdict")
+    assert capsys.readouterr().out == ""
 
 
 def test_latest_without_a_run_says_how_to_make_one(tmp_path, monkeypatch, capsys):

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 from speed_world import World
 
-from oneflow_bench.bench.errors import InputError, WorkerError
-from oneflow_bench.bench.measure.continuation import list_open, read_progress
+from oneflow_bench.bench.errors import InputError
+from oneflow_bench.bench.measure.continuation import check_prepared, list_open, read_progress
 from oneflow_bench.bench.record.events import (
     ConditionsEvent,
     InterimAnalysisEvent,
+    Prepared,
     SetupEvent,
     SpeedBlockEvent,
     SpeedSetupEvent,
@@ -161,11 +162,31 @@ def test_other_versions_are_refused(tmp_path, trained, said):
     assert not [name for name, call in world.log if call == "compile"]
 
 
-def test_a_run_without_a_speed_phase_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "speed, status, said",
+    [
+        (True, "interrupted", "was interrupted before the first scored block"),
+        (True, "running", "was killed before the first scored block"),
+        (False, "failed", "has no blocks of a speed phase.*without --no-speed"),
+    ],
+)
+def test_a_run_without_a_scored_block_is_refused_with_the_reason(tmp_path, speed, status, said):
     world = create_world(tmp_path / "run")
-    world.options = {"baseline": {"fail_at": ("compile", 0, WorkerError("no"))}}
-    with pytest.raises(WorkerError):
-        world.run()
+    document = world.writer.document
+    document.measuring = document.measuring.model_copy(update={"speed": speed})
+    document.status = status
     world.writer.close()
-    with pytest.raises(InputError, match="has no blocks of a speed phase"):
+    with pytest.raises(InputError, match=said):
         read_progress(load_record(world.folder))
+
+
+def test_changed_code_of_the_user_is_refused(first):
+    old, new = ({"oneflow": "0.9.0", "code": {"my.py": letter * 64}} for letter in "ab")
+    setup = first.of_kind(SetupEvent)[0].model_copy(update={"environment": old})
+    prepared = Prepared(**setup.model_dump(include=set(Prepared.model_fields)))
+    check_prepared([setup], setup.contender, prepared)
+    changed = prepared.model_copy(update={"environment": new})
+    with pytest.raises(InputError, match="SHA-256 of my.py of base was a{12} and is b{12} now"):
+        check_prepared([setup], setup.contender, changed)
+    before = setup.model_copy(update={"environment": {"oneflow": "0.9.0"}})
+    check_prepared([before], setup.contender, changed)

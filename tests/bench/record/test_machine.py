@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+import importlib
+import sys
+
 import pytest
 
+from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.record.machine import (
+    digest_code,
     read_available_bytes,
     read_memory_bytes,
     read_oom_kills,
@@ -29,3 +35,19 @@ def test_memory_is_read_in_bytes_or_is_unknown(tmp_path):
     path.write_text("MemTotal:\nMemAvailable: much\n")
     assert read_memory_bytes(path) is None and read_available_bytes(path) is None
     assert read_available_bytes(tmp_path / "missing") is None
+
+
+def test_the_users_code_is_its_file_and_what_that_imports_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "layers_of_mine.py").write_text("SIZE = 3\n")
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "steps.py").write_text("import json\nimport layers_of_mine\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("my_package", "my_package.steps", "layers_of_mine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    importlib.import_module("my_package.steps")
+    found = digest_code(Workload(model="my_package.steps:step"))
+    assert set(found) == {"layers_of_mine.py", "my_package/__init__.py", "my_package/steps.py"}
+    assert found["layers_of_mine.py"] == hashlib.sha256(b"SIZE = 3\n").hexdigest()
+    assert digest_code(Workload(model="oneflow_bench.models:lenet")) == {}

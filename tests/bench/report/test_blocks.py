@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from golden import shown
 from markdown_it import MarkdownIt
 
@@ -50,12 +51,22 @@ def test_a_terminal_takes_brackets_as_text_and_obeys_no_control():
     assert "\x1b" not in text and "\x07" not in text
 
 
-def test_a_long_name_is_folded_and_nothing_is_lost():
+def test_a_name_longer_than_the_terminal_is_printed_whole():
     name = "layer." * 30
     text = shown([Table(["name", "number"], [[name, "1"]], right=["number"])], width=40)
-    assert max(map(len, text.splitlines())) <= 40
-    folded = [line.split()[0] for line in text.splitlines()[2:]]
-    assert "".join(folded) == name
+    assert text.splitlines() == [
+        name,
+        "  number: 1",
+    ]  # the terminal folds it, and it is copied whole
+
+
+@pytest.mark.parametrize("width, is_table", [(80, True), (50, True), (40, False), (20, False)])
+def test_no_width_cuts_a_word_of_a_table(width, is_table):
+    words = ["compare-my_file-npnoise", "equal within rounding", "9 min ago", "0.14"]
+    text = shown([Table(["run", "first difference", "begun", "error"], [words], ["error"])], width)
+    assert all(word in text.split() for words in words for word in words.split())
+    assert ("first difference: " not in text) == is_table
+    assert all(len(line) <= width for line in text.splitlines() if words[0] not in line)
 
 
 def test_controls_are_stripped_and_lines_are_kept():
@@ -72,7 +83,7 @@ def test_json_holds_the_fields_of_each_block():
     listed = list_blocks([Heading("a"), Table(["n"], [["1"]], right=["n"])])
     assert listed == [
         {"kind": "heading", "text": "a"},
-        {"kind": "table", "columns": ["n"], "rows": [["1"]], "right": ["n"], "whole": []},
+        {"kind": "table", "columns": ["n"], "rows": [["1"]], "right": ["n"]},
     ]
 
 

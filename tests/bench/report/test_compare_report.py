@@ -25,6 +25,7 @@ from oneflow_bench.bench.report.comparison import (
     compare_contenders,
     summarize_contender,
 )
+from oneflow_bench.bench.report.detectable import describe_detectable
 
 LONG = "graph-fuse_add_to_output"
 PICTURES = [Path("x/loss_difference.png"), Path("x/loss_difference.svg")]
@@ -83,6 +84,32 @@ def test_an_inconclusive_run_says_what_it_could_have_detected_and_what_to_do():
     )
     assert told and int(told[1]) in (10, 5) and int(told[2]) > 8  # 8.1 s were measured
     assert "would have been detected" not in conclude(compare()[0])[1]
+
+
+def test_a_difference_above_100_percent_is_no_practical_size():
+    (one,) = compare(speed=create_speed_events(0.1, 0.1, 0.1, spread=0.07))
+    judgement = one.speed.judgement.model_copy(update={"smallest_effect": 240327.9})
+    speed = one.speed.model_copy(update={"judgement": judgement})
+    text = describe_detectable(speed)
+    assert "so no difference of practical size would have been detected." in text
+    assert "24032" not in text
+
+
+def test_step_times_that_contradict_the_verdict_say_what_they_are_of():
+    said = "step times in the table are of the training"
+    assert said not in terminal(compare()).replace("\n", " ")
+    text = terminal(compare(speed=create_speed_events(0.1, 0.2, 0.1)), 200)
+    assert said in text and "verdict of graph is of fresh processes" in text
+
+
+def test_a_speed_phase_that_died_is_not_taken_for_one_that_was_not_asked_for():
+    record = create_record(create_events("eager"), create_events("graph"))
+    for asked in (True, False):
+        measuring = record.document.measuring.model_copy(update={"speed": asked})
+        record.document.measuring = measuring
+        (one,) = compare_records(record, record)
+        assert ("speed phase ended before its first" in one.speed_reason) == asked
+        assert ("--no-speed" in one.speed_reason) == (not asked)
 
 
 def test_a_run_of_too_few_processes_says_that_no_detectable_difference_is_known():

@@ -19,7 +19,7 @@ from oneflow_bench.bench.report.format import (
     round_up,
 )
 from oneflow_bench.bench.verdict.judge import Interval
-from oneflow_bench.bench.verdict.statistics import BreakEven, Summary
+from oneflow_bench.bench.verdict.statistics import BreakEven, Ratio, Summary
 
 BOUNDS = {"low": 1.1, "high": 1.3, "strict_low": 1.05, "strict_high": 1.35}
 
@@ -62,7 +62,17 @@ def test_shares_are_percent_and_points():
     ],
 )
 def test_a_compilation_pays_after_some_steps_or_never(value, text):
-    assert format_break_even(value) == text
+    assert format_break_even(value, create_ratio(1.1, 1.3)) == text
+
+
+@pytest.mark.parametrize("ends", [(None, None), (0.9, 1.3), (0.7, 0.9)])
+def test_no_steps_are_promised_where_a_speedup_of_1_is_not_excluded(ends):
+    pays = BreakEven(steps=65.4, low=None, high=None)
+    assert format_break_even(pays, create_ratio(*ends)) == format_break_even(pays, None) == "-"
+
+
+def create_ratio(low, high):
+    return Ratio(ratio=1.2, low=low, high=high, count=3, paired=True, smallest_effect=None)
 
 
 def test_a_reason_becomes_a_sentence():

@@ -5,7 +5,8 @@ from matplotlib.text import Text
 from PIL import Image
 from records import create_events, create_record
 
-from oneflow_bench.bench.record.events import BlockEvent, StepParametersEvent
+from oneflow_bench.bench.config import STEP_DATA
+from oneflow_bench.bench.record.events import BlockEvent, EvalEvent, StepParametersEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report import pictures
 from oneflow_bench.bench.report.curves import choose_style, list_series
@@ -52,6 +53,55 @@ def test_every_picture_is_drawn_twice_and_readable(written):
                 assert len(set(image.convert("L").resize((60, 40)).getdata())) > 10
 
 
+def draw(draw_picture, record):
+    figure, axes = plt.subplots()
+    draw_picture(axes, list_series([record]))
+    plt.close(figure)
+    return axes
+
+
+def create_step_record(**events):
+    """Of a TrainingStep without an accuracy."""
+    record = create_record(create_events("eager", **events), create_events("graph", **events))
+    document = record.document
+    update = {"model": "my_file:step", "data": STEP_DATA}
+    document.workload = document.workload.model_copy(update=update)
+    record.events = [
+        e.model_copy(update={"correct": None}) if isinstance(e, EvalEvent) else e
+        for e in record.events
+    ]
+    return record
+
+
+def test_the_loss_of_a_users_own_has_no_unit(record):
+    assert draw(pictures.draw_loss, record).get_ylabel() == "loss (nats)"
+    assert draw(pictures.draw_loss, create_step_record()).get_ylabel() == "loss"
+    assert draw(draw_loss_difference, create_step_record()).get_ylabel() == "absolute difference"
+
+
+def test_a_step_without_an_accuracy_has_no_picture_of_it(record):
+    assert "accuracy" in pictures.choose_pictures(list_series([record]))
+    shown = pictures.choose_pictures(list_series([create_step_record()]))
+    assert "accuracy" not in shown and "eval_epoch_times" in shown
+
+
+def test_one_epoch_is_one_tick():
+    axes = draw(pictures.PICTURES["train_epoch_times"], create_step_record(epochs=1))
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+
+
+def test_losses_that_are_not_finite_are_said_in_words():
+    axes = draw(pictures.draw_loss, create_step_record(loss=None))
+    assert not axes.lines and [text.get_text() for text in axes.texts] == ["no loss is finite"]
+    record = create_step_record()
+    block = next(e for e in record.events if isinstance(e, BlockEvent) and e.first_step == 10)
+    block.losses[2] = None
+    axes = draw(pictures.draw_loss, record)
+    assert axes.get_title() == "Training loss (infinite or not a number, first in step 12)"
+    assert len(axes.lines) == 2
+
+
 def test_the_same_record_gives_the_same_svg(record, written, tmp_path, monkeypatch):
     (first,) = (path for path in written if path.name == "loss.svg")
     monkeypatch.setattr(pictures, "PICTURES", {"loss": pictures.draw_loss})
@@ -95,8 +145,15 @@ def texts_of(record):
     return texts
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 40])
-def test_partial_and_single_records_are_drawn_without_differences(tmp_path, monkeypatch, length):
+@pytest.mark.parametrize(
+    "length, missing",
+    [
+        *((n, {"accuracy", "train_epoch_times", "eval_epoch_times"}) for n in (0, 1)),
+        (2, {"accuracy", "eval_epoch_times"}),
+        (40, set()),
+    ],
+)
+def test_a_partial_record_is_drawn_as_far_as_it_goes(tmp_path, monkeypatch, length, missing):
     def lay_out(figure, folder, name):
         figure.draw_without_rendering()
         plt.close(figure)
@@ -105,7 +162,7 @@ def test_partial_and_single_records_are_drawn_without_differences(tmp_path, monk
     monkeypatch.setattr(pictures, "save_picture", lay_out)
     whole = create_record(create_events("eager"))
     drawn = render_pictures([RunRecord(whole.document, whole.events[:length])], tmp_path)
-    assert {*drawn} == {*NAMES} - {"loss_difference", "parameter_difference"}
+    assert {*drawn} == {*NAMES} - {"loss_difference", "parameter_difference"} - missing
 
 
 def test_the_parameter_difference_of_every_step_replaces_that_of_every_epoch():

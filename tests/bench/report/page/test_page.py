@@ -9,6 +9,7 @@ from checked_html import Page
 from records import create_events, create_rank_record, create_record, create_speed_events
 
 from oneflow_bench.bench import distributed  # noqa: F401 - registers the blocks of ranks
+from oneflow_bench.bench.config import STEP_DATA
 from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.before_after import build_runs_report as build_runs
@@ -154,16 +155,35 @@ def test_every_number_says_how_it_is_measured(comparison):
         ("inconclusive", "slower", False, ["Parity is open", "Train with eager."]),
     ],
 )
-def test_each_pair_of_verdicts_has_a_next_step(comparison, parity, speed, expected, words):
+def test_each_pair_of_verdicts_has_a_next_step(comparison, record, parity, speed, expected, words):
     update = {"parity": parity, "speed_verdict": speed, "parity_expected": expected}
-    told = " ".join(advise(comparison.model_copy(update=update)))
+    told = " ".join(advise(comparison.model_copy(update=update), record.document))
     assert all(word in told for word in words), told
 
 
-def test_without_a_speed_phase_there_is_no_forest(comparison):
+def test_the_next_step_is_a_command_that_works_for_a_training_step(comparison, record):
+    one = comparison.model_copy(update={"parity": "different"})
+    document = record.document.model_copy(deep=True)
+    step = {"model": "my_file:late", "data": STEP_DATA}
+    document.workload = document.workload.model_copy(update=step)
+    assert "`bench check my_file:late`" in advise(one, document)[0]
+
+
+@pytest.mark.parametrize("limit, flag", [(24, ""), (2, " --replicates 3")])
+def test_too_few_processes_have_a_command_that_adds_some(limit, flag):
+    few = create_speed_events(0.1, 0.1, 0.1, replicates=1)
+    made = create_record(create_events("eager"), create_events("graph"), more=few)
+    made.document.measuring = made.document.measuring.model_copy(update={"replicates": limit})
+    (one,) = compare_records(made, made)
+    told = advise(one, made.document)[-1]
+    assert re.search(rf"`bench compare --continue RUN --budget \d+{flag}`", told), told
+    assert ("--budget" in one.speed_reason) == (not flag)
+
+
+def test_without_a_speed_phase_there_is_no_forest(comparison, record):
     one = comparison.model_copy(update={"speed": None, "speed_verdict": "inconclusive"})
     assert draw_forest([one], 0.01) is None
-    assert "with its speed phase" in advise(one)[-1]
+    assert "with its speed phase" in advise(one, record.document)[-1]
 
 
 def test_the_forest_keeps_the_order_of_the_ratios(comparison):

@@ -9,9 +9,9 @@ from fakes import create_document
 
 from oneflow_bench.bench import distributed  # noqa: F401 - registers the strategies
 from oneflow_bench.bench.cli import bench
-from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.config import STEP_DATA, Contender
 from oneflow_bench.bench.plan.contenders import parse_contenders
-from oneflow_bench.bench.plan.plan import split_flags
+from oneflow_bench.bench.plan.plan import create_plan, split_flags
 from oneflow_bench.bench.report.page.repeat import spell_command
 
 
@@ -49,6 +49,15 @@ def test_every_setting_comes_back():
     assert {name: given.get(name) for name in changed} == changed
     assert read.model_dump(include=set(measuring)) == measuring
     assert contenders == document.contenders
+
+
+def test_a_training_step_is_an_argument():
+    document = create_document(("eager", "graph"))
+    document.command = "compare"
+    document.workload = create_plan({"model": "my_file:gpt", "data": STEP_DATA, "lr": 0.5}).workload
+    told = spell_command(document)
+    assert told.startswith("bench compare my_file:gpt --") and "--model" not in told
+    assert "--data" not in told and "--lr 0.5" in told
 
 
 def test_a_setting_that_is_a_default_is_not_told():
