@@ -11,6 +11,16 @@ Effects = Dict[str, Set[str]]  # a function: the names that it changes, GIVEN fo
 GIVEN = "*"
 _CHANGING = {"load_state_dict", "apply"}
 _CLIPPING = ("clip_grad_norm_", "clip_grad_value_")
+_ALIASING = {
+    "parameters",
+    "named_parameters",
+    "children",
+    "modules",
+    "list",
+    "tuple",
+    "dict",
+    "zip",
+}
 # methods that change nothing an update depends on, or that are checked by name
 _IDLE = {"train", "eval", "step", "zero_grad", "clip_grad", "write", "info", "close", "flush"}
 _IDLE |= {"set_postfix", "set_postfix_str", "set_description", "debug", "warning", "state_dict"}
@@ -71,6 +81,14 @@ def find_effects(functions: Iterable[ast.FunctionDef], outer: Set[str]) -> Effec
         if effects == before:
             break
     return effects
+
+
+def list_aliased(node: ast.AST) -> Set[str]:
+    """The names that an assignment gives another name for, such as m in `w = m.weight`."""
+    value = node.value if isinstance(node, ast.Assign) else None
+    calls = [one for one in ast.walk(node) if isinstance(one, ast.Call)]
+    names = {ast.unparse(one.func).split(".")[-1] for one in calls}
+    return list_read(value) if value is not None and names <= _ALIASING else set()
 
 
 def list_surely_assigned(node: ast.AST) -> Set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from typing import Collection, List, Sequence, Set
+from typing import Collection, List, Optional, Sequence, Set
 
 from .effects import find_effects, list_touched
 from .lines import Line
@@ -45,6 +45,25 @@ class Slicer:
         return set() if isinstance(node, Definition) else (
             list_touched(node, self._outer, self._effects)
         )  # fmt: skip
+
+    def list_late(self, names: Set[str]) -> Set[str]:
+        """Names, and those that the functions among them read when they are called."""
+        found = set(names)
+        while True:
+            more = {
+                one
+                for line, assigned, read in zip(self.lines, self.assigned, self.read)
+                if isinstance(line.node, Definition) and assigned & found
+                for one in read
+            }
+            if more <= found:
+                return found
+            found |= more
+
+    def list_sources(self, names: Set[str], stop: Collection[Optional[str]]) -> Set[str]:
+        """Names, and those of the objects that they are made of."""
+        numbers = self.collect(names, stop=[one for one in stop if one])
+        return names.union(*(self.read[one] for one in numbers))
 
     def list_functions(self) -> Set[str]:
         """The functions that the script defines."""

@@ -6,7 +6,7 @@ import ast
 from typing import Dict, Iterator, List, Optional, Set
 
 from ....errors import InputError
-from ..effects import list_surely_assigned
+from ..effects import list_aliased, list_surely_assigned
 from ..lines import Line, Note
 from ..names import Definition, Import, Scoped, list_assigned, list_read
 from ..script import WRITE
@@ -39,7 +39,7 @@ def check_loops(training: Training) -> List[Note]:
     trained = {training.module, training.optimizer, training.scheduler}
     left_out = []
     for line in inside:
-        changed = (list_assigned(line.node) | training.slicer.list_touched(line.node)) & trained
+        changed = (list_assigned(line.node) | _list_touched(training, line)) & trained
         if changed:
             raise _fail(
                 training, line.node.lineno,
@@ -95,10 +95,7 @@ def _refuse_numbers(training: Training) -> None:
     elif source == "range":
         numbers = dict.fromkeys(list_assigned(loop.target), loop.lineno)
     for line in training.data:
-        value = line.node.value if isinstance(line.node, ast.Assign) else None
-        called = ast.unparse(value.func).split(".")[-1] if isinstance(value, ast.Call) else ""
-        is_number = isinstance(value, ast.Constant) or called in _NUMBERS
-        if is_number and not (isinstance(value, ast.Call) and _has_size(value)):
+        if isinstance(line.node, ast.Assign) and _is_number(line.node.value, set(numbers)):
             numbers.update(dict.fromkeys(list_assigned(line.node), line.node.lineno))
     for name in training.batch:
         if name in numbers:
@@ -109,8 +106,21 @@ def _refuse_numbers(training: Training) -> None:
             )  # fmt: skip
 
 
-def _has_size(call: ast.Call) -> bool:
-    return any(one.arg in ("size", "shape") for one in call.keywords) or len(call.args) > 2
+def _is_number(node: ast.expr, numbers: Set[str]) -> bool:
+    """Whether an expression surely gives a number of Python."""
+    if isinstance(node, ast.BinOp):
+        return _is_number(node.left, numbers) and _is_number(node.right, numbers)
+    if isinstance(node, ast.IfExp):
+        return _is_number(node.body, numbers) and _is_number(node.orelse, numbers)
+    if isinstance(node, ast.UnaryOp):
+        return _is_number(node.operand, numbers)
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func).split(".")[-1]
+        has_size = any(one.arg in ("size", "shape") for one in node.keywords) or len(node.args) > 2
+        return (name in _NUMBERS and not has_size) or (
+            ast.unparse(node.func).endswith("random.rand") and not node.args
+        )
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.Name) and node.id in numbers)
 
 
 def _check_carried(training: Training, inside: List[Line]) -> List[Line]:
@@ -143,9 +153,10 @@ def _check_carried(training: Training, inside: List[Line]) -> List[Line]:
     bound = ast.Assign([loop.target], loop.iter, lineno=loop.lineno)
     free = _find_free([*(one.node for one in epoch), bound, *nodes], set())
     for outer in training.straight.loops[:-1]:
-        for name in sorted(list_assigned(outer.target) & set(free)):
+        late = training.slicer.list_late(set(free))
+        for name in sorted(list_assigned(outer.target) & late):
             raise _fail(
-                training, free[name],
+                training, free.get(name, training.straight.lineno),
                 f"this depends on {name} of the loop in line {outer.lineno}, and a TrainingStep "
                 "is the same in each epoch; take it out",
             )  # fmt: skip
@@ -168,13 +179,26 @@ def _find_free(nodes: List[ast.AST], bound: Set[str]) -> Dict[str, int]:
 
 
 def _refuse_changed(training: Training, free: Set[str], lines: List[Line], way: str) -> None:
+    """Raise InputError if a line binds one of these names anew, or changes what they are of."""
+    trained = {training.module, training.optimizer, training.scheduler}
+    bound = training.slicer.list_late(free) - trained
+    sources = training.slicer.list_sources(bound, trained) - trained
     for line in lines:
-        changed = (list_assigned(line.node) | training.slicer.list_touched(line.node)) & free
+        changed = (list_assigned(line.node) & bound) | (_list_touched(training, line) & sources)
         if changed:
             raise _fail(
                 training, line.node.lineno,
                 f"{min(changed)} is carried from {way}; begin it anew in each",
             )  # fmt: skip
+
+
+def _list_touched(training: Training, line: Line) -> Set[str]:
+    """The names whose objects a line changes, also by another name for a part of them."""
+    found = training.slicer.list_touched(line.node)
+    for one in reversed(training.straight.lines):
+        if list_assigned(one.node) & found:
+            found |= list_aliased(one.node)
+    return found
 
 
 def _refuse_drawn(training: Training, epoch: List[Line]) -> None:

@@ -35,6 +35,18 @@ CLAMP = """def clamp(net):
 IN = "        "  # the loop over batches
 REFUSED = [
     (
+        f"{IN}history",
+        f"{IN}w = model.weight\n{IN}w.mul_(2)\n{IN}history",
+        "line 18: .* model in",
+    ),
+    (
+        "    sched.step()",
+        "    sched.step()\n    loader[0][0].mul_(2)",
+        "line 19: loader is",
+    ),
+    ("crit(out, y)", "crit(out, y) * weigh()", "line 18: ratio is carried"),
+    (f"{IN}out = ", f"{IN}w = 2 * random.random()\n{IN}out = w * ", "line 13: .* the number w"),
+    (
         "crit(out, y)",
         "crit(out, y) * epoch",
         "line 14: this depends on epoch of the loop",
@@ -97,6 +109,9 @@ def test_what_changes_the_training_is_refused_with_its_line(tmp_path, old, new, 
     text = SCRIPT.replace(old, new)
     if "clamp(" in new:
         text = text.replace("for epoch", CLAMP + "for epoch", 1)
+    if "weigh(" in new:
+        text = text.replace("for epoch", "def weigh(): return ratio\nfor epoch")
+        text = text.replace(f"{IN}history", f"{IN}ratio = i\n{IN}history")
     if "eval mode" in message:
         text = text.replace("    sched.step()", "    model.eval()\n    sched.step()")
     if "fold" in new:
