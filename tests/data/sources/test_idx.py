@@ -69,3 +69,13 @@ def test_missing_files_are_named(tmp_path):
         path.unlink()
     with pytest.raises(DataError, match="no training pictures in IDX"):
         read_idx_folder(root, Choices())
+
+
+def test_two_sets_in_one_folder_are_refused(tmp_path):
+    root = write_idx(tmp_path / "m")
+    name = "train-images-idx3-ubyte"
+    (root / name).write_bytes(b"")  # the plain copy of a compressed file is no other set
+    assert is_idx(root)
+    (root / f"emnist-{name}").write_bytes(b"")
+    with pytest.raises(DataError, match="the pictures of two splits train, emnist-train-images"):
+        read_idx_folder(root, Choices())
