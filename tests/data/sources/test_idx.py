@@ -40,7 +40,7 @@ def test_the_names_of_other_sets_are_known(tmp_path):
 @pytest.mark.parametrize(
     "data, reason",
     [
-        (b"", "requires a buffer"),
+        (b"", "it has 0 bytes"),
         (struct.pack(">HBBI", 0, 13, 1, 4) + bytes(16), "unsigned bytes"),
         (pack_idx(np.zeros((4, 5, 5), np.uint8))[:-1], "has 99 values"),
         (struct.pack(">HBB3I", 0, 8, 3, *[2**32 - 1] * 3), "has 0 values"),
