@@ -71,7 +71,8 @@ def list_formats(folder: Path) -> List[Format]:
     packed = io.BytesIO()
     np.savez(packed, **weights)
     index = (Path(__file__).parents[1] / "data/digits/index.json").read_bytes()
-    (folder / "0.jpg").write_bytes(jpeg)
+    for number in range(2):
+        (folder / f"{number}.jpg").write_bytes(jpeg)
     pictures = [
         Format(f"x.{kind.lower()}", _encode(image, kind), lambda path: read_picture(path, _SCALE),
                kind in ("JPEG", "PNG"))
@@ -111,9 +112,9 @@ def _list_sources() -> List[Format]:
         Format("train-images-idx3-ubyte.gz", gzip.compress(idx), read_idx),
         Format("set.npz", archive.getvalue(), lambda path: read_arrays(path, choices)),
         Format("images.npy", array.getvalue(), load_npy),
-        Format("labels.csv", b"file,labels\n0.jpg,cat|dog\n0.jpg,dog\n",
+        Format("labels.csv", b"file,labels\n0.jpg,cat|dog\n1.jpg,dog\n",
                lambda path: read_table(path, choices), False),
-        Format("bits.csv", b"file,cat,dog\n0.jpg,1,0\n0.jpg,0,1\n",
+        Format("bits.csv", b"file,cat,dog\n0.jpg,1,1\n1.jpg,0,1\n",
                lambda path: read_table(path, choices), False),
         Format("faces.csv", faces.encode(), lambda path: read_faces(path, choices), False),
         Format("names.txt", b"a cat\nb dog\n",

@@ -47,8 +47,8 @@ def group_rows(rows: Iterable[Row], on_note: Note) -> Dict[str, List[Labelled]]:
 def check_source(source: Source, where: object, on_note: Note) -> Source:
     """The source, with classes instead of labels where each picture has exactly one of them.
 
-    Says how many pictures two splits share. Raises DataError for a source with one class, and for
-    one with several labels a picture of which no picture has any.
+    Says how many pictures two splits share. Raises DataError for training pictures of one
+    class, and for a source with several labels a picture of which no picture has any.
     """
     labels = [one.label for pictures in source.splits.values() for one in pictures]
     if source.multi_label and len(source.classes) > 1:
@@ -70,10 +70,13 @@ def check_source(source: Source, where: object, on_note: Note) -> Source:
             source.multi_label = False
     if source.multi_label:
         source.kind += f", with several labels a picture: {name_some(source.classes)}"
-    elif len(source.classes) == 1:
+    held = {one.label for one in source.splits["train"]}
+    if not source.multi_label and len(held) == 1:
+        (label,) = held
+        name = source.classes[label] if isinstance(label, int) else label
         raise DataError(
-            f"{where} has one class, {source.classes[0]}, and a model tells two or more apart; "
-            "add pictures of another class"
+            f"{where} has training pictures of one class, {name}, and a model tells two or more "
+            "apart; add pictures of another class"
         )
     _note_shared(source, on_note)
     return source

@@ -219,6 +219,6 @@ def _read_lines(path: Path) -> List[str]:
     try:
         text = read_regular(path, _MAX_TEXT_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise DataError(f"{path} cannot be read ({reason}); download the dataset again") from None
     return [line for line in text.splitlines() if line.strip()]

@@ -22,6 +22,7 @@ from . import Choices, Source, list_names
 from .arrays import label_arrays
 
 _MAX_BYTES = 1 << 31
+_LEAST_BYTES = 8  # of type and one size
 _UINT8 = 0x08
 _MAX_DIMENSIONS = 4
 _SPLITS = {"train": "train", "t10k": "val", "test": "val", "val": "val", "valid": "val"}
@@ -84,6 +85,8 @@ def read_idx(path: Path) -> np.ndarray:
             data = source.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+        if len(data) < _LEAST_BYTES:
+            raise ValueError(f"it has {len(data)} bytes")
         zeros, kind, dimensions = struct.unpack(">HBB", data[:4])
         if zeros or kind != _UINT8 or not 0 < dimensions <= _MAX_DIMENSIONS:
             raise ValueError("it does not begin as one of unsigned bytes")

@@ -13,8 +13,8 @@ from ..files import open_regular
 
 MAX_BYTES = 1 << 34
 UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
-_AS_TEXT = "save numbers, or texts after .astype(str)"
 LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
+_AS_TEXT = "save numbers, or texts after .astype(str)"
 
 
 def load_npz(path: Path) -> Dict[str, np.ndarray]:

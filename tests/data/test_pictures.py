@@ -20,7 +20,7 @@ from oneflow_bench.data import (
     read_picture,
 )
 from oneflow_bench.data.ofrecord_file import parse_record, read_messages
-from oneflow_bench.data.pictures import check_jpeg, encode_jpeg, measure_jpeg
+from oneflow_bench.data.pictures import check_jpeg, convert_file, encode_jpeg, measure_jpeg
 
 PLAIN = InputScale(image_size=4, mean=(0, 0, 0), std=(1, 1, 1), resize_ratio=1.0)
 
@@ -204,3 +204,9 @@ def test_labels_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 200_000)
     with pytest.raises(DataError, match="the labels"):
         load_labels(tmp_path / "deep.json")
+
+
+def test_a_reason_that_is_no_text_is_not_shown(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0junk")
+    with pytest.raises(DataError, match="its bytes are damaged"):
+        convert_file(tmp_path / "a.jpg", 90)

@@ -35,8 +35,9 @@ def test_labels_that_no_picture_has_are_refused():
 
 
 def test_one_class_is_refused():
-    with pytest.raises(DataError, match="set has one class, cat, .* add pictures of another"):
-        check_source(create_source([0, 0], ["cat"], multi_label=False), "set", print)
+    for classes in (["cat"], ["cat", "dog"]):
+        with pytest.raises(DataError, match="of one class, cat, .* add pictures of another"):
+            check_source(create_source([0, 0], classes, multi_label=False), "set", print)
 
 
 def test_pictures_of_both_splits_are_said():

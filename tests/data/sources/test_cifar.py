@@ -105,3 +105,19 @@ def test_a_label_above_the_classes_is_refused(tmp_path):
     (root / "test_batch.bin").write_bytes(bytes([10]) + bytes(3072))
     with pytest.raises(DataError, match="labels from 10 to 10 and 10 classes"):
         read_cifar(root, Choices())
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"data": create_pixels(2, 3072), "labels": [np.int64(0), np.int64(1)]},
+        {"data": create_pixels(2, 3072), "labels": np.array([0, 1])},
+        {"data": np.asfortranarray(create_pixels(2, 3072)), "labels": [0, 1]},
+        {"data": create_pixels(2, 3072) / 255, "labels": [0, 1]},
+    ],
+)
+def test_a_pickle_saved_anew_with_numpy_is_one_sentence_without_python(stored, tmp_path):
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps(stored))
+    with pytest.raises(DataError, match="or import the arrays as .npz instead") as caught:
+        read_pickled(tmp_path / "data_batch_1")
+    assert not any(word in str(caught.value) for word in ("numpy", "Error", "execute"))

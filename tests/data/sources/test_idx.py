@@ -40,7 +40,7 @@ def test_the_names_of_other_sets_are_known(tmp_path):
 @pytest.mark.parametrize(
     "data, reason",
     [
-        (b"", "requires a buffer"),
+        (b"", "it has 0 bytes"),
         (struct.pack(">HBBI", 0, 13, 1, 4) + bytes(16), "unsigned bytes"),
         (pack_idx(np.zeros((4, 5, 5), np.uint8))[:-1], "has 99 values"),
         (struct.pack(">HBB3I", 0, 8, 3, *[2**32 - 1] * 3), "has 0 values"),
@@ -68,4 +68,14 @@ def test_missing_files_are_named(tmp_path):
     for path in root.glob("train*"):
         path.unlink()
     with pytest.raises(DataError, match="no training pictures in IDX"):
+        read_idx_folder(root, Choices())
+
+
+def test_two_sets_in_one_folder_are_refused(tmp_path):
+    root = write_idx(tmp_path / "m")
+    name = "train-images-idx3-ubyte"
+    (root / name).write_bytes(b"")  # the plain copy of a compressed file is no other set
+    assert is_idx(root)
+    (root / f"emnist-{name}").write_bytes(b"")
+    with pytest.raises(DataError, match="the pictures of two splits train, emnist-train-images"):
         read_idx_folder(root, Choices())

@@ -112,3 +112,30 @@ def test_words_without_meaning_are_refused(tmp_path):
     path = write_csv(tmp_path / "s")
     with pytest.raises(DataError, match="--label-base has no meaning for .* as csv; leave it out"):
         read_source(path, "csv", Choices(label_base=1))
+
+
+def test_several_csv_files_are_named(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match="give one of its CSV files, a.csv, b.csv"):
+        recognise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error, remedy",
+    [
+        (
+            NotADirectoryError(20, "Not a directory", "x/part-0"),
+            "give the folder instead of a file",
+        ),
+        (PermissionError(13, "Permission denied", "x/a"), "give yourself the right to read it"),
+        (OSError(5, "Input/output error", "x/a"), "mend that file, or leave it out"),
+    ],
+)
+def test_a_file_that_cannot_be_read_has_its_own_remedy(error, remedy, tmp_path, monkeypatch):
+    def fail(path, choices):
+        raise error
+
+    monkeypatch.setitem(FORMATS, "csv", FORMATS["csv"]._replace(read=fail))
+    with pytest.raises(DataError, match=remedy):
+        read_source(tmp_path, "csv", Choices())
