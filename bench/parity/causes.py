@@ -142,7 +142,8 @@ def explain_frozen(eager: ForwardFacts) -> Optional[Cause]:
         changes = [f"{n} ({' -> '.join(v[:3])})" for n, v in eager.changed_attributes.items()]
         return Cause(
             kind="frozen at trace time",
-            sentence=f"forward changes {_list(changes)}, which a graph keeps as traced",
+            sentence=f"forward changes {_list(changes)}; a graph keeps the value that it was "
+            "traced with",
             remedy="pass the value as an input tensor, or compile a graph for each value",
         )
     return None

@@ -153,7 +153,8 @@ def conclude(
     if verdict in ("different", "inconclusive"):
         opening = {"different": "the graph is not the eager model;"}
         text = opening.get(verdict, "parity cannot be told, since")
-        raise ParityError(f"{text} {reason}", comparison.levels, cause or drawn)
+        named = cause if different is not None else drawn or cause
+        raise ParityError(f"{text} {reason}", comparison.levels, named)
     return comparison.levels
 
 

@@ -63,14 +63,11 @@ def report_profile(
 def _explain_untimed(rows: Sequence[LayerRow]) -> List[Block]:
     """The trained layers whose backward has no time, and the reason."""
     names = [row.layer.name for row in rows if row.backward is None and row.layer.param_sizes]
-    if not names:
-        return []
-    return [
-        Text([
-            f"Share of the forward alone: {', '.join(names)}. A backward is timed where a layer "
-            "takes and gives one tensor. Others, such as a GRU, count as outside the layers."
-        ])
-    ]  # fmt: skip
+    line = (
+        f"Share of the forward alone: {', '.join(names)}. A backward is timed where a layer takes "
+        "and gives one tensor. Others, such as a GRU, count as outside the layers."
+    )
+    return [Text([line])] if names else []
 
 
 def save_report(blocks: Sequence[Block], path: Path) -> None:

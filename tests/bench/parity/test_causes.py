@@ -40,7 +40,7 @@ def find_cause(first=FIRST, eager=NOTHING, graph=NOTHING, pairs=()):
 def test_without_evidence_no_cause_is_given():
     assert find_cause() is None and find_cause(None) is None
     frozen = ForwardFacts(changed_attributes={"n": ["1", "2"]})
-    told = "forward changes n (1 -> 2), which a graph keeps as traced"
+    told = "forward changes n (1 -> 2); a graph keeps the value that it was traced with"
     assert find_cause(None, frozen) == ("frozen at trace time", told)  # though nothing differs yet
     changing = ForwardFacts(changed_attributes={"calls": ["0", "1"]}, changes_input=True)
     assert find_cause(entry(result.INITIAL_WEIGHTS, "a"), changing) is None
