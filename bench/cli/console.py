@@ -58,9 +58,9 @@ def print_detail(
     print_blocks(blocks, console)
     if not console.is_terminal:
         return True
-    again = Console(file=io.StringIO(), width=console.width)
-    print_blocks(blocks, again)
-    return again.file.getvalue().count("\n") + BELOW <= console.height
+    lines = io.StringIO()
+    print_blocks(blocks, Console(file=lines, width=console.width))
+    return lines.getvalue().count("\n") + BELOW <= console.height
 
 
 def print_place(what: str, folder: Optional[Path], verdicts: Sequence[str] = ()) -> None:

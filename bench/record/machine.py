@@ -173,15 +173,19 @@ def digest_code(workload: Workload) -> Dict[str, str]:
     It is its module, and the imported ones in the same folder tree. The suite and installed
     packages are no code of the user.
     """
-    suite, digests = __name__.partition(".")[0], {}
+    digests: Dict[str, str] = {}
+    names = [workload.model, workload.loss, workload.teacher or ""]
+    named = {name.partition(":")[0] for name in names if ":" in name}
+    if not named:
+        return digests
+    suite = __name__.partition(".")[0]
     loaded = {
         name: Path(file).resolve()
         for name, module in list(sys.modules.items())
         if (file := getattr(module, "__file__", None)) and "site-packages" not in file
         if name.partition(".")[0] != suite
     }
-    named = [workload.model, workload.loss, workload.teacher or ""]
-    for name in {name.partition(":")[0] for name in named if ":" in name} & set(loaded):
+    for name in named & set(loaded):
         root = loaded[name].parents[name.count(".") + (loaded[name].stem == "__init__")]
         for path in loaded.values():
             if root in path.parents and path.is_file():

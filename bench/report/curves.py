@@ -98,7 +98,7 @@ class Series:
     @property
     def infinite_steps(self) -> np.ndarray:
         """Those whose loss is infinite or not a number."""
-        return self.steps[~np.isfinite(self.losses)]
+        return np.asarray(self.steps[~np.isfinite(self.losses)])
 
     @property
     def unit(self) -> str:
