@@ -47,9 +47,7 @@ def test_a_search_with_oneflow_itself(tmp_path):
     profile = load_runtime_profile(tmp_path / "run" / "runtime.json")
     assert profile.variables.graph == {k: v for s in mode.settings for k, v in s.variables.items()}
     records = list((tmp_path / "run").glob("graph-*/record.json"))
-    assert len(records) == mode.phases and (
-        mode.phases >= 1 or unasked
-    )  # a check may end it
+    assert len(records) == mode.phases and (mode.phases >= 1 or unasked)  # a check may end it
     assert (tmp_path / "run" / "gain.png").exists()
     again = run_command("tune", "--from", tmp_path / "run")
     assert again.returncode == 0 and "graph, alone: against stock" in again.stdout
