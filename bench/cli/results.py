@@ -30,7 +30,7 @@ Losses = Dict[str, List[Optional[float]]]  # by contender, one a step; None wher
 
 def _create_frame(rows: List[Dict[str, Any]]) -> Any:
     try:
-        import pandas
+        import pandas  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InputError(
             "pandas is not installed and to_frame() gives one of its tables; run pip install "
