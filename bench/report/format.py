@@ -111,12 +111,12 @@ def format_sequential(interval: Interval) -> str:
 
 
 def format_break_even(value: Optional[BreakEven], speedup: Optional[Ratio]) -> str:
-    """The steps with their interval; no steps where a speedup of 1 is not excluded."""
-    if value is None:
+    """The steps with their interval; nothing where a speedup of 1 is not excluded."""
+    if value is None or speedup is None or speedup.low is None or speedup.high is None:
         return MISSING
     if value.steps is None:
-        return "never at this speedup"
-    if speedup is None or speedup.low is None or speedup.low <= 1:
+        return "never at this speedup" if speedup.high < 1 else MISSING
+    if speedup.low <= 1:
         return MISSING
     if value.low is None:
         return f"after {value.steps:.0f} steps"

@@ -55,14 +55,20 @@ def test_shares_are_percent_and_points():
     "value, text",
     [
         (None, "-"),
-        (BreakEven(steps=None, low=None, high=None), "never at this speedup"),
         (BreakEven(steps=65.4, low=None, high=None), "after 65 steps"),
         (BreakEven(steps=65.4, low=15, high=None), "after 65 steps (15 to never)"),
         (BreakEven(steps=65.4, low=15, high=90), "after 65 steps (15 to 90)"),
     ],
 )
-def test_a_compilation_pays_after_some_steps_or_never(value, text):
+def test_a_compilation_pays_after_some_steps(value, text):
     assert format_break_even(value, create_ratio(1.1, 1.3)) == text
+
+
+def test_a_compilation_never_pays_only_where_the_graph_is_slower():
+    never = BreakEven(steps=None, low=None, high=None)
+    assert format_break_even(never, create_ratio(0.7, 0.9)) == "never at this speedup"
+    for ends in ((0.7, 1.4), (None, None)):
+        assert format_break_even(never, create_ratio(*ends)) == "-"
 
 
 @pytest.mark.parametrize("ends", [(None, None), (0.9, 1.3), (0.7, 0.9)])
