@@ -159,7 +159,7 @@ def test_inputs_in_a_tuple_or_a_named_tuple(kind):
 @pytest.mark.parametrize("kind", [0, 1, 2])
 def test_a_loss_without_numbers_is_refused(kind):
     found = [lambda o, y: o, lambda o, y: (o.mean(), o), lambda o, y: {"a": None}][kind]
-    with pytest.raises(ValueError, match="give one number as a tensor"):
+    with pytest.raises(ValueError, match="one number as a tensor is expected"):
         assert_parity(create_linear(), found, create_batch())
 
 
