@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from oneflow_bench.bench.config import Workload
-from oneflow_bench.bench.parity import run as parity_run
+from oneflow_bench.bench.parity import causes
 from oneflow_bench.bench.parity.causes import DepartedError, check_start
 from oneflow_bench.bench.parity.result import load_check
 from oneflow_bench.bench.parity.run import check_pair, create_check_launcher
@@ -73,7 +73,7 @@ def test_a_late_start_has_the_verdict_of_the_whole_run(tmp_path, monkeypatch, na
         None,
         start=LateStart(state, DONE, {}, other_steps=18),
     )
-    monkeypatch.setattr(parity_run, "check_start", lambda pair, facts: None)
+    monkeypatch.setattr(causes, "check_start", lambda pair, facts: None)
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     launch = create_check_launcher(tmp_path)
     arguments = (tmp_path, 600.0, lambda message, done, total: None, launch)
