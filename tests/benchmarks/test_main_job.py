@@ -8,11 +8,12 @@ from study import load_rows
 
 # in place of `bench compare`: a line of the log, and the file that the last run left
 FAKE = """
-import json, pathlib, sys
+import json, pathlib, sys, time
 words = sys.argv[1:]
 folder = pathlib.Path(words[words.index("--out") + 1])
 if "--fail" in words:
     sys.exit("error: no such model")
+time.sleep(0.2)  # the seconds are rounded to tenths
 print("epoch 1/3 eager loss 2.3", flush=True)
 folder.mkdir()
 ratio = {"ratio": 1.1, "low": 1.05, "high": None}
