@@ -22,11 +22,10 @@ import time
 from pathlib import Path
 from typing import List, Optional
 
-from study import Row, load_rows, open_study, run_main, run_study
+from study import Row, open_study, print_table, run_main, run_study
 
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.record.machine import describe_load
-from oneflow_bench.bench.record.run import write_atomically
 from oneflow_bench.bench.report.format import MISSING, format_number
 from oneflow_bench.bench.verdict.judge import INCONCLUSIVE
 
@@ -120,13 +119,7 @@ def study(options: argparse.Namespace) -> None:
         open_study(options.out)
         cases = [(str(number), (options.flags,)) for number in range(1, options.count + 1)]
         run_study(store, cases, run_main_job)
-    rows = load_rows(store)
-    if not rows:
-        print(f"nothing is stored in {store} yet; run it without --report first")
-        return
-    table = render_rows(rows)
-    write_atomically(options.out / "table.md", table)
-    print(table, end="")
+    print_table(store, render_rows)
 
 
 def main() -> int:

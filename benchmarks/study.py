@@ -55,6 +55,17 @@ def load_rows(stored: Path) -> List[Row]:
     return [json.loads(line) for line in complete]
 
 
+def print_table(stored: Path, render: Callable[[List[Row]], str]) -> None:
+    """Print the table of the stored rows, and write it as table.md beside them."""
+    rows = load_rows(stored)
+    if not rows:
+        print(f"nothing is stored in {stored} yet; run it without --report first")
+        return
+    table = render(rows)
+    write_atomically(stored.parent / "table.md", table)
+    print(table, end="")
+
+
 def append_row(stored: Path, row: Row) -> None:
     """Store a row; what a kill left of another is overwritten."""
     rows = [*load_rows(stored), row]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import numpy as np
-from study import Row, load_rows, open_study, run_main, run_study
+from study import Row, open_study, print_table, run_main, run_study
 from verdict_quality_cells import pack_blocks, unpack_blocks
 
 from oneflow_bench.bench.config import Contender, Measuring
@@ -29,7 +29,7 @@ from oneflow_bench.bench.measure.execution import execute_speed
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record.events import SpeedBlockEvent
 from oneflow_bench.bench.record.machine import describe_load
-from oneflow_bench.bench.record.run import Document, write_atomically
+from oneflow_bench.bench.record.run import Document
 from oneflow_bench.bench.verdict.estimate import PROCESS_ESTIMATES, estimate_speedup
 from oneflow_bench.bench.verdict.statistics import t_quantile
 from oneflow_bench.bench.verdict.summary import collect_waves, summarize_record_speed
@@ -141,13 +141,7 @@ def study(options: argparse.Namespace) -> None:
             for mode in MODES
         ]
         run_study(store, cases, run_comparison)
-    rows = load_rows(store)
-    if not rows:
-        print(f"nothing is stored in {store} yet; run it without --report first")
-        return
-    table = render_rows(rows)
-    write_atomically(options.out / "table.md", table)
-    print(table, end="")
+    print_table(store, render_rows)
 
 
 def main() -> int:

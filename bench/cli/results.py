@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
@@ -47,7 +48,7 @@ class _Result:
         return f"<{type(self).__name__}: {first.partition('. ')[0]}>"
 
 
-class _Documented(_Result):
+class _Documented(_Result, ABC):
     """A result whose report is Markdown."""
 
     def save(self, folder: Union[str, Path]) -> Path:
@@ -56,8 +57,9 @@ class _Documented(_Result):
         write_atomically(place / "report.md", self._repr_markdown_())
         return place
 
+    @abstractmethod
     def _repr_markdown_(self) -> str:
-        raise NotImplementedError
+        """The report, for a notebook too."""
 
 
 @dataclass(frozen=True, repr=False)
