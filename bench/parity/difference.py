@@ -9,7 +9,7 @@ the tensor is *equal within rounding* if g <= x and *different* if not. M is 2 f
 step, and 4 for tensors after several steps, where chance has more room. p is 0 at first. If a
 tensor is different, p becomes the largest RMS(perturbed - eager) of some perturbed runs. The
 comparison of the compiled model's error with eager's own, from a wider reference, is the idea of
-PyTorch's benchmark runner (torchdynamo `same`). The thresholds come from the zoo: docs/check.md.
+PyTorch's benchmark runner (torchdynamo `same`). The thresholds come from the zoo: docs/parity.md.
 
 An element must not hide behind others, so three more limits hold:
 

@@ -1,6 +1,6 @@
 """`assert_loop_parity`: the same judge for your own eager loop and your own graph.
 
-docs/check.md has an example.
+docs/own-tests.md has an example.
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ def test_what_is_missing_is_not_compared():
 
 
 def test_the_docs_give_the_tolerances_as_they_are():
-    text = (Path(__file__).resolve().parents[3] / "docs" / "check.md").read_text()
+    text = (Path(__file__).resolve().parents[3] / "docs" / "baselines.md").read_text()
     for words in (
         f"first loss within {FIRST_LOSS_TOLERANCE * 100:g} % and later ones within "
         f"{LOSS_TOLERANCE * 100:g} %",
