@@ -3,7 +3,8 @@
 Made-up series, so no OneFlow: `python benchmarks/change_points.py`. The noise of one value is
 normal, with a standard deviation of NOISE; *bursts* adds 35 % to one value in ten, *drift* makes
 neighbours correlated (AR(1) with coefficient 0.5) at the same standard deviation. A planted change
-stands in the middle and counts as found within one run of it. Prints the tables of docs/history.md.
+stands in the middle and counts as found within one run of it. Prints the tables of
+results/simulations.
 """
 
 from __future__ import annotations

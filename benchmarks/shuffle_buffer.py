@@ -1,4 +1,4 @@
-"""What OneFlow's reader makes of an "epoch" at several shuffle buffers (the table in docs/data.md).
+"""What OneFlow's reader makes of an "epoch" at several shuffle buffers (results/shuffle-buffer).
 
 Writes as many numbered records as the digits have for training, reads six epochs of whole batches
 through the loader, and prints how many different records each epoch held.

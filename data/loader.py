@@ -14,7 +14,7 @@ from .index import RESIZE_RATIO, DatasetInfo
 from .ofrecord_file import IMAGE_KEY, LABEL_KEY
 from .validate import validate_dataset
 
-# the buffer as a share of the split; docs/data.md has its measured effect on an epoch
+# the buffer as a share of the split; results/shuffle-buffer has its measured effect
 SHUFFLE_SHARE = 8
 MAX_SHUFFLE_BUFFER = 1024
 _CROP_SEED_OFFSET, _FLIP_SEED_OFFSET = 1, 2

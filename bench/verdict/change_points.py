@@ -9,7 +9,7 @@ noise, estimated from differences of values some runs apart, so that a change of
 for noise.
 
 The constants were chosen by `benchmarks/change_points.py`, which prints the rates of false alarms
-and of changes found; docs/history.md has them.
+and of changes found; results/simulations has them.
 """
 
 from __future__ import annotations

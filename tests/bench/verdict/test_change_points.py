@@ -13,7 +13,7 @@ PROGRAM = Path(__file__).resolve().parents[3] / "benchmarks" / "change_points.py
 
 @pytest.fixture(scope="module")
 def simulation():
-    """The program whose tables stand in docs/history.md."""
+    """The program whose tables stand in results/simulations."""
     spec = importlib.util.spec_from_file_location("change_points", PROGRAM)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -86,9 +86,9 @@ def test_changes_are_found(simulation, length, step, least):
     assert simulation.measure_detection(length, "independent", step, 100) >= least
 
 
-def test_the_rates_in_the_docs_are_those_the_program_prints(simulation):
+def test_the_stored_rates_are_those_the_program_prints(simulation):
     """One cell of each table, at the program's own count."""
-    page = (PROGRAM.parents[1] / "docs" / "history.md").read_text()
+    page = (PROGRAM.parents[1] / "results" / "simulations" / "README.md").read_text()
     alarms = simulation.measure_false_alarms(6, "independent", 1000) * 100
     assert f"| independent | {alarms:.1f} % |" in page
     found = simulation.measure_detection(6, "independent", 0.2, 1000) * 100

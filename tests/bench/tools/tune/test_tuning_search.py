@@ -390,7 +390,7 @@ def test_rounds_follow_the_memory(tmp_path, monkeypatch):
 
 
 def test_equal_settings_do_not_get_into_the_profile():
-    """In a simulation with all that `bench tune` decides; docs/tune.md has more of it."""
+    """In a simulation with all that `bench tune` decides; results/simulations has more of it."""
     equal = dict.fromkeys(simulated_searches.EQUAL, 1.0)
     rates = simulated_searches.measure_rates(10, equal, budget_s=180.0)
     assert rates["wrong"] == 0 and rates["selected"] <= 0.1
