@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import List, Sequence
 
 from ...errors import InputError
+from .claims.evaluation import find_evaluation
 from .claims.loops import check_loops, note_lines
 from .cleaning import clean
 from .lines import NEW, Note
@@ -45,7 +46,10 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
     straight = straighten(read_script(path))
     notes = straight.notes + clean(straight, arguments)
     training = find_training(straight)
-    notes += training.notes + check_loops(training) + adjust_optimizer(training)
+    training.evaluation, unusual = find_evaluation(training)
+    if training.evaluation is not None:
+        training.evaluation_loader = training.evaluation.loader
+    notes += training.notes + unusual + check_loops(training) + adjust_optimizer(training)
     outer = straight.loops[-2] if len(straight.loops) > 1 else None
     epochs = list_read(outer.iter) if outer is not None else set()
     places = place_lines(training, epochs & training.slicer.names())
@@ -114,6 +118,9 @@ def _list_parts(training: Training) -> List[Note]:
                 parts.append((line.node.lineno, f"{kind}: {name}"))
     loop = training.loop
     parts.append((loop.lineno, f"batches: {show_header(loop)[:-1]}"))
+    found = training.evaluation
+    for name, value in found.metrics.items() if found is not None else ():
+        parts.append((found.lineno, f"metric {name}: {ast.unparse(value)}"))
     loss = ast.unparse(training.straight.loss)
     parts.append((training.straight.lineno, f"loss: {loss}, of {', '.join(training.batch)}"))
     return sorted(parts)
