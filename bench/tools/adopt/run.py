@@ -12,6 +12,7 @@ from typing import List, Sequence
 from ...errors import InputError
 from .claims.evaluation import find_evaluation
 from .claims.loops import check_loops, note_lines
+from .claims.parameters import replace_parameters
 from .cleaning import clean
 from .lines import NEW, Note
 from .names import Definition, Import, list_assigned, list_read
@@ -49,7 +50,13 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
     training.evaluation, unusual = find_evaluation(training)
     if training.evaluation is not None:
         training.evaluation_loader = training.evaluation.loader
-    notes += training.notes + unusual + check_loops(training) + adjust_optimizer(training)
+    notes += (
+        training.notes
+        + unusual
+        + replace_parameters(training)
+        + check_loops(training)
+        + adjust_optimizer(training)
+    )
     outer = straight.loops[-2] if len(straight.loops) > 1 else None
     epochs = list_read(outer.iter) if outer is not None else set()
     places = place_lines(training, epochs & training.slicer.names())

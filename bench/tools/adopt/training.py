@@ -35,6 +35,7 @@ class Training:
     evaluation_loader: Optional[str]
     notes: List[Note]
     evaluation: Optional[Evaluation] = None
+    parameter_lister: str = ""  # the function that gives parameters as tensors, if one is needed
 
     @property
     def loop(self) -> ast.For:

@@ -87,6 +87,7 @@ class Writer:
             "create_evaluation_batches": self._show_evaluation() if evaluates else "",
             "compute_loss": self._show_loss(),
             "evaluate": self._show_metrics(),
+            "parameter_lister": training.parameter_lister,
             "create_optimizer": self._show_all(places.optimizer),
             "epochs": header,
             "epoch": epoch,
