@@ -270,8 +270,8 @@ class Writer:
         metrics = {name: ast.unparse(value) for name, value in found.metrics.items()}
         name = "compute_loss" if "compute_loss" not in self._taken else "compute_loss_of_step"
         metrics.setdefault("loss", f"{name}({self._training.module}, batch)")
-        shown = ", ".join(f'"{name}": {text}' for name, text in metrics.items())
-        return self._show_function(list(map(show, found.lines)), f"{{{shown}}}")
+        shown = "".join(f'    "{name}": {text},\n' for name, text in metrics.items())
+        return self._show_function(list(map(show, found.lines)), f"{{\n{shown}}}")
 
     def _show_function(self, lines: Sequence[str], value: str) -> str:
         """The lines of a function of the module and a batch."""
