@@ -126,8 +126,9 @@ def _list_parts(training: Training) -> List[Note]:
     loop = training.loop
     parts.append((loop.lineno, f"batches: {show_header(loop)[:-1]}"))
     found = training.evaluation
-    for name, value in found.metrics.items() if found is not None else ():
-        parts.append((found.lineno, f"metric {name}: {ast.unparse(value)}"))
+    if found is not None:
+        metrics = found.metrics.items()
+        parts += [(found.lineno, f"metric {name}: {ast.unparse(one)}") for name, one in metrics]
     loss = ast.unparse(training.straight.loss)
     parts.append((training.straight.lineno, f"loss: {loss}, of {', '.join(training.batch)}"))
     return sorted(parts)

@@ -81,8 +81,10 @@ def _list_loops(training: Training) -> Iterator[_Loop]:
         for loop in found:
             body = {name for one in loop.node.body for name in list_read(one)}
             is_count = ast.unparse(loop.node.iter).startswith("range(")
-            if body & dependent and not is_count and training.module not in find_base(
-                loop.node.iter
+            if (
+                body & dependent
+                and not is_count
+                and training.module not in find_base(loop.node.iter)
             ):
                 yield loop
 
