@@ -12,7 +12,7 @@ Describe your training once, as a `TrainingStep`: a module, its batches and the 
 - `compare`, `check`: the modes beside each other, for speed and for parity.
 - `train`: one mode, with its losses, metrics and checkpoints.
 - `profile`: the time of each layer. `infer`: latency and throughput by batch size.
-- `load_run`: a stored comparison.
+- `load_run`: a stored comparison, or a stored training of one mode.
 - `assert_parity`, `assert_loop_parity`: the parity of your own module or loop, in a test.
 
 Each takes a `TrainingStep`, also of a script or a notebook, its name as "module:step", or the name

@@ -30,6 +30,7 @@ LOSS_ARGUMENTS: Dict[str, Dict[str, Optional[float]]] = {
 LOSS_FIELDS = sorted({name for arguments in LOSS_ARGUMENTS.values() for name in arguments})
 TEACHER_LOSSES = ("distillation", "self_distillation")
 MULTI_LABEL_LOSS = "binary_cross_entropy"
+CODE_FIELDS = ("model", "teacher", "loss", "optimizer")  # package.module:name in these is run
 # of the suite's own image job; a `TrainingStep` has its own batches, module and loss
 IMAGE_FIELDS = frozenset((
     *LOSS_FIELDS, "augmentation", "batch_size", "drop_head", "dropout", "feed", "image_size",
@@ -37,6 +38,9 @@ IMAGE_FIELDS = frozenset((
     "val_batch_size",
 ))  # fmt: skip
 ADAM_LIKE = ("adam", "adamw", "lamb")  # optimizers with two moments
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "lamb")
+# an optimizer of the user's own sets these itself
+OPTIMIZER_FIELDS = ("momentum", "nesterov", "beta1", "beta2", "weight_decay", "clip_norm")
 SCALE_LR_BATCH = 128  # the batch that `lr` is meant for with `scale_lr`
 
 # headings of the flags in a command's help, in their order there
@@ -145,9 +149,7 @@ class Workload(_Frozen):
         None, "Weights of the teacher: a checkpoint or a run folder.", metavar="PATH"
     )
 
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "lamb"] = (
-        _training("sgd", "Optimizer.")
-    )
+    optimizer: str = _training("sgd", f"{', '.join(OPTIMIZERS)}, or package.module:function.")
     lr: float = _training(0.02, "Learning rate before any decay.", gt=0)
     scale_lr: bool = _training(False, "Multiply the learning rate by batch size / 128.")
     momentum: float = _training(0.9, "Momentum of sgd.", ge=0, lt=1)
@@ -277,11 +279,9 @@ class Measuring(_Frozen):
         "When to compare the parameters of the contenders. every-step makes blocks of one step and "
         "saves all weights after each.",
     )
-
     label: Optional[str] = _measuring(
         None, "Word for the run, by which bench history selects and splits.", metavar="WORD"
     )
-
     speed: bool = _measuring(
         False, "Measure fresh processes after the training, for a speed verdict."
     )

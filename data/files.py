@@ -31,6 +31,17 @@ def read_regular(path: Path, most: int) -> bytes:
         os.close(descriptor)
 
 
+def read_text(path: Path, most: int) -> str:
+    """The text of a regular file in UTF-8, with a byte order mark or without.
+
+    Raises OSError, with a reason, also for other bytes and above `most` of them.
+    """
+    try:
+        return read_regular(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise OSError(errno.EILSEQ, f"byte {error.start} is not of UTF-8") from None
+
+
 def _open_regular(path: Path) -> Tuple[int, int]:
     """The descriptor of a regular file, and its size in bytes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

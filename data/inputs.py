@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import DataError
-from .files import AnyPath, read_regular
+from .files import AnyPath, read_regular, read_text
 from .index import IMAGENET_MEAN, IMAGENET_STD, RESIZE_RATIO
 from .pictures import MAX_BYTES, convert_to_rgb, is_picture, open_picture, reading
 
@@ -33,7 +33,7 @@ def load_labels(path: AnyPath, what: str = "the labels") -> Tuple[str, ...]:
     """
     path = Path(path)
     try:
-        text = read_regular(path, _MAX_LABEL_BYTES).decode("utf-8-sig")
+        text = read_text(path, _MAX_LABEL_BYTES)
         names = json.loads(text) if path.suffix == ".json" else text.splitlines()
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error

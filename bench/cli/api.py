@@ -137,14 +137,14 @@ def infer(
         return InferenceResult(infer_command.time_step(named["model"], batch_sizes, flags))
 
 
-def load_run(folder: Union[str, Path]) -> RunResult:
-    """A stored run of `bench compare`. Raises RecordError for a folder without a readable one."""
+def load_run(folder: Union[str, Path]) -> Union[RunResult, TrainResult]:
+    """A stored run: a `RunResult` of `bench compare`, a `TrainResult` of `bench eager` or `graph`.
+
+    Raises RecordError for a folder without a readable run.
+    """
     record = load_record(Path(folder))
     if len(record.racing_names()) < 2:
-        raise InputError(
-            f"{folder} has one contender, {record.racing_names()[0]}, and nothing to compare it "
-            "with; give a run of bench compare"
-        )
+        return TrainResult(record)
     return RunResult(record, compare_records(record, record))
 
 

@@ -7,7 +7,14 @@ from typing import Any, Dict, List, Tuple
 
 import click
 
-from ..config import IMAGE_FIELDS, STEP_DATA, Measuring, Workload
+from ..config import (
+    CODE_FIELDS,
+    IMAGE_FIELDS,
+    OPTIMIZER_FIELDS,
+    STEP_DATA,
+    Measuring,
+    Workload,
+)
 from ..errors import InputError
 from ..measure.continuation import list_open, read_progress
 from ..measure.execution import create_document, execute_continuation
@@ -88,8 +95,9 @@ def _check(record: RunRecord, flags: Dict[str, Any]) -> Measuring:
 
 def plan_again(workload: Workload) -> Plan:
     """The plan of a stored workload. Raises InputError for data that are no longer there."""
-    own_step = workload.data == STEP_DATA
-    return create_plan(workload.model_dump(exclude=set(IMAGE_FIELDS) if own_step else None))
+    left_out = set(IMAGE_FIELDS) if workload.data == STEP_DATA else set()
+    left_out |= set(OPTIMIZER_FIELDS) if ":" in workload.optimizer else set()
+    return create_plan(workload.model_dump(exclude=left_out))
 
 
 def _check_same(record: RunRecord, document: Document) -> None:
@@ -97,7 +105,7 @@ def _check_same(record: RunRecord, document: Document) -> None:
     now = RunRecord(document, record.events)
     differences = find_differences(describe_run(record), describe_run(now))
     work = document.workload
-    own_code = any(":" in name for name in (work.model, work.loss, work.teacher or ""))
+    own_code = any(":" in str(getattr(work, name)) for name in CODE_FIELDS)
     setups: List[SetupEvent] = record.of_kind(SetupEvent)
     if own_code and not any(one.environment.get("code") for one in setups):
         click.echo(

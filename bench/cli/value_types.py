@@ -6,11 +6,13 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 import click
 from click.shell_completion import CompletionItem
 
+from ...models import list_models
+from ..config import LOSS_ARGUMENTS, OPTIMIZERS
 from ..plan.graph_options import parse_option
 
 # what click says of a part, in plain words
@@ -74,24 +76,27 @@ class RunFolder(click.ParamType):
         return found or [CompletionItem(incomplete, type="dir")]
 
 
-class ModelName(click.ParamType):
-    """The name of a registered model, or MODULE:FACTORY. Whoever builds it checks it."""
+class NameOrCode(click.ParamType):
+    """A known name, or MODULE:NAME of the user's own code. Whoever builds it checks it."""
 
     name = "text"
+
+    def __init__(self, list_names: Callable[[], Iterable[str]]) -> None:
+        self._list_names = list_names
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> List[CompletionItem]:
-        """The registered names."""
-        from ...models import list_models
-
-        return [CompletionItem(name) for name in list_models() if name.startswith(incomplete)]
+        """The known names."""
+        names = self._list_names()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 # of the configuration's fields whose values a shell completes
 FIELD_TYPES: Dict[str, click.ParamType] = {
-    "model": ModelName(),
-    "teacher": ModelName(),
+    **dict.fromkeys(["model", "teacher"], NameOrCode(list_models)),
+    "loss": NameOrCode(lambda: LOSS_ARGUMENTS),
+    "optimizer": NameOrCode(lambda: OPTIMIZERS),
     **dict.fromkeys(["load_checkpoint", "teacher_checkpoint", "resume"], RunFolder()),
 }
 

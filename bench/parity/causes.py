@@ -26,6 +26,7 @@ class ForwardFacts(BaseModel):
 
     output_users: Dict[str, str] = {}  # output -> the module that takes it
     changed_attributes: Dict[str, List[str]] = {}  # by path: values, the first before a forward
+    changed_values: Dict[str, List[str]] = {}  # of variables that forward or the loss reads
     host_draws: List[str] = []  # modules of Python whose generator a forward drew from
     hooked_modules: List[str] = []  # with hooks of the user
     changes_input: bool = False
@@ -138,12 +139,16 @@ def explain_frozen(eager: ForwardFacts) -> Optional[Cause]:
             "that were drawn when it was traced",
             remedy="draw outside of the graph and pass the numbers as an input",
         )
+    told = []
     if eager.changed_attributes:
-        changes = [f"{n} ({' -> '.join(v[:3])})" for n, v in eager.changed_attributes.items()]
+        told.append(f"forward changes {_list_changes(eager.changed_attributes)}")
+    if eager.changed_values:
+        changes = _list_changes(eager.changed_values)
+        told.append(f"forward or the loss reads {changes}, which changes")
+    if told:
         return Cause(
             kind="frozen at trace time",
-            sentence=f"forward changes {_list(changes)}; a graph keeps the value that it was "
-            "traced with",
+            sentence=f"{' and '.join(told)}; a graph keeps the value that it was traced with",
             remedy="pass the value as an input tensor, or compile a graph for each value",
         )
     return None
@@ -191,6 +196,10 @@ def name_gradient_layer(name: str, kind: str, eager: ForwardFacts) -> Optional[s
     if kind == REQUIRES_GRADIENT:
         return name
     return eager.output_users.get(name[: -len(levels.OUTPUT_GRADIENT) - 1])
+
+
+def _list_changes(changed: Mapping[str, List[str]]) -> str:
+    return _list([f"{name} ({' -> '.join(values[:3])})" for name, values in changed.items()])
 
 
 def _list(names: Sequence[str], most: int = 3) -> str:

@@ -16,7 +16,6 @@ from ..plan.graph_options import OptionValue, apply_graph_options
 from ..training.eager import EagerMode
 from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
 from ..training.hooks import (
-    ForwardWatch,
     Hooks,
     Output,
     hook_modules,
@@ -29,6 +28,7 @@ from ..training.losses import mean_loss
 from ..training.nest import Rebuild, apply, flatten
 from ..training.oneflow_compat import create_padding_operator, find_owner, list_unshared_draws
 from ..training.optimizers import State, capture_graph_state, restore_graph_state
+from ..training.watch import ForwardWatch
 from . import result as levels
 from .causes import ForwardFacts
 from .isolated_layer import is_graph
@@ -65,7 +65,7 @@ class ObservedEager(EagerMode):
         super().__init__(job)
         if resumed is not None:
             self.restore_optimizer(*resumed)
-        self._watch = ForwardWatch(job.model)
+        self._watch = ForwardWatch(job.model, job.objective)
         self._users: Dict[str, str] = {}
 
     def compute_loss(self, inputs: Any, labels: Any) -> flow.Tensor:

@@ -82,8 +82,9 @@ class ParitySession:
             self._draws = self._draws or SeededDraws()  # when the model's modules are imported
             self._draws.restart_with(job.model)
         if self._side.perturbation_seed is not None:
-            # a step's own optimizer does not read the workload's rate
-            move = move_optimizer if workload.data == STEP_DATA else move_clip_norm
+            # a user's own optimizer need not read the workload's rate and betas
+            own = workload.data == STEP_DATA or ":" in workload.optimizer
+            move = move_optimizer if own else move_clip_norm
             move(job.optimizer, self._side.perturbation_seed)
         return job
 

@@ -1,7 +1,4 @@
-"""Refuses recipes whose parts do not fit together, and work that ranks cannot share evenly.
-
-Everything here runs before anything is started.
-"""
+"""Refuses recipes that contradict themselves and uneven work of ranks, before anything starts."""
 
 from __future__ import annotations
 
@@ -17,6 +14,8 @@ from ..config import (
     IMAGE_FIELDS,
     LOSS_ARGUMENTS,
     MULTI_LABEL_LOSS,
+    OPTIMIZER_FIELDS,
+    OPTIMIZERS,
     STEP_DATA,
     SYNTHETIC_DATA,
     TEACHER_LOSSES,
@@ -115,6 +114,20 @@ def check_step(workload: Workload, given: Collection[str]) -> None:
             "says itself how its module, batches and loss are made; leave it out"
         )
     check_recipe(workload)
+
+
+def check_optimizer(workload: Workload, given: Collection[str]) -> None:
+    """Raise InputError for an unknown one, and for fields `given` that one's own sets itself."""
+    name = workload.optimizer
+    if ":" not in name and name not in OPTIMIZERS:
+        hint = suggest(name, OPTIMIZERS)
+        raise InputError(f"unknown optimizer '{name}'; {hint} (or package.module:function)")
+    for field in OPTIMIZER_FIELDS if ":" in name else ():
+        if field in given:
+            raise InputError(
+                f"{flag_of(field)} {getattr(workload, field)} has no effect with --optimizer "
+                f"{name}, which sets it itself; leave it out"
+            )
 
 
 def _list_contradictions(work: Workload) -> List[Tuple[bool, str]]:
@@ -226,8 +239,7 @@ def check_batches(workload: Workload, val_batch_size: Optional[int]) -> None:
                 f"{flag} {size} cannot be shared evenly by {readers} ranks; give {multiples}"
             )
     steps = workload.accumulation_steps
-    given = f"--accumulation-steps {steps}"
-    _check_parts(given, workload.batch_size // readers, steps, readers)
+    _check_parts(f"--accumulation-steps {steps}", workload.batch_size // readers, steps, readers)
 
 
 def check_accumulation(workload: Workload, contenders: Sequence[Contender]) -> None:

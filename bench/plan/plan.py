@@ -37,6 +37,7 @@ from ..record.run import DOCUMENT_NAME, load_record
 from .checks import (
     check_batches,
     check_image_size,
+    check_optimizer,
     check_part_files,
     check_recipe,
     check_step,
@@ -163,6 +164,7 @@ def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Pro
     spec = find_spec(str(model))
     given.setdefault("image_size", spec.default_image_size if spec else Workload().image_size)
     workload = fill_loss_arguments(validated(Workload, given))
+    check_optimizer(workload, asked)
     if workload.data == STEP_DATA:
         check_step(workload, asked)
         steps = workload.steps_per_epoch or SYNTHETIC_STEPS_PER_EPOCH

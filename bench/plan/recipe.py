@@ -4,8 +4,8 @@ A recipe is TOML or JSON with the fields of `Workload` as keys. The flat JSON of
 distillation code (`model_version`, `learning_rate`, `num_epochs`, ...) is read too. Its key
 `model_version` tells it apart. An unknown key is refused by its name.
 
-A file may come from anyone. So it names registered models and losses only. Code and trust need the
-flag on the command line of the run.
+A file may come from anyone. So it names registered models, losses and optimizers only.
+Code and trust need the flag on the command line of the run.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NoReturn, Optio
 import tomli
 
 from ...data.files import read_regular
-from ..config import Workload
+from ..config import CODE_FIELDS, OPTIMIZER_FIELDS, Workload
 from ..errors import InputError
 from .fields import SETTINGS, flag_of, list_unused_fields
 from .graph_options import suggest
 
 _MOST_BYTES = 1 << 20
 _MOST_LETTERS = 4096  # of a name or a path
-_CODE_FIELDS = ("model", "teacher", "loss")  # package.module:name in these is imported and run
 
 
 def load_recipe(
@@ -70,7 +69,7 @@ def load_recipe(
 
 def refuse_code(stored: Mapping[str, Any], given: Iterable[str]) -> Dict[str, Any]:
     """What a file sets, without trust. Raises InputError for code that no flag of `given` names."""
-    for name in _CODE_FIELDS:
+    for name in CODE_FIELDS:
         if ":" in str(stored.get(name)) and name not in given:
             raise InputError(
                 f"{name} = {stored[name]} would run code, and a file may only name what is "
@@ -97,14 +96,16 @@ def _read_json(text: str) -> Any:
 def override_recipe(recipe: Dict[str, Any], flags: Dict[str, Any]) -> Dict[str, Any]:
     """The recipe with flags over it.
 
-    A flag that chooses another loss or schedule replaces the recipe's with all its arguments, as
-    these would have no effect any more.
+    A flag that chooses another loss or schedule, or an optimizer of the user's own, replaces the
+    recipe's with all its arguments, as these would have no effect any more.
     """
     before = recipe.get("loss", SETTINGS["loss"].default)
     chosen = flags.get("loss", before)
     dropped = set() if chosen == before else list_unused_fields(chosen)
     if recipe.get("schedule") == "multistep" != flags.get("schedule", "multistep"):
         dropped.add("lr_milestones")
+    if ":" in str(flags.get("optimizer")) and flags["optimizer"] != recipe.get("optimizer"):
+        dropped.update(OPTIMIZER_FIELDS)
     return {**{name: value for name, value in recipe.items() if name not in dropped}, **flags}
 
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 from typing_extensions import Annotated, TypedDict
 
-from ..config import Workload
+from ..config import CODE_FIELDS, Workload
 
 RECORDED_VARIABLES = ("OMP_", "OPENBLAS_", "ONEFLOW_", "GLOG_", "MKL_", "CUDA_", "MALLOC_")
 
@@ -174,7 +174,7 @@ def digest_code(workload: Workload) -> Dict[str, str]:
     packages are no code of the user.
     """
     digests: Dict[str, str] = {}
-    names = [workload.model, workload.loss, workload.teacher or ""]
+    names = [str(getattr(workload, name)) for name in CODE_FIELDS]
     named = {name.partition(":")[0] for name in names if ":" in name}
     if not named:
         return digests

@@ -6,12 +6,9 @@ gradient of an output is kept by `Tensor.retain_grad`, which adds no operator to
 
 from __future__ import annotations
 
-import pickle
-import random
 import types
-import zlib
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -20,8 +17,6 @@ from oneflow import nn
 from .layer_graph import replace_forwards
 
 Output = Tuple[str, str, np.ndarray]  # name, class of the module, value
-_PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
-_STATEFUL = (np.ndarray, random.Random, np.random.Generator, np.random.RandomState)
 
 
 def list_tensors(output: Any) -> List[Tuple[str, flow.Tensor]]:
@@ -133,56 +128,3 @@ def list_attribute_tensors(model: nn.Module) -> Dict[str, flow.Tensor]:
         if isinstance(value, flow.Tensor)
     }
     return {name: tensor for name, tensor in kept.items() if name not in stored}
-
-
-class ForwardWatch:
-    """Notes what the forward passes of a model do beside operators."""
-
-    def __init__(self, model: nn.Module) -> None:
-        named = [(name, module) for name, module in model.named_modules() if name]
-        self._model = model
-        self.changed_attributes: Dict[str, List[str]] = {}  # values, the first before a forward
-        self.host_draws: List[str] = []  # modules of Python whose generators were drawn from
-        self.hooked_modules = [n for n, m in named if m._forward_hooks or m._forward_pre_hooks]
-        self.changes_input = False
-
-    @contextmanager
-    def watch(self, inputs: Any) -> Iterator[None]:
-        """One forward pass on `inputs`, a nest of tensors, is inside."""
-        attributes, draws = list_plain_attributes(self._model), _read_host_generators()
-        tensors = [(tensor, np.array(tensor.numpy())) for _, tensor in list_tensors(inputs)]
-        yield
-        for name, value in list_plain_attributes(self._model).items():
-            before = attributes.get(name, "nothing")
-            if value != before:
-                self.changed_attributes.setdefault(name, [before]).append(value)
-        drawn = [name for name, state in _read_host_generators().items() if state != draws[name]]
-        self.host_draws = list(dict.fromkeys([*self.host_draws, *drawn]))
-        same = (np.array_equal(value, t.numpy(), equal_nan=True) for t, value in tensors)
-        self.changes_input |= not all(same)
-
-
-def list_plain_attributes(model: nn.Module) -> Dict[str, str]:
-    """The text of each attribute that is a plain value, a flat container or a generator."""
-    described = {
-        f"{path}.{name}".lstrip("."): _describe(value)
-        for path, module in model.named_modules()
-        for name, value in vars(module).items()
-    }
-    return {name: text for name, text in described.items() if text is not None}
-
-
-def _describe(value: Any) -> Optional[str]:
-    if isinstance(value, (list, tuple, dict)):
-        parts = value.values() if isinstance(value, dict) else value
-        return repr(value) if all(isinstance(part, _PLAIN) for part in parts) else None
-    if isinstance(value, _STATEFUL):
-        return f"state {zlib.crc32(pickle.dumps(value)):08x}"
-    return repr(value) if isinstance(value, _PLAIN) else None
-
-
-def _read_host_generators() -> Dict[str, int]:
-    """A number for the state of each generator that Python code may draw from."""
-    numpy_state = np.random.get_state(legacy=False)
-    states = {"random": random.getstate(), "numpy.random": repr(numpy_state)}
-    return {name: hash(state) for name, state in states.items()}

@@ -93,10 +93,15 @@ def clips_gradients(optimizer: flow.optim.Optimizer) -> bool:
 
 
 def compiles(optimizer: Any) -> bool:
-    """Whether it is an optimizer whose class tells a graph how to update."""
-    return isinstance(optimizer, flow.optim.Optimizer) and hasattr(
-        optimizer, "_generate_conf_for_graph"
-    )
+    """Whether it is an optimizer whose class tells a graph of the update that its `step` takes.
+
+    A graph takes none of a `step` that a subclass has overridden.
+    """
+    if not isinstance(optimizer, flow.optim.Optimizer):
+        return False
+    owners = [vars(kind) for kind in type(optimizer).__mro__]
+    stepping = next(number for number, names in enumerate(owners) if "step" in names)
+    return any("_generate_conf_for_graph" in names for names in owners[: stepping + 1])
 
 
 def has_nesterov() -> bool:

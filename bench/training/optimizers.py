@@ -7,6 +7,7 @@ groups is not its place in the model.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,8 +15,9 @@ import oneflow as flow
 from oneflow import nn
 from oneflow.optim import lr_scheduler
 
+from ...models.registry import OwnCodeError, import_attribute
 from ..config import ADAM_LIKE, Workload
-from ..errors import InputError
+from ..errors import InputError, raise_as_input
 from ..plan.lr_schedule import base_learning_rate, warmup_steps
 from .oneflow_compat import (
     FREE_TENSOR,
@@ -29,6 +31,7 @@ from .oneflow_compat import (
     place_like,
     runs_in_graph,
 )
+from .steps.batches import call_own
 
 State = Dict[str, np.ndarray]
 
@@ -50,8 +53,11 @@ def create_optimizer(workload: Workload, model: nn.Module) -> flow.optim.Optimiz
     SGD as in PyTorch (weight decay added to the gradient); Adam (Kingma and Ba 2014), RMSprop
     (Tieleman and Hinton 2012), Adagrad (Duchi, Hazan and Singer 2011) and Adadelta (Zeiler 2012)
     likewise; AdamW (Loshchilov and Hutter 2017) and LAMB (You et al. 2019) with decoupled weight
-    decay. Raises InputError for a Nesterov's momentum that this OneFlow does not have.
+    decay. Or what a function of the user's own gives. Raises InputError for a Nesterov's momentum
+    that this OneFlow does not have, and for a function whose optimizer no graph compiles.
     """
+    if ":" in workload.optimizer:
+        return _create_own(workload, model)
     group: Dict[str, Any] = {"params": list(model.parameters())}
     if workload.clip_norm is not None:
         group["clip_grad_max_norm"] = workload.clip_norm
@@ -68,6 +74,27 @@ def create_optimizer(workload: Workload, model: nn.Module) -> flow.optim.Optimiz
     if workload.optimizer == "sgd":
         own = {"momentum": workload.momentum, **({"nesterov": True} if workload.nesterov else {})}
     return kind([group], lr=base_learning_rate(workload), weight_decay=workload.weight_decay, **own)
+
+
+def _create_own(workload: Workload, model: nn.Module) -> flow.optim.Optimizer:
+    """What the function of --optimizer gives for the parameters and the rate."""
+    title, parameters = f"--optimizer {workload.optimizer}", list(model.parameters())
+    with raise_as_input(OwnCodeError):
+        function = import_attribute(workload.optimizer, "--optimizer")
+    try:
+        inspect.signature(function).bind(parameters, workload.lr)
+    except TypeError as error:
+        raise InputError(
+            f"{title} cannot be called with the parameters and the rate ({error}); give a function "
+            "of both"
+        ) from None
+    made = call_own(title, "the function", function, parameters, base_learning_rate(workload))
+    check_optimizer(made, model, title)
+    if any("initial_lr" in group for group in made.param_groups):
+        raise InputError(
+            f"{title} made a scheduler, which nothing would step; leave it out and give --schedule"
+        )
+    return made
 
 
 def create_scheduler(
@@ -118,20 +145,24 @@ def read_rates(
     return rates[:-1]
 
 
-def check_optimizer(optimizer: Any, model: nn.Module) -> None:
-    """Raise InputError for an optimizer whose state cannot be followed in both modes."""
+def check_optimizer(optimizer: Any, model: nn.Module, source: str = "") -> None:
+    """Raise InputError for an optimizer whose state cannot be followed in both modes.
+
+    `source` begins the sentence.
+    """
+    start = f"{source}: " if source else ""
     if not compiles(optimizer):
         raise InputError(
-            f"a {type(optimizer).__name__} was given as the optimizer and nn.Graph compiles only "
-            "OneFlow's own; give one oneflow.optim optimizer, with parameter groups in place of "
-            "several optimizers or of a wrapper"
+            f"{start}a {type(optimizer).__name__} was given as the optimizer and nn.Graph compiles "
+            "only the updates of OneFlow's own classes; give one oneflow.optim optimizer, with "
+            "parameter groups in place of several optimizers or of a wrapper"
         )
     own = {id(parameter) for parameter in model.parameters()}
     strange = [p for group in optimizer.param_groups for p in group.parameters if id(p) not in own]
     if strange:
         raise InputError(
-            f"the optimizer has a parameter of shape {tuple(strange[0].shape)} that is in no "
-            "module of the model it trains; take the parameters from that model, and move those "
+            f"{start}the optimizer has a parameter of shape {tuple(strange[0].shape)} that is in "
+            "no module of the model it trains; take the parameters from that model, and move those "
             "of a loss into a module of it"
         )
 

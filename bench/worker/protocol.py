@@ -215,6 +215,10 @@ _REFUSALS: Mapping[str, Tuple[str, str]] = {
         "data cannot be assigned to a tensor that has no memory yet",
         "a new tensor in place of .data =, or assign outside of forward",
     ),
+    "ProxyTensor": (
+        "parameters() gives stand-ins in a graph, which take no arithmetic",
+        "[p if isinstance(p, flow.Tensor) else p.to(flow.Tensor) for p in module.parameters()]",
+    ),
     "super(type, obj)": (
         "nn.Graph calls forward with a stand-in of another class than the module's",
         "Parent.forward(self, ...) in place of super().forward(...)",

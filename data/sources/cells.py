@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from ..errors import DataError
-from ..files import read_regular
+from ..files import read_text
 from ..pictures import is_picture_name
 from . import list_names
 
@@ -70,7 +70,7 @@ def read_table_file(path: Path) -> Table:
     Raises DataError for a file that cannot be read, and for rows of another length than the first.
     """
     try:
-        text = read_regular(path, _MAX_BYTES).decode("utf-8-sig")
+        text = read_text(path, _MAX_BYTES)
         if "\0" in text:
             raise csv.Error("it holds NUL bytes, as text in UTF-16 and binary files do")
         if "\n" not in text:
@@ -79,10 +79,8 @@ def read_table_file(path: Path) -> Table:
         delimiter = max(_DELIMITERS, key=head.count)
         csv.field_size_limit(_MAX_CELL)
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        if isinstance(error, UnicodeDecodeError):
-            reason = f"byte {error.start} is not of UTF-8"
         raise DataError(f"{path} cannot be read as CSV ({reason}); give one in UTF-8") from None
     if not rows:
         raise DataError(f"{path} is empty; give a CSV with a column of paths and one of labels")

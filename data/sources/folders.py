@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Dict, List, Optional, Set
+from typing import Dict, Iterable, List, Optional
 
 from ..errors import DataError
-from ..files import read_regular
+from ..files import read_text
 from ..pictures import PICTURE_SUFFIXES, is_picture_name
 from . import Choices, Labelled, Note, Source, choose_val, list_names, name_some
 from .checks import Row, count_of, group_rows
@@ -134,7 +134,7 @@ def _subfolders(folder: Path) -> List[str]:
 
 def _list_pictures(folder: Path, classes: List[str], on_note: Note) -> List[Labelled]:
     """The labelled pictures of a split, class by class."""
-    files = [(path, label) for label, c in enumerate(classes) for path in _list_files(folder / c)]
+    files = [(path, label) for label, c in enumerate(classes) for path in list_files(folder / c)]
     pictures = [Labelled(path, label) for path, label in files if is_picture_name(path)]
     kinds = ", ".join(PICTURE_SUFFIXES)
     if not pictures:
@@ -151,7 +151,7 @@ def _list_pictures(folder: Path, classes: List[str], on_note: Note) -> List[Labe
     return pictures
 
 
-def _list_files(folder: Path) -> List[str]:
+def list_files(folder: Path) -> List[str]:
     """All files below a folder in the order of their paths; nothing that is hidden."""
     found: List[str] = []
     for inside, folders, files in os.walk(folder):
@@ -186,18 +186,23 @@ def read_tiny_imagenet(root: Path, choices: Choices) -> Source:
         val.append(Row(f"{annotations}, line {number}", "val", path, place[rest[0]]))
     if not val:
         raise DataError(f"{annotations} has no lines; download Tiny ImageNet again")
-    _note_unlisted(root / "val" / "images", {Path(row.path).name for row in val}, choices.on_note)
+    images = root / "val" / "images"
+    note_unlisted(images, [row.path for row in val], _ANNOTATIONS, choices.on_note)
     train = _list_pictures(root / "train", classes, _ignore_note)  # which is of the boxes' files
     splits = {"train": train, **group_rows(val, choices.on_note)}
     return Source("Tiny ImageNet", classes, splits, _read_words(root / "words.txt", classes))
 
 
-def _note_unlisted(folder: Path, listed: Set[str], on_note: Note) -> None:
-    left = [name for name in list_names(folder) if is_picture_name(name) and name not in listed]
+def note_unlisted(folder: Path, listed: Iterable[str], lists: str, on_note: Note) -> None:
+    """Say how many pictures below a folder are not among those `listed` in the file `lists`."""
+    known = {os.path.normpath(one) for one in listed}
+    pictures = filter(is_picture_name, list_files(folder))
+    left = [one for one in pictures if os.path.normpath(one) not in known]
     if left:
+        first = os.path.relpath(left[0], folder)
         on_note(
-            f"left out {count_of(len(left), 'picture')} of {folder}, first {left[0]}: "
-            f"{_ANNOTATIONS} does not name them"
+            f"left out {count_of(len(left), 'picture')} of {folder}, first {first}: not named in "
+            f"{lists}"
         )
 
 
@@ -217,8 +222,9 @@ def _read_words(path: Path, classes: List[str]) -> Optional[List[str]]:
 
 def _read_lines(path: Path) -> List[str]:
     try:
-        text = read_regular(path, _MAX_TEXT_BYTES).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise DataError(f"{path} cannot be read ({reason}); download the dataset again") from None
+        text = read_text(path, _MAX_TEXT_BYTES)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); download the dataset again"
+        ) from None
     return [line for line in text.splitlines() if line.strip()]

@@ -19,6 +19,7 @@ from ..ofrecord_file import Label
 from . import Choices, Labelled, Source, choose_val, list_names, name_some
 from .cells import Table, find_tables, list_csv_names, read_table_file
 from .checks import Row, group_rows
+from .folders import note_unlisted
 from .labels import list_classes
 
 _PATHS = ("path", "filepath", "file", "filename", "file_name", "image", "image_path", "image_name",
@@ -56,10 +57,10 @@ def is_faces(path: Path) -> bool:
 def read_table(path: Path, choices: Choices) -> Source:
     """Pictures and labels of the columns that are known by name, or that `choices` names.
 
-    Paths lie in the CSV's folder. A column of splits, or a file for each, gives the splits. A row
-    that comes twice is kept once. Raises DataError for columns that are not found, cells that are
-    no labels, rows that contradict each other, paths to other folders, and a folder without the
-    first picture.
+    Paths lie in the CSV's folder, whose pictures without a row are noted. A column of splits, or a
+    file for each, gives the splits. A row that comes twice is kept once. Raises DataError for
+    columns that are not found, cells that are no labels, rows that contradict each other, paths to
+    other folders, and a folder without the first picture.
     """
     tables = {split: read_table_file(file) for split, file in find_tables(path).items()}
     if not tables:
@@ -90,7 +91,11 @@ def read_table(path: Path, choices: Choices) -> Source:
         ),
         choices.on_note,
     )
-    return _make_source("a CSV of paths and labels", path, classes, found, choices, crops=True)
+    source = _make_source("a CSV of paths and labels", path, classes, found, choices, crops=True)
+    listed = [str(root / row[at]) for _, _, row in rows]
+    files = name_some([one.path.name for one in tables.values()])
+    note_unlisted(first.path.parent, listed, files, choices.on_note)
+    return source
 
 
 def _make_source(

@@ -132,6 +132,21 @@ class Counting(Tagger):
         return {**outputs, "norm": outputs["norm"] * self.calls}
 
 
+curriculum = {"factor": 1.0}
+
+
+def create_rising(seed: int) -> Iterator[Any]:
+    """A planted fault: each batch raises a factor of the loss, which a graph freezes."""
+    for batch in create_batches(seed):
+        yield batch
+        curriculum["factor"] += 0.5
+
+
+def compute_risen(model: nn.Module, batch: Dict[str, Any]) -> Any:
+    """With the factor of the batch."""
+    return curriculum["factor"] * compute_loss(model, batch)["label"]
+
+
 class Items(Dataset):
     """Eight samples, in memory."""
 
@@ -151,6 +166,7 @@ shuffled = TrainingStep(
 partial = replace(tagger, create_batches=create_partial)
 crossed = replace(tagger, create_module=Crossed)
 counting = replace(tagger, create_module=Counting)
+rising = replace(tagger, create_batches=create_rising, loss=compute_risen)
 no_module = replace(tagger, create_module=fail)
 wrong_module = replace(tagger, create_module=dict)
 words = replace(tagger, create_batches=lambda seed: [(np.ones(2), np.array(["a", "b"]))])

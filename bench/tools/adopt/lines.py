@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 from .script import Script
 
@@ -21,6 +21,17 @@ class Line:
     depth: int
     is_after: bool  # of the backward pass
     is_top: bool  # at the top level of the file
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation loop. `lines` and `metrics`, by name, are of a batch of the training."""
+
+    loader: str  # the name of its data
+    lines: List[ast.stmt]
+    metrics: Dict[str, ast.expr]
+    source: Line  # that has it, or calls the function that has it
+    lineno: int
 
 
 @dataclass

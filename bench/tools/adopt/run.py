@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import List, Sequence
 
 from ...errors import InputError
+from .claims.evaluation import find_evaluation
 from .claims.loops import check_loops, note_lines
+from .claims.parameters import replace_parameters
 from .cleaning import clean
 from .lines import NEW, Note
 from .names import Definition, Import, list_assigned, list_read
@@ -45,7 +47,16 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
     straight = straighten(read_script(path))
     notes = straight.notes + clean(straight, arguments)
     training = find_training(straight)
-    notes += training.notes + check_loops(training) + adjust_optimizer(training)
+    training.evaluation, unusual = find_evaluation(training)
+    if training.evaluation is not None:
+        training.evaluation_loader = training.evaluation.loader
+    notes += (
+        training.notes
+        + unusual
+        + replace_parameters(training)
+        + check_loops(training)
+        + adjust_optimizer(training)
+    )
     outer = straight.loops[-2] if len(straight.loops) > 1 else None
     epochs = list_read(outer.iter) if outer is not None else set()
     places = place_lines(training, epochs & training.slicer.names())
@@ -114,6 +125,10 @@ def _list_parts(training: Training) -> List[Note]:
                 parts.append((line.node.lineno, f"{kind}: {name}"))
     loop = training.loop
     parts.append((loop.lineno, f"batches: {show_header(loop)[:-1]}"))
+    found = training.evaluation
+    if found is not None:
+        metrics = found.metrics.items()
+        parts += [(found.lineno, f"metric {name}: {ast.unparse(one)}") for name, one in metrics]
     loss = ast.unparse(training.straight.loss)
     parts.append((training.straight.lineno, f"loss: {loss}, of {', '.join(training.batch)}"))
     return sorted(parts)

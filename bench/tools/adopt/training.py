@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Set, Tuple
 
 from ...errors import InputError
-from .lines import Line, Note, Straight
+from .lines import Evaluation, Line, Note, Straight
 from .names import Import, find_base, list_assigned, list_read, list_receivers
 from .script import WRITE
 from .slices import Slicer
@@ -34,6 +34,8 @@ class Training:
     batch: List[str]
     evaluation_loader: Optional[str]
     notes: List[Note]
+    evaluation: Optional[Evaluation] = None
+    parameter_lister: str = ""  # the function that gives parameters as tensors, if one is needed
 
     @property
     def loop(self) -> ast.For:
@@ -48,11 +50,15 @@ class Training:
         return read & self.slicer.names()
 
     def read_in_loss(self) -> Set[str]:
-        """The names that the loss reads from before the loop, without the module."""
-        read = {name for one in self.steps for name in list_read(one.node)}
-        made = {name for one in self.steps for name in list_assigned(one.node)}
-        read |= list_read(self.straight.loss)
-        return (read - made - set(self.batch) - {self.module}) & self.slicer.names()
+        """The names that loss and metrics read from before the loop, without the module."""
+        parts: List[List[ast.AST]] = [[*(one.node for one in self.steps), self.straight.loss]]
+        if self.evaluation is not None:
+            parts.append([*self.evaluation.lines, *self.evaluation.metrics.values()])
+        found: Set[str] = set()
+        for nodes in parts:
+            made = {name for one in nodes for name in list_assigned(one)}
+            found |= {name for one in nodes for name in list_read(one)} - made
+        return (found - set(self.batch) - {self.module}) & self.slicer.names()
 
 
 def find_training(straight: Straight) -> Training:

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Sequence, Set
 
 import jinja2
 
+from .claims.evaluation import list_parts
 from .lines import Line
 from .names import Definition, Import, list_assigned, list_read
 from .placing import Places
@@ -27,6 +28,7 @@ _FUNCTIONS = (
         "keep_shapes",
         "create_batches",
         "compute_loss",
+        "evaluate",
     ),
     *("create_evaluation_batches", "read_evaluation_batches", "create_optimizer"),
     *("TrainGraph", "EvaluationGraph", "main", "seed_generators"),
@@ -81,9 +83,11 @@ class Writer:
             "batch": training.batch,
             "batch_dict": self._describe_batch(),
             "create_module": self._show_all(places.module),
-            "read_batches": self._show_batches(places.batches, {}),
+            "read_batches": self._show_batches(places.batches, {}, training.data),
             "create_evaluation_batches": self._show_evaluation() if evaluates else "",
             "compute_loss": self._show_loss(),
+            "evaluate": self._show_metrics(),
+            "parameter_lister": training.parameter_lister,
             "create_optimizer": self._show_all(places.optimizer),
             "epochs": header,
             "epoch": epoch,
@@ -102,7 +106,9 @@ class Writer:
 
     def _list_taken(self) -> Set[str]:
         """The names that the copied lines use."""
-        nodes = [one.node for one in (*self._training.data, *self._training.steps)]
+        nodes: List[ast.AST] = [one.node for one in (*self._training.data, *self._training.steps)]
+        if self._training.evaluation is not None:
+            nodes += [*self._training.evaluation.lines, *self._training.evaluation.metrics.values()]
         places = self._places
         numbers = [*places.top, *places.module, *places.optimizer, *places.batches]
         numbers += [*places.evaluation, *places.loss]
@@ -137,7 +143,8 @@ class Writer:
         """The copied imports without what is not read, and those that the file needs itself."""
         lines = self._training.slicer.lines
         parts = ("create_module", "read_batches", "create_evaluation_batches", "compute_loss")
-        text = [context["top"], *(context[one] for one in (*parts, "create_optimizer", "epochs"))]
+        more = ("evaluate", "create_optimizer", "epochs")
+        text = [context["top"], *(context[one] for one in (*parts, *more))]
         read = {
             name
             for one in text
@@ -220,13 +227,15 @@ class Writer:
     def _describe_batch(self) -> str:
         return "{" + ", ".join(f'"{name}": {name}' for name in self._training.batch) + "}"
 
-    def _show_batches(self, numbers: Sequence[int], replaced: Dict[str, str]) -> str:
+    def _show_batches(
+        self, numbers: Sequence[int], replaced: Dict[str, str], data: Sequence[Line]
+    ) -> str:
         """The loop over batches, which yields each; `replaced` are names for others."""
         training = self._training
         change = _Replacer(replaced)
-        body = [show(change.visit(copy.deepcopy(one.node))) for one in training.data] if (
+        body = [show(change.visit(copy.deepcopy(one.node))) for one in data] if (
             replaced
-        ) else [self._show(one) for one in training.data]  # fmt: skip
+        ) else [self._show(one) for one in data]  # fmt: skip
         body.append(f"yield {self._describe_batch()}")
         header = change.visit(copy.deepcopy(describe_loop(training)))
         before = self._show_all(numbers)
@@ -240,16 +249,36 @@ class Writer:
         made = {one for one in ours if one in training.loader}
         callables = {"enumerate", "range", "len", "zip", "iter"}
         replaced = dict.fromkeys(made - callables, training.evaluation_loader)
-        return self._show_batches(self._places.evaluation, replaced)
+        data = training.data
+        if training.evaluation is not None:
+            names, rest = list_parts(describe_loop(training).target, [one.node for one in data])
+            if set(training.batch) <= set(names):  # what else changes them is of the training
+                data = data[: len(data) - len(rest)]
+        return self._show_batches(self._places.evaluation, replaced, data)
 
     def _show_loss(self) -> str:
         training = self._training
-        targets = ", ".join(training.batch)
-        values = ", ".join(f'batch["{name}"]' for name in training.batch)
-        parts = [self._show_all(self._places.loss), f"{targets} = {values}"]
-        parts += [self._show(one) for one in training.steps]
-        parts.append(f"return {ast.unparse(training.straight.loss)}")
-        return "\n".join(one for one in parts if one)
+        return self._show_function(
+            [self._show(one) for one in training.steps], ast.unparse(training.straight.loss)
+        )
+
+    def _show_metrics(self) -> str:
+        """The body of `evaluate`, beside whose metrics the loss stands."""
+        found = self._training.evaluation
+        if found is None:
+            return ""
+        metrics = {name: ast.unparse(value) for name, value in found.metrics.items()}
+        name = "compute_loss" if "compute_loss" not in self._taken else "compute_loss_of_step"
+        metrics.setdefault("loss", f"{name}({self._training.module}, batch)")
+        shown = "".join(f'    "{name}": {text},\n' for name, text in metrics.items())
+        return self._show_function(list(map(show, found.lines)), f"{{\n{shown}}}")
+
+    def _show_function(self, lines: Sequence[str], value: str) -> str:
+        """The lines of a function of the module and a batch."""
+        batch = self._training.batch
+        values = ", ".join(f'batch["{name}"]' for name in batch)
+        parts = [self._show_all(self._places.loss), f"{', '.join(batch)} = {values}", *lines]
+        return "\n".join(one for one in (*parts, f"return {value}") if one)
 
 
 class _Replacer(ast.NodeTransformer):

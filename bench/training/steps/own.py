@@ -11,8 +11,9 @@ import oneflow as flow
 from oneflow import nn
 
 from ....models.registry import OwnCodeError, import_object
-from ...config import Workload
+from ...config import OPTIMIZER_FIELDS, Workload
 from ...errors import InputError, raise_as_input
+from ...plan.fields import flag_of
 from ...training_step import TrainingStep
 from ..feeds import Feed
 from ..hooks import list_tensors
@@ -23,6 +24,11 @@ from . import Score
 from .batches import Batches, call_own, describe_layout, read_layout
 
 MOST_EVALUATION_BATCHES = 1000
+# settings that a step's own optimizer and schedule do not read
+_OF_OPTIMIZER = (
+    *OPTIMIZER_FIELDS, "optimizer", "lr", "schedule", "lr_step", "lr_milestones", "lr_gamma",
+    "warmup_epochs",
+)  # fmt: skip
 
 
 def load_training_step(name: str, arguments: Dict[str, Any]) -> TrainingStep:
@@ -101,7 +107,19 @@ class OwnStep:
         if function is None:
             optimizer = create_optimizer(self._workload, model)
             return optimizer, create_scheduler(self._workload, optimizer, steps_per_epoch)
+        self._refuse_idle_flags()
         return split_optimizer(self._make("create_optimizer", function, model), model)
+
+    def _refuse_idle_flags(self) -> None:
+        """Raise InputError for a setting that the step's own optimizer and schedule do not read."""
+        usual = Workload()
+        for name in _OF_OPTIMIZER:
+            value = getattr(self._workload, name)
+            if value != getattr(usual, name):
+                raise InputError(
+                    f"{self._name}: {flag_of(name)} {value} has no effect beside the "
+                    f"create_optimizer of the TrainingStep at {self._step.place}; leave one out"
+                )
 
     def evaluate(self, model: nn.Module, inputs: Any) -> Any:
         if self._step.evaluate is None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from made_checks import create_check, create_check_document
+from records import create_events, create_record, save_record
 
 import oneflow_bench as ob
 from oneflow_bench.bench.cli.api import _name_step
-from oneflow_bench.bench.cli.results import CheckResult
+from oneflow_bench.bench.cli.results import CheckResult, TrainResult
 from oneflow_bench.bench.errors import InputError, RecordError
 
 ROOT = Path(__file__).parents[3]
@@ -78,6 +79,15 @@ def test_a_stored_run_has_typed_attributes():
     assert len(eager) == len(graph) == result.comparisons[0].baseline.steps
     assert result._repr_markdown_().startswith("# ")
     assert repr(result) == f"<RunResult: Parity: {result.parity}>"
+
+
+def test_a_stored_run_of_one_mode_has_its_losses_metrics_and_report(tmp_path):
+    save_record(create_record(create_events("eager")), tmp_path / "run")
+    result = ob.load_run(tmp_path / "run")
+    assert isinstance(result, TrainResult) and set(result.losses) == {"eager"}
+    assert len(result.losses["eager"]) == result.summary.steps
+    assert result.summary.accuracy[-1] > 0 and not hasattr(result, "verdict")
+    assert "best accuracy" in (result.save(tmp_path / "report") / "report.md").read_text()
 
 
 def test_a_check_is_saved_as_markdown(tmp_path):

@@ -40,6 +40,7 @@ def test_commands_models_flags_and_runs_are_offered(monkeypatch, results, shell)
     models = complete(monkeypatch, shell, "bench check --model resnet1")
     assert "resnet18" in models and "resnet152" in models and "lenet" not in models
     assert "--budget" in complete(monkeypatch, shell, "bench compare --bud")
+    assert complete(monkeypatch, shell, "bench eager --optimizer adam") == ["adam", "adamw"]
     for command in ("report", "compare", "plot", "eager --resume"):
         assert complete(monkeypatch, shell, f"bench {command} e") == ["eager-b"]
     found = complete(monkeypatch, shell, "bench report ")

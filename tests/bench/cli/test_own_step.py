@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,12 +46,19 @@ def run(*words):
 
 @pytest.mark.slow
 @pytest.mark.oneflow
-def test_a_fault_of_the_loss_is_found_and_named(tmp_path):
-    done = run("check", "own_steps:counting", "--json", "--out", str(tmp_path / "run"))
+@pytest.mark.parametrize(
+    "name, cause",
+    [
+        ("counting", r"output\[norm\].*calls \(1 -> 2"),
+        ("rising", r"reads own_steps.curriculum \({'factor': 1.0} -> {'factor': 1.5}"),
+    ],
+)
+def test_a_fault_of_the_loss_is_found_and_named(name, cause, tmp_path):
+    done = run("check", f"own_steps:{name}", "--json", "--out", str(tmp_path / "run"))
     assert done.returncode == 1, done.stderr
     (found,) = json.loads(done.stdout)["check"]["checks"]
     assert found["verdict"] == "different"
-    assert "output[norm]" in found["reason"] and "calls (1 -> 2" in found["reason"]
+    assert re.search(cause, found["reason"])
 
 
 @pytest.mark.slow

@@ -51,6 +51,9 @@ def test_a_cause_names_the_evidence():
     eager = ForwardFacts(changed_attributes={"block.calls": ["0", "1", "2"]})
     kind, sentence = find_cause(eager=eager)
     assert kind == "frozen at trace time" and "block.calls (0 -> 1 -> 2)" in sentence
+    eager = ForwardFacts(changed_values={"my_file.factor": ["0.1", "0.2"]})
+    kind, sentence = find_cause(eager=eager)
+    assert kind == "frozen at trace time" and "reads my_file.factor (0.1 -> 0.2), which" in sentence
     assert "numpy.random" in find_cause(eager=ForwardFacts(host_draws=["numpy.random"]))[1]
     drawn = ForwardFacts(random_ops=[("a", "dropout")] * 2)
     assert "(dropout in a)" in find_cause(graph=drawn)[1]

@@ -106,3 +106,9 @@ def test_a_model_of_ones_own_keeps_the_size_of_a_plan():
 def test_an_unknown_model_is_one_sentence():
     with pytest.raises(InputError, match="unknown model 'alexnt'; did you mean alexnet"):
         create_check_flags("alexnt", {})
+
+
+def test_an_optimizer_of_ones_own_gets_none_of_the_defaults_that_it_sets_itself():
+    defaults = {"lr": 0.001, "optimizer": "adam", "weight_decay": 0.0}
+    flags = create_check_flags("lenet", {"optimizer": "mine:make"}, defaults)
+    assert "weight_decay" not in flags and flags["lr"] == 0.001

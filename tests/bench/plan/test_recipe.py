@@ -158,6 +158,7 @@ def test_the_plain_cnn_is_trained_with_adam_and_without_weight_decay(tmp_path):
         ("r.toml", "a = " + "[" * 200_000, "nested too deeply"),
         ("r.toml", 'model = "mine:make"', "model = mine:make would run code.* --model mine:make"),
         ("r.toml", 'model = "lenet"\nloss = "mine:focal"', "--loss mine:focal if you trust"),
+        ("r.toml", 'model = "lenet"\noptimizer = "mine:make"', "--optimizer mine:make if you"),
         ("r.toml", 'model = "lenet"\nteacher = "mine:make"', "--teacher mine:make if you"),
         ("r.json", json.dumps({**PUBLISHED, "model_version": "mine:make"}), "would run code"),
         ("r.toml", 'model = "lenet"\ntrust_checkpoint = true', "nothing that a file may set"),
@@ -224,6 +225,11 @@ def test_numbers_are_finite(field, value):
         ({"nesterov": True, "momentum": 0.0}, "--nesterov needs"),
         ({"model_args": {"num_classes": 5}}, "num_classes=5 cannot be used; give --num-classes"),
         ({"optimizer": "adam", "nesterov": True}, "--nesterov needs"),
+        ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean sgd"),
+        (
+            {"optimizer": "mine:make", "momentum": 0.5},
+            "--momentum 0.5 has no effect with --optimizer mine:make",
+        ),
         ({"schedule": "multistep"}, "needs rising epochs"),
         ({"schedule": "multistep", "lr_milestones": [3, 2]}, "--lr-milestones 3,2 cannot be used"),
         ({"lr_milestones": [3]}, "--lr-milestones has no effect with --schedule step"),
@@ -270,6 +276,13 @@ def test_code_that_a_flag_names_too_is_the_users_own_word(tmp_path):
     assert plan.workload.loss == "label_smoothing"
 
 
+def test_an_optimizer_of_ones_own_replaces_the_files_with_its_arguments(tmp_path):
+    text = 'model = "lenet"\nmomentum = 0.5\nweight_decay = 0.1\nlr = 0.3'
+    path = write(tmp_path, text, "r.toml")
+    work = create_plan({"config": str(path), "optimizer": "mine:make"}).workload
+    assert (work.optimizer, work.lr, work.momentum) == ("mine:make", 0.3, 0.9)
+
+
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
     for name, text in (("r.json", '{"model": "lenet"}'), ("r.toml", 'model = "lenet"')):
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
@@ -314,6 +327,7 @@ def test_published_names_are_known(tmp_path, version, model):
     [
         ({"model": "mine:make"}, {}, "model = mine:make would run code"),
         ({"model": "lenet", "loss": "mine:focal"}, {}, "loss = mine:focal would run code"),
+        ({"model": "lenet", "optimizer": "mine:make"}, {}, "optimizer = mine:make would run code"),
         ({"model": "lenet", "teacher": "mine:make"}, {}, "teacher = mine:make would run code"),
     ],
 )

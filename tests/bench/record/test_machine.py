@@ -50,4 +50,5 @@ def test_the_users_code_is_its_file_and_what_that_imports_beside_it(tmp_path, mo
     found = digest_code(Workload(model="my_package.steps:step"))
     assert set(found) == {"layers_of_mine.py", "my_package/__init__.py", "my_package/steps.py"}
     assert found["layers_of_mine.py"] == hashlib.sha256(b"SIZE = 3\n").hexdigest()
+    assert digest_code(Workload(optimizer="my_package.steps:make")) == found
     assert digest_code(Workload(model="oneflow_bench.models:lenet")) == {}

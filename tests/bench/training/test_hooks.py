@@ -9,13 +9,10 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
-from oneflow_bench.bench.training.hooks import (
-    ForwardWatch,
-    hook_modules,
-    list_attribute_tensors,
-    list_plain_attributes,
-)
+from oneflow_bench.bench.training.hooks import hook_modules, list_attribute_tensors
 from oneflow_bench.bench.training.losses import Objective
+from oneflow_bench.bench.training.watch import ForwardWatch
+from oneflow_bench.bench.training.watch.values import list_plain_attributes
 
 pytestmark = pytest.mark.oneflow
 
@@ -46,7 +43,7 @@ def test_tensors_outside_of_the_state_dict_are_attributes():
 def test_a_watch_notes_attributes_generators_hooks_and_the_input():
     model = Keeping()
     model.inner.register_forward_hook(lambda module, inputs, output: None)
-    watch, images = ForwardWatch(model), flow.ones(1, 2)
+    watch, images = ForwardWatch(model, Objective(model, nn.Identity())), flow.ones(1, 2)
     for _ in range(2):
         with watch.watch(images):
             model(images)

@@ -33,6 +33,14 @@ def test_clipping_while_a_graph_is_traced_has_its_remedy():
     assert "no gradients while it is traced; write clip_grad_max_norm" in said
 
 
+def test_arithmetic_with_a_stand_in_for_a_parameter_has_its_remedy():
+    try:
+        raise TypeError("unsupported operand type(s) for **: 'ProxyTensor' and 'int'")
+    except TypeError as error:
+        said = explain_refusal(error, "graph")
+    assert "take no arithmetic; write [p if isinstance(p, flow.Tensor) else" in said
+
+
 def test_a_session_refuses_a_model_that_does_not_compile():
     class Mode:
         def compile_train(self):

@@ -73,3 +73,6 @@ def test_a_file_names_the_classes(tmp_path):
         name_classes(SYNSETS, file, print)
     with pytest.raises(DataError, match="names of the classes .* cannot be read"):
         name_classes(SYNSETS, tmp_path / "none", print)
+    file.write_bytes("größe\n".encode("latin1"))
+    with pytest.raises(DataError, match=r"cannot be read \(byte 2 is not of UTF-8\); give a text"):
+        name_classes(SYNSETS, file, print)

@@ -25,6 +25,14 @@ def test_paths_and_names_of_classes_are_read(tmp_path):
     assert source.splits["train"][0] == (str(tmp_path / "images" / "0.jpg"), 1)
 
 
+def test_pictures_that_no_row_names_are_counted(tmp_path):
+    notes = []
+    read(tmp_path, "file,label\nimages/0.jpg,a\n./images/1.jpg,b\n", on_note=notes.append)
+    assert notes == [
+        f"left out 4 pictures of {tmp_path}, first images/2.jpg: not named in labels.csv"
+    ]
+
+
 def test_a_csv_without_names_of_columns_is_read(tmp_path):
     source = read(tmp_path, "images/0.jpg;10\nimages/1.jpg;9\n")
     assert source.classes == ["9", "10"] and [one.label for one in source.splits["train"]] == [1, 0]
@@ -150,7 +158,7 @@ def test_a_row_that_comes_twice_is_kept_once(tmp_path):
     text = "path,label\n0.jpg,a\n1.jpg,b\n0.jpg,a\n./1.jpg,b\n"
     source = read(tmp_path, text, on_note=notes.append)
     assert [one.label for one in source.splits["train"]] == [0, 1]
-    assert notes == [f"left out 2 rows given before, first {tmp_path / 'labels.csv'}, row 4"]
+    assert f"left out 2 rows given before, first {tmp_path / 'labels.csv'}, row 4" in notes
 
 
 def test_line_ends_of_old_systems_are_read(tmp_path):

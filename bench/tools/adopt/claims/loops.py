@@ -45,6 +45,9 @@ def check_loops(training: Training) -> List[Note]:
                 training, line.node.lineno,
                 f"`{_show(line)}` changes {min(map(str, changed))} in the training; take it out",
             )  # fmt: skip
+        evaluates = training.evaluation is not None and line is training.evaluation.source
+        if evaluates:
+            continue
         if not any(line is one for one in carried) and not isinstance(line.node, ast.Return):
             left_out.append(line)
     return notes + _note_left_out(training, left_out)

@@ -15,6 +15,7 @@ from ..training import Training
 def check_updates(training: Training) -> None:
     """Raise InputError for another rule, a conditional schedule, and training in eval mode."""
     _check_modes(training)
+    _refuse_switched_gradients(training)
     if training.optimizer is None:
         return
     steps = _list_calls(training, "step", {training.optimizer})
@@ -27,6 +28,18 @@ def check_updates(training: Training) -> None:
 def _fail(training: Training, node: ast.AST, text: str) -> InputError:
     path = training.straight.script.path
     return InputError(f"{path}, line {getattr(node, 'lineno', 0)}: {text}, or {WRITE}")
+
+
+def _refuse_switched_gradients(training: Training) -> None:
+    """Raise InputError for a step whose gradients are switched, which no copied line would do."""
+    for line in training.straight.lines:
+        is_in_step = line.depth == len(training.straight.loops) and not line.is_after
+        if is_in_step and "set_grad_enabled(" in ast.unparse(line.node):
+            raise _fail(
+                training, line.node,
+                "set_grad_enabled switches gradients in the step; write `with flow.no_grad():` "
+                "around the lines without them",
+            )  # fmt: skip
 
 
 def _list_calls(training: Training, method: str, names: Set[str]) -> List[Line]:

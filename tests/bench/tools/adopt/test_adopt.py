@@ -1,4 +1,4 @@
-"""`bench adopt` on scripts of five styles, and on scripts that it cannot read."""
+"""`bench adopt` on scripts of six styles, and on scripts that it cannot read."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ STYLES = {
     "parsed": ("model", ["points", "labels"], "SGD", "StepLR", ["Net", "Spirals"], True),
     "trainer": ("model", ["ids", "labels"], "AdamW", "CosineDecayLR", ["Config", "Tagger"], False),
     "functions": ("net", ["user", "film", "stars"], "RMSprop", None, [], True),
+    "regularised": ("model", ["inputs", "target"], "SGD", None, [], True),
     "images": (
         *("model", ["images", "target"], "SGD", "MultiStepLR"),
         *(["CLASSES", "Pictures", "small_net"], False),
@@ -308,6 +309,24 @@ def test_the_files_of_a_style_train_alike_in_both_modes(name, tmp_path):
     check = [*python, "-m", "oneflow_bench", "check", f"{name}_bench:step", "--out", "run"]
     checked = subprocess.run(check, **options)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.oneflow
+@pytest.mark.timeout(600)
+def test_the_graph_script_evaluates_as_the_script_does(tmp_path):
+    done = run(tmp_path, "regularised")
+    assert done.exception is None, done.output
+    told = []
+    for name in ("regularised", "regularised_graph"):
+        command = [sys.executable, f"{name}.py"]
+        told.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout)
+    expected = re.findall(r"\((.*), (.*)\)", told[0])
+    found = zip(*(re.findall(f"evaluation {one} (.*)", told[1]) for one in ("accuracy", "loss")))
+    for (percent, loss), (share, other) in zip(expected, found):
+        assert float(share) == pytest.approx(float(percent) / 100, abs=1e-6)
+        assert float(other) == pytest.approx(float(loss), abs=1e-5)
+    assert len(expected) == 3
 
 
 @pytest.mark.slow

@@ -155,3 +155,20 @@ def test_a_seed_fixes_the_order_of_a_loader_that_another_job_has_used():
         orders.append([tuple(job.train_feed.next_batch()[0]["number"].numpy()) for _ in range(6)])
     assert orders[0] == orders[1] != orders[2]
     assert orders[0][:2] != orders[0][2:4]  # the next pass has the next seed
+
+
+@pytest.mark.parametrize("given", [{"lr": 0.5}, {"optimizer": "adam"}, {"clip_norm": 1.0}])
+def test_a_setting_that_the_own_optimizer_does_not_read_is_refused(given):
+    (name,) = given
+    flag = "--" + name.replace("_", "-")
+    with pytest.raises(InputError, match=f"{flag} .* has no effect beside the create_optimizer of"):
+        make("full", **given)
+    make("tagger", **given)
+
+
+def test_an_optimizer_of_the_command_line_trains_a_step_alike_in_both_modes():
+    eager, graph = (
+        train(mode, "tagger", optimizer="oneflow.optim:Adagrad") for mode in ("eager", "graph")
+    )
+    np.testing.assert_allclose(eager[0], graph[0], rtol=1e-6)
+    assert eager[0][0] != eager[0][-1]

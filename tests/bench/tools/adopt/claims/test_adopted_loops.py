@@ -65,6 +65,11 @@ REFUSED = [
         "    if epoch: model.bias.data = 0",
         "line 10: .* changes model",
     ),
+    (
+        f"{IN}out = ",
+        f"{IN}flow.set_grad_enabled(False)\n{IN}out = ",
+        "line 13: set_grad_enabled switches gradients in the step",
+    ),
     ("    model.train()", "    if epoch == 3: continue", "line 10: this continue passes over"),
     (f"{IN}out = ", f"{IN}if i > 2: break\n{IN}out = ", "line 13: this break passes over"),
     (

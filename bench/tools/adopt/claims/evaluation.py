@@ -1,0 +1,305 @@
+"""The evaluation loop of a script, if it has the usual form: sums over batches, divided afterwards.
+
+    for images, labels in val_loader:
+        right += (model(images).argmax(1) == labels).sum().item()
+        total += labels.size(0)
+    accuracy = right / total
+
+becomes the metric `(model(images).argmax(1) == labels).sum() / labels.size(0)` of a batch.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ..lines import Evaluation, Line, Note
+from ..names import (
+    Definition,
+    Import,
+    find_base,
+    list_assigned,
+    list_parameters,
+    list_read,
+    walk_scope,
+)
+from ..training import Training
+
+_HOST_CALLS = {"item", "numpy", "cpu", "detach", "tolist"}  # a graph has tensors alone
+_CONVERSIONS = {"float", "int"}
+_SIZES = {"size", "shape", "numel", "len"}
+_PREFIXES = ("total_", "sum_", "running_", "epoch_", "val_", "valid_", "test_", "eval_")
+
+
+class _Loop(NamedTuple):
+    source: Line  # that has it, or calls the function that has it
+    node: ast.For
+    rest: List[ast.stmt]  # the statements after it
+
+
+class _Unusual(Exception):
+    """Why a loop is of another form."""
+
+
+def find_evaluation(training: Training) -> Tuple[Optional[Evaluation], List[Note]]:
+    """The first evaluation loop of the usual form, and a note for each other one."""
+    chosen, notes = None, []
+    for loop in _list_loops(training):
+        if chosen is not None:
+            reason = f"that of line {chosen.lineno} is taken"
+        else:
+            try:
+                chosen = _read_loop(training, loop)
+                continue
+            except _Unusual as error:
+                reason = str(error)
+        text = f"the metrics of this evaluation are left out, because {reason}"
+        notes.append((loop.node.lineno, f"{text}; write evaluate(module, batch) for them"))
+    return chosen, list(dict.fromkeys(notes))
+
+
+def _list_loops(training: Training) -> Iterator[_Loop]:
+    """The loops over batches, beside the training's, that use the module, in their order."""
+    nodes = [line.node for line in training.slicer.lines]
+    functions = {one.name: one for one in nodes if isinstance(one, ast.FunctionDef)}
+    dependent = training.slicer.follow(training.module)
+    lines = [one for one in training.straight.lines if one.depth or one.is_after]
+    flat = [(line, one) for line in lines for one in _flatten([line.node], (ast.With, ast.If))]
+    for number, (line, statement) in enumerate(flat):
+        if isinstance(statement, ast.For):
+            found = [_Loop(line, statement, [one for _, one in flat[number + 1 :]])]
+        else:
+            calls = [one for one in walk_scope(statement) if isinstance(one, ast.Call)]
+            found = [
+                loop
+                for call in calls
+                if isinstance(call.func, ast.Name) and call.func.id in functions
+                for loop in _open(functions[call.func.id], call, line)
+            ]
+        for loop in found:
+            body = {name for one in loop.node.body for name in list_read(one)}
+            is_count = ast.unparse(loop.node.iter).startswith("range(")
+            if (
+                body & dependent
+                and not is_count
+                and training.module not in find_base(loop.node.iter)
+            ):
+                yield loop
+
+
+def _flatten(statements: Sequence[ast.stmt], kinds: Tuple[type, ...]) -> List[ast.stmt]:
+    """Statements, with those inside of others of these kinds in the place of these."""
+    found: List[ast.stmt] = []
+    for one in statements:
+        inner = isinstance(one, kinds)
+        found += _flatten(one.body, kinds) if inner else [one]  # type: ignore[attr-defined]
+    return found
+
+
+def _open(function: ast.FunctionDef, call: ast.Call, source: Line) -> Iterator[_Loop]:
+    """The loops of a function, with the values of a call in the place of its parameters."""
+    parameters = [one.arg for one in function.args.args]
+    given = dict(zip(parameters, call.args))
+    given.update({one.arg: one.value for one in call.keywords if one.arg is not None})
+    if len(given) < len(list_parameters(function)) - len(function.args.defaults):
+        return
+    fill = _Replacer(given)
+    body = [fill.visit(copy.deepcopy(one)) for one in function.body]
+    flat = _flatten(body, (ast.With, ast.If))
+    for number, statement in enumerate(flat):
+        if isinstance(statement, ast.For):
+            yield _Loop(source, statement, flat[number + 1 :])
+
+
+class _Replacer(ast.NodeTransformer):
+    """Puts expressions in the place of names that are read; a name also where it is bound."""
+
+    def __init__(self, values: Dict[str, ast.expr]) -> None:
+        self._values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        value = self._values.get(node.id)
+        if value is None:
+            return node
+        if isinstance(value, ast.Name):
+            return ast.copy_location(ast.Name(value.id, node.ctx), node)
+        return copy.deepcopy(value) if isinstance(node.ctx, ast.Load) else node
+
+
+class _Stripper(ast.NodeTransformer):
+    """Leaves out what takes a number out of a tensor, such as `.item()` and `float()`."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in _HOST_CALLS:
+            return node.func.value
+        if isinstance(node.func, ast.Name) and node.func.id in _CONVERSIONS and node.args:
+            return node.args[0]
+        return node
+
+
+def _read_loop(training: Training, loop: _Loop) -> Evaluation:
+    node = copy.deepcopy(loop.node)
+    target, data = _take_header(node)
+    if not isinstance(data, ast.Name) or data.id not in training.slicer.names():
+        raise _Unusual("its data have no name from before the loops")
+    if data.id in training.loader:
+        raise _Unusual("it goes over the training data")
+    body = _flatten(node.body, (ast.With,))
+    theirs, body = list_parts(target, body)
+    ours, _ = list_parts(
+        _take_header(copy.deepcopy(training.loop))[0], [one.node for one in training.data]
+    )
+    if len(theirs) != len(ours):
+        raise _Unusual(
+            f"its batches have {len(theirs)} parts and those of the training {len(ours)}"
+        )
+    local = {name for one in body for name in list_assigned(one)} - set(theirs)
+    if local & set(ours):
+        raise _Unusual(f"it has another {min(local & set(ours))} than the training")
+    rename = _Replacer({old: ast.Name(new, ast.Load()) for old, new in zip(theirs, ours)})
+    body = [_Stripper().visit(rename.visit(one)) for one in body]
+    sums, lines = _split(body)
+    found = _list_ratios(sums, loop.rest, data.id)
+    if not found:
+        raise _Unusual("no sum over its batches is divided afterwards")
+    metrics: Dict[str, ast.expr] = {}
+    for name, divisor in found.items():
+        rows = ast.parse(f"{training.batch[-1]}.shape[0]", mode="eval").body
+        metrics.setdefault(*_make_metric(name, sums[name], divisor or rows))
+    needed = _list_needed(lines, metrics)
+    _check_names(training, needed, metrics, ours, set(sums))
+    return Evaluation(data.id, needed, metrics, loop.source, loop.node.lineno)
+
+
+def _take_header(loop: ast.For) -> Tuple[ast.expr, ast.expr]:
+    """Target and data of a loop, without the counter of `enumerate`."""
+    if (
+        isinstance(loop.iter, ast.Call)
+        and ast.unparse(loop.iter.func) == "enumerate"
+        and isinstance(loop.target, ast.Tuple)
+    ):
+        return loop.target.elts[1], loop.iter.args[0]
+    return loop.target, loop.iter
+
+
+def list_parts(target: ast.expr, body: Sequence[ast.stmt]) -> Tuple[List[str], List[ast.stmt]]:
+    """The names of a batch's parts, and the lines behind those that take it apart."""
+    lines = list(body)
+    while isinstance(target, ast.Name) and lines and isinstance(lines[0], ast.Assign):
+        value, (bound, *more) = lines[0].value, lines[0].targets
+        if more or not isinstance(bound, ast.Tuple) or ast.unparse(value) != target.id:
+            break
+        target, lines = bound, lines[1:]
+    names = [one.id for one in ast.walk(target) if isinstance(one, ast.Name)]
+    return names, lines
+
+
+def _split(body: Sequence[ast.stmt]) -> Tuple[Dict[str, ast.expr], List[ast.stmt]]:
+    """The sums, by their names, and the assignments among the lines of a batch."""
+    sums: Dict[str, ast.expr] = {}
+    lines: List[ast.stmt] = []
+    for one in body:
+        name, value = "", None
+        if isinstance(one, ast.AugAssign) and isinstance(one.op, ast.Add):
+            name, value = ast.unparse(one.target), one.value
+        elif isinstance(one, ast.Assign):
+            name, whole = ast.unparse(one.targets[0]), one.value
+            adds = isinstance(whole, ast.BinOp) and isinstance(whole.op, ast.Add)
+            if adds and ast.unparse(whole.left) == name:  # type: ignore[attr-defined]
+                value = whole.right  # type: ignore[attr-defined]
+        if value is not None:
+            sums[name] = value
+        elif isinstance(one, ast.Assign) and name != ast.unparse(one.value):
+            lines.append(one)
+    return sums, lines
+
+
+def _list_ratios(
+    sums: Dict[str, ast.expr], rest: Sequence[ast.stmt], data: str
+) -> Dict[str, Optional[ast.expr]]:
+    """What each sum is divided by, of a batch: its size, 1 for a count of batches, else None."""
+    found: Dict[str, Optional[ast.expr]] = {}
+    for one in (each for statement in rest for each in ast.walk(statement)):
+        if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Div):
+            over, under = _find_number(one.left), _Stripper().visit(copy.deepcopy(one.right))
+            text = ast.unparse(under)
+            if over not in sums or over in found:
+                continue
+            size = sums.get(text, ast.Constant(1) if text == f"len({data})" else None)
+            if isinstance(size, ast.Constant) or (size is not None and _is_size(size)):
+                found[over] = size
+            elif size is None and (isinstance(under, ast.Constant) or text.startswith("len(")):
+                found[over] = None
+    return found
+
+
+def _find_number(node: ast.expr) -> str:
+    """The name of a sum, without factors of 100 and conversions."""
+    node = _Stripper().visit(copy.deepcopy(node))
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        sides = [node.left, node.right]
+        others = [s for s in sides if not (isinstance(s, ast.Constant) and s.value == 100)]
+        if len(others) != 1:
+            break
+        node = others[0]
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args:
+        node = node.func.value  # such as .float() and .double()
+    return ast.unparse(node)
+
+
+def _is_size(node: ast.expr) -> bool:
+    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+    names |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return bool(names & _SIZES)
+
+
+def _make_metric(name: str, value: ast.expr, rows: ast.expr) -> Tuple[str, ast.expr]:
+    """Name and expression of a metric; a share of right ones is an accuracy."""
+    calls = {one.attr for one in ast.walk(value) if isinstance(one, ast.Attribute)}
+    counts = any(isinstance(one, ast.Compare) for one in ast.walk(value)) or "eq" in calls
+    if counts:
+        value = ast.Call(ast.Attribute(value, "float", ast.Load()), [], [])
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    label = "accuracy" if counts else "loss" if "loss" in name.lower() else name
+    return label, value if isinstance(rows, ast.Constant) else ast.BinOp(value, ast.Div(), rows)
+
+
+def _list_needed(lines: Sequence[ast.stmt], metrics: Dict[str, ast.expr]) -> List[ast.stmt]:
+    """The lines that the metrics are made of."""
+    wanted = {name for one in metrics.values() for name in list_read(one)}
+    needed: List[ast.stmt] = []
+    for one in reversed(lines):
+        if list_assigned(one) & wanted:
+            needed.insert(0, one)
+            wanted |= list_read(one)
+    return needed
+
+
+def _check_names(
+    training: Training,
+    lines: Sequence[ast.stmt],
+    metrics: Dict[str, ast.expr],
+    parts: Sequence[str],
+    sums: Set[str],
+) -> None:
+    nodes = [*lines, *metrics.values()]
+    made = {name for one in lines for name in list_assigned(one)}
+    read = {name for one in nodes for name in list_read(one)} - made
+    dependent = training.slicer.follow(training.module) - {training.module}
+    for line, assigned in zip(training.slicer.lines, training.slicer.assigned):
+        if assigned & dependent & read and not isinstance(line.node, Definition):
+            raise _Unusual(f"it reads {min(assigned & read)}, which is made of the module")
+    for name in sorted(read):
+        if name in parts:
+            if name not in training.batch:
+                raise _Unusual(f"it reads {name} of the batch, which the loss does not")
+        elif name in sums or name not in {*training.slicer.names(), *dir(builtins)}:
+            raise _Unusual(f"it reads {name}, which is not known before the loops")
+    for line in training.slicer.lines:
+        is_numpy = isinstance(line.node, Import) and "numpy" in ast.unparse(line.node)
+        if is_numpy and list_assigned(line.node) & read:
+            raise _Unusual("it computes with NumPy, which no graph can run")
