@@ -94,6 +94,46 @@ def test_a_function_gets_the_values_of_its_call(tmp_path):
     )
 
 
+LOOP = """
+    test_loss, right, losses = 0, 0, []
+    for a, b in held:
+        out = model(a)
+        LINE
+"""
+
+
+@pytest.mark.parametrize(
+    "line, after, metric",
+    [
+        (
+            "test_loss += crit(out, b).item()",
+            "    test_loss /= len(held)\n",
+            "'loss': crit(out, y)",
+        ),
+        (
+            "right += (out.argmax(1) == b).sum().item()",
+            "    print(100. * right / len(held.dataset))\n",
+            "'accuracy': (out.argmax(1) == y).sum().float() / y.shape[0]",
+        ),
+        ("losses.append(crit(out, b).item())", "    print(np.mean(losses))\n", "'loss': crit(out"),
+        (
+            "losses.append(float(out.mean()))",
+            "    print(sum(losses) / len(losses))\n",
+            "'loss': out.mean()",
+        ),
+    ],
+)
+def test_sums_and_lists_are_read_by_what_divides_them(tmp_path, line, after, metric):
+    _, functions = read(tmp_path, LOOP.replace("LINE", line) + after)
+    assert metric in ast.unparse(functions["evaluate"])
+
+
+def test_a_comprehension_is_a_loop(tmp_path):
+    text = "    errors = [(model(a) ** 2).mean().item() for a, b in held]\n"
+    _, functions = read(tmp_path, text + "    print(sum(errors) / len(errors))")
+    assert "'errors': (model(x) ** 2).mean()" in ast.unparse(functions["evaluate"])
+
+
 @pytest.mark.parametrize(
     "old, new, reason",
     [
