@@ -26,7 +26,7 @@ from ..names import (
     walk_scope,
 )
 from ..training import Training
-from .metrics import Stripper, list_needed, list_ratios, make_metric, split_body
+from .metrics import Stripper, find_sum, is_idle, list_needed, list_ratios, make_metric, split_body
 
 
 class _Loop(NamedTuple):
@@ -64,9 +64,9 @@ def _list_loops(training: Training) -> Iterator[_Loop]:
     lines = [one for one in training.straight.lines if one.depth or one.is_after]
     flat = [(line, one) for line in lines for one in _flatten([line.node], (ast.With, ast.If))]
     for number, (line, statement) in enumerate(flat):
-        loop = _take_loop(statement)
-        if loop is not None:
-            found = [_Loop(line, loop, [one for _, one in flat[number + 1 :]])]
+        taken = _take_loop(statement)
+        if taken is not None:
+            found = [_Loop(line, taken, [one for _, one in flat[number + 1 :]])]
         else:
             calls = [one for one in walk_scope(statement) if isinstance(one, ast.Call)]
             found = [
@@ -106,9 +106,9 @@ def _open(function: ast.FunctionDef, call: ast.Call, source: Line) -> Iterator[_
     body = [fill.visit(copy.deepcopy(one)) for one in function.body]
     flat = _flatten(body, (ast.With, ast.If))
     for number, statement in enumerate(flat):
-        loop = _take_loop(statement)
-        if loop is not None:
-            yield _Loop(source, loop, flat[number + 1 :])
+        taken = _take_loop(statement)
+        if taken is not None:
+            yield _Loop(source, taken, flat[number + 1 :])
 
 
 def _take_loop(statement: ast.stmt) -> Optional[ast.For]:
@@ -160,6 +160,7 @@ def _read_loop(training: Training, loop: _Loop) -> Evaluation:
         raise _Unusual(f"it has another {min(local & set(ours))} than the training")
     rename = _Replacer({old: ast.Name(new, ast.Load()) for old, new in zip(theirs, ours)})
     body = [Stripper().visit(rename.visit(one)) for one in body]
+    body = [one for one in body if not is_idle(one)]
     sums, lines = split_body(body)
     found = list_ratios(sums, loop.rest, data.id)
     if not found:
@@ -169,6 +170,7 @@ def _read_loop(training: Training, loop: _Loop) -> Evaluation:
         rows = ast.parse(f"{training.batch[-1]}.shape[0]", mode="eval").body
         metrics.setdefault(*make_metric(name, sums[name], divisor or rows))
     needed = list_needed(lines, metrics)
+    _refuse_changes(training, body, needed, metrics)
     _check_names(training, needed, metrics, ours, set(sums))
     return Evaluation(data.id, needed, metrics, loop.source, loop.node.lineno)
 
@@ -194,6 +196,25 @@ def list_parts(target: ast.expr, body: Sequence[ast.stmt]) -> Tuple[List[str], L
         target, lines = bound, lines[1:]
     names = [one.id for one in ast.walk(target) if isinstance(one, ast.Name)]
     return names, lines
+
+
+def _refuse_changes(
+    training: Training,
+    body: Sequence[ast.stmt],
+    needed: Sequence[ast.stmt],
+    metrics: Dict[str, ast.expr],
+) -> None:
+    """Raise _Unusual if a line that is left out, or one behind a sum, changes what it reads."""
+    wanted = {name for one in (*needed, *metrics.values()) for name in list_read(one)}
+    summed: Set[str] = set()
+    for one in body:
+        changed = list_assigned(one) | training.slicer.list_touched(one)
+        is_carried = any(one is each for each in needed)
+        wrong = changed & (summed if is_carried else wanted | summed)
+        if wrong:
+            raise _Unusual(f"line {one.lineno} changes {min(wrong)} in a way of its own")
+        found = find_sum(one)
+        summed |= list_read(found[1]) if found is not None else set()
 
 
 def _check_names(

@@ -31,16 +31,22 @@ def split_body(body: Sequence[ast.stmt]) -> Tuple[Dict[str, ast.expr], List[ast.
     sums: Dict[str, ast.expr] = {}
     lines: List[ast.stmt] = []
     for one in body:
-        found = _find_sum(one)
+        found = find_sum(one)
         if found is not None:
             sums.update([found])
         elif isinstance(one, ast.Assign):
-            if ast.unparse(one.targets[0]) != ast.unparse(one.value):
-                lines.append(one)
+            lines.append(one)
     return sums, lines
 
 
-def _find_sum(node: ast.stmt) -> Optional[Tuple[str, ast.expr]]:
+def is_idle(node: ast.stmt) -> bool:
+    """Whether a line is `x = x`, as `x.to(device)` leaves it."""
+    if not isinstance(node, ast.Assign):
+        return False
+    return ast.unparse(node.targets[0]) == ast.unparse(node.value)
+
+
+def find_sum(node: ast.stmt) -> Optional[Tuple[str, ast.expr]]:
     """(name, added) of `s += x`, `s = s + x` and `s.append(x)`."""
     if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
         return ast.unparse(node.target), node.value

@@ -144,6 +144,17 @@ def test_a_comprehension_is_a_loop(tmp_path):
         ("scores.max(1)", "np.argmax(scores)", "it computes with NumPy"),
         ("scores.max(1)", "(0, epoch)", "it reads epoch, which is not known before"),
         ("scores = model", "y = scores = model", "it has another y than the training"),
+        (
+            "            _, found",
+            "            scores[0] = 0\n            _, found",
+            "line 24 changes scores",
+        ),
+        (
+            "            _, found",
+            "            if epoch:\n                scores = -scores\n            _, found",
+            "line 24 changes scores in a way of its own",
+        ),
+        ("labels.size(0)\n", "1\n            found = labels\n", "line 27 changes found"),
     ],
 )
 def test_what_is_of_another_form_is_named_as_left_out(tmp_path, old, new, reason):
