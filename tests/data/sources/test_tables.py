@@ -158,7 +158,7 @@ def test_a_row_that_comes_twice_is_kept_once(tmp_path):
     text = "path,label\n0.jpg,a\n1.jpg,b\n0.jpg,a\n./1.jpg,b\n"
     source = read(tmp_path, text, on_note=notes.append)
     assert [one.label for one in source.splits["train"]] == [0, 1]
-    assert f"left out 2 rows given before, first {tmp_path / 'labels.csv'}, row 4" in notes
+    assert notes[0] == f"left out 2 rows given before, first {tmp_path / 'labels.csv'}, row 4"
 
 
 def test_line_ends_of_old_systems_are_read(tmp_path):

@@ -26,11 +26,7 @@ from ..names import (
     walk_scope,
 )
 from ..training import Training
-
-_HOST_CALLS = {"item", "numpy", "cpu", "detach", "tolist"}  # a graph has tensors alone
-_CONVERSIONS = {"float", "int"}
-_SIZES = {"size", "shape", "numel", "len"}
-_PREFIXES = ("total_", "sum_", "running_", "epoch_", "val_", "valid_", "test_", "eval_")
+from .metrics import Stripper, find_sum, is_idle, list_needed, list_ratios, make_metric, split_body
 
 
 class _Loop(NamedTuple):
@@ -68,8 +64,9 @@ def _list_loops(training: Training) -> Iterator[_Loop]:
     lines = [one for one in training.straight.lines if one.depth or one.is_after]
     flat = [(line, one) for line in lines for one in _flatten([line.node], (ast.With, ast.If))]
     for number, (line, statement) in enumerate(flat):
-        if isinstance(statement, ast.For):
-            found = [_Loop(line, statement, [one for _, one in flat[number + 1 :]])]
+        taken = _take_loop(statement)
+        if taken is not None:
+            found = [_Loop(line, taken, [one for _, one in flat[number + 1 :]])]
         else:
             calls = [one for one in walk_scope(statement) if isinstance(one, ast.Call)]
             found = [
@@ -109,8 +106,22 @@ def _open(function: ast.FunctionDef, call: ast.Call, source: Line) -> Iterator[_
     body = [fill.visit(copy.deepcopy(one)) for one in function.body]
     flat = _flatten(body, (ast.With, ast.If))
     for number, statement in enumerate(flat):
-        if isinstance(statement, ast.For):
-            yield _Loop(source, statement, flat[number + 1 :])
+        taken = _take_loop(statement)
+        if taken is not None:
+            yield _Loop(source, taken, flat[number + 1 :])
+
+
+def _take_loop(statement: ast.stmt) -> Optional[ast.For]:
+    """A loop, also for `values = [f(x) for x in data]`, which appends to a list."""
+    if isinstance(statement, ast.For):
+        return statement
+    value = statement.value if isinstance(statement, ast.Assign) else None
+    if not isinstance(value, ast.ListComp) or len(value.generators) > 1 or value.generators[0].ifs:
+        return None
+    (one,), (name, *_) = value.generators, statement.targets  # type: ignore[attr-defined]
+    append = ast.Attribute(name, "append", ast.Load())
+    body: List[ast.stmt] = [ast.Expr(ast.Call(append, [value.elt], []))]
+    return ast.copy_location(ast.For(one.target, one.iter, body, []), statement)
 
 
 class _Replacer(ast.NodeTransformer):
@@ -126,18 +137,6 @@ class _Replacer(ast.NodeTransformer):
         if isinstance(value, ast.Name):
             return ast.copy_location(ast.Name(value.id, node.ctx), node)
         return copy.deepcopy(value) if isinstance(node.ctx, ast.Load) else node
-
-
-class _Stripper(ast.NodeTransformer):
-    """Leaves out what takes a number out of a tensor, such as `.item()` and `float()`."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Attribute) and node.func.attr in _HOST_CALLS:
-            return node.func.value
-        if isinstance(node.func, ast.Name) and node.func.id in _CONVERSIONS and node.args:
-            return node.args[0]
-        return node
 
 
 def _read_loop(training: Training, loop: _Loop) -> Evaluation:
@@ -160,16 +159,18 @@ def _read_loop(training: Training, loop: _Loop) -> Evaluation:
     if local & set(ours):
         raise _Unusual(f"it has another {min(local & set(ours))} than the training")
     rename = _Replacer({old: ast.Name(new, ast.Load()) for old, new in zip(theirs, ours)})
-    body = [_Stripper().visit(rename.visit(one)) for one in body]
-    sums, lines = _split(body)
-    found = _list_ratios(sums, loop.rest, data.id)
+    body = [Stripper().visit(rename.visit(one)) for one in body]
+    body = [one for one in body if not is_idle(one)]
+    sums, lines = split_body(body)
+    found = list_ratios(sums, loop.rest, data.id)
     if not found:
         raise _Unusual("no sum over its batches is divided afterwards")
     metrics: Dict[str, ast.expr] = {}
     for name, divisor in found.items():
         rows = ast.parse(f"{training.batch[-1]}.shape[0]", mode="eval").body
-        metrics.setdefault(*_make_metric(name, sums[name], divisor or rows))
-    needed = _list_needed(lines, metrics)
+        metrics.setdefault(*make_metric(name, sums[name], divisor or rows))
+    needed = list_needed(lines, metrics)
+    _refuse_changes(training, body, needed, metrics)
     _check_names(training, needed, metrics, ours, set(sums))
     return Evaluation(data.id, needed, metrics, loop.source, loop.node.lineno)
 
@@ -197,86 +198,23 @@ def list_parts(target: ast.expr, body: Sequence[ast.stmt]) -> Tuple[List[str], L
     return names, lines
 
 
-def _split(body: Sequence[ast.stmt]) -> Tuple[Dict[str, ast.expr], List[ast.stmt]]:
-    """The sums, by their names, and the assignments among the lines of a batch."""
-    sums: Dict[str, ast.expr] = {}
-    lines: List[ast.stmt] = []
+def _refuse_changes(
+    training: Training,
+    body: Sequence[ast.stmt],
+    needed: Sequence[ast.stmt],
+    metrics: Dict[str, ast.expr],
+) -> None:
+    """Raise _Unusual if a line that is left out, or one behind a sum, changes what it reads."""
+    wanted = {name for one in (*needed, *metrics.values()) for name in list_read(one)}
+    summed: Set[str] = set()
     for one in body:
-        name, value = "", None
-        if isinstance(one, ast.AugAssign) and isinstance(one.op, ast.Add):
-            name, value = ast.unparse(one.target), one.value
-        elif isinstance(one, ast.Assign):
-            name, whole = ast.unparse(one.targets[0]), one.value
-            adds = isinstance(whole, ast.BinOp) and isinstance(whole.op, ast.Add)
-            if adds and ast.unparse(whole.left) == name:  # type: ignore[attr-defined]
-                value = whole.right  # type: ignore[attr-defined]
-        if value is not None:
-            sums[name] = value
-        elif isinstance(one, ast.Assign) and name != ast.unparse(one.value):
-            lines.append(one)
-    return sums, lines
-
-
-def _list_ratios(
-    sums: Dict[str, ast.expr], rest: Sequence[ast.stmt], data: str
-) -> Dict[str, Optional[ast.expr]]:
-    """What each sum is divided by, of a batch: its size, 1 for a count of batches, else None."""
-    found: Dict[str, Optional[ast.expr]] = {}
-    for one in (each for statement in rest for each in ast.walk(statement)):
-        if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Div):
-            over, under = _find_number(one.left), _Stripper().visit(copy.deepcopy(one.right))
-            text = ast.unparse(under)
-            if over not in sums or over in found:
-                continue
-            size = sums.get(text, ast.Constant(1) if text == f"len({data})" else None)
-            if isinstance(size, ast.Constant) or (size is not None and _is_size(size)):
-                found[over] = size
-            elif size is None and (isinstance(under, ast.Constant) or text.startswith("len(")):
-                found[over] = None
-    return found
-
-
-def _find_number(node: ast.expr) -> str:
-    """The name of a sum, without factors of 100 and conversions."""
-    node = _Stripper().visit(copy.deepcopy(node))
-    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        sides = [node.left, node.right]
-        others = [s for s in sides if not (isinstance(s, ast.Constant) and s.value == 100)]
-        if len(others) != 1:
-            break
-        node = others[0]
-    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.args:
-        node = node.func.value  # such as .float() and .double()
-    return ast.unparse(node)
-
-
-def _is_size(node: ast.expr) -> bool:
-    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    names |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-    return bool(names & _SIZES)
-
-
-def _make_metric(name: str, value: ast.expr, rows: ast.expr) -> Tuple[str, ast.expr]:
-    """Name and expression of a metric; a share of right ones is an accuracy."""
-    calls = {one.attr for one in ast.walk(value) if isinstance(one, ast.Attribute)}
-    counts = any(isinstance(one, ast.Compare) for one in ast.walk(value)) or "eq" in calls
-    if counts:
-        value = ast.Call(ast.Attribute(value, "float", ast.Load()), [], [])
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    label = "accuracy" if counts else "loss" if "loss" in name.lower() else name
-    return label, value if isinstance(rows, ast.Constant) else ast.BinOp(value, ast.Div(), rows)
-
-
-def _list_needed(lines: Sequence[ast.stmt], metrics: Dict[str, ast.expr]) -> List[ast.stmt]:
-    """The lines that the metrics are made of."""
-    wanted = {name for one in metrics.values() for name in list_read(one)}
-    needed: List[ast.stmt] = []
-    for one in reversed(lines):
-        if list_assigned(one) & wanted:
-            needed.insert(0, one)
-            wanted |= list_read(one)
-    return needed
+        changed = list_assigned(one) | training.slicer.list_touched(one)
+        is_carried = any(one is each for each in needed)
+        wrong = changed & (summed if is_carried else wanted | summed)
+        if wrong:
+            raise _Unusual(f"line {one.lineno} changes {min(wrong)} in a way of its own")
+        found = find_sum(one)
+        summed |= list_read(found[1]) if found is not None else set()
 
 
 def _check_names(

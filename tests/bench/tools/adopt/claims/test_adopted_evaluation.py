@@ -94,6 +94,46 @@ def test_a_function_gets_the_values_of_its_call(tmp_path):
     )
 
 
+LOOP = """
+    test_loss, right, losses = 0, 0, []
+    for a, b in held:
+        out = model(a)
+        LINE
+"""
+
+
+@pytest.mark.parametrize(
+    "line, after, metric",
+    [
+        (
+            "test_loss += crit(out, b).item()",
+            "    test_loss /= len(held)\n",
+            "'loss': crit(out, y)",
+        ),
+        (
+            "right += (out.argmax(1) == b).sum().item()",
+            "    print(100. * right / len(held.dataset))\n",
+            "'accuracy': (out.argmax(1) == y).sum().float() / y.shape[0]",
+        ),
+        ("losses.append(crit(out, b).item())", "    print(np.mean(losses))\n", "'loss': crit(out"),
+        (
+            "losses.append(float(out.mean()))",
+            "    print(sum(losses) / len(losses))\n",
+            "'loss': out.mean()",
+        ),
+    ],
+)
+def test_sums_and_lists_are_read_by_what_divides_them(tmp_path, line, after, metric):
+    _, functions = read(tmp_path, LOOP.replace("LINE", line) + after)
+    assert metric in ast.unparse(functions["evaluate"])
+
+
+def test_a_comprehension_is_a_loop(tmp_path):
+    text = "    errors = [(model(a) ** 2).mean().item() for a, b in held]\n"
+    _, functions = read(tmp_path, text + "    print(sum(errors) / len(errors))")
+    assert "'errors': (model(x) ** 2).mean()" in ast.unparse(functions["evaluate"])
+
+
 @pytest.mark.parametrize(
     "old, new, reason",
     [
@@ -104,6 +144,17 @@ def test_a_function_gets_the_values_of_its_call(tmp_path):
         ("scores.max(1)", "np.argmax(scores)", "it computes with NumPy"),
         ("scores.max(1)", "(0, epoch)", "it reads epoch, which is not known before"),
         ("scores = model", "y = scores = model", "it has another y than the training"),
+        (
+            "            _, found",
+            "            scores[0] = 0\n            _, found",
+            "line 24 changes scores",
+        ),
+        (
+            "            _, found",
+            "            if epoch:\n                scores = -scores\n            _, found",
+            "line 24 changes scores in a way of its own",
+        ),
+        ("labels.size(0)\n", "1\n            found = labels\n", "line 27 changes found"),
     ],
 )
 def test_what_is_of_another_form_is_named_as_left_out(tmp_path, old, new, reason):
