@@ -72,6 +72,7 @@ def test_the_model_of_the_readme_is_checked_and_compared(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.oneflow
+@pytest.mark.timeout(900)
 def test_the_commands_of_the_readme_work_in_their_order(tmp_path):
     (tmp_path / "mymodels.py").write_text(list_blocks("python")[0])
     (tmp_path / "recipe.toml").write_text('model = "lenet"\n')
