@@ -26,9 +26,10 @@ test: setup ## run the tests, below 6 minutes on 2 cores (ARGS: for pytest)
 test-all: setup ## run the long tests that `make test` leaves out (ARGS: for pytest)
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: setup ## ruff, mypy, and imports that an editor could not follow
+lint: setup ## ruff, spelling, mypy, and imports that an editor could not follow
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check -q .
+	@$(BIN)/codespell
 	@mkdir -p $(LINT) && ln -sfn ../.. $(LINT)/oneflow_bench
 	@cd $(LINT) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
 		-p oneflow_bench.bench -p oneflow_bench.models -p oneflow_bench.data

@@ -82,7 +82,7 @@ setup(
         "tensorboard": TENSORBOARD,
         "cluster": CLUSTER,
         "test": TEST,
-        "dev": [*TEST, "ruff", "mypy", "basedpyright"],
+        "dev": [*TEST, "ruff", "codespell", "mypy", "basedpyright"],
     },
     entry_points={"console_scripts": ["bench = oneflow_bench.__main__:main"]},
 )

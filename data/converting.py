@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import signal
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,12 +27,12 @@ from typing import (
 from .errors import DataError
 from .ofrecord_file import parse_values, read_placed_messages
 from .pictures import ImageFacts, convert_bytes, convert_file, convert_pixels
+from .processes import end_with_parent
 from .sources import Labelled, Picture, StoredPicture
 from .writer import Sample
 
 _CHUNK = 64
 _CHUNKS_PER_WORKER = 2  # under way; bounds memory
-_PR_SET_PDEATHSIG = 1
 
 Converted = Union[Sample, str]  # a sentence for a picture that cannot be read
 Convert = Callable[[Sequence[Labelled]], List[Converted]]
@@ -53,7 +51,7 @@ def convert_splits(
     processes = workers or len(os.sched_getaffinity(0))
     spawn = multiprocessing.get_context("spawn")  # a fork of a process with OneFlow loaded hangs
     with ExitStack() as stack:
-        started = ProcessPoolExecutor(processes, spawn, _end_with_parent, (os.getpid(),))
+        started = ProcessPoolExecutor(processes, spawn, end_with_parent, (os.getpid(),))
         pool = stack.enter_context(started) if processes > 1 else None
         if pool:  # each call starts a process, so that none is started in the middle of the work
             pool.map(convert, [()] * processes)
@@ -61,14 +59,6 @@ def convert_splits(
             name: stack.enter_context(closing(_convert_all(convert, pictures, pool, processes)))
             for name, pictures in splits.items()
         }
-
-
-def _end_with_parent(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and let the kernel end this process with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the call
-        os._exit(1)
 
 
 def _convert_all(

@@ -54,3 +54,13 @@ def test_the_pictures_of_the_pages_are_shown():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
             assert str((page.parent / target).resolve().relative_to(ROOT)) in listed
+
+
+def test_the_pictures_of_the_docs_are_small_and_shown():
+    pictures = {path.name: path for path in (ROOT / "docs" / "pictures").iterdir()}
+    assert all(path.stat().st_size < 300_000 for path in pictures.values())
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    shown = [
+        re.findall(r"!\[[^\]]*\]\([^)]*pictures/([^)]+)\)", page.read_text()) for page in pages
+    ]
+    assert set(pictures) == {name for names in shown for name in names}

@@ -20,6 +20,7 @@ from ..report.blocks import format_markdown
 from ..report.check import report_check
 from ..report.compare import build_report, build_run_report, conclude
 from ..report.comparison import Comparison, ContenderSummary, summarize_contender
+from ..report.format import format_sentence
 from ..tools.inference.step import StepInference, report_step_inference
 from ..tools.profile.document import LayerProfile, ProfileDocument
 from ..tools.profile.report import format_text
@@ -190,7 +191,7 @@ class CheckResult(_Documented):
         return _create_frame([level.model_dump() for level in self.check.levels])
 
     def __str__(self) -> str:
-        return f"Parity: {self.parity}. {self.check.reason}."
+        return f"Parity: {self.parity}. {format_sentence(self.check.reason)}"
 
     def _repr_markdown_(self) -> str:
         return format_markdown(report_check(self.document, judge_checks(self.document, [])))

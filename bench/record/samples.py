@@ -42,7 +42,7 @@ Event = Annotated[
     Field(discriminator="event"),
 ]  # fmt: skip
 _EVENT: TypeAdapter[Any] = TypeAdapter(Event)
-_ENDING = ',"crc32":"{:08x}"}}'  # of a line
+_ENDING = b',"crc32":"%08x"}'  # of a line
 _ENDING_BYTES = 20
 
 
@@ -60,7 +60,7 @@ class SampleLines:
         """The next line."""
         text = event.model_dump_json()[:-1]
         self._crc = zlib.crc32(text.encode(), self._crc)
-        return text + _ENDING.format(self._crc) + "\n"
+        return text + (_ENDING % self._crc).decode() + "\n"
 
 
 def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
@@ -134,8 +134,9 @@ class _Shared:
             digests = event.labels_digest, event.images_digest  # those of other contenders
             shared = [self._digests.setdefault(digest, digest) for digest in digests]
             event.__dict__.update(lr=self._rates, labels_digest=shared[0], images_digest=shared[1])
-        if self._given.get(kind) != event.model_fields_set:
-            self._given[kind] = event.model_fields_set
+        given = event.__pydantic_fields_set__  # without the call of `model_fields_set`
+        if self._given.get(kind) != given:
+            self._given[kind] = given
         object.__setattr__(event, "__pydantic_fields_set__", self._given[kind])
         return event
 
@@ -144,7 +145,7 @@ def _check_line(line: bytes, before: int) -> Tuple[bytes, int]:
     """The line without its checksum, and that. Raises ValueError where it breaks the chain."""
     text, ending = line[:-_ENDING_BYTES], line[-_ENDING_BYTES:]
     crc = zlib.crc32(text, before)
-    if ending != _ENDING.format(crc).encode():
+    if ending != _ENDING % crc:
         if not ending.startswith(b',"crc32":"'):
             raise ValueError("it has no checksum")
         raise ValueError("this line or the one before was changed: its checksum is wrong")

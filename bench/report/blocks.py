@@ -180,7 +180,8 @@ def format_prose(line: str) -> str:
 
 def _to_html(text: str) -> str:
     """Bytes that are no text, as in the names of files, are shown by their numbers."""
-    return escape(strip_controls(text.encode(errors="backslashreplace").decode()))
+    shown = strip_controls(text.encode(errors="backslashreplace").decode())
+    return escape(shown).replace(" %", "\u00a0%")  # a line does not begin with the sign
 
 
 def list_blocks(blocks: Sequence[Block]) -> List[Dict[str, object]]:

@@ -13,6 +13,7 @@ from ..parity.baseline import Baseline
 from ..parity.gate import Finding, Judged, Value, compare_with_baseline
 from ..parity.result import CheckDocument, KnownHit, LevelResult, ModelCheck, TensorDifference
 from .blocks import Block, Heading, Table, Text
+from .format import format_sentence
 
 MISSING = "-"
 _DIGEST_CHARACTERS = 12
@@ -108,7 +109,10 @@ def describe_check(check: ModelCheck) -> List[Block]:
         return [Heading(f"{check.title}: failed"), Text(check.error.splitlines())]
     if check.verdict == "identical":
         return []
-    blocks: List[Block] = [Heading(f"{check.title}: {check.verdict}"), Text([f"{check.reason}."])]
+    blocks: List[Block] = [
+        Heading(f"{check.title}: {check.verdict}"),
+        Text([format_sentence(check.reason)]),
+    ]
     if check.origin is not None:
         blocks.append(Text([f"First difference of {check.model}:"]))
         blocks.append(Table(["property", "value"], describe_origin(check)))

@@ -108,8 +108,8 @@ class Comparison(BaseModel):
     continues: Optional[str] = None  # id of the run whose speed phase was continued
     parity_expected: bool = False  # a known difference explains a parity of "different"
     ranks: Optional[SerializeAsAny[BaseModel]] = None  # the payload of an extension
-    # the levels behind the parity, None where it was not judged; they are stored in check.json
-    check: Optional[ModelCheck] = Field(None, exclude=True)
+    run: str = Field("", exclude=True)  # the folder of one run, as a command takes it
+    check: Optional[ModelCheck] = Field(None, exclude=True)  # that of check.json
 
 
 class _Side(NamedTuple):
@@ -198,7 +198,6 @@ def compare_contenders(
     if baseline.document.workload.data == STEP_DATA and blocks[0]:
         batches_by = "inputs"  # it has no labels
     losses = [side.losses for side in sides]
-    loss = compare_losses(*losses)
     accuracies = list(zip(left.accuracy, right.accuracy))
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
     speed = None
@@ -222,7 +221,7 @@ def compare_contenders(
         same_weights=same_weights,
         same_batches=same_batches,
         batches_by=batches_by,
-        loss=loss,
+        loss=compare_losses(*losses),
         accuracy_difference=accuracies[-1][1] - accuracies[-1][0] if accuracies else None,
         accuracy_correlation=correlation(*zip(*accuracies)) if len(accuracies) > 1 else None,
         parameter_difference=parameters,
@@ -235,6 +234,7 @@ def compare_contenders(
         eval_speedup=_compare_times(passes[0], passes[1], one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
         continues=baseline.document.environment_start.get("continues") if one_run else None,
+        run=str(baseline.folder or baseline.document.run_id) if one_run else "",
         check=check,
     )
     for extension in EXTENSIONS if one_run else []:

@@ -51,10 +51,10 @@ def find_changes(values: Sequence[float], min_step: float, relative: bool) -> Li
             f"the values {list(values)} hold one that is not finite or, on a relative scale, not "
             "above 0; leave it out"
         )
-    if len(values) < 2 * MIN_SEGMENT:
-        return []
     scaled = np.log(values) if relative else np.asarray(values, dtype=float)
     step = math.log1p(min_step) if relative else min_step
+    if len(values) < 2 * MIN_SEGMENT or np.ptp(scaled) < step:
+        return []  # no two levels differ by a step that counts
     noise = max(_estimate_noise(scaled), NOISE_FLOOR * step)
     count = len(scaled)
     penalty = PENALTY * math.log(count) * (1 + SHORT_SERIES / count)
@@ -133,10 +133,11 @@ def partition(
     best = np.array([0.0] + [math.inf] * count)
     came_from = [0] * (count + 1)
     for end in range(first, count + 1):
-        starts = np.array([0, *range(first, end - shortest + 1)])
-        cost = best[starts] + costs[starts, end] + np.where(starts > 0, penalty, 0.0)
-        came_from[end] = starts[cost.argmin()]
-        best[end] = cost.min()
+        best[end] = costs[0, end]
+        starts = slice(first, max(first, end - shortest + 1))  # of a last segment after others
+        cost = best[starts] + costs[starts, end] + penalty
+        if len(cost) and cost.min() < best[end]:
+            best[end], came_from[end] = cost.min(), first + int(cost.argmin())
     found: List[int] = []
     end = count
     while end > 0:

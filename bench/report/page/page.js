@@ -41,6 +41,7 @@ function drawChart(figure, chart) {
   };
   const drawn = new uPlot(options, data, plot);
   const [first, last] = [data[0][0], data[0][data[0].length - 1]];
+  if (first === last) drawn.setScale("x", { min: first, max: last }); // else uPlot shows from 0 to twice the place
   plot.addEventListener("keydown", (event) => {
     const { min, max } = drawn.scales.x;
     const [width, middle] = [max - min, (min + max) / 2];

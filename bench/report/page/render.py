@@ -141,15 +141,16 @@ def advise(one: Comparison, document: Document) -> List[str]:
     }.get(one.parity)
     if one.parity_expected:
         parity = "OneFlow is known to differ here. The table of the levels names the tensors."
+    longer = "A `bench compare` with its speed phase decides it."
+    if one.speed:
+        longer = describe_longer(one.speed, one.run, document.measuring.replicates)
     pays = format_break_even(one.break_even, one.speedup)
     gain = f" Its compile time pays for itself {pays}." if pays != MISSING else ""
     speed = {
         FASTER: f"Train with {name}.{gain}",
         SLOWER: f"Train with {one.baseline.name}. {tune} searches for a faster faithful runtime.",
         EQUIVALENT: f"Choose either. {tune} searches for a faster faithful runtime.",
-        INCONCLUSIVE: f"Speed is open. {describe_longer(one.speed, document.measuring.replicates)}"
-        if one.speed
-        else "Speed is open. A `bench compare` with its speed phase decides it.",
+        INCONCLUSIVE: f"Speed is open. {longer}",
     }[one.speed_verdict]
     if one.speed_verdict == FASTER and parity is not None and not one.parity_expected:
         return [parity]

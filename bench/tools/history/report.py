@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
@@ -16,6 +17,7 @@ from .series import Change, Curve, History, Series, Value
 SHOWN_POINTS = 30  # the newest in a line; the pictures show all
 SHOWN_SERIES = 10  # in a picture: those with the newest runs
 SHOWN_DATES = 8
+MARKED_POINTS = 200  # of a longer curve the marks would touch
 CHANGE_MARK = "|"
 SPANNED_STEPS = 4
 VERDICT_MARKS = {"identical": "=", "equal within rounding": "~", "different": "x"}
@@ -188,7 +190,7 @@ def draw_series(axes: Any, metric: str, number: int, series: Series) -> None:
 def _draw_curve(axes: Any, curve: Curve, places: Dict[str, int], index: int) -> None:
     """Values with their intervals and levels, or verdicts."""
     verdicts, factor = curve.metric == "parity", METRICS[curve.metric].factor
-    style = choose_style(index, markers=True)
+    style = choose_style(index, markers=verdicts or len(curve.points) <= MARKED_POINTS)
     style.update(markersize=5, linewidth=0.8, linestyle="none" if verdicts else "-")
     colour = style["color"]
     at = [places[point.run_id] for point in curve.points]
@@ -201,8 +203,10 @@ def _draw_curve(axes: Any, curve: Curve, places: Dict[str, int], index: int) -> 
         for place, point in zip(at, curve.points)
         if point.low is not None and point.high is not None
     ]
-    if bounds:
-        axes.vlines(*zip(*bounds), color=colour, linewidth=2.5, alpha=0.35)
+    if bounds:  # one line with gaps is drawn sooner than many lines
+        places_of = [x for place, _, _ in bounds for x in (place, place, math.nan)]
+        ends = [y for _, low, high in bounds for y in (low, high, math.nan)]
+        axes.plot(places_of, ends, color=colour, linewidth=2.5, alpha=0.35, solid_capstyle="butt")
     starts = [0, *(change.index for change in curve.changes)]
     levels = [change.before for change in curve.changes[:1]] + [c.after for c in curve.changes]
     for start, end, level in zip(starts, [*starts[1:], len(at)], [] if verdicts else levels):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
@@ -13,9 +13,7 @@ from ...record.run import DOCUMENT_NAME, RunRecord
 from ...report.run_key import list_differences
 from ...verdict.change_points import find_changes
 from . import METRICS, VERDICTS, Metric
-from .summaries import RunSummary, Summaries, Value, summarize_run
-
-Progress = Callable[[int, int], None]
+from .summaries import Progress, RunSummary, Summaries, Value, summarize_run
 
 
 class Point(BaseModel):
@@ -101,17 +99,11 @@ def load_history(
     Raises InputError if no complete run is left.
     """
     runs = find_runs(folders)
-    found: List[RunSummary] = []
-    skipped: List[str] = []
     summaries = Summaries()
-    for number, run in enumerate(runs, start=1):
-        try:
-            found.append(summaries.read(run))
-        except RecordError as error:
-            skipped.append(str(error))
-        if on_progress:
-            on_progress(number, len(runs))
+    read = summaries.read(runs, on_progress or (lambda done, total: None))
     summaries.save()
+    skipped = [str(one) for one in read if isinstance(one, RecordError)]
+    found = [one for one in read if isinstance(one, RunSummary)]
     history = _join(found, metrics, selected)
     if not history.series:
         reasons = "; ".join([*skipped, *history.left_out])

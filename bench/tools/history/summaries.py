@@ -9,11 +9,16 @@ summaries of another version of the suite are not used, since its rules may diff
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Union
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 from pydantic import BaseModel, ConfigDict
 
+from ....data.processes import end_with_parent
 from ...errors import RecordError
 from ...plan.modes import load_run
 from ...record.checksum import format_document
@@ -23,8 +28,10 @@ from ...report.run_key import Key, create_series_key
 from ...verdict.summary import judge_record_speed
 
 Value = Union[float, str]
+Progress = Callable[[int, int], None]
 _SUITE = Path(__file__).resolve().parents[2]  # the folder bench, with all rules
 _FILE_NAME = "history.json"
+_CHUNK = 25  # runs that a process reads for one request
 
 
 class Measured(BaseModel):
@@ -51,6 +58,9 @@ class RunSummary(BaseModel):
     measured: List[Measured]  # empty for a run that is not complete
 
 
+Result = Union[RunSummary, RecordError]
+
+
 class _Stored(BaseModel):
     """The file in the cache folder."""
 
@@ -66,7 +76,7 @@ class Summaries:
     def __init__(self) -> None:
         suite = _digest(path for path in _SUITE.rglob("*") if path.suffix in (".py", ".json"))
         self._known = _Stored(suite=suite)
-        self._is_new = False
+        self._new: Dict[str, RunSummary] = {}
         folder = find_cache_folder()
         self._path = folder and folder / _FILE_NAME
         if self._path:
@@ -77,28 +87,68 @@ class Summaries:
             except RecordError:
                 pass  # none yet, damaged, or of another version
 
-    def read(self, folder: Path) -> RunSummary:
-        """The summary of a run folder. Raises RecordError as `load_run`."""
-        try:
-            digest = digest_run(folder)
-        except OSError:
-            return summarize_run(load_run(folder))  # which says what cannot be read
-        if digest in self._known.runs:
-            return self._known.runs[digest]
-        summary = summarize_run(load_run(folder))
-        if summary.status != "running":
-            self._known.runs[digest] = summary
-            self._is_new = True
-        return summary
+    def read(self, folders: Sequence[Path], on_progress: Progress) -> List[Result]:
+        """The summaries of run folders in their order; an error for one that cannot be read.
+
+        `on_progress` is told how many are done, and of how many.
+        """
+        digests = [_digest_run(folder) for folder in folders]
+        known = self._known.runs
+        new = [place for place, digest in enumerate(digests) if digest not in known]
+        there = len(folders) - len(new)
+        summaries = _summarize_all(
+            [folders[place] for place in new], lambda done: on_progress(there + done, len(folders))
+        )
+        read = dict(zip(new, summaries))
+        for place, summary in read.items():
+            if digests[place] and isinstance(summary, RunSummary) and summary.status != "running":
+                self._new[digests[place]] = summary
+        return [read[i] if i in read else known[digest] for i, digest in enumerate(digests)]
 
     def save(self) -> None:
         """Keep what was read. Where that fails, the next history reads the runs again."""
-        if self._path and self._is_new:
+        if self._path and self._new:
+            self._known.runs.update(self._new)
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(self._path, format_document(self._known))
             except OSError:
                 pass
+
+
+def _summarize_all(folders: Sequence[Path], on_done: Callable[[int], None]) -> List[Result]:
+    """The summaries in the order of the folders. Many are read in a process for each core."""
+    summaries: List[Result] = []
+    cores = len(os.sched_getaffinity(0))
+    if cores > 1 and len(folders) > cores * _CHUNK:
+        fork = multiprocessing.get_context("fork")  # the controller has no threads
+        try:
+            with ProcessPoolExecutor(cores, fork, end_with_parent, (os.getpid(),)) as pool:
+                chunks = range(0, len(folders), _CHUNK)
+                pending = [pool.submit(_summarize, folders[i : i + _CHUNK]) for i in chunks]
+                try:
+                    for one in pending:
+                        summaries += one.result()
+                        on_done(len(summaries))
+                finally:
+                    for one in pending:
+                        one.cancel()
+        except BrokenProcessPool:
+            pass  # one was killed, and this process reads the rest
+    for place in range(len(summaries), len(folders)):
+        summaries += _summarize(folders[place : place + 1])
+        on_done(len(summaries))
+    return summaries
+
+
+def _summarize(folders: Sequence[Path]) -> List[Result]:
+    summaries: List[Result] = []
+    for folder in folders:
+        try:
+            summaries.append(summarize_run(load_run(folder)))
+        except RecordError as error:
+            summaries.append(error)
+    return summaries
 
 
 def summarize_run(record: RunRecord) -> RunSummary:
@@ -147,9 +197,15 @@ def _measure(record: RunRecord) -> Iterator[Measured]:
         yield mark("parity", name, comparison.parity)
 
 
-def digest_run(folder: Path) -> str:
-    """A digest of the documents and samples of a run, without what lies in its folders."""
-    return _digest(path for path in folder.glob("*.json*") if path.is_file())
+def _digest_run(folder: Path) -> str:
+    """A digest of the documents and samples of a run, without what lies in its folders.
+
+    It is empty where one cannot be read. The reader of the run says why.
+    """
+    try:
+        return _digest(path for path in folder.glob("*.json*") if path.is_file())
+    except OSError:
+        return ""
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -80,7 +80,7 @@ def test_an_inconclusive_run_says_what_it_could_have_detected_and_what_to_do():
     assert speed.startswith("Speed: inconclusive. graph runs at ")
     assert "Identical processes differ by " in speed and "would have been detected." in speed
     told = re.search(
-        r"`bench compare --continue RUN` would tell (\d+) % with `--budget (\d+)`", speed
+        r"`bench compare --continue test` would detect (\d+) % with `--budget (\d+)`", speed
     )
     assert told and int(told[1]) in (10, 5) and int(told[2]) > 8  # 8.1 s were measured
     assert "would have been detected" not in conclude(compare()[0])[1]
@@ -90,7 +90,7 @@ def test_a_difference_above_100_percent_is_no_practical_size():
     (one,) = compare(speed=create_speed_events(0.1, 0.1, 0.1, spread=0.07))
     judgement = one.speed.judgement.model_copy(update={"smallest_effect": 240327.9})
     speed = one.speed.model_copy(update={"judgement": judgement})
-    text = describe_detectable(speed)
+    text = describe_detectable(speed, "results/a")
     assert "so no difference of practical size would have been detected." in text
     assert "24032" not in text
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,11 +173,12 @@ def test_the_next_step_is_a_command_that_works_for_a_training_step(comparison, r
 @pytest.mark.parametrize("limit, flag", [(24, ""), (2, " --replicates 3")])
 def test_too_few_processes_have_a_command_that_adds_some(limit, flag):
     few = create_speed_events(0.1, 0.1, 0.1, replicates=1)
-    made = create_record(create_events("eager"), create_events("graph"), more=few)
+    folder = Path("results/my run")
+    made = create_record(create_events("eager"), create_events("graph"), folder=folder, more=few)
     made.document.measuring = made.document.measuring.model_copy(update={"replicates": limit})
     (one,) = compare_records(made, made)
     told = advise(one, made.document)[-1]
-    assert re.search(rf"`bench compare --continue RUN --budget \d+{flag}`", told), told
+    assert re.search(rf"`bench compare --continue .results/my run. --budget \d+{flag}`", told), told
     assert ("--budget" in one.speed_reason) == (not flag)
 
 
