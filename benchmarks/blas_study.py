@@ -8,6 +8,9 @@ ABBA order, so load on the machine meets all ways alike. The ratios have 95 % in
 pairs of one process each, and carry no verdict. Each OneFlow process trains 50 steps from the same
 weights first, and their losses are compared. A row is stored as it ends (rows.jsonl), and a second
 call goes on where the first stopped.
+
+The processor time of a process's busiest thread is kept too. It is a lower bound of the step time
+on an idle machine, and other load hardly moves it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from blas_study_report import STOCK, TORCH_THREADS, TUNED, render
 from runtime_study import LR, MODELS, STEPS, TIMEOUT_S
 from runtime_study_report import PERTURBED
 from study import Row, append_row, load_rows, open_study, print_table, run_main
@@ -27,14 +31,12 @@ from oneflow_bench.bench.config import Contender, Workload, workload_of
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.measure.order import generate_orders
-from oneflow_bench.bench.plan.contenders import parse_contenders, read_blas
+from oneflow_bench.bench.plan.contenders import parse_contenders
 from oneflow_bench.bench.plan.lr_schedule import base_learning_rate
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record.machine import describe_load
 from oneflow_bench.bench.tools.profile.run import WORKER_FILE, check_torch_python
 from oneflow_bench.bench.tools.profile.steps import LOSS_BATCHES, MODELS_FOLDER
-from oneflow_bench.bench.tools.tune.parity import measure_loss_difference
-from oneflow_bench.bench.verdict.statistics import Ratio, paired_log_ratio, summarize
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 from oneflow_bench.bench.worker.messages import PrepareRequest, Worker
 from oneflow_bench.bench.worker.process import WorkerProcess
@@ -45,9 +47,8 @@ WITNESSES = Path("results/runtime") / PERTURBED  # perturbed runs of the same wo
 SIZES = {"alexnet": 224, "vgg11_bn": 64}  # pixels; the others take 112
 DATA_PARALLEL = {"eager": "ddp", "graph": "graph-dp"}
 RANKS = 2
-STOCK, TUNED = "stock", "tuned"
-TORCH_THREADS = (1, 2)
 BLOCK_S = 0.5
+WARMUP_STEPS = 5  # of PyTorch
 PROFILER = "oneflow_bench.bench.tools.profile.worker"
 
 
@@ -60,6 +61,7 @@ class Way(NamedTuple):
 
 
 def list_ways(mode: str, blases: Sequence[str], with_torch: bool) -> List[Way]:
+    """A BLAS may be followed by more keys of a contender, such as mkl,env.KMP_BLOCKTIME=0."""
     texts = [f"{mode},runtime=stock,name={STOCK}", f"{mode},name={TUNED}"]
     shared = f"{DATA_PARALLEL[mode]},ranks={RANKS}"
     texts += [f"{mode},blas={blas},name={label_blas(blas)}" for blas in blases]
@@ -70,7 +72,10 @@ def list_ways(mode: str, blases: Sequence[str], with_torch: bool) -> List[Way]:
 
 
 def label_blas(blas: str) -> str:
-    return Path(blas).name.partition(".")[0]
+    name, *more = blas.split(",")
+    return "-".join(
+        [Path(name).name.partition(".")[0], *(one.removeprefix("env.") for one in more)]
+    )
 
 
 def create_workload(model: str, batch_size: int) -> Workload:
@@ -90,8 +95,9 @@ def create_workload(model: str, batch_size: int) -> Workload:
 class Processes:
     """The processes of one row; `start` gives one that has compiled and trained."""
 
-    def __init__(self, workload: Workload, folder: Path, torch_python: Optional[str]) -> None:
-        self._workload, self._folder, self._torch = workload, folder, torch_python
+    def __init__(self, workload: Workload, folder: Path, options: argparse.Namespace) -> None:
+        self._workload, self._folder = workload, folder
+        self._torch, self._steps = options.torch_python, options.steps
         self._environments = RuntimeResolver()
         self._launch = create_launcher(folder, self._environments)
         self._started: List[Worker] = []
@@ -103,8 +109,10 @@ class Processes:
             return self._start_torch(way)
         worker = self._add(self._launch(way.contender))
         answer = worker.ask("setup", TIMEOUT_S, **self._request(way.contender))
-        losses = worker.ask("train", TIMEOUT_S, steps=STEPS)["losses"]
+        losses = worker.ask("train", TIMEOUT_S, steps=self._steps)["losses"]
         blas = answer["environment"].get("blas")
+        if blas is not None:
+            blas["path"] = Path(blas["path"]).name  # the folder is of this machine alone
         return worker, {"losses": losses, "blas": blas, "rank_cores": answer.get("rank_cores")}
 
     def _request(self, contender: Contender) -> Dict[str, Any]:
@@ -121,7 +129,7 @@ class Processes:
         log = self._folder / "logs" / f"{way.name}.log"
         worker = self._add(WorkerProcess(way.name, [self._torch, str(WORKER_FILE)], variables, log))
         answer = worker.ask("setup", TIMEOUT_S, **self._export())
-        worker.ask("measure", TIMEOUT_S, steps=STEPS // 10, untimed_steps=0)
+        worker.ask("measure", TIMEOUT_S, steps=WARMUP_STEPS, untimed_steps=0)
         return worker, {"threads": answer["threads"], "torch": answer["torch"]}
 
     def _export(self) -> Dict[str, Any]:
@@ -159,8 +167,9 @@ def measure(model: str, mode: str, options: argparse.Namespace) -> Row:
     """A row: losses and facts of each way, then the times of blocks in turns."""
     workload = create_workload(model, options.batch_size)
     ways = list_ways(mode, options.blas, options.torch_python is not None)
+    ways = [way for way in ways if way.name in (options.way or [way.name])]
     with tempfile.TemporaryDirectory() as temporary:
-        processes = Processes(workload, Path(temporary), options.torch_python)
+        processes = Processes(workload, Path(temporary), options)
         try:
             started = {way.name: processes.start(way) for way in ways}
             workers = {name: worker for name, (worker, _) in started.items()}
@@ -179,93 +188,25 @@ def take_turns(workers: Dict[str, Worker], blocks: int, seed: int) -> Dict[str, 
         single_s = worker.ask("measure", TIMEOUT_S, steps=1, untimed_steps=1)["duration_s"]
         steps[name] = max(1, round(BLOCK_S / max(single_s, 1e-6)))
     step_s: Dict[str, List[float]] = {name: [] for name in workers}
-    cpu_s: Dict[str, List[Optional[float]]] = {name: [] for name in workers}
+    thread_s: Dict[str, List[Optional[float]]] = {name: [] for name in workers}
     orders = generate_orders(list(workers), seed)
     for _ in range(blocks):
         for name in next(orders):
-            answer = workers[name].ask("measure", TIMEOUT_S, steps=steps[name], untimed_steps=1)
-            used_s = answer.get("cpu_s")
+            worker, before = workers[name], read_thread_seconds(workers[name])
+            answer = worker.ask("measure", TIMEOUT_S, steps=steps[name], untimed_steps=0)
+            after = read_thread_seconds(worker)
+            used = [seconds - before.get(thread, 0.0) for thread, seconds in after.items()]
             step_s[name].append(answer["duration_s"] / steps[name])
-            cpu_s[name].append(None if used_s is None else used_s / steps[name])
-    return {"block_steps": steps, "step_time_s": step_s, "cpu_s": cpu_s}
+            thread_s[name].append(max(used) / steps[name] if used else None)
+    return {"block_steps": steps, "step_time_s": step_s, "busiest_thread_s": thread_s}
 
 
-def find_ratio(row: Row, base: str, name: str) -> Optional[Ratio]:
-    """The time of `base` over that of another way."""
-    times = row["step_time_s"]
-    return paired_log_ratio(times[base], times[name]) if name in times else None
-
-
-def render(rows: Sequence[Row], perturbed: Sequence[Row]) -> str:
-    """Step times and ratios to tuned, the distance to PyTorch, and the losses."""
-    names = list(dict.fromkeys(name for row in rows for name in row["step_time_s"]))
-    others = [name for name in names if name != TUNED]
-    lines = [
-        "Step time of *tuned*, the default runtime, and its ratio to that of each other way:",
-        "",
-        f"| model, batch, pixels | mode | tuned, ms | {' | '.join(others)} |",
-        f"|---|---|---:|{'---:|' * len(others)}",
-    ]
-    for row in rows:
-        shown = [_format(find_ratio(row, TUNED, name)) for name in others]
-        step_ms = 1e3 * summarize(row["step_time_s"][TUNED]).median
-        lines.append(f"| {_label(row)} | {row['mode']} | {step_ms:.0f} | {' | '.join(shown)} |")
-    lines += ["", *_list_distances(rows), "", *_list_losses(rows, perturbed)]
-    return "\n".join(lines) + "\n"
-
-
-def _list_distances(rows: Sequence[Row]) -> List[str]:
-    """The fastest way of OneFlow beside PyTorch on as many cores."""
-    lines = [
-        f"The fastest way of OneFlow over PyTorch with {TORCH_THREADS[-1]} threads:",
-        "",
-        "| model | mode | fastest | its time over PyTorch's |",
-        "|---|---|---|---:|",
-    ]
-    torch = f"torch-{TORCH_THREADS[-1]}"
-    for row in rows:
-        times = {k: summarize(t).median for k, t in row["step_time_s"].items() if "torch" not in k}
-        best = min(times, key=times.__getitem__)
-        ratio = _format(find_ratio(row, best, torch))
-        lines.append(f"| {row['model']} | {row['mode']} | {best} | {ratio} |")
-    return lines
-
-
-def _list_losses(rows: Sequence[Row], perturbed: Sequence[Row]) -> List[str]:
-    moved = {
-        row["model"]: max(
-            measure_loss_difference(row["stock"], one) or 0.0 for one in row["witnesses"]
-        )
-        for row in perturbed
-    }
-    names = [name for name, about in rows[0]["ways"].items() if "losses" in about]
-    others = [name for name in names if name != STOCK]
-    lines = [
-        f"Largest relative difference to the losses of stock over {STEPS} steps, and that of stock "
-        "from weights moved by one rounding:",
-        "",
-        f"| model | mode | {' | '.join(others)} | by a rounding |",
-        f"|---|---|{'---:|' * (len(others) + 1)}",
-    ]
-    for row in rows:
-        ours = row["ways"][STOCK]["losses"]
-        found = [row["ways"].get(name, {}).get("losses") for name in others]
-        apart = [None if one is None else measure_loss_difference(ours, one) for one in found]
-        shown = ["-" if one is None else f"{one:.1e}" for one in [*apart, moved.get(row["model"])]]
-        lines.append(f"| {row['model']} | {row['mode']} | {' | '.join(shown)} |")
-    return lines
-
-
-def _label(row: Row) -> str:
-    return f"{row['model']}, {row['batch_size']}, {row['image_size']}"
-
-
-def _format(ratio: Optional[Ratio]) -> str:
-    if ratio is None:
-        return "-"
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.ratio:.2f} (no interval)"
-    return f"{ratio.ratio:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+def read_thread_seconds(worker: Worker) -> Dict[str, float]:
+    """Processor seconds of each thread so far; empty for ranks, which are several processes."""
+    if not isinstance(worker, WorkerProcess):
+        return {}
+    paths = Path(f"/proc/{worker.pid}/task").glob("*/schedstat")
+    return {path.parent.name: int(path.read_text().split()[0]) * 1e-9 for path in paths}
 
 
 def run_study(options: argparse.Namespace) -> None:
@@ -288,6 +229,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--model", action="append", help=f"default: {' '.join(MODELS)}")
     parser.add_argument("--mode", action="append", choices=list(DATA_PARALLEL))
     parser.add_argument("--blas", action="append", default=[], help="repeatable")
+    parser.add_argument("--way", action="append", help="measure these ways alone; repeatable")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the losses")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--torch-python", help="an interpreter that has PyTorch")
@@ -296,7 +239,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def measure_and_report(options: argparse.Namespace) -> None:
-    options.blas = [read_blas(one, f"--blas {one}") for one in options.blas]
     if options.what is None:
         if not options.blas:
             raise InputError("no BLAS was given; give --blas mkl, openblas or a path")
