@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
@@ -64,6 +65,16 @@ def find_blas(name: str, python: str, environment: Mapping[str, str]) -> Path:
             "colons; give a path without them, such as a link"
         )
     return path
+
+
+def list_found(python: str, environment: Mapping[str, str]) -> List[str]:
+    """The names whose library is found."""
+    found = []
+    for name in PACKAGES:
+        with suppress(InputError):
+            find_blas(name, python, environment)
+            found.append(name)
+    return found
 
 
 def list_folders(python: str, environment: Mapping[str, str]) -> List[Path]:
