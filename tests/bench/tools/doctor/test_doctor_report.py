@@ -42,7 +42,7 @@ def test_a_diagnosis_without_findings_is_one_line():
     assert list_lines(diagnosis) == ["Nothing needs attention.", "18 checks in 12 s"]
     assert diagnosis.exit_status == 0
     text = render(diagnosis)
-    assert text.startswith("/env/bin/python, runtime tuned\n") and text.count(" ok ") == 17
+    assert text.startswith("/env/bin/python, runtime tuned\n") and text.count(" ok ") == 18
     assert max(map(len, text.splitlines())) <= 80
 
 
