@@ -170,7 +170,7 @@ class RuntimeResolver:
         return create_preload(library, merged) if library else merged
 
     def _find_blas(self, contender: Contender, python: str) -> Optional[Path]:
-        return contender.blas and find_blas(contender.blas, python, self._base)
+        return find_blas(contender.blas, python, self._base) if contender.blas else None
 
     def complete(self, contender: Contender, python: str) -> Contender:
         """The contender with its profile's graph options below its own. InputError as `resolve`."""

@@ -160,21 +160,28 @@ def _list_variables(facts: Facts) -> List[Setting]:
 
 
 def _list_blases(facts: Facts) -> List[Setting]:
-    """Each BLAS as it comes, with threads that do not spin, and with one thread."""
-    as_it_comes = ("matrix products on all cores", {})
-    ways = {
-        "mkl": [("KMP_BLOCKTIME", "0"), ("MKL_NUM_THREADS", "1")],
-        "openblas": [("OPENBLAS_THREAD_TIMEOUT", "4"), ("OPENBLAS_NUM_THREADS", "1")],
-    }
-    reasons = ("its threads do not spin beside OneFlow's scheduler", "newer kernels on one core")
-    found: List[Setting] = []
-    for name in facts.blases:
-        rows = [as_it_comes, *((why, dict([way])) for why, way in zip(reasons, ways[name]))]
-        for why, variables in rows if facts.cores > 1 else rows[:1]:
-            words = [f"--blas {name}", *(f"{k}={v}" for k, v in variables.items())]
-            text = " ".join(words)
-            found.append(Setting(name=text, family="blas", why=why, variables=variables, blas=name))
-    return found
+    every = "matrix products on all cores"
+    quiet = "matrix products on all cores, by threads that do not spin beside OneFlow's scheduler"
+    one = "newer kernels on one core"
+    rows: List[Tuple[str, Dict[str, str], str]] = [
+        ("mkl", {}, every),
+        ("mkl", {"KMP_BLOCKTIME": "0"}, quiet),
+        ("mkl", {"MKL_NUM_THREADS": "1"}, one),
+        ("openblas", {}, every),
+        ("openblas", {"OPENBLAS_THREAD_TIMEOUT": "4"}, quiet),
+        ("openblas", {"OPENBLAS_NUM_THREADS": "1"}, one),
+    ]
+    return [
+        Setting(
+            name=" ".join([f"--blas {blas}", *(f"{k}={v}" for k, v in variables.items())]),
+            family="blas",
+            why=why,
+            variables=variables,
+            blas=blas,
+        )
+        for blas, variables, why in rows
+        if blas in facts.blases and (facts.cores > 1 or not variables)
+    ]
 
 
 def _list_graph(feed: str) -> List[Setting]:
