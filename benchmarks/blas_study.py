@@ -9,8 +9,8 @@ pairs of one process each, and carry no verdict. Each OneFlow process trains 50 
 weights first, and their losses are compared. A row is stored as it ends (rows.jsonl), and a second
 call goes on where the first stopped.
 
-The processor time of a process's busiest thread is kept too. It is a lower bound of the step time
-on an idle machine, and other load hardly moves it.
+The processor time of a process's busiest thread is kept too, which moves little with other load. On
+an idle machine a step takes at least about as long.
 """
 
 from __future__ import annotations
