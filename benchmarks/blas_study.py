@@ -71,6 +71,15 @@ def list_ways(mode: str, blases: Sequence[str], with_torch: bool) -> List[Way]:
     return ways + [Way(f"torch-{n}", None, n) for n in TORCH_THREADS if with_torch]
 
 
+def select_ways(ways: List[Way], names: Optional[Sequence[str]]) -> List[Way]:
+    """Stock, tuned, and those of `names`; all without names. Raises InputError for another name."""
+    known = [way.name for way in ways]
+    for name in names or ():
+        if name not in known:
+            raise InputError(f"--way {name} is none of {', '.join(known)}; give one of these")
+    return [way for way in ways if way.name in (STOCK, TUNED, *(names or known))]
+
+
 def label_blas(blas: str) -> str:
     name, *more = blas.split(",")
     return "-".join(
@@ -82,13 +91,13 @@ def create_workload(model: str, batch_size: int) -> Workload:
     flags: Dict[str, Any] = {
         "model": model,
         "data": "synthetic",
-        "image_size": SIZES.get(model, 112),
-        "num_classes": 1000,
         "batch_size": batch_size,
         "steps_per_epoch": STEPS,
         "lr": LR,
         "readers": RANKS,
     }
+    if model in MODELS:  # another one has a size of its own
+        flags.update(image_size=SIZES.get(model, 112), num_classes=1000)
     return create_plan(flags).workload
 
 
@@ -166,8 +175,7 @@ class Processes:
 def measure(model: str, mode: str, options: argparse.Namespace) -> Row:
     """A row: losses and facts of each way, then the times of blocks in turns."""
     workload = create_workload(model, options.batch_size)
-    ways = list_ways(mode, options.blas, options.torch_python is not None)
-    ways = [way for way in ways if way.name in (options.way or [way.name])]
+    ways = select_ways(list_ways(mode, options.blas, options.torch_python is not None), options.way)
     with tempfile.TemporaryDirectory() as temporary:
         processes = Processes(workload, Path(temporary), options)
         try:
@@ -229,7 +237,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--model", action="append", help=f"default: {' '.join(MODELS)}")
     parser.add_argument("--mode", action="append", choices=list(DATA_PARALLEL))
     parser.add_argument("--blas", action="append", default=[], help="repeatable")
-    parser.add_argument("--way", action="append", help="measure these ways alone; repeatable")
+    parser.add_argument(
+        "--way", action="append", help="measure it beside stock and tuned; repeatable"
+    )
     parser.add_argument("--steps", type=int, default=STEPS, help="of the losses")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--blocks", type=int, default=12)

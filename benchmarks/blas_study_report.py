@@ -43,7 +43,7 @@ def render(rows: Sequence[Row], perturbed: Sequence[Row]) -> str:
             own_ms = 1e3 * summarize(row[quantity][TUNED]).median
             lines.append(f"| {_label(row)} | {row['mode']} | {own_ms:.0f} | {' | '.join(shown)} |")
         lines.append("")
-    return "\n".join([*lines, *_list_distances(rows), "", *_list_losses(rows, perturbed)]) + "\n"
+    return "\n".join([*lines, *_list_distances(rows), *_list_losses(rows, perturbed)]) + "\n"
 
 
 def _list_distances(rows: Sequence[Row]) -> List[str]:
@@ -55,14 +55,13 @@ def _list_distances(rows: Sequence[Row]) -> List[str]:
         "|---|---|---|---:|",
     ]
     torch = f"torch-{TORCH_THREADS[-1]}"
-    for row in rows:
+    known = [row for row in rows if torch in row["step_time_s"]]
+    for row in known:
         times = {k: summarize(t).median for k, t in row["step_time_s"].items() if "torch" not in k}
-        if torch not in row["step_time_s"]:
-            continue
         best = min(times, key=times.__getitem__)
         ratio = _format(find_ratio(row, best, torch))
         lines.append(f"| {row['model']} | {row['mode']} | {best} | {ratio} |")
-    return lines
+    return [*lines, ""] if known else []
 
 
 def _list_losses(rows: Sequence[Row], perturbed: Sequence[Row]) -> List[str]:

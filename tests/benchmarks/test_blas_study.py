@@ -6,9 +6,11 @@ import json
 
 import blas_study
 import pytest
-from blas_study import ROWS, list_ways, take_turns
+from blas_study import ROWS, list_ways, select_ways, take_turns
 from blas_study_report import render
 from study import load_rows
+
+from oneflow_bench.bench.errors import InputError
 
 STEP_S = {"stock": 0.4, "tuned": 0.2, "mkl": 0.1, "2-ranks": 0.25, "torch-1": 0.1, "torch-2": 0.05}
 
@@ -49,6 +51,14 @@ def test_a_blas_may_have_more_keys_of_a_contender():
     assert ways["mkl-KMP_BLOCKTIME=0"].contender.env == {"KMP_BLOCKTIME": "0"}
 
 
+def test_ways_are_selected_beside_stock_and_tuned():
+    ways = list_ways("eager", ["mkl"], False)
+    assert [way.name for way in select_ways(ways, ["2-ranks"])] == ["stock", "tuned", "2-ranks"]
+    assert select_ways(ways, None) == ways
+    with pytest.raises(InputError, match="--way mlk is none of stock, tuned, mkl"):
+        select_ways(ways, ["mlk"])
+
+
 def test_ways_take_turns_in_blocks_of_equal_length():
     workers = {"slow": MadeUpWorker(0.5), "fast": MadeUpWorker(0.05)}
     found = take_turns(workers, 3, 0)
@@ -64,6 +74,9 @@ def test_the_tables_hold_the_ratios_the_distance_and_the_losses():
     assert "| alexnet, 4, 112 | eager | 200 | 0.50 (0.50 to 0.50) | 2.00 (2.00 to 2.00) |" in text
     assert "| 200 | 0.67 (0.67 to 0.67) | 2.00 (2.00 to 2.00) | - | - | - |" in text
     assert "| alexnet | eager | mkl | 2.00 (2.00 to 2.00) |" in text
+    alone = create_row("alexnet", "eager")
+    del alone["step_time_s"]["torch-2"]
+    assert "PyTorch" not in render([alone], [])
     assert "| alexnet | eager | 2 | 0.0e+00 | 1.0e-03 | 0.0e+00 | 1.0e-02 |" in text
 
 
