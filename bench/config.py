@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from typing import Any, Dict, List, Literal, Optional, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import Annotated
 
 SYNTHETIC_DATA = "synthetic"
@@ -73,10 +73,8 @@ _model, _data, _training, _loss, _measuring, _processes = (
 )
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
-    )
+class _Frozen(BaseModel, extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False):
+    pass
 
 
 class Workload(_Frozen):
@@ -205,6 +203,9 @@ class Contender(_Frozen):
         metavar="tuned|stock|FILE",
         min_length=1,
     )
+    blas: Optional[str] = _measuring(
+        None, "BLAS to preload in place of OneFlow's own.", metavar="PATH|mkl|openblas"
+    )
     device: Literal["cpu", "cuda"] = _measuring(
         "cpu", "Device that trains. cuda has never been run."
     )
@@ -276,8 +277,7 @@ class Measuring(_Frozen):
     )
     parameter_difference: Literal["every-epoch", "every-step"] = _measuring(
         "every-epoch",
-        "When to compare the parameters of the contenders. every-step makes blocks of one step and "
-        "saves all weights after each.",
+        "When to compare parameters. every-step makes blocks of one step and saves all weights.",
     )
     label: Optional[str] = _measuring(
         None, "Word for the run, by which bench history selects and splits.", metavar="WORD"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
@@ -19,12 +19,14 @@ from ..errors import InputError
 from ..measure.continuation import list_open, read_progress
 from ..measure.execution import create_document, execute_continuation
 from ..plan.checks import validated
+from ..plan.contenders import read_blas
 from ..plan.modes import load_run
 from ..plan.plan import Plan, create_plan
 from ..record.events import SetupEvent
 from ..record.run import Document, RunRecord
 from ..report.before_after import describe_run
 from ..report.run_key import find_differences
+from ..worker.blas import PRELOAD
 from ..worker.environment import RuntimeResolver
 from ..worker.process import check_contenders
 from .console import VERDICTS
@@ -34,7 +36,17 @@ from .ranks import take_ranks
 from .run import told_parity
 
 # flags that a continued run may be given; the others stay as they were
-KEPT = ("continue_run", "budget_s", "until", "replicates", "timeout_s", "out", "as_json", "detail")
+KEPT = (
+    "continue_run",
+    "blas",
+    "budget_s",
+    "until",
+    "replicates",
+    "timeout_s",
+    "out",
+    "as_json",
+    "detail",
+)
 CHANGED = ("budget_s", "until", "replicates", "timeout_s")  # of `Measuring`
 # they say which version of a user's own code was measured
 OF_OWN_CODE = ("branch", "commit")
@@ -53,6 +65,7 @@ def continue_run(flags: Dict[str, Any]) -> RunRecord:
             f"{given} was given, and --continue keeps what {folder} was run with; leave one out"
         )
     record = load_run(folder)
+    _check_preloads(record, flags["blas"])
     measuring = _check(record, flags)
     plan = plan_again(record.document.workload)
     contenders, environments = record.document.contenders, RuntimeResolver()
@@ -91,6 +104,27 @@ def _check(record: RunRecord, flags: Dict[str, Any]) -> Measuring:
             f"{measuring.replicates}; give more"
         )
     return measuring
+
+
+def _check_preloads(record: RunRecord, blas: Optional[str]) -> None:
+    """Raise InputError for a library that the stored run preloads and the user did not name."""
+    given = None if blas is None else read_blas(blas, f"--blas {blas}")
+    contenders, folder = record.document.contenders, record.folder
+    for one in contenders:
+        if one.blas not in (None, given):
+            raise InputError(
+                f"--continue {folder}: {one.name} preloads {one.blas}, and a file loads no code; "
+                f"give --blas {one.blas} if you trust it"
+            )
+        if PRELOAD in one.env:
+            raise InputError(
+                f"--continue {folder}: {one.name} sets {PRELOAD}={one.env[PRELOAD]}, and a file "
+                "loads no code; run bench compare anew"
+            )
+    if given is not None and all(one.blas is None for one in contenders):
+        raise InputError(
+            f"--blas {blas} was given, and no contender of {folder} preloads a BLAS; leave it out"
+        )
 
 
 def plan_again(workload: Workload) -> Plan:

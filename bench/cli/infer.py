@@ -62,7 +62,7 @@ _OF_IMAGES = ("model", "labels", "top", "image_size", "num_classes")
     "without any. Default: 1.",
 )
 @field_options(
-    ["image_size", "num_classes", "device", "runtime", "timeout_s"],
+    ["image_size", "num_classes", "device", "runtime", "blas", "timeout_s"],
     {"timeout_s": SETTINGS["timeout_s"].default},
     {name: "the checkpoint's, or the model's own" for name in ("image_size", "num_classes")},
 )

@@ -156,8 +156,8 @@ _TRAINED = [one.name for one in list_settings(Workload) if one.heading and one.n
 # all flags of a run
 run_options = decorated(
     _CONFIG,
-    field_options([*_TRAINED, "resume", "device", "runtime", "block_steps", "timeout_s", "label"]),
-    field_options(["log_every", "keep_checkpoints"]),
+    field_options([*_TRAINED, "resume", "device", "runtime", "blas", "block_steps", "timeout_s"]),
+    field_options(["label", "log_every", "keep_checkpoints"]),
     _OUT,
     _JSON,
     *TRAINER_FLAGS,  # behind the fields' own flags, which errors name
@@ -189,9 +189,10 @@ speed_options = field_options(["parameter_difference", "speed", *SPEED_FLAGS], {
 STEP_DEFAULTS = {"model": "alexnet", "data": SYNTHETIC_DATA, "batch_size": 16}
 step_options = decorated(
     field_options(
-        ["model", "model_args", "data", "batch_size", "image_size", "num_classes", "runtime"],
+        ["model", "model_args", "data", "batch_size", "image_size", "num_classes"],
         shown=STEP_DEFAULTS,
     ),
+    field_options(["runtime", "blas"]),
     click.option(
         "--top",
         type=click.IntRange(1),
@@ -280,14 +281,13 @@ def find_given(names: Sequence[str]) -> Optional[str]:
 
 
 def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments: Any) -> List[Any]:
-    """A contender for each mode with the flags' device and runtime, as `environments` has it.
+    """A contender for each mode with the flags' device, runtime and BLAS, as `environments` has it.
 
-    Raises InputError for a runtime that cannot be used.
+    Raises InputError for a runtime or a BLAS that cannot be used.
     """
-    from ..plan.contenders import parse_contenders, read_runtime
+    from ..plan.contenders import parse_contenders, read_side
 
-    side = {name: flags[name] for name in ("runtime", "device") if flags[name] is not None}
-    if "runtime" in side:
-        side["runtime"] = read_runtime(side["runtime"], f"--runtime {side['runtime']}")
+    names = ("runtime", "blas", "device")
+    side = read_side({name: flags[name] for name in names if flags[name] is not None})
     contenders = parse_contenders(modes, side)
     return [environments.complete(contender, contender.interpreter) for contender in contenders]

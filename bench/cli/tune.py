@@ -67,13 +67,16 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     take_step(flags)
     own = {name: flags.pop(name) for name in ("mode", "budget_s", "tried", "only", "python")}
     own.update({name: flags.pop(name) for name in ("profile", "out", "as_json", "timeout_s")})
+    from ..plan.contenders import read_python
     from ..plan.plan import create_plan
     from ..tools.tune.candidates import choose_settings
 
     with ProgressBar("images") as bar:
         plan = create_plan(flags, lambda done, total: bar("checking the data", done, total))
     feed = "memory" if plan.dataset is None else plan.workload.feed
-    settings = choose_settings(own["mode"], feed, own["tried"], own["only"])
+    own["python"] = None if own["python"] is None else read_python(own["python"])
+    python = own["python"] or sys.executable
+    settings = choose_settings(own["mode"], feed, own["tried"], own["only"], python)
     if not listing:
         return _search(plan, settings, own)
     for mode, listed in settings.items():
@@ -85,14 +88,13 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
 
 def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
     from ..config import Measuring
-    from ..plan.contenders import read_python
     from ..record.run import create_run_folder, create_run_id
     from ..tools.tune.phase import TuneRequest
     from ..tools.tune.report import PROFILE_NAME, CandidateResult, format_interval
     from ..tools.tune.search import run_search
     from ..worker.foreign_python import check_interpreter, check_options
 
-    python = None if own["python"] is None else read_python(own["python"])
+    python = own["python"]
     model = plan.workload.model.replace(":", "-")
     folder = Path(own["out"] or f"results/{create_run_id('tune', model)}")
     profile = Path(own["profile"]) if own["profile"] else folder / PROFILE_NAME

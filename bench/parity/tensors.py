@@ -80,9 +80,9 @@ class ContenderPair:
 
     @property
     def sides(self) -> Sides:
-        """Other variables, devices or interpreters mean other kernels, which may be less exact."""
+        """Another BLAS, variable, device or interpreter means other kernels, perhaps less exact."""
         one, other = self.baseline, self.contender
-        fields = ("runtime", "env", "device", "python")
+        fields = ("runtime", "blas", "env", "device", "python")
         alike = all(getattr(one, name) == getattr(other, name) for name in fields)
         return Sides(one.name, other.name, 1 if alike else KERNEL_ULPS)
 

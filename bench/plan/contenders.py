@@ -3,7 +3,7 @@
     MODE|STRATEGY[,KEY=VALUE]...
 
 The mode is one of `modes.MODES`, such as `eager` and `graph`. A strategy (`ddp`, `graph-dp`, ...)
-is a mode in several ranks. Keys are the fields of a contender (name, runtime, device, dtype,
+is a mode in several ranks. Keys are the fields of a contender (name, runtime, blas, device, dtype,
 python, ranks, accumulation_steps), `env.NAME` for a variable of its processes, and the switches of
 `nn.Graph`'s `config`. A value that holds a comma stands in double quotes. docs/contenders.md and
 docs/distributed.md explain each.
@@ -26,9 +26,10 @@ from .graph_options import OptionValue, format_option, parse_option, suggest
 from .modes import MODES, ModeSpec, find_mode, list_modes, list_strategies, spell_strategy
 
 RUNTIMES = ("tuned", "stock")
+BLASES = ("mkl", "openblas")  # that are found by name
 CHOICES = {name: SETTINGS[name].choices for name in ("device", "dtype")}
 COUNTS = ("ranks", "accumulation_steps")
-FIELDS = ["name", "runtime", "device", "dtype", "python", *COUNTS]
+FIELDS = ["name", "runtime", "blas", "device", "dtype", "python", *COUNTS]
 ENV = "env."
 OPTION_PREFIXES = ("allow_", "enable_", "set_")  # of every switch of GraphConfig
 LONGEST_NAME = 40
@@ -156,9 +157,20 @@ def _read_field(key: str, value: str) -> Union[str, int]:
         )
     if key == "runtime":
         return read_runtime(value, f"runtime={value}")
+    if key == "blas":
+        return read_blas(value, f"blas={value}")
     if key == "python":
         return read_python(value)
     return value
+
+
+def read_side(side: Mapping[str, Any]) -> Dict[str, Any]:
+    """The fields that flags give to all contenders. Raises InputError for an unusable value."""
+    readers = {"runtime": read_runtime, "blas": read_blas}
+    return {
+        name: readers[name](value, f"--{name} {value}") if name in readers else value
+        for name, value in side.items()
+    }
 
 
 def read_runtime(value: str, given: str) -> str:
@@ -169,6 +181,18 @@ def read_runtime(value: str, given: str) -> str:
         close = difflib.get_close_matches(value, RUNTIMES, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise InputError(f"{given} is neither tuned nor stock nor a file that is there{hint}")
+    return os.path.abspath(value)
+
+
+def read_blas(value: str, given: str) -> str:
+    """The name of a BLAS or the absolute path of one; `given` begins the InputError for another."""
+    if value in BLASES:
+        return value
+    if not Path(value).is_file():
+        raise InputError(
+            f"{given} is neither mkl nor openblas nor a file that is there; "
+            f"{suggest(value, BLASES, 'give the path of a library')}"
+        )
     return os.path.abspath(value)
 
 
@@ -242,9 +266,7 @@ def _list_facts(fields: Mapping[str, Any]) -> Dict[str, str]:
     """What a contender is besides its mode, by key; without what is so where nothing is said."""
     usual = {"runtime": RUNTIMES[0], **{key: words[0] for key, words in CHOICES.items()}}
     facts = {
-        key: str(fields[key])
-        for key in ("runtime", "device", "dtype", "python", *COUNTS)
-        if fields.get(key) not in (None, usual.get(key))
+        key: str(fields[key]) for key in FIELDS[1:] if fields.get(key) not in (None, usual.get(key))
     }
     facts.update({ENV + name: value for name, value in fields["env"].items()})
     options: Dict[str, OptionValue] = fields["graph_options"]
@@ -252,8 +274,8 @@ def _list_facts(fields: Mapping[str, Any]) -> Dict[str, str]:
 
 
 def _label(key: str, value: str) -> str:
-    if key == "runtime":
-        return value if value in RUNTIMES else Path(value).stem
+    if key in ("runtime", "blas"):
+        return value if value in (*RUNTIMES, *BLASES) else Path(value).stem
     if key == "python":
         folder = Path(value).parent
         return folder.parent.name if folder.name == "bin" else Path(value).name

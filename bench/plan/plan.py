@@ -47,7 +47,7 @@ from .checks import (
     flag_of,
     validated,
 )
-from .contenders import read_runtime
+from .contenders import read_side
 from .recipe import load_recipe, override_recipe, refuse_code
 
 SYNTHETIC_STEPS_PER_EPOCH = 20
@@ -290,8 +290,6 @@ def split_flags(flags: Dict[str, Any]) -> Tuple[Dict[str, Any], Measuring, Dict[
     given = {name: value for name, value in flags.items() if value is not None}
     measuring = {name: given.pop(name) for name in Measuring.model_fields if name in given}
     sides = set(Contender.model_fields) - set(Workload.model_fields)
-    side = {name: given.pop(name) for name in sorted(sides) if name in given}
-    if "runtime" in side:
-        side["runtime"] = read_runtime(side["runtime"], f"--runtime {side['runtime']}")
+    side = read_side({name: given.pop(name) for name in sorted(sides) if name in given})
     workload = {name: value for name, value in given.items() if name not in ("out", "as_json")}
     return workload, validated(Measuring, measuring), side

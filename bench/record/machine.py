@@ -29,6 +29,12 @@ class _Project(TypedDict, total=False):
     commit: Optional[str]
 
 
+class _Blas(TypedDict, total=False):  # in place of OneFlow's own
+    path: str
+    version: Optional[str]
+    threads: Optional[int]
+
+
 class _Facts(TypedDict, total=False):
     """The keys of an environment that are read. Each may be missing."""
 
@@ -37,6 +43,7 @@ class _Facts(TypedDict, total=False):
     blas_kernel: Dict[str, Optional[str]]
     variables: Dict[str, str]
     platform: Optional[str]
+    blas: Optional[_Blas]
     python: Optional[str]
     oneflow: Optional[str]
     git_commit: Optional[str]

@@ -22,7 +22,7 @@ def create_series_key(record: RunRecord) -> Key:
 
     They are the workload without its seed, the checksum of the data and their sizes, the machine,
     the label, and the git branch that the run was started in. For each contender they are its
-    settings, OneFlow's version, the environment variables in effect and the BLAS kernel. The
+    settings, OneFlow's version, the environment variables in effect and the BLAS. The
     commits are not among them, since a history shows their effect.
     """
     document, machine = record.document, record.document.environment_start
@@ -50,6 +50,7 @@ def create_series_key(record: RunRecord) -> Key:
         facts = {name: _format_field(value, NONE) for name, value in settings.items()}
         for name in ("oneflow", "variables"):
             facts[name] = _format_field(software.get(name))
+        facts["blas_version"] = _format_field((software.get("blas") or {}).get("version"), NONE)
         facts["blas_kernel"] = _format_field(kernels.get(contender.name))
         key.update({f"{contender.name}.{name}": value for name, value in facts.items()})
     return key

@@ -11,7 +11,8 @@
 Anything else is the path of a runtime profile (runtime_profile.py), whose variables of the
 contender's mode are set; its graph options stand below the contender's own.
 
-A variable the user has set already is left as it is; a contender's own variables win over all.
+A variable the user has set already is left as it is; a contender's own variables win over all. The
+BLAS of a contender is preloaded here and nowhere else. Its OpenBLAS chooses its kernel itself.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ..config import Contender
 from ..errors import InputError
 from ..plan.modes import find_mode
 from ..record.machine import read_cpu
+from .blas import PRELOAD, create_preload, find_blas
 from .blas_kernel import find_blas_kernel
 from .foreign_python import add_sources, ask_python
 from .runtime_profile import (
@@ -63,7 +65,7 @@ KNOWN_VARIABLES = (
     "ONEFLOW_MLIR_FUSE_KERNEL_LAUNCH", "ONEFLOW_MLIR_FUSE_NORMALIZATION_OPS",
     "ONEFLOW_MLIR_GROUP_MATMUL", "ONEFLOW_MLIR_CSE", "ONEFLOW_MLIR_PREFER_NHWC",
 )  # fmt: skip
-_LOADS_CODE = ("LD_PRELOAD",)  # no file may set it
+_LOADS_CODE = (PRELOAD,)  # no file may set it
 ONEFLOW = "ONEFLOW_"
 # alike enough to be a slip of the pen; KMP_BLOCKTIME and KMP_AFFINITY are far below it
 _SLIP = 0.88
@@ -116,6 +118,7 @@ def _is_in(name: str, files: Iterable[Path]) -> bool:
 
 
 TUNED, STOCK = "tuned", "stock"
+CORE_TYPE = "OPENBLAS_CORETYPE"  # the kernels of OneFlow's BLAS
 AVX2_KERNELS = frozenset(
     ["haswell", "zen", "excavator", "skylakex", "cooperlake", "sapphirerapids"]
 )
@@ -135,7 +138,7 @@ def create_tuned_variables(environment: Dict[str, str], kernel: Optional[str]) -
         "GLOG_minloglevel": "2",
     }
     if needs_core_type(kernel, read_cpu()["flags"]):
-        variables["OPENBLAS_CORETYPE"] = "Haswell"
+        variables[CORE_TYPE] = "Haswell"
     return {name: value for name, value in variables.items() if name not in environment}
 
 
@@ -154,15 +157,24 @@ class RuntimeResolver:
         return dict(self._base)
 
     def resolve(self, contender: Contender, python: str) -> Dict[str, str]:
-        """The environment of its processes. Raises InputError for a profile that cannot be used."""
+        """The environment of its processes.
+
+        Raises InputError for a profile that cannot be used, and for a BLAS that is not found.
+        """
         environment = self._merge(contender, python)
         return environment if contender.python is None else add_sources(environment)
 
     def _merge(self, contender: Contender, python: str) -> Dict[str, str]:
-        return {**self._base, **self._list_variables(contender, python), **contender.env}
+        merged = {**self._base, **self._list_variables(contender, python), **contender.env}
+        library = self._find_blas(contender, python)
+        return create_preload(library, merged) if library else merged
+
+    def _find_blas(self, contender: Contender, python: str) -> Optional[Path]:
+        return find_blas(contender.blas, python, self._base) if contender.blas else None
 
     def complete(self, contender: Contender, python: str) -> Contender:
         """The contender with its profile's graph options below its own. InputError as `resolve`."""
+        self._find_blas(contender, python)
         if contender.runtime in (TUNED, STOCK) or not find_mode(contender.mode).is_compiled:
             return contender
         options = self._load_profile(contender.runtime, python).graph_options
@@ -177,7 +189,10 @@ class RuntimeResolver:
             if python not in self._tuned:
                 kernel = self._ask_kernel(python, self._base)
                 self._tuned[python] = create_tuned_variables(self._base, kernel)
-            return self._tuned[python]
+            found = dict(self._tuned[python])
+            if contender.blas:
+                found.pop(CORE_TYPE, None)
+            return found
         variables = self._load_profile(contender.runtime, python).variables_of(contender.mode)
         added = {name: value for name, value in variables.items() if name not in self._base}
         for name, value in added.items():
@@ -197,11 +212,17 @@ class RuntimeResolver:
         return self._profiles[path, python]
 
     def find_kernel(self, contender: Contender, python: str) -> Optional[str]:
-        """The BLAS kernel a contender will run on; None where OneFlow's BLAS does not say."""
+        """The kernel of OneFlow's BLAS for a contender, or the file of the BLAS in its place.
+
+        None where OneFlow's BLAS does not say.
+        """
+        library = self._find_blas(contender, python)
+        if library is not None:
+            return library.name
         return self._ask_kernel(python, self._merge(contender, python))
 
     def _ask_kernel(self, python: str, environment: Dict[str, str]) -> Optional[str]:
-        key = (python, environment.get("OPENBLAS_CORETYPE"))
+        key = (python, environment.get(CORE_TYPE))
         if key not in self._kernels:
             self._kernels[key] = find_blas_kernel(python, environment)
         return self._kernels[key]

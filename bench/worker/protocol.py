@@ -40,6 +40,7 @@ from pydantic import BaseModel
 
 from ...models.registry import find_own_line
 from ..errors import InputError, WorkerError
+from .blas import check_preload
 
 _DECODER = json.JSONDecoder()  # fewer calls than json.loads, which counts between two turns
 
@@ -162,7 +163,10 @@ def main(
     arguments: Optional[List[str]] = None,
     prepare: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve on standard input and --reply-fd. An InputError of `prepare` is the first answer."""
+    """Serve on standard input and --reply-fd.
+
+    The first answer is an InputError of `prepare`, or of a BLAS that was not loaded.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--reply-fd", type=int, required=True)
     options = parser.parse_args(arguments)
@@ -174,6 +178,7 @@ def main(
             replies.flush()
 
         try:
+            check_preload(os.environ)
             prepare()
         except InputError as error:
             write(json.dumps({"ok": False, "kind": "input", "error": str(error)}) + "\n")

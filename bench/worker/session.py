@@ -28,6 +28,7 @@ from ..record.events import (
 from ..record.machine import RECORDED_VARIABLES, digest_code, read_peak_rss_bytes
 from ..training.counters import Counters
 from ..training.identity import ALONE, read_identity
+from .blas import read_loaded_blas
 from .messages import (
     EvalRequest,
     MeasureRequest,
@@ -265,11 +266,8 @@ class Session:
         return about
 
     def end(self, request: Request) -> Ended:
-        prepared = hasattr(self, "_job")
-        return Ended(
-            peak_rss_bytes=read_peak_rss_bytes(),
-            teacher_digest=self._digest_teacher() if prepared else None,
-        )
+        teacher = self._digest_teacher() if hasattr(self, "_job") else None
+        return Ended(peak_rss_bytes=read_peak_rss_bytes(), teacher_digest=teacher)
 
 
 def check_device(device: str, cuda_available: bool) -> None:
@@ -282,7 +280,7 @@ def check_device(device: str, cuda_available: bool) -> None:
 
 
 def describe_environment(flow: Any) -> Dict[str, Any]:
-    """What this worker runs on: versions and the variables that steer the runtime."""
+    """What this worker runs on: versions, a preloaded BLAS, the variables that steer it."""
     import numpy as np
 
     return {
@@ -290,6 +288,7 @@ def describe_environment(flow: Any) -> Dict[str, Any]:
         "oneflow_commit": getattr(flow, "__git_commit__", None),
         "numpy": np.__version__,
         "python": sys.version.split()[0],
+        "blas": read_loaded_blas(),
         "variables": {
             k: v for k, v in sorted(os.environ.items()) if k.startswith(RECORDED_VARIABLES)
         },

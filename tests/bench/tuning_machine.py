@@ -34,6 +34,7 @@ class FakeTuningWorker(FakeSpeedWorker):
         self.machine, self.contender = machine, contender
         marks = [*contender.env.items(), *contender.graph_options.items()]
         self.names = [f"{k}={str(v).lower() if v is True else v}" for k, v in marks]
+        self.names += [f"--blas {contender.blas}"] if contender.blas else []
         failing = [machine.fail_at[n] for n in self.names if n in machine.fail_at]
         own = machine.draw_step_time(self.names)
         super().__init__(

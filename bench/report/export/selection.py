@@ -15,7 +15,7 @@ from ..comparison import ContenderSummary, summarize_contender
 
 TRAIN_STEP = "train_step"
 # settings of few contenders; a format leaves out those that a contender does not have
-SETTINGS = ("ranks", "strategy", "accumulation_steps", "env", "graph_options")
+SETTINGS = ("ranks", "strategy", "accumulation_steps", "blas", "env", "graph_options")
 
 
 class Scalar(NamedTuple):
@@ -152,6 +152,7 @@ def describe_job_of(selected: Selected) -> Dict[str, Any]:
         "ranks": contender.ranks if contender.ranks > 1 else None,
         "strategy": contender.strategy,
         "accumulation_steps": contender.accumulation_steps,
+        "blas": contender.blas,
         "env": _join(contender.env),
         "graph_options": _join(contender.graph_options),
     }

@@ -11,7 +11,7 @@ from ...plan.fields import flag_of, list_settings
 from ...plan.modes import spell_strategy
 from ...record.run import Document
 
-OF_A_CONTENDER = ("runtime", "device", "dtype", "python", "ranks", "accumulation_steps")
+OF_A_CONTENDER = ("runtime", "blas", "device", "dtype", "python", "ranks", "accumulation_steps")
 RESUMED = ("resume", "epochs")  # the rest is in the checkpoint
 
 

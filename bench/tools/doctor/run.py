@@ -39,6 +39,7 @@ from .machine import (
     watch_others,
 )
 from .probe import PREPARATION, Launch, ProbeProcess, check_interpreter, create_probe_launcher
+from .product_checks import PRODUCT_CHECKS, plan_preload
 from .runtime_checks import (
     CONTROL,
     CORE_TYPE,
@@ -50,7 +51,7 @@ from .runtime_checks import (
     plan_variants,
 )
 
-CHECKS = [*INSTALLATION_CHECKS, *RUNTIME_CHECKS, *MACHINE_CHECKS]
+CHECKS = [*INSTALLATION_CHECKS, *RUNTIME_CHECKS, *PRODUCT_CHECKS, *MACHINE_CHECKS]
 RUN_BY_USER = (EXAMINED, CONTROL)  # environments whose crashes are findings
 WINDOW_S = 0.7  # of watching other processes, before and after; the kernel counts in 10 ms
 CLOSING_S = 0.5  # kept for the end of the processes
@@ -184,6 +185,7 @@ class Measurement:
         kernel = self.resolver.find_kernel(examined, self.python)
         libc = (self.measured["identity"] or {}).get("libc", "")
         changes = plan_variants(environment, kernel, machine, libc)
+        changes.update(plan_preload(environment, self.python))
         # as many variants as fit beside the examined environment
         for name in list(changes)[max(0, count_affordable(machine) - 1) :]:
             self._fail(f"train steps ({name})", OUT_OF_MEMORY)

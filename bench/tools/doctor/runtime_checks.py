@@ -221,7 +221,7 @@ def scheduler(m: Measured) -> Answer:
         "step_cpu_needed_s": needed_s,
         "involuntary_switches_per_step": switches,
     }
-    return _judge_gain(evidence, measured, gain, f"{SCHEDULER_VARIABLE}=0")
+    return judge_gain(evidence, measured, gain, f"{SCHEDULER_VARIABLE}=0")
 
 
 def onednn(m: Measured) -> Answer:
@@ -236,7 +236,7 @@ def onednn(m: Measured) -> Answer:
     shown = ", ".join(f"{k} {r:.0f}" if r >= 10 else f"{k} {r:.2g}" for k, r in ratios.items())
     evidence = f"{state}; time with it over time without it: {shown}"
     measured = {f"on_over_off_{name.replace(' ', '_')}": ratio for name, ratio in ratios.items()}
-    return _judge_gain(evidence, measured, gain, f"{ONEDNN_VARIABLE}={0 if on else 1}")
+    return judge_gain(evidence, measured, gain, f"{ONEDNN_VARIABLE}={0 if on else 1}")
 
 
 def allocator(m: Measured) -> Answer:
@@ -269,7 +269,7 @@ def huge_pages(m: Measured) -> Answer:
     evidence, gain = f"mode {mode}{shown}", summarize_gain(m.oneflow.rounds, HUGE_PAGES)
     if gain is not None:
         remedy = " ".join(f"{k}={v}" for k, v in m.oneflow.changes[HUGE_PAGES].items())
-        return _judge_gain(evidence, measured, gain, remedy)
+        return judge_gain(evidence, measured, gain, remedy)
     if mode == "always":
         return Answer(evidence, measured)
     return unknown(f"{evidence}; their gain was not measured", measured)
@@ -284,7 +284,7 @@ def _describe_gain(m: Measured, variant: str, unmeasured: str) -> Tuple[str, Opt
     return (gain.describe(), gain.factor) if gain else (unmeasured, None)
 
 
-def _judge_gain(evidence: str, measured: Mapping[str, Number], gain: Gain, remedy: str) -> Answer:
+def judge_gain(evidence: str, measured: Mapping[str, Number], gain: Gain, remedy: str) -> Answer:
     """The check of a setting whose other value had its turns; the ratio is always kept."""
     kept = {
         **measured,

@@ -147,6 +147,7 @@ def measure_ceilings(fleet: Fleet, cores: int, step_bytes: int) -> List[Ceiling]
             name=f"{library}-{threads}",
             mode="eager",
             runtime=runtimes[library],
+            blas=fleet.contenders[0].blas if library == "oneflow" else None,
             env={f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")},
         )
         worker = fleet.start(contender, "ceilings")

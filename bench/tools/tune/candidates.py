@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import platform
+import sys
 from ctypes.util import find_library
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -19,6 +20,7 @@ from ...errors import InputError
 from ...plan.contenders import OPTION_PREFIXES
 from ...plan.graph_options import OptionValue, format_option, parse_option, suggest
 from ...record.machine import read_cpu
+from ...worker.blas import list_found
 from ...worker.environment import KNOWN_VARIABLES
 
 EAGER, GRAPH = "eager", "graph"
@@ -35,7 +37,7 @@ DOUBTFUL_OPTIONS = {
 
 
 class Setting(BaseModel, extra="forbid", frozen=True):
-    """Variables, options of a graph's config, or a feed, switched together.
+    """Variables, options of a graph's config, a BLAS, or a feed, switched together.
 
     Only one setting of a `family`, such as the values of one variable, can be used at a time.
     """
@@ -46,6 +48,7 @@ class Setting(BaseModel, extra="forbid", frozen=True):
     variables: Dict[str, str] = Field(default_factory=dict)
     graph_options: Dict[str, OptionValue] = Field(default_factory=dict)
     feed: Optional[str] = None
+    blas: Optional[str] = None  # that is preloaded, as --blas takes it
     modes: Tuple[str, ...] = BOTH
     compiles: bool = False  # it acts through the compiled graph and nothing else
 
@@ -57,6 +60,7 @@ class Facts(NamedTuple):
     cores: int
     glibc: Tuple[int, ...] = ()
     allocators: Sequence[str] = ()  # file names of other allocators that the linker finds
+    blases: Sequence[str] = ()  # that are found by their name
 
 
 class Program(NamedTuple):
@@ -76,6 +80,7 @@ def create_program(
         runtime=STOCK_NAME,
         env={k: v for setting in settings for k, v in setting.variables.items()},
         graph_options={k: v for setting in settings for k, v in setting.graph_options.items()},
+        blas=next((setting.blas for setting in settings if setting.blas), None),
         python=python,
     )
     name = " ".join(setting.name for setting in settings) or STOCK_NAME
@@ -101,12 +106,14 @@ def create_option(name: str, value: OptionValue, why: str, compiles: bool = True
     )
 
 
-def read_facts() -> Facts:
+def read_facts(python: str = sys.executable) -> Facts:
+    """This machine, and what an interpreter's environment has."""
     cpu = read_cpu()
     library, version = platform.libc_ver()
     glibc = tuple(int(part) for part in version.split(".")[:2]) if library == "glibc" else ()
     found = [find_library(name) for name in ("jemalloc", "tcmalloc_minimal")]
-    return Facts(cpu["flags"], cpu["cores"], glibc, [name for name in found if name])
+    allocators, blases = [name for name in found if name], list_found(python, os.environ)
+    return Facts(cpu["flags"], cpu["cores"], glibc, allocators, blases)
 
 
 def list_settings(
@@ -124,7 +131,8 @@ def list_settings(
     for setting in variables:
         first.setdefault(setting.family, setting)
     further = [setting for setting in variables if setting not in first.values()]
-    every = [*first.values(), *further, *_list_graph(feed), *_list_allocators(facts)]
+    every = [*first.values(), *_list_blases(facts), *further]
+    every += [*_list_graph(feed), *_list_allocators(facts)]
     every += [create_option(name, True, why) for name, why in DOUBTFUL_OPTIONS.items()]
     return [s for s in every if mode in s.modes and not taken & set(s.variables)]
 
@@ -149,6 +157,31 @@ def _list_variables(facts: Facts) -> List[Setting]:
         (several, "OPENBLAS_NUM_THREADS", cores, "matrix products on all cores", BOTH),
     ]
     return [create_variable(name, value, why, m) for here, name, value, why, m in rows if here]
+
+
+def _list_blases(facts: Facts) -> List[Setting]:
+    every = "matrix products on all cores"
+    quiet = "matrix products on all cores, by threads that do not spin beside OneFlow's scheduler"
+    one = "newer kernels on one core"
+    rows: List[Tuple[str, Dict[str, str], str]] = [
+        ("mkl", {}, every),
+        ("mkl", {"KMP_BLOCKTIME": "0"}, quiet),
+        ("mkl", {"MKL_NUM_THREADS": "1"}, one),
+        ("openblas", {}, every),
+        ("openblas", {"OPENBLAS_THREAD_TIMEOUT": "4"}, quiet),
+        ("openblas", {"OPENBLAS_NUM_THREADS": "1"}, one),
+    ]
+    return [
+        Setting(
+            name=" ".join([f"--blas {blas}", *(f"{k}={v}" for k, v in variables.items())]),
+            family="blas",
+            why=why,
+            variables=variables,
+            blas=blas,
+        )
+        for blas, variables, why in rows
+        if blas in facts.blases and (facts.cores > 1 or not variables)
+    ]
 
 
 def _list_graph(feed: str) -> List[Setting]:
@@ -182,14 +215,18 @@ def _list_allocators(facts: Facts) -> List[Setting]:
 
 
 def choose_settings(
-    mode: Optional[str], feed: str, tried: Sequence[str] = (), only: Sequence[str] = ()
+    mode: Optional[str],
+    feed: str,
+    tried: Sequence[str] = (),
+    only: Sequence[str] = (),
+    python: str = sys.executable,
 ) -> Dict[str, List[Setting]]:
     """The settings to search in `mode`, or in both: the user's `tried`, and this machine's.
 
     `only` are wildcards for their names. Raises InputError for texts and patterns that give none.
     """
     modes = BOTH if mode is None else (mode,)
-    own, facts = [_parse(text, os.environ) for text in tried], read_facts()
+    own, facts = [_parse(text, os.environ) for text in tried], read_facts(python)
     for setting in own:
         if not set(setting.modes) & set(modes):
             raise InputError(

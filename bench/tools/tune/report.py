@@ -188,6 +188,12 @@ def _list_advice(document: TuneDocument) -> List[str]:
         note = "".join(f" ({mode} was not searched: stock)" for mode in missing)
         feed = "".join([f" --feed {s.feed}" for s in settings if s.feed][:1])
         lines.append(f"profile{note}, for bench ... --runtime {document.profile}{feed}")
+        lines += [
+            f"{mode.mode} needs --blas {s.blas} too, because no file preloads a BLAS"
+            for mode in document.modes
+            for s in mode.settings
+            if s.blas
+        ]
     elif document.profile is not None:
         lines.append(f"profile: {document.profile}; it sets nothing, which is stock")
     told = [w for m in document.modes for c in m.of_phase(CONFIRMATION) for w in c.warnings]

@@ -10,6 +10,7 @@ from speed_world import World
 
 from oneflow_bench.bench.cli import ranks, run
 from oneflow_bench.bench.cli.continuing import plan_again
+from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record.events import SetupEvent, SpeedBlockEvent
 from oneflow_bench.bench.record.machine import describe_machine
@@ -108,6 +109,30 @@ def test_what_cannot_be_continued_is_refused_in_a_sentence(create_run, tmp_path,
     out = tmp_path / "out"
     assert said in refuse("--continue", folder, "--out", out, *given)
     assert not out.exists()
+
+
+def test_a_record_preloads_no_library_that_the_user_does_not_name(
+    create_run, fake_workers, tmp_path
+):
+    library = tmp_path / "evil.so"
+    library.touch()
+
+    def store(name, **fields):
+        made = [Contender(name=NAMES[0], mode="eager")]
+        made.append(Contender(name=NAMES[1], mode="eager", **fields))
+        return create_run(name, document={"contenders": made})
+
+    preloading = store("a", blas=str(library))
+    assert f"give --blas {library} if you trust it" in refuse("--continue", preloading)
+    assert "no code; run bench compare anew" in refuse(
+        "--continue", store("b", env={"LD_PRELOAD": str(library)})
+    )
+    unused = refuse("--continue", store("c"), "--blas", library)
+    assert "no contender of" in unused and "leave it out" in unused
+    done = run_command(
+        "compare", "--continue", preloading, "--blas", library, "--out", tmp_path / "o"
+    )
+    assert done.returncode in (0, 3), done.stderr
 
 
 def test_other_code_does_not_matter_and_what_parity_found_comes_along(

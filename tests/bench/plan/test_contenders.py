@@ -8,7 +8,7 @@ from fakes import parse_contender
 import oneflow_bench.bench.distributed  # noqa: F401  registers its strategies and its report
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.plan.contenders import parse_contenders
+from oneflow_bench.bench.plan.contenders import parse_contenders, read_side
 
 TWO = {"ranks": 2}
 
@@ -62,6 +62,16 @@ def test_a_runtime_profile_is_found_from_anywhere(tmp_path, monkeypatch):
     assert given.runtime == str(tmp_path / "fast.json")
 
 
+def test_a_blas_is_a_name_or_a_path_that_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "mkl.so").touch()
+    monkeypatch.chdir(tmp_path)
+    assert parse_contender("graph,blas=openblas").blas == "openblas"
+    assert parse_contender("graph,blas=mkl.so").blas == str(tmp_path / "mkl.so")
+    assert parse_contender("graph", read_side({"blas": "mkl.so"})).blas == str(tmp_path / "mkl.so")
+    with pytest.raises(InputError, match="--blas none is neither mkl nor openblas"):
+        read_side({"blas": "none"})
+
+
 def test_an_interpreter_of_a_virtual_environment_stays_its_link(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     link = tmp_path / "bin" / "python"
@@ -86,6 +96,7 @@ def test_an_interpreter_of_a_virtual_environment_stays_its_link(tmp_path, monkey
         (["eager", "eager,python=/envs/old/bin/python"], ["eager", "eager-old"]),
         (["eager,python=/a/v/bin/python", "eager,python=/b/v/bin/python"],
          ["eager-v", "eager-v-2"]),
+        (["eager", "eager,blas=mkl"], ["eager", "eager-mkl"]),
         (["eager", "eager,dtype=float64"], ["eager", "eager-float64"]),
         (["eager", "ddp,ranks=2", "graph-dp,ranks=2"], ["eager", "ddp", "graph-dp"]),
         (["eager", "eager,ranks=2", "graph,ranks=2"], ["eager", "ddp", "graph-dp"]),
@@ -118,8 +129,13 @@ def test_names_say_what_sets_contenders_apart(texts, expected):
         ("eager,runtime=", "'runtime=' is not KEY=VALUE"),
         ("eager,runtime=stock,runtime=tuned", "gives runtime twice"),
         ("eager,runtme=stock", "unknown key 'runtme'; did you mean runtime"),
-        ("eager,qqq=1", "unknown key 'qqq'; known are accumulation_steps, device, dtype, env.NAME"),
+        (
+            "eager,qqq=1",
+            "unknown key 'qqq'; known are accumulation_steps, blas, device, dtype",
+        ),
         ("eager,runtime=tunde", "is neither tuned nor stock nor a file .*did you mean tuned"),
+        ("eager,blas=mlk", "blas=mlk is neither mkl nor openblas nor a file .*did you mean mkl"),
+        ("eager,blas=/none.so", "nor a file that is there; give the path of a library"),
         ("eager,device=gpu", "device=gpu cannot be used; it is one of cpu, cuda"),
         ("eager,dtype=half", "dtype=half cannot be used; it is one of float32, float64"),
         ("graph,dtype=float64", "no float64 kernel; use eager"),

@@ -82,6 +82,28 @@ def test_the_kernel_a_contender_runs_on_is_asked_in_its_own_environment(old_blas
     assert len(old_blas) == 2
 
 
+def test_a_blas_is_preloaded_and_chooses_its_own_kernel(old_blas, tmp_path):
+    library = tmp_path / "libblis.so.4"
+    library.touch()
+    contender = Contender(name="a", mode="eager", blas=str(library))
+    resolver = RuntimeResolver({"PATH": "/bin"})
+    resolved = resolver.resolve(contender, "python")
+    assert resolved["LD_PRELOAD"] == resolved["BENCH_BLAS"] == str(library)
+    assert "OPENBLAS_CORETYPE" not in resolved and "OMP_NUM_THREADS" in resolved
+    assert resolver.find_kernel(contender, "python") == "libblis.so.4"
+    assert "LD_PRELOAD" not in resolver.resolve(Contender(name="b", mode="eager"), "python")
+    own = contender.model_copy(update={"env": {"OPENBLAS_CORETYPE": "Zen", "LD_PRELOAD": "a.so"}})
+    resolved = resolver.resolve(own, "python")
+    assert resolved["LD_PRELOAD"] == f"{library}:a.so" and resolved["OPENBLAS_CORETYPE"] == "Zen"
+
+
+def test_a_blas_that_is_not_there_is_refused_before_anything_runs(old_blas):
+    contender = Contender(name="a", mode="eager", blas="/none/libblis.so")
+    for ask in ("resolve", "complete", "find_kernel"):
+        with pytest.raises(InputError, match="blas=/none/libblis.so is not there"):
+            getattr(RuntimeResolver({}), ask)(contender, "python")
+
+
 @pytest.fixture
 def profile(tmp_path, monkeypatch):
     """The path of a profile that was made on this machine."""

@@ -49,15 +49,15 @@ def test_the_run_the_job_and_the_machine_are_in_every_row(record):
 
 
 def test_what_only_some_contenders_have_is_an_empty_cell_for_the_others(record):
-    settings = {"ranks": 2, "strategy": "dp", "env": {"B": "1", "A": "x"}}
+    settings = {"ranks": 2, "strategy": "dp", "blas": "mkl", "env": {"B": "1", "A": "x"}}
     graph = record.document.contenders[1].model_copy(
         update={**settings, "graph_options": {"enable_amp": True}}
     )
     record.document.contenders[1] = graph
     by_name = {row["contender"]: row for row in read(render(select_contenders([record], None)))}
-    assert [by_name["eager"][name] for name in SETTINGS] == [""] * 5
+    assert [by_name["eager"][name] for name in SETTINGS] == [""] * 6
     assert [by_name["graph"][name] for name in SETTINGS] == [
-        "2", "dp", "", "A=x B=1", "enable_amp=True",
+        "2", "dp", "", "mkl", "A=x B=1", "enable_amp=True",
     ]  # fmt: skip
 
 

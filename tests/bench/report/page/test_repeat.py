@@ -40,7 +40,9 @@ def test_every_setting_comes_back():
     document.measuring = document.measuring.model_copy(update=measuring)
     document.contenders = [
         Contender(name="eager", mode="eager", runtime="stock", env={"A": "1,2"}),
-        Contender(name="fused", mode="graph", graph_options={"allow_fuse_add_to_output": True}),
+        Contender(
+            name="fused", mode="graph", blas="mkl", graph_options={"allow_fuse_add_to_output": True}
+        ),
     ]
     given, read, contenders = parse(spell_command(document))
     defaults = type(document.workload)().model_dump()

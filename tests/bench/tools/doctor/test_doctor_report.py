@@ -39,10 +39,10 @@ def list_lines(diagnosis):
 
 def test_a_diagnosis_without_findings_is_one_line():
     diagnosis = create_diagnosis()
-    assert list_lines(diagnosis) == ["Nothing needs attention.", "17 checks in 12 s"]
+    assert list_lines(diagnosis) == ["Nothing needs attention.", "18 checks in 12 s"]
     assert diagnosis.exit_status == 0
     text = render(diagnosis)
-    assert text.startswith("/env/bin/python, runtime tuned\n") and text.count(" ok ") == 17
+    assert text.startswith("/env/bin/python, runtime tuned\n") and text.count(" ok ") == 18
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -53,7 +53,7 @@ def test_a_finding_has_its_cost_and_its_remedy():
         "  remedy: OPENBLAS_CORETYPE=Haswell",
         "matmul_rate: a matrix product takes 10.0 times as long as NumPy's",
         "  remedy: OPENBLAS_CORETYPE=Haswell",
-        "17 checks in 12 s",
+        "18 checks in 12 s",
     ]
     assert diagnosis.exit_status == 1
     assert "blas_kernel     attention  Prescott" in render(diagnosis)

@@ -66,7 +66,7 @@ def examine(doctor, root, **flags):
 def test_a_diagnosis_holds_every_check_once(quick, tmp_path):
     diagnosis = examine(FakeDoctor(), tmp_path)
     names = [check.name for check in diagnosis.checks]
-    assert len(names) == len(set(names)) == 17
+    assert len(names) == len(set(names)) == 18
     assert type(diagnosis).model_validate_json(diagnosis.model_dump_json()) == diagnosis
 
 

@@ -34,7 +34,7 @@ def measure(cores, log, fails=None):
     def launch(contender):
         return Worker(contender, log, fails)
 
-    tuned = Contender(name="eager", mode="eager", runtime="tuned")
+    tuned = Contender(name="eager", mode="eager", runtime="tuned", blas="mkl")
     with closing(Fleet(Workload(), [tuned], launch, None, 5.0, lambda *_: None)) as fleet:
         return measure_ceilings(fleet, cores, 2**22)
 
@@ -55,6 +55,8 @@ def test_both_libraries_are_measured_on_one_core_and_on_all():
     assert len(started) == 4
     # what is forced on OneFlow's BLAS must not be forced on NumPy's
     assert started["ceilings-numpy-1"].runtime == "stock"
+    assert started["ceilings-numpy-1"].blas is None
+    assert started["ceilings-oneflow-4"].blas == "mkl"
     assert started["ceilings-oneflow-4"].runtime == "tuned"
     assert started["ceilings-oneflow-1"].env["OPENBLAS_NUM_THREADS"] == "1"
     assert started["ceilings-numpy-4"].env["OMP_NUM_THREADS"] == "4"

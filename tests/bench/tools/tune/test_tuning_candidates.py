@@ -14,7 +14,7 @@ from oneflow_bench.bench.tools.tune.candidates import (
 from oneflow_bench.bench.worker.environment import KNOWN_VARIABLES
 
 AVX512 = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
-FULL = Facts(["avx2", "fma", *AVX512], 4, (2, 36), ["libjemalloc.so.2"])
+FULL = Facts(["avx2", "fma", *AVX512], 4, (2, 36), ["libjemalloc.so.2"], ["mkl", "openblas"])
 BARE = Facts([], 1, (2, 31))
 
 
@@ -28,6 +28,18 @@ def test_settings_follow_the_machine():
     bare = names(facts=BARE)
     assert not any(name.startswith(("OPENBLAS", "GLIBC", "LD_PRELOAD")) for name in bare)
     assert bare.count("OMP_NUM_THREADS=1") == 1
+
+
+def test_a_blas_that_is_found_is_tried_with_threads_that_spin_or_not_and_with_one():
+    found = [s for s in list_settings("eager", "memory", FULL, {}) if s.blas]
+    assert [s.name for s in found if s.blas == "mkl"] == [
+        "--blas mkl", "--blas mkl KMP_BLOCKTIME=0", "--blas mkl MKL_NUM_THREADS=1",
+    ]  # fmt: skip
+    assert {s.family for s in found} == {"blas"} and {s.blas for s in found} == {"mkl", "openblas"}
+    one_core = list_settings("eager", "memory", FULL._replace(cores=1), {})
+    assert [s.name for s in one_core if s.blas] == ["--blas mkl", "--blas openblas"]
+    assert create_program("eager", found[1:2], Workload()).contender.blas == "mkl"
+    assert create_program("eager", [], Workload()).contender.blas is None
 
 
 def test_another_variable_comes_before_another_value_of_one():

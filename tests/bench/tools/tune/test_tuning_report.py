@@ -9,6 +9,7 @@ from tuning_machine import Machine, create_request, list_files, option, variable
 
 from oneflow_bench.bench.errors import InputError, RecordError, WorkerError
 from oneflow_bench.bench.report.blocks import Table, format_markdown, print_blocks
+from oneflow_bench.bench.tools.tune.candidates import Setting
 from oneflow_bench.bench.tools.tune.report import (
     TuneDocument,
     draw_gain,
@@ -118,6 +119,17 @@ def test_nothing_found_and_nothing_measured_are_said_too(tmp_path):
     assert "it sets nothing, which is stock" in show(list_report(document), 300)
     empty = document.model_copy(update={"modes": []})
     assert draw_gain(empty, tmp_path) == [] and list_report(empty)
+
+
+def test_a_blas_that_was_taken_is_named_and_no_profile_preloads_it(tmp_path):
+    setting = Setting(name="--blas mkl", family="blas", why="to try", blas="mkl")
+    machine, profile = Machine({"--blas mkl": 1.5}), tmp_path / "p.json"
+    request = create_request({"eager": [setting]}, budget_s=100.0)
+    made = {"clock": machine.clock, "judge": machine.judge}
+    document = run_search(request, tmp_path, profile, machine.launch, **made)
+    assert document.modes[0].chosen == "--blas mkl"
+    assert "eager needs --blas mkl too" in show(list_report(document), 300)
+    assert "mkl" not in profile.read_text() and "PRELOAD" not in profile.read_text()
 
 
 def test_what_disturbed_a_confirmation_is_said_once(document):

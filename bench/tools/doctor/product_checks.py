@@ -1,0 +1,51 @@
+"""Judges on how many cores matrix products run, and plans a variant with another BLAS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Mapping
+
+from ...worker.blas import EXPECTED, PRELOAD, create_preload, find_blas, list_found
+from .diagnosis import Answer, Measured, Number
+from .runtime_checks import (
+    SCHEDULER_VARIABLE,
+    TAKING_PART,
+    Changes,
+    is_set,
+    judge_gain,
+    summarize_gain,
+)
+
+PRELOADED = "preloaded"  # another BLAS answers OneFlow's calls
+
+
+def plan_preload(environment: Mapping[str, str], python: str) -> Changes:
+    """The variant with the first BLAS that is found by its name, unless something is preloaded."""
+    names = list_found(python, environment)
+    if not names or environment.get(PRELOAD):
+        return {}
+    made = create_preload(find_blas(names[0], python, environment), environment)
+    return {PRELOADED: {name: made[name] for name in (PRELOAD, EXPECTED)}}
+
+
+def product_cores(m: Measured) -> Answer:
+    """Do matrix products run on all cores, or is a step faster with another BLAS?"""
+    times, spins = m.oneflow.threads, is_set(m.oneflow.variables, SCHEDULER_VARIABLE)
+    if times is None:
+        return m.lack("not measured")
+    seconds = times.product.threads_s.values()
+    busy = sum(one >= TAKING_PART * max(seconds) for one in seconds)
+    used = max(1, busy - spins)  # the scheduler's thread spins beside them
+    measured: Dict[str, Number] = {"product_cores": used, "usable_cores": m.machine.usable_cores}
+    evidence = f"a matrix product runs on {used} of {m.machine.usable_cores} usable cores"
+    gain, changes = summarize_gain(m.oneflow.rounds, PRELOADED), m.oneflow.changes
+    if PRELOADED not in changes:
+        return Answer(f"{evidence}; no other BLAS was found", measured)
+    library = changes[PRELOADED][EXPECTED]
+    if gain is None:
+        return m.lack(f"{evidence}; {Path(library).name} had too few turns")
+    evidence += f"; {Path(library).name} was tried in its place"
+    return judge_gain(evidence, measured, gain, f"--blas {library}")
+
+
+PRODUCT_CHECKS = (product_cores,)

@@ -1,0 +1,101 @@
+"""The tables of the study of all cores: step times, the distance to PyTorch, losses."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+from study import Row
+
+from oneflow_bench.bench.tools.tune.parity import measure_loss_difference
+from oneflow_bench.bench.verdict.statistics import Ratio, paired_log_ratio, summarize
+
+STOCK, TUNED = "stock", "tuned"
+TORCH_THREADS = (1, 2)
+QUANTITIES = {
+    "step_time_s": "Step time",
+    "busiest_thread_s": "Processor time a step of the busiest thread",
+}
+
+
+def find_ratio(row: Row, base: str, name: str, quantity: str = "step_time_s") -> Optional[Ratio]:
+    """The time of `base` over that of another way; None if one of them was not measured."""
+    times = row[quantity]
+    sides = [times.get(one) or [None] for one in (base, name)]
+    if any(one is None for side in sides for one in side):
+        return None
+    return paired_log_ratio(*sides)
+
+
+def render(rows: Sequence[Row], perturbed: Sequence[Row]) -> str:
+    """Step times and ratios to tuned, the distance to PyTorch, and the losses."""
+    names = list(dict.fromkeys(name for row in rows for name in row["step_time_s"]))
+    others = [name for name in names if name != TUNED]
+    lines: List[str] = []
+    for quantity, meaning in QUANTITIES.items():
+        lines += [
+            f"{meaning} of *tuned*, the default runtime, and its ratio to that of each other way:",
+            "",
+            f"| model, batch, pixels | mode | tuned, ms | {' | '.join(others)} |",
+            f"|---|---|---:|{'---:|' * len(others)}",
+        ]
+        for row in rows:
+            shown = [_format(find_ratio(row, TUNED, name, quantity)) for name in others]
+            own_ms = 1e3 * summarize(row[quantity][TUNED]).median
+            lines.append(f"| {_label(row)} | {row['mode']} | {own_ms:.0f} | {' | '.join(shown)} |")
+        lines.append("")
+    return "\n".join([*lines, *_list_distances(rows), *_list_losses(rows, perturbed)]) + "\n"
+
+
+def _list_distances(rows: Sequence[Row]) -> List[str]:
+    """The fastest way of OneFlow beside PyTorch on as many cores."""
+    lines = [
+        f"The fastest way of OneFlow over PyTorch with {TORCH_THREADS[-1]} threads:",
+        "",
+        "| model | mode | fastest | its time over PyTorch's |",
+        "|---|---|---|---:|",
+    ]
+    torch = f"torch-{TORCH_THREADS[-1]}"
+    known = [row for row in rows if torch in row["step_time_s"]]
+    for row in known:
+        times = {k: summarize(t).median for k, t in row["step_time_s"].items() if "torch" not in k}
+        best = min(times, key=times.__getitem__)
+        ratio = _format(find_ratio(row, best, torch))
+        lines.append(f"| {row['model']} | {row['mode']} | {best} | {ratio} |")
+    return [*lines, ""] if known else []
+
+
+def _list_losses(rows: Sequence[Row], perturbed: Sequence[Row]) -> List[str]:
+    moved = {
+        row["model"]: max(
+            measure_loss_difference(row["stock"], one) or 0.0 for one in row["witnesses"]
+        )
+        for row in perturbed
+    }
+    names = [name for name, about in rows[0]["ways"].items() if "losses" in about]
+    others = [name for name in names if name != STOCK]
+    lines = [
+        "Largest relative difference to the losses of stock. *By a rounding* is that of stock from "
+        "weights moved by one rounding, over 50 steps:",
+        "",
+        f"| model | mode | steps | {' | '.join(others)} | by a rounding |",
+        f"|---|---|---:|{'---:|' * (len(others) + 1)}",
+    ]
+    for row in rows:
+        ours = row["ways"][STOCK]["losses"]
+        found = [row["ways"].get(name, {}).get("losses") for name in others]
+        apart = [None if one is None else measure_loss_difference(ours, one) for one in found]
+        shown = ["-" if one is None else f"{one:.1e}" for one in [*apart, moved.get(row["model"])]]
+        lines.append(f"| {row['model']} | {row['mode']} | {len(ours)} | {' | '.join(shown)} |")
+    return lines
+
+
+def _label(row: Row) -> str:
+    return f"{row['model']}, {row['batch_size']}, {row['image_size']}"
+
+
+def _format(ratio: Optional[Ratio]) -> str:
+    if ratio is None:
+        return "-"
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.ratio:.2f} (no interval)"
+    return f"{ratio.ratio:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"

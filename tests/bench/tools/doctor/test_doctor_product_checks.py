@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from doctor_measurements import ask, create_measured, create_rounds, create_threads
+
+from oneflow_bench.bench.tools.doctor import product_checks
+from oneflow_bench.bench.tools.doctor.product_checks import (
+    PRELOADED,
+    PRODUCT_CHECKS,
+    plan_preload,
+    product_cores,
+)
+
+FOUND = {PRELOADED: {"LD_PRELOAD": "/lib/libmkl_rt.so.2", "BENCH_BLAS": "/lib/libmkl_rt.so.2"}}
+
+
+def check(changes=FOUND, **runtime):
+    return ask(PRODUCT_CHECKS, runtime={"changes": changes, **runtime})["product_cores"]
+
+
+def test_a_blas_that_makes_the_step_faster_is_a_finding_with_its_flag():
+    found = check(rounds=create_rounds(preloaded=0.02))
+    assert found.status == "attention" and found.remedy == "--blas /lib/libmkl_rt.so.2"
+    assert found.step_time_factor == pytest.approx(1.5, abs=0.01)
+    assert "runs on 1 of 4 usable cores; libmkl_rt.so.2 was tried" in found.evidence
+
+
+@pytest.mark.parametrize("step_s, said", [(0.0298, "was tried"), (0.06, "was tried")])
+def test_a_blas_that_gains_nothing_is_none(step_s, said):
+    found = check(rounds=create_rounds(preloaded=step_s))
+    assert found.status == "ok" and said in found.evidence and not found.remedy
+
+
+def test_without_another_blas_the_cores_are_told():
+    found = check(changes={})
+    assert found.status == "ok" and found.evidence.endswith("; no other BLAS was found")
+    assert found.measured == {"product_cores": 1, "usable_cores": 4}
+
+
+def test_too_few_turns_are_unknown():
+    assert check(rounds=create_rounds(preloaded=0.02, count=2)).status == "unknown"
+    assert product_cores(create_measured(runtime={"threads": None})).attention is None
+
+
+def test_every_thread_that_multiplies_is_counted_without_the_scheduler():
+    times = create_threads()
+    product = times.product.model_copy(update={"threads_s": {"1": 0.3, "2": 0.29, "3": 0.2}})
+    times = times.model_copy(update={"product": product})
+    assert check(changes={}, threads=times).measured["product_cores"] == 2
+    resting = {"ONEFLOW_VM_COMPUTE_ON_WORKER_THREAD": "0"}
+    assert check(changes={}, threads=times, variables=resting).measured["product_cores"] == 3
+
+
+def test_the_variant_preloads_what_is_found_unless_the_user_preloads(tmp_path, monkeypatch):
+    library = tmp_path / "libmkl_rt.so.2"
+    library.touch()
+    assert plan_preload({}, "python") == {}
+    monkeypatch.setattr(product_checks, "list_found", lambda python, environment: ["mkl"])
+    monkeypatch.setattr(product_checks, "find_blas", lambda name, python, environment: library)
+    changes = {"LD_PRELOAD": str(library), "BENCH_BLAS": str(library)}
+    assert plan_preload({"A": "1"}, "python") == {PRELOADED: changes}
+    assert plan_preload({"LD_PRELOAD": "/mine.so"}, "python") == {}
