@@ -115,19 +115,22 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     bench compare my_file:gpt --optimizer adamw --lr 1e-3
     bench compare --model lenet --quick
     bench compare --continue latest --budget 120
+    bench compare my_file:gpt --continue latest
     bench compare --ranks 2 --contender ddp --contender graph-dp
     bench compare results/RUN1 results/RUN2 --gate 5%
     """
+    is_step = len(runs) == 1 and ":" in runs[0] and not Path(runs[0]).exists()
     if flags["continue_run"] is not None:
-        if runs:
+        if runs and not is_step:
             raise InputError(
                 f"{' '.join(runs)} was given beside --continue {flags['continue_run']}, which "
                 "knows its own model; leave one out"
             )
+        if is_step:  # its name, as `--model` gives that of another model
+            flags["model"] = runs[0]
         record = continue_run(flags)
         return report_comparisons(record, record, flags, record.folder)
     del flags["continue_run"]
-    is_step = len(runs) == 1 and ":" in runs[0] and not Path(runs[0]).exists()
     flags["step"] = runs[0] if is_step else None
     take_step(flags)
     if runs and not is_step:

@@ -20,14 +20,15 @@ from ..measure.continuation import list_open, read_progress
 from ..measure.execution import create_document, execute_continuation
 from ..plan.checks import validated
 from ..plan.contenders import read_blas
+from ..plan.fields import flag_of
 from ..plan.modes import load_run
 from ..plan.plan import Plan, create_plan
 from ..record.events import SetupEvent
 from ..record.run import Document, RunRecord
 from ..report.before_after import describe_run
+from ..report.detectable import spell_continuation
 from ..report.run_key import find_differences
-from ..worker.blas import PRELOAD
-from ..worker.environment import RuntimeResolver
+from ..worker.environment import RuntimeResolver, may_a_file_set
 from ..worker.process import check_contenders
 from .console import VERDICTS
 from .options import find_given_flag
@@ -37,6 +38,7 @@ from .run import told_parity
 
 # flags that a continued run may be given; the others stay as they were
 KEPT = (
+    *CODE_FIELDS,
     "continue_run",
     "blas",
     "budget_s",
@@ -65,7 +67,7 @@ def continue_run(flags: Dict[str, Any]) -> RunRecord:
             f"{given} was given, and --continue keeps what {folder} was run with; leave one out"
         )
     record = load_run(folder)
-    _check_preloads(record, flags["blas"])
+    _check_trust(record, flags)
     measuring = _check(record, flags)
     plan = plan_again(record.document.workload)
     contenders, environments = record.document.contenders, RuntimeResolver()
@@ -106,8 +108,26 @@ def _check(record: RunRecord, flags: Dict[str, Any]) -> Measuring:
     return measuring
 
 
-def _check_preloads(record: RunRecord, blas: Optional[str]) -> None:
-    """Raise InputError for a library that the stored run preloads and the user did not name."""
+def _check_trust(record: RunRecord, flags: Dict[str, Any]) -> None:
+    """Raise InputError for code that the stored run names and the command line does not."""
+    folder, workload = record.folder, record.document.workload
+    for name in CODE_FIELDS:
+        stored, given = getattr(workload, name), flags[name]
+        if given not in (None, stored):
+            raise InputError(
+                f"--continue {folder}: {flag_of(name)} was {stored} and {given} was given; leave "
+                "it out, or run bench compare anew"
+            )
+        if ":" in str(stored) and given is None:
+            raise InputError(
+                f"--continue {folder}: the run's {name} is {stored}, and a file runs no code that "
+                f"you do not name; if you trust it, give {spell_continuation(record)}"
+            )
+    _check_contenders(record, flags["blas"])
+
+
+def _check_contenders(record: RunRecord, blas: Optional[str]) -> None:
+    """Raise InputError for a library, interpreter or variable that only the stored run names."""
     given = None if blas is None else read_blas(blas, f"--blas {blas}")
     contenders, folder = record.document.contenders, record.folder
     for one in contenders:
@@ -116,10 +136,12 @@ def _check_preloads(record: RunRecord, blas: Optional[str]) -> None:
                 f"--continue {folder}: {one.name} preloads {one.blas}, and a file loads no code; "
                 f"give --blas {one.blas} if you trust it"
             )
-        if PRELOAD in one.env:
+        own = [name for name in one.env if not may_a_file_set(name)]
+        if own or one.python is not None:
+            named = f"{own[0]}={one.env[own[0]]}" if own else f"python={one.python}"
             raise InputError(
-                f"--continue {folder}: {one.name} sets {PRELOAD}={one.env[PRELOAD]}, and a file "
-                "loads no code; run bench compare anew"
+                f"--continue {folder}: {one.name} has {named}, and a file loads no code; run bench "
+                "compare anew"
             )
     if given is not None and all(one.blas is None for one in contenders):
         raise InputError(

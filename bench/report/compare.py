@@ -124,7 +124,7 @@ def conclude(comparison: Comparison, several: bool = False, brief: bool = False)
     parity += f" {format_sentence(comparison.parity_reason)}"
     speed.append(format_sentence(comparison.speed_reason))
     if comparison.speed is not None and comparison.speed_verdict == INCONCLUSIVE:
-        speed.append(describe_detectable(comparison.speed, comparison.run))
+        speed.append(describe_detectable(comparison.speed, comparison.continuation))
     return [parity, " ".join(speed)]
 
 

@@ -31,6 +31,7 @@ from ..verdict.statistics import (
     unpaired_ratio,
 )
 from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
+from .detectable import spell_continuation
 from .extension import EXTENSIONS
 from .parity import RecordedTraining, find_check, judge_parity
 
@@ -108,7 +109,7 @@ class Comparison(BaseModel):
     continues: Optional[str] = None  # id of the run whose speed phase was continued
     parity_expected: bool = False  # a known difference explains a parity of "different"
     ranks: Optional[SerializeAsAny[BaseModel]] = None  # the payload of an extension
-    run: str = Field("", exclude=True)  # the folder of one run, as a command takes it
+    continuation: str = Field("", exclude=True)  # the command that goes on from this run
     check: Optional[ModelCheck] = Field(None, exclude=True)  # that of check.json
 
 
@@ -234,7 +235,7 @@ def compare_contenders(
         eval_speedup=_compare_times(passes[0], passes[1], one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
         continues=baseline.document.environment_start.get("continues") if one_run else None,
-        run=str(baseline.folder or baseline.document.run_id) if one_run else "",
+        continuation=spell_continuation(baseline) if one_run else "",
         check=check,
     )
     for extension in EXTENSIONS if one_run else []:
@@ -284,10 +285,9 @@ def _compare_batches(left: List[BlockEvent], right: List[BlockEvent]) -> Tuple[O
     if not pairs:
         return None, "unknown"
     same = all(a.labels_digest == b.labels_digest for a, b in pairs)
-    with_images = all(a.images_digest and b.images_digest for a, b in pairs)
-    if with_images:
-        same = same and all(a.images_digest == b.images_digest for a, b in pairs)
-    return same, "images" if with_images else "labels"
+    if not all(a.images_digest and b.images_digest for a, b in pairs):
+        return same, "labels"
+    return same and all(a.images_digest == b.images_digest for a, b in pairs), "images"
 
 
 def _break_even(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+from ..config import CODE_FIELDS, STEP_DATA
+from ..plan.fields import flag_of
+from ..record.run import RunRecord
 from ..verdict.estimate import FEWEST_REPLICATES
 from ..verdict.judge import predict_growth
 from ..verdict.summary import SpeedSummary
@@ -13,8 +16,24 @@ from .format import format_percent, round_up
 TOLD_EFFECTS, LONGEST_TOLD_S = (0.1, 0.05, 0.02), 4 * 3600.0
 
 
-def describe_detectable(speed: SpeedSummary, run: str) -> str:
-    """The least difference that an inconclusive run could have shown, and how to see less."""
+def spell_continuation(record: RunRecord) -> str:
+    """`bench compare --continue RUN`, with the code that only the command line may name."""
+    workload, words = record.document.workload, ["bench", "compare"]
+    own = {name: str(getattr(workload, name)) for name in CODE_FIELDS}
+    own = {name: value for name, value in own.items() if ":" in value}
+    if workload.data == STEP_DATA:
+        words.append(own.pop("model", workload.model))
+    words += ["--continue", str(record.folder or record.document.run_id)]
+    words += [word for name, value in own.items() for word in (flag_of(name), value)]
+    blas = {one.blas: None for one in record.document.contenders if one.blas is not None}
+    return shlex.join([*words, *(word for name in blas for word in ("--blas", name))])
+
+
+def describe_detectable(speed: SpeedSummary, go_on: str) -> str:
+    """The least difference that an inconclusive run could have shown, and how to see less.
+
+    `go_on` is the command of `spell_continuation`.
+    """
     judgement = speed.judgement
     if judgement.smallest_effect is None or judgement.process_spread is None:
         return "Until then the smallest detectable difference is unknown."
@@ -23,16 +42,15 @@ def describe_detectable(speed: SpeedSummary, run: str) -> str:
         least = "no difference of practical size"
     return (
         f"Identical processes differ by {format_percent(judgement.process_spread, 1)}, so {least} "
-        f"would have been detected. {describe_longer(speed, run)}"
+        f"would have been detected. {describe_longer(speed, go_on)}"
     )
 
 
-def describe_longer(speed: SpeedSummary, run: str, replicates: int = FEWEST_REPLICATES) -> str:
+def describe_longer(speed: SpeedSummary, go_on: str, replicates: int = FEWEST_REPLICATES) -> str:
     """How much longer it would take to detect less, on a machine that stays as it was.
 
-    `run` is the folder of the run, and `replicates` its limit of them.
+    `go_on` is the command, whose budget is for new blocks alone; `replicates` was the run's limit.
     """
-    go_on = f"bench compare --continue {shlex.quote(run)}"  # its budget is for new blocks alone
     least = speed.judgement.smallest_effect
     if least is None:
         more = f"{go_on} --budget {round_up(FEWEST_REPLICATES * speed.duration_s)}"

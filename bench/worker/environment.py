@@ -72,6 +72,11 @@ _SLIP = 0.88
 _WHERE = "import importlib.util as u; print('found:' + u.find_spec('oneflow').origin)"
 
 
+def may_a_file_set(name: str) -> bool:
+    """Whether it is a known variable that loads no code; a file may come from anyone."""
+    return name in KNOWN_VARIABLES and name not in _LOADS_CODE
+
+
 def check_variables(names: Iterable[str], python: str, environment: Mapping[str, str]) -> None:
     """Raise InputError for a variable of OneFlow that the OneFlow of `python` does not read.
 
@@ -196,7 +201,7 @@ class RuntimeResolver:
         variables = self._load_profile(contender.runtime, python).variables_of(contender.mode)
         added = {name: value for name, value in variables.items() if name not in self._base}
         for name, value in added.items():
-            if name not in contender.env and (name in _LOADS_CODE or name not in KNOWN_VARIABLES):
+            if name not in contender.env and not may_a_file_set(name):
                 raise InputError(
                     f"the runtime profile {contender.runtime} sets {name}={value}, and a file may "
                     f"set no variable that can load code; if you trust it, set {name} in your "

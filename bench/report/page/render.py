@@ -143,7 +143,7 @@ def advise(one: Comparison, document: Document) -> List[str]:
         parity = "OneFlow is known to differ here. The table of the levels names the tensors."
     longer = "A `bench compare` with its speed phase decides it."
     if one.speed:
-        longer = describe_longer(one.speed, one.run, document.measuring.replicates)
+        longer = describe_longer(one.speed, one.continuation, document.measuring.replicates)
     pays = format_break_even(one.break_even, one.speedup)
     gain = f" Its compile time pays for itself {pays}." if pays != MISSING else ""
     speed = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from command import run_command
@@ -101,7 +102,8 @@ def refuse(*arguments):
         ({}, ["--lr", "1"], "--lr was given, and --continue keeps what"),
         ({}, ["--margin", "5%"], "--margin was given"),
         ({}, ["--gate", "5%"], "--gate was given"),
-        ({}, ["my:step"], "my:step was given beside --continue"),
+        ({}, ["RUN"], "RUN was given beside --continue"),
+        ({}, ["my:step"], "--model was lenet and my:step was given"),
     ],
 )
 def test_what_cannot_be_continued_is_refused_in_a_sentence(create_run, tmp_path, made, given, said):
@@ -133,6 +135,38 @@ def test_a_record_preloads_no_library_that_the_user_does_not_name(
         "compare", "--continue", preloading, "--blas", library, "--out", tmp_path / "o"
     )
     assert done.returncode in (0, 3), done.stderr
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"model": "mine:step", "data": "training-step"}, ["mine:step", "--continue", "RUN"]),
+        ({"model": "mine:net"}, ["--continue", "RUN", "--model", "mine:net"]),
+        ({"loss": "mine:loss"}, ["--continue", "RUN", "--loss", "mine:loss"]),
+        ({"optimizer": "mine:sgd"}, ["--continue", "RUN", "--optimizer", "mine:sgd"]),
+    ],
+)
+def test_a_record_runs_no_code_that_the_command_line_does_not_name(
+    create_run, fake_workers, tmp_path, fields, words
+):
+    plan = create_plan({"model": "lenet", "data": "synthetic", "steps_per_epoch": 4, **fields})
+    sizes = {name: getattr(plan, name) for name in ("train_samples", "val_samples")}
+    stored = {"workload": plan.workload, "steps_per_epoch": 4, **sizes}
+    folder = create_run(document=stored)
+    words = [str(folder) if word == "RUN" else word for word in words]
+    said = refuse("--continue", folder)
+    assert f"if you trust it, give {shlex.join(['bench', 'compare', *words])}" in said
+    done = run_command("compare", *words, "--out", tmp_path / "o")
+    assert done.returncode in (0, 3), done.stderr
+
+
+@pytest.mark.parametrize(
+    "fields", [{"python": "/tmp/evil"}, {"env": {"PYTHONPATH": "/tmp/evil"}}], ids=str
+)
+def test_a_record_chooses_no_interpreter_and_no_path(create_run, fields):
+    contenders = [Contender(name=name, mode="eager", **fields) for name in NAMES]
+    said = refuse("--continue", create_run(document={"contenders": contenders}))
+    assert "/tmp/evil, and a file loads no code; run bench compare anew" in said
 
 
 def test_other_code_does_not_matter_and_what_parity_found_comes_along(

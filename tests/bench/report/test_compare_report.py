@@ -90,7 +90,7 @@ def test_a_difference_above_100_percent_is_no_practical_size():
     (one,) = compare(speed=create_speed_events(0.1, 0.1, 0.1, spread=0.07))
     judgement = one.speed.judgement.model_copy(update={"smallest_effect": 240327.9})
     speed = one.speed.model_copy(update={"judgement": judgement})
-    text = describe_detectable(speed, "results/a")
+    text = describe_detectable(speed, "bench compare --continue results/a")
     assert "so no difference of practical size would have been detected." in text
     assert "24032" not in text
 
