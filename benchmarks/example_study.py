@@ -20,7 +20,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Callable, List, Tuple
 
-from faults.steps import FAULTS
 from study import Row, load_rows, open_study, run_main, run_study
 
 import oneflow_bench as ob
@@ -28,6 +27,10 @@ from oneflow_bench.bench.record.run import write_atomically
 from oneflow_bench.bench.report.format import format_mib, format_short_interval
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # for `examples`
+
+from faults.steps import FAULTS  # noqa: E402
+
 OUT = ROOT / "results" / "examples"
 SEEDS = (0, 1, 2)
 STEPS_PER_EPOCH = 20
@@ -133,7 +136,6 @@ def run(budget_s: float, wanted: str) -> None:
     paths = [str(ROOT / "benchmarks"), str(ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # of the workers
     stored = OUT / "rows.jsonl"
-    sys.path.insert(0, str(ROOT))
     names = list_examples()
     studies: List[Tuple[Callable[..., Row], List[Tuple[str, Tuple[Any, ...]]]]] = [
         (check_example, [(f"{n}/seed {seed}", (n, seed)) for n in names for seed in SEEDS]),

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.oneflow
+
+
+@pytest.mark.slow
+def test_the_study_starts_from_any_folder(tmp_path):
+    program = Path(__file__).resolve().parents[2] / "benchmarks" / "example_study.py"
+    done = subprocess.run(
+        [sys.executable, str(program), "--help"], cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_fault_is_a_step_with_a_place_that_can_be_named():
