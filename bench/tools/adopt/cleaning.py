@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import List, Sequence
+from typing import List, Sequence, Set
 
 from ...errors import InputError
 from .lines import Line, Note, Straight
+from .names import find_base, list_assigned, list_read
 
 _LOADER_WORDS = {"num_workers", "pin_memory", "persistent_workers", "prefetch_factor"}
-_METHODS_OF_SAMPLERS = {"set_epoch"}
 _PARSERS = {"parse_args", "parse_known_args"}
 
 
@@ -20,7 +20,7 @@ def clean(straight: Straight, arguments: Sequence[str]) -> List[Note]:
     Devices, workers of a loader and progress bars go. The command line becomes `arguments`. Raises
     InputError where these lack one that the script requires.
     """
-    cleaner = _Cleaner(straight.script.path, arguments)
+    cleaner = _Cleaner(straight.script.path, arguments, _find_epoch_setters(straight))
     for line in straight.lines:
         line.node = cleaner.visit(line.node)
     straight.loops = [cleaner.visit(one) for one in straight.loops]
@@ -30,8 +30,9 @@ def clean(straight: Straight, arguments: Sequence[str]) -> List[Note]:
 
 
 class _Cleaner(ast.NodeTransformer):
-    def __init__(self, path: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, path: Path, arguments: Sequence[str], kept: Set[str]) -> None:
         self._path, self._arguments = path, list(arguments)
+        self._kept = kept  # names whose `set_epoch` does more than to choose an order
         self.notes: List[Note] = []
 
     def _note(self, node: ast.AST, text: str) -> None:
@@ -66,7 +67,8 @@ class _Cleaner(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         self.generic_visit(node)
         call = node.value
-        if isinstance(call, ast.Call) and _last_name(call.func) in _METHODS_OF_SAMPLERS:
+        is_epoch = isinstance(call, ast.Call) and _last_name(call.func) == "set_epoch"
+        if is_epoch and not find_base(call) & self._kept:
             self._note(node, "set_epoch is left out; each pass draws by a seed of its own")
             return ast.copy_location(ast.Pass(), node)
         return node
@@ -91,15 +93,41 @@ class _Cleaner(ast.NodeTransformer):
     def _is_dropped(self, node: ast.Call, keyword: ast.keyword) -> bool:
         if keyword.arg == "device" and _is_device(keyword.value):
             return True
-        if keyword.arg == "generator" and "Loader" in _last_name(node.func):
-            self._note(node, "the loader's generator is left out; each pass draws by its own seed")
+        name = _last_name(node.func)
+        if keyword.arg == "generator" and name.endswith(("Loader", "RandomSampler")):
+            self._note(node, "the generator is left out; each pass draws by its own seed")
             return True
-        if keyword.arg in _LOADER_WORDS and "Loader" in _last_name(node.func):
+        if keyword.arg in _LOADER_WORDS and "Loader" in name:
             self._note(
                 node, f"{keyword.arg} is left out; a process with a graph must not be forked"
             )
             return True
         return False
+
+
+def _find_epoch_setters(straight: Straight) -> Set[str]:
+    """The names of modules, and of what is made of the script's own classes but samplers.
+
+    Their `set_epoch` may change the loss or the data, that of a sampler or loader only an order.
+    """
+    script = straight.script
+    own = {
+        name
+        for name, kind in script.classes.items()
+        if script.find_method(kind, "set_epoch") is not None
+        and not any(ast.unparse(one).endswith("Sampler") for one in kind.bases)
+    }
+    found = set()
+    for node in [*(line.node for line in straight.lines), straight.loss]:
+        for call in [one for one in ast.walk(node) if isinstance(one, ast.Call)]:
+            if isinstance(call.func, ast.Name):
+                found.add(call.func.id)
+            elif isinstance(call.func, ast.Attribute) and call.func.attr == "parameters":
+                found |= find_base(call.func)
+        value = node.value if isinstance(node, ast.Assign) else None
+        if value is not None and own & list_read(value):
+            own |= list_assigned(node)
+    return found | own
 
 
 def _last_name(node: ast.expr) -> str:

@@ -17,7 +17,7 @@ from .cleaning import clean
 from .lines import NEW, Note
 from .names import Definition, Import, list_assigned, list_read
 from .placing import Places, place_lines
-from .schedule import adjust_optimizer
+from .schedule import adjust_optimizer, note_shapes
 from .script import WRITE, read_script
 from .statements import show_header
 from .straight import straighten
@@ -56,6 +56,7 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
         + replace_parameters(training)
         + check_loops(training)
         + adjust_optimizer(training)
+        + note_shapes(training)
     )
     outer = straight.loops[-2] if len(straight.loops) > 1 else None
     epochs = list_read(outer.iter) if outer is not None else set()

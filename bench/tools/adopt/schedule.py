@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from typing import List, Optional
+from typing import List, Optional, Set
 
-from .lines import NEW, Line, Note
-from .training import Training
+from .lines import NEW, Line, Note, Straight
+from .training import Training, list_called
 
 # the argument of a scheduler that counts its steps: place and name
 _COUNTS = {
@@ -24,7 +24,11 @@ STEPS_PER_EPOCH = "steps_per_epoch"
 
 def adjust_optimizer(training: Training) -> List[Note]:
     """Rewrite clipping and a schedule by epochs; notes of what was done and could not be done."""
-    notes: List[Note] = []
+    text = (
+        "a graph does not see a rate that is set in param_groups; make a scheduler of "
+        "oneflow.optim.lr_scheduler in create_optimizer"
+    )
+    notes: List[Note] = [(one, text) for one in sorted(list_rates(training.straight))]
     for line in training.straight.lines:
         for one in ast.walk(line.node) if line.depth == len(training.straight.loops) else ():
             name = ast.unparse(one.func).split(".")[-1] if isinstance(one, ast.Call) else ""
@@ -33,6 +37,32 @@ def adjust_optimizer(training: Training) -> List[Note]:
     if training.scheduler is not None:
         notes += _adjust_schedule(training, training.scheduler)
     return notes
+
+
+def list_rates(straight: Straight, lines: Optional[List[Line]] = None) -> Set[int]:
+    """The lines of the script that set a rate in `param_groups`, of these or of all in the loops.
+
+    Those in the functions that they call count too.
+    """
+    nodes: List[ast.AST] = [
+        one.node for one in (straight.lines if lines is None else lines) if one.depth
+    ]
+    functions = {
+        one.node.name: one.node for one in straight.lines if isinstance(one.node, ast.FunctionDef)
+    }
+    for node in nodes:  # grows by the functions that are called
+        names = list_called(node)
+        nodes += [functions[name] for name in names if functions.get(name, node) not in nodes]
+    return {
+        one.lineno
+        for node in nodes
+        if "param_groups" in ast.unparse(node)
+        for one in ast.walk(node)
+        if isinstance(one, ast.Subscript)
+        and isinstance(one.ctx, ast.Store)
+        and isinstance(one.slice, ast.Constant)
+        and one.slice.value == "lr"
+    }
 
 
 def _clip(training: Training, call: ast.Call, name: str) -> str:
@@ -71,7 +101,6 @@ def _adjust_schedule(training: Training, name: str) -> List[Note]:
         ]
     if not training.is_stepped_by_epoch:
         return []
-    steps = count_steps(training)
     place, word = _COUNTS.get(kind, (0, ""))
     exponential = kind == "ExponentialLR" and isinstance(made.func, ast.Attribute)
     if not (word or exponential):
@@ -91,12 +120,12 @@ def _adjust_schedule(training: Training, name: str) -> List[Note]:
             made.keywords.append(ast.keyword("gamma", made.args.pop()))
         word = "step_size"
     _multiply(made, place, word)
-    _count_before(training, name, steps)
+    _count_before(training, name)
     return [
         (
             line,
             f"{kind} is stepped once an epoch and a graph steps it at every update; {word} is "
-            f"multiplied by {ast.unparse(steps)}",
+            "multiplied by the updates of a pass",
         )
     ]
 
@@ -118,12 +147,37 @@ def _multiply(call: ast.Call, place: int, word: str) -> None:
             one.value = times(one.value)
 
 
-def count_steps(training: Training) -> ast.expr:
-    """The number of batches that the loop goes over, as an expression."""
+def _call_counter(training: Training) -> ast.expr:
+    """The call of the written file's function that counts the updates of a pass."""
+    taken = training.slicer.names() | set(training.batch)
+    training.step_counter = "count_steps" if "count_steps" not in taken else "count_steps_of_step"
+    source = find_source(training)
+    return ast.Call(ast.Name(training.step_counter, ast.Load()), [source], [])
+
+
+def find_source(training: Training) -> ast.expr:
+    """What the loop over batches goes over, without a counter."""
     source = training.loop.iter
-    if isinstance(source, ast.Call) and ast.unparse(source.func) == "enumerate":
-        source = source.args[0]
-    return ast.Call(ast.Name("len", ast.Load()), [source], [])
+    is_counted = isinstance(source, ast.Call) and ast.unparse(source.func) == "enumerate"
+    return source.args[0] if is_counted else source  # type: ignore[attr-defined]
+
+
+def note_shapes(training: Training) -> List[Note]:
+    """A note that batches of another shape are dropped, unless the loaders surely give none."""
+    found = [find_source(training)]
+    if training.evaluation_loader is not None:
+        found.append(ast.Name(training.evaluation_loader, ast.Load()))
+    calls = [_find_making(training, one.id) for one in found if isinstance(one, ast.Name)]
+    words = [(one.arg, ast.unparse(one.value)) for call in calls if call for one in call.keywords]
+    if words.count(("drop_last", "True")) == len(found) and "collate_fn" not in dict(words):
+        return []
+    return [
+        (
+            training.loop.lineno,
+            "batches of another shape than the first, such as a smaller last one, are left out; a "
+            "graph is compiled for one shape",
+        )
+    ]
 
 
 def _find_making(training: Training, name: Optional[str]) -> Optional[ast.Call]:
@@ -136,12 +190,12 @@ def _find_making(training: Training, name: Optional[str]) -> Optional[ast.Call]:
     return found[0] if len(found) == 1 and isinstance(found[0], ast.Call) else None
 
 
-def _count_before(training: Training, name: str, steps: ast.expr) -> None:
+def _count_before(training: Training, name: str) -> None:
     """Add the line that counts the steps of an epoch, before the scheduler is made."""
     lines = training.slicer.lines
     number = next(n for n, assigned in enumerate(training.slicer.assigned) if name in assigned)
     target = ast.Name(STEPS_PER_EPOCH, ast.Store())
-    node = ast.copy_location(ast.Assign([target], steps), lines[number].node)
+    node = ast.copy_location(ast.Assign([target], _call_counter(training)), lines[number].node)
     lines.insert(number, Line(node, NEW, 0, False, False))
     _refresh(training)
 

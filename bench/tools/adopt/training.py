@@ -36,6 +36,7 @@ class Training:
     notes: List[Note]
     evaluation: Optional[Evaluation] = None
     parameter_lister: str = ""  # the function that gives parameters as tensors, if one is needed
+    step_counter: str = ""  # the function that counts the updates of a pass, if one is needed
 
     @property
     def loop(self) -> ast.For:
@@ -86,7 +87,7 @@ def find_training(straight: Straight) -> Training:
         steps=steps,
         batch=batch,
         evaluation_loader=_find_evaluation_loader(straight, slicer),
-        notes=[*_note_optimizer(straight, optimizer, stepped), *_note_hidden_rate(straight)],
+        notes=_note_optimizer(straight, optimizer, stepped),
     )
 
 
@@ -126,19 +127,6 @@ def _note_optimizer(
     ]
 
 
-def _note_hidden_rate(straight: Straight) -> List[Note]:
-    found = [one for one in ast.walk(straight.script.tree) if isinstance(one, ast.Attribute)]
-    lines = sorted({one.lineno for one in found if one.attr == "param_groups"})
-    return [
-        (
-            line,
-            "a graph does not see a rate that is set in param_groups; make a scheduler of "
-            "oneflow.optim.lr_scheduler in create_optimizer",
-        )
-        for line in lines
-    ]
-
-
 def _list_stepped(straight: Straight, slicer: Slicer) -> Dict[str, Line]:
     """The names whose `step` is called in a loop, with the line of the call."""
     found: Dict[str, Line] = {}
@@ -168,8 +156,8 @@ def _find_module(
 ) -> str:
     """The name of the module that is trained."""
     where = f"{straight.script.path}, line {straight.lineno}"
-    called = [name for one in body for name in _list_called(one.node)]
-    called += _list_called(straight.loss)
+    called = [name for one in body for name in list_called(one.node)]
+    called += list_called(straight.loss)
     inside = {name for number in slicer.collect(called) for name in slicer.read[number]}
     reachable = {*called, *inside, *(n for one in body for n in list_read(one.node))}
     found: Set[str] = set()
@@ -203,7 +191,8 @@ def _find_module(
     return found.pop()
 
 
-def _list_called(node: ast.AST) -> List[str]:
+def list_called(node: ast.AST) -> List[str]:
+    """The names of the functions and objects that a node calls."""
     return [
         one.func.id
         for one in ast.walk(node)

@@ -88,6 +88,7 @@ class Writer:
             "compute_loss": self._show_loss(),
             "evaluate": self._show_metrics(),
             "parameter_lister": training.parameter_lister,
+            "step_counter": training.step_counter,
             "create_optimizer": self._show_all(places.optimizer),
             "epochs": header,
             "epoch": epoch,

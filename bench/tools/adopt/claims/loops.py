@@ -8,7 +8,8 @@ from typing import Dict, Iterator, List, Optional, Set
 from ....errors import InputError
 from ..effects import list_aliased, list_surely_assigned
 from ..lines import Line, Note
-from ..names import Definition, Import, Scoped, list_assigned, list_read
+from ..names import Definition, Import, Scoped, list_assigned, list_read, list_receivers
+from ..schedule import list_rates
 from ..script import WRITE
 from ..training import Training
 from .updates import check_updates
@@ -224,7 +225,7 @@ def _note_left_out(training: Training, lines: List[Line]) -> List[Note]:
     for line in lines:
         if _is_update(line, trained) or _has_no_original(line):
             continue
-        if "param_groups" in ast.unparse(line.node):
+        if list_rates(training.straight, [line]):
             continue  # a note of its own
         given = [
             ast.unparse(one.func)
@@ -246,10 +247,11 @@ def note_lines(numbers: List[int]) -> List[Note]:
     if not numbers:
         return []
     if len(numbers) == 1:
-        return [(numbers[0], "this is left out, because no update reads what it makes")]
+        return [(numbers[0], "this is left out, because the written update reads nothing of it")]
     numbers = sorted(set(numbers))
     shown = ", ".join(map(str, numbers))
-    return [(numbers[0], f"lines {shown} are left out, because no update reads what they make")]
+    text = f"lines {shown} are left out, because the written update reads nothing of them"
+    return [(numbers[0], text)]
 
 
 def _has_no_original(line: Line) -> bool:
@@ -259,7 +261,13 @@ def _has_no_original(line: Line) -> bool:
 
 
 def _is_update(line: Line, trained: Set[Optional[str]]) -> bool:
-    """Whether a line is a step, a clearing of gradients, a mode or a clipping."""
+    """Whether a line is a step, a clearing of gradients, a mode or a clipping.
+
+    A step under a condition has a note of its own.
+    """
+    if any(isinstance(one, ast.Name) and one.id in trained
+           for one in list_receivers(line.node, {"step"})):  # fmt: skip
+        return True
     call = line.node.value if isinstance(line.node, ast.Expr) else None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
         return False

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
-from typing import Set
+from typing import Iterator, Optional, Set, Tuple
 
 from ....errors import InputError
-from ..script import WRITE
+from ..names import find_base
+from ..script import WRITE, Def
 from ..training import Training
 
-_MAKERS = {"iter", "map", "zip", "filter", "enumerate", "cycle", "count", "chain"}
-_MAKERS |= {"default_rng", "RandomState", "Generator", "Random"}
+_ITERATORS = {"iter", "map", "zip", "filter", "enumerate", "cycle", "count", "chain"}
+_SOURCES = {"default_rng", "RandomState", "Generator", "Random"}
+_READERS = {"OFRecordReader", "OfrecordReader", "COCOReader", "OneRecReader", "RawReader"}
+_READERS |= {"GPTIndexedBinDataReader", "reader", "DictReader"}
 
 
 def find_streams(training: Training) -> Set[int]:
@@ -19,19 +22,17 @@ def find_streams(training: Training) -> Set[int]:
     Raises InputError where this would begin a stream again that goes on in the script.
     """
     slicer = training.slicer
-    generators = {
-        line.node.name
-        for line in slicer.lines
-        if isinstance(line.node, ast.FunctionDef)
-        and any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in ast.walk(line.node))
-    }
-    read = training.loader
+    made = slicer.collect(training.loader, stop=[training.module])
+    inside = {name for one in made if slicer.lines[one].depth for name in slicer.read[one]}
+    read = slicer.list_late(training.loader | inside)
+    streams = {n for one in made if _is_stream(training, one, set()) for n in slicer.assigned[one]}
     found: Set[int] = set()
-    for number, line in enumerate(slicer.lines):
-        value = line.node.value if isinstance(line.node, ast.Assign) else None
-        maker = ast.unparse(value.func).split(".")[-1] if isinstance(value, ast.Call) else ""
-        is_stream = maker in _MAKERS | generators or isinstance(value, ast.GeneratorExp)
-        if not is_stream or line.depth or not slicer.assigned[number] & read:
+    for number in made:
+        line = slicer.lines[number]
+        is_read = bool(slicer.assigned[number] & read)
+        is_stream = _is_stream(training, number, streams)
+        keeps_it = is_stream and _find_kind(training, number) is not None
+        if line.depth or not is_stream or not (is_read or keeps_it):
             continue
         shared = [
             other
@@ -42,7 +43,81 @@ def find_streams(training: Training) -> Set[int]:
             name = min(slicer.assigned[number])
             raise InputError(
                 f"{training.straight.script.path}, line {line.node.lineno}: {name} is used up or "
-                f"goes on from pass to pass; make it in the loop over epochs, or {WRITE}"
+                "goes on from pass to pass; make it in the loop over epochs, or draw from "
+                f"numpy.random, which each pass seeds, or {WRITE}"
             )
         found.add(number)
     return found
+
+
+def _is_stream(training: Training, number: int, streams: Set[str]) -> bool:
+    """Whether a line makes a stream, or an object of a class of the script that keeps one."""
+    node = training.slicer.lines[number].node
+    value = node.value if isinstance(node, ast.Assign) else None
+    generators = {
+        line.node.name
+        for line in training.slicer.lines
+        if isinstance(line.node, ast.FunctionDef)
+        and any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in ast.walk(line.node))
+    }
+    kind = _find_kind(training, number)
+    if kind is None:
+        return value is not None and _makes_stream(value, generators)
+    assert isinstance(value, ast.Call)
+    return _keeps_stream(training, kind, value, streams)
+
+
+def _find_kind(training: Training, number: int) -> Optional[ast.ClassDef]:
+    """The class of the script that a line makes an object of."""
+    node = training.slicer.lines[number].node
+    value = node.value if isinstance(node, ast.Assign) else None
+    name = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
+    return training.straight.script.classes.get(name)
+
+
+def _makes_stream(value: ast.expr, generators: Set[str]) -> bool:
+    if not isinstance(value, ast.Call):
+        return isinstance(value, ast.GeneratorExp)
+    name = ast.unparse(value.func).split(".")[-1]
+    is_free = isinstance(value.func, ast.Name) or ast.unparse(value.func).startswith("itertools.")
+    return name in _SOURCES | _READERS | generators or (name in _ITERATORS and is_free)
+
+
+def _keeps_stream(training: Training, kind: ast.ClassDef, call: ast.Call, kept: Set[str]) -> bool:
+    """Whether an object goes on from use to use; `kept` are names of streams that it may be given.
+
+    It keeps a stream that it makes or is given, or counts an attribute on that no `__iter__` sets.
+    """
+    methods = training.straight.script.list_methods(kind)
+    begun = {name for _, name, _ in _list_stored(methods.get("__iter__"))}
+    maker = methods.get("__init__")
+    names = [one.arg for one in maker.args.args[1:]] if maker is not None else []
+    given = dict(zip(names, call.args))
+    given.update({one.arg: one.value for one in call.keywords if one.arg is not None})
+    streams = {name for name, value in given.items() if find_base(value) & kept}
+    for node, _, value in _list_stored(maker):
+        is_given = isinstance(value, ast.Name) and value.id in streams
+        if isinstance(node, ast.Assign) and (is_given or _makes_stream(value, set())):
+            return True
+    return any(
+        isinstance(node, ast.AugAssign) or (isinstance(value, ast.BinOp) and _reads(value, name))
+        for method in methods.values()
+        if method.name not in ("__init__", "__iter__")
+        for node, name, value in _list_stored(method)
+        if name not in begun
+    )
+
+
+def _list_stored(method: Optional[Def]) -> Iterator[Tuple[ast.stmt, str, ast.expr]]:
+    """The assignments of a method to attributes of its object, with attribute and value."""
+    own = method.args.args[0].arg if method is not None and method.args.args else ""
+    for one in ast.walk(method) if method is not None else ():
+        if not isinstance(one, (ast.Assign, ast.AugAssign)):
+            continue
+        for target in one.targets if isinstance(one, ast.Assign) else [one.target]:
+            if isinstance(target, ast.Attribute) and ast.unparse(target.value) == own:
+                yield one, target.attr, one.value
+
+
+def _reads(value: ast.expr, attribute: str) -> bool:
+    return any(isinstance(one, ast.Attribute) and one.attr == attribute for one in ast.walk(value))

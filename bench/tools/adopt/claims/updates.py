@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ast
-from typing import List, Set, Tuple
+from typing import List, Set
 
 from ....errors import InputError
 from ..lines import Line
-from ..names import find_base, list_receivers
+from ..names import list_receivers
 from ..script import WRITE
 from ..training import Training
+from .modes import check_modes
 
 
 def check_updates(training: Training) -> None:
     """Raise InputError for another rule, a conditional schedule, and training in eval mode."""
-    _check_modes(training)
+    check_modes(training)
     _refuse_switched_gradients(training)
     if training.optimizer is None:
         return
@@ -117,65 +118,3 @@ def _check_scheduler(training: Training, name: str, step: Line) -> None:
             raise _fail(training, line.node, f"call {name}.step() behind the optimizer's step")
     if len(calls) > 1:
         raise _fail(training, calls[1].node, f"{name}.step() is called twice; call it once")
-
-
-def _check_modes(training: Training) -> None:
-    """Raise InputError if a batch is trained in eval mode, or a part has a mode of its own."""
-    before: List[Tuple[Line, bool]] = []
-    after: List[Tuple[Line, bool]] = []
-    for line in training.straight.lines:
-        for mode in _list_modes(training, line):
-            (after if line.is_after else before).append((line, mode))
-    last = before[-1] if before else None
-    if last is not None and not last[1]:
-        raise _fail(
-            training, last[0].node,
-            f"the module is in eval mode here and a TrainingStep trains in train mode; call "
-            f"{training.module}.train() before the loop over batches",
-        )  # fmt: skip
-    for depth in range(1, len(training.straight.loops) + 1):
-        left = [(line, mode) for line, mode in after if line.depth == depth]
-        is_back = any(mode and line.depth >= depth for line, mode in before)
-        if left and not left[-1][1] and not is_back:
-            raise _fail(
-                training, left[-1][0].node,
-                f"the next batches are trained in eval mode; call {training.module}.train() at "
-                "the beginning of the loop",
-            )  # fmt: skip
-
-
-def _list_modes(training: Training, line: Line) -> List[bool]:
-    """The modes that a line puts the module into, True for train, in their order."""
-    found = []
-    functions = {
-        one.node.name: one.node
-        for one in training.slicer.lines
-        if isinstance(one.node, ast.FunctionDef)
-    }
-    if isinstance(line.node, (ast.FunctionDef, ast.ClassDef)):
-        return []
-    for call in [one for one in ast.walk(line.node) if isinstance(one, ast.Call)]:
-        func = call.func
-        if isinstance(func, ast.Attribute) and func.attr in ("train", "eval"):
-            base, is_whole = find_base(func), isinstance(func.value, ast.Name)
-            is_ours = base == {training.module}
-            others = training.read_in_loss() | training.loader
-            if (is_ours and not is_whole) or (not is_ours and line.depth and base & others):
-                raise _fail(
-                    training, call,
-                    f"`{ast.unparse(call)}` gives a part a mode of its own; override train() in "
-                    "its class instead",
-                )  # fmt: skip
-            if is_ours:
-                is_train = func.attr == "train" and "False" not in ast.unparse(call)
-                found.append(is_train)
-        elif isinstance(func, ast.Name) and func.id in functions and line.depth:
-            inner = [
-                one.func.attr
-                for one in ast.walk(functions[func.id])
-                if isinstance(one, ast.Call)
-                and isinstance(one.func, ast.Attribute)
-                and one.func.attr in ("train", "eval")
-            ]
-            found += [inner[-1] == "train"] if inner else []
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import random
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,6 +161,44 @@ def test_shapes_are_compared_inside_a_nest_and_a_changing_number_is_refused(tmp_
     assert list(names["keep_shapes"](batches)) == batches[:2]
     with pytest.raises(ValueError, match=r"\[0.5\] is no tensor"):
         list(names["keep_shapes"]([{"lam": 0.1}, {"lam": 0.5}]))
+
+
+class Loader:
+    """As much of a DataLoader as the written file asks for."""
+
+    batch_size, sampler = 4, range(10)
+
+    def __init__(self, module):
+        self.collate_fn = SimpleNamespace(__module__=module)
+
+
+@pytest.mark.parametrize(
+    "source, count",
+    [(Loader("oneflow.utils.data"), 2), (Loader("mine"), 3), ([1, 2], 3)],
+)
+def test_a_schedule_counts_the_updates_that_are_made(tmp_path, source, count):
+    made = "sched = flow.optim.lr_scheduler.StepLR(opt, 2)\nloader ="
+    text = OUTER_NUMBER.replace("loader =", made) + "    sched.step()\n"
+    found, functions = read(tmp_path, text)
+    assert "steps_per_epoch = count_steps(loader)" in functions["create_optimizer"]
+    assert "2 * steps_per_epoch" in functions["create_optimizer"]
+    assert any(one == 10 and "smaller last one, are left" in told for one, told in found.notes)
+    drawn = []
+    numpy = SimpleNamespace(random=SimpleNamespace(get_state=list, set_state=drawn.append))
+    names = {"np": numpy, "random": random, "create_batches": lambda seed: iter(range(3))}
+    names["flow"] = SimpleNamespace(
+        utils=SimpleNamespace(data=SimpleNamespace(DataLoader=Loader)),
+        get_rng_state=list, set_rng_state=drawn.append,
+    )  # fmt: skip
+    exec(functions["count_steps"], names)
+    assert names["count_steps"](source) == count
+    assert len(drawn) == 2 * (count == 3)  # the random numbers go on as if nothing was counted
+
+
+def test_a_loader_that_drops_its_last_batch_needs_no_note(tmp_path):
+    made = "loader = flow.utils.data.DataLoader(data, batch_size=4, drop_last=True)"
+    text = OUTER_NUMBER.replace("loader = [flow.randn(4, 3)]", f"data = []\n{made}")
+    assert not any("another shape" in told for _, told in read(tmp_path, text)[0].notes)
 
 
 def test_a_device_that_the_module_is_moved_to_needs_no_line(tmp_path):

@@ -126,6 +126,119 @@ def test_what_changes_the_training_is_refused_with_its_line(tmp_path, old, new, 
         read(tmp_path, text)
 
 
+EVALUATE = """
+def evaluate(net):
+    net.eval()
+    return crit(net(loader[0][0]), loader[0][1])
+"""
+FREEZE = """
+def freeze(part):
+    if isinstance(part, nn.BatchNorm2d):
+        part.eval()
+"""
+MODES = [
+    (f"{EVALUATE}print(evaluate(model))", "line 12: the module is in eval mode here"),
+    ("model.training = False", "line 8: `model.training` gives the module or a part"),
+    ("vars(model)['training'] = False", "line 8: .* a mode of its own"),
+    ("setattr(model, 'training', False)", "line 8: .* a mode of its own"),
+    ("for part in model.modules():\n    part.eval()", "line 9: `part.eval..` gives"),
+    (f"{FREEZE}model.apply(freeze)", "line 12: `model.apply.freeze.` gives"),
+    ("model = build()", "line 8: the module is in eval mode here"),
+    ("model = nn.Linear(3, 2).eval()", "line 8: the module is in eval mode here"),
+]
+
+
+@pytest.mark.parametrize("before, message", MODES)
+def test_a_mode_that_is_set_before_the_loops_is_refused_unless_they_undo_it(
+    tmp_path, before, message
+):
+    build = "def build():\n    net = nn.Linear(3, 2)\n    net.eval()\n    return net\n"
+    text = SCRIPT.replace("history, ratio", f"{before}\nhistory, ratio")
+    if "build()" in before:
+        text = text.replace("model = nn.Linear(3, 2)\n", build, 1)
+        message = message.replace("line 8", "line 11")
+    read(tmp_path, text)  # model.train() follows
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, text.replace("    model.train()\n", ""))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "if ratio > 2:\n    print(evaluate(model))\n    raise SystemExit",
+        "teacher = nn.Linear(3, 2)\nteacher.eval()",
+        "print(evaluate(nn.Linear(3, 2)))",
+        "model.eval()\nmodel.train()",
+    ],
+)
+def test_a_mode_of_something_else_does_not_matter(tmp_path, before):
+    text = SCRIPT.replace("    model.train()\n", "").replace("for epoch", f"{before}\nfor epoch", 1)
+    read(tmp_path, text.replace("crit =", f"{EVALUATE}crit =", 1))
+
+
+OWN = """from parts import DataLoader, imported
+class Own({base}):
+    alpha = 1
+    def set_epoch(self, epoch):
+        self.alpha = epoch
+"""
+EPOCHS = [
+    ("", "model = Own()", "    model.set_epoch(epoch)", "changes model"),
+    ("", "crit = Own()", "    crit.set_epoch(epoch)", "depends on epoch"),
+    ("", "loader = Own()", "    loader.set_epoch(epoch)", "depends on epoch"),
+    ("", "loader = DataLoader(Own())", "    loader.dataset.set_epoch(epoch)", "depends on epoch"),
+    ("", "model = imported()", "    model.set_epoch(epoch)", "changes model"),
+    (
+        "flow.utils.data.Sampler",
+        "loader = DataLoader(sampler=Own())",
+        "    loader.sampler.set_epoch(epoch)",
+        None,
+    ),
+    ("", "loader = imported()", "    if ratio: loader.set_epoch(epoch)", None),
+]
+
+
+@pytest.mark.parametrize("base, made, line, message", EPOCHS)
+def test_only_the_epoch_of_a_sampler_or_loader_is_left_out(tmp_path, base, made, line, message):
+    name = made.split()[0]
+    text = "\n".join(made if one.startswith(f"{name} = ") else one for one in SCRIPT.split("\n"))
+    text = text.replace(
+        "from oneflow import nn\n", f"from oneflow import nn\n{OWN.format(base=base)}"
+    )
+    text = text.replace("    model.train()", f"    model.train()\n{line}")
+    if message is None:
+        found, _ = read(tmp_path, text)
+        assert any("set_epoch is left out" in told for _, told in found.notes)
+    else:
+        with pytest.raises(InputError, match=message):
+            read(tmp_path, text)
+
+
+def test_a_rate_is_named_only_where_the_loops_set_it(tmp_path):
+    def tell(text):
+        return [line for line, told in read(tmp_path, text)[0].notes if "param_groups" in told]
+
+    decay = "opt.param_groups[0]['weight_decay'] = 0.1"
+    text = SCRIPT.replace("sched =", f"{decay}; opt.param_groups[0]['lr'] = 0.2\nsched =")
+    assert not tell(text) and decay in read(tmp_path, text)[1]["create_optimizer"]
+    assert not tell(SCRIPT.replace("loss.item()", "opt.param_groups[0]['lr']"))
+    rate = "def rate(o):\n    for g in o.param_groups: g['lr'] = 0.1\n"
+    called = SCRIPT.replace("for epoch", f"{rate}for epoch").replace(
+        "    model.train()", "    model.train(); rate(opt)"
+    )
+    assert tell(called) == [10]
+    assert not any(line == 12 for line, _ in read(tmp_path, called)[0].notes)
+
+
+def test_an_optimizer_that_steps_under_a_condition_has_one_note(tmp_path):
+    text = SCRIPT.replace("opt.zero_grad()\n", "pass\n").replace(
+        "opt.step()", "if i % 2: opt.step(); opt.zero_grad()"
+    )
+    found, _ = read(tmp_path, text)
+    (told,) = [text for line, text in found.notes if line == 16]
+    assert "--accumulation-steps" in told
+
+
 def test_what_no_update_reads_is_named_with_its_lines(tmp_path):
     text = SCRIPT.replace("    model.train()", "    model.train(); ratio *= 0.5")
     found, _ = read(tmp_path, text.replace("loss.item())", "loss.item()); check(model)"))
