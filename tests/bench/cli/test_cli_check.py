@@ -108,10 +108,11 @@ def test_models_that_turn_out_unusable_are_bad_input_and_leave_no_folder(bench, 
     assert not (tmp_path / "run").exists() and not (tmp_path / "both").exists()
     bench.checks = {}
     assert bench("check", "--model", "lenet", "--out", "run")[0] == 0  # the mended command
-    file = tmp_path / "run" / "check.json"
-    document = json.loads(file.read_text())
-    document["checks"][0].update(unusable=True, error="it takes no classes")
-    file.write_text(json.dumps(document))
+    document = load_check(tmp_path / "run")
+    document.checks[0] = document.checks[0].model_copy(
+        update={"unusable": True, "error": "it takes no classes"}
+    )
+    save_check(document, tmp_path / "run")
     status, out, _ = bench("check", "--from", "run")
     assert status == 2 and "it takes no classes" in out
 
