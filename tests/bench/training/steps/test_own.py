@@ -86,7 +86,7 @@ STEP_LINE = f"{own_steps.__file__}:"
 @pytest.mark.parametrize(
     "name, parts",
     [
-        ("missing", ["'own_steps' has no object 'missing'; give a name that the file defines"]),
+        ("missing", ["'own_steps' has no object 'missing'; give "]),
         ("number", ["gives an int and a TrainingStep is expected"]),
         ("not_a_step", ["gives a Tagger and a TrainingStep is expected", "--model"]),
         ("no_module", [f"create_module raised ZeroDivisionError at {STEP_LINE}{LINE}"]),
