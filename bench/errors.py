@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
-from typing import Iterator, Optional, Sequence, Type
+from typing import Any, Iterator, Optional, Sequence, Type
 
 EXIT_DONE = 0
 EXIT_DIFFERENT = 1
@@ -33,6 +33,12 @@ STATUS_ORDER = (EXIT_DIFFERENT, EXIT_WORKER_FAILED, EXIT_INCONCLUSIVE, EXIT_DONE
 def worst_status(statuses: Sequence[int]) -> int:
     """The exit status of many: the first of STATUS_ORDER that is among theirs."""
     return next(status for status in STATUS_ORDER if status in statuses)
+
+
+def describe_type(value: Any) -> str:
+    """Such as `an int` and `a Tensor`."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 class BenchError(Exception):

@@ -106,7 +106,8 @@ def _create_own_model(name: str, arguments: Dict[str, Any]) -> Any:
         ) from error
     if not isinstance(model, nn.Module):
         raise OwnCodeError(
-            f"--model {name} returned a {type(model).__name__}; it must return an oneflow.nn.Module"
+            f"--model {name} returned an object of type {type(model).__name__}; "
+            "it must return an oneflow.nn.Module"
         )
     return model
 
@@ -141,7 +142,12 @@ def import_object(
         ) from error
     found = getattr(module, attribute, None)
     if found is None or not fits(found):
-        raise OwnCodeError(f"{flag} {name}: '{module_name}' has no {kind} '{attribute}'")
+        known = [one for one, value in vars(module).items() if one[0] != "_" and fits(value)]
+        near = " or ".join(difflib.get_close_matches(attribute, known))
+        raise OwnCodeError(
+            f"{flag} {name}: '{module_name}' has no {kind} '{attribute}'; give "
+            + (near or "a name that the file defines")
+        )
     return found
 
 

@@ -24,7 +24,7 @@ import cloudpickle
 
 from .. import distributed  # noqa: F401 - registers the strategies of several ranks
 from ..config import STEP_DATA
-from ..errors import InputError, WorkerError
+from ..errors import InputError, WorkerError, describe_type
 from ..plan.modes import load_run as load_record
 from ..report.before_after import compare_records
 from ..training_step import TrainingStep
@@ -178,7 +178,7 @@ def _name_step(what: Union[TrainingStep, str]) -> Iterator[Dict[str, Any]]:
         return
     if not isinstance(what, TrainingStep):
         raise InputError(
-            f"a {type(what).__name__} was given and a TrainingStep, 'module:step' or the name of a "
+            f"{describe_type(what)} was given and a TrainingStep, 'module:step' or the name of a "
             "model is expected"
         )
     try:

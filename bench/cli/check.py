@@ -20,7 +20,7 @@ from ..parity.result import CheckDocument, ModelCheck, Speedup, load_check
 from ..plan.check_plan import CHECK_DEFAULTS, CHECK_IMAGE_SIZE, choose_models, create_check_plans
 from ..plan.fields import SETTINGS
 from ..plan.plan import Plan
-from ..record.run import create_run_folder, create_run_id, save_text
+from ..record.run import create_run_id, save_text
 from ..report.blocks import Text, format_markdown
 from ..report.check import conclude, report_check
 from ..report.ci import create_result, format_annotations, format_junit
@@ -28,7 +28,7 @@ from ..report.screen.check import summarize_checks
 from ..verdict.summary import summarize_record_speed
 from ..worker.environment import RuntimeResolver
 from ..worker.process import create_launcher
-from .console import VERDICTS, detail_options, print_detail, print_place
+from .console import VERDICTS, detail_options, fresh_run_folder, print_detail, print_place
 from .options import (
     HeadedCommand,
     decorated,
@@ -143,9 +143,8 @@ def _check_health(flags: Dict[str, Any]) -> int:
         plans[0].workload.model.replace(":", "-") if len(plans) == 1 else f"{len(plans)}-models"
     )
     folder = Path(flags["out"] or Path("results") / create_run_id("health", subject))
-    create_run_folder(folder)
     timeout_s = flags["timeout_s"] or SETTINGS["timeout_s"].default
-    with ProgressBar("", flags["detail"] == VERDICTS) as bar:
+    with fresh_run_folder(folder), ProgressBar("", flags["detail"] == VERDICTS) as bar:
         document = health.examine_models(plans, folder, timeout_s, bar)
     blocks = report_health(document)
     save_text(folder / "report.md", format_markdown(blocks), "give a folder you may write to")
@@ -196,13 +195,12 @@ def _run_checks(plans: Sequence[Plan], flags: Dict[str, Any]) -> Tuple[CheckDocu
     quiet = flags.get("detail") == VERDICTS
     document = parity.create_check_document(plans)
     folder = Path(flags["out"] or Path("results") / document.run_id)
-    create_run_folder(folder)
     given = {name: flags[name] for name in Measuring.model_fields if flags.get(name) is not None}
     measuring = Measuring(**given)
     checker: parity.CheckModel = parity.check_model
     if measuring.speed:
         checker = add_speed(checker, measuring)
-    with ProgressBar("", quiet) as bar:
+    with fresh_run_folder(folder), ProgressBar("", quiet) as bar:
         parity.run_checks(plans, document, folder, measuring.timeout_s, bar, checker)
     return document, folder
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import click
 from rich import console
 
+from ..errors import InputError
+from ..record.run import create_run_folder
 from ..report.blocks import Block, Text, print_blocks
 
 BELOW = 3  # lines of a screen below a report: the folder and the prompt
@@ -72,3 +76,14 @@ def print_place(what: str, folder: Optional[Path], verdicts: Sequence[str] = ())
     if verdicts:
         console.print()
         print_blocks([Text(list(verdicts))], console)
+
+
+@contextmanager
+def fresh_run_folder(folder: Path) -> Iterator[None]:
+    """A new run folder, which an InputError inside removes, since then nothing was run."""
+    create_run_folder(folder)
+    try:
+        yield
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 
 from ..config import STEP_DATA
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
-from .console import Console
+from .console import Console, fresh_run_folder
 from .failures import go_on_without
 from .options import (
     STEP_DEFAULTS,
@@ -97,7 +96,7 @@ def profile_step(
     Raises InputError for what cannot be profiled, and WorkerError for a process that failed.
     """
     from ..plan.plan import create_plan
-    from ..record.run import create_run_folder, create_run_id, write_atomically
+    from ..record.run import create_run_id, write_atomically
     from ..tools.profile.document import check_limits, layer_rows, load_limits
     from ..tools.profile.run import check_torch_python
 
@@ -117,14 +116,10 @@ def profile_step(
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     model = plan.workload.model.replace(":", "-")
     folder = Path(flags["out"] or f"results/{create_run_id('profile', model)}")
-    create_run_folder(folder)
-    try:
+    with fresh_run_folder(folder):
         document = _measure(plan, flags, measures_limits, folder, created)
         layer_rows(document, stored)  # refuses limits of other layers
         write_atomically(folder / _NAME, document.model_dump_json(indent=1) + "\n")
-    except InputError:  # refused by a worker, or those limits
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     return document, stored, folder
 
 

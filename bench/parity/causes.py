@@ -27,6 +27,7 @@ class ForwardFacts(BaseModel):
     output_users: Dict[str, str] = {}  # output -> the module that takes it
     changed_attributes: Dict[str, List[str]] = {}  # by path: values, the first before a forward
     changed_values: Dict[str, List[str]] = {}  # of variables that forward or the loss reads
+    changed_options: Dict[str, List[str]] = {}  # of the optimizer's groups, by no scheduler
     host_draws: List[str] = []  # modules of Python whose generator a forward drew from
     hooked_modules: List[str] = []  # with hooks of the user
     changes_input: bool = False
@@ -145,11 +146,16 @@ def explain_frozen(eager: ForwardFacts) -> Optional[Cause]:
     if eager.changed_values:
         changes = _list_changes(eager.changed_values)
         told.append(f"forward or the loss reads {changes}, which changes")
+    remedies = ["pass the value as an input tensor"] if told else []
+    if eager.changed_options:
+        told.append(f"a step changes {_list_changes(eager.changed_options)}")
+        remedies.append("change a rate by a scheduler, which create_optimizer returns")
     if told:
+        remedies.append("compile a graph for each value")
         return Cause(
             kind="frozen at trace time",
             sentence=f"{' and '.join(told)}; a graph keeps the value that it was traced with",
-            remedy="pass the value as an input tensor, or compile a graph for each value",
+            remedy=", or ".join(remedies),
         )
     return None
 

@@ -9,7 +9,7 @@ import oneflow as flow
 from oneflow import nn
 
 from ..config import Workload
-from ..errors import InputError
+from ..errors import InputError, describe_type
 from ..training.clock import synchronize
 from ..training.hooks import list_tensors
 from ..training.job import Job, copy_state
@@ -152,7 +152,7 @@ def run_isolated(
     outputs = [tensor for _, tensor in list_tensors(output)]
     if not outputs:
         raise ValueError(
-            f"{type(module).__name__} returned a {type(output).__name__} without tensors; a layer "
+            f"{type(module).__name__} returned {describe_type(output)} without tensors; a layer "
             "that runs in isolation returns tensors, or tuples, lists or dicts of them"
         )
     found = dict(zip(_number("output", "", len(outputs)), outputs))

@@ -43,7 +43,7 @@ _NO_LAYER = {
     levels.LOSS: "every module's output agrees; look at the loss",
     levels.FIRST_UPDATE: "outputs, loss and gradients agree; look at the optimizer and its options",
     levels.LATER_FORWARD: "the first step agrees, and outputs of a later step do not; look at the "
-    "state that the module keeps between steps",
+    "state that the module, the loss and the optimizer keep between steps",
     levels.LOSS_CURVE: "the whole first step agrees; look at the state that a step leaves to the "
     "next: the optimizer's, the schedule, buffers, gradients that are not zeroed",
     levels.TRAINED: "the first step and the losses agree; look at the state that a step leaves to "

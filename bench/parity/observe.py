@@ -15,20 +15,14 @@ import oneflow as flow
 from ..plan.graph_options import OptionValue, apply_graph_options
 from ..training.eager import EagerMode
 from ..training.graph import MODEL_PREFIX, TrainGraph, compile_graph
-from ..training.hooks import (
-    Hooks,
-    Output,
-    hook_modules,
-    list_attribute_tensors,
-    list_tensors,
-)
+from ..training.hooks import Hooks, Output, hook_modules, list_attribute_tensors, list_tensors
 from ..training.job import Job, copy_state
 from ..training.layer_graph import ForwardGraph
 from ..training.losses import mean_loss
 from ..training.nest import Rebuild, apply, flatten
 from ..training.oneflow_compat import create_padding_operator, find_owner, list_unshared_draws
 from ..training.optimizers import State, capture_graph_state, restore_graph_state
-from ..training.watch import ForwardWatch
+from ..training.watch import ForwardWatch, OptionWatch
 from . import result as levels
 from .causes import ForwardFacts
 from .isolated_layer import is_graph
@@ -66,6 +60,7 @@ class ObservedEager(EagerMode):
         if resumed is not None:
             self.restore_optimizer(*resumed)
         self._watch = ForwardWatch(job.model, job.objective)
+        self._options = OptionWatch(job.optimizer, job.scheduler is not None)
         self._users: Dict[str, str] = {}
 
     def compute_loss(self, inputs: Any, labels: Any) -> flow.Tensor:
@@ -75,13 +70,16 @@ class ObservedEager(EagerMode):
     @property
     def facts(self) -> ForwardFacts:
         """Of the steps until now."""
-        return ForwardFacts.model_validate({"output_users": self._users, **vars(self._watch)})
+        facts = ForwardFacts.model_validate(self._watch, from_attributes=True)
+        facts.output_users, facts.changed_options = self._users, self._options.changed
+        return facts
 
     def update(self) -> None:
         self._gradients = _read_gradients(
             {name: parameter.grad for name, parameter in self._job.model.named_parameters()}
         )
         super().update()
+        self._options.note()
 
     def observe_step(self, with_outputs: bool) -> Observed:
         """One update; the modules' outputs and the gradients only on request."""

@@ -30,10 +30,10 @@ _UNITS = {
     "speedup": (1.0, "{:.3f}"),
     "compile time": (1.0, "{:.2f} s"),
 }
-LEGEND = [
-    "error: the largest error of graph mode over the rounding limit. Above 1 the modes differ.",
-    "known: tensors with a known difference of OneFlow.",
-]
+_LEGEND = {
+    "error": "is the largest error of the graph over the rounding limit. Above 1 the modes differ.",
+    "known": "counts tensors with a known difference of OneFlow.",
+}
 
 
 def report_check(document: CheckDocument, judged: Sequence[Judged]) -> List[Block]:
@@ -45,8 +45,7 @@ def report_check(document: CheckDocument, judged: Sequence[Judged]) -> List[Bloc
     )
     return [
         Heading(heading),
-        build_models(checks),
-        Text(LEGEND),
+        *build_models(checks),
         *(block for check in checks for block in describe_check(check)),
         *describe_speed(checks),
         *_describe_known([(check.model, hit) for check in checks for hit in check.known]),
@@ -80,11 +79,14 @@ def _count(models: int) -> str:
     return f"{models} model{'' if models == 1 else 's'}"
 
 
-def build_models(checks: Sequence[ModelCheck]) -> Table:
-    """A row for each model."""
-    numbers = ["error", "known", "time, s"]
-    columns = ["model", "verdict", "first difference", *numbers]
-    return Table(columns, [_summary_row(check) for check in checks], right=numbers)
+def build_models(checks: Sequence[ModelCheck]) -> List[Block]:
+    """A row for each model, and a line for each column of numbers that tells something."""
+    numbers = [*_LEGEND, "time, s"]
+    rows = [_summary_row(check) for check in checks]
+    told = [any(row[place] not in ("0", MISSING) for row in rows) for place in (3, 4)]
+    lines = [f"Column {name} {_LEGEND[name]}" for name, tells in zip(_LEGEND, told) if tells]
+    table = Table(["model", "verdict", "first difference", *numbers], rows, right=numbers)
+    return [table, Text(lines)] if lines else [table]
 
 
 def _summary_row(check: ModelCheck) -> List[str]:
@@ -99,7 +101,7 @@ def _summary_row(check: ModelCheck) -> List[str]:
         ": ".join([*different, *inexact, (MISSING,)][0]),
         f"{max(ratios):.2g}" if ratios else MISSING,
         str(sum(level.known for level in check.levels)),
-        f"{check.duration_s:.1f}",
+        f"{check.duration_s:.1f}" if check.duration_s else MISSING,
     ]
 
 

@@ -14,7 +14,7 @@ from oneflow.nn import functional
 
 from ...models.registry import OwnCodeError, import_attribute
 from ..config import LOSS_ARGUMENTS, TEACHER_LOSSES, Workload
-from ..errors import InputError, raise_as_input
+from ..errors import InputError, describe_type, raise_as_input
 from .nest import describe_leaf, list_leaves
 
 VIRTUAL_TEACHER_CORRECT = 0.99  # probability that the virtual teacher gives to the right class
@@ -240,7 +240,7 @@ def _own_loss(name: str) -> Loss:
         if not isinstance(value, flow.Tensor) or value.numel() != 1:
             shape = f"of shape {tuple(value.shape)}" if isinstance(value, flow.Tensor) else ""
             raise InputError(
-                f"--loss {name} returned a {type(value).__name__} {shape}".rstrip()
+                f"--loss {name} returned {describe_type(value)} {shape}".rstrip()
                 + "; it must return one number as a tensor, such as a mean"
             )
         return value

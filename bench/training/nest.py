@@ -10,6 +10,8 @@ from typing import Any, Callable, List, Sequence, Tuple
 
 import oneflow as flow
 
+from ..errors import describe_type
+
 Rebuild = Callable[[Sequence[flow.Tensor]], Any]
 
 
@@ -55,8 +57,7 @@ def describe_leaf(value: Any) -> str:
     shape = getattr(value, "shape", None)
     shown = repr(value)
     told = f" of shape {tuple(shape)}" if shape is not None else f" ({shown})" * (len(shown) < 40)
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}{told}"
+    return f"{describe_type(value)}{told}"
 
 
 def apply(function: Callable[..., Any], inputs: Any) -> Any:

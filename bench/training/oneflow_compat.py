@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import oneflow as flow
@@ -85,6 +85,16 @@ def outside_graph() -> Any:
 def _op_type(op: Any) -> str:
     kind = str(op.WhichOneof("op_type"))
     return str(op.user_conf.op_type_name) if kind == "user_conf" else kind.replace("_conf", "")
+
+
+def list_options(optimizer: flow.optim.Optimizer) -> Dict[Tuple[str, str], str]:
+    """(group, option) -> text of its value, without those that an eager step computes itself."""
+    return {
+        (f"optimizer.param_groups[{number}]", name): repr(value)
+        for number, group in enumerate(optimizer.param_groups)
+        for name, value in group._options.items()
+        if not name.startswith("bias_correction")
+    }
 
 
 def clips_gradients(optimizer: flow.optim.Optimizer) -> bool:

@@ -17,7 +17,7 @@ from oneflow.optim import lr_scheduler
 
 from ...models.registry import OwnCodeError, import_attribute
 from ..config import ADAM_LIKE, Workload
-from ..errors import InputError, raise_as_input
+from ..errors import InputError, describe_type, raise_as_input
 from ..plan.lr_schedule import base_learning_rate, warmup_steps
 from .oneflow_compat import (
     FREE_TENSOR,
@@ -153,7 +153,7 @@ def check_optimizer(optimizer: Any, model: nn.Module, source: str = "") -> None:
     start = f"{source}: " if source else ""
     if not compiles(optimizer):
         raise InputError(
-            f"{start}a {type(optimizer).__name__} was given as the optimizer and nn.Graph compiles "
+            f"{start}{describe_type(optimizer)} was given as the optimizer and nn.Graph compiles "
             "only the updates of OneFlow's own classes; give one oneflow.optim optimizer, with "
             "parameter groups in place of several optimizers or of a wrapper"
         )
@@ -185,7 +185,7 @@ def split_optimizer(made: Any, objective: nn.Module) -> Tuple[flow.optim.Optimiz
         )
     if scheduler is not None and not runs_in_graph(scheduler):
         raise InputError(
-            f"create_optimizer gave a {type(scheduler).__name__}, which a graph cannot run; use "
+            f"create_optimizer gave {describe_type(scheduler)}, which a graph cannot run; use "
             "StepLR, MultiStepLR, ExponentialLR, CosineAnnealingLR, PolynomialLR, WarmUpLR or a "
             "SequentialLR of such"
         )
@@ -204,7 +204,7 @@ def split_optimizer(made: Any, objective: nn.Module) -> Tuple[flow.optim.Optimiz
 def _describe(made: Any) -> str:
     if isinstance(made, (tuple, list)):
         return f"({', '.join(type(one).__name__ for one in made)})"
-    return f"a {type(made).__name__}"
+    return describe_type(made)
 
 
 def _number_parameters(

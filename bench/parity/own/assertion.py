@@ -19,7 +19,7 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ...errors import InputError, WorkerError, WorkerTimeout
+from ...errors import InputError, WorkerError, WorkerTimeout, describe_type
 from ...training_step import TrainingStep
 from ...worker.process import WorkerProcess, create_worker_command, describe_exit
 from ..causes import (
@@ -94,7 +94,7 @@ def assert_parity(
         raise ValueError("no loss was given; give one, or a TrainingStep in place of the model")
     if not isinstance(batch, (tuple, list)) or len(batch) not in (1, 2):
         raise ValueError(
-            f"batch is a {type(batch).__name__} and a pair is expected; give (inputs, labels), or "
+            f"batch is {describe_type(batch)} and a pair is expected; give (inputs, labels), or "
             "(inputs,) for a loss without labels"
         )
     if _holds_array(batch):

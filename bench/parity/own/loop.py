@@ -14,6 +14,7 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
+from ...errors import describe_type
 from ...training.losses import mean_loss
 from ...training.oneflow_compat import list_unshared_draws
 from ...training.optimizers import capture_eager_state, capture_graph_state
@@ -102,7 +103,7 @@ def _run(
         loss = loop.step(number)
         if not isinstance(loss, flow.Tensor):
             raise ValueError(
-                f"a loop's step gave a {type(loss).__name__} and its loss is expected; return the "
+                f"a loop's step gave {describe_type(loss)} and its loss is expected; return the "
                 "loss as a tensor"
             )
         collector.losses.append(mean_loss(loss))

@@ -7,7 +7,7 @@ from typing import List, Sequence
 from ...errors import STATUS_ORDER
 from ...parity.gate import Judged
 from ..blocks import Block, Heading, Table, Text
-from ..check import LEGEND, build_models, conclude, describe_origin, describe_speed, report_findings
+from ..check import build_models, conclude, describe_origin, describe_speed, report_findings
 from ..format import format_sentence
 from . import MOST_ROWS, cut_table
 
@@ -21,11 +21,12 @@ def summarize_checks(judged: Sequence[Judged]) -> List[Block]:
     names = [one.title for one in checks]
     whose = ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} models"
     shown = [*describe_speed(checks), *report_findings(judged)]
+    table, *legend = build_models(checks)
     return [
         Heading(f"Check of {whose}"),
         Text(conclude(judged)),
-        cut_table(build_models(checks)),
-        Text(LEGEND),
+        cut_table(table),
+        *legend,
         *_describe_worst(ordered),
         *map(cut_table, shown),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import oneflow as flow
 
 from ....models.registry import find_own_line
-from ...errors import InputError
+from ...errors import InputError, describe_type
 from ..feeds import Batch, Feed
 from ..hooks import list_tensors
 from ..nest import list_leaves, map_tensors
@@ -47,7 +47,7 @@ class Batches:
         self.layout: Layout = read_layout(self.first)
         if not self.layout:
             raise InputError(
-                f"{title}: a batch is a {type(self.first).__name__} without a tensor; give "
+                f"{title}: a batch is {describe_type(self.first)} without a tensor; give "
                 "tensors or NumPy arrays, alone or in tuples, lists and dicts"
             )
         if 0 in self.layout[0][2]:

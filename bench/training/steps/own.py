@@ -12,7 +12,7 @@ from oneflow import nn
 
 from ....models.registry import OwnCodeError, import_object
 from ...config import OPTIMIZER_FIELDS, Workload
-from ...errors import InputError, raise_as_input
+from ...errors import InputError, describe_type, raise_as_input
 from ...plan.fields import flag_of
 from ...training_step import TrainingStep
 from ..feeds import Feed
@@ -47,7 +47,7 @@ def load_training_step(name: str, arguments: Dict[str, Any]) -> TrainingStep:
         )
     if not isinstance(found, TrainingStep):
         raise InputError(
-            f"{name} gives a {type(found).__name__} and a TrainingStep is expected; write one as "
+            f"{name} gives {describe_type(found)} and a TrainingStep is expected; write one as "
             "docs/your-own-step.md shows, or give an image classifier with --model"
         )
     return found
@@ -201,8 +201,8 @@ class OwnStep:
 
     def _refuse(self, what: str, found: Any, expected: str) -> InputError:
         return InputError(
-            f"{self._name}: {what} of the TrainingStep at {self._step.place} gave a "
-            f"{type(found).__name__} and {expected} is expected; return that"
+            f"{self._name}: {what} of the TrainingStep at {self._step.place} gave "
+            f"{describe_type(found)} and {expected} is expected; return that"
         )
 
 

@@ -1,16 +1,14 @@
-"""The plain values that a module and its loss read. A graph keeps them as it was traced with them.
+"""The values that a module and its loss read. A graph keeps them as it was traced with them.
 
 They are attributes of modules, variables of the user's files and of functions around a function,
-and parts of the objects, classes and modules among those.
+and parts of the objects, classes and modules among those. A short plain value is told by its text,
+any other by a digest of its state.
 """
 
 from __future__ import annotations
 
 import functools
-import pickle
-import random
 import types
-import zlib
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
@@ -18,33 +16,51 @@ import oneflow as flow
 from oneflow import nn
 
 from ...training_step import TrainingStep
+from .digests import CONSTANT, digest_state
 
-Values = Dict[Tuple[int, str], str]  # (id of what holds it, its name) -> text
+# (id of what holds it, its name there) -> its whole name and the text of its value
+Values = Dict[Tuple[int, str], Tuple[str, str]]
+
+STATE = "state "  # begins the text of a value that is told by a digest
+LONGEST_TEXT = 60
 
 _PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
-_STATEFUL = (np.ndarray, random.Random, np.random.Generator, np.random.RandomState)
+_OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}  # parameters, hooks and the like
 _LIBRARIES = ("oneflow", "numpy", "builtins")
 _SUITE = __name__.partition(".")[0]
 
 
 def describe_value(value: Any) -> Optional[str]:
-    """The text of a plain value, a flat container or a generator; None for all else."""
-    if isinstance(value, (list, tuple, dict)):
-        parts = value.values() if isinstance(value, dict) else value
-        return repr(value) if all(isinstance(part, _PLAIN) for part in parts) else None
-    if isinstance(value, _STATEFUL):
-        return f"state {zlib.crc32(pickle.dumps(value)):08x}"
-    return repr(value) if isinstance(value, _PLAIN) else None
+    """The text of a value, or its digest; None for a constant such as a tensor or a function."""
+    kind = type(value)
+    is_generic = (kind.__reduce_ex__, kind.__reduce__) == (object.__reduce_ex__, object.__reduce__)
+    is_whole = is_generic and not isinstance(value, CONSTANT)  # it consists of its attributes alone
+    shown = getattr(value, "__dict__", value) if is_whole else value
+    flat = list(shown.values()) if isinstance(shown, dict) else shown
+    if all(
+        isinstance(one, _PLAIN) for one in (flat if isinstance(flat, (list, tuple)) else [flat])
+    ):
+        text = repr(shown)
+        if len(text) <= LONGEST_TEXT:
+            return text
+    digest = digest_state(value)
+    return None if digest is None else STATE + digest
 
 
 def list_plain_attributes(model: nn.Module) -> Dict[str, str]:
-    """The text of each attribute that is a plain value, a flat container or a generator."""
-    described = {
-        f"{path}.{name}".lstrip("."): describe_value(value)
-        for path, module in model.named_modules()
-        for name, value in vars(module).items()
-    }
-    return {name: text for name, text in described.items() if text is not None}
+    """The text of each attribute by its path. An object that many modules share is told once."""
+    found: Dict[str, str] = {}
+    seen: Set[int] = set()
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            is_plain = isinstance(value, _PLAIN)
+            if name in _OF_EVERY_MODULE or (not is_plain and id(value) in seen):
+                continue
+            seen.add(id(value))
+            text = describe_value(value)
+            if text is not None:
+                found[f"{path}.{name}".lstrip(".")] = text
+    return found
 
 
 def list_read_values(objective: nn.Module) -> Values:
@@ -72,15 +88,15 @@ def list_read_values(objective: nn.Module) -> Values:
         is_suite = place.startswith(f"{_SUITE}.")
         names = _list_names(function.__code__)
         for holder, name, value in _list_variables(function, names):
-            if not is_suite:
-                _add(found, holder, place, {name: value}, [name])
             waiting.append(value)
-            if hasattr(value, "__dict__") and not isinstance(value, (nn.Module, flow.Tensor)):
-                parts = vars(value)
-                named = names & parts.keys()
-                if not is_suite:
-                    _add(found, value, f"{place}.{name}", parts, named)
-                waiting += [parts[one] for one in named]
+            own = _list_own(value)
+            named = names & own.keys()
+            waiting += [own[one] for one in named]
+            kind = value if isinstance(value, type) else type(value)
+            waiting += vars(kind).values()  # such as the backward pass of an autograd function
+            if not is_suite:
+                _add(found, value, f"{place}.{name}", own, named)
+                _add(found, holder, place, {name: value}, [] if named else [name])
     return found
 
 
@@ -90,7 +106,13 @@ def _add(
     for name in names:
         text = describe_value(parts[name])
         if text is not None:
-            found[id(holder), f"{place}.{name}"] = text
+            found.setdefault((id(holder), name), (f"{place}.{name}", text))
+
+
+def _list_own(value: Any) -> Mapping[str, Any]:
+    """The attributes of an object, a class or a module of Python."""
+    is_constant = isinstance(value, (nn.Module, flow.Tensor))
+    return {} if is_constant else getattr(value, "__dict__", {})
 
 
 def _list_parts(values: Iterable[Any]) -> Iterator[Any]:

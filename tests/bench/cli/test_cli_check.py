@@ -99,14 +99,22 @@ def test_the_worst_model_is_the_exit_status_and_of_a_stored_check_too(bench, che
     assert bench.ran == []
 
 
-def test_a_single_model_that_turns_out_unusable_is_bad_input(bench):
+def test_models_that_turn_out_unusable_are_bad_input_and_leave_no_folder(bench, tmp_path):
     bench.checks = {"lenet": InputError("it takes no classes")}
     status, out, err = bench("check", "--model", "lenet", "--out", "run")
     assert (status, out, err) == (2, "", "error: it takes no classes\n")
     bench.checks["vgg11"] = InputError("it takes no images")
     assert bench("check", "--models", "lenet,vgg11", "--out", "both")[0] == 2
-    status, out, _ = bench("check", "--from", "both")
-    assert status == 2 and "it takes no classes" in out and "it takes no images" in out
+    assert not (tmp_path / "run").exists() and not (tmp_path / "both").exists()
+    bench.checks = {}
+    assert bench("check", "--model", "lenet", "--out", "run")[0] == 0  # the mended command
+    document = load_check(tmp_path / "run")
+    document.checks[0] = document.checks[0].model_copy(
+        update={"unusable": True, "error": "it takes no classes"}
+    )
+    save_check(document, tmp_path / "run")
+    status, out, _ = bench("check", "--from", "run")
+    assert status == 2 and "it takes no classes" in out
 
 
 def test_ctrl_c_keeps_what_was_checked(bench, tmp_path):

@@ -16,6 +16,7 @@ from oneflow_bench.bench.parity.causes import (
     ForwardFacts,
     conclude_seeded,
     explain,
+    explain_frozen,
     name_gradient_layer,
 )
 from oneflow_bench.bench.parity.result import Cause, load_check
@@ -54,6 +55,10 @@ def test_a_cause_names_the_evidence():
     eager = ForwardFacts(changed_values={"my_file.factor": ["0.1", "0.2"]})
     kind, sentence = find_cause(eager=eager)
     assert kind == "frozen at trace time" and "reads my_file.factor (0.1 -> 0.2), which" in sentence
+    eager = ForwardFacts(changed_options={"optimizer.param_groups[0]['lr']": ["0.1", "0.05"]})
+    kind, sentence = find_cause(eager=eager)
+    assert "a step changes optimizer.param_groups[0]['lr'] (0.1 -> 0.05); a graph" in sentence
+    assert explain_frozen(eager).remedy.startswith("change a rate by a scheduler")
     assert "numpy.random" in find_cause(eager=ForwardFacts(host_draws=["numpy.random"]))[1]
     drawn = ForwardFacts(random_ops=[("a", "dropout")] * 2)
     assert "(dropout in a)" in find_cause(graph=drawn)[1]

@@ -19,7 +19,13 @@ from made_checks import (
 
 from oneflow_bench.bench.parity.gate import judge_checks
 from oneflow_bench.bench.report.blocks import format_markdown
-from oneflow_bench.bench.report.check import conclude, format_value, report_check, report_update
+from oneflow_bench.bench.report.check import (
+    build_models,
+    conclude,
+    format_value,
+    report_check,
+    report_update,
+)
 
 
 def create_report():
@@ -154,3 +160,10 @@ def test_an_update_of_the_workload_shows_the_fields():
 def test_an_update_without_a_difference_says_so(old, words):
     new = create_stored(create_check())
     assert words in shown(report_update(new if old else None, new, Path("lenet.json")))
+
+
+def test_a_legend_explains_only_columns_that_have_a_value():
+    check = create_check()
+    check.levels, check.duration_s = [], 0.0
+    table, *legend = build_models([check])
+    assert legend == [] and table.rows[0][3:] == ["-", "0", "-"]

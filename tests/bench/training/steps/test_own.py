@@ -86,8 +86,8 @@ STEP_LINE = f"{own_steps.__file__}:"
 @pytest.mark.parametrize(
     "name, parts",
     [
-        ("missing", ["'own_steps' has no object 'missing'"]),
-        ("number", ["gives a int and a TrainingStep is expected"]),
+        ("missing", ["'own_steps' has no object 'missing'; give "]),
+        ("number", ["gives an int and a TrainingStep is expected"]),
         ("not_a_step", ["gives a Tagger and a TrainingStep is expected", "--model"]),
         ("no_module", [f"create_module raised ZeroDivisionError at {STEP_LINE}{LINE}"]),
         ("wrong_module", [STEP_LINE, "gave a dict", "oneflow.nn.Module"]),
