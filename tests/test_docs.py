@@ -81,6 +81,8 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path):
     for words in list_commands((ROOT / "README.md").read_text()):
         if words[0] == "compare":  # the same commands with a shorter training
             words += ["--epochs", "1", "--steps-per-epoch", "2", "--no-speed"]
+            if "--model" in words:
+                words += ["--data", "synthetic", "--image-size", "32", "--batch-size", "4"]
         elif words[0] == "eager" and "--resume" not in words:
             words += ["--steps-per-epoch", "6"]
         done = run_words(words, tmp_path)

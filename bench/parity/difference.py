@@ -7,9 +7,9 @@ With r the float64 reference and RMS over elements,
 
 the tensor is *equal within rounding* if g <= x and *different* if not. M is 2 for tensors of one
 step, and 4 for tensors after several steps, where chance has more room. p is 0 at first. If a
-tensor is different, p becomes the largest RMS(perturbed - eager) of some perturbed runs. The
-comparison of the compiled model's error with eager's own, from a wider reference, is the idea of
-PyTorch's benchmark runner (torchdynamo `same`). The thresholds come from the zoo: docs/parity.md.
+tensor is different, p becomes the largest RMS(perturbed - eager) of some perturbed runs. To set the
+compiled model's error beside eager's own is the idea of PyTorch's benchmark runner (torchdynamo
+`same`). The thresholds come from the zoo: docs/parity.md.
 
 An element must not hide behind others, so three more limits hold:
 
@@ -41,6 +41,7 @@ correction (`adam_rounding`) and the norm of all gradients (`clip_rounding`).
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -61,7 +62,7 @@ from .measures import (
     subtract,
 )
 from .result import TensorDifference
-from .tensors import GRAPH, MODES, Entry, Sides
+from .tensors import GRAPH, MODES, Entry, Pair, Sides, load_values
 
 MULTIPLIER = 2.0
 LATER_MULTIPLIER = 4.0
@@ -75,6 +76,28 @@ FACTOR, FACTOR_FLOOR = 4.0, 8.0
 EXPLAINED = 0.25  # of the difference's square, by a common factor
 EXACT_LEVELS = (levels.INITIAL_WEIGHTS, levels.BATCHES)  # no rounding lies before these
 _EPS, _TINY = 2.0**-23, 2.0**-126  # of float32
+
+# folders with the values of tensors: eager and graph mode, the reference, perturbed runs
+Evidence = Sequence[Path]
+
+
+def judge_tensor(
+    pair: Pair, evidence: Optional[Evidence], flag: Optional[str], sides: Sides
+) -> TensorDifference:
+    """A tensor that is not identical; different without values, or by another reason, `flag`."""
+    entry = pair.eager
+    note = pair.find_mismatch(sides)
+    if note is None and evidence is not None and entry.level != levels.BATCHES:
+        eager, graph, reference, *perturbed = (
+            load_values(folder, entry.level, entry.name) for folder in evidence
+        )
+        if eager is not None and graph is not None:
+            moved = [run for run in perturbed if run is not None]
+            found = measure_difference(entry, eager, graph, reference, moved, sides)
+            flagged = {"verdict": "different", "note": flag} if flag else {}
+            return found.model_copy(update=flagged)
+        note = "a side's second run did not give it"
+    return note_difference(entry, flag or note or "other bits")
 
 
 def note_difference(entry: Entry, note: str) -> TensorDifference:

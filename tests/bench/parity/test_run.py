@@ -10,7 +10,13 @@ import pytest
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
-from oneflow_bench.bench.parity.result import FIRST_UPDATE, FORWARD, INITIAL_WEIGHTS, TRAINED
+from oneflow_bench.bench.parity.result import (
+    FIRST_UPDATE,
+    FORWARD,
+    INITIAL_WEIGHTS,
+    TRAINED,
+    VALIDATION,
+)
 from oneflow_bench.bench.parity.run import check_model, check_pair
 from oneflow_bench.bench.parity.tensors import (
     SUBSTITUTE_SEED,
@@ -56,8 +62,14 @@ class Script:
         return given.get(run, given.get(run.replace("-again", ""), given["eager"]))
 
 
-LEVEL_OF = {"first": INITIAL_WEIGHTS, "forward": FORWARD, "update": FIRST_UPDATE, "end": TRAINED}
-TURN_OF = {"first": "start", "forward": "first_step", "update": "first_step", "end": "train"}
+LEVEL_OF = {
+    "first": INITIAL_WEIGHTS, "forward": FORWARD, "update": FIRST_UPDATE, "end": TRAINED,
+    "validation": VALIDATION,
+}  # fmt: skip
+TURN_OF = {
+    "first": "start", "forward": "first_step", "update": "first_step", "end": "train",
+    "validation": "validate",
+}  # fmt: skip
 
 
 class Worker:
@@ -281,6 +293,20 @@ def test_a_training_run_that_rounding_alone_carries_as_far_is_rounding(tmp_path)
         end__w={"eager": EAGER, "graph": FAR, "reference": TRUTH, "perturbed-1": moved},
     )
     assert check(tmp_path, script).verdict == "equal within rounding"
+
+
+@pytest.mark.parametrize(
+    "flips, verdict", [("perturbed-7", "equal within rounding"), ("none", "different")]
+)
+def test_a_metric_that_counts_is_given_more_perturbed_runs(tmp_path, flips, verdict):
+    count, other = np.float32([0.5]), np.float32([1.0])
+    script = Script(
+        validation__accuracy={
+            "eager": count, "graph": other, "reference": count.astype(float), flips: other,
+        },
+    )  # fmt: skip
+    assert check(tmp_path, script).verdict == verdict
+    assert {f"perturbed-{seed}" for seed in range(1, 9)} <= set(script.runs)
 
 
 def test_a_mode_that_does_not_repeat_itself_is_reported_as_such(tmp_path):
