@@ -53,6 +53,7 @@ SETTINGS: Dict[str, Dict[str, Any]] = {
     "accumulation": {"accumulation_steps": 2},
 }
 VISION_SIZE = 64  # pixels, of a flowvision model that takes any size
+LARGE_BATCH = 2  # of one at 224 pixels: with four images the swin needs 12 GB in each process
 VISION_SIZES = dict.fromkeys(
     ("deit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "mlp_mixer_s32_224",
      "convnext_tiny_224"), 224,
@@ -145,8 +146,11 @@ def list_clean_cases(models: List[str], settings: str) -> List[Tuple[str, Tuple[
 def check_clean_model(model: str, seed: int, setting: str) -> Row:
     """A check of one model with nothing planted; a difference here must be OneFlow's."""
     recipe = {"seed": seed, **SETTINGS[setting]}
-    if ":" in model:
-        recipe["image_size"] = VISION_SIZES.get(model.partition(":")[2], VISION_SIZE)
+    name = model.partition(":")[2]
+    if name:
+        recipe["image_size"] = VISION_SIZES.get(name, VISION_SIZE)
+    if name in VISION_SIZES:
+        recipe["batch_size"] = LARGE_BATCH
     plan = create_plan(create_check_flags(model, recipe))
     with tempfile.TemporaryDirectory() as temporary:
         check = check_model(plan, Path(temporary), TIMEOUT_S)
