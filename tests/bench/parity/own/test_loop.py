@@ -138,7 +138,8 @@ def test_loops_that_do_the_same_pass(create_optimizer, verdict):
     "fault, message",
     [
         ("learning rate", "level 'trained' step 3 "),
-        ("data", "level 'loss curve' losses to step 3 differs"),
+        # the graph reads the memory of weights that are gone, so it may not repeat itself either
+        ("data", "losses to step 3 (differs|at the level 'loss curve' differed)"),
         ("clip", "level 'first update' 0.weight/"),
         ("scale", "level 'first update' 0.weight/"),
     ],
