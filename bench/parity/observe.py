@@ -60,7 +60,7 @@ class ObservedEager(EagerMode):
         if resumed is not None:
             self.restore_optimizer(*resumed)
         self._watch = ForwardWatch(job.model, job.objective)
-        self._options = OptionWatch(job.optimizer, job.scheduler is not None)
+        self._option_watch = OptionWatch(job.optimizer, job.scheduler is not None)
         self._users: Dict[str, str] = {}
 
     def compute_loss(self, inputs: Any, labels: Any) -> flow.Tensor:
@@ -71,7 +71,7 @@ class ObservedEager(EagerMode):
     def facts(self) -> ForwardFacts:
         """Of the steps until now."""
         facts = ForwardFacts.model_validate(self._watch, from_attributes=True)
-        facts.output_users, facts.changed_options = self._users, self._options.changed
+        facts.output_users, facts.changed_options = self._users, self._option_watch.changed
         return facts
 
     def update(self) -> None:
@@ -79,7 +79,7 @@ class ObservedEager(EagerMode):
             {name: parameter.grad for name, parameter in self._job.model.named_parameters()}
         )
         super().update()
-        self._options.note()
+        self._option_watch.note()
 
     def observe_step(self, with_outputs: bool) -> Observed:
         """One update; the modules' outputs and the gradients only on request."""

@@ -111,7 +111,7 @@ def test_a_model_of_ones_own_is_found_in_the_current_folder(own_models):
         ("own_models:absent", "no function or class 'absent'"),
         ("own_models:number", "no function or class 'number'"),
         ("own_models:without_argument", "must take num_classes"),
-        ("own_models:no_module", "returned a int"),
+        ("own_models:no_module", "returned an object of type int"),
     ],
 )
 def test_a_factory_that_cannot_be_used_is_one_sentence(own_models, name, message):

@@ -86,14 +86,14 @@ class OptionWatch:
     def __init__(self, optimizer: flow.optim.Optimizer, has_scheduler: bool) -> None:
         self._optimizer = optimizer
         self._left_out = ("lr",) if has_scheduler else ()
-        self._options = list_options(optimizer)
+        self._seen = list_options(optimizer)
         self.changed: Changes = {}
 
     def note(self) -> None:
         """After an update."""
         for name, value in list_options(self._optimizer).items():
-            before = self._options.get(name, "nothing")
+            before = self._seen.get(name, "nothing")
             if value != before and name[1] not in self._left_out:
                 place, option = name
                 self.changed.setdefault(f"{place}[{option!r}]", [before]).append(value)
-            self._options[name] = value
+            self._seen[name] = value

@@ -155,7 +155,7 @@ def test_an_unknown_setting_is_refused_with_the_one_that_is_meant(name, hint):
 
 
 def test_another_object_is_refused():
-    with pytest.raises(InputError, match="a int was given and a TrainingStep"):
+    with pytest.raises(InputError, match="an int was given and a TrainingStep"):
         ob.check(3)
 
 

@@ -113,7 +113,7 @@ def test_a_loss_of_ones_own(tmp_path, monkeypatch):
         compute({"loss": "own_loss:Twice"})
     with pytest.raises(InputError, match=r"returned a Tensor of shape \(4, 10\); it must return"):
         compute({"loss": "own_loss:rows"})
-    with pytest.raises(InputError, match="returned a int; it must return one number"):
+    with pytest.raises(InputError, match="returned an int; it must return one number"):
         compute({"loss": "own_loss:nothing"})
     with pytest.raises(InputError, match="--loss own_loss:absent: 'own_loss' has no function"):
         compute({"loss": "own_loss:absent"})
