@@ -24,6 +24,7 @@ from ..plan.fields import flag_of
 from ..plan.modes import load_run
 from ..plan.plan import Plan, create_plan
 from ..record.events import SetupEvent
+from ..record.machine import list_own_code
 from ..record.run import Document, RunRecord
 from ..report.before_after import describe_run
 from ..report.detectable import spell_continuation
@@ -111,6 +112,7 @@ def _check(record: RunRecord, flags: Dict[str, Any]) -> Measuring:
 def _check_trust(record: RunRecord, flags: Dict[str, Any]) -> None:
     """Raise InputError for code that the stored run names and the command line does not."""
     folder, workload = record.folder, record.document.workload
+    own_code = list_own_code(workload)
     for name in CODE_FIELDS:
         stored, given = getattr(workload, name), flags[name]
         if given not in (None, stored):
@@ -118,7 +120,7 @@ def _check_trust(record: RunRecord, flags: Dict[str, Any]) -> None:
                 f"--continue {folder}: {flag_of(name)} was {stored} and {given} was given; leave "
                 "it out, or run bench compare anew"
             )
-        if ":" in str(stored) and given is None:
+        if name in own_code and given is None:
             raise InputError(
                 f"--continue {folder}: the run's {name} is {stored}, and a file runs no code that "
                 f"you do not name; if you trust it, give {spell_continuation(record)}"
@@ -161,7 +163,7 @@ def _check_same(record: RunRecord, document: Document) -> None:
     now = RunRecord(document, record.events)
     differences = find_differences(describe_run(record), describe_run(now))
     work = document.workload
-    own_code = any(":" in str(getattr(work, name)) for name in CODE_FIELDS)
+    own_code = bool(list_own_code(work))
     setups: List[SetupEvent] = record.of_kind(SetupEvent)
     if own_code and not any(one.environment.get("code") for one in setups):
         click.echo(

@@ -155,10 +155,8 @@ def _read_field(key: str, value: str) -> Union[str, int]:
             f"name={value} cannot be used; a name has at most {LONGEST_NAME} "
             "letters, digits and . _ + = -, and begins with a letter or digit"
         )
-    if key == "runtime":
-        return read_runtime(value, f"runtime={value}")
-    if key == "blas":
-        return read_blas(value, f"blas={value}")
+    if key in READERS:
+        return READERS[key](value, f"{key}={value}")
     if key == "python":
         return read_python(value)
     return value
@@ -166,9 +164,8 @@ def _read_field(key: str, value: str) -> Union[str, int]:
 
 def read_side(side: Mapping[str, Any]) -> Dict[str, Any]:
     """The fields that flags give to all contenders. Raises InputError for an unusable value."""
-    readers = {"runtime": read_runtime, "blas": read_blas}
     return {
-        name: readers[name](value, f"--{name} {value}") if name in readers else value
+        name: READERS[name](value, f"--{name} {value}") if name in READERS else value
         for name, value in side.items()
     }
 
@@ -194,6 +191,9 @@ def read_blas(value: str, given: str) -> str:
             f"{suggest(value, BLASES, 'give the path of a library')}"
         )
     return os.path.abspath(value)
+
+
+READERS = {"runtime": read_runtime, "blas": read_blas}  # of fields that a flag gives too
 
 
 def read_python(value: str) -> str:

@@ -174,6 +174,12 @@ def read_git_branch(folder: Path) -> Optional[str]:
     return found.stdout.decode(errors="replace").strip() or None
 
 
+def list_own_code(workload: Workload) -> Dict[str, str]:
+    """Its fields that name code of the user's own, with what they name: package.module:name."""
+    values = {name: str(getattr(workload, name)) for name in CODE_FIELDS}
+    return {name: value for name, value in values.items() if ":" in value}
+
+
 def digest_code(workload: Workload) -> Dict[str, str]:
     """File -> SHA-256 of its bytes, of the user's code that a workload names.
 
@@ -181,8 +187,7 @@ def digest_code(workload: Workload) -> Dict[str, str]:
     packages are no code of the user.
     """
     digests: Dict[str, str] = {}
-    names = [str(getattr(workload, name)) for name in CODE_FIELDS]
-    named = {name.partition(":")[0] for name in names if ":" in name}
+    named = {name.partition(":")[0] for name in list_own_code(workload).values()}
     if not named:
         return digests
     suite = __name__.partition(".")[0]

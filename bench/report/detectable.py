@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from ..config import CODE_FIELDS, STEP_DATA
+from ..config import STEP_DATA
 from ..plan.fields import flag_of
+from ..record.machine import list_own_code
 from ..record.run import RunRecord
 from ..verdict.estimate import FEWEST_REPLICATES
 from ..verdict.judge import predict_growth
@@ -19,8 +20,7 @@ TOLD_EFFECTS, LONGEST_TOLD_S = (0.1, 0.05, 0.02), 4 * 3600.0
 def spell_continuation(record: RunRecord) -> str:
     """`bench compare --continue RUN`, with the code that only the command line may name."""
     workload, words = record.document.workload, ["bench", "compare"]
-    own = {name: str(getattr(workload, name)) for name in CODE_FIELDS}
-    own = {name: value for name, value in own.items() if ":" in value}
+    own = list_own_code(workload)
     if workload.data == STEP_DATA:
         words.append(own.pop("model", workload.model))
     words += ["--continue", str(record.folder or record.document.run_id)]

@@ -161,12 +161,12 @@ def test_a_record_runs_no_code_that_the_command_line_does_not_name(
 
 
 @pytest.mark.parametrize(
-    "fields", [{"python": "/tmp/evil"}, {"env": {"PYTHONPATH": "/tmp/evil"}}], ids=str
+    "fields", [{"python": "/nowhere/evil"}, {"env": {"PYTHONPATH": "/nowhere/evil"}}], ids=str
 )
 def test_a_record_chooses_no_interpreter_and_no_path(create_run, fields):
     contenders = [Contender(name=name, mode="eager", **fields) for name in NAMES]
     said = refuse("--continue", create_run(document={"contenders": contenders}))
-    assert "/tmp/evil, and a file loads no code; run bench compare anew" in said
+    assert "/nowhere/evil, and a file loads no code; run bench compare anew" in said
 
 
 def test_other_code_does_not_matter_and_what_parity_found_comes_along(
