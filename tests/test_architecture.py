@@ -37,6 +37,7 @@ WORKER_FILES = [
     "step_worker.py",
     "tracing.py",
     "layers.py",
+    "alone.py",
 ]  # of a tool, run in its worker
 MATPLOTLIB_ROOMS = ["bench/report", "bench/tools/*"]
 ROOMLESS = ["bench/__init__.py", "bench/tools/__init__.py"]

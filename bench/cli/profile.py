@@ -171,7 +171,9 @@ def _measure(
             plan.dataset.root if plan.dataset else None,
         )
         with closing(fleet):
-            document, work = run_profile(fleet, flags["iterations"], flags["warmup"], created)
+            splits = flags["limits"] is not None
+            steps = (flags["iterations"], flags["warmup"])
+            document, work = run_profile(fleet, *steps, created, splits)
             if not measures_limits:
                 return document
             blocks, loss_steps = flags["blocks"] or 12, flags["loss_steps"] or 10

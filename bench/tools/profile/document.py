@@ -12,6 +12,7 @@ from ...errors import InputError
 from ...plan.checks import flag_of
 from ...record.run import load_document
 from ...verdict.statistics import Ratio, Summary, summarize
+from .products import Product
 from .work import Ceiling, LayerWork, Part, create_roof
 
 SCHEMA_VERSION = 1
@@ -30,6 +31,10 @@ class LayerProfile(Part):
     param_sizes: Optional[List[int]] = None  # of each that is trained; None in older profiles
     forward_s: List[float]  # in the step
     backward_s: List[float]  # alone, on the step's input and output gradient
+    forward_computing_s: List[float] = []  # of these, by the thread that computes
+    backward_computing_s: List[float] = []
+    products: List[Product] = []  # empty in older profiles
+    im2col_s: Optional[float] = None  # of forward and backward; None if it was not measured
     graph_forward_s: List[float] = []  # compiled alone
     graph_forward_backward_s: List[float] = []
     starts_s: List[float] = []  # of the last iteration's calls, since the profile began
@@ -53,6 +58,16 @@ class StepParts(Part):
     loss_s: List[float]
     backward_s: List[float]
     update_s: List[float]
+
+
+class ComputingTimes(Part):
+    """Eager steps with nothing wrapped, a value a step; with the thread that computes operators.
+
+    `computing_s` is its processor time, and empty if the system does not count it.
+    """
+
+    step_s: List[float]
+    computing_s: List[float]
 
 
 class StepTimes(Part, frozen=False):  # filled in while it is measured
@@ -137,6 +152,7 @@ class ProfileDocument(Part):
     layers: List[LayerProfile]
     parts: StepParts
     profiled_step_s: List[float]
+    computing: Optional[ComputingTimes] = None  # with --limits
     graph: Optional[GraphFacts] = None
     limits: Optional[LimitsDocument] = None
 

@@ -17,6 +17,7 @@ import time
 import types
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import oneflow as flow
@@ -24,15 +25,20 @@ from oneflow import nn
 
 from ....models.counting import count_macs_per_output
 from ...training.clock import synchronize
-from ...training.layer_graph import (
-    ForwardGraph,
-    GradientGraph,
-    LayerAlone,
-    copy_layer,
-    replace_forwards,
-)
+from ...training.layer_graph import replace_forwards
 from ...training.nest import flatten
+from ...worker.product_times import time_products
+from .alone import (
+    UNKNOWN,
+    Call,
+    ComputingThread,
+    measure_backward,
+    measure_graph,
+    measure_thin_convolution,
+    requires_grad,
+)
 from .document import LayerProfile
+from .products import Product, list_products
 from .report import LayerTable
 from .work import (
     ADAPTIVE_POOL,
@@ -58,33 +64,6 @@ _OPERATIONS = {
                    nn.Sigmoid, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.Dropout),
     RESHAPE: (nn.Identity, nn.Flatten),
 }  # fmt: skip
-ALONE_REPEATS = 7  # a median has an interval from six values on
-_WARMUP_REPEATS = 2
-
-
-@dataclass
-class _Call:
-    """One use of a leaf in an iteration, with its tensors, so that it can be repeated."""
-
-    inputs: Tuple[Any, ...]
-    output: Optional[List[int]]  # its shape; None if it is no tensor
-    start_s: float  # since the profile began
-    span_s: float
-    gradient: Optional[flow.Tensor] = None  # of the output
-
-    @property
-    def needs_input_gradient(self) -> bool:
-        return bool(self.inputs) and _requires_grad(self.inputs[0])
-
-    @property
-    def can_be_repeated(self) -> bool:
-        """One tensor in, and a gradient came back: else the backward has no time of its own."""
-        one = len(self.inputs) == 1 and isinstance(self.inputs[0], flow.Tensor)
-        return one and self.gradient is not None
-
-
-def _requires_grad(value: Any) -> bool:
-    return isinstance(value, flow.Tensor) and bool(value.requires_grad)
 
 
 @dataclass
@@ -92,7 +71,8 @@ class _Leaf:
     name: str
     module: Any
     forward_s: List[float] = field(default_factory=list)  # one an iteration: the sum over its calls
-    calls: List[_Call] = field(default_factory=list)  # of the last iteration
+    computing_s: List[float] = field(default_factory=list)  # of it, by the thread that computes
+    calls: List[Call] = field(default_factory=list)  # of the last iteration
 
     @property
     def kind(self) -> str:
@@ -106,11 +86,12 @@ class Profile(LayerTable):
     iteration (forward) or repeat (backward).
     """
 
-    def __init__(self, model: nn.Module, iteration: nn.Module) -> None:
+    def __init__(self, model: nn.Module, iteration: nn.Module, thread: ComputingThread) -> None:
         self.layers: List[LayerProfile] = []
         self.iterations = 0
-        self._model, self._iteration = model, iteration
+        self._model, self._iteration, self._thread = model, iteration, thread
         self._alone: Dict[str, List[float]] = {}
+        self._thin_s: Dict[str, float] = {}
         leaves = [each for each in model.named_modules() if next(each[1].children(), None) is None]
         self._leaves = [_Leaf(name or type(module).__name__, module) for name, module in leaves]
         self._start = time.perf_counter()
@@ -137,26 +118,51 @@ class Profile(LayerTable):
         self.iterations += 1
         for leaf in self._leaves:
             leaf.forward_s.append(0.0)
+            leaf.computing_s.append(0.0)
             leaf.calls = []
 
     def _record(self, leaf: _Leaf, original: Callable[..., Any], inputs: Any, named: Any) -> Any:
         synchronize()
-        start = time.perf_counter()
+        before, start = self._thread.read(), time.perf_counter()
         output = original(*inputs, **named)
         synchronize()
         span_s = time.perf_counter() - start
         leaf.forward_s[-1] += span_s
+        leaf.computing_s[-1] += self._thread.read() - before
         shape = list(output.shape) if isinstance(output, flow.Tensor) else None
-        call = _Call(tuple(inputs), shape, start - self._start, span_s)
+        call = Call(tuple(inputs), shape, start - self._start, span_s)
         leaf.calls.append(call)
-        if _requires_grad(output):
+        if requires_grad(output):
             output.register_hook(lambda gradient: setattr(call, "gradient", gradient))
         return output
 
     def _finish(self) -> None:
         self._leaves = [leaf for leaf in self._leaves if leaf.calls]
         self._leaves.sort(key=lambda leaf: leaf.calls[0].start_s)
-        self.layers = [_describe(leaf) for leaf in self._leaves]
+        self.layers = [self._describe(leaf) for leaf in self._leaves]
+
+    def _describe(self, leaf: _Leaf) -> LayerProfile:
+        """The forward times of a leaf, and its backward, measured now."""
+        repeated = [call for call in leaf.calls if call.can_be_repeated]
+        backward = [measure_backward(leaf.module, call, self._thread) for call in repeated]
+        is_known = self._thread.path is not None
+        return LayerProfile(
+            name=leaf.name,
+            kind=leaf.kind,
+            calls=len(leaf.calls),
+            output_shape=leaf.calls[0].output or [],
+            num_params=sum(p.numel() for p in leaf.module.parameters()),
+            param_sizes=[p.numel() for p in leaf.module.parameters() if p.requires_grad],
+            forward_s=leaf.forward_s,
+            backward_s=_sum([[span.wall_s for span in spans] for spans in backward]),
+            forward_computing_s=leaf.computing_s if is_known else [],
+            backward_computing_s=_sum([[s.computing_s for s in spans] for spans in backward])
+            if is_known
+            else [],
+            products=list_products(_trace_leaf(leaf)),
+            starts_s=[call.start_s for call in leaf.calls],
+            spans_s=[call.span_s for call in leaf.calls],
+        )
 
     def trace(self) -> List[LayerTrace]:
         """The leaves as the last iteration used them, in the order of `layers`.
@@ -182,24 +188,67 @@ class Profile(LayerTable):
         both = [self._measure_once(module, c, True) for c in calls if c.can_be_repeated]
         return _sum(forward), _sum(both)
 
-    def _measure_once(self, module: nn.Module, call: _Call, with_backward: bool) -> List[float]:
+    def measure_split(self) -> List[Dict[str, Any]]:
+        """For each layer the seconds of its products by the BLAS alone, and those of its im2col.
+
+        im2col is the time of a convolution of one filter a group, less its own thin products.
+        """
+        thin = [self._measure_thin(leaf) for leaf in self._leaves]
+        wanted = [*(layer.products for layer in self.layers), *(products for _, products in thin)]
+        shapes = [product.shape for products in wanted for product in products]
+        times_s = dict(zip(map(tuple, shapes), time_products(shapes)))
+        found = []
+        for layer, (computing_s, products) in zip(self.layers, thin):
+            own, less = (
+                [one.model_copy(update={"time_s": times_s[tuple(one.shape)]}) for one in several]
+                for several in (layer.products, products)
+            )
+            im2col_s = None
+            if computing_s is not None:
+                im2col_s = max(0.0, computing_s - sum(one.total_s for one in less))
+            found.append({"products": [one.model_dump() for one in own], "im2col_s": im2col_s})
+        return found
+
+    def _measure_thin(self, leaf: _Leaf) -> Tuple[Optional[float], List[Product]]:
+        """Computing seconds of a thin convolution's forward and backward, and its products."""
+        calls = [call for call in leaf.calls if call.can_be_repeated]
+        if self._thread.path is None or not calls or not isinstance(leaf.module, nn.Conv2d):
+            return None, []
+        total_s, shapes = 0.0, []
+        for call in calls:
+            shape = list(call.inputs[0].shape)
+            key = f"{leaf.module!r} {shape} {call.needs_input_gradient}"
+            if key not in self._thin_s:
+                spans = measure_thin_convolution(leaf.module, call, self._thread)
+                self._thin_s[key] = sum(median(s.computing_s for s in each) for each in spans)
+            total_s += self._thin_s[key]
+            images, _, *pixels = call.output or []
+            output = [images, leaf.module.groups, *pixels]
+            shapes.append(CallShape(shape, output, call.needs_input_gradient))
+        return total_s, list_products(_trace_leaf(leaf)._replace(calls=shapes))
+
+    def _measure_once(self, module: nn.Module, call: Call, with_backward: bool) -> List[float]:
         shape = tuple(call.inputs[0].shape)
         key = f"{module!r} {shape} {call.needs_input_gradient} {with_backward}"
         if key not in self._alone:
-            self._alone[key] = _measure_graph(module, call, with_backward)
+            self._alone[key] = measure_graph(module, call, with_backward)
         return self._alone[key]
 
 
 @contextmanager
-def profile_layers(model: nn.Module, iteration: Optional[nn.Module] = None) -> Iterator[Profile]:
+def profile_layers(
+    model: nn.Module,
+    iteration: Optional[nn.Module] = None,
+    thread: ComputingThread = UNKNOWN,
+) -> Iterator[Profile]:
     """Profile the leaves of `model` in the iterations run inside the context.
 
     An iteration is one call of the module `iteration`, by default of `model`, eagerly. At exit,
     also by an exception, the model is as it was: nothing but instance attributes `forward` is put
     on it, and backward is measured on copies. Raises ValueError for an iteration inside `nn.Graph`,
-    whose leaves run at no time of their own.
+    whose leaves run at no time of their own. The processor time of a known `thread` is kept too.
     """
-    profile = Profile(model, iteration or model)
+    profile = Profile(model, iteration or model, thread)
     leaves: Dict[nn.Module, Optional[_Leaf]] = {leaf.module: leaf for leaf in profile._leaves}
     with replace_forwards() as replace:
         for module, leaf in {profile._iteration: None, **leaves}.items():
@@ -228,72 +277,10 @@ def _trace_leaf(leaf: _Leaf) -> LayerTrace:
         has_bias=operation == PRODUCT and module.bias is not None,
         macs_per_output=count_macs_per_output(module),
         window=window,
-    )
-
-
-def _describe(leaf: _Leaf) -> LayerProfile:
-    """The forward times of a leaf, and its backward, measured now."""
-    repeated = [call for call in leaf.calls if call.can_be_repeated]
-    return LayerProfile(
-        name=leaf.name,
-        kind=leaf.kind,
-        calls=len(leaf.calls),
-        output_shape=leaf.calls[0].output or [],
-        num_params=sum(p.numel() for p in leaf.module.parameters()),
-        param_sizes=[p.numel() for p in leaf.module.parameters() if p.requires_grad],
-        forward_s=leaf.forward_s,
-        backward_s=_sum([_measure_backward(leaf.module, call) for call in repeated]),
-        starts_s=[call.start_s for call in leaf.calls],
-        spans_s=[call.span_s for call in leaf.calls],
+        groups=module.groups if isinstance(module, nn.Conv2d) else 0,
     )
 
 
 def _sum(times: List[List[float]]) -> List[float]:
     """Repeat by repeat; empty for none."""
     return [sum(values) for values in zip(*times)]
-
-
-def _repeat(run: Callable[[], float]) -> List[float]:
-    return [run() for _ in range(_WARMUP_REPEATS + ALONE_REPEATS)][_WARMUP_REPEATS:]
-
-
-def _time(run: Callable[[], Any]) -> float:
-    synchronize()
-    start = time.perf_counter()
-    # held until all is computed: OneFlow crashes when a running graph's outputs are freed
-    outputs = run()
-    synchronize()
-    duration = time.perf_counter() - start
-    del outputs
-    return duration
-
-
-def _measure_backward(module: nn.Module, call: _Call) -> List[float]:
-    """Seconds of a leaf's backward alone, eagerly; the forward before it is not counted."""
-    leaf = copy_layer(module)
-    data = call.inputs[0].detach()
-    data.requires_grad = call.needs_input_gradient
-    wanted = [tensor for tensor in (*leaf.parameters(), data) if tensor.requires_grad]
-
-    def run() -> float:
-        output = leaf(data.clone() if _is_in_place(leaf) else data)
-        return _time(lambda: flow.autograd.grad([output], wanted, [call.gradient]))
-
-    return _repeat(run)
-
-
-def _is_in_place(layer: nn.Module) -> bool:
-    """An in-place layer may not overwrite a tensor whose gradient is wanted."""
-    return bool(getattr(layer, "inplace", False))
-
-
-def _measure_graph(module: nn.Module, call: _Call, with_backward: bool) -> List[float]:
-    """Seconds of a leaf compiled alone; compiling is not counted."""
-    leaf, needed = copy_layer(module), [call.needs_input_gradient]
-    if with_backward:
-        alone = LayerAlone(leaf, call.inputs, needed, call.gradient, _is_in_place(leaf))
-        both = GradientGraph(alone)
-        return _repeat(lambda: _time(both))
-    data = call.inputs[0].detach().clone()
-    forward = ForwardGraph(leaf)
-    return _repeat(lambda: _time(lambda: forward(data)))

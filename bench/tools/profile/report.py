@@ -26,6 +26,7 @@ from .document import (
     remainder_rows,
     select_rows,
 )
+from .excess import report_excess
 from .work import MATMUL, Ceiling, create_roofs, sum_work
 
 WIDE, FULL = 110, 160  # columns of a terminal that shows more of a layer, and of the file
@@ -41,9 +42,8 @@ def report_profile(
 ) -> List[Block]:
     """The layers, the rest of the step, and in graph mode the compiled operators.
 
-    With the document's own limits, or stored `limits` of the same step, each layer has its floor
-    and its share of it; with its own the ceilings, the steps and PyTorch's losses follow. Of the
-    layers the `top` by time are shown, all with None. A narrow `width` shows less of each.
+    With limits, its own or stored ones, each layer has its floor, and the time above is split. With
+    its own, ceilings, steps and losses follow. `top` layers are shown, and less in a narrow width.
     """
     alone = ", each layer compiled alone" if document.mode == "graph" else ""
     limits = limits or document.limits
@@ -57,6 +57,7 @@ def report_profile(
     ]
     if document.graph is not None:
         blocks += [Heading("Its graph"), Text(_graph_lines(document.graph))]
+    blocks += [] if limits is None else report_excess(document, limits, top)
     return blocks + ([] if document.limits is None else report_limits(document.limits))
 
 

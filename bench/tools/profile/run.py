@@ -33,19 +33,24 @@ _TORCH_PROGRAM = f"import torch, numpy; print({_IMPORTED!r})"
 
 
 def run_profile(
-    fleet: Fleet, iterations: int, warmup: int, created: str
+    fleet: Fleet, iterations: int, warmup: int, created: str, splits: bool = False
 ) -> Tuple[ProfileDocument, List[LayerWork]]:
     """The profile of the fleet's workload under its first contender, and the work of its layers.
 
-    Errors of the worker pass through.
+    `splits` measures too what the time of a layer consists of. Errors of the worker pass through.
     """
     contender, workload = fleet.contenders[0], fleet.workload
     worker = fleet.start_oneflow(contender, "profile", "eager")
     environment, graph = worker.step.environment, None
     fleet.observe("steps", 0, 0)
     parts = worker.ask("parts", steps=iterations, untimed_steps=warmup)
+    computing = worker.ask("computing", steps=iterations) if splits else None
     fleet.observe("layers", 0, 0)
     found = worker.ask("layers", steps=iterations)
+    if splits:
+        fleet.observe("products and im2col of the layers", 0, 0)
+        for layer, parts_of_layer in zip(found["layers"], worker.ask("split")["layers"]):
+            layer.update(parts_of_layer)
     if contender.mode == "graph":
         _measure_graphs(fleet, worker, found["layers"]).close()
         # a graph after an eager pass on the same module silently does not train
@@ -65,6 +70,7 @@ def run_profile(
         layers=found["layers"],
         parts=parts,
         profiled_step_s=found["profiled_step_s"],
+        computing=computing,
         graph=graph,
     )
     return document, [LayerWork.model_validate(one) for one in found["work"]]

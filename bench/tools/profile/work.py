@@ -49,6 +49,7 @@ class LayerTrace(NamedTuple):
     has_bias: bool = False
     macs_per_output: int = 0  # of a product
     window: int = 0  # pixels that a pooling looks at for one output
+    groups: int = 0  # of a convolution; 0 for other layers
 
 
 class Work(Part):

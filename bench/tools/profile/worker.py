@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List
 
 from ...worker.messages import MeasureRequest, Request, StepsRequest
+from ...worker.product_times import time_products
 from ...worker.protocol import main
 from ...worker.session import Session
-from .document import GraphFacts, StepParts
+from .document import ComputingTimes, GraphFacts, StepParts
 from .work import COPY, MATMUL, UpdateRule, count_layer
 
 WARMUP_S, FEWEST_WARMUPS = 0.2, 2
@@ -37,8 +38,16 @@ class ExportRequest(Request):
     batches: int
 
 
+class ShapesRequest(Request):
+    """Products as `time_products` takes them."""
+
+    shapes: List[List[int]]
+
+
 class ProfileSession(Session):
     """`Session` with calls for the times of layers, the ceilings and PyTorch's start."""
+
+    _thread: Any = None  # that computes, once `computing` has found it
 
     def _measure_steps(self, count: int) -> List[float]:
         from ...training.clock import measure_block
@@ -54,12 +63,24 @@ class ProfileSession(Session):
         parts = [measure_step_parts(self._job) for _ in steps]
         return StepParts(step_s=steps, **{name: [p[name] for p in parts] for name in parts[0]})
 
+    def computing(self, request: StepsRequest) -> ComputingTimes:
+        """Find the thread that computes, for `layers` too, and time it in whole eager steps."""
+        from .alone import find_computing_thread, measure_span
+
+        self._thread = thread = find_computing_thread()
+        spans = [measure_span(self._mode.train_step, thread) for _ in range(request.steps)]
+        return ComputingTimes(
+            step_s=[span.wall_s for span in spans],
+            computing_s=[span.computing_s for span in spans] if thread.path else [],
+        )
+
     def layers(self, request: StepsRequest) -> Dict[str, Any]:
         """The profile of the eager step, and the work of its layers."""
+        from .alone import UNKNOWN
         from .layers import profile_layers
 
-        job = self._job
-        with profile_layers(job.model, job.objective) as self._profile:
+        job, thread = self._job, self._thread or UNKNOWN
+        with profile_layers(job.model, job.objective, thread) as self._profile:
             steps = self._measure_steps(request.steps)
         rule = UpdateRule(self._workload.momentum > 0, self._workload.weight_decay > 0)
         return {
@@ -68,6 +89,10 @@ class ProfileSession(Session):
             "batch": job.describe_batch(),
             "work": [count_layer(trace, rule).model_dump() for trace in self._profile.trace()],
         }
+
+    def split(self, request: Request) -> Dict[str, Any]:
+        """For each layer of the profile the times of its products and of its im2col."""
+        return {"layers": self._profile.measure_split()}
 
     def layer_graph(self, request: LayerRequest) -> Dict[str, List[float]]:
         """One layer of the profile compiled alone."""
@@ -95,6 +120,12 @@ class ProfileSession(Session):
     def measure_oneflow(self, request: RatesRequest) -> Dict[str, Any]:
         """Products by OneFlow, in the runtime that this process was started in."""
         return {MATMUL: [[size, _measure_oneflow_matmul(size)] for size in request.sizes]}
+
+    def products(self, request: ShapesRequest) -> Dict[str, List[float]]:
+        """Seconds of a product of each shape by the BLAS that OneFlow calls, without a job."""
+        import oneflow  # noqa: F401  # loads the BLAS
+
+        return {"times_s": time_products(request.shapes)}
 
     def disable_dropout(self, request: Request) -> Dict[str, int]:
         """Let dropout drop nothing: another library draws other random numbers."""

@@ -16,7 +16,8 @@ import pytest
 from command import run_command
 from oneflow import nn
 
-from oneflow_bench.bench.tools.profile.layers import ALONE_REPEATS, profile_layers
+from oneflow_bench.bench.tools.profile.alone import ALONE_REPEATS
+from oneflow_bench.bench.tools.profile.layers import profile_layers
 
 pytestmark = pytest.mark.oneflow
 

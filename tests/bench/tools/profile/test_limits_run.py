@@ -48,6 +48,8 @@ class Worker:
                 "batch": "",
                 "work": [WORK.model_dump()],
             },
+            "computing": {"step_s": [0.1], "computing_s": [0.08]},
+            "split": {"layers": [{"im2col_s": 0.01}]},
             "measure_numpy": {"matmul": [[8, [1e9]]], "copy": [[8, [1e9]]]},
             "measure_oneflow": {"matmul": [[8, [1e9]]]},
             "setup": {"torch": "2.0", "threads": 1},
@@ -66,7 +68,7 @@ class Worker:
         self.closed = True
 
 
-def run(torch=False, fails=None, modes=("eager",)):
+def run(torch=False, fails=None, modes=("eager",), splits=False):
     log, workers = [], []
 
     def start(name):
@@ -83,7 +85,9 @@ def run(torch=False, fails=None, modes=("eager",)):
     )
     try:
         with closing(fleet):
-            _, work = run_profile(fleet, 3, 1, "now")
+            document, work = run_profile(fleet, 3, 1, "now", splits)
+            if splits:
+                return document, log
             return measure_limits(fleet, work, 4, 3, "now"), log
     finally:
         assert workers and all(worker.closed for worker in workers)
@@ -101,6 +105,14 @@ def test_everything_is_counted_measured_and_timed():
     assert [name for name, call, _ in log if call == "layers"] == ["profile-eager"]
     assert {name for name, call, _ in log if call == "measure"} == {"timing-eager"}
     assert json.loads(found.model_dump_json())["workload"]["model"] == "alexnet"
+
+
+def test_with_limits_the_parts_of_layers_are_measured_after_their_times():
+    document, log = run(splits=True)
+    assert document.computing.computing_s == [0.08] and document.layers[0].im2col_s == 0.01
+    assert [call for _, call, _ in log][1:5] == ["parts", "computing", "layers", "split"]
+    _, log = run()
+    assert not {"computing", "split"} & {call for _, call, _ in log}
 
 
 def test_pytorch_gets_the_files_that_oneflow_wrote_and_they_are_gone_afterwards(tmp_path):
