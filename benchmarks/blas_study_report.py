@@ -39,7 +39,7 @@ def render(rows: Sequence[Row], perturbed: Sequence[Row]) -> str:
             f"|---|---|---:|{'---:|' * len(others)}",
         ]
         for row in rows:
-            shown = [_format(find_ratio(row, TUNED, name, quantity)) for name in others]
+            shown = [format_ratio(find_ratio(row, TUNED, name, quantity)) for name in others]
             own_ms = 1e3 * summarize(row[quantity][TUNED]).median
             lines.append(f"| {_label(row)} | {row['mode']} | {own_ms:.0f} | {' | '.join(shown)} |")
         lines.append("")
@@ -59,7 +59,7 @@ def _list_distances(rows: Sequence[Row]) -> List[str]:
     for row in known:
         times = {k: summarize(t).median for k, t in row["step_time_s"].items() if "torch" not in k}
         best = min(times, key=times.__getitem__)
-        ratio = _format(find_ratio(row, best, torch))
+        ratio = format_ratio(find_ratio(row, best, torch))
         lines.append(f"| {row['model']} | {row['mode']} | {best} | {ratio} |")
     return [*lines, ""] if known else []
 
@@ -93,7 +93,7 @@ def _label(row: Row) -> str:
     return f"{row['model']}, {row['batch_size']}, {row['image_size']}"
 
 
-def _format(ratio: Optional[Ratio]) -> str:
+def format_ratio(ratio: Optional[Ratio]) -> str:
     if ratio is None:
         return "-"
     if ratio.low is None or ratio.high is None:

@@ -19,8 +19,8 @@ from ...training.layer_graph import ForwardGraph, GradientGraph, LayerAlone, cop
 
 ALONE_REPEATS = 7  # a median has an interval from six values on
 _WARMUP_REPEATS = 2
-_FINDING_S = 0.3  # of products, in which the thread that computes is looked for
-_FINDING_ROWS = 256
+_FINDING_SIZE = 2**20  # elements of an operator in which the thread that computes is looked for
+_ENOUGH_TICKS, _LONGEST_FINDING_S = 20, 5.0  # a tick is 10 ms
 _TASKS = "/proc/self/task"
 
 
@@ -67,28 +67,35 @@ UNKNOWN = ComputingThread()
 
 
 def find_computing_thread() -> ComputingThread:
-    """The thread that computes most in some products. The scheduler's spins, in system calls."""
-    left = flow.randn(_FINDING_ROWS, _FINDING_ROWS)
-    before, end = _read_user_ticks(), time.perf_counter() + _FINDING_S
-    while time.perf_counter() < end:
-        product = flow.matmul(left, left)
+    """The thread that works most in user mode while an operator of one thread is repeated.
+
+    The scheduler's thread spins meanwhile, which is work in system calls. A BLAS has threads of its
+    own, so no product is taken.
+    """
+    data = flow.randn(_FINDING_SIZE)
+    before, used = _read_ticks(), {"": 0}
+    end = time.perf_counter() + _LONGEST_FINDING_S
+    while max(used.values()) < _ENOUGH_TICKS and time.perf_counter() < end:
+        result = flow.exp(data)
         synchronize()
-        del product
-    used = {path: ticks - before.get(path, 0) for path, ticks in _read_user_ticks().items()}
-    found = ComputingThread(max(used, key=lambda path: used[path]) if used else None)
+        del result
+        used = {path: ticks - before.get(path, 0) for path, ticks in _read_ticks().items()}
+        used = used or {"": 0}
+    found = ComputingThread(max(used, key=lambda path: used[path]))
     try:
         found.read()
-    except (OSError, IndexError):  # a kernel that does not count it
+    except (OSError, IndexError):  # a system that does not count it
         return UNKNOWN
     return found
 
 
-def _read_user_ticks() -> Dict[str, int]:
-    """Clock ticks in user mode of each thread."""
+def _read_ticks() -> Dict[str, int]:
+    """Clock ticks of each thread in user mode, less those in the system."""
     ticks = {}
     for path in glob.glob(f"{_TASKS}/*"):
         with open(f"{path}/stat") as file:
-            ticks[path] = int(file.read().rpartition(")")[2].split()[11])
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+        ticks[path] = int(user) - int(system)
     return ticks
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List
 
+from ...worker.blas import read_loaded_blas
 from ...worker.messages import MeasureRequest, Request, StepsRequest
 from ...worker.product_times import time_products
 from ...worker.protocol import main
@@ -121,11 +122,11 @@ class ProfileSession(Session):
         """Products by OneFlow, in the runtime that this process was started in."""
         return {MATMUL: [[size, _measure_oneflow_matmul(size)] for size in request.sizes]}
 
-    def products(self, request: ShapesRequest) -> Dict[str, List[float]]:
-        """Seconds of a product of each shape by the BLAS that OneFlow calls, without a job."""
-        import oneflow  # noqa: F401  # loads the BLAS
+    def products(self, request: ShapesRequest) -> Dict[str, Any]:
+        """Seconds of a product of each shape by the BLAS that OneFlow calls; needs no job."""
+        import oneflow  # noqa: F401  # loads its own BLAS
 
-        return {"times_s": time_products(request.shapes)}
+        return {"times_s": time_products(request.shapes), "blas": read_loaded_blas()}
 
     def disable_dropout(self, request: Request) -> Dict[str, int]:
         """Let dropout drop nothing: another library draws other random numbers."""

@@ -29,7 +29,7 @@ def test_a_system_that_counts_no_thread_times_leaves_it_unknown(monkeypatch, tmp
     (tmp_path / "7").mkdir()
     (tmp_path / "7/stat").write_text("7 (a b) R " + "0 " * 40)
     monkeypatch.setattr(alone, "_TASKS", str(tmp_path))
-    monkeypatch.setattr(alone, "_FINDING_S", 0.0)
+    monkeypatch.setattr(alone, "_LONGEST_FINDING_S", 0.0)
     assert find_computing_thread().path is None
 
 
