@@ -138,6 +138,17 @@ class Failure(_Part):
     crashed: bool = False
 
 
+class ProfiledStep(_Part):
+    """The step of the user's model, from a `bench profile`, and the products in it."""
+
+    model: str
+    mode: str
+    batch: str
+    step_s: float
+    shapes: List[List[int]]  # of each product, as `time_products` takes them
+    counts: List[int]
+
+
 class RuntimeMeasurements(_Part):
     """OneFlow in the environment examined."""
 
@@ -154,6 +165,8 @@ class RuntimeMeasurements(_Part):
     operators_s: Dict[str, Dict[str, float]] = {}  # by EXAMINED and the variant of oneDNN
     memory: Optional[MemoryMeasurements] = None
     rounds: List[Round] = []
+    profiled: Optional[ProfiledStep] = None
+    products_s: Dict[str, float] = {}  # of the profiled step, by EXAMINED and the other BLAS
     failures: List[Failure] = []
 
     @property

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Dict, Mapping
 
 from ...worker.blas import EXPECTED, PRELOAD, create_preload, find_blas, list_found
-from .diagnosis import Answer, Measured, Number
+from .diagnosis import EXAMINED, Answer, Measured, Number
 from .runtime_checks import (
+    MATERIAL_FACTOR,
     SCHEDULER_VARIABLE,
     TAKING_PART,
     Changes,
@@ -48,4 +49,41 @@ def product_cores(m: Measured) -> Answer:
     return judge_gain(evidence, measured, gain, f"--blas {library}")
 
 
+def model_products(m: Measured) -> Answer:
+    """Would the step of the user's model be faster with another BLAS? Predicted from its profile.
+
+    The time of its products is replaced by that of the other BLAS at the same shapes.
+    """
+    step, seconds, changes = m.oneflow.profiled, m.oneflow.products_s, m.oneflow.changes
+    if step is None or EXAMINED not in seconds:
+        return m.lack("the products of the profile were not measured")
+    own_s = seconds[EXAMINED]
+    evidence = (
+        f"products take {own_s / step.step_s:.0%} of a step of {step.model}, {step.mode}, "
+        f"{step.batch}"
+    )
+    measured: Dict[str, Number] = {"step_s": step.step_s, "products_s": own_s}
+    if PRELOADED not in changes:
+        return Answer(f"{evidence}; no other BLAS was found", measured)
+    library = changes[PRELOADED][EXPECTED]
+    name = Path(library).name
+    if PRELOADED not in seconds:
+        return m.lack(f"{evidence}; those of {name} were not measured")
+    other_s = seconds[PRELOADED]
+    rest_s = step.step_s - own_s
+    if rest_s <= 0:
+        return m.lack(f"{evidence}, which is not of this machine or this runtime")
+    factor = step.step_s / (rest_s + other_s)
+    evidence += f"; with {name} a step is predicted to be {factor:.2f} times as fast"
+    return Answer(
+        evidence,
+        {**measured, "other_products_s": other_s, "predicted_factor": factor},
+        factor > MATERIAL_FACTOR,
+        f"products are {own_s / other_s:.2f} times as fast with {name}",
+        f"--blas {library}, if `bench compare` confirms the prediction",
+        factor,
+    )
+
+
 PRODUCT_CHECKS = (product_cores,)
+PROFILE_CHECKS = (model_products,)  # with a profile

@@ -8,11 +8,12 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...config import Contender
 from ...measure.order import Observer
 from ...record.machine import RECORDED_VARIABLES
+from ...worker import product_times
 from ...worker.environment import RuntimeResolver
 from .diagnosis import (
     EXAMINED,
@@ -23,6 +24,7 @@ from .diagnosis import (
     ImportOutcome,
     Machine,
     Measured,
+    ProfiledStep,
     Round,
     RuntimeMeasurements,
     StepBlock,
@@ -39,7 +41,7 @@ from .machine import (
     watch_others,
 )
 from .probe import PREPARATION, Launch, ProbeProcess, check_interpreter, create_probe_launcher
-from .product_checks import PRODUCT_CHECKS, plan_preload
+from .product_checks import PRELOADED, PRODUCT_CHECKS, PROFILE_CHECKS, plan_preload
 from .runtime_checks import (
     CONTROL,
     CORE_TYPE,
@@ -71,8 +73,11 @@ def diagnose(
     root: Path = ROOT,
     launch: Optional[Launch] = None,
     resolver: Optional[RuntimeResolver] = None,
+    profiled: Optional[ProfiledStep] = None,
 ) -> Diagnosis:
     """Examine the interpreter `python` on this machine within about `budget_s` seconds.
+
+    The products of a `profiled` step are measured at their shapes.
 
     Raises InputError if `python` is no interpreter that a worker runs on.
     """
@@ -97,6 +102,7 @@ def diagnose(
             start + budget_s - WINDOW_S - CLOSING_S,
             observe,
             read_busy,
+            profiled=profiled,
         ).run(machine)
     observe("watch the machine", 0, 0)
     others += watch_others(WINDOW_S, root)
@@ -107,7 +113,7 @@ def diagnose(
         python=python,
         runtime=runtime,
         duration_s=time.monotonic() - start,
-        checks=judge(CHECKS, everything),
+        checks=judge([*CHECKS, *(PROFILE_CHECKS if profiled else ())], everything),
         **everything._asdict(),
     )
 
@@ -125,6 +131,7 @@ class Measurement:
     observe: Observer
     when_busy: Callable[[], None]  # called once, while a core is busy
     clock: Callable[[], float] = time.monotonic
+    profiled: Optional[ProfiledStep] = None
     failures: List[Failure] = field(default_factory=list)
     measured: Dict[str, Any] = field(default_factory=dict)  # fields of RuntimeMeasurements
     probes: Dict[str, ProbeProcess] = field(default_factory=dict)
@@ -143,6 +150,7 @@ class Measurement:
             runtime=self.runtime,
             variables={k: value for k, value in variables if k.startswith(STEERING_VARIABLES)},
             failures=self.failures,
+            profiled=self.profiled,
             **self.measured,
         )
 
@@ -207,6 +215,8 @@ class Measurement:
         for probe in probes:
             probe.wait()
         self._measure_operators()
+        if self.profiled is not None:
+            self.measured["products_s"] = dict(self._measure_products(self.profiled))
         self._take_turns([EXAMINED, *changes])
 
     def _fail(self, measurement: str, reason: str) -> None:
@@ -236,6 +246,16 @@ class Measurement:
             operators_s={k: answer["operators_s"] for k, answer in answers.items() if answer},
             memory=examined.ask("measure_memory"),
         )
+
+    def _measure_products(self, step: ProfiledStep) -> Iterator[Tuple[str, float]]:
+        """Seconds of all products of a step, by the examined BLAS and the other one."""
+        self.observe("products of the model", 0, 0)
+        for name in (EXAMINED, PRELOADED):
+            probe = self.probes.get(name)
+            question = {"timer": product_times.__file__, "shapes": step.shapes}
+            answer = probe.ask("measure_products", **question) if probe else None
+            if answer:
+                yield name, sum(n * t for n, t in zip(step.counts, answer["times_s"]))
 
     def _take_turns(self, names: List[str]) -> None:
         """Rounds of one block each, in one order and then in the other, so that drift cancels.

@@ -18,6 +18,7 @@ import os
 import platform
 import re
 import resource
+import runpy
 import sys
 import time
 import traceback
@@ -113,6 +114,10 @@ class Session:
         }
         calls = {name: self._synchronised(call) for name, call in operators.items()}
         return {"operators_s": {name: min(repeat(call, 0.1)) for name, call in calls.items()}}
+
+    def measure_products(self, timer: str, shapes: List[List[int]]) -> Dict[str, Any]:
+        """Seconds of a product of each shape, by the function in the file `timer`."""
+        return {"times_s": runpy.run_path(timer)["time_products"](shapes)}
 
     def build_model(self) -> Dict[str, Any]:
         """Build the train step that other calls time, and take the first few."""
