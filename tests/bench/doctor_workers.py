@@ -9,6 +9,7 @@ from fakes import Clock
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 
 STEP_S = 0.03
+PRODUCTS_S = {"examined": [0.01, 0.02], "preloaded": [0.005, 0.01]}
 
 
 class FakeDoctorWorker:
@@ -46,6 +47,7 @@ class FakeDoctorWorker:
             "measure_matrix_product": {"flops_per_s": 9e10},
             "measure_reduction": threads().model_dump(),
             "measure_operators": {"operators_s": OPERATORS_S},
+            "measure_products": {"times_s": PRODUCTS_S.get(self.name)},
             "measure_train_steps": create_block(self._step_s).model_dump(),
             "measure_memory": {"page_fault_s": 1e-7, "peak_rss_bytes": 400 << 20},
         }[call]

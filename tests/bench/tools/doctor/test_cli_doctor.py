@@ -8,6 +8,22 @@ import sys
 
 import pytest
 from command import run_command
+from limits_records import GRAPH, create_layer_profile, create_profile
+
+from oneflow_bench.bench.cli.doctor import read_step
+from oneflow_bench.bench.record.machine import read_cpu
+from oneflow_bench.bench.tools.profile.products import Product
+
+PRODUCT = Product(
+    of="forward",
+    transposed_left=False,
+    transposed_right=True,
+    adds=False,
+    rows=2,
+    columns=3,
+    inner=4,
+    count=5,
+)
 
 
 def bench_doctor(*arguments):
@@ -56,6 +72,38 @@ def test_json_says_the_same(bare_python):
 def test_bad_input_is_refused_with_status_2(arguments, said):
     done = run_command("doctor", *arguments)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def store_profile(folder, model=None, blas=None, products=(PRODUCT,), **changes):
+    layer = create_layer_profile(0, products=list(products))
+    profile = create_profile([layer], **changes).model_copy(
+        update={"machine": {"cpu": {"model": model or read_cpu()["model"]}},
+                "environment": {"blas": blas}}
+    )  # fmt: skip
+    (folder / "profile.json").write_text(profile.model_dump_json())
+    return folder
+
+
+def test_a_profile_gives_its_step_and_the_shapes_of_its_products(tmp_path):
+    step = read_step(store_profile(tmp_path))
+    assert (step.model, step.mode, step.batch) == ("alexnet", "eager", "batch 4, 32 px")
+    assert (step.step_s, step.shapes, step.counts) == (0.1, [[0, 1, 0, 2, 3, 4]], [5])
+    assert read_step(store_profile(tmp_path, mode="graph", graph=GRAPH)).step_s == 0.08
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"model": "another"}, "is of the processor another and this one is"),
+        ({"blas": {"path": "x"}}, "was made with another BLAS"),
+        ({"products": ()}, "has no matrix products"),
+    ],
+)
+def test_a_profile_that_tells_nothing_of_this_step_is_refused(tmp_path, changes, said):
+    done = run_command("doctor", "--profile", store_profile(tmp_path, **changes))
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert "make a `bench profile` of the model here" in done.stderr
+    assert run_command("doctor", "--profile", tmp_path / "gone").returncode == 2
 
 
 @pytest.mark.slow

@@ -5,13 +5,24 @@ from doctor_measurements import create_machine
 from doctor_workers import FakeDoctor, FakeResolver
 
 from oneflow_bench.bench.errors import WorkerError, WorkerTimeout
+from oneflow_bench.bench.tools.doctor import run
+from oneflow_bench.bench.tools.doctor.diagnosis import ProfiledStep
+from oneflow_bench.bench.tools.doctor.product_checks import PRELOADED
 from oneflow_bench.bench.tools.doctor.run import MOST_ROUNDS, Measurement
 from oneflow_bench.bench.tools.doctor.runtime_checks import WORKER_BYTES
 
 AVX2 = create_machine(usable_cores=2)
 
 
-def measure(doctor, base=None, runtime="tuned", machine=AVX2, deadline_s=100.0, stock="Haswell"):
+def measure(
+    doctor,
+    base=None,
+    runtime="tuned",
+    machine=AVX2,
+    deadline_s=100.0,
+    stock="Haswell",
+    profiled=None,
+):
     base = base or {}
     busy = []
     measurement = Measurement(
@@ -24,6 +35,7 @@ def measure(doctor, base=None, runtime="tuned", machine=AVX2, deadline_s=100.0, 
         lambda *progress: None,
         lambda: busy.append(doctor.clock.now),
         doctor.clock,
+        profiled,
     )
     reading = measurement.run(machine)
     assert len(busy) <= 1
@@ -138,3 +150,19 @@ def test_what_memory_has_no_room_for_is_given_up_and_said():
     assert given_up == {"train steps (scheduler)", "train steps (huge_pages)"}
     alone = measure(FakeDoctor(), machine=create_machine(available_bytes=0))
     assert set(alone.operators_s) == {"examined"} and alone.rounds[0].variants == {}
+
+
+def test_the_products_of_a_profile_are_measured_in_both_environments(monkeypatch):
+    changes = {PRELOADED: {"LD_PRELOAD": "/lib/libmkl_rt.so.2"}}
+    monkeypatch.setattr(run, "plan_preload", lambda environment, python: changes)
+    step = ProfiledStep(
+        model="lenet", mode="eager", batch="", step_s=0.1, shapes=[[0] * 6] * 2, counts=[3, 1]
+    )
+    reading = measure(FakeDoctor(), profiled=step)
+    assert reading.products_s == pytest.approx({"examined": 0.05, "preloaded": 0.025})
+    assert reading.profiled == step and not reading.failures
+    monkeypatch.setattr(run, "plan_preload", lambda environment, python: {})
+    assert set(measure(FakeDoctor(), profiled=step).products_s) == {"examined"}
+    failing = FakeDoctor(fail={"examined": {"measure_products": {"error": "RuntimeError: no"}}})
+    reading = measure(failing, profiled=step)
+    assert reading.products_s == {} and reading.failures[0].measurement == "products"

@@ -4,9 +4,11 @@ import pytest
 from doctor_measurements import ask, create_measured, create_rounds, create_threads
 
 from oneflow_bench.bench.tools.doctor import product_checks
+from oneflow_bench.bench.tools.doctor.diagnosis import EXAMINED, ProfiledStep
 from oneflow_bench.bench.tools.doctor.product_checks import (
     PRELOADED,
     PRODUCT_CHECKS,
+    PROFILE_CHECKS,
     plan_preload,
     product_cores,
 )
@@ -61,3 +63,42 @@ def test_the_variant_preloads_what_is_found_unless_the_user_preloads(tmp_path, m
     changes = {"LD_PRELOAD": str(library), "BENCH_BLAS": str(library)}
     assert plan_preload({"A": "1"}, "python") == {PRELOADED: changes}
     assert plan_preload({"LD_PRELOAD": "/mine.so"}, "python") == {}
+
+
+STEP = ProfiledStep(
+    model="resnet18", mode="graph", batch="batch 4, 64 px", step_s=0.1, shapes=[], counts=[]
+)
+
+
+def predict(seconds, changes=FOUND):
+    runtime = {"changes": changes, "profiled": STEP, "products_s": seconds}
+    return ask(PROFILE_CHECKS, runtime=runtime)["model_products"]
+
+
+def test_a_step_is_predicted_with_the_products_of_another_blas():
+    found = predict({EXAMINED: 0.06, PRELOADED: 0.02})
+    assert found.status == "attention" and found.step_time_factor == pytest.approx(0.1 / 0.06)
+    assert "products take 60% of a step of resnet18, graph, batch 4, 64 px" in found.evidence
+    assert "with libmkl_rt.so.2 a step is predicted to be 1.67 times as fast" in found.evidence
+    assert found.consequence == "products are 3.00 times as fast with libmkl_rt.so.2"
+    assert found.remedy.startswith("--blas /lib/libmkl_rt.so.2, if `bench compare` confirms")
+
+
+def test_a_step_with_few_products_gains_little():
+    assert predict({EXAMINED: 0.06, PRELOADED: 0.06}).status == "ok"
+    found = predict({EXAMINED: 0.01, PRELOADED: 0.001})  # ten times as fast, of a tenth
+    assert found.status == "ok" and found.measured["predicted_factor"] < 1.1
+
+
+@pytest.mark.parametrize(
+    "seconds, changes, said",
+    [
+        ({EXAMINED: 0.06}, {}, "no other BLAS was found"),
+        ({EXAMINED: 0.06}, FOUND, "those of libmkl_rt.so.2 were not measured"),
+        ({EXAMINED: 0.1, PRELOADED: 0.1}, FOUND, "not of this machine or this runtime"),
+        ({}, FOUND, "the products of the profile were not measured"),
+    ],
+)
+def test_what_was_not_measured_is_not_predicted(seconds, changes, said):
+    found = predict(seconds, changes)
+    assert found.status == ("ok" if not changes else "unknown") and said in found.evidence
