@@ -41,6 +41,7 @@ from oneflow_bench.bench.tools.profile.document import (
 )
 from oneflow_bench.bench.tools.profile.run import measure_ceilings, run_profile
 from oneflow_bench.bench.tools.profile.steps import Fleet
+from oneflow_bench.bench.tools.profile.work import Ceiling
 from oneflow_bench.bench.verdict.statistics import summarize
 from oneflow_bench.bench.worker.blas import find_blas
 from oneflow_bench.bench.worker.environment import RuntimeResolver
@@ -71,7 +72,15 @@ def create_fleet(model: str, folder: Path, batch_size: int) -> Fleet:
     return Fleet(workload, contenders, launch, None, TIMEOUT_S, lambda *_: None)
 
 
-def measure(model: str, options: argparse.Namespace) -> Row:
+def measure_machine(model: str, options: argparse.Namespace) -> List[Ceiling]:
+    """The ceilings for the steps of all models."""
+    with tempfile.TemporaryDirectory() as temporary, closing(
+        create_fleet(model, Path(temporary), options.batch_size)
+    ) as fleet:
+        return measure_ceilings(fleet, read_cpu()["cores"], CEILING_BYTES)
+
+
+def measure(model: str, options: argparse.Namespace, ceilings: List[Ceiling]) -> Row:
     """The profile of the eager step, and the seconds of its products by each BLAS, twice."""
     contenders = list_contenders(options.blas)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -79,7 +88,6 @@ def measure(model: str, options: argparse.Namespace) -> Row:
         create_fleet(model, Path(temporary), options.batch_size)
     ) as fleet:
         document, work = run_profile(fleet, ITERATIONS, WARMUP, created, splits=True)
-        ceilings = measure_ceilings(fleet, read_cpu()["cores"], CEILING_BYTES)
         products = measure_products(fleet, contenders, list_shapes(document))
     limits = LimitsDocument(
         created=created,
@@ -145,9 +153,10 @@ def run_study(options: argparse.Namespace) -> None:
     stored = options.out / PREDICTIONS
     done = {row["model"] for row in load_rows(stored)}
     missing = [model for model in options.model or MODELS if model not in done]
+    ceilings = measure_machine(missing[0], options) if missing else []
     for number, model in enumerate(missing, start=1):
         print(f"{number}/{len(missing)} {model}", file=sys.stderr)
-        append_row(stored, measure(model, options))
+        append_row(stored, measure(model, options, ceilings))
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

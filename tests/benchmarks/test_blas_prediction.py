@@ -133,13 +133,15 @@ def test_products_are_measured_there_and_back_without_the_path_of_the_library():
 def test_a_row_is_stored_as_it_ends_and_not_measured_again(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def measure(model, options):
+    def measure(model, options, ceilings):
+        assert ceilings == ["measured once"]
         asked.append(model)
         if len(asked) == 2:
             raise KeyboardInterrupt
         return create_row(model)
 
     monkeypatch.setattr(blas_prediction, "measure", measure)
+    monkeypatch.setattr(blas_prediction, "measure_machine", lambda *given: ["measured once"])
     monkeypatch.setattr(blas_prediction, "find_blas", lambda *given: None)
     arguments = ["--out", str(tmp_path), "--blas", "mkl", "--model", "alexnet", "--model", "lenet"]
     assert blas_prediction.main(arguments) == 130

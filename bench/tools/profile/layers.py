@@ -27,6 +27,7 @@ from ....models.counting import count_macs_per_output
 from ...training.clock import synchronize
 from ...training.layer_graph import replace_forwards
 from ...training.nest import flatten
+from ...worker.blas import read_loaded_blas
 from ...worker.product_times import time_products
 from .alone import (
     UNKNOWN,
@@ -196,7 +197,9 @@ class Profile(LayerTable):
         thin = [self._measure_thin(leaf) for leaf in self._leaves]
         wanted = [*(layer.products for layer in self.layers), *(products for _, products in thin)]
         shapes = [product.shape for products in wanted for product in products]
-        times_s = dict(zip(map(tuple, shapes), time_products(shapes)))
+        blas = read_loaded_blas()
+        clock = time.thread_time if blas is None or blas["threads"] == 1 else time.perf_counter
+        times_s = dict(zip(map(tuple, shapes), time_products(shapes, clock)))
         found = []
         for layer, (computing_s, products) in zip(self.layers, thin):
             own, less = (

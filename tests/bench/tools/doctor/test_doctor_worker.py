@@ -21,6 +21,7 @@ from oneflow_bench.bench.tools.doctor.diagnosis import (
     ThreadMeasurements,
 )
 from oneflow_bench.bench.tools.doctor.probe import create_probe_launcher
+from oneflow_bench.bench.worker import product_times
 
 
 def test_an_exception_is_answered_and_the_next_request_served(capsys):
@@ -33,13 +34,14 @@ def test_an_exception_is_answered_and_the_next_request_served(capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_the_worker_is_one_that_python_3_7_reads_and_imports_nothing_of_the_suite():
-    source = Path(worker.__file__).read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", [worker.__file__, product_times.__file__])
+def test_the_worker_is_one_that_python_3_7_reads_and_imports_nothing_of_the_suite(file):
+    source = Path(file).read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 7))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
              for alias in node.names}  # fmt: skip
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert "json" in names and not any("oneflow_bench" in name for name in names)
+    assert "sys" in names and not any("oneflow_bench" in name for name in names)
 
 
 def test_a_page_fault_takes_time():
@@ -95,6 +97,10 @@ def test_oneflow_is_measured(start):
     assert loaded.error is None and loaded.oneflow and loaded.oneflow_cuda
     assert loaded.cudnn[0] // 1000 == 8 and loaded.cublas[0] == 11
     assert started.ask("measure_matrix_product", 120)["flops_per_s"] > 1e8
+    shapes = [[0, 0, 0, 64, 64, 64], [0, 1, 1, 2, 3, 4]]
+    products = started.ask("measure_products", 120, timer=product_times.__file__, shapes=shapes)
+    large_s, small_s = products["times_s"]
+    assert large_s > 0 and small_s >= 0
     threads = ThreadMeasurements(**started.ask("measure_reduction", 120))
     assert sum(threads.reduction.threads_s.values()) > 0
     operators = started.ask("measure_operators", 120)["operators_s"]
