@@ -250,10 +250,10 @@ class Measurement:
     def _measure_products(self, step: ProfiledStep) -> Iterator[Tuple[str, float]]:
         """Seconds of all products of a step, by the examined BLAS and the other one."""
         self.observe("products of the model", 0, 0)
-        for name in (EXAMINED, PRELOADED):
-            probe = self.probes.get(name)
-            question = {"timer": product_times.__file__, "shapes": step.shapes}
-            answer = probe.ask("measure_products", **question) if probe else None
+        timer = product_times.__file__
+        for name in [name for name in (EXAMINED, PRELOADED) if name in self.probes]:
+            probe = self.probes[name]
+            answer = probe.ask("measure_products", timer=timer, shapes=step.shapes)
             if answer:
                 yield name, sum(n * t for n, t in zip(step.counts, answer["times_s"]))
 
