@@ -1,6 +1,6 @@
 """The time above the floor: what each layer loses to one core, shapes, im2col, operators, waiting.
 
-    time = floor on all cores + one core + product shape + im2col + operators + scheduler
+    time = floor on all cores + one core + shape + im2col + operators + scheduler
 
 `operators` is what remains, so the sum holds. It may be negative, since some parts are measured
 alone. The times are those of the eager step.
@@ -17,7 +17,7 @@ from .document import LayerRow, LimitsDocument, ProfileDocument, create_rows, se
 from .products import FORWARD, Product
 from .work import LayerWork, Roof, create_roof
 
-PARTS = ("one core", "product shape", "im2col", "operators", "scheduler")
+PARTS = ("one core", "shape", "im2col", "operators", "scheduler")
 
 
 class Excess(NamedTuple):
@@ -147,7 +147,7 @@ def describe_excess(cores: int) -> List[str]:
     used = "one core" if cores == 1 else f"{cores} cores"
     return [
         f"one core: the floor on {used}, which the products use here, less the floor on all.",
-        "product shape: the products at the layer's shapes by the BLAS alone, less their floor.",
+        "shape: the products at the layer's shapes by the BLAS alone, less their floor.",
         "im2col: copies of the image into columns and back, measured with one filter a group.",
         "operators: the rest. Bias, batch norm, activation and pooling run on one core. Page "
         "faults and cold caches cannot be told from them. Negative: parts alone took longer.",

@@ -43,7 +43,7 @@ def test_the_parts_of_a_layer_sum_to_its_time():
     assert one.parts == pytest.approx(
         {
             "one core": 0.010,
-            "product shape": (0.04 - 0.01) + (0.06 - 0.02),
+            "shape": (0.04 - 0.01) + (0.06 - 0.02),
             "im2col": 0.05,
             "operators": 0.3 - 0.020 - 0.010 - 0.07 - 0.05 - 0.04,
             "scheduler": 0.3 - 0.09 - 0.17,
