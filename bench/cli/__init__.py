@@ -53,7 +53,7 @@ REMOVED = {
     "limits": "`bench limits` is now `bench profile --limits`, its --witness-steps is "
     "--loss-steps, and --profile is no longer needed",
     "scaling": "`bench scaling` is now benchmarks/calculate_scaling.py in a checkout of the "
-    "suite, which takes its flags (docs/scaling.md)",
+    "suite, which takes its flags (results/scaling/README.md)",
 }
 
 

@@ -1,7 +1,7 @@
 """The settings that a user can make, read from the fields of the configuration.
 
-The command line's flags, the recipe reader's messages and the documentation's tables are made from
-them.
+The command line's flags, the recipe reader's messages and the documentation's table of a contender
+are made from them.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def test_a_file_that_is_no_profile_is_refused(capsys, tmp_path, content):
     assert err.startswith("error: ") and str(path) in err
 
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
+PAGE = Path(__file__).resolve().parents[2] / "results" / "scaling" / "README.md"
 COMMANDS = re.findall(
     r"^python benchmarks/calculate_scaling.py (.*)$", PAGE.read_text(), re.MULTILINE
 )

@@ -87,7 +87,7 @@ def write_tables(root, *arguments):
     )
 
 
-def test_the_documentation_has_the_tables_of_the_fields():
+def test_the_documentation_has_the_table_of_the_fields():
     done = write_tables(ROOT, "--check")
     assert (done.returncode, done.stdout) == (0, ""), "run python tools/field_tables.py"
 
@@ -96,31 +96,22 @@ def test_a_table_that_is_out_of_date_is_found_and_rewritten(tmp_path):
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     page = tmp_path / "docs" / "page.md"
     page.parent.mkdir()
-    page.write_text("before\n<!-- fields: Loss -->\n| stale |\n<!-- end of fields -->\nafter\n")
+    page.write_text(
+        "before\n<!-- fields of a contender -->\n| stale |\n<!-- end of fields -->\nafter\n"
+    )
     done = write_tables(tmp_path, "--check")
     assert (done.returncode, done.stdout) == (1, "page.md: not what the fields say\n")
     assert write_tables(tmp_path).returncode == 0
     assert write_tables(tmp_path, "--check").returncode == 0
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
-    for field in ("loss", "alpha", "teacher_checkpoint"):
-        assert f"| `{field}` |" in text
-
-
-def read_recipe_page():
-    """The tables of fields, and the table of losses."""
-    text = (ROOT / "docs" / "recipes.md").read_text()
-    fields = "".join(re.findall(r"<!-- fields: .*?<!-- end of fields -->", text, re.DOTALL))
-    return fields, text[text.index("| `loss` | takes | formula |") :]
-
-
-def test_every_key_of_a_recipe_is_in_its_page():
-    fields, _ = read_recipe_page()
-    assert sorted(re.findall(r"^\| `(\w+)` \|", fields, re.M)) == sorted(Workload.model_fields)
+    for key in ("runtime", "env.NAME", "ranks"):
+        assert f"| `{key}` |" in text
 
 
 def test_the_table_of_losses_lists_what_each_takes():
-    _, losses = read_recipe_page()
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    losses = text[text.index("| `loss` | takes | formula |") :]
     for loss, arguments in LOSS_ARGUMENTS.items():
         line = re.search(rf"^\| `{loss}` \|([^|]*)\|", losses, re.M)[1]
         if loss == "self_distillation":  # continues the line above
