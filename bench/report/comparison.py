@@ -93,7 +93,7 @@ class Comparison(BaseModel):
     status: List[str]  # of the runs: complete, interrupted, failed, running
     same_weights: Optional[bool]
     same_batches: Optional[bool]
-    batches_by: str  # images | labels | inputs | unknown: what the batches were told apart by
+    batches_by: str  # images | labels | inputs | unknown: told apart by these
     loss: Optional[LossDifference]
     accuracy_difference: Optional[float]  # contender - baseline, last common epoch
     accuracy_correlation: Optional[float]  # over the common epochs
@@ -209,10 +209,10 @@ def compare_contenders(
         speedup = speed.ratio if speed else speedup
         parameters = baseline.of_kind(ParametersEvent, contender_name)
         parameters = [event for event in parameters if event.baseline == baseline_name]
-    training = RecordedTraining(same_weights, same_batches, losses, accuracies, parameters)
+    evals = list(zip(sides[0].evals, sides[1].evals))
+    training = RecordedTraining(same_weights, same_batches, losses, evals, parameters)
     check = find_check(baseline, baseline_name, contender_name) if one_run else None
-    obstacle = find_obstacle(sides[0].contender, sides[1].contender)
-    parity = judge_parity(training, check, obstacle)
+    parity = judge_parity(training, check, find_obstacle(*(side.contender for side in sides)))
     asked = one_run and with_speed and baseline.document.measuring.speed
     verdict, why = explain_verdict(speed, speedup, asked)
     comparison = Comparison(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from ..parity.causes import tell_infinite
 from ..parity.result import CHECK_NAME, ModelCheck, load_check
-from ..record.events import ParametersEvent
+from ..record.events import EvalEvent, ParametersEvent
 from ..record.run import RunRecord
 
 NOT_JUDGED = "not judged"
 AGREED = ("identical", "equal within rounding")
 REMEDY = "`bench check` with the same flags judges them"
+# A recorded metric parts from its training if its relative difference is above both: this one, and
+# that of the losses by this factor. A count may differ by so many samples. All three are chosen.
+METRIC_DIFFERENCE, METRIC_FACTOR, METRIC_SAMPLES = 0.1, 100, 4
 
 Losses = Sequence[Optional[float]]  # of each step; None is not finite
 
@@ -24,7 +27,7 @@ class RecordedTraining:
     same_weights: Optional[bool]  # at the start; None: not recorded
     same_batches: Optional[bool]
     losses: Sequence[Losses]  # of both
-    accuracies: Sequence[Tuple[float, float]]  # of each epoch, 0 to 1
+    evaluations: Sequence[Tuple[EvalEvent, EvalEvent]]  # of each epoch
     parameters: Sequence[ParametersEvent]
 
     @property
@@ -65,9 +68,52 @@ class RecordedTraining:
             return f"the recorded losses differ from step {first} on, by at most {largest:.1e}"
         if any(event.max_abs != 0 for event in self.parameters):
             return "the recorded losses are equal and the trained weights are not"
-        if any(a != b for a, b in self.accuracies):
-            return "the recorded losses are equal and the accuracies are not"
+        for epoch, name, ours, theirs, _ in self._list_metrics():
+            if ours != theirs:
+                return f"the recorded losses are equal and {name} after epoch {epoch} is not"
         return None
+
+    def describe_departed_metric(self) -> Optional[str]:
+        """The first metric that differs by more than its training explains, as a sentence part."""
+        losses = [(a, b) for a, b in zip(*self.losses) if a is not None and b is not None]
+        explained = METRIC_FACTOR * max((_relate(a, b) for a, b in losses), default=0.0)
+        for epoch, name, ours, theirs, samples in self._list_metrics():
+            if ours is None or theirs is None:
+                if ours != theirs:
+                    return f"{name} after epoch {epoch} is finite in only one of the trainings"
+                continue
+            is_share = min(ours, theirs) >= 0 and max(ours, theirs) <= 1
+            if is_share and abs(ours - theirs) <= METRIC_SAMPLES / samples:
+                continue
+            if _relate(ours, theirs) > max(METRIC_DIFFERENCE, explained):
+                return f"{name} after epoch {epoch} is {ours:.4g} and {theirs:.4g}"
+        return None
+
+    def _list_metrics(self) -> Iterator[_Metric]:
+        for ours, theirs in self.evaluations:
+            left, right = _read_metrics(ours), _read_metrics(theirs)
+            for name in (one for one in left if one in right):
+                yield _Metric(ours.epoch + 1, name, left[name], right[name], ours.samples)
+
+
+class _Metric(NamedTuple):
+    """A value of both trainings after an epoch."""
+
+    epoch: int  # from 1
+    name: str
+    ours: Optional[float]  # None where not finite
+    theirs: Optional[float]
+    samples: int  # that it is of
+
+
+def _read_metrics(event: EvalEvent) -> Dict[str, Optional[float]]:
+    own = {f"the metric {name}": value for name, value in (event.metrics or {}).items()}
+    return {"the validation loss": event.loss, "the accuracy": event.accuracy, **own}
+
+
+def _relate(ours: float, theirs: float) -> float:
+    """The difference relative to the larger of both; 0 where both are 0."""
+    return abs(ours - theirs) / (max(abs(ours), abs(theirs)) or 1.0)
 
 
 def find_check(record: RunRecord, baseline: str, contender: str) -> Optional[ModelCheck]:
@@ -87,7 +133,7 @@ def judge_parity(
     `check`, equal bits are identical. Other bits are not judged, and are inconclusive if the losses
     of one training alone are finite. A training that parts after steps that the judge found equal
     within rounding stays so, because training amplifies rounding. One that parts although the
-    judged steps are identical is inconclusive.
+    judged steps are identical is inconclusive, and so is a metric that parts from its training.
     """
     difference, infinite = training.describe_difference(), training.describe_infinite()
     agreed = check is None or (check.error is None and check.verdict in AGREED)
@@ -114,7 +160,14 @@ def judge_parity(
             f"{judged} and are {check.verdict}, but {difference}; `bench check` with the same "
             "flags judges all steps"
         )
-    shown = [f"{accuracy * 100:.1f} %" for pair in training.accuracies[-1:] for accuracy in pair]
+    departed = training.describe_departed_metric()
+    if departed is not None:
+        return "inconclusive", (
+            f"{judged} and are {check.verdict}, but {departed}, which losses so close do not "
+            "explain; look for state of Python that the evaluation reads, and make it a buffer"
+        )
+    last = [one.accuracy for pair in training.evaluations[-1:] for one in pair]
+    shown = [f"{accuracy * 100:.1f} %" for accuracy in last if accuracy is not None]
     accuracies = f". The last accuracies are {' and '.join(shown)}" if shown else ""
     return check.verdict, (
         f"{check.reason}; {judged}. T{difference[1:]}. Training amplifies rounding{accuracies}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from fakes import create_document
 
@@ -42,6 +42,7 @@ def create_events(
     loss_shift: float = 0.0,
     shift_from: int = 0,
     correct: int = 90,
+    metrics: Optional[Dict[str, float]] = None,
     compile_s: float = 0.0,
     weights: str = "w",
     batches: str = "b",
@@ -98,6 +99,7 @@ def create_events(
                 samples=100,
                 correct=correct,
                 loss=0.4,
+                metrics=metrics,
             )
         )
     events.append(EndEvent(contender=name, peak_rss_bytes=400 * 2**20))

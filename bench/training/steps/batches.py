@@ -89,7 +89,7 @@ class Batches:
         for _ in range(2):
             batch = call_own(self._title, "create_batches", next, self._iterator, _END)
             if batch is not _END:
-                batch = map_tensors(self._convert, batch, np.ndarray)
+                batch = map_tensors(self._convert, map_tensors(_copy, batch), np.ndarray)
                 return batch if self._device == "cpu" else map_tensors(self._place, batch)
             self._seed += 1
             self._iterator = self._begin_pass()
@@ -114,6 +114,11 @@ class Batches:
 
     def _place(self, tensor: flow.Tensor) -> flow.Tensor:
         return tensor.to(self._device)
+
+
+def _copy(tensor: flow.Tensor) -> flow.Tensor:
+    """A tensor of its own, since an iterable may fill one tensor again for each batch."""
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
 def read_layout(batch: Any) -> Layout:

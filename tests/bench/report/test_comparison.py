@@ -54,7 +54,7 @@ def test_a_tiny_difference_is_kept_at_full_precision_and_is_not_judged_without_l
         ({"weights": "other"}, "same weights"),
         ({"batches": "other"}, "same batches"),
         ({"blocks": 0}, "no blocks"),
-        ({"correct": 80}, "the accuracies are not"),
+        ({"correct": 80}, "the accuracy after epoch 1 is not"),
     ],
 )
 def test_other_bits_are_not_judged_without_levels(options, reason):
@@ -120,6 +120,26 @@ def test_a_training_that_parts_later_by_rounding_says_so_with_its_accuracies(tmp
     result = judged(tmp_path, "equal within rounding", loss_shift=1e-3, shift_from=50, correct=80)
     assert "The recorded losses differ from step 51 on, by at most 1.0e-03." in result.parity_reason
     assert result.parity_reason.endswith("The last accuracies are 90.0 % and 80.0 %")
+
+
+@pytest.mark.parametrize("correct, shift", [(50, 1e-9), (50, 0.1), (87, 1e-9)])
+def test_an_accuracy_that_its_training_does_not_explain_is_inconclusive(tmp_path, correct, shift):
+    result = judged(tmp_path, "equal within rounding", loss_shift=shift, correct=correct)
+    is_departed = (correct, shift) == (50, 1e-9)  # else a few samples, or losses that part too
+    assert result.parity == ("inconclusive" if is_departed else "equal within rounding")
+    told = "but the accuracy after epoch 1 is 0.9 and 0.5, which losses so close do not explain"
+    assert (told in result.parity_reason) == is_departed
+
+
+def test_the_metrics_of_an_own_step_are_compared(tmp_path):
+    result = judged(tmp_path, "identical", metrics={"error": 3.0})
+    assert result.parity == "identical"  # of eager mode none was recorded
+    events = [
+        create_events("eager", metrics={"error": 1.0}),
+        create_events("graph", metrics={"error": 3.0}),
+    ]
+    reason = compare(*events).parity_reason
+    assert "the recorded losses are equal and the metric error after epoch 1 is not" in reason
 
 
 def test_a_training_that_parts_after_identical_steps_is_inconclusive(tmp_path):

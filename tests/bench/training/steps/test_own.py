@@ -1,6 +1,7 @@
 """A `TrainingStep` becomes a job that both modes train alike."""
 
 import numpy as np
+import oneflow as flow
 import own_steps
 import pytest
 
@@ -10,6 +11,7 @@ from oneflow_bench.bench.training.job import copy_state, create_job
 from oneflow_bench.bench.training.modes import ModeSetting, create_mode
 from oneflow_bench.bench.training.nest import map_tensors
 from oneflow_bench.bench.training.optimizers import read_rates
+from oneflow_bench.bench.training.steps.batches import Batches
 
 pytestmark = pytest.mark.oneflow
 STEPS = 5
@@ -62,6 +64,18 @@ def test_sized_batches_begin_anew_with_the_next_seed():
     wanted = [b["next"] for seed in (4, 5) for b in own_steps.create_batches(seed)]
     assert all(np.array_equal(one, other) for one, other in zip(taken, wanted))
     assert not np.array_equal(taken[0], taken[3])
+
+
+def test_a_tensor_that_is_filled_again_for_each_batch_is_copied():
+    reused = flow.zeros(2, 3)
+
+    def create(seed):
+        for number in range(4):
+            yield reused.fill_(seed + number)
+
+    taken = Batches("mine", lambda seed: iter(create(seed)), 5, "cpu")
+    given = [taken.next_batch()[0] for _ in range(4)]
+    assert [float(batch.mean().numpy()) for batch in given] == [5, 6, 7, 8]
 
 
 def test_the_recorded_rate_is_that_of_the_step_s_own_schedule():
