@@ -4,15 +4,17 @@
 
 prints the error rates of the verdict on it. Step times follow exp(drift + process + noise), with an
 AR(1) drift common to all processes, bursts of +35 % on 1 % of the steps, and a spread among the
-processes of one program. Time is counted in block seconds. `run` is the measuring run with the
-machine in place of worker processes. `--continued 3` goes on with a run that ended without a
-verdict, up to three times, as `bench compare --continue` does. With `--lucky 0.05` the contender's
-own steps vary: a twentieth of its blocks is 14 % quicker, which the planted effect does not count.
+processes of one program. Time is counted in seconds of blocks, and of starts with `--start`. `run`
+is the measuring run with the machine in place of worker processes. `--continued 3` goes on with a
+run that ended without a verdict, up to three times, as `bench compare --continue` does. With
+`--lucky 0.05` the contender's own steps vary: a twentieth of its blocks is 14 % quicker, which the
+planted effect does not count.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
@@ -21,6 +23,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from oneflow_bench.bench.config import Measuring
+from oneflow_bench.bench.measure.speed_phase import ALIVE_REPLICATES
 from oneflow_bench.bench.verdict.estimate import Wave
 from oneflow_bench.bench.verdict.judge import (
     EQUIVALENT,
@@ -33,7 +36,6 @@ from oneflow_bench.bench.verdict.judge import (
     judge,
 )
 from oneflow_bench.bench.verdict.stopping import (
-    MEASURE_LONGER,
     START_FRESH,
     STOP,
     choose_first_abba_pairs,
@@ -42,7 +44,6 @@ from oneflow_bench.bench.verdict.stopping import (
 
 VERDICTS = (FASTER, SLOWER, EQUIVALENT, INCONCLUSIVE)
 Rule = Callable[[Sequence[Wave], int, Optional[Margins]], Judgement]
-START_S = 7.0  # of a wave; not counted in the budget
 
 
 @dataclass
@@ -102,44 +103,55 @@ class Machine:
 def run(
     machine: Machine,
     budget_s: float = 120.0,
-    per_wave: int = 3,
+    per_wave: int = ALIVE_REPLICATES,
     aims: Optional[Measuring] = None,
     margins: Optional[Margins] = None,
     rule: Rule = judge,
     continued: int = 0,
+    start_s: float = 0.0,
+    longer: bool = False,
 ) -> Tuple[Judgement, float]:
-    """The last judgement and the block seconds it took.
+    """The last judgement and the seconds it took: blocks, and `start_s` for each process.
 
+    `longer` is the plan up to 0.3.0: the first wave is measured longer where twice the blocks save
+    more of the variance than they cost of a wave's time.
     Without a verdict at its end it is `continued` so many times, each for `budget_s` more.
     """
     end_s, continuations = budget_s, continued
     aims = aims or Measuring(replicates=99)
     cost = 2 * 3 * per_wave * machine.block_s  # of an ABBA pair
+    wave_start_s = 3 * per_wave * start_s
     processes = machine.start(per_wave)
     first = choose_first_abba_pairs(cost)
     waves = [machine.measure(processes, first)]
-    spent, analyses, seen = first * cost, 0, 0
+    spent, analyses, seen = wave_start_s + first * cost, 0, 0
     action = START_FRESH
     while True:
         data = sum(w.shape[1] * w.shape[2] for w in waves)
         rounds = waves[0].shape[2] // 2
-        fit = min(rounds, int((end_s - spent) / cost))
-        last = fit < max(2, rounds // 2)
-        if last or is_analysis_due(data, seen):
+        fewest = max(2, rounds // 2)
+        last = end_s - spent < fewest * cost
+        fit = min(rounds, int((end_s - spent - wave_start_s) / cost))
+        fresh = fit >= fewest
+        if last or not fresh or is_analysis_due(data, seen):
             analyses, seen = analyses + 1, data
             judgement = rule([Wave(w[0], w[1], w[2]) for w in waves], analyses, margins)
-            action = next_action(judgement, aims, len(waves), rounds * cost, START_S)
+            action = next_action(judgement, aims)
         if last and continuations and judgement.verdict == INCONCLUSIVE:
             continuations, end_s = continuations - 1, spent + budget_s
-            fit, action = rounds, START_FRESH
+            fit, fresh, action = rounds, True, START_FRESH
         elif last or action == STOP:
             return judgement, spent
-        spent += fit * cost
-        if action == MEASURE_LONGER:
-            waves[0] = np.concatenate([waves[0], machine.measure(processes, fit)], axis=2)
-        else:
+        share = rounds * cost / (rounds * cost + wave_start_s)
+        more = longer and len(waves) == 1 and (judgement.within_share or 0.0) / 2 > share
+        if fresh and not more:
             processes = machine.start(per_wave)
             waves.append(machine.measure(processes, fit))
+            spent += wave_start_s + fit * cost
+        else:
+            rest = min(rounds if more else sys.maxsize, int((end_s - spent) / cost))
+            waves.append(np.concatenate([waves.pop(), machine.measure(processes, rest)], axis=2))
+            spent += rest * cost
 
 
 def measure_rates(
@@ -147,14 +159,25 @@ def measure_rates(
     budget_s: float = 120.0,
     rule: Rule = judge,
     continued: int = 0,
+    per_wave: int = ALIVE_REPLICATES,
+    start_s: float = 0.0,
+    longer: bool = False,
     **machine: Any,
 ) -> Dict[str, float]:
-    """Shares of the verdicts and of the intervals that hold the truth; median block seconds."""
+    """Shares of the verdicts and of the intervals that hold the truth; median seconds."""
     verdicts: Dict[str, int] = Counter()
     covered, times = 0, []
     for seed in range(runs):
         truth = Machine(seed=seed, **machine)
-        judgement, spent = run(truth, budget_s, rule=rule, continued=continued)
+        judgement, spent = run(
+            truth,
+            budget_s,
+            per_wave,
+            rule=rule,
+            continued=continued,
+            start_s=start_s,
+            longer=longer,
+        )
         verdicts[judgement.verdict] += 1
         covered += judgement.speedup.holds(1 / (1 + truth.effect))
         times.append(spent)
@@ -170,7 +193,10 @@ def main() -> None:
     parser.add_argument("--effect", type=float, nargs="+", default=[0.0, 0.03, 0.05, 0.1])
     parser.add_argument("--busy", type=float, default=0.0, help="share of disturbed blocks")
     parser.add_argument("--lucky", type=float, default=0.0, help="share of the contender's blocks")
-    parser.add_argument("--budget", type=float, default=120.0, help="seconds of blocks")
+    parser.add_argument("--budget", type=float, default=120.0, help="seconds of blocks and starts")
+    parser.add_argument("--start", type=float, default=0.0, help="seconds to start a process")
+    parser.add_argument("--longer", action="store_true", help="as up to 0.3.0")
+    parser.add_argument("--replicates", type=int, default=ALIVE_REPLICATES, help="of a wave")
     parser.add_argument("--continued", type=int, default=0, help="times, without a verdict")
     options = parser.parse_args()
     print(f"{options.runs} runs each, block noise / spread / effect in percent, rates in percent")
@@ -183,6 +209,9 @@ def main() -> None:
                     options.runs,
                     options.budget,
                     continued=options.continued,
+                    per_wave=options.replicates,
+                    start_s=options.start,
+                    longer=options.longer,
                     noise=noise,
                     spread=spread,
                     effect=effect,

@@ -27,12 +27,12 @@ from ..verdict.conditions import read_conditions
 from ..verdict.judge import is_analysis_due
 from ..verdict.statistics import summarize
 from ..verdict.stopping import (
+    FEWEST_ABBA_PAIRS,
     FEWEST_REPLICATES,
     START_FRESH,
     STOP,
     USE_REMAINING,
     choose_first_abba_pairs,
-    combine_actions,
     is_settled,
     next_action,
 )
@@ -50,7 +50,7 @@ from .order import (
     list_keys,
 )
 
-ALIVE_REPLICATES = 3  # of a wave, where the memory allows it
+ALIVE_REPLICATES = 4  # of a wave, where memory and budget allow it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
 START_SHARE = 2 / 3  # of what is left of the budget, for the other replicates of the first wave
 MOST_WARMUP_ROUNDS = 3
@@ -111,7 +111,7 @@ class SpeedRun:
                 rounds = rounds or self._choose_first_rounds()
                 done = self._measure_rounds(rounds)
                 action = self._analyse(last=done < rounds)
-                rounds = self._pairs // 2  # of a fresh wave, or as many again of this one
+                rounds = self._pairs // 2  # of a fresh wave
                 if action == USE_REMAINING:
                     rounds = sys.maxsize
                 if action in (START_FRESH, STOP):
@@ -160,8 +160,14 @@ class SpeedRun:
         self._block_s = (self._steps + self._untimed) * step_time_s
         peak_bytes = sum(probed.peak_rss_bytes for _, probed in ready)
         by_memory = int(MEMORY_SHARE * (read_available_bytes() or 0) / peak_bytes)
-        by_time = int(START_SHARE * max(0.0, self._left_s()) / max(self._now() - began_s, 1e-9))
-        self._alive = max(1, min(wanted, 1 + by_memory, 1 + by_time))
+        share_s, start_s = START_SHARE * max(0.0, self._left_s()), self._now() - began_s
+        by_time = int(share_s / max(start_s, 1e-9))
+        alive = min(wanted, 1 + by_memory, 1 + by_time)
+        # more of them than an interval takes are for the first analysis, and must leave it time
+        measured_s = 2 * FEWEST_ABBA_PAIRS * len(ready) * self._block_s
+        if (alive - 1) * (start_s + measured_s) > share_s:
+            alive = min(alive, FEWEST_REPLICATES)
+        self._alive = max(1, alive)
         return self._alive - 1
 
     def _start_replicates(self, replicates: range) -> List[Tuple[float, Probed]]:
@@ -226,13 +232,9 @@ class SpeedRun:
         if data == self._seen:
             return STOP  # nothing new since the last analysis
         self._analyses, self._seen = self._analyses + 1, data
-        actions = {name: self._judge(name, measured_s) for name in self._racing}
-        action = combine_actions(list(actions.values()))
-        if action == START_FRESH:
-            self._racing = [name for name in self._racing if actions[name] != STOP]
-        if action == START_FRESH and not fits:
-            action = USE_REMAINING
-        action = STOP if last else action
+        racing = [name for name in self._racing if self._judge(name) == START_FRESH]
+        action = STOP if last or not racing else START_FRESH if fits else USE_REMAINING
+        self._racing = racing or self._racing
         self._write_conditions("during")
         self._writer.append(
             InterimAnalysisEvent(
@@ -247,15 +249,13 @@ class SpeedRun:
     def _count_scored(self) -> int:
         return sum(block.kind == "scored" for block in self._blocks)
 
-    def _judge(self, contender: str, measured_s: float) -> str:
+    def _judge(self, contender: str) -> str:
         """The action that a contender asks for, by all its blocks so far."""
         self._analyses_of[contender] += 1
         blocks = select_contender(self._blocks, contender)
         judgement = judge_blocks(blocks, self._analyses_of[contender], self._measuring, self._alpha)
         assert judgement is not None
-        return next_action(
-            judgement, self._measuring, self._processes.wave + 1, measured_s, self._start_s
-        )
+        return next_action(judgement, self._measuring)
 
     def _measure(self, key: ProcessKey, kind: str, steps: int, untimed_steps: int) -> float:
         """Give a process its turn; its step time."""

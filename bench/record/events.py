@@ -279,7 +279,7 @@ class InterimAnalysisEvent(RecordEvent):
     number: AtLeastOne = Field(validation_alias=AliasChoices("number", "look"))  # from 1
     replicates: Count
     started_s: Seconds
-    # of the run after it: stop | longer | fresh | rest
+    # of the run after it: stop | fresh | rest; longer in records up to 0.3.0
     action: str = Field(validation_alias=AliasChoices("action", "move"))
 
 

@@ -1,10 +1,9 @@
 """Chooses the next action of a run, and when a process is warm.
 
 More blocks of the same processes shrink the noise within a process and nothing else. Fresh
-processes shrink both and give degrees of freedom, but have to be started. So the first wave is
-measured longer as long as that takes away a greater part of the variance than it adds to the time
-of a wave, which is the balance of Kalibera and Jones (2013). Fresh waves are then measured as long
-as the first was.
+processes shrink both and give degrees of freedom, of which an interval has few. So a run goes on
+with fresh processes as long as their start leaves time to measure them
+(docs/adr/0023-four-processes-alive.md), and each wave is measured as long as the first was.
 
 A fixed number of warm-up steps is wrong for most programs (Barrett et al., "Virtual Machine Warmup
 Blows Hot and Cold", OOPSLA 2017). As there, the series of block times is cut into segments of
@@ -92,7 +91,7 @@ def _without_spikes(logs: np.ndarray, limit: float) -> np.ndarray:
     return result
 
 
-STOP, MEASURE_LONGER, START_FRESH = "stop", "longer", "fresh"
+STOP, START_FRESH = "stop", "fresh"
 # the time that is left is too short for fresh processes and goes to these
 USE_REMAINING = "rest"
 # of the first wave before anything is judged: other work comes and goes within seconds, and each
@@ -121,29 +120,18 @@ def choose_first_abba_pairs(
     return math.floor(min(wanted, fit)) if fit >= 1 else wanted
 
 
-def next_action(
-    judgement: Judgement, aims: Measuring, waves: int, measured_s: float, start_s: float
-) -> str:
-    """STOP, MEASURE_LONGER or START_FRESH, after an analysis of `waves` waves.
+def next_action(judgement: Judgement, aims: Measuring) -> str:
+    """STOP or START_FRESH, after an analysis.
 
     `aims` says the most replicates, and the effect that must be resolvable (None: run for a
-    verdict). `measured_s` and `start_s` are what a wave's ABBA pairs and its start took.
+    verdict).
     """
     if judgement.verdict != INCONCLUSIVE:
         return STOP
     effect = judgement.smallest_effect
     if aims.until is not None and effect is not None and effect <= aims.until:
         return STOP
-    within = judgement.within_share
-    # twice the blocks save more of the variance than they cost of a wave's time
-    if waves == 1 and within is not None and within / 2 > measured_s / (start_s + measured_s):
-        return MEASURE_LONGER
     return START_FRESH if judgement.replicates < aims.replicates else STOP
-
-
-def combine_actions(actions: Sequence[str]) -> str:
-    """The action of a run whose contenders each ask for one: it stops when all of them do."""
-    return next((action for action in (START_FRESH, MEASURE_LONGER) if action in actions), STOP)
 
 
 def measure_warmup(blocks: Sequence[SpeedBlockEvent]) -> Tuple[int, float]:

@@ -17,7 +17,6 @@ from oneflow_bench.bench.verdict.judge import (
     smallest_effect,
 )
 from oneflow_bench.bench.verdict.stopping import (
-    MEASURE_LONGER,
     START_FRESH,
     STOP,
     next_action,
@@ -202,17 +201,11 @@ def test_growth_is_predicted_by_the_margin_and_the_error_of_the_judgement():
     assert predict_growth(usual, 0.1) < predict_growth(shared, 0.1)
 
 
-def test_moves():
-    noisy = judge([create_wave(effect=0.02, noise=0.1, seed=3)], 1)
-    spread = judge([create_wave(effect=0.02, noise=1e-3, spread=0.03)], 1)
-    assert noisy.verdict == spread.verdict == "inconclusive"
-    aims = Measuring(replicates=9)
-    assert next_action(noisy, aims, 1, measured_s=1, start_s=5) == MEASURE_LONGER
-    assert next_action(noisy, aims, 1, measured_s=6, start_s=5) == START_FRESH
-    assert next_action(noisy, aims, 2, measured_s=1, start_s=5) == START_FRESH
-    assert next_action(spread, aims, 1, measured_s=1, start_s=5) == START_FRESH
-    assert next_action(spread, Measuring(replicates=3), 1, measured_s=1, start_s=5) == STOP
-    loose = Measuring(until=spread.smallest_effect + 0.01)
-    assert next_action(spread, loose, 1, measured_s=1, start_s=5) == STOP
+def test_a_run_goes_on_with_fresh_processes_until_its_aims_are_met():
+    open_ = judge([create_wave(effect=0.02, noise=1e-3, spread=0.03)], 1)
+    assert open_.verdict == "inconclusive"
+    assert next_action(open_, Measuring(replicates=9)) == START_FRESH
+    assert next_action(open_, Measuring(replicates=3)) == STOP
+    assert next_action(open_, Measuring(until=open_.smallest_effect + 0.01)) == STOP
     known = judge([create_wave(effect=0.1)], 1)
-    assert next_action(known, aims, 1, measured_s=1, start_s=5) == STOP
+    assert next_action(known, Measuring(replicates=9)) == STOP
