@@ -98,9 +98,10 @@ class _Recorded(_Result):
 
     def plot(self) -> Any:
         """A matplotlib.figure.Figure with the losses, the step times and the rest."""
+        from ..report.curves import list_series
         from ..report.pictures import draw_overview
 
-        return draw_overview([self.record])
+        return draw_overview(list_series([self.record]))
 
     def _repr_html_(self) -> str:
         from ..report.page.render import render_record

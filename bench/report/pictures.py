@@ -26,6 +26,7 @@ PICTURE_STYLE = {
     "svg.hashsalt": "oneflow-bench",
     "font.size": 10,
     "axes.grid": True,
+    "axes.titley": 1.0,  # else every drawing lays out all texts to find a place for the title
     "grid.alpha": 0.3,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -80,12 +81,11 @@ def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
             figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
             draw(axes, series)
             written += save_picture(figure, folder, name)
-        return written + save_picture(draw_overview(records), folder, "overview")
+        return written + save_picture(draw_overview(series), folder, "overview")
 
 
-def draw_overview(records: List[RunRecord]) -> Any:
+def draw_overview(series: List[Series]) -> Any:
     """One figure with all pictures, and the facts of the contenders in the last place."""
-    series = list_series(records)
     chosen = choose_pictures(series)
     with plt.rc_context(PICTURE_STYLE):
         rows = len(chosen) // 2 + 1
@@ -94,7 +94,7 @@ def draw_overview(records: List[RunRecord]) -> Any:
             axes.axis("off")
         for axes, draw in zip(grid.flat, [*chosen.values(), draw_facts]):
             draw(axes, series)
-        job = records[0].document.workload
+        job = series[0].record.document.workload
         size = f" on {Path(job.data).name}, batch size {job.batch_size}, {job.image_size} px"
         figure.suptitle(job.model + size * (job.data != STEP_DATA), fontsize=14)
     return figure

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
+from operator import attrgetter
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from ...record.events import BlockEvent, ParametersEvent, StepParametersEvent
 from ..before_after import compare_records
@@ -33,16 +34,41 @@ def render_csv(selected: Sequence[Selected]) -> Iterator[str]:
     """
     apart = ("contender", *SETTINGS)  # a column of the block's; columns that all contenders share
     job = [*(name for name in describe_job_of(selected[0]) if name not in apart), *SETTINGS]
-    block_fields = [name for name in BlockEvent.model_fields if name != "event"]
-    columns = [*job, "status", "created", *MACHINE_COLUMNS, *block_fields, "step_time_s"]
+    shared = [*job, "status", "created", *MACHINE_COLUMNS]
+    fields = [name for name in BlockEvent.model_fields if name != "event"]
+    yield _format_line([*shared, *fields, "step_time_s"])
+    read = attrgetter(*fields)
+    for one in selected:
+        document = one.record.document
+        facts: Dict[str, Any] = {
+            **describe_job_of(one),
+            "status": document.status,
+            "created": document.created,
+            **describe_machine_of(one),
+        }
+        start = _format_line([facts.get(name) for name in shared])[:-1]
+        before: List[Any] = [None] * len(fields)
+        cells = [""] * len(fields)  # of the block before
+        for block in one.blocks():
+            for place, value in enumerate(read(block)):
+                if value is not before[place]:  # digests and learning rates often are
+                    before[place], cells[place] = value, _format_cell(value)
+            yield f"{start},{','.join(cells)},{step_time_s(block)}\n"
+
+
+def _format_line(cells: Sequence[Any]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in (row for one in selected for row in _create_rows(one)):
-        writer.writerow(row)
-        yield stream.getvalue()
-        stream.seek(stream.truncate(0))
-    yield stream.getvalue()
+    csv.writer(stream, lineterminator="\n").writerow(cells)
+    return stream.getvalue()
+
+
+def _format_cell(value: Any) -> str:
+    """A list is JSON between quotes: `csv` would search each letter for one that needs them."""
+    if isinstance(value, list):
+        return f'"{json.dumps(value)}"' if len(value) > 1 else json.dumps(value)
+    if isinstance(value, str):
+        return _format_line([value])[:-1]
+    return "" if value is None else str(value)
 
 
 def render_series(selected: Sequence[Selected]) -> Iterator[str]:
@@ -54,49 +80,43 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
     yield "run_id,contender,series,at,value\n"
     for one in selected:
         for name, parts in _list_curves(one):
-            stream = io.StringIO()
-            csv.writer(stream, lineterminator=",").writerow(
-                (one.record.document.run_id, one.contender.name, name)
-            )
-            who = stream.getvalue()
-            for part in parts:
-                rows = (f"{who}{at},{'' if value is None else value}\n" for at, value in part)
-                yield "".join(rows)
+            start = _format_line((one.record.document.run_id, one.contender.name, name))[:-1]
+            row = start.replace("%", "%%") + ",%d,%s\n"
+            for ats, values in parts:
+                cells: List[Any] = [None] * (2 * len(ats))
+                cells[::2], cells[1::2] = ats, ["" if v is None else v for v in values]
+                yield row * len(ats) % tuple(cells)
 
 
-def _list_curves(selected: Selected) -> Iterator[Tuple[str, Iterable[Iterable[Tuple[int, Any]]]]]:
-    """Each curve in parts, since a long one would be much memory."""
+def _list_curves(
+    selected: Selected,
+) -> Iterator[Tuple[str, Iterable[Tuple[Collection[int], Iterable[Any]]]]]:
+    """Each curve in parts of places and values, since a long one would be much memory."""
     record, name = selected.record, selected.contender.name
     series = Series(name, record, name)
     blocks, by_epoch = series.blocks, record.of_kind(ParametersEvent, name)
-    yield "loss", (enumerate(block.losses, block.first_step + 1) for block in blocks)
+
+    def list_steps(values: Sequence[Any], first: int) -> Tuple[Collection[int], Sequence[Any]]:
+        return range(first + 1, first + 1 + len(values)), values
+
+    yield "loss", (list_steps(block.losses, block.first_step) for block in blocks)
     yield (
         "train_step_time_s",
-        (enumerate([step_time_s(b)] * b.steps, b.first_step + 1) for b in blocks),
+        (list_steps([str(step_time_s(b))] * b.steps, b.first_step) for b in blocks),
     )
-    yield "accuracy", [series.accuracies.items()]
-    yield "train_epoch_time_s", [series.train_epoch_times_s.items()]
-    yield "eval_epoch_time_s", [series.eval_epoch_times_s.items()]
-    yield "parameter_difference_by_epoch", [[(e.epoch + 1, e.max_abs) for e in by_epoch]]
+    for of, by in (
+        ("accuracy", series.accuracies),
+        ("train_epoch_time_s", series.train_epoch_times_s),
+        ("eval_epoch_time_s", series.eval_epoch_times_s),
+    ):
+        yield of, [(by.keys(), by.values())]
+    yield "parameter_difference_by_epoch", [
+        ([e.epoch + 1 for e in by_epoch], [e.max_abs for e in by_epoch])
+    ]
     by_step = record.of_kind(StepParametersEvent, name)
-    yield "parameter_difference_by_step", [[(e.step + 1, e.max_abs) for e in by_step]]
-
-
-def _create_rows(selected: Selected) -> Iterator[Dict[str, Any]]:
-    document = selected.record.document
-    shared = {
-        **describe_job_of(selected),
-        "status": document.status,
-        "created": document.created,
-        **describe_machine_of(selected),
-    }
-    for block in selected.blocks():
-        fields = {name: _cell(value) for name, value in block if name != "event"}
-        yield {**shared, **fields, "step_time_s": step_time_s(block)}
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (list, dict)) else value
+    yield "parameter_difference_by_step", [
+        ([e.step + 1 for e in by_step], [e.max_abs for e in by_step])
+    ]
 
 
 def render_markdown(selected: Sequence[Selected]) -> str:

@@ -83,3 +83,26 @@ def test_the_series_are_those_of_the_record(record):
     assert found["graph", "parameter_difference_by_step"] == {1: 1e-9, 2: 1e-9, 3: 1e-9}
     # five series of each, and the difference by epoch and by step
     assert len(found) == 12
+
+
+def test_each_cell_is_as_the_csv_module_writes_it(record):
+    block = record.of_kind(BlockEvent, "eager")[-1]
+    odd = {"images_digest": 'a "b",\n', "losses": [None, -0.0], "lr": [0.0, 1e-7]}
+    more = [
+        {"block": 90, **odd},
+        {"block": 91, **odd, "rank_durations_s": [0.5], "images_digest": "%d"},
+        {"block": 92, "images_digest": None, "losses": [0.0, 1e22]},
+    ]
+    record.events = [block.model_copy(update=update) for update in more]
+    record.document.run_id = "100 %d, of them"
+    selected = select_contenders([record], "eager")
+    text = "".join(render(selected))
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(csv.reader(io.StringIO(text)))
+    assert text == stream.getvalue()
+    rows = read(text)
+    assert [row["images_digest"] for row in rows] == ['a "b",\n', "%d", ""]
+    assert [row["losses"] for row in rows] == [*["[null, -0.0]"] * 2, "[0.0, 1e+22]"]
+    assert rows[1]["rank_durations_s"] == "[0.5]" and rows[2]["rank_durations_s"] == ""
+    losses = [row["value"] for row in read(render_series(selected)) if row["series"] == "loss"]
+    assert losses == ["", "-0.0", "", "-0.0", "0.0", "1e+22"]
