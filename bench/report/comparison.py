@@ -190,7 +190,7 @@ def compare_contenders(
     """
     sides = [_select_side(baseline, baseline_name), _select_side(contender, contender_name)]
     left, right = map(_summarize, sides)
-    blocks = [side.blocks for side in sides]
+    blocks, losses = [side.blocks for side in sides], [side.losses for side in sides]
     passes = [{e.epoch: e.duration_s / e.steps for e in side.evals} for side in sides]
     one_run = baseline is contender
     digests = [side.setup.initial_digest for side in sides if side.setup]
@@ -198,7 +198,6 @@ def compare_contenders(
     same_batches, batches_by = _compare_batches(*blocks)
     if baseline.document.workload.data == STEP_DATA and blocks[0]:
         batches_by = "inputs"  # it has no labels
-    losses = [side.losses for side in sides]
     accuracies = list(zip(left.accuracy, right.accuracy))
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
     speed = None
@@ -210,7 +209,8 @@ def compare_contenders(
         parameters = baseline.of_kind(ParametersEvent, contender_name)
         parameters = [event for event in parameters if event.baseline == baseline_name]
     evals = list(zip(sides[0].evals, sides[1].evals))
-    training = RecordedTraining(same_weights, same_batches, losses, evals, parameters)
+    complete = all(side.record.document.status == "complete" for side in sides)
+    training = RecordedTraining(same_weights, same_batches, losses, evals, parameters, complete)
     check = find_check(baseline, baseline_name, contender_name) if one_run else None
     parity = judge_parity(training, check, find_obstacle(*(side.contender for side in sides)))
     asked = one_run and with_speed and baseline.document.measuring.speed

@@ -29,6 +29,7 @@ class RecordedTraining:
     losses: Sequence[Losses]  # of both
     evaluations: Sequence[Tuple[EvalEvent, EvalEvent]]  # of each epoch
     parameters: Sequence[ParametersEvent]
+    is_complete: bool = True  # both runs ended normally
 
     @property
     def steps(self) -> int:
@@ -130,10 +131,11 @@ def judge_parity(
     """The verdict and its reason. `obstacle` says why the judge cannot run the two contenders.
 
     Losses that are not finite in both trainings are inconclusive, whatever else agrees. Without a
-    `check`, equal bits are identical. Other bits are not judged, and are inconclusive if the losses
-    of one training alone are finite. A training that parts after steps that the judge found equal
-    within rounding stays so, because training amplifies rounding. One that parts although the
-    judged steps are identical is inconclusive, and so is a metric that parts from its training.
+    `check`, equal bits of whole trainings are identical. Other bits are not judged, and are
+    inconclusive if the losses of one training alone are finite. A training that parts after steps
+    that the judge found equal within rounding stays so, because training amplifies rounding. One
+    that parts although the judged steps are identical is inconclusive, and so is a metric that
+    parts from its training.
     """
     difference, infinite = training.describe_difference(), training.describe_infinite()
     agreed = check is None or (check.error is None and check.verdict in AGREED)
@@ -144,6 +146,11 @@ def judge_parity(
         if difference is not None:
             verdict = "inconclusive" if training.is_finite_on_one_side() else NOT_JUDGED
             return verdict, f"{difference}; {obstacle or REMEDY}"
+        if not training.is_complete:
+            return NOT_JUDGED, (
+                f"the losses of the {training.steps} recorded steps are bitwise equal, and the "
+                f"training did not end; {obstacle or REMEDY}"
+            )
         return "identical", f"the losses of all {training.steps} steps are bitwise equal"
     if check.error is not None:
         return "inconclusive", f"{check.reason}: {check.error.splitlines()[0]}"

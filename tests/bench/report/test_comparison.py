@@ -66,6 +66,16 @@ def test_other_bits_are_not_judged_without_levels(options, reason):
     )
 
 
+def test_equal_bits_of_a_run_that_did_not_end_are_not_judged():
+    record = create_record(create_events("eager"), create_events("graph"))
+    record.document.status = "running"
+    result = compare_contenders(record, "eager", record, "graph")
+    assert result.parity == "not judged"
+    assert "the 240 recorded steps are bitwise equal, and the training did not end" in (
+        result.parity_reason
+    )
+
+
 def test_losses_that_are_no_numbers():
     finite, broken = create_events("eager"), create_events("graph", loss=None)
     assert compare(finite, broken).parity == "inconclusive"
