@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--busy", type=float, default=0.0, help="share of disturbed blocks")
     parser.add_argument("--lucky", type=float, default=0.0, help="share of the contender's blocks")
     parser.add_argument("--budget", type=float, default=120.0, help="seconds of blocks and starts")
+    parser.add_argument("--block", type=float, default=Machine.block_s, help="seconds of a block")
     parser.add_argument("--start", type=float, default=0.0, help="seconds to start a process")
     parser.add_argument("--longer", action="store_true", help="as up to 0.3.0")
     parser.add_argument("--replicates", type=int, default=ALIVE_REPLICATES, help="of a wave")
@@ -216,6 +217,7 @@ def main() -> None:
                     spread=spread,
                     effect=effect,
                     busy=options.busy,
+                    block_s=options.block,
                     lucky=options.lucky,
                 )
                 shares = " ".join(f"{rates[v] * 100:12.1f}" for v in VERDICTS)
