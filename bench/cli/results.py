@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
 from ..errors import InputError
-from ..measure.parity_phase import list_losses
 from ..parity.gate import judge_checks
 from ..parity.result import CheckDocument, ModelCheck
-from ..record.events import BlockEvent
+from ..record.events import BlockEvent, list_losses
 from ..record.run import RunRecord, write_atomically
 from ..report.blocks import format_markdown
 from ..report.check import report_check
