@@ -98,9 +98,18 @@ class _Recorded(_Result):
     def plot(self) -> Any:
         """A matplotlib.figure.Figure with the losses, the step times and the rest."""
         from ..report.curves import list_series
-        from ..report.pictures import draw_overview
+        from ..report.pictures import PICTURE_STYLE, choose_pictures, draw_facts, plt
 
-        return draw_overview(list_series([self.record]))
+        series = list_series([self.record])
+        drawn = [*choose_pictures(series).values(), draw_facts]
+        with plt.rc_context(PICTURE_STYLE):
+            rows = -(-len(drawn) // 2)
+            figure, grid = plt.subplots(rows, 2, figsize=(14, 4.4 * rows), layout="constrained")
+            for axes in grid.flat[len(drawn) :]:
+                axes.axis("off")
+            for axes, draw in zip(grid.flat, drawn):
+                draw(axes, series)
+        return figure
 
     def _repr_html_(self) -> str:
         from ..report.page.render import render_record

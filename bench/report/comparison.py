@@ -212,8 +212,7 @@ def compare_contenders(
         parameters = [event for event in parameters if event.baseline == baseline_name]
     training = RecordedTraining(same_weights, same_batches, losses, accuracies, parameters)
     check = find_check(baseline, baseline_name, contender_name) if one_run else None
-    obstacle = find_obstacle(sides[0].contender, sides[1].contender)
-    parity = judge_parity(training, check, obstacle)
+    parity = judge_parity(training, check, find_obstacle(*(side.contender for side in sides)))
     asked = one_run and with_speed and baseline.document.measuring.speed
     verdict, why = explain_verdict(speed, speedup, asked)
     comparison = Comparison(

@@ -110,13 +110,15 @@ def _list_curves(
         ("eval_epoch_time_s", series.eval_epoch_times_s),
     ):
         yield of, [(by.keys(), by.values())]
-    yield "parameter_difference_by_epoch", [
-        ([e.epoch + 1 for e in by_epoch], [e.max_abs for e in by_epoch])
-    ]
+    yield (
+        "parameter_difference_by_epoch",
+        [([e.epoch + 1 for e in by_epoch], [e.max_abs for e in by_epoch])],
+    )
     by_step = record.of_kind(StepParametersEvent, name)
-    yield "parameter_difference_by_step", [
-        ([e.step + 1 for e in by_step], [e.max_abs for e in by_step])
-    ]
+    yield (
+        "parameter_difference_by_step",
+        [([e.step + 1 for e in by_step], [e.max_abs for e in by_step])],
+    )
 
 
 def render_markdown(selected: Sequence[Selected]) -> str:
