@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
 from ..errors import InputError
-from ..measure.parity_phase import list_losses
 from ..parity.gate import judge_checks
 from ..parity.result import CheckDocument, ModelCheck
-from ..record.events import BlockEvent
+from ..record.events import BlockEvent, list_losses
 from ..record.run import RunRecord, write_atomically
 from ..report.blocks import format_markdown
 from ..report.check import report_check
@@ -99,9 +98,18 @@ class _Recorded(_Result):
     def plot(self) -> Any:
         """A matplotlib.figure.Figure with the losses, the step times and the rest."""
         from ..report.curves import list_series
-        from ..report.pictures import draw_overview
+        from ..report.pictures import PICTURE_STYLE, choose_pictures, draw_facts, plt
 
-        return draw_overview(list_series([self.record]))
+        series = list_series([self.record])
+        drawn = [*choose_pictures(series).values(), draw_facts]
+        with plt.rc_context(PICTURE_STYLE):
+            rows = -(-len(drawn) // 2)
+            figure, grid = plt.subplots(rows, 2, figsize=(14, 4.4 * rows), layout="constrained")
+            for axes in grid.flat[len(drawn) :]:
+                axes.axis("off")
+            for axes, draw in zip(grid.flat, drawn):
+                draw(axes, series)
+        return figure
 
     def _repr_html_(self) -> str:
         from ..report.page.render import render_record

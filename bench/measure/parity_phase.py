@@ -16,13 +16,12 @@ from typing import Callable, List, Optional
 
 from ..config import Contender
 from ..errors import InputError, WorkerError
-from ..parity.causes import DepartedError, describe_failure
-from ..parity.judge import EAGER, GRAPH
+from ..parity.causes import DepartedError, describe_failure, find_obstacle
 from ..parity.result import CheckDocument, ModelCheck, save_check
 from ..parity.run import FEWEST_STEPS, Observe, check_pair
-from ..parity.tensors import ContenderPair, LateStart
+from ..parity.tensors import EAGER, GRAPH, ContenderPair, LateStart
 from ..record.checkpoint import load_training_state
-from ..record.events import BlockEvent, ParametersEvent
+from ..record.events import BlockEvent, ParametersEvent, list_losses
 from ..record.run import Document, RecordWriter, RunRecord, load_record
 from ..worker.messages import Launcher
 from .training_phase import EQUAL_STATE, EQUAL_STATES
@@ -31,20 +30,6 @@ PARITY_FOLDER = "parity"  # in the run's folder: logs and scripts, a folder for 
 FEWEST_JUDGED, MOST_JUDGED = 6, 200
 SPARE_STEPS = 2
 LATE_STEP = FEWEST_JUDGED + 4
-
-
-def find_obstacle(baseline: Contender, contender: Contender) -> Optional[str]:
-    """The reason why the judge cannot run two contenders, as a sentence part; None if it can."""
-    for one in (baseline, contender):
-        if one.mode not in (EAGER, GRAPH):
-            return (
-                f"{one.name} trains in the mode '{one.mode}', and only eager and graph are judged"
-            )
-        if one.ranks > 1:
-            return f"{one.name} trains in several processes"
-    if baseline.python != contender.python:
-        return "the contenders run on two interpreters, whose OneFlow draw other initial weights"
-    return None
 
 
 def judge_training(
@@ -138,11 +123,6 @@ def count_needed(ours: List[Optional[float]], theirs: List[Optional[float]]) -> 
     parted = [step for step, (a, b) in steps if a != b][:1]
     one_sided = [step for step, (a, b) in steps if (a is None) != (b is None)][:1]
     return max(parted + one_sided, default=None)
-
-
-def list_losses(blocks: List[BlockEvent]) -> List[Optional[float]]:
-    """The losses of all steps of a contender."""
-    return [loss for block in blocks for loss in block.losses]
 
 
 def _create_document(document: Document, checks: List[ModelCheck]) -> CheckDocument:

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from pydantic import BaseModel, ConfigDict
 
+from ..config import Contender
 from ..errors import BenchError, InputError, WorkerError
 from . import result as levels
 from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference, Verdict
@@ -32,6 +33,20 @@ class ForwardFacts(BaseModel):
     hooked_modules: List[str] = []  # with hooks of the user
     changes_input: bool = False
     random_ops: List[Tuple[str, str]] = []  # of the graph: module, operator; unlike eager's draws
+
+
+def find_obstacle(baseline: Contender, contender: Contender) -> Optional[str]:
+    """The reason why the judge cannot run two contenders, as a sentence part; None if it can."""
+    for one in (baseline, contender):
+        if one.mode not in (EAGER, GRAPH):
+            return (
+                f"{one.name} trains in the mode '{one.mode}', and only eager and graph are judged"
+            )
+        if one.ranks > 1:
+            return f"{one.name} trains in several processes"
+    if baseline.python != contender.python:
+        return "the contenders run on two interpreters, whose OneFlow draw other initial weights"
+    return None
 
 
 def explain(

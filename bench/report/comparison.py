@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, Field, SerializeAsAny
 
 from ..config import STEP_DATA, Contender
-from ..measure.parity_phase import find_obstacle, list_losses
+from ..parity.causes import find_obstacle
 from ..parity.result import ModelCheck
 from ..record.events import (
     BlockEvent,
@@ -18,6 +18,7 @@ from ..record.events import (
     ParametersEvent,
     ScoreEvent,
     SetupEvent,
+    list_losses,
 )
 from ..record.run import RunRecord
 from ..verdict.statistics import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -175,6 +176,26 @@ def list_series(records: List[RunRecord]) -> List[Series]:
         for run, record in zip(runs, records)
         for name in record.contender_names()
     ]
+
+
+def describe_runs(series: List[Series]) -> List[str]:
+    """The work, the status, the contenders and the machine of each run, a line each."""
+    lines = []
+    for document in {id(one.record): one.record.document for one in series}.values():
+        cpu, job = document.environment_start.get("cpu", {}), document.workload
+        size = f" on {Path(job.data).name}, batch size {job.batch_size}, {job.image_size} px"
+        lines += [
+            job.model + size * (job.data != STEP_DATA),
+            f"run: {document.run_id}",
+            f"status: {document.status}",
+            "contenders, with mode and runtime:",
+            *(f"    {c.name}: {c.mode}, {Path(c.runtime).name}" for c in document.contenders),
+            f"{job.epochs} epochs of {document.steps_per_epoch} steps, seed {job.seed}",
+            f"{document.train_samples} training and {document.val_samples} validation samples",
+            f"processor: {cpu.get('model', 'unknown')}, {cpu.get('cores', '?')} cores",
+            "",
+        ]
+    return lines
 
 
 def choose_style(index: int, markers: bool) -> Dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, BinaryIO, Callable, Dict, List, Sequence, Union
 
 import matplotlib
 import numpy as np
+from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -17,10 +19,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from ..config import STEP_DATA  # noqa: E402
 from ..record.events import ParametersEvent, StepParametersEvent  # noqa: E402
 from ..record.run import RunRecord, replace_atomically  # noqa: E402
-from .curves import COLUMNS, Series, choose_style, list_series, thin_line, thin_marks  # noqa: E402
+from .curves import COLUMNS, Series, choose_style, describe_runs, list_series, thin_line, thin_marks  # noqa: E402
 
 PICTURE_STYLE = {
     "svg.hashsalt": "oneflow-bench",
@@ -32,27 +33,30 @@ PICTURE_STYLE = {
     "axes.spines.right": False,
 }
 DPI = 130
+GAP = 20  # pixels between the pictures of an overview
 SHORT_NAME = 8  # letters; longer names would overlap
 
 
 def save_picture(figure: Any, folder: Path, name: str) -> List[Path]:
-    """Close the figure and write `name`.png and `name`.svg in one move each; the paths written.
-
-    Texts are drawn as they are: a name may hold dollar signs, and bytes that are not UTF-8.
-    """
-    for text in figure.findobj(Text):
-        written = text.get_text()  # a tick of a log scale has none yet, or mathematics
-        text.set_parse_math("$" not in written or "$\\mathdefault{" in written)
-        text.set_text(written.encode(errors="backslashreplace").decode())
+    """Close the figure and write `name`.png and `name`.svg in one move each; the paths written."""
     png, svg = paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    plt.close(figure)
-    figure.set_dpi(DPI)
     with replace_atomically(png) as stream:
-        FigureCanvasAgg(figure).print_png(stream, pil_kwargs={"compress_level": 3})
+        _print_png(figure, stream)
     figure.set_layout_engine("none")  # it was found; `savefig` would lay out and draw again
     with replace_atomically(svg) as stream:
         FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
     return paths
+
+
+def _print_png(figure: Any, stream: BinaryIO) -> None:
+    """Texts are drawn as they are: a name may hold dollar signs, and bytes that are not UTF-8."""
+    for text in figure.findobj(Text):
+        written = text.get_text()  # a tick of a log scale has none yet, or mathematics
+        text.set_parse_math("$" not in written or "$\\mathdefault{" in written)
+        text.set_text(written.encode(errors="backslashreplace").decode())
+    plt.close(figure)
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(stream, pil_kwargs={"compress_level": 3})
 
 
 def choose_pictures(series: List[Series]) -> Dict[str, Callable[[Any, List[Series]], None]]:
@@ -72,32 +76,36 @@ def choose_pictures(series: List[Series]) -> Dict[str, Callable[[Any, List[Serie
 def render_pictures(records: List[RunRecord], folder: Path) -> List[Path]:
     """Draw the pictures that have something to show into `folder`; the paths written.
 
-    A partial record is drawn too. One contender has no differences.
+    `overview.png` has them side by side, and the run in words. A partial record is drawn too. One
+    contender has no differences.
     """
     series = list_series(records)
     written: List[Path] = []
+    facts, overview = io.BytesIO(), folder / "overview.png"
     with plt.rc_context(PICTURE_STYLE):
         for name, draw in choose_pictures(series).items():
-            figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-            draw(axes, series)
-            written += save_picture(figure, folder, name)
-        return written + save_picture(draw_overview(series), folder, "overview")
+            written += save_picture(_draw(draw, series), folder, name)
+        _print_png(_draw(draw_facts, series), facts)
+    with replace_atomically(overview) as stream:
+        pictures = (path for path in written if path.suffix == ".png")
+        _join([*pictures, facts]).save(stream, "PNG", compress_level=3)
+    return [*written, overview]
 
 
-def draw_overview(series: List[Series]) -> Any:
-    """One figure with all pictures, and the facts of the contenders in the last place."""
-    chosen = choose_pictures(series)
-    with plt.rc_context(PICTURE_STYLE):
-        rows = len(chosen) // 2 + 1
-        figure, grid = plt.subplots(rows, 2, figsize=(14, 4.4 * rows), layout="constrained")
-        for axes in grid.flat[len(chosen) :]:
-            axes.axis("off")
-        for axes, draw in zip(grid.flat, [*chosen.values(), draw_facts]):
-            draw(axes, series)
-        job = series[0].record.document.workload
-        size = f" on {Path(job.data).name}, batch size {job.batch_size}, {job.image_size} px"
-        figure.suptitle(job.model + size * (job.data != STEP_DATA), fontsize=14)
+def _draw(draw: Callable[[Any, List[Series]], None], series: List[Series]) -> Any:
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    draw(axes, series)
     return figure
+
+
+def _join(pictures: Sequence[Union[Path, BinaryIO]]) -> Image.Image:
+    """Pictures of one size in two columns. To draw all curves once more would take as long."""
+    tiles = [Image.open(one) for one in pictures]
+    width, height = (side + GAP for side in tiles[0].size)
+    whole = Image.new("RGB", (2 * width, -(-len(tiles) // 2) * height), "white")
+    for place, tile in enumerate(tiles):
+        whole.paste(tile, (place % 2 * width, place // 2 * height))
+    return whole
 
 
 def draw_loss(axes: Any, series: List[Series]) -> None:
@@ -243,23 +251,10 @@ def draw_parameter_difference(axes: Any, series: List[Series]) -> None:
 
 
 def draw_facts(axes: Any, series: List[Series]) -> None:
-    """The run in words, for the overview's last place."""
+    """The runs in words."""
     axes.axis("off")
-    lines = []
-    for document in {id(one.record): one.record.document for one in series}.values():
-        cpu = document.environment_start.get("cpu", {})
-        lines += [
-            f"run: {document.run_id}",
-            f"status: {document.status}",
-            "contenders, with mode and runtime:",
-            *(f"    {c.name}: {c.mode}, {Path(c.runtime).name}" for c in document.contenders),
-            f"{document.workload.epochs} epochs of {document.steps_per_epoch} steps, "
-            f"seed {document.workload.seed}",
-            f"{document.train_samples} training and {document.val_samples} validation samples",
-            f"processor: {cpu.get('model', 'unknown')}, {cpu.get('cores', '?')} cores",
-            "",
-        ]
-    axes.text(0.02, 0.95, "\n".join(lines), va="top", fontsize=11, transform=axes.transAxes)
+    text = "\n".join(describe_runs(series))
+    axes.text(0.02, 0.95, text, va="top", fontsize=11, transform=axes.transAxes)
 
 
 def _plot(axes: Any, x: Any, y: Any, label: str, style: Dict[str, Any]) -> None:

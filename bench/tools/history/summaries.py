@@ -18,7 +18,6 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence,
 
 from pydantic import BaseModel, ConfigDict
 
-from ....data.processes import end_with_parent
 from ...errors import RecordError
 from ...plan.modes import load_run
 from ...record.checksum import format_document
@@ -121,6 +120,8 @@ def _summarize_all(folders: Sequence[Path], on_done: Callable[[int], None]) -> L
     summaries: List[Result] = []
     cores = len(os.sched_getaffinity(0))
     if cores > 1 and len(folders) > cores * _CHUNK:
+        from ....data.processes import end_with_parent  # all of `data` takes long to import
+
         fork = multiprocessing.get_context("fork")  # the controller has no threads
         try:
             with ProcessPoolExecutor(cores, fork, end_with_parent, (os.getpid(),)) as pool:

@@ -11,19 +11,14 @@ from records import create_events, create_record
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.measure import parity_phase
-from oneflow_bench.bench.measure.parity_phase import (
-    MOST_JUDGED,
-    count_needed,
-    find_obstacle,
-    judge_training,
-)
+from oneflow_bench.bench.measure.parity_phase import MOST_JUDGED, count_needed, judge_training
 from oneflow_bench.bench.measure.training_phase import EQUAL_STATE, EQUAL_STATES
 from oneflow_bench.bench.parity.causes import DepartedError
 from oneflow_bench.bench.parity.result import Origin, load_check
 from oneflow_bench.bench.parity.run import create_check_launcher
 from oneflow_bench.bench.parity.tensors import ContenderPair
 from oneflow_bench.bench.record import checkpoint
-from oneflow_bench.bench.record.events import BlockEvent
+from oneflow_bench.bench.record.events import BlockEvent, list_losses
 from oneflow_bench.bench.report.parity import find_check
 
 
@@ -99,7 +94,7 @@ def create_late_sides():
 def test_a_training_that_parts_late_is_judged_from_the_last_equal_state(tmp_path, monkeypatch):
     path = save_state(tmp_path, 25)
     record, (pair,) = judge(tmp_path, monkeypatch, *create_late_sides())
-    losses = parity_phase.list_losses(record.of_kind(BlockEvent, "graph"))
+    losses = list_losses(record.of_kind(BlockEvent, "graph"))
     assert pair.steps == 8  # the 31st step differs; two more
     assert pair.start.step == 25 and pair.start.losses["graph"] == losses[25:]
     assert pair.create_workload(pair.contender).resume == str(path) and not pair.workload.resume
@@ -140,22 +135,6 @@ def test_contenders_that_no_judge_can_run_are_left_out(tmp_path, monkeypatch):
     ranks = [Contender(name="eager", mode="eager"), Contender(name="graph", mode="graph", ranks=2)]
     assert judge(tmp_path, monkeypatch, *sides, contenders=ranks)[1] == []
     assert not (tmp_path / "check.json").exists()
-
-
-@pytest.mark.parametrize(
-    "contender, obstacle",
-    [
-        ({}, None),
-        ({"graph_options": {"enable_amp": True}, "env": {"OMP_NUM_THREADS": "1"}}, None),
-        ({"mode": "third"}, "other trains in the mode 'third', and only eager and graph are"),
-        ({"ranks": 2}, "other trains in several processes"),
-        ({"python": "/other/python"}, "two interpreters"),
-    ],
-)
-def test_the_obstacle_is_named(contender, obstacle):
-    other = Contender(**{"name": "other", "mode": "graph", **contender})
-    found = find_obstacle(Contender(name="eager", mode="eager"), other)
-    assert found is None if obstacle is None else obstacle in found
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.parity import result
 from oneflow_bench.bench.parity.causes import (
@@ -17,6 +18,7 @@ from oneflow_bench.bench.parity.causes import (
     conclude_seeded,
     explain,
     explain_frozen,
+    find_obstacle,
     name_gradient_layer,
 )
 from oneflow_bench.bench.parity.result import Cause, load_check
@@ -197,3 +199,19 @@ def test_what_does_not_compile_is_refused_with_the_users_line(model, code, remed
     plain = " ".join(said.split())
     assert status == 2 and "planted_models.py:" in plain and code in plain and remedy in plain
     assert "ErrorProto" not in said and "\x1b" not in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "contender, obstacle",
+    [
+        ({}, None),
+        ({"graph_options": {"enable_amp": True}, "env": {"OMP_NUM_THREADS": "1"}}, None),
+        ({"mode": "third"}, "other trains in the mode 'third', and only eager and graph are"),
+        ({"ranks": 2}, "other trains in several processes"),
+        ({"python": "/other/python"}, "two interpreters"),
+    ],
+)
+def test_the_obstacle_is_named(contender, obstacle):
+    other = Contender(**{"name": "other", "mode": "graph", **contender})
+    found = find_obstacle(Contender(name="eager", mode="eager"), other)
+    assert found is None if obstacle is None else obstacle in found

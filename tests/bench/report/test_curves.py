@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from records import create_events, create_record
 
-from oneflow_bench.bench.report.curves import CELLS, COLUMNS, list_series, thin_line, thin_marks
+from oneflow_bench.bench.report.curves import (
+    CELLS,
+    COLUMNS,
+    describe_runs,
+    list_series,
+    thin_line,
+    thin_marks,
+)
 from oneflow_bench.bench.report.pictures import render_pictures
 
 STEPS = np.arange(100_000)
@@ -48,8 +55,9 @@ def test_names_that_are_not_utf8_or_hold_dollar_signs_are_drawn(tmp_path):
     record = create_record(create_events("a$b$c"))
     work = record.document.workload
     record.document.workload = work.model_copy(update={"model": "m\udcff:$x_{", "data": "d\udcff"})
-    assert len(render_pictures([record], tmp_path)) == 12
-    assert r"m\udcff:$x_{" in (tmp_path / "overview.svg").read_text(encoding="utf-8")
+    assert len(render_pictures([record], tmp_path)) == 11
+    assert "a$b$c" in (tmp_path / "loss.svg").read_text(encoding="utf-8")
+    assert describe_runs(list_series([record]))[0].startswith("m\udcff:$x_{ on d\udcff, batch")
 
 
 def test_common_steps_of_a_whole_and_a_resumed_run_are_subtracted():
