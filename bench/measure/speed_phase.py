@@ -50,7 +50,7 @@ from .order import (
     list_keys,
 )
 
-ALIVE_REPLICATES = 4  # of a wave, where memory and budget allow it
+ALIVE_REPLICATES = 5  # of a wave, where memory and budget allow it
 MEMORY_SHARE = 0.7  # of what is available, for the processes of a wave
 START_SHARE = 2 / 3  # of what is left of the budget, for the other replicates of the first wave
 MOST_WARMUP_ROUNDS = 3

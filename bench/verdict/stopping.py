@@ -3,7 +3,7 @@
 More blocks of the same processes shrink the noise within a process and nothing else. Fresh
 processes shrink both and give degrees of freedom, of which an interval has few. So a run goes on
 with fresh processes as long as their start leaves time to measure them
-(docs/adr/0023-four-processes-alive.md), and each wave is measured as long as the first was.
+(docs/adr/0023-five-processes-alive.md), and each wave is measured as long as the first was.
 
 A fixed number of warm-up steps is wrong for most programs (Barrett et al., "Virtual Machine Warmup
 Blows Hot and Cold", OOPSLA 2017). As there, the series of block times is cut into segments of

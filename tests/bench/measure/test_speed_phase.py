@@ -34,7 +34,7 @@ def test_a_big_difference_is_known_within_seconds(tmp_path):
     assert summary.judgement.verdict == "slower"
     assert summary.judgement.speedup.low < 1 / 1.1 < summary.judgement.speedup.high
     assert summary.judgement.control_verdict != "slower"
-    assert world.clock.now < 25
+    assert world.clock.now < 30  # five processes of each role start in 16 s
 
 
 def test_equal_programs_are_equivalent(tmp_path):

@@ -17,7 +17,7 @@ def test_equal_programs_are_not_called_different():
 
 
 @pytest.mark.parametrize(
-    "effect, power, median_s", [(0.03, 0.8, 60), (0.05, 0.9, 30), (0.10, 0.99, 12)]
+    "effect, power, median_s", [(0.03, 0.8, 60), (0.05, 0.9, 30), (0.10, 0.99, 15)]
 )
 def test_planted_differences_are_found(effect, power, median_s):
     for spread in (0.005, 0.02):
