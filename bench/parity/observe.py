@@ -173,14 +173,13 @@ def observe_eval(
     Raises InputError for a mode that is not observed.
     """
     model = objective.model.eval()
-    with hook_modules(objective, OUTPUT) as hooks:
+    with hook_modules(objective, OUTPUT) as hooks, flow.no_grad():
         if is_graph(mode):
             tensors, rebuild = flatten(inputs)
             graph = _ObservedForward(model, hooks, rebuild, evaluate)
             apply_graph_options(graph, options)
             return hooks.read(graph(*tensors)[0])
-        with flow.no_grad():
-            evaluate(model, inputs)
+        evaluate(model, inputs)
         return hooks.read(hooks.tensors)
 
 

@@ -98,7 +98,9 @@ class GraphMode:
     ) -> Tuple[Forward, float]:
         graph = ForwardGraph(model)
         apply_graph_options(graph, graph_options)
-        return graph, compile_graph(graph, example if isinstance(example, tuple) else (example,))
+        inputs = example if isinstance(example, tuple) else (example,)
+        with flow.no_grad():
+            return graph, compile_graph(graph, inputs)
 
     def compile_train(self) -> float:
         self._job.model.train()
@@ -110,7 +112,8 @@ class GraphMode:
     def compile_eval(self) -> float:
         self._job.model.eval()
         inputs = () if self._inside else self._flatten(self._job.eval_feed.create_example()[0])
-        return compile_graph(self._eval_graph, inputs)
+        with flow.no_grad():  # as in eager mode, since a forward may ask for it
+            return compile_graph(self._eval_graph, inputs)
 
     def train_step(self) -> TrainOutput:
         if self._inside:

@@ -17,7 +17,7 @@ from oneflow_bench.bench.parity.tensors import list_backward
 from oneflow_bench.bench.training.hooks import hook_modules, list_tensors
 from oneflow_bench.bench.training.job import copy_state, create_job
 from oneflow_bench.bench.training.losses import Objective
-from oneflow_bench.bench.training.modes import ModeSetting, create_mode
+from oneflow_bench.bench.training.modes import ModeSetting, create_forward, create_mode
 
 pytestmark = pytest.mark.oneflow
 
@@ -75,6 +75,19 @@ def test_a_module_called_twice_has_two_outputs_and_a_later_overwrite_is_not_seen
         scaled, rectified = outputs[1][2], outputs[2][2]
         assert np.array_equal(np.maximum(scaled, 0), rectified) and scaled.min() < 0
     assert "forward" not in model.relu.__dict__
+
+
+class AsksForGradients(nn.Module):
+    def forward(self, x):
+        return x + 1 if flow.is_grad_enabled() else x
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_an_evaluation_has_no_gradients_in_either_mode(mode):
+    images = flow.zeros(1, 2)
+    outputs = observe_eval(mode, Objective(AsksForGradients(), nn.Identity()), images)
+    assert not outputs[-1][2].any()
+    assert not create_forward(mode, AsksForGradients(), images)[0](images).numpy().any()
 
 
 def test_graph_options_hold_in_the_observed_graphs():
