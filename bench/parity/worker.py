@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, List, Optional
 
 import numpy as np
 
@@ -129,6 +129,7 @@ class ParitySession:
         assert self._checkpoint is not None
         weights, optimizer = self._checkpoint
         self._job = self._prepare(side.workload)
+        self._job.evaluate = _pad(self._job.evaluate)
         self._mode = self._create_mode(self._job)
         self._mode.compile_eval()  # before the weights are loaded, as a graph that serves does
         load_state(self._job.model, weights)
@@ -187,7 +188,7 @@ class ParitySession:
         feed = self._job.eval_feed
         batches = []
         for number in range(1, feed.steps_per_pass + 1):
-            outputs, labels = self._mode.eval_step()
+            (outputs, _), labels = self._mode.eval_step()
             word = "logits" if list_tensors(labels) else "metrics"  # of the user's own step
             for suffix, tensor in list_tensors(outputs):
                 value, name = np.array(tensor.numpy()), f"batch {number} {word}{suffix}"
@@ -239,6 +240,13 @@ class ParitySession:
     def _answer(self, **facts: Any) -> Answer:
         self._observer.write(self._side.folder)
         return {"entries": [e.model_dump() for e in self._observer.take()], **facts}
+
+
+def _pad(evaluate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """With a padding operator beside the outputs, as an evaluation may end before its launch."""
+    from ..training.oneflow_compat import create_padding_operator
+
+    return lambda model, inputs: (evaluate(model, inputs), create_padding_operator())
 
 
 def finite(value: Any) -> Optional[float]:
