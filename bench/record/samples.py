@@ -69,6 +69,7 @@ def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
     Raises RecordError, with the line, for damage anywhere else and for a missing file.
     """
     events, crc, shared = [], 0, _Shared()
+    validate = _EVENT.validator.validate_json  # without a call of Python's for each line
     seen: Set[bytes] = set()
     gc.disable()  # it would search every event for cycles, many times
     try:
@@ -82,7 +83,7 @@ def load_events(path: Path, has_checksums: bool) -> Tuple[List[Any], str]:
                         raise ValueError("an earlier line is the same")
                     else:
                         seen.add(text)
-                    events.append(shared.join(_EVENT.validate_json(text)))
+                    events.append(shared.join(validate(text)))
                 except ValueError as error:  # pydantic's ValidationError is one
                     if not line.endswith(b"\n"):
                         break
