@@ -93,8 +93,9 @@ class RecordedTraining:
     def _list_metrics(self) -> Iterator[_Metric]:
         for ours, theirs in self.evaluations:
             left, right = _read_metrics(ours), _read_metrics(theirs)
-            for name in (one for one in left if one in right):
-                yield _Metric(ours.epoch + 1, name, left[name], right[name], ours.samples)
+            for name in {**left, **right}:
+                values = left.get(name), right.get(name)
+                yield _Metric(ours.epoch + 1, name, *values, ours.samples)
 
 
 class _Metric(NamedTuple):
@@ -102,7 +103,7 @@ class _Metric(NamedTuple):
 
     epoch: int  # from 1
     name: str
-    ours: Optional[float]  # None where not finite
+    ours: Optional[float]  # None where not finite or not given
     theirs: Optional[float]
     samples: int  # that it is of
 
