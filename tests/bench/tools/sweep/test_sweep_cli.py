@@ -16,6 +16,7 @@ from oneflow_bench.bench.errors import Interrupted
 from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.tools.sweep import cell as cell_module
 from oneflow_bench.bench.tools.sweep import report as report_module
+from oneflow_bench.bench.tools.sweep.continuing import hold_folder
 from oneflow_bench.bench.tools.sweep.document import load_sweep, name_cell
 
 BASE = ["--model", "lenet", "--batch-size", "1,2,4", "--data", "synthetic"]
@@ -115,7 +116,7 @@ def test_the_same_folder_goes_on_and_a_changed_configuration_is_run_again(cells,
     assert cells.ran[3:] == ["lenet batch_size=8"]
     assert bench(*BASE[:2], "--batch-size", "1,2,4,8", *BASE[4:], "--lr", "0.5", "--out", "s") == 0
     assert len(cells.ran) == 8
-    assert "4 run again, since their configuration changed" in capsys.readouterr().err
+    assert "4 run again, since their configuration, code" in capsys.readouterr().err
 
 
 def test_failures_are_run_again_when_asked_and_timeouts_with_a_longer_limit(cells):
@@ -197,6 +198,15 @@ def test_a_folder_of_another_sweep_is_refused(cells, capsys):
     assert bench(*BASE, "--out", "s") == 0
     assert bench("--model", "alexnet_cifar", "--out", "s") == 2
     assert "holds another sweep" in capsys.readouterr().err
+
+
+def test_a_second_sweep_in_a_folder_is_refused_and_harms_nothing(cells, tmp_path, capsys):
+    assert bench(*BASE, "--out", "s") == 0
+    stored = (tmp_path / "s" / "sweep.json").read_bytes()
+    with hold_folder(tmp_path / "s"):
+        assert bench(*BASE, "--lr", "0.5", "--out", "s") == 2
+    assert f"runs there already (process {os.getpid()})" in capsys.readouterr().err
+    assert len(cells.ran) == 3 and (tmp_path / "s" / "sweep.json").read_bytes() == stored
 
 
 CRASHING = "import os\ndef boom(num_classes):\n    os.abort()\n"
