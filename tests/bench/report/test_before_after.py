@@ -8,7 +8,7 @@ from records import create_events, create_record, create_speed_events, save_reco
 
 from oneflow_bench.bench.cli import _run
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record.events import ConditionsEvent
+from oneflow_bench.bench.record.events import ConditionsEvent, SetupEvent
 from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.report.before_after import (
     build_runs_report,
@@ -57,6 +57,24 @@ def test_without_a_common_name_the_error_lists_the_names_of_both():
     theirs = create_record(create_events("a"), create_events("b"))
     with pytest.raises(InputError, match="has eager, graph and run test has a, b, and no name"):
         compare_runs(ours, theirs)
+
+
+def test_files_of_the_users_code_that_differ_are_named():
+    runs = {"before": {"code": {"ed.py": "1" * 64, "same.py": "5" * 64, "old.py": "6" * 64}},
+            "after": {"code": {"ed.py": "2" * 64, "same.py": "5" * 64}}, "older": {}}  # fmt: skip
+    made = {}
+    for name, environment in runs.items():
+        made[name] = create_run(model="ed:mlp")
+        for place, event in enumerate(made[name].events):
+            if isinstance(event, SetupEvent):
+                made[name].events[place] = event.model_copy(update={"environment": environment})
+    found = compare_runs(made["before"], made["after"])
+    assert found.differences == [
+        ("SHA-256 of ed.py", "1" * 12, "2" * 12), ("SHA-256 of old.py", "6" * 12, "not loaded"),
+    ]  # fmt: skip
+    assert "Nothing that the records hold differs" not in shown(build_runs_report(found))
+    ((field, before, _),) = compare_runs(made["older"], made["after"]).differences
+    assert (field, before) == ("your code", "unknown")
 
 
 def test_a_slowdown_of_both_modes_is_seen_and_gated():
