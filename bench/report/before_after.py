@@ -44,10 +44,13 @@ class BeforeAfter(BaseModel):
     gate: Optional[float]  # the slowdown that is allowed
     slower: List[str]  # contenders that are slower by more than the gate
 
+    lost: List[str]  # contenders of the first run that the second does not have
+
     @property
     def unmeasured(self) -> List[str]:
-        """The contenders without a step time in one of the runs."""
-        return [one.contender.name for one in self.comparisons if one.speedup is None]
+        """The contenders of the first run without a step time in both."""
+        untimed = [one.contender.name for one in self.comparisons if one.speedup is None]
+        return [*untimed, *self.lost]
 
 
 def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
@@ -99,6 +102,7 @@ def compare_runs(before: RunRecord, after: RunRecord, gate: Optional[float] = No
         after=after.document.run_id,
         differences=differences,
         left_out=[name for name in names if name not in paired],
+        lost=[name for name in before.racing_names() if name not in paired],
         comparisons=comparisons,
         judgements=judgements,
         gate=gate,
@@ -207,7 +211,7 @@ def build_runs_report(found: BeforeAfter, tables: bool = True) -> List[Block]:
         verdicts.append(
             f"Gate: {slower} became slower by more than {limit}."
             if slower
-            else f"Gate: the runs hold no step time of {', '.join(found.unmeasured)}."
+            else f"Gate: the runs do not both hold a step time of {', '.join(found.unmeasured)}."
             if found.unmeasured
             else f"Gate: no slowdown beyond {limit} is supported by these runs."
         )

@@ -91,8 +91,21 @@ def test_a_gate_without_a_step_time_does_not_pass(tmp_path, capsys):
         runs.append(save_record(short, tmp_path / name))
     found = compare_runs(*map(load_record, runs), gate=0.05)
     assert found.unmeasured == ["eager (after)"] and not found.slower
-    assert "Gate: the runs hold no step time of eager (after)." in shown(build_runs_report(found))
+    assert "Gate: the runs do not both hold a step time of eager (after)." in shown(
+        build_runs_report(found)
+    )
     assert _run(["compare", *map(str, runs), "--gate", "5%"]) == 3
+
+
+def test_a_gate_that_loses_its_contender_does_not_pass(tmp_path, capsys):
+    old, new = (create_record(create_events("eager"), create_events(n)) for n in ("graph", "g2"))
+    runs = [save_record(one, tmp_path / name) for name, one in (("old", old), ("new", new))]
+    found = compare_runs(*map(load_record, runs), gate=0.05)
+    assert (found.left_out, found.unmeasured) == (["graph", "g2"], ["graph"])
+    assert _run(["compare", *map(str, runs), "--gate", "5%"]) == 3
+    assert "Gate: the runs do not both hold a step time of graph." in capsys.readouterr().out
+    more = create_record(*(create_events(name) for name in ("eager", "graph", "g2")))
+    assert compare_runs(old, more, gate=0.05).unmeasured == []
 
 
 @pytest.mark.parametrize("factor, gate", [(1.0, 0.05), (1.03, 0.05), (0.7, 0.05), (1.3, 0.5)])
