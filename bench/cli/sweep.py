@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 
 import click
 
@@ -103,7 +103,7 @@ def sweep(**flags: Any) -> int:
         document = _run(folder, flags, quiet=detail == VERDICTS, **own)
     else:
         document, folder = _load(Path(from_folder), out, flags["step"])
-    return _report(document, folder, as_json, detail)
+    return _report(document, folder, from_folder or folder, as_json, detail)
 
 
 def _load(stored: Path, out: Optional[str], step: Optional[str]) -> Tuple[SweepDocument, Path]:
@@ -246,7 +246,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _report(document: SweepDocument, folder: Path, as_json: bool, detail: Optional[str]) -> int:
+def _report(
+    document: SweepDocument,
+    folder: Path,
+    stored: Union[str, Path],
+    as_json: bool,
+    detail: Optional[str],
+) -> int:
+    """Print the report and write it to `folder`; `stored` has the sweep."""
     from ..report.screen import summarize_blocks
     from ..tools.sweep.document import choose_exit_status, summarize_sweep
     from ..tools.sweep.growth import measure_growth
@@ -264,7 +271,7 @@ def _report(document: SweepDocument, folder: Path, as_json: bool, detail: Option
         blocks = report_sweep(document)
         print_detail(detail, lambda: blocks, lambda: summarize_blocks(blocks), lambda: blocks[1:2])
         print_place("report, table, pictures and records", folder)
-    with go_on_without("the report", f"bench sweep --from {folder} makes it"):
+    with go_on_without("the report", f"bench sweep --from {stored} makes it"):
         _write_reports(document, folder)
     return choose_exit_status(summary)
 

@@ -50,7 +50,7 @@ class TrainingLog:
         None where no validation gave a finite loss or an accuracy.
         """
         known = [event for event in self._evals[name] if event.quality > -math.inf]
-        return max(known, key=lambda event: event.quality, default=None)
+        return max(known, key=lambda event: event.quality) if known else None
 
     def name_checkpoint(self, name: str, epoch: int) -> str:
         """The file of a contender's weights after an epoch from 0, with their accuracy if known."""

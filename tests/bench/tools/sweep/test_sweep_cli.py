@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -192,6 +193,20 @@ def test_bad_input_is_refused_and_nothing_is_written(cells, tmp_path, capsys, ar
     assert words in capsys.readouterr().err
     assert cells.ran == []
     assert {path.name for path in tmp_path.rglob("*")} == {"full", "x", "file"}
+
+
+def test_a_report_that_cannot_be_written_names_the_sweep_to_make_it_from(
+    cells, capsys, monkeypatch
+):
+    assert bench(*BASE, "--out", "s") == 0
+    capsys.readouterr()
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(report_module, "render_sweep_pictures", fail)
+    assert bench("--from", "s", "--out", "full") == 0
+    assert "bench sweep --from s makes it" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_sweep_is_refused(cells, capsys):
