@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 
 import click
 
@@ -103,7 +103,7 @@ def sweep(**flags: Any) -> int:
         document = _run(folder, flags, quiet=detail == VERDICTS, **own)
     else:
         document, folder = _load(Path(from_folder), out, flags["step"])
-    return _report(document, folder, as_json, detail)
+    return _report(document, folder, from_folder or folder, as_json, detail)
 
 
 def _load(stored: Path, out: Optional[str], step: Optional[str]) -> Tuple[SweepDocument, Path]:
@@ -130,20 +130,46 @@ def _run(
     quiet: bool,
 ) -> SweepDocument:
     from ..record.run import ensure_folder
-    from ..tools.sweep.cell import measure_cell, run_sweep
-    from ..tools.sweep.plan import carry_results, find_stored_sweep, order_cells, plan_sweep
-    from ..worker.environment import RuntimeResolver
+    from ..tools.sweep.continuing import find_stored_sweep, hold_folder
+    from ..tools.sweep.plan import plan_sweep
 
-    stored = find_stored_sweep(folder)
+    find_stored_sweep(folder)  # a folder of other things is refused before the data are checked
     with ProgressBar("cells", quiet) as bar:
         document, planned = plan_sweep(folder.resolve().name, flags, partial(bar, "checking"))
+    with hold_folder(ensure_folder(folder)):
+        _go_on(document, folder, cell_timeout_s, retry_failed)
+        _run_cells(document, planned, folder, cell_timeout_s, cluster, quiet)
+    return document
+
+
+def _go_on(
+    document: SweepDocument, folder: Path, cell_timeout_s: float, retry_failed: bool
+) -> None:
+    """Take over what a stored sweep in the folder has measured."""
+    from ..tools.sweep.continuing import carry_results, find_stored_sweep
+
+    stored = find_stored_sweep(folder)
     if stored is not None:
         changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
         kept = sum(cell.result is not None for cell in document.cells)
-        again = f", {changed} run again, since their configuration changed" if changed else ""
+        why = "since their configuration, code, data or checkpoint changed"
+        again = f", {changed} run again, {why}" if changed else ""
         done = f"{kept} of {len(document.cells)} cells are done and not run again"
         click.echo(f"going on: {done}{again}", err=True)
-    ensure_folder(folder)
+
+
+def _run_cells(
+    document: SweepDocument,
+    planned: List[PlannedCell],
+    folder: Path,
+    cell_timeout_s: float,
+    cluster: Optional[str],
+    quiet: bool,
+) -> None:
+    from ..tools.sweep.cell import measure_cell, run_sweep
+    from ..tools.sweep.plan import order_cells
+    from ..worker.environment import RuntimeResolver
+
     waiting = sum(cell.result is None for cell in document.cells)
     click.echo(f"{waiting} of {len(document.cells)} cells to run in {folder}", err=True)
     environments = RuntimeResolver()
@@ -171,7 +197,6 @@ def _run(
             if any(cell.result for cell in document.cells):
                 _write_reports(document, folder)
             raise
-    return document
 
 
 def _measure_there(
@@ -221,7 +246,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _report(document: SweepDocument, folder: Path, as_json: bool, detail: Optional[str]) -> int:
+def _report(
+    document: SweepDocument,
+    folder: Path,
+    stored: Union[str, Path],
+    as_json: bool,
+    detail: Optional[str],
+) -> int:
+    """Print the report and write it to `folder`; `stored` has the sweep."""
     from ..report.screen import summarize_blocks
     from ..tools.sweep.document import choose_exit_status, summarize_sweep
     from ..tools.sweep.growth import measure_growth
@@ -239,7 +271,7 @@ def _report(document: SweepDocument, folder: Path, as_json: bool, detail: Option
         blocks = report_sweep(document)
         print_detail(detail, lambda: blocks, lambda: summarize_blocks(blocks), lambda: blocks[1:2])
         print_place("report, table, pictures and records", folder)
-    with go_on_without("the report", f"bench sweep --from {folder} makes it"):
+    with go_on_without("the report", f"bench sweep --from {stored} makes it"):
         _write_reports(document, folder)
     return choose_exit_status(summary)
 

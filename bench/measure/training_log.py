@@ -22,6 +22,7 @@ Kind = Literal["status", "step", "epoch"]
 Tell = Callable[[str, Kind], None]
 LOG_NAME = "train.log"
 MOST_SILENT_S = 30.0
+NO_BEST = "no best epoch, because validation gave no finite loss and no accuracy"
 
 
 class TrainingLog:
@@ -43,9 +44,13 @@ class TrainingLog:
         self._start_s: Optional[float] = None  # of the first block
         self._evals: Dict[str, List[EvalEvent]] = {}  # by contender, of each epoch of this run
 
-    def find_best(self, name: str) -> EvalEvent:
-        """The validation of a contender's best weights: the first where several are equal."""
-        return max(self._evals[name], key=lambda event: event.quality)
+    def find_best(self, name: str) -> Optional[EvalEvent]:
+        """The validation of a contender's best weights: the first where several are equal.
+
+        None where no validation gave a finite loss or an accuracy.
+        """
+        known = [event for event in self._evals[name] if event.quality > -math.inf]
+        return max(known, key=lambda event: event.quality) if known else None
 
     def name_checkpoint(self, name: str, epoch: int) -> str:
         """The file of a contender's weights after an epoch from 0, with their accuracy if known."""
@@ -120,6 +125,8 @@ class TrainingLog:
         if not evals:
             return []
         best, last = self.find_best(name), evals[-1].accuracy
+        if best is None:
+            return []
         if last is None or best.accuracy is None:
             return [f"lowest validation loss in epoch {best.epoch + 1}"]
         shown = f"best {100 * best.accuracy:.2f} % (epoch {best.epoch + 1})"
@@ -147,6 +154,7 @@ class TrainingLog:
             f"epoch {event.epoch + 1}/{self._document.workload.epochs} validated",
             *([] if is_unknown else [f"loss {loss:.4f}"]),
             *self._describe_accuracy(name),
+            *([NO_BEST] if self.find_best(name) is None else []),
             *self._describe_time_left(),
         ]
         self._write(f"{name}: {', '.join(parts)}")

@@ -270,7 +270,8 @@ class Runner:
             return
         for name, path in paths.items():
             self._writer.append(CheckpointEvent(contender=name, epoch=epoch, digest=digests[name]))
-            keep_checkpoints(path, rule, epoch, self._log.find_best(name).epoch)
+            best = self._log.find_best(name)
+            keep_checkpoints(path, rule, epoch, None if best is None else best.epoch)
 
     def _show(self, message: str) -> None:
         epochs = self._workload.epochs - self._document.start_epoch

@@ -90,11 +90,12 @@ def copy_checkpoint(path: Path, copy: Path) -> None:
                 shutil.copyfile(source, temporary)
 
 
-def keep_checkpoints(path: Path, rule: str, epoch: int, best: int) -> None:
+def keep_checkpoints(path: Path, rule: str, epoch: int, best: Optional[int]) -> None:
     """Apply `Measuring.keep_checkpoints` after an epoch (from 0) whose checkpoint is at `path`.
 
     The newest checkpoint always stays until the next one is on the disk. `best` is the epoch of the
-    best accuracy so far. Raises InputError as `save_weights`.
+    best accuracy or validation loss so far; None: no epoch has one. Raises InputError as
+    `save_weights`.
     """
     words = rule.split(",")
     aliases = {"last": epoch, "best": best}
@@ -105,7 +106,7 @@ def keep_checkpoints(path: Path, rule: str, epoch: int, best: int) -> None:
     for old in path.parent.glob("epoch-*[0-9].safetensors"):
         number = int(old.name.split("-")[1].split(".")[0])
         is_kept = any(number % count == 0 for count in every)
-        is_best = "best" in words and number == best + 1
+        is_best = "best" in words and best is not None and number == best + 1
         if old != path and not is_kept and not is_best:
             training_path(old).unlink(missing_ok=True)
             old.unlink()

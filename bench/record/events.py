@@ -18,7 +18,8 @@ from .machine import Environment
 Role = Literal["baseline", "contender", "control"]
 ROLES: List[Role] = ["baseline", "contender", "control"]
 Quantity = Annotated[float, Field(ge=0)]
-Seconds = Quantity
+Seconds = Annotated[float, Field(ge=0, le=1e10)]
+Timed = Annotated[float, Field(gt=0, le=1e10)]  # seconds of work
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
@@ -66,7 +67,7 @@ class Compiled(RecordEvent):
 class TrainedBlock(RecordEvent):
     """A worker's answer to `train`: steps timed together, with their losses."""
 
-    duration_s: Seconds  # of several ranks that of the slowest
+    duration_s: Timed  # of several ranks that of the slowest
     cpu_s: Seconds  # processor time of the whole worker process, of all ranks together
     rank_durations_s: Optional[List[Seconds]] = None  # of each rank; None: one process
     first_step: Count  # from 0, over the run
@@ -79,7 +80,7 @@ class TrainedBlock(RecordEvent):
 class TimedBlock(RecordEvent):
     """A worker's answer to `measure`: steps timed together, and the resources they used."""
 
-    duration_s: Seconds  # of several ranks that of the slowest
+    duration_s: Timed  # of several ranks that of the slowest
     cpu_s: Seconds  # processor time of the whole process, of all ranks together
     rank_durations_s: Optional[List[Seconds]] = None  # of each rank; None: one process
     minor_faults: Optional[Quantity] = None

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 from typing_extensions import Annotated, TypedDict
@@ -201,9 +201,26 @@ def digest_code(workload: Workload) -> Dict[str, str]:
         root = loaded[name].parents[name.count(".") + (loaded[name].stem == "__init__")]
         for path in loaded.values():
             if root in path.parents and path.is_file():
-                found = hashlib.sha256(path.read_bytes()).hexdigest()
-                digests[str(path.relative_to(root))] = found
+                digests[str(path.relative_to(root))] = _digest_source(path)
     return digests
+
+
+def find_changed_code(digests: Mapping[str, str]) -> List[str]:
+    """The files of a `digest_code` whose bytes are others now, or that are gone.
+
+    They are found as a worker finds them: on the path, then in the working folder. No code runs.
+    """
+    places = [Path(entry) for entry in (*sys.path, os.getcwd())]
+
+    def digest(file: str) -> Optional[str]:
+        found = next((place / file for place in places if (place / file).is_file()), None)
+        return None if found is None else _digest_source(found)
+
+    return [file for file, before in digests.items() if digest(file) != before]
+
+
+def _digest_source(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def describe_load() -> Dict[str, Any]:

@@ -37,6 +37,7 @@ from typing_extensions import Annotated, Literal
 from ..config import Contender, Measuring, Workload
 from ..errors import InputError, RecordError
 from .checksum import KEY, check_intact, format_document
+from .events import AtLeastOne, Count
 from .machine import Environment
 from .samples import SampleLines, load_events
 
@@ -153,10 +154,10 @@ class Document(BaseModel):
     workload: Workload
     measuring: Measuring
     contenders: List[Contender] = Field(min_length=1)  # the first is the baseline
-    train_samples: int
-    val_samples: int
-    steps_per_epoch: int
-    start_epoch: int = 0  # epochs done before, in the run that this one resumes
+    train_samples: Count
+    val_samples: Count
+    steps_per_epoch: AtLeastOne
+    start_epoch: Count = 0  # epochs done before, in the run that this one resumes
     unavailable: Dict[str, str] = Field(default_factory=dict)  # contender left out -> why
     environment_start: Environment = Field(default_factory=dict)
     environment_end: Environment = Field(default_factory=dict)

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from ..config import Measuring
 from ..errors import InputError
+from ..record.events import SetupEvent
+from ..record.machine import list_own_code
 from ..record.run import RunRecord
 from ..verdict.across_runs import RunsJudgement, judge_runs
 from ..verdict.judge import INCONCLUSIVE, SLOWER
@@ -17,7 +19,7 @@ from .blocks import Block, Heading, Table, Text
 from .compare import build_report, conclude
 from .comparison import Comparison, compare_contenders
 from .format import format_median_ms, format_short_interval
-from .run_key import NONE, UNKNOWN, Key, create_series_key, find_differences
+from .run_key import NONE, SHOWN_DIGITS, UNKNOWN, Key, create_series_key, find_differences
 
 # fields that say whether two runs measured the same work on the same machine
 SAME_WORK = (
@@ -42,10 +44,13 @@ class BeforeAfter(BaseModel):
     gate: Optional[float]  # the slowdown that is allowed
     slower: List[str]  # contenders that are slower by more than the gate
 
+    lost: List[str]  # contenders of the first run that the second does not have
+
     @property
     def unmeasured(self) -> List[str]:
-        """The contenders without a step time in one of the runs."""
-        return [one.contender.name for one in self.comparisons if one.speedup is None]
+        """The contenders of the first run without a step time in both."""
+        untimed = [one.contender.name for one in self.comparisons if one.speedup is None]
+        return [*untimed, *self.lost]
 
 
 def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
@@ -97,6 +102,7 @@ def compare_runs(before: RunRecord, after: RunRecord, gate: Optional[float] = No
         after=after.document.run_id,
         differences=differences,
         left_out=[name for name in names if name not in paired],
+        lost=[name for name in before.racing_names() if name not in paired],
         comparisons=comparisons,
         judgements=judgements,
         gate=gate,
@@ -117,7 +123,20 @@ def describe_run(record: RunRecord) -> Key:
         "Python of the suite": str(machine.get("python") or UNKNOWN),
         "commit of the suite": str(machine.get("git_commit") or UNKNOWN),
         "commit": str(project.get("commit") or NONE),
+        **_describe_code(record),
     }
+
+
+def _describe_code(record: RunRecord) -> Key:
+    """The digests of the user's files, as JSON for each contender. Old records have none."""
+    key: Key = {}
+    if list_own_code(record.document.workload):
+        for name in record.contender_names():
+            setups: List[SetupEvent] = record.of_kind(SetupEvent, name)
+            code = setups[0].environment.get("code") if setups else None
+            short = {file: digest[:SHOWN_DIGITS] for file, digest in (code or {}).items()}
+            key[f"{name}.code"] = UNKNOWN if code is None else json.dumps(short, sort_keys=True)
+    return key
 
 
 def _judge(
@@ -192,7 +211,7 @@ def build_runs_report(found: BeforeAfter, tables: bool = True) -> List[Block]:
         verdicts.append(
             f"Gate: {slower} became slower by more than {limit}."
             if slower
-            else f"Gate: the runs hold no step time of {', '.join(found.unmeasured)}."
+            else f"Gate: the runs do not both hold a step time of {', '.join(found.unmeasured)}."
             if found.unmeasured
             else f"Gate: no slowdown beyond {limit} is supported by these runs."
         )

@@ -14,6 +14,11 @@ UNKNOWN = "unknown"  # not in the record
 NONE = "none"  # a setting that is not set
 NOT_PART_OF_A_SERIES = {"seed", "resume", "data"}  # of the workload: they change from run to run
 SHOWN_DIGITS = 12  # of a checksum
+# fields that are JSON: the whole, a part by its name, and a part that is missing
+_PARTS = {
+    "variables": ("environment variables", "{}", "unset"),
+    "code": ("your code", "SHA-256 of {}", "not loaded"),
+}
 Key = Dict[str, str]
 
 
@@ -100,7 +105,7 @@ def find_differences(before: Key, after: Key) -> List[Tuple[str, str, str]]:
     found: List[Tuple[str, str, str]] = []
     for (name, ours, theirs), contenders in phrases.items():
         whose = "" if set(contenders) in ({""}, shared) else f" of {' and '.join(contenders)}"
-        parts = _list_variables(ours, theirs) if name == "variables" else [(name, ours, theirs)]
+        parts = _list_parts(name, ours, theirs) if name in _PARTS else [(name, ours, theirs)]
         found += [(f"{part}{whose}", old, new) for part, old, new in parts]
     return found
 
@@ -109,13 +114,14 @@ def _names(key: Key) -> Set[str]:
     return set(key.get("contenders", "").split(", "))
 
 
-def _list_variables(before: str, after: str) -> List[Tuple[str, str, str]]:
-    """The environment variables that differ, one by one."""
+def _list_parts(field: str, before: str, after: str) -> List[Tuple[str, str, str]]:
+    """The environment variables or files of code that differ, one by one."""
+    whole, part, missing = _PARTS[field]
     if UNKNOWN in (before, after):
-        return [("environment variables", before, after)]
+        return [(whole, before, after)]
     ours, theirs = json.loads(before), json.loads(after)
     return [
-        (name, str(ours.get(name, "unset")), str(theirs.get(name, "unset")))
+        (part.format(name), str(ours.get(name, missing)), str(theirs.get(name, missing)))
         for name in sorted({*ours, *theirs})
         if ours.get(name) != theirs.get(name)
     ]

@@ -74,7 +74,7 @@ class FakeWorker(ScriptedWorker):
         weight: float = 1.0,
         momentum: float = 0.0,
         parts_at: int = 10**6,
-        correct: Sequence[int] = (9, 9),
+        correct: Sequence[Optional[int]] = (9, 9),
         fail_at: Optional[Tuple[str, int, BaseException]] = None,
     ) -> None:
         super().__init__(name, clock, log, fail_at)
@@ -110,7 +110,8 @@ class FakeWorker(ScriptedWorker):
 
     def _eval(self, request: Dict[str, Any]) -> Dict[str, Any]:
         correct = self._correct.pop(0) if request["subject"] == "validation" else 8
-        return {"duration_s": 0.3, "steps": 2, "samples": 10, "correct": correct, "loss": 0.5}
+        loss = None if correct is None else 0.5  # as a step that evaluates other numbers
+        return {"duration_s": 0.3, "steps": 2, "samples": 10, "correct": correct, "loss": loss}
 
     def _save(self, request: Dict[str, Any]) -> Dict[str, Any]:
         path = Path(request["path"])

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
+from ...config import STEP_DATA
 from ...report.blocks import Block, Heading, Table, Text
 from ...report.curves import choose_style
 from ...report.pictures import PICTURE_STYLE, plt, save_picture
@@ -54,9 +55,12 @@ def describe_series(series: Series, number: int) -> List[str]:
     key = series.key
     variants = {value for name, value in key.items() if name.endswith(".oneflow")}
     chosen = [f"{name} {key[name]}" for name in ("branch", "label") if key[name] != NONE]
+    size = f", batch {key['batch_size']}, {key['image_size']} px"
+    if key["data"] == STEP_DATA:  # a step's batches are its own
+        size = ""
     lines = [
-        f"{key['model']} on {series.data}, batch {key['batch_size']}, "
-        f"{key['image_size']} px; contenders: " + "; ".join([key["contenders"], *chosen]),
+        f"{key['model']} on {series.data}{size}; contenders: "
+        + "; ".join([key["contenders"], *chosen]),
         f"{key['processor']}, {key['cores']} cores, {key['memory']}; "
         f"OneFlow {' and '.join(sorted(variants))}",
     ]

@@ -129,9 +129,14 @@ def _join(
     left_out = []
     seen = set()
     ordered = sorted(runs, key=_order)
-    later = {run.continues: run.run_id for run in ordered if run.status == "complete"}
+
+    def find_others(run: RunSummary) -> List[str]:
+        return [f"{k} {run.key[k]}" for k, v in (selected or {}).items() if run.key[k] != v]
+
+    taken = [run for run in ordered if run.status == "complete" and not find_others(run)]
+    later = {run.continues: run.run_id for run in taken}
     for run in ordered:
-        others = [f"{k} {run.key[k]}" for k, v in (selected or {}).items() if run.key[k] != v]
+        others = find_others(run)
         if run.status != "complete":
             left_out.append(f"{run.run_id}: it is {run.status}, not complete")
         elif run.run_id in later:

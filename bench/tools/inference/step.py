@@ -155,16 +155,22 @@ def _read_outputs(
 def compare_outputs(
     first: Dict[str, np.ndarray], second: Dict[str, np.ndarray]
 ) -> OutputDifference:
-    """The output that differs most, of outputs by name; another shape differs without bound."""
+    """The output that differs most, of outputs by name, relative to its largest finite value.
+
+    Another shape, and a value that is finite in one of the two alone, differ without bound.
+    """
     worst = OutputDifference(output=next(iter(first), "output"), bitwise_equal=True, relative=0.0)
     for name in {**first, **second}:
         ours, theirs = first.get(name), second.get(name)
         if ours is None or theirs is None or ours.shape != theirs.shape:
             return OutputDifference(output=name, bitwise_equal=False, relative=float("inf"))
-        if np.array_equal(ours, theirs):
+        if np.array_equal(ours, theirs, equal_nan=True):
             continue
         wide, other = ours.astype(np.float64), theirs.astype(np.float64)
-        relative = float(np.abs(other - wide).max() / (np.abs(wide).max() or 1.0))
+        apart = ~((wide == other) | (np.isnan(wide) & np.isnan(other)))
+        largest = np.abs(wide[np.isfinite(wide)]).max(initial=0) or 1.0
+        relative = float(np.abs(other[apart] - wide[apart]).max(initial=0) / largest)
+        relative = relative if np.isfinite(relative) else float("inf")
         if worst.bitwise_equal or not relative <= worst.relative:
             worst = OutputDifference(output=name, bitwise_equal=False, relative=relative)
     return worst

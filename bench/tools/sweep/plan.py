@@ -1,4 +1,4 @@
-"""From lists of values to cells, and which of them are still to be run.
+"""From lists of values to cells, and the order that they are run in.
 
 The modes of a cell take turns, so that drift of the machine cancels out of its speedup. It does not
 cancel between cells: if the models ran one after the other, or the batch sizes upwards, a machine
@@ -20,29 +20,23 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from ....data.files import digest_file
 from ....models import UnknownModelError, get_model_spec, list_models
-from ...config import STEP_DATA, Workload
+from ...config import EMBEDDED_DATA, STEP_DATA, Workload
 from ...errors import InputError
 from ...plan.plan import Plan, create_plan, split_flags
 from ...plan.recipe import load_recipe
+from ...record.checkpoint import find_checkpoint
 from ...record.machine import read_cpu, read_memory_bytes
 from ...worker.environment import STOCK, TUNED
 from ...worker.runtime_profile import find_oneflow
-from .document import (
-    SAME_MACHINE,
-    SWEEP_NAME,
-    Cell,
-    CellResult,
-    SweepDocument,
-    Value,
-    load_sweep,
-    name_cell,
-)
+from .document import Cell, SweepDocument, Value, name_cell
 
 # unless a flag or the recipe sets the length of the training
 SHORT_TRAINING = {"epochs": 2, "steps_per_epoch": 60}
 
 Progress = Callable[[int, int], None]
+Digests = Dict[str, Optional[str]]
 
 
 @dataclass(frozen=True)
@@ -140,9 +134,10 @@ def plan_cells(
     shared = {**short, **{k: v for k, v in flags.items() if v is not None}}
     places = [dict(zip(axes, combination)) for combination in itertools.product(*axes.values())]
     planned = []
+    digests: Digests = {}
     for done, values in enumerate(places):
         on_progress(done, len(places))
-        planned.append(_plan_cell(values, {**shared, **values}))
+        planned.append(_plan_cell(values, {**shared, **values}, digests))
     refusals = [one.refusal for one in planned if one.refusal]
     if len(refusals) == len(planned):
         more = "" if len(refusals) == 1 else f" (and so for all {len(refusals)} cells)"
@@ -150,17 +145,18 @@ def plan_cells(
     return planned
 
 
-def _plan_cell(values: Dict[str, Value], flags: Dict[str, Any]) -> PlannedCell:
+def _plan_cell(values: Dict[str, Value], flags: Dict[str, Any], digests: Digests) -> PlannedCell:
     workload, measuring, side = split_flags(flags)
     # time limits are no part of the configuration: they change no measured value
     facts: Dict[str, Any] = {"side": side, "measuring": measuring.model_dump(exclude={"timeout_s"})}
     if side.get("runtime") not in (None, TUNED, STOCK):
-        facts["runtime_profile"] = _digest(Path(str(side["runtime"])))
+        facts["runtime_profile"] = _digest(str(side["runtime"]), digests)
     plan, refusal = None, None
     try:
         plan = create_plan(workload)
         facts["workload"] = plan.workload.model_dump()
         facts["sizes"] = [plan.train_samples, plan.val_samples, plan.steps_per_epoch]
+        facts.update(_digest_inputs(plan, digests))
     except InputError as error:
         refusal = str(error)
         facts["flags"] = workload
@@ -175,12 +171,39 @@ def _plan_cell(values: Dict[str, Value], flags: Dict[str, Any]) -> PlannedCell:
     return PlannedCell(cell, plan, refusal)
 
 
-def _digest(path: Path) -> Optional[str]:
-    """sha256 of a file's content; None if it cannot be read, which its cell reports later."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None
+def _digest_inputs(plan: Plan, digests: Digests) -> Digests:
+    """sha256 of the data and checkpoints that a plan names by their path."""
+    work, found = plan.workload, {}
+    if plan.dataset is not None and work.data != EMBEDDED_DATA:
+        root = str(plan.dataset.root)
+        if root not in digests:  # data without an index are read in whole
+            digests[root] = plan.dataset.checksum
+        found["data_checksum"] = digests[root]
+    for name in ("load_checkpoint", "teacher_checkpoint"):
+        path = getattr(work, name)
+        if path is not None:
+            found[name] = _digest(str(find_checkpoint(Path(path))), digests)
+    return found
+
+
+def _digest(name: str, digests: Digests) -> Optional[str]:
+    """sha256 of a file or of all files in a folder; None if it cannot be read.
+
+    Its cell reports that later. `digests` keeps what was read, since cells share their files.
+    """
+    if name not in digests:
+        path = Path(name)
+        try:
+            digests[name] = _digest_folder(path) if path.is_dir() else digest_file(path)
+        except OSError:
+            digests[name] = None
+    return digests[name]
+
+
+def _digest_folder(folder: Path) -> str:
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    described = json.dumps({name: digest_file(path) for name, path in sorted(files.items())})
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def order_cells(cells: Sequence[Cell], seed: int) -> List[int]:
@@ -197,60 +220,3 @@ def order_cells(cells: Sequence[Cell], seed: int) -> List[int]:
         source.shuffle(present)
         order += present
     return order
-
-
-def find_stored_sweep(folder: Path) -> Optional[SweepDocument]:
-    """The sweep in a folder; None for a new one. Raises InputError for a folder of other things."""
-    if (folder / SWEEP_NAME).exists():
-        return load_sweep(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            f"--out {folder} exists and holds no sweep; give a new folder, or that of the sweep "
-            "to go on with"
-        )
-    return None
-
-
-def carry_results(
-    stored: SweepDocument,
-    wanted: SweepDocument,
-    folder: Path,
-    cell_timeout_s: float,
-    retry_failed: bool,
-) -> int:
-    """Give `wanted` the date of `stored`, and its results for cells of the same configuration.
-
-    Returns the number of stored results that are dropped, since their configuration changed. A
-    sweep may grow by cells and may not lose any. Raises InputError for that, and for another
-    machine.
-    """
-    differing = [k for k in SAME_MACHINE if stored.machine.get(k) != wanted.machine.get(k)]
-    if differing:
-        raise InputError(
-            f"the sweep in {folder} was measured on another machine (other "
-            f"{', '.join(differing)}); give --out a new folder"
-        )
-    by_name = {cell.name: cell for cell in wanted.cells}
-    lost = [cell.name for cell in stored.cells if cell.name not in by_name]
-    if lost:
-        raise InputError(
-            f"{folder} holds another sweep, with {len(lost)} cells that were not asked for now "
-            f"(first: {lost[0]}); ask for them too, or give --out a new folder"
-        )
-    wanted.created = stored.created
-    changed = 0
-    for before in stored.cells:
-        now, result = by_name[before.name], before.result
-        if result is None:
-            continue
-        if before.fingerprint != now.fingerprint:
-            changed += 1
-        elif _stands(result, cell_timeout_s, retry_failed):
-            now.result = result
-    return changed
-
-
-def _stands(result: CellResult, cell_timeout_s: float, retry_failed: bool) -> bool:
-    """Whether a stored result still holds: a longer limit may change a timeout."""
-    outlasted = result.status == "timeout" and cell_timeout_s > result.cell_timeout_s
-    return result.status == "done" or not (outlasted or retry_failed)

@@ -65,7 +65,7 @@ class ModeResult(BaseModel):
     candidates: List[CandidateResult] = Field(default_factory=list)
     chosen: Optional[str] = None  # name of the confirmed combination; None: stock stays
     settings: List[Setting] = Field(default_factory=list)  # of the chosen
-    reason: str = ""  # why it was chosen, or why none
+    reason: str = ""  # why it was chosen, or why none; "" until the search of the mode ends
     dropped: Dict[str, str] = Field(default_factory=dict)  # setting -> why it left the search
     unfinished: List[str] = Field(default_factory=list)  # not timed beside the last selection
     phases: int = Field(0, validation_alias=AliasChoices("phases", "heats"))  # of speed
@@ -162,6 +162,12 @@ def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[B
 
 def format_result(mode: ModeResult) -> str:
     """The result of a mode in a sentence or two."""
+    if not mode.reason:
+        checked = sum(c.verdict != NOT_TRIED for c in mode.of_phase(ALONE))
+        return (
+            f"{mode.mode}: no result, because the search did not finish; settings checked: "
+            f"{checked}. Run bench tune again."
+        )
     found = mode.confirmed
     if found is None or found.speedup is None:
         return f"{mode.mode}: stock stays; {mode.reason}."
@@ -267,7 +273,8 @@ def draw_gain(document: TuneDocument, folder: Path) -> List[Path]:
             axes.set_yticks(range(len(bars)), labels, fontsize=8)
             axes.set_ylim(len(bars) - 0.4, -0.6)
             axes.legend(loc="best", fontsize=8)
-            chosen = f"chosen: {mode.chosen}" if mode.chosen else "stock stays"
+            stays = "stock stays" if mode.reason else "not finished"
+            chosen = f"chosen: {mode.chosen}" if mode.chosen else stays
             axes.set_title("\n".join(wrap(f"{mode.mode} ({chosen})", 100)), fontsize=10)
             axes.set_xlabel("speedup over the base of the phase (grey: within 2 %; bars: 95 %)")
         return save_picture(figure, folder, "gain")

@@ -9,6 +9,7 @@ from fakes import STEPS_PER_EPOCH, Clock, FakeWorker, create_writer
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, Interrupted, WorkerError
 from oneflow_bench.bench.measure.execution import keep_record
+from oneflow_bench.bench.measure.training_log import NO_BEST
 from oneflow_bench.bench.measure.training_phase import (
     EQUAL_STATE,
     EQUAL_STATES,
@@ -170,6 +171,18 @@ def test_the_checkpoints_that_were_asked_for_are_kept(tmp_path, turns, rule, kep
     if "best" in kept:
         best, named = folder / "best.safetensors", folder / f"{kept[1]}.safetensors"
         assert best.stat().st_ino == named.stat().st_ino  # one file on the disk
+
+
+def test_without_a_validation_loss_or_accuracy_no_checkpoint_is_the_best(tmp_path, turns):
+    workers = {"eager": {"correct": [None] * 3}}
+    options = {"names": ("eager",), "epochs": 3, "keep_checkpoints": "best,last"}
+    run(tmp_path / "run", turns, workers, **options)[0].run()
+    names = {file.name for file in (tmp_path / "run" / "checkpoints" / "eager").glob("*")}
+    assert {name for name in names if "training" not in name} == {
+        "epoch-003.safetensors", "last.safetensors",
+    }  # fmt: skip
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert log.count(NO_BEST) == 3 and "lowest validation loss" not in log
 
 
 def test_images_of_the_training_and_a_teacher_are_scored_after_it(tmp_path, turns):

@@ -9,6 +9,7 @@ import pytest
 from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.record.machine import (
     digest_code,
+    find_changed_code,
     read_available_bytes,
     read_memory_bytes,
     read_oom_kills,
@@ -52,3 +53,7 @@ def test_the_users_code_is_its_file_and_what_that_imports_beside_it(tmp_path, mo
     assert found["layers_of_mine.py"] == hashlib.sha256(b"SIZE = 3\n").hexdigest()
     assert digest_code(Workload(optimizer="my_package.steps:make")) == found
     assert digest_code(Workload(model="oneflow_bench.models:lenet")) == {}
+    assert find_changed_code(found) == []
+    (tmp_path / "layers_of_mine.py").write_text("SIZE = 4\n")
+    (package / "__init__.py").unlink()
+    assert sorted(find_changed_code(found)) == ["layers_of_mine.py", "my_package/__init__.py"]

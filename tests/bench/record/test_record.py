@@ -114,6 +114,8 @@ def test_a_record_without_checksums_is_read_and_no_line_may_stand_twice(folder):
         (EvalEvent, {"correct": 101}),
         (EvalEvent, {"duration_s": -0.1}),
         (BlockEvent, {"steps": 0}),
+        (BlockEvent, {"duration_s": 0.0}),
+        (BlockEvent, {"duration_s": 1e300}),
         (BlockEvent, {"cpu_s": float("nan")}),
         (BlockEvent, {"losses": [float("inf")]}),
         (BlockEvent, {"epoch": -1}),
@@ -183,6 +185,8 @@ def test_a_text_that_cannot_be_saved_is_bad_input_with_its_remedy(tmp_path):
         ("environment_start", {"project": {"branch": 1}}, r"project\.branch is 1: .* valid string"),
         ("environment_start", {"variables": {"OMP": 2}}, r"variables\.OMP is 2: .* valid string"),
         ("environment_start", {"blas_kernel": {"eager": 3}}, r"blas_kernel\.eager is 3: "),
+        ("steps_per_epoch", 0, "steps_per_epoch: .* greater than or equal to 1"),
+        ("train_samples", -1, "train_samples: .* greater than or equal to 0"),
         ("created", "yesterday", "created: Value error, Invalid isoformat"),
     ],
 )

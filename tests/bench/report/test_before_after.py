@@ -8,7 +8,7 @@ from records import create_events, create_record, create_speed_events, save_reco
 
 from oneflow_bench.bench.cli import _run
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.record.events import ConditionsEvent
+from oneflow_bench.bench.record.events import ConditionsEvent, SetupEvent
 from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.report.before_after import (
     build_runs_report,
@@ -59,6 +59,24 @@ def test_without_a_common_name_the_error_lists_the_names_of_both():
         compare_runs(ours, theirs)
 
 
+def test_files_of_the_users_code_that_differ_are_named():
+    runs = {"before": {"code": {"ed.py": "1" * 64, "same.py": "5" * 64, "old.py": "6" * 64}},
+            "after": {"code": {"ed.py": "2" * 64, "same.py": "5" * 64}}, "older": {}}  # fmt: skip
+    made = {}
+    for name, environment in runs.items():
+        made[name] = create_run(model="ed:mlp")
+        for place, event in enumerate(made[name].events):
+            if isinstance(event, SetupEvent):
+                made[name].events[place] = event.model_copy(update={"environment": environment})
+    found = compare_runs(made["before"], made["after"])
+    assert found.differences == [
+        ("SHA-256 of ed.py", "1" * 12, "2" * 12), ("SHA-256 of old.py", "6" * 12, "not loaded"),
+    ]  # fmt: skip
+    assert "Nothing that the records hold differs" not in shown(build_runs_report(found))
+    ((field, before, _),) = compare_runs(made["older"], made["after"]).differences
+    assert (field, before) == ("your code", "unknown")
+
+
 def test_a_slowdown_of_both_modes_is_seen_and_gated():
     found = compare_runs(create_run(), create_run(1.3), gate=0.05)
     assert verdicts(found) == ["slower", "slower"] and found.slower == ["eager", "graph"]
@@ -73,8 +91,21 @@ def test_a_gate_without_a_step_time_does_not_pass(tmp_path, capsys):
         runs.append(save_record(short, tmp_path / name))
     found = compare_runs(*map(load_record, runs), gate=0.05)
     assert found.unmeasured == ["eager (after)"] and not found.slower
-    assert "Gate: the runs hold no step time of eager (after)." in shown(build_runs_report(found))
+    assert "Gate: the runs do not both hold a step time of eager (after)." in shown(
+        build_runs_report(found)
+    )
     assert _run(["compare", *map(str, runs), "--gate", "5%"]) == 3
+
+
+def test_a_gate_that_loses_its_contender_does_not_pass(tmp_path, capsys):
+    old, new = (create_record(create_events("eager"), create_events(n)) for n in ("graph", "g2"))
+    runs = [save_record(one, tmp_path / name) for name, one in (("old", old), ("new", new))]
+    found = compare_runs(*map(load_record, runs), gate=0.05)
+    assert (found.left_out, found.unmeasured) == (["graph", "g2"], ["graph"])
+    assert _run(["compare", *map(str, runs), "--gate", "5%"]) == 3
+    assert "Gate: the runs do not both hold a step time of graph." in capsys.readouterr().out
+    more = create_record(*(create_events(name) for name in ("eager", "graph", "g2")))
+    assert compare_runs(old, more, gate=0.05).unmeasured == []
 
 
 @pytest.mark.parametrize("factor, gate", [(1.0, 0.05), (1.03, 0.05), (0.7, 0.05), (1.3, 0.5)])

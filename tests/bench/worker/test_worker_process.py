@@ -34,6 +34,8 @@ for line in sys.stdin:
     answer = {"ok": True, "echo": call}
     if call == "refuse":
         answer = {"ok": False, "kind": "input", "error": "the label 12 is too large"}
+    if call == "count asserts":
+        answer["echo"] = int(__debug__)
     if call == "fail":
         answer = {"ok": False, "kind": "failure", "error": "ValueError: no"}
     replies.write(json.dumps(answer) + "\\n"); replies.flush()
@@ -60,6 +62,17 @@ def alive(pid):
 
 def test_answers_come_back_in_order(worker):
     assert [worker.ask(call, 60)["echo"] for call in ("a", "b", "c")] == ["a", "b", "c"]
+
+
+def test_a_worker_keeps_asserts_because_graphs_need_them(tmp_path):
+    environment = {**os.environ, "PYTHONOPTIMIZE": "1"}
+    command = [sys.executable, "-c", SCRIPT]
+    worker = WorkerProcess("graph", command, environment, tmp_path / "graph.log")
+    try:
+        assert worker.ask("count asserts", 60)["echo"] == 1
+    finally:
+        worker.kill()
+        worker.close()
 
 
 def test_a_worker_that_dies_is_named_with_its_last_lines(worker):

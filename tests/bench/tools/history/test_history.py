@@ -98,6 +98,16 @@ def test_incomplete_runs_and_copies_are_left_out_and_named():
     ]
 
 
+def test_a_run_stays_where_the_one_that_continues_it_is_not_selected():
+    runs = create_runs([0.1, 0.1])
+    runs[1].document.environment_start["continues"] = "run-00"
+    for run, branch in zip(runs, ("main", "dev")):
+        run.document.environment_start["project"] = {"branch": branch, "commit": None}
+    history = build_history(runs, ["train_step_time_s"], {"branch": "main"})
+    assert [series.runs for series in history.series] == [["run-00"]]
+    assert history.left_out == ["run-01: branch dev"]
+
+
 def test_a_run_that_another_continues_is_no_point_of_its_own():
     runs = [create_run(0), create_run(1), create_run(2)]
     runs[1].document.environment_start["continues"] = "run-00"

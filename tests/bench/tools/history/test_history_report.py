@@ -6,6 +6,7 @@ import pytest
 from histories import create_run, create_runs
 from rich.console import Console
 
+from oneflow_bench.bench.config import STEP_DATA, Workload
 from oneflow_bench.bench.report.blocks import print_blocks
 from oneflow_bench.bench.tools.history import METRICS
 from oneflow_bench.bench.tools.history.report import (
@@ -27,6 +28,13 @@ def sparkline(times, encoding="utf-8", metric="train_step_time_s"):
     runs = [create_run(day, graph_step_time_s=time) for day, time in enumerate(times)]
     (series,) = build_history(runs, [metric]).series
     return draw_line(series.curves[-1], encoding)
+
+
+def test_a_step_of_the_user_has_no_batch_size_and_no_pictures():
+    run = create_run(0)
+    run.document.workload = Workload(model="ed:mlp", data=STEP_DATA)
+    text = rendered([run])
+    assert "ed:mlp on training-step; contenders: eager, graph" in text
 
 
 def test_the_whole_report_of_a_change():

@@ -197,3 +197,15 @@ def test_a_step_without_a_loss_predicts_in_both_modes(tmp_path):
     assert all(one["difference"]["relative"] <= 1e-4 for one in found["batches"])
     done = run_bench("eager", "own_steps:unlearned", "--out", str(tmp_path / "run"))
     assert done.returncode == 2 and "has no loss and cannot be trained" in done.stderr
+
+
+def test_outputs_that_are_not_finite_alike_do_not_differ():
+    masked = np.array([1.0, -np.inf, np.nan], np.float32)
+    near = np.array([np.nextafter(np.float32(1), np.float32(2)), -np.inf, np.nan], np.float32)
+    assert compare_outputs({"o": masked}, {"o": masked.copy()}).bitwise_equal
+    found = compare_outputs({"o": masked}, {"o": near})
+    assert not found.bitwise_equal and found.relative == pytest.approx(2**-23)
+    for place, value in ((0, np.nan), (0, np.inf), (1, np.inf), (2, 0.0)):
+        other = masked.copy()
+        other[place] = value
+        assert compare_outputs({"o": masked}, {"o": other}).relative == float("inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from oneflow_bench.bench.errors import Interrupted
 from oneflow_bench.bench.record.run import load_record
 from oneflow_bench.bench.tools.sweep import cell as cell_module
 from oneflow_bench.bench.tools.sweep import report as report_module
+from oneflow_bench.bench.tools.sweep.continuing import hold_folder
 from oneflow_bench.bench.tools.sweep.document import load_sweep, name_cell
 
 BASE = ["--model", "lenet", "--batch-size", "1,2,4", "--data", "synthetic"]
@@ -115,7 +117,7 @@ def test_the_same_folder_goes_on_and_a_changed_configuration_is_run_again(cells,
     assert cells.ran[3:] == ["lenet batch_size=8"]
     assert bench(*BASE[:2], "--batch-size", "1,2,4,8", *BASE[4:], "--lr", "0.5", "--out", "s") == 0
     assert len(cells.ran) == 8
-    assert "4 run again, since their configuration changed" in capsys.readouterr().err
+    assert "4 run again, since their configuration, code" in capsys.readouterr().err
 
 
 def test_failures_are_run_again_when_asked_and_timeouts_with_a_longer_limit(cells):
@@ -193,10 +195,33 @@ def test_bad_input_is_refused_and_nothing_is_written(cells, tmp_path, capsys, ar
     assert {path.name for path in tmp_path.rglob("*")} == {"full", "x", "file"}
 
 
+def test_a_report_that_cannot_be_written_names_the_sweep_to_make_it_from(
+    cells, capsys, monkeypatch
+):
+    assert bench(*BASE, "--out", "s") == 0
+    capsys.readouterr()
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(report_module, "render_sweep_pictures", fail)
+    assert bench("--from", "s", "--out", "full") == 0
+    assert "bench sweep --from s makes it" in capsys.readouterr().err
+
+
 def test_a_folder_of_another_sweep_is_refused(cells, capsys):
     assert bench(*BASE, "--out", "s") == 0
     assert bench("--model", "alexnet_cifar", "--out", "s") == 2
     assert "holds another sweep" in capsys.readouterr().err
+
+
+def test_a_second_sweep_in_a_folder_is_refused_and_harms_nothing(cells, tmp_path, capsys):
+    assert bench(*BASE, "--out", "s") == 0
+    stored = (tmp_path / "s" / "sweep.json").read_bytes()
+    with hold_folder(tmp_path / "s"):
+        assert bench(*BASE, "--lr", "0.5", "--out", "s") == 2
+    assert f"runs there already (process {os.getpid()})" in capsys.readouterr().err
+    assert len(cells.ran) == 3 and (tmp_path / "s" / "sweep.json").read_bytes() == stored
 
 
 CRASHING = "import os\ndef boom(num_classes):\n    os.abort()\n"

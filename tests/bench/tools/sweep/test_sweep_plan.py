@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import numpy as np
 import pytest
-from sweep_cells import MACHINE, create_cell, create_result, create_sweep
+from PIL import Image
+from sweep_cells import create_cell
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.tools.sweep.document import save_sweep
+from oneflow_bench.bench.record.flow_checkpoint import write_flow_folder
 from oneflow_bench.bench.tools.sweep.plan import (
-    carry_results,
     create_axes,
     expand_models,
-    find_stored_sweep,
     order_cells,
     plan_cells,
 )
+from oneflow_bench.data.pictures import encode_jpeg
+from oneflow_bench.data.writer import Description, Sample, write_dataset
 
+DISTILLED = {"teacher": "lenet", "loss": "distillation", "alpha": 0.5, "temperature": 2.0}
 QUICK = {"data": "synthetic", "epochs": 1, "steps_per_epoch": 12, "config": None}
 
 
@@ -80,6 +84,38 @@ def test_another_content_of_a_runtime_profile_is_another_configuration(tmp_path)
     assert fingerprint() != first
 
 
+def test_other_data_or_weights_in_the_same_place_are_another_configuration(tmp_path):
+    data, weights, folder = tmp_path / "data", tmp_path / "w.npz", tmp_path / "flow"
+
+    def write(value):
+        shutil.rmtree(data, ignore_errors=True)
+        picture = Image.new("RGB", (32, 32), (value, 0, 0))
+        samples = [Sample(encode_jpeg(picture, 90), k % 2) for k in range(4)]
+        splits = {"train": samples, "val": samples}
+        write_dataset(data, Description("mine", ["a", "b"], 90), splits)
+        state = {"w": np.full(3, value, np.float32)}
+        np.savez(weights, **state)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        write_flow_folder(state, folder)
+
+    def fingerprints():
+        axes = {"model": ["lenet"], "batch_size": [2]}
+        for flags in (
+            {"data": str(data)},
+            {"load_checkpoint": str(weights)},
+            {"load_checkpoint": str(folder)},
+            {"teacher_checkpoint": str(weights), **DISTILLED},
+        ):
+            yield plan(axes, **flags)[0].cell.fingerprint
+
+    write(1)
+    before = list(fingerprints())
+    assert before == list(fingerprints())
+    write(2)
+    assert not set(before) & set(fingerprints())
+
+
 def test_runtime_and_device_can_be_axes():
     cells = [one.cell for one in plan({"model": ["lenet"], "batch_size": [2],
                                        "runtime": ["tuned", "stock"]})]  # fmt: skip
@@ -111,52 +147,3 @@ def test_models_with_fewer_cells_are_done_earlier_and_none_is_lost():
     cells = [create_cell("a", size) for size in (1, 2, 4)] + [create_cell("b", 1)]
     order = order_cells(cells, seed=0)
     assert sorted(order) == [0, 1, 2, 3] and order.index(3) < 2
-
-
-def carry(stored, wanted, folder, timeout_s=60.0, retry=False):
-    return carry_results(stored, wanted, folder, timeout_s, retry)
-
-
-def test_what_is_done_stays_and_what_changed_is_run_again(tmp_path):
-    stored = create_sweep(
-        create_cell(batch_size=1, result=create_result()),
-        create_cell(batch_size=2, result=create_result(), fingerprint="old"),
-        create_cell(batch_size=4),
-    )
-    wanted = create_sweep(*(create_cell(batch_size=size) for size in (1, 2, 4, 8)))
-    assert carry(stored, wanted, tmp_path) == 1
-    assert [cell.result is not None for cell in wanted.cells] == [True, False, False, False]
-
-
-@pytest.mark.parametrize(
-    "status, timeout_s, retry, kept",
-    [
-        ("failed", 60.0, False, True),
-        ("failed", 60.0, True, False),
-        ("timeout", 60.0, False, True),
-        ("timeout", 61.0, False, False),  # a longer limit may let it end
-        ("done", 61.0, True, True),
-    ],
-)
-def test_a_failure_is_a_result_until_it_is_asked_for_again(
-    tmp_path, status, timeout_s, retry, kept
-):
-    stored = create_sweep(create_cell(result=create_result(status=status)))
-    wanted = create_sweep(create_cell())
-    carry(stored, wanted, tmp_path, timeout_s, retry)
-    assert (wanted.cells[0].result is not None) == kept
-
-
-def test_a_folder_of_another_sweep_or_machine_or_of_other_things_is_refused(tmp_path):
-    stored = create_sweep(create_cell(batch_size=1), create_cell(batch_size=2))
-    with pytest.raises(InputError, match="another sweep, with 1 cells .*first: lenet batch_size=2"):
-        carry(stored, create_sweep(create_cell(batch_size=1)), tmp_path)
-    with pytest.raises(InputError, match=r"another machine \(other cores\)"):
-        carry(create_sweep(create_cell(), machine={**MACHINE, "cores": 64}),
-              create_sweep(create_cell()), tmp_path)  # fmt: skip
-    (tmp_path / "mine.txt").touch()
-    with pytest.raises(InputError, match="holds no sweep"):
-        find_stored_sweep(tmp_path)
-    assert find_stored_sweep(tmp_path / "new") is None
-    save_sweep(tmp_path, stored)
-    assert find_stored_sweep(tmp_path) == stored

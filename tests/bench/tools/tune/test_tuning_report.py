@@ -121,6 +121,15 @@ def test_nothing_found_and_nothing_measured_are_said_too(tmp_path):
     assert draw_gain(empty, tmp_path) == [] and list_report(empty)
 
 
+def test_a_search_that_was_killed_has_no_result(document):
+    mode = document.modes[0]
+    alone = mode.of_phase("alone")[:2]
+    killed = mode.model_copy(update={"reason": "", "chosen": None, "candidates": alone})
+    text = join(show(list_report(document.model_copy(update={"modes": [killed]}))))
+    assert "eager: no result, because the search did not finish; settings checked: 2." in text
+    assert "stock stays" not in text
+
+
 def test_a_blas_that_was_taken_is_named_and_no_profile_preloads_it(tmp_path):
     setting = Setting(name="--blas mkl", family="blas", why="to try", blas="mkl")
     machine, profile = Machine({"--blas mkl": 1.5}), tmp_path / "p.json"
