@@ -13,8 +13,9 @@ from typing import Any, Dict, List, Optional, Union
 from ..errors import InputError
 from ..parity.gate import judge_checks
 from ..parity.result import CheckDocument, ModelCheck
-from ..record.events import BlockEvent, list_losses
+from ..record.events import BlockEvent
 from ..record.run import RunRecord, write_atomically
+from ..record.values import list_losses
 from ..report.blocks import format_markdown
 from ..report.check import report_check
 from ..report.compare import build_report, build_run_report, conclude

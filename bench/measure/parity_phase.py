@@ -16,13 +16,14 @@ from typing import Callable, List, Optional
 
 from ..config import Contender
 from ..errors import InputError, WorkerError
-from ..parity.causes import DepartedError, describe_failure, find_obstacle
+from ..parity.causes import DepartedError, describe_failure, find_departure, find_obstacle
 from ..parity.result import CheckDocument, ModelCheck, save_check
 from ..parity.run import FEWEST_STEPS, Observe, check_pair
 from ..parity.tensors import EAGER, GRAPH, ContenderPair, LateStart
 from ..record.checkpoint import load_training_state
-from ..record.events import BlockEvent, ParametersEvent, list_losses
+from ..record.events import BlockEvent, ParametersEvent
 from ..record.run import Document, RecordWriter, RunRecord, load_record
+from ..record.values import list_losses
 from ..worker.messages import Launcher
 from .training_phase import EQUAL_STATE, EQUAL_STATES
 
@@ -115,14 +116,16 @@ def _create_pair(
 
 
 def count_needed(ours: List[Optional[float]], theirs: List[Optional[float]]) -> Optional[int]:
-    """Steps up to the first difference, and to a loss that is finite on one side only.
+    """Steps up to the first difference, and to those that rounding alone does not explain.
 
-    None if all losses are equal. A loss of None is not finite.
+    The latter are a loss that is finite on one side only, and the first of `find_departure` where
+    the judge can reach it. None if all losses are equal. A loss of None is not finite.
     """
     steps = list(enumerate(zip(ours, theirs), start=1))
     parted = [step for step, (a, b) in steps if a != b][:1]
     one_sided = [step for step, (a, b) in steps if (a is None) != (b is None)][:1]
-    return max(parted + one_sided, default=None)
+    departed = [step for step in [find_departure(ours, theirs)] if 0 < step <= MOST_JUDGED]
+    return max(parted + one_sided + departed, default=None)
 
 
 def _create_document(document: Document, checks: List[ModelCheck]) -> CheckDocument:

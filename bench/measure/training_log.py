@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Literal, Optional, TextIO
 from ..config import STEP_DATA
 from ..record.events import BlockEvent, EvalEvent, RecordEvent, ScoreEvent, SetupEvent
 from ..record.run import Document
+from ..record.values import find_best
 
 # of a line: it says how the training stands, it is one of every few steps, or it should stay
 Kind = Literal["status", "step", "epoch"]
@@ -45,12 +46,8 @@ class TrainingLog:
         self._evals: Dict[str, List[EvalEvent]] = {}  # by contender, of each epoch of this run
 
     def find_best(self, name: str) -> Optional[EvalEvent]:
-        """The validation of a contender's best weights: the first where several are equal.
-
-        None where no validation gave a finite loss or an accuracy.
-        """
-        known = [event for event in self._evals[name] if event.quality > -math.inf]
-        return max(known, key=lambda event: event.quality) if known else None
+        """The validation of a contender's best weights."""
+        return find_best(self._evals[name])
 
     def name_checkpoint(self, name: str, epoch: int) -> str:
         """The file of a contender's weights after an epoch from 0, with their accuracy if known."""

@@ -17,6 +17,7 @@ from .result import REQUIRES_GRADIENT, Cause, ModelCheck, TensorDifference, Verd
 from .tensors import EAGER, GRAPH, ContenderPair, Entry, Pair, split_name
 
 RANDOM = "random operator"
+DEPARTED = 0.25  # chosen
 _STATE_LEVELS = (levels.FIRST_UPDATE, levels.TRAINED)
 
 
@@ -47,6 +48,17 @@ def find_obstacle(baseline: Contender, contender: Contender) -> Optional[str]:
     if baseline.python != contender.python:
         return "the contenders run on two interpreters, whose OneFlow draw other initial weights"
     return None
+
+
+def find_departure(ours: Sequence[Optional[float]], theirs: Sequence[Optional[float]]) -> int:
+    """The first step, from 1, whose losses differ by too much to be left to amplified rounding.
+
+    That is DEPARTED of the largest of `ours`. 0 if there is none. A loss of None is not finite.
+    """
+    largest = max((abs(a) for a in ours if a is not None), default=0.0)
+    steps = enumerate(zip(ours, theirs), start=1)
+    finite = ((step, abs(a - b)) for step, (a, b) in steps if a is not None and b is not None)
+    return next((step for step, apart in finite if apart > DEPARTED * largest), 0)
 
 
 def explain(

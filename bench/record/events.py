@@ -164,11 +164,6 @@ class BlockEvent(TrainedBlock):
     started_s: Seconds  # since the run's start
 
 
-def list_losses(blocks: List[BlockEvent]) -> List[Optional[float]]:
-    """The losses of all steps of a contender."""
-    return [loss for block in blocks for loss in block.losses]
-
-
 class EvalEvent(Validated):
     """One pass over the validation split, every sample once."""
 

@@ -18,9 +18,9 @@ from ..record.events import (
     ParametersEvent,
     ScoreEvent,
     SetupEvent,
-    list_losses,
 )
 from ..record.run import RunRecord
+from ..record.values import find_best, list_losses
 from ..verdict.statistics import (
     BreakEven,
     Ratio,
@@ -148,7 +148,7 @@ def _summarize(side: _Side) -> ContenderSummary:
     end: Optional[EndEvent] = next(iter(side.record.of_kind(EndEvent, name)), None)
     size = None if workload.data == STEP_DATA else workload.batch_size
     scores = {e.subject: e.accuracy for e in side.record.of_kind(ScoreEvent, name)}
-    steady = list(_steady(blocks).values())
+    best, steady = find_best(evals), list(_steady(blocks).values())
     train = summarize(steady) if steady else None
     first = blocks[0].duration_s if blocks else None
     times: Dict[str, float] = {key: getattr(setup, key) for key in PREPARATION} if setup else {}
@@ -162,7 +162,7 @@ def _summarize(side: _Side) -> ContenderSummary:
         first_infinite_step=losses.index(None) + 1 if None in losses else None,
         accuracy=[e.accuracy for e in evals if e.accuracy is not None],
         metrics={k: v for e in evals[-1:] for k, v in (e.metrics or {}).items() if k != "accuracy"},
-        best_epoch=max(evals, key=lambda e: e.quality).epoch + 1 if evals else None,
+        best_epoch=best.epoch + 1 if best else None,
         train_accuracy=scores.get("train"),
         teacher_accuracy=scores.get("teacher"),
         train_step_time_s=train,
@@ -186,8 +186,7 @@ def compare_contenders(
 ) -> Comparison:
     """Compare two contenders, of one record or of two.
 
-    Speed is compared pair by pair where both took turns in one run. Of two records only the medians
-    are set side by side, and there is no verdict.
+    Of two records only the medians are set side by side, and there is no verdict on the speed.
     """
     sides = [_select_side(baseline, baseline_name), _select_side(contender, contender_name)]
     left, right = map(_summarize, sides)

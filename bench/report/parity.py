@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
-from ..parity.causes import tell_infinite
+from ..parity.causes import find_departure, tell_infinite
 from ..parity.result import CHECK_NAME, ModelCheck, load_check
 from ..record.events import EvalEvent, ParametersEvent
 from ..record.run import RunRecord
@@ -168,15 +168,28 @@ def judge_parity(
             f"{judged} and are {check.verdict}, but {difference}; `bench check` with the same "
             "flags judges all steps"
         )
-    departed = training.describe_departed_metric()
-    if departed is not None:
-        return "inconclusive", (
-            f"{judged} and are {check.verdict}, but {departed}, which losses so close do not "
-            "explain; look for state of Python that the evaluation reads, and make it a buffer"
-        )
+    parted = _find_unexplained(training, check.start_step + check.steps)
+    if parted is not None:
+        return "inconclusive", f"{judged} and are {check.verdict}, but {parted}"
     last = [one.accuracy for pair in training.evaluations[-1:] for one in pair]
     shown = [f"{accuracy * 100:.1f} %" for accuracy in last if accuracy is not None]
     accuracies = f". The last accuracies are {' and '.join(shown)}" if shown else ""
     return check.verdict, (
         f"{check.reason}; {judged}. T{difference[1:]}. Training amplifies rounding{accuracies}"
+    )
+
+
+def _find_unexplained(training: RecordedTraining, judged: int) -> Optional[str]:
+    """A difference after so many judged steps that rounding does not explain, with a remedy."""
+    departure = find_departure(*training.losses)
+    if departure > judged:
+        ours, theirs = (losses[departure - 1] for losses in training.losses)
+        return (
+            f"the losses of step {departure} are {ours:.4g} and {theirs:.4g}, too far apart to be "
+            "left to rounding; `bench check` judges more with --epochs and --steps-per-epoch"
+        )
+    metric = training.describe_departed_metric()
+    return metric and (
+        f"{metric}, which losses so close do not explain; look for state of Python that the "
+        "evaluation reads, and make it a buffer"
     )

@@ -18,7 +18,8 @@ from oneflow_bench.bench.parity.result import Origin, load_check
 from oneflow_bench.bench.parity.run import create_check_launcher
 from oneflow_bench.bench.parity.tensors import ContenderPair
 from oneflow_bench.bench.record import checkpoint
-from oneflow_bench.bench.record.events import BlockEvent, list_losses
+from oneflow_bench.bench.record.events import BlockEvent
+from oneflow_bench.bench.record.values import list_losses
 from oneflow_bench.bench.report.parity import find_check
 
 
@@ -138,7 +139,8 @@ def test_contenders_that_no_judge_can_run_are_left_out(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "theirs, needed", [([1, 2, 3], None), ([1, 9, 3], 2), ([9, 2, None], 3), ([], None)]
+    "theirs, needed",
+    [([1, 2, 3], None), ([1, 2.1, 3], 2), ([1.1, 2, None], 3), ([1.1, 2, 4], 3), ([], None)],
 )
 def test_the_steps_needed_reach_the_first_difference_and_a_loss_of_one_side(theirs, needed):
     assert count_needed([1, 2, 3], theirs) == needed

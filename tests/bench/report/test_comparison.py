@@ -132,6 +132,15 @@ def test_a_training_that_parts_later_by_rounding_says_so_with_its_accuracies(tmp
     assert result.parity_reason.endswith("The last accuracies are 90.0 % and 80.0 %")
 
 
+@pytest.mark.parametrize("steps", [6, 60])
+def test_losses_too_far_apart_are_not_left_to_rounding_unless_they_were_judged(tmp_path, steps):
+    result = judged(
+        tmp_path, "equal within rounding", steps=steps, loss_shift=1.0, shift_from=50, correct=90
+    )
+    assert result.parity == ("inconclusive" if steps == 6 else "equal within rounding")
+    assert ("the losses of step 51 are 0.03922 and 1.039" in result.parity_reason) == (steps == 6)
+
+
 @pytest.mark.parametrize("correct, shift", [(50, 1e-9), (50, 0.1), (87, 1e-9)])
 def test_an_accuracy_that_its_training_does_not_explain_is_inconclusive(tmp_path, correct, shift):
     result = judged(tmp_path, "equal within rounding", loss_shift=shift, correct=correct)
