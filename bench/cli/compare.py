@@ -155,6 +155,9 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
         given = f"{len(runs)} were given"
         if len(runs) == 1:
             given = f"one was given; bench compare {runs[0]} {runs[0]} shows its own report again"
+            module = runs[0][: -len(".py")] if runs[0].endswith(".py") else runs[0]
+            if Path(f"{module}.py").is_file():
+                given = f"{module}.py is code; give {module}:NAME for a TrainingStep in it"
         raise InputError(
             f"bench compare takes two stored runs, BEFORE and AFTER, or none for a new run; {given}"
         )

@@ -38,7 +38,7 @@ def validated(kind: Type[Model], values: Dict[str, Any]) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         flag = flag_of(str(first["loc"][0]))
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = first["msg"].replace("Value error, ", "", 1)
         raise InputError(
             f"{flag} {first['input']} cannot be used: {reason[:1].lower()}{reason[1:]}; "
             "see --help for what it takes"

@@ -38,8 +38,8 @@ COUNTERS = {"instructions": "Instructions were", "energy_j": "Energy was"}
 EXPLANATION = [
     f"A time is a median with its {INTERVAL} interval, over blocks of steps between two full "
     "synchronisations.",
-    "A speedup is the baseline's time over the contender's: above 1 the contender is faster. The "
-    "processes of both take turns, block by block.",
+    "A speedup is the baseline's time over the contender's: above 1 the contender is faster. In "
+    "one run the processes of both take turns, block by block.",
     "docs/methodology.md explains the method. samples.jsonl holds the samples.",
 ]
 SHARED = (

@@ -14,7 +14,7 @@ import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from .layer_graph import replace_forwards
+from .layer_graph import replace_forwards, take_forward
 
 Output = Tuple[str, str, np.ndarray]  # name, class of the module, value
 
@@ -106,7 +106,7 @@ def hook_modules(objective: nn.Module, root: str) -> Iterator[Hooks]:
 
 
 def _hooked(hooks: Hooks, name: str, module: nn.Module) -> Any:
-    original = module.forward.__func__
+    original = take_forward(module)
 
     def forward(self: Any, *inputs: Any, **named: Any) -> Any:
         # nn.Graph calls this with its own stand-in for the module, whose children are stand-ins too

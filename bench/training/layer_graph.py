@@ -15,6 +15,8 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 import oneflow as flow
 from oneflow import nn
 
+from ..errors import InputError
+
 
 def copy_layer(module: nn.Module) -> nn.Module:
     """A deep copy that also keeps what OneFlow's own loses: hooks, and which parameters are frozen.
@@ -33,6 +35,17 @@ def copy_layer(module: nn.Module) -> nn.Module:
     for parameter, original in zip(layer.parameters(), module.parameters()):
         parameter.requires_grad = original.requires_grad
     return layer
+
+
+def take_forward(module: nn.Module) -> Callable[..., Any]:
+    """The function that a graph runs. Raises InputError for a forward that is no method."""
+    function: Optional[Callable[..., Any]] = getattr(module.forward, "__func__", None)
+    if function is None:
+        raise InputError(
+            f"the forward of a {type(module).__name__} is a function that was set on the module, "
+            "and a graph of OneFlow runs only a method; define forward in the class"
+        )
+    return function
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Optional
 import oneflow as flow
 from oneflow import nn
 
+from .layer_graph import take_forward
 from .oneflow_compat import outside_graph
 
 _VALUES = ("normal", "rand", "randint", "randn", "randperm")  # of a shape, and not of a tensor
@@ -44,7 +45,7 @@ class SeededDraws:
 
     def restart_with(self, model: nn.Module) -> None:
         """Let each forward pass of `model` begin with the first draw."""
-        original = model.forward.__func__
+        original = take_forward(model)
 
         def forward(module: Any, *inputs: Any, **named: Any) -> Any:
             self._drawn = 0

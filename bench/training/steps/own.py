@@ -129,6 +129,8 @@ class OwnStep:
         if not isinstance(found, dict) or not found:
             raise self._refuse("evaluate", found, "a dict of metrics, each one number as a tensor,")
         for name, value in found.items():
+            if not isinstance(name, str):
+                raise self._refuse("evaluate", name, "the name of a metric, a string,")
             refuse_other_than_number(f"{self._name}: the metric {name!r} of evaluate", value)
         return found
 
@@ -190,6 +192,12 @@ class OwnStep:
     def score(self, batches: Sequence[Any], feed: Feed) -> Score:
         names = batches[0][0]
         means = {n: float(np.mean([found[n].mean() for found, _ in batches])) for n in names}
+        share = means.get("accuracy", 0.0)
+        if np.isfinite(share) and not 0 <= share <= 1 + 1e-6:  # of float32
+            raise InputError(
+                f"{self._name}: the metric accuracy of evaluate is {share:g} and a share from 0 to "
+                "1 is expected; divide by the number of samples, or name it otherwise"
+            )
         metrics = {name: mean if np.isfinite(mean) else None for name, mean in means.items()}
         return Score(loss=metrics.get("loss"), metrics=metrics)
 

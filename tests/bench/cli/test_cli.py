@@ -290,6 +290,10 @@ def test_cuda_where_there_is_none_is_refused(tmp_path):
 def test_records_that_cannot_be_read_or_compared_are_refused(tmp_path):
     refused(run_command("plot", tmp_path), "no record at")
     refused(run_command("compare", tmp_path), "two stored runs, BEFORE and AFTER", "one was given")
+    (tmp_path / "mine.py").touch()
+    for name in ("mine", "mine.py"):
+        said = "mine.py is code; give mine:NAME for a TrainingStep in it"
+        refused(run_command("compare", name, cwd=tmp_path), said)
     for flag in (["--lr", "0.1"], ["--budget", "9"], ["--no-speed"]):
         refused(run_command("compare", tmp_path, tmp_path, *flag), f"{flag[0]} is for a new run")
     refused(run_command("compare", "--gate", "5%"), "--gate is for two stored runs")

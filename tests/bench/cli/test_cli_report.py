@@ -37,6 +37,7 @@ def test_a_run_is_named_by_its_path_its_beginning_or_latest(results):
     assert convert("eager", None, None) == "results/eager-c"
     assert convert("compare-a", None, None) == "results/compare-a"
     assert convert("results/compare-a", None, None) == "results/compare-a"
+    assert convert("results/compare-a/record.json", None, None) == "results/compare-a"
     assert convert("other", None, None) == "other"
     (results / "eager-c" / "record.json").write_text("{")
     assert convert("latest", None, None) == "results/compare-b"

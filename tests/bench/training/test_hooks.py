@@ -9,12 +9,21 @@ import oneflow as flow
 import pytest
 from oneflow import nn
 
+from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.training.hooks import hook_modules, list_attribute_tensors
 from oneflow_bench.bench.training.losses import Objective
 from oneflow_bench.bench.training.watch import ForwardWatch
 from oneflow_bench.bench.training.watch.values import list_plain_attributes
 
 pytestmark = pytest.mark.oneflow
+
+
+def test_a_forward_that_was_set_on_a_module_is_refused():
+    model = nn.Sequential(nn.ReLU())
+    model[0].forward = lambda x: x
+    words = "the forward of a ReLU is a function that was set on the module.*define forward"
+    with pytest.raises(InputError, match=words), hook_modules(Objective(model, model), "model"):
+        pass
 
 
 class Keeping(nn.Module):

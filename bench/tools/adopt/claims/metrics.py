@@ -123,7 +123,7 @@ def make_metric(name: str, value: ast.expr, rows: ast.expr) -> Tuple[str, ast.ex
     if counts:
         value = ast.Call(ast.Attribute(value, "float", ast.Load()), [], [])
     for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
+        name = name[len(prefix) * name.startswith(prefix) :]
     label = "accuracy" if counts else "loss" if "loss" in name.lower() else name
     return label, value if isinstance(rows, ast.Constant) else ast.BinOp(value, ast.Div(), rows)
 

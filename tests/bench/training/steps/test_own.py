@@ -149,6 +149,7 @@ def test_a_batch_that_cannot_be_split_is_named():
         ("no_number", r"loss is a Tensor of shape \(4, 5, 11\) and one number.*; take its mean"),
         ("no_metric", "a dict of metrics"),
         ("no_metric_number", r"the metric 'mse' of evaluate is a float \(0\.5\) and one number"),
+        ("numbered", r"gave an int \(1\) and the name of a metric, a string, is expected"),
         ("mixed", r"^loss\['n'\] is an int \(16\) and one number as a tensor is expected"),
         ("array", r"^loss\[1\] is a ndarray of shape \(1,\) and one number"),
         ("bare", r"^loss is a float \(3\.0\) and .*leave out float\(\)"),
@@ -160,6 +161,11 @@ def test_a_loss_and_an_evaluation_that_give_no_number_are_refused(name, text):
     with pytest.raises(InputError, match=text):
         mode.train_step()
         mode.eval_step()
+
+
+def test_an_accuracy_that_is_no_share_is_refused():
+    with pytest.raises(InputError, match="accuracy of evaluate is 87 and a share from 0 to 1"):
+        train("eager", "percent")
 
 
 def test_a_seed_fixes_the_order_of_a_loader_that_another_job_has_used():
