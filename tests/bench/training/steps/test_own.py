@@ -149,7 +149,7 @@ def test_a_batch_that_cannot_be_split_is_named():
         ("no_number", r"loss is a Tensor of shape \(4, 5, 11\) and one number.*; take its mean"),
         ("no_metric", "a dict of metrics"),
         ("no_metric_number", r"the metric 'mse' of evaluate is a float \(0\.5\) and one number"),
-        ("numbered", r"gave an int \(1\) and the name of a metric, a string, is expected"),
+        ("numbered", r"gave an int and the name of a metric, a string, is expected"),
         ("mixed", r"^loss\['n'\] is an int \(16\) and one number as a tensor is expected"),
         ("array", r"^loss\[1\] is a ndarray of shape \(1,\) and one number"),
         ("bare", r"^loss is a float \(3\.0\) and .*leave out float\(\)"),
