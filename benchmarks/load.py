@@ -1,4 +1,4 @@
-"""Seconds of processor time and peak memory of the commands on long records, one line each.
+"""Seconds, processor time and peak memory of the commands on long records, one line each.
 
 1. `plot`, `compare RUN RUN` and every export of a run of two contenders of 1,000,000 steps each;
 2. `history` over 1,000 runs, that no history has read before and once more;
@@ -112,8 +112,12 @@ def measure(costs: Dict[str, Any], name: str, *words: Any) -> float:
     if os.WIFSIGNALED(status) or os.WEXITSTATUS(status):
         raise SystemExit(f"{name} ended with {status}")
     cpu_s, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-    costs[name] = {"cpu_s": round(cpu_s, 2), "peak_mib": round(peak, 1)}
-    print(f"| {name} | {cpu_s:.1f} s | {peak:.0f} MiB |", flush=True)
+    costs[name] = {
+        "cpu_s": round(cpu_s, 2),
+        "elapsed_s": round(seconds, 2),
+        "peak_mib": round(peak, 1),
+    }
+    print(f"| {name} | {cpu_s:.1f} s | {seconds:.1f} s | {peak:.0f} MiB |", flush=True)
     return seconds
 
 
@@ -157,7 +161,9 @@ def main() -> None:
     costs: Dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print("| command | processor time | peak memory |\n|---|---:|---:|", flush=True)
+        print(
+            "| command | processor time | elapsed | peak memory |\n|---|---:|---:|---:|", flush=True
+        )
         long = make_long_run(run, options.steps, folder / "long")
         measure(costs, "plot", "plot", long, "--out", folder / "plots")
         measure(costs, "compare RUN RUN", "compare", long, long)
