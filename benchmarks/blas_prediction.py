@@ -26,9 +26,17 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from blas_prediction_report import OWN, render
-from blas_study import PROFILER, ROWS, create_workload, label_blas
+from blas_study import (
+    PROFILER,
+    ROWS,
+    create_parser,
+    create_workload,
+    hide_folder,
+    label_blas,
+    measure_if_asked,
+)
 from runtime_study import MODELS, TIMEOUT_S
-from study import Row, append_row, load_rows, open_study, run_main
+from study import Row, append_row, load_rows, run_main
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
@@ -124,9 +132,7 @@ def measure_products(
         worker = fleet.start(contender, f"products-{number}")
         answer = worker.ask("products", shapes=shapes)
         worker.close()
-        blas = answer["blas"]
-        if blas is not None:
-            blas["path"] = Path(blas["path"]).name  # the folder is of this machine alone
+        blas = hide_folder(answer["blas"])
         one = found.setdefault(contender.name, {"blas": blas, "times_s": []})
         one["times_s"].append([round(seconds, 10) for seconds in answer["times_s"]])
     return found
@@ -160,22 +166,12 @@ def run_study(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", choices=["report"], help="only print what is stored")
-    parser.add_argument("--out", type=Path, default=Path("results/runtime/blas"))
-    parser.add_argument("--model", action="append", help=f"default: {' '.join(MODELS)}")
-    parser.add_argument("--blas", action="append", default=[], help="as of blas_study.py")
-    parser.add_argument("--batch-size", type=int, default=4)
-    options = parser.parse_args(arguments)
+    options = create_parser(__doc__).parse_args(arguments)
     return run_main(lambda: measure_and_report(options))
 
 
 def measure_and_report(options: argparse.Namespace) -> None:
-    if options.what is None:
-        if not options.blas:
-            raise InputError("no BLAS was given; give --blas mkl, openblas or a path")
-        open_study(options.out)
-        run_study(options)
+    measure_if_asked(options, run_study)
     rows = load_rows(options.out / PREDICTIONS)
     if not rows:
         raise InputError(f"nothing is stored in {options.out} yet; run it without report first")

@@ -9,7 +9,7 @@ from blas_study_report import TUNED, find_ratio, format_ratio
 from study import Row
 
 from oneflow_bench.bench.report.format import format_percent
-from oneflow_bench.bench.tools.profile.document import LayerProfile, ProfileDocument
+from oneflow_bench.bench.tools.profile.document import LayerProfile, LimitsDocument, ProfileDocument
 from oneflow_bench.bench.tools.profile.excess import (
     PARTS,
     split_layers,
@@ -153,6 +153,16 @@ def _list_cores(cases: Sequence[Case]) -> List[str]:
     return lines
 
 
+def _read_profiles(
+    rows: Sequence[Row],
+) -> Iterator[Tuple[str, ProfileDocument, LimitsDocument]]:
+    """Model, profile and its limits."""
+    for row in rows:
+        document = ProfileDocument.model_validate(row["profile"])
+        assert document.limits is not None
+        yield row["model"], document, document.limits
+
+
 def _list_excess(rows: Sequence[Row]) -> List[str]:
     lines = [
         "The time of the eager step above the floor on all cores, and the share of each part in "
@@ -161,12 +171,10 @@ def _list_excess(rows: Sequence[Row]) -> List[str]:
         f"| model | step, ms | floor, ms | {' | '.join(PARTS)} |",
         f"|---|---:|---:|{'---:|' * len(PARTS)}",
     ]
-    for row in rows:
-        document = ProfileDocument.model_validate(row["profile"])
-        assert document.limits is not None
-        step = split_step(document, document.limits, split_layers(document, document.limits))
+    for model, document, limits in _read_profiles(rows):
+        step = split_step(document, limits, split_layers(document, limits))
         shares = [format_percent(value / step.above_s, 0) for value in step.parts.values()]
-        shown = [row["model"], f"{1e3 * step.time_s:.0f}", f"{1e3 * step.floor_s:.0f}", *shares]
+        shown = [model, f"{1e3 * step.time_s:.0f}", f"{1e3 * step.floor_s:.0f}", *shares]
         lines.append(f"| {' | '.join(shown)} |")
     return lines
 
@@ -184,15 +192,13 @@ def _list_layers(rows: Sequence[Row]) -> List[str]:
         f"| model | kind | layers | time | floor | {' | '.join(PARTS)} |",
         f"|---|---|---:|---:|---:|{'---:|' * len(PARTS)}",
     ]
-    for row in rows:
-        document = ProfileDocument.model_validate(row["profile"])
-        assert document.limits is not None
+    for model, document, limits in _read_profiles(rows):
         kinds: Dict[str, List[Any]] = {}
-        for layer, one in zip(document.layers, split_layers(document, document.limits)):
+        for layer, one in zip(document.layers, split_layers(document, limits)):
             kinds.setdefault(_describe_kind(layer), []).append(one)
         sums = [(kind, len(several), sum_excess(kind, several)) for kind, several in kinds.items()]
         for kind, count, one in sorted(sums, key=lambda s: -s[2].above_s)[:SHOWN_LAYERS]:
             times = [one.time_s, one.floor_s, *one.parts.values()]
-            shown = [row["model"], kind, str(count), *(f"{1e3 * t:.1f}" for t in times)]
+            shown = [model, kind, str(count), *(f"{1e3 * t:.1f}" for t in times)]
             lines.append(f"| {' | '.join(shown)} |")
     return lines

@@ -20,7 +20,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from blas_study_report import STOCK, TORCH_THREADS, TUNED, render
 from runtime_study import LR, MODELS, STEPS, TIMEOUT_S
@@ -80,6 +80,11 @@ def select_ways(ways: List[Way], names: Optional[Sequence[str]]) -> List[Way]:
     return [way for way in ways if way.name in (STOCK, TUNED, *(names or known))]
 
 
+def hide_folder(blas: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+    """A BLAS as a worker tells it, without the folder, which is of this machine alone."""
+    return blas and {**blas, "path": Path(blas["path"]).name}
+
+
 def label_blas(blas: str) -> str:
     name, *more = blas.split(",")
     return "-".join(
@@ -120,9 +125,11 @@ class Processes:
         answer = worker.ask("setup", TIMEOUT_S, **self._request(way.contender))
         losses = worker.ask("train", TIMEOUT_S, steps=self._steps)["losses"]
         blas = answer["environment"].get("blas")
-        if blas is not None:
-            blas["path"] = Path(blas["path"]).name  # the folder is of this machine alone
-        return worker, {"losses": losses, "blas": blas, "rank_cores": answer.get("rank_cores")}
+        return worker, {
+            "losses": losses,
+            "blas": hide_folder(blas),
+            "rank_cores": answer.get("rank_cores"),
+        }
 
     def _request(self, contender: Contender) -> Dict[str, Any]:
         request = PrepareRequest(
@@ -230,18 +237,36 @@ def run_study(options: argparse.Namespace) -> None:
         append_row(stored, measure(model, mode, options))
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def create_parser(about: str) -> argparse.ArgumentParser:
+    """With the options of each study of a BLAS; `about` begins with its title."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=["report"], help="only print what is stored")
     parser.add_argument("--out", type=Path, default=Path("results/runtime/blas"))
     parser.add_argument("--model", action="append", help=f"default: {' '.join(MODELS)}")
-    parser.add_argument("--mode", action="append", choices=list(DATA_PARALLEL))
     parser.add_argument("--blas", action="append", default=[], help="repeatable")
+    parser.add_argument("--batch-size", type=int, default=4)
+    return parser
+
+
+def measure_if_asked(
+    options: argparse.Namespace, run: Callable[[argparse.Namespace], None]
+) -> None:
+    """Run a study unless only its report is wanted. Raises InputError without a BLAS."""
+    if options.what is not None:
+        return
+    if not options.blas:
+        raise InputError("no BLAS was given; give --blas mkl, openblas or a path")
+    open_study(options.out)
+    run(options)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    parser = create_parser(__doc__)
+    parser.add_argument("--mode", action="append", choices=list(DATA_PARALLEL))
     parser.add_argument(
         "--way", action="append", help="measure it beside stock and tuned; repeatable"
     )
     parser.add_argument("--steps", type=int, default=STEPS, help="of the losses")
-    parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--torch-python", help="an interpreter that has PyTorch")
     options = parser.parse_args(arguments)
@@ -249,11 +274,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def measure_and_report(options: argparse.Namespace) -> None:
-    if options.what is None:
-        if not options.blas:
-            raise InputError("no BLAS was given; give --blas mkl, openblas or a path")
-        open_study(options.out)
-        run_study(options)
+    measure_if_asked(options, run_study)
     perturbed = load_rows(WITNESSES)
     print_table(options.out / ROWS, lambda rows: render(rows, perturbed))
 

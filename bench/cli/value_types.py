@@ -45,7 +45,7 @@ class RunFolder(click.ParamType):
         text = str(value)
         if os.path.exists(text) or os.sep in text:
             folder, file = os.path.split(text)
-            return folder or os.curdir if file in self._list_documents() else text
+            return folder or os.curdir if file in [f"{kind}.json" for kind in self.kinds] else text
         runs = self._find_runs()
         if text == LATEST:
             if not runs:
@@ -62,9 +62,6 @@ class RunFolder(click.ParamType):
                 ctx,
             )
         return str(runs[found[0]].parent) if found else text
-
-    def _list_documents(self) -> List[str]:
-        return [f"{kind}.json" for kind in self.kinds]
 
     def _find_runs(self) -> Dict[str, Path]:
         """The documents in `results` by the names of their folders."""

@@ -252,8 +252,7 @@ class Measurement:
         self.observe("products of the model", 0, 0)
         timer = product_times.__file__
         for name in [name for name in (EXAMINED, PRELOADED) if name in self.probes]:
-            probe = self.probes[name]
-            answer = probe.ask("measure_products", timer=timer, shapes=step.shapes)
+            answer = self.probes[name].ask("measure_products", timer=timer, shapes=step.shapes)
             if answer:
                 yield name, sum(n * t for n, t in zip(step.counts, answer["times_s"]))
 

@@ -44,11 +44,16 @@ class Excess(NamedTuple):
 
 def split_layers(document: ProfileDocument, limits: LimitsDocument) -> List[Excess]:
     """One for each layer, in the order of the profile."""
-    used = create_roof(limits.ceilings, min(count_product_cores(document), limits.cores))
-    every = create_roof(limits.ceilings, limits.cores)
+    used, every = _create_roofs(document, limits)
     works = {work.name: work for work in limits.layers}
     rows = create_rows(document.layers)  # of the eager step in either mode
     return [_split(row, works[row.layer.name], used, every) for row in rows]
+
+
+def _create_roofs(document: ProfileDocument, limits: LimitsDocument) -> List[Roof]:
+    """Those of the cores that products use, and of all."""
+    cores = (min(count_product_cores(document), limits.cores), limits.cores)
+    return [create_roof(limits.ceilings, number) for number in cores]
 
 
 def count_product_cores(document: ProfileDocument) -> int:
@@ -97,11 +102,9 @@ def split_step(
     """
     assert document.computing is not None
     step_s, computing_s = (summarize(times).median for _, times in document.computing)
-    used = create_roof(limits.ceilings, min(count_product_cores(document), limits.cores))
-    floor_s = create_roof(limits.ceilings, limits.cores).floor_s(limits.layers)
-    all_layers = sum_excess("", layers)
-    return all_layers._replace(
-        name="the step",
+    used, every = _create_roofs(document, limits)
+    floor_s = every.floor_s(limits.layers)
+    return sum_excess("the step", layers)._replace(
         time_s=step_s,
         floor_s=floor_s,
         one_core_s=used.floor_s(limits.layers) - floor_s,
