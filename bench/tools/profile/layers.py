@@ -129,7 +129,7 @@ class Profile(LayerTable):
         synchronize()
         span_s = time.perf_counter() - start
         leaf.forward_s[-1] += span_s
-        leaf.computing_s[-1] += self._thread.read() - before
+        leaf.computing_s[-1] += min(span_s, self._thread.read() - before)
         shape = list(output.shape) if isinstance(output, flow.Tensor) else None
         call = Call(tuple(inputs), shape, start - self._start, span_s)
         leaf.calls.append(call)
