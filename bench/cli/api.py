@@ -30,12 +30,11 @@ from ..report.before_after import compare_records
 from ..training_step import TrainingStep
 from . import check as check_command
 from . import compare as compare_command
-from . import eager as eager_command
-from . import graph as graph_command
 from . import infer as infer_command
 from . import profile as profile_command
+from . import train as train_command
 from .results import CheckResult, InferenceResult, ProfileResult, RunResult, TrainResult
-from .run import execute_specs, train_one_mode
+from .run import execute_specs
 
 _MODULE = """import pathlib
 import cloudpickle
@@ -92,11 +91,11 @@ def train(what: Union[TrainingStep, str], mode: str = "graph", **settings: Any) 
     """
     if mode not in ("eager", "graph"):
         raise InputError(f"mode={mode!r} was given and 'eager' or 'graph' is expected")
-    command = eager_command.eager if mode == "eager" else graph_command.graph
+    command = train_command.eager if mode == "eager" else train_command.graph
     with _name_step(what) as named:
         flags = _create_flags(command, named, settings)
         del flags["step"]
-        record = train_one_mode(mode, flags)
+        record = train_command.train(mode, flags)
     result = TrainResult(record)
     result.save(result.folder)
     return result

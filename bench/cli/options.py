@@ -225,7 +225,6 @@ rank_options = decorated(
     click.option(
         "--placement",
         type=click.Choice(["spread", "pack"]),
-        default=None,
         help="With --cluster: spread the ranks over its nodes, or pack them on few. "
         "Default: spread.",
     ),

@@ -7,6 +7,7 @@ import html
 import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
@@ -23,9 +24,9 @@ from ..report.comparison import Comparison, ContenderSummary, summarize_contende
 from ..report.format import format_sentence
 from ..tools.inference.step import StepInference, report_step_inference
 from ..tools.profile.document import LayerProfile, ProfileDocument
-from ..tools.profile.report import format_text
+from ..tools.profile.report import format_text, report_profile
 from ..verdict.statistics import Ratio
-from .run import write_report, write_run_report
+from .run import write_comparisons, write_report
 
 Losses = Dict[str, List[Optional[float]]]  # by contender, one a step; None where not finite
 
@@ -130,7 +131,9 @@ class TrainResult(_Recorded):
 
     def save(self, folder: Union[str, Path]) -> Path:
         """Write the report and the pictures to a folder; its path."""
-        return write_run_report(self.record, _create(folder))
+        place = _create(folder)
+        write_report(place, [self.record], partial(build_run_report, self.summary))
+        return place
 
     def __str__(self) -> str:
         return format_text(build_run_report(self.summary))
@@ -163,7 +166,7 @@ class RunResult(_Recorded):
     def save(self, folder: Union[str, Path]) -> Path:
         """Write the report, the comparison as JSON and the pictures to a folder; its path."""
         place = _create(folder)
-        write_report(self.comparisons, [self.record], place)
+        write_comparisons(self.comparisons, [self.record], place)
         return place
 
     def __str__(self) -> str:
@@ -224,13 +227,9 @@ class ProfileResult(_Documented):
         return _create_frame([layer.model_dump() for layer in self.layers])
 
     def __str__(self) -> str:
-        from ..tools.profile.report import report_profile
-
         return format_text(report_profile(self.document))
 
     def _repr_markdown_(self) -> str:
-        from ..tools.profile.report import report_profile
-
         return format_markdown(report_profile(self.document))
 
 

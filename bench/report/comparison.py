@@ -11,14 +11,7 @@ from pydantic import BaseModel, Field, SerializeAsAny
 from ..config import STEP_DATA, Contender
 from ..parity.causes import find_obstacle
 from ..parity.result import ModelCheck
-from ..record.events import (
-    BlockEvent,
-    EndEvent,
-    EvalEvent,
-    ParametersEvent,
-    ScoreEvent,
-    SetupEvent,
-)
+from ..record.events import BlockEvent, EndEvent, EvalEvent, ParametersEvent, ScoreEvent, SetupEvent
 from ..record.run import RunRecord
 from ..record.values import find_best, list_losses
 from ..verdict.statistics import (
