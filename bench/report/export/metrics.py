@@ -42,7 +42,7 @@ def _create_measures(selected: Selected) -> Dict[str, Any]:
 
 def _refuse(selected: Selected) -> InputError:
     return InputError(
-        f"run {selected.record.document.run_id} measured nothing of {selected.contender.name}, "
+        f"run {selected.record.document.run_id} measured nothing of {selected.name}, "
         "so there is nothing to export; run it again"
     )
 

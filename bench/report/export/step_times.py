@@ -10,11 +10,13 @@ import json
 import statistics
 from collections import Counter
 from datetime import datetime
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Sequence
+
+import numpy as np
 
 from .... import __version__
 from ...record.events import BlockEvent
-from .selection import TRAIN_STEP, Selected, describe_job_of, describe_machine_of, step_time_s
+from .selection import TRAIN_STEP, Selected, describe_job_of, describe_machine_of
 
 PYPERF_VERSION = "1.0"
 
@@ -35,7 +37,8 @@ def render_pyperf(selected: Sequence[Selected]) -> str:
 
 
 def _create_pyperf(selected: Selected) -> Dict[str, Any]:
-    steady, warm = selected.steady_blocks(), selected.blocks("first", "warmup")
+    times, steady = selected.list_step_times(), selected.steady_blocks
+    warm = [block for block in selected.blocks if block.kind != "steady"]
     document = selected.record.document
     metadata: Dict[str, Any] = {
         "name": selected.benchmark_name(TRAIN_STEP),
@@ -53,12 +56,12 @@ def _create_pyperf(selected: Selected) -> Dict[str, Any]:
     run = {
         "metadata": {
             "date": datetime.fromisoformat(document.created).strftime("%Y-%m-%d %H:%M:%S"),
-            "duration": sum(block.duration_s for block in selected.blocks()),
+            "duration": sum(block.duration_s for block in selected.blocks),
         },
-        "values": [step_time_s(block) for block in steady],
+        "values": times,
     }
     if warm:
-        run["warmups"] = [[block.steps, step_time_s(block)] for block in warm]
+        run["warmups"] = [[block.steps, block.step_time_s] for block in warm]
     return {"metadata": metadata, "runs": [run]}
 
 
@@ -73,8 +76,7 @@ def render_hyperfine(selected: Sequence[Selected]) -> str:
 
 
 def _create_hyperfine(selected: Selected) -> Dict[str, Any]:
-    blocks = selected.steady_blocks()
-    times = [step_time_s(block) for block in blocks]
+    times, blocks = selected.list_step_times(), selected.steady_blocks
     peak = selected.summary.peak_rss_bytes
     result = {
         "command": selected.benchmark_name(TRAIN_STEP),
@@ -116,8 +118,8 @@ def render_pytest_benchmark(selected: Sequence[Selected]) -> str:
 
 
 def _create_pytest_benchmark(selected: Selected) -> Dict[str, Any]:
-    blocks, name = selected.steady_blocks(), selected.benchmark_name(TRAIN_STEP)
-    times = [step_time_s(block) for block in blocks]
+    times, steady = selected.list_step_times(), selected.steady_blocks
+    name = selected.benchmark_name(TRAIN_STEP)
     return {
         "group": f"{selected.record.document.workload.model}/{TRAIN_STEP}",
         "name": name,
@@ -125,8 +127,8 @@ def _create_pytest_benchmark(selected: Selected) -> Dict[str, Any]:
         "params": None,
         "param": None,
         "extra_info": {**describe_machine_of(selected), **describe_job_of(selected)},
-        "options": {"timer": "perf_counter", "warmup": bool(selected.blocks("first", "warmup"))},
-        "stats": {**summarize_rounds(times), "data": times, "iterations": _most_steps(blocks)},
+        "options": {"timer": "perf_counter", "warmup": len(steady) < len(selected.blocks)},
+        "stats": {**summarize_rounds(times), "data": times, "iterations": _most_steps(steady)},
     }
 
 
@@ -137,7 +139,7 @@ def summarize_rounds(times_s: Sequence[float]) -> Dict[str, Any]:
     https://en.wikipedia.org/wiki/Quartile, outliers by Tukey's fences.
     """
     ordered = sorted(times_s)
-    q1, q3 = _quartiles(ordered)
+    q1, q3 = map(float, np.percentile(ordered, [25, 75], method="hazen"))
     mean, spread = statistics.mean(ordered), q3 - q1
     stddev = statistics.stdev(ordered) if len(ordered) > 1 else 0
     low, high = q1 - 1.5 * spread, q3 + 1.5 * spread
@@ -161,21 +163,3 @@ def summarize_rounds(times_s: Sequence[float]) -> Dict[str, Any]:
         "ops": len(ordered) / sum(ordered),
         "total": sum(ordered),
     }
-
-
-def _quartiles(ordered: List[float]) -> Tuple[float, float]:
-    count = len(ordered)
-    if count == 1:
-        return ordered[0], ordered[0]
-    if count % 2 == 0:
-        return statistics.median(ordered[: count // 2]), statistics.median(ordered[count // 2 :])
-    n, rest = divmod(count, 4)
-    if rest == 1:
-        return (
-            0.25 * ordered[n - 1] + 0.75 * ordered[n],
-            0.75 * ordered[3 * n] + 0.25 * ordered[3 * n + 1],
-        )
-    return (
-        0.75 * ordered[n] + 0.25 * ordered[n + 1],
-        0.25 * ordered[3 * n + 1] + 0.75 * ordered[3 * n + 2],
-    )
