@@ -24,7 +24,7 @@ from ..record.run import create_run_id, save_text
 from ..report.blocks import Text, format_markdown
 from ..report.check import conclude, report_check
 from ..report.ci import create_result, format_annotations, format_junit
-from ..report.screen.check import summarize_checks
+from ..report.screen import summarize_checks
 from ..verdict.summary import summarize_record_speed
 from ..worker.environment import RuntimeResolver
 from ..worker.process import create_launcher

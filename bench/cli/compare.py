@@ -18,7 +18,7 @@ from ..report.before_after import (
     dump_runs,
     pair_contenders,
 )
-from ..report.screen.comparison import summarize_runs
+from ..report.screen import summarize_runs
 from .console import detail_options, print_detail, print_place
 from .continuing import continue_run
 from .failures import go_on_without

@@ -20,7 +20,7 @@ from ..record.events import SetupEvent
 from ..record.machine import list_own_code
 from ..record.run import Document, RunRecord
 from ..report.before_after import describe_run
-from ..report.detectable import spell_continuation
+from ..report.commands import spell_continuation
 from ..report.run_key import find_differences
 from ..worker.environment import RuntimeResolver, may_a_file_set
 from ..worker.process import check_contenders

@@ -13,7 +13,7 @@ from ...data import DataError, Wishes, import_dataset, inspect_dataset, make_dig
 from ...data.sources.recognition import FORMATS
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from ..report.blocks import print_blocks
-from ..report.screen.dataset import describe_dataset
+from ..report.screen import describe_dataset
 from .console import Console, ProgressBar
 from .failures import end_on_signals
 

@@ -17,8 +17,7 @@ from .value_types import RunFolder
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=RunFolder())
-@click.option("--format", "format_name", type=click.Choice([CHECKPOINT_FORMAT, *FORMATS]),
-              required=True)  # fmt: skip
+@click.option("--format", "format_name", type=click.Choice(FORMATS), required=True)
 @click.option(
     "--contender",
     metavar="NAME",

@@ -40,7 +40,7 @@ from ..report.blocks import Block, Text, format_markdown, print_blocks
 from ..report.compare import build_report, conclude, dump_comparisons
 from ..report.comparison import Comparison
 from ..report.page import PAGE_NAME
-from ..report.screen.comparison import summarize_comparisons
+from ..report.screen import summarize_comparisons
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher
 from ..worker.process import check_contenders

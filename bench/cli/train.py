@@ -11,7 +11,7 @@ from ..errors import EXIT_DONE
 from ..record.run import RunRecord
 from ..report.compare import build_run_report
 from ..report.comparison import summarize_contender
-from ..report.screen.comparison import summarize_run
+from ..report.screen import summarize_run
 from .console import detail_options, print_detail, print_place
 from .failures import go_on_without
 from .options import HeadedCommand, decorated, rank_options, run_options, step_argument, take_step

@@ -13,9 +13,8 @@ from ..verdict.judge import INCONCLUSIVE
 from ..verdict.summary import SpeedSummary
 from .blocks import Block, Figure, Heading, Table, Text
 from .check import describe_check
-from .comparison import Comparison, ContenderSummary
-from .detectable import describe_detectable
-from .extension import EXTENSIONS
+from .commands import describe_detectable
+from .comparison import EXTENSIONS, Comparison, ContenderSummary
 from .format import (
     INTERVAL,
     MISSING,

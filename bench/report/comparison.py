@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional, Sequence, Tuple, cast
+from typing import Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, cast
 
 import numpy as np
 from pydantic import BaseModel, Field, SerializeAsAny
@@ -25,8 +25,8 @@ from ..verdict.statistics import (
     unpaired_ratio,
 )
 from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
-from .detectable import spell_continuation
-from .extension import EXTENSIONS
+from .blocks import Block
+from .commands import spell_continuation
 from .parity import RecordedTraining, find_check, judge_parity
 
 PREPARATION = ("import_s", "build_s", "compile_train_s", "compile_eval_s")
@@ -105,6 +105,27 @@ class Comparison(BaseModel):
     ranks: Optional[SerializeAsAny[BaseModel]] = None  # the payload of an extension
     continuation: str = Field("", exclude=True)  # the command that goes on from this run
     check: Optional[ModelCheck] = Field(None, exclude=True)  # that of check.json
+
+
+class Extension(Protocol):
+    """Adds to the comparisons of the contenders that it knows."""
+
+    def extend(self, record: RunRecord, comparison: Comparison) -> Comparison:
+        """Two contenders of one run with a judgement and `ranks`, the extension's payload.
+
+        Returns the comparison as it is for a contender that the extension does not know.
+        """
+
+    def list_blocks(
+        self, comparisons: Sequence[Comparison], unavailable: Mapping[str, str]
+    ) -> List[Block]:
+        """Blocks for the end of the report; none where no comparison has this payload.
+
+        `unavailable` maps contenders that were left out of the run to the reason.
+        """
+
+
+EXTENSIONS: List[Extension] = []  # a room above adds its own when it is imported
 
 
 def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:

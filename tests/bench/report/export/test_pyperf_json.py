@@ -8,8 +8,8 @@ import statistics
 import pytest
 from records import create_events, create_record, save_record
 
+from oneflow_bench.bench.report.export.benchmarks import render_pyperf as render
 from oneflow_bench.bench.report.export.selection import select_contenders
-from oneflow_bench.bench.report.export.step_times import render_pyperf as render
 
 
 def test_pyperf_loads_the_values_the_warmups_and_the_metadata(record):
