@@ -74,7 +74,7 @@ def check(what: Union[TrainingStep, str], **settings: Any) -> CheckResult:
     """
     with _name_step(what) as named:
         flags = _create_flags(check_command.check, named, settings)
-        del flags["step"]
+        del flags["step"], flags["health"]
         _, run = check_command.prepare_check(flags, (), list)
         document, folder = run()
     found = document.checks[0]
@@ -151,19 +151,14 @@ def _create_flags(
     command: click.Command, named: Dict[str, Any], settings: Dict[str, Any]
 ) -> Dict[str, Any]:
     """The flags of a command as it would get them. Raises InputError for an unknown setting."""
-    options = [option for option in command.params if option.expose_value]
-    names = [str(option.name) for option in options]
+    usual = command.make_context(command.name, [], resilient_parsing=True).params
+    names = list(usual)
     for name in settings:
         if name not in names or name in named:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else "see bench compare --help"
             raise InputError(f"{name}={settings[name]!r} was given and is no setting; {hint}")
-    off = {name: False for name in ("weak", "oversubscribe", "quick") if name in names}
-    plain = {  # a default of click's own is an object
-        str(option.name): option.default if type(option.default) in (int, float, str) else None
-        for option in options
-    }
-    return {**plain, **off, **named, **settings}
+    return {**usual, **named, **settings}
 
 
 @contextmanager

@@ -244,15 +244,10 @@ def measure_speedup(
         error = document.error or error
     if summary is None:
         return Speedup(verdict="inconclusive", reason="the measurement failed", error=error)
-    judgement = summary.judgement
+    judged = ("verdict", "reason", "control_verdict", "replicates")
     return Speedup(
-        ratio=judgement.speedup.ratio,
-        low=judgement.speedup.low,
-        high=judgement.speedup.high,
-        verdict=judgement.verdict,
-        reason=judgement.reason,
-        control_verdict=judgement.control_verdict,
-        replicates=judgement.replicates,
+        **summary.judgement.speedup.model_dump(include={"ratio", "low", "high"}),
+        **summary.judgement.model_dump(include=set(judged)),
         duration_s=summary.duration_s,
     )
 

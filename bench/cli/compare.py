@@ -10,7 +10,7 @@ import click
 
 from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
 from ..plan.modes import load_run
-from ..record.run import RunRecord
+from ..record.run import RunRecord, create_run_folder
 from ..report.before_after import (
     BeforeAfter,
     build_runs_report,
@@ -172,7 +172,9 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     after = before if again else load_run(right)
     if not again:  # refused before a folder is made
         pair_contenders(before, after)
-    folder = _create_folder(flags["out"])
+    folder = Path(flags["out"]) if flags["out"] else None
+    if folder:
+        create_run_folder(folder)
     if again:
         return report_comparisons(before, before, flags, folder)
     return _report_runs(compare_runs(before, after, flags["gate"]), [before, after], flags, folder)
@@ -196,15 +198,3 @@ def _report_runs(
         without = EXIT_INCONCLUSIVE if found.unmeasured else EXIT_DONE
         return EXIT_DIFFERENT if found.slower else without
     return judge_parities(found.comparisons)
-
-
-def _create_folder(out: Optional[str]) -> Optional[Path]:
-    folder = Path(out) if out else None
-    if folder:
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(
-                f"--out {folder} cannot be created ({error.strerror}); give a new folder"
-            ) from None
-    return folder

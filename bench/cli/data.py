@@ -11,7 +11,7 @@ import click
 
 from ...data import DataError, Wishes, import_dataset, inspect_dataset, make_digits, reshard_dataset
 from ...data.sources.recognition import FORMATS
-from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, raise_as_input
 from ..report.blocks import print_blocks
 from ..report.screen import describe_dataset
 from .console import Console, ProgressBar
@@ -26,10 +26,8 @@ class _DataGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         end_on_signals()
-        try:
+        with raise_as_input(DataError):
             return super().invoke(ctx)
-        except DataError as error:
-            raise InputError(str(error)) from None
 
 
 @click.group(cls=_DataGroup)
@@ -184,9 +182,8 @@ def _inspect(folder: str, as_json: bool, scan: bool = True) -> int:
     description = inspect_dataset(Path(folder), scan)
     if as_json:
         click.echo(json.dumps(description, indent=1))
-        return EXIT_BAD_INPUT if description["problems"] else EXIT_DONE
-    print_blocks(describe_dataset(description), Console())
-    problems = description["problems"]
-    for problem in problems:
-        click.echo(f"problem: {problem}", err=True)
-    return EXIT_BAD_INPUT if problems else EXIT_DONE
+    else:
+        print_blocks(describe_dataset(description), Console())
+        for problem in description["problems"]:
+            click.echo(f"problem: {problem}", err=True)
+    return EXIT_BAD_INPUT if description["problems"] else EXIT_DONE

@@ -11,7 +11,7 @@ import click
 
 from ...data import DataError, find_pictures, load_labels
 from ..config import STEP_DATA
-from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
+from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError, raise_as_input
 from ..plan.fields import SETTINGS
 from ..plan.plan import create_plan
 from ..record.checkpoint import describe_prefix
@@ -94,11 +94,9 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
             "TrainingStep as MODULE:STEP"
         )
     flags["batch_size"] = sizes[0] if sizes else 1
-    try:
+    with raise_as_input(DataError):
         paths = find_pictures(images)
         labels = load_labels(Path(flags["labels"])) if flags["labels"] else None
-    except DataError as error:
-        raise InputError(str(error)) from None
     plan = create_inference_plan(flags, labels)
     if not plan.workload.trust_checkpoint:
         for note in describe_prefix(Path(flags["load_checkpoint"])):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from ..report.blocks import Block, format_markdown
 from ..report.check import report_check
 from ..report.compare import build_report, build_run_report, conclude
 from ..report.comparison import Comparison, ContenderSummary, summarize_contender
+from ..report.export.tables import list_curves
 from ..report.format import format_sentence
 from ..tools.inference.step import StepInference, report_step_inference
 from ..tools.profile.document import LayerProfile, ProfileDocument
@@ -92,14 +92,16 @@ class _Recorded(_Result):
 
         Raises InputError without pandas.
         """
-        from ..report.export.selection import Selected
-        from ..report.export.tables import render_series
-
-        selected = [Selected(self.record, name) for name in self.record.contender_names()]
-        rows = csv.DictReader(io.StringIO("".join(render_series(selected))))
+        run_id = self.record.document.run_id
         return _create_frame(
-            [{**row, "at": int(row["at"]), "value": float(row["value"] or "nan")} for row in rows]
-        )
+            [
+                {"run_id": run_id, "contender": name, "series": series, "at": at,
+                 "value": math.nan if value is None else float(value)}
+                for name in self.record.contender_names()
+                for series, parts in list_curves(Side(self.record, name))
+                for ats, values in parts for at, value in zip(ats, values)
+            ]
+        )  # fmt: skip
 
     def plot(self) -> Any:
         """A matplotlib.figure.Figure with the losses, the step times and the rest."""

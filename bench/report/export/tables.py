@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from ...record.events import BlockEvent, ParametersEvent, StepParametersEvent
+from ...record.side import Side
 from ..before_after import compare_records
 from ..blocks import format_markdown
 from ..compare import build_report, build_run_report
@@ -79,7 +80,7 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
     """
     yield "run_id,contender,series,at,value\n"
     for one in selected:
-        for name, parts in _list_curves(one):
+        for name, parts in list_curves(one):
             start = _format_line((one.record.document.run_id, one.name, name))[:-1]
             row = start.replace("%", "%%") + ",%d,%s\n"
             for ats, values in parts:
@@ -88,11 +89,11 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
                 yield row * len(ats) % tuple(cells)
 
 
-def _list_curves(
-    selected: Selected,
+def list_curves(
+    side: Side,
 ) -> Iterator[Tuple[str, Iterable[Tuple[Collection[int], Iterable[Any]]]]]:
     """Each curve in parts of places and values, since a long one would be much memory."""
-    record, name = selected.record, selected.name
+    record, name = side.record, side.name
     series = Series(record, name, name)
     blocks, by_epoch = series.blocks, record.of_kind(ParametersEvent, name)
 
