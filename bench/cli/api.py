@@ -74,7 +74,7 @@ def check(what: Union[TrainingStep, str], **settings: Any) -> CheckResult:
     """
     with _name_step(what) as named:
         flags = _create_flags(check_command.check, named, settings)
-        del flags["step"], flags["health"]
+        del flags["health"]
         _, run = check_command.prepare_check(flags, (), list)
         document, folder = run()
     found = document.checks[0]
@@ -94,7 +94,6 @@ def train(what: Union[TrainingStep, str], mode: str = "graph", **settings: Any) 
     command = train_command.eager if mode == "eager" else train_command.graph
     with _name_step(what) as named:
         flags = _create_flags(command, named, settings)
-        del flags["step"]
         record = train_command.train(mode, flags)
     result = TrainResult(record)
     result.save(result.folder)
@@ -105,7 +104,6 @@ def profile(what: Union[TrainingStep, str], **settings: Any) -> ProfileResult:
     """Time each layer, as `bench profile` does, such as with mode="graph" or iterations=5."""
     with _name_step(what) as named:
         flags = _create_flags(profile_command.profile, named, settings)
-        del flags["step"]
         document, stored, folder = profile_command.profile_step(flags)
         profile_command.write_profile(document, stored, folder)
     return ProfileResult(document, folder)
@@ -158,6 +156,7 @@ def _create_flags(
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else "see bench compare --help"
             raise InputError(f"{name}={settings[name]!r} was given and is no setting; {hint}")
+    usual.pop("step", None)  # which `named` has
     return {**usual, **named, **settings}
 
 

@@ -28,20 +28,9 @@ from .console import VERDICTS, ProgressBar
 from .options import find_given_flag
 from .run import take_ranks, told_parity
 
-# flags that a continued run may be given; the others stay as they were
-KEPT = (
-    *CODE_FIELDS,
-    "continue_run",
-    "blas",
-    "budget_s",
-    "until",
-    "replicates",
-    "timeout_s",
-    "out",
-    "as_json",
-    "detail",
-)
 CHANGED = ("budget_s", "until", "replicates", "timeout_s")  # of `Measuring`
+# flags that a continued run may be given; the others stay as they were
+KEPT = (*CODE_FIELDS, *CHANGED, "continue_run", "blas", "out", "as_json", "detail")
 # they say which version of a user's own code was measured
 OF_OWN_CODE = ("branch", "commit")
 

@@ -102,8 +102,7 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
         for note in describe_prefix(Path(flags["load_checkpoint"])):
             click.echo(f"note: {note}", err=True)
     environments = RuntimeResolver()
-    modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
-    contenders = create_contenders(modes, flags, environments)
+    contenders = create_contenders(flags["mode"], flags, environments)
     with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
         worker = "oneflow_bench.bench.tools.inference.worker"
         launch = create_launcher(Path(logs), environments, worker)
@@ -146,13 +145,12 @@ def time_step(step: str, batch_sizes: Sequence[int], flags: Dict[str, Any]) -> S
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     environments = RuntimeResolver()
-    modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
         return run_step_inference(
             plan.workload,
             batch_sizes,
             flags["iterations"],
-            create_contenders(modes, flags, environments),
+            create_contenders(flags["mode"], flags, environments),
             create_launcher(
                 Path(logs), environments, "oneflow_bench.bench.tools.inference.step_worker"
             ),

@@ -12,6 +12,7 @@ import click
 
 from ..config import STEP_DATA
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
+from ..plan.fields import flag_of
 from ..plan.plan import Plan, create_plan
 from ..record.run import create_run_id, write_atomically
 from ..report.blocks import print_blocks
@@ -45,9 +46,7 @@ from .options import (
 )
 
 _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
-_LIMITS_FLAGS = {  # of --limits without a folder
-    "torch_python": "--torch-python", "loss_steps": "--loss-steps", "blocks": "--blocks",
-}  # fmt: skip
+_LIMITS_FLAGS = ("torch_python", "loss_steps", "blocks")  # of --limits without a folder
 _NAME = "profile.json"
 _MEASURE = ""  # the value of --limits without a folder
 
@@ -144,7 +143,7 @@ def _check_flags(flags: Dict[str, Any], measures_limits: bool) -> None:
             "of image classifiers alone; leave it out for the times of the layers"
         )
     if not measures_limits:
-        given = [flag for name, flag in _LIMITS_FLAGS.items() if flags[name] is not None]
+        given = [flag_of(name) for name in _LIMITS_FLAGS if flags[name] is not None]
         given += ["--mode both"] if flags["mode"] == "both" else []
         if given:
             raise InputError(
@@ -167,11 +166,10 @@ def _measure(
 ) -> ProfileDocument:
     environments, python = RuntimeResolver(), flags["torch_python"]
     mode = flags["mode"] or ("both" if measures_limits else "eager")
-    modes = ["eager", "graph"] if mode == "both" else [mode]  # layers are profiled in the first
     with ProgressBar("") as bar:
         fleet = Fleet(
             plan.workload,
-            create_contenders(modes, flags, environments),
+            create_contenders(mode, flags, environments),  # layers are profiled in the first
             create_launcher(folder, environments, "oneflow_bench.bench.tools.profile.worker"),
             None if python is None else create_torch_launcher(python, folder),
             flags["timeout_s"],
