@@ -93,7 +93,7 @@ class RecordedTraining:
     def _list_metrics(
         self,
     ) -> Iterator[Tuple[int, str, Optional[float], Optional[float], int]]:
-        """(epoch from 1, name, both values, samples); None for one that is not finite or not there."""
+        """(epoch from 1, name, both values, samples); None: not finite, or not there."""
         for ours, theirs in self.evaluations:
             left, right = _read_metrics(ours), _read_metrics(theirs)
             for name in {**left, **right}:

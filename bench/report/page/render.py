@@ -21,8 +21,8 @@ from ..compare import build_report, build_run_report, conclude, list_notes
 from ..comparison import Comparison, summarize_contender
 from ..format import MISSING, format_break_even, format_mib
 from ..parity import NOT_JUDGED
+from ..rows import explain
 from .figures import draw_charts, draw_forest
-from .measured import explain
 
 ASSETS = ("page.css", "page.js", "uPlot.css", "uPlot.js", "uPlot.LICENSE")
 PARITY_ANSWERS = {  # verdict -> kind, answer
