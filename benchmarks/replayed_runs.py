@@ -52,9 +52,9 @@ from oneflow_bench.bench.verdict.judge import (
     Interval,
     Margins,
     decide,
+    doubt_medians,
     form_interval,
     is_analysis_due,
-    is_beyond,
 )
 
 CENTRED = "round-centred median"
@@ -112,10 +112,8 @@ def judge_by(names: Sequence[str], waves: Sequence[Wave], analyses: int) -> Tupl
     best = min(names, key=lambda name: estimates[name].std_error or math.inf)
     interval = form_interval(estimates[best], analyses)
     verdict, _ = decide(interval, Margins())
-    called = verdict not in (EQUIVALENT, INCONCLUSIVE)
-    if called and MEDIAN in names:
-        typical = math.exp(estimates[MEDIAN].log_ratio)
-        verdict = verdict if is_beyond(typical, verdict, Margins()) else INCONCLUSIVE
+    if MEDIAN in names and doubt_medians(verdict, estimates, Margins()):
+        verdict = INCONCLUSIVE
     return verdict, interval
 
 

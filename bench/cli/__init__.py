@@ -14,7 +14,7 @@ from ... import __version__
 from ..errors import EXIT_DONE, InputError
 from .failures import check_words, drop_output, end_on_signals, ensure_home, tell
 
-# each command is the file of its name in this folder, which holds its full help
+# each command is in the file of its name, eager and graph in train.py, which holds its full help
 GROUPS = {
     "Run": {
         "compare": "Run both modes in turns, or compare two stored runs.",
@@ -71,7 +71,8 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             raise InputError(f"there is no command {cmd_name}; it is one of {', '.join(COMMANDS)}")
         import_module("..distributed", __name__)  # registers the strategies of several ranks
-        module = import_module(f"{__name__}.{cmd_name}")
+        file = "train" if cmd_name in ("eager", "graph") else cmd_name
+        module = import_module(f"{__name__}.{file}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

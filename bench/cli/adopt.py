@@ -10,15 +10,16 @@ from typing import Any, Optional, Tuple
 import click
 
 from ..errors import EXIT_DONE, InputError, worst_status
+from ..record.run import save_text
+from ..tools.adopt.run import adopt as read
+from ..tools.adopt.writing import name_file
 from .options import HeadedCommand, field_option
 
 
 @click.command(cls=HeadedCommand)
 @click.argument("script", metavar="SCRIPT")
 @click.argument("arguments", nargs=-1, metavar="[-- ARGUMENTS]")
-@click.option(
-    "--out", default=None, metavar="DIR", help="Folder of both files. Default: the script's."
-)
+@click.option("--out", metavar="DIR", help="Folder of both files. Default: the script's.")
 @click.option("--run", is_flag=True, help="Check parity and compare the speed afterwards.")
 @field_option("budget_s")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
@@ -43,10 +44,6 @@ def adopt(
     bench adopt train.py -- --batch-size 32
     bench adopt train.py --run --budget 60
     """
-    from ..record.run import save_text
-    from ..tools.adopt.run import adopt as read
-    from ..tools.adopt.writing import name_file
-
     if budget_s is not None and not run:
         raise InputError("--budget limits the measuring of --run; give both or neither")
     if run and as_json:

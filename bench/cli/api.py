@@ -30,12 +30,11 @@ from ..report.before_after import compare_records
 from ..training_step import TrainingStep
 from . import check as check_command
 from . import compare as compare_command
-from . import eager as eager_command
-from . import graph as graph_command
 from . import infer as infer_command
 from . import profile as profile_command
+from . import train as train_command
 from .results import CheckResult, InferenceResult, ProfileResult, RunResult, TrainResult
-from .run import execute_specs, train_one_mode
+from .run import execute_specs
 
 _MODULE = """import pathlib
 import cloudpickle
@@ -75,7 +74,7 @@ def check(what: Union[TrainingStep, str], **settings: Any) -> CheckResult:
     """
     with _name_step(what) as named:
         flags = _create_flags(check_command.check, named, settings)
-        del flags["step"]
+        del flags["health"]
         _, run = check_command.prepare_check(flags, (), list)
         document, folder = run()
     found = document.checks[0]
@@ -92,11 +91,10 @@ def train(what: Union[TrainingStep, str], mode: str = "graph", **settings: Any) 
     """
     if mode not in ("eager", "graph"):
         raise InputError(f"mode={mode!r} was given and 'eager' or 'graph' is expected")
-    command = eager_command.eager if mode == "eager" else graph_command.graph
+    command = train_command.eager if mode == "eager" else train_command.graph
     with _name_step(what) as named:
         flags = _create_flags(command, named, settings)
-        del flags["step"]
-        record = train_one_mode(mode, flags)
+        record = train_command.train(mode, flags)
     result = TrainResult(record)
     result.save(result.folder)
     return result
@@ -106,7 +104,6 @@ def profile(what: Union[TrainingStep, str], **settings: Any) -> ProfileResult:
     """Time each layer, as `bench profile` does, such as with mode="graph" or iterations=5."""
     with _name_step(what) as named:
         flags = _create_flags(profile_command.profile, named, settings)
-        del flags["step"]
         document, stored, folder = profile_command.profile_step(flags)
         profile_command.write_profile(document, stored, folder)
     return ProfileResult(document, folder)
@@ -152,19 +149,15 @@ def _create_flags(
     command: click.Command, named: Dict[str, Any], settings: Dict[str, Any]
 ) -> Dict[str, Any]:
     """The flags of a command as it would get them. Raises InputError for an unknown setting."""
-    options = [option for option in command.params if option.expose_value]
-    names = [str(option.name) for option in options]
+    usual = command.make_context(command.name, [], resilient_parsing=True).params
+    names = list(usual)
     for name in settings:
         if name not in names or name in named:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else "see bench compare --help"
             raise InputError(f"{name}={settings[name]!r} was given and is no setting; {hint}")
-    off = {name: False for name in ("weak", "oversubscribe", "quick") if name in names}
-    plain = {  # a default of click's own is an object
-        str(option.name): option.default if type(option.default) in (int, float, str) else None
-        for option in options
-    }
-    return {**plain, **off, **named, **settings}
+    usual.pop("step", None)  # which `named` has
+    return {**usual, **named, **settings}
 
 
 @contextmanager

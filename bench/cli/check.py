@@ -24,11 +24,18 @@ from ..record.run import create_run_id, save_text
 from ..report.blocks import Text, format_markdown
 from ..report.check import conclude, report_check
 from ..report.ci import create_result, format_annotations, format_junit
-from ..report.screen.check import summarize_checks
+from ..report.screen import summarize_checks
 from ..verdict.summary import summarize_record_speed
 from ..worker.environment import RuntimeResolver
 from ..worker.process import create_launcher
-from .console import VERDICTS, detail_options, fresh_run_folder, print_detail, print_place
+from .console import (
+    VERDICTS,
+    ProgressBar,
+    detail_options,
+    fresh_run_folder,
+    print_detail,
+    print_place,
+)
 from .options import (
     HeadedCommand,
     decorated,
@@ -39,7 +46,6 @@ from .options import (
     take_step,
     workload_options,
 )
-from .progress import ProgressBar
 from .value_types import RunFolder
 
 # gives the check, and its folder if it is a new one
@@ -61,9 +67,9 @@ _HELP = {
     "as_json": "Print everything as JSON.",
 }
 _CHECK_OPTIONS = [
-    click.option("--models", default=None, metavar="NAMES", help="Models, with wildcards: "
+    click.option("--models", metavar="NAMES", help="Models, with wildcards: "
                  "lenet,'resnet*'. Default: those with a baseline, or alexnet_cifar."),
-    click.option("--from", "from_run", default=None, metavar="RUN",
+    click.option("--from", "from_run", metavar="RUN",
                  type=RunFolder("check"),
                  help="Take a stored check (its folder, or check.json) and run nothing."),
 ]  # fmt: skip
@@ -80,14 +86,12 @@ def check_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--annotations",
     type=click.Choice(["github", "none"]),
-    default=None,
     help="Workflow commands for GitHub. Default: github if GITHUB_ACTIONS is true.",
 )
-@click.option("--markdown", default=None, metavar="FILE", help="Write the report as Markdown.")
-@click.option("--junit", default=None, metavar="FILE", help="Write JUnit XML for a CI server.")
+@click.option("--markdown", metavar="FILE", help="Write the report as Markdown.")
+@click.option("--junit", metavar="FILE", help="Write JUnit XML for a CI server.")
 @click.option(
     "--baseline",
-    default=None,
     metavar="PATH",
     help="Compare with stored baselines: a folder, or one model's file.",
 )
@@ -240,24 +244,16 @@ def measure_speedup(
         error = document.error or error
     if summary is None:
         return Speedup(verdict="inconclusive", reason="the measurement failed", error=error)
-    judgement = summary.judgement
+    judged = ("verdict", "reason", "control_verdict", "replicates")
     return Speedup(
-        ratio=judgement.speedup.ratio,
-        low=judgement.speedup.low,
-        high=judgement.speedup.high,
-        verdict=judgement.verdict,
-        reason=judgement.reason,
-        control_verdict=judgement.control_verdict,
-        replicates=judgement.replicates,
+        **summary.judgement.speedup.model_dump(include={"ratio", "low", "high"}),
+        **summary.judgement.model_dump(include=set(judged)),
         duration_s=summary.duration_s,
     )
 
 
 def _report(
-    document: CheckDocument,
-    judged: Sequence[Judged],
-    flags: Dict[str, Any],
-    folder: Optional[Path],
+    document: CheckDocument, judged: Sequence[Judged], flags: Dict[str, Any], folder: Optional[Path]
 ) -> int:
     """Print and write the report; the exit status."""
     whole = partial(report_check, document, judged)

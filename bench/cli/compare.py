@@ -10,7 +10,7 @@ import click
 
 from ..errors import EXIT_DIFFERENT, EXIT_DONE, EXIT_INCONCLUSIVE, InputError
 from ..plan.modes import load_run
-from ..record.run import RunRecord, write_atomically
+from ..record.run import RunRecord, create_run_folder
 from ..report.before_after import (
     BeforeAfter,
     build_runs_report,
@@ -18,9 +18,7 @@ from ..report.before_after import (
     dump_runs,
     pair_contenders,
 )
-from ..report.blocks import format_markdown
-from ..report.page import PAGE_NAME
-from ..report.screen.comparison import summarize_runs
+from ..report.screen import summarize_runs
 from .console import detail_options, print_detail, print_place
 from .continuing import continue_run
 from .failures import go_on_without
@@ -33,7 +31,7 @@ from .options import (
     take_step,
     weak_option,
 )
-from .run import execute_specs, judge_parities, report_comparisons, shorten
+from .run import execute_specs, judge_parities, report_comparisons, shorten, write_report
 from .value_types import RunFolder, percent
 
 QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
@@ -41,10 +39,7 @@ QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
 
 @click.command(cls=HeadedCommand)
 @click.argument(
-    "runs",
-    nargs=-1,
-    metavar="[MODULE:STEP | RUN RUN]",
-    shell_complete=RunFolder().shell_complete,
+    "runs", nargs=-1, metavar="[MODULE:STEP | RUN RUN]", shell_complete=RunFolder().shell_complete
 )
 @click.option(
     "--baseline",
@@ -177,7 +172,9 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     after = before if again else load_run(right)
     if not again:  # refused before a folder is made
         pair_contenders(before, after)
-    folder = _create_folder(flags["out"])
+    folder = Path(flags["out"]) if flags["out"] else None
+    if folder:
+        create_run_folder(folder)
     if again:
         return report_comparisons(before, before, flags, folder)
     return _report_runs(compare_runs(before, after, flags["gate"]), [before, after], flags, folder)
@@ -186,35 +183,18 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
 def _report_runs(
     found: BeforeAfter, records: List[RunRecord], flags: Dict[str, Any], folder: Optional[Path]
 ) -> int:
+    whole, brief = partial(build_runs_report, found), partial(summarize_runs, found)
     if flags["as_json"]:
         click.echo(dump_runs(found))
     else:
-        whole, brief = partial(build_runs_report, found), partial(summarize_runs, found)
         fits = print_detail(flags["detail"], whole, brief, lambda: brief()[1:2])
         print_place("report and pictures", folder, [] if fits else shorten(found.comparisons))
     if folder:
         with go_on_without(f"the report in {folder}", "give --out another folder"):
-            from ..report.page.render import render_page
-            from ..report.pictures import render_pictures
-
-            write_atomically(folder / "comparison.json", dump_runs(found) + "\n")
-            write_atomically(folder / "report.md", format_markdown(build_runs_report(found)))
-            pictures = render_pictures(records, folder)
-            page = render_page(records, build_runs_report(found), found.comparisons, pictures)
-            write_atomically(folder / PAGE_NAME, page)
+            write_report(
+                folder, records, lambda pictures: whole(), found.comparisons, dump_runs(found)
+            )
     if found.gate is not None:
         without = EXIT_INCONCLUSIVE if found.unmeasured else EXIT_DONE
         return EXIT_DIFFERENT if found.slower else without
     return judge_parities(found.comparisons)
-
-
-def _create_folder(out: Optional[str]) -> Optional[Path]:
-    folder = Path(out) if out else None
-    if folder:
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(
-                f"--out {folder} cannot be created ({error.strerror}); give a new folder"
-            ) from None
-    return folder

@@ -1,23 +1,29 @@
-"""The terminal as this suite writes to it."""
+"""The terminal as this suite writes to it: results, and the progress towards them."""
 
 from __future__ import annotations
 
 import io
 import os
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence
 
 import click
 from rich import console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text as Prose
 
 from ..errors import InputError
+from ..measure.training_log import Kind
 from ..record.run import create_run_folder
 from ..report.blocks import Block, Text, print_blocks
 
 BELOW = 3  # lines of a screen below a report: the folder and the prompt
 ALL, VERDICTS = "all", "verdicts"  # of a report; without one of them a summary is printed
+DRAWN_EVERY_S = 0.5  # at most, but for another message
+MOST_SILENT_S = 30.0  # without a terminal
 
 
 class Console(console.Console):
@@ -40,10 +46,7 @@ def detail_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the flags that choose how much of a report is printed."""
     more = click.option("-v", "--verbose", "detail", flag_value=ALL, help="Print all numbers.")
     less = click.option(
-        "--quiet",
-        "detail",
-        flag_value=VERDICTS,
-        help="Print the verdicts alone, and no progress.",
+        "--quiet", "detail", flag_value=VERDICTS, help="Print the verdicts alone, and no progress."
     )
     return more(less(command))
 
@@ -87,3 +90,63 @@ def fresh_run_folder(folder: Path) -> Iterator[None]:
     except InputError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+class ProgressBar(Progress):
+    """`bar(message, done, total)` while the context is open. Shown on stderr, unless `quiet`.
+
+    A bar has the time left. Without a terminal it is lines. It is drawn only when it is called: a
+    thread of its own would draw while a worker is measured.
+    """
+
+    def __init__(self, unit: str, quiet: bool = False) -> None:
+        self._status, self._quiet = "", quiet
+        screen = Console(stderr=True)
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeRemainingColumn(),
+            console=screen,
+            transient=True,
+            auto_refresh=False,
+            disable=quiet or not screen.is_terminal,
+        )
+        self._unit, self._message, self._drawn_s = unit, "", 0.0
+        self._told_s = time.monotonic()
+        self._bar = self.add_task("", total=None, unit=unit)
+
+    def __call__(self, message: str, done: int, total: int, unit: str = "") -> None:
+        now_s = time.monotonic()
+        if message == self._message and now_s - self._drawn_s < DRAWN_EVERY_S:
+            return
+        self._message, self._drawn_s = message, now_s
+        self.update(
+            self._bar, description=message, completed=done, total=total, unit=unit or self._unit
+        )
+        self.refresh()
+        if self.disable and now_s - self._told_s > MOST_SILENT_S:
+            self.print_line(f"{message}: {done} of {total} {unit or self._unit}")
+
+    def get_renderables(self) -> Iterable[console.RenderableType]:
+        """The status above the bar."""
+        if self._status:
+            yield Prose(self._status)
+        yield from super().get_renderables()
+
+    def seconds(self, message: str, done: int, total: int) -> None:
+        """The same as a call, for a part of the job that is counted in seconds."""
+        self(message, done, total, "s")
+
+    def tell(self, line: str, kind: Kind) -> None:
+        """Show a line of a training above the bar until the next one; print what stays."""
+        self._status = "" if kind == "epoch" else line
+        if kind == "epoch" or (self.disable and kind == "step"):
+            self.print_line(line)
+
+    def print_line(self, line: str) -> None:
+        """Print a line that stays above the bar, also without a terminal."""
+        self._told_s = time.monotonic()
+        if not self._quiet:
+            self.console.print(line, soft_wrap=not self.console.is_terminal)

@@ -7,14 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
-from ..config import (
-    CODE_FIELDS,
-    IMAGE_FIELDS,
-    OPTIMIZER_FIELDS,
-    STEP_DATA,
-    Measuring,
-    Workload,
-)
+from ..config import CODE_FIELDS, IMAGE_FIELDS, OPTIMIZER_FIELDS, STEP_DATA, Measuring, Workload
 from ..errors import InputError
 from ..measure.continuation import list_open, read_progress
 from ..measure.execution import create_document, execute_continuation
@@ -27,30 +20,17 @@ from ..record.events import SetupEvent
 from ..record.machine import list_own_code
 from ..record.run import Document, RunRecord
 from ..report.before_after import describe_run
-from ..report.detectable import spell_continuation
+from ..report.commands import spell_continuation
 from ..report.run_key import find_differences
 from ..worker.environment import RuntimeResolver, may_a_file_set
 from ..worker.process import check_contenders
-from .console import VERDICTS
+from .console import VERDICTS, ProgressBar
 from .options import find_given_flag
-from .progress import ProgressBar
-from .ranks import take_ranks
-from .run import told_parity
+from .run import take_ranks, told_parity
 
-# flags that a continued run may be given; the others stay as they were
-KEPT = (
-    *CODE_FIELDS,
-    "continue_run",
-    "blas",
-    "budget_s",
-    "until",
-    "replicates",
-    "timeout_s",
-    "out",
-    "as_json",
-    "detail",
-)
 CHANGED = ("budget_s", "until", "replicates", "timeout_s")  # of `Measuring`
+# flags that a continued run may be given; the others stay as they were
+KEPT = (*CODE_FIELDS, *CHANGED, "continue_run", "blas", "out", "as_json", "detail")
 # they say which version of a user's own code was measured
 OF_OWN_CODE = ("branch", "commit")
 

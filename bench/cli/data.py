@@ -9,10 +9,13 @@ from typing import Any, Optional, Tuple
 
 import click
 
-from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
-from .console import Console
+from ...data import DataError, Wishes, import_dataset, inspect_dataset, make_digits, reshard_dataset
+from ...data.sources.recognition import FORMATS
+from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, raise_as_input
+from ..report.blocks import print_blocks
+from ..report.screen import describe_dataset
+from .console import Console, ProgressBar
 from .failures import end_on_signals
-from .progress import ProgressBar
 
 out_option = click.option("--out", required=True, metavar="DIR", help="Folder to create.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -22,13 +25,9 @@ class _DataGroup(click.Group):
     """Shows an error of the data as bad input, and cleans up when it is ended by a signal."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from ...data import DataError
-
         end_on_signals()
-        try:
+        with raise_as_input(DataError):
             return super().invoke(ctx)
-        except DataError as error:
-            raise InputError(str(error)) from None
 
 
 @click.group(cls=_DataGroup)
@@ -57,8 +56,6 @@ def make_digits_command(out: str, as_json: bool) -> int:
     \b
     bench data make digits --out digits
     """
-    from ...data import make_digits
-
     with ProgressBar("images") as bar:
         make_digits(Path(out), on_progress=partial(bar, "digits"))
     return _inspect(out, as_json, scan=False)
@@ -67,7 +64,7 @@ def make_digits_command(out: str, as_json: bool) -> int:
 @data.command("import")
 @click.argument("source", nargs=-1, required=True, metavar="[FORMAT] SOURCE")
 @out_option
-@click.option("--val-fraction", type=click.FloatRange(0, 1, True, True), default=None,
+@click.option("--val-fraction", type=click.FloatRange(0, 1, True, True),
               help="Share of each class to validate on, if SOURCE has no such split.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
               help="Seed of --val-fraction.")  # fmt: skip
@@ -80,36 +77,21 @@ def make_digits_command(out: str, as_json: bool) -> int:
     "--crops/--no-crops", default=None, help="Crop at random. Default: not for arrays of pixels."
 )
 @click.option(
-    "--class-names",
-    metavar="FILE",
-    default=None,
-    help="Names of the classes, or lines of a class and its name.",
+    "--class-names", metavar="FILE", help="Names of the classes, or lines of a class and its name."
+)
+@click.option("--image-key", metavar="KEY", help="Record key, column or array of the pictures.")
+@click.option(
+    "--label-key", metavar="KEY", help="Record key, column, columns or array of the labels."
 )
 @click.option(
-    "--image-key", metavar="KEY", default=None, help="Record key, column or array of the pictures."
-)
-@click.option(
-    "--label-key",
-    metavar="KEY",
-    default=None,
-    help="Record key, column, columns or array of the labels.",
-)
-@click.option(
-    "--label-base",
-    type=click.IntRange(0),
-    default=None,
-    metavar="N",
-    help="Least label of SOURCE. It becomes 0.",
+    "--label-base", type=click.IntRange(0), metavar="N", help="Least label of SOURCE. It becomes 0."
 )
 @click.option(
     "--parts",
     type=click.IntRange(1),
-    default=None,
     help="Part files per split. Default: 4, or as many as the smallest split has pictures.",
 )
-@click.option(
-    "--workers", type=click.IntRange(1), default=None, help="Processes. Default: one a core."
-)
+@click.option("--workers", type=click.IntRange(1), help="Processes. Default: one a core.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out files that cannot be read.")
 @json_option
 def import_command(
@@ -131,9 +113,6 @@ def import_command(
     bench data import cifar-10-batches-py --out cifar10
     bench data import flowers.csv --val-fraction 0.1 --out flowers
     """
-    from ...data import Wishes, import_dataset
-    from ...data.sources.recognition import FORMATS
-
     *form, path = source
     if len(form) > 1 or not set(form) <= set(FORMATS):
         raise InputError(
@@ -184,8 +163,6 @@ def reshard_command(dataset: str, parts: int, out: str, label_base: int, as_json
     \b
     bench data reshard digits --parts 4 --out digits-4
     """
-    from ...data import reshard_dataset
-
     with ProgressBar("records") as bar:
         written = reshard_dataset(Path(dataset), parts, Path(out), bar, label_base)
     if as_json:
@@ -202,16 +179,11 @@ def reshard_command(dataset: str, parts: int, out: str, label_base: int, as_json
 
 def _inspect(folder: str, as_json: bool, scan: bool = True) -> int:
     """Print the description of a dataset, and its problems."""
-    from ...data import inspect_dataset
-    from ..report.blocks import print_blocks
-    from ..report.screen.dataset import describe_dataset
-
     description = inspect_dataset(Path(folder), scan)
     if as_json:
         click.echo(json.dumps(description, indent=1))
-        return EXIT_BAD_INPUT if description["problems"] else EXIT_DONE
-    print_blocks(describe_dataset(description), Console())
-    problems = description["problems"]
-    for problem in problems:
-        click.echo(f"problem: {problem}", err=True)
-    return EXIT_BAD_INPUT if problems else EXIT_DONE
+    else:
+        print_blocks(describe_dataset(description), Console())
+        for problem in description["problems"]:
+            click.echo(f"problem: {problem}", err=True)
+    return EXIT_BAD_INPUT if description["problems"] else EXIT_DONE

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 import click
 
 from ..errors import InputError
 from ..record.machine import read_cpu
 from ..report.blocks import print_blocks
-from .console import Console
-from .progress import ProgressBar
+from ..tools.doctor.diagnosis import ProfiledStep, report_diagnosis
+from ..tools.doctor.run import diagnose
+from ..tools.profile.document import load_profile
+from ..verdict.statistics import summarize
+from .console import Console, ProgressBar
 from .value_types import NumberRange
-
-if TYPE_CHECKING:
-    from ..tools.doctor.diagnosis import ProfiledStep
 
 
 @click.command()
 @click.option(
-    "--python",
-    default=None,
-    metavar="PATH",
-    help="Interpreter to examine. Default: the one that runs the suite.",
+    "--python", metavar="PATH", help="Interpreter to examine. Default: the one that runs the suite."
 )
 @click.option(
     "--runtime",
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
     "--profile",
     "folder",
     type=click.Path(path_type=Path),
-    default=None,
     metavar="DIR",
     help="Folder of a `bench profile` of your model, made here: predict what another BLAS gives.",
 )
@@ -69,9 +65,6 @@ def doctor(
     bench doctor --profile results/my-profile --budget 60
     bench doctor --python other/.venv/bin/python --json
     """
-    from ..tools.doctor.diagnosis import report_diagnosis
-    from ..tools.doctor.run import diagnose
-
     profiled = None if folder is None else read_step(folder)
     with ProgressBar("") as bar:
         diagnosis = diagnose(python or sys.executable, runtime, budget_s, bar, profiled=profiled)
@@ -88,10 +81,6 @@ def read_step(folder: Path) -> ProfiledStep:
     Raises InputError for a profile from another processor, with a preloaded BLAS, or of no
     products, and RecordError for a file that is no profile.
     """
-    from ..tools.doctor.diagnosis import ProfiledStep
-    from ..tools.profile.document import load_profile
-    from ..verdict.statistics import summarize
-
     document = load_profile(folder)
     given, remedy = f"--profile {folder}", "make a `bench profile` of the model here"
     theirs, ours = (cpu.get("model") for cpu in (document.machine.get("cpu") or {}, read_cpu()))

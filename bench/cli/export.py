@@ -8,23 +8,23 @@ from typing import Optional, Tuple
 import click
 
 from ..errors import InputError
-from ..report.export import CHECKPOINT_FORMAT, FORMATS
+from ..plan.modes import load_run
+from ..report.export import CHECKPOINT_FORMAT, FORMATS, export_checkpoint
+from ..report.export import export as write_export
+from ..report.export.selection import select_contenders
 from .value_types import RunFolder
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=RunFolder())
-@click.option("--format", "format_name", type=click.Choice([CHECKPOINT_FORMAT, *FORMATS]),
-              required=True)  # fmt: skip
+@click.option("--format", "format_name", type=click.Choice(FORMATS), required=True)
 @click.option(
     "--contender",
-    default=None,
     metavar="NAME",
     help="Export this contender only, and leave its name out of the benchmark's.",
 )
 @click.option(
     "--out",
-    default=None,
     metavar="PATH",
     help="File to create, folder with tensorboard. Default: standard output.",
 )
@@ -47,10 +47,6 @@ def export(
     if format_name == CHECKPOINT_FORMAT:
         _export_checkpoint(runs, contender, out)
         return
-    from ..plan.modes import load_run
-    from ..report.export import export as write_export
-    from ..report.export.selection import select_contenders
-
     records = [load_run(Path(run)) for run in runs]
     selected = select_contenders(records, contender)
     parts = write_export(selected, format_name, Path(out) if out else None)
@@ -59,8 +55,6 @@ def export(
 
 
 def _export_checkpoint(runs: Tuple[str, ...], contender: Optional[str], out: Optional[str]) -> None:
-    from ..report.export import export_checkpoint
-
     if len(runs) > 1 or contender is not None or out is None:
         raise InputError(
             "--format oneflow writes the weights of one checkpoint to a folder; give one RUN or "

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Optional, Tuple
 
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE
+from ..record.run import DOCUMENT_NAME, ensure_folder
+from ..report.blocks import print_blocks
 from ..tools.history import METRICS
-from .console import Console
+from ..tools.history.series import find_worse, load_history
+from .console import Console, ProgressBar
 from .failures import go_on_without
-from .progress import ProgressBar
 
 DEFAULT_FOLDER = "results"
 
@@ -25,9 +28,7 @@ DEFAULT_FOLDER = "results"
     multiple=True,
     help="Show this metric only. Repeatable. Default: all.",
 )
-@click.option(
-    "--out", default=None, metavar="DIR", help="Folder for the pictures. Default: FOLDER/history."
-)
+@click.option("--out", metavar="DIR", help="Folder for the pictures. Default: FOLDER/history.")
 @click.option("--branch", metavar="NAME", help="Show the runs of this git branch only.")
 @click.option("--label", metavar="WORD", help="Show the runs of this --label only.")
 @click.option("--gate", is_flag=True, help="Exit status 1 if the newest level of a curve is worse.")
@@ -52,15 +53,12 @@ def history(
     bench history --branch main --gate
     bench history results other/results --metric train_step_time_s --metric speedup
     """
-    from ..record.run import ensure_folder
-    from ..tools.history.series import find_worse, load_history
-
     paths = [Path(folder) for folder in folders or (DEFAULT_FOLDER,)]
     with ProgressBar("runs") as bar:
         found = load_history(
             paths,
             metrics or list(METRICS),
-            lambda done, total: bar("reading", done, total),
+            partial(bar, "reading"),
             {name: value for name, value in (("branch", branch), ("label", label)) if value},
         )
     for reason in found.skipped:
@@ -69,7 +67,6 @@ def history(
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
-        from ..report.blocks import print_blocks
         from ..tools.history.report import report_history
 
         console = Console()
@@ -89,7 +86,5 @@ def history(
 
 def _default_folder(folder: Path) -> Path:
     """Beside the runs, also where a run itself was given."""
-    from ..record.run import DOCUMENT_NAME
-
     is_run = (folder / DOCUMENT_NAME).exists()
     return (folder.resolve().parent if is_run else folder) / "history"

@@ -5,27 +5,25 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import click
 
+from ...data import DataError, find_pictures, load_labels
 from ..config import STEP_DATA
-from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
+from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError, raise_as_input
 from ..plan.fields import SETTINGS
+from ..plan.plan import create_plan
+from ..record.checkpoint import describe_prefix
 from ..report.blocks import print_blocks
-from .console import Console
-from .options import (
-    HeadedCommand,
-    create_contenders,
-    describe_field,
-    field_options,
-    find_given,
-)
-from .progress import ProgressBar
+from ..tools.inference.plan import create_inference_plan
+from ..tools.inference.run import report_inference, run_inference
+from ..tools.inference.step import StepInference, report_step_inference, run_step_inference
+from ..worker.environment import RuntimeResolver
+from ..worker.process import create_launcher
+from .console import Console, ProgressBar
+from .options import HeadedCommand, create_contenders, describe_field, field_options, find_given
 from .value_types import RunFolder, ValueList
-
-if TYPE_CHECKING:
-    from ..tools.inference.step import StepInference
 
 _STEP = re.compile(r"\w+(\.\w+)*:[A-Za-z_]\w*")  # module:step
 _OF_IMAGES = ("model", "labels", "top", "image_size", "num_classes")
@@ -33,7 +31,7 @@ _OF_IMAGES = ("model", "labels", "top", "image_size", "num_classes")
 
 @click.command(cls=HeadedCommand)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...|MODULE:STEP")
-@click.option("--model", default=None, help="Default: the checkpoint's.")
+@click.option("--model", help="Default: the checkpoint's.")
 @field_options(["model_args", "trust_checkpoint"])
 @click.option("--load-checkpoint", type=RunFolder(), metavar="PATH",
               help=describe_field("load_checkpoint"))  # fmt: skip
@@ -42,7 +40,6 @@ _OF_IMAGES = ("model", "labels", "top", "image_size", "num_classes")
 )
 @click.option(
     "--labels",
-    default=None,
     metavar="FILE",
     help="Names of the classes, one a line. Default: the checkpoint's, or ImageNet's.",
 )
@@ -86,13 +83,6 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     bench infer photos/ --model alexnet --load-checkpoint alexnet.safetensors --mode both
     bench infer my_file:gpt --mode both --batch-size 1,8,32
     """  # fmt: skip
-    from ...data import DataError, find_pictures, load_labels
-    from ..record.checkpoint import describe_prefix
-    from ..tools.inference.plan import create_inference_plan
-    from ..tools.inference.run import report_inference, run_inference
-    from ..worker.environment import RuntimeResolver
-    from ..worker.process import create_launcher
-
     sizes: Tuple[int, ...] = flags.pop("batch_sizes")
     if len(images) == 1 and _STEP.fullmatch(images[0]) and not Path(images[0]).exists():
         return _infer_step(images[0], sizes, flags)
@@ -104,18 +94,15 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
             "TrainingStep as MODULE:STEP"
         )
     flags["batch_size"] = sizes[0] if sizes else 1
-    try:
+    with raise_as_input(DataError):
         paths = find_pictures(images)
         labels = load_labels(Path(flags["labels"])) if flags["labels"] else None
-    except DataError as error:
-        raise InputError(str(error)) from None
     plan = create_inference_plan(flags, labels)
     if not plan.workload.trust_checkpoint:
         for note in describe_prefix(Path(flags["load_checkpoint"])):
             click.echo(f"note: {note}", err=True)
     environments = RuntimeResolver()
-    modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
-    contenders = create_contenders(modes, flags, environments)
+    contenders = create_contenders(flags["mode"], flags, environments)
     with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
         worker = "oneflow_bench.bench.tools.inference.worker"
         launch = create_launcher(Path(logs), environments, worker)
@@ -133,8 +120,6 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
 
 
 def _infer_step(step: str, batch_sizes: Tuple[int, ...], flags: Dict[str, Any]) -> int:
-    from ..tools.inference.step import report_step_inference
-
     given = find_given(_OF_IMAGES)
     if given:
         raise InputError(
@@ -155,23 +140,17 @@ def time_step(step: str, batch_sizes: Sequence[int], flags: Dict[str, Any]) -> S
         raise InputError(
             f"batch_sizes={tuple(batch_sizes)} was given and whole numbers from 1 on are expected"
         )
-    from ..plan.plan import create_plan
-    from ..tools.inference.step import run_step_inference
-    from ..worker.environment import RuntimeResolver
-    from ..worker.process import create_launcher
-
     taken = {name: flags[name] for name in ("model_args", "load_checkpoint", "trust_checkpoint")}
     plan = create_plan({**taken, "model": step, "data": STEP_DATA})
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     environments = RuntimeResolver()
-    modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
         return run_step_inference(
             plan.workload,
             batch_sizes,
             flags["iterations"],
-            create_contenders(modes, flags, environments),
+            create_contenders(flags["mode"], flags, environments),
             create_launcher(
                 Path(logs), environments, "oneflow_bench.bench.tools.inference.step_worker"
             ),

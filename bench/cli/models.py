@@ -7,6 +7,9 @@ from dataclasses import asdict
 
 import click
 
+from ...models import get_model_spec, list_models
+from ..errors import InputError
+from ..report.blocks import Table, Text, print_blocks
 from .console import Console
 
 CAPTION = (
@@ -28,9 +31,6 @@ def models(pattern: str, as_json: bool) -> None:
     bench models
     bench models 'resnet*'
     """
-    from ...models import get_model_spec, list_models
-    from ..errors import InputError
-
     names = list_models(pattern)
     if not names:
         raise InputError(f"no model's name fits '{pattern}'; bench models lists them all")
@@ -39,8 +39,6 @@ def models(pattern: str, as_json: bool) -> None:
         found = [{**asdict(spec), "paper": spec.paper} for spec in specs]
         click.echo(json.dumps(found, indent=1))
         return
-
-    from ..report.blocks import Table, Text, print_blocks
 
     numbers = ["parameters", "MACs, M", "size", "smallest"]
     rows = [

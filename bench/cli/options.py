@@ -225,7 +225,6 @@ rank_options = decorated(
     click.option(
         "--placement",
         type=click.Choice(["spread", "pack"]),
-        default=None,
         help="With --cluster: spread the ranks over its nodes, or pack them on few. "
         "Default: spread.",
     ),
@@ -280,8 +279,8 @@ def find_given(names: Sequence[str]) -> Optional[str]:
     return None
 
 
-def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments: Any) -> List[Any]:
-    """A contender for each mode with the flags' device, runtime and BLAS, as `environments` has it.
+def create_contenders(mode: str, flags: Dict[str, Any], environments: Any) -> List[Any]:
+    """The contender of a mode, or of `both`, with the device, runtime and BLAS of the flags.
 
     Raises InputError for a runtime or a BLAS that cannot be used.
     """
@@ -289,5 +288,5 @@ def create_contenders(modes: Sequence[str], flags: Dict[str, Any], environments:
 
     names = ("runtime", "blas", "device")
     side = read_side({name: flags[name] for name in names if flags[name] is not None})
-    contenders = parse_contenders(modes, side)
+    contenders = parse_contenders(["eager", "graph"] if mode == "both" else [mode], side)
     return [environments.complete(contender, contender.interpreter) for contender in contenders]

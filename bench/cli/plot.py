@@ -8,12 +8,15 @@ from typing import Optional, Tuple
 
 import click
 
+from ..errors import InputError
+from ..plan.modes import load_run
+from ..report.pictures import render_pictures
 from .value_types import RunFolder
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=RunFolder())
-@click.option("--out", default=None, metavar="DIR", help="Default: the first run's folder.")
+@click.option("--out", metavar="DIR", help="Default: the first run's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the pictures' paths as JSON.")
 def plot(runs: Tuple[str, ...], out: Optional[str], as_json: bool) -> None:
     """Draw the pictures of one or more stored RUNs, as PNG and SVG; needs no OneFlow.
@@ -22,10 +25,6 @@ def plot(runs: Tuple[str, ...], out: Optional[str], as_json: bool) -> None:
     bench plot results/RUN
     bench plot results/RUN1 results/RUN2 --out pictures
     """
-    from ..errors import InputError
-    from ..plan.modes import load_run
-    from ..report.pictures import render_pictures
-
     records = [load_run(Path(run)) for run in runs]
     folder = Path(out) if out else records[0].folder
     assert folder is not None

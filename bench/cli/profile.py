@@ -6,13 +6,34 @@ import json
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import click
 
 from ..config import STEP_DATA
 from ..errors import EXIT_DONE, EXIT_WORKER_FAILED, InputError
-from .console import Console, fresh_run_folder
+from ..plan.fields import flag_of
+from ..plan.plan import Plan, create_plan
+from ..record.run import create_run_id, write_atomically
+from ..report.blocks import print_blocks
+from ..tools.profile.document import (
+    LimitsDocument,
+    ProfileDocument,
+    check_limits,
+    layer_rows,
+    load_limits,
+)
+from ..tools.profile.report import report_profile, save_report
+from ..tools.profile.run import (
+    check_torch_python,
+    create_torch_launcher,
+    measure_limits,
+    run_profile,
+)
+from ..tools.profile.steps import Fleet
+from ..worker.environment import RuntimeResolver
+from ..worker.process import create_launcher
+from .console import Console, ProgressBar, fresh_run_folder
 from .failures import go_on_without
 from .options import (
     STEP_DEFAULTS,
@@ -23,22 +44,15 @@ from .options import (
     step_options,
     take_step,
 )
-from .progress import ProgressBar
-
-if TYPE_CHECKING:
-    from ..plan.plan import Plan
-    from ..tools.profile.document import LimitsDocument, ProfileDocument
 
 _PLAN_FLAGS = ("model", "model_args", "data", "batch_size", "image_size", "num_classes")
-_LIMITS_FLAGS = {  # of --limits without a folder
-    "torch_python": "--torch-python", "loss_steps": "--loss-steps", "blocks": "--blocks",
-}  # fmt: skip
+_LIMITS_FLAGS = ("torch_python", "loss_steps", "blocks")  # of --limits without a folder
 _NAME = "profile.json"
 _MEASURE = ""  # the value of --limits without a folder
 
 
 _options = decorated(*[
-    click.option("--mode", type=click.Choice(["eager", "graph", "both"]), default=None,
+    click.option("--mode", type=click.Choice(["eager", "graph", "both"]),
                  help="Default: eager. With --limits it is both, and the layers are profiled in "
                  "eager mode."),
     click.option("--iterations", type=click.IntRange(1), default=10, show_default=True,
@@ -47,15 +61,15 @@ _options = decorated(*[
                  help="Steps before."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
                  help="CUDA has not been run."),
-    click.option("--limits", is_flag=False, flag_value=_MEASURE, default=None, metavar="[DIR]",
+    click.option("--limits", is_flag=False, flag_value=_MEASURE, metavar="[DIR]",
                  help="Measure the machine's limits too, and show the share of them that each "
                  "layer and step reaches. With DIR: take them from a stored profile of the step."),
-    click.option("--torch-python", default=None, metavar="PATH",
+    click.option("--torch-python", metavar="PATH",
                  help="With --limits: run the same step by this Python interpreter, which has "
                  "PyTorch."),
-    click.option("--loss-steps", type=click.IntRange(1), default=None,
+    click.option("--loss-steps", type=click.IntRange(1),
                  help="With --torch-python: steps whose losses are compared. Default: 10."),
-    click.option("--blocks", type=click.IntRange(1), default=None,
+    click.option("--blocks", type=click.IntRange(1),
                  help="With --limits: timed blocks of steps of each contender. Default: 12."),
 ])  # fmt: skip
 
@@ -80,7 +94,12 @@ def profile(**flags: Any) -> int:
     """  # fmt: skip
     take_step(flags)
     document, stored, folder = profile_step(flags)
-    _print(document, stored, folder, flags["top"], flags["as_json"])
+    if flags["as_json"]:
+        click.echo(document.model_dump_json(indent=1))
+    else:
+        console = Console()
+        print_blocks(report_profile(document, flags["top"], console.width, stored), console)
+        console.print(f"profile, whole table, trace and pictures: {folder}", soft_wrap=True)
     with go_on_without("the table and the pictures", f"{folder / _NAME} has the result"):
         write_profile(document, stored, folder)
     steps = document.limits.steps if document.limits is not None else []
@@ -88,18 +107,11 @@ def profile(**flags: Any) -> int:
     return EXIT_WORKER_FAILED if failed else EXIT_DONE
 
 
-def profile_step(
-    flags: Dict[str, Any],
-) -> Tuple[ProfileDocument, Optional[LimitsDocument], Path]:
+def profile_step(flags: Dict[str, Any]) -> Tuple[ProfileDocument, Optional[LimitsDocument], Path]:
     """Plan, measure and store a profile: the document, stored limits if given, and its folder.
 
     Raises InputError for what cannot be profiled, and WorkerError for a process that failed.
     """
-    from ..plan.plan import create_plan
-    from ..record.run import create_run_id, write_atomically
-    from ..tools.profile.document import check_limits, layer_rows, load_limits
-    from ..tools.profile.run import check_torch_python
-
     measures_limits = flags["limits"] == _MEASURE
     fixed: Dict[str, Any] = {"schedule": "constant"}
     if flags["data"] != STEP_DATA:
@@ -131,7 +143,7 @@ def _check_flags(flags: Dict[str, Any], measures_limits: bool) -> None:
             "of image classifiers alone; leave it out for the times of the layers"
         )
     if not measures_limits:
-        given = [flag for name, flag in _LIMITS_FLAGS.items() if flags[name] is not None]
+        given = [flag_of(name) for name in _LIMITS_FLAGS if flags[name] is not None]
         given += ["--mode both"] if flags["mode"] == "both" else []
         if given:
             raise InputError(
@@ -152,18 +164,12 @@ def _check_flags(flags: Dict[str, Any], measures_limits: bool) -> None:
 def _measure(
     plan: Plan, flags: Dict[str, Any], measures_limits: bool, folder: Path, created: str
 ) -> ProfileDocument:
-    from ..tools.profile.run import create_torch_launcher, measure_limits, run_profile
-    from ..tools.profile.steps import Fleet
-    from ..worker.environment import RuntimeResolver
-    from ..worker.process import create_launcher
-
     environments, python = RuntimeResolver(), flags["torch_python"]
     mode = flags["mode"] or ("both" if measures_limits else "eager")
-    modes = ["eager", "graph"] if mode == "both" else [mode]  # layers are profiled in the first
     with ProgressBar("") as bar:
         fleet = Fleet(
             plan.workload,
-            create_contenders(modes, flags, environments),
+            create_contenders(mode, flags, environments),  # layers are profiled in the first
             create_launcher(folder, environments, "oneflow_bench.bench.tools.profile.worker"),
             None if python is None else create_torch_launcher(python, folder),
             flags["timeout_s"],
@@ -181,31 +187,11 @@ def _measure(
     return document.model_copy(update={"limits": limits})
 
 
-def _print(
-    document: ProfileDocument,
-    stored: Optional[LimitsDocument],
-    folder: Path,
-    top: int,
-    as_json: bool,
-) -> None:
-    from ..report.blocks import print_blocks
-    from ..tools.profile.report import report_profile
-
-    if as_json:
-        click.echo(document.model_dump_json(indent=1))
-        return
-    console = Console()
-    print_blocks(report_profile(document, top, console.width, stored), console)
-    console.print(f"profile, whole table, trace and pictures: {folder}", soft_wrap=True)
-
-
 def write_profile(
     document: ProfileDocument, stored: Optional[LimitsDocument], folder: Path
 ) -> None:
     """The whole table, the trace and the pictures, beside the stored profile."""
-    from ..record.run import write_atomically
     from ..tools.profile.pictures import create_trace, render_layers, render_roofline
-    from ..tools.profile.report import report_profile, save_report
 
     save_report(report_profile(document, limits=stored), folder / "layers.txt")
     write_atomically(folder / "trace.json", json.dumps(create_trace(document)) + "\n")

@@ -6,15 +6,20 @@ import json
 import webbrowser
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, BenchError
+from ..plan.modes import load_run
+from ..record.run import save_text
+from ..report.page import PAGE_NAME
+from ..report.page.dashboard import Row, load_rows, render_dashboard
+from ..report.page.render import render_record
+from ..report.pictures import render_pictures
+from ..tools.sweep.dashboard import list_rows
+from ..tools.sweep.document import SWEEP_NAME, load_sweep
 from .value_types import RunFolder
-
-if TYPE_CHECKING:
-    from ..report.page.dashboard import Row
 
 
 @click.command()
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--out",
-    default=None,
     metavar="FILE",
     help="Default: report.html in the run's folder, of several runs in the folder above the first.",
 )
@@ -42,17 +46,12 @@ def report(runs: Tuple[str, ...], out: Optional[str], opened: bool, as_json: boo
     bench report results/RUN1 results/RUN2 --out zoo.html
     bench report results/SWEEP
     """
-    from ..record.run import save_text
-    from ..report.page import PAGE_NAME
-
     folders = [Path(run) for run in runs]
     several = len(folders) > 1 or _is_sweep(folders[0])
     home = folders[0] if len(folders) == 1 else folders[0].resolve().parent
     path = Path(out) if out else home / PAGE_NAME
     unreadable = 0
     if several:
-        from ..report.page.dashboard import render_dashboard
-
         rows = [row for folder in folders for row in _list_rows(folder, path.parent)]
         unreadable = sum(row.status == "unreadable" for row in rows)
         title = f"Sweep {folders[0].resolve().name}" if len(folders) == 1 else None
@@ -68,31 +67,21 @@ def report(runs: Tuple[str, ...], out: Optional[str], opened: bool, as_json: boo
 
 def _is_sweep(folder: Path) -> bool:
     """Whether it holds a sweep, and no run."""
-    from ..tools.sweep.document import SWEEP_NAME
-
     return (folder / SWEEP_NAME).exists()
 
 
 def _list_rows(folder: Path, home: Path) -> List[Row]:
     """The rows of a run or a sweep; one that cannot be read is a row with the reason."""
-    from ..report.page.dashboard import load_rows, name_unreadable
-    from ..tools.sweep.dashboard import list_rows
-    from ..tools.sweep.document import load_sweep
-
-    if not _is_sweep(folder):
-        return load_rows([folder], home)
     try:
-        return list_rows(load_sweep(folder), folder, home)
+        if _is_sweep(folder):
+            return list_rows(load_sweep(folder), folder, home)
+        return load_rows(folder, home)
     except BenchError as error:
-        return [name_unreadable(folder, error)]
+        return [Row(run=folder.name, status="unreadable", error=str(error))]
 
 
 def _render_run(folder: Path) -> str:
     """Its page, whose pictures for paper are drawn again."""
-    from ..plan.modes import load_run
-    from ..report.page.render import render_record
-    from ..report.pictures import render_pictures
-
     record = load_run(folder)
     with TemporaryDirectory() as drawn:
         return render_record(record, render_pictures([record], Path(drawn)))

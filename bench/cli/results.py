@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
 from ..errors import InputError
 from ..parity.gate import judge_checks
 from ..parity.result import CheckDocument, ModelCheck
-from ..record.events import BlockEvent
 from ..record.run import RunRecord, write_atomically
-from ..record.values import list_losses
-from ..report.blocks import format_markdown
+from ..record.side import Side
+from ..report.blocks import Block, format_markdown
 from ..report.check import report_check
 from ..report.compare import build_report, build_run_report, conclude
 from ..report.comparison import Comparison, ContenderSummary, summarize_contender
+from ..report.export.tables import list_curves
 from ..report.format import format_sentence
 from ..tools.inference.step import StepInference, report_step_inference
 from ..tools.profile.document import LayerProfile, ProfileDocument
-from ..tools.profile.report import format_text
+from ..tools.profile.report import format_text, report_profile
 from ..verdict.statistics import Ratio
-from .run import write_report, write_run_report
+from .run import write_comparisons, write_report
 
 Losses = Dict[str, List[Optional[float]]]  # by contender, one a step; None where not finite
 
@@ -41,26 +41,32 @@ def _create_frame(rows: List[Dict[str, Any]]) -> Any:
     return pandas.DataFrame(rows)
 
 
-class _Result:
-    """A result that a prompt shows in one line."""
+class _Result(ABC):
+    """A result that a prompt shows in one line, and a notebook as its report."""
+
+    def save(self, folder: Union[str, Path]) -> Path:
+        """Write the report to a folder, of a run with its pictures and as JSON; its path."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        self._write(place)
+        return place
+
+    def _write(self, place: Path) -> None:
+        write_atomically(place / "report.md", self._repr_markdown_())
+
+    @abstractmethod
+    def _report(self) -> List[Block]:
+        """The whole report."""
 
     def __repr__(self) -> str:
         first = next(iter(str(self).splitlines()), "")
         return f"<{type(self).__name__}: {first.partition('. ')[0]}>"
 
+    def __str__(self) -> str:
+        return format_text(self._report())
 
-class _Documented(_Result, ABC):
-    """A result whose report is Markdown."""
-
-    def save(self, folder: Union[str, Path]) -> Path:
-        """Write the report as Markdown to a folder; its path."""
-        place = _create(folder)
-        write_atomically(place / "report.md", self._repr_markdown_())
-        return place
-
-    @abstractmethod
     def _repr_markdown_(self) -> str:
-        """The report, for a notebook too."""
+        return format_markdown(self._report())
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,22 +85,23 @@ class _Recorded(_Result):
     def losses(self) -> Losses:
         """The loss of every step."""
         names = self.record.contender_names()
-        return {name: list_losses(self.record.of_kind(BlockEvent, name)) for name in names}
+        return {name: Side(self.record, name).list_losses() for name in names}
 
     def to_frame(self) -> Any:
         """A pandas.DataFrame with a row for each value of a curve: contender, series, at, value.
 
         Raises InputError without pandas.
         """
-        from ..report.export.selection import Selected
-        from ..report.export.tables import render_series
-
-        document = self.record.document
-        selected = [Selected(self.record, one) for one in document.contenders]
-        rows = csv.DictReader(io.StringIO("".join(render_series(selected))))
+        run_id = self.record.document.run_id
         return _create_frame(
-            [{**row, "at": int(row["at"]), "value": float(row["value"] or "nan")} for row in rows]
-        )
+            [
+                {"run_id": run_id, "contender": name, "series": series, "at": at,
+                 "value": math.nan if value is None else float(value)}
+                for name in self.record.contender_names()
+                for series, parts in list_curves(Side(self.record, name))
+                for ats, values in parts for at, value in zip(ats, values)
+            ]
+        )  # fmt: skip
 
     def plot(self) -> Any:
         """A matplotlib.figure.Figure with the losses, the step times and the rest."""
@@ -128,12 +135,11 @@ class TrainResult(_Recorded):
         """Losses, metrics, times and memory of the run."""
         return summarize_contender(self.record, self.record.contender_names()[0])
 
-    def save(self, folder: Union[str, Path]) -> Path:
-        """Write the report and the pictures to a folder; its path."""
-        return write_run_report(self.record, _create(folder))
+    def _write(self, place: Path) -> None:
+        write_report(place, [self.record], partial(build_run_report, self.summary))
 
-    def __str__(self) -> str:
-        return format_text(build_run_report(self.summary))
+    def _report(self) -> List[Block]:
+        return build_run_report(self.summary)
 
 
 @dataclass(frozen=True, repr=False)
@@ -160,21 +166,18 @@ class RunResult(_Recorded):
         """Identical, equal within rounding, different, inconclusive or not judged."""
         return self.comparisons[0].parity
 
-    def save(self, folder: Union[str, Path]) -> Path:
-        """Write the report, the comparison as JSON and the pictures to a folder; its path."""
-        place = _create(folder)
-        write_report(self.comparisons, [self.record], place)
-        return place
+    def _write(self, place: Path) -> None:
+        write_comparisons(self.comparisons, [self.record], place)
+
+    def _report(self) -> List[Block]:
+        return build_report(self.comparisons, self.record.document.unavailable)
 
     def __str__(self) -> str:
         return "\n".join(line for one in self.comparisons for line in conclude(one))
 
-    def _repr_markdown_(self) -> str:
-        return format_markdown(build_report(self.comparisons, self.record.document.unavailable))
-
 
 @dataclass(frozen=True, repr=False)
-class CheckResult(_Documented):
+class CheckResult(_Result):
     """A parity check of eager and graph mode."""
 
     document: CheckDocument
@@ -200,15 +203,15 @@ class CheckResult(_Documented):
         """A pandas.DataFrame with a row for each level. Raises InputError without pandas."""
         return _create_frame([level.model_dump() for level in self.check.levels])
 
+    def _report(self) -> List[Block]:
+        return report_check(self.document, judge_checks(self.document))
+
     def __str__(self) -> str:
         return f"Parity: {self.parity}. {format_sentence(self.check.reason)}"
 
-    def _repr_markdown_(self) -> str:
-        return format_markdown(report_check(self.document, judge_checks(self.document, [])))
-
 
 @dataclass(frozen=True, repr=False)
-class ProfileResult(_Documented):
+class ProfileResult(_Result):
     """The time of each layer, in a step or as a graph of its own."""
 
     document: ProfileDocument
@@ -223,19 +226,12 @@ class ProfileResult(_Documented):
         """A pandas.DataFrame with a row for each layer. Raises InputError without pandas."""
         return _create_frame([layer.model_dump() for layer in self.layers])
 
-    def __str__(self) -> str:
-        from ..tools.profile.report import report_profile
-
-        return format_text(report_profile(self.document))
-
-    def _repr_markdown_(self) -> str:
-        from ..tools.profile.report import report_profile
-
-        return format_markdown(report_profile(self.document))
+    def _report(self) -> List[Block]:
+        return report_profile(self.document)
 
 
 @dataclass(frozen=True, repr=False)
-class InferenceResult(_Documented):
+class InferenceResult(_Result):
     """Latency and throughput by batch size."""
 
     document: StepInference
@@ -255,14 +251,5 @@ class InferenceResult(_Documented):
             ]
         )  # fmt: skip
 
-    def __str__(self) -> str:
-        return format_text(report_step_inference(self.document))
-
-    def _repr_markdown_(self) -> str:
-        return format_markdown(report_step_inference(self.document))
-
-
-def _create(folder: Union[str, Path]) -> Path:
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+    def _report(self) -> List[Block]:
+        return report_step_inference(self.document)

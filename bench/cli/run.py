@@ -1,17 +1,20 @@
-"""A run of one or more contenders: planned, executed, read back and reported.
+"""A run of one or more contenders, also in several ranks: planned, executed and reported.
 
 The commands eager, graph, compare and versions share it.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import click
 
+from ..config import Contender
+from ..distributed.starting import create_launcher
 from ..errors import (
     EXIT_DIFFERENT,
     EXIT_DONE,
@@ -29,59 +32,21 @@ from ..parity.run import create_check_launcher
 from ..plan.contenders import parse_contenders
 from ..plan.modes import count_ranks
 from ..plan.plan import Plan, create_plan, split_flags
-from ..plan.resolve import complete_contenders, resolve_contenders
+from ..plan.resolve import RankRequest, complete_contenders, resolve_contenders
 from ..record.checkpoint import LAST_NAME
-from ..record.run import RunRecord, load_record, write_atomically
+from ..record.run import Document, RunRecord, load_record, write_atomically
 from ..report.before_after import compare_records
-from ..report.blocks import Text, format_markdown, print_blocks
-from ..report.compare import build_report, build_run_report, conclude, dump_comparisons
-from ..report.comparison import Comparison, summarize_contender
+from ..report.blocks import Block, Text, format_markdown, print_blocks
+from ..report.compare import build_report, conclude, dump_comparisons
+from ..report.comparison import Comparison
 from ..report.page import PAGE_NAME
-from ..report.screen.comparison import summarize_comparisons, summarize_run
+from ..report.screen import summarize_comparisons
 from ..worker.environment import RuntimeResolver
+from ..worker.messages import Launcher
 from ..worker.process import check_contenders
-from .console import VERDICTS, Console, print_detail, print_place
+from .console import VERDICTS, Console, ProgressBar, print_detail, print_place
 from .failures import go_on_without
-from .options import SPEED_FLAGS, find_given, take_step
-from .progress import ProgressBar
-from .ranks import take_ranks
-
-
-def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
-    """Train one contender and print its summary; the exit status."""
-    take_step(flags)
-    record = train_one_mode(mode, flags)
-    summary = summarize_contender(record, record.contender_names()[0])
-    assert record.folder is not None
-    if flags["as_json"]:
-        click.echo(summary.model_dump_json(indent=1))
-    else:
-        whole, brief = partial(build_run_report, summary), partial(summarize_run, summary)
-        print_detail(flags["detail"], whole, brief, list)
-        print_place("report, log, record and checkpoints", record.folder)
-    with go_on_without("the report", f"bench report {record.folder} makes it"):
-        write_run_report(record, record.folder)
-    return EXIT_DONE
-
-
-def train_one_mode(mode: str, flags: Dict[str, Any]) -> RunRecord:
-    """Train one contender, and keep its best and last checkpoint unless the flags say otherwise."""
-    spec = mode if (flags["ranks"] or 1) == 1 else f"{mode},ranks={flags['ranks']}"
-    kept = flags["keep_checkpoints"] or "best,last"
-    return execute_specs(mode, [spec], {**flags, "keep_checkpoints": kept})
-
-
-def write_run_report(record: RunRecord, folder: Path) -> Path:
-    """`report.md`, `report.html` and the pictures of one contender; the folder."""
-    from ..report.page.render import render_record
-    from ..report.pictures import render_pictures
-
-    summary = summarize_contender(record, record.contender_names()[0])
-    pictures = render_pictures([record], folder)
-    report = format_markdown(build_run_report(summary, pictures))
-    write_atomically(folder / "report.md", report)
-    write_atomically(folder / PAGE_NAME, render_record(record, pictures))
-    return folder
+from .options import SPEED_FLAGS, find_given
 
 
 def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunRecord:
@@ -106,7 +71,7 @@ def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunR
     if readers > 1:
         workload["readers"] = readers
     with ProgressBar("images", quiet) as bar:
-        plan = create_plan(workload, lambda done, total: bar("checking the data", done, total))
+        plan = create_plan(workload, partial(bar, "checking the data"))
     _tell_fallback(plan)
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
@@ -167,7 +132,7 @@ def report_comparisons(
         records = [baseline] if baseline is contender else [baseline, contender]
         again = " ".join(str(one.folder) for one in [baseline, contender])
         with go_on_without(f"the report in {folder}", f"bench compare {again} shows it again"):
-            write_report(comparisons, records, folder)
+            write_comparisons(comparisons, records, folder)
     return judge_parities(comparisons)
 
 
@@ -190,14 +155,32 @@ def shorten(comparisons: Sequence[Comparison]) -> List[str]:
     return [line for one in comparisons for line in conclude(one, several, brief=True)]
 
 
-def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path) -> None:
-    """`comparison.json`, `report.md`, `report.html` and the pictures."""
+def write_comparisons(
+    comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path
+) -> None:
+    """The report of these comparisons, which are of the records."""
+    build = partial(build_report, comparisons, records[-1].document.unavailable)
+    write_report(folder, records, build, comparisons, dump_comparisons(comparisons))
+
+
+def write_report(
+    folder: Path,
+    records: List[RunRecord],
+    build: Callable[[Sequence[Path]], List[Block]],
+    comparisons: Sequence[Comparison] = (),
+    dumped: Optional[str] = None,
+) -> None:
+    """`report.md`, `report.html` and the pictures, and `comparison.json` of what is `dumped`.
+
+    `build` gives the report with the pictures at these paths.
+    """
     from ..report.page.render import render_page
     from ..report.pictures import render_pictures
 
+    if dumped is not None:
+        write_atomically(folder / "comparison.json", f"{dumped}\n")
     pictures = render_pictures(records, folder)
-    write_atomically(folder / "comparison.json", dump_comparisons(comparisons) + "\n")
-    report = build_report(comparisons, records[-1].document.unavailable, pictures)
+    report = build(pictures)
     write_atomically(folder / "report.md", format_markdown(report))
     write_atomically(folder / PAGE_NAME, render_page(records, report, comparisons, pictures))
 
@@ -209,3 +192,66 @@ def judge_parities(comparisons: Sequence[Comparison]) -> int:
     failed = any(one.check is not None and one.check.error is not None for one in unexplained)
     found = [statuses.get(one.parity, EXIT_DONE) for one in unexplained]
     return worst_status([EXIT_DONE, *found, *([EXIT_WORKER_FAILED] if failed else [])])
+
+
+class Ranks(NamedTuple):
+    """The processes of a run, as its flags ask for them."""
+
+    request: RankRequest
+    cluster: Optional[str]  # the address of its head, or auto; None: this machine alone
+    placement: str
+
+    def check(self, contenders: Sequence[Contender]) -> None:
+        """Raise InputError for contenders that cannot run on a cluster."""
+        if self.cluster is None:
+            return
+        if count_ranks(contenders) == 1:
+            raise InputError(
+                f"--cluster {self.cluster} was given and no contender trains in several ranks; "
+                "give --ranks, such as --ranks 2 --contender ddp"
+            )
+        for one in contenders:
+            if one.python is not None:
+                raise InputError(
+                    f"contender {one.name} has python={one.python}, which is a path of one "
+                    "machine, and --cluster was given; run Ray with that interpreter everywhere"
+                )
+
+    @contextmanager
+    def open_launcher(
+        self,
+        plan: Plan,
+        document: Document,
+        folder: Path,
+        contenders: Sequence[Contender],
+        environments: RuntimeResolver,
+    ) -> Iterator[Launcher]:
+        """Starts the contenders of one process here, and ranks here or on the cluster."""
+        if self.cluster is None:
+            yield create_launcher(folder, environments)
+            return
+        from ..distributed.cluster import Cluster
+
+        ranks, show = count_ranks(contenders), partial(click.echo, err=True)
+        with Cluster(self.cluster, ranks, self.placement, show) as cluster:
+            document.environment_start["nodes"] = [
+                {"rank": rank, "address": node.address, **node.machine}
+                for rank, node in enumerate(cluster.nodes)
+            ]
+            yield create_launcher(folder, environments, cluster=cluster, plan=plan)
+
+
+def take_ranks(flags: Dict[str, Any]) -> Ranks:
+    """Take these flags out of the others. A command without them asks for one process."""
+    cluster, placement = flags.pop("cluster", None), flags.pop("placement", None)
+    if placement is not None and cluster is None:
+        raise InputError(
+            f"--placement {placement} was given without --cluster; one machine has one place"
+        )
+    request = RankRequest(
+        ranks=flags.pop("ranks", None),
+        oversubscribe=flags.pop("oversubscribe", False),
+        weak=flags.pop("weak", False),
+        usable_cores=None if cluster else len(os.sched_getaffinity(0)),
+    )
+    return Ranks(request, cluster, placement or "spread")

@@ -7,15 +7,32 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import click
 
 from ..config import STEP_DATA
 from ..errors import InputError, Interrupted
-from ..record.run import create_run_id
-from ..tools.sweep.plan import SHORT_TRAINING
-from .console import VERDICTS, detail_options, print_detail, print_place
+from ..plan.plan import Plan
+from ..record.run import create_run_id, ensure_folder, write_atomically
+from ..report.blocks import format_markdown
+from ..report.page import PAGE_NAME
+from ..report.screen import summarize_blocks
+from ..tools.sweep.cell import measure_cell, run_sweep
+from ..tools.sweep.continuing import carry_results, find_stored_sweep, hold_folder
+from ..tools.sweep.document import (
+    Cell,
+    CellResult,
+    SweepDocument,
+    choose_exit_status,
+    format_csv,
+    load_sweep,
+    summarize_sweep,
+)
+from ..tools.sweep.growth import measure_growth
+from ..tools.sweep.plan import SHORT_TRAINING, PlannedCell, order_cells, plan_sweep
+from ..worker.environment import RuntimeResolver
+from .console import VERDICTS, ProgressBar, detail_options, print_detail, print_place
 from .failures import go_on_without
 from .options import (
     HeadedCommand,
@@ -26,13 +43,7 @@ from .options import (
     step_argument,
     take_step,
 )
-from .progress import ProgressBar
 from .value_types import NumberRange, RunFolder, ValueList
-
-if TYPE_CHECKING:
-    from ..plan.plan import Plan
-    from ..tools.sweep.document import Cell, CellResult, SweepDocument
-    from ..tools.sweep.plan import PlannedCell
 
 # one value for all cells: lists, names of files, how to measure and to print
 _SHARED = {
@@ -65,7 +76,7 @@ def _take_lists(command: click.Command) -> click.Command:
 @_take_lists
 @click.command(cls=HeadedCommand)
 @step_argument
-@click.option("--from", "from_folder", default=None, metavar="SWEEP",
+@click.option("--from", "from_folder", metavar="SWEEP",
               type=RunFolder("sweep"),
               help="Report a stored sweep again; runs nothing and needs no OneFlow.")  # fmt: skip
 @click.option("--cell-timeout", "cell_timeout_s", type=NumberRange(0, min_open=True),
@@ -108,9 +119,6 @@ def sweep(**flags: Any) -> int:
 
 def _load(stored: Path, out: Optional[str], step: Optional[str]) -> Tuple[SweepDocument, Path]:
     """A stored sweep and the folder of its report."""
-    from ..record.run import ensure_folder
-    from ..tools.sweep.document import load_sweep
-
     flag = step or find_given_flag(("from_folder", "out", "as_json", "detail"))
     if flag:
         raise InputError(
@@ -129,33 +137,20 @@ def _run(
     cluster: Optional[str],
     quiet: bool,
 ) -> SweepDocument:
-    from ..record.run import ensure_folder
-    from ..tools.sweep.continuing import find_stored_sweep, hold_folder
-    from ..tools.sweep.plan import plan_sweep
-
     find_stored_sweep(folder)  # a folder of other things is refused before the data are checked
     with ProgressBar("cells", quiet) as bar:
         document, planned = plan_sweep(folder.resolve().name, flags, partial(bar, "checking"))
     with hold_folder(ensure_folder(folder)):
-        _go_on(document, folder, cell_timeout_s, retry_failed)
+        stored = find_stored_sweep(folder)
+        if stored is not None:
+            changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
+            kept = sum(cell.result is not None for cell in document.cells)
+            why = "since their configuration, code, data or checkpoint changed"
+            again = f", {changed} run again, {why}" if changed else ""
+            done = f"{kept} of {len(document.cells)} cells are done and not run again"
+            click.echo(f"going on: {done}{again}", err=True)
         _run_cells(document, planned, folder, cell_timeout_s, cluster, quiet)
     return document
-
-
-def _go_on(
-    document: SweepDocument, folder: Path, cell_timeout_s: float, retry_failed: bool
-) -> None:
-    """Take over what a stored sweep in the folder has measured."""
-    from ..tools.sweep.continuing import carry_results, find_stored_sweep
-
-    stored = find_stored_sweep(folder)
-    if stored is not None:
-        changed = carry_results(stored, document, folder, cell_timeout_s, retry_failed)
-        kept = sum(cell.result is not None for cell in document.cells)
-        why = "since their configuration, code, data or checkpoint changed"
-        again = f", {changed} run again, {why}" if changed else ""
-        done = f"{kept} of {len(document.cells)} cells are done and not run again"
-        click.echo(f"going on: {done}{again}", err=True)
 
 
 def _run_cells(
@@ -166,10 +161,6 @@ def _run_cells(
     cluster: Optional[str],
     quiet: bool,
 ) -> None:
-    from ..tools.sweep.cell import measure_cell, run_sweep
-    from ..tools.sweep.plan import order_cells
-    from ..worker.environment import RuntimeResolver
-
     waiting = sum(cell.result is None for cell in document.cells)
     click.echo(f"{waiting} of {len(document.cells)} cells to run in {folder}", err=True)
     environments = RuntimeResolver()
@@ -203,9 +194,6 @@ def _measure_there(
     cell: PlannedCell, cell_timeout_s: float, plan: Plan, folder: Path, variables: Dict[str, str]
 ) -> CellResult:
     """On a node of a cluster, with its own data and environment."""
-    from ..tools.sweep.cell import measure_cell
-    from ..worker.environment import RuntimeResolver
-
     return measure_cell(
         replace(cell, plan=plan), folder, cell_timeout_s, RuntimeResolver(variables), _say_nothing
     )
@@ -254,9 +242,6 @@ def _report(
     detail: Optional[str],
 ) -> int:
     """Print the report and write it to `folder`; `stored` has the sweep."""
-    from ..report.screen import summarize_blocks
-    from ..tools.sweep.document import choose_exit_status, summarize_sweep
-    from ..tools.sweep.growth import measure_growth
     from ..tools.sweep.report import report_sweep
 
     summary = summarize_sweep(document)
@@ -278,11 +263,7 @@ def _report(
 
 def _write_reports(document: SweepDocument, folder: Path) -> None:
     """Write the page, pictures, Markdown and CSV, computed from the stored cells."""
-    from ..record.run import write_atomically
-    from ..report.blocks import format_markdown
-    from ..report.page import PAGE_NAME
     from ..tools.sweep.dashboard import render_sweep_page
-    from ..tools.sweep.document import format_csv
     from ..tools.sweep.report import render_sweep_pictures, report_sweep
 
     write_atomically(folder / "cells.csv", format_csv(document))

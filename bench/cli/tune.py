@@ -5,13 +5,31 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
+from ..config import Measuring
 from ..errors import EXIT_DONE, InputError
-from .console import Console
+from ..plan.contenders import read_python
+from ..plan.plan import create_plan
+from ..record.run import create_run_folder, create_run_id, ensure_folder, write_atomically
+from ..report.blocks import format_markdown, print_blocks
+from ..tools.tune.candidates import choose_settings
+from ..tools.tune.phase import TuneRequest
+from ..tools.tune.report import (
+    PROFILE_NAME,
+    CandidateResult,
+    draw_gain,
+    format_interval,
+    list_report,
+    load_tuning,
+)
+from ..tools.tune.search import run_search
+from ..worker.foreign_python import check_interpreter, check_options
+from .console import Console, ProgressBar
 from .failures import go_on_without
 from .options import (
     HeadedCommand,
@@ -21,7 +39,6 @@ from .options import (
     take_step,
     workload_options,
 )
-from .progress import ProgressBar
 from .value_types import NumberRange
 
 BUDGET_S = 300.0
@@ -67,12 +84,8 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     take_step(flags)
     own = {name: flags.pop(name) for name in ("mode", "budget_s", "tried", "only", "python")}
     own.update({name: flags.pop(name) for name in ("profile", "out", "as_json", "timeout_s")})
-    from ..plan.contenders import read_python
-    from ..plan.plan import create_plan
-    from ..tools.tune.candidates import choose_settings
-
     with ProgressBar("images") as bar:
-        plan = create_plan(flags, lambda done, total: bar("checking the data", done, total))
+        plan = create_plan(flags, partial(bar, "checking the data"))
     feed = "memory" if plan.dataset is None else plan.workload.feed
     own["python"] = None if own["python"] is None else read_python(own["python"])
     python = own["python"] or sys.executable
@@ -87,13 +100,6 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
 
 
 def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
-    from ..config import Measuring
-    from ..record.run import create_run_folder, create_run_id
-    from ..tools.tune.phase import TuneRequest
-    from ..tools.tune.report import PROFILE_NAME, CandidateResult, format_interval
-    from ..tools.tune.search import run_search
-    from ..worker.foreign_python import check_interpreter, check_options
-
     python = own["python"]
     model = plan.workload.model.replace(":", "-")
     folder = Path(own["out"] or f"results/{create_run_id('tune', model)}")
@@ -125,9 +131,6 @@ def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
 
 
 def _report_stored(stored: Path, out: Optional[str], as_json: bool, step: Optional[str]) -> int:
-    from ..record.run import ensure_folder
-    from ..tools.tune.report import load_tuning
-
     flag = step or find_given_flag(("from_folder", "out", "as_json"))
     if flag:
         raise InputError(
@@ -139,10 +142,6 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool, step: Option
 
 
 def _report(document: Any, folder: Path, as_json: bool) -> int:
-    from ..record.run import write_atomically
-    from ..report.blocks import format_markdown, print_blocks
-    from ..tools.tune.report import draw_gain, list_report
-
     if as_json:
         click.echo(document.model_dump_json(indent=1))
     else:

@@ -9,12 +9,14 @@ from typing import Any, Dict, Tuple
 import click
 
 from ..errors import InputError
+from ..plan.plan import create_plan, split_flags
 from ..record.run import RunRecord, create_run_id
-from .console import print_place
+from ..report.before_after import compare_records
+from ..worker.virtualenvs import check_version, ensure_environment, locate_environment
+from .console import ProgressBar, print_place
 from .failures import go_on_without
 from .options import HeadedCommand, run_options, speed_options
-from .progress import ProgressBar
-from .run import execute_specs, judge_parities, print_comparisons, write_report
+from .run import execute_specs, judge_parities, print_comparisons, write_comparisons
 
 MODES = ("eager", "graph")
 _LONGEST_LINE = 70
@@ -39,8 +41,6 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     Exit status: 1 a mode differs between versions, 3 inconclusive, 2 bad input, such as a version
     that pip cannot install.
     """
-    from ..report.before_after import compare_records
-
     _check(versions, flags)
     if flags["feed"] is None and flags["data"] is None and flags["config"] is None:
         flags["feed"] = "memory"  # OneFlow 0.8.0's loader runs alone, which would be in the times
@@ -58,14 +58,11 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     for mode, record in records.items():
         again = f"bench compare {folder / mode} {folder / mode} shows it again"
         with go_on_without(f"the report in {folder / mode}", again):
-            write_report(compared[mode], [record], folder / mode)
+            write_comparisons(compared[mode], [record], folder / mode)
     return judge_parities([one for found in compared.values() for one in found])
 
 
 def _check(versions: Tuple[str, ...], flags: Dict[str, Any]) -> None:
-    from ..plan.plan import create_plan, split_flags
-    from ..worker.virtualenvs import check_version
-
     if len(versions) < 2 or len(set(versions)) < len(versions):
         raise InputError(
             "bench versions takes two or more versions of OneFlow, each once, such as 0.8.0 0.9.0, "
@@ -80,8 +77,6 @@ def _check(versions: Tuple[str, ...], flags: Dict[str, Any]) -> None:
 
 def _prepare(versions: Tuple[str, ...]) -> Dict[str, str]:
     """The interpreter of each version; missing environments are made."""
-    from ..worker.virtualenvs import ensure_environment, locate_environment
-
     with ProgressBar("versions") as bar:
         pythons: Dict[str, str] = {}
         for version in versions:

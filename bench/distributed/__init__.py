@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, List, Mapping, Sequence
 
 from ..plan.modes import ModeSpec, find_mode, register_mode, spell_strategy
-from ..report.extension import EXTENSIONS
+from ..report.comparison import EXTENSIONS
 
 if TYPE_CHECKING:
     from ..record.run import RunRecord

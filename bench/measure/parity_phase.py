@@ -21,9 +21,9 @@ from ..parity.result import CheckDocument, ModelCheck, save_check
 from ..parity.run import FEWEST_STEPS, Observe, check_pair
 from ..parity.tensors import EAGER, GRAPH, ContenderPair, LateStart
 from ..record.checkpoint import load_training_state
-from ..record.events import BlockEvent, ParametersEvent
+from ..record.events import ParametersEvent
 from ..record.run import Document, RecordWriter, RunRecord, load_record
-from ..record.values import list_losses
+from ..record.side import Side
 from ..worker.messages import Launcher
 from .training_phase import EQUAL_STATE, EQUAL_STATES
 
@@ -86,7 +86,7 @@ def _create_pair(
     """With as many steps as the losses need, or else the weights that were compared by epochs."""
     document, folder = record.document, record.folder
     assert folder is not None
-    losses = [list_losses(record.of_kind(BlockEvent, one.name)) for one in (baseline, contender)]
+    losses = [Side(record, one.name).list_losses() for one in (baseline, contender)]
     needed = count_needed(*losses)
     for event in record.of_kind(ParametersEvent, contender.name):
         if needed is None and event.max_abs != 0:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Literal, Optional, TextIO
 from ..config import STEP_DATA
 from ..record.events import BlockEvent, EvalEvent, RecordEvent, ScoreEvent, SetupEvent
 from ..record.run import Document
-from ..record.values import find_best
+from ..record.side import find_best
 
 # of a line: it says how the training stands, it is one of every few steps, or it should stay
 Kind = Literal["status", "step", "epoch"]

@@ -33,14 +33,7 @@ from ..record.events import (
 from ..record.run import RecordWriter
 from ..record.weight_difference import compare_weights
 from ..worker.messages import EvalRequest, Launcher, Saved, SaveRequest, Setup, StepsRequest
-from .order import (
-    WARMUP_STEPS,
-    Observer,
-    Workers,
-    choose_block_steps,
-    generate_orders,
-    split_steps,
-)
+from .order import WARMUP_STEPS, Observer, Workers, choose_block_steps, generate_orders, split_steps
 from .training_log import Tell, TrainingLog
 
 CHECKPOINTS = "checkpoints"

@@ -259,14 +259,7 @@ def _read_safetensors(path: Path, tensors: bool = True) -> Tuple[State, Dict[str
             if "BF16" in kinds:  # which NumPy does not have
                 return read_bfloat16(path), about
             return {name: stored.get_tensor(name) for name in names}, about
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"{path} cannot be read as safetensors ({error}); give a .safetensors or .npz file or "
             "a folder of oneflow.save (docs/checkpoints.md converts PyTorch's .pth)"

@@ -163,6 +163,10 @@ class BlockEvent(TrainedBlock):
     steps: AtLeastOne
     started_s: Seconds  # since the run's start
 
+    @property
+    def step_time_s(self) -> float:
+        return self.duration_s / self.steps
+
 
 class EvalEvent(Validated):
     """One pass over the validation split, every sample once."""

@@ -149,29 +149,29 @@ def read_peak_rss_bytes(status: Path = Path("/proc/self/status")) -> int:
 
 def read_git_commit(folder: Path) -> Optional[str]:
     """Commit of the checkout that holds `folder`, with "+" when it has changes; None outside."""
-    nothing = subprocess.DEVNULL
-    words = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-    commands = [["git", "-C", str(folder), *each] for each in words]
-    try:
-        commit, changed = (
-            subprocess.check_output(one, stdin=nothing, stderr=nothing, timeout=10)
-            for one in commands
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.decode("ascii").strip() + ("+" if changed.strip() else "")
+    commit = _ask_git(folder, "rev-parse", "HEAD")
+    changed = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")
+    return None if commit is None or changed is None else commit + "+" * bool(changed)
 
 
 def read_git_branch(folder: Path) -> Optional[str]:
     """The branch that is checked out in `folder`; None outside, without git, and for no branch."""
-    command = ["git", "-C", str(folder), "symbolic-ref", "--short", "HEAD"]
+    return _ask_git(folder, "symbolic-ref", "--short", "HEAD") or None
+
+
+def _ask_git(folder: Path, *words: str) -> Optional[str]:
+    """What git prints; None where it fails or is not there."""
     try:
         found = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=True
+            ["git", "-C", str(folder), *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.decode(errors="replace").strip() or None
+    return found.stdout.decode(errors="replace").strip()
 
 
 def list_own_code(workload: Workload) -> Dict[str, str]:

@@ -16,32 +16,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import Annotated
 
 from ..errors import RecordError
-from .events import (
-    BlockEvent,
-    CheckpointEvent,
-    ConditionsEvent,
-    EndEvent,
-    EvalEvent,
-    InterimAnalysisEvent,
-    ParametersEvent,
-    RecordEvent,
-    ScoreEvent,
-    SetupEvent,
-    SpeedBlockEvent,
-    SpeedEndEvent,
-    SpeedSetupEvent,
-    StepParametersEvent,
-)
+from . import events as kinds
+from .events import BlockEvent, RecordEvent
 
-Event = Annotated[
-    Union[
-        SetupEvent, BlockEvent, EvalEvent, ScoreEvent, ParametersEvent, StepParametersEvent,
-        CheckpointEvent, EndEvent,
-        SpeedSetupEvent, SpeedBlockEvent, SpeedEndEvent, InterimAnalysisEvent, ConditionsEvent,
-    ],
-    Field(discriminator="event"),
-]  # fmt: skip
-_EVENT: TypeAdapter[Any] = TypeAdapter(Event)
+# of every class of an event, by its field `event`
+_KINDS = [one for one in vars(kinds).values() if "event" in getattr(one, "model_fields", ())]
+_EVENT: TypeAdapter[Any] = TypeAdapter(
+    Annotated[Union[tuple(_KINDS)], Field(discriminator="event")]
+)
 _ENDING = b',"crc32":"%08x"}'  # of a line
 _ENDING_BYTES = 20
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from ..config import Measuring
 from ..errors import InputError
-from ..record.events import SetupEvent
 from ..record.machine import list_own_code
 from ..record.run import RunRecord
+from ..record.side import Side
 from ..verdict.across_runs import RunsJudgement, judge_runs
 from ..verdict.judge import INCONCLUSIVE, SLOWER
 from ..verdict.statistics import Ratio
@@ -132,8 +132,7 @@ def _describe_code(record: RunRecord) -> Key:
     key: Key = {}
     if list_own_code(record.document.workload):
         for name in record.contender_names():
-            setups: List[SetupEvent] = record.of_kind(SetupEvent, name)
-            code = setups[0].environment.get("code") if setups else None
+            code = Side(record, name).environment.get("code")
             short = {file: digest[:SHOWN_DIGITS] for file, digest in (code or {}).items()}
             key[f"{name}.code"] = UNKNOWN if code is None else json.dumps(short, sort_keys=True)
     return key

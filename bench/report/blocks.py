@@ -1,4 +1,4 @@
-"""The parts of a report, and how a terminal, Markdown, HTML and JSON show them.
+"""The parts of a report, and how a terminal, Markdown and HTML show them.
 
 A report is built once, as a list of blocks, so that the renderers cannot disagree.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Callable, Dict, List, Literal, Sequence, Union
+from typing import TYPE_CHECKING, Callable, List, Literal, Sequence, Union
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -182,11 +182,6 @@ def _to_html(text: str) -> str:
     """Bytes that are no text, as in the names of files, are shown by their numbers."""
     shown = strip_controls(text.encode(errors="backslashreplace").decode())
     return escape(shown).replace(" %", "\u00a0%")  # a line does not begin with the sign
-
-
-def list_blocks(blocks: Sequence[Block]) -> List[Dict[str, object]]:
-    """As JSON objects: the fields of each block, and its `kind`."""
-    return [{"kind": type(block).__name__.lower(), **asdict(block)} for block in blocks]
 
 
 def _row(cells: Sequence[str]) -> str:

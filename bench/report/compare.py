@@ -8,32 +8,14 @@ from pathlib import Path
 from typing import Iterable, List, Mapping, Optional, Sequence
 
 from ..parity.causes import tell_infinite
-from ..verdict.estimate import MEDIAN, QUICKEST_QUARTER
 from ..verdict.judge import INCONCLUSIVE
-from ..verdict.summary import SpeedSummary
 from .blocks import Block, Figure, Heading, Table, Text
 from .check import describe_check
-from .comparison import Comparison, ContenderSummary
-from .detectable import describe_detectable
-from .extension import EXTENSIONS
-from .format import (
-    INTERVAL,
-    MISSING,
-    format_break_even,
-    format_interval,
-    format_median_ms,
-    format_ms,
-    format_percent,
-    format_sentence,
-    format_sequential,
-    format_short_interval,
-)
-from .rows import Rows, list_measurements, list_parity
+from .commands import describe_detectable
+from .comparison import EXTENSIONS, Comparison, ContenderSummary
+from .format import INTERVAL, MISSING, format_median_ms, format_sentence, format_short_interval
+from .rows import Rows, list_measurements, list_parity, list_speed
 
-SUMMARISED_BY = {  # of a process's blocks
-    QUICKEST_QUARTER: "mean of the fastest 25 %",
-    MEDIAN: "median of all blocks",
-}
 COUNTERS = {"instructions": "Instructions were", "energy_j": "Energy was"}
 EXPLANATION = [
     f"A time is a median with its {INTERVAL} interval, over blocks of steps between two full "
@@ -211,45 +193,3 @@ def build_table(names: Sequence[str], values: Iterable[Rows]) -> Table:
     lines = [[label, *(rows.get(label, MISSING) for rows in columns)] for label in labels]
     filled = [line for line in lines if set(line[1:]) != {MISSING}]
     return Table(["", *names], filled, list(names))
-
-
-def list_speed(comparison: Comparison) -> Rows:
-    """Ratios of times, and the evidence behind the speed verdict."""
-    ratio, speed = comparison.speedup, comparison.speed
-    effect = ratio.smallest_effect if ratio else None
-    rows = {
-        "speedup, training": format_interval(ratio),
-        "speedup, validation": format_interval(comparison.eval_speedup),
-        "smallest detectable difference": format_percent(effect, 1),
-        "compilation pays for itself": format_break_even(comparison.break_even, comparison.speedup),
-    }
-    return rows if speed is None else {**rows, **_list_speed_phase(speed)}
-
-
-def _list_speed_phase(speed: SpeedSummary) -> Rows:
-    """The phase's estimates, its size and its costs."""
-    judgement = speed.judgement
-    rows = {
-        "control: the baseline against itself": format_interval(judgement.control),
-        "sequential interval, 99 %": format_sequential(judgement.speedup),
-        "secondary estimate: mean of all blocks": format_interval(speed.mean),
-        "secondary estimate: processor time": format_interval(speed.cpu),
-        "each process is summarised by": SUMMARISED_BY[judgement.process_estimate],
-        "spread of identical processes": format_percent(judgement.process_spread),
-        "processes of each side": str(judgement.replicates),
-        "interim analyses": str(judgement.analyses),
-        "blocks": str(speed.blocks),
-        "steps of a block": str(speed.block_steps),
-        "duration, s": f"{speed.duration_s:.0f}",
-        "secondary estimate: instructions": format_interval(speed.instructions),
-    }
-    for name in ("baseline", "contender"):
-        role = speed.roles[name]
-        rows[f"warm-up steps of the {name}"] = f"{role.warmup_steps:.0f} ({role.warmup_s:.2f} s)"
-        if name in speed.energy_per_step_j:
-            rows[f"energy of the {name}, J a step"] = f"{speed.energy_per_step_j[name]:.3g}"
-    rows["loader alone, ms a step"] = format_ms(speed.roles["baseline"].loader_step_time_s, 2)
-    if speed.controller_share is not None:
-        share = format_percent(speed.controller_share)
-        rows["processor time of the controller"] = f"{share} of the duration"
-    return rows

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, cast
 
 import numpy as np
 from pydantic import BaseModel, Field, SerializeAsAny
 
-from ..config import STEP_DATA, Contender
+from ..config import STEP_DATA
 from ..parity.causes import find_obstacle
 from ..parity.result import ModelCheck
-from ..record.events import (
-    BlockEvent,
-    EndEvent,
-    EvalEvent,
-    ParametersEvent,
-    ScoreEvent,
-    SetupEvent,
-)
+from ..record.events import BlockEvent, EndEvent, ParametersEvent, ScoreEvent
 from ..record.run import RunRecord
-from ..record.values import find_best, list_losses
+from ..record.side import Side, find_best
 from ..verdict.statistics import (
     BreakEven,
     Ratio,
@@ -32,8 +25,8 @@ from ..verdict.statistics import (
     unpaired_ratio,
 )
 from ..verdict.summary import SpeedSummary, explain_verdict, summarize_record_speed
-from .detectable import spell_continuation
-from .extension import EXTENSIONS
+from .blocks import Block
+from .commands import spell_continuation
 from .parity import RecordedTraining, find_check, judge_parity
 
 PREPARATION = ("import_s", "build_s", "compile_train_s", "compile_eval_s")
@@ -114,41 +107,39 @@ class Comparison(BaseModel):
     check: Optional[ModelCheck] = Field(None, exclude=True)  # that of check.json
 
 
-class _Side(NamedTuple):
-    """What a record holds of one contender."""
+class Extension(Protocol):
+    """Adds to the comparisons of the contenders that it knows."""
 
-    record: RunRecord
-    contender: Contender
-    blocks: List[BlockEvent]
-    evals: List[EvalEvent]
-    setup: Optional[SetupEvent]
-    losses: List[Optional[float]]
+    def extend(self, record: RunRecord, comparison: Comparison) -> Comparison:
+        """Two contenders of one run with a judgement and `ranks`, the extension's payload.
+
+        Returns the comparison as it is for a contender that the extension does not know.
+        """
+
+    def list_blocks(
+        self, comparisons: Sequence[Comparison], unavailable: Mapping[str, str]
+    ) -> List[Block]:
+        """Blocks for the end of the report; none where no comparison has this payload.
+
+        `unavailable` maps contenders that were left out of the run to the reason.
+        """
 
 
-def _select_side(record: RunRecord, name: str) -> _Side:
-    blocks = record.of_kind(BlockEvent, name)
-    return _Side(
-        record,
-        next(one for one in record.document.contenders if one.name == name),
-        blocks,
-        record.of_kind(EvalEvent, name),
-        next(iter(record.of_kind(SetupEvent, name)), None),
-        list_losses(blocks),
-    )
+EXTENSIONS: List[Extension] = []  # a room above adds its own when it is imported
 
 
 def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
     """All that a record holds of one contender; None for the parts that a partial record lacks."""
-    return _summarize(_select_side(record, name))
+    return _summarize(Side(record, name))
 
 
-def _summarize(side: _Side) -> ContenderSummary:
-    workload, name = side.record.document.workload, side.contender.name
-    _, _, blocks, evals, setup, losses = side
+def _summarize(side: Side) -> ContenderSummary:
+    workload, name, losses = side.record.document.workload, side.name, side.list_losses()
+    blocks, evals, setup = side.blocks, side.evals, side.setup
     end: Optional[EndEvent] = next(iter(side.record.of_kind(EndEvent, name)), None)
     size = None if workload.data == STEP_DATA else workload.batch_size
     scores = {e.subject: e.accuracy for e in side.record.of_kind(ScoreEvent, name)}
-    best, steady = find_best(evals), list(_steady(blocks).values())
+    best, steady = find_best(evals), [block.step_time_s for block in side.steady_blocks]
     train = summarize(steady) if steady else None
     first = blocks[0].duration_s if blocks else None
     times: Dict[str, float] = {key: getattr(setup, key) for key in PREPARATION} if setup else {}
@@ -172,8 +163,8 @@ def _summarize(side: _Side) -> ContenderSummary:
         first_step_s=first,
         time_to_first_step_s=sum(times.values()) + first if times and first is not None else None,
         peak_rss_bytes=end.peak_rss_bytes if end else None,
-        oneflow=setup.environment.get("oneflow") if setup else None,
-        python=setup.environment.get("python") if setup else None,
+        oneflow=side.environment.get("oneflow"),
+        python=side.environment.get("python"),
     )
 
 
@@ -188,18 +179,19 @@ def compare_contenders(
 
     Of two records only the medians are set side by side, and there is no verdict on the speed.
     """
-    sides = [_select_side(baseline, baseline_name), _select_side(contender, contender_name)]
+    sides = [Side(baseline, baseline_name), Side(contender, contender_name)]
     left, right = map(_summarize, sides)
-    blocks, losses = [side.blocks for side in sides], [side.losses for side in sides]
+    losses = [side.list_losses() for side in sides]
+    times = [{b.block: b.step_time_s for b in side.steady_blocks} for side in sides]
     passes = [{e.epoch: e.duration_s / e.steps for e in side.evals} for side in sides]
     one_run = baseline is contender
     digests = [side.setup.initial_digest for side in sides if side.setup]
     same_weights = digests[0] == digests[1] if len(digests) == 2 else None
-    same_batches, batches_by = _compare_batches(*blocks)
-    if baseline.document.workload.data == STEP_DATA and blocks[0]:
+    same_batches, batches_by = _compare_batches(*(side.blocks for side in sides))
+    if baseline.document.workload.data == STEP_DATA and sides[0].blocks:
         batches_by = "inputs"  # it has no labels
     accuracies = list(zip(left.accuracy, right.accuracy))
-    speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
+    speedup = _compare_times(*times, one_run)
     speed = None
     parameters: List[ParametersEvent] = []
     if one_run:
@@ -232,7 +224,7 @@ def compare_contenders(
         speed_verdict=verdict,
         speed_reason=why,
         speed=speed,
-        eval_speedup=_compare_times(passes[0], passes[1], one_run),
+        eval_speedup=_compare_times(*passes, one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
         continues=baseline.document.environment_start.get("continues") if one_run else None,
         continuation=spell_continuation(baseline) if one_run else "",
@@ -262,10 +254,6 @@ def compare_losses(
         first_different_step=int(different.argmax()) if different.any() else None,
         correlation=correlation(*cast("Sequence[Sequence[float]]", (left[finite], right[finite]))),
     )
-
-
-def _steady(blocks: List[BlockEvent]) -> Dict[int, float]:
-    return {b.block: b.duration_s / b.steps for b in blocks if b.kind == "steady"}
 
 
 def _compare_times(

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Dict, List, Optional, Tuple
 import numpy as np
 
 from ..config import LOSS_ARGUMENTS, STEP_DATA
-from ..record.events import BlockEvent, EvalEvent
+from ..record.events import BlockEvent
 from ..record.run import RunRecord
+from ..record.side import Side
 
 COLUMNS = 1000  # of a line: the pixels of a picture
 CELLS = (120, 60)  # of marks, across and up
@@ -31,27 +32,17 @@ _STYLES: List[Tuple[str, float, Any, str, int]] = [
 
 
 @dataclass(frozen=True)
-class Series:
+class Series(Side):
     """One contender of one record, with the name it is drawn under."""
 
     SLOW: ClassVar[float] = 1.2  # times the median step time of the contender
 
     label: str
-    record: RunRecord
-    name: str
-
-    @cached_property
-    def blocks(self) -> List[BlockEvent]:
-        return self.record.of_kind(BlockEvent, self.name)
-
-    @cached_property
-    def steady_blocks(self) -> List[BlockEvent]:
-        return [block for block in self.blocks if block.kind == "steady"]
 
     @cached_property
     def slow_blocks(self) -> List[BlockEvent]:
         """The steady blocks whose step took over SLOW times the median of them all."""
-        times = [block.duration_s / block.steps for block in self.steady_blocks]
+        times = [block.step_time_s for block in self.steady_blocks]
         limit = self.SLOW * float(np.median(times)) if times else 0.0
         return [block for block, time in zip(self.steady_blocks, times) if time > limit]
 
@@ -77,7 +68,7 @@ class Series:
     @cached_property
     def accuracies(self) -> Dict[int, float]:
         """Of the validation split, from 0 to 1, by epoch from 1."""
-        return {e.epoch + 1: e.accuracy for e in self._evals if e.accuracy is not None}
+        return {e.epoch + 1: e.accuracy for e in self.evals if e.accuracy is not None}
 
     @cached_property
     def train_epoch_times_s(self) -> Dict[int, float]:
@@ -90,11 +81,7 @@ class Series:
     @cached_property
     def eval_epoch_times_s(self) -> Dict[int, float]:
         """The seconds of a validation pass, by epoch from 1."""
-        return {e.epoch + 1: e.duration_s for e in self._evals}
-
-    @cached_property
-    def _evals(self) -> List[EvalEvent]:
-        return self.record.of_kind(EvalEvent, self.name)
+        return {e.epoch + 1: e.duration_s for e in self.evals}
 
     @property
     def infinite_steps(self) -> np.ndarray:
@@ -172,7 +159,7 @@ def list_series(records: List[RunRecord]) -> List[Series]:
     """All contenders of all records; with several records a label names the run's folder too."""
     runs = [r.folder.name if r.folder else r.document.run_id for r in records]
     return [
-        Series(f"{run}: {name}" if len(records) > 1 else name, record, name)
+        Series(record, name, f"{run}: {name}" if len(records) > 1 else name)
         for run, record in zip(runs, records)
         for name in record.contender_names()
     ]

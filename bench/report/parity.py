@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 from ..parity.causes import find_departure, tell_infinite
 from ..parity.result import CHECK_NAME, ModelCheck, load_check
@@ -90,22 +90,15 @@ class RecordedTraining:
                 return f"{name} after epoch {epoch} is {ours:.4g} and {theirs:.4g}"
         return None
 
-    def _list_metrics(self) -> Iterator[_Metric]:
+    def _list_metrics(
+        self,
+    ) -> Iterator[Tuple[int, str, Optional[float], Optional[float], int]]:
+        """(epoch from 1, name, both values, samples); None: not finite, or not there."""
         for ours, theirs in self.evaluations:
             left, right = _read_metrics(ours), _read_metrics(theirs)
             for name in {**left, **right}:
                 values = left.get(name), right.get(name)
-                yield _Metric(ours.epoch + 1, name, *values, ours.samples)
-
-
-class _Metric(NamedTuple):
-    """A value of both trainings after an epoch."""
-
-    epoch: int  # from 1
-    name: str
-    ours: Optional[float]  # None where not finite or not given
-    theirs: Optional[float]
-    samples: int  # that it is of
+                yield (ours.epoch + 1, name, *values, ours.samples)
 
 
 def _read_metrics(event: EvalEvent) -> Dict[str, Optional[float]]:

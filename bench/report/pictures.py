@@ -180,7 +180,7 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
     axes.set(xlabel="time since the start (s)", ylabel="step time (ms)")
     axes.set_title("Train step time (one mark per block of steps)")
     blocks = [one.steady_blocks for one in series]
-    times = [np.array([b.duration_s / b.steps * 1e3 for b in each]) for each in blocks]
+    times = [np.array([b.step_time_s * 1e3 for b in each]) for each in blocks]
     shown = [index for index, each in enumerate(times) if len(each)]
     if not shown:
         _say(axes, "no steady blocks")
@@ -189,7 +189,7 @@ def draw_step_times(axes: Any, series: List[Series]) -> None:
         style = {**choose_style(index, True), "linestyle": "none", "markersize": 5}
         starts = np.array([block.started_s for block in blocks[index]])
         _plot(axes, *thin_marks(starts, times[index], log=False), series[index].label, style)
-    marks = [(b.started_s, b.duration_s / b.steps * 1e3) for s in series for b in s.slow_blocks]
+    marks = [(b.started_s, b.step_time_s * 1e3) for s in series for b in s.slow_blocks]
     slow = np.array(marks).reshape(-1, 2).T
     ring = {**choose_style(len(series), True), "linestyle": "none", "fillstyle": "none"}
     _plot(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Set, Tuple
 
 from ..config import EMBEDDED_DATA, STEP_DATA, SYNTHETIC_DATA
-from ..record.events import SetupEvent
 from ..record.run import RunRecord
+from ..record.side import Side
 
 UNKNOWN = "unknown"  # not in the record
 NONE = "none"  # a setting that is not set
@@ -49,8 +49,7 @@ def create_series_key(record: RunRecord) -> Key:
     key["contenders"] = ", ".join(record.contender_names())
     kernels = machine.get("blas_kernel") or {}
     for contender in document.contenders:
-        setups: List[SetupEvent] = record.of_kind(SetupEvent, contender.name)
-        software = setups[0].environment if setups else {}
+        software = Side(record, contender.name).environment
         settings = contender.model_dump(exclude={"name"})
         facts = {name: _format_field(value, NONE) for name, value in settings.items()}
         for name in ("oneflow", "variables"):

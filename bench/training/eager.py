@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 import types
 from functools import partial
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ..plan.graph_options import OptionValue
 from .clock import synchronize
 from .feeds import Feed
 from .job import Job
 from .layer_graph import replace_forwards
-from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
+from .modes import EvalOutput, Forward, Inputs, Mode, ModeSetting, Options, TrainOutput
 from .nest import map_tensors
 from .oneflow_compat import clips_gradients
 from .optimizers import capture_eager_state, restore_eager_state
@@ -39,9 +38,7 @@ class EagerMode:
 
     @staticmethod
     def create_forward(
-        model: nn.Module,
-        example: Union[flow.Tensor, Tuple[flow.Tensor, ...]],
-        graph_options: Optional[Mapping[str, OptionValue]] = None,
+        model: nn.Module, example: Inputs, graph_options: Options = None
     ) -> Tuple[Forward, float]:
         """As `modes.create_forward`."""
 

@@ -118,10 +118,7 @@ class Feed:
 
 
 def create_feeds(
-    workload: Workload,
-    dataset: Optional[DatasetInfo],
-    device: str,
-    identity: Identity = ALONE,
+    workload: Workload, dataset: Optional[DatasetInfo], device: str, identity: Identity = ALONE
 ) -> Tuple[Feed, Feed]:
     """The training and the validation feed of this process.
 

@@ -6,17 +6,17 @@ Train and eval are separate graphs because a graph freezes the mode it was compi
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import oneflow as flow
 from oneflow import nn
 
-from ..plan.graph_options import OptionValue, apply_graph_options
+from ..plan.graph_options import apply_graph_options
 from .clock import synchronize
 from .job import Job
 from .layer_graph import ForwardGraph
-from .modes import EvalOutput, Forward, Mode, ModeSetting, TrainOutput
+from .modes import EvalOutput, Forward, Inputs, Mode, ModeSetting, Options, TrainOutput
 from .nest import flatten
 from .oneflow_compat import compile_without_running, list_built_ops, list_compiled_ops
 from .optimizers import capture_graph_state, restore_graph_state
@@ -73,12 +73,7 @@ class GraphMode:
 
     graph_ops: Optional[int] = None
 
-    def __init__(
-        self,
-        job: Job,
-        loader_inside: bool,
-        graph_options: Optional[Mapping[str, OptionValue]] = None,
-    ) -> None:
+    def __init__(self, job: Job, loader_inside: bool, graph_options: Options = None) -> None:
         self._job = job
         self._inside = loader_inside
         self._train_graph = TrainGraph(job, job.train_feed.loader if loader_inside else None)
@@ -92,9 +87,7 @@ class GraphMode:
 
     @staticmethod
     def create_forward(
-        model: nn.Module,
-        example: Union[flow.Tensor, Tuple[flow.Tensor, ...]],
-        graph_options: Optional[Mapping[str, OptionValue]] = None,
+        model: nn.Module, example: Inputs, graph_options: Options = None
     ) -> Tuple[Forward, float]:
         graph = ForwardGraph(model)
         apply_graph_options(graph, graph_options)

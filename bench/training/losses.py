@@ -113,10 +113,7 @@ class TrainingLoss(nn.Module):
         self._aux_weights = tuple(aux_weights)
 
     def forward(
-        self,
-        outputs: Outputs,
-        labels: flow.Tensor,
-        teacher_logits: Optional[flow.Tensor] = None,
+        self, outputs: Outputs, labels: flow.Tensor, teacher_logits: Optional[flow.Tensor] = None
     ) -> flow.Tensor:
         if isinstance(outputs, flow.Tensor):
             return self._compute(outputs, labels, teacher_logits)

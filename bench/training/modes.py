@@ -26,6 +26,8 @@ from .job import Job
 TrainOutput = Tuple[flow.Tensor, Any, Any]
 EvalOutput = Tuple[Any, Any]  # outputs, such as logits (B, K), and labels, such as (B,)
 Forward = Callable[..., Any]  # such as images (N, 3, H, W) to logits (N, K)
+Inputs = Union[flow.Tensor, Tuple[flow.Tensor, ...]]  # of a forward: one tensor or several
+Options = Optional[Mapping[str, OptionValue]]  # of a graph
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,7 @@ class ModeClass(Protocol):
         """Raises InputError for what the mode cannot execute."""
 
     def create_forward(
-        self,
-        model: nn.Module,
-        example: Union[flow.Tensor, Tuple[flow.Tensor, ...]],
-        graph_options: Optional[Mapping[str, OptionValue]] = None,
+        self, model: nn.Module, example: Inputs, graph_options: Options = None
     ) -> Tuple[Forward, float]:
         """The forward of a model in eval mode, and compile seconds."""
 
@@ -98,10 +97,7 @@ def create_mode(job: Job, setting: ModeSetting, implementation: Optional[str] = 
 
 
 def create_forward(
-    mode: str,
-    model: nn.Module,
-    example: Union[flow.Tensor, Tuple[flow.Tensor, ...]],
-    graph_options: Optional[Mapping[str, OptionValue]] = None,
+    mode: str, model: nn.Module, example: Inputs, graph_options: Options = None
 ) -> Tuple[Forward, float]:
     """The forward in eval mode, and compile seconds.
 

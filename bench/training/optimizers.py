@@ -167,7 +167,7 @@ def check_optimizer(optimizer: Any, model: nn.Module, source: str = "") -> None:
         )
 
 
-def split_optimizer(made: Any, objective: nn.Module) -> Tuple[flow.optim.Optimizer, Optional[Any]]:
+def split_optimizer(made: Any, model: nn.Module) -> Tuple[flow.optim.Optimizer, Optional[Any]]:
     """The optimizer and the scheduler of what `create_optimizer` gave; InputError if unusable."""
     pair = isinstance(made, (tuple, list)) and len(made) == 2
     optimizer, scheduler = made if pair else (made, None)
@@ -189,15 +189,7 @@ def split_optimizer(made: Any, objective: nn.Module) -> Tuple[flow.optim.Optimiz
             "StepLR, MultiStepLR, ExponentialLR, CosineAnnealingLR, PolynomialLR, WarmUpLR or a "
             "SequentialLR of such"
         )
-    known = {id(parameter) for parameter in objective.parameters()}
-    groups = [group.parameters for group in optimizer.param_groups]
-    strange = sum(id(parameter) not in known for group in groups for parameter in group)
-    if strange:
-        raise InputError(
-            f"create_optimizer's optimizer has {strange} tensors that are not parameters of the "
-            "model or of the loss, which a graph would not train; make them parameters of one, "
-            "and the loss a module"
-        )
+    check_optimizer(optimizer, model, "create_optimizer")
     return optimizer, scheduler
 
 

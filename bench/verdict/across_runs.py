@@ -20,8 +20,8 @@ from pydantic import BaseModel
 from ..config import Measuring
 from ..record.events import ConditionsEvent, SpeedBlockEvent
 from ..record.run import RunRecord
-from .estimate import FEWEST_DF, MEDIAN, PROCESS_ESTIMATES, QUICKEST_QUARTER, Estimate
-from .judge import FASTER, INCONCLUSIVE, SLOWER, Interval, decide, form_interval, is_beyond
+from .estimate import FEWEST_DF, PROCESS_ESTIMATES, QUICKEST_QUARTER, Estimate
+from .judge import FASTER, INCONCLUSIVE, SLOWER, Interval, decide, doubt_medians, form_interval
 from .summary import count_analyses, share_alpha, summarize_record_speed
 
 
@@ -55,12 +55,9 @@ def judge_runs(
     chosen = min(errors, key=errors.__getitem__) if errors else QUICKEST_QUARTER
     interval = judged["speedup"] = form_interval(estimates[chosen], analyses, alpha)
     verdict, reason = decide(interval, margins)
-    typical = math.exp(estimates[MEDIAN].log_ratio)
-    differs = verdict in (FASTER, SLOWER)
-    if differs and not is_beyond(typical, verdict, margins):
-        medians = f"the ratio of the medians ({typical:.3f})"
-        reason = f"the fastest blocks say {verdict}, but {medians} does not"
-        verdict = INCONCLUSIVE
+    doubt = doubt_medians(verdict, estimates, margins)
+    if doubt is not None:
+        verdict, reason = INCONCLUSIVE, doubt
     elif (
         verdict in (FASTER, SLOWER) and decide(_allow(interval, fixed_work), margins)[0] != verdict
     ):

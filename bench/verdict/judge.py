@@ -127,13 +127,9 @@ def judge(
     estimates = estimate_each_way(waves)
     process_estimate = choose_process_estimate(waves, estimates, analyses, alpha)
     judgement = judge_at(process_estimate, waves, estimates, analyses, margins, alpha)
-    typical = math.exp(estimates[MEDIAN].log_ratio)
-    verdict = judgement.verdict
-    if verdict in (FASTER, SLOWER) and not is_beyond(typical, verdict, margins):
-        medians = f"the ratio of the medians ({typical:.3f})"
-        reason = f"the fastest blocks say {verdict}, but {medians} does not"
-        return judgement.model_copy(update={"verdict": INCONCLUSIVE, "reason": reason})
-    return judgement
+    doubt = doubt_medians(judgement.verdict, estimates, margins)
+    update = {"verdict": INCONCLUSIVE, "reason": doubt}
+    return judgement.model_copy(update=update) if doubt else judgement
 
 
 def judge_at(
@@ -207,9 +203,16 @@ def choose_process_estimate(
     return QUICKEST_QUARTER if same else MEDIAN
 
 
-def is_beyond(ratio: float, verdict: str, margins: Margins) -> bool:
-    """Whether a ratio lies beyond the margin on the side of `faster` or `slower`."""
-    return (ratio if verdict == FASTER else 1 / ratio) > 1 + margins.margin
+def doubt_medians(
+    verdict: str, estimates: Mapping[str, Estimate], margins: Margins
+) -> Optional[str]:
+    """Why `faster` or `slower` is in doubt: the ratio of the medians is not beyond the margin."""
+    typical = math.exp(estimates[MEDIAN].log_ratio)
+    beyond = {FASTER: typical, SLOWER: 1 / typical}.get(verdict, math.inf)
+    if beyond > 1 + margins.margin:
+        return None
+    medians = f"the ratio of the medians ({typical:.3f})"
+    return f"the fastest blocks say {verdict}, but {medians} does not"
 
 
 def form_interval(estimate: Estimate, analyses: int, alpha: float = DIFFERENCE_ALPHA) -> Interval:

@@ -1,45 +1,33 @@
-"""Records in the formats of other tools.
-
-The module of a format is imported when the format is asked for.
-"""
+"""Records in the formats of other tools."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Dict, Iterable, Iterator, Optional, Sequence, Union
 
 from ...errors import InputError
+from ...record.checkpoint import read_state
+from ...record.flow_checkpoint import write_flow_folder
+from ...record.run import replace_atomically
+from . import benchmarks, tables, tensorboard
+from .selection import Selected
 
-if TYPE_CHECKING:
-    from .selection import Selected
-
-
-class Format(NamedTuple):
-    """The function of a module that gives a text, or fills a folder given as second argument."""
-
-    module: str
-    function: str
-    is_folder: bool = False
-
-
-FORMATS: Dict[str, Format] = {
-    "pyperf": Format("step_times", "render_pyperf"),
-    "pytest-benchmark": Format("step_times", "render_pytest_benchmark"),
-    "github-action-benchmark": Format("metrics", "render_github_action"),
-    "hyperfine": Format("step_times", "render_hyperfine"),
-    "bencher": Format("metrics", "render_bencher"),
-    "csv": Format("tables", "render_csv"),
-    "series": Format("tables", "render_series"),
-    "markdown": Format("tables", "render_markdown"),
-    "tensorboard": Format("tensorboard", "write_folder", is_folder=True),
+TEXT_FORMATS: Dict[str, Callable[[Sequence[Selected]], Union[str, Iterable[str]]]] = {
+    "pyperf": benchmarks.render_pyperf,
+    "pytest-benchmark": benchmarks.render_pytest_benchmark,
+    "github-action-benchmark": benchmarks.render_github_action,
+    "hyperfine": benchmarks.render_hyperfine,
+    "bencher": benchmarks.render_bencher,
+    "csv": tables.render_csv,
+    "series": tables.render_series,
+    "markdown": tables.render_markdown,
 }
-
-
+FOLDER_FORMATS = {"tensorboard": tensorboard.write_folder}
 CHECKPOINT_FORMAT = "oneflow"  # of a checkpoint's weights and not of a record
+FORMATS = [CHECKPOINT_FORMAT, *TEXT_FORMATS, *FOLDER_FORMATS]
 
 
 def export(
@@ -50,25 +38,26 @@ def export(
     Raises InputError if `out` exists or cannot be written, if a format that writes a folder gets
     none, and if a format refuses the selection.
     """
-    from ...record.run import replace_atomically
-
-    chosen = FORMATS[format_name]
-    write = getattr(import_module(f"{__name__}.{chosen.module}"), chosen.function)
-    if out is None:
-        if chosen.is_folder:
+    if format_name in FOLDER_FORMATS:
+        if out is None:
             raise InputError(
                 f"--format {format_name} writes a folder and none was given; give --out FOLDER"
             )
-        return _list_parts(write(selected))
+        with _refusing(out), _new_folder(out) as folder:
+            FOLDER_FORMATS[format_name](selected, folder)
+        return None
+    if out is None:
+        return _render(selected, format_name)
     with _refusing(out):
-        if chosen.is_folder:
-            with _new_folder(out) as folder:
-                write(selected, folder)
-        else:
-            parts = _list_parts(write(selected))
-            with replace_atomically(out) as stream:
-                stream.writelines(part.encode(errors="backslashreplace") for part in parts)
+        parts = _render(selected, format_name)
+        with replace_atomically(out) as stream:
+            stream.writelines(part.encode(errors="backslashreplace") for part in parts)
     return None
+
+
+def _render(selected: Sequence[Selected], format_name: str) -> Iterable[str]:
+    text = TEXT_FORMATS[format_name](selected)
+    return [text] if isinstance(text, str) else text
 
 
 @contextmanager
@@ -90,16 +79,9 @@ def export_checkpoint(path: Path, out: Path) -> None:
 
     Raises InputError if `out` exists or cannot be written, or if there is no such checkpoint.
     """
-    from ...record.checkpoint import read_state
-    from ...record.flow_checkpoint import write_flow_folder
-
     state = read_state(path)
     with _refusing(out), _new_folder(out) as folder:
         write_flow_folder(state, folder)
-
-
-def _list_parts(text: Union[str, Iterable[str]]) -> Iterable[str]:
-    return [text] if isinstance(text, str) else text
 
 
 @contextmanager

@@ -7,10 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from ...config import Contender
 from ...errors import InputError
-from ...record.events import BlockEvent, SetupEvent
 from ...record.run import RunRecord
+from ...record.side import Side
 from ..comparison import ContenderSummary, summarize_contender
 
 TRAIN_STEP = "train_step"
@@ -29,7 +28,7 @@ class Scalar(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Selected:
+class Selected(Side):
     """One contender of one record.
 
     `run` tells several exported runs apart. `named` means that only this contender was asked for.
@@ -37,34 +36,26 @@ class Selected:
     name can compare the files of two contenders.
     """
 
-    record: RunRecord
-    contender: Contender
     run: Optional[str] = None
     named: bool = False
 
     @cached_property
     def summary(self) -> ContenderSummary:
-        return summarize_contender(self.record, self.contender.name)
+        return summarize_contender(self.record, self.name)
 
     def benchmark_name(self, metric: Optional[str] = None) -> str:
-        contender = None if self.named else self.contender.name
+        contender = None if self.named else self.name
         parts = [self.run, self.record.document.workload.model, metric, contender]
         return "/".join(part for part in parts if part)
 
-    def blocks(self, *kinds: str) -> List[BlockEvent]:
-        """The blocks of these kinds, or of all if none is given, in the order measured."""
-        found: List[BlockEvent] = self.record.of_kind(BlockEvent, self.contender.name)
-        return [block for block in found if not kinds or block.kind in kinds]
-
-    def steady_blocks(self) -> List[BlockEvent]:
-        """The steady blocks. Raises InputError if there is none."""
-        blocks = self.blocks("steady")
-        if not blocks:
+    def list_step_times(self) -> List[float]:
+        """Seconds a step of each steady block. Raises InputError if there is none."""
+        if not self.steady_blocks:
             raise InputError(
-                f"run {self.record.document.run_id} has no steady blocks of {self.contender.name}, "
+                f"run {self.record.document.run_id} has no steady blocks of {self.name}, "
                 "so it has no step time to export; run it longer, or give --format csv"
             )
-        return blocks
+        return [block.step_time_s for block in self.steady_blocks]
 
 
 def select_contenders(records: Sequence[RunRecord], contender: Optional[str]) -> List[Selected]:
@@ -81,9 +72,9 @@ def select_contenders(records: Sequence[RunRecord], contender: Optional[str]) ->
                 f"give --contender one of {', '.join(names)}"
             )
         selected += [
-            Selected(record, side, run, contender is not None)
-            for side in record.document.contenders
-            if contender in (None, side.name)
+            Selected(record, name, run, contender is not None)
+            for name in names
+            if contender in (None, name)
         ]
     return selected
 
@@ -99,10 +90,6 @@ def _label_runs(records: Sequence[RunRecord]) -> List[Optional[str]]:
             return list(labels)
     repeated = next(label for label in ids if ids.count(label) > 1)
     raise InputError(f"run {repeated} was given more than once; give every run once")
-
-
-def step_time_s(block: BlockEvent) -> float:
-    return block.duration_s / block.steps
 
 
 def list_scalars(selected: Selected) -> List[Scalar]:
@@ -127,8 +114,7 @@ def describe_machine_of(selected: Selected) -> Dict[str, Any]:
     """Facts about machine and software, as far as the record has them."""
     environment = selected.record.document.environment_start
     cpu = environment.get("cpu") or {}
-    setups: List[SetupEvent] = selected.record.of_kind(SetupEvent, selected.contender.name)
-    software = setups[0].environment if setups else {}
+    software = selected.environment
     facts = {
         "cpu_model_name": cpu.get("model"),
         "cpu_count": cpu.get("cores"),
@@ -136,7 +122,7 @@ def describe_machine_of(selected: Selected) -> Dict[str, Any]:
         "platform": environment.get("platform"),
         "python_version": software.get("python") or environment.get("python"),
         "oneflow_version": software.get("oneflow"),
-        "blas_kernel": (environment.get("blas_kernel") or {}).get(selected.contender.name),
+        "blas_kernel": (environment.get("blas_kernel") or {}).get(selected.name),
     }
     return {name: value for name, value in facts.items() if value not in (None, "")}
 

@@ -9,11 +9,12 @@ from operator import attrgetter
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from ...record.events import BlockEvent, ParametersEvent, StepParametersEvent
+from ...record.side import Side
 from ..before_after import compare_records
 from ..blocks import format_markdown
 from ..compare import build_report, build_run_report
 from ..curves import Series
-from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of, step_time_s
+from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of
 
 MACHINE_COLUMNS = [
     "cpu_model_name",
@@ -49,11 +50,11 @@ def render_csv(selected: Sequence[Selected]) -> Iterator[str]:
         start = _format_line([facts.get(name) for name in shared])[:-1]
         before: List[Any] = [None] * len(fields)
         cells = [""] * len(fields)  # of the block before
-        for block in one.blocks():
+        for block in one.blocks:
             for place, value in enumerate(read(block)):
                 if value is not before[place]:  # digests and learning rates often are
                     before[place], cells[place] = value, _format_cell(value)
-            yield f"{start},{','.join(cells)},{step_time_s(block)}\n"
+            yield f"{start},{','.join(cells)},{block.step_time_s}\n"
 
 
 def _format_line(cells: Sequence[Any]) -> str:
@@ -79,8 +80,8 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
     """
     yield "run_id,contender,series,at,value\n"
     for one in selected:
-        for name, parts in _list_curves(one):
-            start = _format_line((one.record.document.run_id, one.contender.name, name))[:-1]
+        for name, parts in list_curves(one):
+            start = _format_line((one.record.document.run_id, one.name, name))[:-1]
             row = start.replace("%", "%%") + ",%d,%s\n"
             for ats, values in parts:
                 cells: List[Any] = [None] * (2 * len(ats))
@@ -88,12 +89,12 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
                 yield row * len(ats) % tuple(cells)
 
 
-def _list_curves(
-    selected: Selected,
+def list_curves(
+    side: Side,
 ) -> Iterator[Tuple[str, Iterable[Tuple[Collection[int], Iterable[Any]]]]]:
     """Each curve in parts of places and values, since a long one would be much memory."""
-    record, name = selected.record, selected.contender.name
-    series = Series(name, record, name)
+    record, name = side.record, side.name
+    series = Series(record, name, name)
     blocks, by_epoch = series.blocks, record.of_kind(ParametersEvent, name)
 
     def list_steps(values: Sequence[Any], first: int) -> Tuple[Collection[int], Sequence[Any]]:
@@ -102,7 +103,7 @@ def _list_curves(
     yield "loss", (list_steps(block.losses, block.first_step) for block in blocks)
     yield (
         "train_step_time_s",
-        (list_steps([str(step_time_s(b))] * b.steps, b.first_step) for b in blocks),
+        (list_steps([str(b.step_time_s)] * b.steps, b.first_step) for b in blocks),
     )
     for of, by in (
         ("accuracy", series.accuracies),
@@ -132,7 +133,7 @@ def render_markdown(selected: Sequence[Selected]) -> str:
         title = f"`{record.document.run_id}` ({record.document.status})"
         if one.named or len(record.contender_names()) == 1:
             parts.append(f"{title}\n\n{format_markdown(build_run_report(one.summary))}")
-        elif one.contender.name == record.contender_names()[0]:
+        elif one.name == record.contender_names()[0]:
             report = build_report(compare_records(record, record), record.document.unavailable)
             parts.append(f"{title}\n\n{format_markdown(report)}")
     return "\n".join(parts)

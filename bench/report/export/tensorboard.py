@@ -12,9 +12,8 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 import numpy as np
 
 from ...errors import InputError
-from ...record.events import EvalEvent
 from ..curves import thin_line
-from .selection import Selected, step_time_s
+from .selection import Selected
 
 EXTRA = "tensorboard"
 
@@ -42,7 +41,7 @@ def write_folder(selected: Sequence[Selected], folder: Path) -> None:
         ) from None
     for one in selected:
         start = datetime.fromisoformat(one.record.document.created).timestamp()
-        target = folder.joinpath(*(part for part in (one.run, one.contender.name) if part))
+        target = folder.joinpath(*(part for part in (one.run, one.name) if part))
         writer = FileWriter(str(target))
         try:
             for tag, points in list_curves(one).items():
@@ -59,15 +58,14 @@ def list_curves(selected: Selected) -> Dict[str, List[Point]]:
     validation pass, at the number done after it. A long curve has the smallest and the largest
     value of each of `curves.COLUMNS` columns; TensorBoard shows no more.
     """
-    evals = {e.epoch: e for e in selected.record.of_kind(EvalEvent, selected.contender.name)}
-    blocks = selected.blocks()
+    evals, blocks = {e.epoch: e for e in selected.evals}, selected.blocks
     if not blocks:
         return {}
     times, steps, passed = [], [], []
     for block, following in zip(blocks, [*blocks[1:], None]):
         count = np.arange(len(block.losses))
         steps.append(block.first_step + count)
-        times.append(block.started_s + step_time_s(block) * (count + 1))
+        times.append(block.started_s + block.step_time_s * (count + 1))
         last = following is None or following.epoch != block.epoch
         if last and block.epoch in evals:
             done = evals[block.epoch]
@@ -78,7 +76,7 @@ def list_curves(selected: Selected) -> Dict[str, List[Point]]:
     return {
         "train/loss": _thin(_join([block.losses for block in blocks]), *at),
         "train/lr": _thin(_join([block.lr for block in blocks]), *at),
-        "train/step_time_s": _thin(_join([[step_time_s(b) for b in blocks]]), *_join([ends]).T),
+        "train/step_time_s": _thin(_join([[b.step_time_s for b in blocks]]), *_join([ends]).T),
         "validation/accuracy": [
             Point(done.accuracy, *where) for done, *where in passed if done.accuracy is not None
         ],

@@ -10,9 +10,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from ...errors import InputError, RecordError
 from ...plan.modes import load_run
-from ...record.run import RunRecord
 from ..before_after import compare_records
 from ..format import MISSING, format_median_ms, format_short_interval
 from . import PAGE_NAME
@@ -45,23 +43,9 @@ class Row(BaseModel):
         return agree and self.ratio is not None and self.status == COMPLETE
 
 
-def load_rows(folders: Sequence[Path], home: Path) -> List[Row]:
-    """The rows of the runs. A run that cannot be read is a row with the status `unreadable`."""
-    rows: List[Row] = []
-    for folder in folders:
-        try:
-            rows += _list_rows(load_run(folder), folder, home)
-        except (InputError, RecordError) as error:
-            rows.append(name_unreadable(folder, error))
-    return rows
-
-
-def name_unreadable(folder: Path, error: Exception) -> Row:
-    """A folder that cannot be read, with the reason."""
-    return Row(run=folder.name, status="unreadable", error=str(error))
-
-
-def _list_rows(record: RunRecord, folder: Path, home: Path) -> List[Row]:
+def load_rows(folder: Path, home: Path) -> List[Row]:
+    """The rows of a run; links are relative to `home`. Raises RecordError as `load_run`."""
+    record = load_run(folder)
     document, page = record.document, folder / PAGE_NAME
     row = Row(
         run=folder.resolve().name,

@@ -16,15 +16,13 @@ from ...record.run import Document, RunRecord
 from ...verdict.judge import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
 from ..before_after import compare_records
 from ..blocks import Block, Figure, Table, Text, format_html, format_prose, strip_controls
+from ..commands import describe_longer, spell_command, spell_model
 from ..compare import build_report, build_run_report, conclude, list_notes
 from ..comparison import Comparison, summarize_contender
-from ..detectable import describe_longer
 from ..format import MISSING, format_break_even, format_mib
 from ..parity import NOT_JUDGED
-from .charts import draw_charts
-from .forest import draw_forest
-from .measured import explain
-from .repeat import spell_command, spell_model
+from ..rows import explain
+from .figures import draw_charts, draw_forest
 
 ASSETS = ("page.css", "page.js", "uPlot.css", "uPlot.js", "uPlot.LICENSE")
 PARITY_ANSWERS = {  # verdict -> kind, answer

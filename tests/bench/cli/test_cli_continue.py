@@ -9,7 +9,7 @@ import pytest
 from command import run_command
 from speed_world import World
 
-from oneflow_bench.bench.cli import ranks, run
+from oneflow_bench.bench.cli import run
 from oneflow_bench.bench.cli.continuing import plan_again
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.plan.plan import create_plan
@@ -61,7 +61,7 @@ def fake_workers(tmp_path, monkeypatch):
     """Fresh processes of a continuation are those of a made-up machine."""
     world = World(tmp_path / "unused", seed=7, **OPEN)
     world.writer.close()
-    monkeypatch.setattr(ranks, "create_launcher", lambda folder, environments: world.launch)
+    monkeypatch.setattr(run, "create_launcher", lambda folder, environments: world.launch)
     monkeypatch.setattr(run, "write_report", lambda *given: None)  # and its pictures
 
 

@@ -16,8 +16,7 @@ from rich.markup import MarkupError
 
 from oneflow_bench.bench import cli
 from oneflow_bench.bench.cli import failures
-from oneflow_bench.bench.cli.console import Console
-from oneflow_bench.bench.cli.progress import ProgressBar
+from oneflow_bench.bench.cli.console import Console, ProgressBar
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.run import RecordWriter, create_run_id

@@ -18,8 +18,7 @@ from oneflow_bench.bench.parity.result import Origin, load_check
 from oneflow_bench.bench.parity.run import create_check_launcher
 from oneflow_bench.bench.parity.tensors import ContenderPair
 from oneflow_bench.bench.record import checkpoint
-from oneflow_bench.bench.record.events import BlockEvent
-from oneflow_bench.bench.record.values import list_losses
+from oneflow_bench.bench.record.side import Side
 from oneflow_bench.bench.report.parity import find_check
 
 
@@ -95,7 +94,7 @@ def create_late_sides():
 def test_a_training_that_parts_late_is_judged_from_the_last_equal_state(tmp_path, monkeypatch):
     path = save_state(tmp_path, 25)
     record, (pair,) = judge(tmp_path, monkeypatch, *create_late_sides())
-    losses = list_losses(record.of_kind(BlockEvent, "graph"))
+    losses = Side(record, "graph").list_losses()
     assert pair.steps == 8  # the 31st step differs; two more
     assert pair.start.step == 25 and pair.start.losses["graph"] == losses[25:]
     assert pair.create_workload(pair.contender).resume == str(path) and not pair.workload.resume

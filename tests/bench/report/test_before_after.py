@@ -17,7 +17,7 @@ from oneflow_bench.bench.report.before_after import (
     dump_runs,
     pair_contenders,
 )
-from oneflow_bench.bench.report.screen.comparison import summarize_runs
+from oneflow_bench.bench.report.screen import summarize_runs
 from oneflow_bench.bench.verdict import statistics
 
 

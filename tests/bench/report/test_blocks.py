@@ -14,7 +14,6 @@ from oneflow_bench.bench.report.blocks import (
     Text,
     format_html,
     format_markdown,
-    list_blocks,
     print_blocks,
     strip_controls,
 )
@@ -77,14 +76,6 @@ def test_a_figure_is_a_picture_in_markdown_and_a_path_in_a_terminal():
     blocks = [Heading("a"), Figure("a [b]", "b.png")]
     assert format_markdown(blocks) == "# a\n\n![a \\[b\\]](b.png)\n"
     assert "a [b]: b.png" in shown(blocks)
-
-
-def test_json_holds_the_fields_of_each_block():
-    listed = list_blocks([Heading("a"), Table(["n"], [["1"]], right=["n"])])
-    assert listed == [
-        {"kind": "heading", "text": "a"},
-        {"kind": "table", "columns": ["n"], "rows": [["1"]], "right": ["n"]},
-    ]
 
 
 def test_names_are_no_markup_in_any_form_of_a_report():

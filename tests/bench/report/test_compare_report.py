@@ -12,6 +12,7 @@ from oneflow_bench.bench.record.events import SetupEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.blocks import format_markdown
+from oneflow_bench.bench.report.commands import describe_detectable
 from oneflow_bench.bench.report.compare import (
     build_report,
     build_run_report,
@@ -25,7 +26,6 @@ from oneflow_bench.bench.report.comparison import (
     compare_contenders,
     summarize_contender,
 )
-from oneflow_bench.bench.report.detectable import describe_detectable
 
 LONG = "graph-fuse_add_to_output"
 PICTURES = [Path("x/loss_difference.png"), Path("x/loss_difference.svg")]

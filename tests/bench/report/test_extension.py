@@ -7,12 +7,11 @@ from golden import shown
 from pydantic import BaseModel
 from records import create_events, create_record
 
-from oneflow_bench.bench.report import compare, comparison
+from oneflow_bench.bench.report import compare, comparison, screen
 from oneflow_bench.bench.report.before_after import compare_records
 from oneflow_bench.bench.report.blocks import Heading, format_markdown
 from oneflow_bench.bench.report.compare import build_report, dump_comparisons
-from oneflow_bench.bench.report.screen import comparison as screen
-from oneflow_bench.bench.report.screen.comparison import summarize_comparisons
+from oneflow_bench.bench.report.screen import summarize_comparisons
 
 
 class Payload(BaseModel):

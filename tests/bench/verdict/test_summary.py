@@ -6,7 +6,7 @@ import pytest
 from records import create_speed_events
 
 from oneflow_bench.bench.record.events import SpeedBlockEvent, SpeedSetupEvent
-from oneflow_bench.bench.report.compare import SUMMARISED_BY
+from oneflow_bench.bench.report.rows import SUMMARISED_BY
 from oneflow_bench.bench.verdict.judge import Margins
 from oneflow_bench.bench.verdict.summary import summarize_speed
 

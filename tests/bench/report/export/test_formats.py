@@ -7,13 +7,11 @@ import json
 import pytest
 
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.report.export import FORMATS, export
+from oneflow_bench.bench.report.export import FOLDER_FORMATS, FORMATS, TEXT_FORMATS, export
 from oneflow_bench.bench.report.export.selection import select_contenders
 
-TEXT = [name for name, chosen in FORMATS.items() if not chosen.is_folder]
 
-
-@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize("name", TEXT_FORMATS)
 def test_text_goes_to_standard_output_or_to_a_file_alike(record, tmp_path, name):
     selected = select_contenders([record], None)
     text = "".join(export(selected, name, None))
@@ -62,13 +60,11 @@ def test_a_record_that_cannot_be_read_is_refused(bench, run):
 
 
 def test_a_failure_half_way_leaves_no_folder(record, tmp_path, monkeypatch):
-    class Failing:
-        @staticmethod
-        def write_folder(selected, folder):
-            (folder / "half").write_text("x")
-            raise OSError(28, "No space left on device")
+    def write_folder(selected, folder):
+        (folder / "half").write_text("x")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("oneflow_bench.bench.report.export.import_module", lambda name: Failing)
+    monkeypatch.setitem(FOLDER_FORMATS, "tensorboard", write_folder)
     with pytest.raises(InputError, match="No space left on device"):
         export(select_contenders([record], None), "tensorboard", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

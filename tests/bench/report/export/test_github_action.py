@@ -7,7 +7,7 @@ from records import create_events, create_record
 
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.run import RunRecord
-from oneflow_bench.bench.report.export.metrics import render_github_action as render
+from oneflow_bench.bench.report.export.benchmarks import render_github_action as render
 from oneflow_bench.bench.report.export.selection import select_contenders
 
 

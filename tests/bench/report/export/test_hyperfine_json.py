@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from records import create_events, create_record
 
+from oneflow_bench.bench.report.export.benchmarks import render_hyperfine as render
 from oneflow_bench.bench.report.export.selection import select_contenders
-from oneflow_bench.bench.report.export.step_times import render_hyperfine as render
 
 DOCUMENTED_KEYS = {
     "command",

@@ -8,8 +8,8 @@ import statistics
 import pytest
 from records import create_events, create_record, save_record
 
-from oneflow_bench.bench.report.export.selection import select_contenders, step_time_s
-from oneflow_bench.bench.report.export.step_times import render_pyperf as render
+from oneflow_bench.bench.report.export.benchmarks import render_pyperf as render
+from oneflow_bench.bench.report.export.selection import select_contenders
 
 
 def test_pyperf_loads_the_values_the_warmups_and_the_metadata(record):
@@ -22,13 +22,13 @@ def test_pyperf_loads_the_values_the_warmups_and_the_metadata(record):
         "alexnet_cifar/train_step/graph",
     ]
     for one, benchmark in zip(selected, suite):
-        times = [step_time_s(block) for block in one.steady_blocks()]
+        times = one.list_step_times()
         assert list(benchmark.get_values()) == times
         assert benchmark.mean() == pytest.approx(statistics.mean(times))
         assert benchmark.get_loops() == 5
         assert benchmark.get_unit() == "second"
-        first = one.blocks("first")[0]
-        assert benchmark.get_runs()[0].warmups == ((5, step_time_s(first)),)
+        first = one.blocks[0]
+        assert benchmark.get_runs()[0].warmups == ((5, first.step_time_s),)
         metadata = benchmark.get_metadata()
         assert metadata["cpu_model_name"] == "Example CPU"
         assert metadata["mem_max_rss"] == 400 * 2**20

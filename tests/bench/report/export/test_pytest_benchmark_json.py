@@ -7,9 +7,9 @@ import random
 
 import pytest
 
+from oneflow_bench.bench.report.export.benchmarks import render_pytest_benchmark as render
+from oneflow_bench.bench.report.export.benchmarks import summarize_rounds
 from oneflow_bench.bench.report.export.selection import select_contenders
-from oneflow_bench.bench.report.export.step_times import render_pytest_benchmark as render
-from oneflow_bench.bench.report.export.step_times import summarize_rounds
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 9, 30, 31])

@@ -54,11 +54,11 @@ def test_a_record_cut_short_gives_what_it_holds():
     (only_setup,) = select_contenders([RunRecord(whole.document, whole.events[:1])], None)
     assert [scalar.name for scalar in list_scalars(only_setup)] == ["compile_s"]
     with pytest.raises(InputError, match="no steady blocks of eager"):
-        only_setup.steady_blocks()
+        only_setup.list_step_times()
 
 
-def test_blocks_are_given_by_kind(record):
+def test_only_steady_blocks_have_a_step_time_to_export(record):
     (graph,) = select_contenders([record], "graph")
-    assert [block.kind for block in graph.blocks("first")] == ["first"]
-    assert len(graph.blocks()) == len(record.of_kind(BlockEvent, "graph"))
-    assert len(graph.steady_blocks()) == len(graph.blocks()) - 1
+    first, *steady = record.of_kind(BlockEvent, "graph")
+    assert graph.blocks == [first, *steady] and first.kind == "first"
+    assert graph.list_step_times() == [block.duration_s / block.steps for block in steady]

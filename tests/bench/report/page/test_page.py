@@ -16,12 +16,16 @@ from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.before_after import build_runs_report as build_runs
 from oneflow_bench.bench.report.before_after import compare_records, compare_runs
 from oneflow_bench.bench.report.blocks import Heading
-from oneflow_bench.bench.report.compare import list_measurements, list_parity, list_speed
-from oneflow_bench.bench.report.page.charts import draw_charts
-from oneflow_bench.bench.report.page.forest import draw_forest
-from oneflow_bench.bench.report.page.measured import MEASURED, explain
+from oneflow_bench.bench.report.page.figures import draw_charts, draw_forest
 from oneflow_bench.bench.report.page.render import advise, render_page, render_record
 from oneflow_bench.bench.report.pictures import PICTURES
+from oneflow_bench.bench.report.rows import (
+    MEASURED,
+    explain,
+    list_measurements,
+    list_parity,
+    list_speed,
+)
 
 EVIL = "</script><script>alert(1)</script>"
 MOST_BYTES = 3_000_000

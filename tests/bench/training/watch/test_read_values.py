@@ -19,8 +19,7 @@ from oneflow import nn
 from oneflow_bench.bench.config import Workload
 from oneflow_bench.bench.training.losses import Objective, create_loss
 from oneflow_bench.bench.training.watch import ForwardWatch, OptionWatch
-from oneflow_bench.bench.training.watch.digests import digest_state
-from oneflow_bench.bench.training.watch.values import list_read_values
+from oneflow_bench.bench.training.watch.values import digest_state, list_read_values
 
 pytestmark = pytest.mark.oneflow
 CODE = """

@@ -21,14 +21,16 @@ from oneflow_bench.bench.parity.result import Cause
 from oneflow_bench.bench.report.before_after import compare_records, compare_runs
 from oneflow_bench.bench.report.blocks import Heading, Table, Text, format_markdown
 from oneflow_bench.bench.report.comparison import summarize_contender
-from oneflow_bench.bench.report.screen import MOST_ROWS, cut_table, summarize_blocks
-from oneflow_bench.bench.report.screen.check import summarize_checks
-from oneflow_bench.bench.report.screen.comparison import (
+from oneflow_bench.bench.report.screen import (
+    MOST_ROWS,
+    cut_table,
+    describe_dataset,
+    summarize_blocks,
+    summarize_checks,
     summarize_comparisons,
     summarize_run,
     summarize_runs,
 )
-from oneflow_bench.bench.report.screen.dataset import describe_dataset
 from oneflow_bench.bench.verdict import statistics
 from oneflow_bench.data import inspect_dataset
 

@@ -1,7 +1,8 @@
-"""The step times of steady blocks as pyperf, hyperfine and pytest-benchmark write theirs.
+"""Step times and metrics of contenders as other tools for benchmarks write and take theirs.
 
-A benchmark is a contender's train step, a time of it the seconds per step of a steady block. All
-raise InputError for a contender that was never steady.
+For pyperf, hyperfine and pytest-benchmark a benchmark is a contender's train step, and a time of it
+the seconds per step of a steady block. They raise InputError for a contender that was never steady.
+Bencher and github-action-benchmark take metrics, and raise InputError where nothing was measured.
 """
 
 from __future__ import annotations
@@ -10,11 +11,21 @@ import json
 import statistics
 from collections import Counter
 from datetime import datetime
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
+
+import numpy as np
 
 from .... import __version__
+from ...errors import InputError
 from ...record.events import BlockEvent
-from .selection import TRAIN_STEP, Selected, describe_job_of, describe_machine_of, step_time_s
+from .selection import (
+    TRAIN_STEP,
+    Scalar,
+    Selected,
+    describe_job_of,
+    describe_machine_of,
+    list_scalars,
+)
 
 PYPERF_VERSION = "1.0"
 
@@ -35,7 +46,8 @@ def render_pyperf(selected: Sequence[Selected]) -> str:
 
 
 def _create_pyperf(selected: Selected) -> Dict[str, Any]:
-    steady, warm = selected.steady_blocks(), selected.blocks("first", "warmup")
+    times, steady = selected.list_step_times(), selected.steady_blocks
+    warm = [block for block in selected.blocks if block.kind != "steady"]
     document = selected.record.document
     metadata: Dict[str, Any] = {
         "name": selected.benchmark_name(TRAIN_STEP),
@@ -53,12 +65,12 @@ def _create_pyperf(selected: Selected) -> Dict[str, Any]:
     run = {
         "metadata": {
             "date": datetime.fromisoformat(document.created).strftime("%Y-%m-%d %H:%M:%S"),
-            "duration": sum(block.duration_s for block in selected.blocks()),
+            "duration": sum(block.duration_s for block in selected.blocks),
         },
-        "values": [step_time_s(block) for block in steady],
+        "values": times,
     }
     if warm:
-        run["warmups"] = [[block.steps, step_time_s(block)] for block in warm]
+        run["warmups"] = [[block.steps, block.step_time_s] for block in warm]
     return {"metadata": metadata, "runs": [run]}
 
 
@@ -73,8 +85,7 @@ def render_hyperfine(selected: Sequence[Selected]) -> str:
 
 
 def _create_hyperfine(selected: Selected) -> Dict[str, Any]:
-    blocks = selected.steady_blocks()
-    times = [step_time_s(block) for block in blocks]
+    times, blocks = selected.list_step_times(), selected.steady_blocks
     peak = selected.summary.peak_rss_bytes
     result = {
         "command": selected.benchmark_name(TRAIN_STEP),
@@ -116,8 +127,8 @@ def render_pytest_benchmark(selected: Sequence[Selected]) -> str:
 
 
 def _create_pytest_benchmark(selected: Selected) -> Dict[str, Any]:
-    blocks, name = selected.steady_blocks(), selected.benchmark_name(TRAIN_STEP)
-    times = [step_time_s(block) for block in blocks]
+    times, steady = selected.list_step_times(), selected.steady_blocks
+    name = selected.benchmark_name(TRAIN_STEP)
     return {
         "group": f"{selected.record.document.workload.model}/{TRAIN_STEP}",
         "name": name,
@@ -125,8 +136,8 @@ def _create_pytest_benchmark(selected: Selected) -> Dict[str, Any]:
         "params": None,
         "param": None,
         "extra_info": {**describe_machine_of(selected), **describe_job_of(selected)},
-        "options": {"timer": "perf_counter", "warmup": bool(selected.blocks("first", "warmup"))},
-        "stats": {**summarize_rounds(times), "data": times, "iterations": _most_steps(blocks)},
+        "options": {"timer": "perf_counter", "warmup": len(steady) < len(selected.blocks)},
+        "stats": {**summarize_rounds(times), "data": times, "iterations": _most_steps(steady)},
     }
 
 
@@ -137,7 +148,7 @@ def summarize_rounds(times_s: Sequence[float]) -> Dict[str, Any]:
     https://en.wikipedia.org/wiki/Quartile, outliers by Tukey's fences.
     """
     ordered = sorted(times_s)
-    q1, q3 = _quartiles(ordered)
+    q1, q3 = map(float, np.percentile(ordered, [25, 75], method="hazen"))
     mean, spread = statistics.mean(ordered), q3 - q1
     stddev = statistics.stdev(ordered) if len(ordered) > 1 else 0
     low, high = q1 - 1.5 * spread, q3 + 1.5 * spread
@@ -163,19 +174,68 @@ def summarize_rounds(times_s: Sequence[float]) -> Dict[str, Any]:
     }
 
 
-def _quartiles(ordered: List[float]) -> Tuple[float, float]:
-    count = len(ordered)
-    if count == 1:
-        return ordered[0], ordered[0]
-    if count % 2 == 0:
-        return statistics.median(ordered[: count // 2]), statistics.median(ordered[count // 2 :])
-    n, rest = divmod(count, 4)
-    if rest == 1:
-        return (
-            0.25 * ordered[n - 1] + 0.75 * ordered[n],
-            0.75 * ordered[3 * n] + 0.25 * ordered[3 * n + 1],
-        )
-    return (
-        0.75 * ordered[n] + 0.25 * ordered[n + 1],
-        0.25 * ordered[3 * n + 1] + 0.75 * ordered[3 * n + 2],
+def render_bencher(selected: Sequence[Selected]) -> str:
+    """Bencher Metric Format: https://bencher.dev/docs/reference/bencher-metric-format.
+
+    `latency` (nanoseconds) and `throughput` (a second) are measures that every project there has;
+    the others are created by the first upload, with their unit in the name.
+    """
+    content = {one.benchmark_name(): _create_measures(one) for one in selected}
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _create_measures(selected: Selected) -> Dict[str, Any]:
+    measures = {
+        scalar.name: _create_metric(scalar.value, scalar.low, scalar.high)
+        for scalar in list_scalars(selected)
+    }
+    if not measures:
+        raise _refuse(selected)
+    train = selected.summary.train_step_time_s
+    if train is not None:
+        del measures["train_step_time_s"]
+        batch = selected.record.document.workload.batch_size
+        times = (train.median, train.low, train.high)
+        rates = (train.median, train.high, train.low)
+        measures["latency"] = _create_metric(*(t and t * 1e9 for t in times))
+        measures["throughput"] = _create_metric(*(t and batch / t for t in rates))
+    return measures
+
+
+def _refuse(selected: Selected) -> InputError:
+    return InputError(
+        f"run {selected.record.document.run_id} measured nothing of {selected.name}, "
+        "so there is nothing to export; run it again"
     )
+
+
+def _create_metric(
+    value: Optional[float], low: Optional[float], high: Optional[float]
+) -> Dict[str, Optional[float]]:
+    metric = {"value": value, "lower_value": low, "upper_value": high}
+    return {name: number for name, number in metric.items() if number is not None}
+
+
+def render_github_action(selected: Sequence[Selected]) -> str:
+    """The JSON of github-action-benchmark's `customSmallerIsBetter`.
+
+    Its alert compares a point with the one before, and smaller is always better. So accuracy goes
+    out as validation error. One entry for each number of each contender.
+    """
+    entries = [_create_entry(one, scalar) for one in selected for scalar in list_scalars(one)]
+    if not entries:
+        raise _refuse(selected[0])
+    return json.dumps(entries, indent=1) + "\n"
+
+
+def _create_entry(selected: Selected, scalar: Scalar) -> Dict[str, Any]:
+    facts = {"run": selected.record.document.run_id, **describe_machine_of(selected)}
+    entry = {
+        "name": selected.benchmark_name(scalar.name),
+        "unit": scalar.unit,
+        "value": scalar.value,
+        "extra": "\n".join(f"{name}: {value}" for name, value in facts.items()),
+    }
+    if scalar.low is not None and scalar.high is not None:
+        entry["range"] = f"{scalar.low:.6g} to {scalar.high:.6g}"
+    return entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from records import create_events, create_record, save_record
 
-from oneflow_bench.bench.report.stored import read_stored
+from oneflow_bench.bench.cli.runs import read_stored
 
 
 def keep_a_line(samples):

@@ -12,7 +12,7 @@ from oneflow_bench.bench.cli import bench
 from oneflow_bench.bench.config import STEP_DATA, Contender
 from oneflow_bench.bench.plan.contenders import parse_contenders
 from oneflow_bench.bench.plan.plan import create_plan, split_flags
-from oneflow_bench.bench.report.page.repeat import spell_command
+from oneflow_bench.bench.report.commands import spell_command
 
 
 def parse(told, defaults=None):
