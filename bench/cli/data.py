@@ -11,7 +11,7 @@ import click
 
 from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from .console import Console
-from .failures import end_on_signals
+from .failures import end_on_signals, say
 from .progress import ProgressBar
 
 out_option = click.option("--out", required=True, metavar="DIR", help="Folder to create.")
@@ -213,5 +213,5 @@ def _inspect(folder: str, as_json: bool, scan: bool = True) -> int:
     print_blocks(describe_dataset(description), Console())
     problems = description["problems"]
     for problem in problems:
-        click.echo(f"problem: {problem}", err=True)
+        say(f"problem: {problem}")
     return EXIT_BAD_INPUT if problems else EXIT_DONE

@@ -10,7 +10,7 @@ import click
 from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE
 from ..tools.history import METRICS
 from .console import Console
-from .failures import go_on_without
+from .failures import go_on_without, say
 from .progress import ProgressBar
 
 DEFAULT_FOLDER = "results"
@@ -64,7 +64,7 @@ def history(
             {name: value for name, value in (("branch", branch), ("label", label)) if value},
         )
     for reason in found.skipped:
-        click.echo(f"warning: skipped: {reason}", err=True)
+        say(f"warning: skipped: {reason}")
     folder = Path(out) if out else _default_folder(paths[0])
     if as_json:
         click.echo(found.model_dump_json(indent=1))
@@ -81,7 +81,7 @@ def history(
         render_history_pictures(found, ensure_folder(folder))
     worse = find_worse(found) if gate else []
     for reason in worse:
-        click.echo(f"gate: {reason}", err=True)
+        say(f"gate: {reason}")
     if found.skipped:
         return EXIT_BAD_INPUT
     return EXIT_DIFFERENT if worse else EXIT_DONE

@@ -14,6 +14,7 @@ from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
 from ..plan.fields import SETTINGS
 from ..report.blocks import print_blocks
 from .console import Console
+from .failures import say
 from .options import (
     HeadedCommand,
     create_contenders,
@@ -78,8 +79,9 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     """Classify pictures, given as files, folders or patterns.
 
     With --mode both the modes take turns and are compared; the exit status is 1 if they do not
-    agree. A file that is no picture is named and left out, and the exit status is 2. MODULE:STEP is
-    a TrainingStep of your own (docs/your-own-step.md); its forward is timed by batch size.
+    agree. A file that is no picture is named and left out, and the exit status is 2. It is 2 too
+    if outputs are NaN or infinite. MODULE:STEP is a TrainingStep of your own
+    (docs/your-own-step.md); its forward is timed by batch size.
 
     \b
     bench infer digit.png --load-checkpoint results/RUN
@@ -125,10 +127,10 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     else:
         print_blocks(report_inference(result), Console())
     for sentence in result.skipped:
-        click.echo(f"skipped: {sentence}", err=True)
-    if result.skipped:
-        return EXIT_BAD_INPUT
+        say(f"skipped: {sentence}")
     differs = result.agreement is not None and not result.agreement.agrees
+    if result.skipped or (result.not_finite and not differs):
+        return EXIT_BAD_INPUT
     return EXIT_DIFFERENT if differs else EXIT_DONE
 
 

@@ -10,7 +10,7 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Sequence, Tu
 
 from ...record.events import BlockEvent, ParametersEvent, StepParametersEvent
 from ..before_after import compare_records
-from ..blocks import format_markdown
+from ..blocks import Text, format_markdown
 from ..compare import build_report, build_run_report
 from ..curves import Series
 from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of, step_time_s
@@ -129,10 +129,10 @@ def render_markdown(selected: Sequence[Selected]) -> str:
     parts: List[str] = []
     for one in selected:
         record = one.record
-        title = f"`{record.document.run_id}` ({record.document.status})"
+        title = Text([f"{record.document.run_id} ({record.document.status})"])
         if one.named or len(record.contender_names()) == 1:
-            parts.append(f"{title}\n\n{format_markdown(build_run_report(one.summary))}")
+            parts.append(format_markdown([title, *build_run_report(one.summary)]))
         elif one.contender.name == record.contender_names()[0]:
             report = build_report(compare_records(record, record), record.document.unavailable)
-            parts.append(f"{title}\n\n{format_markdown(report)}")
+            parts.append(format_markdown([title, *report]))
     return "\n".join(parts)

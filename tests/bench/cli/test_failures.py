@@ -51,6 +51,11 @@ def test_an_unforeseen_error_is_status_70_and_its_traceback_is_in_a_file(
     assert "could not be stored: No such file" in capsys.readouterr().err
 
 
+def test_a_terminal_obeys_no_name_in_a_message(capsys):
+    assert failures.tell(InputError("no run \x1b]0;owned\x07 in caf\udce9\n")) == 2
+    assert capsys.readouterr().err == "error: no run ]0;owned in caf\\udce9\n\n"
+
+
 @pytest.mark.parametrize("words", [["models"], ["--help"]])
 @pytest.mark.parametrize("target", ["/dev/full", "closed pipe"])
 def test_output_that_nobody_takes_is_one_sentence(words, target):
