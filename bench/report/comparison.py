@@ -49,8 +49,8 @@ class ContenderSummary(BaseModel):
     first_loss: Optional[float]
     last_loss: Optional[float]
     first_infinite_step: Optional[int] = None  # whose loss is not finite; from 1
-    accuracy: List[float]  # per epoch
-    metrics: Dict[str, Optional[float]] = {}  # others of a TrainingStep, after the last epoch
+    accuracy: List[Optional[float]]  # per epoch; None where not finite
+    metrics: Dict[str, Optional[float]] = {}  # others, after the last epoch; None: not finite
     best_epoch: Optional[int]  # of the best accuracy, from 1
     train_accuracy: Optional[float]  # of training images without augmentation, after the training
     teacher_accuracy: Optional[float]
@@ -160,7 +160,7 @@ def _summarize(side: _Side) -> ContenderSummary:
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
         first_infinite_step=losses.index(None) + 1 if None in losses else None,
-        accuracy=[e.accuracy for e in evals if e.accuracy is not None],
+        accuracy=[e.accuracy for e in evals if e.has_accuracy],
         metrics={k: v for e in evals[-1:] for k, v in (e.metrics or {}).items() if k != "accuracy"},
         best_epoch=best.epoch + 1 if best else None,
         train_accuracy=scores.get("train"),
@@ -184,10 +184,7 @@ def compare_contenders(
     contender_name: str,
     with_speed: bool = True,
 ) -> Comparison:
-    """Compare two contenders, of one record or of two.
-
-    Of two records only the medians are set side by side, and there is no verdict on the speed.
-    """
+    """Compare two contenders. Of two records only medians are, and the speed has no verdict."""
     sides = [_select_side(baseline, baseline_name), _select_side(contender, contender_name)]
     left, right = map(_summarize, sides)
     blocks, losses = [side.blocks for side in sides], [side.losses for side in sides]
@@ -199,6 +196,8 @@ def compare_contenders(
     if baseline.document.workload.data == STEP_DATA and blocks[0]:
         batches_by = "inputs"  # it has no labels
     accuracies = list(zip(left.accuracy, right.accuracy))
+    finite = [(a, b) for a, b in accuracies if a is not None and b is not None]
+    last = finite[-1] if finite and finite[-1] == accuracies[-1] else None
     speedup = _compare_times(_steady(blocks[0]), _steady(blocks[1]), one_run)
     speed = None
     parameters: List[ParametersEvent] = []
@@ -223,8 +222,8 @@ def compare_contenders(
         same_batches=same_batches,
         batches_by=batches_by,
         loss=compare_losses(*losses),
-        accuracy_difference=accuracies[-1][1] - accuracies[-1][0] if accuracies else None,
-        accuracy_correlation=correlation(*zip(*accuracies)) if len(accuracies) > 1 else None,
+        accuracy_difference=last[1] - last[0] if last else None,
+        accuracy_correlation=correlation(*zip(*finite)) if len(finite) > 1 else None,
         parameter_difference=parameters,
         parity=parity[0],
         parity_reason=parity[1],

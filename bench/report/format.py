@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     from ..verdict.statistics import BreakEven, Ratio, Summary
 
 MISSING = "-"
+NOT_FINITE = "not finite"
 INTERVAL = "95 %"
 
 
 def format_number(value: Optional[float], form: str, scale: float = 1.0) -> str:
     return MISSING if value is None else format(value * scale, form)
+
+
+def format_finite(value: Optional[float], form: str, scale: float = 1.0) -> str:
+    """A value that was measured; None is NaN or infinite."""
+    return NOT_FINITE if value is None else format(value * scale, form)
 
 
 def format_ms(seconds: Optional[float], digits: int = 1) -> str:

@@ -75,7 +75,8 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
     """A row for each value of a curve, such as the loss of a step: what the pictures show.
 
     `at` is the step or the epoch, from 1. A step's time is that of its block over the block's
-    steps. The parameter difference is the largest element, to the record's first contender.
+    steps. The parameter difference is the largest element, to the record's first contender. A value
+    that is not finite is nan.
     """
     yield "run_id,contender,series,at,value\n"
     for one in selected:
@@ -84,7 +85,7 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
             row = start.replace("%", "%%") + ",%d,%s\n"
             for ats, values in parts:
                 cells: List[Any] = [None] * (2 * len(ats))
-                cells[::2], cells[1::2] = ats, ["" if v is None else v for v in values]
+                cells[::2], cells[1::2] = ats, ["nan" if v is None else v for v in values]
                 yield row * len(ats) % tuple(cells)
 
 

@@ -5,9 +5,10 @@ Written by tensorboardX, which is an extra: `pip install 'oneflow-bench[tensorbo
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -80,13 +81,14 @@ def list_curves(selected: Selected) -> Dict[str, List[Point]]:
         "train/lr": _thin(_join([block.lr for block in blocks]), *at),
         "train/step_time_s": _thin(_join([[step_time_s(b) for b in blocks]]), *_join([ends]).T),
         "validation/accuracy": [
-            Point(done.accuracy, *where) for done, *where in passed if done.accuracy is not None
+            Point(_fill(done.accuracy), *where) for done, *where in passed if done.has_accuracy
         ],
-        "validation/loss": [
-            Point(float("nan") if done.loss is None else done.loss, *where)
-            for done, *where in passed
-        ],
+        "validation/loss": [Point(_fill(done.loss), *where) for done, *where in passed],
     }
+
+
+def _fill(value: Optional[float]) -> float:
+    return math.nan if value is None else value
 
 
 def _join(parts: Sequence[Any]) -> np.ndarray:

@@ -10,7 +10,14 @@ from ..blocks import Block, Heading, Table, Text
 from ..compare import build_overview, build_table, conclude, describe_losses, list_notes
 from ..comparison import Comparison, ContenderSummary
 from ..extension import EXTENSIONS
-from ..format import MISSING, format_break_even, format_median_ms, format_mib, format_number
+from ..format import (
+    MISSING,
+    format_break_even,
+    format_finite,
+    format_median_ms,
+    format_mib,
+    format_number,
+)
 from ..parity import AGREED
 from ..rows import Rows, list_measurements
 from . import MOST_ROWS, cut_table
@@ -99,7 +106,7 @@ def _build_costs(summaries: Sequence[ContenderSummary]) -> Table:
             summary.name,
             format_median_ms(summary.eval_step_time_s),
             format_number(summary.compile_s, ".2f"),
-            f"{summary.accuracy[-1] * 100:.1f}" if summary.accuracy else MISSING,
+            format_finite(summary.accuracy[-1], ".1f", 100) if summary.accuracy else MISSING,
             format_mib(summary.peak_rss_bytes),
         ]
         for summary in summaries
