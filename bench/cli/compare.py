@@ -104,7 +104,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     a change of the machine's speed is part of the ratios.
 
     Exit status: 1 the modes differ, 3 parity is inconclusive, whatever the speed. With --gate: 1
-    the second run is slower, 3 a step time is missing, 0 otherwise.
+    the second run is slower, 3 a run did not end or has no speed phase, 0 otherwise.
 
     \b
     bench compare
@@ -203,7 +203,7 @@ def _report_runs(
             page = render_page(records, build_runs_report(found), found.comparisons, pictures)
             write_atomically(folder / PAGE_NAME, page)
     if found.gate is not None:
-        without = EXIT_INCONCLUSIVE if found.unmeasured else EXIT_DONE
+        without = EXIT_INCONCLUSIVE if found.untold else EXIT_DONE
         return EXIT_DIFFERENT if found.slower else without
     return judge_parities(found.comparisons)
 
