@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import click
 
@@ -33,7 +33,7 @@ from ..plan.resolve import complete_contenders, resolve_contenders
 from ..record.checkpoint import LAST_NAME
 from ..record.run import RunRecord, load_record, write_atomically
 from ..report.before_after import compare_records
-from ..report.blocks import Text, format_markdown, print_blocks
+from ..report.blocks import Block, Text, format_markdown, print_blocks
 from ..report.compare import build_report, build_run_report, conclude, dump_comparisons
 from ..report.comparison import Comparison, summarize_contender
 from ..report.page import PAGE_NAME
@@ -76,12 +76,20 @@ def write_run_report(record: RunRecord, folder: Path) -> Path:
     from ..report.page.render import render_record
     from ..report.pictures import render_pictures
 
-    summary = summarize_contender(record, record.contender_names()[0])
-    pictures = render_pictures([record], folder)
-    report = format_markdown(build_run_report(summary, pictures))
-    write_atomically(folder / "report.md", report)
+    build = partial(build_run_report, summarize_contender(record, record.contender_names()[0]))
+    pictures = write_markdown(folder, build, partial(render_pictures, [record], folder))
     write_atomically(folder / PAGE_NAME, render_record(record, pictures))
     return folder
+
+
+def write_markdown(
+    folder: Path, build: Callable[..., List[Block]], draw: Callable[[], List[Path]]
+) -> List[Path]:
+    """`report.md` with pictures, which are returned; without them if the disk is too full."""
+    write_atomically(folder / "report.md", format_markdown(build()))
+    pictures = draw()
+    write_atomically(folder / "report.md", format_markdown(build(pictures=pictures)))
+    return pictures
 
 
 def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunRecord:
@@ -195,11 +203,10 @@ def write_report(comparisons: Sequence[Comparison], records: List[RunRecord], fo
     from ..report.page.render import render_page
     from ..report.pictures import render_pictures
 
-    pictures = render_pictures(records, folder)
     write_atomically(folder / "comparison.json", dump_comparisons(comparisons) + "\n")
-    report = build_report(comparisons, records[-1].document.unavailable, pictures)
-    write_atomically(folder / "report.md", format_markdown(report))
-    write_atomically(folder / PAGE_NAME, render_page(records, report, comparisons, pictures))
+    build = partial(build_report, comparisons, records[-1].document.unavailable)
+    pictures = write_markdown(folder, build, partial(render_pictures, records, folder))
+    write_atomically(folder / PAGE_NAME, render_page(records, build(), comparisons, pictures))
 
 
 def judge_parities(comparisons: Sequence[Comparison]) -> int:

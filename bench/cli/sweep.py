@@ -279,13 +279,13 @@ def _report(
 def _write_reports(document: SweepDocument, folder: Path) -> None:
     """Write the page, pictures, Markdown and CSV, computed from the stored cells."""
     from ..record.run import write_atomically
-    from ..report.blocks import format_markdown
     from ..report.page import PAGE_NAME
     from ..tools.sweep.dashboard import render_sweep_page
     from ..tools.sweep.document import format_csv
     from ..tools.sweep.report import render_sweep_pictures, report_sweep
+    from .run import write_markdown
 
     write_atomically(folder / "cells.csv", format_csv(document))
-    report = report_sweep(document, render_sweep_pictures(document, folder))
-    write_atomically(folder / "report.md", format_markdown(report))
+    build, draw = partial(report_sweep, document), partial(render_sweep_pictures, document, folder)
+    write_markdown(folder, build, draw)
     write_atomically(folder / PAGE_NAME, render_sweep_page(document, folder))

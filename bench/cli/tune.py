@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -139,9 +140,9 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool, step: Option
 
 
 def _report(document: Any, folder: Path, as_json: bool) -> int:
-    from ..record.run import write_atomically
-    from ..report.blocks import format_markdown, print_blocks
+    from ..report.blocks import print_blocks
     from ..tools.tune.report import draw_gain, list_report
+    from .run import write_markdown
 
     if as_json:
         click.echo(document.model_dump_json(indent=1))
@@ -149,7 +150,5 @@ def _report(document: Any, folder: Path, as_json: bool) -> int:
         print_blocks(list_report(document), Console())
         click.echo(f"report, picture, records: {folder}")
     with go_on_without("the report", "give bench tune --from that folder, and --out another"):
-        drawn = draw_gain(document, folder)
-        blocks = list_report(document, drawn[0].name if drawn else None)
-        write_atomically(folder / "report.md", format_markdown(blocks))
+        write_markdown(folder, partial(list_report, document), partial(draw_gain, document, folder))
     return EXIT_DONE

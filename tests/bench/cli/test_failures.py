@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -11,16 +12,21 @@ import sys
 import click
 import pytest
 from fakes import create_document
-from records import create_events
+from records import create_events, create_record
 from rich.markup import MarkupError
+from sweep_cells import create_mixed_sweep
 
 from oneflow_bench.bench import cli
 from oneflow_bench.bench.cli import failures
 from oneflow_bench.bench.cli.console import Console
 from oneflow_bench.bench.cli.progress import ProgressBar
+from oneflow_bench.bench.cli.run import write_report, write_run_report
+from oneflow_bench.bench.cli.sweep import _write_reports
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.run import RecordWriter, create_run_id
+from oneflow_bench.bench.report import pictures
+from oneflow_bench.bench.report.before_after import compare_records
 
 EXPORT = ["export", "--format", "csv"]
 COMMAND = [sys.executable, "-m", "oneflow_bench"]
@@ -256,3 +262,24 @@ def test_no_color_leaves_plain_text(monkeypatch, no_color):
     file = io.StringIO()
     Console(file=file, force_terminal=True).print("loss", style="bold red")
     assert ("\x1b[" in file.getvalue()) == (no_color is None)
+
+
+@pytest.mark.parametrize("write", ["comparison", "run", "sweep"])
+def test_the_texts_are_kept_where_there_is_no_room_for_pictures(tmp_path, monkeypatch, write):
+    def find_no_room(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pictures, "replace_atomically", find_no_room)
+    record = create_record(create_events("eager"), create_events("graph"))
+    with pytest.raises(OSError, match="No space"):
+        if write == "comparison":
+            write_report(compare_records(record, record), [record], tmp_path)
+        elif write == "run":
+            write_run_report(record, tmp_path)
+        else:
+            _write_reports(create_mixed_sweep(), tmp_path)
+    pictures.plt.close("all")
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# ") and "![" not in text
+    assert (tmp_path / "comparison.json").exists() == (write == "comparison")
+    assert (tmp_path / "cells.csv").exists() == (write == "sweep")
