@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Sequence, Tuple
 
 import click
 
 from ..config import STEP_DATA
-from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError
+from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError, WorkerError
 from ..plan.fields import SETTINGS
 from ..report.blocks import print_blocks
 from .console import Console
@@ -118,9 +120,9 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     environments = RuntimeResolver()
     modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     contenders = create_contenders(modes, flags, environments)
-    with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
+    with _kept_if_failed() as logs, ProgressBar("") as bar:
         worker = "oneflow_bench.bench.tools.inference.worker"
-        launch = create_launcher(Path(logs), environments, worker)
+        launch = create_launcher(logs, environments, worker)
         result = run_inference(plan, paths, contenders, launch, bar)
     if flags["as_json"]:
         click.echo(result.model_dump_json(indent=1))
@@ -132,6 +134,20 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     if result.skipped or (result.not_finite and not differs):
         return EXIT_BAD_INPUT
     return EXIT_DIFFERENT if differs else EXIT_DONE
+
+
+@contextmanager
+def _kept_if_failed() -> Iterator[Path]:
+    """A temporary folder of logs. It stays where a worker failed, whose error names its log."""
+    folder, stays = Path(tempfile.mkdtemp(prefix="bench-infer-")), False
+    try:
+        yield folder
+    except WorkerError:
+        stays = True
+        raise
+    finally:
+        if not stays:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _infer_step(step: str, batch_sizes: Tuple[int, ...], flags: Dict[str, Any]) -> int:
@@ -168,15 +184,13 @@ def time_step(step: str, batch_sizes: Sequence[int], flags: Dict[str, Any]) -> S
         click.echo(f"note: {note}", err=True)
     environments = RuntimeResolver()
     modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
-    with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
+    with _kept_if_failed() as logs, ProgressBar("") as bar:
         return run_step_inference(
             plan.workload,
             batch_sizes,
             flags["iterations"],
             create_contenders(modes, flags, environments),
-            create_launcher(
-                Path(logs), environments, "oneflow_bench.bench.tools.inference.step_worker"
-            ),
+            create_launcher(logs, environments, "oneflow_bench.bench.tools.inference.step_worker"),
             flags["timeout_s"],
             bar,
         )

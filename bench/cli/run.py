@@ -24,6 +24,8 @@ from ..errors import (
 )
 from ..measure.execution import create_document, execute_plan, execute_speed
 from ..measure.parity_phase import PARITY_FOLDER, judge_training
+from ..measure.training_log import LOG_NAME
+from ..measure.training_phase import CHECKPOINTS
 from ..parity.result import CHECK_NAME
 from ..parity.run import create_check_launcher
 from ..plan.contenders import parse_contenders
@@ -31,7 +33,7 @@ from ..plan.modes import count_ranks
 from ..plan.plan import Plan, create_plan, split_flags
 from ..plan.resolve import complete_contenders, resolve_contenders
 from ..record.checkpoint import LAST_NAME
-from ..record.run import RunRecord, load_record, write_atomically
+from ..record.run import DOCUMENT_NAME, RunRecord, load_record, write_atomically
 from ..report.before_after import compare_records
 from ..report.blocks import Block, Text, format_markdown, print_blocks
 from ..report.compare import build_report, build_run_report, conclude, dump_comparisons
@@ -46,6 +48,9 @@ from .options import SPEED_FLAGS, find_given, take_step
 from .progress import ProgressBar
 from .ranks import take_ranks
 
+# of the folder of a training: what a line names, if it is there
+_KEPT = {", record": DOCUMENT_NAME, ", log": LOG_NAME, ", checkpoints": CHECKPOINTS}
+
 
 def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     """Train one contender and print its summary; the exit status."""
@@ -58,7 +63,8 @@ def run_one_mode(mode: str, flags: Dict[str, Any]) -> int:
     else:
         whole, brief = partial(build_run_report, summary), partial(summarize_run, summary)
         print_detail(flags["detail"], whole, brief, list)
-        print_place("report, log, record and checkpoints", record.folder)
+        kept = [word for word, name in _KEPT.items() if (record.folder / name).exists()]
+        print_place(f"report{''.join(kept)}", record.folder)
     with go_on_without("the report", f"bench report {record.folder} makes it"):
         write_run_report(record, record.folder)
     return EXIT_DONE

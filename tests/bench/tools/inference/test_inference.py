@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from command import run_command
 from PIL import Image
 
+from oneflow_bench.bench.cli.infer import _kept_if_failed
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.record.checkpoint import save_weights
@@ -210,6 +213,16 @@ def test_a_picture_that_is_not_finite_leaves_the_others_comparable():
 def test_workers_are_closed_when_one_fails(tmp_path):
     with pytest.raises(WorkerError, match="it died"):
         run(tmp_path, [picture(tmp_path / "a.png")], fail="predict")
+
+
+def test_logs_stay_where_an_error_names_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for failure, stays in ((WorkerError, True), (InputError, False), (None, False)):
+        with suppress(Exception), _kept_if_failed() as logs:
+            (logs / "eager.log").write_text("why")
+            if failure:
+                raise failure("it failed")
+        assert logs.parent == tmp_path and (logs / "eager.log").exists() == stays
 
 
 def test_probabilities_do_not_overflow_and_ties_keep_their_order():
