@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from .failures import go_on_without
 from .options import (
     HeadedCommand,
     decorated,
+    find_given,
     find_given_flag,
     step_argument,
     take_step,
@@ -65,6 +67,9 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     """  # fmt: skip
     if from_folder is not None:
         return _report_stored(Path(from_folder), flags["out"], flags["as_json"], flags["step"])
+    idle = find_given(("budget_s", "profile", "out", "timeout_s")) if listing else None
+    if idle:
+        raise InputError(f"{idle} steers a search and --list runs none; leave one out")
     take_step(flags)
     own = {name: flags.pop(name) for name in ("mode", "budget_s", "tried", "only", "python")}
     own.update({name: flags.pop(name) for name in ("profile", "out", "as_json", "timeout_s")})
@@ -80,6 +85,13 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     settings = choose_settings(own["mode"], feed, own["tried"], own["only"], python)
     if not listing:
         return _search(plan, settings, own)
+    if own["as_json"]:
+        shown = {
+            mode: [{"name": setting.name, "why": setting.why} for setting in listed]
+            for mode, listed in settings.items()
+        }
+        click.echo(json.dumps(shown, indent=1))
+        return EXIT_DONE
     for mode, listed in settings.items():
         click.echo(f"{mode}: settings, in the order of the search")
         for setting in listed:
