@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from functools import partial
-from typing import Any, Dict, List, Literal, Optional, Union
+from typing import Any, Dict, List, Literal, Optional, Tuple, Union
 
 from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import Annotated
@@ -39,8 +39,18 @@ IMAGE_FIELDS = frozenset((
 ))  # fmt: skip
 ADAM_LIKE = ("adam", "adamw", "lamb")  # optimizers with two moments
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "lamb")
-# an optimizer of the user's own sets these itself
-OPTIMIZER_FIELDS = ("momentum", "nesterov", "beta1", "beta2", "weight_decay", "clip_norm")
+DATASET_FIELDS = ("feed", "augmentation", "subset_percent")  # of no use to synthetic data
+# fields that only some values of another field read: that field, and these values
+READ_WITH: Dict[str, Tuple[str, Tuple[str, ...]]] = {
+    **dict.fromkeys(("momentum", "nesterov"), ("optimizer", ("sgd",))),
+    **dict.fromkeys(("beta1", "beta2"), ("optimizer", ADAM_LIKE)),
+    **dict.fromkeys(("weight_decay", "clip_norm"), ("optimizer", OPTIMIZERS)),
+    **dict.fromkeys(("teacher", "teacher_checkpoint"), ("loss", TEACHER_LOSSES)),
+    **{n: ("loss", tuple(k for k, v in LOSS_ARGUMENTS.items() if n in v)) for n in LOSS_FIELDS},
+    "lr_step": ("schedule", ("step",)),
+    "lr_milestones": ("schedule", ("multistep",)),
+    "lr_gamma": ("schedule", ("step", "multistep", "exponential")),
+}
 SCALE_LR_BATCH = 128  # the batch that `lr` is meant for with `scale_lr`
 
 # headings of the flags in a command's help, in their order there
@@ -237,16 +247,6 @@ class Contender(_Frozen):
     def interpreter(self) -> str:
         """The path of the Python that its processes run on."""
         return self.python or sys.executable
-
-
-def workload_of(workload: Workload, contender: Contender) -> Workload:
-    """The workload as this contender runs it: with its own parts, its own batch, and one reader."""
-    update: Dict[str, int] = {}
-    if contender.accumulation_steps is not None:
-        update["accumulation_steps"] = contender.accumulation_steps
-    if contender.batch_size is not None:
-        update.update(batch_size=contender.batch_size, readers=1)
-    return workload.model_copy(update=update)
 
 
 def _check_rule(rule: Any) -> Any:

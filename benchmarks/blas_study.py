@@ -27,11 +27,11 @@ from runtime_study import LR, MODELS, STEPS, TIMEOUT_S
 from runtime_study_report import PERTURBED
 from study import Row, append_row, load_rows, open_study, print_table, run_main
 
-from oneflow_bench.bench.config import Contender, Workload, workload_of
+from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.measure.order import generate_orders
-from oneflow_bench.bench.plan.contenders import parse_contenders
+from oneflow_bench.bench.plan.contenders import parse_contenders, workload_of
 from oneflow_bench.bench.plan.lr_schedule import base_learning_rate
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record.machine import describe_load

@@ -31,6 +31,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit
 MAX_SIDE = 32_767  # OneFlow 0.9.0 crashes when it crops a higher picture
 MAX_ASPECT = 1_000
 _EXIF_ORIENTATION = 0x0112
+_TIFF_BITS = 258  # of a sample
 _JPEG_START = b"\xff\xd8"
 _JPEG_FORMATS = ("JPEG", "MPO")
 _COLOURS = {"Gray": "Gray", "CMYK": "CMYK", "YCCK": "CMYK"}  # all others are read as RGB
@@ -136,9 +137,17 @@ def _check_limits(width: int, height: int) -> None:
 
 
 def open_picture(encoded: bytes) -> Image.Image:
-    """The first picture of a file, decoded. Raises nearly anything for a damaged one."""
+    """The first picture of a file, decoded. Raises nearly anything for a damaged one.
+
+    Raises ValueError for numbers of which none is known to be white.
+    """
     image = Image.open(io.BytesIO(encoded), formats=READ_FORMATS)
     _check_limits(*image.size)
+    if image.mode == "F" or (image.format == "TIFF" and image.mode == "I"):
+        kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
+        raise ValueError(
+            f"it has {kind} samples, whose black and white are unknown; use 8 or 16 bit"
+        )
     if image.format in _JPEG_FORMATS:
         _decode_whole(encoded)
     image.load()
@@ -203,13 +212,15 @@ def reading(path: object) -> Iterator[None]:
 
 
 def convert_to_rgb(image: Image.Image) -> Image.Image:
-    """RGB from grayscale (8 or 16 bit), CMYK, palette or transparent images (laid on white).
+    """RGB from grayscale (8, 12 or 16 bit), CMYK, palette or transparent images (laid on white).
 
-    The image is as a viewer shows it: turned upright by its EXIF data.
+    The image is as a viewer shows it: turned upright by its EXIF data. Of more than 8 bits the
+    highest 8 are taken.
     """
+    bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS, (16,))[0]
     image = ImageOps.exif_transpose(image) or image
     if image.mode.startswith("I"):
-        samples = np.asarray(image).astype(np.int64) >> 8  # 16-bit samples
+        samples = np.asarray(image).astype(np.int64) >> bits - 8
         image = Image.fromarray(np.clip(samples, 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         overlay = image.convert("RGBA")

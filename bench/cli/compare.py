@@ -99,7 +99,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     a change of the machine's speed is part of the ratios.
 
     Exit status: 1 the modes differ, 3 parity is inconclusive, whatever the speed. With --gate: 1
-    the second run is slower, 3 a step time is missing, 0 otherwise.
+    the second run is slower, 3 a run did not end or has no speed phase, 0 otherwise.
 
     \b
     bench compare
@@ -195,6 +195,6 @@ def _report_runs(
                 folder, records, lambda pictures: whole(), found.comparisons, dump_runs(found)
             )
     if found.gate is not None:
-        without = EXIT_INCONCLUSIVE if found.unmeasured else EXIT_DONE
+        without = EXIT_INCONCLUSIVE if found.untold else EXIT_DONE
         return EXIT_DIFFERENT if found.slower else without
     return judge_parities(found.comparisons)

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import click
 
-from ..config import CODE_FIELDS, IMAGE_FIELDS, OPTIMIZER_FIELDS, STEP_DATA, Measuring, Workload
+from ..config import CODE_FIELDS, Measuring, Workload
 from ..errors import InputError
 from ..measure.continuation import list_open, read_progress
 from ..measure.execution import create_document, execute_continuation
@@ -133,9 +133,7 @@ def _check_contenders(record: RunRecord, blas: Optional[str]) -> None:
 
 def plan_again(workload: Workload) -> Plan:
     """The plan of a stored workload. Raises InputError for data that are no longer there."""
-    left_out = set(IMAGE_FIELDS) if workload.data == STEP_DATA else set()
-    left_out |= set(OPTIMIZER_FIELDS) if ":" in workload.optimizer else set()
-    return create_plan(workload.model_dump(exclude=left_out))
+    return create_plan(workload.model_dump(), typed=())
 
 
 def _check_same(record: RunRecord, document: Document) -> None:

@@ -15,7 +15,7 @@ from ..errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, raise_as_input
 from ..report.blocks import print_blocks
 from ..report.screen import describe_dataset
 from .console import Console, ProgressBar
-from .failures import end_on_signals
+from .failures import end_on_signals, say
 
 out_option = click.option("--out", required=True, metavar="DIR", help="Folder to create.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -185,5 +185,5 @@ def _inspect(folder: str, as_json: bool, scan: bool = True) -> int:
     else:
         print_blocks(describe_dataset(description), Console())
         for problem in description["problems"]:
-            click.echo(f"problem: {problem}", err=True)
+            say(f"problem: {problem}")
     return EXIT_BAD_INPUT if description["problems"] else EXIT_DONE

@@ -130,7 +130,13 @@ def tell(error: BaseException) -> int:
 
 
 def say(text: str, newline: bool = True) -> None:
-    """To stderr, if anybody can read it. A terminal gets lines that end between two words."""
+    """To stderr, if anybody can read it. A terminal gets lines that end between two words.
+
+    Names and quoted lines are data: a terminal obeys no control character in them.
+    """
+    from ..report.blocks import strip_controls
+
+    text = strip_controls(text.encode(errors="backslashreplace").decode())
     with suppress(OSError):
         click.echo(_wrap(text) if sys.stderr.isatty() else text, err=True, nl=newline)
 

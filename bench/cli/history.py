@@ -14,7 +14,7 @@ from ..report.blocks import print_blocks
 from ..tools.history import METRICS
 from ..tools.history.series import find_worse, load_history
 from .console import Console, ProgressBar
-from .failures import go_on_without
+from .failures import go_on_without, say
 
 DEFAULT_FOLDER = "results"
 
@@ -62,7 +62,7 @@ def history(
             {name: value for name, value in (("branch", branch), ("label", label)) if value},
         )
     for reason in found.skipped:
-        click.echo(f"warning: skipped: {reason}", err=True)
+        say(f"warning: skipped: {reason}")
     folder = Path(out) if out else _default_folder(paths[0])
     if as_json:
         click.echo(found.model_dump_json(indent=1))
@@ -78,7 +78,7 @@ def history(
         render_history_pictures(found, ensure_folder(folder))
     worse = find_worse(found) if gate else []
     for reason in worse:
-        click.echo(f"gate: {reason}", err=True)
+        say(f"gate: {reason}")
     if found.skipped:
         return EXIT_BAD_INPUT
     return EXIT_DIFFERENT if worse else EXIT_DONE

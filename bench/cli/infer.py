@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Iterator, Sequence, Tuple
 
 import click
 
 from ...data import DataError, find_pictures, load_labels
 from ..config import STEP_DATA
-from ..errors import EXIT_BAD_INPUT, EXIT_DIFFERENT, EXIT_DONE, InputError, raise_as_input
+from ..errors import (
+    EXIT_BAD_INPUT,
+    EXIT_DIFFERENT,
+    EXIT_DONE,
+    InputError,
+    WorkerError,
+    raise_as_input,
+)
 from ..plan.fields import SETTINGS
 from ..plan.plan import create_plan
 from ..record.checkpoint import describe_prefix
@@ -22,6 +31,7 @@ from ..tools.inference.step import StepInference, report_step_inference, run_ste
 from ..worker.environment import RuntimeResolver
 from ..worker.process import create_launcher
 from .console import Console, ProgressBar
+from .failures import say
 from .options import HeadedCommand, create_contenders, describe_field, field_options, find_given
 from .value_types import RunFolder, ValueList
 
@@ -75,8 +85,9 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     """Classify pictures, given as files, folders or patterns.
 
     With --mode both the modes take turns and are compared; the exit status is 1 if they do not
-    agree. A file that is no picture is named and left out, and the exit status is 2. MODULE:STEP is
-    a TrainingStep of your own (docs/your-own-step.md); its forward is timed by batch size.
+    agree. A file that is no picture is named and left out, and the exit status is 2. It is 2 too
+    if outputs are NaN or infinite. MODULE:STEP is a TrainingStep of your own
+    (docs/your-own-step.md); its forward is timed by batch size.
 
     \b
     bench infer digit.png --load-checkpoint results/RUN
@@ -103,20 +114,34 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
             click.echo(f"note: {note}", err=True)
     environments = RuntimeResolver()
     contenders = create_contenders(flags["mode"], flags, environments)
-    with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
+    with _kept_if_failed() as logs, ProgressBar("") as bar:
         worker = "oneflow_bench.bench.tools.inference.worker"
-        launch = create_launcher(Path(logs), environments, worker)
+        launch = create_launcher(logs, environments, worker)
         result = run_inference(plan, paths, contenders, launch, bar)
     if flags["as_json"]:
         click.echo(result.model_dump_json(indent=1))
     else:
         print_blocks(report_inference(result), Console())
     for sentence in result.skipped:
-        click.echo(f"skipped: {sentence}", err=True)
-    if result.skipped:
-        return EXIT_BAD_INPUT
+        say(f"skipped: {sentence}")
     differs = result.agreement is not None and not result.agreement.agrees
+    if result.skipped or (result.not_finite and not differs):
+        return EXIT_BAD_INPUT
     return EXIT_DIFFERENT if differs else EXIT_DONE
+
+
+@contextmanager
+def _kept_if_failed() -> Iterator[Path]:
+    """A temporary folder of logs. It stays where a worker failed, whose error names its log."""
+    folder, stays = Path(tempfile.mkdtemp(prefix="bench-infer-")), False
+    try:
+        yield folder
+    except WorkerError:
+        stays = True
+        raise
+    finally:
+        if not stays:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _infer_step(step: str, batch_sizes: Tuple[int, ...], flags: Dict[str, Any]) -> int:
@@ -145,15 +170,13 @@ def time_step(step: str, batch_sizes: Sequence[int], flags: Dict[str, Any]) -> S
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     environments = RuntimeResolver()
-    with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
+    with _kept_if_failed() as logs, ProgressBar("") as bar:
         return run_step_inference(
             plan.workload,
             batch_sizes,
             flags["iterations"],
             create_contenders(flags["mode"], flags, environments),
-            create_launcher(
-                Path(logs), environments, "oneflow_bench.bench.tools.inference.step_worker"
-            ),
+            create_launcher(logs, environments, "oneflow_bench.bench.tools.inference.step_worker"),
             flags["timeout_s"],
             bar,
         )

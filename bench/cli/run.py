@@ -49,6 +49,16 @@ from .failures import go_on_without
 from .options import SPEED_FLAGS, find_given
 
 
+def write_markdown(
+    folder: Path, build: Callable[[Sequence[Path]], List[Block]], draw: Callable[[], List[Path]]
+) -> List[Path]:
+    """`report.md` with pictures, which are returned; without them if the disk is too full."""
+    write_atomically(folder / "report.md", format_markdown(build(())))
+    pictures = draw()
+    write_atomically(folder / "report.md", format_markdown(build(pictures)))
+    return pictures
+
+
 def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunRecord:
     """Plan, run and read back. The record returned is the only source of the reports.
 
@@ -179,10 +189,9 @@ def write_report(
 
     if dumped is not None:
         write_atomically(folder / "comparison.json", f"{dumped}\n")
-    pictures = render_pictures(records, folder)
-    report = build(pictures)
-    write_atomically(folder / "report.md", format_markdown(report))
-    write_atomically(folder / PAGE_NAME, render_page(records, report, comparisons, pictures))
+    pictures = write_markdown(folder, build, partial(render_pictures, records, folder))
+    page = render_page(records, build(()), comparisons, pictures)
+    write_atomically(folder / PAGE_NAME, page)
 
 
 def judge_parities(comparisons: Sequence[Comparison]) -> int:

@@ -15,7 +15,6 @@ from ..config import STEP_DATA
 from ..errors import InputError, Interrupted
 from ..plan.plan import Plan
 from ..record.run import create_run_id, ensure_folder, write_atomically
-from ..report.blocks import format_markdown
 from ..report.page import PAGE_NAME
 from ..report.screen import summarize_blocks
 from ..tools.sweep.cell import measure_cell, run_sweep
@@ -265,8 +264,9 @@ def _write_reports(document: SweepDocument, folder: Path) -> None:
     """Write the page, pictures, Markdown and CSV, computed from the stored cells."""
     from ..tools.sweep.dashboard import render_sweep_page
     from ..tools.sweep.report import render_sweep_pictures, report_sweep
+    from .run import write_markdown
 
     write_atomically(folder / "cells.csv", format_csv(document))
-    report = report_sweep(document, render_sweep_pictures(document, folder))
-    write_atomically(folder / "report.md", format_markdown(report))
+    build, draw = partial(report_sweep, document), partial(render_sweep_pictures, document, folder)
+    write_markdown(folder, build, draw)
     write_atomically(folder / PAGE_NAME, render_sweep_page(document, folder))

@@ -8,7 +8,9 @@ from typing import Any, Dict
 import click
 
 from ..errors import EXIT_DONE
-from ..record.run import RunRecord
+from ..measure.training_log import LOG_NAME
+from ..measure.training_phase import CHECKPOINTS
+from ..record.run import DOCUMENT_NAME, RunRecord
 from ..report.compare import build_run_report
 from ..report.comparison import summarize_contender
 from ..report.screen import summarize_run
@@ -17,6 +19,8 @@ from .failures import go_on_without
 from .options import HeadedCommand, decorated, rank_options, run_options, step_argument, take_step
 from .run import execute_specs, write_report
 
+# of the folder of a training: what a line names, if it is there
+_KEPT = {", record": DOCUMENT_NAME, ", log": LOG_NAME, ", checkpoints": CHECKPOINTS}
 _options = decorated(step_argument, run_options, rank_options, detail_options)
 
 
@@ -60,7 +64,8 @@ def _run(mode: str, flags: Dict[str, Any]) -> int:
         click.echo(summary.model_dump_json(indent=1))
     else:
         print_detail(flags["detail"], whole, brief, list)
-        print_place("report, log, record and checkpoints", record.folder)
+        kept = [word for word, name in _KEPT.items() if (record.folder / name).exists()]
+        print_place(f"report{''.join(kept)}", record.folder)
     with go_on_without("the report", f"bench report {record.folder} makes it"):
         write_report(record.folder, [record], whole)
     return EXIT_DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -15,8 +16,8 @@ from ..config import Measuring
 from ..errors import EXIT_DONE, InputError
 from ..plan.contenders import read_python
 from ..plan.plan import create_plan
-from ..record.run import create_run_folder, create_run_id, ensure_folder, write_atomically
-from ..report.blocks import format_markdown, print_blocks
+from ..record.run import create_run_folder, create_run_id, ensure_folder
+from ..report.blocks import print_blocks
 from ..tools.tune.candidates import choose_settings
 from ..tools.tune.phase import TuneRequest
 from ..tools.tune.report import (
@@ -34,6 +35,7 @@ from .failures import go_on_without
 from .options import (
     HeadedCommand,
     decorated,
+    find_given,
     find_given_flag,
     step_argument,
     take_step,
@@ -81,6 +83,9 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     """  # fmt: skip
     if from_folder is not None:
         return _report_stored(Path(from_folder), flags["out"], flags["as_json"], flags["step"])
+    idle = find_given(("budget_s", "profile", "out", "timeout_s")) if listing else None
+    if idle:
+        raise InputError(f"{idle} steers a search and --list runs none; leave one out")
     take_step(flags)
     own = {name: flags.pop(name) for name in ("mode", "budget_s", "tried", "only", "python")}
     own.update({name: flags.pop(name) for name in ("profile", "out", "as_json", "timeout_s")})
@@ -92,6 +97,13 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
     settings = choose_settings(own["mode"], feed, own["tried"], own["only"], python)
     if not listing:
         return _search(plan, settings, own)
+    if own["as_json"]:
+        shown = {
+            mode: [{"name": setting.name, "why": setting.why} for setting in listed]
+            for mode, listed in settings.items()
+        }
+        click.echo(json.dumps(shown, indent=1))
+        return EXIT_DONE
     for mode, listed in settings.items():
         click.echo(f"{mode}: settings, in the order of the search")
         for setting in listed:
@@ -142,13 +154,13 @@ def _report_stored(stored: Path, out: Optional[str], as_json: bool, step: Option
 
 
 def _report(document: Any, folder: Path, as_json: bool) -> int:
+    from .run import write_markdown
+
     if as_json:
         click.echo(document.model_dump_json(indent=1))
     else:
         print_blocks(list_report(document), Console())
         click.echo(f"report, picture, records: {folder}")
     with go_on_without("the report", "give bench tune --from that folder, and --out another"):
-        drawn = draw_gain(document, folder)
-        blocks = list_report(document, drawn[0].name if drawn else None)
-        write_atomically(folder / "report.md", format_markdown(blocks))
+        write_markdown(folder, partial(list_report, document), partial(draw_gain, document, folder))
     return EXIT_DONE

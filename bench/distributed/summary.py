@@ -11,7 +11,8 @@ from typing import List, Optional, Sequence, Union
 
 from pydantic import BaseModel
 
-from ..config import Contender, workload_of
+from ..config import Contender
+from ..plan.contenders import workload_of
 from ..plan.modes import spell_strategy
 from ..record.events import (
     BlockEvent,

@@ -21,7 +21,8 @@ from typing import (
     TypeVar,
 )
 
-from ..config import Contender, workload_of
+from ..config import Contender
+from ..plan.contenders import workload_of
 from ..plan.modes import find_mode_of
 from ..record.events import ROLES, Ended, Prepared, Role, SpeedEndEvent
 from ..record.run import Document

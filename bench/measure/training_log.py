@@ -26,6 +26,10 @@ MOST_SILENT_S = 30.0
 NO_BEST = "no best epoch, because validation gave no finite loss and no accuracy"
 
 
+def _format_accuracy(accuracy: Optional[float]) -> str:
+    return "accuracy not finite" if accuracy is None else f"accuracy {100 * accuracy:.2f} %"
+
+
 class TrainingLog:
     """Writes the files in `folder`, which exists, and tells the lines."""
 
@@ -64,10 +68,8 @@ class TrainingLog:
         elif isinstance(event, EvalEvent):
             self._write_epoch(event)
         elif isinstance(event, ScoreEvent):
-            self._write(
-                f"{event.contender}: {event.subject} accuracy {100 * (event.accuracy or 0):.2f} % "
-                f"of {event.samples} images"
-            )
+            accuracy = _format_accuracy(event.accuracy)
+            self._write(f"{event.contender}: {event.subject} {accuracy} of {event.samples} images")
 
     def close(self) -> None:
         """Close the files."""
@@ -121,13 +123,13 @@ class TrainingLog:
         evals = self._evals.get(name)
         if not evals:
             return []
-        best, last = self.find_best(name), evals[-1].accuracy
+        best = self.find_best(name)
+        shown = [_format_accuracy(evals[-1].accuracy)] if evals[-1].has_accuracy else []
         if best is None:
-            return []
-        if last is None or best.accuracy is None:
-            return [f"lowest validation loss in epoch {best.epoch + 1}"]
-        shown = f"best {100 * best.accuracy:.2f} % (epoch {best.epoch + 1})"
-        return [f"accuracy {100 * last:.2f} %, {shown}"]
+            return shown
+        if best.accuracy is None:
+            return [*shown, f"lowest validation loss in epoch {best.epoch + 1}"]
+        return [*shown, f"best {100 * best.accuracy:.2f} % (epoch {best.epoch + 1})"]
 
     def _describe_time_left(self) -> List[str]:
         document, done = self._document, sum(self._steps.values())
@@ -142,8 +144,8 @@ class TrainingLog:
     def _write_epoch(self, event: EvalEvent) -> None:
         name = event.contender
         self._evals.setdefault(name, []).append(event)
-        if event.accuracy is not None:
-            self._append("accuracy", name, [event.accuracy])
+        if event.has_accuracy:
+            self._append("accuracy", name, [math.nan if event.accuracy is None else event.accuracy])
         loss = math.nan if event.loss is None else event.loss
         # a step of one's own may evaluate other numbers
         is_unknown = event.loss is None and self._document.workload.data == STEP_DATA

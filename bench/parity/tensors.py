@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ..config import Contender, Workload, workload_of
+from ..config import Contender, Workload
+from ..plan.contenders import workload_of
 from .result import BATCHES, OUTPUT_GRADIENT
 
 MISSING_DIGEST = ""

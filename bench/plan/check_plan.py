@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ...models import UnknownModelError, get_model_spec, list_models
-from ..config import OPTIMIZER_FIELDS, STEP_DATA, SYNTHETIC_DATA, Workload
+from ..config import STEP_DATA, SYNTHETIC_DATA, Workload
 from ..errors import InputError, raise_as_input
+from .fields import list_unread
 from .plan import Plan, create_plan
 from .recipe import load_recipe
 
@@ -53,8 +54,8 @@ def create_check_flags(
         with raise_as_input(UnknownModelError):
             spec = get_model_spec(model)
         defaults["image_size"] = max(CHECK_IMAGE_SIZE[spec.stem], spec.min_image_size)
-    own = OPTIMIZER_FIELDS if ":" in str(said.get("optimizer")) else ()
-    chosen = {name: value for name, value in defaults.items() if name not in {*said, *own}}
+    unread = list_unread({**defaults, **said})
+    chosen = {name: value for name, value in defaults.items() if name not in {*said, *unread}}
     return {**chosen, **given, "model": model}
 
 

@@ -14,17 +14,15 @@ from ..config import (
     IMAGE_FIELDS,
     LOSS_ARGUMENTS,
     MULTI_LABEL_LOSS,
-    OPTIMIZER_FIELDS,
     OPTIMIZERS,
     STEP_DATA,
-    SYNTHETIC_DATA,
     TEACHER_LOSSES,
     Contender,
     Workload,
 )
 from ..errors import InputError, raise_as_input
 from ..record.checkpoint import find_checkpoint
-from .fields import flag_of, list_unused_fields
+from .fields import flag_of, list_unread
 from .graph_options import suggest
 
 MOST = 10_000_000  # of anything that is counted: beyond it lies a slip of the hand
@@ -46,23 +44,14 @@ def validated(kind: Type[Model], values: Dict[str, Any]) -> Model:
 
 
 def fill_loss_arguments(workload: Workload) -> Workload:
-    """Add the loss's defaults. Raises InputError for a loss, or an argument, that does not fit."""
-    loss = workload.loss
-    if ":" not in loss and loss not in LOSS_ARGUMENTS:
-        hint = suggest(loss, LOSS_ARGUMENTS, "see docs/recipes.md")
-        raise InputError(f"unknown loss '{loss}'; {hint} (or package.module:function)")
-    for name in sorted(list_unused_fields(loss)):
-        if getattr(workload, name) is not None:
-            raise InputError(
-                f"{flag_of(name)} {getattr(workload, name)} has no effect with --loss {loss}; "
-                "leave it out"
-            )
-    arguments = LOSS_ARGUMENTS.get(loss, {})
+    """Add the loss's defaults. Raises InputError for an argument that is missing."""
+    arguments = LOSS_ARGUMENTS.get(workload.loss, {})
     missing = {k: v for k, v in arguments.items() if getattr(workload, k) is None}
     for name, default in missing.items():
         if default is None:
             raise InputError(
-                f"--loss {loss} needs {name}; give {flag_of(name)}, or the key in the recipe file"
+                f"--loss {workload.loss} needs {name}; give {flag_of(name)}, or the key in the "
+                "recipe file"
             )
     return workload.model_copy(update=missing)
 
@@ -116,18 +105,29 @@ def check_step(workload: Workload, given: Collection[str]) -> None:
     check_recipe(workload)
 
 
-def check_optimizer(workload: Workload, given: Collection[str]) -> None:
-    """Raise InputError for an unknown one, and for fields `given` that one's own sets itself."""
-    name = workload.optimizer
-    if ":" not in name and name not in OPTIMIZERS:
-        hint = suggest(name, OPTIMIZERS)
-        raise InputError(f"unknown optimizer '{name}'; {hint} (or package.module:function)")
-    for field in OPTIMIZER_FIELDS if ":" in name else ():
-        if field in given:
+def check_choices(workload: Workload, given: Collection[str]) -> None:
+    """Raise InputError for an unknown loss or optimizer, and for fields `given` but not read."""
+    for kind, known in (("loss", LOSS_ARGUMENTS), ("optimizer", OPTIMIZERS)):
+        name = getattr(workload, kind)
+        if ":" not in name and name not in known:
+            hint = suggest(name, known, "see docs/recipes.md")
+            raise InputError(f"unknown {kind} '{name}'; {hint} (or package.module:function)")
+    values = workload.model_dump()
+    for field, decisive in list_unread(values).items():
+        # synthetic data are in memory, which may be said
+        if field in given and (field, values[field]) != ("feed", "memory"):
             raise InputError(
-                f"{flag_of(field)} {getattr(workload, field)} has no effect with --optimizer "
-                f"{name}, which sets it itself; leave it out"
+                f"{_spell(field, values[field])} has no effect with {flag_of(decisive)} "
+                f"{values[decisive]}; leave it out"
             )
+
+
+def _spell(field: str, value: Any) -> str:
+    """As it is typed."""
+    flag = flag_of(field)
+    if isinstance(value, bool):
+        return flag if value else f"--no-{flag[2:]}"
+    return f"{flag} {','.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def _list_contradictions(work: Workload) -> List[Tuple[bool, str]]:
@@ -141,19 +141,13 @@ def _list_contradictions(work: Workload) -> List[Tuple[bool, str]]:
             "--num-classes",
         ),
         (
-            work.nesterov and (work.optimizer != "sgd" or work.momentum == 0),
-            "--nesterov needs --optimizer sgd with a momentum above 0; given were "
-            f"{work.optimizer} and {work.momentum:g}",
+            work.optimizer == "sgd" and work.nesterov and work.momentum == 0,
+            "--nesterov needs a momentum above 0; give --momentum 0.9, or leave it out",
         ),
         (
             is_multistep and not is_rising,
             f"--lr-milestones {','.join(map(str, epochs)) or '(none)'} cannot be used; --schedule "
             "multistep needs rising epochs from 1, such as 60,120,160",
-        ),
-        (
-            bool(epochs) and not is_multistep,
-            f"--lr-milestones has no effect with --schedule {work.schedule}; use --schedule "
-            "multistep",
         ),
         (
             work.warmup_epochs > work.epochs,
@@ -169,10 +163,6 @@ def _list_contradictions(work: Workload) -> List[Tuple[bool, str]]:
             work.accumulation_steps > 1 and work.feed == "graph",
             "--accumulation-steps splits a batch outside the graph, and --feed graph reads it "
             "inside; use --feed loader",
-        ),
-        (
-            work.subset_percent < 100 and work.data == SYNTHETIC_DATA,
-            "--subset-percent needs a dataset; leave it out with --data synthetic",
         ),
         (
             bool(work.resume and work.load_checkpoint),

@@ -19,7 +19,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
-from ..config import Contender
+from ..config import Contender, Workload
 from ..errors import InputError
 from .fields import SETTINGS
 from .graph_options import OptionValue, format_option, parse_option, suggest
@@ -287,3 +287,13 @@ def _label(key: str, value: str) -> str:
         short = key.partition("_")[2]
         return short if value == "true" else f"{short}={value}"
     return value
+
+
+def workload_of(workload: Workload, contender: Contender) -> Workload:
+    """The workload as this contender runs it: with its own parts, its own batch, and one reader."""
+    update: Dict[str, int] = {}
+    if contender.accumulation_steps is not None:
+        update["accumulation_steps"] = contender.accumulation_steps
+    if contender.batch_size is not None:
+        update.update(batch_size=contender.batch_size, readers=1)
+    return workload.model_copy(update=update)

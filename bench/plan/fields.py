@@ -11,9 +11,9 @@ from typing import (
     Dict,
     List,
     Literal,
+    Mapping,
     NamedTuple,
     Optional,
-    Set,
     Tuple,
     Type,
     Union,
@@ -25,7 +25,17 @@ from typing import (
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ..config import LOSS_ARGUMENTS, LOSS_FIELDS, TEACHER_LOSSES, Contender, Measuring, Workload
+from ..config import (
+    DATASET_FIELDS,
+    IMAGE_FIELDS,
+    LOSS_ARGUMENTS,
+    READ_WITH,
+    STEP_DATA,
+    SYNTHETIC_DATA,
+    Contender,
+    Measuring,
+    Workload,
+)
 
 _KIND_WORDS = {
     bool: "true or false",
@@ -127,7 +137,19 @@ def flag_of(field: str) -> str:
     return setting.flag if setting else "--" + field.replace("_", "-")
 
 
-def list_unused_fields(loss: str) -> Set[str]:
-    """The fields that have no effect with a loss, which may be a function of the user's."""
-    unused = set(LOSS_FIELDS) - set(LOSS_ARGUMENTS.get(loss, {}))
-    return unused if loss in TEACHER_LOSSES else {*unused, "teacher", "teacher_checkpoint"}
+def list_unread(values: Mapping[str, Any]) -> Dict[str, str]:
+    """The fields of a workload that are not read, each with the field whose value decides that.
+
+    `values` are some of its fields; the others have their defaults.
+    """
+
+    def read(name: str) -> Any:
+        return values.get(name, Workload.model_fields[name].default)
+
+    found = {
+        name: decisive
+        for name, (decisive, readers) in READ_WITH.items()
+        if read(decisive) not in readers
+    }
+    unread_with = {SYNTHETIC_DATA: DATASET_FIELDS, STEP_DATA: IMAGE_FIELDS}
+    return {**found, **dict.fromkeys(unread_with.get(read("data"), ()), "data")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, List, Optional, Tuple
 
 from ...data import (
     DataError,
@@ -36,8 +36,8 @@ from ..record.checkpoint import TrainingState, describe_prefix, load_training_st
 from ..record.run import DOCUMENT_NAME, load_record
 from .checks import (
     check_batches,
+    check_choices,
     check_image_size,
-    check_optimizer,
     check_part_files,
     check_recipe,
     check_step,
@@ -54,6 +54,7 @@ SYNTHETIC_STEPS_PER_EPOCH = 20
 SYNTHETIC_BATCHES = 8
 SUBSET_FOLDER = "data"  # in the run's folder, while it runs
 
+Values = Dict[str, Any]  # by field
 Progress = Callable[[int, int], None]
 
 
@@ -97,27 +98,30 @@ class Plan:
         return share_dataset(dataset, work.readers, folder / "shared").root
 
 
-def create_plan(flags: Dict[str, Any], on_progress: Optional[Progress] = None) -> Plan:
+def create_plan(
+    flags: Values, on_progress: Optional[Progress] = None, typed: Optional[Collection[str]] = None
+) -> Plan:
     """Resolve and check the flags of a run; None means "not given".
 
     A run that is resumed gives the base, a recipe file (`config`) overrides it, and flags override
     both. Neither file may name code that no flag names. Raises InputError in one sentence for
-    whatever cannot be run.
+    whatever cannot be run, and for a flag that is `typed` and not read; all are without it.
     """
     notes: List[str] = []
     given = {name: value for name, value in flags.items() if value is not None}
+    typed = set(given) if typed is None else typed
     config = given.pop("config", None)
     if given.get("label_smoothing") is not None:
         given.setdefault("loss", "label_smoothing")  # the only loss that takes it
     if config:
         recipe = load_recipe(Path(config), given, notes.append, given.get("loss"))
-        given = override_recipe(recipe, given)
+        given = override_recipe(recipe, given, notes.append)
     resumed = load_training_state(Path(str(given["resume"]))) if "resume" in given else None
     base: Dict[str, Any] = {}
     if resumed is not None:
         _check_moved_data(given, resumed)
         base = {**refuse_code(resumed.workload, given), "load_checkpoint": None}
-    plan = _plan(base, given, on_progress)
+    plan = _plan(base, given, typed, on_progress)
     work = plan.workload
     if not work.trust_checkpoint:  # else the reading is left to OneFlow
         for path in filter(None, (work.load_checkpoint, work.teacher_checkpoint)):
@@ -156,17 +160,21 @@ def find_spec(model: str) -> Optional[ModelSpec]:
         return None if ":" in model else get_model_spec(model)
 
 
-def _plan(base: Dict[str, Any], given: Dict[str, Any], on_progress: Optional[Progress]) -> Plan:
+def _plan(
+    base: Values, given: Values, typed: Collection[str], on_progress: Optional[Progress]
+) -> Plan:
     if "model_args" in base and "model_args" in given:
         given["model_args"] = {**base["model_args"], **given["model_args"]}
-    given, asked = {**base, **given}, given
+    given = {**base, **given}
     model = given.setdefault("model", Workload().model)
     spec = find_spec(str(model))
     given.setdefault("image_size", spec.default_image_size if spec else Workload().image_size)
-    workload = fill_loss_arguments(validated(Workload, given))
-    check_optimizer(workload, asked)
+    workload = validated(Workload, given)
     if workload.data == STEP_DATA:
-        check_step(workload, asked)
+        check_step(workload, typed)
+    check_choices(workload, typed)
+    workload = fill_loss_arguments(workload)
+    if workload.data == STEP_DATA:
         steps = workload.steps_per_epoch or SYNTHETIC_STEPS_PER_EPOCH
         update = {"batch_size": 1, "steps_per_epoch": steps}  # a batch counts as one sample
         return Plan(workload.model_copy(update=update), steps, 1, steps)
@@ -234,11 +242,6 @@ def _check_moved(plan: Plan, before: str, checksum: Optional[str]) -> None:
 
 
 def _plan_synthetic(given: Dict[str, Any]) -> Plan:
-    if given.get("feed") == "graph":
-        raise InputError(
-            "--feed graph needs a dataset with a loader and synthetic data have none; "
-            "use --feed memory, or give --data a dataset folder"
-        )
     given["feed"] = "memory"
     steps = given.get("steps_per_epoch") or SYNTHETIC_STEPS_PER_EPOCH
     given.setdefault("val_batch_size", given.get("batch_size", Workload().batch_size))

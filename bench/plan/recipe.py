@@ -17,9 +17,9 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NoReturn, Optio
 import tomli
 
 from ...data.files import read_regular
-from ..config import CODE_FIELDS, OPTIMIZER_FIELDS, Workload
+from ..config import CODE_FIELDS, Workload
 from ..errors import InputError
-from .fields import SETTINGS, flag_of, list_unused_fields
+from .fields import SETTINGS, flag_of, list_unread
 from .graph_options import suggest
 
 _MOST_BYTES = 1 << 20
@@ -93,20 +93,19 @@ def _read_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=collect, parse_constant=refuse)
 
 
-def override_recipe(recipe: Dict[str, Any], flags: Dict[str, Any]) -> Dict[str, Any]:
-    """The recipe with flags over it.
+def override_recipe(
+    recipe: Mapping[str, Any], flags: Mapping[str, Any], on_note: Callable[[str], None]
+) -> Dict[str, Any]:
+    """The recipe with flags over it, and without its fields that nothing reads then.
 
-    A flag that chooses another loss or schedule, or an optimizer of the user's own, replaces the
-    recipe's with all its arguments, as these would have no effect any more.
+    A file may list the arguments of all losses and optimizers. `on_note` gets a sentence about
+    those that it lists in vain.
     """
-    before = recipe.get("loss", SETTINGS["loss"].default)
-    chosen = flags.get("loss", before)
-    dropped = set() if chosen == before else list_unused_fields(chosen)
-    if recipe.get("schedule") == "multistep" != flags.get("schedule", "multistep"):
-        dropped.add("lr_milestones")
-    if ":" in str(flags.get("optimizer")) and flags["optimizer"] != recipe.get("optimizer"):
-        dropped.update(OPTIMIZER_FIELDS)
-    return {**{name: value for name, value in recipe.items() if name not in dropped}, **flags}
+    both = {**recipe, **flags}
+    unread = [name for name in list_unread(both) if name in recipe and name not in flags]
+    if unread:
+        on_note(f"keys of the recipe without effect on this training: {', '.join(unread)}")
+    return {name: value for name, value in both.items() if name not in unread}
 
 
 def _check_keys(recipe: Dict[str, Any], known: Iterable[str], required: Iterable[str]) -> None:
@@ -225,7 +224,8 @@ def _translate(
         )
     fields = _read_values(recipe, _PUBLISHED, _convert)
     fields.setdefault("loss", "distillation" if "teacher" in fields else "cross_entropy")
-    unused = list_unused_fields(loss or fields["loss"])  # files list the arguments of all losses
+    chosen = {"loss": loss or fields["loss"]}  # files list the arguments of all losses
+    unused = [name for name, decisive in list_unread(chosen).items() if decisive == "loss"]
     ignored += [name for name in fields if name in unused]
     if ignored:
         on_note(f"without effect on this training: {', '.join(ignored)}")

@@ -113,8 +113,13 @@ class Validated(RecordEvent):
         return self
 
     @property
+    def has_accuracy(self) -> bool:
+        """Whether a count or a metric of that name is known, which may not be finite."""
+        return self.correct is not None or "accuracy" in (self.metrics or {})
+
+    @property
     def accuracy(self) -> Optional[float]:
-        """From 0 to 1; None where neither a count nor a metric of that name is known."""
+        """From 0 to 1; None where there is none, or where it is not finite."""
         if self.correct is not None:
             return self.correct / self.samples
         return (self.metrics or {}).get("accuracy")

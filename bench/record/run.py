@@ -31,14 +31,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Sequence, Type, TypeVar, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from typing_extensions import Annotated, Literal
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import Literal
 
 from ..config import Contender, Measuring, Workload
 from ..errors import InputError, RecordError
 from .checksum import KEY, check_intact, format_document
 from .events import AtLeastOne, Count
 from .machine import Environment
+from .names import Contenders, RunId, Time
 from .samples import SampleLines, load_events
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -134,26 +135,21 @@ DOCUMENT_NAME = "record.json"
 SAMPLES_NAME = "samples.jsonl"
 
 
-def _check_time(text: str) -> str:
-    datetime.fromisoformat(text)
-    return text
-
-
 class Document(BaseModel):
     """`record.json`."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     schema_version: int = SCHEMA_VERSION
-    run_id: str
+    run_id: RunId
     command: str  # eager | graph | compare
     status: Literal["running", "complete", "interrupted", "failed"] = "running"
     error: Optional[str] = None
-    created: Annotated[str, AfterValidator(_check_time)]  # ISO 8601, UTC
+    created: Time  # in UTC
     finished: Optional[str] = None
     workload: Workload
     measuring: Measuring
-    contenders: List[Contender] = Field(min_length=1)  # the first is the baseline
+    contenders: Contenders  # the first is the baseline
     train_samples: Count
     val_samples: Count
     steps_per_epoch: AtLeastOne

@@ -18,7 +18,7 @@ from ..verdict.statistics import Ratio
 from .blocks import Block, Heading, Table, Text
 from .compare import build_report, conclude
 from .comparison import Comparison, compare_contenders
-from .format import format_median_ms, format_short_interval
+from .format import format_median_ms, format_sentence, format_short_interval
 from .run_key import NONE, SHOWN_DIGITS, UNKNOWN, Key, create_series_key, find_differences
 
 # fields that say whether two runs measured the same work on the same machine
@@ -45,6 +45,17 @@ class BeforeAfter(BaseModel):
     slower: List[str]  # contenders that are slower by more than the gate
 
     lost: List[str]  # contenders of the first run that the second does not have
+    unfinished: List[str]  # runs that are not complete, each with its status
+
+    @property
+    def untold(self) -> Optional[str]:
+        """Why a gate without a slowdown cannot pass, as a sentence; None if it can."""
+        if self.unfinished:
+            return f"not every run came to its end: {', '.join(self.unfinished)}"
+        if self.unmeasured:
+            return f"the runs do not both hold a step time of {', '.join(self.unmeasured)}"
+        untimed = [one.reason for one in self.judgements if one.speedup is None]
+        return untimed[0] if untimed else None
 
     @property
     def unmeasured(self) -> List[str]:
@@ -103,6 +114,11 @@ def compare_runs(before: RunRecord, after: RunRecord, gate: Optional[float] = No
         differences=differences,
         left_out=[name for name in names if name not in paired],
         lost=[name for name in before.racing_names() if name not in paired],
+        unfinished=[
+            f"{one.document.run_id} is {one.document.status}"
+            for one in (before, after)
+            if one.document.status != "complete"
+        ],
         comparisons=comparisons,
         judgements=judgements,
         gate=gate,
@@ -210,8 +226,8 @@ def build_runs_report(found: BeforeAfter, tables: bool = True) -> List[Block]:
         verdicts.append(
             f"Gate: {slower} became slower by more than {limit}."
             if slower
-            else f"Gate: the runs do not both hold a step time of {', '.join(found.unmeasured)}."
-            if found.unmeasured
+            else f"Gate: not passed. {format_sentence(found.untold)}"
+            if found.untold
             else f"Gate: no slowdown beyond {limit} is supported by these runs."
         )
     return [*blocks, Text([*notes, NOT_IN_RATIO]), Text(verdicts)]

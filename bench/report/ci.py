@@ -48,6 +48,8 @@ def format_junit(document: CheckDocument, judged: Sequence[Judged]) -> str:
     for name in ("tests", "failures", "errors"):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
     root.set("time", f"{sum(one.check.duration_s for one in judged):.3f}")
+    for element in root.iter():
+        element.attrib = {key: strip_controls(value) for key, value in element.attrib.items()}
     _break_lines(root)
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'
@@ -81,9 +83,8 @@ def _create_case(
     if element is None:
         ElementTree.SubElement(case, "system-out").text = strip_controls(reason)
     else:
-        message = strip_controls(reason)
-        child = ElementTree.SubElement(case, element, message=message, type=group)
-        child.text = strip_controls(text) or message
+        child = ElementTree.SubElement(case, element, message=reason, type=group)
+        child.text = strip_controls(text or reason)
     return case
 
 

@@ -7,7 +7,7 @@ import shlex
 from typing import Any, List, Mapping
 
 from ..config import STEP_DATA, Contender, Workload
-from ..plan.fields import flag_of, list_settings
+from ..plan.fields import flag_of, list_settings, list_unread
 from ..plan.modes import spell_strategy
 from ..record.machine import list_own_code
 from ..record.run import Document, RunRecord
@@ -31,12 +31,13 @@ def spell_command(document: Document) -> str:
     words = ["bench", document.command]
     step = workload.data == STEP_DATA and workload.resume is None
     words += spell_model(workload) if step else []
+    unread = list_unread(workload.model_dump())  # a flag that is not read is refused
     for settings in (workload, document.measuring):
         for setting in list_settings(type(settings)):
             value = getattr(settings, setting.name)
             kept = workload.resume is None or setting.name in RESUMED or settings is not workload
             spelled = setting.heading and setting.name != "speed"  # which compare does by itself
-            kept &= not (step and setting.name in ("model", "data"))
+            kept &= setting.name not in unread and not (step and setting.name in ("model", "data"))
             if spelled and kept and value != setting.default:
                 words += _spell_flag(flag_of(setting.name), value)
     if document.command == "compare":

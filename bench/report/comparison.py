@@ -42,8 +42,8 @@ class ContenderSummary(BaseModel):
     first_loss: Optional[float]
     last_loss: Optional[float]
     first_infinite_step: Optional[int] = None  # whose loss is not finite; from 1
-    accuracy: List[float]  # per epoch
-    metrics: Dict[str, Optional[float]] = {}  # others of a TrainingStep, after the last epoch
+    accuracy: List[Optional[float]]  # per epoch; None where not finite
+    metrics: Dict[str, Optional[float]] = {}  # others, after the last epoch; None: not finite
     best_epoch: Optional[int]  # of the best accuracy, from 1
     train_accuracy: Optional[float]  # of training images without augmentation, after the training
     teacher_accuracy: Optional[float]
@@ -151,7 +151,7 @@ def _summarize(side: Side) -> ContenderSummary:
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
         first_infinite_step=losses.index(None) + 1 if None in losses else None,
-        accuracy=[e.accuracy for e in evals if e.accuracy is not None],
+        accuracy=[e.accuracy for e in evals if e.has_accuracy],
         metrics={k: v for e in evals[-1:] for k, v in (e.metrics or {}).items() if k != "accuracy"},
         best_epoch=best.epoch + 1 if best else None,
         train_accuracy=scores.get("train"),
@@ -191,7 +191,9 @@ def compare_contenders(
     if baseline.document.workload.data == STEP_DATA and sides[0].blocks:
         batches_by = "inputs"  # it has no labels
     accuracies = list(zip(left.accuracy, right.accuracy))
-    speedup = _compare_times(*times, one_run)
+    finite = [(a, b) for a, b in accuracies if a is not None and b is not None]
+    last = finite[-1] if finite and finite[-1] == accuracies[-1] else None
+    speedup = _compare_times(*times, one_run=one_run)
     speed = None
     parameters: List[ParametersEvent] = []
     if one_run:
@@ -215,8 +217,8 @@ def compare_contenders(
         same_batches=same_batches,
         batches_by=batches_by,
         loss=compare_losses(*losses),
-        accuracy_difference=accuracies[-1][1] - accuracies[-1][0] if accuracies else None,
-        accuracy_correlation=correlation(*zip(*accuracies)) if len(accuracies) > 1 else None,
+        accuracy_difference=last[1] - last[0] if last else None,
+        accuracy_correlation=correlation(*zip(*finite)) if len(finite) > 1 else None,
         parameter_difference=parameters,
         parity=parity[0],
         parity_reason=parity[1],
@@ -224,7 +226,7 @@ def compare_contenders(
         speed_verdict=verdict,
         speed_reason=why,
         speed=speed,
-        eval_speedup=_compare_times(*passes, one_run),
+        eval_speedup=_compare_times(*passes, one_run=one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
         continues=baseline.document.environment_start.get("continues") if one_run else None,
         continuation=spell_continuation(baseline) if one_run else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,8 +68,12 @@ class Series(Side):
 
     @cached_property
     def accuracies(self) -> Dict[int, float]:
-        """Of the validation split, from 0 to 1, by epoch from 1."""
-        return {e.epoch + 1: e.accuracy for e in self.evals if e.accuracy is not None}
+        """Of the validation split, from 0 to 1, by epoch from 1; NaN where not finite."""
+        return {
+            e.epoch + 1: math.nan if e.accuracy is None else e.accuracy
+            for e in self.evals
+            if e.has_accuracy
+        }
 
     @cached_property
     def train_epoch_times_s(self) -> Dict[int, float]:

@@ -11,11 +11,18 @@ if TYPE_CHECKING:
     from ..verdict.statistics import BreakEven, Ratio, Summary
 
 MISSING = "-"
+NOT_FINITE = "not finite"
+FEW_BLOCKS = "too few blocks"  # for a speedup of a sweep's cell, or its interval
 INTERVAL = "95 %"
 
 
 def format_number(value: Optional[float], form: str, scale: float = 1.0) -> str:
     return MISSING if value is None else format(value * scale, form)
+
+
+def format_finite(value: Optional[float], form: str, scale: float = 1.0) -> str:
+    """A value that was measured; None is NaN or infinite."""
+    return NOT_FINITE if value is None else format(value * scale, form)
 
 
 def format_ms(seconds: Optional[float], digits: int = 1) -> str:
@@ -91,10 +98,12 @@ def format_interval(value: Union[Interval, Ratio, None]) -> str:
     return MISSING if value is None else format_ratio(value.ratio, value.low, value.high)
 
 
-def format_short_ratio(ratio: float, low: Optional[float], high: Optional[float]) -> str:
-    """A ratio with its interval for a table, as in 1.052 (0.981-1.104)."""
+def format_short_ratio(
+    ratio: float, low: Optional[float], high: Optional[float], without: str = "no interval"
+) -> str:
+    """A ratio with its interval for a table, as in 1.052 (0.981-1.104), or `without` one."""
     if low is None or high is None:
-        return f"{ratio:.3f} (no interval)"
+        return f"{ratio:.3f} ({without})"
     return f"{ratio:.3f} ({low:.3f}-{high:.3f})"
 
 

@@ -164,8 +164,8 @@ def judge_parity(
     parted = _find_unexplained(training, check.start_step + check.steps)
     if parted is not None:
         return "inconclusive", f"{judged} and are {check.verdict}, but {parted}"
-    last = [one.accuracy for pair in training.evaluations[-1:] for one in pair]
-    shown = [f"{accuracy * 100:.1f} %" for accuracy in last if accuracy is not None]
+    last = [one for pair in training.evaluations[-1:] for one in pair if one.has_accuracy]
+    shown = ["not finite" if (a := one.accuracy) is None else f"{a * 100:.1f} %" for one in last]
     accuracies = f". The last accuracies are {' and '.join(shown)}" if shown else ""
     return check.verdict, (
         f"{check.reason}; {judged}. T{difference[1:]}. Training amplifies rounding{accuracies}"

@@ -167,10 +167,14 @@ def draw_epochs(
 ) -> None:
     """Values of every epoch; `values` is the attribute of a series that has them by epoch."""
     axes.set(title=title, xlabel="epoch", ylabel=unit)
+    infinite: List[int] = []
     for index, one in enumerate(series):
         found: Dict[int, float] = getattr(one, values)
         heights = [scale * value for value in found.values()]
         _plot(axes, list(found), heights, one.label, choose_style(index, True))
+        infinite += [epoch for epoch, height in zip(found, heights) if not math.isfinite(height)]
+    if infinite:
+        axes.set_title(f"{title} (not finite, first in epoch {min(infinite)})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _legend(axes)
 

@@ -12,6 +12,7 @@ from .format import (
     MISSING,
     format_break_even,
     format_exact,
+    format_finite,
     format_interval,
     format_mib,
     format_ms,
@@ -33,14 +34,15 @@ SUMMARISED_BY = {  # of a process's blocks
 
 def list_measurements(summary: ContenderSummary) -> Rows:
     """The measurements of one contender."""
-    accuracy = " ".join(f"{x * 100:.1f}" for x in summary.accuracy[-SHOWN_EPOCHS:])
+    accuracy = " ".join(
+        "NaN" if x is None else f"{x * 100:.1f}" for x in summary.accuracy[-SHOWN_EPOCHS:]
+    )
     if len(summary.accuracy) > SHOWN_EPOCHS:
         accuracy = "... " + accuracy
-    best = MISSING
-    if summary.best_epoch is not None and summary.accuracy:
-        best = f"{100 * max(summary.accuracy):.1f} (epoch {summary.best_epoch})"
-    ends = (summary.first_loss, summary.last_loss)
-    shown = ["not finite" if x is None else f"{x:.4f}" for x in ends]
+    best, finite = MISSING, [x for x in summary.accuracy if x is not None]
+    if summary.best_epoch is not None and finite:
+        best = f"{100 * max(finite):.1f} (epoch {summary.best_epoch})"
+    shown = [format_finite(x, ".4f") for x in (summary.first_loss, summary.last_loss)]
     return {
         "train steps": str(summary.steps),
         "loss, first to last": " to ".join(dict.fromkeys(shown)) if summary.steps else MISSING,
@@ -62,8 +64,8 @@ def list_measurements(summary: ContenderSummary) -> Rows:
 def _list_metrics(metrics: Mapping[str, Optional[float]]) -> Rows:
     """Metrics of several labels in percent, as accuracy is; those of the user's own as they are."""
     if not any(name.startswith(LABEL_ACCURACY) for name in metrics):
-        return {name: format_number(value, ".4g") for name, value in metrics.items()}
-    return {f"{name}, %": format_number(value, ".1f", 100) for name, value in metrics.items()}
+        return {name: format_finite(value, ".4g") for name, value in metrics.items()}
+    return {f"{name}, %": format_finite(value, ".1f", 100) for name, value in metrics.items()}
 
 
 def list_parity(comparison: Comparison) -> Rows:

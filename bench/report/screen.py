@@ -16,6 +16,7 @@ from .comparison import EXTENSIONS, Comparison, ContenderSummary
 from .format import (
     MISSING,
     format_break_even,
+    format_finite,
     format_median_ms,
     format_mib,
     format_number,
@@ -165,7 +166,7 @@ def _build_costs(summaries: Sequence[ContenderSummary]) -> Table:
             summary.name,
             format_median_ms(summary.eval_step_time_s),
             format_number(summary.compile_s, ".2f"),
-            f"{summary.accuracy[-1] * 100:.1f}" if summary.accuracy else MISSING,
+            format_finite(summary.accuracy[-1], ".1f", 100) if summary.accuracy else MISSING,
             format_mib(summary.peak_rss_bytes),
         ]
         for summary in summaries

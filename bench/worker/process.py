@@ -20,7 +20,7 @@ from ..errors import ENDING_SIGNALS, InputError, WorkerError, WorkerTimeout
 from .environment import RuntimeResolver, check_variables
 from .foreign_python import Interpreter, check_interpreter, check_options, create_python_command
 from .messages import Launcher
-from .protocol import AnswerStream, open_answer
+from .protocol import AnswerStream, name_log, open_answer
 
 TRAINING = "oneflow_bench.bench.worker.session"
 TAIL_LINES = 12
@@ -70,15 +70,17 @@ class WorkerProcess:
         log: Path,
         title: Optional[str] = None,
         runs_graph: bool = True,
+        keeps_log: bool = True,
     ) -> None:
         """`title` is what errors call it: "the worker 'NAME'" where it is not given.
 
-        Only the death of one that `runs_graph` may be the launch race's.
+        Only the death of one that `runs_graph` may be the launch race's. Errors name a log that is
+        kept.
         """
         self.name = name
         self._runs_graph = runs_graph
         self.title = title or f"the worker '{name}'"
-        self._log_path = log
+        self._log_path, self._kept_log = log, log if keeps_log else None
         log.parent.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
         self._replies, self._answers = read_end, AnswerStream(read_end)
@@ -163,7 +165,7 @@ class WorkerProcess:
             raise self._died(call) from None
         if line is None:
             return None
-        return open_answer(line, call, self.title, str(self._log_path), self.read_log_tail)
+        return open_answer(line, call, self.title, self._kept_log, self.read_log_tail)
 
     def _died(self, call: str) -> WorkerError:
         try:
@@ -224,7 +226,7 @@ def describe_death(
     title: str, call: str, status: int, log: Union[str, Path], runs_graph: bool = True
 ) -> str:
     """The sentence for a worker that died in a turn; no eager worker dies of the launch race."""
-    said = f"{title} died in its {call} turn ({describe_exit(status)}); the whole log is {log}"
+    said = f"{title} died in its {call} turn ({describe_exit(status)}){name_log(Path(log))}"
     causes = _CAUSE.findall(_read_log(Path(log)))
     may_race = runs_graph and call in LAUNCHING_CALLS
     if causes:

@@ -23,6 +23,7 @@ import time
 import traceback
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import (
     Any,
     Callable,
@@ -70,8 +71,13 @@ class AnswerStream:
         return line
 
 
+def name_log(log: Optional[Path]) -> str:
+    """The end of a sentence about a failed worker; nothing for a log that nobody can read."""
+    return f"; the whole log is {log}" if log is not None and log.is_file() else ""
+
+
 def open_answer(
-    line: bytes, call: str, title: str, log: str, read_log_tail: Callable[[], str]
+    line: bytes, call: str, title: str, log: Optional[Path], read_log_tail: Callable[[], str]
 ) -> Dict[str, Any]:
     """The answer of `title`. Raises InputError for unusable input, WorkerError for a failure."""
     answer: Dict[str, Any] = _DECODER.raw_decode(line.decode())[0]
@@ -80,7 +86,7 @@ def open_answer(
     if answer["kind"] == "input":
         raise InputError(answer["error"])
     raise WorkerError(
-        f"{title} failed in its {call} turn: {answer['error']}; the whole log is {log}",
+        f"{title} failed in its {call} turn: {answer['error']}{name_log(log)}",
         read_log_tail(),
     )
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -49,6 +50,35 @@ def test_what_names_no_picture_is_refused(tmp_path, monkeypatch, source):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no file|holds no pictures"):
         find_pictures([source])
+
+
+@pytest.mark.parametrize("mode, said", [("F", "floating-point"), ("I", "signed or 32-bit")])
+@pytest.mark.parametrize("read", [convert_file, read_picture])
+def test_samples_without_a_known_white_are_refused(tmp_path, mode, said, read):
+    path = save(tmp_path / "p.tiff", mode=mode, color=100)
+    with pytest.raises(DataError, match=f"{said} samples, whose black and white are unknown"):
+        read(path, 90)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "pgm"])
+def test_of_16_bits_the_highest_8_are_taken(tmp_path, suffix):
+    mode = "I" if suffix == "pgm" else "I;16"
+    path = save(tmp_path / f"p.{suffix}", mode=mode, color=100 * 256 + 255)
+    assert np.all(read_picture(path, PLAIN) == 100)
+
+
+def test_a_tiff_of_12_bits_is_not_dark(tmp_path):
+    packed = b"\x64\x06\x40" * 4 * 8  # two samples of 100 * 16 in three bytes
+    path = tmp_path / "p.tiff"
+    Image.frombytes("L", (12, 8), packed).save(path)
+    content = path.read_bytes()
+    for tag, before, after in ((256, 12, 8), (258, 8, 12)):  # width, bits of a sample
+        kind = 4 if tag == 256 else 3
+        field = struct.pack("<HHII", tag, kind, 1, before)
+        assert field in content
+        content = content.replace(field, struct.pack("<HHII", tag, kind, 1, after))
+    path.write_bytes(content)
+    assert np.all(read_picture(path, PLAIN) == 100)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,10 @@ def _label_runs(records: Sequence[RunRecord]) -> List[Optional[str]]:
 
 
 def list_scalars(selected: Selected) -> List[Scalar]:
-    """Times in seconds and memory in bytes, as far as the record has them; smaller is better."""
+    """Times in seconds and memory in bytes, as far as the record has them; smaller is better.
+
+    An error that is not finite is left out, since JSON has no such number.
+    """
     summary = selected.summary
     scalars = []
     for name in ("train_step_time_s", "eval_step_time_s"):
@@ -105,8 +108,9 @@ def list_scalars(selected: Selected) -> List[Scalar]:
         value = getattr(summary, name)
         if value is not None:
             scalars.append(Scalar(name, value, unit))
-    if summary.accuracy:
-        scalars.append(Scalar("validation_error", 1 - summary.accuracy[-1], "fraction"))
+    for accuracy in summary.accuracy[-1:]:
+        if accuracy is not None:
+            scalars.append(Scalar("validation_error", 1 - accuracy, "fraction"))
     return scalars
 
 

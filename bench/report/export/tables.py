@@ -11,7 +11,7 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Sequence, Tu
 from ...record.events import BlockEvent, ParametersEvent, StepParametersEvent
 from ...record.side import Side
 from ..before_after import compare_records
-from ..blocks import format_markdown
+from ..blocks import Text, format_markdown
 from ..compare import build_report, build_run_report
 from ..curves import Series
 from .selection import SETTINGS, Selected, describe_job_of, describe_machine_of
@@ -76,7 +76,8 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
     """A row for each value of a curve, such as the loss of a step: what the pictures show.
 
     `at` is the step or the epoch, from 1. A step's time is that of its block over the block's
-    steps. The parameter difference is the largest element, to the record's first contender.
+    steps. The parameter difference is the largest element, to the record's first contender. A value
+    that is not finite is nan.
     """
     yield "run_id,contender,series,at,value\n"
     for one in selected:
@@ -85,7 +86,7 @@ def render_series(selected: Sequence[Selected]) -> Iterator[str]:
             row = start.replace("%", "%%") + ",%d,%s\n"
             for ats, values in parts:
                 cells: List[Any] = [None] * (2 * len(ats))
-                cells[::2], cells[1::2] = ats, ["" if v is None else v for v in values]
+                cells[::2], cells[1::2] = ats, ["nan" if v is None else v for v in values]
                 yield row * len(ats) % tuple(cells)
 
 
@@ -130,10 +131,10 @@ def render_markdown(selected: Sequence[Selected]) -> str:
     parts: List[str] = []
     for one in selected:
         record = one.record
-        title = f"`{record.document.run_id}` ({record.document.status})"
+        title = Text([f"{record.document.run_id} ({record.document.status})"])
         if one.named or len(record.contender_names()) == 1:
-            parts.append(f"{title}\n\n{format_markdown(build_run_report(one.summary))}")
+            parts.append(format_markdown([title, *build_run_report(one.summary)]))
         elif one.name == record.contender_names()[0]:
             report = build_report(compare_records(record, record), record.document.unavailable)
-            parts.append(f"{title}\n\n{format_markdown(report)}")
+            parts.append(format_markdown([title, *report]))
     return "\n".join(parts)

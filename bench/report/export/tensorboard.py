@@ -5,9 +5,10 @@ Written by tensorboardX, which is an extra: `pip install 'oneflow-bench[tensorbo
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def write_folder(selected: Sequence[Selected], folder: Path) -> None:
     Raises InputError naming the extra where tensorboardX is not installed.
     """
     try:
-        from tensorboardX import FileWriter
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import RecordWriter
         from tensorboardX.summary import scalar
     except ImportError:
         raise InputError(
@@ -42,11 +44,17 @@ def write_folder(selected: Sequence[Selected], folder: Path) -> None:
     for one in selected:
         start = datetime.fromisoformat(one.record.document.created).timestamp()
         target = folder.joinpath(*(part for part in (one.run, one.name) if part))
-        writer = FileWriter(str(target))
+        target.mkdir(parents=True)
+        # a `FileWriter` would fail in a thread of its own
+        writer = RecordWriter(str(target / f"events.out.tfevents.{start:.0f}"))
         try:
+            first = Event(file_version="brain.Event:2", wall_time=start)
+            writer.write(first.SerializeToString())
             for tag, points in list_curves(one).items():
-                for point in points:
-                    writer.add_summary(scalar(tag, point.value), point.step, start + point.time_s)
+                for value, step, time_s in points:
+                    summary = scalar(tag, value)
+                    event = Event(summary=summary, step=step, wall_time=start + time_s)
+                    writer.write(event.SerializeToString())
         finally:
             writer.close()
 
@@ -69,8 +77,8 @@ def list_curves(selected: Selected) -> Dict[str, List[Point]]:
         last = following is None or following.epoch != block.epoch
         if last and block.epoch in evals:
             done = evals[block.epoch]
-            end = block.started_s + block.duration_s + done.duration_s
-            passed.append((done, block.first_step + block.steps, end))
+            end_s = block.started_s + block.duration_s + done.duration_s
+            passed.append((done, block.first_step + block.steps, end_s))
     ends = [(b.first_step + b.steps, b.started_s + b.duration_s) for b in blocks]
     at = [_join(steps), _join(times)]
     return {
@@ -78,13 +86,16 @@ def list_curves(selected: Selected) -> Dict[str, List[Point]]:
         "train/lr": _thin(_join([block.lr for block in blocks]), *at),
         "train/step_time_s": _thin(_join([[b.step_time_s for b in blocks]]), *_join([ends]).T),
         "validation/accuracy": [
-            Point(done.accuracy, *where) for done, *where in passed if done.accuracy is not None
+            Point(_fill(done.accuracy), step, end_s)
+            for done, step, end_s in passed
+            if done.has_accuracy
         ],
-        "validation/loss": [
-            Point(float("nan") if done.loss is None else done.loss, *where)
-            for done, *where in passed
-        ],
+        "validation/loss": [Point(_fill(done.loss), step, end_s) for done, step, end_s in passed],
     }
+
+
+def _fill(value: Optional[float]) -> float:
+    return math.nan if value is None else value
 
 
 def _join(parts: Sequence[Any]) -> np.ndarray:

@@ -55,7 +55,7 @@ def create_probe_launcher(python: str, folder: Path) -> Launch:
 
     def launch(name: str, environment: Dict[str, str]) -> WorkerProcess:
         log = folder / f"{name}-{next(numbers)}.log"  # a probe may be started twice
-        return WorkerProcess(name, [python, str(WORKER)], environment, log)
+        return WorkerProcess(name, [python, str(WORKER)], environment, log, keeps_log=False)
 
     return launch
 

@@ -147,6 +147,11 @@ def _join(
             left_out.append(f"{run.run_id}: a copy of a run that is there already")
         else:
             seen.add(_order(run))
+            left_out += [
+                f"{run.run_id}: {METRICS[one.metric].title} of {one.contender} is not finite"
+                for one in run.measured
+                if one.value is None
+            ]
             groups.setdefault(json.dumps(run.key), []).append(run)
     series: List[Series] = []
     for text in sorted(groups):
@@ -174,6 +179,8 @@ def _build_curves(runs: Sequence[RunSummary], metrics: Sequence[str]) -> List[Cu
     points: Dict[Tuple[str, str], List[Point]] = {}
     for run in runs:
         for one in run.measured:
+            if one.value is None:
+                continue
             points.setdefault((one.metric, one.contender), []).append(
                 Point(
                     run_id=run.run_id,

@@ -38,7 +38,7 @@ class Measured(BaseModel):
 
     metric: str
     contender: str
-    value: Value
+    value: Optional[Value]  # None where not finite
     low: Optional[float] = None
     high: Optional[float] = None
 
@@ -170,7 +170,9 @@ def summarize_run(record: RunRecord) -> RunSummary:
 def _measure(record: RunRecord) -> Iterator[Measured]:
     """The metrics that the record holds."""
 
-    def mark(metric: str, name: str, value: Value, *interval: Optional[float]) -> Measured:
+    def mark(
+        metric: str, name: str, value: Optional[Value], *interval: Optional[float]
+    ) -> Measured:
         bounds = dict(zip(("low", "high"), interval))
         return Measured(metric=metric, contender=name, value=value, **bounds)
 
@@ -188,8 +190,8 @@ def _measure(record: RunRecord) -> Iterator[Measured]:
             yield mark("compile_s", name, summary.compile_s)
         if summary.peak_rss_bytes is not None:
             yield mark("peak_rss_bytes", name, float(summary.peak_rss_bytes))
-        if summary.accuracy:
-            yield mark("accuracy", name, summary.accuracy[-1])
+        for accuracy in summary.accuracy[-1:]:
+            yield mark("accuracy", name, accuracy)
     for name, comparison in zip(others, comparisons):
         judged = judge_record_speed(record, first, name)
         speedup = judged.speedup if judged else comparison.speedup

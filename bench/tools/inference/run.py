@@ -34,7 +34,10 @@ class ModeTimes(SetupTimes):
 
 
 class Prediction(BaseModel):
-    """The most probable classes of one picture in one mode, best first."""
+    """The most probable classes of one picture in one mode, best first.
+
+    There are none where an output is NaN or infinite.
+    """
 
     picture: str
     mode: str
@@ -44,11 +47,13 @@ class Prediction(BaseModel):
 
 
 class Agreement(BaseModel):
-    """How far the second mode is from the first, over all pictures and classes."""
+    """How far the second mode is from the first, over all classes of the pictures that have finite
+    outputs in both.
+    """
 
     agrees: bool
     same_top1: int
-    pictures: int
+    pictures: int  # all of them
     max_probability_difference: float
     max_logit_difference: float
     bitwise_equal: bool
@@ -63,6 +68,7 @@ class InferenceResult(BaseModel):
     times: List[ModeTimes]
     predictions: List[Prediction]
     agreement: Optional[Agreement] = None
+    not_finite: List[str] = []  # a sentence for each mode that gives NaN or infinite outputs
     skipped: List[str] = []  # a sentence for each file that is no picture
 
 
@@ -128,6 +134,12 @@ def run_inference(
             for name in logits
         ],
         agreement=compare_logits(*logits.values()) if len(logits) == 2 else None,
+        not_finite=[
+            f"{name}: the outputs of {bad.sum()} of {len(bad)} pictures are NaN or infinite, and "
+            f"these have no classes. The first is {pictures[bad.argmax()][0]}. Check the weights."
+            for name, values in logits.items()
+            if (bad := ~_find_finite(values)).any()
+        ],
         skipped=skipped,
     )
 
@@ -148,6 +160,11 @@ def _time_in_turns(
     return durations
 
 
+def _find_finite(logits: np.ndarray) -> np.ndarray:
+    """Whether all of each picture's logits (N, K) are finite, bool (N,)."""
+    return np.asarray(np.isfinite(logits).all(axis=1))
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities (..., K) in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
@@ -159,8 +176,9 @@ def predict(
     path: Path, mode: str, logits: np.ndarray, names: Sequence[str], top: int
 ) -> Prediction:
     """The `top` classes of one picture from its logits (K,); equal ones by their number."""
-    probabilities = softmax(logits)
-    best = np.argsort(-probabilities, kind="stable")[:top]
+    is_finite = np.isfinite(logits).all()
+    probabilities = softmax(logits) if is_finite else logits
+    best = np.argsort(-probabilities, kind="stable")[: top if is_finite else 0]
     return Prediction(
         picture=str(path),
         mode=mode,
@@ -171,16 +189,23 @@ def predict(
 
 
 def compare_logits(baseline: np.ndarray, contender: np.ndarray) -> Agreement:
-    """Of logits (N, K): they agree with equal best classes and probabilities within 1e-4."""
-    difference = float(np.abs(softmax(baseline) - softmax(contender)).max())
-    same = int((baseline.argmax(axis=1) == contender.argmax(axis=1)).sum())
+    """Of logits (N, K): they agree with equal best classes and probabilities within 1e-4.
+
+    A picture whose logits are not finite has to be so in both.
+    """
+    left, right = _find_finite(baseline), _find_finite(contender)
+    ours, theirs = baseline[left & right], contender[left & right]
+    difference = float(np.abs(softmax(ours) - softmax(theirs)).max(initial=0))
+    same = int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
     return Agreement(
-        agrees=same == len(baseline) and difference <= PROBABILITY_TOLERANCE,
+        agrees=np.array_equal(left, right)
+        and same == len(ours)
+        and difference <= PROBABILITY_TOLERANCE,
         same_top1=same,
         pictures=len(baseline),
         max_probability_difference=difference,
-        max_logit_difference=float(np.abs(baseline.astype(np.float64) - contender).max()),
-        bitwise_equal=np.array_equal(baseline, contender),
+        max_logit_difference=float(np.abs(ours.astype(np.float64) - theirs).max(initial=0)),
+        bitwise_equal=np.array_equal(baseline, contender, equal_nan=True),
     )
 
 
@@ -195,9 +220,11 @@ def report_inference(result: InferenceResult) -> List[Block]:
         ["first pass", *(format_ms(one.first_s) for one in result.times)],
         ["steady pass", *(format_summary_ms(one.steady_s) for one in result.times)],
     ]
+    classes = _list_classes(result, len(modes))
     return [
         Heading(f"{result.model}: classes of the pictures"),
-        Table(["picture", "class", *modes], _list_classes(result, len(modes)), right=modes),
+        *([Table(["picture", "class", *modes], classes, right=modes)] if classes else []),
+        *([Text(result.not_finite)] if result.not_finite else []),
         Heading(f"Times in ms, batches of {result.batch_size}"),
         Table(["", *modes], times, right=modes),
         *([Text([_describe_agreement(found)])] if found else []),
@@ -205,7 +232,7 @@ def report_inference(result: InferenceResult) -> List[Block]:
 
 
 def _list_classes(result: InferenceResult, modes: int) -> List[List[str]]:
-    """A row for each of the best classes of a picture in the first mode, best first.
+    """A row for each of the best classes of a picture in the first mode that has some, best first.
 
     A dash is a class that is not among the best of another mode.
     """
@@ -213,7 +240,7 @@ def _list_classes(result: InferenceResult, modes: int) -> List[List[str]]:
     for start in range(0, len(result.predictions), modes):
         of_picture = result.predictions[start : start + modes]
         shares = [dict(zip(one.classes, one.probabilities)) for one in of_picture]
-        first = of_picture[0]
+        first = max(of_picture, key=lambda one: bool(one.classes))
         for rank, (number, name) in enumerate(zip(first.classes, first.names)):
             cells = [format_percent(of_mode.get(number)) for of_mode in shares]
             rows.append([first.picture if rank == 0 else "", name, *cells])

@@ -207,6 +207,11 @@ def describe_difference(found: OutputDifference) -> str:
     """Whether the outputs agree, in a sentence."""
     if found.bitwise_equal:
         return "the modes agree, all outputs are bitwise equal."
+    if found.relative == float("inf"):
+        return (
+            f"the modes do not agree, {found.output} has another shape or is finite in one of them "
+            "alone."
+        )
     verdict = "agree" if found.agrees else "do not agree"
     return (
         f"the modes {verdict}, {found.output} differs most, by {found.relative:.2g} of its largest "

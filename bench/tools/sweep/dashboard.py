@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import List
 from urllib.parse import quote
 
-from ...report.format import format_median_ms, format_short_interval
+from ...report.format import FEW_BLOCKS, format_median_ms, format_short_interval
 from ...report.page import PAGE_NAME
 from ...report.page.dashboard import COMPLETE, Row, render_dashboard
 from .document import MODES, Cell, SweepDocument
@@ -36,6 +36,8 @@ def _describe_cell(cell: Cell, folder: Path, home: Path) -> Row:
         ratio=cell.speedup.ratio if cell.speedup else None,
         speedup=format_short_interval(cell.speedup),
     )
+    if result.status == "done" and (cell.speedup is None or cell.speedup.low is None):
+        row.speedup = f"{row.speedup} ({FEW_BLOCKS})"
     if result.parity is not None:
         row.parity = result.parity
     page = folder / result.record / PAGE_NAME if result.record else None

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from ...report.blocks import Block, Figure, Heading, Table, Text
 from ...report.curves import choose_style
-from ...report.format import MISSING, format_mib, format_number, format_short_ratio
+from ...report.format import FEW_BLOCKS, MISSING, format_mib, format_number, format_short_ratio
 from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...verdict.judge import EQUIVALENCE
 from .document import MODES, SAME_MACHINE, Cell, Speedup, SweepDocument, name_cell, summarize_sweep
@@ -82,9 +82,9 @@ def _list_speed(cell: Cell) -> List[str]:
     return [name_cell(cell.curve), size, *shown, *outcome]
 
 
-def _format_ratio(ratio: Optional[Speedup]) -> str:
+def _format_ratio(one: Optional[Speedup], without: str = FEW_BLOCKS) -> str:
     """A ratio with its interval, as in 1.052 (0.981-1.104)."""
-    return MISSING if ratio is None else format_short_ratio(ratio.ratio, ratio.low, ratio.high)
+    return without if one is None else format_short_ratio(one.ratio, one.low, one.high, without)
 
 
 def _list_cost(cell: Cell) -> List[str]:
@@ -242,7 +242,7 @@ def draw_speedups(document: SweepDocument) -> Any:
         axes.axhline(len(cells) - 0.5, color="grey", linewidth=0.8)
         style = {"fmt": "D", "color": "#a02060", "markersize": 8, "linewidth": 2}
         _draw_ratio(axes, len(cells), mean, capsize=4, **style)
-        names.append(f"geometric mean {_format_ratio(mean)}")  # its interval may be cut
+        names.append(f"geometric mean {_format_ratio(mean, 'one cell')}")  # its interval may be cut
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(cells) + 0.6, -0.6)
     _scale_speedups(axes, [cell.speedup for cell in cells if cell.speedup])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from pydantic import AliasChoices, BaseModel, Field, model_validator
 from typing_extensions import Literal
@@ -140,7 +140,7 @@ def format_interval(interval: Optional[Interval]) -> str:
     return short or MISSING
 
 
-def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[Block]:
+def list_report(document: TuneDocument, pictures: Sequence[Path] = ()) -> List[Block]:
     """The report: the result, the phases of each mode, the reasons for the settings."""
     work, cpu = document.workload, document.machine.get("cpu", {})
     size = f", batch {work.batch_size}, {work.image_size} px" if work.data != STEP_DATA else ""
@@ -152,7 +152,7 @@ def list_report(document: TuneDocument, picture: Optional[str] = None) -> List[B
     lines = [format_result(mode) for mode in document.modes]
     blocks: List[Block] = [Heading(document.run_id)]
     blocks.append(Text([*lines, *_list_advice(document), setup]))
-    blocks += [Figure("speedup in each phase", picture)] if picture else []
+    blocks += [Figure("speedup in each phase", path.name) for path in pictures[:1]]
     blocks += [block for mode in document.modes for block in _list_mode(mode)]
     candidates = [c for mode in document.modes for c in mode.candidates]
     why = {setting.name: setting.why for c in candidates for setting in c.settings}

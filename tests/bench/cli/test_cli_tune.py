@@ -137,6 +137,15 @@ def test_the_settings_of_this_machine_are_listed_without_running_anything(tmp_pa
     assert "eager" not in done.stdout and list(tmp_path.iterdir()) == []
 
 
+def test_the_settings_are_listed_as_json_too():
+    listed = json.loads(run_command("tune", *LENET, "--list", "--mode", "graph", "--json").stdout)
+    assert list(listed) == ["graph"] and {"name", "why"} == set(listed["graph"][0])
+    refused(
+        run_command("tune", *LENET, "--list", "--budget", "9"),
+        "--budget steers a search and --list runs none",
+    )
+
+
 def test_no_loader_is_put_into_the_graph_of_a_step(tmp_path):
     done = run_command("tune", "my_file:gpt", "--list", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import click
 import pytest
 from fakes import create_document
-from records import create_events
+from records import create_events, create_record
 from rich.markup import MarkupError
+from sweep_cells import create_mixed_sweep
 
 from oneflow_bench.bench import cli
 from oneflow_bench.bench.cli import failures
 from oneflow_bench.bench.cli.console import Console, ProgressBar
+from oneflow_bench.bench.cli.run import write_comparisons, write_report
+from oneflow_bench.bench.cli.sweep import _write_reports
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record.run import RecordWriter, create_run_id
+from oneflow_bench.bench.report import pictures
+from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.compare import build_run_report
+from oneflow_bench.bench.report.comparison import summarize_contender
 
 EXPORT = ["export", "--format", "csv"]
 COMMAND = [sys.executable, "-m", "oneflow_bench"]
@@ -48,6 +57,11 @@ def test_an_unforeseen_error_is_status_70_and_its_traceback_is_in_a_file(
     monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path / "missing"))
     assert cli._run(["models"]) == 70
     assert "could not be stored: No such file" in capsys.readouterr().err
+
+
+def test_a_terminal_obeys_no_name_in_a_message(capsys):
+    assert failures.tell(InputError("no run \x1b]0;owned\x07 in caf\udce9\n")) == 2
+    assert capsys.readouterr().err == "error: no run ]0;owned in caf\\udce9\n\n"
 
 
 @pytest.mark.parametrize("words", [["models"], ["--help"]])
@@ -250,3 +264,25 @@ def test_no_color_leaves_plain_text(monkeypatch, no_color):
     file = io.StringIO()
     Console(file=file, force_terminal=True).print("loss", style="bold red")
     assert ("\x1b[" in file.getvalue()) == (no_color is None)
+
+
+@pytest.mark.parametrize("write", ["comparison", "run", "sweep"])
+def test_the_texts_are_kept_where_there_is_no_room_for_pictures(tmp_path, monkeypatch, write):
+    def find_no_room(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pictures, "replace_atomically", find_no_room)
+    record = create_record(create_events("eager"), create_events("graph"))
+    with pytest.raises(OSError, match="No space"):
+        if write == "comparison":
+            write_comparisons(compare_records(record, record), [record], tmp_path)
+        elif write == "run":
+            summary = summarize_contender(record, record.contender_names()[0])
+            write_report(tmp_path, [record], partial(build_run_report, summary))
+        else:
+            _write_reports(create_mixed_sweep(), tmp_path)
+    pictures.plt.close("all")
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# ") and "![" not in text
+    assert (tmp_path / "comparison.json").exists() == (write == "comparison")
+    assert (tmp_path / "cells.csv").exists() == (write == "sweep")

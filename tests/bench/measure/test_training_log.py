@@ -90,6 +90,16 @@ def test_a_line_tells_the_last_and_the_best_accuracy_and_the_time_left(open_log,
     )
 
 
+def test_an_accuracy_that_is_not_finite_is_told_and_stored(open_log, lines, tmp_path):
+    log = open_log()
+    broken = create_eval(None).model_copy(update={"metrics": {"accuracy": None}})
+    for event in (create_block(0, 20), broken, create_eval(9, epoch=1)):
+        log.add(event)
+    assert "accuracy not finite, no best epoch" in lines[-2][0]
+    assert "accuracy 90.00 %, best 90.00 % (epoch 2)" in lines[-1][0]
+    assert (tmp_path / "accuracy.txt").read_text() == "nan\n0.9\n"
+
+
 def test_numbers_are_one_a_line_and_each_contender_has_its_files(open_log, tmp_path):
     log = open_log(names=("eager", "graph"))
     log.add(create_block(0, 2, loss=0.1))

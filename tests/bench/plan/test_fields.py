@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from oneflow_bench.bench.config import (
+    DATASET_FIELDS,
     LOSS_ARGUMENTS,
+    READ_WITH,
+    SYNTHETIC_DATA,
     TEACHER_LOSSES,
     Contender,
     Measuring,
@@ -21,7 +24,7 @@ from oneflow_bench.bench.plan.fields import (
     SETTINGS,
     flag_of,
     list_settings,
-    list_unused_fields,
+    list_unread,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,9 +77,19 @@ def test_a_number_has_a_bound_and_a_default_fits_its_own_field(model):
 
 @pytest.mark.parametrize("loss", [*LOSS_ARGUMENTS, "mine:loss"])
 def test_the_fields_without_effect_are_those_that_a_loss_does_not_take(loss):
-    unused = list_unused_fields(loss)
+    unused = {name for name, decisive in list_unread({"loss": loss}).items() if decisive == "loss"}
     assert not unused & set(LOSS_ARGUMENTS.get(loss, {}))
     assert ("teacher" in unused) == (loss not in TEACHER_LOSSES)
+
+
+def test_the_table_of_what_is_read_knows_fields_and_values_of_the_configuration():
+    for name, (decisive, values) in READ_WITH.items():
+        assert {name, decisive} <= set(Workload.model_fields) and values
+        for value in values:
+            assert name not in list_unread({decisive: value})
+            assert decisive in ("loss", "optimizer") or validated(Workload, {decisive: value})
+    assert set(DATASET_FIELDS) <= set(list_unread({"data": SYNTHETIC_DATA}))
+    assert not set(DATASET_FIELDS) & set(list_unread({}))
 
 
 def write_tables(root, *arguments):

@@ -222,9 +222,15 @@ def test_numbers_are_finite(field, value):
         ({"loss": "distillation", "alpha": 0.5, "temperature": 2}, "needs teacher"),
         ({"alpha": 0.5}, "--alpha 0.5 has no effect with --loss cross_entropy"),
         ({"teacher": "lenet"}, "--teacher lenet has no effect with --loss cross_entropy"),
-        ({"nesterov": True, "momentum": 0.0}, "--nesterov needs"),
+        ({"nesterov": True, "momentum": 0.0}, "--nesterov needs a momentum above 0"),
         ({"model_args": {"num_classes": 5}}, "num_classes=5 cannot be used; give --num-classes"),
-        ({"optimizer": "adam", "nesterov": True}, "--nesterov needs"),
+        ({"optimizer": "adam", "nesterov": True}, "--nesterov has no effect with --optimizer adam"),
+        ({"optimizer": "adam", "momentum": 0.9}, "--momentum 0.9 has no effect with --optimizer"),
+        ({"beta1": 0.5}, "--beta1 0.5 has no effect with --optimizer sgd; leave it out"),
+        ({"schedule": "constant", "lr_step": 2}, "--lr-step 2 has no effect with --schedule const"),
+        ({"schedule": "cosine", "lr_gamma": 0.1}, "--lr-gamma 0.1 has no effect with --schedule"),
+        ({"data": "synthetic", "feed": "loader"}, "--feed loader has no effect with --data synth"),
+        ({"data": "synthetic", "augmentation": False}, "--no-augmentation has no effect with --da"),
         ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean sgd"),
         (
             {"optimizer": "mine:make", "momentum": 0.5},
@@ -232,11 +238,11 @@ def test_numbers_are_finite(field, value):
         ),
         ({"schedule": "multistep"}, "needs rising epochs"),
         ({"schedule": "multistep", "lr_milestones": [3, 2]}, "--lr-milestones 3,2 cannot be used"),
-        ({"lr_milestones": [3]}, "--lr-milestones has no effect with --schedule step"),
+        ({"lr_milestones": [3, 4]}, "--lr-milestones 3,4 has no effect with --schedule step"),
         ({"warmup_epochs": 9}, "longer than the run of 3 epochs"),
         ({"accumulation_steps": 5}, "does not divide --batch-size 32"),
         ({"accumulation_steps": 2, "feed": "graph"}, "--feed graph reads it inside"),
-        ({"subset_percent": 50.0, "data": "synthetic"}, "--subset-percent needs a dataset"),
+        ({"subset_percent": 50.0, "data": "synthetic"}, "--subset-percent 50.0 has no effect"),
         ({"subset_percent": 1.0}, "leaves 10 images, less than a batch of 32"),
         ({"load_checkpoint": "nowhere"}, "nowhere does not exist"),
         ({"drop_head": True}, "--drop-head has no effect"),
@@ -281,6 +287,23 @@ def test_an_optimizer_of_ones_own_replaces_the_files_with_its_arguments(tmp_path
     path = write(tmp_path, text, "r.toml")
     work = create_plan({"config": str(path), "optimizer": "mine:make"}).workload
     assert (work.optimizer, work.lr, work.momentum) == ("mine:make", 0.3, 0.9)
+
+
+def test_a_file_may_list_what_nothing_reads_and_a_note_says_so(tmp_path):
+    text = 'model = "lenet"\noptimizer = "adam"\nmomentum = 0.5\nlr_step = 9\nalpha = 0.5\nlr = 0.3'
+    path = write(tmp_path, text, "r.toml")
+    plan = create_plan({"config": str(path), "schedule": "constant", "data": "synthetic"})
+    assert (plan.workload.momentum, plan.workload.lr_step, plan.workload.lr) == (0.9, 2, 0.3)
+    (note,) = plan.notes
+    assert note == "keys of the recipe without effect on this training: momentum, alpha, lr_step"
+    with pytest.raises(InputError, match="--momentum 0.4 has no effect with --optimizer adam"):
+        create_plan({"config": str(path), "momentum": 0.4})
+
+
+def test_defaults_and_what_was_stored_may_hold_what_nothing_reads():
+    flags = {"optimizer": "adam", "schedule": "constant", "data": "synthetic", "feed": "memory"}
+    workload = create_plan(flags).workload
+    assert create_plan(workload.model_dump(), typed=()).workload == workload
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 import oneflow_bench.bench.distributed  # noqa: F401  registers its strategies and its report
-from oneflow_bench.bench.config import Contender, Workload, workload_of
+from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import InputError
-from oneflow_bench.bench.plan.contenders import parse_contenders
+from oneflow_bench.bench.plan.contenders import parse_contenders, workload_of
 from oneflow_bench.bench.plan.modes import MODES, count_ranks, list_strategies, spell_strategy
 from oneflow_bench.bench.plan.resolve import RankRequest, complete_contenders, resolve_contenders
 

@@ -10,6 +10,8 @@ from oneflow_bench.bench.errors import InputError, RecordError
 from oneflow_bench.bench.record.events import BlockEvent, EvalEvent
 from oneflow_bench.bench.record.run import load_record, save_text, write_atomically
 
+SIDE = {"name": "x", "mode": "eager"}
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -188,6 +190,15 @@ def test_a_text_that_cannot_be_saved_is_bad_input_with_its_remedy(tmp_path):
         ("steps_per_epoch", 0, "steps_per_epoch: .* greater than or equal to 1"),
         ("train_samples", -1, "train_samples: .* greater than or equal to 0"),
         ("created", "yesterday", "created: Value error, Invalid isoformat"),
+        ("run_id", "../../home", "run_id: String should match pattern"),
+        ("run_id", "a\x1b[2J", "run_id: String should match pattern"),
+        ("contenders", [SIDE, SIDE], "contenders: .*two contenders are called x"),
+        (
+            "contenders",
+            [{**SIDE, "name": "../x"}],
+            r"contenders: .*'\.\./x' is no name of",
+        ),
+        ("contenders", [{**SIDE, "name": "<b>"}], "contenders: .*'<b>' is no name of a contender"),
     ],
 )
 def test_a_document_with_a_value_of_a_wrong_kind_is_damaged(folder, field, value, said):

@@ -91,7 +91,7 @@ def test_a_gate_without_a_step_time_does_not_pass(tmp_path, capsys):
         runs.append(save_record(short, tmp_path / name))
     found = compare_runs(*map(load_record, runs), gate=0.05)
     assert found.unmeasured == ["eager (after)"] and not found.slower
-    assert "Gate: the runs do not both hold a step time of eager (after)." in shown(
+    assert "Gate: not passed. The runs do not both hold a step time of eager (after)." in shown(
         build_runs_report(found)
     )
     assert _run(["compare", *map(str, runs), "--gate", "5%"]) == 3
@@ -103,9 +103,22 @@ def test_a_gate_that_loses_its_contender_does_not_pass(tmp_path, capsys):
     found = compare_runs(*map(load_record, runs), gate=0.05)
     assert (found.left_out, found.unmeasured) == (["graph", "g2"], ["graph"])
     assert _run(["compare", *map(str, runs), "--gate", "5%"]) == 3
-    assert "Gate: the runs do not both hold a step time of graph." in capsys.readouterr().out
+    assert (
+        "Gate: not passed. The runs do not both hold a step time of graph."
+        in capsys.readouterr().out
+    )
     more = create_record(*(create_events(name) for name in ("eager", "graph", "g2")))
     assert compare_runs(old, more, gate=0.05).unmeasured == []
+
+
+@pytest.mark.parametrize("status, which", [("interrupted", 0), ("running", 1)])
+def test_a_gate_of_a_run_that_did_not_end_does_not_pass(tmp_path, capsys, status, which):
+    records = [create_run(), create_run()]
+    records[which].document.status = status
+    runs = [str(save_record(one, tmp_path / str(i))) for i, one in enumerate(records)]
+    assert _run(["compare", *runs, "--gate", "5%", "--quiet"]) == 3
+    said = f"Gate: not passed. Not every run came to its end: test is {status}."
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("factor, gate", [(1.0, 0.05), (1.03, 0.05), (0.7, 0.05), (1.3, 0.5)])
@@ -143,3 +156,4 @@ def test_runs_without_fresh_processes_are_compared_without_a_verdict():
     assert verdicts(found) == ["inconclusive"] and found.slower == []
     assert "did not take turns" in found.comparisons[0].speed_reason
     assert "Run both without `--no-speed`" in found.judgements[0].reason
+    assert "Gate: not passed. A run without a speed phase" in shown(build_runs_report(found))

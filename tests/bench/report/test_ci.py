@@ -231,6 +231,12 @@ def test_nothing_in_a_message_can_end_the_line_or_begin_another_command():
     assert not re.search(r"[\r\n]", line)
 
 
+def test_no_name_or_message_makes_the_file_unreadable():
+    check = create_failed_check("a\x1b[2Jb\x00<&")
+    check.error = "died\x07\n<![CDATA["
+    ElementTree.fromstring(render(check).encode())
+
+
 def test_a_speed_that_could_not_be_measured_is_an_error():
     failed = create_failed_speedup()
     (line,) = annotate(create_check(speedup=failed))

@@ -59,7 +59,15 @@ def test_a_training_step_is_an_argument():
     document.workload = create_plan({"model": "my_file:gpt", "data": STEP_DATA, "lr": 0.5}).workload
     told = spell_command(document)
     assert told.startswith("bench compare my_file:gpt --") and "--model" not in told
-    assert "--data" not in told and "--lr 0.5" in told
+    assert "--data" not in told and "--lr 0.5" in told and "--batch-size" not in told
+
+
+def test_what_the_run_did_not_read_is_not_told():
+    document = create_document(("eager", "graph"))
+    settings = {"optimizer": "adam", "momentum": 0.5, "data": "synthetic", "feed": "memory"}
+    document.workload = document.workload.model_copy(update=settings)
+    told = spell_command(document)
+    assert "--optimizer adam" in told and "--momentum" not in told and "--feed" not in told
 
 
 def test_a_setting_that_is_a_default_is_not_told():

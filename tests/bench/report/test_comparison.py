@@ -15,6 +15,7 @@ from oneflow_bench.bench.report.comparison import (
     summarize_contender,
 )
 from oneflow_bench.bench.report.parity import REMEDY
+from oneflow_bench.bench.report.rows import list_measurements
 
 
 def compare(left, right, **options):
@@ -46,6 +47,21 @@ def test_a_tiny_difference_is_kept_at_full_precision_and_is_not_judged_without_l
     assert result.loss.max_abs == pytest.approx(3e-9, rel=1e-6)
     assert result.loss.first_different_step == 7
     assert result.parameter_difference[0].max_abs == 3e-9
+
+
+def test_an_accuracy_or_metric_that_is_not_finite_keeps_its_place():
+    left = create_events("eager", correct=None, metrics={"accuracy": 0.5, "mAP": 0.1})
+    right = create_events("graph", correct=None, metrics={"accuracy": None, "mAP": None})
+    result = compare(left, right)
+    assert (result.baseline.accuracy, result.contender.accuracy) == ([0.5, 0.5], [None, None])
+    assert result.accuracy_difference is None and result.accuracy_correlation is None
+    rows = list_measurements(result.contender)
+    assert (rows["accuracy by epoch, %"], rows["mAP"]) == ("NaN NaN", "not finite")
+    assert rows["best accuracy, %"] == "-"
+    mixed = create_events("graph", correct=None, metrics={"accuracy": None}, epochs=1)
+    mixed += create_events("graph", correct=80, epochs=1)
+    rows = list_measurements(summarize_contender(create_record(mixed), "graph"))
+    assert rows["accuracy by epoch, %"] == "NaN 80.0"
 
 
 @pytest.mark.parametrize(

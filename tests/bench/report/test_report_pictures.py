@@ -30,6 +30,15 @@ NAMES = [
 ]
 
 
+def test_an_accuracy_that_is_not_finite_is_in_the_title():
+    events = create_events("eager", correct=None, metrics={"accuracy": None}, epochs=1)
+    (series,) = list_series([create_record(events)])
+    figure, axes = plt.subplots()
+    pictures.PICTURES["accuracy"](axes, [series])
+    assert axes.get_title() == "Validation accuracy (not finite, first in epoch 1)"
+    plt.close(figure)
+
+
 @pytest.fixture(scope="module")
 def record():
     return create_record(

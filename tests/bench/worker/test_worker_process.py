@@ -149,10 +149,14 @@ def test_being_killed_for_memory_is_suggested():
 
 
 @pytest.mark.parametrize("status, is_said", [(-11, True), (-6, True), (-9, False), (1, False)])
-def test_what_oneflow_does_to_quick_graphs_is_suggested(status, is_said):
-    said = describe_death("graph", "train", status, Path("graph.log"))
+def test_what_oneflow_does_to_quick_graphs_is_suggested(status, is_said, tmp_path):
+    log = tmp_path / "graph.log"
+    log.write_text("")
+    said = describe_death("graph", "train", status, log)
     assert said.startswith(f"graph died in its train turn ({describe_exit(status)})")
-    assert "the whole log is graph.log" in said
+    assert f"the whole log is {log}" in said
+    log.unlink()
+    assert "the whole log" not in describe_death("graph", "train", status, log)
     assert ("a graph of about a millisecond" in said) == is_said
     eager = describe_death("eager", "train", status, Path("eager.log"), runs_graph=False)
     assert "millisecond" not in eager

@@ -3,14 +3,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 
 import pytest
+from records import create_events, create_record
 
 from oneflow_bench.bench.record.events import BlockEvent, EvalEvent, StepParametersEvent
 from oneflow_bench.bench.report.comparison import compare_contenders
 from oneflow_bench.bench.report.export.selection import SETTINGS, select_contenders
 from oneflow_bench.bench.report.export.tables import render_csv as render
 from oneflow_bench.bench.report.export.tables import render_series
+from oneflow_bench.bench.report.export.tensorboard import list_curves
 from oneflow_bench.bench.verdict.statistics import paired_log_ratio
 
 LISTS = ("losses", "lr")
@@ -85,6 +88,16 @@ def test_the_series_are_those_of_the_record(record):
     assert len(found) == 12
 
 
+def test_a_value_of_a_curve_that_is_not_finite_is_nan():
+    events = create_events("eager", loss=None, correct=None, metrics={"accuracy": None})
+    (eager,) = select_contenders([create_record(events)], None)
+    rows = read(render_series([eager]))
+    for name, count in (("loss", 240), ("accuracy", 2)):
+        assert [row["value"] for row in rows if row["series"] == name] == ["nan"] * count
+    points = list_curves(eager)["validation/accuracy"]
+    assert [math.isnan(point.value) for point in points] == [True, True]
+
+
 def test_each_cell_is_as_the_csv_module_writes_it(record):
     block = record.of_kind(BlockEvent, "eager")[-1]
     odd = {"images_digest": 'a "b",\n', "losses": [None, -0.0], "lr": [0.0, 1e-7]}
@@ -105,4 +118,4 @@ def test_each_cell_is_as_the_csv_module_writes_it(record):
     assert [row["losses"] for row in rows] == [*["[null, -0.0]"] * 2, "[0.0, 1e+22]"]
     assert rows[1]["rank_durations_s"] == "[0.5]" and rows[2]["rank_durations_s"] == ""
     losses = [row["value"] for row in read(render_series(selected)) if row["series"] == "loss"]
-    assert losses == ["", "-0.0", "", "-0.0", "0.0", "1e+22"]
+    assert losses == ["nan", "-0.0", "nan", "-0.0", "0.0", "1e+22"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+from markdown_it import MarkdownIt
 from records import create_events, create_record, create_speed_events
 
 from oneflow_bench.bench.report.before_after import compare_records
@@ -12,7 +14,15 @@ from oneflow_bench.bench.report.export.tables import render_markdown as render
 def test_a_comparison_is_the_report_without_pictures(record):
     text = render(select_contenders([record], None))
     assert format_markdown(build_report(compare_records(record, record))) in text
-    assert text.startswith("`test` (complete)\n")
+    assert text.startswith("test (complete)  \n")
+
+
+@pytest.mark.parametrize("code", ["`", "``", ""])
+@pytest.mark.parametrize("contender", [None, "graph"])
+def test_the_id_of_a_run_is_no_markup(record, contender, code):
+    record.document.run_id = f"a`{code}<img src=x>{code}b*c*"
+    html = MarkdownIt("commonmark").render(render(select_contenders([record], contender)))
+    assert "&lt;img src=x&gt;" in html and "<img" not in html and "<em>" not in html
 
 
 def test_the_verdict_of_the_speed_phase_is_in_the_report():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -75,6 +76,18 @@ def test_without_the_writer_the_extra_is_named_and_nothing_is_left(record, tmp_p
     with pytest.raises(InputError, match=r"pip install 'oneflow-bench\[tensorboard\]'"):
         export(select_contenders([record], None), "tensorboard", tmp_path / "events")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [0, 10_000])
+def test_a_full_disk_is_one_sentence_and_leaves_no_file(record, tmp_path, capfd, room):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+    try:
+        with pytest.raises(InputError, match="events cannot be written .File too large.; give"):
+            export(select_contenders([record], None), "tensorboard", tmp_path / "events")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == [] and capfd.readouterr() == ("", "")
 
 
 def test_the_extra_that_is_named_exists():

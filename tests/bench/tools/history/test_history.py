@@ -79,6 +79,14 @@ def test_accuracy_changes_in_points_and_parity_by_verdict():
     assert "parity of graph is worse" in find_worse(build_history(runs, ["parity"]))[0]
 
 
+def test_an_accuracy_that_is_not_finite_is_no_point_and_is_told():
+    runs = [create_run(0), create_run(1, correct=None, metrics={"accuracy": None})]
+    history = build_history(runs, ["accuracy"])
+    assert len(curve_of(history.series[0], "accuracy", "graph").points) == 1
+    assert len(curve_of(history.series[0], "accuracy", "eager").points) == 2
+    assert history.left_out == ["run-01: accuracy of graph is not finite"]
+
+
 def test_other_machines_and_settings_stand_apart_with_what_differs():
     runs = create_runs([0.08] * 3) + [create_run(9, cores=4), create_run(10, cores=4)]
     series = build_history(runs, ALL).series

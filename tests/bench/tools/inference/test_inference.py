@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from command import run_command
 from PIL import Image
 
+from oneflow_bench.bench.cli.infer import _kept_if_failed
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.record.checkpoint import save_weights
@@ -187,9 +190,39 @@ def test_what_is_no_picture_is_left_out_and_named(tmp_path):
         run(tmp_path, [tmp_path / "x.png"])
 
 
+@pytest.mark.parametrize(
+    "biases, agrees, kept",
+    [((np.nan,), None, []), ((np.inf, np.inf), True, []), ((0.0, np.nan), False, ["eager"] * 2)],
+)
+def test_outputs_that_are_not_finite_are_a_sentence_and_no_classes(tmp_path, biases, agrees, kept):
+    paths = [picture(tmp_path / "a.png", 200), picture(tmp_path / "b.png", 0)]
+    result, _ = run(tmp_path, paths, biases=biases)
+    assert [one.mode for one in result.predictions if one.classes] == kept
+    assert (result.agreement and result.agreement.agrees) is agrees
+    said = format_markdown(report_inference(result))
+    assert "the outputs of 2 of 2 pictures are NaN or infinite" in said
+    assert "nan" not in said and ("picture | class" in said) == bool(kept)
+
+
+def test_a_picture_that_is_not_finite_leaves_the_others_comparable():
+    ours = np.array([[1.0, 2.0], [np.nan, 0.0]])
+    found = compare_logits(ours, ours + 1e-6)
+    assert found.agrees and found.max_logit_difference < 1e-5 and not found.bitwise_equal
+
+
 def test_workers_are_closed_when_one_fails(tmp_path):
     with pytest.raises(WorkerError, match="it died"):
         run(tmp_path, [picture(tmp_path / "a.png")], fail="predict")
+
+
+def test_logs_stay_where_an_error_names_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for failure, stays in ((WorkerError, True), (InputError, False), (None, False)):
+        with suppress(Exception), _kept_if_failed() as logs:
+            (logs / "eager.log").write_text("why")
+            if failure:
+                raise failure("it failed")
+        assert logs.parent == tmp_path and (logs / "eager.log").exists() == stays
 
 
 def test_probabilities_do_not_overflow_and_ties_keep_their_order():

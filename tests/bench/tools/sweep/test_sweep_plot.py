@@ -78,7 +78,7 @@ def test_failures_have_their_line_and_word_among_the_speedups():
     figure = draw_speedups(document)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == [
-        *(f"lenet batch_size={size}" for size in SIZES), "geometric mean 1.100 (no interval)",
+        *(f"lenet batch_size={size}" for size in SIZES), "geometric mean 1.100 (one cell)",
     ]  # fmt: skip
     said = " ".join(texts(figure))
     assert "timeout" in said and "not run yet" in said and "modes differ" in said

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 from sweep_cells import create_cell, create_mixed_sweep, create_result, create_sweep
 
-from oneflow_bench.bench.report.blocks import format_markdown, print_blocks
+from oneflow_bench.bench.report.blocks import Table, format_markdown, print_blocks
+from oneflow_bench.bench.tools.sweep.dashboard import list_rows
 from oneflow_bench.bench.tools.sweep.document import format_csv, summarize_sweep
 from oneflow_bench.bench.tools.sweep.growth import describe_growth, measure_growth
 from oneflow_bench.bench.tools.sweep.report import describe_summary, report_sweep
@@ -47,6 +48,16 @@ def test_the_mean_never_stands_without_what_was_left_out():
     summary = summarize_sweep(create_mixed_sweep())
     assert f"Counted as 1.0, the mean would be {summary.mean_if_one:.3f}" in lines
     assert f"counted as the worst measured (0.900), {summary.mean_if_worst:.3f}" in lines
+
+
+def test_a_cell_of_too_few_blocks_says_so_in_its_row(tmp_path):
+    alone = create_result(1.2).speedup.model_copy(update={"low": None, "high": None})
+    results = [create_result().model_copy(update={"speedup": ratio}) for ratio in (alone, None)]
+    document = create_sweep(*(create_cell(batch_size=s, result=r) for s, r in enumerate(results)))
+    speed = next(block for block in report_sweep(document) if isinstance(block, Table))
+    assert [row[4] for row in speed.rows] == ["1.200 (too few blocks)", "too few blocks"]
+    shown = [row.speedup for row in list_rows(document, tmp_path, tmp_path)]
+    assert shown == ["1.200 (too few blocks)", "- (too few blocks)"]
 
 
 def test_one_model_is_said_to_speak_for_itself_alone():

@@ -88,7 +88,7 @@ def test_the_result_quotes_the_confirmation(document):
 def test_markdown_has_tables_pictures_and_reasons(document, tmp_path):
     (picture, _) = draw_gain(document, tmp_path)
     assert list_files(tmp_path) == ["gain.png", "gain.svg"]
-    text = format_markdown(list_report(document, picture.name))
+    text = format_markdown(list_report(document, [picture]))
     assert "](gain.png)" in text and "| A=1 | 1." in text and "| A=1 | to try |" in text
     assert "## eager, round 2: against A=1" in text
     assert not any(line.startswith("| ") and line.count("|") not in (3, 5)
