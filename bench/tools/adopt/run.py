@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import List, Sequence
 
 from ...errors import InputError
+from .adjustments import adjust_optimizer, note_shapes, replace_parameters
 from .claims.evaluation import find_evaluation
 from .claims.loops import check_loops, note_lines
-from .claims.parameters import replace_parameters
 from .cleaning import clean
-from .lines import NEW, Note
 from .names import Definition, Import, list_assigned, list_read
 from .placing import Places, place_lines
-from .schedule import adjust_optimizer, note_shapes
-from .script import WRITE, read_script
-from .statements import show_header
+from .script import NEW, WRITE, Note, read_script, show_header
 from .straight import straighten
 from .training import Training, find_training
 from .writing import Writer
@@ -65,10 +62,8 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
     workload, graph = writer.write_workload(), writer.write_graph()
     unknown = find_unknown(workload, path)
     if unknown:
-        raise InputError(
-            f"{path}, line {find_line(straight.script.tree, unknown[0])}: the value of "
-            f"{unknown[0]} was not found; assign it before the loop over batches, or {WRITE}"
-        )
+        text = f"the value of {unknown[0]} was not found; assign it before the loop over batches"
+        raise training.fail(find_line(straight.script.tree, unknown[0]), text)
     return Adoption(
         step=writer.step,
         workload=workload,
@@ -82,9 +77,7 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
 
 def _note_unused(training: Training, places: Places) -> List[Note]:
     """The lines before the loops that no part of the written files needs."""
-    used = {*places.top, *places.module, *places.optimizer, *places.batches, *places.evaluation}
-    used |= set(places.loss)
-    told = {line for line, _ in places.notes}
+    used, told = places.numbers, {line for line, _ in places.notes}
     return note_lines(
         [
             line.node.lineno
@@ -101,15 +94,11 @@ def _note_unused(training: Training, places: Places) -> List[Note]:
 
 
 def _note_evaluation(training: Training) -> List[Note]:
-    if training.evaluation_loader is not None:
-        return []
-    return [
-        (
-            training.loop.lineno,
-            "no data of an evaluation were found beside these; the evaluation takes the first "
-            "training batch: write create_evaluation_batches() for others",
-        )
-    ]
+    text = (
+        "no data of an evaluation were found beside these; the evaluation takes the first training "
+        "batch: write create_evaluation_batches() for others"
+    )
+    return [(training.loop.lineno, text)] if training.evaluation_loader is None else []
 
 
 def _list_parts(training: Training) -> List[Note]:
