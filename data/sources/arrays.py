@@ -9,16 +9,20 @@ import numpy as np
 
 from ..errors import DataError
 from ..ofrecord_file import Label
-from . import Choices, Labelled, Note, Source, choose_val, list_names, name_some
+from . import (
+    SPLIT_WORDS,
+    Choices,
+    Labelled,
+    Note,
+    Source,
+    as_text,
+    choose_val,
+    list_names,
+    name_some,
+)
 from .labels import list_classes, number_labels
-from .npz import load_npy, load_npz
+from .stored import load_npy, load_npz
 
-# the words of a split in the names of arrays, as common libraries and collections use them
-_SPLITS = {
-    "train": ("train",),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
-}
 _IMAGES = ("x", "images", "image", "data", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target")
 _CHANNELS = (1, 3, 4)
@@ -69,7 +73,7 @@ def _pair(named: Mapping[str, np.ndarray], path: Path, choices: Choices) -> Dict
     images = (choices.image_key,) if choices.image_key else _IMAGES
     labels = (choices.label_key,) if choices.label_key else _LABELS
     found: Dict[str, Tuple[str, str]] = {}
-    for split, words in (*_SPLITS.items(), ("all", ("",))):
+    for split, words in (*SPLIT_WORDS.items(), ("all", ("",))):
         names = [_find(named, words, kinds) for kinds in (images, labels)]
         if names[0] is not None and names[1] is not None:
             found[split] = (names[0], names[1])
@@ -141,7 +145,7 @@ def _number(
     if kinds <= set("iub"):
         return number_labels([one.tolist() for one in rows], choices.label_base, str(path))
     if kinds <= set("US"):
-        texts = [[_decode(value) for value in one.tolist()] for one in rows]
+        texts = [[as_text(value) for value in one.tolist()] for one in rows]
         classes = list_classes((text for row in texts for text in row), path)
         place = {name: number for number, name in enumerate(classes)}
         return classes, [[place[text] for text in row] for row in texts]
@@ -149,10 +153,6 @@ def _number(
         f"{path} has labels of the type {rows[0].dtype}; give whole numbers, names, or (N, K) of "
         "0 and 1"
     )
-
-
-def _decode(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _read_indicators(rows: np.ndarray, labels: int, path: Path) -> List[Tuple[int, ...]]:

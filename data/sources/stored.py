@@ -1,10 +1,14 @@
-"""Reads arrays that NumPy stored, without pickles and with a limit on how far they unpack."""
+"""Arrays that NumPy stored, without pickles, and the check of a pickle before it is loaded.
+
+A small file can unfold to a huge value, so there are limits on how far each may.
+"""
 
 from __future__ import annotations
 
+import pickletools
 import zipfile
 from pathlib import Path
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Set
 
 import numpy as np
 
@@ -14,6 +18,8 @@ from ..files import open_regular
 MAX_BYTES = 1 << 34
 UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
 LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
+_MAX_SHARED_TUPLES = 40  # of a pickle; more could be nested so that their hash takes for ever
+_MAX_TUPLES = 30_000  # more could be nested so that their hash ends the process
 _AS_TEXT = "save numbers, or texts after .astype(str)"
 
 
@@ -83,3 +89,29 @@ def load_npy(path: Path) -> np.ndarray:
 def _describe(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
+
+
+class GrowthError(ValueError):
+    """A pickle that would take far more time or memory than it has bytes."""
+
+
+def check_growth(data: bytes) -> None:
+    """Raise GrowthError for a pickle that would take far more time or memory than it has bytes."""
+    tuples: Set[int] = set()
+    memoized, made, shared, before = 0, 0, 0, ""
+    for opcode, argument, _ in pickletools.genops(data):
+        made += opcode.name.startswith("TUPLE")
+        if opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):
+            index = memoized if argument is None else int(argument)
+            if index > len(data):
+                raise GrowthError(f"it numbers a value {index}")
+            memoized += 1
+            if before.startswith("TUPLE"):
+                tuples.add(index)
+        elif opcode.name == "DUP" or (opcode.name.endswith("GET") and int(argument or 0) in tuples):
+            shared += 1
+        before = opcode.name
+    if made > _MAX_TUPLES:
+        raise GrowthError(f"it makes {made} tuples")
+    if shared > _MAX_SHARED_TUPLES:
+        raise GrowthError(f"it shares tuples {shared} times")
