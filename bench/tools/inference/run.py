@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel
+from scipy.special import softmax
 
 from ....data import DataError, InputScale, read_picture
 from ...config import Contender
@@ -108,7 +109,9 @@ def run_inference(
             worker = workers[one.name] = launch(one)
             stack.callback(worker.close)
             setups[one.name] = worker.ask("setup", timeout_s, contender=one.model_dump(), **request)
-        durations = _time_in_turns(workers, plan, observe)
+        parts = np.array_split(range(plan.iterations), _TURNS)
+        turns = [{"iterations": passes} for passes in (1, *map(len, parts)) if passes]
+        durations = time_in_turns(workers, turns, workload.seed, timeout_s, observe)
         for name, worker in workers.items():
             observe(f"{name}: classifying", 0, 0)
             output = folder / f"{name}.npy"
@@ -132,34 +135,28 @@ def run_inference(
     )
 
 
-def _time_in_turns(
-    workers: Dict[str, Worker], plan: InferencePlan, observe: Observer
+def time_in_turns(
+    workers: Dict[str, Worker],
+    turns: Sequence[Dict[str, Any]],
+    seed: int,
+    timeout_s: float,
+    observe: Observer,
 ) -> Dict[str, List[float]]:
-    """Seconds of the first pass and then of `iterations` more, by worker."""
-    orders = generate_orders(list(workers), plan.workload.seed)
+    """Seconds of the passes that each worker is asked for in its turns, by name."""
+    orders = generate_orders(list(workers), seed)
     durations: Dict[str, List[float]] = {name: [] for name in workers}
-    parts = np.array_split(range(plan.iterations), _TURNS)
-    turns = [1, *(len(part) for part in parts if len(part))]
-    for number, passes in enumerate(turns):
+    for number, request in enumerate(turns):
         for name in next(orders):
             observe(f"{name}: timing", number, len(turns))
-            answer = workers[name].ask("time", plan.timeout_s, iterations=passes)
-            durations[name] += answer["durations_s"]
+            durations[name] += workers[name].ask("time", timeout_s, **request)["durations_s"]
     return durations
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (..., K) in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def predict(
     path: Path, mode: str, logits: np.ndarray, names: Sequence[str], top: int
 ) -> Prediction:
     """The `top` classes of one picture from its logits (K,); equal ones by their number."""
-    probabilities = softmax(logits)
+    probabilities = softmax(logits.astype(np.float64))
     best = np.argsort(-probabilities, kind="stable")[:top]
     return Prediction(
         picture=str(path),
@@ -172,7 +169,8 @@ def predict(
 
 def compare_logits(baseline: np.ndarray, contender: np.ndarray) -> Agreement:
     """Of logits (N, K): they agree with equal best classes and probabilities within 1e-4."""
-    difference = float(np.abs(softmax(baseline) - softmax(contender)).max())
+    ours, theirs = (softmax(one.astype(np.float64), axis=-1) for one in (baseline, contender))
+    difference = float(np.abs(ours - theirs).max())
     same = int((baseline.argmax(axis=1) == contender.argmax(axis=1)).sum())
     return Agreement(
         agrees=same == len(baseline) and difference <= PROBABILITY_TOLERANCE,
