@@ -12,7 +12,7 @@ from typing import Dict, List, Optional
 
 from typing_extensions import Literal
 
-from .work import PRODUCT, CallShape, LayerTrace, Part
+from .work import CallShape, LayerTrace, Part
 
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "forward", "input_gradient", "weight_gradient"
 
@@ -48,7 +48,7 @@ class Product(Part):
 
 def list_products(trace: LayerTrace) -> List[Product]:
     """The products of a layer in one train step; none for a layer that multiplies no matrices."""
-    if trace.operation != PRODUCT:
+    if trace.operation != "product":
         return []
     counts: Dict[Product, int] = {}
     for call in trace.calls:
