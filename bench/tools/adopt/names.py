@@ -133,44 +133,21 @@ def list_read(node: ast.AST) -> Set[str]:
     return read
 
 
-def list_changed(node: ast.AST, outer: Set[str], idle: Set[str]) -> Set[str]:
-    """The names whose objects a statement may change without binding them.
-
-    `outer` are imports and functions, which are not changed by a call: their arguments are. `idle`
-    are the user's functions that only evaluate.
-    """
-    found: Set[str] = set()
-    for one in walk_scope(node):
-        if isinstance(one, (ast.Attribute, ast.Subscript)) and isinstance(one.ctx, ast.Store):
-            found |= find_base(one)
-        elif isinstance(one, ast.For) and not isinstance(node, ast.Module):
-            inner = {name for part in one.body for name in list_changed(part, outer, idle)}
-            if inner & list_assigned(one.target):  # such as the parameters of a model
-                found |= list_read(one.iter)
-        elif isinstance(one, ast.Expr) and isinstance(one.value, ast.Call):
-            found |= _list_changed_by_call(one.value, outer, idle)
-    return found - outer
-
-
-def _list_changed_by_call(call: ast.Call, outer: Set[str], idle: Set[str]) -> Set[str]:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    base = find_base(call.func)
-    if name in _IDLE_METHODS | _IDLE_FUNCTIONS or base & (_IDLE_FUNCTIONS | idle):
-        return set()
-    if isinstance(call.func, ast.Attribute) and base and not base & outer:
-        return base
-    return _list_given(call)
-
-
 def _list_given(call: ast.Call) -> Set[str]:
     arguments = [*call.args, *(one.value for one in call.keywords)]
     return {name for one in arguments for name in find_base(one)}
 
 
-def list_touched(node: ast.AST, outer: Set[str], effects: Effects) -> Set[str]:
-    """The names whose objects a statement surely changes; `outer` are imports and functions."""
+def list_touched(
+    node: ast.AST, outer: Set[str], effects: Effects, idle: Optional[Set[str]] = None
+) -> Set[str]:
+    """The names whose objects a statement changes; `outer` are imports and functions.
+
+    They are those that it surely changes. With `idle`, the functions that only evaluate, they are
+    all that it may change: a call whose result is dropped may change what it is given.
+    """
     found: Set[str] = set()
-    sets_rate = "param_groups" in ast.unparse(node)  # is told apart
+    sets_rate = idle is None and "param_groups" in ast.unparse(node)  # is told apart
     for one in ast.walk(node):
         if isinstance(one, (ast.Attribute, ast.Subscript)) and isinstance(one.ctx, ast.Store):
             key = one.slice if isinstance(one, ast.Subscript) else None
@@ -179,9 +156,13 @@ def list_touched(node: ast.AST, outer: Set[str], effects: Effects) -> Set[str]:
         elif isinstance(one, ast.Call):
             found |= _list_touched_by_call(one, outer, effects)
         elif isinstance(one, ast.Expr) and isinstance(one.value, ast.Call):
-            func = one.value.func
-            if isinstance(func, ast.Attribute) and func.attr not in _IDLE:
-                found |= find_base(func)
+            func, base = one.value.func, find_base(one.value.func)
+            method = func.attr if isinstance(func, ast.Attribute) else ""
+            if method and method not in _IDLE:
+                found |= base
+            is_idle = method in _IDLE_METHODS | _IDLE_FUNCTIONS
+            if idle is not None and not is_idle and not base & (_IDLE_FUNCTIONS | idle):
+                found |= base if method and base - outer else _list_given(one.value)
     loops = [one for one in ast.walk(node) if isinstance(one, (ast.For, ast.comprehension))]
     # what a loop goes over is changed with its target
     return spread(found, [({*list_names(o.target)}, list_read(o.iter)) for o in loops]) - outer

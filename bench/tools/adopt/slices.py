@@ -11,7 +11,6 @@ from .names import (
     Import,
     find_effects,
     list_assigned,
-    list_changed,
     list_read,
     list_touched,
     spread,
@@ -45,16 +44,14 @@ class Slicer:
             and not self._effects.get(one.name)
         }
         self.changed = [
-            self.list_touched(line.node)
-            | (list_changed(line.node, outer, idle) if line.depth == 0 else set())
-            for line in self.lines
+            self.list_touched(line.node, None if line.depth else idle) for line in self.lines
         ]
 
-    def list_touched(self, node: ast.AST) -> Set[str]:
-        """The names whose objects a statement changes."""
-        return set() if isinstance(node, Definition) else (
-            list_touched(node, self._outer, self._effects)
-        )  # fmt: skip
+    def list_touched(self, node: ast.AST, idle: Optional[Set[str]] = None) -> Set[str]:
+        """The names whose objects a statement changes, or with `idle` may change."""
+        if isinstance(node, Definition):
+            return set()
+        return list_touched(node, self._outer, self._effects, idle)
 
     def list_late(self, names: Set[str]) -> Set[str]:
         """Names, and those that the functions among them read when they are called."""
