@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..tools.inference.step import StepInference
 
 _STEP = re.compile(r"\w+(\.\w+)*:[A-Za-z_]\w*")  # module:step
+_WORKER = "oneflow_bench.bench.tools.inference.worker"
 _OF_IMAGES = ("model", "labels", "top", "image_size", "num_classes")
 
 
@@ -117,8 +118,7 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     modes = ["eager", "graph"] if flags["mode"] == "both" else [flags["mode"]]
     contenders = create_contenders(modes, flags, environments)
     with tempfile.TemporaryDirectory() as logs, ProgressBar("") as bar:
-        worker = "oneflow_bench.bench.tools.inference.worker"
-        launch = create_launcher(Path(logs), environments, worker)
+        launch = create_launcher(Path(logs), environments, _WORKER)
         result = run_inference(plan, paths, contenders, launch, bar)
     if flags["as_json"]:
         click.echo(result.model_dump_json(indent=1))
@@ -172,9 +172,7 @@ def time_step(step: str, batch_sizes: Sequence[int], flags: Dict[str, Any]) -> S
             batch_sizes,
             flags["iterations"],
             create_contenders(modes, flags, environments),
-            create_launcher(
-                Path(logs), environments, "oneflow_bench.bench.tools.inference.step_worker"
-            ),
+            create_launcher(Path(logs), environments, _WORKER),
             flags["timeout_s"],
             bar,
         )

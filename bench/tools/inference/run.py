@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel
@@ -20,7 +20,7 @@ from ...report.format import format_ms, format_percent, format_summary_ms
 from ...verdict.statistics import Summary, summarize
 from ...worker.messages import Launcher, Worker
 from .plan import InferencePlan
-from .worker import SetupTimes
+from .worker import PassesRequest, SetupTimes
 
 PROBABILITY_TOLERANCE = 1e-4  # the modes differ where their probabilities differ by more
 _TURNS = 4  # of the steady passes, so that drift meets the modes alike
@@ -110,12 +110,12 @@ def run_inference(
             stack.callback(worker.close)
             setups[one.name] = worker.ask("setup", timeout_s, contender=one.model_dump(), **request)
         parts = np.array_split(range(plan.iterations), _TURNS)
-        turns = [{"iterations": passes} for passes in (1, *map(len, parts)) if passes]
+        turns = [PassesRequest(number=0, passes=n) for n in (1, *map(len, parts)) if n]
         durations = time_in_turns(workers, turns, workload.seed, timeout_s, observe)
         for name, worker in workers.items():
             observe(f"{name}: classifying", 0, 0)
             output = folder / f"{name}.npy"
-            worker.ask("predict", timeout_s, path=str(output))
+            worker.ask("classify", timeout_s, path=str(output))
             logits[name] = np.load(output, allow_pickle=False)
     return InferenceResult(
         model=workload.model,
@@ -137,7 +137,7 @@ def run_inference(
 
 def time_in_turns(
     workers: Dict[str, Worker],
-    turns: Sequence[Dict[str, Any]],
+    turns: Sequence[PassesRequest],
     seed: int,
     timeout_s: float,
     observe: Observer,
@@ -148,7 +148,8 @@ def time_in_turns(
     for number, request in enumerate(turns):
         for name in next(orders):
             observe(f"{name}: timing", number, len(turns))
-            durations[name] += workers[name].ask("time", timeout_s, **request)["durations_s"]
+            answer = workers[name].ask("time", timeout_s, **request.model_dump())
+            durations[name] += answer["durations_s"]
     return durations
 
 

@@ -17,7 +17,7 @@ from ...report.format import format_ms, format_short_interval, format_summary_ms
 from ...verdict.statistics import Ratio, Summary, paired_log_ratio, summarize
 from ...worker.messages import Launcher, Worker, ask
 from .run import time_in_turns
-from .step_worker import OutputsRequest, PassesRequest, PreparedBatches, StepSetup
+from .worker import OutputsRequest, PassesRequest, PreparedBatches, StepSetup
 
 # the modes differ where an output differs by more, relative to the largest of its tensor
 OUTPUT_TOLERANCE = 1e-4
@@ -88,10 +88,10 @@ def run_step_inference(
             worker = workers[one.name] = launch(one)
             stack.callback(worker.close)
             setup = StepSetup(workload=workload, contender=one, batch_sizes=list(batch_sizes))
-            prepared[one.name] = ask(worker, "setup", timeout_s, PreparedBatches, setup)
+            prepared[one.name] = ask(worker, "setup_step", timeout_s, PreparedBatches, setup)
         batches = []
         for number, ready in enumerate(next(iter(prepared.values())).batches):
-            turns = [PassesRequest(number=number).model_dump()] * (1 + iterations)
+            turns = [PassesRequest(number=number)] * (1 + iterations)
             durations = time_in_turns(workers, turns, workload.seed, timeout_s, observe)
             outputs = _read_outputs(workers, number, folder, timeout_s)
             pairs = [times[1:] for times in durations.values()]

@@ -65,8 +65,8 @@ class Worker:
             self.images = np.load(request["images"])
             return {"import_s": 1.0, "init_s": 0.5, "load_s": 0.25, "compile_s": 0.125}
         if call == "time":
-            return {"durations_s": [0.01] * request["iterations"]}
-        if call == "predict":
+            return {"durations_s": [0.01] * request["passes"]}
+        if call == "classify":
             red = self.images[:, 0].mean(axis=(1, 2))
             np.save(request["path"], np.stack([red, -red, red * 0 + self.bias], axis=1))
         return {}
@@ -188,7 +188,7 @@ def test_what_is_no_picture_is_left_out_and_named(tmp_path):
 
 def test_workers_are_closed_when_one_fails(tmp_path):
     with pytest.raises(WorkerError, match="it died"):
-        run(tmp_path, [picture(tmp_path / "a.png")], fail="predict")
+        run(tmp_path, [picture(tmp_path / "a.png")], fail="classify")
 
 
 def test_probabilities_do_not_overflow_and_ties_keep_their_order():
