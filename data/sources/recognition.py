@@ -8,7 +8,7 @@ from typing import Callable, Dict, FrozenSet, NamedTuple
 from ..errors import DataError
 from ..ofrecord_file import Label
 from . import Choices, Labelled, Note, Source, count_of, name_some
-from .arrays import is_arrays, read_arrays
+from .arrays import is_arrays, is_idx, read_arrays, read_idx_folder
 from .cells import list_csv_names
 from .cifar import is_cifar, read_cifar
 from .folders import (
@@ -18,7 +18,6 @@ from .folders import (
     read_imagefolder,
     read_tiny_imagenet,
 )
-from .idx import is_idx, read_idx_folder
 from .records import is_ofrecord, read_ofrecord
 from .tables import is_faces, is_table, read_faces, read_table
 

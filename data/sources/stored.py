@@ -1,12 +1,16 @@
-"""Arrays that NumPy stored, without pickles, and the check of a pickle before it is loaded.
+"""Arrays in files of NumPy and IDX, and the check of a pickle before it is loaded.
 
 A small file can unfold to a huge value, so there are limits on how far each may.
 """
 
 from __future__ import annotations
 
+import gzip
+import math
 import pickletools
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Dict, Mapping, Set
 
@@ -20,6 +24,10 @@ UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
 LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
 _MAX_SHARED_TUPLES = 40  # of a pickle; more could be nested so that their hash takes for ever
 _MAX_TUPLES = 30_000  # more could be nested so that their hash ends the process
+_MAX_IDX_BYTES = 1 << 31
+_LEAST_IDX_BYTES = 8  # of type and one size
+_UINT8 = 0x08
+_MAX_DIMENSIONS = 4
 _AS_TEXT = "save numbers, or texts after .astype(str)"
 
 
@@ -83,6 +91,35 @@ def load_npy(path: Path) -> np.ndarray:
             ) from None
         raise DataError(
             f"{path} cannot be read as .npy ({_describe(error)}); save it with numpy.save"
+        ) from None
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The values uint8 of an IDX file, plain or compressed by gzip.
+
+    They follow two zero bytes, the type, the number of dimensions, and each size as four bytes with
+    the highest first. Raises DataError for a damaged file and other types.
+    """
+    try:
+        with open_regular(path) as file:
+            source = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            data = source.read(_MAX_IDX_BYTES + 1)
+        if len(data) > _MAX_IDX_BYTES:
+            raise ValueError(f"it has more than {_MAX_IDX_BYTES} bytes")
+        if len(data) < _LEAST_IDX_BYTES:
+            raise ValueError(f"it has {len(data)} bytes")
+        zeros, kind, dimensions = struct.unpack(">HBB", data[:4])
+        if zeros or kind != _UINT8 or not 0 < dimensions <= _MAX_DIMENSIONS:
+            raise ValueError("it does not begin as one of unsigned bytes")
+        shape = struct.unpack(f">{dimensions}I", data[4 : 4 * (1 + dimensions)])
+        start = 4 * (1 + dimensions)
+        if math.prod(shape) != len(data) - start or not data[start:]:
+            raise ValueError(f"it has {len(data) - start} values and {shape} are announced")
+        return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{path} cannot be read as an IDX file ({reason}); download it again"
         ) from None
 
 
