@@ -217,16 +217,10 @@ def find_parts(folder: Path) -> Tuple[Tuple[Path, ...], int]:
 
 
 def _find_split(root: Path, split: str) -> SplitInfo:
-    """The part files of a split, without its counts."""
-    folder = find_split_folder(root, split)
-    return SplitInfo(folder, *find_parts(folder), num_samples=0)
-
-
-def find_split_folder(root: Path, split: str) -> Path:
-    """Raises DataError for a split that is missing."""
-    for name in SPLIT_FOLDERS[split]:
-        if (root / name).is_dir():
-            return root / name
+    """The part files of a split, without its counts. Raises DataError for one that is missing."""
+    for folder in [root / name for name in SPLIT_FOLDERS[split]]:
+        if folder.is_dir():
+            return SplitInfo(folder, *find_parts(folder), num_samples=0)
     names = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
     raise DataError(f"folder {root} has no {names}; a dataset needs both train/ and val/")
 

@@ -63,7 +63,8 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
     unknown = find_unknown(workload, path)
     if unknown:
         text = f"the value of {unknown[0]} was not found; assign it before the loop over batches"
-        raise training.fail(find_line(straight.script.tree, unknown[0]), text)
+        names = [one for one in ast.walk(straight.script.tree) if isinstance(one, ast.Name)]
+        raise training.fail(min(one.lineno for one in names if one.id == unknown[0]), text)
     return Adoption(
         step=writer.step,
         workload=workload,
@@ -143,8 +144,3 @@ def find_unknown(text: str, path: Path) -> List[str]:
     known |= {"__file__", "__name__"}
     read = [name for one in tree.body for name in sorted(list_read(one))]
     return [name for name in dict.fromkeys(read) if name not in known]
-
-
-def find_line(tree: ast.Module, name: str) -> int:
-    """The first line of a script that has a name."""
-    return min(n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name)

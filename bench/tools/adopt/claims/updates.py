@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Set
+from typing import Dict, Iterator, List, Set, Tuple
 
 from ..names import (
     find_base,
@@ -19,6 +19,7 @@ from ..script import Line
 from ..training import Training
 
 Functions = Dict[str, ast.FunctionDef]
+Switch = Tuple[ast.AST, bool, bool]  # what sets a mode, as in `_Mode`
 
 
 @dataclass(frozen=True)
@@ -169,15 +170,15 @@ def _list_modes(training: Training, line: Line) -> List[_Mode]:
     # what else a step reads has a mode too
     others = training.read_in_loss() | training.loader if line.depth else set()
     functions = training.slicer.functions
-    found = list(_walk(line, line.node, {module}, others, functions))
+    found = list(_walk(line.node, {module}, others, functions))
     value = line.node.value if isinstance(line.node, ast.Assign) else None
     if isinstance(value, ast.Call) and module in list_assigned(line.node):
         name = last_name(value.func)
         if name in ("train", "eval"):  # as in `model = Net().eval()`
-            found.append(_Mode(line, value, _is_train(value), True))
+            found.append((value, _is_train(value), True))
         elif name in functions:  # as in `model = build()`
-            found += _open(line, value, {module}, others, functions, makes_it=True)
-    return found
+            found += _open(value, {module}, others, functions, makes_it=True)
+    return [_Mode(line, *one) for one in found]
 
 
 def _ends(node: ast.AST) -> bool:
@@ -188,8 +189,8 @@ def _ends(node: ast.AST) -> bool:
 
 
 def _walk(
-    line: Line, node: ast.AST, whole: Set[str], parts: Set[str], functions: Functions
-) -> Iterator[_Mode]:
+    node: ast.AST, whole: Set[str], parts: Set[str], functions: Functions
+) -> Iterator[Switch]:
     """The modes that a node sets of names of the module, `whole`, and of names of its parts."""
     parts = parts | {
         name
@@ -199,28 +200,23 @@ def _walk(
     }
     for one in _walk_in_order(node):
         if _stores_mode(one, whole | parts):
-            yield _Mode(line, one, False, False)
+            yield one, False, False
         if not isinstance(one, ast.Call):
             continue
         func = one.func
         if isinstance(func, ast.Name) and func.id in functions:
-            yield from _open(line, one, whole, parts, functions)
+            yield from _open(one, whole, parts, functions)
         elif isinstance(func, ast.Attribute) and find_base(func) & (whole | parts):
             if func.attr in ("train", "eval"):
                 is_whole = isinstance(func.value, ast.Name) and func.value.id in whole
-                yield _Mode(line, one, _is_train(one), is_whole)
+                yield one, _is_train(one), is_whole
             elif func.attr == "apply" and any(_sets_mode(each, functions) for each in one.args):
-                yield _Mode(line, one, False, False)
+                yield one, False, False
 
 
 def _open(
-    line: Line,
-    call: ast.Call,
-    whole: Set[str],
-    parts: Set[str],
-    functions: Functions,
-    makes_it: bool = False,
-) -> Iterator[_Mode]:
+    call: ast.Call, whole: Set[str], parts: Set[str], functions: Functions, makes_it: bool = False
+) -> Iterator[Switch]:
     """The modes that a called function sets, with the names that it has for module and parts.
 
     One that `makes_it` returns the module.
@@ -235,7 +231,7 @@ def _open(
         named |= {one.id for one in made if isinstance(one, ast.Name)}
     others = {name: one for name, one in functions.items() if one is not function}
     for statement in function.body:
-        yield from _walk(line, statement, named | (whole - inner), taken | (parts - inner), others)
+        yield from _walk(statement, named | (whole - inner), taken | (parts - inner), others)
 
 
 def _is_train(call: ast.Call) -> bool:
