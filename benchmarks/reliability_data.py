@@ -36,9 +36,8 @@ from oneflow_bench.data.pictures import READ_FORMATS, encode_jpeg
 from oneflow_bench.data.sources import Choices
 from oneflow_bench.data.sources.arrays import read_arrays
 from oneflow_bench.data.sources.cifar import read_binary, read_pickled
-from oneflow_bench.data.sources.idx import read_idx
 from oneflow_bench.data.sources.labels import name_classes
-from oneflow_bench.data.sources.npz import load_npy
+from oneflow_bench.data.sources.stored import load_npy, read_idx
 from oneflow_bench.data.sources.tables import read_faces, read_table
 from oneflow_bench.data.validate import scan_part
 

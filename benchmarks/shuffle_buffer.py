@@ -17,7 +17,7 @@ from typing import List
 import numpy as np
 from PIL import Image
 
-from oneflow_bench.data import Description, Sample, write_dataset
+from oneflow_bench.data import DatasetInfo, Description, Sample, write_dataset
 from oneflow_bench.data.loader import PartLoader, default_shuffle_buffer
 
 SAMPLES = 1437
@@ -27,35 +27,23 @@ BUFFERS = (1, 32, 64, default_shuffle_buffer(SAMPLES), 359, 1024, SAMPLES)
 JPEG_SIZE = 8
 
 
-def write_numbered(root: Path) -> Path:
+def write_numbered(root: Path) -> DatasetInfo:
     """A dataset whose labels number its records."""
     stream = io.BytesIO()
     Image.new("RGB", (JPEG_SIZE, JPEG_SIZE)).save(stream, "JPEG")
     jpeg = stream.getvalue()
     description = Description(
-        name="numbered", classes=[str(number) for number in range(SAMPLES)], quality=75
-    )
+        name="numbered", classes=[str(number) for number in range(SAMPLES)], quality=75,
+        random_crop=False, horizontal_flip=False,
+    )  # fmt: skip
     numbered = [Sample(jpeg, number) for number in range(SAMPLES)]
-    write_dataset(root, description, {"train": numbered, "val": numbered}, 2)
-    return root / "train"
+    return write_dataset(root, description, {"train": numbered, "val": numbered}, 2)
 
 
-def read_epochs(folder: Path, buffer: int) -> List[np.ndarray]:
+def read_epochs(dataset: DatasetInfo, buffer: int) -> List[np.ndarray]:
     """The numbers read, cut into epochs of `SAMPLES` draws each."""
-    loader = PartLoader(
-        folder,
-        batch_size=BATCH_SIZE,
-        image_size=JPEG_SIZE,
-        train=True,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        num_parts=2,
-        num_samples=SAMPLES,
-        seed=0,
-        random_crop=False,
-        horizontal_flip=False,
-        shuffle_buffer_size=buffer,
-    )
+    sizes = {"batch_size": BATCH_SIZE, "image_size": JPEG_SIZE, "seed": 0}
+    loader = PartLoader(dataset, train=True, shuffle_buffer_size=buffer, **sizes)
     batches = -(-SAMPLES * EPOCHS // BATCH_SIZE)
     numbers = np.concatenate([np.array(loader()[1].numpy()) for _ in range(batches)])
     return [numbers[i * SAMPLES : (i + 1) * SAMPLES] for i in range(EPOCHS)]
@@ -65,9 +53,9 @@ def main() -> None:
     print(f"{SAMPLES} records, batch {BATCH_SIZE}, {EPOCHS} epochs of {SAMPLES} draws")
     print(f"{'buffer':>8}  {'different records an epoch':>28}  {'most times one came':>20}")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = write_numbered(Path(scratch) / "numbered")
+        dataset = write_numbered(Path(scratch) / "numbered")
         for buffer in BUFFERS:
-            counts = [Counter(epoch.tolist()) for epoch in read_epochs(folder, buffer)]
+            counts = [Counter(epoch.tolist()) for epoch in read_epochs(dataset, buffer)]
             shares = [100 * len(count) / SAMPLES for count in counts]
             most = max(max(count.values()) for count in counts)
             print(f"{buffer:8}  {min(shares):15.1f} to {max(shares):5.1f} %  {most:20}")

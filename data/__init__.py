@@ -18,17 +18,23 @@ from .index import (
     default_dataset_path,
     load_dataset,
 )
-from .inputs import InputScale, find_pictures, imagenet_names, load_labels, read_picture
-from .resharding import reshard_dataset
+from .inputs import (
+    InputScale,
+    create_synthetic_batches,
+    find_pictures,
+    imagenet_names,
+    load_labels,
+    read_picture,
+)
 from .rewriting import (
     RankParts,
     assign_parts,
     count_subset,
+    reshard_dataset,
     share_dataset,
     take_share,
     write_subset,
 )
-from .synthetic import create_synthetic_batches
 from .validate import inspect_dataset, validate_dataset
 from .writer import Description, Sample, write_dataset
 

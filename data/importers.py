@@ -21,8 +21,7 @@ from .files import AnyPath
 from .index import DatasetInfo, Progress, RecordCounter
 from .ofrecord_file import list_held
 from .pictures import DEFAULT_QUALITY, convert_to_rgb, encode_jpeg
-from .sources import Choices, Note, Source, name_some
-from .sources.checks import count_of
+from .sources import Choices, Note, Source, count_of, name_some
 from .sources.labels import are_signs, name_classes
 from .sources.recognition import read_source, recognise
 from .writer import Description, Sample, check_target, write_dataset

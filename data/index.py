@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from typing import Any, Callable, Counter, Dict, List, Mapping, Optional, Tuple
 
 from .errors import DataError
 from .files import AnyPath, digest_file, read_regular
-from .ofrecord_file import Label, count_records, list_held
+from .ofrecord_file import Label, combine_checksums, count_records, list_held
 
 SCHEMA_VERSION = 1
 INDEX_NAME = "index.json"
@@ -150,7 +149,7 @@ class DatasetInfo:
         splits = self.splits.values()
         parts = [part.sha256 for split in splits for part in split.parts]
         parts = parts or [digest_file(path) for split in splits for path in split.part_files]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return combine_checksums(parts)
 
     @property
     def num_classes(self) -> Optional[int]:
@@ -218,16 +217,10 @@ def find_parts(folder: Path) -> Tuple[Tuple[Path, ...], int]:
 
 
 def _find_split(root: Path, split: str) -> SplitInfo:
-    """The part files of a split, without its counts."""
-    folder = find_split_folder(root, split)
-    return SplitInfo(folder, *find_parts(folder), num_samples=0)
-
-
-def find_split_folder(root: Path, split: str) -> Path:
-    """Raises DataError for a split that is missing."""
-    for name in SPLIT_FOLDERS[split]:
-        if (root / name).is_dir():
-            return root / name
+    """The part files of a split, without its counts. Raises DataError for one that is missing."""
+    for folder in [root / name for name in SPLIT_FOLDERS[split]]:
+        if folder.is_dir():
+            return SplitInfo(folder, *find_parts(folder), num_samples=0)
     names = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
     raise DataError(f"folder {root} has no {names}; a dataset needs both train/ and val/")
 

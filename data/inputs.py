@@ -1,4 +1,4 @@
-"""Pictures as a model's input, and the names of its classes."""
+"""Pictures as a model's input, the names of its classes, and made-up batches."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .index import IMAGENET_MEAN, IMAGENET_STD, RESIZE_RATIO
 from .pictures import MAX_BYTES, convert_to_rgb, is_picture, open_picture, reading
 
 _MAX_LABEL_BYTES = 1 << 24
+_PATTERN_SEED, _PATTERN_SIDE, _NOISE = 20230101, 8, 0.5
 _IMAGENET_FILE = Path(__file__).resolve().parent / "imagenet_names.json"
 
 
@@ -107,3 +108,32 @@ def read_picture(path: AnyPath, size: Union[int, InputScale]) -> np.ndarray:
     pixels = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.float32)
     scaled = (pixels - np.asarray(scale.mean, np.float32)) / np.asarray(scale.std, np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def create_synthetic_batches(
+    num_batches: int,
+    batch_size: int,
+    image_size: int,
+    num_classes: int,
+    seed: int,
+    channels: int = 3,
+) -> List[Tuple[np.ndarray, np.ndarray]]:
+    """Batches of (images float32 (B, channels, H, W), labels int32 (B,)), the same for a seed.
+
+    An image is its class's fixed 8 x 8 pattern, enlarged, plus noise, at about mean 0 and variance
+    1, so that a model can learn it. The patterns do not depend on the seed: batches of another
+    seed are new samples of the same classes.
+    """
+    patterns = np.random.default_rng(_PATTERN_SEED).standard_normal(
+        (num_classes, channels, _PATTERN_SIDE, _PATTERN_SIDE), dtype=np.float32
+    )
+    source = np.random.default_rng(seed)
+    place = np.arange(image_size) * _PATTERN_SIDE // image_size
+    batches = []
+    for _ in range(num_batches):
+        labels = source.integers(0, num_classes, size=batch_size, dtype=np.int32)
+        images = patterns[labels][:, :, place][:, :, :, place]
+        noise = source.standard_normal(images.shape, dtype=np.float32)
+        images = (images + _NOISE * noise) / np.float32(np.sqrt(1 + _NOISE**2))
+        batches.append((np.ascontiguousarray(images, dtype=np.float32), labels))
+    return batches

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import oneflow as flow
 from oneflow import nn
@@ -22,10 +21,10 @@ SEEDS_PER_LOADER = 3  # the reader's own, and the two above
 
 
 class PartLoader(nn.Module):
-    """Batches of a folder of OFRecord part files, without end.
+    """Batches of a split of a dataset, without end, with its own statistics and augmentation.
 
-    `loader()` gives (images float32 (B, 3, S, S), labels int32 (B,), or (B, `num_labels`) of 0 and
-    1 where a picture has several). The images are normalised per channel as (pixel - mean) / std in
+    `loader()` gives (images float32 (B, 3, S, S), labels int32 (B,), or (B, L) of 0 and 1 where a
+    picture has any of L labels). The images are normalised per channel as (pixel - mean) / std in
     units of 0..255. Training shuffles within a buffer and, if asked, crops and mirrors at random.
     Validation keeps the order of the files, scales the shorter side (to S * 256 / 224 if the set is
     one for crops, else to S) and crops the centre.
@@ -35,45 +34,38 @@ class PartLoader(nn.Module):
     once, in every pass. The same arguments give the same batches, bit for bit, in any process and
     mode.
 
-    The folder must have passed `validate_dataset`: OneFlow ends the process on damaged files.
+    The dataset must have passed `validate_dataset`: OneFlow ends the process on damaged files.
     """
 
     def __init__(
         self,
-        part_folder: Path,
+        dataset: DatasetInfo,
         *,
+        train: bool,
         batch_size: int,
         image_size: int,
-        train: bool,
-        mean: Sequence[float],
-        std: Sequence[float],
-        num_parts: int,
-        num_samples: int,
         seed: int,
-        random_crop: bool = True,
-        horizontal_flip: bool = True,
-        part_name_suffix_length: int = 5,
         shuffle_buffer_size: Optional[int] = None,
-        num_labels: Optional[int] = None,
     ) -> None:
         super().__init__()
-        self.num_samples = num_samples
+        split = dataset.train if train else dataset.val
+        self.num_samples = split.num_samples
         self.batch_size = batch_size
         self.is_training_feed = train
         self.reader = nn.OFRecordReader(
-            str(part_folder),
+            str(split.folder),
             batch_size=batch_size,
-            data_part_num=num_parts,
+            data_part_num=len(split.part_files),
             part_name_prefix="part-",
-            part_name_suffix_length=part_name_suffix_length,
+            part_name_suffix_length=split.part_name_suffix_length,
             random_shuffle=train,
-            shuffle_buffer_size=shuffle_buffer_size or default_shuffle_buffer(num_samples),
+            shuffle_buffer_size=shuffle_buffer_size or default_shuffle_buffer(split.num_samples),
             shuffle_after_epoch=False,
             random_seed=seed,
         )
-        shape = () if num_labels is None else (num_labels,)
+        shape = () if dataset.labels is None else (dataset.labels,)
         self.label_decoder = nn.OFRecordRawDecoder(LABEL_KEY, shape=shape, dtype=flow.int32)
-        if train and random_crop:
+        if train and dataset.random_crop:
             self.image_decoder = nn.OFRecordImageDecoderRandomCrop(
                 IMAGE_KEY, color_space="RGB", random_seed=seed + _CROP_SEED_OFFSET
             )
@@ -82,25 +74,18 @@ class PartLoader(nn.Module):
         if train:
             self.resize = nn.image.Resize(target_size=[image_size, image_size])
         else:
-            ratio = RESIZE_RATIO if random_crop else 1.0
+            ratio = RESIZE_RATIO if dataset.random_crop else 1.0
             self.resize = nn.image.Resize(
                 resize_side="shorter", keep_aspect_ratio=True, target_size=round(image_size * ratio)
             )
-        flips = train and horizontal_flip
+        flips = train and dataset.horizontal_flip
         flip_seed = seed + _FLIP_SEED_OFFSET
         self.flip = nn.CoinFlip(batch_size=batch_size, random_seed=flip_seed) if flips else None
         crop = 0 if train else image_size
+        scale = {"mean": list(dataset.mean), "std": list(dataset.std)}
         self.normalise = nn.CropMirrorNormalize(
-            color_space="RGB", crop_h=crop, crop_w=crop, mean=list(mean), std=list(std)
+            color_space="RGB", crop_h=crop, crop_w=crop, **scale
         )
-
-    @staticmethod
-    def from_dataset(
-        dataset: DatasetInfo, *, train: bool, batch_size: int, image_size: int, seed: int
-    ) -> PartLoader:
-        """The loader of one split, with the dataset's own statistics and augmentation."""
-        sizes: Dict[str, Any] = {"batch_size": batch_size, "image_size": image_size, "seed": seed}
-        return PartLoader(**_describe_split(dataset, train), **sizes)
 
     def __len__(self) -> int:
         """Batches an epoch: whole ones in training, enough to hold every sample in validation."""
@@ -148,33 +133,18 @@ class OFRecordDataLoader(PartLoader):
         if mode not in ("train", "val"):
             raise DataError(f"mode {mode!r} is no split of a dataset; give 'train' or 'val'")
         dataset = validate_dataset(ofrecord_root, image_size=image_size, batch_size=1)
-        described = _describe_split(dataset, mode == "train")
-        found = described["num_samples"]
-        if dataset_size not in (None, found):
+        split = dataset.splits[mode]
+        if dataset_size not in (None, split.num_samples):
             raise DataError(
-                f"dataset_size {dataset_size} was given and {described['part_folder']} holds "
-                f"{found} images; give {found}, or leave it out"
+                f"dataset_size {dataset_size} was given and {split.folder} holds "
+                f"{split.num_samples} images; give {split.num_samples}, or leave it out"
             )
-        if not 1 <= batch_size <= found:
-            raise DataError(f"batch_size {batch_size} does not fit; give 1 to {found} images")
-        super().__init__(batch_size=batch_size, image_size=image_size, seed=seed, **described)
-
-
-def _describe_split(dataset: DatasetInfo, train: bool) -> Dict[str, Any]:
-    """The arguments of a `PartLoader` that the dataset knows."""
-    split = dataset.train if train else dataset.val
-    return {
-        "part_folder": split.folder,
-        "train": train,
-        "mean": dataset.mean,
-        "std": dataset.std,
-        "num_parts": len(split.part_files),
-        "num_samples": split.num_samples,
-        "random_crop": dataset.random_crop,
-        "horizontal_flip": dataset.horizontal_flip,
-        "part_name_suffix_length": split.part_name_suffix_length,
-        "num_labels": dataset.labels,
-    }
+        if not 1 <= batch_size <= split.num_samples:
+            raise DataError(
+                f"batch_size {batch_size} does not fit; give 1 to {split.num_samples} images"
+            )
+        sizes = {"batch_size": batch_size, "image_size": image_size, "seed": seed}
+        super().__init__(dataset, train=mode == "train", **sizes)
 
 
 class JoinedLoader(nn.Module):

@@ -1,4 +1,4 @@
-"""Datasets made of another's records: fewer of each class, or for readers.
+"""Datasets made of another's records: in other part files, fewer of each class, or for readers.
 
 A reader of OneFlow 0.9.0 in a process of a group takes its rank's run of the folder's part files by
 itself. Reader r has to give the same batches wherever it runs. So its folder holds links to its own
@@ -11,14 +11,16 @@ from __future__ import annotations
 import random
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
 from .errors import DataError
 from .files import AnyPath
 from .index import (
     INDEX_NAME,
     DatasetInfo,
+    RecordCounter,
     SampleTotals,
     SplitInfo,
     load_dataset,
@@ -26,18 +28,119 @@ from .index import (
     save_index,
 )
 from .ofrecord_file import (
+    PartWriter,
     Record,
     count_records,
     describe_parts,
+    list_values,
     open_parts,
     parse_record,
     read_messages,
+    serialize_record,
 )
 from .pictures import read_jpeg_size
-from .writer import new_folder
+from .validate import MAX_LABEL, validate_dataset
+from .writer import check_target, new_folder
 
 Position = Tuple[int, int]  # part file, record in it
 READERS_FOLDER = "readers"
+StageProgress = Callable[[str, int, int], None]  # (stage, records done, records in all)
+# files open at a time: systems commonly allow 1,024, and ImageNet is often cut into as many parts
+_OPEN_PARTS = 256
+
+
+def reshard_dataset(
+    path: AnyPath,
+    parts: int,
+    out_dir: AnyPath,
+    on_progress: StageProgress = lambda stage, done, total: None,
+    label_base: int = 0,
+) -> Dict[str, Any]:
+    """Write the dataset at `path` again, as `parts` part files for each split.
+
+    Record i of a split, in the order in which one reader gives them (part after part), goes to part
+    i mod `parts`, its message byte for byte. So the next b records of each of `parts` readers
+    together are the next `parts` * b records of one reader of `path`. A `label_base` above 0 is
+    taken off each label. An index is carried over with the checksums of the new parts. All is
+    written to a folder beside `out_dir` and renamed at the end.
+
+    Returns a description ready for JSON, with the splits as in an index. Raises DataError for
+    a target that is not empty or lies in `path`, less than one part, more parts than samples, a
+    label below `label_base`, an index beside it, and all that `validate_dataset` refuses.
+    """
+    path, out_dir = Path(path), Path(out_dir)
+    check_target(out_dir, path)
+    if parts < 1:
+        raise DataError(f"{parts} part files cannot hold a dataset; give --parts 1 or more")
+    dataset = load_dataset(path)
+    fewest = min(dataset.splits.values(), key=lambda split: split.num_samples)
+    if fewest.num_samples < parts:
+        raise DataError(
+            f"{fewest.folder} has {fewest.num_samples} images for {parts} part files; "
+            f"give --parts {fewest.num_samples} or less"
+        )
+    # the least batch and image size, since only the part files are to be checked
+    checked = validate_dataset(
+        path,
+        num_classes=dataset.num_classes or MAX_LABEL + 1,
+        image_size=1,
+        batch_size=1,
+        on_progress=partial(on_progress, "checking"),
+    )
+    counts = [split.class_counts or () for split in checked.splits.values()]
+    used = (label for split in counts for label, images in enumerate(split) if images)
+    lowest = min(used, default=0)
+    if label_base and (checked.has_index or lowest != label_base):
+        raise DataError(
+            f"--label-base {label_base} does not fit {path}, whose labels begin at {lowest}"
+            f"{' and are named by its index' * checked.has_index}; leave it out or give {lowest}"
+        )
+    counter = RecordCounter(checked.num_samples, partial(on_progress, "writing"))
+    with new_folder(out_dir) as folder:
+        written = {
+            name: _write_parts(split, folder / name, parts, counter, label_base)
+            for name, split in checked.splits.items()
+        }
+        if checked.has_index:
+            index = read_index(checked.root)
+            for name, described in written.items():
+                index["splits"][name].update(described)
+            save_index(folder, index)
+    return {
+        "name": load_dataset(out_dir).name,
+        "path": str(out_dir),
+        "source": str(path),
+        "index": checked.has_index,
+        "splits": written,
+    }
+
+
+def _write_parts(
+    split: SplitInfo, folder: Path, parts: int, counter: RecordCounter, label_base: int
+) -> Dict[str, Any]:
+    folder.mkdir()
+    written: List[PartWriter] = []
+    for first in range(0, parts, _OPEN_PARTS):
+        numbers = range(first, min(first + _OPEN_PARTS, parts))
+        with open_parts(folder, numbers) as writers:
+            messages = (message for path in split.part_files for message in read_messages(path))
+            for position, message in enumerate(messages):
+                if position % parts in numbers:
+                    if label_base:
+                        record = parse_record(message, f"record {position} of {split.folder}")
+                        lowered = tuple(label - label_base for label in list_values(record.label))
+                        message = serialize_record(record._replace(label=lowered))
+                    writers[position % parts - first].write_message(message)
+                    counter.add()
+        written += writers
+    described = describe_parts(written)
+    copied = sum(part["num_samples"] for part in described["parts"])
+    if copied != split.num_samples:
+        raise DataError(
+            f"{split.folder} gave {copied} records and had {split.num_samples} when it was "
+            "checked; leave it alone while it is copied and reshard it again"
+        )
+    return {"num_samples": copied, **described}
 
 
 def count_subset(class_counts: Sequence[int], percent: float) -> List[int]:
@@ -52,9 +155,8 @@ def write_subset(dataset: DatasetInfo, percent: float, seed: int, out_dir: AnyPa
     keep their order. The validation split is linked, and the statistics are those of the whole.
     The dataset must have been validated. Raises DataError for a target that is not empty.
     """
-    chosen = _choose(dataset, percent, seed)
     with new_folder(Path(out_dir)) as folder:
-        stored = _write_train(dataset, chosen, folder / "train")
+        stored = _write_train(dataset, _choose(dataset, percent, seed), folder / "train")
         val = dataset.val.folder.resolve()
         (folder / val.name).symlink_to(val, target_is_directory=True)
         if dataset.has_index:
@@ -156,15 +258,11 @@ def share_dataset(dataset: DatasetInfo, readers: int, out_dir: AnyPath) -> Datas
             (folder / INDEX_NAME).symlink_to((dataset.root / INDEX_NAME).resolve())
         for reader, shares in enumerate(assigned):
             for split, parts in zip(dataset.splits.values(), shares):
-                _link_parts(split, parts, folder / READERS_FOLDER / str(reader), readers)
+                own = folder / READERS_FOLDER / str(reader) / split.folder.name
+                own.mkdir(parents=True)
+                for name, part in zip(split.part_files, parts * readers):
+                    (own / name.name).symlink_to(part.resolve())
     return load_dataset(Path(out_dir))
-
-
-def _link_parts(split: SplitInfo, parts: Tuple[Path, ...], own: Path, readers: int) -> None:
-    folder = own / split.folder.name
-    folder.mkdir(parents=True)
-    for name, part in zip(split.part_files, parts * readers):
-        (folder / name.name).symlink_to(part.resolve())
 
 
 def take_share(dataset: DatasetInfo, reader: int, readers: int) -> DatasetInfo:

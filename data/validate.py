@@ -7,8 +7,6 @@ image decoded. `inspect_dataset` lists all problems; `validate_dataset` raises t
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shlex
 from dataclasses import replace
 from itertools import zip_longest
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .errors import DataError
-from .files import AnyPath
+from .files import AnyPath, digest_file
 from .index import (
     DatasetInfo,
     PartInfo,
@@ -30,7 +28,6 @@ from .index import (
 from .ofrecord_file import open_to_read, parse_record, read_messages
 from .pictures import check_jpeg
 
-_CHUNK_BYTES = 1 << 20
 MAX_LABEL = 999_999  # a model has an output for each label up to the largest
 
 
@@ -180,13 +177,8 @@ def scan_part(
 
 def is_as_written(path: Path, part: PartInfo) -> bool:
     """Whether a part file still has the size and the checksum of the index."""
-    digest = hashlib.sha256()
-    with open_to_read(path) as file:
-        if os.fstat(file.fileno()).st_size != part.size_bytes:
-            return False
-        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest() == part.sha256
+    with open_to_read(path):  # a pipe would be read forever
+        return path.stat().st_size == part.size_bytes and digest_file(path) == part.sha256
 
 
 def _check_batch_size(flag: str, batch_size: int, split: SplitInfo) -> None:

@@ -34,7 +34,6 @@ ONEFLOW_ROOMS = ["models", "bench/training", "bench/distributed", "bench/parity"
 ONEFLOW_FILES = ["data/loader.py"]
 WORKER_FILES = [
     "worker.py",
-    "step_worker.py",
     "tracing.py",
     "layers.py",
     "alone.py",

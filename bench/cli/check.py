@@ -137,7 +137,6 @@ def check(**flags: Any) -> int:
 def _check_health(flags: Dict[str, Any]) -> int:
     """Examine the models that the flags name, and report; the exit status."""
     from ..tools.health import run as health
-    from ..tools.health.report import report_health
 
     flag = find_given(_OF_PARITY)
     if flag:
@@ -150,7 +149,7 @@ def _check_health(flags: Dict[str, Any]) -> int:
     timeout_s = flags["timeout_s"] or SETTINGS["timeout_s"].default
     with fresh_run_folder(folder), ProgressBar("", flags["detail"] == VERDICTS) as bar:
         document = health.examine_models(plans, folder, timeout_s, bar)
-    blocks = report_health(document)
+    blocks = health.report_health(document)
     save_text(folder / "report.md", format_markdown(blocks), "give a folder you may write to")
     if flags["as_json"]:
         click.echo(document.model_dump_json(indent=1))

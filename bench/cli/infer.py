@@ -36,6 +36,7 @@ from .options import HeadedCommand, create_contenders, describe_field, field_opt
 from .value_types import RunFolder, ValueList
 
 _STEP = re.compile(r"\w+(\.\w+)*:[A-Za-z_]\w*")  # module:step
+_WORKER = "oneflow_bench.bench.tools.inference.worker"
 _OF_IMAGES = ("model", "labels", "top", "image_size", "num_classes")
 
 
@@ -115,8 +116,7 @@ def infer(images: Tuple[str, ...], **flags: Any) -> int:
     environments = RuntimeResolver()
     contenders = create_contenders(flags["mode"], flags, environments)
     with _kept_if_failed() as logs, ProgressBar("") as bar:
-        worker = "oneflow_bench.bench.tools.inference.worker"
-        launch = create_launcher(logs, environments, worker)
+        launch = create_launcher(logs, environments, _WORKER)
         result = run_inference(plan, paths, contenders, launch, bar)
     if flags["as_json"]:
         click.echo(result.model_dump_json(indent=1))
@@ -176,7 +176,7 @@ def time_step(step: str, batch_sizes: Sequence[int], flags: Dict[str, Any]) -> S
             batch_sizes,
             flags["iterations"],
             create_contenders(flags["mode"], flags, environments),
-            create_launcher(logs, environments, "oneflow_bench.bench.tools.inference.step_worker"),
+            create_launcher(logs, environments, _WORKER),
             flags["timeout_s"],
             bar,
         )

@@ -24,7 +24,7 @@ from typing import Any, Dict, Mapping, Tuple
 import numpy as np
 
 from ...data.files import read_regular
-from ...data.sources.pickles import check_growth
+from ...data.sources.stored import check_growth
 from ..errors import InputError
 
 PICKLE_NAME = "pickled_data"

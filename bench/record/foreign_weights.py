@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import deserialize
 
 from ...data import DataError
-from ...data.sources.npz import load_npz
+from ...data.sources.stored import load_npz
 from ..errors import InputError, raise_as_input
 from .flow_checkpoint import widen_bfloat16
 

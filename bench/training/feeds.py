@@ -186,7 +186,7 @@ def _create_loader_feed(
     samples = [(share.train if train else share.val).num_samples for share in shares]
     batch_size = (workload.batch_size if train else workload.val_batch_size) // readers
     loaders = [
-        PartLoader.from_dataset(
+        PartLoader(
             shares[reader],
             train=train,
             batch_size=batch_size,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import (
     Callable,
     Dict,
+    Iterable,
     List,
     Mapping,
     NamedTuple,
@@ -19,10 +21,13 @@ from typing import (
 
 import numpy as np
 
+from ..errors import DataError
 from ..ofrecord_file import Label
 
 Note = Callable[[str], None]
 MOST_NAMED = 10
+# how common libraries and collections call the splits
+SPLIT_WORDS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 T = TypeVar("T")
 
 
@@ -77,6 +82,11 @@ def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def as_text(value: object) -> str:
+    """A text that was stored as bytes or as text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
 def list_names(folder: Path) -> List[str]:
     """Names in a folder, sorted, without hidden ones; none if it is no folder or unreadable."""
     try:
@@ -96,3 +106,42 @@ def choose_val(found: Mapping[str, T], where: object, on_note: Note) -> Dict[str
     if val == "val" and "test" in found:
         on_note(f"the test split of {where} is left out, since there is a validation split")
     return splits
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """A number and its noun, such as `1 class` and `2 classes`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+class Row(NamedTuple):
+    """A picture's file and its label, as a line of a text file gives them."""
+
+    place: str  # such as "labels.csv, row 3", for errors
+    split: str
+    path: str
+    label: Label
+
+
+def group_rows(rows: Iterable[Row], on_note: Note) -> Dict[str, List[Labelled]]:
+    """The pictures of each split; a row that a split has twice is kept once.
+
+    Raises DataError where two rows give one picture different labels.
+    """
+    found: Dict[str, List[Labelled]] = {}
+    first: Dict[str, Row] = {}
+    seen: Dict[Tuple[str, str], Row] = {}
+    twice: List[str] = []
+    for row in rows:
+        path = os.path.normpath(row.path)
+        known = first.setdefault(path, row)
+        if known.label != row.label:
+            raise DataError(
+                f"{known.place} and {row.place} give {path} different labels; keep one of the rows"
+            )
+        if seen.setdefault((row.split, path), row) is not row:
+            twice.append(row.place)
+            continue
+        found.setdefault(row.split, []).append(Labelled(path, row.label))
+    if twice:
+        on_note(f"left out {count_of(len(twice), 'row')} given before, first {twice[0]}")
+    return found

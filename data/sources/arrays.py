@@ -1,7 +1,8 @@
-"""Pictures and labels as arrays of NumPy: one `.npz`, or a folder of `.npy`."""
+"""Pictures and labels as arrays: one `.npz`, a folder of `.npy`, or IDX files as of MNIST."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -9,21 +10,28 @@ import numpy as np
 
 from ..errors import DataError
 from ..ofrecord_file import Label
-from . import Choices, Labelled, Note, Source, choose_val, list_names, name_some
+from . import (
+    SPLIT_WORDS,
+    Choices,
+    Labelled,
+    Note,
+    Source,
+    as_text,
+    choose_val,
+    list_names,
+    name_some,
+)
 from .labels import list_classes, number_labels
-from .npz import load_npy, load_npz
+from .stored import load_npy, load_npz, read_idx
 
-# the words of a split in the names of arrays, as common libraries and collections use them
-_SPLITS = {
-    "train": ("train",),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
-}
 _IMAGES = ("x", "images", "image", "data", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target")
 _CHANNELS = (1, 3, 4)
 _FRACTION = 1.01  # the most that is still taken for a 1, such as after a resize
 _DARK = 26  # of 255; pictures with no brighter pixel look black
+
+_IDX_SPLITS = {"train": "train", "t10k": "val", "test": "val", "val": "val", "valid": "val"}
+_IDX = re.compile(r"(?:.*[-_])?(train|t10k|test|valid|val)-images[.-]idx[34]-ubyte(?:\.gz)?$")
 
 _PIXELS_WANTED = "give uint8, or numbers from 0 to 1 or from 0 to 255"
 
@@ -69,7 +77,7 @@ def _pair(named: Mapping[str, np.ndarray], path: Path, choices: Choices) -> Dict
     images = (choices.image_key,) if choices.image_key else _IMAGES
     labels = (choices.label_key,) if choices.label_key else _LABELS
     found: Dict[str, Tuple[str, str]] = {}
-    for split, words in (*_SPLITS.items(), ("all", ("",))):
+    for split, words in (*SPLIT_WORDS.items(), ("all", ("",))):
         names = [_find(named, words, kinds) for kinds in (images, labels)]
         if names[0] is not None and names[1] is not None:
             found[split] = (names[0], names[1])
@@ -95,6 +103,54 @@ def _find(
     pairs = ((kind, word) for word in words for kind in kinds)
     names = (f"{a}_{b}".strip("_").lower() for pair in pairs for a, b in (pair, pair[::-1]))
     return next((by_name[name] for name in names if name in by_name), None)
+
+
+def is_idx(path: Path) -> bool:
+    return bool(_find_images(path))
+
+
+def _find_images(folder: Path) -> Dict[str, str]:
+    """The names of the files of pictures by split. Raises DataError for two of one split."""
+    found: Dict[str, str] = {}
+    for name in list_names(folder):
+        match = _IDX.match(name)
+        if match:
+            split = _IDX_SPLITS[match.group(1)]
+            other = found.setdefault(split, name)
+            if name not in (other, f"{other}.gz"):  # a copy that is compressed
+                raise DataError(
+                    f"{folder} has the pictures of two splits {split}, {other} and {name}; give a "
+                    "folder with one of them"
+                )
+    return found
+
+
+def read_idx_folder(folder: Path, choices: Choices) -> Source:
+    """The pictures of a folder. The test files are the validation split.
+
+    Raises DataError for a folder without training files, and for a missing or damaged file.
+    """
+    files = _find_images(folder)
+    if "train" not in files:
+        raise DataError(
+            f"{folder} has no training pictures in IDX; expected train-images-idx3-ubyte and "
+            "train-labels-idx1-ubyte, or both with .gz"
+        )
+    found = {
+        split: (read_idx(folder / name), read_idx(_find_labels(folder, name)))
+        for split, name in files.items()
+    }
+    return label_arrays("IDX files, as of MNIST", folder, found, choices)
+
+
+def _find_labels(folder: Path, images: str) -> Path:
+    name = re.sub("images([.-])idx[34]", r"labels\1idx1", images)
+    plain = name[: -len(".gz")] if name.endswith(".gz") else name
+    candidates: List[Path] = [folder / name, folder / plain, folder / f"{plain}.gz"]
+    found: Optional[Path] = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise DataError(f"{folder / name} is missing beside {images}; add it")
+    return found
 
 
 def label_arrays(kind: str, path: Path, pairs: Mapping[str, Pair], choices: Choices) -> Source:
@@ -141,7 +197,7 @@ def _number(
     if kinds <= set("iub"):
         return number_labels([one.tolist() for one in rows], choices.label_base, str(path))
     if kinds <= set("US"):
-        texts = [[_decode(value) for value in one.tolist()] for one in rows]
+        texts = [[as_text(value) for value in one.tolist()] for one in rows]
         classes = list_classes((text for row in texts for text in row), path)
         place = {name: number for number, name in enumerate(classes)}
         return classes, [[place[text] for text in row] for row in texts]
@@ -149,10 +205,6 @@ def _number(
         f"{path} has labels of the type {rows[0].dtype}; give whole numbers, names, or (N, K) of "
         "0 and 1"
     )
-
-
-def _decode(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _read_indicators(rows: np.ndarray, labels: int, path: Path) -> List[Tuple[int, ...]]:

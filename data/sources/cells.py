@@ -10,19 +10,13 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 from ..errors import DataError
 from ..files import read_text
 from ..pictures import is_picture_name
-from . import list_names
+from . import SPLIT_WORDS, list_names
 
 _MAX_BYTES = 1 << 31
 _MAX_CELL = 1 << 24
 _SUFFIXES = (".csv", ".tsv")
 _DELIMITERS = (",", "\t", ";")
-_SPLIT_FILES = {
-    "train.csv": "train",
-    "val.csv": "val",
-    "valid.csv": "val",
-    "validation.csv": "val",
-    "test.csv": "test",
-}
+_SPLIT_FILES = {f"{word}.csv": split for split, words in SPLIT_WORDS.items() for word in words}
 
 
 class Table(NamedTuple):

@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import read_regular
-from . import Choices, Labelled, Source, list_names
-from .pickles import GrowthError, check_growth
+from . import Choices, Labelled, Source, as_text, list_names
+from .stored import GrowthError, check_growth
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -103,7 +103,7 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror}); download CIFAR again") from None
 
 
-def read_binary(path: Path, version: _Version = _VERSIONS[0]) -> Batch:
+def read_binary(path: Path, version: _Version) -> Batch:
     """A file of the binary version. Raises DataError for one that is cut."""
     data, size = _read_bytes(path), version.label_bytes + _PIXELS
     if not data or len(data) % size:
@@ -140,7 +140,7 @@ def read_pickled(path: Path, version: _Version = _VERSIONS[2]) -> Batch:
 def _read_names(folder: Path, version: _Version) -> List[str]:
     if version.names_key:
         stored = read_pickle(folder / version.names).get(version.names_key)
-        names = [_decode(name) for name in stored] if isinstance(stored, list) else []
+        names = [as_text(name) for name in stored] if isinstance(stored, list) else []
     else:
         text = _read_bytes(folder / version.names).decode("utf-8", "replace")
         names = [line.strip() for line in text.splitlines() if line.strip()]
@@ -169,10 +169,10 @@ class _Dtype:
     order = ""
 
     def __init__(self, code: Any, *_: Any) -> None:
-        self.code = _decode(code)
+        self.code = as_text(code)
 
     def __setstate__(self, state: Any) -> None:
-        self.order = _decode(state[1])
+        self.order = as_text(state[1])
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -214,7 +214,7 @@ def read_pickle(path: Path) -> Dict[str, Any]:
         check_growth(data)
         stored = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         return {
-            _decode(key): value.values if isinstance(value, _Array) else value
+            as_text(key): value.values if isinstance(value, _Array) else value
             for key, value in stored.items()
         }
     except _Refused as error:
@@ -235,7 +235,3 @@ def _not_as_published(path: Path) -> DataError:
         f"{path} is no file of CIFAR as published; download CIFAR again, or import the arrays as "
         ".npz instead"
     )
-
-
-def _decode(name: Any) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)

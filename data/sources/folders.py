@@ -13,15 +13,21 @@ from typing import Dict, Iterable, List, Optional
 from ..errors import DataError
 from ..files import read_text
 from ..pictures import PICTURE_SUFFIXES, is_picture_name
-from . import Choices, Labelled, Note, Source, choose_val, list_names, name_some
-from .checks import Row, count_of, group_rows
+from . import (
+    SPLIT_WORDS,
+    Choices,
+    Labelled,
+    Note,
+    Row,
+    Source,
+    choose_val,
+    count_of,
+    group_rows,
+    list_names,
+    name_some,
+)
 from .labels import list_classes
 
-_SPLIT_FOLDERS = {
-    "train": ("train",),
-    "val": ("val", "validation", "valid"),
-    "test": ("test",),
-}
 _ANNOTATIONS = "val_annotations.txt"
 _MAX_TEXT_BYTES = 1 << 28
 
@@ -32,7 +38,7 @@ def find_splits(root: Path) -> Dict[str, Path]:
     Raises DataError for two folders of one split.
     """
     found: Dict[str, Path] = {}
-    for split, names in _SPLIT_FOLDERS.items():
+    for split, names in SPLIT_WORDS.items():
         there = [one for one in _paths(root) if one.name.lower() in names and one.is_dir()]
         if len(there) > 1:
             raise DataError(

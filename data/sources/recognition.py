@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Callable, Dict, FrozenSet, NamedTuple
 
 from ..errors import DataError
-from . import Choices, Source, name_some
-from .arrays import is_arrays, read_arrays
+from ..ofrecord_file import Label
+from . import Choices, Labelled, Note, Source, count_of, name_some
+from .arrays import is_arrays, is_idx, read_arrays, read_idx_folder
 from .cells import list_csv_names
-from .checks import check_source
 from .cifar import is_cifar, read_cifar
 from .folders import (
     has_class_folders,
@@ -18,7 +18,6 @@ from .folders import (
     read_imagefolder,
     read_tiny_imagenet,
 )
-from .idx import is_idx, read_idx_folder
 from .records import is_ofrecord, read_ofrecord
 from .tables import is_faces, is_table, read_faces, read_table
 
@@ -95,3 +94,58 @@ def recognise(path: Path) -> str:
             hint = f"give one of its CSV files, {name_some(tables)}"
         raise DataError(f"{path} is no dataset that is recognised by its files; {hint}")
     return name
+
+
+def check_source(source: Source, where: object, on_note: Note) -> Source:
+    """The source, with classes instead of labels where each picture has exactly one of them.
+
+    Says how many pictures two splits share. Raises DataError for training pictures of one
+    class, and for a source with several labels a picture of which no picture has any.
+    """
+    labels = [one.label for pictures in source.splits.values() for one in pictures]
+    if source.multi_label and len(source.classes) > 1:
+        sums = {sum(label) for label in labels if isinstance(label, tuple)}
+        if sums <= {0}:
+            raise DataError(
+                f"{where} has {len(source.classes)} labels, and all of them are 0 for every "
+                "picture; give labels with a 1 where they hold"
+            )
+        if sums == {1}:
+            on_note(
+                f"every picture of {where} has exactly one label, so the labels are classes "
+                "(one-hot)"
+            )
+            source.splits = {
+                split: [Labelled(picture, _find_class(label)) for picture, label in pictures]
+                for split, pictures in source.splits.items()
+            }
+            source.multi_label = False
+    if source.multi_label:
+        source.kind += f", with several labels a picture: {name_some(source.classes)}"
+    held = {one.label for one in source.splits["train"]}
+    if not source.multi_label and len(held) == 1:
+        (label,) = held
+        name = source.classes[label] if isinstance(label, int) else label
+        raise DataError(
+            f"{where} has training pictures of one class, {name}, and a model tells two or more "
+            "apart; add pictures of another class"
+        )
+    _note_shared(source, on_note)
+    return source
+
+
+def _find_class(label: Label) -> Label:
+    return label.index(1) if isinstance(label, tuple) else label
+
+
+def _note_shared(source: Source, on_note: Note) -> None:
+    paths = [
+        {one.picture for one in pictures if isinstance(one.picture, str)}
+        for pictures in source.splits.values()
+    ]
+    shared = sorted(set.intersection(*paths)) if len(paths) > 1 else []
+    if shared:
+        on_note(
+            f"both splits have {count_of(len(shared), 'picture')}, first {shared[0]}; the accuracy "
+            "on those is that of training"
+        )

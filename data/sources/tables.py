@@ -16,9 +16,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..ofrecord_file import Label
-from . import Choices, Labelled, Source, choose_val, list_names, name_some
+from . import Choices, Labelled, Row, Source, choose_val, group_rows, list_names, name_some
 from .cells import Table, find_tables, list_csv_names, read_table_file
-from .checks import Row, group_rows
 from .folders import note_unlisted
 from .labels import list_classes
 

@@ -16,18 +16,16 @@ pytestmark = pytest.mark.oneflow
 # prints a digest per batch of a loader that crops and mirrors at random
 DIGESTS = """
 import hashlib, sys
+from dataclasses import replace
 import oneflow as flow
 from oneflow import nn
 from oneflow_bench.data import default_dataset_path, load_dataset
 from oneflow_bench.data.loader import PartLoader
 
 mode, train, seed = sys.argv[1], sys.argv[2] == "train", int(sys.argv[3])
-dataset = load_dataset(default_dataset_path())
-split = dataset.train if train else dataset.val
-loader = PartLoader(
-    split.folder, batch_size=48, image_size=24, train=train, mean=dataset.mean, std=dataset.std,
-    num_parts=len(split.part_files), num_samples=split.num_samples, seed=seed,
-)
+digits = load_dataset(default_dataset_path())
+dataset = replace(digits, random_crop=True, horizontal_flip=True)
+loader = PartLoader(dataset, train=train, batch_size=48, image_size=24, seed=seed)
 
 class Reading(nn.Graph):
     def __init__(self):
@@ -82,7 +80,7 @@ def create_loader(dataset, **changes):
     from oneflow_bench.data.loader import PartLoader
 
     settings = {"train": False, "batch_size": 3, "image_size": 8, "seed": 0}
-    return PartLoader.from_dataset(dataset, **{**settings, **changes})
+    return PartLoader(dataset, **{**settings, **changes})
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 6, 7])

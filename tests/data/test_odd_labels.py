@@ -7,8 +7,13 @@ import os
 import pytest
 from data_samples import create_jpeg, create_message, create_part
 
-from oneflow_bench.data import DataError, inspect_dataset, load_dataset, validate_dataset
-from oneflow_bench.data.resharding import reshard_dataset
+from oneflow_bench.data import (
+    DataError,
+    inspect_dataset,
+    load_dataset,
+    reshard_dataset,
+    validate_dataset,
+)
 from oneflow_bench.data.validate import scan_part
 
 SIZES = {"image_size": 8, "batch_size": 2}

@@ -129,7 +129,7 @@ def test_the_input_is_that_of_the_validation_loader(tmp_path):
     from oneflow_bench.data.loader import PartLoader
 
     dataset = load_dataset(default_dataset_path())
-    loader = PartLoader.from_dataset(dataset, train=False, batch_size=4, image_size=32, seed=0)
+    loader = PartLoader(dataset, train=False, batch_size=4, image_size=32, seed=0)
     images = loader()[0].numpy()
     messages = read_messages(dataset.val.part_files[0])
     scale = InputScale(32, dataset.mean, dataset.std, 1.0)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import List, Sequence, Set
 
 from ...errors import InputError
-from .lines import Line, Note, Straight
-from .names import find_base, list_assigned, list_read
+from .names import find_base, last_name, list_assigned, list_calls, list_read
+from .script import Line, Note, Straight
 
 _LOADER_WORDS = {"num_workers", "pin_memory", "persistent_workers", "prefetch_factor"}
 _PARSERS = {"parse_args", "parse_known_args"}
@@ -51,7 +51,7 @@ class _Cleaner(ast.NodeTransformer):
             node.args = [ast.List([ast.Constant(one) for one in self._arguments], ast.Load())]
             shown = " ".join(self._arguments) or "none"
             self._note(node, f"the command line of the script is taken as: {shown}")
-        elif _last_name(node.func) == "tqdm" and node.args:
+        elif last_name(node.func) == "tqdm" and node.args:
             return node.args[0]
         node.keywords = [one for one in node.keywords if not self._is_dropped(node, one)]
         return node
@@ -67,7 +67,7 @@ class _Cleaner(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         self.generic_visit(node)
         call = node.value
-        is_epoch = isinstance(call, ast.Call) and _last_name(call.func) == "set_epoch"
+        is_epoch = isinstance(call, ast.Call) and last_name(call.func) == "set_epoch"
         if is_epoch and not find_base(call) & self._kept:
             self._note(node, "set_epoch is left out; each pass draws by a seed of its own")
             return ast.copy_location(ast.Pass(), node)
@@ -93,7 +93,7 @@ class _Cleaner(ast.NodeTransformer):
     def _is_dropped(self, node: ast.Call, keyword: ast.keyword) -> bool:
         if keyword.arg == "device" and _is_device(keyword.value):
             return True
-        name = _last_name(node.func)
+        name = last_name(node.func)
         if keyword.arg == "generator" and name.endswith(("Loader", "RandomSampler")):
             self._note(node, "the generator is left out; each pass draws by its own seed")
             return True
@@ -114,12 +114,12 @@ def _find_epoch_setters(straight: Straight) -> Set[str]:
     own = {
         name
         for name, kind in script.classes.items()
-        if script.find_method(kind, "set_epoch") is not None
+        if "set_epoch" in script.list_methods(kind)
         and not any(ast.unparse(one).endswith("Sampler") for one in kind.bases)
     }
     found = set()
     for node in [*(line.node for line in straight.lines), straight.loss]:
-        for call in [one for one in ast.walk(node) if isinstance(one, ast.Call)]:
+        for call in list_calls(node):
             if isinstance(call.func, ast.Name):
                 found.add(call.func.id)
             elif isinstance(call.func, ast.Attribute) and call.func.attr == "parameters":
@@ -128,10 +128,6 @@ def _find_epoch_setters(straight: Straight) -> Set[str]:
         if value is not None and own & list_read(value):
             own |= list_assigned(node)
     return found | own
-
-
-def _last_name(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def _moves(call: ast.Call) -> bool:
@@ -147,10 +143,10 @@ def _is_device(node: ast.expr) -> bool:
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str) and node.value.split(":")[0] in ("cpu", "cuda")
     if isinstance(node, ast.Call):
-        return _last_name(node.func) == "device"
+        return last_name(node.func) == "device"
     if isinstance(node, ast.Subscript):
         return _is_device(node.value)
-    return "device" in _last_name(node).lower()
+    return "device" in last_name(node).lower()
 
 
 def _does_nothing(line: Line) -> bool:

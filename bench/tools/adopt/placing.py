@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Dict, List, Sequence, Set
 
-from ...errors import InputError
 from .claims.streams import find_streams
-from .lines import Note
-from .names import Definition, Import, list_read, walk_scope
-from .script import WRITE
+from .names import Definition, Import, last_name, list_calls, list_read, walk_scope
+from .script import Note
 from .training import Training
 
 _SAFE_CALLS = ("logging.getLogger", "Path", "pathlib.Path", "os.environ.get", "os.getenv")
@@ -33,7 +31,13 @@ class Places:
     evaluation: List[int]
     loss: List[int]
     has_seed: bool  # the script's own, at the top
-    notes: List[Note] = field(default_factory=list)
+    notes: List[Note]
+
+    @property
+    def numbers(self) -> Set[int]:
+        """All lines that a written file copies."""
+        inside = (self.module, self.optimizer, self.batches, self.evaluation, self.loss)
+        return {*self.top, *(number for numbers in inside for number in numbers)}
 
 
 def place_lines(training: Training, epochs: Set[str]) -> Places:
@@ -70,14 +74,11 @@ def place_lines(training: Training, epochs: Set[str]) -> Places:
     read |= {name for name in [training.evaluation_loader] if name}
     kept = top & {*seeds, *slicer.collect(read, stop={module, *names})}
     read |= {name for number in kept for name in slicer.read[number]}
-    notes = [
-        (
-            line.node.lineno,
-            "this is left out, because it uses the module together with the optimizer or the "
-            "data; give weights by --load-checkpoint, or write it into create_module",
-        )
-        for line in slicer.list_left_out([module], foreign)
-    ]
+    text = (
+        "this is left out, because it uses the module together with the optimizer or the data; "
+        "give weights by --load-checkpoint, or write it into create_module"
+    )
+    notes = [(line.node.lineno, text) for line in slicer.list_left_out([module], foreign)]
     return Places(sorted(kept), sorted(names & read), has_seed=bool(seeds), notes=notes, **inside)
 
 
@@ -86,7 +87,7 @@ def _find_seeds(training: Training) -> List[int]:
     found = []
     for number, line in enumerate(training.slicer.lines):
         calls = [one.value for one in walk_scope(line.node) if isinstance(one, ast.Expr)]
-        names = [ast.unparse(one.func).split(".")[-1] for one in calls if isinstance(one, ast.Call)]
+        names = [last_name(one.func) for one in calls if isinstance(one, ast.Call)]
         if line.depth == 0 and names and all("seed" in one for one in names):
             found.append(number)
     return found
@@ -133,10 +134,10 @@ def _find_loaders(training: Training) -> Set[str]:
 def _refuse_made_together(training: Training) -> None:
     for line, assigned in zip(training.slicer.lines, training.slicer.assigned):
         if {training.module, training.optimizer} <= assigned:
-            raise InputError(
-                f"{training.straight.script.path}, line {line.node.lineno}: {training.module} and "
-                f"{training.optimizer} are made together; make each in a line of its own, or "
-                f"{WRITE}"
+            raise training.fail(
+                line.node,
+                f"{training.module} and {training.optimizer} are made together; make each in a "
+                "line of its own",
             )
 
 
@@ -145,10 +146,10 @@ def _refuse_made_of_module(training: Training, loss: Sequence[int], dependent: S
         node = training.slicer.lines[number].node
         made = training.slicer.assigned[number] & dependent
         if made and not isinstance(node, Definition):
-            raise InputError(
-                f"{training.straight.script.path}, line {node.lineno}: {min(made)} is made of the "
-                f"module outside the step and the loss reads it; make it a part of the module, or "
-                f"{WRITE}"
+            raise training.fail(
+                node,
+                f"{min(made)} is made of the module outside the step and the loss reads it; make "
+                "it a part of the module",
             )
 
 
@@ -202,8 +203,7 @@ def _find_importable(training: Training, top: Set[int]) -> List[str]:
 def _is_harmless(statement: ast.stmt) -> bool:
     """Whether a statement at the top of a script can be run without training anything."""
     if isinstance(statement, ast.Assign):
-        calls = [one for one in ast.walk(statement.value) if isinstance(one, ast.Call)]
-        return all(ast.unparse(one.func) in _SAFE_CALLS for one in calls)
+        return all(ast.unparse(one.func) in _SAFE_CALLS for one in list_calls(statement.value))
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant)
     guard = isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import List, Sequence
 
 from ...errors import InputError
+from .adjustments import adjust_optimizer, note_shapes, replace_parameters
 from .claims.evaluation import find_evaluation
 from .claims.loops import check_loops, note_lines
-from .claims.parameters import replace_parameters
 from .cleaning import clean
-from .lines import NEW, Note
 from .names import Definition, Import, list_assigned, list_read
 from .placing import Places, place_lines
-from .schedule import adjust_optimizer, note_shapes
-from .script import WRITE, read_script
-from .statements import show_header
+from .script import NEW, WRITE, Note, read_script, show_header
 from .straight import straighten
 from .training import Training, find_training
 from .writing import Writer
@@ -65,10 +62,9 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
     workload, graph = writer.write_workload(), writer.write_graph()
     unknown = find_unknown(workload, path)
     if unknown:
-        raise InputError(
-            f"{path}, line {find_line(straight.script.tree, unknown[0])}: the value of "
-            f"{unknown[0]} was not found; assign it before the loop over batches, or {WRITE}"
-        )
+        text = f"the value of {unknown[0]} was not found; assign it before the loop over batches"
+        names = [one for one in ast.walk(straight.script.tree) if isinstance(one, ast.Name)]
+        raise training.fail(min(one.lineno for one in names if one.id == unknown[0]), text)
     return Adoption(
         step=writer.step,
         workload=workload,
@@ -82,9 +78,7 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
 
 def _note_unused(training: Training, places: Places) -> List[Note]:
     """The lines before the loops that no part of the written files needs."""
-    used = {*places.top, *places.module, *places.optimizer, *places.batches, *places.evaluation}
-    used |= set(places.loss)
-    told = {line for line, _ in places.notes}
+    used, told = places.numbers, {line for line, _ in places.notes}
     return note_lines(
         [
             line.node.lineno
@@ -101,15 +95,11 @@ def _note_unused(training: Training, places: Places) -> List[Note]:
 
 
 def _note_evaluation(training: Training) -> List[Note]:
-    if training.evaluation_loader is not None:
-        return []
-    return [
-        (
-            training.loop.lineno,
-            "no data of an evaluation were found beside these; the evaluation takes the first "
-            "training batch: write create_evaluation_batches() for others",
-        )
-    ]
+    text = (
+        "no data of an evaluation were found beside these; the evaluation takes the first training "
+        "batch: write create_evaluation_batches() for others"
+    )
+    return [(training.loop.lineno, text)] if training.evaluation_loader is None else []
 
 
 def _list_parts(training: Training) -> List[Note]:
@@ -154,8 +144,3 @@ def find_unknown(text: str, path: Path) -> List[str]:
     known |= {"__file__", "__name__"}
     read = [name for one in tree.body for name in sorted(list_read(one))]
     return [name for name in dict.fromkeys(read) if name not in known]
-
-
-def find_line(tree: ast.Module, name: str) -> int:
-    """The first line of a script that has a name."""
-    return min(n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name)

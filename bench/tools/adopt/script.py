@@ -1,18 +1,22 @@
-"""A training script as a syntax tree, with its functions, classes and backward pass."""
+"""A training script as a syntax tree, its backward pass, and the straight line that it becomes."""
 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Set, Tuple, Union
 
 from ....data.files import read_regular
 from ...errors import InputError
+from .names import Import, last_name, list_calls
 
 Def = Union[ast.FunctionDef, ast.AsyncFunctionDef]
+Note = Tuple[int, str]  # line of the script, and a sentence
 MOST_BYTES = 1 << 20
 WRITE = "write a TrainingStep by docs/your-own-step.md"
+WIDTH = 96  # of a written line
+NEW = ast.Pass()  # the original of a line that the script does not have
 
 
 @dataclass
@@ -22,32 +26,61 @@ class Script:
     path: Path
     text: str
     tree: ast.Module
-    functions: Dict[str, Def] = field(default_factory=dict)
-    classes: Dict[str, ast.ClassDef] = field(default_factory=dict)
+    functions: Dict[str, Def]
+    classes: Dict[str, ast.ClassDef]
 
-    def find_method(self, kind: ast.ClassDef, name: str) -> Optional[Def]:
-        """A method of a class or of its bases in this file."""
-        for one in kind.body:
-            if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) and one.name == name:
-                return one
-        bases = [self.classes.get(one.id) for one in kind.bases if isinstance(one, ast.Name)]
-        found = [self.find_method(one, name) for one in bases if one is not None]
-        return next((one for one in found if one is not None), None)
+    def fail(self, where: Union[int, ast.AST], text: str) -> InputError:
+        """The error of a line, given by its number or its node."""
+        line = where if isinstance(where, int) else getattr(where, "lineno", 0)
+        return InputError(f"{self.path}, line {line}: {text}, or {WRITE}")
+
+    def list_body(self, kind: ast.ClassDef) -> List[ast.stmt]:
+        """The statements of a class and of its bases in this file, those of the bases first."""
+        names = [one.id for one in kind.bases if isinstance(one, ast.Name) and one.id != kind.name]
+        bases = [self.classes[name] for name in names if name in self.classes]
+        return [*(line for one in bases for line in self.list_body(one)), *kind.body]
 
     def list_methods(self, kind: ast.ClassDef) -> Dict[str, Def]:
         """The methods of a class and of its bases in this file."""
-        found: Dict[str, Def] = {}
-        for one in kind.bases:
-            if isinstance(one, ast.Name) and one.id in self.classes:
-                found.update(self.list_methods(self.classes[one.id]))
-        found.update({one.name: one for one in kind.body if isinstance(one, ast.FunctionDef)})
-        return found
+        body = self.list_body(kind)
+        return {one.name: one for one in body if isinstance(one, ast.FunctionDef)}
 
-    def list_class_lines(self, kind: ast.ClassDef) -> List[ast.stmt]:
-        """The assignments in the body of a class and of its bases in this file."""
-        bases = [self.classes.get(one.id) for one in kind.bases if isinstance(one, ast.Name)]
-        found = [line for one in bases if one is not None for line in self.list_class_lines(one)]
-        return [*found, *(one for one in kind.body if isinstance(one, ast.Assign))]
+    def list_modules(self) -> Set[str]:
+        """The modules and packages that the script imports, without those inside of them."""
+        return {
+            (one.name if isinstance(node, ast.Import) else str(node.module)).split(".")[0]
+            for node in ast.walk(self.tree)
+            if isinstance(node, Import)
+            for one in node.names
+        }
+
+    def is_beside(self, module: str) -> bool:
+        """Whether a module is a file or a folder beside the script."""
+        place = self.path.resolve().parent / module.split(".")[0]
+        return place.with_suffix(".py").is_file() or place.is_dir()
+
+
+@dataclass
+class Line:
+    """A statement in the names of the straight line; `depth` is the number of loops around it."""
+
+    node: ast.stmt
+    original: ast.stmt
+    depth: int
+    is_after: bool  # of the backward pass
+    is_top: bool  # at the top level of the file
+
+
+@dataclass
+class Straight:
+    """The straight line. `loops` are around the backward pass, the outermost first."""
+
+    script: Script
+    lines: List[Line]
+    loops: List[ast.For]
+    loss: ast.expr
+    lineno: int  # of the backward pass
+    notes: List[Note]
 
 
 def read_script(path: Path) -> Script:
@@ -65,75 +98,64 @@ def read_script(path: Path) -> Script:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise InputError(f"{path}{line}: this is no Python 3 ({reason}); mend the file") from None
-    script = Script(path, text, tree)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    script = Script(
+        path,
+        text,
+        tree,
+        functions={one.name: one for one in tree.body if isinstance(one, functions)},
+        classes={one.name: one for one in ast.walk(tree) if isinstance(one, ast.ClassDef)},
+    )
     _refuse_imports(script)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            script.classes[node.name] = node
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            script.functions[node.name] = node
     return script
 
 
 def _refuse_imports(script: Script) -> None:
-    imports = [
-        one for one in ast.walk(script.tree) if isinstance(one, (ast.Import, ast.ImportFrom))
-    ]
-    for node in imports:
-        if any(one.name == "*" for one in node.names):
+    for node in ast.walk(script.tree):
+        if isinstance(node, Import) and any(one.name == "*" for one in node.names):
             raise InputError(
                 f"{script.path}, line {node.lineno}: `{ast.unparse(node)}` hides which names it "
                 "gives; import each by its name"
             )
-    modules = {
-        (one.name if isinstance(node, ast.Import) else str(node.module)).split(".")[0]
-        for node in imports
-        for one in node.names
-    }
+    modules = script.list_modules()
     if "torch" in modules and "oneflow" not in modules:
         raise InputError(f"{script.path}: this is a PyTorch script; give one that uses OneFlow")
 
 
 def _explain_no_backward(script: Script) -> str:
     """A sentence about a script without `loss.backward()`."""
-    for node in ast.walk(script.tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("autograd.backward"):
+    for call in list_calls(script.tree):
+        if _is_of_autograd(call):
             return (
-                f"{script.path}, line {node.lineno}: `{ast.unparse(node.func)}` is not read; write "
+                f"{script.path}, line {call.lineno}: `{ast.unparse(call.func)}` is not read; write "
                 f"loss.backward(), or {WRITE}"
             )
     local = []
     for node in ast.walk(script.tree):
-        names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = [str(node.module)] if node.module else [one.name for one in node.names]
-        for name in names:
-            place = script.path.parent / name.split(".")[0]
-            if getattr(node, "level", 0) or place.with_suffix(".py").is_file() or place.is_dir():
-                local.append(f"{'.' * getattr(node, 'level', 0)}{name}")
+        if isinstance(node, Import):
+            module, level = getattr(node, "module", None), getattr(node, "level", 0)
+            names = [module] if module else [one.name for one in node.names]
+            local += ["." * level + one for one in names if level or script.is_beside(one)]
+    reason = "; give a script that trains in eager mode"
     if local:
-        return (
-            f"{script.path}: no loss.backward() was found, and imports are not followed "
-            f"({', '.join(dict.fromkeys(local))}); put the training loop into the script, or "
-            f"{WRITE}"
-        )
-    return (
-        f"{script.path}: no loss.backward() was found; give a script that trains in eager mode, or "
-        f"{WRITE}"
-    )
+        shown = ", ".join(dict.fromkeys(local))
+        reason = f", and imports are not followed ({shown}); put the training loop into the script"
+    return f"{script.path}: no loss.backward() was found{reason}, or {WRITE}"
+
+
+def _is_of_autograd(call: ast.Call) -> bool:
+    return ast.unparse(call.func).endswith("autograd.backward")
 
 
 def find_backward(script: Script) -> ast.Call:
     """The call of `loss.backward()`. Raises InputError if there is none, or several."""
     found = [
-        node
-        for node in ast.walk(script.tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "backward"
-        and not _is_in_graph(script.tree, node)
-        and not ast.unparse(node.func).endswith("autograd.backward")
+        call
+        for call in list_calls(script.tree)
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr == "backward"
+        and not _is_in_graph(script.tree, call)
+        and not _is_of_autograd(call)
     ]
     if not found:
         raise InputError(_explain_no_backward(script))
@@ -143,19 +165,16 @@ def find_backward(script: Script) -> ast.Call:
             f"{script.path}: backward passes were found in lines {lines} and one is expected; add "
             f"the losses and call backward() once, or {WRITE}"
         )
-    call = found[0]
-    _refuse_backward(script, call)
-    return call
+    _refuse_backward(script, found[0])
+    return found[0]
 
 
 def _refuse_backward(script: Script, call: ast.Call) -> None:
     """Raise InputError for a backward pass that is scaled, weighted or in a nested function."""
-    assert isinstance(call.func, ast.Attribute)
     problem = ""
     if call.args or any(one.arg != "retain_graph" for one in call.keywords):
         problem = "this backward pass has arguments; put them into the loss"
-    scalers = [one for one in ast.walk(script.tree) if isinstance(one, ast.Call)]
-    if any(ast.unparse(one.func).split(".")[-1] == "GradScaler" for one in scalers):
+    if any(last_name(one.func) == "GradScaler" for one in list_calls(script.tree)):
         problem = "a GradScaler changes the update; call loss.backward() and opt.step() without it"
     outer = [one for one in ast.walk(script.tree) if isinstance(one, ast.FunctionDef)]
     around = [one for one in outer if any(each is call for each in ast.walk(one))]
@@ -165,7 +184,7 @@ def _refuse_backward(script: Script, call: ast.Call) -> None:
             "which is not followed; move it to the top level of the file"
         )
     if problem:
-        raise InputError(f"{script.path}, line {call.lineno}: {problem}, or {WRITE}")
+        raise script.fail(call, problem)
 
 
 def _is_in_graph(tree: ast.Module, call: ast.Call) -> bool:
@@ -178,3 +197,26 @@ def _is_in_graph(tree: ast.Module, call: ast.Call) -> bool:
         if isinstance(kind, ast.ClassDef)
         for node in kind.body
     )
+
+
+def show(node: ast.AST) -> str:
+    """A statement as text, without brackets around the targets of an assignment."""
+    if isinstance(node, ast.Assign):
+        text = " = ".join(map(_show_bare, [*node.targets, node.value]))
+        if len(text) <= WIDTH or not isinstance(node.value, ast.Call):
+            return text
+        parts = [*map(ast.unparse, node.value.args), *map(ast.unparse, node.value.keywords)]
+        head = " = ".join([*map(_show_bare, node.targets), ast.unparse(node.value.func)])
+        return "\n".join([f"{head}(", *(f"    {part}," for part in parts), ")"])
+    return ast.unparse(node)
+
+
+def _show_bare(node: ast.expr) -> str:
+    if isinstance(node, ast.Tuple) and len(node.elts) > 1:
+        return ", ".join(map(ast.unparse, node.elts))
+    return ast.unparse(node)
+
+
+def show_header(loop: ast.For) -> str:
+    """The first line of a loop."""
+    return f"for {_show_bare(loop.target)} in {ast.unparse(loop.iter)}:"

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import ast
 import builtins
-from typing import Collection, List, Optional, Sequence, Set
+from typing import Collection, Dict, List, Optional, Sequence, Set
 
-from .effects import find_effects, list_touched
-from .lines import Line
-from .names import Definition, Import, list_assigned, list_changed, list_read
+from .names import (
+    Definition,
+    Import,
+    find_effects,
+    list_assigned,
+    list_read,
+    list_touched,
+    spread,
+)
+from .script import Line
 
 
 class Slicer:
@@ -20,13 +27,15 @@ class Slicer:
 
     def refresh(self) -> None:
         """Read the lines again after one was rewritten."""
-        nodes = [one.node for one in self.lines]
+        nodes = [ast.fix_missing_locations(one.node) for one in self.lines]
         self.assigned = [list_assigned(one) for one in nodes]
         self.read = [list_read(one) for one in nodes]
         defined = [one for one in nodes if isinstance(one, (*Definition, *Import))]
         outer = {name for one in defined for name in list_assigned(one)} | set(dir(builtins))
-        functions = [one for one in nodes if isinstance(one, ast.FunctionDef)]
-        self._outer, self._effects = outer, find_effects(functions, outer)
+        self.functions: Dict[str, ast.FunctionDef] = {
+            one.name: one for one in nodes if isinstance(one, ast.FunctionDef)
+        }
+        self._outer, self._effects = outer, find_effects(self.functions.values(), outer)
         idle = {
             one.name
             for one in defined
@@ -35,39 +44,24 @@ class Slicer:
             and not self._effects.get(one.name)
         }
         self.changed = [
-            self.list_touched(line.node)
-            | (list_changed(line.node, outer, idle) if line.depth == 0 else set())
-            for line in self.lines
+            self.list_touched(line.node, None if line.depth else idle) for line in self.lines
         ]
 
-    def list_touched(self, node: ast.AST) -> Set[str]:
-        """The names whose objects a statement changes."""
-        return set() if isinstance(node, Definition) else (
-            list_touched(node, self._outer, self._effects)
-        )  # fmt: skip
+    def list_touched(self, node: ast.AST, idle: Optional[Set[str]] = None) -> Set[str]:
+        """The names whose objects a statement changes, or with `idle` may change."""
+        if isinstance(node, Definition):
+            return set()
+        return list_touched(node, self._outer, self._effects, idle)
 
     def list_late(self, names: Set[str]) -> Set[str]:
         """Names, and those that the functions among them read when they are called."""
-        found = set(names)
-        while True:
-            more = {
-                one
-                for line, assigned, read in zip(self.lines, self.assigned, self.read)
-                if isinstance(line.node, Definition) and assigned & found
-                for one in read
-            }
-            if more <= found:
-                return found
-            found |= more
+        lines = zip(self.lines, self.assigned, self.read)
+        return spread(names, [(a, r) for line, a, r in lines if isinstance(line.node, Definition)])
 
     def list_sources(self, names: Set[str], stop: Collection[Optional[str]]) -> Set[str]:
         """Names, and those of the objects that they are made of."""
         numbers = self.collect(names, stop=[one for one in stop if one])
         return names.union(*(self.read[one] for one in numbers))
-
-    def list_functions(self) -> Set[str]:
-        """The functions that the script defines."""
-        return set(self._effects)
 
     def names(self) -> Set[str]:
         """All names that the lines assign."""
@@ -105,17 +99,7 @@ class Slicer:
 
     def follow(self, name: str) -> Set[str]:
         """The names that are made from `name`, and itself."""
-        found = {name}
-        while True:
-            more = {
-                one
-                for number in range(len(self.lines))
-                if self.read[number] & found
-                for one in self.assigned[number]
-            }
-            if more <= found:
-                return found
-            found |= more
+        return spread({name}, list(zip(self.read, self.assigned)))
 
     def _mentions(self, number: int, names: Collection[str]) -> bool:
         return bool((self.read[number] | self.changed[number]) & set(names))

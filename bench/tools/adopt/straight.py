@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ast
 import copy
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, TypeVar
 
 from ...errors import InputError
-from .frames import Frame, Object, Renamer, sets_attributes
-from .leads import Leads
-from .lines import NEW, Line, Note, Straight
-from .names import Definition, Import, list_assigned, list_locals, walk_scope
-from .script import WRITE, Def, Script, find_backward
+from .calls import Frame, Leads, Object, Renamer, sets_attributes
+from .names import Definition, Import, list_assigned, list_locals, match_arguments, walk_scope
+from .script import NEW, Def, Line, Note, Script, Straight, find_backward
+
+Node = TypeVar("Node", bound=ast.AST)
 
 
 def straighten(script: Script) -> Straight:
@@ -23,15 +23,12 @@ def straighten(script: Script) -> Straight:
     target = find_backward(script)
     line = _Straightener(script, target)
     line.follow(script.tree.body, Frame({}))
-    problem = (
-        "is in no loop over batches; give the whole training loop"
-        if line.loss
-        else ("is reached by no call at the end of the file; call the function that trains")
-    )
-    if line.loss is None or not line.loops:
-        raise InputError(
-            f"{script.path}, line {target.lineno}: this backward pass {problem}, or {WRITE}"
-        )
+    if line.loss is None:
+        problem = "reached by no call at the end of the file; call the function that trains"
+        raise script.fail(target, f"this backward pass is {problem}")
+    if not line.loops:
+        problem = "in no loop over batches; give the whole training loop"
+        raise script.fail(target, f"this backward pass is {problem}")
     return Straight(script, line.lines, line.loops, line.loss, target.lineno, line.notes)
 
 
@@ -57,11 +54,8 @@ class _Straightener:
             elif self.loss is None and self._leads.does_lead(statement):
                 self._enter(statement, frame)
             elif self.loss is not None and self._leads_again(statement, frame):
-                raise self._fail(
-                    statement,
-                    f"this trains again by the backward pass in line {self._target.lineno}; keep "
-                    "one training in the script",
-                )
+                text = f"this trains again by the backward pass in line {self._target.lineno}"
+                raise self._fail(statement, f"{text}; keep one training in the script")
             elif not any(
                 replace(statement, frame)
                 for replace in (self._create_object, self._set_up, self._set_alias)
@@ -77,35 +71,31 @@ class _Straightener:
     def _leads_again(self, node: ast.AST, frame: Frame) -> bool:
         """Whether a statement after the training runs the backward pass once more."""
         for call in [one for one in walk_scope(node) if isinstance(one, ast.Call)]:
-            receiver = call.func.value if isinstance(call.func, ast.Attribute) else None
-            functions = [] if receiver is not None else list(self._leads.list_candidates(call))
-            if isinstance(receiver, ast.Name) and isinstance(call.func, ast.Attribute):
-                owner = self._find_object(receiver, frame)
-                functions = [owner.methods[call.func.attr]] if (
-                    owner is not None and call.func.attr in owner.methods
-                ) else []  # fmt: skip
-            elif isinstance(receiver, ast.Call) and self._leads.find_class(receiver) is not None:
-                functions = list(self._leads.list_candidates(call))
+            functions = list(self._leads.list_candidates(call))
+            if isinstance(call.func, ast.Attribute):
+                receiver = call.func.value
+                if isinstance(receiver, ast.Name):
+                    owner = self._find_object(receiver, frame)
+                    method = owner.methods.get(call.func.attr) if owner is not None else None
+                    functions = [method] if method is not None else []
+                elif not isinstance(receiver, ast.Call) or not self._leads.find_class(receiver):
+                    continue
             if any(map(self._leads.has_leading_body, functions)):
                 return True
         return False
 
     def _fail(self, node: ast.AST, text: str) -> InputError:
-        line = getattr(node, "lineno", self._target.lineno)
-        return InputError(f"{self._script.path}, line {line}: {text}, or {WRITE}")
+        return self._script.fail(getattr(node, "lineno", self._target.lineno), text)
 
     def _enter(self, statement: ast.stmt, frame: Frame) -> None:
         is_loop = isinstance(statement, (ast.For, ast.AsyncFor, ast.While))
         if is_loop and (not isinstance(statement, ast.For) or statement.orelse):
-            raise self._fail(
-                statement, "this is no plain loop; write `for ... in ...:`, without an `else`"
-            )
+            text = "this is no plain loop; write `for ... in ...:`, without an `else`"
+            raise self._fail(statement, text)
         if isinstance(statement, ast.For):
             header = copy.copy(statement)
             header.body, header.orelse = [ast.Pass()], []
-            renamed = self._rename(header, frame)
-            assert isinstance(renamed, ast.For)
-            self.loops.append(renamed)
+            self.loops.append(self._rename(header, frame))
             self._depth += 1
             self.follow(statement.body, frame)
             self._depth -= 1
@@ -133,9 +123,8 @@ class _Straightener:
             lines = " and ".join(str(part[0].lineno) for part in leading)
             raise self._fail(statement, f"this trains in lines {lines}; keep one of them")
         if self._depth:
-            raise self._fail(
-                statement, "this step is made under a condition; make it in each pass of the loop"
-            )
+            text = "this step is made under a condition; make it in each pass of the loop"
+            raise self._fail(statement, text)
         if isinstance(statement, ast.Try):
             self.notes.append((statement.lineno, "`except` and `finally` are left out"))
         elif isinstance(statement, ast.If) and "__name__" not in ast.unparse(statement.test):
@@ -147,9 +136,7 @@ class _Straightener:
         for call in [one for one in walk_scope(statement) if isinstance(one, ast.Call)]:
             if call is self._target:
                 assert isinstance(call.func, ast.Attribute)
-                renamed = self._rename(call.func.value, frame)
-                assert isinstance(renamed, ast.expr)
-                self.loss = renamed
+                self.loss = self._rename(call.func.value, frame)
                 return
             if any(map(self._leads.has_leading_body, self._leads.list_candidates(call))):
                 self._run(call, frame)
@@ -169,10 +156,8 @@ class _Straightener:
             assert isinstance(func, ast.Attribute)
             owner = self._find_object(func.value, frame)
             if owner is None or func.attr not in owner.methods:
-                raise InputError(
-                    f"{self._script.path}, line {call.lineno}: the object of `{func.attr}` is not "
-                    f"known here; make it by its class in a line of its own before, or {WRITE}"
-                )
+                text = f"the object of `{func.attr}` is not known here"
+                raise self._fail(call, f"{text}; make it by its class in a line of its own before")
             self._run_function(owner.methods[func.attr], call, frame, owner)
 
     def _find_object(self, receiver: ast.expr, frame: Frame) -> Optional[Object]:
@@ -197,9 +182,9 @@ class _Straightener:
 
     def _construct(self, kind: ast.ClassDef, call: ast.Call, frame: Frame) -> Object:
         owner = Object(kind, self._script.list_methods(kind))
-        for statement in self._script.list_class_lines(kind):
-            names = {name: self.name_attribute(owner, name) for name in list_assigned(statement)}
-            self._add(statement, Frame(names))
+        for line in [one for one in self._script.list_body(kind) if isinstance(one, ast.Assign)]:
+            names = {name: self.name_attribute(owner, name) for name in list_assigned(line)}
+            self._add(line, Frame(names))
         start = len(self.lines)
         if "__init__" in owner.methods:
             self._run_function(owner.methods["__init__"], call, frame, owner)
@@ -254,18 +239,13 @@ class _Straightener:
         inner = Frame({}, owner, depth=self._depth)
         if owner is not None and parameters:
             inner.self_name = parameters.pop(0).arg
-        given: Dict[str, ast.expr] = {}
-        for parameter, value in zip(reversed(parameters), reversed(function.args.defaults)):
-            given[parameter.arg] = value
+        defaults = zip(reversed(parameters), reversed(function.args.defaults))
+        given = {parameter.arg: value for parameter, value in defaults}
         for parameter, default in zip(function.args.kwonlyargs, function.args.kw_defaults):
             if default is not None:
                 given[parameter.arg] = default
-        passed = dict(zip((one.arg for one in parameters), call.args))
-        passed.update({one.arg: one.value for one in call.keywords if one.arg is not None})
-        for name, value in passed.items():
-            renamed = self._rename(value, frame)
-            assert isinstance(renamed, ast.expr)
-            given[name] = renamed
+        for name, value in match_arguments(parameters, call).items():
+            given[name] = self._rename(value, frame)
         imports = [one for one in function.body if isinstance(one, Import)]
         imported = {name for one in imports for name in list_assigned(one)}
         for name in sorted(list_locals(function) - imported - {inner.self_name}):
@@ -286,14 +266,12 @@ class _Straightener:
         self._taken.add(taken)
         return taken
 
-    def _rename(self, node: ast.AST, frame: Frame) -> ast.AST:
-        renamed: ast.AST = Renamer(self.name_attribute, frame).visit(copy.deepcopy(node))
+    def _rename(self, node: Node, frame: Frame) -> Node:
+        renamed: Node = Renamer(self.name_attribute, frame).visit(copy.deepcopy(node))
         return renamed
 
     def _add(self, statement: ast.stmt, frame: Frame, original: Optional[ast.stmt] = None) -> None:
-        node = self._rename(statement, frame)
-        assert isinstance(node, ast.stmt)
-        ast.fix_missing_locations(node)
+        node = ast.fix_missing_locations(self._rename(statement, frame))
         is_top = statement in self._script.tree.body
         source = original or statement
         self.lines.append(Line(node, source, self._depth, self.loss is not None, is_top))

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple, Union
 
 from ...errors import InputError
-from .lines import Evaluation, Line, Note, Straight
-from .names import Import, find_base, list_assigned, list_read, list_receivers
-from .script import WRITE
+from .names import (
+    Definition,
+    Import,
+    find_base,
+    list_assigned,
+    list_calls,
+    list_read,
+    list_receivers,
+    list_stored,
+)
+from .script import WRITE, Line, Note, Straight
 from .slices import Slicer
 
 _PARAMETERS = {"parameters", "named_parameters"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation loop. `lines` and `metrics`, by name, are of a batch of the training."""
+
+    loader: str  # the name of its data
+    lines: List[ast.stmt]
+    metrics: Dict[str, ast.expr]
+    source: Line  # that has it, or calls the function that has it
+    lineno: int
 
 
 @dataclass
@@ -49,6 +68,24 @@ class Training:
         read = list_read(self.loop.iter)
         read |= {name for one in self.data for name in list_read(one.node)}
         return read & self.slicer.names()
+
+    @property
+    def trained(self) -> Set[Optional[str]]:
+        """The names of module, optimizer and scheduler."""
+        return {self.module, self.optimizer, self.scheduler}
+
+    def fail(self, where: Union[int, ast.AST], text: str) -> InputError:
+        """The error of a line of the script, given by its number or its node."""
+        return self.straight.script.fail(where, text)
+
+    def find_making(self, name: Optional[str]) -> Optional[ast.Call]:
+        """The call that an object is assigned from, if it is the only one."""
+        found = [
+            line.node.value
+            for line, assigned in zip(self.slicer.lines, self.slicer.assigned)
+            if assigned == {name} and isinstance(line.node, ast.Assign)
+        ]
+        return found[0] if len(found) == 1 and isinstance(found[0], ast.Call) else None
 
     def read_in_loss(self) -> Set[str]:
         """The names that loss and metrics read from before the loop, without the module."""
@@ -107,24 +144,18 @@ def _note_optimizer(
     straight: Straight, optimizer: Optional[str], stepped: Dict[str, Line]
 ) -> List[Note]:
     if optimizer is None:
-        return [
-            (
-                straight.lineno,
-                "no optimizer.step() was found after this backward pass; write "
-                "create_optimizer(model), or give --optimizer and --lr",
-            )
-        ]
-    node = stepped[optimizer].node
-    if not isinstance(node, ast.If):
-        return []
-    return [
-        (
-            node.lineno,
-            "the optimizer steps under a condition, and a TrainingStep updates with each batch; "
-            "to accumulate gradients make the batches larger, leave the division of the loss out "
-            "and give --accumulation-steps",
+        text = (
+            "no optimizer.step() was found after this backward pass; write "
+            "create_optimizer(model), or give --optimizer and --lr"
         )
-    ]
+        return [(straight.lineno, text)]
+    node = stepped[optimizer].node
+    text = (
+        "the optimizer steps under a condition, and a TrainingStep updates with each batch; "
+        "to accumulate gradients make the batches larger, leave the division of the loss out "
+        "and give --accumulation-steps"
+    )
+    return [(node.lineno, text)] if isinstance(node, ast.If) else []
 
 
 def _list_stepped(straight: Straight, slicer: Slicer) -> Dict[str, Line]:
@@ -141,10 +172,8 @@ def _is_scheduler(name: str, slicer: Slicer, stepped: Set[str]) -> bool:
     for number, assigned in enumerate(slicer.assigned):
         node = slicer.lines[number].node
         if name in assigned and isinstance(node, (ast.Assign, ast.AnnAssign)):
-            text = ast.unparse(node.value) if node.value is not None else ""
-            makes_it = isinstance(node.value, ast.Call)
-            head = text.split("(")[0]
-            if makes_it and ("lr_scheduler" in head or head.endswith("LR")):
+            head = ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ""
+            if "lr_scheduler" in head or head.endswith("LR"):
                 return True
             if len(assigned) == 1 and slicer.read[number] & (stepped - {name}):
                 return True
@@ -155,7 +184,6 @@ def _find_module(
     straight: Straight, slicer: Slicer, body: List[Line], optimizer: Optional[str]
 ) -> str:
     """The name of the module that is trained."""
-    where = f"{straight.script.path}, line {straight.lineno}"
     called = [name for one in body for name in list_called(one.node)]
     called += list_called(straight.loss)
     inside = {name for number in slicer.collect(called) for name in slicer.read[number]}
@@ -167,7 +195,7 @@ def _find_module(
     made = slicer.names() - {
         name
         for line, names in zip(slicer.lines, slicer.assigned)
-        if isinstance(line.node, (*Import, ast.FunctionDef, ast.ClassDef))
+        if isinstance(line.node, (*Import, *Definition))
         for name in names
     }
     found &= made & reachable
@@ -179,25 +207,24 @@ def _find_module(
     if not found:
         found = set([name for name in called if name in made][:1])
     if not found:
-        raise InputError(
-            f"{where}: the module that is trained was not found; assign it before the loop, such "
-            f"as model = Net(), and call it in the loop, or {WRITE}"
+        raise straight.script.fail(
+            straight.lineno,
+            "the module that is trained was not found; assign it before the loop, such as model = "
+            "Net(), and call it in the loop",
         )
     if len(found) > 1:
-        raise InputError(
-            f"{where}: {' and '.join(sorted(found))} are trained together and one module is "
-            f"expected; make them parts of one nn.Module, or {WRITE}"
+        raise straight.script.fail(
+            straight.lineno,
+            f"{' and '.join(sorted(found))} are trained together and one module is expected; make "
+            "them parts of one nn.Module",
         )
     return found.pop()
 
 
 def list_called(node: ast.AST) -> List[str]:
     """The names of the functions and objects that a node calls."""
-    return [
-        one.func.id
-        for one in ast.walk(node)
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)
-    ]
+    functions = [one.func for one in list_calls(node)]
+    return [one.id for one in functions if isinstance(one, ast.Name)]
 
 
 def _split_body(
@@ -237,19 +264,14 @@ def _list_batch(straight: Straight, data: List[Line], steps: List[Line]) -> List
     """The names that a step reads and the loop or its data lines give, in their order."""
     loop = straight.loops[-1]
     given = [loop.target, *(one.node for one in data)]
-    names = [
-        one.id
-        for node in given
-        for one in ast.walk(node)
-        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
-    ]
+    names = [name for node in given for name in list_stored(node)]
     read = {name for one in steps for name in list_read(one.node)} | list_read(straight.loss)
     batch = [name for name in dict.fromkeys(names) if name in read]
     if not batch:
-        raise InputError(
-            f"{straight.script.path}, line {straight.lineno}: the loss reads nothing that the "
-            "loop over batches gives; take the batch in the loop, such as "
-            f"`for images, labels in loader:`, or {WRITE}"
+        raise straight.script.fail(
+            straight.lineno,
+            "the loss reads nothing that the loop over batches gives; take the batch in the loop, "
+            "such as `for images, labels in loader:`",
         )
     return batch
 

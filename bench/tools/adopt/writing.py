@@ -8,31 +8,17 @@ import os
 import re
 import textwrap
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Set
+from typing import Any, Dict, List, Sequence, Set, Tuple, Union
 
 import jinja2
 
 from .claims.evaluation import list_parts
-from .lines import Line
-from .names import Definition, Import, list_assigned, list_read
+from .names import Definition, Import, Replacer, list_assigned, list_read, split_counter
 from .placing import Places
-from .statements import describe_epochs, describe_loop, show, show_header
+from .script import Line, show, show_header
 from .training import Training
 
 _TEMPLATE = Path(__file__).with_name("files.template")
-_FUNCTIONS = (
-    *(
-        "create_module",
-        "read_batches",
-        "list_leaves",
-        "keep_shapes",
-        "create_batches",
-        "compute_loss",
-        "evaluate",
-    ),
-    *("create_evaluation_batches", "read_evaluation_batches", "create_optimizer"),
-    *("TrainGraph", "EvaluationGraph", "main", "seed_generators"),
-)
 
 
 def name_file(script: Path, kind: str) -> Path:
@@ -62,7 +48,9 @@ class Writer:
 
     def _render(self, title: str, is_workload: bool = False) -> str:
         training, places = self._training, self._places
-        names = {one: one if one not in self._taken else f"{one}_of_step" for one in _FUNCTIONS}
+        template = _TEMPLATE.read_text(encoding="utf-8")
+        functions = re.findall(r"names\.(\w+)", template)
+        names = {one: one if one not in self._taken else f"{one}_of_step" for one in functions}
         words = {one: self._find_alias(one) for one in ("random", "numpy", "oneflow")}
         header, epoch = describe_epochs(training)
         evaluates = training.evaluation_loader is not None
@@ -92,16 +80,14 @@ class Writer:
             "create_optimizer": self._show_all(places.optimizer),
             "epochs": header,
             "epoch": epoch,
-            "random": words["random"],
-            "numpy": words["numpy"],
-            "flow": words["oneflow"],
+            **words,
         }
         context["imports"] = self._list_imports(words, context, is_workload)
         environment = jinja2.Environment(
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
             undefined=jinja2.StrictUndefined,
         )  # fmt: skip
-        return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(context)
+        return environment.from_string(template).render(context)
 
     # -- names and imports
 
@@ -110,12 +96,9 @@ class Writer:
         nodes: List[ast.AST] = [one.node for one in (*self._training.data, *self._training.steps)]
         if self._training.evaluation is not None:
             nodes += [*self._training.evaluation.lines, *self._training.evaluation.metrics.values()]
-        places = self._places
-        numbers = [*places.top, *places.module, *places.optimizer, *places.batches]
-        numbers += [*places.evaluation, *places.loss]
-        nodes += [self._training.slicer.lines[one].node for one in numbers]
+        nodes += [self._training.slicer.lines[one].node for one in self._places.numbers]
         found = {name for one in nodes for name in list_read(one) | list_assigned(one)}
-        return {*found, *places.imported, *self._training.batch}
+        return {*found, *self._places.imported, *self._training.batch}
 
     def _find_alias(self, module: str) -> str:
         """The name of a module in the copied lines, or a free one."""
@@ -143,23 +126,17 @@ class Writer:
     ) -> List[str]:
         """The copied imports without what is not read, and those that the file needs itself."""
         lines = self._training.slicer.lines
-        parts = ("create_module", "read_batches", "create_evaluation_batches", "compute_loss")
-        more = ("evaluate", "create_optimizer", "epochs")
-        text = [context["top"], *(context[one] for one in (*parts, *more))]
-        read = {
-            name
-            for one in text
-            for node in [ast.parse(f"{one}\n    pass" if one == context["epochs"] else one)]
-            for name in list_read(node)
-        }
-        copied = [lines[one].node for one in self._places.top]
-        present = {
-            (one.name, one.asname or one.name)
-            for node in copied
-            if isinstance(node, ast.Import)
-            for one in node.names
-            if list_assigned(one) & read
-        }
+        parts = ("top", "create_module", "read_batches", "create_evaluation_batches")
+        texts = [context[one] for one in (*parts, "compute_loss", "evaluate", "create_optimizer")]
+        read = list_read(ast.parse("\n".join([*texts, f"{context['epochs']}\n    pass"])))
+        found: List[Union[ast.Import, ast.ImportFrom]] = []
+        for node in [copy.deepcopy(lines[one].node) for one in self._places.top]:
+            if isinstance(node, Import):
+                is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+                node.names = [one for one in node.names if is_future or list_assigned(one) & read]
+                found += [node] if node.names else []
+        plain = [node for node in found if isinstance(node, ast.Import)]
+        present = {(one.name, one.asname or one.name) for node in plain for one in node.names}
         wanted = [
             f"import {module}" + ("" if alias == module else f" as {alias}")
             for module, alias in words.items()
@@ -167,50 +144,30 @@ class Writer:
         ]
         if context["folder"] is not None:
             wanted += ["import sys", "from pathlib import Path"]
-        found = []
-        for number in self._places.top:
-            node = copy.deepcopy(lines[number].node)
-            if isinstance(node, Import):
-                is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-                node.names = [
-                    one
-                    for one in node.names
-                    if is_future or one.name == "*" or list_assigned(one) & read
-                ]
-                found += [ast.unparse(node)] if node.names else []
         future = [
             ast.unparse(one.node)
             for one in lines
             if isinstance(one.node, ast.ImportFrom) and one.node.module == "__future__"
         ]
-        plain = sorted({*found, *wanted}, key=lambda one: (one.startswith("from"), one))
+        others = {*map(ast.unparse, found), *wanted} - {*future}
         own = ["", "from oneflow_bench import TrainingStep"] if is_workload else []
-        return [*future, *(one for one in plain if one not in future), *own]
+        return [*future, *sorted(others, key=lambda one: (one.startswith("from"), one)), *own]
 
     def _find_folder(self) -> Any:
         """What leads from the written file to the script's folder; None where it is not needed."""
-        place = self._script.path.resolve().parent
-        modules = {
-            (one.name if isinstance(node, ast.Import) else str(node.module)).split(".")[0]
-            for node in ast.walk(self._script.tree)
-            if isinstance(node, Import)
-            for one in node.names
-        }
-        local = [
-            one for one in modules if (place / f"{one}.py").is_file() or (place / one).is_dir()
-        ]
+        local = any(map(self._script.is_beside, self._script.list_modules()))
         if not local and not self._places.imported:
             return None
-        way = os.path.relpath(place, self._folder.resolve())
+        way = os.path.relpath(self._script.path.resolve().parent, self._folder.resolve())
         return "" if way == "." else f" / {way!r}"
 
     # -- text
 
     def _show(self, line: Line) -> str:
         """A line as it stands in the script if nothing of it was rewritten."""
-        if ast.dump(line.node) != ast.dump(line.original):
-            return show(line.node)
         original = line.original
+        if ast.dump(line.node) != ast.dump(original):
+            return show(line.node)
         first = min([original.lineno, *(d.lineno for d in getattr(original, "decorator_list", []))])
         last = original.end_lineno or first
         text = self._source[first - 1 : last]
@@ -229,16 +186,16 @@ class Writer:
         return "{" + ", ".join(f'"{name}": {name}' for name in self._training.batch) + "}"
 
     def _show_batches(
-        self, numbers: Sequence[int], replaced: Dict[str, str], data: Sequence[Line]
+        self, numbers: Sequence[int], replaced: Dict[str, ast.expr], data: Sequence[Line]
     ) -> str:
-        """The loop over batches, which yields each; `replaced` are names for others."""
-        training = self._training
-        change = _Replacer(replaced)
-        body = [show(change.visit(copy.deepcopy(one.node))) for one in data] if (
-            replaced
-        ) else [self._show(one) for one in data]  # fmt: skip
+        """The loop over batches, which yields each; `replaced` stand for names."""
+        change = Replacer(replaced)
+        body = [
+            show(change.visit(copy.deepcopy(one.node))) if replaced else self._show(one)
+            for one in data
+        ]
         body.append(f"yield {self._describe_batch()}")
-        header = change.visit(copy.deepcopy(describe_loop(training)))
+        header = change.visit(copy.deepcopy(describe_loop(self._training)))
         before = self._show_all(numbers)
         shown = textwrap.indent("\n".join(body), "    ")
         return "\n".join([*([before] if before else []), show_header(header), shown])
@@ -249,8 +206,8 @@ class Writer:
         assert training.evaluation_loader is not None
         made = {one for one in ours if one in training.loader}
         callables = {"enumerate", "range", "len", "zip", "iter"}
-        replaced = dict.fromkeys(made - callables, training.evaluation_loader)
-        data = training.data
+        loader: ast.expr = ast.Name(training.evaluation_loader, ast.Load())
+        replaced, data = dict.fromkeys(made - callables, loader), training.data
         if training.evaluation is not None:
             names, rest = list_parts(describe_loop(training).target, [one.node for one in data])
             if set(training.batch) <= set(names):  # what else changes them is of the training
@@ -282,9 +239,21 @@ class Writer:
         return "\n".join(one for one in (*parts, f"return {value}") if one)
 
 
-class _Replacer(ast.NodeTransformer):
-    def __init__(self, names: Dict[str, str]) -> None:
-        self._names = names
+def describe_loop(training: Training) -> ast.For:
+    """The loop over batches, without a counter that nothing reads."""
+    loop = copy.copy(training.loop)
+    read = {name for one in training.data for name in list_read(one.node)} | set(training.batch)
+    counter, target, data = split_counter(loop)
+    if counter is not None and not list_assigned(counter) & read:
+        loop.target, loop.iter = target, data
+    return loop
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        return ast.copy_location(ast.Name(self._names.get(node.id, node.id), node.ctx), node)
+
+def describe_epochs(training: Training) -> Tuple[str, str]:
+    """The first line of the loop over epochs, and the name of its number."""
+    outer = training.straight.loops[-2] if len(training.straight.loops) > 1 else None
+    if outer is None:
+        return "for epoch in range(1):", "epoch"
+    if isinstance(outer.target, ast.Name):
+        return show_header(outer), outer.target.id
+    return f"for epoch, _ in enumerate({ast.unparse(outer.iter)}):", "epoch"

@@ -1,4 +1,4 @@
-"""Examines models in both modes and judges what their workers saw.
+"""Examines models in both modes, judges what their workers saw, and reports it.
 
 The bounds are wide: they find what keeps a model from training, and leave tuning alone.
 `results/health/table.md` says how the models of the suite lie in them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from pydantic import BaseModel
 
@@ -22,12 +22,14 @@ from ...errors import (
     WorkerError,
     worst_status,
 )
+from ...measure.order import Observer
 from ...plan.plan import Plan
 from ...record.run import save_text
+from ...report.blocks import Block, Heading, Table, Text
 from ...worker.environment import RuntimeResolver
-from ...worker.messages import Launcher
+from ...worker.messages import ask
 from ...worker.process import create_launcher
-from .worker import ModeHealth
+from .worker import HealthRequest, ModeHealth
 
 MODES = ("eager", "graph")
 HEALTH_NAME = "health.json"
@@ -44,7 +46,7 @@ SMALLEST_GRADIENT = 1e-5  # of the largest of any weight
 MOST_DEAD = 0.75
 BY_HEART = 0.1  # of the first loss
 
-Observe = Callable[[str, int, int], None]  # message, done, to do
+Judged = Tuple[str, Optional[bool], str]  # the fields of a finding but its mode
 
 
 class Finding(BaseModel):
@@ -97,7 +99,7 @@ def judge_health(workload: Workload, found: ModeHealth) -> List[Finding]:
     ]
 
 
-def _judge_learning(work: Workload, losses: Sequence[Optional[float]]) -> Any:
+def _judge_learning(work: Workload, losses: Sequence[Optional[float]]) -> Judged:
     """A loss other than cross entropy may end above zero, so of that only a fall is asked."""
     aspect, first, last = "batch by heart", losses[0], losses[-1]
     if first is None or last is None:
@@ -110,7 +112,7 @@ def _judge_learning(work: Workload, losses: Sequence[Optional[float]]) -> Any:
     return aspect, False, value
 
 
-def _judge_first_loss(work: Workload, found: ModeHealth) -> Any:
+def _judge_first_loss(work: Workload, found: ModeHealth) -> Judged:
     """That of equal probabilities is ln(K), counted once for each head with its weight."""
     aspect, first = "first loss over ln(classes)", found.losses[0]
     if first is None:
@@ -122,7 +124,7 @@ def _judge_first_loss(work: Workload, found: ModeHealth) -> Any:
     return aspect, 1 / FARTHEST_FIRST_LOSS <= ratio <= FARTHEST_FIRST_LOSS, f"{ratio:.2f}"
 
 
-def _judge_gradients(norms: Dict[str, Optional[float]]) -> Any:
+def _judge_gradients(norms: Dict[str, Optional[float]]) -> Judged:
     aspect = "smallest gradient over largest"
     broken = next((name for name, norm in norms.items() if norm is None), None)
     if broken is not None:
@@ -136,7 +138,7 @@ def _judge_gradients(norms: Dict[str, Optional[float]]) -> Any:
     return aspect, healthy, f"{share:.1e}" + f" ({name})" * (not healthy)
 
 
-def _judge_dead(shares: Dict[str, float]) -> Any:
+def _judge_dead(shares: Dict[str, float]) -> Judged:
     if not shares:
         return "most dead units of a layer", None, "no ReLU"
     name = max(shares, key=lambda one: shares[one])
@@ -145,38 +147,34 @@ def _judge_dead(shares: Dict[str, float]) -> Any:
     return "most dead units of a layer", healthy, value
 
 
-def examine_model(
-    plan: Plan, folder: Path, timeout_s: float, observe: Observe, launch: Optional[Launcher] = None
-) -> ModelHealth:
+def examine_model(plan: Plan, folder: Path, timeout_s: float, observe: Observer) -> ModelHealth:
     """Both modes, one after the other, in a fresh worker each. Raises as the workers do."""
-    launch = launch or create_launcher(folder, RuntimeResolver(), WORKER_MODULE)
+    launch = create_launcher(folder, RuntimeResolver(), WORKER_MODULE)
     dataset = plan.prepare_dataset(folder)
     health = ModelHealth(workload=plan.workload)
     for number, mode in enumerate(MODES):
         observe(f"{plan.workload.model}: {mode}", number, len(MODES))
         contender = Contender(name=mode, mode=mode)
+        request = HealthRequest(
+            workload=plan.workload,
+            contender=contender,
+            steps_per_epoch=plan.steps_per_epoch,
+            dataset=None if dataset is None else str(dataset),
+            steps=plan.steps_per_epoch * plan.workload.epochs,
+            by_heart=BY_HEART,
+        )
         worker = launch(contender)
         try:
-            answer = worker.ask(
-                "examine",
-                timeout_s,
-                workload=plan.workload.model_dump(mode="json"),
-                contender=contender.model_dump(mode="json"),
-                steps_per_epoch=plan.steps_per_epoch,
-                dataset=None if dataset is None else str(dataset),
-                steps=plan.steps_per_epoch * plan.workload.epochs,
-                by_heart=BY_HEART,
-            )
+            found = ask(worker, "examine", timeout_s, ModeHealth, request)
         finally:
             worker.close()
-        found = ModeHealth.model_validate(answer)
         health.modes.append(found)
         health.findings += judge_health(plan.workload, found)
     return health
 
 
 def examine_models(
-    plans: Sequence[Plan], folder: Path, timeout_s: float, observe: Observe
+    plans: Sequence[Plan], folder: Path, timeout_s: float, observe: Observer
 ) -> HealthDocument:
     """Each model; `health.json` in `folder` is written after each.
 
@@ -201,3 +199,29 @@ def examine_models(
         text = document.model_dump_json(indent=1) + "\n"
         save_text(folder / HEALTH_NAME, text, "give --out a folder you may write to")
     return document
+
+
+def report_health(document: HealthDocument) -> List[Block]:
+    """A table for each model, with a row for each aspect and a column for each mode."""
+    blocks: List[Block] = []
+    for health in document.models:
+        word = "healthy" if health.healthy else "unhealthy"
+        title = f"{health.workload.model}: {'not examined' if health.error else word}"
+        blocks.append(Heading(title))
+        if health.error is not None:
+            blocks.append(Text([health.error]))
+        if health.findings:
+            blocks.append(_tabulate(health))
+    return blocks
+
+
+def _tabulate(health: ModelHealth) -> Table:
+    modes = [found.mode for found in health.modes]
+    cells = {(one.aspect, one.mode): one for one in health.findings}
+    rows = []
+    for aspect in dict.fromkeys(one.aspect for one in health.findings):
+        found = [cells[aspect, mode] for mode in modes]
+        judged = [one.healthy for one in found]
+        word = "no" if False in judged else "not judged" if None in judged else "yes"
+        rows.append([aspect, *(one.value for one in found), word])
+    return Table(["", *modes, "healthy"], rows)

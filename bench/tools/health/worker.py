@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 import numpy as np
 from pydantic import BaseModel
 
-from ...config import Contender, Workload
+from ...worker.messages import PrepareRequest
 from ...worker.protocol import explained_refusal, main, schedule_as_batch
 from ...worker.session import check_device
 
@@ -23,16 +23,12 @@ if TYPE_CHECKING:
 SILENCING = ("ReLU", "ReLU6", "Threshold", "Hardtanh")
 
 
-class HealthRequest(BaseModel):
+class HealthRequest(PrepareRequest):
     """The request `examine`: at most `steps` steps, and none after a loss of `by_heart`.
 
     `by_heart` is a share of the first loss.
     """
 
-    workload: Workload
-    contender: Contender
-    steps_per_epoch: int
-    dataset: Optional[str] = None  # folder; None: synthetic data
     steps: int
     by_heart: float
 

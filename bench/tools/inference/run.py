@@ -9,6 +9,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pydantic import BaseModel
+from scipy.special import softmax
 
 from ....data import DataError, InputScale, read_picture
 from ...config import Contender
@@ -19,7 +20,7 @@ from ...report.format import format_ms, format_percent, format_summary_ms
 from ...verdict.statistics import Summary, summarize
 from ...worker.messages import Launcher, Worker
 from .plan import InferencePlan
-from .worker import SetupTimes
+from .worker import PassesRequest, SetupTimes
 
 PROBABILITY_TOLERANCE = 1e-4  # the modes differ where their probabilities differ by more
 _TURNS = 4  # of the steady passes, so that drift meets the modes alike
@@ -114,11 +115,13 @@ def run_inference(
             worker = workers[one.name] = launch(one)
             stack.callback(worker.close)
             setups[one.name] = worker.ask("setup", timeout_s, contender=one.model_dump(), **request)
-        durations = _time_in_turns(workers, plan, observe)
+        parts = np.array_split(range(plan.iterations), _TURNS)
+        turns = [PassesRequest(number=0, passes=n) for n in (1, *map(len, parts)) if n]
+        durations = time_in_turns(workers, turns, workload.seed, timeout_s, observe)
         for name, worker in workers.items():
             observe(f"{name}: classifying", 0, 0)
             output = folder / f"{name}.npy"
-            worker.ask("predict", timeout_s, path=str(output))
+            worker.ask("classify", timeout_s, path=str(output))
             logits[name] = np.load(output, allow_pickle=False)
     return InferenceResult(
         model=workload.model,
@@ -144,18 +147,20 @@ def run_inference(
     )
 
 
-def _time_in_turns(
-    workers: Dict[str, Worker], plan: InferencePlan, observe: Observer
+def time_in_turns(
+    workers: Dict[str, Worker],
+    turns: Sequence[PassesRequest],
+    seed: int,
+    timeout_s: float,
+    observe: Observer,
 ) -> Dict[str, List[float]]:
-    """Seconds of the first pass and then of `iterations` more, by worker."""
-    orders = generate_orders(list(workers), plan.workload.seed)
+    """Seconds of the passes that each worker is asked for in its turns, by name."""
+    orders = generate_orders(list(workers), seed)
     durations: Dict[str, List[float]] = {name: [] for name in workers}
-    parts = np.array_split(range(plan.iterations), _TURNS)
-    turns = [1, *(len(part) for part in parts if len(part))]
-    for number, passes in enumerate(turns):
+    for number, request in enumerate(turns):
         for name in next(orders):
             observe(f"{name}: timing", number, len(turns))
-            answer = workers[name].ask("time", plan.timeout_s, iterations=passes)
+            answer = workers[name].ask("time", timeout_s, **request.model_dump())
             durations[name] += answer["durations_s"]
     return durations
 
@@ -165,19 +170,12 @@ def _find_finite(logits: np.ndarray) -> np.ndarray:
     return np.asarray(np.isfinite(logits).all(axis=1))
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (..., K) in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
-
-
 def predict(
     path: Path, mode: str, logits: np.ndarray, names: Sequence[str], top: int
 ) -> Prediction:
     """The `top` classes of one picture from its logits (K,); equal ones by their number."""
     is_finite = np.isfinite(logits).all()
-    probabilities = softmax(logits) if is_finite else logits
+    probabilities = softmax(logits.astype(np.float64)) if is_finite else logits
     best = np.argsort(-probabilities, kind="stable")[: top if is_finite else 0]
     return Prediction(
         picture=str(path),
@@ -195,7 +193,8 @@ def compare_logits(baseline: np.ndarray, contender: np.ndarray) -> Agreement:
     """
     left, right = _find_finite(baseline), _find_finite(contender)
     ours, theirs = baseline[left & right], contender[left & right]
-    difference = float(np.abs(softmax(ours) - softmax(theirs)).max(initial=0))
+    shares = [softmax(one.astype(np.float64), axis=-1) for one in (ours, theirs)]
+    difference = float(np.abs(shares[0] - shares[1]).max(initial=0))
     same = int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
     return Agreement(
         agrees=np.array_equal(left, right)

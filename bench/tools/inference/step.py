@@ -11,12 +11,13 @@ import numpy as np
 from pydantic import BaseModel
 
 from ...config import Contender, Workload
-from ...measure.order import Observer, generate_orders
+from ...measure.order import Observer
 from ...report.blocks import Block, Heading, Table, Text
 from ...report.format import format_ms, format_short_interval, format_summary_ms
 from ...verdict.statistics import Ratio, Summary, paired_log_ratio, summarize
 from ...worker.messages import Launcher, Worker, ask
-from .step_worker import OutputsRequest, PassesRequest, PreparedBatches, StepSetup
+from .run import time_in_turns
+from .worker import OutputsRequest, PassesRequest, PreparedBatches, StepSetup
 
 # the modes differ where an output differs by more, relative to the largest of its tensor
 OUTPUT_TOLERANCE = 1e-4
@@ -87,11 +88,11 @@ def run_step_inference(
             worker = workers[one.name] = launch(one)
             stack.callback(worker.close)
             setup = StepSetup(workload=workload, contender=one, batch_sizes=list(batch_sizes))
-            prepared[one.name] = ask(worker, "setup", timeout_s, PreparedBatches, setup)
+            prepared[one.name] = ask(worker, "setup_step", timeout_s, PreparedBatches, setup)
         batches = []
         for number, ready in enumerate(next(iter(prepared.values())).batches):
-            observe(f"timing batches of {ready.batch_size}", number, len(batch_sizes))
-            durations = _time_in_turns(workers, number, iterations, workload.seed, timeout_s)
+            turns = [PassesRequest(number=number)] * (1 + iterations)
+            durations = time_in_turns(workers, turns, workload.seed, timeout_s, observe)
             outputs = _read_outputs(workers, number, folder, timeout_s)
             pairs = [times[1:] for times in durations.values()]
             batches.append(
@@ -111,19 +112,6 @@ def run_step_inference(
     return StepInference(
         model=workload.model, checkpoint=checkpoint, iterations=iterations, batches=batches
     )
-
-
-def _time_in_turns(
-    workers: Dict[str, Worker], number: int, iterations: int, seed: int, timeout_s: float
-) -> Dict[str, List[float]]:
-    """Seconds of the first pass and then of `iterations` more, by mode, one pass a turn."""
-    orders = generate_orders(list(workers), seed)
-    durations: Dict[str, List[float]] = {name: [] for name in workers}
-    for _ in range(1 + iterations):
-        for name in next(orders):
-            request = PassesRequest(number=number).model_dump()
-            durations[name] += workers[name].ask("time", timeout_s, **request)["durations_s"]
-    return durations
 
 
 def _summarize(

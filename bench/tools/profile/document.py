@@ -168,10 +168,7 @@ def load_profile(
     Raises RecordError if it cannot be used.
     """
     file = path if path.suffix == ".json" else path / PROFILE_NAME
-    document: ProfileDocument = load_document(
-        file, ProfileDocument, [SCHEMA_VERSION], "profile", remedy
-    )
-    return document
+    return load_document(file, ProfileDocument, [SCHEMA_VERSION], "profile", remedy)
 
 
 def load_limits(folder: Path) -> LimitsDocument:
@@ -180,11 +177,9 @@ def load_limits(folder: Path) -> LimitsDocument:
     Raises RecordError or InputError if there are none that can be used.
     """
     remedy = "give the folder of a `bench profile --limits`"
-    if (folder / LIMITS_NAME).exists():
-        older: LimitsDocument = load_document(
-            folder / LIMITS_NAME, LimitsDocument, [SCHEMA_VERSION], "document of limits", remedy
-        )
-        return older
+    older = folder / LIMITS_NAME
+    if older.exists():
+        return load_document(older, LimitsDocument, [SCHEMA_VERSION], "document of limits", remedy)
     limits = load_profile(folder, remedy).limits
     if limits is None:
         raise InputError(f"the profile in {folder} was made without --limits; {remedy}")

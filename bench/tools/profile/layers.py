@@ -18,7 +18,7 @@ import types
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Type
 
 import oneflow as flow
 from oneflow import nn
@@ -41,29 +41,17 @@ from .alone import (
 from .document import LayerProfile
 from .products import Product, list_products
 from .report import LayerTable
-from .work import (
-    ADAPTIVE_POOL,
-    AVG_POOL,
-    ELEMENT_WISE,
-    MAX_POOL,
-    NORM,
-    OTHER,
-    PARAMETER,
-    PRODUCT,
-    RESHAPE,
-    CallShape,
-    LayerTrace,
-)
+from .work import CallShape, LayerTrace, Operation
 
-_OPERATIONS = {
-    PRODUCT: (nn.Conv2d, nn.Linear),
-    NORM: (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-    MAX_POOL: (nn.MaxPool2d,),
-    AVG_POOL: (nn.AvgPool2d,),
-    ADAPTIVE_POOL: (nn.AdaptiveAvgPool2d,),
-    ELEMENT_WISE: (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
+_OPERATIONS: Dict[Operation, Tuple[Type[nn.Module], ...]] = {
+    "product": (nn.Conv2d, nn.Linear),
+    "norm": (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    "max_pool": (nn.MaxPool2d,),
+    "avg_pool": (nn.AvgPool2d,),
+    "adaptive_pool": (nn.AdaptiveAvgPool2d,),
+    "element_wise": (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
                    nn.Sigmoid, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.Dropout),
-    RESHAPE: (nn.Identity, nn.Flatten),
+    "reshape": (nn.Identity, nn.Flatten),
 }  # fmt: skip
 
 
@@ -176,7 +164,7 @@ class Profile(LayerTable):
             own = [p.numel() for p in module.parameters(recurse=False) if p.requires_grad]
             if own and next(module.children(), None) is not None:
                 kind = type(module).__name__
-                found.append(LayerTrace(name or kind, kind, PARAMETER, [], sum(own)))
+                found.append(LayerTrace(name or kind, kind, "parameter", [], sum(own)))
         return found
 
     def measure_graph(self, number: int) -> Tuple[List[float], List[float]]:
@@ -262,9 +250,10 @@ def profile_layers(
 
 def _trace_leaf(leaf: _Leaf) -> LayerTrace:
     module, shapes = leaf.module, []
-    operation = next((op for op, kinds in _OPERATIONS.items() if isinstance(module, kinds)), OTHER)
+    known = (op for op, kinds in _OPERATIONS.items() if isinstance(module, kinds))
+    operation = next(known, "other")
     window = 0
-    if operation in (MAX_POOL, AVG_POOL):
+    if operation in ("max_pool", "avg_pool"):
         size = module.kernel_size
         window = size * size if isinstance(size, int) else size[0] * size[1]
     for call in leaf.calls:
@@ -277,7 +266,7 @@ def _trace_leaf(leaf: _Leaf) -> LayerTrace:
         operation=operation,
         calls=shapes,
         num_params=sum(p.numel() for p in module.parameters() if p.requires_grad),
-        has_bias=operation == PRODUCT and module.bias is not None,
+        has_bias=operation == "product" and module.bias is not None,
         macs_per_output=count_macs_per_output(module),
         window=window,
         groups=module.groups if isinstance(module, nn.Conv2d) else 0,

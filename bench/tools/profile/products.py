@@ -12,7 +12,7 @@ from typing import Dict, List, Optional
 
 from typing_extensions import Literal
 
-from .work import PRODUCT, CallShape, LayerTrace, Part
+from .work import CallShape, LayerTrace, Part
 
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "forward", "input_gradient", "weight_gradient"
 
@@ -48,7 +48,7 @@ class Product(Part):
 
 def list_products(trace: LayerTrace) -> List[Product]:
     """The products of a layer in one train step; none for a layer that multiplies no matrices."""
-    if trace.operation != PRODUCT:
+    if trace.operation != "product":
         return []
     counts: Dict[Product, int] = {}
     for call in trace.calls:
@@ -59,32 +59,30 @@ def list_products(trace: LayerTrace) -> List[Product]:
 
 
 def _list_of_call(trace: LayerTrace, call: CallShape) -> List[Product]:
-    inner = trace.macs_per_output
-    if trace.groups:
+    inner, groups = trace.macs_per_output, trace.groups
+    if groups:
         images, filters, *pixels = call.output_shape
-        rows, columns, count = filters // trace.groups, math.prod(pixels), images * trace.groups
-        found = [
-            _create(FORWARD, "--", rows, columns, inner, count),
-            _create(INPUT_GRADIENT, "T-", inner, columns, rows, count),
-            _create(WEIGHT_GRADIENT, "-T", rows, inner, columns, count, adds=True),
+        rows, columns, count = filters // groups, math.prod(pixels), images * groups
+        shapes = [
+            (FORWARD, "--", rows, columns, inner),
+            (INPUT_GRADIENT, "T-", inner, columns, rows),
+            (WEIGHT_GRADIENT, "-T", rows, inner, columns),
         ]
     else:
         *outer, columns = call.output_shape
-        rows = math.prod(outer)
-        found = [
-            _create(FORWARD, "-T", rows, columns, inner, 1),
-            _create(INPUT_GRADIENT, "--", rows, inner, columns, 1),
-            _create(WEIGHT_GRADIENT, "T-", columns, inner, rows, 1),
+        rows, count = math.prod(outer), 1
+        shapes = [
+            (FORWARD, "-T", rows, columns, inner),
+            (INPUT_GRADIENT, "--", rows, inner, columns),
+            (WEIGHT_GRADIENT, "T-", columns, inner, rows),
         ]
     wanted = {FORWARD: True, INPUT_GRADIENT: call.needs_input_gradient}
-    return [one for one in found if wanted.get(one.of, trace.num_params > 0)]
-
-
-def _create(
-    of: str, transposed: str, rows: int, columns: int, inner: int, count: int, adds: bool = False
-) -> Product:
-    left, right = (side == "T" for side in transposed)
-    return Product.model_validate(
-        dict(of=of, transposed_left=left, transposed_right=right, adds=adds, rows=rows,
-             columns=columns, inner=inner, count=count)
-    )  # fmt: skip
+    return [
+        Product.model_validate(
+            dict(of=of, transposed_left=sides[0] == "T", transposed_right=sides[1] == "T",
+                 adds=bool(groups) and of == WEIGHT_GRADIENT, rows=rows, columns=columns,
+                 inner=inner, count=count)
+        )
+        for of, sides, rows, columns, inner in shapes
+        if wanted.get(of, trace.num_params > 0)
+    ]  # fmt: skip

@@ -17,13 +17,13 @@ import math
 from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence
 
 from pydantic import BaseModel
+from typing_extensions import Literal
 
 FLOAT_BYTES = 4  # float32
-PRODUCT, NORM = "product", "norm"
-MAX_POOL, AVG_POOL, ADAPTIVE_POOL = "max_pool", "avg_pool", "adaptive_pool"
-ELEMENT_WISE, RESHAPE, PARAMETER, OTHER = "element_wise", "reshape", "parameter", "other"
+Operation = Literal["product", "norm", "max_pool", "avg_pool", "adaptive_pool", "element_wise",
+                    "reshape", "parameter", "other"]  # fmt: skip
 MATMUL, COPY = "matmul", "copy"
-_NO_TRAFFIC = (ELEMENT_WISE, RESHAPE, PARAMETER)
+_NO_TRAFFIC = ("element_wise", "reshape", "parameter")
 
 
 class Part(BaseModel, extra="forbid", frozen=True, protected_namespaces=()):
@@ -43,7 +43,7 @@ class LayerTrace(NamedTuple):
 
     name: str
     kind: str  # the module's class
-    operation: str  # one of the names above
+    operation: Operation
     calls: List[CallShape]
     num_params: int  # trainable elements
     has_bias: bool = False
@@ -111,19 +111,19 @@ class _Sizes(NamedTuple):
 
 # operations of the forward pass, of the gradient of the inputs, and of that of the weights
 _Count = Callable[[_Sizes], int]
-_FLOPS: Dict[str, List[_Count]] = {
+_FLOPS: Dict[Operation, List[_Count]] = {
     # y = W x + b, dx = W^T dy, dW = dy x^T: three products of as many multiply-adds, for a
     # convolution N C_out H_out W_out C_in / groups k_h k_w (Chetlur et al. 2014, arXiv:1410.0759,
     # section 2; gradients: Goodfellow et al., Deep Learning, 2016, section 6.5)
-    PRODUCT: [lambda s: 2 * s.macs, lambda s: 2 * s.macs, lambda s: 2 * s.macs],
+    "product": [lambda s: 2 * s.macs, lambda s: 2 * s.macs, lambda s: 2 * s.macs],
     # sum and sum of squares, a x + c; then dx = a dy + b x + c; then sum dy and sum dy x, linear
     # forms of a channel (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1)
-    NORM: [lambda s: 5 * s.inputs, lambda s: 4 * s.inputs, lambda s: 3 * s.inputs],
+    "norm": [lambda s: 5 * s.inputs, lambda s: 4 * s.inputs, lambda s: 3 * s.inputs],
     # comparisons, or adds and a multiply, of each window; adaptive pooling sees each input once
-    MAX_POOL: [lambda s: (s.window - 1) * s.outputs, lambda s: s.outputs, lambda s: 0],
-    AVG_POOL: [lambda s: s.window * s.outputs, lambda s: s.outputs, lambda s: 0],
-    ADAPTIVE_POOL: [lambda s: s.inputs, lambda s: s.outputs, lambda s: 0],
-    ELEMENT_WISE: [lambda s: s.outputs, lambda s: s.outputs, lambda s: 0],
+    "max_pool": [lambda s: (s.window - 1) * s.outputs, lambda s: s.outputs, lambda s: 0],
+    "avg_pool": [lambda s: s.window * s.outputs, lambda s: s.outputs, lambda s: 0],
+    "adaptive_pool": [lambda s: s.inputs, lambda s: s.outputs, lambda s: 0],
+    "element_wise": [lambda s: s.outputs, lambda s: s.outputs, lambda s: 0],
 }
 _NO_FLOPS: List[_Count] = [lambda s: 0, lambda s: 0, lambda s: 0]
 
@@ -141,7 +141,7 @@ def count_layer(trace: LayerTrace, rule: UpdateRule) -> LayerWork:
     wanted = _sum_sizes(trace, [call for call in trace.calls if call.needs_input_gradient])
     forward, input_gradient, weight_gradient = _FLOPS.get(trace.operation, _NO_FLOPS)
     moves, params = trace.operation not in _NO_TRAFFIC, trace.num_params
-    read_again = params if trace.operation == PRODUCT and wanted.inputs else 0
+    read_again = params if trace.operation == "product" and wanted.inputs else 0
     weight_flops = weight_gradient(whole) + (whole.outputs if trace.has_bias else 0)
     return LayerWork(
         name=trace.name,

@@ -76,23 +76,18 @@ class DeadlineWorker:
             "give a longer --cell-timeout if it needs it"
         )
 
-    def send(self, call: str, **arguments: Any) -> None:
-        self._worker.send(call, **arguments)
-
-    def receive(self, call: str, timeout_s: float) -> Any:
-        return self._worker.receive(call, timeout_s)
-
-    def kill(self) -> None:
-        self._worker.kill()
-
-    def close(self) -> None:
-        self._worker.close()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._worker, name)
 
 
 def limit_launcher(launch: Launcher, limit_s: float, clock: Clock) -> Launcher:
     """A launcher whose workers all have to be done `limit_s` seconds from now."""
     deadline_s = clock() + limit_s
-    return lambda contender: DeadlineWorker(launch(contender), deadline_s, limit_s, clock)
+
+    def start(contender: Contender) -> Any:
+        return DeadlineWorker(launch(contender), deadline_s, limit_s, clock)
+
+    return start
 
 
 def record_path(cell: Cell) -> str:

@@ -140,10 +140,8 @@ def load_sweep(folder: Path) -> SweepDocument:
     Raises RecordError for a missing or damaged file and another schema version.
     """
     path = folder if folder.name == SWEEP_NAME else folder / SWEEP_NAME
-    document: SweepDocument = load_document(
-        path, SweepDocument, (SWEEP_SCHEMA_VERSION,), "sweep", "give a folder made by bench sweep"
-    )
-    return document
+    remedy = "give a folder made by bench sweep"
+    return load_document(path, SweepDocument, (SWEEP_SCHEMA_VERSION,), "sweep", remedy)
 
 
 def format_csv(document: SweepDocument) -> str:

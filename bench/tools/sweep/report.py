@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from ...report.blocks import Block, Figure, Heading, Table, Text
 from ...report.curves import choose_style
@@ -284,17 +284,10 @@ def _scale_speedups(axes: Any, speedups: Sequence[Speedup]) -> None:
     spans = [(speedup.ratio, speedup.low, speedup.high) for speedup in speedups]
     ends = [1 / 1.1, 1.1, *(end for span in spans for end in span if end)]
     low, high = min(ends) / 1.03, max(ends) * 1.03
-    axes.set(xscale="log", xlim=(low, high), xticks=_choose_ticks(low, high))
+    axes.set(xscale="log", xlim=(low, high))
+    locator: Locator = MaxNLocator(9, steps=[1, 2, 5, 10])
+    if high - low > 4.5:  # more than nine steps of 0.5
+        locator = LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,))
+    axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _choose_ticks(low: float, high: float) -> List[float]:
-    """Even steps if at most nine fit, else 1, 2, 5, 10, ..., or powers of ten alone."""
-    for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
-        if (high - low) / step <= 9:
-            first, last = math.ceil(low / step), math.floor(high / step)
-            return [k * step for k in range(max(1, first), last + 1)]
-    powers = [10.0**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
-    factors = (1, 2, 5) if high / low < 1000 else (1,)
-    return [f * power for power in powers for f in factors if low <= f * power <= high]

@@ -9,6 +9,7 @@ within rounding, with stock in the place of eager mode.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
@@ -109,31 +110,26 @@ def create_judge(plan: Plan, folder: Path, dataset: Optional[Path], timeout_s: f
     return judge
 
 
+@dataclass
 class ParityCheck:
     """Trains the first steps of programs of one mode in fresh processes, and asks the judge.
 
     `run_baseline` comes before everything else. Weights are written to `folder`.
     """
 
-    def __init__(
-        self,
-        launch: Launcher,
-        judge: Judge,
-        steps_per_epoch: int,
-        dataset: Optional[Path],
-        folder: Path,
-        wait_s: float,
-        observe: Callable[[str], None] = lambda message: None,
-        trained_steps: int = TRAINED_STEPS,
-    ) -> None:
-        self._launch, self._judge, self._steps_per_epoch = launch, judge, steps_per_epoch
-        self._dataset, self._folder = None if dataset is None else str(dataset), folder
-        self._observe, self._steps = observe, trained_steps
-        self._workers: List[Worker] = []  # that are alive
-        self._started = 0
-        self._known: Dict[str, Outcome] = {}
-        self._judged: Dict[str, Fidelity] = {}
-        self.wait_s, self.peak_rss_bytes = wait_s, 0  # longest wait for an answer; of a process
+    launch: Launcher
+    judge_pair: Judge
+    steps_per_epoch: int
+    dataset: Optional[Path]
+    folder: Path
+    wait_s: float  # longest wait for an answer
+    observe: Callable[[str], None] = lambda message: None
+    steps: int = TRAINED_STEPS
+    peak_rss_bytes: int = 0  # of a process
+    _workers: List[Worker] = field(default_factory=list)  # that are alive
+    _started: int = 0
+    _known: Dict[str, Outcome] = field(default_factory=dict)
+    _judged: Dict[str, Fidelity] = field(default_factory=dict)
 
     def run_baseline(self, stock: Program) -> Trained:
         """Run one process of stock. Raises WorkerError or InputError if it fails."""
@@ -142,7 +138,7 @@ class ParityCheck:
 
     def train(self, program: Program, initial: Optional[Path] = None) -> Trained:
         """The first steps in a process of their own, from the weights in `initial` if given."""
-        self._observe(f"first steps of {program.name}")
+        self.observe(f"first steps of {program.name}")
         alive = len(self._workers)
         try:
             return self._train(self._start(program, initial))
@@ -164,12 +160,12 @@ class ParityCheck:
     def judge(self, program: Program) -> Fidelity:
         """The judge's verdict, asked once. A failed worker is inconclusive."""
         if program.name not in self._judged:
-            self._observe(f"parity of {program.name}")
+            self.observe(f"parity of {program.name}")
             try:
-                check = self._judge(self._stock, program)
+                check = self.judge_pair(self._stock, program)
                 found = Fidelity(verdict=check.verdict, reason=check.reason, steps=check.steps)
             except BenchError as error:
-                found = Fidelity(verdict="inconclusive", reason=str(error), steps=self._steps)
+                found = Fidelity(verdict="inconclusive", reason=str(error), steps=self.steps)
             self._judged[program.name] = found
         return self._judged[program.name]
 
@@ -181,7 +177,7 @@ class ParityCheck:
         new = [program for program in programs if program.name not in self._known]
         try:
             for program, worker in [(program, self._start(program)) for program in new]:
-                self._observe(f"parity of {program.name}")
+                self.observe(f"parity of {program.name}")
                 try:
                     self._known[program.name] = self._screen(program, self._train(worker))
                 except (WorkerError, InputError) as error:
@@ -197,11 +193,11 @@ class ParityCheck:
         request = PrepareRequest(
             workload=program.workload,
             contender=contender,
-            steps_per_epoch=self._steps_per_epoch,
-            dataset=self._dataset,
+            steps_per_epoch=self.steps_per_epoch,
+            dataset=None if self.dataset is None else str(self.dataset),
             initial_weights=None if initial is None else str(initial),
         )
-        worker = self._launch(contender)
+        worker = self.launch(contender)
         self._workers.append(worker)
         worker.send("prepare", **request.model_dump(mode="json"))
         return worker
@@ -217,10 +213,10 @@ class ParityCheck:
         answer = partial(ask, worker, timeout_s=self.wait_s)
         worker.receive("prepare", self.wait_s)
         compiled = answer("compile", answer=Compiled)
-        block = answer("train", answer=TrainedBlock, request=StepsRequest(steps=self._steps))
-        weights = SaveRequest(path=str(self._folder.absolute() / WEIGHTS))
+        block = answer("train", answer=TrainedBlock, request=StepsRequest(steps=self.steps))
+        weights = SaveRequest(path=str(self.folder.absolute() / WEIGHTS))
         saved = answer("save", answer=Saved, request=weights)
-        steps = max(1, round(BLOCK_S * self._steps / max(block.duration_s, 1e-9)))
+        steps = max(1, round(BLOCK_S * self.steps / max(block.duration_s, 1e-9)))
         timed = MeasureRequest(steps=steps)
         blocks = [answer("measure", answer=TimedBlock, request=timed) for _ in range(BLOCKS)]
         self.peak_rss_bytes = answer("end", answer=Ended).peak_rss_bytes
@@ -262,7 +258,7 @@ class ParityCheck:
         elif apart is None or apart > GROSS_LOSS:
             size = "not finite" if apart is None else f"off by {apart:.1e} of stock's"
             verdict, reason = PARITY_FAILED, f"a loss of its first steps is {size}"
-        return Fidelity(verdict=verdict, reason=reason, steps=self._steps, loss_difference=apart)
+        return Fidelity(verdict=verdict, reason=reason, steps=self.steps, loss_difference=apart)
 
 
 def describe_failure(error: Exception) -> Outcome:

@@ -38,23 +38,19 @@ class TuneRequest:
     python: Optional[str] = None  # None: the interpreter that runs the suite
 
 
+@dataclass
 class SpeedPhases:
     """The speed phases of one mode, each a record in `folder`."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        folder: Path,
-        dataset: Optional[Path],
-        launch: Launcher,
-        observe: Callable[[str], None],
-        clock: Callable[[], float],
-    ) -> None:
-        self._plan, self._folder, self._dataset, self._launch = plan, folder, dataset, launch
-        self._observe, self._clock = observe, clock
-        self.process_s = 0.0  # to start and measure a process; every phase corrects it
-        self.wait_s = 0.0  # longest wait for one that has started
-        self.count = 0
+    plan: Plan
+    folder: Path
+    dataset: Optional[Path]
+    launch: Launcher
+    observe: Callable[[str], None]
+    clock: Callable[[], float]
+    process_s: float = 0.0  # to start and measure a process; every phase corrects it
+    wait_s: float = 0.0  # longest wait for one that has started
+    count: int = 0
 
     def estimate_s(self, contenders: int) -> float:
         """The time that a phase needs beside its base and the control."""
@@ -85,7 +81,7 @@ class SpeedPhases:
         one that fails again.
         """
         named = {BASE: base, **{f"setting-{i}": p for i, p in enumerate(programs)}}
-        until_s = self._clock() + budget_s
+        until_s = self.clock() + budget_s
         try:
             record = self._run(title, named, budget_s)
         except (WorkerError, InputError) as error:
@@ -93,18 +89,18 @@ class SpeedPhases:
                 return {programs[0].name: describe_failure(error)}
             found: Dict[str, Outcome] = {}
             for left, program in zip(range(len(programs), 0, -1), programs):
-                found.update(self.measure(title, base, [program], (until_s - self._clock()) / left))
+                found.update(self.measure(title, base, [program], (until_s - self.clock()) / left))
             return found
         return {p.name: _read(record, name) for name, p in named.items() if name != BASE}
 
     def _run(self, title: str, programs: Dict[str, Program], budget_s: float) -> RunRecord:
         self.count += 1
-        begin_s, mode = self._clock(), programs[BASE].contender.mode
+        begin_s, mode = self.clock(), programs[BASE].contender.mode
         document = Document(
             run_id=f"{mode}-{self.count}-{title}",
             command="tune",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            workload=self._plan.workload,
+            workload=self.plan.workload,
             measuring=Measuring(
                 speed=True,
                 budget_s=max(budget_s, 1e-3),
@@ -114,23 +110,23 @@ class SpeedPhases:
             contenders=[p.contender.model_copy(update={"name": n}) for n, p in programs.items()],
             train_samples=0,
             val_samples=0,
-            steps_per_epoch=self._plan.steps_per_epoch,
+            steps_per_epoch=self.plan.steps_per_epoch,
         )
         record = execute_speed(
             document,
-            self._folder / document.run_id,
+            self.folder / document.run_id,
             partial(self._start, programs),
-            lambda folder: self._dataset,
-            lambda message, done, total: self._observe(f"{title}, {message}"),
-            self._clock,
+            lambda folder: self.dataset,
+            lambda message, done, total: self.observe(f"{title}, {message}"),
+            self.clock,
         )
         processes = len(record.of_kind(SpeedSetupEvent))
-        self.process_s = (self._clock() - begin_s) / processes
+        self.process_s = (self.clock() - begin_s) / processes
         return record
 
     def _start(self, programs: Dict[str, Program], contender: Contender) -> Any:
         name = contender.name.split("-", 2)[2].rpartition("-")[0]  # of speed-ROLE-NAME-NUMBER
-        return _FedWorker(self._launch(contender), programs[name].workload.feed)
+        return _FedWorker(self.launch(contender), programs[name].workload.feed)
 
 
 class _FedWorker:

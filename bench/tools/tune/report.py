@@ -115,10 +115,8 @@ def save_tuning(folder: Path, document: TuneDocument) -> None:
 def load_tuning(path: Path) -> TuneDocument:
     """Read a search's folder, or the `tune.json` in it. Raises RecordError if there is none."""
     path = path / DOCUMENT_NAME if path.is_dir() else path
-    document: TuneDocument = load_document(
-        path, TuneDocument, (1, SCHEMA_VERSION), "search", "give a folder made by bench tune"
-    )
-    return document
+    remedy = "give a folder made by bench tune"
+    return load_document(path, TuneDocument, (1, SCHEMA_VERSION), "search", remedy)
 
 
 def create_profile(document: TuneDocument, python: Optional[str]) -> RuntimeProfile:

@@ -20,6 +20,7 @@ import shutil
 import sys
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
@@ -62,59 +63,57 @@ UNREPEATED = (
 )
 
 
+@dataclass
 class ModeSearch:
     """Searches one mode until `end_s` of `clock`; `result` is true at any time."""
 
-    def __init__(
-        self,
-        mode: str,
-        request: TuneRequest,
-        end_s: float,
-        check: ParityCheck,
-        phases: SpeedPhases,
-        show: Callable[[CandidateResult], None],
-        clock: Callable[[], float],
-    ) -> None:
-        self._mode, self._request = mode, request
-        self._begin_s, self._end_s = clock(), end_s
-        self._check, self._phases, self._show, self._clock = check, phases, show, clock
-        self._waiting = list(request.settings[mode])  # not checked yet
+    mode: str
+    request: TuneRequest
+    end_s: float
+    check: ParityCheck
+    phases: SpeedPhases
+    show: Callable[[CandidateResult], None]
+    clock: Callable[[], float]
+    repeats: bool = True  # stock trains the same bits in another process
+
+    def __post_init__(self) -> None:
+        self._begin_s = self.clock()
+        self._waiting = list(self.request.settings[self.mode])  # not checked yet
         self._open: List[Setting] = []  # checked, not taken and still in the search
         self._gains: Dict[str, float] = {}  # newest ratio of each setting that was timed
-        self.repeats = True  # stock trains the same bits in another process
-        self.result = ModeResult(mode=mode, stock_step_time_s=0.0, trained_steps=0)
+        self.result = ModeResult(mode=self.mode, stock_step_time_s=0.0, trained_steps=0)
 
     def run(self) -> None:
         """Search. Raises WorkerError or InputError if stock itself cannot be run."""
         try:
-            stock = self._check.run_baseline(self._join([]))
+            stock = self.check.run_baseline(self._join([]))
             self.result.trained_steps = len(stock.block.losses)
             self.result.stock_step_time_s = stock.step_time_s
-            start_s = self._phases.process_s = self._clock() - self._begin_s
-            wait_s = min(self._request.timeout_s, PATIENCE_S + PATIENCE * start_s)
-            self._check.wait_s = self._phases.wait_s = wait_s
+            start_s = self.phases.process_s = self.clock() - self._begin_s
+            wait_s = min(self.request.timeout_s, PATIENCE_S + PATIENCE * start_s)
+            self.check.wait_s = self.phases.wait_s = wait_s
             self._check_alone()
             self._confirm(self._select())
         finally:
             for setting in self._waiting:
                 self._note(ALONE, setting, [], UNTRIED)
-            self.result.phases = self._phases.count
-            self.result.duration_s = self._clock() - self._begin_s
+            self.result.phases = self.phases.count
+            self.result.duration_s = self.clock() - self._begin_s
 
     def _join(self, settings: Sequence[Setting]) -> Program:
-        plan, python = self._request.plan, self._request.python
-        return create_program(self._mode, settings, plan.workload, python)
+        plan, python = self.request.plan, self.request.python
+        return create_program(self.mode, settings, plan.workload, python)
 
     def _check_alone(self) -> None:
         """Check settings, as many side by side as there are cores."""
-        until_s = self._begin_s + CHECK_SHARE * (self._end_s - self._begin_s)
+        until_s = self._begin_s + CHECK_SHARE * (self.end_s - self._begin_s)
         stock, together = self._join([]), len(os.sched_getaffinity(0))
-        while self._waiting and self._clock() + self._phases.process_s < until_s:
-            begin_s, batch = self._clock(), self._waiting[:together]
+        while self._waiting and self.clock() + self.phases.process_s < until_s:
+            begin_s, batch = self.clock(), self._waiting[:together]
             programs = [self._join([setting]) for setting in batch]
-            outcomes = self._check.check([stock, *programs])  # stock is run again once
-            process_s = (self._clock() - begin_s) / len(batch)
-            self._phases.process_s = min(self._phases.process_s, process_s)
+            outcomes = self.check.check([stock, *programs])  # stock is run again once
+            process_s = (self.clock() - begin_s) / len(batch)
+            self.phases.process_s = min(self.phases.process_s, process_s)
             repeated = outcomes[stock.name].fidelity
             self.repeats = repeated is None or repeated.verdict == IDENTICAL
             self._waiting = self._waiting[together:]
@@ -160,42 +159,42 @@ class ModeSearch:
             tried = tries[setting.name]
             if tried == 0 or (tried == 1 and self._looks_faster(setting)):
                 families.setdefault(setting.family, setting)
-        places = self._phases.count_places(self._find_left_s(), self._check.peak_rss_bytes)
+        places = self.phases.count_places(self._find_left_s(), self.check.peak_rss_bytes)
         return list(families.values())[:places]
 
     def _find_left_s(self) -> float:
         """The time for rounds: one for the confirmation is left out."""
-        share_s = CONFIRMATION_SHARE * (self._end_s - self._begin_s)
-        round_s = self._phases.estimate_s(1) if self._phases.count else 0.0
-        return self._end_s - max(share_s, round_s) - self._clock()
+        share_s = CONFIRMATION_SHARE * (self.end_s - self._begin_s)
+        round_s = self.phases.estimate_s(1) if self.phases.count else 0.0
+        return self.end_s - max(share_s, round_s) - self.clock()
 
     def _run_round(
         self, number: int, best: List[Setting], batch: Sequence[Setting]
     ) -> Optional[Setting]:
         """The quickest setting that makes the best combination so far faster and is faithful."""
         left_s = self._find_left_s()
-        budget_s = max(left_s / 2, min(left_s, self._phases.estimate_s(len(batch))))
+        budget_s = max(left_s / 2, min(left_s, self.phases.estimate_s(len(batch))))
         programs = [self._join([*best, setting]) for setting in batch]
         outcomes = self._measure(f"round-{number}", self._join(best), programs, budget_s)
         taken: Optional[Setting] = None
         tried = sorted(zip(batch, programs, outcomes), key=lambda one: one[2].ratio, reverse=True)
         for setting, program, outcome in tried:
             if taken is None:
-                outcome = self._check.accept(program, outcome)
+                outcome = self.check.accept(program, outcome)
                 taken = setting if outcome.verdict == FASTER else None
             self._note(f"round {number}", setting, best, outcome)
         return taken
 
     def _confirm(self, settings: List[Setting]) -> None:
         """Against stock in fresh processes; what is confirmed is chosen."""
-        result, left_s = self.result, self._end_s - self._clock()
+        result, left_s = self.result, self.end_s - self.clock()
         if not settings:
             result.reason = "no setting was faster than stock"
             return
         program, outcome = self._join(settings), UNTRIED
         if left_s > 0:
             (outcome,) = self._measure(CONFIRMATION, self._join([]), [program], left_s)
-            outcome = self._check.accept(program, outcome)
+            outcome = self.check.accept(program, outcome)
         result.reason = f"the selected settings were not confirmed faster ({outcome.verdict})"
         if outcome.verdict == FASTER:
             result.chosen, result.settings = program.name, settings
@@ -206,9 +205,9 @@ class ModeSearch:
         self, title: str, base: Program, programs: Sequence[Program], budget_s: float
     ) -> List[Outcome]:
         """Of each program, which is timed only if it computes what stock computes."""
-        until_s, checked = self._clock() + budget_s, self._check.check(programs)
+        until_s, checked = self.clock() + budget_s, self.check.check(programs)
         sound = [p for p in programs if checked[p.name].verdict == SCREENED]
-        found = self._phases.measure(title, base, sound, until_s - self._clock()) if sound else {}
+        found = self.phases.measure(title, base, sound, until_s - self.clock()) if sound else {}
         outcomes = [(found.get(p.name, checked[p.name]), checked[p.name]) for p in programs]
         return [one.model_copy(update={"fidelity": c.fidelity}) for one, c in outcomes]
 
@@ -223,7 +222,7 @@ class ModeSearch:
 
     def _keep(self, outcome: Outcome, **about: Any) -> None:
         self.result.candidates.append(CandidateResult(**dict(outcome), **about))
-        self._show(self.result.candidates[-1])
+        self.show(self.result.candidates[-1])
 
 
 def run_search(

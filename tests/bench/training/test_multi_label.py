@@ -31,7 +31,7 @@ def test_the_loader_gives_the_labels_of_the_files(dataset):
     from oneflow_bench.data.loader import PartLoader
     from oneflow_bench.data.ofrecord_file import parse_record, read_messages
 
-    loader = PartLoader.from_dataset(dataset, train=False, batch_size=16, image_size=32, seed=0)
+    loader = PartLoader(dataset, train=False, batch_size=16, image_size=32, seed=0)
     images, labels = loader()
     stored = [
         parse_record(message, "", 3).label for message in read_messages(dataset.val.part_files[0])

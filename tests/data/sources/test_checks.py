@@ -4,7 +4,7 @@ import pytest
 
 from oneflow_bench.data import DataError
 from oneflow_bench.data.sources import Labelled, Source
-from oneflow_bench.data.sources.checks import check_source
+from oneflow_bench.data.sources.recognition import check_source
 
 
 def create_source(labels, classes, val=(), multi_label=True):

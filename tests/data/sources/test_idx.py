@@ -9,7 +9,8 @@ from published import create_pixels, pack_idx, write_idx
 
 from oneflow_bench.data import DataError
 from oneflow_bench.data.sources import Choices
-from oneflow_bench.data.sources.idx import is_idx, read_idx, read_idx_folder
+from oneflow_bench.data.sources.arrays import is_idx, read_idx_folder
+from oneflow_bench.data.sources.stored import read_idx
 
 
 def test_plain_and_compressed_files_are_read(tmp_path):

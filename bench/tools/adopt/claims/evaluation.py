@@ -15,17 +15,21 @@ import builtins
 import copy
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..lines import Evaluation, Line, Note
 from ..names import (
     Definition,
     Import,
+    Replacer,
     find_base,
     list_assigned,
+    list_names,
     list_parameters,
     list_read,
+    match_arguments,
+    split_counter,
     walk_scope,
 )
-from ..training import Training
+from ..script import Line, Note
+from ..training import Evaluation, Training
 from .metrics import Stripper, find_sum, is_idle, list_needed, list_ratios, make_metric, split_body
 
 
@@ -58,8 +62,7 @@ def find_evaluation(training: Training) -> Tuple[Optional[Evaluation], List[Note
 
 def _list_loops(training: Training) -> Iterator[_Loop]:
     """The loops over batches, beside the training's, that use the module, in their order."""
-    nodes = [line.node for line in training.slicer.lines]
-    functions = {one.name: one for one in nodes if isinstance(one, ast.FunctionDef)}
+    functions = training.slicer.functions
     dependent = training.slicer.follow(training.module)
     lines = [one for one in training.straight.lines if one.depth or one.is_after]
     flat = [(line, one) for line in lines for one in _flatten([line.node], (ast.With, ast.If))]
@@ -97,12 +100,10 @@ def _flatten(statements: Sequence[ast.stmt], kinds: Tuple[type, ...]) -> List[as
 
 def _open(function: ast.FunctionDef, call: ast.Call, source: Line) -> Iterator[_Loop]:
     """The loops of a function, with the values of a call in the place of its parameters."""
-    parameters = [one.arg for one in function.args.args]
-    given = dict(zip(parameters, call.args))
-    given.update({one.arg: one.value for one in call.keywords if one.arg is not None})
+    given = match_arguments(function.args.args, call)
     if len(given) < len(list_parameters(function)) - len(function.args.defaults):
         return
-    fill = _Replacer(given)
+    fill = Replacer(given)
     body = [fill.visit(copy.deepcopy(one)) for one in function.body]
     flat = _flatten(body, (ast.With, ast.If))
     for number, statement in enumerate(flat):
@@ -124,33 +125,16 @@ def _take_loop(statement: ast.stmt) -> Optional[ast.For]:
     return ast.copy_location(ast.For(one.target, one.iter, body, []), statement)
 
 
-class _Replacer(ast.NodeTransformer):
-    """Puts expressions in the place of names that are read; a name also where it is bound."""
-
-    def __init__(self, values: Dict[str, ast.expr]) -> None:
-        self._values = values
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        value = self._values.get(node.id)
-        if value is None:
-            return node
-        if isinstance(value, ast.Name):
-            return ast.copy_location(ast.Name(value.id, node.ctx), node)
-        return copy.deepcopy(value) if isinstance(node.ctx, ast.Load) else node
-
-
 def _read_loop(training: Training, loop: _Loop) -> Evaluation:
     node = copy.deepcopy(loop.node)
-    target, data = _take_header(node)
+    _, target, data = split_counter(node)
     if not isinstance(data, ast.Name) or data.id not in training.slicer.names():
         raise _Unusual("its data have no name from before the loops")
     if data.id in training.loader:
         raise _Unusual("it goes over the training data")
     body = _flatten(node.body, (ast.With,))
     theirs, body = list_parts(target, body)
-    ours, _ = list_parts(
-        _take_header(copy.deepcopy(training.loop))[0], [one.node for one in training.data]
-    )
+    ours, _ = list_parts(split_counter(training.loop)[1], [one.node for one in training.data])
     if len(theirs) != len(ours):
         raise _Unusual(
             f"its batches have {len(theirs)} parts and those of the training {len(ours)}"
@@ -158,7 +142,7 @@ def _read_loop(training: Training, loop: _Loop) -> Evaluation:
     local = {name for one in body for name in list_assigned(one)} - set(theirs)
     if local & set(ours):
         raise _Unusual(f"it has another {min(local & set(ours))} than the training")
-    rename = _Replacer({old: ast.Name(new, ast.Load()) for old, new in zip(theirs, ours)})
+    rename = Replacer({old: ast.Name(new, ast.Load()) for old, new in zip(theirs, ours)})
     body = [Stripper().visit(rename.visit(one)) for one in body]
     body = [one for one in body if not is_idle(one)]
     sums, lines = split_body(body)
@@ -175,17 +159,6 @@ def _read_loop(training: Training, loop: _Loop) -> Evaluation:
     return Evaluation(data.id, needed, metrics, loop.source, loop.node.lineno)
 
 
-def _take_header(loop: ast.For) -> Tuple[ast.expr, ast.expr]:
-    """Target and data of a loop, without the counter of `enumerate`."""
-    if (
-        isinstance(loop.iter, ast.Call)
-        and ast.unparse(loop.iter.func) == "enumerate"
-        and isinstance(loop.target, ast.Tuple)
-    ):
-        return loop.target.elts[1], loop.iter.args[0]
-    return loop.target, loop.iter
-
-
 def list_parts(target: ast.expr, body: Sequence[ast.stmt]) -> Tuple[List[str], List[ast.stmt]]:
     """The names of a batch's parts, and the lines behind those that take it apart."""
     lines = list(body)
@@ -194,8 +167,7 @@ def list_parts(target: ast.expr, body: Sequence[ast.stmt]) -> Tuple[List[str], L
         if more or not isinstance(bound, ast.Tuple) or ast.unparse(value) != target.id:
             break
         target, lines = bound, lines[1:]
-    names = [one.id for one in ast.walk(target) if isinstance(one, ast.Name)]
-    return names, lines
+    return list_names(target), lines
 
 
 def _refuse_changes(

@@ -5,12 +5,21 @@ from __future__ import annotations
 import ast
 from typing import Dict, Iterator, List, Optional, Set
 
-from ....errors import InputError
-from ..effects import list_aliased, list_surely_assigned
-from ..lines import Line, Note
-from ..names import Definition, Import, Scoped, list_assigned, list_read, list_receivers
-from ..schedule import list_rates
-from ..script import WRITE
+from ..adjustments import list_rates
+from ..names import (
+    Definition,
+    Import,
+    Scoped,
+    last_name,
+    list_aliased,
+    list_assigned,
+    list_calls,
+    list_read,
+    list_receivers,
+    list_surely_assigned,
+    split_counter,
+)
+from ..script import Line, Note
 from ..training import Training
 from .updates import check_updates
 
@@ -23,11 +32,11 @@ def check_loops(training: Training) -> List[Note]:
     loops = training.straight.loops
     if len(loops) > 2:
         lines = ", ".join(str(one.lineno) for one in loops)
-        raise _fail(
-            training, loops[0].lineno,
+        raise training.fail(
+            loops[0],
             f"the loops in lines {lines} are around the backward pass and two are expected, over "
             "epochs and over batches; take the others out",
-        )  # fmt: skip
+        )
     check_updates(training)
     inside = [
         one
@@ -37,25 +46,17 @@ def check_loops(training: Training) -> List[Note]:
     notes = _check_exits(training, inside)
     _refuse_numbers(training)
     carried = _check_carried(training, inside)
-    trained = {training.module, training.optimizer, training.scheduler}
     left_out = []
     for line in inside:
-        changed = (list_assigned(line.node) | _list_touched(training, line)) & trained
+        changed = (list_assigned(line.node) | _list_touched(training, line)) & training.trained
         if changed:
-            raise _fail(
-                training, line.node.lineno,
-                f"`{_show(line)}` changes {min(map(str, changed))} in the training; take it out",
-            )  # fmt: skip
-        evaluates = training.evaluation is not None and line is training.evaluation.source
-        if evaluates:
+            text = f"changes {min(map(str, changed))} in the training; take it out"
+            raise training.fail(line.node, f"`{_show(line)}` {text}")
+        if training.evaluation is not None and line is training.evaluation.source:
             continue
         if not any(line is one for one in carried) and not isinstance(line.node, ast.Return):
             left_out.append(line)
     return notes + _note_left_out(training, left_out)
-
-
-def _fail(training: Training, lineno: int, text: str) -> InputError:
-    return InputError(f"{training.straight.script.path}, line {lineno}: {text}, or {WRITE}")
 
 
 def _show(line: Line) -> str:
@@ -69,10 +70,8 @@ def _check_exits(training: Training, inside: List[Line]) -> List[Note]:
         for one in _walk_loop(line.node):
             word = type(one).__name__.lower()
             if line.depth == len(training.straight.loops) or not line.is_after:
-                raise _fail(
-                    training, one.lineno,
-                    f"this {word} passes over batches; choose the batches in the loader",
-                )  # fmt: skip
+                text = f"this {word} passes over batches; choose the batches in the loader"
+                raise training.fail(one, text)
             notes.append((one.lineno, f"this {word} is left out; the graph script goes on"))
     return notes
 
@@ -91,23 +90,21 @@ def _walk_loop(node: ast.AST, is_outside: bool = True) -> Iterator[ast.stmt]:
 
 def _refuse_numbers(training: Training) -> None:
     """Raise InputError for a number in the batch, which a graph would keep as it is at first."""
-    loop = training.loop
-    numbers: Dict[str, int] = {}
-    source = ast.unparse(loop.iter.func) if isinstance(loop.iter, ast.Call) else ""
-    if source == "enumerate" and isinstance(loop.target, ast.Tuple):
-        numbers = dict.fromkeys(list_assigned(loop.target.elts[0]), loop.lineno)
-    elif source == "range":
-        numbers = dict.fromkeys(list_assigned(loop.target), loop.lineno)
+    counter, target, data = split_counter(training.loop)
+    if isinstance(data, ast.Call) and ast.unparse(data.func) == "range":
+        counter = target
+    counted = set() if counter is None else list_assigned(counter)
+    numbers = dict.fromkeys(counted, training.loop.lineno)
     for line in training.data:
         if isinstance(line.node, ast.Assign) and _is_number(line.node.value, set(numbers)):
             numbers.update(dict.fromkeys(list_assigned(line.node), line.node.lineno))
     for name in training.batch:
         if name in numbers:
-            raise _fail(
-                training, numbers[name],
+            raise training.fail(
+                numbers[name],
                 f"the loss reads the number {name}, and a graph keeps its first value; make it a "
                 f"tensor, such as {name} = flow.tensor({name})",
-            )  # fmt: skip
+            )
 
 
 def _is_number(node: ast.expr, numbers: Set[str]) -> bool:
@@ -119,7 +116,7 @@ def _is_number(node: ast.expr, numbers: Set[str]) -> bool:
     if isinstance(node, ast.UnaryOp):
         return _is_number(node.operand, numbers)
     if isinstance(node, ast.Call):
-        name = ast.unparse(node.func).split(".")[-1]
+        name = last_name(node.func)
         has_size = any(one.arg in ("size", "shape") for one in node.keywords) or len(node.args) > 2
         return (name in _NUMBERS and not has_size) or (
             ast.unparse(node.func).endswith("random.rand") and not node.args
@@ -132,8 +129,7 @@ def _check_carried(training: Training, inside: List[Line]) -> List[Line]:
 
     Raises InputError if one depends on the number of the epoch, or on what a pass leaves behind.
     """
-    depth, loop = len(training.straight.loops), training.loop
-    trained = {training.module, training.optimizer, training.scheduler}
+    depth, loop, trained = len(training.straight.loops), training.loop, training.trained
     body = [one for one in inside if any(one is each for each in (*training.data, *training.steps))]
     nodes = [*(one.node for one in body), training.straight.loss]
     wanted = _find_free(nodes, list_assigned(loop.target))
@@ -159,11 +155,11 @@ def _check_carried(training: Training, inside: List[Line]) -> List[Line]:
     for outer in training.straight.loops[:-1]:
         late = training.slicer.list_late(set(free))
         for name in sorted(list_assigned(outer.target) & late):
-            raise _fail(
-                training, free.get(name, training.straight.lineno),
+            raise training.fail(
+                free.get(name, training.straight.lineno),
                 f"this depends on {name} of the loop in line {outer.lineno}, and a TrainingStep "
                 "is the same in each epoch; take it out",
-            )  # fmt: skip
+            )
     others = [one for one in inside if not any(one is each for each in body)]
     if depth > 1:
         _refuse_changed(training, set(free) - trained, others, "epoch to epoch")
@@ -184,16 +180,14 @@ def _find_free(nodes: List[ast.AST], bound: Set[str]) -> Dict[str, int]:
 
 def _refuse_changed(training: Training, free: Set[str], lines: List[Line], way: str) -> None:
     """Raise InputError if a line binds one of these names anew, or changes what they are of."""
-    trained = {training.module, training.optimizer, training.scheduler}
+    trained = training.trained
     bound = training.slicer.list_late(free) - trained
     sources = training.slicer.list_sources(bound, trained) - trained
     for line in lines:
         changed = (list_assigned(line.node) & bound) | (_list_touched(training, line) & sources)
         if changed:
-            raise _fail(
-                training, line.node.lineno,
-                f"{min(changed)} is carried from {way}; begin it anew in each",
-            )  # fmt: skip
+            text = f"{min(changed)} is carried from {way}; begin it anew in each"
+            raise training.fail(line.node, text)
 
 
 def _list_touched(training: Training, line: Line) -> Set[str]:
@@ -211,26 +205,23 @@ def _refuse_drawn(training: Training, epoch: List[Line]) -> None:
     for line in epoch:
         text = ast.unparse(line.node)
         if list_assigned(line.node) & read and any(word in text for word in _DRAWS):
-            raise _fail(
-                training, line.node.lineno,
-                f"`{_show(line)}` draws anew in each epoch; draw it in the loop over batches",
-            )  # fmt: skip
+            text = f"`{_show(line)}` draws anew in each epoch; draw it in the loop over batches"
+            raise training.fail(line.node, text)
 
 
 def _note_left_out(training: Training, lines: List[Line]) -> List[Note]:
     """A note for what gets the module and is not known, and one for all other lines."""
-    trained = {training.module, training.optimizer, training.scheduler}
-    known = training.slicer.list_functions()
+    trained, known = training.trained, training.slicer.functions
     notes, plain = [], []
     for line in lines:
         if _is_update(line, trained) or _has_no_original(line):
             continue
-        if list_rates(training.straight, [line]):
-            continue  # a note of its own
+        if list_rates(training.straight, [line]):  # which have a note of their own
+            continue
         given = [
             ast.unparse(one.func)
-            for one in ast.walk(line.node)
-            if isinstance(one, ast.Call) and ast.unparse(one.func) not in known
+            for one in list_calls(line.node)
+            if ast.unparse(one.func) not in known
             for argument in one.args
             if isinstance(argument, ast.Name) and argument.id in trained
         ]

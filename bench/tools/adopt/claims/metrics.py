@@ -6,7 +6,7 @@ import ast
 import copy
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from ..names import list_assigned, list_read
+from ..names import last_name, list_assigned, list_read
 
 _HOST_CALLS = {"item", "numpy", "cpu", "detach", "tolist"}  # a graph has tensors alone
 _CONVERSIONS = {"float", "int"}
@@ -85,7 +85,7 @@ def _find_division(node: ast.AST) -> Tuple[str, ast.expr]:
         return _find_number(node.left), Stripper().visit(copy.deepcopy(node.right))
     if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Div):
         return ast.unparse(node.target), Stripper().visit(copy.deepcopy(node.value))
-    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "mean" and node.args:
+    if isinstance(node, ast.Call) and last_name(node.func) == "mean" and node.args:
         name = ast.unparse(node.args[0])
         return name, ast.Call(ast.Name("len", ast.Load()), [ast.Name(name, ast.Load())], [])
     return "", ast.Constant(None)
@@ -111,9 +111,7 @@ def _find_number(node: ast.expr) -> str:
 
 
 def _is_size(node: ast.expr) -> bool:
-    names = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
-    names |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-    return bool(names & _SIZES)
+    return any(last_name(one) in _SIZES for one in ast.walk(node))
 
 
 def make_metric(name: str, value: ast.expr, rows: ast.expr) -> Tuple[str, ast.expr]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Iterator, Optional, Set, Tuple
 
-from ....errors import InputError
-from ..names import find_base
-from ..script import WRITE, Def
+from ..names import find_base, last_name, match_arguments
+from ..script import Def
 from ..training import Training
 
 _ITERATORS = {"iter", "map", "zip", "filter", "enumerate", "cycle", "count", "chain"}
@@ -41,10 +40,10 @@ def find_streams(training: Training) -> Set[int]:
         ]
         if len(training.straight.loops) > 1 or shared:
             name = min(slicer.assigned[number])
-            raise InputError(
-                f"{training.straight.script.path}, line {line.node.lineno}: {name} is used up or "
-                "goes on from pass to pass; make it in the loop over epochs, or draw from "
-                f"numpy.random, which each pass seeds, or {WRITE}"
+            raise training.fail(
+                line.node,
+                f"{name} is used up or goes on from pass to pass; make it in the loop over "
+                "epochs, or draw from numpy.random, which each pass seeds",
             )
         found.add(number)
     return found
@@ -55,10 +54,9 @@ def _is_stream(training: Training, number: int, streams: Set[str]) -> bool:
     node = training.slicer.lines[number].node
     value = node.value if isinstance(node, ast.Assign) else None
     generators = {
-        line.node.name
-        for line in training.slicer.lines
-        if isinstance(line.node, ast.FunctionDef)
-        and any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in ast.walk(line.node))
+        name
+        for name, function in training.slicer.functions.items()
+        if any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in ast.walk(function))
     }
     kind = _find_kind(training, number)
     if kind is None:
@@ -78,7 +76,7 @@ def _find_kind(training: Training, number: int) -> Optional[ast.ClassDef]:
 def _makes_stream(value: ast.expr, generators: Set[str]) -> bool:
     if not isinstance(value, ast.Call):
         return isinstance(value, ast.GeneratorExp)
-    name = ast.unparse(value.func).split(".")[-1]
+    name = last_name(value.func)
     is_free = isinstance(value.func, ast.Name) or ast.unparse(value.func).startswith("itertools.")
     return name in _SOURCES | _READERS | generators or (name in _ITERATORS and is_free)
 
@@ -91,9 +89,7 @@ def _keeps_stream(training: Training, kind: ast.ClassDef, call: ast.Call, kept: 
     methods = training.straight.script.list_methods(kind)
     begun = {name for _, name, _ in _list_stored(methods.get("__iter__"))}
     maker = methods.get("__init__")
-    names = [one.arg for one in maker.args.args[1:]] if maker is not None else []
-    given = dict(zip(names, call.args))
-    given.update({one.arg: one.value for one in call.keywords if one.arg is not None})
+    given = match_arguments(maker.args.args[1:] if maker is not None else [], call)
     streams = {name for name, value in given.items() if find_base(value) & kept}
     for node, _, value in _list_stored(maker):
         is_given = isinstance(value, ast.Name) and value.id in streams

@@ -11,7 +11,6 @@ from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.plan.check_plan import create_check_plans
 from oneflow_bench.bench.report.blocks import format_markdown
-from oneflow_bench.bench.tools.health.report import report_health
 from oneflow_bench.bench.tools.health.run import (
     BY_HEART,
     HEALTH_DEFAULTS,
@@ -19,6 +18,7 @@ from oneflow_bench.bench.tools.health.run import (
     ModelHealth,
     examine_models,
     judge_health,
+    report_health,
 )
 from oneflow_bench.bench.tools.health.worker import (
     HealthRequest,

@@ -23,7 +23,6 @@ from oneflow_bench.bench.tools.inference.run import (
     predict,
     report_inference,
     run_inference,
-    softmax,
 )
 from oneflow_bench.bench.tools.inference.worker import split_padded
 
@@ -69,8 +68,8 @@ class Worker:
             self.images = np.load(request["images"])
             return {"import_s": 1.0, "init_s": 0.5, "load_s": 0.25, "compile_s": 0.125}
         if call == "time":
-            return {"durations_s": [0.01] * request["iterations"]}
-        if call == "predict":
+            return {"durations_s": [0.01] * request["passes"]}
+        if call == "classify":
             red = self.images[:, 0].mean(axis=(1, 2))
             np.save(request["path"], np.stack([red, -red, red * 0 + self.bias], axis=1))
         return {}
@@ -212,7 +211,7 @@ def test_a_picture_that_is_not_finite_leaves_the_others_comparable():
 
 def test_workers_are_closed_when_one_fails(tmp_path):
     with pytest.raises(WorkerError, match="it died"):
-        run(tmp_path, [picture(tmp_path / "a.png")], fail="predict")
+        run(tmp_path, [picture(tmp_path / "a.png")], fail="classify")
 
 
 def test_logs_stay_where_an_error_names_them(monkeypatch, tmp_path):
@@ -226,7 +225,8 @@ def test_logs_stay_where_an_error_names_them(monkeypatch, tmp_path):
 
 
 def test_probabilities_do_not_overflow_and_ties_keep_their_order():
-    assert softmax(np.array([1e4, -1e4], np.float32)).tolist() == [1.0, 0.0]
+    wide = predict("p", "eager", np.array([1e4, -1e4], np.float32), "ab", 2)
+    assert wide.probabilities == [1.0, 0.0]
     assert predict("p", "eager", np.zeros(4), "abcd", 3).names == ["a", "b", "c"]
 
 

@@ -12,7 +12,6 @@ from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.tools.profile.run import measure_limits, run_profile
 from oneflow_bench.bench.tools.profile.steps import Fleet
 from oneflow_bench.bench.tools.profile.work import (
-    PRODUCT,
     CallShape,
     LayerTrace,
     UpdateRule,
@@ -22,7 +21,7 @@ from oneflow_bench.bench.tools.profile.work import (
 TRACE = LayerTrace(
     name="features.0",
     kind="Conv2d",
-    operation=PRODUCT,
+    operation="product",
     calls=[CallShape([4, 3], [4, 2], needs_input_gradient=False)],
     num_params=10,
     macs_per_output=3,

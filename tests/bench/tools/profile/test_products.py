@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from oneflow_bench.bench.tools.profile.products import list_products
-from oneflow_bench.bench.tools.profile.work import ELEMENT_WISE, PRODUCT, CallShape, LayerTrace
+from oneflow_bench.bench.tools.profile.work import CallShape, LayerTrace
 
 
 def list_shapes(taken, given, macs, groups, needs_gradient=True, uses=1, params=1):
     call = CallShape(taken, given, needs_gradient)
-    trace = LayerTrace("", "", PRODUCT, [call] * uses, params, False, macs, groups=groups)
+    trace = LayerTrace("", "", "product", [call] * uses, params, False, macs, groups=groups)
     return [(one.shape, one.count) for one in list_products(trace)]
 
 
@@ -55,6 +55,6 @@ def test_a_layer_that_is_called_twice_multiplies_twice():
 
 
 def test_operations_are_counted_and_other_layers_have_none():
-    trace = LayerTrace("", "", PRODUCT, [CallShape([3, 7], [3, 5], False)], 1, False, 7)
+    trace = LayerTrace("", "", "product", [CallShape([3, 7], [3, 5], False)], 1, False, 7)
     assert [one.flops for one in list_products(trace)] == [210, 210]
-    assert list_products(trace._replace(operation=ELEMENT_WISE)) == []
+    assert list_products(trace._replace(operation="element_wise")) == []

@@ -95,7 +95,9 @@ def test_failures_have_their_line_and_word_among_the_speedups():
 def test_the_scale_of_the_speedups_is_labelled_in_plain_numbers(speedups, ticks):
     document = sweep_of(*map(create_result, speedups))
     figure = draw_speedups(document)
-    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    low, high = figure.axes[0].get_xlim()
+    places = zip(figure.axes[0].get_xticks(), figure.axes[0].get_xticklabels())
+    labels = [label.get_text() for place, label in places if low <= place <= high]
     plt.close(figure)
     assert labels == ticks
 

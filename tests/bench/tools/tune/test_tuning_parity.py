@@ -97,7 +97,7 @@ def test_a_judge_that_failed_accepts_nothing(check):
     def fail(stock, program):
         raise WorkerError("the worker 'reference' died")
 
-    check._judge = fail
+    check.judge_pair = fail
     program = create_program("eager", [variable("A=1")], create_request({}).plan.workload)
     found = check.accept(program, Outcome(verdict="faster", reason="quick"))
     assert found.verdict == "parity failed"

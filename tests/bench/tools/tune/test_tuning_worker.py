@@ -18,7 +18,7 @@ def test_stock_repeats_itself_and_a_faithful_setting_is_found_so(tmp_path):
     assert plan.dataset is not None
     launch = create_launcher(tmp_path, RuntimeResolver())
     judge = create_judge(plan, tmp_path, plan.dataset.root, 240.0)
-    check = ParityCheck(launch, judge, 5, plan.dataset.root, tmp_path, 240.0, trained_steps=4)
+    check = ParityCheck(launch, judge, 5, plan.dataset.root, tmp_path, 240.0, steps=4)
     program = create_program("graph", [], plan.workload)
     stock = check.run_baseline(program)
     assert len(stock.block.losses) == 4 and stock.graph_ops and stock.step_time_s > 0

@@ -1,11 +1,12 @@
-"""Optimizer and schedule as a `TrainingStep` takes them, and as both modes run them."""
+"""Optimizer, schedule and parameters as a `TrainingStep` takes them, and as both modes run them."""
 
 from __future__ import annotations
 
 import ast
-from typing import List, Optional, Set
+from typing import List, Optional, Sequence, Set
 
-from .lines import NEW, Line, Note, Straight
+from .names import last_name, list_calls
+from .script import NEW, Line, Note, Straight
 from .training import Training, list_called
 
 # the argument of a scheduler that counts its steps: place and name
@@ -18,6 +19,7 @@ _COUNTS = {
     "ConstantLR": (2, "total_iters"),
     "PolynomialLR": (1, "decay_batch"),
 }
+_METHODS = {"parameters": "values", "named_parameters": "items"}
 _NOT_IN_GRAPH = ("LambdaLR", "ReduceLROnPlateau", "ChainedScheduler")
 STEPS_PER_EPOCH = "steps_per_epoch"
 
@@ -28,25 +30,24 @@ def adjust_optimizer(training: Training) -> List[Note]:
         "a graph does not see a rate that is set in param_groups; make a scheduler of "
         "oneflow.optim.lr_scheduler in create_optimizer"
     )
-    notes: List[Note] = [(one, text) for one in sorted(list_rates(training.straight))]
-    for line in training.straight.lines:
-        for one in ast.walk(line.node) if line.depth == len(training.straight.loops) else ():
-            name = ast.unparse(one.func).split(".")[-1] if isinstance(one, ast.Call) else ""
-            if isinstance(one, ast.Call) and name in ("clip_grad_norm_", "clip_grad_value_"):
-                notes.append((one.lineno, _clip(training, one, name)))
+    straight = training.straight
+    notes: List[Note] = [(one, text) for one in sorted(list_rates(straight, straight.lines))]
+    for line in straight.lines:
+        for call in list_calls(line.node) if line.depth == len(straight.loops) else ():
+            name = last_name(call.func)
+            if name in ("clip_grad_norm_", "clip_grad_value_"):
+                notes.append((call.lineno, _clip(training, call, name)))
     if training.scheduler is not None:
         notes += _adjust_schedule(training, training.scheduler)
     return notes
 
 
-def list_rates(straight: Straight, lines: Optional[List[Line]] = None) -> Set[int]:
-    """The lines of the script that set a rate in `param_groups`, of these or of all in the loops.
+def list_rates(straight: Straight, lines: Sequence[Line]) -> Set[int]:
+    """The lines of the script that set a rate in `param_groups`, of those here that are in loops.
 
     Those in the functions that they call count too.
     """
-    nodes: List[ast.AST] = [
-        one.node for one in (straight.lines if lines is None else lines) if one.depth
-    ]
+    nodes: List[ast.AST] = [one.node for one in lines if one.depth]
     functions = {
         one.node.name: one.node for one in straight.lines if isinstance(one.node, ast.FunctionDef)
     }
@@ -66,7 +67,7 @@ def list_rates(straight: Straight, lines: Optional[List[Line]] = None) -> Set[in
 
 
 def _clip(training: Training, call: ast.Call, name: str) -> str:
-    made = _find_making(training, training.optimizer)
+    made = training.find_making(training.optimizer)
     whole = f"{training.module}.parameters()"
     words = {one.arg: one.value for one in call.keywords}
     parameters = made.args[0] if made is not None and made.args else None
@@ -81,37 +82,30 @@ def _clip(training: Training, call: ast.Call, name: str) -> str:
     group = {"params": parameters, "clip_grad_max_norm": largest, "clip_grad_norm_type": kind}
     keys: List[Optional[ast.expr]] = [ast.Constant(one) for one in group]
     made.args[0] = ast.List([ast.Dict(keys, list(group.values()))], ast.Load())
-    _refresh(training)
+    training.slicer.refresh()
     return "clip_grad_norm_ does nothing in a graph; the optimizer's parameter group clips instead"
 
 
 def _adjust_schedule(training: Training, name: str) -> List[Note]:
-    made = _find_making(training, name)
-    kind = ast.unparse(made.func).split(".")[-1] if made is not None else ""
+    made = training.find_making(name)
+    kind = last_name(made.func) if made is not None else ""
     line = made.lineno if made is not None else training.straight.lineno
     if made is None or kind in _NOT_IN_GRAPH:
         training.scheduler = None
-        return [
-            (
-                line,
-                f"the scheduler {kind or name} is left out, because a graph cannot run it or it "
-                "was not understood; return another of oneflow.optim.lr_scheduler in "
-                "create_optimizer",
-            )
-        ]
+        text = (
+            f"the scheduler {kind or name} is left out, because a graph cannot run it or it was "
+            "not understood; return another of oneflow.optim.lr_scheduler in create_optimizer"
+        )
+        return [(line, text)]
     if not training.is_stepped_by_epoch:
         return []
+    is_stepped = f"{kind} is stepped once an epoch and a graph steps it at every update"
     place, word = _COUNTS.get(kind, (0, ""))
     exponential = kind == "ExponentialLR" and isinstance(made.func, ast.Attribute)
     if not (word or exponential):
         training.scheduler = None
-        return [
-            (
-                line,
-                f"{kind} is stepped once an epoch and a graph steps it at every update; it is "
-                "left out: count its steps in updates and return it in create_optimizer",
-            )
-        ]
+        text = "it is left out: count its steps in updates and return it in create_optimizer"
+        return [(line, f"{is_stepped}; {text}")]
     if kind == "ExponentialLR":  # the same as a StepLR of one epoch
         assert isinstance(made.func, ast.Attribute)
         made.func.attr = "StepLR"
@@ -121,13 +115,7 @@ def _adjust_schedule(training: Training, name: str) -> List[Note]:
         word = "step_size"
     _multiply(made, place, word)
     _count_before(training, name)
-    return [
-        (
-            line,
-            f"{kind} is stepped once an epoch and a graph steps it at every update; {word} is "
-            "multiplied by the updates of a pass",
-        )
-    ]
+    return [(line, f"{is_stepped}; {word} is multiplied by the updates of a pass")]
 
 
 def _multiply(call: ast.Call, place: int, word: str) -> None:
@@ -147,14 +135,6 @@ def _multiply(call: ast.Call, place: int, word: str) -> None:
             one.value = times(one.value)
 
 
-def _call_counter(training: Training) -> ast.expr:
-    """The call of the written file's function that counts the updates of a pass."""
-    taken = training.slicer.names() | set(training.batch)
-    training.step_counter = "count_steps" if "count_steps" not in taken else "count_steps_of_step"
-    source = find_source(training)
-    return ast.Call(ast.Name(training.step_counter, ast.Load()), [source], [])
-
-
 def find_source(training: Training) -> ast.expr:
     """What the loop over batches goes over, without a counter."""
     source = training.loop.iter
@@ -167,40 +147,67 @@ def note_shapes(training: Training) -> List[Note]:
     found = [find_source(training)]
     if training.evaluation_loader is not None:
         found.append(ast.Name(training.evaluation_loader, ast.Load()))
-    calls = [_find_making(training, one.id) for one in found if isinstance(one, ast.Name)]
+    calls = [training.find_making(one.id) for one in found if isinstance(one, ast.Name)]
     words = [(one.arg, ast.unparse(one.value)) for call in calls if call for one in call.keywords]
     if words.count(("drop_last", "True")) == len(found) and "collate_fn" not in dict(words):
         return []
-    return [
-        (
-            training.loop.lineno,
-            "batches of another shape than the first, such as a smaller last one, are left out; a "
-            "graph is compiled for one shape",
-        )
-    ]
-
-
-def _find_making(training: Training, name: Optional[str]) -> Optional[ast.Call]:
-    """The call that an object is assigned from, if it is the only one."""
-    found = [
-        line.node.value
-        for line, assigned in zip(training.slicer.lines, training.slicer.assigned)
-        if assigned == {name} and isinstance(line.node, ast.Assign)
-    ]
-    return found[0] if len(found) == 1 and isinstance(found[0], ast.Call) else None
+    text = (
+        "batches of another shape than the first, such as a smaller last one, are left out; a "
+        "graph is compiled for one shape"
+    )
+    return [(training.loop.lineno, text)]
 
 
 def _count_before(training: Training, name: str) -> None:
     """Add the line that counts the steps of an epoch, before the scheduler is made."""
     lines = training.slicer.lines
     number = next(n for n, assigned in enumerate(training.slicer.assigned) if name in assigned)
+    taken = training.slicer.names() | set(training.batch)
+    training.step_counter = "count_steps" if "count_steps" not in taken else "count_steps_of_step"
+    counter = ast.Name(training.step_counter, ast.Load())
+    call = ast.Call(counter, [find_source(training)], [])
     target = ast.Name(STEPS_PER_EPOCH, ast.Store())
-    node = ast.copy_location(ast.Assign([target], _call_counter(training)), lines[number].node)
+    node = ast.copy_location(ast.Assign([target], call), lines[number].node)
     lines.insert(number, Line(node, NEW, 0, False, False))
-    _refresh(training)
-
-
-def _refresh(training: Training) -> None:
-    for line in training.slicer.lines:
-        ast.fix_missing_locations(line.node)
     training.slicer.refresh()
+
+
+def replace_parameters(training: Training) -> List[Note]:
+    """Let the loss and the metrics call `training.parameter_lister`, and set its name.
+
+    In a graph `parameters()` gives stand-ins that take no arithmetic. The written files list
+    tensors.
+    """
+    slicer = training.slicer
+    name = "list_parameters"
+    change = _Lister(name if name not in slicer.names() else f"{name}_of_step")
+    for number in slicer.collect(training.read_in_loss(), stop=[training.module]):
+        if isinstance(slicer.lines[number].node, ast.FunctionDef):
+            slicer.lines[number].node = change.visit(slicer.lines[number].node)
+    for line in training.steps:
+        line.node = change.visit(line.node)
+    training.straight.loss = change.visit(training.straight.loss)
+    if not change.linenos:
+        return []
+    training.parameter_lister = change.name
+    slicer.refresh()
+    text = f"parameters() gives stand-ins in a graph, so {change.name}() gives their tensors"
+    return [(number, text) for number in sorted(set(change.linenos))]
+
+
+class _Lister(ast.NodeTransformer):
+    """`m.parameters()` becomes `list_parameters(m).values()`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.linenos: List[int] = []
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        func = node.func
+        if not isinstance(func, ast.Attribute) or func.attr not in _METHODS or node.args:
+            return node
+        self.linenos.append(node.lineno)
+        listed = ast.Call(ast.Name(self.name, ast.Load()), [func.value], [])
+        method = ast.Attribute(listed, _METHODS[func.attr], ast.Load())
+        return ast.copy_location(ast.Call(method, [], []), node)

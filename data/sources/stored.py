@@ -1,10 +1,18 @@
-"""Reads arrays that NumPy stored, without pickles and with a limit on how far they unpack."""
+"""Arrays in files of NumPy and IDX, and the check of a pickle before it is loaded.
+
+A small file can unfold to a huge value, so there are limits on how far each may.
+"""
 
 from __future__ import annotations
 
+import gzip
+import math
+import pickletools
+import struct
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Set
 
 import numpy as np
 
@@ -14,6 +22,12 @@ from ..files import open_regular
 MAX_BYTES = 1 << 34
 UNSUSPICIOUS_BYTES = 2**30  # of an .npz, however small the file is
 LARGEST_RATIO = 100  # of what a larger one unpacks to over the file; weights shrink little
+_MAX_SHARED_TUPLES = 40  # of a pickle; more could be nested so that their hash takes for ever
+_MAX_TUPLES = 30_000  # more could be nested so that their hash ends the process
+_MAX_IDX_BYTES = 1 << 31
+_LEAST_IDX_BYTES = 8  # of type and one size
+_UINT8 = 0x08
+_MAX_DIMENSIONS = 4
 _AS_TEXT = "save numbers, or texts after .astype(str)"
 
 
@@ -80,6 +94,61 @@ def load_npy(path: Path) -> np.ndarray:
         ) from None
 
 
+def read_idx(path: Path) -> np.ndarray:
+    """The values uint8 of an IDX file, plain or compressed by gzip.
+
+    They follow two zero bytes, the type, the number of dimensions, and each size as four bytes with
+    the highest first. Raises DataError for a damaged file and other types.
+    """
+    try:
+        with open_regular(path) as file:
+            source = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            data = source.read(_MAX_IDX_BYTES + 1)
+        if len(data) > _MAX_IDX_BYTES:
+            raise ValueError(f"it has more than {_MAX_IDX_BYTES} bytes")
+        if len(data) < _LEAST_IDX_BYTES:
+            raise ValueError(f"it has {len(data)} bytes")
+        zeros, kind, dimensions = struct.unpack(">HBB", data[:4])
+        if zeros or kind != _UINT8 or not 0 < dimensions <= _MAX_DIMENSIONS:
+            raise ValueError("it does not begin as one of unsigned bytes")
+        shape = struct.unpack(f">{dimensions}I", data[4 : 4 * (1 + dimensions)])
+        start = 4 * (1 + dimensions)
+        if math.prod(shape) != len(data) - start or not data[start:]:
+            raise ValueError(f"it has {len(data) - start} values and {shape} are announced")
+        return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{path} cannot be read as an IDX file ({reason}); download it again"
+        ) from None
+
+
 def _describe(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
+
+
+class GrowthError(ValueError):
+    """A pickle that would take far more time or memory than it has bytes."""
+
+
+def check_growth(data: bytes) -> None:
+    """Raise GrowthError for a pickle that would take far more time or memory than it has bytes."""
+    tuples: Set[int] = set()
+    memoized, made, shared, before = 0, 0, 0, ""
+    for opcode, argument, _ in pickletools.genops(data):
+        made += opcode.name.startswith("TUPLE")
+        if opcode.name == "MEMOIZE" or opcode.name.endswith("PUT"):
+            index = memoized if argument is None else int(argument)
+            if index > len(data):
+                raise GrowthError(f"it numbers a value {index}")
+            memoized += 1
+            if before.startswith("TUPLE"):
+                tuples.add(index)
+        elif opcode.name == "DUP" or (opcode.name.endswith("GET") and int(argument or 0) in tuples):
+            shared += 1
+        before = opcode.name
+    if made > _MAX_TUPLES:
+        raise GrowthError(f"it makes {made} tuples")
+    if shared > _MAX_SHARED_TUPLES:
+        raise GrowthError(f"it shares tuples {shared} times")
