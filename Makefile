@@ -46,7 +46,7 @@ $(DOCS)/bin/mkdocs: docs/requirements.lock
 	@$(DOCS)/bin/pip install --disable-pip-version-check -q --require-hashes -r docs/requirements.lock
 	@touch $@
 
-setup: $(STAMP)
+setup: $(STAMP) ## make the environment .venv, once (PYTHON: the interpreter)
 
 $(STAMP): requirements.lock setup.py
 	@python=$$(PYTHON="$(PYTHON)" sh tools/find_python.sh) && "$$python" tools/set_up.py $(VENV)

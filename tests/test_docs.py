@@ -77,7 +77,6 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path):
     (tmp_path / "mymodels.py").write_text(list_blocks("python")[0])
     (tmp_path / "recipe.toml").write_text('model = "lenet"\n')
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    run_words(["data", "make", "digits", "--out", "images.ofrecord"], tmp_path)
     for words in list_commands((ROOT / "README.md").read_text()):
         if words[0] == "compare":  # the same commands with a shorter training
             words += ["--epochs", "1", "--steps-per-epoch", "2", "--no-speed"]

@@ -141,3 +141,4 @@ def test_the_image_is_built_by_the_same_program_from_files_that_it_is_given():
     assert not set(needed) & set(left_out) and all((ROOT / name).exists() for name in needed)
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     assert container["postCreateCommand"] == "make setup"
+    assert container["remoteEnv"]["PATH"].startswith("${containerWorkspaceFolder}/.venv/bin:")

@@ -83,7 +83,7 @@ def test_uv_is_asked_where_it_is_installed(tmp_path):
         (
             lambda d: fake_python(d, "python3", "3.12"),
             {},
-            ["python3 here: 3.12", "apt-get install"],
+            ["python3 here: 3.12", "install uv", "on Ubuntu 22.04 by apt-get install"],
         ),
         (
             lambda d: fake_python(d, "other", "3.11"),

@@ -8,7 +8,7 @@ set -u
 says() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 full_path() { "$1" -c 'import sys; print(sys.executable)' 2>/dev/null; }
 fail() { echo "error: $1" >&2; exit 2; }
-how="install it (Debian: apt-get install python3.10 python3.10-venv, or pyenv install 3.10, or uv python install 3.10) or name one with make PYTHON=/path/to/python3.10"
+how="install uv (https://docs.astral.sh/uv) and run make again, which brings Python 3.10; or get it by pyenv install 3.10, or on Ubuntu 22.04 by apt-get install python3.10-venv; or name one with make PYTHON=/path/to/python3.10"
 
 accept() {
     "$1" -c 'import ensurepip, venv' 2>/dev/null ||

@@ -1,6 +1,6 @@
 """How hard the README and the docs are to read: Flesch's reading ease and words a sentence.
 
-    pip install textstat==0.7.3
+    pip install textstat==0.7.4
     python tools/readability.py
 
 Code, tables, links' targets and headings are left out. The program ends with 1 if a page is below

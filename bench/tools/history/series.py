@@ -74,7 +74,7 @@ def find_runs(folders: Sequence[Path]) -> List[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(
-                f"{folder} is no folder; give a folder of runs, such as results, or run folders"
+                f"{folder} is no folder; make a run with bench compare, or give another folder"
             )
         runs = sorted(path.parent for path in folder.glob(f"*/{DOCUMENT_NAME}"))
         if (folder / DOCUMENT_NAME).exists():

@@ -63,7 +63,7 @@ def test_a_damaged_record_is_skipped_with_a_warning_and_in_the_exit_status(resul
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ([], "results is no folder; give a folder of runs"),
+        ([], "results is no folder; make a run with bench compare"),
         (["."], ". holds no run"),
         (["--metric", "speed"], "'speed' is not one of"),
     ],

@@ -151,7 +151,7 @@ def test_a_damaged_record_is_named_and_the_others_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("make, words", [
-    (lambda at: None, "is no folder; give a folder of runs"),
+    (lambda at: None, "is no folder; make a run"),
     (lambda at: at.mkdir(), "holds no run"),
     (lambda at: save_record(create_run(0), at / "run") and (at / "run/record.json").write_text("{"),
      "no complete run was found among 1: .*record.json is not JSON"),
