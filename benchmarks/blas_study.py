@@ -267,7 +267,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "--way", action="append", help="measure it beside stock and tuned; repeatable"
     )
     parser.add_argument("--steps", type=int, default=STEPS, help="of the losses")
-    parser.add_argument("--blocks", type=int, default=12)
+    parser.add_argument("--blocks", type=int, default=24, help="rounds of turns")
     parser.add_argument("--torch-python", help="an interpreter that has PyTorch")
     options = parser.parse_args(arguments)
     return run_main(lambda: measure_and_report(options))

@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence
 from study import Row
 
 from oneflow_bench.bench.tools.tune.parity import measure_loss_difference
-from oneflow_bench.bench.verdict.statistics import Ratio, paired_log_ratio, summarize
+from oneflow_bench.bench.verdict.statistics import Summary, summarize
 
 STOCK, TUNED = "stock", "tuned"
 TORCH_THREADS = (1, 2)
@@ -17,13 +17,16 @@ QUANTITIES = {
 }
 
 
-def find_ratio(row: Row, base: str, name: str, quantity: str = "step_time_s") -> Optional[Ratio]:
-    """The time of `base` over that of another way; None if one of them was not measured."""
-    times = row[quantity]
-    sides = [times.get(one) or [None] for one in (base, name)]
+def find_ratio(row: Row, base: str, name: str, quantity: str = "step_time_s") -> Optional[Summary]:
+    """The time of `base` over that of another way; None if one of them was not measured.
+
+    It is the median over the rounds of turns, so that a round in which another program ran moves it
+    little.
+    """
+    sides = [row[quantity].get(one) or [None] for one in (base, name)]
     if any(one is None for side in sides for one in side):
         return None
-    return paired_log_ratio(*sides)
+    return summarize([left / right for left, right in zip(*sides)])
 
 
 def render(rows: Sequence[Row], perturbed: Sequence[Row]) -> str:
@@ -93,9 +96,9 @@ def _label(row: Row) -> str:
     return f"{row['model']}, {row['batch_size']}, {row['image_size']}"
 
 
-def format_ratio(ratio: Optional[Ratio]) -> str:
+def format_ratio(ratio: Optional[Summary]) -> str:
     if ratio is None:
         return "-"
     if ratio.low is None or ratio.high is None:
-        return f"{ratio.ratio:.2f} (no interval)"
-    return f"{ratio.ratio:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        return f"{ratio.median:.2f} (no interval)"
+    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"

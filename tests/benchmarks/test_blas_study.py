@@ -30,8 +30,8 @@ def create_row(model, mode, options=None):
     losses = {name: {"losses": [2.0, 1.0]} for name in ("stock", "tuned", "mkl", "2-ranks")}
     losses["mkl"] = {"losses": [2.0, 1.001]}
     workers = {name: MadeUpWorker(step_s) for name, step_s in STEP_S.items()}
-    times = take_turns(workers, 4, 0)
-    times["busiest_thread_s"].update(stock=[0.3] * 4, tuned=[0.2] * 4, mkl=[0.1] * 4)
+    times = take_turns(workers, 6, 0)
+    times["busiest_thread_s"].update(stock=[0.3] * 6, tuned=[0.2] * 6, mkl=[0.1] * 6)
     size = {"batch_size": 4, "image_size": 112}
     return {"model": model, "mode": mode, **size, "ways": {**losses, "torch-1": {}}, **times}
 
