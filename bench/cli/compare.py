@@ -124,7 +124,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
         if is_step:  # its name, as `--model` gives that of another model
             flags["model"] = runs[0]
         record = continue_run(flags)
-        return report_comparisons(record, record, flags, record.folder)
+        return report_comparisons(record, flags, record.folder)
     del flags["continue_run"]
     flags["step"] = runs[0] if is_step else None
     take_step(flags)
@@ -136,7 +136,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     usual = ["graph"] if (flags["ranks"] or 1) == 1 else ["ddp", "graph-dp"]
     specs = [flags.pop("baseline"), *(flags.pop("contenders") or usual)]
     record = execute_specs("compare", specs, flags)
-    return report_comparisons(record, record, flags, record.folder)
+    return report_comparisons(record, flags, record.folder)
 
 
 def take_quick(flags: Dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     if folder:
         create_run_folder(folder)
     if again:
-        return report_comparisons(before, before, flags, folder)
+        return report_comparisons(before, flags, folder)
     return _report_runs(compare_runs(before, after, flags["gate"]), [before, after], flags, folder)
 
 

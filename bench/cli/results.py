@@ -167,7 +167,7 @@ class RunResult(_Recorded):
         return self.comparisons[0].parity
 
     def _write(self, place: Path) -> None:
-        write_comparisons(self.comparisons, [self.record], place)
+        write_comparisons(self.comparisons, self.record, place)
 
     def _report(self) -> List[Block]:
         return build_report(self.comparisons, self.record.document.unavailable)

@@ -58,7 +58,7 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     for mode, record in records.items():
         again = f"bench compare {folder / mode} {folder / mode} shows it again"
         with go_on_without(f"the report in {folder / mode}", again):
-            write_comparisons(compared[mode], [record], folder / mode)
+            write_comparisons(compared[mode], record, folder / mode)
     return judge_parities([one for found in compared.values() for one in found])
 
 
