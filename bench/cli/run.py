@@ -34,7 +34,7 @@ from ..plan.plan import Plan, create_plan, split_flags
 from ..plan.resolve import RankRequest, complete_contenders, resolve_contenders
 from ..record.checkpoint import LAST_NAME
 from ..record.run import Document, RunRecord, load_record, write_atomically
-from ..report.before_after import compare_records
+from ..report.before_after import compare_record
 from ..report.blocks import Block, Text, format_markdown, print_blocks
 from ..report.compare import build_report, conclude, dump_comparisons
 from ..report.comparison import Comparison
@@ -99,7 +99,7 @@ def told_parity(folder: Path, as_json: bool) -> Iterator[None]:
     except (WorkerError, Interrupted):
         if not as_json and (folder / CHECK_NAME).is_file():
             record = load_record(folder)
-            found = [one for one in compare_records(record, record) if one.check is not None]
+            found = [one for one in compare_record(record) if one.check is not None]
             print_blocks([Text([conclude(one, len(found) > 1)[0] for one in found])], Console())
         raise
 
@@ -117,7 +117,7 @@ def _tell_fallback(plan: Plan) -> None:
 
 def report_comparisons(record: RunRecord, flags: Dict[str, Any], folder: Optional[Path]) -> int:
     """Compare every contender of a record with its first; the exit status."""
-    comparisons = compare_records(record, record)
+    comparisons = compare_record(record)
     if flags["as_json"]:
         click.echo(dump_comparisons(comparisons))
     else:

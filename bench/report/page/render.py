@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from ...record.run import Document, RunRecord
 from ...verdict.judge import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
-from ..before_after import compare_records
+from ..before_after import compare_record
 from ..blocks import Block, Figure, Table, Text, format_html, format_prose, strip_controls
 from ..commands import describe_longer, spell_command, spell_model
 from ..compare import build_report, build_run_report, conclude, list_notes
@@ -45,7 +45,7 @@ def render_record(record: RunRecord, pictures: Sequence[Path]) -> str:
     if len(names := record.racing_names()) == 1:
         blocks = build_run_report(summarize_contender(record, names[0]))
         return render_page([record], blocks, pictures=pictures)
-    comparisons = compare_records(record, record)
+    comparisons = compare_record(record)
     blocks = build_report(comparisons, record.document.unavailable)
     return render_page([record], blocks, comparisons, pictures)
 
