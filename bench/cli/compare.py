@@ -18,6 +18,7 @@ from ..report.before_after import (
     dump_runs,
     pair_contenders,
 )
+from ..report.compare import conclude_all
 from ..report.screen import summarize_runs
 from .console import detail_options, print_detail, print_place
 from .continuing import continue_run
@@ -31,7 +32,7 @@ from .options import (
     take_step,
     weak_option,
 )
-from .run import execute_specs, judge_parities, report_comparisons, shorten, write_report
+from .run import execute_specs, judge_parities, report_comparisons, write_report
 from .value_types import RunFolder, percent
 
 QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
@@ -188,7 +189,9 @@ def _report_runs(
         click.echo(dump_runs(found))
     else:
         fits = print_detail(flags["detail"], whole, brief, lambda: brief()[1:2])
-        print_place("report and pictures", folder, [] if fits else shorten(found.comparisons))
+        print_place(
+            "report and pictures", folder, [] if fits else conclude_all(found.comparisons, True)
+        )
     if folder:
         with go_on_without(f"the report in {folder}", "give --out another folder"):
             write_report(

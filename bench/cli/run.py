@@ -36,7 +36,7 @@ from ..record.checkpoint import LAST_NAME
 from ..record.run import Document, RunRecord, load_record, write_atomically
 from ..report.before_after import compare_record
 from ..report.blocks import Block, Text, format_markdown, print_blocks
-from ..report.compare import build_report, conclude, dump_comparisons
+from ..report.compare import build_report, conclude, conclude_all, dump_comparisons
 from ..report.comparison import Comparison
 from ..report.page import PAGE_NAME
 from ..report.screen import summarize_comparisons
@@ -122,7 +122,9 @@ def report_comparisons(record: RunRecord, flags: Dict[str, Any], folder: Optiona
         click.echo(dump_comparisons(comparisons))
     else:
         fits = print_comparisons(comparisons, record.document.unavailable, flags["detail"])
-        print_place("report, record and pictures", folder, [] if fits else shorten(comparisons))
+        print_place(
+            "report, record and pictures", folder, [] if fits else conclude_all(comparisons, True)
+        )
     if folder:
         again = f"bench compare {record.folder} {record.folder} shows it again"
         with go_on_without(f"the report in {folder}", again):
@@ -134,19 +136,12 @@ def print_comparisons(
     comparisons: Sequence[Comparison], unavailable: Dict[str, str], detail: Optional[str]
 ) -> bool:
     """As much as `detail` asks for; returns as `print_detail`."""
-    several = len(comparisons) > 1
     return print_detail(
         detail,
         partial(build_report, comparisons, unavailable),
         partial(summarize_comparisons, comparisons, unavailable),
-        lambda: [Text([line for one in comparisons for line in conclude(one, several)])],
+        lambda: [Text(conclude_all(comparisons))],
     )
-
-
-def shorten(comparisons: Sequence[Comparison]) -> List[str]:
-    """The verdicts without their reasons, for the end of a report longer than the screen."""
-    several = len(comparisons) > 1
-    return [line for one in comparisons for line in conclude(one, several, brief=True)]
 
 
 def write_comparisons(comparisons: Sequence[Comparison], record: RunRecord, folder: Path) -> None:
