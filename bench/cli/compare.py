@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -184,18 +183,18 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
 def _report_runs(
     found: BeforeAfter, records: List[RunRecord], flags: Dict[str, Any], folder: Optional[Path]
 ) -> int:
-    whole, brief = partial(build_runs_report, found), partial(summarize_runs, found)
+    report, summary = build_runs_report(found), summarize_runs(found)
     if flags["as_json"]:
         click.echo(dump_runs(found))
     else:
-        fits = print_detail(flags["detail"], whole, brief, lambda: brief()[1:2])
+        fits = print_detail(flags["detail"], report, summary, summary[1:2])
         print_place(
             "report and pictures", folder, [] if fits else conclude_all(found.comparisons, True)
         )
     if folder:
         with go_on_without(f"the report in {folder}", "give --out another folder"):
             write_report(
-                folder, records, lambda pictures: whole(), found.comparisons, dump_runs(found)
+                folder, records, lambda pictures: report, found.comparisons, dump_runs(found)
             )
     if found.gate is not None:
         without = EXIT_INCONCLUSIVE if found.unmeasured else EXIT_DONE

@@ -138,9 +138,9 @@ def print_comparisons(
     """As much as `detail` asks for; returns as `print_detail`."""
     return print_detail(
         detail,
-        partial(build_report, comparisons, unavailable),
-        partial(summarize_comparisons, comparisons, unavailable),
-        lambda: [Text(conclude_all(comparisons))],
+        build_report(comparisons, unavailable),
+        summarize_comparisons(comparisons, unavailable),
+        [Text(conclude_all(comparisons))],
     )
 
 
