@@ -34,7 +34,7 @@ from study import open_study, run_main
 import oneflow_bench.bench.distributed  # noqa: F401  registers its judgement of ranks
 from oneflow_bench.bench.errors import BenchError, Interrupted, WorkerError
 from oneflow_bench.bench.record.run import load_record, write_atomically
-from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.before_after import compare_record
 from oneflow_bench.bench.report.comparison import Comparison
 
 RANKS = 2
@@ -128,7 +128,7 @@ def run_case(case: Case, options: argparse.Namespace, run: Run) -> Dict[str, Any
         arguments = parity_of(case) if case.part == "parity" else speed_of(case, options)
         run([*arguments, "--out", str(out)])
         record = load_record(out)
-        (comparison,) = compare_records(record, record)
+        (comparison,) = compare_record(record)
     return describe(comparison)
 
 

@@ -21,7 +21,7 @@ from oneflow_bench.bench.parity.result import load_check, save_check
 from oneflow_bench.bench.plan.plan import create_plan
 from oneflow_bench.bench.record import checkpoint
 from oneflow_bench.bench.record.run import RecordWriter, load_record
-from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.before_after import compare_record
 from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.report.check import report_check
 from oneflow_bench.bench.report.compare import build_report
@@ -49,7 +49,7 @@ def _write_record(folder: Path) -> None:
 
 def _read_record(folder: Path) -> Any:
     record = load_record(folder / "run")
-    format_markdown(build_report(compare_records(record, record), {}))
+    format_markdown(build_report(compare_record(record), {}))
     return record.document, record.events
 
 

@@ -26,7 +26,7 @@ from .. import distributed  # noqa: F401 - registers the strategies of several r
 from ..config import STEP_DATA
 from ..errors import InputError, WorkerError, describe_type
 from ..plan.modes import load_run as load_record
-from ..report.before_after import compare_records
+from ..report.before_after import compare_record
 from ..training_step import TrainingStep
 from . import check as check_command
 from . import compare as compare_command
@@ -62,7 +62,7 @@ def compare(
             flags.pop(name)
         flags["speed"] = settings.get("speed", True)
         record = execute_specs("compare", [baseline, *contenders], flags)
-    result = RunResult(record, compare_records(record, record))
+    result = RunResult(record, compare_record(record))
     result.save(result.folder)
     return result
 
@@ -142,7 +142,7 @@ def load_run(folder: Union[str, Path]) -> Union[RunResult, TrainResult]:
     record = load_record(Path(folder))
     if len(record.racing_names()) < 2:
         return TrainResult(record)
-    return RunResult(record, compare_records(record, record))
+    return RunResult(record, compare_record(record))
 
 
 def _create_flags(

@@ -154,7 +154,7 @@ def _check_health(flags: Dict[str, Any]) -> int:
     if flags["as_json"]:
         click.echo(document.model_dump_json(indent=1))
     else:
-        print_detail(flags["detail"], lambda: blocks, lambda: blocks, lambda: blocks[:2])
+        print_detail(flags["detail"], blocks, blocks, blocks[:2])
         print_place("health and report", folder)
     return document.exit_status
 
@@ -255,14 +255,13 @@ def _report(
     document: CheckDocument, judged: Sequence[Judged], flags: Dict[str, Any], folder: Optional[Path]
 ) -> int:
     """Print and write the report; the exit status."""
-    whole = partial(report_check, document, judged)
-    markdown = format_markdown(whole())
+    report = report_check(document, judged)
+    markdown = format_markdown(report)
     if flags["as_json"]:
         click.echo(json.dumps(create_result(document, judged), indent=1))
     else:
-        brief = partial(summarize_checks, judged)
         verdicts = conclude(judged)
-        fits = print_detail(flags["detail"], whole, brief, lambda: [Text(verdicts)])
+        fits = print_detail(flags["detail"], report, summarize_checks(judged), [Text(verdicts)])
         print_place("check and report", folder, [] if fits else verdicts[:1])
     on_github = flags["annotations"] is None and os.environ.get("GITHUB_ACTIONS") == "true"
     if on_github or flags["annotations"] == "github":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -18,6 +17,7 @@ from ..report.before_after import (
     dump_runs,
     pair_contenders,
 )
+from ..report.compare import conclude_all
 from ..report.screen import summarize_runs
 from .console import detail_options, print_detail, print_place
 from .continuing import continue_run
@@ -31,7 +31,7 @@ from .options import (
     take_step,
     weak_option,
 )
-from .run import execute_specs, judge_parities, report_comparisons, shorten, write_report
+from .run import execute_specs, judge_parities, report_comparisons, write_report
 from .value_types import RunFolder, percent
 
 QUICK = {"epochs": 1, "steps_per_epoch": 12, "budget_s": 12.0}  # of --quick
@@ -124,7 +124,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
         if is_step:  # its name, as `--model` gives that of another model
             flags["model"] = runs[0]
         record = continue_run(flags)
-        return report_comparisons(record, record, flags, record.folder)
+        return report_comparisons(record, flags, record.folder)
     del flags["continue_run"]
     flags["step"] = runs[0] if is_step else None
     take_step(flags)
@@ -136,7 +136,7 @@ def compare(runs: Tuple[str, ...], **flags: Any) -> int:
     usual = ["graph"] if (flags["ranks"] or 1) == 1 else ["ddp", "graph-dp"]
     specs = [flags.pop("baseline"), *(flags.pop("contenders") or usual)]
     record = execute_specs("compare", specs, flags)
-    return report_comparisons(record, record, flags, record.folder)
+    return report_comparisons(record, flags, record.folder)
 
 
 def take_quick(flags: Dict[str, Any]) -> None:
@@ -176,23 +176,25 @@ def _compare_stored(runs: Tuple[str, ...], flags: Dict[str, Any]) -> int:
     if folder:
         create_run_folder(folder)
     if again:
-        return report_comparisons(before, before, flags, folder)
+        return report_comparisons(before, flags, folder)
     return _report_runs(compare_runs(before, after, flags["gate"]), [before, after], flags, folder)
 
 
 def _report_runs(
     found: BeforeAfter, records: List[RunRecord], flags: Dict[str, Any], folder: Optional[Path]
 ) -> int:
-    whole, brief = partial(build_runs_report, found), partial(summarize_runs, found)
+    report, summary = build_runs_report(found), summarize_runs(found)
     if flags["as_json"]:
         click.echo(dump_runs(found))
     else:
-        fits = print_detail(flags["detail"], whole, brief, lambda: brief()[1:2])
-        print_place("report and pictures", folder, [] if fits else shorten(found.comparisons))
+        fits = print_detail(flags["detail"], report, summary, summary[1:2])
+        print_place(
+            "report and pictures", folder, [] if fits else conclude_all(found.comparisons, True)
+        )
     if folder:
         with go_on_without(f"the report in {folder}", "give --out another folder"):
             write_report(
-                folder, records, lambda pictures: whole(), found.comparisons, dump_runs(found)
+                folder, records, lambda pictures: report, found.comparisons, dump_runs(found)
             )
     if found.gate is not None:
         without = EXIT_INCONCLUSIVE if found.untold else EXIT_DONE

@@ -52,16 +52,13 @@ def detail_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_detail(
-    detail: Optional[str],
-    report: Callable[[], List[Block]],
-    summary: Callable[[], List[Block]],
-    verdicts: Callable[[], List[Block]],
+    detail: Optional[str], report: List[Block], summary: List[Block], verdicts: List[Block]
 ) -> bool:
     """The whole report, its summary or its verdicts, to standard output.
 
     False if a terminal has lost its first lines by then.
     """
-    blocks, console = {ALL: report, VERDICTS: verdicts}.get(str(detail), summary)(), Console()
+    blocks, console = {ALL: report, VERDICTS: verdicts}.get(str(detail), summary), Console()
     print_blocks(blocks, console)
     if not console.is_terminal:
         return True

@@ -26,7 +26,7 @@ from ..worker.environment import RuntimeResolver, may_a_file_set
 from ..worker.process import check_contenders
 from .console import VERDICTS, ProgressBar
 from .options import find_given_flag
-from .run import take_ranks, told_parity
+from .run import open_launcher, take_ranks, told_parity
 
 CHANGED = ("budget_s", "until", "replicates", "timeout_s")  # of `Measuring`
 # flags that a continued run may be given; the others stay as they were
@@ -58,7 +58,7 @@ def continue_run(flags: Dict[str, Any]) -> RunRecord:
     _check_same(record, document)
     document.environment_start["continues"] = record.document.run_id
     out = Path(flags["out"] or Path("results") / document.run_id)
-    launcher = take_ranks({}).open_launcher(plan, document, out, contenders, environments)
+    launcher = open_launcher(take_ranks({}), plan, document, out, environments)
     told = told_parity(out, flags["as_json"])
     with told, launcher as launch, ProgressBar("steps", flags["detail"] == VERDICTS) as bar:
         return execute_continuation(record, plan, document, out, launch, bar.seconds)
@@ -142,7 +142,7 @@ def _check_same(record: RunRecord, document: Document) -> None:
     differences = find_differences(describe_run(record), describe_run(now))
     work = document.workload
     own_code = bool(list_own_code(work))
-    setups: List[SetupEvent] = record.of_kind(SetupEvent)
+    setups = record.of_kind(SetupEvent)
     if own_code and not any(one.environment.get("code") for one in setups):
         click.echo(
             f"note: {record.folder} has no digest of your code, so a change of it since then is "

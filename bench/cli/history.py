@@ -63,7 +63,9 @@ def history(
         )
     for reason in found.skipped:
         say(f"warning: skipped: {reason}")
-    folder = Path(out) if out else _default_folder(paths[0])
+    first = paths[0]  # pictures lie beside the runs, also where a run itself was given
+    home = first.resolve().parent if (first / DOCUMENT_NAME).exists() else first
+    folder = Path(out) if out else home / "history"
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
@@ -82,9 +84,3 @@ def history(
     if found.skipped:
         return EXIT_BAD_INPUT
     return EXIT_DIFFERENT if worse else EXIT_DONE
-
-
-def _default_folder(folder: Path) -> Path:
-    """Beside the runs, also where a run itself was given."""
-    is_run = (folder / DOCUMENT_NAME).exists()
-    return (folder.resolve().parent if is_run else folder) / "history"

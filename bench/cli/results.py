@@ -17,7 +17,7 @@ from ..record.run import RunRecord, write_atomically
 from ..record.side import Side
 from ..report.blocks import Block, format_markdown
 from ..report.check import report_check
-from ..report.compare import build_report, build_run_report, conclude
+from ..report.compare import build_report, build_run_report, conclude_all
 from ..report.comparison import Comparison, ContenderSummary, summarize_contender
 from ..report.export.tables import list_curves
 from ..report.format import format_sentence
@@ -167,13 +167,13 @@ class RunResult(_Recorded):
         return self.comparisons[0].parity
 
     def _write(self, place: Path) -> None:
-        write_comparisons(self.comparisons, [self.record], place)
+        write_comparisons(self.comparisons, self.record, place)
 
     def _report(self) -> List[Block]:
         return build_report(self.comparisons, self.record.document.unavailable)
 
     def __str__(self) -> str:
-        return "\n".join(line for one in self.comparisons for line in conclude(one))
+        return "\n".join(conclude_all(self.comparisons))
 
 
 @dataclass(frozen=True, repr=False)

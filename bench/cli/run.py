@@ -9,11 +9,10 @@ import os
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import click
 
-from ..config import Contender
 from ..distributed.starting import create_launcher
 from ..errors import (
     EXIT_DIFFERENT,
@@ -35,9 +34,9 @@ from ..plan.plan import Plan, create_plan, split_flags
 from ..plan.resolve import RankRequest, complete_contenders, resolve_contenders
 from ..record.checkpoint import LAST_NAME
 from ..record.run import Document, RunRecord, load_record, write_atomically
-from ..report.before_after import compare_records
+from ..report.before_after import compare_record
 from ..report.blocks import Block, Text, format_markdown, print_blocks
-from ..report.compare import build_report, conclude, dump_comparisons
+from ..report.compare import build_report, conclude, conclude_all, dump_comparisons
 from ..report.comparison import Comparison
 from ..report.page import PAGE_NAME
 from ..report.screen import summarize_comparisons
@@ -66,8 +65,7 @@ def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunR
     """
     given = dict(flags)
     quiet = given.pop("detail", None) == VERDICTS
-    ranks = take_ranks(given)
-    request = ranks.request
+    request = take_ranks(given)
     workload, measuring, side = split_flags(given)
     contenders = parse_contenders(specs, {**side, "ranks": request.ranks})
     if request.weak and not measuring.speed:
@@ -75,7 +73,6 @@ def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunR
     idle = find_given(SPEED_FLAGS) if flags.get("speed") is False else None
     if idle:
         raise InputError(f"{idle} steers the speed phase and --no-speed was given; leave one out")
-    ranks.check(contenders)
     contenders, unavailable = resolve_contenders(contenders, request)
     readers = count_ranks(contenders)
     if readers > 1:
@@ -91,7 +88,7 @@ def execute_specs(command: str, specs: List[str], flags: Dict[str, Any]) -> RunR
     document = create_document(command, plan, measuring, contenders, environments)
     document.unavailable = unavailable
     folder = Path(flags["out"] or Path("results") / document.run_id)
-    launcher = ranks.open_launcher(plan, document, folder, contenders, environments)
+    launcher = open_launcher(request, plan, document, folder, environments)
     told = told_parity(folder, flags["as_json"])
     with told, launcher as launch, ProgressBar("steps", quiet) as bar:
         if request.weak:
@@ -112,7 +109,7 @@ def told_parity(folder: Path, as_json: bool) -> Iterator[None]:
     except (WorkerError, Interrupted):
         if not as_json and (folder / CHECK_NAME).is_file():
             record = load_record(folder)
-            found = [one for one in compare_records(record, record) if one.check is not None]
+            found = [one for one in compare_record(record) if one.check is not None]
             print_blocks([Text([conclude(one, len(found) > 1)[0] for one in found])], Console())
         raise
 
@@ -128,21 +125,20 @@ def _tell_fallback(plan: Plan) -> None:
         )
 
 
-def report_comparisons(
-    baseline: RunRecord, contender: RunRecord, flags: Dict[str, Any], folder: Optional[Path]
-) -> int:
-    """Compare every contender of a record with the first of another, or of the same one."""
-    comparisons = compare_records(baseline, contender)
+def report_comparisons(record: RunRecord, flags: Dict[str, Any], folder: Optional[Path]) -> int:
+    """Compare every contender of a record with its first; the exit status."""
+    comparisons = compare_record(record)
     if flags["as_json"]:
         click.echo(dump_comparisons(comparisons))
     else:
-        fits = print_comparisons(comparisons, contender.document.unavailable, flags["detail"])
-        print_place("report, record and pictures", folder, [] if fits else shorten(comparisons))
+        fits = print_comparisons(comparisons, record.document.unavailable, flags["detail"])
+        print_place(
+            "report, record and pictures", folder, [] if fits else conclude_all(comparisons, True)
+        )
     if folder:
-        records = [baseline] if baseline is contender else [baseline, contender]
-        again = " ".join(str(one.folder) for one in [baseline, contender])
-        with go_on_without(f"the report in {folder}", f"bench compare {again} shows it again"):
-            write_comparisons(comparisons, records, folder)
+        again = f"bench compare {record.folder} {record.folder} shows it again"
+        with go_on_without(f"the report in {folder}", again):
+            write_comparisons(comparisons, record, folder)
     return judge_parities(comparisons)
 
 
@@ -150,27 +146,18 @@ def print_comparisons(
     comparisons: Sequence[Comparison], unavailable: Dict[str, str], detail: Optional[str]
 ) -> bool:
     """As much as `detail` asks for; returns as `print_detail`."""
-    several = len(comparisons) > 1
     return print_detail(
         detail,
-        partial(build_report, comparisons, unavailable),
-        partial(summarize_comparisons, comparisons, unavailable),
-        lambda: [Text([line for one in comparisons for line in conclude(one, several)])],
+        build_report(comparisons, unavailable),
+        summarize_comparisons(comparisons, unavailable),
+        [Text(conclude_all(comparisons))],
     )
 
 
-def shorten(comparisons: Sequence[Comparison]) -> List[str]:
-    """The verdicts without their reasons, for the end of a report longer than the screen."""
-    several = len(comparisons) > 1
-    return [line for one in comparisons for line in conclude(one, several, brief=True)]
-
-
-def write_comparisons(
-    comparisons: Sequence[Comparison], records: List[RunRecord], folder: Path
-) -> None:
-    """The report of these comparisons, which are of the records."""
-    build = partial(build_report, comparisons, records[-1].document.unavailable)
-    write_report(folder, records, build, comparisons, dump_comparisons(comparisons))
+def write_comparisons(comparisons: Sequence[Comparison], record: RunRecord, folder: Path) -> None:
+    """The report of these comparisons, which are of the record."""
+    build = partial(build_report, comparisons, record.document.unavailable)
+    write_report(folder, [record], build, comparisons, dump_comparisons(comparisons))
 
 
 def write_report(
@@ -203,64 +190,41 @@ def judge_parities(comparisons: Sequence[Comparison]) -> int:
     return worst_status([EXIT_DONE, *found, *([EXIT_WORKER_FAILED] if failed else [])])
 
 
-class Ranks(NamedTuple):
-    """The processes of a run, as its flags ask for them."""
-
-    request: RankRequest
-    cluster: Optional[str]  # the address of its head, or auto; None: this machine alone
-    placement: str
-
-    def check(self, contenders: Sequence[Contender]) -> None:
-        """Raise InputError for contenders that cannot run on a cluster."""
-        if self.cluster is None:
-            return
-        if count_ranks(contenders) == 1:
-            raise InputError(
-                f"--cluster {self.cluster} was given and no contender trains in several ranks; "
-                "give --ranks, such as --ranks 2 --contender ddp"
-            )
-        for one in contenders:
-            if one.python is not None:
-                raise InputError(
-                    f"contender {one.name} has python={one.python}, which is a path of one "
-                    "machine, and --cluster was given; run Ray with that interpreter everywhere"
-                )
-
-    @contextmanager
-    def open_launcher(
-        self,
-        plan: Plan,
-        document: Document,
-        folder: Path,
-        contenders: Sequence[Contender],
-        environments: RuntimeResolver,
-    ) -> Iterator[Launcher]:
-        """Starts the contenders of one process here, and ranks here or on the cluster."""
-        if self.cluster is None:
-            yield create_launcher(folder, environments)
-            return
-        from ..distributed.cluster import Cluster
-
-        ranks, show = count_ranks(contenders), partial(click.echo, err=True)
-        with Cluster(self.cluster, ranks, self.placement, show) as cluster:
-            document.environment_start["nodes"] = [
-                {"rank": rank, "address": node.address, **node.machine}
-                for rank, node in enumerate(cluster.nodes)
-            ]
-            yield create_launcher(folder, environments, cluster=cluster, plan=plan)
-
-
-def take_ranks(flags: Dict[str, Any]) -> Ranks:
+def take_ranks(flags: Dict[str, Any]) -> RankRequest:
     """Take these flags out of the others. A command without them asks for one process."""
     cluster, placement = flags.pop("cluster", None), flags.pop("placement", None)
     if placement is not None and cluster is None:
         raise InputError(
             f"--placement {placement} was given without --cluster; one machine has one place"
         )
-    request = RankRequest(
+    return RankRequest(
         ranks=flags.pop("ranks", None),
         oversubscribe=flags.pop("oversubscribe", False),
         weak=flags.pop("weak", False),
         usable_cores=None if cluster else len(os.sched_getaffinity(0)),
+        cluster=cluster,
+        placement=placement or "spread",
     )
-    return Ranks(request, cluster, placement or "spread")
+
+
+@contextmanager
+def open_launcher(
+    request: RankRequest,
+    plan: Plan,
+    document: Document,
+    folder: Path,
+    environments: RuntimeResolver,
+) -> Iterator[Launcher]:
+    """Starts the contenders of one process here, and ranks here or on the cluster."""
+    if request.cluster is None:
+        yield create_launcher(folder, environments)
+        return
+    from ..distributed.cluster import Cluster
+
+    ranks, show = count_ranks(document.contenders), partial(click.echo, err=True)
+    with Cluster(request.cluster, ranks, request.placement, show) as cluster:
+        document.environment_start["nodes"] = [
+            {"rank": rank, "address": node.address, **node.machine}
+            for rank, node in enumerate(cluster.nodes)
+        ]
+        yield create_launcher(folder, environments, cluster=cluster, plan=plan)

@@ -253,7 +253,7 @@ def _report(
         click.echo(json.dumps(everything, indent=1))
     else:
         blocks = report_sweep(document)
-        print_detail(detail, lambda: blocks, lambda: summarize_blocks(blocks), lambda: blocks[1:2])
+        print_detail(detail, blocks, summarize_blocks(blocks), blocks[1:2])
         print_place("report, table, pictures and records", folder)
     with go_on_without("the report", f"bench sweep --from {stored} makes it"):
         _write_reports(document, folder)

@@ -59,15 +59,14 @@ def _run(mode: str, flags: Dict[str, Any]) -> int:
     record = train(mode, flags)
     summary = summarize_contender(record, record.contender_names()[0])
     assert record.folder is not None
-    whole, brief = partial(build_run_report, summary), partial(summarize_run, summary)
     if flags["as_json"]:
         click.echo(summary.model_dump_json(indent=1))
     else:
-        print_detail(flags["detail"], whole, brief, list)
+        print_detail(flags["detail"], build_run_report(summary), summarize_run(summary), [])
         kept = [word for word, name in _KEPT.items() if (record.folder / name).exists()]
         print_place(f"report{''.join(kept)}", record.folder)
     with go_on_without("the report", f"bench report {record.folder} makes it"):
-        write_report(record.folder, [record], whole)
+        write_report(record.folder, [record], partial(build_run_report, summary))
     return EXIT_DONE
 
 

@@ -11,7 +11,7 @@ import click
 from ..errors import InputError
 from ..plan.plan import create_plan, split_flags
 from ..record.run import RunRecord, create_run_id
-from ..report.before_after import compare_records
+from ..report.before_after import compare_record
 from ..worker.virtualenvs import check_version, ensure_environment, locate_environment
 from .console import ProgressBar, print_place
 from .failures import go_on_without
@@ -47,7 +47,7 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     pythons = _prepare(versions)
     folder = Path(flags["out"] or f"results/{create_run_id('versions')}")
     records = {mode: _run(mode, pythons, {**flags, "out": folder / mode}) for mode in MODES}
-    compared = {mode: compare_records(record, record) for mode, record in records.items()}
+    compared = {mode: compare_record(record) for mode, record in records.items()}
     if flags["as_json"]:
         dumped = {mode: [one.model_dump() for one in found] for mode, found in compared.items()}
         click.echo(json.dumps(dumped, indent=1))
@@ -58,7 +58,7 @@ def versions(versions: Tuple[str, ...], **flags: Any) -> int:
     for mode, record in records.items():
         again = f"bench compare {folder / mode} {folder / mode} shows it again"
         with go_on_without(f"the report in {folder / mode}", again):
-            write_comparisons(compared[mode], [record], folder / mode)
+            write_comparisons(compared[mode], record, folder / mode)
     return judge_parities([one for found in compared.values() for one in found])
 
 

@@ -19,7 +19,7 @@ from ..record.events import (
     Prepared,
     Probed,
     SpeedBlockEvent,
-    create_speed_setup,
+    SpeedSetupEvent,
 )
 from ..record.machine import read_available_bytes
 from ..record.run import RecordWriter, RunRecord
@@ -188,7 +188,11 @@ class SpeedRun:
         step_time_s = self._warm_up(key)
         self._store()
         probed = self._processes.ask(key, "probe", Probed, StepsRequest(steps=PROBE_STEPS))
-        event = create_speed_setup(self._processes.identify(key), prepared, compiled, probed)
+        answers = {**dict(prepared), **dict(compiled), **dict(probed)}
+        taken = set(SpeedSetupEvent.model_fields) & set(answers)
+        event = SpeedSetupEvent(
+            **self._processes.identify(key), **{name: answers[name] for name in taken}
+        )
         self._writer.append(event)
         return step_time_s, probed
 

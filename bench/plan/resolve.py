@@ -76,14 +76,19 @@ class RankRequest(NamedTuple):
     oversubscribe: bool
     weak: bool
     usable_cores: Optional[int] = None  # of this machine; None: a cluster has its own
+    cluster: Optional[str] = None  # the address of its head, or auto; None: this machine alone
+    placement: str = "spread"  # of the ranks over its nodes
 
 
 def resolve_contenders(contenders: Sequence[Contender], request: RankRequest) -> Availability:
     """Check the contenders beside the flags and the machine; what cannot be run here is left out.
 
-    Raises InputError for numbers of ranks that cannot be had.
+    Raises InputError for numbers of ranks that cannot be had, and for contenders that cannot run on
+    a cluster.
     """
     ranks = count_ranks(contenders)
+    if request.cluster is not None:
+        _check_cluster(request.cluster, contenders, ranks)
     if ranks == 1:
         for flag, given in (("--ranks", (request.ranks or 1) > 1), ("--weak", request.weak)):
             if given:
@@ -99,6 +104,20 @@ def resolve_contenders(contenders: Sequence[Contender], request: RankRequest) ->
             f"has {contenders[0].ranks} ranks; give --baseline eager or graph"
         )
     return split_available(contenders)
+
+
+def _check_cluster(cluster: str, contenders: Sequence[Contender], ranks: int) -> None:
+    if ranks == 1:
+        raise InputError(
+            f"--cluster {cluster} was given and no contender trains in several ranks; give "
+            "--ranks, such as --ranks 2 --contender ddp"
+        )
+    for one in contenders:
+        if one.python is not None:
+            raise InputError(
+                f"contender {one.name} has python={one.python}, which is a path of one machine, "
+                "and --cluster was given; run Ray with that interpreter everywhere"
+            )
 
 
 def complete_contenders(

@@ -64,12 +64,17 @@ class Compiled(RecordEvent):
     graph_ops: Optional[Count] = None  # operators of the compiled train graph
 
 
-class TrainedBlock(RecordEvent):
-    """A worker's answer to `train`: steps timed together, with their losses."""
+class Steps(RecordEvent):
+    """Steps timed together."""
 
     duration_s: Timed  # of several ranks that of the slowest
-    cpu_s: Seconds  # processor time of the whole worker process, of all ranks together
+    cpu_s: Seconds  # processor time of the whole process, of all ranks together
     rank_durations_s: Optional[List[Seconds]] = None  # of each rank; None: one process
+
+
+class TrainedBlock(Steps):
+    """A worker's answer to `train`: steps and their losses."""
+
     first_step: Count  # from 0, over the run
     losses: List[Optional[float]]  # float32 values at full precision; None where not finite
     lr: List[float]
@@ -77,12 +82,9 @@ class TrainedBlock(RecordEvent):
     images_digest: Optional[str] = None  # None when the loader is inside the graph
 
 
-class TimedBlock(RecordEvent):
-    """A worker's answer to `measure`: steps timed together, and the resources they used."""
+class TimedBlock(Steps):
+    """A worker's answer to `measure`: steps and the resources they used."""
 
-    duration_s: Timed  # of several ranks that of the slowest
-    cpu_s: Seconds  # processor time of the whole process, of all ranks together
-    rank_durations_s: Optional[List[Seconds]] = None  # of each rank; None: one process
     minor_faults: Optional[Quantity] = None
     major_faults: Optional[Quantity] = None
     voluntary_switches: Optional[Quantity] = None
@@ -247,15 +249,6 @@ class SpeedSetupEvent(ProcessEvent):
     unreadable: Dict[str, Optional[str]] = Field(default_factory=dict)  # counter -> why
     num_params: Optional[Count] = None  # of the model
     rank_cores: Optional[List[List[int]]] = None  # which each rank may use; None: one process
-
-
-def create_speed_setup(
-    who: Dict[str, Any], prepared: Prepared, compiled: Compiled, probed: Probed
-) -> SpeedSetupEvent:
-    """From a worker's answers; `who` is the process."""
-    answers = {**dict(prepared), **dict(compiled), **dict(probed)}
-    taken = set(SpeedSetupEvent.model_fields) & set(answers)
-    return SpeedSetupEvent(**who, **{key: answers[key] for key in taken})
 
 
 class SpeedBlockEvent(ProcessEvent, TimedBlock):

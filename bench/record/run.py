@@ -43,6 +43,7 @@ from .names import Contenders, RunId, Time
 from .samples import SampleLines, load_events
 
 Model = TypeVar("Model", bound=BaseModel)
+Kind = TypeVar("Kind")  # of events
 
 
 def find_cache_folder() -> Optional[Path]:
@@ -180,7 +181,7 @@ class RunRecord:
         """The baseline's and those that are set against it."""
         return [c.name for c in self.document.racing]
 
-    def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
+    def of_kind(self, kind: Type[Kind], contender: Optional[str] = None) -> List[Kind]:
         """Events of one class in the order they were measured, of one contender if given."""
         kinds = {one for one in set(map(type, self.events)) if issubclass(one, kind)}
         chosen = (event for event in self.events if type(event) in kinds)
@@ -240,8 +241,7 @@ class RecordWriter:
     """Creates a run folder and appends to it. Raises InputError where it cannot be written."""
 
     def __init__(self, folder: Path, document: Document) -> None:
-        self.folder = folder
-        self.document = document
+        self.folder, self.document = folder, document
         document.schema_version = SCHEMA_VERSION  # which it had where it was read from an old run
         self._lines = SampleLines()
         create_run_folder(folder)

@@ -64,17 +64,13 @@ class BeforeAfter(BaseModel):
         return [*untimed, *self.lost]
 
 
-def compare_records(baseline: RunRecord, contender: RunRecord) -> List[Comparison]:
-    """Every contender of a record against its first one, or each pair of two records.
+def compare_record(record: RunRecord) -> List[Comparison]:
+    """Every contender of a record against its first one.
 
-    A reference, which is trained to judge the others by, is left out. Raises InputError if the
-    records have no contender in common.
+    A reference, which is trained to judge the others by, is left out.
     """
-    if baseline is contender:
-        first, *others = baseline.racing_names()
-        return [compare_contenders(baseline, first, baseline, other) for other in others]
-    pairs = pair_contenders(baseline, contender)
-    return [compare_contenders(baseline, ours, contender, theirs) for ours, theirs in pairs]
+    first, *others = record.racing_names()
+    return [compare_contenders(record, first, record, other) for other in others]
 
 
 def pair_contenders(before: RunRecord, after: RunRecord) -> List[Tuple[str, str]]:
@@ -98,7 +94,8 @@ def compare_runs(before: RunRecord, after: RunRecord, gate: Optional[float] = No
     differences = find_differences(describe_run(before), describe_run(after))
     other = [name for name, _, _ in differences if name.split(" of ")[0] in SAME_WORK]
     comparisons, judgements, slower = [], [], []
-    for comparison, (ours, theirs) in zip(compare_records(before, after), pairs):
+    for ours, theirs in pairs:
+        comparison = compare_contenders(before, ours, after, theirs)
         judged = _judge(before, ours, after, theirs, before.document.measuring, other)
         judgements.append(judged)
         comparisons.append(_with_verdict(comparison, judged))

@@ -43,7 +43,7 @@ def build_report(
     summaries = [comparisons[0].baseline, *(one.contender for one in comparisons)]
     names = ", ".join(one.name for one in summaries[1:])
     title = Heading(f"{summaries[0].model}: {names} against {summaries[0].name}")
-    conclusion = Text([line for one in comparisons for line in conclude(one, several)])
+    conclusion = Text(conclude_all(comparisons))
     noted = [Text(notes)] if (notes := list_notes(comparisons)) else []
     added = [b for one in EXTENSIONS for b in one.list_blocks(comparisons, unavailable or {})]
     overview = [build_overview(comparisons)] if several or added else []
@@ -108,6 +108,12 @@ def conclude(comparison: Comparison, several: bool = False, brief: bool = False)
     if comparison.speed is not None and comparison.speed_verdict == INCONCLUSIVE:
         speed.append(describe_detectable(comparison.speed, comparison.continuation))
     return [parity, " ".join(speed)]
+
+
+def conclude_all(comparisons: Sequence[Comparison], brief: bool = False) -> List[str]:
+    """The answers on each contender, as `conclude` gives them."""
+    several = len(comparisons) > 1
+    return [line for one in comparisons for line in conclude(one, several, brief)]
 
 
 def list_notes(comparisons: Sequence[Comparison], brief: bool = False) -> List[str]:

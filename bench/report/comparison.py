@@ -136,7 +136,7 @@ def summarize_contender(record: RunRecord, name: str) -> ContenderSummary:
 def _summarize(side: Side) -> ContenderSummary:
     workload, name, losses = side.record.document.workload, side.name, side.list_losses()
     blocks, evals, setup = side.blocks, side.evals, side.setup
-    end: Optional[EndEvent] = next(iter(side.record.of_kind(EndEvent, name)), None)
+    end = next(iter(side.record.of_kind(EndEvent, name)), None)
     size = None if workload.data == STEP_DATA else workload.batch_size
     scores = {e.subject: e.accuracy for e in side.record.of_kind(ScoreEvent, name)}
     best, steady = find_best(evals), [block.step_time_s for block in side.steady_blocks]

@@ -113,17 +113,16 @@ def share_alpha(contenders: int) -> float:
 
 def select_contender(events: Sequence[Any], contender: str) -> List[Any]:
     """A contender's events, and those of the baseline and the control in the same waves."""
-
-    def is_own(event: Any) -> bool:
-        return bool(event.role == "contender" and event.contender == contender)
-
-    def concerns(event: Any) -> bool:
-        return event.wave in waves and (event.role != "contender" or is_own(event))
-
     # of the types and not of each event, as `isinstance` is slow with pydantic
     kinds = {kind for kind in set(map(type, events)) if issubclass(kind, ProcessEvent)}
-    waves = {e.wave for e in events if type(e) in kinds and is_own(e)}
-    return [e for e in events if type(e) not in kinds or concerns(e)]
+    processes = [e for e in events if type(e) in kinds and e.role == "contender"]
+    waves = {e.wave for e in processes if e.contender == contender}
+    return [
+        e
+        for e in events
+        if type(e) not in kinds
+        or (e.wave in waves and (e.role != "contender" or e.contender == contender))
+    ]
 
 
 def explain_verdict(

@@ -10,7 +10,7 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Sequence, Tu
 
 from ...record.events import BlockEvent, ParametersEvent, StepParametersEvent
 from ...record.side import Side
-from ..before_after import compare_records
+from ..before_after import compare_record
 from ..blocks import Text, format_markdown
 from ..compare import build_report, build_run_report
 from ..curves import Series
@@ -135,6 +135,6 @@ def render_markdown(selected: Sequence[Selected]) -> str:
         if one.named or len(record.contender_names()) == 1:
             parts.append(format_markdown([title, *build_run_report(one.summary)]))
         elif one.name == record.contender_names()[0]:
-            report = build_report(compare_records(record, record), record.document.unavailable)
+            report = build_report(compare_record(record), record.document.unavailable)
             parts.append(format_markdown([title, *report]))
     return "\n".join(parts)

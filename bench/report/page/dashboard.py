@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from ...plan.modes import load_run
-from ..before_after import compare_records
+from ..before_after import compare_record
 from ..format import MISSING, format_median_ms, format_short_interval
 from . import PAGE_NAME
 from .render import PARITY_ANSWERS, render_template
@@ -55,7 +55,7 @@ def load_rows(folder: Path, home: Path) -> List[Row]:
         status=document.status,
         error=document.error,
     )
-    comparisons = compare_records(record, record) if len(record.racing_names()) > 1 else []
+    comparisons = compare_record(record) if len(record.racing_names()) > 1 else []
     compared = [
         row.model_copy(
             update={

@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from ...record.run import Document, RunRecord
 from ...verdict.judge import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
-from ..before_after import compare_records
+from ..before_after import compare_record
 from ..blocks import Block, Figure, Table, Text, format_html, format_prose, strip_controls
 from ..commands import describe_longer, spell_command, spell_model
-from ..compare import build_report, build_run_report, conclude, list_notes
+from ..compare import build_report, build_run_report, conclude, conclude_all, list_notes
 from ..comparison import Comparison, summarize_contender
 from ..format import MISSING, format_break_even, format_mib
 from ..parity import NOT_JUDGED
@@ -45,7 +45,7 @@ def render_record(record: RunRecord, pictures: Sequence[Path]) -> str:
     if len(names := record.racing_names()) == 1:
         blocks = build_run_report(summarize_contender(record, names[0]))
         return render_page([record], blocks, pictures=pictures)
-    comparisons = compare_records(record, record)
+    comparisons = compare_record(record)
     blocks = build_report(comparisons, record.document.unavailable)
     return render_page([record], blocks, comparisons, pictures)
 
@@ -61,11 +61,7 @@ def render_page(
     The verdicts come first, then the curves, the tables, the machine and the command. A picture is
     shown where no script runs and on paper.
     """
-    several = len(comparisons) > 1
-    shown_above = [
-        Text([line for one in comparisons for line in conclude(one, several)]),
-        Text(notes := list_notes(comparisons)),
-    ]
+    shown_above = [Text(conclude_all(comparisons)), Text(notes := list_notes(comparisons))]
     rest = [b for b in blocks[1:] if not isinstance(b, Figure) and b not in shown_above]
     charts = draw_charts(list(records))
     title = getattr(blocks[0], "text", "Report")

@@ -21,7 +21,7 @@ def test_a_report_of_thirty_lines(monkeypatch, capsys, height, is_terminal, fits
     screen = partial(console.Console, force_terminal=is_terminal, width=80, height=height)
     monkeypatch.setattr(console, "Console", screen)
     blocks = [Text(VERDICTS), Table(["name"], [[str(number)] for number in range(25)])]
-    assert console.print_detail(None, list, lambda: blocks, list) == fits
+    assert console.print_detail(None, [], blocks, []) == fits
     console.print_place("report", Path("results/run"), [] if fits else VERDICTS)
     last = capsys.readouterr().out.splitlines()[-4:]
     assert any(line.endswith("Speed: faster.\x1b[0m") for line in last) == (not fits)

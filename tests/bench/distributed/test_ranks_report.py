@@ -8,7 +8,7 @@ from records import create_events, create_rank_record, create_record
 
 from oneflow_bench.bench.cli.run import judge_parities
 from oneflow_bench.bench.distributed.report import describe_parity, list_rank_blocks
-from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.before_after import compare_record
 from oneflow_bench.bench.report.blocks import Heading, Table, Text, format_markdown
 from oneflow_bench.bench.report.compare import build_report, dump_comparisons
 
@@ -17,7 +17,7 @@ ZERO = {"graph-zero": "OneFlow 0.9.0 aborts"}
 
 def compare(*names, **given):
     record = create_rank_record(names or ("ddp", "graph-dp", "graph-tp"), noise=0.01, **given)
-    return compare_records(record, record)
+    return compare_record(record)
 
 
 def list_tables(comparisons, unavailable=None):
@@ -69,7 +69,7 @@ def test_what_was_not_derived_or_is_not_alike_is_said():
 def test_a_run_too_short_for_a_speedup_says_so():
     record = create_rank_record(["ddp"], noise=0.01)
     record.events = [e for e in record.events if getattr(e, "kind", "steady") != "steady"]
-    notes = show_notes(compare_records(record, record))
+    notes = show_notes(compare_record(record))
     assert "Speedup and efficiency are not known" in notes
     assert "several ranks itself" not in notes
 
@@ -114,7 +114,7 @@ def test_weak_scaling_has_no_table_of_parity_and_no_fault():
     record = create_rank_record(reference=False)
     contenders = record.document.contenders
     contenders[0] = contenders[0].model_copy(update={"batch_size": 16})
-    comparisons = compare_records(record, record)
+    comparisons = compare_record(record)
     assert list_titles(comparisons) == ["Weak scaling against eager", "Each rank, a step"]
     assert "One process takes 16 images" in show_notes(comparisons)
     assert judge_parities(comparisons) == 0
@@ -122,6 +122,6 @@ def test_weak_scaling_has_no_table_of_parity_and_no_fault():
 
 def test_without_ranks_nothing_is_added():
     record = create_record(create_events("eager"), create_events("graph"))
-    comparisons = compare_records(record, record)
+    comparisons = compare_record(record)
     assert list_rank_blocks(comparisons, {}) == []
     assert "scaling" not in terminal(comparisons)

@@ -11,7 +11,7 @@ from oneflow_bench.bench.distributed.summary import (
     sent_bytes,
     summarize_ranks,
 )
-from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.before_after import compare_record
 from oneflow_bench.bench.verdict.statistics import Ratio
 
 RATIO = Ratio(ratio=1.6, low=1.5, high=1.7, count=9, paired=True, smallest_effect=0.01)
@@ -95,7 +95,7 @@ def test_what_was_not_derived_says_why(contender, num_params, why):
 
 def test_a_comparison_holds_the_ranks_and_leaves_the_reference_out():
     record = create_rank_record(("ddp", "graph-tp"))
-    ddp, tp = compare_records(record, record)
+    ddp, tp = compare_record(record)
     assert (ddp.contender.name, tp.contender.name) == ("ddp", "graph-tp")
     assert ddp.parity == "equal within rounding"
     assert ddp.ranks.errors.contender == pytest.approx(1e-7, rel=0.1)
@@ -110,7 +110,7 @@ def test_the_speed_phase_has_the_last_word_on_the_step_time():
         for event in create_speed_events(0.2, 0.125, 0.2)
     ]
     record = create_rank_record(more=more)
-    (found,) = compare_records(record, record)
+    (found,) = compare_record(record)
     assert found.ranks.step_time_s == pytest.approx(0.125, rel=0.02)
     assert found.ranks.efficiency.ratio == pytest.approx(0.8, rel=0.02)
     assert found.ranks.efficiency.low < found.ranks.efficiency.high
@@ -120,12 +120,12 @@ def test_weak_scaling_judges_no_parity():
     record = create_rank_record(reference=False)
     contenders = record.document.contenders
     contenders[0] = contenders[0].model_copy(update={"batch_size": 16})
-    (found,) = compare_records(record, record)
+    (found,) = compare_record(record)
     assert found.parity == "not judged" and "two sizes" in found.parity_reason
 
 
 def test_an_expected_difference_is_named():
     record = create_rank_record(shift=3e-2, kinds=["BatchNorm2d"])
-    (found,) = compare_records(record, record)
+    (found,) = compare_record(record)
     assert found.parity == "different" and found.ranks.expected.id == "batch-norm-shards"
     assert found.ranks.expected.size == pytest.approx(3e-2, rel=0.01)

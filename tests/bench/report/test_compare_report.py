@@ -10,7 +10,7 @@ from records import create_events, create_record, create_speed_events
 
 from oneflow_bench.bench.record.events import SetupEvent
 from oneflow_bench.bench.record.run import RunRecord
-from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.before_after import compare_record
 from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.report.commands import describe_detectable
 from oneflow_bench.bench.report.compare import (
@@ -39,7 +39,7 @@ def compare(*names, speed=None, max_abs=0.0, **third):
     ]
     events = create_speed_events(0.12, 0.10, 0.12) if speed is None else speed
     record = create_record(*sides, max_abs=max_abs, more=events)
-    return compare_records(record, record)
+    return compare_record(record)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_speed_phase_that_died_is_not_taken_for_one_that_was_not_asked_for():
     for asked in (True, False):
         measuring = record.document.measuring.model_copy(update={"speed": asked})
         record.document.measuring = measuring
-        (one,) = compare_records(record, record)
+        (one,) = compare_record(record)
         assert ("speed phase ended before its first" in one.speed_reason) == asked
         assert ("--no-speed" in one.speed_reason) == (not asked)
 
@@ -166,7 +166,7 @@ def test_metrics_of_several_labels_are_in_percent_and_others_as_they_are(several
 def test_a_run_without_a_training_has_no_empty_tables():
     record = create_record(create_events("eager"), create_events("graph"))
     record.events = create_speed_events(0.12, 0.10, 0.12)
-    text = terminal(compare_records(record, record), 200)
+    text = terminal(compare_record(record), 200)
     assert "Speed against eager" in text and "Speed: faster." in text
     assert "Parity: not judged. No training of both contenders was recorded; `bench" in text
     assert "Parity with eager" not in text and "loss" not in text
@@ -225,10 +225,10 @@ def test_a_run_that_was_cut_short_is_reported_so(several):
     whole.document.status = "interrupted"
     partial = RunRecord(whole.document, whole.events[:3])
     cut = [one.model_copy(update={"status": ["interrupted"]}) for one in several]
-    for comparisons in (compare_records(partial, partial), cut):
+    for comparisons in (compare_record(partial), cut):
         for text in (terminal(comparisons, 200), markdown(comparisons)):
             assert "Not every run is complete (interrupted)." in text
-    assert "Speed: inconclusive" in terminal(compare_records(partial, partial))
+    assert "Speed: inconclusive" in terminal(compare_record(partial))
 
 
 def test_two_records_carry_the_caveat():
@@ -249,7 +249,7 @@ def test_versions_are_said_where_they_differ():
         if isinstance(event, SetupEvent):
             about = {"oneflow": versions[event.contender], "python": "3.10.1"}
             record.events[number] = event.model_copy(update={"environment": about})
-    comparisons = compare_records(record, record)
+    comparisons = compare_record(record)
     for text in (markdown(comparisons), terminal(comparisons)):
         assert "eager: OneFlow 0.9.0, Python 3.10.1." in text
         assert "old: OneFlow 0.8.0, Python 3.10.1." in text

@@ -9,7 +9,7 @@ from records import create_events, create_record, create_speed_events
 from oneflow_bench.bench.cli.run import judge_parities
 from oneflow_bench.bench.parity.result import save_check
 from oneflow_bench.bench.record.run import RunRecord
-from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.before_after import compare_record
 from oneflow_bench.bench.report.comparison import (
     compare_contenders,
     summarize_contender,
@@ -244,7 +244,7 @@ def test_a_summary_counts_what_was_measured():
 def test_every_contender_is_set_against_the_first():
     sides = [create_events(name) for name in ("eager", "a", "b")]
     record = create_record(*sides, max_abs=1e-9)
-    found = compare_records(record, record)
+    found = compare_record(record)
     assert [(c.baseline.name, c.contender.name) for c in found] == [("eager", "a"), ("eager", "b")]
     # the differences of the parameters are each contender's own
     assert [[e.contender for e in c.parameter_difference] for c in found] == [["a"] * 2, ["b"] * 2]

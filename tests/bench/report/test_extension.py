@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from records import create_events, create_record
 
 from oneflow_bench.bench.report import compare, comparison, screen
-from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.before_after import compare_record, compare_runs
 from oneflow_bench.bench.report.blocks import Heading, format_markdown
 from oneflow_bench.bench.report.compare import build_report, dump_comparisons
 from oneflow_bench.bench.report.screen import summarize_comparisons
@@ -44,7 +44,7 @@ def use_extension(monkeypatch, one):
 def comparisons(request, monkeypatch):
     use_extension(monkeypatch, Painter(request.param))
     record = create_record(*(create_events(name) for name in ("eager", "graph", "tuned")))
-    graph, tuned = compare_records(record, record)
+    graph, tuned = compare_record(record)
     assert (tuned.parity, tuned.parity_expected) == ("different", request.param)
     return [graph, tuned]
 
@@ -68,5 +68,5 @@ def test_an_extension_adds_its_blocks(comparisons):
 def test_two_records_have_no_addition(monkeypatch):
     use_extension(monkeypatch, Painter(True))
     records = [create_record(create_events(name)) for name in ("eager", "tuned")]
-    (found,) = compare_records(*records)
+    (found,) = compare_runs(*records).comparisons
     assert found.ranks is None and found.parity == "identical"

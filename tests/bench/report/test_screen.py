@@ -18,7 +18,7 @@ from records import create_events, create_rank_record, create_record, create_spe
 from oneflow_bench import data
 from oneflow_bench.bench.parity.gate import judge_checks
 from oneflow_bench.bench.parity.result import Cause
-from oneflow_bench.bench.report.before_after import compare_records, compare_runs
+from oneflow_bench.bench.report.before_after import compare_record, compare_runs
 from oneflow_bench.bench.report.blocks import Heading, Table, Text, format_markdown
 from oneflow_bench.bench.report.comparison import summarize_contender
 from oneflow_bench.bench.report.screen import (
@@ -49,7 +49,7 @@ def compare(*names):
     sides = [create_events(name, 0.1, noise=0.01) for name in ("eager", "graph", *names)]
     speed = create_speed_events(0.12, 0.10, 0.12)
     record = create_record(*sides, more=speed)
-    return compare_records(record, record)
+    return compare_record(record)
 
 
 def check(*checks):
@@ -58,7 +58,7 @@ def check(*checks):
 
 def summarize_ranks():
     record = create_rank_record(("ddp", "graph-dp", "graph-tp"), noise=0.01)
-    return summarize_comparisons(compare_records(record, record), {"graph-zero": "aborts"})
+    return summarize_comparisons(compare_record(record), {"graph-zero": "aborts"})
 
 
 def summarize_one():

@@ -4,7 +4,7 @@ import pytest
 from markdown_it import MarkdownIt
 from records import create_events, create_record, create_speed_events
 
-from oneflow_bench.bench.report.before_after import compare_records
+from oneflow_bench.bench.report.before_after import compare_record
 from oneflow_bench.bench.report.blocks import format_markdown
 from oneflow_bench.bench.report.compare import build_report
 from oneflow_bench.bench.report.export.selection import select_contenders
@@ -13,7 +13,7 @@ from oneflow_bench.bench.report.export.tables import render_markdown as render
 
 def test_a_comparison_is_the_report_without_pictures(record):
     text = render(select_contenders([record], None))
-    assert format_markdown(build_report(compare_records(record, record))) in text
+    assert format_markdown(build_report(compare_record(record))) in text
     assert text.startswith("test (complete)  \n")
 
 

@@ -14,7 +14,7 @@ from oneflow_bench.bench.config import STEP_DATA
 from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.record.run import RunRecord
 from oneflow_bench.bench.report.before_after import build_runs_report as build_runs
-from oneflow_bench.bench.report.before_after import compare_records, compare_runs
+from oneflow_bench.bench.report.before_after import compare_record, compare_runs
 from oneflow_bench.bench.report.blocks import Heading
 from oneflow_bench.bench.report.page.figures import draw_charts, draw_forest
 from oneflow_bench.bench.report.page.render import advise, render_page, render_record
@@ -43,7 +43,7 @@ def record():
 
 @pytest.fixture(scope="module")
 def comparison(record):
-    return compare_records(record, record)[0]
+    return compare_record(record)[0]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_too_few_processes_have_a_command_that_adds_some(limit, flag):
     folder = Path("results/my run")
     made = create_record(create_events("eager"), create_events("graph"), folder=folder, more=few)
     made.document.measuring = made.document.measuring.model_copy(update={"replicates": limit})
-    (one,) = compare_records(made, made)
+    (one,) = compare_record(made)
     told = advise(one, made.document)[-1]
     assert re.search(rf"`bench compare --continue .results/my run. --budget \d+{flag}`", told), told
     assert ("--budget" in one.speed_reason) == (not flag)
