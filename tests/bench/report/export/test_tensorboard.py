@@ -72,6 +72,8 @@ def test_a_loss_that_is_not_finite_stays_in_its_place(record, tmp_path):
 
 
 def test_without_the_writer_the_extra_is_named_and_nothing_is_left(record, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("tensorboardX.")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(InputError, match=r"pip install 'oneflow-bench\[tensorboard\]'"):
         export(select_contenders([record], None), "tensorboard", tmp_path / "events")
