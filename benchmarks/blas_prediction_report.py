@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from blas_study_report import TUNED, find_ratio, format_ratio
+from blas_study_report import TUNED, find_ratio, format_ratio, select_quickest
 from study import Row
 
 from oneflow_bench.bench.report.format import format_percent
@@ -78,7 +78,8 @@ def list_cases(rows: Sequence[Row], measured: Sequence[Row]) -> List[Case]:
     found = []
     for row in rows:
         size = [row[name] for name in ("model", "batch_size", "image_size")]
-        known = [m for m in measured if [m["model"], m["batch_size"], m["image_size"]] == size]
+        fitting = [m for m in measured if [m["model"], m["batch_size"], m["image_size"]] == size]
+        known = select_quickest(fitting)
         for one in known:
             step_s = summarize(one["step_time_s"][TUNED]).median
             found.append(Case(row, one["mode"], step_s, one))

@@ -229,7 +229,7 @@ def run_study(options: argparse.Namespace) -> None:
     if options.torch_python is not None:
         check_torch_python(options.torch_python)
     stored = options.out / ROWS
-    done = {(row["model"], row["mode"]) for row in load_rows(stored)}
+    done = {(row["model"], row["mode"]) for row in load_rows(stored) if not options.again}
     wanted = [(m, mode) for m in options.model or MODELS for mode in options.mode or DATA_PARALLEL]
     missing = [one for one in wanted if one not in done]
     for number, (model, mode) in enumerate(missing, start=1):
@@ -266,6 +266,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument(
         "--way", action="append", help="measure it beside stock and tuned; repeatable"
     )
+    parser.add_argument("--again", action="store_true", help="measure stored rows once more")
     parser.add_argument("--steps", type=int, default=STEPS, help="of the losses")
     parser.add_argument("--blocks", type=int, default=24, help="rounds of turns")
     parser.add_argument("--torch-python", help="an interpreter that has PyTorch")
