@@ -56,10 +56,9 @@ def find_cache_folder() -> Optional[Path]:
 def load_document(
     path: Path,
     kind: Type[Model],
-    versions: Sequence[Union[int, str]],
+    versions: Sequence[int],
     name: str,
     remedy: str,
-    version_key: str = "schema_version",
 ) -> Model:
     """Read a JSON document of one of the schema `versions` as an instance of `kind`.
 
@@ -75,9 +74,9 @@ def load_document(
         raise RecordError(
             f"{path} is not JSON; the {name} is damaged, make it again or take it from its source"
         ) from None
-    version = raw.get(version_key) if isinstance(raw, dict) else None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version is None:
-        raise RecordError(f"{path} has no {version_key}, so it is not a {name}; {remedy}")
+        raise RecordError(f"{path} has no schema_version, so it is not a {name}; {remedy}")
     if version not in versions:
         raise RecordError(
             f"{path} has schema version {version}, this program reads "
