@@ -59,6 +59,7 @@ def load_document(
     versions: Sequence[int],
     name: str,
     remedy: str,
+    version_key: str = "schema_version",
 ) -> Model:
     """Read a JSON document of one of the schema `versions` as an instance of `kind`.
 
@@ -74,9 +75,9 @@ def load_document(
         raise RecordError(
             f"{path} is not JSON; the {name} is damaged, make it again or take it from its source"
         ) from None
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    version = raw.get(version_key) if isinstance(raw, dict) else None
     if version is None:
-        raise RecordError(f"{path} has no schema_version, so it is not a {name}; {remedy}")
+        raise RecordError(f"{path} has no {version_key}, so it is not a {name}; {remedy}")
     if version not in versions:
         raise RecordError(
             f"{path} has schema version {version}, this program reads "

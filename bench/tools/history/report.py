@@ -13,8 +13,8 @@ from ...report.curves import choose_style
 from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...report.run_key import NONE
 from . import METRICS, VERDICTS, Metric
-from .pool import count_cores, create_pool
 from .series import Change, Curve, History, Series, Value
+from .summaries import count_cores, create_pool
 
 SHOWN_POINTS = 30  # the newest in a line; the pictures show all
 SHOWN_SERIES = 10  # in a picture: those with the newest runs

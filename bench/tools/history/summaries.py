@@ -9,6 +9,9 @@ summaries of another version of the suite are not used, since its rules may diff
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
@@ -21,7 +24,6 @@ from ...record.run import RunRecord, find_cache_folder, write_atomically
 from ...report.comparison import compare_contenders, summarize_contender
 from ...report.run_key import Key, create_series_key
 from ...verdict.summary import judge_record_speed
-from .pool import count_cores, create_pool
 
 Value = Union[float, str]
 Progress = Callable[[int, int], None]
@@ -114,6 +116,22 @@ class Summaries:
                 write_atomically(self._path, f"{_create_head(self._suite, text)}\n{text}")
             except OSError:
                 pass
+
+
+def count_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def create_pool() -> ProcessPoolExecutor:
+    """A process for each core, which end with this one.
+
+    They are forked: the controller has no threads, and has imported what they need.
+    """
+    from ....data.processes import end_with_parent  # all of `data` takes long to import
+
+    fork = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(count_cores(), fork, end_with_parent, (os.getpid(),))
 
 
 def _summarize_all(folders: Sequence[Path], on_done: Callable[[int], None]) -> List[Result]:
