@@ -57,7 +57,7 @@ def find_cache_folder() -> Optional[Path]:
 def load_document(
     path: Path,
     kind: Type[Model],
-    versions: Sequence[Union[int, str]],
+    versions: Sequence[int],
     name: str,
     remedy: str,
     version_key: str = "schema_version",

@@ -20,6 +20,7 @@ _PARTS = {
     "code": ("your code", "SHA-256 of {}", "not loaded"),
 }
 Key = Dict[str, str]
+_ENCODE = json.JSONEncoder(sort_keys=True).encode
 
 
 def create_series_key(record: RunRecord) -> Key:
@@ -63,7 +64,7 @@ def create_series_key(record: RunRecord) -> Key:
 def _format_field(value: Any, missing: str = UNKNOWN) -> str:
     if value is None or value == "":
         return missing
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return value if isinstance(value, str) else _ENCODE(value)
 
 
 def _identify_data(record: RunRecord) -> str:

@@ -90,11 +90,11 @@ def _estimate(samples: Sequence[Sequence[np.ndarray]], name: str) -> Estimate:
     log_ratio = float(sides[0].mean() - sides[1].mean())
     count = min(map(len, sides))
     if count <= FEWEST_DF:
-        return Estimate(log_ratio, None, 0.0, count, None, None)
+        return Estimate(log_ratio, None, 0.0, count, None)
     parts = [float(side.var(ddof=1)) / len(side) for side in sides]
     squares = sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides))
     df = sum(parts) ** 2 / squares if squares else float(sum(map(len, sides)) - 2)
-    return Estimate(log_ratio, math.sqrt(sum(parts)), df, count, None, None)
+    return Estimate(log_ratio, math.sqrt(sum(parts)), df, count, None)
 
 
 def _allow(interval: Interval, fixed_work: Optional[float]) -> Interval:

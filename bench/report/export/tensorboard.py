@@ -33,9 +33,8 @@ def write_folder(selected: Sequence[Selected], folder: Path) -> None:
     Raises InputError naming the extra where tensorboardX is not installed.
     """
     try:
+        from tensorboardX import record_writer, summary
         from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.record_writer import RecordWriter
-        from tensorboardX.summary import scalar
     except ImportError:
         raise InputError(
             "--format tensorboard needs tensorboardX, which is not installed; "
@@ -46,14 +45,14 @@ def write_folder(selected: Sequence[Selected], folder: Path) -> None:
         target = folder.joinpath(*(part for part in (one.run, one.name) if part))
         target.mkdir(parents=True)
         # a `FileWriter` would fail in a thread of its own
-        writer = RecordWriter(str(target / f"events.out.tfevents.{start:.0f}"))
+        writer = record_writer.RecordWriter(str(target / f"events.out.tfevents.{start:.0f}"))
         try:
             first = Event(file_version="brain.Event:2", wall_time=start)
             writer.write(first.SerializeToString())
             for tag, points in list_curves(one).items():
                 for value, step, time_s in points:
-                    summary = scalar(tag, value)
-                    event = Event(summary=summary, step=step, wall_time=start + time_s)
+                    shown = summary.scalar(tag, value)
+                    event = Event(summary=shown, step=step, wall_time=start + time_s)
                     writer.write(event.SerializeToString())
         finally:
             writer.close()

@@ -57,6 +57,7 @@ class Series(BaseModel):
     first: str  # creation of the oldest and of the newest run
     last: str
     curves: List[Curve]
+    not_finite: List[str] = []  # metrics of the newest run, each with its contender
 
 
 class History(BaseModel):
@@ -147,11 +148,7 @@ def _join(
             left_out.append(f"{run.run_id}: a copy of a run that is there already")
         else:
             seen.add(_order(run))
-            left_out += [
-                f"{run.run_id}: {METRICS[one.metric].title} of {one.contender} is not finite"
-                for one in run.measured
-                if one.value is None
-            ]
+            left_out += [f"{run.run_id}: {name} is not finite" for name in _list_infinite(run)]
             groups.setdefault(json.dumps(run.key), []).append(run)
     series: List[Series] = []
     for text in sorted(groups):
@@ -165,9 +162,18 @@ def _join(
                 first=members[0].created,
                 last=members[-1].created,
                 curves=_build_curves(members, metrics),
+                not_finite=_list_infinite(members[-1]),
             )
         )
     return History(series=series, left_out=left_out)
+
+
+def _list_infinite(run: RunSummary) -> List[str]:
+    return [
+        f"{METRICS[one.metric].title} of {one.contender}"
+        for one in run.measured
+        if one.value is None
+    ]
 
 
 def _order(run: RunSummary) -> Tuple[str, str]:
@@ -201,9 +207,14 @@ def _build_curves(runs: Sequence[RunSummary], metrics: Sequence[str]) -> List[Cu
 
 
 def find_worse(history: History) -> List[str]:
-    """A sentence for each curve whose newest level, or verdict, is worse than the one before it."""
+    """A sentence for each curve whose newest level, or verdict, is worse than the one before it.
+
+    And for each value of the newest run that is not finite.
+    """
     worse = []
     for number, series in enumerate(history.series, start=1):
+        newest = f"not finite in {series.runs[-1]}"
+        worse += [f"series {number}: {name} is {newest}" for name in series.not_finite]
         for curve in series.curves:
             change = curve.changes[-1] if curve.changes else None
             if change and _is_worse(METRICS[curve.metric], change):

@@ -20,8 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ...errors import RecordError
 from ...plan.modes import load_run
-from ...record.checksum import format_document
-from ...record.run import RunRecord, find_cache_folder, load_document, write_atomically
+from ...record.run import RunRecord, find_cache_folder, write_atomically
 from ...report.comparison import compare_contenders, summarize_contender
 from ...report.run_key import Key, create_series_key
 from ...verdict.summary import judge_record_speed
@@ -61,30 +60,34 @@ Result = Union[RunSummary, RecordError]
 
 
 class _Stored(BaseModel):
-    """The file in the cache folder."""
+    """The second line of the file in the cache folder. The first is `_create_head` of it."""
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
-    suite: str  # a digest of its code
     runs: Dict[str, RunSummary] = {}  # by the digest of the run
+
+
+def _create_head(suite: str, text: str) -> str:
+    """The digests of the suite's code and of the text below it."""
+    return f"{suite} {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 class Summaries:
     """The summaries of runs, each read or remembered."""
 
     def __init__(self) -> None:
-        suite = _digest(path for path in _SUITE.rglob("*") if path.suffix in (".py", ".json"))
-        self._known = _Stored(suite=suite)
+        self._suite = _digest(p for p in _SUITE.rglob("*") if p.suffix in (".py", ".json"))
+        self._known: Dict[str, RunSummary] = {}
         self._new: Dict[str, RunSummary] = {}
         folder = find_cache_folder()
         self._path = folder and folder / _FILE_NAME
         if self._path:
             try:
-                self._known = load_document(
-                    self._path, _Stored, [suite], "memory of runs", "", version_key="suite"
-                )
-            except RecordError:
-                pass  # none yet, damaged, or of another version
+                head, _, text = self._path.read_text(encoding="utf-8").partition("\n")
+                if head == _create_head(self._suite, text):
+                    self._known = _Stored.model_validate_json(text).runs
+            except (OSError, ValueError):
+                pass  # none yet, or damaged
 
     def read(self, folders: Sequence[Path], on_progress: Progress) -> List[Result]:
         """The summaries of run folders in their order; an error for one that cannot be read.
@@ -92,7 +95,7 @@ class Summaries:
         `on_progress` is told how many are done, and of how many.
         """
         digests = [_digest_run(folder) for folder in folders]
-        known = self._known.runs
+        known = self._known
         new = [place for place, digest in enumerate(digests) if digest not in known]
         there = len(folders) - len(new)
         summaries = _summarize_all(
@@ -107,24 +110,37 @@ class Summaries:
     def save(self) -> None:
         """Keep what was read. Where that fails, the next history reads the runs again."""
         if self._path and self._new:
-            self._known.runs.update(self._new)
+            text = _Stored(runs={**self._known, **self._new}).model_dump_json()
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(self._path, format_document(self._known))
+                write_atomically(self._path, f"{_create_head(self._suite, text)}\n{text}")
             except OSError:
                 pass
+
+
+def count_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def create_pool() -> ProcessPoolExecutor:
+    """A process for each core, which end with this one.
+
+    They are forked: the controller has no threads, and has imported what they need.
+    """
+    from ....data.processes import end_with_parent  # all of `data` takes long to import
+
+    fork = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(count_cores(), fork, end_with_parent, (os.getpid(),))
 
 
 def _summarize_all(folders: Sequence[Path], on_done: Callable[[int], None]) -> List[Result]:
     """The summaries in the order of the folders. Many are read in a process for each core."""
     summaries: List[Result] = []
-    cores = len(os.sched_getaffinity(0))
+    cores = count_cores()
     if cores > 1 and len(folders) > cores * _CHUNK:
-        from ....data.processes import end_with_parent  # all of `data` takes long to import
-
-        fork = multiprocessing.get_context("fork")  # the controller has no threads
         try:
-            with ProcessPoolExecutor(cores, fork, end_with_parent, (os.getpid(),)) as pool:
+            with create_pool() as pool:
                 chunks = range(0, len(folders), _CHUNK)
                 pending = [pool.submit(_summarize, folders[i : i + _CHUNK]) for i in chunks]
                 try:

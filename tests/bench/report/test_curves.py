@@ -52,11 +52,12 @@ def test_short_curves_are_drawn_whole():
 
 
 def test_names_that_are_not_utf8_or_hold_dollar_signs_are_drawn(tmp_path):
-    record = create_record(create_events("a$b$c"))
+    record = create_record(create_events("eager"), folder=tmp_path / "a$b$c")
     work = record.document.workload
     record.document.workload = work.model_copy(update={"model": "m\udcff:$x_{", "data": "d\udcff"})
-    assert len(render_pictures([record], tmp_path)) == 11
-    assert "a$b$c" in (tmp_path / "loss.svg").read_text(encoding="utf-8")
+    other = create_record(create_events("eager"))
+    assert len(render_pictures([record, other], tmp_path)) == 13
+    assert "a$b$c: eager" in (tmp_path / "loss.svg").read_text(encoding="utf-8")
     assert describe_runs(list_series([record]))[0].startswith("m\udcff:$x_{ on d\udcff, batch")
 
 

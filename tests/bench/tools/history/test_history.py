@@ -85,6 +85,8 @@ def test_an_accuracy_that_is_not_finite_is_no_point_and_is_told():
     assert len(curve_of(history.series[0], "accuracy", "graph").points) == 1
     assert len(curve_of(history.series[0], "accuracy", "eager").points) == 2
     assert history.left_out == ["run-01: accuracy of graph is not finite"]
+    assert find_worse(history) == ["series 1: accuracy of graph is not finite in run-01"]
+    assert find_worse(build_history([*runs, create_run(2)], ["accuracy"])) == []
 
 
 def test_other_machines_and_settings_stand_apart_with_what_differs():
