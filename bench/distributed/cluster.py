@@ -129,17 +129,11 @@ class Cluster:
             if node.machine["oneflow"] is None:
                 said = "has no OneFlow"
             elif version == __version__:
-                return node
+                return Node(*node)
         raise InputError(
             f"node {address} of the cluster {said}; install oneflow-bench {__version__} there, for "
             "the Python that runs Ray"
         )
-
-    def has_lost_head(self) -> bool:
-        """Whether the head is gone; a node may tell of it before `lost` is set."""
-        if not self.lost.is_set() and not self.head.is_listening():
-            self.lost.set()
-        return self.lost.is_set()
 
     def reserve_port(self, actor: Any) -> Address:
         address: Address = self._ray.get(actor.reserve_port.remote(), timeout=CALL_S)
@@ -221,17 +215,13 @@ class ClusterRank:
         try:
             return future.result(0 if self._cluster.lost.is_set() else CALL_S)
         except Exception as error:
-            lines = [each.strip() for each in str(error).splitlines() if each.strip()]
-            said = (
-                f"Ray says {type(error).__name__}: {' '.join(lines[:1])[:300]}; look at "
-                "`ray status`, and at the network"
-            )
+            told = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
+            kind, head = type(error).__name__, self._cluster.head
+            said = f"Ray says {kind}: {''.join(told[:1])}; look at `ray status`, and at the network"
             cause = getattr(error, "cause", None)
-            if self._cluster.has_lost_head():  # the node may have ended its rank for that
-                said = (
-                    f"the head of the Ray cluster at {self._cluster.head} does not answer; look at "
-                    "`ray status` there"
-                )
+            if self._cluster.lost.is_set() or not head.is_listening():  # nodes end ranks for that
+                self._cluster.lost.set()
+                said = f"the head of the Ray cluster at {head} does not answer; see `ray status`"
             elif isinstance(cause, BenchError):  # raised on the node
                 raise cause from None
             raise WorkerError(f"{self.title} was lost in its {call} turn: {said}") from None

@@ -18,7 +18,6 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from ..errors import BenchError, InputError, WorkerError, WorkerTimeout
 from ..training.identity import join_digests
-from ..worker.process import WorkerProcess
 from .placement import Placement
 
 POLL_S = 0.5  # a machine that is lost ends no connection, so ranks are polled too
@@ -31,6 +30,7 @@ PEER_LOST = ("io_event_poller.cpp", "ctrl_client.cpp")
 ABORTED = 2
 
 Answer = Dict[str, Any]
+Wait = Callable[[Sequence[Any], float], Any]  # until a member can be polled, or for seconds
 Rule = Callable[[List[Any]], Any]  # of the ranks' values of a field
 CALLS = ["setup", "prepare", "compile", "train", "measure", "eval", "save", "probe", "end"]
 OWN_LOSSES = "ddp"  # the strategy in which a rank knows only the loss of its own share
@@ -42,11 +42,6 @@ SUMMED_COUNTERS = (
     "involuntary_switches",
     "instructions",
 )
-
-
-def wait_for_processes(members: Sequence[WorkerProcess], limit_s: float) -> None:
-    """Return when one of the members can be polled, or the time is over."""
-    select.select(members, [], [], limit_s)
 
 
 class RankGroup:
@@ -63,7 +58,7 @@ class RankGroup:
         merge: Callable[[str, Sequence[Answer]], Answer],
         release: Callable[[], None] = lambda: None,
         agree_s: float = AGREE_S,
-        wait: Callable[[Sequence[Any], float], None] = wait_for_processes,
+        wait: Wait = lambda members, limit_s: select.select(members, [], [], limit_s),
     ) -> None:
         """`release` gives the port of rank 0 back.
 
@@ -213,7 +208,8 @@ def merge_answers(
     """
     if call not in CALLS:
         raise WorkerError(f"the call {call} cannot be asked of a group of ranks")
-    values = {name: [answer.get(name) for answer in answers] for name in {*EQUAL, *answers[0]}}
+    names = {*EQUAL, *answers[0]}
+    values: Dict[str, List[Any]] = {k: [answer.get(k) for answer in answers] for k in names}
     for name in EQUAL:
         _check_equal(name, values[name])
     merged = {k: _RULES[k](values[k]) if k in _RULES else v for k, v in answers[0].items()}

@@ -69,14 +69,11 @@ def extend(record: RunRecord, comparison: Comparison) -> Comparison:
     elif not (comparison.same_weights and comparison.same_batches):
         judged = RanksParity("inconclusive", comparison.parity_reason)
     else:
-        kinds = next(iter(list_values(record, name, "module_kinds")), [])
-        judged = judge_ranks(
-            (comparison.parity, comparison.parity_reason),
-            errors,
-            measure_relative(theirs, ours),
-            comparison.accuracy_difference,
-            find_known(kinds, ranks.strategy, comparison.contender.oneflow),
-        )
+        kinds: List[str] = next(iter(list_values(record, name, "module_kinds")), [])
+        known = find_known(kinds, ranks.strategy, comparison.contender.oneflow)
+        size, accuracy = measure_relative(theirs, ours), comparison.accuracy_difference
+        verdict = (comparison.parity, comparison.parity_reason)
+        judged = judge_ranks(verdict, errors, size, accuracy, known)
     update = {
         "parity": judged.parity,
         "parity_reason": judged.reason,
@@ -141,8 +138,8 @@ def _judge_errors(errors: ReferenceErrors, accuracy_difference: Optional[float])
     if errors.contender > errors.allowed:
         return "different", f"{said}. The limit is {errors.allowed:.1e}"
     if accuracy_difference is not None and abs(accuracy_difference) > ACCURACY_TOLERANCE:
-        points = abs(accuracy_difference) * 100
-        return "different", f"{said}. But the last accuracies differ by {points:.1f} points"
+        points = f"{abs(accuracy_difference) * 100:.1f} points"
+        return "different", f"{said}. But the last accuracies differ by {points}"
     return "equal within rounding", said
 
 
@@ -258,8 +255,7 @@ def _list_notes(comparison: Comparison, ranks: RanksSummary) -> List[str]:
         )
     if ranks.communication.sent_bytes is None:
         notes.append(f"{name}: bytes sent not derived: {ranks.communication.basis}.")
-    spread = ranks.spread
-    if spread is not None:
+    if (spread := ranks.spread) is not None:
         notes.append(
             f"{name}: rank {spread.slowest_rank} was the slowest in "
             f"{spread.slowest_share * 100:.0f} % of {spread.blocks} blocks."

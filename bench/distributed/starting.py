@@ -52,13 +52,10 @@ def start_rank(
     `prefix` begins its command. Raises WorkerError if it cannot be started.
     """
     name = f"{contender.name}.rank-{placement.identity.rank}"
-    return RankProcess(
-        name,
-        [*prefix, *create_worker_command(contender.interpreter, module)],
-        create_rank_environment(contender, placement, environments),
-        logs / f"{name}.log",
-        create_title(contender, placement),
-    )
+    command = [*prefix, *create_worker_command(contender.interpreter, module)]
+    variables = create_rank_environment(contender, placement, environments)
+    title = create_title(contender, placement)
+    return RankProcess(name, command, variables, logs / f"{name}.log", title)
 
 
 def create_launcher(

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from operator import attrgetter
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import oneflow as flow
 from oneflow import nn
@@ -103,8 +103,7 @@ class GlobalEager(EagerMode):
         return super().compute_loss(*share(self._placement, images, labels))
 
     def _evaluate(self, model: nn.Module, images: flow.Tensor) -> flow.Tensor:
-        (logits,) = share(self._placement, model(*share(self._placement, images)))
-        return logits.to_local()
+        return share(self._placement, model(*share(self._placement, images)))[0].to_local()
 
 
 class SharedGraph(GraphMode):
@@ -125,8 +124,7 @@ class SharedGraph(GraphMode):
         self._setting = setting
         self._placement = place_on_all(device_of(job.model))
         self.spread(job)
-        options = setting.contender.graph_options
-        super().__init__(renew_optimizer(job, setting), False, options)
+        super().__init__(renew_optimizer(job, setting), False, setting.contender.graph_options)
 
     def spread(self, job: Job) -> None:
         """Make the job's tensors global."""
@@ -271,7 +269,7 @@ class PipelineGraph(SharedGraph):
 
     def __init__(self, job: Job, setting: ModeSetting) -> None:
         super().__init__(job, setting)
-        objective = self._train_graph.objective
+        objective: Any = self._train_graph.objective
         for path, stage in self._stages.items():
             for model in (objective.model, self._eval_graph.model):
                 attrgetter(path)(model).to(nn.graph.GraphModule).set_stage(*stage)

@@ -106,6 +106,7 @@ def summarize_ranks(record: RunRecord, comparison: Comparison) -> Optional[Ranks
     events = record.of_kind(RecordEvent, name)
     timed = [one for one in events if getattr(one, "kind", None) in ("steady", "scored")]
     peaks = list_values(record, name, "rank_peak_rss_bytes")
+    sender = right.model_copy(update={"accumulation_steps": theirs.accumulation_steps})
     return RanksSummary(
         strategy=spell_strategy(right.mode, right.strategy),
         ranks=right.ranks,
@@ -118,10 +119,7 @@ def summarize_ranks(record: RunRecord, comparison: Comparison) -> Optional[Ranks
         baseline_step_time_s=_find_step_time(comparison, "baseline"),
         speedup=speedup,
         efficiency=_scale(speedup, 1 / right.ranks) if left.ranks == 1 else None,
-        communication=derive_communication(
-            right.model_copy(update={"accumulation_steps": theirs.accumulation_steps}),
-            next(iter(counts), None),
-        ),
+        communication=derive_communication(sender, next(iter(counts), None)),
         rank_peak_rss_bytes=[max(of_rank) for of_rank in zip(*peaks)] or None,
         rank_cores=next(iter(cores), None),
         spread=measure_spread([one.rank_durations_s for one in timed if one.rank_durations_s]),
@@ -147,10 +145,8 @@ def derive_communication(contender: Contender, num_params: Optional[int]) -> Com
     if reason is not None or num_params is None:
         return Communication(sent_bytes=None, basis=str(reason))
     size_bytes = BYTES_PER_PARAMETER * num_params
-    return Communication(
-        sent_bytes=sent_bytes(contender.ranks, size_bytes),
-        basis=f"2 (N - 1) / N x {size_bytes} bytes of gradients, an all-reduce in a ring",
-    )
+    basis = f"2 (N - 1) / N x {size_bytes} bytes of gradients, an all-reduce in a ring"
+    return Communication(sent_bytes=sent_bytes(contender.ranks, size_bytes), basis=basis)
 
 
 def _scale(ratio: Optional[Ratio], factor: float) -> Optional[Ratio]:
