@@ -36,8 +36,8 @@ from study import Row, load_rows, run_study
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.placement import Address
-from oneflow_bench.bench.distributed.rendezvous import check_master_port
 from oneflow_bench.bench.distributed.starting import create_launcher
+from oneflow_bench.bench.distributed.worker import check_master_port
 from oneflow_bench.bench.errors import BenchError
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 

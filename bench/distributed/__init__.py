@@ -7,15 +7,11 @@ number of ranks alone takes the first strategy of its mode.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Mapping, Sequence
+from importlib import import_module
+from typing import Any, cast
 
 from ..plan.modes import ModeSpec, find_mode, register_mode, spell_strategy
-from ..report.comparison import EXTENSIONS
-
-if TYPE_CHECKING:
-    from ..record.run import RunRecord
-    from ..report.blocks import Block
-    from ..report.comparison import Comparison
+from ..report.comparison import EXTENSIONS, Extension
 
 _CLASSES = {
     ("eager", "ddp"): "DistributedEager",
@@ -27,30 +23,15 @@ _CLASSES = {
 }
 
 
-class RanksExtension:
-    """Judges ranks against one process in float64, and shows scaling, costs and parity."""
+class _Report:
+    """The functions of `report.py`, which is loaded when one is asked for."""
 
-    def extend(self, record: RunRecord, comparison: Comparison) -> Comparison:
-        from .parity import judge_comparison
-
-        return judge_comparison(record, comparison)
-
-    def list_blocks(
-        self, comparisons: Sequence[Comparison], unavailable: Mapping[str, str]
-    ) -> List[Block]:
-        from .report import list_rank_blocks
-
-        return list_rank_blocks(comparisons, unavailable)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(f"{__package__}.report"), name)
 
 
 for (mode, strategy), name in _CLASSES.items():
-    register_mode(
-        ModeSpec(
-            spell_strategy(mode, strategy),
-            f"{__package__}.strategies:{name}",
-            is_compiled=find_mode(mode).is_compiled,
-            strategy=strategy,
-            shared_mode=mode,
-        )
-    )
-EXTENSIONS.append(RanksExtension())
+    where, compiled = f"{__package__}.strategies:{name}", find_mode(mode).is_compiled
+    spelled = spell_strategy(mode, strategy)
+    register_mode(ModeSpec(spelled, where, compiled, strategy=strategy, shared_mode=mode))
+EXTENSIONS.append(cast(Extension, _Report()))

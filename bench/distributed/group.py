@@ -1,82 +1,72 @@
 """A worker of several ranks, with the interface of one of a single process.
 
-A request goes to all ranks, and their answers are merged into one. One rank that dies or fails
-ends the group at once, because OneFlow would leave the others waiting for it forever. A rank that
-hangs ends the group at the timeout of the request.
+A request goes to all ranks, and their answers are merged into one, of the shape that a single
+process gives. One rank that dies or fails ends the group at once, because OneFlow would leave the
+others waiting for it forever. A rank that hangs ends the group at the timeout of the request.
+
+A group is as slow as its slowest rank, because the others wait for it. The ranks use resources
+together, so these are summed. The loss is that of the whole batch. Under DDP it is the mean of the
+ranks' losses, which are means over equal shares. With global tensors each rank knows it already.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from ..errors import BenchError, InputError, WorkerError, WorkerTimeout
-from ..training.identity import Identity
-from ..worker.process import WorkerProcess
-from .rendezvous import PARENT_VARIABLE, STACK_SIGNAL
+from ..training.identity import join_digests
+from .placement import Placement
 
 POLL_S = 0.5  # a machine that is lost ends no connection, so ranks are polled too
 STACK_S = 0.3  # for ranks to write their stacks before they are ended
-AGREE_S = 0.3  # for other ranks to refuse the same request, or to show the cause of an abort
+AGREE_S = 0.3  # for other ranks to fail too, of which one shows the cause
 NOTICE_S = 15.0  # for Ray to notice the loss of a node, whose neighbours OneFlow aborts first
 LAST_CALL = "end"  # a worker exits after its answer to this call
 # where OneFlow aborts a rank whose neighbour is gone: in its connections, or in its heartbeat
 PEER_LOST = ("io_event_poller.cpp", "ctrl_client.cpp")
+ABORTED = 2
 
-Merge = Callable[[str, Sequence[Dict[str, Any]]], Dict[str, Any]]
-
-
-class RankProcess(WorkerProcess):
-    """A rank on this machine; its log is in `logs`, and the kernel ends it with its parent."""
-
-    def __init__(
-        self,
-        group: str,
-        identity: Identity,
-        command: List[str],
-        environment: Dict[str, str],
-        logs: Path,
-    ) -> None:
-        name = f"{group}.rank-{identity.rank}"
-        variables = {**environment, PARENT_VARIABLE: str(os.getpid())}
-        title, log = create_title(group, identity), logs / f"{name}.log"
-        super().__init__(name, command, variables, log, title)
-
-    def write_stack(self) -> None:
-        """Make the rank write its Python stack to its log, if it still can."""
-        if self.exit_status is None:
-            os.kill(self.pid, STACK_SIGNAL)
-
-
-def create_title(group: str, identity: Identity) -> str:
-    return f"rank {identity.rank} of the worker '{group}'"
+Answer = Dict[str, Any]
+Wait = Callable[[Sequence[Any], float], Any]  # until a member can be polled, or for seconds
+Rule = Callable[[List[Any]], Any]  # of the ranks' values of a field
+CALLS = ["setup", "prepare", "compile", "train", "measure", "eval", "save", "probe", "end"]
+OWN_LOSSES = "ddp"  # the strategy in which a rank knows only the loss of its own share
+EQUAL = ("initial_digest", "teacher_digest", "first_step")  # of ranks that train one model
+SUMMED_COUNTERS = (
+    "minor_faults",
+    "major_faults",
+    "voluntary_switches",
+    "involuntary_switches",
+    "instructions",
+)
 
 
 class RankGroup:
     """Ranks that train together; `members` are in their order.
 
-    A member has these of `RankProcess`: `send`, `fileno`, `poll`, `log_path`,
-    `read_log_tail`, `write_stack`, `kill`, `close_input`, `close`, `pid` and `title`.
+    A member has these of `RankProcess`: `send`, `poll`, `log_path`, `read_log_tail`, `write_stack`,
+    `kill`, `close_input`, `close` and `title`; and what `wait` needs.
     """
 
     def __init__(
         self,
         name: str,
         members: Sequence[Any],
-        merge: Merge,
+        merge: Callable[[str, Sequence[Answer]], Answer],
         release: Callable[[], None] = lambda: None,
         agree_s: float = AGREE_S,
+        wait: Wait = lambda members, limit_s: select.select(members, [], [], limit_s),
     ) -> None:
         """`release` gives the port of rank 0 back.
 
-        Where OneFlow aborted a rank, the cause in another may show up to `agree_s` later.
+        After the first failure others are waited for, and for up to `agree_s` where OneFlow aborted
+        all that failed.
         """
-        self.name, self._agree_s = name, agree_s
-        self._members, self._merge = list(members), merge
-        self._release = release
+        self.name, self._agree_s, self._wait = name, agree_s, wait
+        self._members, self._merge, self._release = members, merge, release
         self._answers: List[Optional[Dict[str, Any]]] = []
 
     def ask(self, call: str, timeout_s: float, **arguments: Any) -> Dict[str, Any]:
@@ -88,10 +78,8 @@ class RankGroup:
         """Send a request to every rank without waiting."""
         self._answers = [None] * len(self._members)
         for member in self._members:
-            try:
+            with suppress(WorkerError):  # `receive` finds the cause
                 member.send(call, **arguments)
-            except WorkerError:
-                pass  # `receive` finds the cause
 
     def receive(self, call: str, timeout_s: float) -> Dict[str, Any]:
         """The merged answer to the last request.
@@ -102,7 +90,7 @@ class RankGroup:
         while None in self._answers:
             left_s = deadline - time.monotonic()
             watched = [self._members[rank] for rank in self._list_watched(call)]
-            select.select(watched, [], [], max(0.0, min(left_s, POLL_S)))
+            self._wait(watched, max(0.0, min(left_s, POLL_S)))
             self._collect(call)
             if None in self._answers and left_s <= 0.0:
                 self._fail_late(call, timeout_s)
@@ -119,45 +107,40 @@ class RankGroup:
         return [rank for rank, answer in answers if call != LAST_CALL or answer is None]
 
     def _collect(self, call: str) -> None:
-        """Take the answers that have come; raise if a rank has failed."""
-        watched = self._list_watched(call)
-        errors = self._poll(call, watched)
-        refused = any(isinstance(error, InputError) for error in errors.values())
-        end = time.monotonic() + self._agree_s
-        while refused or (errors and all(map(is_aborted, errors.values()))):
-            time.sleep(AGREE_S)
-            errors.update(self._poll(call, [rank for rank in watched if rank not in errors]))
-            if refused or len(errors) == len(watched) or time.monotonic() >= end:
-                break
-        if errors:
-            self._fail(errors)
+        """Take the answers that have come; where a rank has failed, end the group and raise.
 
-    def _poll(self, call: str, ranks: Sequence[int]) -> Dict[int, BenchError]:
-        """Keep the answers of these ranks; return their errors."""
+        The error is that of the rank that probably failed first.
+        """
         errors: Dict[int, BenchError] = {}
-        for rank in ranks:
-            try:
-                answer = self._members[rank].poll(call)
-            except BenchError as error:
-                errors[rank] = error
-            else:
-                self._answers[rank] = answer if answer is not None else self._answers[rank]
-        return errors
-
-    def _fail(self, errors: Dict[int, BenchError]) -> NoReturn:
-        """End the group and raise the error of the rank that probably failed first."""
+        self._poll(call, errors)
+        end = time.monotonic() + self._agree_s
+        while errors and len(errors) < len(self._members) and time.monotonic() < end:
+            time.sleep(AGREE_S)
+            self._poll(call, errors)
+            if min(map(order_failure, errors.values())) < ABORTED:
+                break
+        if not errors:
+            return
         self.kill()
         rank = find_culprit(errors)
         error = errors[rank]
-        if isinstance(error, WorkerError):
-            raise error
         everywhere = [str(other) for other in errors.values()] == [str(error)] * len(self._members)
-        raise InputError(
-            str(error) if everywhere else f"{self._members[rank].title}: {error}"
-        ) from None
+        if isinstance(error, WorkerError) or everywhere:
+            raise error
+        raise InputError(f"{self._members[rank].title}: {error}") from None
+
+    def _poll(self, call: str, errors: Dict[int, BenchError]) -> None:
+        """Keep the answers of the ranks that have not failed, and add to `errors` who has."""
+        for rank in self._list_watched(call):
+            try:
+                answer = None if rank in errors else self._members[rank].poll(call)
+                self._answers[rank] = self._answers[rank] if answer is None else answer
+            except BenchError as error:
+                errors[rank] = error
 
     def _fail_late(self, call: str, timeout_s: float) -> NoReturn:
         late = [rank for rank, answer in enumerate(self._answers) if answer is None]
+        first = self._members[late[0]]
         for rank in late:
             self._members[rank].write_stack()
         time.sleep(STACK_S)
@@ -167,8 +150,8 @@ class RankGroup:
             f"{ranks} of the worker '{self.name}' gave no answer to the {call} turn within "
             f"{timeout_s:g} s, and all {len(self._members)} ranks were ended; one that hangs keeps "
             "the others waiting, so compare the Python stacks at the end of their logs, such as "
-            f"{self._members[late[0]].log_path}; give a longer --timeout if the turn needs it",
-            self._members[late[0]].read_log_tail(),
+            f"{first.log_path}; give a longer --timeout if the turn needs it",
+            first.read_log_tail(),
         )
 
     def kill(self) -> None:
@@ -186,22 +169,77 @@ class RankGroup:
         self._release()
 
 
-def is_aborted(error: BenchError) -> bool:
-    """True if OneFlow aborted a rank because it had lost another."""
-    return isinstance(error, WorkerError) and any(place in error.log_tail for place in PEER_LOST)
+def order_failure(error: BenchError) -> int:
+    """0 for an error message, 1 for a rank that died, ABORTED if OneFlow ended it for another."""
+    if not isinstance(error, WorkerError) or error.returncode is None:
+        return 0
+    return ABORTED if any(place in error.log_tail for place in PEER_LOST) else 1
 
 
 def find_culprit(errors: Dict[int, BenchError]) -> int:
-    """The rank that probably failed first, out of those whose errors were found together.
+    """The rank that probably failed first, out of those whose errors were found together."""
+    return min(sorted(errors), key=lambda rank: order_failure(errors[rank]))
 
-    A rank with an error message comes first, then a rank that died by itself. A rank that OneFlow
-    aborted because it had lost another comes last.
+
+def _if_known(rule: Rule) -> Rule:
+    """The rule; None where a rank could not read its value, or it is not finite."""
+    return lambda values: None if None in values else rule(values)
+
+
+_SUM = _if_known(sum)
+_SLOWEST = ("import_s", "build_s", "compile_train_s", "compile_eval_s", "duration_s", "sync_s")
+# the fields that are merged; the others, such as energy, are those of rank 0
+_RULES: Dict[str, Rule] = {
+    **dict.fromkeys((*_SLOWEST, "loader_step_time_s"), max),
+    **dict.fromkeys((*SUMMED_COUNTERS, "cpu_s", "correct", "samples", "peak_rss_bytes"), _SUM),
+    **dict.fromkeys(("labels_digest", "images_digest"), _if_known(join_digests)),
+}
+
+
+def merge_answers(
+    call: str,
+    answers: Sequence[Answer],
+    strategy: Optional[str] = None,
+    placements: Sequence[Placement] = (),
+) -> Answer:
+    """The answer of a group to `call`; `answers` and `placements` are ordered by rank.
+
+    Raises WorkerError if the ranks contradict each other.
     """
+    if call not in CALLS:
+        raise WorkerError(f"the call {call} cannot be asked of a group of ranks")
+    names = {*EQUAL, *answers[0]}
+    values: Dict[str, List[Any]] = {k: [answer.get(k) for answer in answers] for k in names}
+    for name in EQUAL:
+        _check_equal(name, values[name])
+    merged = {k: _RULES[k](values[k]) if k in _RULES else v for k, v in answers[0].items()}
+    if call in ("prepare", "setup"):
+        merged["rank_cores"] = [one.cores for one in placements]
+    elif call in ("train", "measure"):
+        merged["rank_durations_s"] = values["duration_s"]
+    elif call == "eval":
+        merged["loss"] = _mean(values["loss"], values["samples"])
+    elif call == "end":
+        merged["rank_peak_rss_bytes"] = values["peak_rss_bytes"]
+    if call == "train" and strategy == OWN_LOSSES:
+        merged["losses"] = [_mean(step, [1] * len(step)) for step in zip(*values["losses"])]
+    used = [(one.host, core) for one in placements for core in one.cores]
+    if "machine_busy_s" in merged and len(set(used)) == len(used):  # each read its own cores
+        merged["machine_busy_s"] = _SUM(values["machine_busy_s"])
+    return merged
 
-    def order(rank: int) -> int:
-        error = errors[rank]
-        if not isinstance(error, WorkerError) or error.returncode is None:
-            return 0
-        return 2 if is_aborted(error) else 1
 
-    return min(sorted(errors), key=order)
+def _check_equal(name: str, values: List[Any]) -> None:
+    for rank, value in enumerate(values):
+        if value != values[0]:
+            raise WorkerError(
+                f"rank {rank} begins with another {name} ({value}) than rank 0 ({values[0]}), so "
+                "the ranks would not train one model; give them the same weights and seed"
+            )
+
+
+def _mean(values: Sequence[Any], weights: Sequence[int]) -> Optional[float]:
+    """In float64; None if a rank's value is not finite."""
+    if None in values:
+        return None
+    return float(sum(value * weight for value, weight in zip(values, weights)) / sum(weights))

@@ -5,31 +5,57 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence
 
 from ..config import Contender
-from ..errors import BenchError
 from ..plan.plan import Plan
-from ..training.identity import Identity
 from ..worker import process as single
 from ..worker.environment import RuntimeResolver
 from ..worker.messages import Launcher, Worker
-from ..worker.process import create_worker_command
-from .group import NOTICE_S, RankGroup, RankProcess
-from .merging import merge_answers
-from .placement import (
-    LOOPBACK,
-    RANK,
-    Address,
-    Placement,
-    create_placement_variables,
-    divide_cores,
-    divides_threads,
-)
-from .rendezvous import SHARED, OwnNetwork, PortReservation
+from ..worker.process import WorkerProcess, create_worker_command
+from .group import NOTICE_S, RankGroup, merge_answers
+from .placement import LOOPBACK, SHARED, OwnNetwork, Placement, create_rank_environment, place_ranks
+from .worker import STACK_SIGNAL
 
 if TYPE_CHECKING:
     from .cluster import Cluster
+
+
+RANK = "oneflow_bench.bench.distributed.worker"  # the module that a rank's process runs
+
+
+class RankProcess(WorkerProcess):
+    """A rank on this machine."""
+
+    def write_stack(self) -> None:
+        """Make the rank write its Python stack to its log, if it still can."""
+        if self.exit_status is None:
+            os.kill(self.pid, STACK_SIGNAL)
+
+
+def create_title(contender: Contender, placement: Placement) -> str:
+    """The name of a rank in errors, with its node in a cluster."""
+    title = f"rank {placement.identity.rank} of the worker '{contender.name}'"
+    return title if placement.host == LOOPBACK else f"{title} on node {placement.host}"
+
+
+def start_rank(
+    contender: Contender,
+    placement: Placement,
+    environments: RuntimeResolver,
+    logs: Path,
+    module: str = RANK,
+    prefix: Sequence[str] = (),
+) -> RankProcess:
+    """A rank that runs `module` here; the kernel ends it with this process.
+
+    `prefix` begins its command. Raises WorkerError if it cannot be started.
+    """
+    name = f"{contender.name}.rank-{placement.identity.rank}"
+    command = [*prefix, *create_worker_command(contender.interpreter, module)]
+    variables = create_rank_environment(contender, placement, environments)
+    title = create_title(contender, placement)
+    return RankProcess(name, command, variables, logs / f"{name}.log", title)
 
 
 def create_launcher(
@@ -49,89 +75,68 @@ def create_launcher(
     def launch(contender: Contender) -> Worker:
         if contender.ranks == 1:
             return launch_single(contender)
-        if cluster is not None:
-            assert plan is not None
-            return start_cluster_group(cluster, contender, plan, folder)
-        command = create_worker_command(contender.interpreter, module)
-        environment = environments.resolve(contender, contender.interpreter)
-        divide = divides_threads(contender, environments)
-        return start_group(contender, command, environment, folder / "logs", divide)
+        if cluster is None:
+            return start_group(contender, environments, folder / "logs", module)
+        assert plan is not None
+        return start_cluster_group(cluster, contender, plan, folder)
 
     return launch
 
 
 def start_group(
-    contender: Contender,
-    command: List[str],
-    environment: Dict[str, str],
-    logs: Path,
-    divide_threads: bool,
+    contender: Contender, environments: RuntimeResolver, logs: Path, module: str
 ) -> RankGroup:
     """The group of a contender on this machine; each rank has a log of its own in `logs`.
 
     The ranks run in a network of their own; where that is not possible, rank 0's log says so.
-    `divide_threads` sets OMP_NUM_THREADS to the number of a rank's cores. Raises WorkerError if a
-    rank cannot be started.
+    Raises WorkerError if a rank cannot be started.
     """
-    reservation, network = PortReservation(), OwnNetwork()
-    hosts = [LOOPBACK] * contender.ranks
-    cores = divide_cores(sorted(os.sched_getaffinity(0)), contender.ranks)
-    members: List[Any] = []
+    network = OwnNetwork()
 
-    def release() -> None:
-        reservation.release()
-        network.release()
-
-    try:
-        if not network.prefix:
-            logs.mkdir(parents=True, exist_ok=True)
-            with open(logs / f"{contender.name}.rank-0.log", "a") as log:
+    def start(one: Placement) -> Any:
+        rank = start_rank(contender, one, environments, logs, module, network.prefix)
+        if one.identity.rank == 0 and not network.prefix:
+            with open(rank.log_path, "a") as log:
                 log.write(SHARED)
-        for one in place_ranks(hosts, cores, reservation.address):
-            variables = {**environment, **create_placement_variables(one, divide_threads)}
-            start = [*network.prefix, *command]
-            members.append(RankProcess(contender.name, one.identity, start, variables, logs))
-    except (BenchError, OSError, KeyboardInterrupt):
-        for member in members:
-            member.kill()
-            member.close()
-        release()
-        raise
-    merge = partial(merge_answers, strategy=contender.strategy, cores=cores, hosts=hosts)
-    return RankGroup(contender.name, members, merge, release)
+        return rank
+
+    hosts, cores = [LOOPBACK] * contender.ranks, sorted(os.sched_getaffinity(0))
+    placements = place_ranks(hosts, [cores] * contender.ranks, network.address)
+    return _form_group(contender, placements, start, release=network.release)
 
 
 def start_cluster_group(
     cluster: Cluster, contender: Contender, plan: Plan, folder: Path
 ) -> RankGroup:
     """The group of a contender on the nodes of a cluster, which divide their cores."""
-    from .cluster_rank import start_cluster_ranks
+    from .cluster import ClusterRank, wait_for_ranks
 
-    hosts = cluster.addresses
-    cores = divide_hosts_cores(hosts, [node.cores for node in cluster.nodes])
-    members = start_cluster_ranks(
-        cluster, contender, plan, folder, partial(place_ranks, hosts, cores)
-    )
-    merge = partial(merge_answers, strategy=contender.strategy, cores=cores, hosts=hosts)
-    return RankGroup(contender.name, members, merge, agree_s=NOTICE_S)
+    actors = [cluster.create_actor(rank) for rank in range(contender.ranks)]
+    hosts, cores = zip(*((node.address, node.cores) for node in cluster.nodes))
+    placements = place_ranks(hosts, cores, cluster.reserve_port(actors[0]))
 
+    def start(one: Placement) -> Any:
+        title, actor = create_title(contender, one), actors[one.identity.rank]
+        return ClusterRank(cluster, actor, title, contender, one, plan, folder.resolve())
 
-def divide_hosts_cores(hosts: Sequence[str], usable: Sequence[List[int]]) -> List[List[int]]:
-    """The cores of each rank: those of its host, divided among the ranks there."""
-    parts = {
-        host: iter(divide_cores(cores, hosts.count(host))) for host, cores in zip(hosts, usable)
-    }
-    return [next(parts[host]) for host in hosts]
+    return _form_group(contender, placements, start, agree_s=NOTICE_S, wait=wait_for_ranks)
 
 
-def place_ranks(
-    hosts: Sequence[str], cores: Sequence[List[int]], master: Address
-) -> List[Placement]:
-    """The placement of each rank. Its local rank counts by the host that rank 0 sees.
-
-    With other numbers OneFlow's ranks would wait for each other forever.
-    """
-    return [
-        Placement(Identity(rank, len(hosts)), list(hosts[:rank]).count(host), master, own)
-        for rank, (host, own) in enumerate(zip(hosts, cores))
-    ]
+def _form_group(
+    contender: Contender,
+    placements: Sequence[Placement],
+    start: Callable[[Placement], Any],
+    **options: Any,
+) -> RankGroup:
+    """A `RankGroup` with these options; where a member cannot be started, none is left."""
+    members: List[Any] = []
+    merge = partial(merge_answers, strategy=contender.strategy, placements=placements)
+    group = RankGroup(contender.name, members, merge, **options)
+    try:
+        for one in placements:
+            members.append(start(one))
+    except BaseException:
+        group.kill()
+        group.close()
+        raise
+    return group

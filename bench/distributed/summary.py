@@ -7,26 +7,20 @@ algorithms for clusters of workstations, J. Parallel Distrib. Comput. 69, 2009.
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence
 
 from pydantic import BaseModel
 
 from ..config import Contender
 from ..plan.contenders import workload_of
 from ..plan.modes import spell_strategy
-from ..record.events import (
-    BlockEvent,
-    EndEvent,
-    SetupEvent,
-    SpeedBlockEvent,
-    SpeedEndEvent,
-    SpeedSetupEvent,
-)
+from ..record.events import RecordEvent, Steps
 from ..record.run import RunRecord
-from ..verdict.statistics import Ratio, summarize
+from ..report.comparison import Comparison
+from ..verdict.statistics import Ratio, Summary, summarize
 
 BYTES_PER_PARAMETER = 4  # float32, which several ranks train in
-_REDUCING = ("ddp", "global", "dp")  # all gradients are summed over the ranks once an update
+# other strategies sum all gradients over the ranks once an update
 _NOT_DERIVED = {
     "tp": "the sizes of the activations between the split layers are not in the record",
     "pp": "the sizes of the activations between the stages are not in the record",
@@ -95,47 +89,41 @@ class RanksSummary(BaseModel, frozen=True):
     expected: Optional[Expected] = None  # the known difference behind a parity of "different"
 
 
-def summarize_ranks(
-    record: RunRecord, baseline: str, contender: str, ratio: Optional[Ratio]
-) -> Optional[RanksSummary]:
+def summarize_ranks(record: RunRecord, comparison: Comparison) -> Optional[RanksSummary]:
     """The summary of a contender of several ranks; None for one of a single process.
 
-    `ratio` is that of the step times, baseline over contender. Parity is not judged here.
+    Times and their ratio are the comparison's. Parity is not judged here.
     """
     sides = {one.name: one for one in record.document.contenders}
-    left, right = sides[baseline], sides[contender]
+    name = comparison.contender.name
+    left, right = sides[comparison.baseline.name], sides[name]
     if right.ranks == 1:
         return None
-    workload = record.document.workload
-    ours, theirs = (workload_of(workload, side).batch_size for side in (left, right))
-    speedup = _scale(ratio, theirs / ours)
-    accumulation_steps = right.accumulation_steps or workload.accumulation_steps
-    setups = _list_setups(record, contender)
+    ours, theirs = (workload_of(record.document.workload, side) for side in (left, right))
+    speedup = _scale(comparison.speedup, theirs.batch_size / ours.batch_size)
     # of the first contender: a rank may hold only a part of the parameters
-    counts = [e.num_params for e in _list_setups(record, next(iter(sides)))]
-    num_params = next((count for count in counts if count is not None), None)
-    steady = [b for b in record.of_kind(BlockEvent, contender) if b.kind == "steady"]
-    scored = [b for b in record.of_kind(SpeedBlockEvent, contender) if b.kind == "scored"]
-    durations_s = [block.rank_durations_s for block in (*steady, *scored)]
+    counts = list_values(record, next(iter(sides)), "num_params")
+    cores = list_values(record, name, "rank_cores")
+    events = record.of_kind(Steps, name)
+    timed = [one for one in events if getattr(one, "kind", None) in ("steady", "scored")]
+    peaks = list_values(record, name, "rank_peak_rss_bytes")
+    sender = right.model_copy(update={"accumulation_steps": theirs.accumulation_steps})
     return RanksSummary(
         strategy=spell_strategy(right.mode, right.strategy),
         ranks=right.ranks,
-        accumulation_steps=accumulation_steps,
-        weak=ours != theirs,
+        accumulation_steps=theirs.accumulation_steps,
+        weak=ours.batch_size != theirs.batch_size,
         baseline_mode=left.mode,
-        batch_size=theirs,
-        baseline_batch_size=ours,
-        step_time_s=_find_step_time(record, contender),
-        baseline_step_time_s=_find_step_time(record, baseline),
+        batch_size=theirs.batch_size,
+        baseline_batch_size=ours.batch_size,
+        step_time_s=_find_step_time(comparison, "contender"),
+        baseline_step_time_s=_find_step_time(comparison, "baseline"),
         speedup=speedup,
         efficiency=_scale(speedup, 1 / right.ranks) if left.ranks == 1 else None,
-        communication=derive_communication(
-            right.model_copy(update={"accumulation_steps": accumulation_steps}),
-            num_params,
-        ),
-        rank_peak_rss_bytes=_find_peaks(record, contender),
-        rank_cores=next((e.rank_cores for e in setups if e.rank_cores), None),
-        spread=measure_spread([of_ranks for of_ranks in durations_s if of_ranks]),
+        communication=derive_communication(sender, next(iter(counts), None)),
+        rank_peak_rss_bytes=[max(of_rank) for of_rank in zip(*peaks)] or None,
+        rank_cores=next(iter(cores), None),
+        spread=measure_spread([one.rank_durations_s for one in timed if one.rank_durations_s]),
     )
 
 
@@ -150,53 +138,37 @@ def derive_communication(contender: Contender, num_params: Optional[int]) -> Com
     The gradients of all parameters count, as if none were frozen. DDP's broadcast of buffers, the
     losses and padding do not count.
     """
-    strategy = contender.strategy or ""
-    if strategy not in _REDUCING:
-        return Communication(sent_bytes=None, basis=_NOT_DERIVED[strategy])
-    if num_params is None:
-        return Communication(sent_bytes=None, basis="the record does not hold the parameters")
-    if contender.mode == "eager" and (contender.accumulation_steps or 1) > 1:
-        why = "whether eager ranks reduce after each part of a batch is not in the record"
-        return Communication(sent_bytes=None, basis=why)
+    reason = _NOT_DERIVED.get(contender.strategy or "")
+    if reason is None and num_params is None:
+        reason = "the record does not hold the parameters"
+    elif contender.mode == "eager" and (contender.accumulation_steps or 1) > 1:
+        reason = "whether eager ranks reduce after each part of a batch is not in the record"
+    if reason is not None or num_params is None:
+        return Communication(sent_bytes=None, basis=str(reason))
     size_bytes = BYTES_PER_PARAMETER * num_params
-    return Communication(
-        sent_bytes=sent_bytes(contender.ranks, size_bytes),
-        basis=f"2 (N - 1) / N x {size_bytes} bytes of gradients, an all-reduce in a ring",
-    )
+    basis = f"2 (N - 1) / N x {size_bytes} bytes of gradients, an all-reduce in a ring"
+    return Communication(sent_bytes=sent_bytes(contender.ranks, size_bytes), basis=basis)
 
 
 def _scale(ratio: Optional[Ratio], factor: float) -> Optional[Ratio]:
     if ratio is None:
         return None
-    ends = {"ratio": ratio.ratio, "low": ratio.low, "high": ratio.high}
-    update = {name: None if end is None else end * factor for name, end in ends.items()}
-    return ratio.model_copy(update=update)
+    ends = ratio.model_dump(include={"ratio", "low", "high"}, exclude_none=True)
+    return ratio.model_copy(update={name: end * factor for name, end in ends.items()})
 
 
-def _find_step_time(record: RunRecord, name: str) -> Optional[float]:
+def list_values(record: RunRecord, name: str, field: str) -> List[Any]:
+    """A field of a contender's events, of those that hold it."""
+    found = (getattr(event, field, None) for event in record.of_kind(RecordEvent, name))
+    return [value for value in found if value is not None]
+
+
+def _find_step_time(comparison: Comparison, role: str) -> Optional[float]:
     """The median of the speed phase, or of the training for a run without one."""
-    scored = [
-        block.step_time_s
-        for block in record.of_kind(SpeedBlockEvent, name)
-        if block.kind == "scored" and block.role != "control"
-    ]
-    blocks = [b for b in record.of_kind(BlockEvent, name) if b.kind == "steady"]
-    times = scored or [block.duration_s / block.steps for block in blocks]
-    return summarize(times).median if times else None
-
-
-def _list_setups(record: RunRecord, name: str) -> List[Union[SetupEvent, SpeedSetupEvent]]:
-    return [*record.of_kind(SetupEvent, name), *record.of_kind(SpeedSetupEvent, name)]
-
-
-def _find_peaks(record: RunRecord, name: str) -> Optional[List[int]]:
-    """The peak of each rank in the training, or the largest in a speed phase alone."""
-    for kind in (EndEvent, SpeedEndEvent):
-        ends = record.of_kind(kind, name)
-        peaks = [end.rank_peak_rss_bytes for end in ends if end.rank_peak_rss_bytes]
-        if peaks:
-            return [max(of_rank) for of_rank in zip(*peaks)]
-    return None
+    found: Optional[Summary] = getattr(comparison, role).train_step_time_s
+    if comparison.speed is not None:
+        found = comparison.speed.roles[role].step_time_s
+    return found.median if found else None
 
 
 def measure_spread(durations_s: Sequence[Sequence[float]]) -> Optional[RankSpread]:

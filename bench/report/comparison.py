@@ -193,7 +193,7 @@ def compare_contenders(
     accuracies = list(zip(left.accuracy, right.accuracy))
     finite = [(a, b) for a, b in accuracies if a is not None and b is not None]
     last = finite[-1] if finite and finite[-1] == accuracies[-1] else None
-    speedup = _compare_times(*times, one_run=one_run)
+    speedup = _compare_times(times, one_run)
     speed = None
     parameters: List[ParametersEvent] = []
     if one_run:
@@ -226,7 +226,7 @@ def compare_contenders(
         speed_verdict=verdict,
         speed_reason=why,
         speed=speed,
-        eval_speedup=_compare_times(*passes, one_run=one_run),
+        eval_speedup=_compare_times(passes, one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
         continues=baseline.document.environment_start.get("continues") if one_run else None,
         continuation=spell_continuation(baseline) if one_run else "",
@@ -258,9 +258,8 @@ def compare_losses(
     )
 
 
-def _compare_times(
-    left: Dict[int, float], right: Dict[int, float], one_run: bool
-) -> Optional[Ratio]:
+def _compare_times(times: Sequence[Dict[int, float]], one_run: bool) -> Optional[Ratio]:
+    left, right = times
     if not one_run:
         both = left and right
         return unpaired_ratio(list(left.values()), list(right.values())) if both else None

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from data_samples import create_jpeg, create_part
 
-from oneflow_bench.bench.distributed.placement import create_rank_variables
-from oneflow_bench.bench.distributed.rendezvous import PortReservation
+from oneflow_bench.bench.distributed.placement import create_rank_variables, reserve_port
 from oneflow_bench.bench.training.identity import Identity
 from oneflow_bench.data import DataError, assign_parts, load_dataset, reshard_dataset
 
@@ -100,14 +99,14 @@ def test_less_than_one_rank_is_refused(tmp_path):
 
 def read_with_ranks(split, ranks, batch_size, steps):
     """The batches (lists of labels) of each rank of a group of OneFlow processes."""
-    reservation = PortReservation()
+    address, reserved = reserve_port()
     arguments = [split.folder, len(split.part_files), batch_size, steps]
     processes = []
     try:
         for rank in range(ranks):
             environment = {
                 **os.environ,
-                **create_rank_variables(Identity(rank, ranks), reservation.address, rank),
+                **create_rank_variables(Identity(rank, ranks), address, rank),
                 "OMP_NUM_THREADS": "1",
                 "ONEFLOW_ENABLE_ONEDNN_OPTS": "0",
             }
@@ -125,7 +124,7 @@ def read_with_ranks(split, ranks, batch_size, steps):
         for process in processes:
             process.kill()
             process.wait()
-        reservation.release()
+        reserved.close()
     for process, (_, log) in zip(processes, answers):
         assert process.returncode == 0, log
     return [json.loads(out.splitlines()[-1]) for out, _ in answers]

@@ -251,7 +251,7 @@ def profile_layers(
 def _trace_leaf(leaf: _Leaf) -> LayerTrace:
     module, shapes = leaf.module, []
     known = (op for op, kinds in _OPERATIONS.items() if isinstance(module, kinds))
-    operation = next(known, "other")
+    operation: Operation = next(known, "other")
     window = 0
     if operation in ("max_pool", "avg_pool"):
         size = module.kernel_size

@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-from oneflow_bench.bench.distributed.placement import Address, create_rank_variables
-from oneflow_bench.bench.distributed.rendezvous import PortReservation
+from oneflow_bench.bench.distributed.placement import Address, create_rank_variables, reserve_port
 from oneflow_bench.bench.training.identity import Identity
 
 PROGRAM = Path(__file__).with_name("rank_program.py")
@@ -25,17 +24,17 @@ def run_cases(cases: List[Dict[str, Any]], ranks: int, folder: Path, timeout_s: 
     """
     folder.mkdir(parents=True)
     (folder / "cases.json").write_text(json.dumps(cases))
-    reservation = PortReservation()
+    address, reserved = reserve_port()
     processes = []
     try:
         for rank in range(ranks):
-            processes.append(_start(rank, ranks, reservation.address, folder))
+            processes.append(_start(rank, ranks, address, folder))
         _wait(processes, time.monotonic() + timeout_s)
     finally:
         for process in processes:
             process.kill()
             process.wait()
-        reservation.release()
+        reserved.close()
     for rank, process in enumerate(processes):
         log = (folder / f"rank-{rank}.log").read_text(errors="replace")
         assert process.returncode == 0, f"rank {rank} of {ranks}:\n{log[-4000:]}"

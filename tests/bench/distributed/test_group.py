@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from scripted_rank import SCRIPT
 
-from oneflow_bench.bench.distributed.group import PEER_LOST, RankGroup, RankProcess, find_culprit
+from oneflow_bench.bench.distributed.group import PEER_LOST, RankGroup, find_culprit
+from oneflow_bench.bench.distributed.starting import RankProcess
 from oneflow_bench.bench.errors import InputError, WorkerError, WorkerTimeout
-from oneflow_bench.bench.training.identity import Identity
 
 
 def merge(call, answers):
@@ -23,17 +23,14 @@ def merge(call, answers):
     return {"ranks": [answer["rank"] for answer in answers]}
 
 
+def start_member(folder, rank, command=(sys.executable, "-c", SCRIPT)):
+    name, title = f"ddp.rank-{rank}", f"rank {rank} of the worker 'ddp'"
+    environment = {**os.environ, "RANK": str(rank)}
+    return RankProcess(name, list(command), environment, folder / f"{name}.log", title)
+
+
 def create_group(folder, ranks=2, released=None):
-    members = [
-        RankProcess(
-            "ddp",
-            Identity(rank, ranks),
-            [sys.executable, "-c", SCRIPT],
-            {**os.environ, "RANK": str(rank)},
-            folder,
-        )
-        for rank in range(ranks)
-    ]
+    members = [start_member(folder, rank) for rank in range(ranks)]
     release = (lambda: None) if released is None else lambda: released.append(True)
     return RankGroup("ddp", members, merge, release=release)
 
@@ -180,7 +177,7 @@ def test_a_group_can_be_killed_and_closed_again_and_again(group):
 
 def test_a_rank_that_cannot_be_started_leaves_no_file_but_its_log(tmp_path):
     with pytest.raises(WorkerError, match="^rank 1 of the worker 'ddp' could not be started"):
-        RankProcess("ddp", Identity(1, 2), ["no-such-python"], dict(os.environ), tmp_path)
+        start_member(tmp_path, 1, ["no-such-python"])
     assert [path.name for path in tmp_path.iterdir()] == ["ddp.rank-1.log"]
 
 

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from oneflow_bench.bench.distributed.placement import create_rank_variables
-from oneflow_bench.bench.distributed.rendezvous import PARENT_VARIABLE, PortReservation, join_group
+from oneflow_bench.bench.distributed.placement import PARENT, create_rank_variables, reserve_port
+from oneflow_bench.bench.distributed.worker import join_group
 from oneflow_bench.bench.training.identity import Identity
 
 # a controller whose rank never reads its input; it says which process the rank is
@@ -20,13 +20,13 @@ CONTROLLER = f"""
 import os, subprocess, sys, time
 code = '''
 import os, time
-from oneflow_bench.bench.distributed.rendezvous import join_group
+from oneflow_bench.bench.distributed.worker import join_group
 join_group(os.environ)
 print("joined", flush=True)
 while True: pass
 '''
 rank = subprocess.Popen([sys.executable, "-c", code], env={{**os.environ,
-    "{PARENT_VARIABLE}": str(os.getpid())}}, start_new_session=True, stdout=subprocess.PIPE)
+    "{PARENT}": str(os.getpid())}}, start_new_session=True, stdout=subprocess.PIPE)
 rank.stdout.readline()
 print(rank.pid, flush=True)
 time.sleep(600)
@@ -35,9 +35,9 @@ time.sleep(600)
 
 @pytest.fixture
 def variables():
-    reservation = PortReservation()
-    yield create_rank_variables(Identity(0, 2), reservation.address, local_rank=0)
-    reservation.release()
+    address, reserved = reserve_port()
+    yield create_rank_variables(Identity(0, 2), address, local_rank=0)
+    reserved.close()
 
 
 def is_alive(pid):
@@ -74,10 +74,10 @@ def test_a_rank_whose_controller_has_ended_before_ends_at_once(variables):
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
     ended.wait()
     code = (
-        "import os; from oneflow_bench.bench.distributed.rendezvous import join_group; "
+        "import os; from oneflow_bench.bench.distributed.worker import join_group; "
         "join_group(os.environ)"
     )
-    environment = {**os.environ, **variables, PARENT_VARIABLE: str(ended.pid)}
+    environment = {**os.environ, **variables, PARENT: str(ended.pid)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=120)
     assert done.returncode == -signal.SIGKILL
 
@@ -88,7 +88,7 @@ def test_a_rank_0_whose_port_is_taken_says_so(variables):
         server.bind(("", int(variables["MASTER_PORT"])))
         server.listen()
         code = (
-            "import os; from oneflow_bench.bench.distributed.rendezvous import join_group\n"
+            "import os; from oneflow_bench.bench.distributed.worker import join_group\n"
             "from oneflow_bench.bench.errors import InputError\n"
             "try: join_group(os.environ)\n"
             "except InputError as error: print(error)"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.distributed.merging import merge_answers
+from oneflow_bench.bench.distributed.group import merge_answers
+from oneflow_bench.bench.distributed.placement import Address, place_ranks
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.record.events import (
     BlockEvent,
@@ -15,6 +16,7 @@ from oneflow_bench.bench.record.events import (
 )
 from oneflow_bench.bench.training.identity import join_digests
 
+PLACED = place_ranks(["a", "a"], [[0, 1]] * 2, Address("a", 1))
 CORES = [[0], [1]]
 
 
@@ -61,7 +63,9 @@ def measured(**changes):
 
 
 def test_a_group_is_prepared_when_its_slowest_rank_is():
-    merged = merge_answers("prepare", [prepared(import_s=5.0), prepared(build_s=7.0)], "ddp", CORES)
+    merged = merge_answers(
+        "prepare", [prepared(import_s=5.0), prepared(build_s=7.0)], "ddp", PLACED
+    )
     assert (merged["import_s"], merged["build_s"]) == (5.0, 7.0)
     assert merged["rank_cores"] == CORES
     assert merged["environment"] == {"oneflow": "0.9.0"}
@@ -87,7 +91,7 @@ def test_compiling_takes_as_long_as_the_slowest_and_the_operators_are_rank_0s():
 
 def test_a_set_up_group_fits_the_record():
     compiled = {"compile_train_s": 3.0, "compile_eval_s": 0.1, "graph_ops": None}
-    merged = merge_answers("setup", [{**prepared(), **compiled}] * 2, "ddp", CORES)
+    merged = merge_answers("setup", [{**prepared(), **compiled}] * 2, "ddp", PLACED)
     assert SetupEvent(contender="ddp", **merged).rank_cores == CORES
 
 
@@ -127,7 +131,7 @@ def test_images_that_one_rank_did_not_see_have_no_digest():
 
 def test_what_ranks_used_is_summed_and_what_cannot_be_divided_is_rank_0s():
     answers = [measured(), measured(duration_s=2.1, energy_j=60.0, instructions=None)]
-    merged = merge_answers("measure", answers, "ddp", CORES)
+    merged = merge_answers("measure", answers, "ddp", PLACED)
     assert (merged["duration_s"], merged["cpu_s"]) == (2.1, 6.0)
     assert (merged["minor_faults"], merged["voluntary_switches"]) == (10, 14)
     assert merged["instructions"] is None
@@ -138,8 +142,9 @@ def test_what_ranks_used_is_summed_and_what_cannot_be_divided_is_rank_0s():
 
 def test_how_busy_the_cores_were_is_summed_only_over_cores_of_ones_own():
     answers = [measured(), measured()]
-    assert merge_answers("measure", answers, "ddp", CORES)["machine_busy_s"] == 5.0
-    assert merge_answers("measure", answers, "ddp", [[0, 1], [0, 1]])["machine_busy_s"] == 2.5
+    assert merge_answers("measure", answers, "ddp", PLACED)["machine_busy_s"] == 5.0
+    shared = place_ranks(["a", "a"], [[0]] * 2, Address("a", 1))
+    assert merge_answers("measure", answers, "ddp", shared)["machine_busy_s"] == 2.5
 
 
 def test_a_validation_pass_weighs_the_losses_by_the_samples():

@@ -9,8 +9,15 @@ import sys
 import pytest
 
 from oneflow_bench.bench.distributed.node import read_node_environment
-from oneflow_bench.bench.distributed.placement import CORES, Address, divide_cores
-from oneflow_bench.bench.distributed.starting import divide_hosts_cores, place_ranks
+from oneflow_bench.bench.distributed.placement import (
+    CORES,
+    Address,
+    create_rank_variables,
+    divide_cores,
+    place_ranks,
+    reserve_port,
+)
+from oneflow_bench.bench.training.identity import Identity
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 7, 8, 64])
@@ -30,27 +37,28 @@ def test_neighbouring_cores_stay_together_whatever_their_order():
     assert divide_cores([9, 2, 4, 0], 2) == [[0, 2], [4, 9]]
 
 
-def test_a_process_keeps_to_the_cores_it_was_given():
-    core = max(os.sched_getaffinity(0))
+def test_a_rank_keeps_to_the_cores_it_was_given():
+    core, (address, reserved) = max(os.sched_getaffinity(0)), reserve_port()
     code = (
-        "import os; from oneflow_bench.bench.distributed.placement import keep_to_cores; "
-        "keep_to_cores(os.environ); print(sorted(os.sched_getaffinity(0)))"
+        "import os; from oneflow_bench.bench.distributed.worker import join_group; "
+        "join_group(os.environ); print(sorted(os.sched_getaffinity(0)))"
     )
-    environment = {**os.environ, CORES: str(core)}
+    variables = create_rank_variables(Identity(0, 2), address, local_rank=0)
+    environment = {**os.environ, **variables, CORES: str(core)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
     )
+    reserved.close()
     assert done.stdout.decode().strip() == f"[{core}]"
 
 
 def test_the_ranks_of_a_host_divide_its_cores_and_count_by_it():
     hosts = ["a", "b", "a"]
-    cores = divide_hosts_cores(hosts, [[0, 1, 2], [0, 1], [0, 1, 2]])
-    assert cores == [[0], [0, 1], [1, 2]]
-    placed = place_ranks(hosts, cores, Address("a", 1))
+    placed = place_ranks(hosts, [[0, 1, 2], [0, 1], [0, 1, 2]], Address("a", 1))
     assert [one.local_rank for one in placed] == [0, 0, 1]
     assert [one.identity.rank for one in placed] == [0, 1, 2]
-    assert [one.cores for one in placed] == cores
+    assert [one.cores for one in placed] == [[0], [0, 1], [1, 2]]
+    assert [one.host for one in placed] == hosts
 
 
 def test_the_environment_of_a_node_is_its_parents(monkeypatch):

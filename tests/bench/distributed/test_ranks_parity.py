@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.distributed.parity import (
+from oneflow_bench.bench.distributed.report import (
     FLOOR,
     MULTIPLIER,
     ReferenceErrors,

@@ -12,13 +12,15 @@ from oneflow_bench.bench.distributed.summary import (
     summarize_ranks,
 )
 from oneflow_bench.bench.report.before_after import compare_record
+from oneflow_bench.bench.report.comparison import compare_contenders
 from oneflow_bench.bench.verdict.statistics import Ratio
 
 RATIO = Ratio(ratio=1.6, low=1.5, high=1.7, count=9, paired=True, smallest_effect=0.01)
 
 
-def summarize(record, name="ddp"):
-    return summarize_ranks(record, "eager", name, RATIO)
+def summarize(record, name="ddp", baseline="eager", ratio=RATIO):
+    comparison = compare_contenders(record, baseline, record, name)
+    return summarize_ranks(record, comparison.model_copy(update={"speedup": ratio}))
 
 
 def side(strategy, mode="graph", ranks=4, **fields):
@@ -37,9 +39,8 @@ def test_weak_scaling_counts_the_images_of_all_ranks():
     record = create_rank_record(reference=False)
     contenders = record.document.contenders
     contenders[0] = contenders[0].model_copy(update={"batch_size": 16})
-    found = summarize_ranks(
-        record, "eager", "ddp", RATIO.model_copy(update={"ratio": 0.9, "low": 0.8, "high": 1.0})
-    )
+    slower = RATIO.model_copy(update={"ratio": 0.9, "low": 0.8, "high": 1.0})
+    found = summarize(record, ratio=slower)
     assert found.weak and (found.baseline_batch_size, found.batch_size) == (16, 32)
     assert found.speedup.ratio == pytest.approx(1.8)
     assert found.efficiency.ratio == pytest.approx(0.9)
@@ -48,8 +49,8 @@ def test_weak_scaling_counts_the_images_of_all_ranks():
 
 def test_one_process_has_no_summary_and_ranks_no_efficiency_against_ranks():
     record = create_rank_record(("ddp", "graph-dp"))
-    assert summarize_ranks(record, "ddp", "eager", RATIO) is None
-    assert summarize_ranks(record, "ddp", "graph-dp", RATIO).efficiency is None
+    assert summarize(record, "eager", baseline="ddp") is None
+    assert summarize(record, "graph-dp", baseline="ddp").efficiency is None
 
 
 def test_the_ranks_are_apart_by_the_slowest_over_the_fastest():

@@ -8,22 +8,17 @@ import time
 
 import pytest
 
-from oneflow_bench.bench.distributed.placement import Address, create_rank_variables, read_master
-from oneflow_bench.bench.distributed.rendezvous import (
-    PortReservation,
-    check_master_port,
-    is_listening,
-    wait_for_master,
-)
+from oneflow_bench.bench.distributed.placement import Address, create_rank_variables, reserve_port
+from oneflow_bench.bench.distributed.worker import check_master_port, wait_for_master
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.training.identity import Identity, read_identity
 
 
 @pytest.fixture
-def reservation():
-    reserved = PortReservation()
-    yield reserved
-    reserved.release()
+def address():
+    address, reserved = reserve_port()
+    yield address
+    reserved.close()
 
 
 def listen(address):
@@ -38,50 +33,50 @@ def listen(address):
 def test_a_rank_reads_what_it_was_given():
     variables = create_rank_variables(Identity(3, 4), Address("10.0.0.1", 5000), local_rank=1)
     assert read_identity(variables) == (3, 4)
-    assert str(read_master(variables)) == "10.0.0.1:5000"
+    assert (variables["MASTER_ADDR"], variables["MASTER_PORT"]) == ("10.0.0.1", "5000")
     assert variables["LOCAL_RANK"] == "1"
 
 
-def test_a_reserved_port_is_rank_0s_and_nobody_elses(reservation):
-    check_master_port(reservation.address)
-    assert not is_listening(reservation.address)
-    with listen(reservation.address):
-        assert is_listening(reservation.address)
+def test_a_reserved_port_is_rank_0s_and_nobody_elses(address):
+    check_master_port(address)
+    assert not address.is_listening()
+    with listen(address):
+        assert address.is_listening()
     with socket.socket() as other, pytest.raises(OSError):
-        other.bind(reservation.address)  # a program that does not ask to share
+        other.bind(address)  # a program that does not ask to share
 
 
 def test_a_released_port_is_free():
-    reservation = PortReservation()
-    reservation.release()
+    address, reserved = reserve_port()
+    reserved.close()
     with socket.socket() as other:
-        other.bind(reservation.address)
+        other.bind(address)
 
 
-def test_two_reservations_have_two_ports(reservation):
-    other = PortReservation()
-    assert other.address.port != reservation.address.port
-    other.release()
+def test_two_reservations_have_two_ports(address):
+    other, reserved = reserve_port()
+    assert other.port != address.port
+    reserved.close()
 
 
-def test_a_port_that_is_taken_is_bad_input(reservation):
-    sentence = f"port {reservation.address.port} .*in use.*end the"
-    with listen(reservation.address), pytest.raises(InputError, match=sentence):
-        check_master_port(reservation.address)
+def test_a_port_that_is_taken_is_bad_input(address):
+    sentence = f"port {address.port} .*in use.*end the"
+    with listen(address), pytest.raises(InputError, match=sentence):
+        check_master_port(address)
 
 
-def test_a_rank_waits_until_rank_0_listens(reservation):
+def test_a_rank_waits_until_rank_0_listens(address):
     opened = []
-    timer = threading.Timer(0.3, lambda: opened.append(listen(reservation.address)))
+    timer = threading.Timer(0.3, lambda: opened.append(listen(address)))
     start = time.monotonic()
     timer.start()
-    wait_for_master(reservation.address)
+    wait_for_master(address)
     timer.join()
     assert opened and time.monotonic() - start >= 0.3
     opened[0].close()
 
 
-def test_a_rank_that_does_not_reach_rank_0_says_where_and_what_to_check(reservation):
-    words = f"^cannot connect to rank 0 at {reservation.address} within 0.2 s; .*firewall"
+def test_a_rank_that_does_not_reach_rank_0_says_where_and_what_to_check(address):
+    words = f"^cannot connect to rank 0 at {address} within 0.2 s; .*firewall"
     with pytest.raises(InputError, match=words):
-        wait_for_master(reservation.address, 0.2)
+        wait_for_master(address, 0.2)

@@ -17,7 +17,7 @@ import pytest
     ],
 )
 def test_the_largest_stage_is_as_small_as_it_can_be(work, stages, expected):
-    from oneflow_bench.bench.distributed.splitting import cut
+    from oneflow_bench.bench.distributed.strategies import cut
 
     assert cut(work, stages) == expected
 
@@ -26,7 +26,7 @@ def test_the_largest_stage_is_as_small_as_it_can_be(work, stages, expected):
 def test_sequences_are_opened_and_other_children_are_not():
     from oneflow import nn
 
-    from oneflow_bench.bench.distributed.splitting import list_parts
+    from oneflow_bench.bench.distributed.strategies import list_parts
 
     class Model(nn.Module):
         def __init__(self):

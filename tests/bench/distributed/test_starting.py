@@ -16,8 +16,7 @@ from rank_faults import is_free, read_address, read_environment, read_pids
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.distributed.placement import CORES as CORES_VARIABLE
-from oneflow_bench.bench.distributed.placement import divide_cores
-from oneflow_bench.bench.distributed.rendezvous import NETWORK_VARIABLE, SHARED
+from oneflow_bench.bench.distributed.placement import NETWORK_VARIABLE, SHARED, divide_cores
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.worker import process as single
@@ -31,7 +30,6 @@ CONTROLLER = """
 import sys
 from pathlib import Path
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.rendezvous import NETWORK_VARIABLE, SHARED
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.worker.environment import RuntimeResolver
 contender = Contender.model_validate_json(sys.argv[1])
@@ -193,7 +191,7 @@ def test_what_works_on_one_process_refuses_several_ranks(tmp_path):
 
 
 def test_the_controller_of_ranks_imports_no_oneflow():
-    modules = ("starting", "cluster", "cluster_rank", "node")
+    modules = ("starting", "cluster", "node")
     code = "".join(f"import oneflow_bench.bench.distributed.{name}\n" for name in modules)
     code += "import sys; sys.exit('oneflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,7 +9,7 @@ def find(*layers, ranks=2):
     """Places of the layers in the pairs found."""
     from oneflow import nn
 
-    from oneflow_bench.bench.distributed.splitting import find_pairs
+    from oneflow_bench.bench.distributed.strategies import find_pairs
 
     pairs = find_pairs(nn.Sequential(*layers), ranks)
     return [tuple(layers.index(layer) for layer in pair) for pair in pairs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.distributed.parity import LEVEL
+from oneflow_bench.bench.distributed.report import LEVEL
 from oneflow_bench.bench.parity.judge import (
     Comparison,
     KnownDifference,
