@@ -250,8 +250,8 @@ def profile_layers(
 
 def _trace_leaf(leaf: _Leaf) -> LayerTrace:
     module, shapes = leaf.module, []
-    known = (op for op, kinds in _OPERATIONS.items() if isinstance(module, kinds))
-    operation = next(known, "other")
+    known = [name for name, kinds in _OPERATIONS.items() if isinstance(module, kinds)]
+    operation: Operation = known[0] if known else "other"
     window = 0
     if operation in ("max_pool", "avg_pool"):
         size = module.kernel_size
