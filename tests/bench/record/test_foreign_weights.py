@@ -13,7 +13,7 @@ import pytest
 from oneflow_bench.bench.errors import InputError
 from oneflow_bench.bench.record import checkpoint, foreign_weights
 from oneflow_bench.bench.record.flow_checkpoint import read_flow_folder
-from oneflow_bench.data.sources import npz
+from oneflow_bench.data.sources import stored
 
 
 def test_the_prefix_of_a_wrapper_is_taken_off():
@@ -107,7 +107,7 @@ def test_a_pipe_or_a_device_in_a_folder_is_not_read(tmp_path, place, kind):
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(npz, "MAX_BYTES", 1000)
+    monkeypatch.setattr(stored, "MAX_BYTES", 1000)
     np.savez_compressed(tmp_path / "w.npz", w=np.zeros(10_000))
     with pytest.raises(InputError, match="unpacks to 80128 bytes and at most 1000"):
         checkpoint.read_state(tmp_path / "w.npz")
@@ -116,7 +116,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
 def test_a_small_archive_that_unpacks_to_much_is_refused_and_a_large_one_is_read(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(npz, "UNSUSPICIOUS_BYTES", 100_000)
+    monkeypatch.setattr(stored, "UNSUSPICIOUS_BYTES", 100_000)
     weights = np.random.RandomState(0).normal(size=20_000)
     np.savez_compressed(tmp_path / "w.npz", w=weights)
     np.testing.assert_array_equal(checkpoint.read_state(tmp_path / "w.npz")["w"], weights)
