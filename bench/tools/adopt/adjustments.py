@@ -161,7 +161,7 @@ def note_shapes(training: Training) -> List[Note]:
 def _count_before(training: Training, name: str) -> None:
     """Add the line that counts the steps of an epoch, before the scheduler is made."""
     lines = training.slicer.lines
-    number = next(n for n, assigned in enumerate(training.slicer.assigned) if name in assigned)
+    number = next(n for n, line in enumerate(lines) if name in line.assigned)
     taken = training.slicer.names() | set(training.batch)
     training.step_counter = "count_steps" if "count_steps" not in taken else "count_steps_of_step"
     counter = ast.Name(training.step_counter, ast.Load())
@@ -181,10 +181,8 @@ def replace_parameters(training: Training) -> List[Note]:
     slicer = training.slicer
     name = "list_parameters"
     change = _Lister(name if name not in slicer.names() else f"{name}_of_step")
-    for number in slicer.collect(training.read_in_loss(), stop=[training.module]):
-        if isinstance(slicer.lines[number].node, ast.FunctionDef):
-            slicer.lines[number].node = change.visit(slicer.lines[number].node)
-    for line in training.steps:
+    made = slicer.collect(training.read_in_loss(), stop=[training.module])
+    for line in [*training.steps, *(one for one in made if isinstance(one.node, ast.FunctionDef))]:
         line.node = change.visit(line.node)
     training.straight.loss = change.visit(training.straight.loss)
     if not change.linenos:

@@ -78,18 +78,18 @@ def adopt(path: Path, folder: Path, arguments: Sequence[str] = ()) -> Adoption:
 
 def _note_unused(training: Training, places: Places) -> List[Note]:
     """The lines before the loops that no part of the written files needs."""
-    used, told = places.numbers, {line for line, _ in places.notes}
+    used, told = places.copied, {number for number, _ in places.notes}
     return note_lines(
         [
             line.node.lineno
-            for number, line in enumerate(training.slicer.lines)
-            if number not in used
+            for line in training.slicer.lines
+            if line not in used
             and line.depth == 0
             and line.original is not NEW
             and line.node.lineno not in told
             and not isinstance(line.node, (*Definition, *Import))
             and not (isinstance(line.node, ast.Expr) and isinstance(line.node.value, ast.Constant))
-            and not training.slicer.assigned[number] & set(places.imported)
+            and not line.assigned & set(places.imported)
         ]
     )
 
@@ -103,7 +103,6 @@ def _note_evaluation(training: Training) -> List[Note]:
 
 
 def _list_parts(training: Training) -> List[Note]:
-    slicer = training.slicer
     parts = []
     for kind, name in (
         ("module", training.module),
@@ -111,8 +110,8 @@ def _list_parts(training: Training) -> List[Note]:
         ("scheduler", training.scheduler),
         ("evaluation data", training.evaluation_loader),
     ):
-        for line, assigned in zip(slicer.lines, slicer.assigned):
-            if name in assigned:
+        for line in training.slicer.lines:
+            if name in line.assigned:
                 parts.append((line.node.lineno, f"{kind}: {name}"))
     loop = training.loop
     parts.append((loop.lineno, f"batches: {show_header(loop)[:-1]}"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Set, Tuple, Union
+from typing import Collection, Dict, List, Set, Tuple, Union
 
 from ....data.files import read_regular
 from ...errors import InputError
@@ -60,15 +60,25 @@ class Script:
         return place.with_suffix(".py").is_file() or place.is_dir()
 
 
-@dataclass
+@dataclass(eq=False)
 class Line:
-    """A statement in the names of the straight line; `depth` is the number of loops around it."""
+    """A statement in the names of the straight line; `depth` is the number of loops around it.
+
+    A `Slicer` sets the names of those before the loop over batches.
+    """
 
     node: ast.stmt
     original: ast.stmt
     depth: int
     is_after: bool  # of the backward pass
     is_top: bool  # at the top level of the file
+    assigned: Set[str] = field(default_factory=set)
+    read: Set[str] = field(default_factory=set)
+    changed: Set[str] = field(default_factory=set)
+
+    def mentions(self, names: Collection[str]) -> bool:
+        """Whether the line reads or changes one of these names."""
+        return bool((self.read | self.changed) & set(names))
 
 
 @dataclass

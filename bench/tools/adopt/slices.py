@@ -19,7 +19,7 @@ from .script import Line
 
 
 class Slicer:
-    """The lines before the loop, with the names that each assigns, reads and changes."""
+    """The lines before the loop over batches, and which of them something is made of."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self.lines = list(lines)
@@ -28,8 +28,6 @@ class Slicer:
     def refresh(self) -> None:
         """Read the lines again after one was rewritten."""
         nodes = [ast.fix_missing_locations(one.node) for one in self.lines]
-        self.assigned = [list_assigned(one) for one in nodes]
-        self.read = [list_read(one) for one in nodes]
         defined = [one for one in nodes if isinstance(one, (*Definition, *Import))]
         outer = {name for one in defined for name in list_assigned(one)} | set(dir(builtins))
         self.functions: Dict[str, ast.FunctionDef] = {
@@ -43,9 +41,9 @@ class Slicer:
             and _only_evaluates(one)
             and not self._effects.get(one.name)
         }
-        self.changed = [
-            self.list_touched(line.node, None if line.depth else idle) for line in self.lines
-        ]
+        for line in self.lines:
+            line.assigned, line.read = list_assigned(line.node), list_read(line.node)
+            line.changed = self.list_touched(line.node, None if line.depth else idle)
 
     def list_touched(self, node: ast.AST, idle: Optional[Set[str]] = None) -> Set[str]:
         """The names whose objects a statement changes, or with `idle` may change."""
@@ -55,54 +53,50 @@ class Slicer:
 
     def list_late(self, names: Set[str]) -> Set[str]:
         """Names, and those that the functions among them read when they are called."""
-        lines = zip(self.lines, self.assigned, self.read)
-        return spread(names, [(a, r) for line, a, r in lines if isinstance(line.node, Definition)])
+        lines = [line for line in self.lines if isinstance(line.node, Definition)]
+        return spread(names, [(line.assigned, line.read) for line in lines])
 
     def list_sources(self, names: Set[str], stop: Collection[Optional[str]]) -> Set[str]:
         """Names, and those of the objects that they are made of."""
-        numbers = self.collect(names, stop=[one for one in stop if one])
-        return names.union(*(self.read[one] for one in numbers))
+        lines = self.collect(names, stop=[one for one in stop if one])
+        return names.union(*(line.read for line in lines))
 
     def names(self) -> Set[str]:
         """All names that the lines assign."""
-        return set().union(*self.assigned)
+        return set().union(*(line.assigned for line in self.lines))
+
+    def sort(self, lines: Set[Line]) -> List[Line]:
+        """The lines in the order of the script."""
+        return [line for line in self.lines if line in lines]
 
     def collect(
         self, names: Collection[str], stop: Collection[str] = (), foreign: Collection[str] = ()
-    ) -> List[int]:
-        """The numbers of the lines that make `names`, but not those that make `stop`.
+    ) -> List[Line]:
+        """The lines that make `names`, but not those that make `stop`.
 
         A line that changes them and reads a name of `foreign` is left out.
         """
         wanted = set(names) - set(stop)
-        found: Set[int] = set()
+        found: Set[Line] = set()
         while True:
             more = {
-                number
-                for number in range(len(self.lines))
-                if self.assigned[number] & wanted
-                or (self.changed[number] & wanted and not self._mentions(number, foreign))
+                line
+                for line in self.lines
+                if line.assigned & wanted or (line.changed & wanted and not line.mentions(foreign))
             }
             if more <= found:
-                return sorted(found)
+                return self.sort(found)
             found |= more
-            for number in more:
-                wanted |= (self.read[number] | self.changed[number]) - set(stop)
+            for line in more:
+                wanted |= (line.read | line.changed) - set(stop)
 
-    def list_left_out(self, names: Collection[str], foreign: Collection[str]) -> List[Line]:
+    def list_left_out(self, names: Set[str], foreign: Collection[str]) -> List[Line]:
         """The lines that `collect` leaves out for a name of `foreign`."""
-        return [
-            line
-            for number, line in enumerate(self.lines)
-            if self.changed[number] & set(names) and self._mentions(number, foreign)
-        ]
+        return [line for line in self.lines if line.changed & names and line.mentions(foreign)]
 
     def follow(self, name: str) -> Set[str]:
         """The names that are made from `name`, and itself."""
-        return spread({name}, list(zip(self.read, self.assigned)))
-
-    def _mentions(self, number: int, names: Collection[str]) -> bool:
-        return bool((self.read[number] | self.changed[number]) & set(names))
+        return spread({name}, [(line.read, line.assigned) for line in self.lines])
 
 
 def _only_evaluates(node: ast.AST) -> bool:

@@ -82,8 +82,8 @@ class Training:
         """The call that an object is assigned from, if it is the only one."""
         found = [
             line.node.value
-            for line, assigned in zip(self.slicer.lines, self.slicer.assigned)
-            if assigned == {name} and isinstance(line.node, ast.Assign)
+            for line in self.slicer.lines
+            if line.assigned == {name} and isinstance(line.node, ast.Assign)
         ]
         return found[0] if len(found) == 1 and isinstance(found[0], ast.Call) else None
 
@@ -169,13 +169,13 @@ def _list_stepped(straight: Straight, slicer: Slicer) -> Dict[str, Line]:
 
 
 def _is_scheduler(name: str, slicer: Slicer, stepped: Set[str]) -> bool:
-    for number, assigned in enumerate(slicer.assigned):
-        node = slicer.lines[number].node
-        if name in assigned and isinstance(node, (ast.Assign, ast.AnnAssign)):
+    for line in slicer.lines:
+        node = line.node
+        if name in line.assigned and isinstance(node, (ast.Assign, ast.AnnAssign)):
             head = ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ""
             if "lr_scheduler" in head or head.endswith("LR"):
                 return True
-            if len(assigned) == 1 and slicer.read[number] & (stepped - {name}):
+            if len(line.assigned) == 1 and line.read & (stepped - {name}):
                 return True
     return "sched" in name.lower()
 
@@ -186,23 +186,21 @@ def _find_module(
     """The name of the module that is trained."""
     called = [name for one in body for name in list_called(one.node)]
     called += list_called(straight.loss)
-    inside = {name for number in slicer.collect(called) for name in slicer.read[number]}
+    inside = {name for line in slicer.collect(called) for name in line.read}
     reachable = {*called, *inside, *(n for one in body for n in list_read(one.node))}
     found: Set[str] = set()
-    for number in slicer.collect([optimizer]) if optimizer else []:
-        for receiver in list_receivers(slicer.lines[number].node, _PARAMETERS):
+    for line in slicer.collect([optimizer]) if optimizer else []:
+        for receiver in list_receivers(line.node, _PARAMETERS):
             found |= find_base(receiver)
     made = slicer.names() - {
         name
-        for line, names in zip(slicer.lines, slicer.assigned)
+        for line in slicer.lines
         if isinstance(line.node, (*Import, *Definition))
-        for name in names
+        for name in line.assigned
     }
     found &= made & reachable
     if not found and optimizer is not None:  # made by a function, such as build(model)
-        direct = {
-            n for a, r in zip(slicer.assigned, slicer.read) if optimizer in a for n in r
-        }  # fmt: skip
+        direct = {name for one in slicer.lines if optimizer in one.assigned for name in one.read}
         found = direct & set(called) & made
     if not found:
         found = set([name for name in called if name in made][:1])
@@ -236,27 +234,26 @@ def _split_body(
 ) -> Tuple[List[Line], List[Line]]:
     """The needed lines of the loop that need no module, and those that do."""
     wanted = list_read(straight.loss)
-    needed: Set[int] = set()
+    needed: Set[Line] = set()
     while True:
         more = {
-            number
-            for number, one in enumerate(body)
+            one
+            for one in body
             if list_assigned(one.node) & wanted
             or slicer.list_touched(one.node) & (wanted - {module, optimizer})
-        } - needed  # fmt: skip
-        if not more:
+        }
+        if more <= needed:
             break
         needed |= more
-        wanted |= {name for number in more for name in list_read(body[number].node)}
+        wanted |= {name for one in more for name in list_read(one.node)}
     dependent = slicer.follow(module)
     data, steps = [], []
-    for number in sorted(needed):
-        node = body[number].node
-        if list_read(node) & dependent:
-            dependent |= list_assigned(node) | slicer.list_touched(node)
-            steps.append(body[number])
+    for one in [one for one in body if one in needed]:
+        if list_read(one.node) & dependent:
+            dependent |= list_assigned(one.node) | slicer.list_touched(one.node)
+            steps.append(one)
         else:
-            data.append(body[number])
+            data.append(one)
     return data, steps
 
 

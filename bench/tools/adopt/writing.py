@@ -96,7 +96,7 @@ class Writer:
         nodes: List[ast.AST] = [one.node for one in (*self._training.data, *self._training.steps)]
         if self._training.evaluation is not None:
             nodes += [*self._training.evaluation.lines, *self._training.evaluation.metrics.values()]
-        nodes += [self._training.slicer.lines[one].node for one in self._places.numbers]
+        nodes += [line.node for line in self._places.copied]
         found = {name for one in nodes for name in list_read(one) | list_assigned(one)}
         return {*found, *self._places.imported, *self._training.batch}
 
@@ -112,9 +112,8 @@ class Writer:
 
     def _show_top(self) -> str:
         """The copied lines at the top of the file, with room around functions and classes."""
-        lines = [self._training.slicer.lines[one] for one in self._places.top]
         text, after = "", False
-        for line in [one for one in lines if not isinstance(one.node, Import)]:
+        for line in [one for one in self._places.top if not isinstance(one.node, Import)]:
             is_definition = isinstance(line.node, Definition)
             room = "\n\n\n" if is_definition or after else "\n"
             text += f"{room if text else room[1:]}{self._show(line)}"
@@ -125,12 +124,11 @@ class Writer:
         self, words: Dict[str, str], context: Dict[str, Any], is_workload: bool
     ) -> List[str]:
         """The copied imports without what is not read, and those that the file needs itself."""
-        lines = self._training.slicer.lines
         parts = ("top", "create_module", "read_batches", "create_evaluation_batches")
         texts = [context[one] for one in (*parts, "compute_loss", "evaluate", "create_optimizer")]
         read = list_read(ast.parse("\n".join([*texts, f"{context['epochs']}\n    pass"])))
         found: List[Union[ast.Import, ast.ImportFrom]] = []
-        for node in [copy.deepcopy(lines[one].node) for one in self._places.top]:
+        for node in [copy.deepcopy(line.node) for line in self._places.top]:
             if isinstance(node, Import):
                 is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
                 node.names = [one for one in node.names if is_future or list_assigned(one) & read]
@@ -146,7 +144,7 @@ class Writer:
             wanted += ["import sys", "from pathlib import Path"]
         future = [
             ast.unparse(one.node)
-            for one in lines
+            for one in self._training.slicer.lines
             if isinstance(one.node, ast.ImportFrom) and one.node.module == "__future__"
         ]
         others = {*map(ast.unparse, found), *wanted} - {*future}
@@ -179,14 +177,14 @@ class Writer:
             is_alone = False
         return shown if is_alone else show(original)
 
-    def _show_all(self, numbers: Sequence[int]) -> str:
-        return "\n".join(self._show(self._training.slicer.lines[one]) for one in numbers)
+    def _show_all(self, lines: Sequence[Line]) -> str:
+        return "\n".join(map(self._show, lines))
 
     def _describe_batch(self) -> str:
         return "{" + ", ".join(f'"{name}": {name}' for name in self._training.batch) + "}"
 
     def _show_batches(
-        self, numbers: Sequence[int], replaced: Dict[str, ast.expr], data: Sequence[Line]
+        self, made: Sequence[Line], replaced: Dict[str, ast.expr], data: Sequence[Line]
     ) -> str:
         """The loop over batches, which yields each; `replaced` stand for names."""
         change = Replacer(replaced)
@@ -196,7 +194,7 @@ class Writer:
         ]
         body.append(f"yield {self._describe_batch()}")
         header = change.visit(copy.deepcopy(describe_loop(self._training)))
-        before = self._show_all(numbers)
+        before = self._show_all(made)
         shown = textwrap.indent("\n".join(body), "    ")
         return "\n".join([*([before] if before else []), show_header(header), shown])
 

@@ -200,9 +200,9 @@ def _check_names(
     made = {name for one in lines for name in list_assigned(one)}
     read = {name for one in nodes for name in list_read(one)} - made
     dependent = training.slicer.follow(training.module) - {training.module}
-    for line, assigned in zip(training.slicer.lines, training.slicer.assigned):
-        if assigned & dependent & read and not isinstance(line.node, Definition):
-            raise _Unusual(f"it reads {min(assigned & read)}, which is made of the module")
+    for line in training.slicer.lines:
+        if line.assigned & dependent & read and not isinstance(line.node, Definition):
+            raise _Unusual(f"it reads {min(line.assigned & read)}, which is made of the module")
     for name in sorted(read):
         if name in parts:
             if name not in training.batch:
@@ -211,5 +211,5 @@ def _check_names(
             raise _Unusual(f"it reads {name}, which is not known before the loops")
     for line in training.slicer.lines:
         is_numpy = isinstance(line.node, Import) and "numpy" in ast.unparse(line.node)
-        if is_numpy and list_assigned(line.node) & read:
+        if is_numpy and line.assigned & read:
             raise _Unusual("it computes with NumPy, which no graph can run")

@@ -54,7 +54,7 @@ def check_loops(training: Training) -> List[Note]:
             raise training.fail(line.node, f"`{_show(line)}` {text}")
         if training.evaluation is not None and line is training.evaluation.source:
             continue
-        if not any(line is one for one in carried) and not isinstance(line.node, ast.Return):
+        if line not in carried and not isinstance(line.node, ast.Return):
             left_out.append(line)
     return notes + _note_left_out(training, left_out)
 
@@ -130,7 +130,7 @@ def _check_carried(training: Training, inside: List[Line]) -> List[Line]:
     Raises InputError if one depends on the number of the epoch, or on what a pass leaves behind.
     """
     depth, loop, trained = len(training.straight.loops), training.loop, training.trained
-    body = [one for one in inside if any(one is each for each in (*training.data, *training.steps))]
+    body = [one for one in inside if one in training.data or one in training.steps]
     nodes = [*(one.node for one in body), training.straight.loss]
     wanted = _find_free(nodes, list_assigned(loop.target))
     level = [one for one in inside if one.depth == depth]
@@ -160,7 +160,7 @@ def _check_carried(training: Training, inside: List[Line]) -> List[Line]:
                 f"this depends on {name} of the loop in line {outer.lineno}, and a TrainingStep "
                 "is the same in each epoch; take it out",
             )
-    others = [one for one in inside if not any(one is each for each in body)]
+    others = [one for one in inside if one not in body]
     if depth > 1:
         _refuse_changed(training, set(free) - trained, others, "epoch to epoch")
     _refuse_drawn(training, epoch)

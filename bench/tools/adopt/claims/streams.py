@@ -6,7 +6,7 @@ import ast
 from typing import Iterator, Optional, Set, Tuple
 
 from ..names import find_base, last_name, match_arguments
-from ..script import Def
+from ..script import Def, Line
 from ..training import Training
 
 _ITERATORS = {"iter", "map", "zip", "filter", "enumerate", "cycle", "count", "chain"}
@@ -15,60 +15,51 @@ _READERS = {"OFRecordReader", "OfrecordReader", "COCOReader", "OneRecReader", "R
 _READERS |= {"GPTIndexedBinDataReader", "reader", "DictReader"}
 
 
-def find_streams(training: Training) -> Set[int]:
+def find_streams(training: Training) -> Set[Line]:
     """The lines before the loops whose stream the loop over batches reads; each pass makes it anew.
 
     Raises InputError where this would begin a stream again that goes on in the script.
     """
     slicer = training.slicer
     made = slicer.collect(training.loader, stop=[training.module])
-    inside = {name for one in made if slicer.lines[one].depth for name in slicer.read[one]}
+    inside = {name for line in made if line.depth for name in line.read}
     read = slicer.list_late(training.loader | inside)
-    streams = {n for one in made if _is_stream(training, one, set()) for n in slicer.assigned[one]}
-    found: Set[int] = set()
-    for number in made:
-        line = slicer.lines[number]
-        is_read = bool(slicer.assigned[number] & read)
-        is_stream = _is_stream(training, number, streams)
-        keeps_it = is_stream and _find_kind(training, number) is not None
-        if line.depth or not is_stream or not (is_read or keeps_it):
+    streams = {n for line in made if _is_stream(training, line, set()) for n in line.assigned}
+    found: Set[Line] = set()
+    for line in made:
+        is_stream = _is_stream(training, line, streams)
+        keeps_it = is_stream and _find_kind(training, line) is not None
+        if line.depth or not is_stream or not (line.assigned & read or keeps_it):
             continue
-        shared = [
-            other
-            for other, names in enumerate(slicer.read)
-            if names & slicer.assigned[number] and not slicer.lines[other].depth
-        ]
+        shared = any(one.read & line.assigned and not one.depth for one in slicer.lines)
         if len(training.straight.loops) > 1 or shared:
-            name = min(slicer.assigned[number])
             raise training.fail(
                 line.node,
-                f"{name} is used up or goes on from pass to pass; make it in the loop over "
-                "epochs, or draw from numpy.random, which each pass seeds",
+                f"{min(line.assigned)} is used up or goes on from pass to pass; make it in the "
+                "loop over epochs, or draw from numpy.random, which each pass seeds",
             )
-        found.add(number)
+        found.add(line)
     return found
 
 
-def _is_stream(training: Training, number: int, streams: Set[str]) -> bool:
+def _is_stream(training: Training, line: Line, streams: Set[str]) -> bool:
     """Whether a line makes a stream, or an object of a class of the script that keeps one."""
-    node = training.slicer.lines[number].node
-    value = node.value if isinstance(node, ast.Assign) else None
+    value = line.node.value if isinstance(line.node, ast.Assign) else None
     generators = {
         name
         for name, function in training.slicer.functions.items()
         if any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in ast.walk(function))
     }
-    kind = _find_kind(training, number)
+    kind = _find_kind(training, line)
     if kind is None:
         return value is not None and _makes_stream(value, generators)
     assert isinstance(value, ast.Call)
     return _keeps_stream(training, kind, value, streams)
 
 
-def _find_kind(training: Training, number: int) -> Optional[ast.ClassDef]:
+def _find_kind(training: Training, line: Line) -> Optional[ast.ClassDef]:
     """The class of the script that a line makes an object of."""
-    node = training.slicer.lines[number].node
-    value = node.value if isinstance(node, ast.Assign) else None
+    value = line.node.value if isinstance(line.node, ast.Assign) else None
     name = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
     return training.straight.script.classes.get(name)
 

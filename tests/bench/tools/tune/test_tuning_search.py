@@ -274,7 +274,7 @@ def test_a_base_that_dies_in_a_speed_phase_confirms_nothing(tmp_path, title, ver
 
     def measure_or_break(self, name, *arguments):
         if name == title:
-            self._launch = break_base(machine, 3)
+            self.launch = break_base(machine, 3)
         return measure(self, name, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
