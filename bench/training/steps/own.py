@@ -11,7 +11,7 @@ import oneflow as flow
 from oneflow import nn
 
 from ....models.registry import OwnCodeError, import_object
-from ...config import OPTIMIZER_FIELDS, Workload
+from ...config import READ_WITH, Workload
 from ...errors import InputError, describe_type, raise_as_input
 from ...plan.fields import flag_of
 from ...training_step import TrainingStep
@@ -26,9 +26,9 @@ from .batches import Batches, call_own, describe_layout, read_layout
 MOST_EVALUATION_BATCHES = 1000
 # settings that a step's own optimizer and schedule do not read
 _OF_OPTIMIZER = (
-    *OPTIMIZER_FIELDS, "optimizer", "lr", "schedule", "lr_step", "lr_milestones", "lr_gamma",
-    "warmup_epochs",
-)  # fmt: skip
+    *(name for name, (by, _) in READ_WITH.items() if by in ("optimizer", "schedule")),
+    *("optimizer", "lr", "schedule", "warmup_epochs"),
+)
 
 
 def load_training_step(name: str, arguments: Dict[str, Any]) -> TrainingStep:
