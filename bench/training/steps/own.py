@@ -26,8 +26,8 @@ from .batches import Batches, call_own, describe_layout, read_layout
 MOST_EVALUATION_BATCHES = 1000
 # settings that a step's own optimizer and schedule do not read
 _OF_OPTIMIZER = (
+    *(name for name, (by, _) in READ_WITH.items() if by in ("optimizer", "schedule")),
     *("optimizer", "lr", "schedule", "warmup_epochs"),
-    *(name for name, (one, _) in READ_WITH.items() if one in ("optimizer", "schedule")),
 )
 
 

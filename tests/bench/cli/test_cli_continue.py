@@ -69,7 +69,7 @@ def fake_workers(tmp_path, monkeypatch):
     "flags",
     [
         {"model": "lenet"},
-        {"model": "lenet", "data": "synthetic", "num_classes": 7, "subset_percent": 100},
+        {"model": "lenet", "data": "synthetic", "num_classes": 7},
         {"model": "resnet18", "data": "synthetic", "image_size": 32},  # the field's own default
         {"model": "alexnet_cifar", "subset_percent": 50, "scale_lr": True},
         {"model": "lenet", "schedule": "multistep", "lr_milestones": [1], "val_batch_size": 60},
