@@ -42,7 +42,6 @@ from .machine import Environment
 from .samples import SampleLines, load_events
 
 Model = TypeVar("Model", bound=BaseModel)
-Kind = TypeVar("Kind")  # of events
 
 
 def find_cache_folder() -> Optional[Path]:
@@ -185,7 +184,7 @@ class RunRecord:
         """The baseline's and those that are set against it."""
         return [c.name for c in self.document.racing]
 
-    def of_kind(self, kind: Type[Kind], contender: Optional[str] = None) -> List[Kind]:
+    def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
         """Events of one class in the order they were measured, of one contender if given."""
         kinds = {one for one in set(map(type, self.events)) if issubclass(one, kind)}
         chosen = (event for event in self.events if type(event) in kinds)

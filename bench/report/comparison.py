@@ -191,7 +191,7 @@ def compare_contenders(
     if baseline.document.workload.data == STEP_DATA and sides[0].blocks:
         batches_by = "inputs"  # it has no labels
     accuracies = list(zip(left.accuracy, right.accuracy))
-    speedup = _compare_times(*times, one_run)
+    speedup = _compare_times(times, one_run)
     speed = None
     parameters: List[ParametersEvent] = []
     if one_run:
@@ -224,7 +224,7 @@ def compare_contenders(
         speed_verdict=verdict,
         speed_reason=why,
         speed=speed,
-        eval_speedup=_compare_times(*passes, one_run),
+        eval_speedup=_compare_times(passes, one_run),
         break_even=speed.break_even if speed else _break_even(left, right, speedup),
         continues=baseline.document.environment_start.get("continues") if one_run else None,
         continuation=spell_continuation(baseline) if one_run else "",
@@ -256,9 +256,8 @@ def compare_losses(
     )
 
 
-def _compare_times(
-    left: Dict[int, float], right: Dict[int, float], one_run: bool
-) -> Optional[Ratio]:
+def _compare_times(times: Sequence[Dict[int, float]], one_run: bool) -> Optional[Ratio]:
+    left, right = times
     if not one_run:
         both = left and right
         return unpaired_ratio(list(left.values()), list(right.values())) if both else None

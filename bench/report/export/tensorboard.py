@@ -78,11 +78,13 @@ def list_curves(selected: Selected) -> Dict[str, List[Point]]:
         "train/lr": _thin(_join([block.lr for block in blocks]), *at),
         "train/step_time_s": _thin(_join([[b.step_time_s for b in blocks]]), *_join([ends]).T),
         "validation/accuracy": [
-            Point(done.accuracy, *where) for done, *where in passed if done.accuracy is not None
+            Point(done.accuracy, step, end)
+            for done, step, end in passed
+            if done.accuracy is not None
         ],
         "validation/loss": [
-            Point(float("nan") if done.loss is None else done.loss, *where)
-            for done, *where in passed
+            Point(float("nan") if done.loss is None else done.loss, step, end)
+            for done, step, end in passed
         ],
     }
 
