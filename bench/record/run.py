@@ -94,7 +94,8 @@ def load_document(
 def create_run_id(*words: str) -> str:
     """The words, the time in UTC and four digits, as two runs may start in the same second."""
     now = datetime.now(timezone.utc)
-    return "-".join([*words, f"{now:%Y%m%d-%H%M%S}", secrets.token_hex(2)])
+    whole = "-".join([*words, f"{now:%Y%m%d-%H%M%S}", secrets.token_hex(2)])
+    return whole.replace(":", "-")  # of a model module:name
 
 
 def ensure_folder(folder: Path) -> Path:
