@@ -142,9 +142,7 @@ def _check_health(flags: Dict[str, Any]) -> int:
     if flag:
         raise InputError(f"{flag} is about parity and --health judges none; leave one out")
     plans = _plan_checks(flags, list, {**CHECK_DEFAULTS, **health.HEALTH_DEFAULTS})
-    subject = (
-        plans[0].workload.model.replace(":", "-") if len(plans) == 1 else f"{len(plans)}-models"
-    )
+    subject = plans[0].workload.model if len(plans) == 1 else f"{len(plans)}-models"
     folder = Path(flags["out"] or Path("results") / create_run_id("health", subject))
     timeout_s = flags["timeout_s"] or SETTINGS["timeout_s"].default
     with fresh_run_folder(folder), ProgressBar("", flags["detail"] == VERDICTS) as bar:

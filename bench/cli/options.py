@@ -206,7 +206,6 @@ step_options = decorated(
     ),
     _JSON,
 )
-ranks_option = field_option("ranks")
 cluster_option = click.option(
     "--cluster",
     metavar="ADDRESS",
@@ -217,7 +216,7 @@ cluster_option = click.option(
 _BY_RAY = "is gone: several machines are a Ray cluster now; give --cluster (docs/distributed.md)"
 # the flags of a run in several ranks; only eager, graph and compare have them
 rank_options = decorated(
-    ranks_option,
+    field_option("ranks"),
     click.option(
         "--oversubscribe", is_flag=True, help="Allow more ranks than this machine has usable cores."
     ),

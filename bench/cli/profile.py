@@ -126,8 +126,7 @@ def profile_step(flags: Dict[str, Any]) -> Tuple[ProfileDocument, Optional[Limit
     if flags["torch_python"] is not None:
         check_torch_python(flags["torch_python"])
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    model = plan.workload.model.replace(":", "-")
-    folder = Path(flags["out"] or f"results/{create_run_id('profile', model)}")
+    folder = Path(flags["out"] or f"results/{create_run_id('profile', plan.workload.model)}")
     with fresh_run_folder(folder):
         document = _measure(plan, flags, measures_limits, folder, created)
         layer_rows(document, stored)  # refuses limits of other layers

@@ -113,8 +113,7 @@ def tune(from_folder: Optional[str], listing: bool, **flags: Any) -> int:
 
 def _search(plan: Any, settings: Dict[str, Any], own: Dict[str, Any]) -> int:
     python = own["python"]
-    model = plan.workload.model.replace(":", "-")
-    folder = Path(own["out"] or f"results/{create_run_id('tune', model)}")
+    folder = Path(own["out"] or f"results/{create_run_id('tune', plan.workload.model)}")
     profile = Path(own["profile"]) if own["profile"] else folder / PROFILE_NAME
     if own["profile"] and (profile.is_dir() or not os.access(profile.parent, os.W_OK)):
         raise InputError(

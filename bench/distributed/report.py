@@ -18,9 +18,8 @@ from __future__ import annotations
 from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..parity.judge import KnownDifference, load_known_differences
-from ..record.events import BlockEvent
 from ..record.run import RunRecord
-from ..record.values import list_losses
+from ..record.side import Side
 from ..report.blocks import Block, Heading, Table, Text
 from ..report.comparison import Comparison
 from ..report.format import INTERVAL, MISSING, format_mib, format_ms, format_number
@@ -59,8 +58,7 @@ def extend(record: RunRecord, comparison: Comparison) -> Comparison:
     baseline, name = comparison.baseline.name, comparison.contender.name
     references = [one.name for one in record.document.contenders if one.reference]
     ours, theirs, *exact = (
-        list_losses(record.of_kind(BlockEvent, one))[:COMPARED_STEPS]
-        for one in (baseline, name, *references)
+        Side(record, one).list_losses()[:COMPARED_STEPS] for one in (baseline, name, *references)
     )
     errors = measure_errors(ours, theirs, exact[0]) if exact else None
     if ranks.weak:

@@ -39,9 +39,8 @@ def create_document(
     """The document before the first turn. Raises InputError for a profile that cannot be used."""
     contenders = [environments.complete(c, c.interpreter) for c in contenders]
     now = datetime.now(timezone.utc)
-    model = plan.workload.model.replace(":", "-")
     return Document(
-        run_id=create_run_id(command, model),
+        run_id=create_run_id(command, plan.workload.model),
         command=command,
         created=now.isoformat(timespec="seconds"),
         workload=plan.workload,

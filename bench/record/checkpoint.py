@@ -24,13 +24,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..errors import InputError, RecordError
+from ...data import DataError
+from ...data.sources.stored import load_npz
+from ..errors import InputError, RecordError, raise_as_input
 from .events import CheckpointEvent
 from .flow_checkpoint import is_flow_folder, read_flow_folder
-from .foreign_weights import find_prefix, read_bfloat16, read_npz
+from .foreign_weights import State, find_prefix, read_bfloat16
 from .run import load_record, replace_file
 
-State = Dict[str, np.ndarray]
 METADATA_KEY = "oneflow_bench"
 TRAINING_SUFFIX = ".training.safetensors"
 LAST_NAME = "last.safetensors"
@@ -240,7 +241,8 @@ def read_state(path: Path) -> State:
     if path.is_dir():
         return _find_tensors(read_flow_folder(path), path)
     if path.suffix == ".npz":
-        return read_npz(path)
+        with raise_as_input(DataError):
+            return load_npz(path)
     return _read_safetensors(path)[0]
 
 

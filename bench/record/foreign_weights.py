@@ -9,9 +9,7 @@ from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 import numpy as np
 from safetensors import deserialize
 
-from ...data import DataError
-from ...data.sources.stored import load_npz
-from ..errors import InputError, raise_as_input
+from ..errors import InputError
 from .flow_checkpoint import widen_bfloat16
 
 _PREFIX = re.compile(r"(module\.|_orig_mod\.)+")  # of parallel and of compiled models elsewhere
@@ -34,12 +32,6 @@ def read_bfloat16(path: Path) -> Dict[str, np.ndarray]:
         values = widen_bfloat16(values) if stored["dtype"] == "BF16" else values.copy()
         state[name] = values.reshape(stored["shape"])
     return state
-
-
-def read_npz(path: Path) -> Dict[str, np.ndarray]:
-    """The arrays of an .npz file, without pickles. Raises InputError where it cannot be read."""
-    with raise_as_input(DataError):
-        return load_npz(path)
 
 
 def find_prefix(names: Iterable[str]) -> str:

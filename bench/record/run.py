@@ -43,7 +43,6 @@ from .names import Contenders, RunId, Time
 from .samples import SampleLines, load_events
 
 Model = TypeVar("Model", bound=BaseModel)
-Kind = TypeVar("Kind")  # of events
 
 
 def find_cache_folder() -> Optional[Path]:
@@ -96,7 +95,8 @@ def load_document(
 def create_run_id(*words: str) -> str:
     """The words, the time in UTC and four digits, as two runs may start in the same second."""
     now = datetime.now(timezone.utc)
-    return "-".join([*words, f"{now:%Y%m%d-%H%M%S}", secrets.token_hex(2)])
+    whole = "-".join([*words, f"{now:%Y%m%d-%H%M%S}", secrets.token_hex(2)])
+    return whole.replace(":", "-")  # of a model module:name
 
 
 def ensure_folder(folder: Path) -> Path:
@@ -181,7 +181,7 @@ class RunRecord:
         """The baseline's and those that are set against it."""
         return [c.name for c in self.document.racing]
 
-    def of_kind(self, kind: Type[Kind], contender: Optional[str] = None) -> List[Kind]:
+    def of_kind(self, kind: type, contender: Optional[str] = None) -> List[Any]:
         """Events of one class in the order they were measured, of one contender if given."""
         kinds = {one for one in set(map(type, self.events)) if issubclass(one, kind)}
         chosen = (event for event in self.events if type(event) in kinds)

@@ -37,7 +37,7 @@ def build_report(
 ) -> List[Block]:
     """One contender or several against their baseline; `unavailable` was left out of the run.
 
-    Pictures are linked by their names, PNG only. `report/screen` has what a terminal shows of it.
+    Pictures are linked by their names, PNG only. `screen.py` has what a terminal shows of it.
     """
     several = len(comparisons) > 1
     summaries = [comparisons[0].baseline, *(one.contender for one in comparisons)]

@@ -70,6 +70,13 @@ class ModelHealth(BaseModel):
     def healthy(self) -> bool:
         return self.error is None and all(one.healthy is not False for one in self.findings)
 
+    @property
+    def verdict(self) -> str:
+        """One word or two."""
+        if self.error is not None:
+            return "not examined"
+        return "healthy" if self.healthy else "unhealthy"
+
 
 class HealthDocument(BaseModel):
     """The content of `health.json`."""
@@ -205,9 +212,7 @@ def report_health(document: HealthDocument) -> List[Block]:
     """A table for each model, with a row for each aspect and a column for each mode."""
     blocks: List[Block] = []
     for health in document.models:
-        word = "healthy" if health.healthy else "unhealthy"
-        title = f"{health.workload.model}: {'not examined' if health.error else word}"
-        blocks.append(Heading(title))
+        blocks.append(Heading(f"{health.workload.model}: {health.verdict}"))
         if health.error is not None:
             blocks.append(Text([health.error]))
         if health.findings:
