@@ -136,6 +136,7 @@ def test_the_program_needs_nothing_but_the_standard_library():
 def test_the_image_is_built_by_the_same_program_from_files_that_it_is_given():
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     assert any("python tools/set_up.py .venv" in line for line in lines)
+    assert any(line.startswith("ENV HOME=/tmp ") for line in lines)  # else caches land in /work
     left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     needed = ("requirements.lock", "setup.py", "README.md", "tools", "bench", "models", "data")
     assert not set(needed) & set(left_out) and all((ROOT / name).exists() for name in needed)
