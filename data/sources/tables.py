@@ -30,7 +30,6 @@ _SPLIT_WORDS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "publictest": "val",
     "test": "test", "testing": "test", "privatetest": "test",
 }  # fmt: skip
-# fmt: skip
 _LISTS = {"labels": "|;,", "tags": "|;, "}  # what may stand between the labels of a cell
 _BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "-1": 0}
 _EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -130,9 +129,8 @@ def _find_labels(table: Table, given: Optional[str], taken: Set[Optional[int]]) 
     if column is not None:
         return [column]
     others = [number for number in range(len(table.header)) if number not in taken]
-    if len(others) > 1 and all(row[c].strip() in _BITS for row in table.rows for c in others):
-        return others
-    if len(others) == 1:
+    are_bits = all(row[c].strip() in _BITS for row in table.rows for c in others)
+    if len(others) == 1 or (others and are_bits):
         return others
     raise DataError(
         f"{table.path} has the columns {name_some(table.header)}, and none is known as the labels; "

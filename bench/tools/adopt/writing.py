@@ -39,14 +39,13 @@ class Writer:
 
     def write_workload(self) -> str:
         """The file that defines the `TrainingStep`."""
-        title = f"The training of {self._script.path.name} as a TrainingStep."
-        return self._render(title, is_workload=True)
+        return self._render("a TrainingStep", is_workload=True)
 
     def write_graph(self) -> str:
         """The script that trains by an nn.Graph and needs OneFlow alone."""
-        return self._render(f"The training of {self._script.path.name} as a compiled graph.")
+        return self._render("a compiled graph")
 
-    def _render(self, title: str, is_workload: bool = False) -> str:
+    def _render(self, kind: str, is_workload: bool = False) -> str:
         training, places = self._training, self._places
         template = _TEMPLATE.read_text(encoding="utf-8")
         functions = re.findall(r"names\.(\w+)", template)
@@ -55,7 +54,7 @@ class Writer:
         header, epoch = describe_epochs(training)
         evaluates = training.evaluation_loader is not None
         context: Dict[str, Any] = {
-            "title": title,
+            "title": f"The training of {self._script.path.name} as {kind}.",
             "script": self._script.path.name,
             "script_module": self._script.path.stem,
             "module_name": name_file(self._script.path, "bench").stem,
@@ -73,7 +72,9 @@ class Writer:
             "create_module": self._show_all(places.module),
             "read_batches": self._show_batches(places.batches, {}, training.data),
             "create_evaluation_batches": self._show_evaluation() if evaluates else "",
-            "compute_loss": self._show_loss(),
+            "compute_loss": self._show_function(
+                list(map(self._show, training.steps)), ast.unparse(training.straight.loss)
+            ),
             "evaluate": self._show_metrics(),
             "parameter_lister": training.parameter_lister,
             "step_counter": training.step_counter,
@@ -211,12 +212,6 @@ class Writer:
             if set(training.batch) <= set(names):  # what else changes them is of the training
                 data = data[: len(data) - len(rest)]
         return self._show_batches(self._places.evaluation, replaced, data)
-
-    def _show_loss(self) -> str:
-        training = self._training
-        return self._show_function(
-            [self._show(one) for one in training.steps], ast.unparse(training.straight.loss)
-        )
 
     def _show_metrics(self) -> str:
         """The body of `evaluate`, beside whose metrics the loss stands."""

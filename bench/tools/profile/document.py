@@ -278,17 +278,12 @@ def remainder_rows(document: ProfileDocument) -> List[Tuple[str, float]]:
         layers = sum(row.total_s for row in rows)
         step = summarize(document.graph.step_s).median
         return [("layers alone, sum", layers), ("the rest of the step", step - layers)]
-    parts = {name: summarize(values).median for name, values in document.parts}
-    forward, loss, backward, update = (
-        parts[f"{name}_s"] for name in ("forward", "loss", "backward", "update")
-    )
+    step, *parts = (summarize(values).median for _, values in document.parts)
+    forward, loss, backward, update = parts
     return [
         ("forward outside the layers", forward - sum(row.forward.median for row in rows)),
         ("loss", loss),
         ("backward outside the layers", backward - sum(row.backward_s for row in rows)),
         ("optimizer", update),
-        (
-            "overlap (negative: time gained)",
-            parts["step_s"] - (forward + loss + backward + update),
-        ),
+        ("overlap (negative: time gained)", step - sum(parts)),
     ]
