@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -13,7 +14,7 @@ from ...record.run import DOCUMENT_NAME, RunRecord
 from ...report.run_key import list_differences
 from ...verdict.change_points import find_changes
 from . import METRICS, VERDICTS, Metric
-from .summaries import Progress, RunSummary, Summaries, Value, summarize_run
+from .summaries import Progress, RunSummary, Summaries, Value, count_cores, summarize_run
 
 
 class Point(BaseModel):
@@ -198,12 +199,13 @@ def _build_curves(runs: Sequence[RunSummary], metrics: Sequence[str]) -> List[Cu
                     high=one.high,
                 )
             )
-    return [
-        Curve(metric=metric, contender=name, points=found, changes=mark_changes(metric, found))
-        for metric in metrics
-        for (of, name), found in points.items()
-        if of == metric
-    ]
+    wanted = [one for metric in metrics for one in points.items() if one[0][0] == metric]
+    with ThreadPoolExecutor(count_cores()) as pool:  # NumPy does not hold Python's lock
+        changes = pool.map(lambda one: mark_changes(one[0][0], one[1]), wanted)
+        return [
+            Curve(metric=metric, contender=name, points=found, changes=marked)
+            for ((metric, name), found), marked in zip(wanted, changes)
+        ]
 
 
 def find_worse(history: History) -> List[str]:

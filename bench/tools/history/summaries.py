@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
@@ -94,7 +94,8 @@ class Summaries:
 
         `on_progress` is told how many are done, and of how many.
         """
-        digests = [_digest_run(folder) for folder in folders]
+        with ThreadPoolExecutor(count_cores()) as pool:  # hashing does not hold Python's lock
+            digests = list(pool.map(_digest_run, folders))
         known = self._known
         new = [place for place, digest in enumerate(digests) if digest not in known]
         there = len(folders) - len(new)
@@ -126,7 +127,7 @@ def count_cores() -> int:
 def create_pool() -> ProcessPoolExecutor:
     """A process for each core, which end with this one.
 
-    They are forked: the controller has no threads, and has imported what they need.
+    They are forked: the controller has no threads now, and has imported what they need.
     """
     from ....data.processes import end_with_parent  # all of `data` takes long to import
 

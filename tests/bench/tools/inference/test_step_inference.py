@@ -19,9 +19,9 @@ from oneflow_bench.bench.tools.inference.step import (
     report_step_inference,
     run_step_inference,
 )
-from oneflow_bench.bench.tools.inference.worker import (
-    InferenceSession,
+from oneflow_bench.bench.tools.inference.step_worker import (
     PassesRequest,
+    StepInferenceSession,
     StepSetup,
 )
 
@@ -38,7 +38,7 @@ class Worker:
     def ask(self, call, timeout_s, **request):
         if call == self.fail:
             raise WorkerError("it died")
-        if call == "setup_step":
+        if call == "setup":
             return {
                 "batches": [
                     {
@@ -101,7 +101,8 @@ def test_modes_that_differ_are_said_to(bias, agrees):
     result, _ = run((0.0, bias))
     assert result.agrees is agrees
     text = format_markdown(report_step_inference(result))
-    assert ("do not agree" in text) is not agrees
+    assert ("do not agree, output" in text) is not agrees
+    assert ("is finite in one of them alone" in text) == np.isnan(bias) and "inf of" not in text
 
 
 def test_another_shape_or_a_missing_output_differs():
@@ -172,9 +173,9 @@ def test_a_forward_that_fails_at_another_size_alone_blames_the_resize(mode):
         contender=Contender(name=mode, mode=mode),
         batch_sizes=[4, 2],
     )
-    session = InferenceSession()
+    session = StepInferenceSession()
     with pytest.raises(InputError) as told:
-        session.setup_step(setup)
+        session.setup(setup)
         assert session.time(PassesRequest(number=0))["durations_s"]
         session.time(PassesRequest(number=1))
     assert "the cause is --batch-size, which resized batch[0], batch[1]; make" in str(told.value)
