@@ -30,12 +30,13 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from unittest.mock import patch
 
 from faulty_rank_worker import FAULTS
 from study import Row, load_rows, run_study
 
 from oneflow_bench.bench.config import Contender
-from oneflow_bench.bench.distributed.placement import Address
+from oneflow_bench.bench.distributed.placement import NETWORK_VARIABLE, Address
 from oneflow_bench.bench.distributed.starting import create_launcher
 from oneflow_bench.bench.distributed.worker import check_master_port
 from oneflow_bench.bench.errors import BenchError
@@ -85,11 +86,14 @@ def run_case(case: Case) -> Row:
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
         mark = folder / "mark"
+        if case.kind == CANNOT_LISTEN:  # in the network where this process can take the port
+            stack.enter_context(patch.dict(os.environ, {NETWORK_VARIABLE: "host"}))
         started_s = time.monotonic()
         group = start(folder, case, mark, tag)
         stack.callback(group.close)
         stack.callback(group.kill)
-        pids = read_pids(tag)
+        while len(pids := read_pids(tag)) < RANKS and time.monotonic() < started_s + START_S:
+            time.sleep(0.01)  # a process that is being replaced has no environment for a moment
         address = read_address(pids[0])
         if case.kind == CANNOT_LISTEN:
             blocker = stack.enter_context(socket.socket())

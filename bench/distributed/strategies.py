@@ -37,9 +37,10 @@ from ..training.optimizers import create_optimizer, create_scheduler
 
 _SEQUENCES = (nn.Sequential, nn.ModuleList)
 MIN_WIDTH = 64  # the exchange costs more than a narrower layer gains
-# what may stand between two layers of a pair: these, and all of OneFlow's module of activations
-BETWEEN = (nn.Dropout, nn.Identity)
-ACTIVATIONS = nn.ReLU.__module__
+BETWEEN = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid,
+    nn.Sigmoid, nn.Tanh, nn.Identity, nn.Dropout,
+)  # fmt: skip
 
 
 def refuse(setting: ModeSetting, reason: str, remedy: str = "use graph-dp") -> InputError:
@@ -172,7 +173,7 @@ def find_pairs(model: nn.Module, ranks: int) -> List[Tuple[nn.Linear, nn.Linear]
             else:
                 wide = module.out_features >= MIN_WIDTH and module.out_features % ranks == 0
                 first = module if wide else None
-        elif type(module).__module__ != ACTIVATIONS and not isinstance(module, BETWEEN):
+        elif not isinstance(module, BETWEEN):
             first = None
     return pairs
 
