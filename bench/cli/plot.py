@@ -10,7 +10,6 @@ import click
 
 from ..errors import InputError
 from ..plan.modes import load_run
-from ..report.pictures import render_pictures
 from .value_types import RunFolder
 
 
@@ -25,6 +24,8 @@ def plot(runs: Tuple[str, ...], out: Optional[str], as_json: bool) -> None:
     bench plot results/RUN
     bench plot results/RUN1 results/RUN2 --out pictures
     """
+    from ..report.pictures import render_pictures
+
     records = [load_run(Path(run)) for run in runs]
     folder = Path(out) if out else records[0].folder
     assert folder is not None

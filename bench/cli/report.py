@@ -16,7 +16,6 @@ from ..record.run import save_text
 from ..report.page import PAGE_NAME
 from ..report.page.dashboard import Row, load_rows, render_dashboard
 from ..report.page.render import render_record
-from ..report.pictures import render_pictures
 from ..tools.sweep.dashboard import list_rows
 from ..tools.sweep.document import SWEEP_NAME, load_sweep
 from .value_types import RunFolder
@@ -82,6 +81,8 @@ def _list_rows(folder: Path, home: Path) -> List[Row]:
 
 def _render_run(folder: Path) -> str:
     """Its page, whose pictures for paper are drawn again."""
+    from ..report.pictures import render_pictures
+
     record = load_run(folder)
     with TemporaryDirectory() as drawn:
         return render_record(record, render_pictures([record], Path(drawn)))

@@ -15,21 +15,15 @@ import oneflow as flow
 from oneflow import nn
 
 from .layer_graph import replace_forwards, take_forward
+from .nest import list_leaves
 
 Output = Tuple[str, str, np.ndarray]  # name, class of the module, value
 
 
 def list_tensors(output: Any) -> List[Tuple[str, flow.Tensor]]:
     """(suffix, tensor) of a module's output, which may hold tensors in lists, tuples and dicts."""
-    if isinstance(output, flow.Tensor):
-        return [("", output)]
-    if isinstance(output, dict):
-        parts = list(output.items())
-    elif isinstance(output, (list, tuple)):
-        parts = list(enumerate(output))
-    else:
-        return []
-    return [(f"[{key}]{rest}", t) for key, part in parts for rest, t in list_tensors(part)]
+    leaves = list_leaves(output, "", str)
+    return [(place, leaf) for place, leaf in leaves if isinstance(leaf, flow.Tensor)]
 
 
 class Hooks:

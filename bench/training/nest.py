@@ -41,15 +41,19 @@ def flatten(nest: Any) -> Tuple[List[flow.Tensor], Rebuild]:
     return tensors, rebuild
 
 
-def list_leaves(nest: Any, place: str) -> List[Tuple[str, Any]]:
-    """Each leaf of a nest that is called `place`, by its place as Python writes it."""
+def list_leaves(nest: Any, place: str, spell: Callable[[Any], str] = repr) -> List[Tuple[str, Any]]:
+    """Each leaf of a nest that is called `place`, by its place as Python writes it.
+
+    `spell` gives the text of a key.
+    """
     if isinstance(nest, dict):
         parts = list(nest.items())
     elif isinstance(nest, (tuple, list)):
         parts = list(enumerate(nest))
     else:
         return [(place, nest)]
-    return [leaf for key, part in parts for leaf in list_leaves(part, f"{place}[{key!r}]")]
+    leaves = (list_leaves(part, f"{place}[{spell(key)}]", spell) for key, part in parts)
+    return [leaf for part in leaves for leaf in part]
 
 
 def describe_leaf(value: Any) -> str:

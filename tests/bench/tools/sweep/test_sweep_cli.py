@@ -15,7 +15,6 @@ from sweep_cells import create_result
 from oneflow_bench.bench import cli
 from oneflow_bench.bench.errors import Interrupted
 from oneflow_bench.bench.record.run import load_record
-from oneflow_bench.bench.tools.sweep import cell as cell_module
 from oneflow_bench.bench.tools.sweep import report as report_module
 from oneflow_bench.bench.tools.sweep.continuing import hold_folder
 from oneflow_bench.bench.tools.sweep.document import load_sweep, name_cell
@@ -44,7 +43,7 @@ def cells(monkeypatch, tmp_path):
             return outcome
 
     fake = Cells()
-    monkeypatch.setattr(cell_module, "measure_cell", fake)
+    monkeypatch.setattr("oneflow_bench.bench.cli.sweep.measure_cell", fake)
     monkeypatch.setattr(report_module, "render_sweep_pictures", lambda *arguments: [])
     monkeypatch.chdir(tmp_path)
     return fake
