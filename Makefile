@@ -42,6 +42,7 @@ docs: setup $(DOCS)/bin/mkdocs ## the site, in build/site; a broken link is an e
 	@echo "open build/site/index.html"
 
 $(DOCS)/bin/mkdocs: docs/requirements.lock
+	@echo "setting up $(DOCS), once; then the site takes a minute"
 	@rm -rf $(DOCS) && $(BIN)/python -m venv $(DOCS)
 	@$(DOCS)/bin/pip install --disable-pip-version-check -q --require-hashes -r docs/requirements.lock
 	@touch $@
