@@ -19,7 +19,7 @@ from limits_records import create_layer, create_layer_profile, create_limits, cr
 
 from oneflow_bench.bench.config import Contender
 from oneflow_bench.bench.tools.profile.document import ComputingTimes
-from oneflow_bench.bench.tools.profile.products import Product
+from oneflow_bench.bench.tools.profile.work import Product
 
 SHAPE = {"transposed_left": False, "transposed_right": False, "adds": False}
 

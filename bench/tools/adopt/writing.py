@@ -54,20 +54,16 @@ class Writer:
         header, epoch = describe_epochs(training)
         evaluates = training.evaluation_loader is not None
         context: Dict[str, Any] = {
+            "training": training,
+            "places": places,
             "title": f"The training of {self._script.path.name} as {kind}.",
             "script": self._script.path.name,
             "script_module": self._script.path.stem,
             "module_name": name_file(self._script.path, "bench").stem,
             "step": self.step if is_workload else "",
             "folder": self._find_folder(),
-            "imported": places.imported,
             "top": self._show_top(),
             "names": names,
-            "has_seed": places.has_seed,
-            "module": training.module,
-            "optimizer": training.optimizer,
-            "scheduler": training.scheduler,
-            "batch": training.batch,
             "batch_dict": self._describe_batch(),
             "create_module": self._show_all(places.module),
             "read_batches": self._show_batches(places.batches, {}, training.data),
@@ -76,8 +72,6 @@ class Writer:
                 list(map(self._show, training.steps)), ast.unparse(training.straight.loss)
             ),
             "evaluate": self._show_metrics(),
-            "parameter_lister": training.parameter_lister,
-            "step_counter": training.step_counter,
             "create_optimizer": self._show_all(places.optimizer),
             "epochs": header,
             "epoch": epoch,

@@ -97,9 +97,7 @@ def run_step_inference(
             pairs = [times[1:] for times in durations.values()]
             batches.append(
                 BatchInference(
-                    batch_size=ready.batch_size,
-                    inputs=ready.inputs,
-                    resized=ready.resized,
+                    **ready.model_dump(exclude={"compile_s"}),
                     modes=[
                         _summarize(name, prepared[name], number, times)
                         for name, times in durations.items()

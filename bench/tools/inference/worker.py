@@ -117,12 +117,13 @@ class InferenceSession:
             flow.tensor(batch, device=contender.device)
             for batch in split_padded(images, workload.batch_size)
         ]
-        forward, compile_s = create_forward(
-            contender.mode, model, batches[0], contender.graph_options
-        )
-        self._count, self._batches, self._forward = len(images), batches, forward
         self._name, self._mode = workload.model, contender.mode
-        self._layouts, self._resized = [""], [[]]
+        self._layouts, self._resized = [f"images {tuple(batches[0].shape)}"], [[]]
+        with self._explain(0):
+            forward, compile_s = create_forward(
+                contender.mode, model, batches[0], contender.graph_options
+            )
+        self._count, self._batches, self._forward = len(images), batches, forward
         self._runs = [lambda: forward(batches[0])]
         return SetupTimes(
             import_s=imported - start,

@@ -12,8 +12,7 @@ from ...errors import InputError
 from ...plan.checks import flag_of
 from ...record.run import load_document
 from ...verdict.statistics import Ratio, Summary, summarize
-from .products import Product
-from .work import Ceiling, LayerWork, Part, create_roof
+from .work import Ceiling, LayerWork, Part, Product, create_roof
 
 SCHEMA_VERSION = 1
 PROFILE_NAME = "profile.json"

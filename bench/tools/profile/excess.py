@@ -3,19 +3,29 @@
     time = floor on all cores + one core + shape + im2col + operators + scheduler
 
 `operators` is what remains, so the sum holds. It may be negative, since some parts are measured
-alone. The times are those of the eager step.
+alone. The times are those of the eager step. `shape` is of the matrix products that a layer makes.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from ...report.blocks import Block, Heading, Table, Text
 from ...report.format import format_ms, format_percent
 from ...verdict.statistics import summarize
 from .document import LayerRow, LimitsDocument, ProfileDocument, create_rows, select_rows
-from .products import FORWARD, Product
-from .work import LayerWork, Roof, create_roof
+from .work import (
+    FORWARD,
+    INPUT_GRADIENT,
+    WEIGHT_GRADIENT,
+    CallShape,
+    LayerTrace,
+    LayerWork,
+    Product,
+    Roof,
+    create_roof,
+)
 
 PARTS = ("one core", "shape", "im2col", "operators", "scheduler")
 
@@ -110,6 +120,54 @@ def split_step(
         one_core_s=used.floor_s(limits.layers) - floor_s,
         scheduler_s=step_s - computing_s,
     )
+
+
+def list_products(trace: LayerTrace) -> List[Product]:
+    """The products of a layer in one train step; none for a layer that multiplies no matrices."""
+    if trace.operation != "product":
+        return []
+    counts: Dict[Product, int] = {}
+    for call in trace.calls:
+        for product in _list_of_call(trace, call):
+            one = product.model_copy(update={"count": 1})
+            counts[one] = counts.get(one, 0) + product.count
+    return [one.model_copy(update={"count": count}) for one, count in counts.items()]
+
+
+def _list_of_call(trace: LayerTrace, call: CallShape) -> List[Product]:
+    """The products of one call, as OneFlow 0.9.0 calls its BLAS with them.
+
+    A convolution is a product for each image and group, between the filters and the columns that
+    im2col makes of the image: forward W C, gradient of the input W^T dY, gradient of the filters
+    dY C^T, which is added up over the images. A linear layer is one a pass: X W^T, dY W, dY^T X.
+    """
+    inner, groups = trace.macs_per_output, trace.groups
+    if groups:
+        images, filters, *pixels = call.output_shape
+        rows, columns, count = filters // groups, math.prod(pixels), images * groups
+        shapes = [
+            (FORWARD, "--", rows, columns, inner),
+            (INPUT_GRADIENT, "T-", inner, columns, rows),
+            (WEIGHT_GRADIENT, "-T", rows, inner, columns),
+        ]
+    else:
+        *outer, columns = call.output_shape
+        rows, count = math.prod(outer), 1
+        shapes = [
+            (FORWARD, "-T", rows, columns, inner),
+            (INPUT_GRADIENT, "--", rows, inner, columns),
+            (WEIGHT_GRADIENT, "T-", columns, inner, rows),
+        ]
+    wanted = {FORWARD: True, INPUT_GRADIENT: call.needs_input_gradient}
+    return [
+        Product.model_validate(
+            dict(of=of, transposed_left=sides[0] == "T", transposed_right=sides[1] == "T",
+                 adds=bool(groups) and of == WEIGHT_GRADIENT, rows=rows, columns=columns,
+                 inner=inner, count=count)
+        )
+        for of, sides, rows, columns, inner in shapes
+        if wanted.get(of, trace.num_params > 0)
+    ]  # fmt: skip
 
 
 def report_excess(

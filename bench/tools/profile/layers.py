@@ -39,9 +39,9 @@ from .alone import (
     requires_grad,
 )
 from .document import LayerProfile
-from .products import Product, list_products
+from .excess import list_products
 from .report import LayerTable
-from .work import CallShape, LayerTrace, Operation
+from .work import CallShape, LayerTrace, Operation, Product
 
 _OPERATIONS: Dict[Operation, Tuple[Type[nn.Module], ...]] = {
     "product": (nn.Conv2d, nn.Linear),

@@ -14,7 +14,7 @@ which run one after the other. Peak and bandwidth are the best measured rates.
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from pydantic import BaseModel
 from typing_extensions import Literal
@@ -22,6 +22,7 @@ from typing_extensions import Literal
 FLOAT_BYTES = 4  # float32
 Operation = Literal["product", "norm", "max_pool", "avg_pool", "adaptive_pool", "element_wise",
                     "reshape", "parameter", "other"]  # fmt: skip
+FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "forward", "input_gradient", "weight_gradient"
 MATMUL, COPY = "matmul", "copy"
 _NO_TRAFFIC = ("element_wise", "reshape", "parameter")
 
@@ -91,6 +92,35 @@ class LayerWork(Part):
     @property
     def total(self) -> Work:
         return self.forward + self.backward + self.update
+
+
+class Product(Part):
+    """A product of (rows, inner) by (inner, columns), made `count` times in a step."""
+
+    of: Literal["forward", "input_gradient", "weight_gradient"]
+    transposed_left: bool
+    transposed_right: bool
+    adds: bool  # to what the result holds
+    rows: int
+    columns: int
+    inner: int
+    count: int
+    time_s: Optional[float] = None  # of one, by the BLAS alone; None if it was not measured
+
+    @property
+    def shape(self) -> List[int]:
+        """As `time_products` takes it."""
+        flags = map(int, (self.transposed_left, self.transposed_right, self.adds))
+        return [*flags, self.rows, self.columns, self.inner]
+
+    @property
+    def flops(self) -> int:
+        """Of all of them."""
+        return 2 * self.count * self.rows * self.columns * self.inner
+
+    @property
+    def total_s(self) -> float:
+        return self.count * (self.time_s or 0.0)
 
 
 class UpdateRule(NamedTuple):

@@ -14,6 +14,7 @@ import signal
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -55,29 +56,31 @@ Execute = Callable[[int], CellResult]
 CellObserver = Callable[[Cell, int, int, Optional[float]], None]
 
 
+@dataclass
 class DeadlineWorker:
     """A worker that has to answer before the whole cell's time is over."""
 
-    def __init__(self, worker: Worker, deadline_s: float, limit_s: float, clock: Clock) -> None:
-        self._worker = worker
-        self._deadline_s, self._limit_s, self._clock = deadline_s, limit_s, clock
+    worker: Worker
+    deadline_s: float
+    limit_s: float
+    clock: Clock
 
     def ask(self, call: str, timeout_s: float, **arguments: Any) -> Any:
         """As `WorkerProcess.ask`; raises WorkerTimeout when the cell's time is over."""
-        left_s = self._deadline_s - self._clock()
+        left_s = self.deadline_s - self.clock()
         try:
             if left_s > 0:
-                return self._worker.ask(call, min(timeout_s, left_s), **arguments)
+                return self.worker.ask(call, min(timeout_s, left_s), **arguments)
         except WorkerTimeout:
             if timeout_s < left_s:
                 raise
         raise WorkerTimeout(
-            f"the cell was not done within {self._limit_s:g} s and was ended in a {call} turn; "
+            f"the cell was not done within {self.limit_s:g} s and was ended in a {call} turn; "
             "give a longer --cell-timeout if it needs it"
         )
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._worker, name)
+        return getattr(self.worker, name)
 
 
 def limit_launcher(launch: Launcher, limit_s: float, clock: Clock) -> Launcher:

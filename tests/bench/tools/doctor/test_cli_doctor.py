@@ -12,7 +12,7 @@ from limits_records import GRAPH, create_layer_profile, create_profile
 
 from oneflow_bench.bench.cli.doctor import read_step
 from oneflow_bench.bench.record.machine import read_cpu
-from oneflow_bench.bench.tools.profile.products import Product
+from oneflow_bench.bench.tools.profile.work import Product
 
 PRODUCT = Product(
     of="forward",

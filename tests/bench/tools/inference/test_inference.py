@@ -13,7 +13,7 @@ from command import run_command
 from PIL import Image
 
 from oneflow_bench.bench.cli.infer import _kept_if_failed
-from oneflow_bench.bench.config import Contender
+from oneflow_bench.bench.config import Contender, Workload
 from oneflow_bench.bench.errors import InputError, WorkerError
 from oneflow_bench.bench.record.checkpoint import save_weights
 from oneflow_bench.bench.report.blocks import Table, format_markdown
@@ -24,7 +24,7 @@ from oneflow_bench.bench.tools.inference.run import (
     report_inference,
     run_inference,
 )
-from oneflow_bench.bench.tools.inference.worker import split_padded
+from oneflow_bench.bench.tools.inference.worker import InferenceSession, Setup, split_padded
 
 ABOUT = {
     "model": "lenet",
@@ -233,6 +233,39 @@ def test_probabilities_do_not_overflow_and_ties_keep_their_order():
 def test_the_last_batch_is_filled():
     batches = split_padded(np.arange(5).reshape(5, 1), 2)
     assert [batch.ravel().tolist() for batch in batches] == [[0, 1], [2, 3], [4, 4]]
+
+
+BRANCHY = """
+import oneflow as flow
+from oneflow import nn
+
+class Branchy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(flow.zeros(1))
+
+    def forward(self, images):
+        if images.sum() > 0:
+            return images[:, :, 0, 0]
+        return images[:, :, 0, 0] * self.w
+
+def create(num_classes):
+    return Branchy()
+"""
+
+
+@pytest.mark.oneflow
+def test_the_line_of_an_own_model_that_a_mode_refuses_is_named(tmp_path, monkeypatch):
+    (tmp_path / "branchy.py").write_text(BRANCHY)
+    monkeypatch.syspath_prepend(tmp_path)
+    np.save(tmp_path / "images.npy", np.ones((1, 3, 8, 8), np.float32))
+    workload = Workload(
+        model="branchy:create", load_checkpoint=str(checkpoint(tmp_path)), batch_size=1,
+        image_size=8, num_classes=3,
+    )  # fmt: skip
+    images, contender = str(tmp_path / "images.npy"), Contender(name="graph", mode="graph")
+    with pytest.raises(InputError, match=r"branchy.py:11: .*flow.where.*images \(1, 3, 8, 8\)"):
+        InferenceSession().setup(Setup(workload=workload, contender=contender, images=images))
 
 
 def bench(*arguments):

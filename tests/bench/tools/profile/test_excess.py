@@ -13,7 +13,7 @@ from oneflow_bench.bench.tools.profile.excess import (
     split_layers,
     split_step,
 )
-from oneflow_bench.bench.tools.profile.products import Product
+from oneflow_bench.bench.tools.profile.work import Product
 
 
 def create_product(of, time_s):

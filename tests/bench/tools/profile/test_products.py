@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oneflow_bench.bench.tools.profile.products import list_products
+from oneflow_bench.bench.tools.profile.excess import list_products
 from oneflow_bench.bench.tools.profile.work import CallShape, LayerTrace
 
 
