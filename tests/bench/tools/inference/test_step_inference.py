@@ -19,9 +19,9 @@ from oneflow_bench.bench.tools.inference.step import (
     report_step_inference,
     run_step_inference,
 )
-from oneflow_bench.bench.tools.inference.step_worker import (
+from oneflow_bench.bench.tools.inference.worker import (
+    InferenceSession,
     PassesRequest,
-    StepInferenceSession,
     StepSetup,
 )
 
@@ -38,7 +38,7 @@ class Worker:
     def ask(self, call, timeout_s, **request):
         if call == self.fail:
             raise WorkerError("it died")
-        if call == "setup":
+        if call == "setup_step":
             return {
                 "batches": [
                     {
@@ -173,9 +173,9 @@ def test_a_forward_that_fails_at_another_size_alone_blames_the_resize(mode):
         contender=Contender(name=mode, mode=mode),
         batch_sizes=[4, 2],
     )
-    session = StepInferenceSession()
+    session = InferenceSession()
     with pytest.raises(InputError) as told:
-        session.setup(setup)
+        session.setup_step(setup)
         assert session.time(PassesRequest(number=0))["durations_s"]
         session.time(PassesRequest(number=1))
     assert "the cause is --batch-size, which resized batch[0], batch[1]; make" in str(told.value)
