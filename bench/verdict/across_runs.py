@@ -21,8 +21,24 @@ from ..config import Measuring
 from ..record.events import ConditionsEvent, SpeedBlockEvent
 from ..record.run import RunRecord
 from .estimate import FEWEST_DF, PROCESS_ESTIMATES, QUICKEST_QUARTER, Estimate
-from .judge import FASTER, INCONCLUSIVE, SLOWER, Interval, decide, doubt_medians, form_interval
-from .summary import count_analyses, share_alpha, summarize_record_speed
+from .judge import (
+    FASTER,
+    INCONCLUSIVE,
+    SLOWER,
+    Interval,
+    choose_process_estimate,
+    decide,
+    doubt_medians,
+    estimate_each_way,
+    form_interval,
+)
+from .summary import (
+    collect_waves,
+    count_analyses,
+    select_contender,
+    share_alpha,
+    summarize_record_speed,
+)
 
 
 class RunsJudgement(BaseModel):
@@ -71,6 +87,22 @@ def judge_runs(
         verdict = INCONCLUSIVE
         reason = f"the control of {' and '.join(disturbed)} differs from its own program"
     return RunsJudgement(verdict=verdict, reason=reason, **judged)
+
+
+def measure_record_speedup(record: RunRecord, baseline: str, contender: str) -> Optional[Interval]:
+    """The speedup of `summarize_record_speed` alone, for a history of many runs.
+
+    None if it was not measured.
+    """
+    events = select_contender(record.events, contender)
+    blocks = [event for event in events if type(event) is SpeedBlockEvent]
+    waves = collect_waves(blocks, lambda block: block.step_time_s)
+    if not waves or not any((b.role, b.contender) == ("baseline", baseline) for b in blocks):
+        return None
+    estimates, analyses = estimate_each_way(waves), count_analyses(events)
+    alpha = share_alpha(len(record.document.racing) - 1)
+    chosen = choose_process_estimate(waves, estimates, analyses, alpha)
+    return form_interval(estimates[chosen], analyses, alpha)
 
 
 def _collect_processes(record: RunRecord, name: str) -> List[np.ndarray]:

@@ -14,7 +14,7 @@ from ...record.run import DOCUMENT_NAME, RunRecord
 from ...report.run_key import list_differences
 from ...verdict.change_points import find_changes
 from . import METRICS, VERDICTS, Metric
-from .summaries import Progress, RunSummary, Summaries, Value, count_cores, summarize_run
+from .summaries import Progress, RunSummary, Summaries, Value, summarize_run
 
 
 class Point(BaseModel):
@@ -200,7 +200,8 @@ def _build_curves(runs: Sequence[RunSummary], metrics: Sequence[str]) -> List[Cu
                 )
             )
     wanted = [one for metric in metrics for one in points.items() if one[0][0] == metric]
-    with ThreadPoolExecutor(count_cores()) as pool:  # NumPy does not hold Python's lock
+    # NumPy does not hold Python's lock. A curve of 1,000 runs takes 100 MiB, so two at a time.
+    with ThreadPoolExecutor(2) as pool:
         changes = pool.map(lambda one: mark_changes(one[0][0], one[1]), wanted)
         return [
             Curve(metric=metric, contender=name, points=found, changes=marked)

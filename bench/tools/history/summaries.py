@@ -23,7 +23,7 @@ from ...plan.modes import load_run
 from ...record.run import RunRecord, find_cache_folder, write_atomically
 from ...report.comparison import compare_contenders, summarize_contender
 from ...report.run_key import Key, create_series_key
-from ...verdict.summary import judge_record_speed
+from ...verdict.across_runs import measure_record_speedup
 
 Value = Union[float, str]
 Progress = Callable[[int, int], None]
@@ -210,8 +210,7 @@ def _measure(record: RunRecord) -> Iterator[Measured]:
         for accuracy in summary.accuracy[-1:]:
             yield mark("accuracy", name, accuracy)
     for name, comparison in zip(others, comparisons):
-        judged = judge_record_speed(record, first, name)
-        speedup = judged.speedup if judged else comparison.speedup
+        speedup = measure_record_speedup(record, first, name) or comparison.speedup
         if speedup is not None:
             yield mark("speedup", name, speedup.ratio, speedup.low, speedup.high)
         yield mark("parity", name, comparison.parity)

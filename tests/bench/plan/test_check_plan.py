@@ -112,3 +112,10 @@ def test_an_optimizer_of_ones_own_gets_none_of_the_defaults_that_it_sets_itself(
     defaults = {"lr": 0.001, "optimizer": "adam", "weight_decay": 0.0}
     flags = create_check_flags("lenet", {"optimizer": "mine:make"}, defaults)
     assert "weight_decay" not in flags and flags["lr"] == 0.001
+
+
+@pytest.mark.parametrize("flags", [{"schedule": "constant"}, {"schedule": "cosine"}])
+def test_a_default_of_a_check_that_the_flags_do_not_read_is_left_out(flags):
+    given = create_check_flags("lenet", flags)
+    assert "lr_step" not in given and "lr_gamma" not in given
+    assert create_plan(given).workload.schedule == flags["schedule"]
