@@ -26,7 +26,6 @@ from study import Row, load_rows, open_study, run_main, run_study
 from oneflow_bench.bench.errors import WorkerError
 from oneflow_bench.bench.plan.check_plan import create_check_plans
 from oneflow_bench.bench.record.run import write_atomically
-from oneflow_bench.bench.tools.health.report import describe_verdict
 from oneflow_bench.bench.tools.health.run import HEALTH_DEFAULTS, MODES, examine_model
 from oneflow_bench.models import get_model_spec, list_models
 
@@ -51,7 +50,7 @@ def examine(model: str) -> Row:
         "first_loss": first,
         "values": {mode: [f.value for f in health.findings if f.mode == mode] for mode in MODES},
         "aspects": list(dict.fromkeys(one.aspect for one in health.findings)),
-        "verdict": describe_verdict(health),
+        "verdict": health.verdict,
         "reason": ", ".join(unhealthy) or "in all aspects",
     }
 

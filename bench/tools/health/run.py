@@ -70,6 +70,12 @@ class ModelHealth(BaseModel):
     def healthy(self) -> bool:
         return self.error is None and all(one.healthy is not False for one in self.findings)
 
+    @property
+    def verdict(self) -> str:
+        """One word or two."""
+        word = "healthy" if self.healthy else "unhealthy"
+        return word if self.error is None else "not examined"
+
 
 class HealthDocument(BaseModel):
     """The content of `health.json`."""
@@ -205,9 +211,7 @@ def report_health(document: HealthDocument) -> List[Block]:
     """A table for each model, with a row for each aspect and a column for each mode."""
     blocks: List[Block] = []
     for health in document.models:
-        word = "healthy" if health.healthy else "unhealthy"
-        title = f"{health.workload.model}: {'not examined' if health.error else word}"
-        blocks.append(Heading(title))
+        blocks.append(Heading(f"{health.workload.model}: {health.verdict}"))
         if health.error is not None:
             blocks.append(Text([health.error]))
         if health.findings:
