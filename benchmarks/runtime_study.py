@@ -118,7 +118,7 @@ def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dic
 
 def create_check(options: argparse.Namespace, launchers: Launchers, folder: Path) -> ParityCheck:
     launch, steps = launchers(folder), options.steps
-    return ParityCheck(launch, ask_no_judge, steps, None, folder, TIMEOUT_S, trained_steps=steps)
+    return ParityCheck(launch, ask_no_judge, steps, None, folder, TIMEOUT_S, steps=steps)
 
 
 def ask_no_judge(stock: Program, program: Program) -> ModelCheck:

@@ -103,7 +103,7 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror}); download CIFAR again") from None
 
 
-def read_binary(path: Path, version: _Version) -> Batch:
+def read_binary(path: Path, version: _Version = _VERSIONS[0]) -> Batch:
     """A file of the binary version. Raises DataError for one that is cut."""
     data, size = _read_bytes(path), version.label_bytes + _PIXELS
     if not data or len(data) % size:

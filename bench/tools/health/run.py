@@ -73,9 +73,8 @@ class ModelHealth(BaseModel):
     @property
     def verdict(self) -> str:
         """One word or two."""
-        if self.error is not None:
-            return "not examined"
-        return "healthy" if self.healthy else "unhealthy"
+        word = "healthy" if self.healthy else "unhealthy"
+        return word if self.error is None else "not examined"
 
 
 class HealthDocument(BaseModel):
