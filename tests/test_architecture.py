@@ -42,7 +42,7 @@ MATPLOTLIB_ROOMS = ["bench/report", "bench/tools/*"]
 ROOMLESS = ["bench/__init__.py", "bench/tools/__init__.py"]
 CATALOGUES = ["models", "bench/cli"]
 MOST_FILES, MOST_LINES, MOST_ROOMS = 16, 300, 12
-MOST_FILES_IN_ALL, MOST_LINES_IN_ALL = 307, 47_000
+MOST_FILES_IN_ALL, MOST_LINES_IN_ALL = 276, 46_000
 
 
 def list_sources(root: Path = ROOT) -> Iterator[Path]:
