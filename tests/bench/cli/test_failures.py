@@ -275,7 +275,7 @@ def test_the_texts_are_kept_where_there_is_no_room_for_pictures(tmp_path, monkey
     record = create_record(create_events("eager"), create_events("graph"))
     with pytest.raises(OSError, match="No space"):
         if write == "comparison":
-            write_comparisons(compare_record(record), [record], tmp_path)
+            write_comparisons(compare_record(record), record, tmp_path)
         elif write == "run":
             summary = summarize_contender(record, record.contender_names()[0])
             write_report(tmp_path, [record], partial(build_run_report, summary))

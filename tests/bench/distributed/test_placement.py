@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from oneflow_bench.bench.distributed.node import read_node_environment
 from oneflow_bench.bench.distributed.placement import (
     CORES,
     Address,
@@ -61,6 +61,13 @@ def test_the_ranks_of_a_host_divide_its_cores_and_count_by_it():
     assert [one.host for one in placed] == hosts
 
 
-def test_the_environment_of_a_node_is_its_parents(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "77")  # set after the start, as Ray does
-    assert read_node_environment().get("OMP_NUM_THREADS") != "77"
+def test_the_environment_of_a_node_is_its_parents():
+    code = (
+        "import os; from oneflow_bench.bench.distributed.node import read_node_environment as read;"
+        "os.environ['OMP_NUM_THREADS'] = '77';"  # after the start, as Ray does
+        "print(read().get('OMP_NUM_THREADS'), read().get('PATH'))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
+    number, path = told.rstrip(b"\n").split(b" ", 1)
+    ours = Path(f"/proc/{os.getpid()}/environ").read_bytes()
+    assert number != b"77" and b"PATH=" + path in ours.split(b"\0")

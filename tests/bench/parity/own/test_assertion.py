@@ -332,7 +332,7 @@ def train_stranger(model):
         (lose_scheduler, "return \\(optimizer, scheduler\\)"),
         (lambda model: [create_sgd(model), create_sgd(model)], "\\(SGD, SGD\\) and one"),
         (lambda model: model, "a Sequential and one"),
-        (train_stranger, "1 tensors that are not parameters"),
+        (train_stranger, "a parameter of shape \\(1,\\) that is in no module"),
     ],
 )
 def test_an_optimizer_that_a_graph_cannot_run_is_refused(create, message):
