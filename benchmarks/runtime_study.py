@@ -111,7 +111,7 @@ def search(model: str, options: argparse.Namespace, launchers: Launchers) -> Dic
     )
     shutil.rmtree(folder / "logs", ignore_errors=True)
     drawn = draw_gain(document, folder)
-    blocks = list_report(document, drawn[0].name if drawn else None)
+    blocks = list_report(document, drawn)
     write_atomically(folder / "report.md", format_markdown(blocks))
     return {"model": model, "document": document.model_dump()}
 

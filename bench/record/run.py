@@ -56,7 +56,7 @@ def find_cache_folder() -> Optional[Path]:
 def load_document(
     path: Path,
     kind: Type[Model],
-    versions: Sequence[int],
+    versions: Sequence[Union[int, str]],
     name: str,
     remedy: str,
     version_key: str = "schema_version",

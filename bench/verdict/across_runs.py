@@ -21,24 +21,8 @@ from ..config import Measuring
 from ..record.events import ConditionsEvent, SpeedBlockEvent
 from ..record.run import RunRecord
 from .estimate import FEWEST_DF, PROCESS_ESTIMATES, QUICKEST_QUARTER, Estimate
-from .judge import (
-    FASTER,
-    INCONCLUSIVE,
-    SLOWER,
-    Interval,
-    choose_process_estimate,
-    decide,
-    doubt_medians,
-    estimate_each_way,
-    form_interval,
-)
-from .summary import (
-    collect_waves,
-    count_analyses,
-    select_contender,
-    share_alpha,
-    summarize_record_speed,
-)
+from .judge import FASTER, INCONCLUSIVE, SLOWER, Interval, decide, doubt_medians, form_interval
+from .summary import count_analyses, share_alpha, summarize_record_speed
 
 
 class RunsJudgement(BaseModel):
@@ -89,22 +73,6 @@ def judge_runs(
     return RunsJudgement(verdict=verdict, reason=reason, **judged)
 
 
-def measure_record_speedup(record: RunRecord, baseline: str, contender: str) -> Optional[Interval]:
-    """The speedup of `summarize_record_speed` alone, for a history of many runs.
-
-    None if it was not measured.
-    """
-    events = select_contender(record.events, contender)
-    blocks = [event for event in events if type(event) is SpeedBlockEvent]
-    waves = collect_waves(blocks, lambda block: block.step_time_s)
-    if not waves or not any((b.role, b.contender) == ("baseline", baseline) for b in blocks):
-        return None
-    estimates, analyses = estimate_each_way(waves), count_analyses(events)
-    alpha = share_alpha(len(record.document.racing) - 1)
-    chosen = choose_process_estimate(waves, estimates, analyses, alpha)
-    return form_interval(estimates[chosen], analyses, alpha)
-
-
 def _collect_processes(record: RunRecord, name: str) -> List[np.ndarray]:
     """Log step times of each process that ran this contender's program, the control's too."""
     found: Dict[Any, List[float]] = {}
@@ -122,11 +90,11 @@ def _estimate(samples: Sequence[Sequence[np.ndarray]], name: str) -> Estimate:
     log_ratio = float(sides[0].mean() - sides[1].mean())
     count = min(map(len, sides))
     if count <= FEWEST_DF:
-        return Estimate(log_ratio, None, 0.0, count, None)
+        return Estimate(log_ratio, None, 0.0, count, None, None)
     parts = [float(side.var(ddof=1)) / len(side) for side in sides]
     squares = sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides))
     df = sum(parts) ** 2 / squares if squares else float(sum(map(len, sides)) - 2)
-    return Estimate(log_ratio, math.sqrt(sum(parts)), df, count, None)
+    return Estimate(log_ratio, math.sqrt(sum(parts)), df, count, None, None)
 
 
 def _allow(interval: Interval, fixed_work: Optional[float]) -> Interval:

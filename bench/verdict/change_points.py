@@ -93,31 +93,27 @@ def _measure_costs(x: np.ndarray, noise: float) -> np.ndarray:
     counts = at.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
     sums = (at * np.append(0.0, levels)).cumsum(axis=0).cumsum(axis=1)
     starts, ends = np.triu_indices(count + 1, 1)
-    rows = [places * at.shape[1] for places in (starts, ends)]  # of both ends in a flat table
+    first, last = (places * at.shape[1] for places in (starts, ends))  # of rows in a flat table
 
-    def take(table: np.ndarray, rank: np.ndarray, rows: Sequence[np.ndarray]) -> np.ndarray:
+    def take(table: np.ndarray, rank: np.ndarray) -> np.ndarray:
         """Over the values of each segment that are below the level of that rank."""
         flat = table.ravel()  # a third quicker than two indices
-        return np.asarray(flat.take(rows[1] + rank) - flat.take(rows[0] + rank))
+        return np.asarray(flat.take(last + rank) - flat.take(first + rank))
 
-    def select(place: np.ndarray, rows: Sequence[np.ndarray]) -> np.ndarray:
+    def select(place: np.ndarray) -> np.ndarray:
         """Each segment's value at that place, from 0, in the order of size."""
-        low, high = np.zeros(len(place), dtype=np.intp), np.full(len(place), len(levels) - 1)
+        low, high = np.zeros(len(starts), dtype=np.int32), np.full(len(starts), len(levels) - 1)
         for _ in range(len(levels).bit_length()):
-            middle = (low + high) >> 1
-            above = take(counts, middle + 1, rows) <= place
+            middle = (low + high) // 2
+            above = take(counts, middle + 1) <= place
             low, high = np.where(above, middle + 1, low), np.where(above, high, middle)
         return np.asarray(levels[np.minimum(low, len(levels) - 1)])
 
     sizes = ends - starts
-    medians = select((sizes - 1) >> 1, rows)
-    even = np.flatnonzero(sizes & 1 == 0)  # whose median lies between two values
-    medians[even] = (medians[even] + select(sizes[even] >> 1, [row[even] for row in rows])) / 2
+    medians = (select((sizes - 1) // 2) + select(sizes // 2)) / 2
     far = LARGEST_DISTANCE * noise
     edges = [np.searchsorted(levels, medians + shift) for shift in (-far, 0.0, far)]
-    (n0, s0), (n1, s1), (n2, s2) = (
-        (take(counts, edge, rows), take(sums, edge, rows)) for edge in edges
-    )
+    (n0, s0), (n1, s1), (n2, s2) = ((take(counts, edge), take(sums, edge)) for edge in edges)
     within = medians * (2 * n1 - n0 - n2) - (2 * s1 - s0 - s2)
     costs = np.full((count, count + 1), np.inf)
     costs[starts, ends] = within / noise + LARGEST_DISTANCE * (n0 + sizes - n2)

@@ -24,7 +24,6 @@ fewest for an interval.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
@@ -79,12 +78,7 @@ class Estimate:
     df: float  # degrees of freedom of the standard error
     replicates: int
     process_spread: Optional[float]  # standard deviation among processes of one program
-    measure_within: Callable[[], Optional[float]] = lambda: None
-
-    @property
-    def within_share(self) -> Optional[float]:
-        """Of the log ratio's variance, what more blocks would take away."""
-        return self.measure_within()
+    within_share: Optional[float]  # of the log ratio's variance, what more blocks would take away
 
 
 def estimate_speedup(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estimate:
@@ -101,8 +95,9 @@ def estimate_speedup(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estim
         df = sum(parts) ** 2 / squares if squares else float(left_df + right_df)
         pooled = (left_variance * left_df + right_variance * right_df) / (left_df + right_df)
         parts[1] = max(right_variance, pooled)
-    shares = {"baseline": 0.25, "control": 0.25, "contender": 1.0}
-    within = partial(_variance_within, stacked, shares, summarise)
+    within = _variance_within(
+        stacked, {"baseline": 0.25, "control": 0.25, "contender": 1.0}, summarise
+    )
     spread = float(np.sqrt((left_variance + right_variance) / 2))
     replicates = sum(len(group) for group in right)
     return _estimate(left, right, sum(parts) / replicates, df, spread, within)
@@ -114,7 +109,7 @@ def estimate_control(waves: Sequence[Wave], summarise: ProcessEstimate) -> Estim
     summaries = [np.split(summarise(values), 3) for values in stacked]
     left, right = [z[0] for z in summaries], [z[2] for z in summaries]
     variance, df = _scatter(left + right)  # one program, one scatter
-    within = partial(_variance_within, stacked, {"baseline": 1.0, "control": 1.0}, summarise)
+    within = _variance_within(stacked, {"baseline": 1.0, "control": 1.0}, summarise)
     replicates = sum(len(group) for group in right)
     known_df = float(df) if df >= 2 * FEWEST_DF else 0.0
     return _estimate(left, right, 2 * variance / replicates, known_df, variance**0.5, within)
@@ -126,22 +121,19 @@ def _estimate(
     variance: float,
     df: float,
     spread: float,
-    within: Callable[[], float],
+    within: float,
 ) -> Estimate:
     """From the processes of each wave; `variance` is of the log ratio, df 0 if it is not known."""
-
-    def share() -> Optional[float]:
-        return min(1.0, within() / (variance * replicates)) if variance else None
-
     ratios = np.array([ours.mean() - theirs.mean() for ours, theirs in zip(left, right)])
     weights = np.array([len(group) for group in right], dtype=float)
     log_ratio = float(np.average(ratios, weights=weights))
     replicates = int(weights.sum())
     if not df:
         if len(ratios) <= FEWEST_DF:
-            return Estimate(log_ratio, None, 0.0, replicates, None)
+            return Estimate(log_ratio, None, 0.0, replicates, None, None)
         variance, df = float(ratios.var(ddof=1)) / len(ratios), float(len(ratios) - 1)
         spread = float(ratios.std(ddof=1) / np.sqrt(2))
+    share = min(1.0, within / (variance * replicates)) if variance else None
     return Estimate(log_ratio, float(np.sqrt(variance)), df, replicates, spread, share)
 
 

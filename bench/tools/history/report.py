@@ -14,7 +14,6 @@ from ...report.pictures import PICTURE_STYLE, plt, save_picture
 from ...report.run_key import NONE
 from . import METRICS, VERDICTS, Metric
 from .series import Change, Curve, History, Series, Value
-from .summaries import count_cores, create_pool
 
 SHOWN_POINTS = 30  # the newest in a line; the pictures show all
 SHOWN_SERIES = 10  # in a picture: those with the newest runs
@@ -144,34 +143,20 @@ def _draw_bars(metric: Metric, values: Sequence[float], encoding: str) -> List[s
 
 def render_history_pictures(history: History, folder: Path) -> List[Path]:
     """Draw `history-<metric>.png` and `.svg` for every metric that some series has."""
-    metrics = [
-        metric
-        for metric in METRICS
-        if any(curve.metric == metric for one in history.series for curve in one.curves)
-    ]
-    parts = min(len(metrics), count_cores())
-    if parts < 2:
-        return _render_metrics(history, folder, metrics)
-    with create_pool() as pool:
-        drawn = [pool.submit(_render_metrics, history, folder, metrics[i::parts])
-                 for i in range(parts)]  # fmt: skip
-        return [path for one in drawn for path in one.result()]
-
-
-def _render_metrics(history: History, folder: Path, metrics: Sequence[str]) -> List[Path]:
-    return [path for metric in metrics for path in _render_metric(history, folder, metric)]
-
-
-def _render_metric(history: History, folder: Path, metric: str) -> List[Path]:
-    numbered = [
-        (number, one)
-        for number, one in enumerate(history.series, start=1)
-        if any(curve.metric == metric for curve in one.curves)
-    ]
-    newest = sorted(numbered, key=lambda pair: pair[1].last)[-SHOWN_SERIES:]
-    with plt.rc_context({**PICTURE_STYLE, "font.size": 9}):
-        figure = _draw_metric(metric, [pair for pair in numbered if pair in newest], len(numbered))
-        return save_picture(figure, folder, f"history-{metric}")
+    written = []
+    for metric in METRICS:
+        numbered = [
+            (number, one)
+            for number, one in enumerate(history.series, start=1)
+            if any(curve.metric == metric for curve in one.curves)
+        ]
+        newest = sorted(numbered, key=lambda pair: pair[1].last)[-SHOWN_SERIES:]
+        if newest:
+            with plt.rc_context({**PICTURE_STYLE, "font.size": 9}):
+                shown = [pair for pair in numbered if pair in newest]
+                figure = _draw_metric(metric, shown, len(numbered))
+                written += save_picture(figure, folder, f"history-{metric}")
+    return written
 
 
 def _draw_metric(metric: str, shown: Sequence[Tuple[int, Series]], of: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -199,14 +198,12 @@ def _build_curves(runs: Sequence[RunSummary], metrics: Sequence[str]) -> List[Cu
                     high=one.high,
                 )
             )
-    wanted = [one for metric in metrics for one in points.items() if one[0][0] == metric]
-    # NumPy does not hold Python's lock. A curve of 1,000 runs takes 100 MiB, so two at a time.
-    with ThreadPoolExecutor(2) as pool:
-        changes = pool.map(lambda one: mark_changes(one[0][0], one[1]), wanted)
-        return [
-            Curve(metric=metric, contender=name, points=found, changes=marked)
-            for ((metric, name), found), marked in zip(wanted, changes)
-        ]
+    return [
+        Curve(metric=metric, contender=name, points=found, changes=mark_changes(metric, found))
+        for metric in metrics
+        for (of, name), found in points.items()
+        if of == metric
+    ]
 
 
 def find_worse(history: History) -> List[str]:

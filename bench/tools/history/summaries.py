@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
@@ -20,10 +20,11 @@ from pydantic import BaseModel, ConfigDict
 
 from ...errors import RecordError
 from ...plan.modes import load_run
-from ...record.run import RunRecord, find_cache_folder, write_atomically
+from ...record.checksum import format_document
+from ...record.run import RunRecord, find_cache_folder, load_document, write_atomically
 from ...report.comparison import compare_contenders, summarize_contender
 from ...report.run_key import Key, create_series_key
-from ...verdict.across_runs import measure_record_speedup
+from ...verdict.summary import judge_record_speed
 
 Value = Union[float, str]
 Progress = Callable[[int, int], None]
@@ -60,43 +61,38 @@ Result = Union[RunSummary, RecordError]
 
 
 class _Stored(BaseModel):
-    """The second line of the file in the cache folder. The first is `_create_head` of it."""
+    """The file in the cache folder."""
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
+    suite: str  # a digest of its code
     runs: Dict[str, RunSummary] = {}  # by the digest of the run
-
-
-def _create_head(suite: str, text: str) -> str:
-    """The digests of the suite's code and of the text below it."""
-    return f"{suite} {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 class Summaries:
     """The summaries of runs, each read or remembered."""
 
     def __init__(self) -> None:
-        self._suite = _digest(p for p in _SUITE.rglob("*") if p.suffix in (".py", ".json"))
-        self._known: Dict[str, RunSummary] = {}
+        suite = _digest(path for path in _SUITE.rglob("*") if path.suffix in (".py", ".json"))
+        self._known = _Stored(suite=suite)
         self._new: Dict[str, RunSummary] = {}
         folder = find_cache_folder()
         self._path = folder and folder / _FILE_NAME
         if self._path:
             try:
-                head, _, text = self._path.read_text(encoding="utf-8").partition("\n")
-                if head == _create_head(self._suite, text):
-                    self._known = _Stored.model_validate_json(text).runs
-            except (OSError, ValueError):
-                pass  # none yet, or damaged
+                self._known = load_document(
+                    self._path, _Stored, [suite], "memory of runs", "", version_key="suite"
+                )
+            except RecordError:
+                pass  # none yet, damaged, or of another version
 
     def read(self, folders: Sequence[Path], on_progress: Progress) -> List[Result]:
         """The summaries of run folders in their order; an error for one that cannot be read.
 
         `on_progress` is told how many are done, and of how many.
         """
-        with ThreadPoolExecutor(count_cores()) as pool:  # hashing does not hold Python's lock
-            digests = list(pool.map(_digest_run, folders))
-        known = self._known
+        digests = [_digest_run(folder) for folder in folders]
+        known = self._known.runs
         new = [place for place, digest in enumerate(digests) if digest not in known]
         there = len(folders) - len(new)
         summaries = _summarize_all(
@@ -111,37 +107,24 @@ class Summaries:
     def save(self) -> None:
         """Keep what was read. Where that fails, the next history reads the runs again."""
         if self._path and self._new:
-            text = _Stored(runs={**self._known, **self._new}).model_dump_json()
+            self._known.runs.update(self._new)
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(self._path, f"{_create_head(self._suite, text)}\n{text}")
+                write_atomically(self._path, format_document(self._known))
             except OSError:
                 pass
-
-
-def count_cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def create_pool() -> ProcessPoolExecutor:
-    """A process for each core, which end with this one.
-
-    They are forked: the controller has no threads now, and has imported what they need.
-    """
-    from ....data.processes import end_with_parent  # all of `data` takes long to import
-
-    fork = multiprocessing.get_context("fork")
-    return ProcessPoolExecutor(count_cores(), fork, end_with_parent, (os.getpid(),))
 
 
 def _summarize_all(folders: Sequence[Path], on_done: Callable[[int], None]) -> List[Result]:
     """The summaries in the order of the folders. Many are read in a process for each core."""
     summaries: List[Result] = []
-    cores = count_cores()
+    cores = len(os.sched_getaffinity(0))
     if cores > 1 and len(folders) > cores * _CHUNK:
+        from ....data.processes import end_with_parent  # all of `data` takes long to import
+
+        fork = multiprocessing.get_context("fork")  # the controller has no threads
         try:
-            with create_pool() as pool:
+            with ProcessPoolExecutor(cores, fork, end_with_parent, (os.getpid(),)) as pool:
                 chunks = range(0, len(folders), _CHUNK)
                 pending = [pool.submit(_summarize, folders[i : i + _CHUNK]) for i in chunks]
                 try:
@@ -210,7 +193,8 @@ def _measure(record: RunRecord) -> Iterator[Measured]:
         for accuracy in summary.accuracy[-1:]:
             yield mark("accuracy", name, accuracy)
     for name, comparison in zip(others, comparisons):
-        speedup = measure_record_speedup(record, first, name) or comparison.speedup
+        judged = judge_record_speed(record, first, name)
+        speedup = judged.speedup if judged else comparison.speedup
         if speedup is not None:
             yield mark("speedup", name, speedup.ratio, speedup.low, speedup.high)
         yield mark("parity", name, comparison.parity)

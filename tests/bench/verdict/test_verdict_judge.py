@@ -169,7 +169,7 @@ def test_looks_are_paid_for():
 def test_the_smallest_effect_shrinks_with_processes():
     def effect(processes):
         error = 0.02 / np.sqrt(processes)
-        estimate = Estimate(0.0, error, 2.0 * processes, processes, 0.02)
+        estimate = Estimate(0.0, error, 2.0 * processes, processes, 0.02, 0.1)
         return smallest_effect(estimate.std_error, estimate.df, 1, Margins())
 
     assert effect(3) > effect(12) > 0.01

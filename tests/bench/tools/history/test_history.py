@@ -12,8 +12,6 @@ from oneflow_bench.bench.tools.history.series import (
     find_worse,
     load_history,
 )
-from oneflow_bench.bench.verdict.across_runs import measure_record_speedup
-from oneflow_bench.bench.verdict.summary import judge_record_speed
 
 ALL = list(METRICS)
 
@@ -56,16 +54,6 @@ def test_the_speedup_is_the_speed_phases_where_a_run_has_one():
         (series,) = build_history([create_record(*sides, more=more)], ["speedup"]).series
         (point,) = series.curves[0].points
         assert point.value == pytest.approx(ratio, rel=0.01)
-
-
-def test_the_speedup_of_a_history_is_that_of_the_verdict():
-    sides = create_events("eager", 0.1), create_events("graph", 0.1)
-    for seed, spread in ((1, 0.002), (2, 0.05)):
-        speed = create_speed_events(contender=0.08, seed=seed, spread=spread)
-        record = create_record(*sides, more=speed)
-        judged = judge_record_speed(record, "eager", "graph")
-        assert measure_record_speedup(record, "eager", "graph") == judged.speedup
-    assert measure_record_speedup(create_record(*sides), "eager", "graph") is None
 
 
 def test_a_change_is_marked_at_its_run_and_in_its_metrics_alone():

@@ -4,7 +4,7 @@ import pytest
 from histories import create_run, create_runs
 from PIL import Image
 
-from oneflow_bench.bench.tools.history import METRICS, report
+from oneflow_bench.bench.tools.history import METRICS
 from oneflow_bench.bench.tools.history.report import (
     SHOWN_SERIES,
     draw_series,
@@ -41,20 +41,6 @@ def test_changes_and_differences_are_written_in_the_panel():
     texts = texts_of(series, "train_step_time_s")
     assert any(text.startswith("79.8 to ") and text.endswith(" %)") for text in texts)
     assert "not joined with series 1: cores 2 rather than 1" in texts[-1]
-
-
-def test_several_processes_draw_the_same_pictures(tmp_path, monkeypatch):
-    history = build_history(create_runs([0.08] * 2), ["accuracy", "parity"])
-    drawn = []
-    for cores in (1, 2):
-        monkeypatch.setattr(report, "count_cores", lambda cores=cores: cores)
-        folder = tmp_path / str(cores)
-        folder.mkdir()
-        paths = render_history_pictures(history, folder)
-        drawn.append({path.name: path.read_bytes() for path in paths})
-        with pytest.raises(FileNotFoundError):
-            render_history_pictures(history, folder / "missing")
-    assert drawn[0] == drawn[1] and len(drawn[0]) == 4
 
 
 def test_a_single_run_and_only_what_there_is_is_drawn(tmp_path):
