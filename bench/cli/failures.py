@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _weakrefset
 import atexit
 import errno
 import os
@@ -13,7 +14,9 @@ import sys
 import tempfile
 import textwrap
 import traceback
+import weakref
 from contextlib import contextmanager, suppress
+from types import CodeType
 from typing import Any, Iterator, List, Optional
 
 import click
@@ -34,7 +37,7 @@ _LACKS = (
     errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE,
     errno.ENOMEM,
 )  # fmt: skip
-RETRY_S = 0.02  # after a signal during an import
+RETRY_S = 0.02  # after a signal in such a place
 LONGEST = 1000  # letters at both ends of a message that quotes a long value
 
 
@@ -42,13 +45,14 @@ def end_on_signals() -> None:
     """Ctrl-C, SIGTERM and SIGHUP end the command once; a second one does not disturb its end.
 
     An import is ended after it: some libraries make a fault of their own of an exception in it.
+    So is a finalizer, in which Python drops an exception.
     """
 
     def end(number: int, frame: Any) -> None:
         for each in ENDING_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         while frame:
-            if frame.f_code.co_filename.startswith("<frozen importlib"):
+            if _holds_exceptions(frame.f_code):
                 signal.signal(signal.SIGALRM, end)
                 signal.setitimer(signal.ITIMER_REAL, RETRY_S)
                 return
@@ -58,6 +62,16 @@ def end_on_signals() -> None:
     for each in ENDING_SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:  # as nohup has set it
             signal.signal(each, end)
+
+
+def _holds_exceptions(code: CodeType) -> bool:
+    """Whether it is that of an import, a finalizer, or the callback of a weak reference."""
+    file = code.co_filename
+    return (
+        file.startswith("<frozen importlib")
+        or code.co_name == "__del__"
+        or file in (weakref.__file__, _weakrefset.__file__)
+    )
 
 
 def ensure_home() -> None:

@@ -181,6 +181,27 @@ def test_a_signal_during_a_later_import_waits_for_its_end(tmp_path):
     assert done.stdout.split() == ["imported", "ended"], done.stderr
 
 
+@pytest.mark.parametrize(
+    "method, finalize",
+    [("def __del__(self): stop()", ""), ("pass", "weakref.finalize(made, stop)")],
+)
+def test_a_signal_in_a_finalizer_is_not_lost(method, finalize):
+    script = (
+        "import os, signal, time, weakref\n"
+        "from oneflow_bench.bench.cli.failures import end_on_signals\n"
+        "end_on_signals()\n"
+        f"class Made:\n    {method}\n"
+        "def stop():\n"
+        "    os.kill(os.getpid(), signal.SIGINT); time.sleep(0.1); print('finalized', flush=True)\n"
+        f"made = Made()\n{finalize}\n"
+        "try:\n    del made; time.sleep(100)\n"
+        "except KeyboardInterrupt:\n    print('ended')"
+    )
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["finalized", "ended"], done.stderr
+
+
 def test_a_second_signal_does_not_disturb_the_end():
     program = (
         "import os, signal, time\n"
