@@ -32,8 +32,9 @@ from PIL import Image
 from oneflow_bench.bench.record.events import BlockEvent
 from oneflow_bench.bench.record.machine import describe_machine
 from oneflow_bench.bench.record.run import RecordWriter, RunRecord, load_record, write_atomically
-from oneflow_bench.bench.report.export import FORMATS
+from oneflow_bench.bench.report.export import FOLDER_FORMATS, TEXT_FORMATS
 
+FORMATS = [*TEXT_FORMATS, *FOLDER_FORMATS]
 BLOCK_STEPS = 50
 SIDE = 48  # pixels of a picture
 

@@ -60,8 +60,8 @@ def test_an_unforeseen_error_is_status_70_and_its_traceback_is_in_a_file(
 
 
 def test_a_terminal_obeys_no_name_in_a_message(capsys):
-    assert failures.tell(InputError("no run \x1b]0;owned\x07 in caf\udce9\n")) == 2
-    assert capsys.readouterr().err == "error: no run ]0;owned in caf\\udce9\n\n"
+    assert failures.tell(InputError("no run \x1b]0;owned\x07 in bar\udce9\n")) == 2
+    assert capsys.readouterr().err == "error: no run ]0;owned in bar\\udce9\n\n"
 
 
 @pytest.mark.parametrize("words", [["models"], ["--help"]])
