@@ -229,7 +229,8 @@ def run_study(options: argparse.Namespace) -> None:
     if options.torch_python is not None:
         check_torch_python(options.torch_python)
     stored = options.out / ROWS
-    done = {(row["model"], row["mode"]) for row in load_rows(stored) if not options.again}
+    known = [] if options.again else load_rows(stored)
+    done = {(row["model"], row["mode"]) for row in known}
     wanted = [(m, mode) for m in options.model or MODELS for mode in options.mode or DATA_PARALLEL]
     missing = [one for one in wanted if one not in done]
     for number, (model, mode) in enumerate(missing, start=1):

@@ -45,10 +45,10 @@ def select_quickest(rows: Sequence[Row]) -> List[Row]:
     def measure_length(row: Row) -> float:
         return float(np.mean([np.log(np.median(t)) for t in row["step_time_s"].values()]))
 
-    found: Dict[Tuple[str, str], Row] = {}
-    for row in sorted(rows, key=measure_length):
-        found.setdefault((row["model"], row["mode"]), row)
-    return [found[key] for key in dict.fromkeys((row["model"], row["mode"]) for row in rows)]
+    measured: Dict[Tuple[str, str], List[Row]] = {}
+    for row in rows:
+        measured.setdefault((row["model"], row["mode"]), []).append(row)
+    return [min(same, key=measure_length) for same in measured.values()]
 
 
 def render(rows: Sequence[Row], perturbed: Sequence[Row]) -> str:

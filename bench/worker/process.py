@@ -13,7 +13,7 @@ import subprocess
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..config import Contender
 from ..errors import ENDING_SIGNALS, InputError, WorkerError, WorkerTimeout
@@ -222,12 +222,10 @@ def describe_exit(status: int) -> str:
     return f"ended by {name}{hint}"
 
 
-def describe_death(
-    title: str, call: str, status: int, log: Union[str, Path], runs_graph: bool = True
-) -> str:
+def describe_death(title: str, call: str, status: int, log: Path, runs_graph: bool = True) -> str:
     """The sentence for a worker that died in a turn; no eager worker dies of the launch race."""
-    said = f"{title} died in its {call} turn ({describe_exit(status)}){name_log(Path(log))}"
-    causes = _CAUSE.findall(_read_log(Path(log)))
+    said = f"{title} died in its {call} turn ({describe_exit(status)}){name_log(log)}"
+    causes = _CAUSE.findall(_read_log(log))
     may_race = runs_graph and call in LAUNCHING_CALLS
     if causes:
         said += f". It says: {' '.join(causes[-1].split())[:LONGEST_CAUSE]}"
